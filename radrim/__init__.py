@@ -1,0 +1,15 @@
+"""radrim: visibilities of any radio interferometer in, science-grade FITS images out."""
+
+from radrim.errors import ConfigError, DataError, InputError, OutputError, RadrimError, SolverError
+from radrim.version import __version__
+
+__all__ = ["ConfigError", "DataError", "InputError", "OutputError", "RadrimError", "SolverError", "__version__", "image"]
+
+
+def __getattr__(name):
+    # torch and the rest load when the first image is asked for, not with `import radrim`.
+    if name == "image":
+        from radrim.api import image
+
+        return image
+    raise AttributeError(f"module 'radrim' has no attribute '{name}'")

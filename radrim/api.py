@@ -1,0 +1,57 @@
+"""The same as the command `radrim image`, from Python."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from radrim.config import ImageConfig
+from radrim.result import Result
+
+
+def image(
+    ms: str | Path | Sequence[str | Path], *,
+    name: str | Path | None = None, size: int | tuple[int, int] | None = None, scale: str | None = None,
+    channels_out: int | None = None, pol: str | None = None,
+    data_column: str | None = None, field: str | int | None = None, spw: int | Sequence[int] | None = None,
+    chan_range: tuple[int, int] | None = None, minuv_l: float | None = None, maxuv_l: float | None = None,
+    time_range: tuple[str, str] | None = None, abs_weights: bool | None = None, flag_nonfinite: bool | None = None,
+    weight: str | None = None, taper: str | None = None,
+    solver: str | None = None, niter: int | None = None, gain: float | None = None, mgain: float | None = None,
+    auto_mask: float | None = None, auto_threshold: float | None = None, threshold: float | None = None,
+    multiscale: bool | None = None, mask: str | Path | None = None, max_major: int | None = None,
+    padding: float | None = None, tile: int | None = None,
+    operator: str | None = None, epsilon: float | None = None, threads: int | None = None, device: str | None = None,
+) -> Result:  # fmt: skip
+    """Image one or several Measurement Sets and write the FITS files.
+
+    Every option is that of `radrim image` (``radrim image --help`` explains them); None takes its default. Angles are
+    text with a unit, such as ``scale="1asec"``.
+
+    Parameters
+    ----------
+    ms : str, Path or sequence of them
+        Measurement Sets; several are imaged together.
+    size : int or (int, int)
+        Width and height [pixel].
+    weight : str
+        'natural', 'uniform' or 'briggs R'.
+
+    Returns
+    -------
+    Result
+        Images as arrays, their WCS, beam, noise and paths.
+
+    Raises
+    ------
+    RadrimError
+        Whatever the user can mend; the message says how.
+
+    Examples
+    --------
+    >>> result = radrim.image("obs.ms", size=512, scale="1asec")  # doctest: +SKIP
+    >>> result.image.max(), result.beam, result.paths["image"]  # doctest: +SKIP
+    """
+    options = {key: value for key, value in locals().items() if key != "ms"}
+    config = ImageConfig.parse(ms, options)
+    from radrim.pipeline import run
+
+    return run(config)

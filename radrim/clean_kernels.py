@@ -1,0 +1,174 @@
+"""The pixel loops of CLEAN, compiled with numba. Arrays are (y, x); `allowed` marks where components may be found.
+
+All functions release the interpreter's lock, so that tiles can be cleaned by several threads.
+"""
+
+import numba
+import numpy as np
+
+
+@numba.njit(nogil=True, cache=True)
+def peak(image, allowed, negative):
+    """Largest allowed value (largest absolute value if `negative`) and its pixel.
+
+    Parameters
+    ----------
+    image : (y, x) float32
+    allowed : (y, x) bool
+    negative : bool
+
+    Returns
+    -------
+    value : float
+        With its sign; 0 where nothing is allowed.
+    y, x : int
+    """
+    best, value, by, bx = 0.0, 0.0, 0, 0
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            v = image[y, x]
+            size = abs(v) if negative else v
+            if size > best and allowed[y, x]:
+                best, value, by, bx = size, v, y, x
+    return value, by, bx
+
+
+@numba.njit(nogil=True, cache=True)
+def _select(image, allowed, level, negative):
+    """Pixels above `level` in raster order: first index of each row, columns, values."""
+    height, width = image.shape
+    first = np.zeros(height + 1, np.int64)
+    for y in range(height):
+        count = 0
+        for x in range(width):
+            v = image[y, x]
+            if (abs(v) if negative else v) > level and allowed[y, x]:
+                count += 1
+        first[y + 1] = first[y] + count
+    columns = np.empty(first[height], np.int64)
+    values = np.empty(first[height], np.float32)
+    for y in range(height):
+        k = first[y]
+        for x in range(width):
+            v = image[y, x]
+            if (abs(v) if negative else v) > level and allowed[y, x]:
+                columns[k] = x
+                values[k] = v
+                k += 1
+    return first, columns, values
+
+
+@numba.njit(nogil=True, cache=True)
+def _row_peak(values, start, stop, negative):
+    best, at = np.float32(0), start
+    for k in range(start, stop):
+        size = abs(values[k]) if negative else values[k]
+        if size > best:
+            best, at = size, k
+    return best, at
+
+
+@numba.njit(nogil=True, cache=True)
+def subminor(image, allowed, psf, components, level, gain, limit, negative):
+    """Clark's inner loop: CLEAN only the pixels above `level`, with the PSF evaluated only there.
+
+    Parameters
+    ----------
+    image : (y, x) float32
+        Residual, convolved once with the scale's kernel. Not changed.
+    allowed : (y, x) bool
+    psf : (height, width) float32
+        PSF convolved twice with the kernel, on the padded periodic grid, peak at [0, 0].
+    components : (y, x) float32
+        The fluxes found are added here, at the kernel's centre.
+    level : float
+        Stops when no selected pixel exceeds it.
+    gain : float
+        Part of a peak removed by one component.
+    limit : int
+        Largest number of components.
+    negative : bool
+        Whether negative components may be found.
+
+    Returns
+    -------
+    count : int
+        Components found.
+    projection, curvature : float
+        Inner products of the components d with the residual r and with G d, G the convolution with the PSF:
+        chi^2 changes by -2 a <d, r> + a^2 <d, G d> along a d.
+
+    References
+    ----------
+    Clark (1980), A&A 89, 377; Offringa & Smirnov (2017), MNRAS 471, 301, section 2.2.
+    """
+    height = image.shape[0]
+    first, columns, values = _select(image, allowed, level, negative)
+    start = values.copy()
+    fluxes = np.zeros(values.size, np.float32)
+    row_best = np.zeros(height, np.float32)
+    row_at = np.zeros(height, np.int64)
+    rows = np.empty(height, np.int64)
+    used = 0
+    for y in range(height):
+        if first[y + 1] > first[y]:
+            rows[used] = y
+            row_best[used], row_at[used] = _row_peak(values, first[y], first[y + 1], negative)
+            used += 1
+    unit = psf[0, 0]
+    count, stop_above = 0, np.float32(np.inf)
+    while count < limit:
+        best, r = np.float32(0), 0
+        for i in range(used):
+            if row_best[i] > best:
+                best, r = row_best[i], i
+        if count == 0:
+            stop_above = best * np.float32(1.5)
+        # Rising peaks mean that the PSF is not one of a real array on this grid; keep what was found so far.
+        if best <= level or best > stop_above:
+            break
+        y, at = rows[r], row_at[r]
+        x = columns[at]
+        flux = np.float32(gain) * values[at]
+        fluxes[at] += flux / unit
+        scaled = flux / unit
+        for i in range(used):
+            yy = rows[i]
+            dy = yy - y if yy >= y else yy - y + psf.shape[0]
+            best_in_row, best_at = np.float32(0), first[yy]
+            for k in range(first[yy], first[yy + 1]):
+                dx = columns[k] - x
+                if dx < 0:
+                    dx += psf.shape[1]
+                v = values[k] - scaled * psf[dy, dx]
+                values[k] = v
+                size = abs(v) if negative else v
+                if size > best_in_row:
+                    best_in_row, best_at = size, k
+            row_best[i], row_at[i] = best_in_row, best_at
+        count += 1
+    projection, curvature = 0.0, 0.0
+    for y in range(height):
+        for k in range(first[y], first[y + 1]):
+            if fluxes[k] != 0:
+                components[y, columns[k]] += fluxes[k]
+                projection += np.float64(fluxes[k]) * start[k]
+                curvature += np.float64(fluxes[k]) * (start[k] - values[k])
+    return count, projection, curvature
+
+
+@numba.njit(nogil=True, cache=True)
+def stamp(image, components, kernel, step):
+    """Add `kernel` (odd size, centred) times each component to `image`; component [j, i] sits at pixel [j step, i step]."""
+    height, width = image.shape
+    radius = kernel.shape[0] // 2
+    for j in range(components.shape[0]):
+        for i in range(components.shape[1]):
+            flux = components[j, i]
+            if flux == 0:
+                continue
+            y0, x0 = j * step - radius, i * step - radius
+            left, right = max(0, -x0), min(kernel.shape[1], width - x0)
+            for dy in range(max(0, -y0), min(kernel.shape[0], height - y0)):
+                for dx in range(left, right):
+                    image[y0 + dy, x0 + dx] += flux * kernel[dy, dx]

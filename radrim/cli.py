@@ -1,0 +1,159 @@
+"""The command `radrim`. Everything heavy is imported by the subcommand that needs it, so that help answers at once."""
+
+import argparse
+import logging
+import sys
+
+from radrim.config import GROUPS, ImageConfig, load_toml
+from radrim.errors import ConfigError, RadrimError
+from radrim.version import __version__
+
+EXAMPLES = """\
+examples:
+  radrim info obs.ms                         what is in it, and how to image it
+  radrim image obs.ms                        choose everything, say what was chosen
+  radrim image obs.ms --size 4096 4096 --scale 1asec --weight briggs -0.5 --name field
+  radrim image a.ms b.ms --niter 0           dirty image and PSF of both together
+  radrim simulate demo.ms --array vla-b      a small observation to try things on
+"""
+
+
+def main(argv=None) -> int:
+    """Run the command; returns the exit status: 0 done, 2 for what the user can mend, 130 when interrupted."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser()
+    args = parser.parse_args(_wsclean_spelling(argv))
+    if args.command is None:
+        parser.print_help()
+        return 0
+    _set_up_log(args)
+    try:
+        args.run(args)
+    except RadrimError as error:
+        if args.debug:
+            raise
+        print(f"radrim: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("radrim: interrupted; nothing was half-written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "radrim", description="Visibilities of any radio interferometer in, science-grade FITS images out.",
+        epilog=EXAMPLES, formatter_class=raw, allow_abbrev=False)  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"radrim {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    image = commands.add_parser("image", help="image Measurement Sets", formatter_class=raw, allow_abbrev=False,
+                                description="Image one or several Measurement Sets together.", epilog=EXAMPLES)  # fmt: skip
+    image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together")
+    _add_image_options(image)
+    image.set_defaults(run=_image)
+
+    info = commands.add_parser("info", help="what is in a Measurement Set, and how to image it", allow_abbrev=False)
+    info.add_argument("ms", nargs="+", metavar="OBS.ms")
+    info.set_defaults(run=_info)
+
+    simulate = commands.add_parser("simulate", help="write a simulated Measurement Set", formatter_class=raw, allow_abbrev=False)  # fmt: skip
+    from radrim import simulate_cli
+
+    simulate_cli.add_arguments(simulate)
+    simulate.set_defaults(run=simulate_cli.run)
+
+    for command in (image, info, simulate):
+        command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
+        command.add_argument("--quiet", action="store_true", help="print warnings only")
+    return parser
+
+
+def _add_image_options(parser):
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    groups["image"].add_argument("--config", metavar="FILE.toml", help="read options from here; the command line wins")
+    for name, field in ImageConfig.options().items():
+        meta = field.metadata
+        flags = [f"--{spelling}" for spelling in (name, *meta["aliases"])]
+        text = meta["help"]
+        default = field.default
+        if "default" not in text and default is not None and default is not False and default != float("inf"):
+            text += f" (default: {'on' if default is True else default})"
+        # The parsers of config.py check the values; here every value stays text and None means "not given".
+        if isinstance(default, bool):
+            groups[meta["group"]].add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            groups[meta["group"]].add_argument(*flags, dest=field.name, metavar=meta["metavar"], nargs=meta["nargs"], help=text)  # fmt: skip
+    groups["data selection"].add_argument(
+        "--uv-range", nargs=2, metavar=("MIN", "MAX"), help="both limits at once, in wavelengths")  # fmt: skip
+
+
+def _wsclean_spelling(argv):
+    """WSClean's habits in argparse's terms: one dash for long options, and a weight of one or two words."""
+    known = {"quiet": "quiet", "debug": "debug", "config": "config", "uv-range": "uv-range", "version": "version"}
+    for name, field in ImageConfig.options().items():
+        prefixes = ("", "no-") if isinstance(field.default, bool) else ("",)
+        known |= {p + s: p + s for s in (name, *field.metadata["aliases"]) for p in prefixes}
+    out: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word.startswith("-") and not word.startswith("--") and word[1:] in known:
+            word = f"-{word}"
+        if word == "--weight":
+            scheme = next(words, "")
+            if scheme == "briggs":
+                # argparse would take a following file name for the robustness, or "-0.5" for an option.
+                scheme = f"{scheme} {next(words, '')}"
+            word = f"--weight={scheme}"
+        out.append(word)
+    return out
+
+
+def _set_up_log(args):
+    logger = logging.getLogger("radrim")
+    logger.handlers.clear()
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Formatter())
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if args.debug else logging.WARNING if args.quiet else logging.INFO)
+
+
+class _Formatter(logging.Formatter):
+    """Plain lines; only warnings say what they are."""
+
+    def format(self, record):
+        text = record.getMessage()
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
+
+
+def _image(args):
+    values = {f.name: getattr(args, f.name) for f in ImageConfig.options().values()}
+    if args.uv_range is not None:
+        if args.minuv_l is not None or args.maxuv_l is not None:
+            raise ConfigError("--uv-range was given together with --minuv-l or --maxuv-l; use one or the other.")
+        values["minuv_l"], values["maxuv_l"] = args.uv_range
+    ms = args.ms
+    if args.config is not None:
+        stored = load_toml(args.config)
+        ms = ms or stored.pop("ms", [])
+        stored.pop("ms", None)
+        given = {name: value for name, value in values.items() if value is not None}
+        values = {key.replace("-", "_"): value for key, value in stored.items()} | given
+    config = ImageConfig.parse(ms, values)
+    from radrim.pipeline import run
+
+    command = "radrim " + " ".join(["image", *ms, *(a for a in sys.argv[2:] if a not in ms)])
+    run(config, command=command)
+
+
+def _info(args):
+    from radrim.info import describe
+
+    for path in args.ms:
+        print(describe(path))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

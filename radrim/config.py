@@ -1,0 +1,277 @@
+"""The options of `radrim image`: one table that the command line, the TOML file and the Python call all read.
+
+Each field of `ImageConfig` carries its parser, its help text and its WSClean spelling. A parser takes what any
+of the three sources gives (text, number, list) and raises ConfigError with the option's name. Nothing heavy is
+imported here, so that `radrim --help` answers at once.
+"""
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radrim.errors import ConfigError, InputError
+from radrim.geometry import format_angle, parse_angle
+
+GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
+STOKES = ("I", "Q", "U", "V", "XX", "XY", "YX", "YY", "RR", "RL", "LR", "LL")
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How samples are weighted: kind is 'natural', 'uniform' or 'briggs'; robust only counts for 'briggs'."""
+
+    kind: str = "briggs"
+    robust: float = 0.0
+
+    def __str__(self):
+        return f"briggs {self.robust:g}" if self.kind == "briggs" else self.kind
+
+
+def _number(name, value, kind, low=-math.inf, high=math.inf, *, open_low=False):
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = kind(value)
+        if kind is int and not isinstance(value, str) and number != value:
+            raise ValueError
+    except (TypeError, ValueError):
+        what = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"--{name} takes {what}, got '{value}'.") from None
+    if not (low < number if open_low else low <= number) or not number <= high:
+        left = f"{'above' if open_low else 'at least'} {low:g}" if low > -math.inf else ""
+        right = f"at most {high:g}" if high < math.inf else ""
+        limits = " and ".join(part for part in (left, right) if part)
+        raise ConfigError(f"--{name} {value} is out of range: it must be {limits}.")
+    return number
+
+
+def _numeric(kind, low=-math.inf, high=math.inf, *, open_low=False):
+    return lambda name, value: _number(name, value, kind, low, high, open_low=open_low)
+
+
+def _words(value):
+    if isinstance(value, str):
+        return value.replace(",", " ").split()
+    return list(value) if isinstance(value, Sequence) else [value]
+
+
+def _size(name, value):
+    words = _words(value)
+    if len(words) == 1:
+        words = words * 2
+    if len(words) != 2:
+        raise ConfigError(f"--{name} takes width and height in pixels, got '{value}'.")
+    size = tuple(_number(name, w, int, 8, 262144) for w in words)
+    odd = [n for n in size if n % 2]
+    if odd:
+        raise ConfigError(f"--{name} {size[0]} {size[1]}: sizes must be even (the phase centre is pixel size/2); "
+                          f"use {odd[0] + 1} instead of {odd[0]}.")  # fmt: skip
+    return size
+
+
+def _angle(name, value):
+    radians = parse_angle(value, f"--{name}")
+    if not 0 < radians < 1:
+        raise ConfigError(f"--{name} {value} is out of range: it must be above 0 and below 1 radian.")
+    return radians
+
+
+def _weight(name, value):
+    if isinstance(value, Weighting):
+        return value
+    words = [str(w) for w in _words(value)]
+    kind = words[0].lower() if words else ""
+    if kind in ("natural", "uniform") and len(words) == 1:
+        return Weighting(kind)
+    if kind == "briggs" and len(words) in (1, 2):
+        return Weighting(kind, _number("weight briggs", words[1] if len(words) == 2 else 0, float, -2, 2))
+    raise ConfigError(f"--{name} '{value}' is unknown: write natural, uniform, or briggs with a robustness "
+                      "from -2 (nearly uniform) to 2 (nearly natural), such as briggs 0.")  # fmt: skip
+
+
+def _pair(kind, low=-math.inf):
+    def parse(name, value):
+        words = _words(value)
+        if len(words) != 2:
+            raise ConfigError(f"--{name} takes a start and an end, got '{value}'.")
+        start, end = (w if kind is str else _number(name, w, kind, low) for w in words)
+        if kind is not str and not start < end:
+            raise ConfigError(f"--{name} {start} {end} is empty: the start must be below the end.")
+        return (start, end)
+
+    return parse
+
+
+def _integers(name, value):
+    return tuple(_number(name, w, int, 0) for w in _words(value))
+
+
+def _choice(*choices):
+    def parse(name, value):
+        for choice in choices:
+            if str(value).lower() == choice.lower():
+                return choice
+        raise ConfigError(f"--{name} '{value}' is unknown: choose one of {', '.join(choices)}.")
+
+    return parse
+
+
+def _text(name, value):
+    if not isinstance(value, (str, int, Path)) or isinstance(value, bool) or not str(value):
+        raise ConfigError(f"--{name} takes text, got '{value}'.")
+    return str(value)
+
+
+def _flag(name, value):
+    if not isinstance(value, bool):
+        raise ConfigError(f"--{name} is on or off (true or false), got '{value}'.")
+    return value
+
+
+def _option(group, parse, default, help, metavar=None, nargs=None, aliases=()):
+    """A field of ImageConfig; `aliases` are WSClean's spellings where they differ."""
+    meta = {"group": group, "parse": parse, "help": help, "metavar": metavar, "nargs": nargs, "aliases": aliases}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """What one run of `radrim image` is asked to do. None means: radrim chooses, and says what it chose.
+
+    Values are in radians, wavelengths and Jy. `ImageConfig.parse` makes one from text such as ``scale="1asec"``.
+    """
+
+    ms: tuple[str, ...] = dataclasses.field(metadata={})
+    # image
+    name: str | None = _option("image", _text, None, "prefix of the output files (default: name of the first Measurement Set)", "PREFIX")  # fmt: skip
+    size: tuple[int, int] | None = _option("image", _size, None, "width and height in pixels (default: out to the primary beam's first null)", ("W", "H"), 2)  # fmt: skip
+    scale: float | None = _option("image", _angle, None, "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)", "ANGLE")  # fmt: skip
+    channels_out: int = _option("image", _numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N")  # fmt: skip
+    pol: str = _option("image", _choice(*STOKES), "I", "Stokes parameter or correlation to image")
+    # data selection
+    data_column: str | None = _option("data selection", _text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN")  # fmt: skip
+    field: str | None = _option("data selection", _text, None, "field to image, by number or name (default: the one with most rows)")  # fmt: skip
+    spw: tuple[int, ...] | None = _option("data selection", _integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",))  # fmt: skip
+    chan_range: tuple[int, int] | None = _option("data selection", _pair(int, 0), None, "channels of each spectral window, START included, END not", ("START", "END"), 2, ("channel-range",))  # fmt: skip
+    minuv_l: float = _option("data selection", _numeric(float, 0), 0.0, "drop baselines shorter than this many wavelengths", "L")  # fmt: skip
+    maxuv_l: float = _option("data selection", _numeric(float, 0, open_low=True), math.inf, "drop baselines longer than this many wavelengths", "L")  # fmt: skip
+    time_range: tuple[str, str] | None = _option("data selection", _pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2)  # fmt: skip
+    abs_weights: bool = _option("data selection", _flag, False, "take the absolute value of negative weights")
+    flag_nonfinite: bool = _option("data selection", _flag, False, "accept any number of NaN or infinite samples, as flagged")  # fmt: skip
+    # weighting
+    weight: Weighting = _option("weighting", _weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME")  # fmt: skip
+    taper: float | None = _option("weighting", _angle, None, "Gaussian taper: width (FWHM) of the beam it makes", "ANGLE", aliases=("taper-gaussian",))  # fmt: skip
+    # deconvolution
+    solver: str = _option("deconvolution", _choice("clean", "rim"), "clean", "minor cycle")
+    niter: int = _option("deconvolution", _numeric(int, 0), 2_000_000, "most CLEAN components; 0 writes dirty image and PSF only", "N")  # fmt: skip
+    gain: float = _option("deconvolution", _numeric(float, 0, 1, open_low=True), 0.1, "part of a peak that one component takes")  # fmt: skip
+    mgain: float = _option("deconvolution", _numeric(float, 0, 1, open_low=True), 0.8, "part of the peak that one major cycle takes")  # fmt: skip
+    auto_mask: float | None = _option("deconvolution", _numeric(float, 0, open_low=True), 2.5, "clean freely down to this many times the noise, then only where components are", "SIGMA")  # fmt: skip
+    auto_threshold: float = _option("deconvolution", _numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA")  # fmt: skip
+    threshold: float = _option("deconvolution", _numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
+    multiscale: bool = _option("deconvolution", _flag, True, "let CLEAN use extended components")
+    mask: str | None = _option("deconvolution", _text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",))  # fmt: skip
+    max_major: int = _option("deconvolution", _numeric(int, 1), 20, "most major cycles", "N", aliases=("nmiter",))
+    padding: float = _option("deconvolution", _numeric(float, 1, 4), 1.2, "padding of the convolutions in the minor cycle")  # fmt: skip
+    tile: int = _option("deconvolution", _numeric(int, 64), 2048, "largest tile that is deconvolved as one", "PIXELS")
+    # computing
+    operator: str = _option("computing", _choice("auto", "wgridder", "nufft", "dft"), "auto", "how visibilities and images are transformed")  # fmt: skip
+    epsilon: float = _option("computing", _numeric(float, 1e-12, 1e-2), 1e-4, "accuracy of the transforms", aliases=("wgridder-accuracy",))  # fmt: skip
+    threads: int | None = _option("computing", _numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",))  # fmt: skip
+    device: str = _option("computing", _choice("auto", "cpu", "cuda"), "auto", "where to compute")
+
+    @classmethod
+    def options(cls) -> dict[str, dataclasses.Field]:
+        """Every option by its long name with dashes; `ms` is not among them."""
+        return {f.name.replace("_", "-"): f for f in dataclasses.fields(cls) if f.name != "ms"}
+
+    @classmethod
+    def parse(cls, ms, values: Mapping[str, Any], where=""):
+        """A configuration from raw values.
+
+        Parameters
+        ----------
+        ms : str, Path or sequence of them
+            Measurement Sets.
+        values : mapping
+            Option (with - or _) to text, number or list; None stands for the default.
+        where : str
+            Where the values come from, for the message about an unknown option.
+
+        Raises
+        ------
+        ConfigError
+            Unknown option, wrong type, or a value out of range.
+        """
+        options = cls.options()
+        parsed: dict[str, Any] = {}
+        for key, value in values.items():
+            name = str(key).replace("_", "-")
+            if name not in options:
+                raise ConfigError(f"{where}unknown option '{key}'; {_nearest(name, options)}")
+            if value is not None:
+                parse: Callable = options[name].metadata["parse"]
+                parsed[name.replace("-", "_")] = parse(name, value)
+        paths = [ms] if isinstance(ms, (str, Path)) else list(ms)
+        if not paths:
+            raise ConfigError("No Measurement Set given; write radrim image OBS.ms.")
+        config = cls(ms=tuple(str(p) for p in paths), **parsed)
+        if not config.minuv_l < config.maxuv_l:
+            raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
+        return config
+
+    def resolved(self, grid, name):
+        """The configuration with the image grid and the name that the run chose."""
+        return dataclasses.replace(self, scale=grid.scale, size=(grid.width, grid.height), name=name)
+
+    def as_text(self) -> dict[str, Any]:
+        """The options as TOML values that `parse` reads back; options at None or infinity are left out."""
+        out: dict[str, Any] = {"ms": list(self.ms)}
+        for name, f in self.options().items():
+            value = getattr(self, f.name)
+            if value is None or value == math.inf:
+                continue
+            if f.metadata["parse"] is _angle:
+                value = format_angle(value, 12)
+            elif isinstance(value, Weighting):
+                value = str(value)
+            elif isinstance(value, tuple):
+                value = list(value)
+            out[name] = value
+        return out
+
+
+def _nearest(name, options):
+    import difflib
+
+    close = difflib.get_close_matches(name, options, 1)
+    return f"did you mean '{close[0]}'?" if close else "radrim image --help lists them all."
+
+
+def load_toml(path) -> dict[str, Any]:
+    """Options from a TOML file, as raw values for `ImageConfig.parse`; tables (such as [versions]) are refused.
+
+    Raises
+    ------
+    InputError
+        The file is missing or is not TOML.
+    ConfigError
+        An unknown key (named together with the file).
+    """
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise InputError(f"--config {path} cannot be read: {error.strerror}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"--config {path} is not valid TOML: {error}.") from None
+    known = ImageConfig.options()
+    for key in values:
+        if key.replace("_", "-") not in known and key not in ("ms", "run"):
+            raise ConfigError(f"--config {path}: unknown key '{key}'; {_nearest(key, known)}")
+    values.pop("run", None)  # what radrim noted about the run that wrote this file
+    return values

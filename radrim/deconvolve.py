@@ -1,0 +1,148 @@
+"""Step 5, deconvolve: major cycles with exact residuals around a minor cycle per tile, as a Dask graph."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from dask import delayed
+
+from radrim.cluster import compute
+from radrim.errors import SolverError
+from radrim.measure import Measurement
+from radrim.metrics import noise_mad
+from radrim.mosaic import mosaic
+from radrim.tile import Tile, crop_centre
+
+log = logging.getLogger("radrim")
+
+RISE_LIMIT = 1.02
+"""A major cycle after which the residual's rms is larger than the best so far by this factor is undone."""
+
+STALL_LIMIT = 0.995
+"""Two major cycles in a row that leave more than this part of the residual's rms end the deconvolution."""
+
+
+@dataclass
+class ChannelState:
+    """One output channel on its way: what is measured, what is modelled, and what happened so far.
+
+    Parameters
+    ----------
+    label : str
+    measurement : Measurement
+    dirty, psf : (y, x) float32
+        [Jy/beam]
+    model : (y, x) float32
+        [Jy/pixel]
+    residual : (y, x) float32
+        [Jy/beam]
+    solvers : list
+        One minor cycle per tile.
+    cycles : list of dict
+        One per major cycle, as `radrim.report.Report.cycles` wants them.
+    stop : str
+        Why the deconvolution ended; empty while it goes on.
+    """
+
+    label: str
+    measurement: Measurement
+    dirty: np.ndarray
+    psf: np.ndarray
+    model: np.ndarray
+    residual: np.ndarray
+    solvers: list = field(default_factory=list)
+    cycles: list[dict] = field(default_factory=list)
+    stop: str = ""
+
+    @property
+    def components(self):
+        """Components found so far."""
+        return sum(cycle["components"] for cycle in self.cycles)
+
+
+def deconvolve(channels: Sequence[ChannelState], tiles: Sequence[Tile], make_solver: Callable, max_major, workers):
+    """Deconvolve channels in step, each until its own end; changes their model, residual, cycles and stop.
+
+    Parameters
+    ----------
+    channels : sequence of ChannelState
+    tiles : sequence of Tile
+    make_solver : callable
+        Tile to a minor cycle ``(residual, psf, model, noise, window, peak) -> MinorCycle``.
+    max_major : int
+        Most major cycles.
+    workers : int
+        Tasks at once.
+
+    Raises
+    ------
+    SolverError
+        A tile holds NaN or infinite values.
+    """
+    for channel in channels:
+        channel.solvers = [make_solver(tile) for tile in tiles]
+    for cycle in range(1, max_major + 1):
+        active = [channel for channel in channels if not channel.stop]
+        if not active:
+            break
+        start = time.perf_counter()
+        results = compute([_cycle_graph(channel, tiles) for channel in active], f"major cycle {cycle}", workers)
+        for channel, (model, residual, minors) in zip(active, results, strict=True):
+            _accept(channel, model, residual, minors, cycle, time.perf_counter() - start)
+    for channel in channels:
+        channel.stop = channel.stop or f"{max_major} major cycles (--max-major)"
+
+
+def _cycle_graph(channel, tiles):
+    """One major cycle of one channel: a minor cycle per tile, the mosaic of their updates, the exact residual."""
+    noise = noise_mad(channel.residual)
+    peak = float(np.abs(channel.residual).max())
+    minors = [
+        delayed(_minor, pure=False)(solver, tile, channel, noise, peak)
+        for solver, tile in zip(channel.solvers, tiles, strict=True)
+    ]
+    model = delayed(_add, pure=False)(channel.model, tiles, minors)
+    residual = delayed(channel.measurement.residual, pure=False)(model)
+    return delayed((model, residual, minors))
+
+
+def _minor(solver, tile, channel, noise, peak):
+    residual = np.ascontiguousarray(channel.residual[tile.outer])
+    psf = np.ascontiguousarray(crop_centre(channel.psf, tile.shape))
+    try:
+        return solver(residual, psf, channel.model[tile.outer], noise, tile.window(), peak)
+    except SolverError as error:
+        y, x = (f"{s.start}:{s.stop}" for s in tile.outer)
+        raise SolverError(f"{channel.label}, tile y {y}, x {x}: {error}") from None
+
+
+def _add(model, tiles, minors):
+    return model + mosaic(model.shape, tiles, [minor.update for minor in minors])
+
+
+def _accept(channel, model, residual, minors, cycle, seconds):
+    """Take over a major cycle's result, or undo it if it made things worse, and decide whether to go on."""
+    before, rms = float(channel.residual.std()), float(residual.std())
+    components = sum(minor.components for minor in minors)
+    risen = not rms <= RISE_LIMIT * before
+    stalled = rms > STALL_LIMIT * before and bool(channel.cycles) and channel.cycles[-1].get("stalled", False)
+    if risen:
+        channel.stop = "the residual rose; the last cycle was undone"
+    else:
+        channel.model, channel.residual = model, residual
+        # A cycle without components can be the one that goes from the free stage to the masked one.
+        idle = components == 0 and bool(channel.cycles) and channel.cycles[-1]["components"] == 0
+        if idle or all(minor.converged for minor in minors):
+            channel.stop = max(minors, key=lambda minor: minor.components).stop
+        elif stalled:
+            channel.stop = "the residual no longer falls"
+    channel.cycles.append({
+        "channel": channel.label, "cycle": cycle, "peak": float(np.abs(channel.residual).max()), "rms": rms,
+        "components": components, "flux": float(channel.model.sum()), "stop": channel.stop or minors[0].stop,
+        "seconds": seconds, "stalled": rms > STALL_LIMIT * before,
+    })  # fmt: skip
+    log.info("%smajor cycle %d: %d components, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)",
+             f"{channel.label}, " if channel.label else "", cycle, components, channel.model.sum(),
+             channel.cycles[-1]["peak"], channel.residual.std(), channel.cycles[-1]["stop"], seconds)  # fmt: skip

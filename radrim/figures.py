@@ -1,0 +1,412 @@
+"""Figures of the report: images on the sky, PSF, uv coverage, residual histogram, convergence.
+
+Made with matplotlib's Agg canvas and no pyplot, so that nothing is shared with a caller's own figures.
+Everything on the sky is drawn in image pixels; only tick labels know about angles.
+"""
+
+import io
+import math
+
+import matplotlib
+import numpy as np
+from astropy.visualization.wcsaxes import WCSAxes
+from astropy.wcs import WCS
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import AsinhNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from matplotlib.ticker import MaxNLocator, NullLocator
+from PIL import Image
+from scipy.ndimage import map_coordinates
+
+from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, parse_angle
+
+OFFSETS_BELOW = parse_angle("30asec")
+"""Narrower fields get axes in offsets from the centre: hours and degrees would need too many digits."""
+
+MARGINS = {"left": 0.82, "right": 0.98, "bottom": 0.5, "top": 0.32}
+"""Room for labels and colour bar around an image [inch]: fixed, so that images of one grid line up on a page."""
+
+INK, RED, BLUE, GREY, MIST = "#1d2733", "#c8452d", "#2f6c9e", "#8a97a5", "#e6eaee"
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 9, "mathtext.fontset": "dejavusans", "axes.unicode_minus": True,
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.linewidth": 0.8, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "xtick.direction": "in", "ytick.direction": "in", "xtick.top": True, "ytick.right": True,
+    "legend.frameon": False, "legend.fontsize": 8.5, "lines.linewidth": 1.3,
+}  # fmt: skip
+_ANGLES = {
+    "deg": parse_angle("1deg"),
+    "arcmin": 60 * ARCSEC,
+    "arcsec": ARCSEC,
+    "mas": ARCSEC / 1e3,
+    "µas": ARCSEC / 1e6,
+}
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+
+
+def si(value, unit, digits=3):
+    """`value` with the metric prefix that suits it: si(0.0123, 'Jy') is '12.3 mJy'."""
+    factor, prefix = _prefix(value)
+    return f"{value / factor:.{digits}g} {prefix}{unit}"
+
+
+def _prefix(value):
+    return next(((f, p) for f, p in _PREFIXES if abs(value) >= f), _PREFIXES[3] if not value else _PREFIXES[-1])
+
+
+def _angle_unit(angle):
+    """(name, radians) of the largest unit that is not above `angle`."""
+    return next(((w, u) for w, u in _ANGLES.items() if angle >= u), ("µas", _ANGLES["µas"]))
+
+
+def render(size, draw, *args, dpi=190, palette=()):
+    """PNG of the figure that `draw(fig, *args)` makes.
+
+    Parameters
+    ----------
+    size : (float, float)
+        Width and height [inch].
+    draw : callable
+        One of this module's functions `..._figure`; its first argument is an empty Figure with constrained layout.
+    palette : sequence of str
+        Colour maps in the figure. If given, the file keeps 256 colours, those of the maps and the shades from ink to
+        white: a third of the size, for a page that must stay small.
+
+    Returns
+    -------
+    bytes
+    """
+    with matplotlib.rc_context(STYLE):
+        fig = Figure(size, dpi=dpi, layout="constrained", facecolor="white")
+        canvas = FigureCanvasAgg(fig)
+        draw(fig, *args)
+        canvas.draw()
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    if palette:
+        image = image.quantize(palette=_palette(palette), dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    image.save(file, "PNG", dpi=(dpi, dpi))
+    return file.getvalue()
+
+
+def _palette(maps):
+    """A PIL image that holds 256 colours: the maps in equal parts, and 32 shades from ink to white."""
+    ink, white = np.array(matplotlib.colors.to_rgb(INK)), np.ones(3)
+    colours = [ink + (white - ink) * t for t in np.linspace(0, 1, 32)]
+    for name in maps:
+        colours += list(matplotlib.colormaps[name](np.linspace(0, 1, 224 // len(maps)))[:, :3])
+    holder = Image.new("P", (1, 1))
+    holder.putpalette(np.round(np.ravel(colours) * 255).astype(np.uint8).tobytes())
+    return holder
+
+
+def reduce_image(image, shown, keep_peaks):
+    """`image` in blocks of k x k pixels, k the smallest number that leaves at most `shown` on each side.
+
+    Parameters
+    ----------
+    image : (y, x) array
+    shown : int
+    keep_peaks : bool
+        A block shows its largest |value|, so that no point source is lost; otherwise its mean, true to the noise.
+
+    Returns
+    -------
+    reduced : (y // k, x // k) array
+    k : int
+    """
+    k = -(-max(image.shape) // shown)
+    if k == 1:
+        return image, 1
+    height, width = (n // k for n in image.shape)
+    blocks = image[: height * k, : width * k].reshape(height, k, width, k)
+    # One axis after the other: rows first run through memory in order, several times faster than both at once.
+    if not keep_peaks:
+        return blocks.mean(1).mean(-1), k
+    high, low = blocks.max(1).max(-1), blocks.min(1).min(-1)
+    return np.where(high >= -low, high, low), k
+
+
+def sky_size(grid, width):
+    """Size [inch] of a figure `width` wide that holds an image of the grid; bounded for slender images."""
+    room = width - MARGINS["left"] - MARGINS["right"]
+    height = min(max(room * grid.height / grid.width, 1.5), 2.5 * room)
+    return width, height + MARGINS["bottom"] + MARGINS["top"]
+
+
+def _image_box(fig):
+    """(left, bottom, width, height) of the image in the figure, as fractions; switches automatic layout off."""
+    fig.set_layout_engine("none")
+    width, height = fig.get_size_inches()
+    left, bottom = MARGINS["left"] / width, MARGINS["bottom"] / height
+    return left, bottom, 1 - left - MARGINS["right"] / width, 1 - bottom - MARGINS["top"] / height
+
+
+def sky_axes(fig, grid, ticks="white"):
+    """Axes in image pixels with ticks in right ascension and declination, or in offsets for a small field."""
+    if max(grid.shape) * grid.scale < OFFSETS_BELOW:
+        ax = fig.add_axes(_image_box(fig))
+        ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal")
+        offset_ticks(ax, grid.scale, (grid.width // 2, grid.height // 2))
+        ax.tick_params(color=ticks)
+        return ax
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
+    wcs.wcs.crpix = [grid.width // 2 + 1, grid.height // 2 + 1]
+    wcs.wcs.crval = [math.degrees(grid.ra), math.degrees(grid.dec)]
+    wcs.wcs.cdelt = [-math.degrees(grid.scale), math.degrees(grid.scale)]
+    wcs.wcs.radesys = "FK5"
+    ax = fig.add_axes(_image_box(fig), axes_class=WCSAxes, wcs=wcs)
+    ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal")
+    for coordinate, name in zip(ax.coords, ("Right ascension (J2000)", "Declination (J2000)"), strict=True):
+        coordinate.set_axislabel(name, minpad=0.6)
+        coordinate.set_ticks(number=5, color=ticks, size=4)
+        coordinate.set_ticklabel(exclude_overlapping=True, size=8)
+        coordinate.display_minor_ticks(True)
+        coordinate.set_minor_frequency(5)
+    return ax
+
+
+def offset_ticks(ax, scale, centre):
+    """Ticks of axes in pixels as offsets from `centre` (x, y), east to the left."""
+    for axis, limits, origin, sign, name in (
+        (ax.xaxis, ax.get_xlim(), centre[0], -1, "R.A."), (ax.yaxis, ax.get_ylim(), centre[1], 1, "Dec.")):  # fmt: skip
+        reach = max(abs(n - origin) for n in limits) * scale
+        word, unit = _angle_unit(reach / 1.5)
+        ends = sorted(sign * (n - origin) * scale / unit for n in limits)
+        ticks = _round_ticks(*ends)
+        axis.set_ticks([origin + sign * t * unit / scale for t in ticks], [_number(t) for t in ticks])
+        axis.set_label_text(f"Relative {name} ({word})")
+
+
+def draw_image(ax, image, norm, cmap, shown, keep_peaks=False):
+    """Show `image` in its own pixels, reduced to `shown`; returns the artist for a colour bar."""
+    reduced, k = reduce_image(image, shown, keep_peaks)
+    extent = (-0.5, reduced.shape[1] * k - 0.5, -0.5, reduced.shape[0] * k - 0.5)
+    cmap = matplotlib.colormaps[cmap].with_extremes(bad="#d0d0d0")
+    return ax.imshow(reduced, norm=norm, cmap=cmap, extent=extent, origin="lower", interpolation="nearest")
+
+
+def colour_bar(fig, ax, artist, unit):
+    """Colour bar as high as the image, with the metric prefix that suits it, and arrows where the image goes beyond."""
+    norm = artist.norm
+    factor, prefix = _prefix(max(abs(norm.vmax), abs(norm.vmin)))
+    shown = artist.get_array()
+    beyond = (bool(shown.min() < norm.vmin), bool(shown.max() > norm.vmax))
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
+    # An inset keeps the height of the image, which has an aspect of its own.
+    bar = fig.colorbar(artist, cax=ax.inset_axes((1.02, 0, 0.035, 1)), extend=extend, extendfrac=0.03)
+    bar.set_label(f"{prefix}{unit}")
+    ticks = _asinh_ticks(norm) if isinstance(norm, AsinhNorm) else _round_ticks(norm.vmin, norm.vmax)
+    bar.set_ticks(ticks, labels=[_number(t / factor) for t in ticks], minor=False)
+    bar.minorlocator = NullLocator()
+    bar.outline.set_linewidth(0.8)
+
+
+def _number(value):
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _round_ticks(low, high):
+    return [t for t in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
+
+
+def _asinh_ticks(norm):
+    """0 and round values on both sides, spaced so that their labels do not meet."""
+    ticks = [0.0]
+    decades = range(
+        math.floor(math.log10(norm.linear_width)) - 1, math.ceil(math.log10(max(norm.vmax, -norm.vmin))) + 1
+    )
+    for sign in (1, -1):
+        last = float(norm(0.0))
+        for value in (sign * m * 10.0**d for d in decades for m in (1, 2, 5)):
+            if norm.vmin <= value <= norm.vmax and abs(float(norm(value)) - last) > 0.075:
+                ticks.append(value)
+                last = float(norm(value))
+    return sorted(ticks)
+
+
+def draw_beam(ax, beam, scale):
+    """The beam's ellipse in the lower left corner; nothing where it would be a dot."""
+    (x0, x1), y0 = ax.get_xlim(), ax.get_ylim()[0]
+    major, minor = beam.major / scale, beam.minor / scale
+    if not 0.006 * (x1 - x0) < major < 0.5 * (x1 - x0):
+        return
+    pad = 0.035 * (x1 - x0) + major / 2
+    # Angles run counter-clockwise here, as position angles do with east to the left.
+    ax.add_patch(Ellipse((x0 + pad, y0 + pad), minor, major, angle=math.degrees(beam.pa), facecolor="white",
+                         edgecolor="black", linewidth=0.8, alpha=0.95))  # fmt: skip
+
+
+def draw_scale_bar(ax, scale, colour="white"):
+    """A bar of a round angle in the lower right corner, about a fifth of the width."""
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    field = (x1 - x0) * scale
+    sign = {"deg": "°", "arcmin": "′", "arcsec": "″", "mas": " mas", "µas": " µas"}
+    word, unit = _angle_unit(field / 4)
+    length = max(m * 10.0**d for d in range(-2, 5) for m in (1, 2, 5) if m * 10.0**d <= field / 4 / unit)
+    right, y = x1 - 0.04 * (x1 - x0), y0 + 0.045 * (y1 - y0)
+    ax.plot([right - length * unit / scale, right], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
+    ax.text(right - length * unit / scale / 2, y + 0.012 * (y1 - y0), f"{length:g}{sign[word]}", color=colour,
+            ha="center", va="bottom", fontsize=8.5)  # fmt: skip
+
+
+def brightness_norm(image, noise):
+    """Linear within three times the noise, logarithmic above: faint emission and bright cores in one picture."""
+    peak = float(np.nanmax(image)) if np.isfinite(image).any() else 0.0
+    sigma = noise if noise > 0 else max(peak, 1e-30) / 1000
+    return AsinhNorm(3 * sigma, -4 * sigma, max(peak, 12 * sigma))
+
+
+def sky_figure(fig, image, grid, beam, norm, title="", detail="", unit="Jy/beam", cmap="inferno", shown=1024,
+               keep_peaks=True):  # fmt: skip
+    """One image with its axes, colour bar, beam and scale bar; `title` above to the left, `detail` to the right.
+
+    `norm` maps brightness to colour, see `brightness_norm`; `shown` and `keep_peaks` as in `reduce_image`.
+    """
+    colour = INK if cmap == "RdBu_r" else "white"
+    ax = sky_axes(fig, grid, colour)
+    colour_bar(fig, ax, draw_image(ax, image, norm, cmap, shown, keep_peaks), unit)
+    if beam is not None:
+        draw_beam(ax, beam, grid.scale)
+    draw_scale_bar(ax, grid.scale, colour)
+    ax.set_title(title)
+    ax.set_title(detail, loc="right", fontsize=8.5, weight="normal")
+
+
+def psf_norm():
+    """Sidelobes of a few per cent and the peak of 1 in one picture."""
+    return AsinhNorm(0.05, -1, 1)
+
+
+def channels_figure(fig, sets, grid, columns=4, shown=320):
+    """The restored images of several channels, on one scale of brightness."""
+    specs = fig.add_gridspec(-(-len(sets) // columns), columns)
+    noise = float(np.median([s.noise for s in sets]))
+    norm = AsinhNorm(3 * noise, -4 * noise, max(max(float(np.nanmax(s.best)) for s in sets), 12 * noise))
+    for n, images in enumerate(sets):
+        ax = fig.add_subplot(specs[n // columns, n % columns])
+        artist = draw_image(ax, images.best, norm, "inferno", shown, keep_peaks=True)
+        ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal", xticks=[], yticks=[])
+        draw_beam(ax, images.beam, grid.scale)
+        ax.set_title(f"{images.label} · {si(images.freq, 'Hz', 5)}", fontsize=8, weight="normal")
+    factor, prefix = _prefix(norm.vmax)
+    bar = fig.colorbar(artist, ax=fig.axes, pad=0.01, fraction=0.02, aspect=40)
+    bar.set_ticks(_asinh_ticks(norm), labels=[_number(t / factor) for t in _asinh_ticks(norm)], minor=False)
+    bar.minorlocator = NullLocator()
+    bar.set_label(f"{prefix}Jy/beam")
+
+
+def _psf_reach(psf, beam, scale):
+    """Half the width of the PSF's centre to show [pixels]."""
+    return int(min(max(3.5 * beam.major / scale, 14), *(n // 2 for n in psf.shape)))
+
+
+def psf_figure(fig, psf, beam, scale):
+    """The PSF's centre with the beam's half-power ellipse."""
+    y0, x0 = (n // 2 for n in psf.shape)
+    half = _psf_reach(psf, beam, scale)
+    part = psf[y0 - half : y0 + half, x0 - half : x0 + half]
+    ax = fig.add_axes(_image_box(fig))
+    artist = ax.imshow(part, norm=psf_norm(), cmap="RdBu_r", origin="lower", interpolation="nearest")
+    ax.add_patch(Ellipse((half, half), beam.minor / scale, beam.major / scale, angle=math.degrees(beam.pa), fill=False,
+                         edgecolor="black", linewidth=1.2))  # fmt: skip
+    offset_ticks(ax, scale, (half, half))
+    colour_bar(fig, ax, artist, "")
+    ax.set_title("Centre of the PSF")
+
+
+def cuts_figure(fig, psf, beam, scale):
+    """Cuts through the PSF along both axes of the beam, beside the fitted Gaussian."""
+    y0, x0 = (n // 2 for n in psf.shape)
+    half = _psf_reach(psf, beam, scale)
+    # With a margin, since the interpolation must not run over the whole image.
+    edge = [min(half + 8, n // 2) for n in psf.shape]
+    part = psf[y0 - edge[0] : y0 + edge[0], x0 - edge[1] : x0 + edge[1]]
+    word, unit = _angle_unit(half * scale / 1.5)
+    distance = np.linspace(-half, half, 401)
+    offset = distance * scale / unit
+    ax = fig.add_subplot()
+    cuts = ((beam.pa, beam.major, RED, "major"), (beam.pa + math.pi / 2, beam.minor, BLUE, "minor"))
+    for angle, width, colour, name in cuts:
+        east, north = distance * math.sin(angle), distance * math.cos(angle)
+        cut = map_coordinates(part, [edge[0] + north, edge[1] - east], order=3, mode="nearest")
+        ax.plot(offset, cut, color=colour, label=f"{name} axis")
+        ax.plot(
+            offset, np.exp(-0.5 * (distance * scale * FWHM_PER_SIGMA / width) ** 2), "--", color=colour, linewidth=1
+        )
+    ax.plot([], [], "--", color=INK, linewidth=1, label="fitted beam")
+    ax.axhline(0, color=GREY, linewidth=0.6)
+    ax.set(xlim=(offset[0], offset[-1]), ylim=(None, 1.05), ylabel="PSF", xlabel=f"Distance from the centre ({word})")
+    ax.legend(loc="upper right")
+    ax.set_title("Cuts along the beam's axes")
+
+
+def uv_figure(fig, uv):
+    """The uv coverage, both conjugates."""
+    uv = np.asarray(uv, np.float64).reshape(-1, 2)
+    reach = 1.05 * float(np.abs(uv).max(initial=0)) or 1.0
+    factor, prefix = _prefix(reach / 2)
+    both = np.concatenate([uv, -uv]) / factor
+    ax = fig.add_subplot()
+    size = min(3.0, max(0.8, 150 / math.sqrt(max(len(both), 1))))
+    ax.plot(both[:, 0], both[:, 1], "o", color=BLUE, markersize=size, markeredgewidth=0, alpha=0.6)
+    limits = (-reach / factor, reach / factor)
+    # East is to the left, as in the image that this plane is the transform of.
+    ax.set(xlim=limits[::-1], ylim=limits, aspect="equal", xlabel=f"u ({prefix}λ)", ylabel=f"v ({prefix}λ)")
+    ax.set_title("uv coverage")
+
+
+def histogram_figure(fig, residual, noise, title="Residual"):
+    """Histogram of the residual beside the Gaussian of the same noise: wings are signal left or artefacts."""
+    values = residual[np.isfinite(residual)]
+    factor, prefix = _prefix(noise)
+    reach = max(6 * noise, float(np.abs(values).max(initial=0)) * 1.02) or 1.0
+    counts, edges = np.histogram(values, 161, (-reach, reach))
+    middle = (edges[1:] + edges[:-1]) / 2
+    ax = fig.add_subplot()
+    ax.stairs(counts, edges / factor, fill=True, color=BLUE, alpha=0.3)
+    ax.stairs(counts, edges / factor, color=BLUE, linewidth=1, label=title.lower())
+    if noise > 0:
+        gaussian = np.exp(-0.5 * (middle / noise) ** 2) / (noise * math.sqrt(2 * math.pi))
+        gaussian *= values.size * (edges[1] - edges[0])
+        ax.plot(middle / factor, gaussian, "--", color=RED, label=f"Gaussian, σ = {si(noise, 'Jy/beam')}")
+    limits = (-reach / factor, reach / factor)
+    ax.set(yscale="log", xlim=limits, xticks=_round_ticks(*limits), ylim=(0.5, 12 * max(counts.max(initial=1), 1)),
+           xlabel=f"{prefix}Jy/beam", ylabel="Pixels")  # fmt: skip
+    ax.legend(loc="upper right")
+    ax.set_title(title)
+
+
+def convergence_figure(fig, cycles):
+    """Peak and rms of the residual against the major cycle."""
+    ax = fig.add_subplot()
+    for n, rows in enumerate(_by_channel(cycles)):
+        for key, colour in (("peak", RED), ("rms", BLUE)):
+            _plot_cycles(ax, rows, key, colour, key if n == 0 else None)
+    ax.set(yscale="log" if any(c["peak"] > 0 for c in cycles) else "linear", ylabel="Jy/beam")
+    ax.legend(loc="upper right")
+    ax.set_title("Residual")
+
+
+def flux_figure(fig, cycles):
+    """Flux of the model against the major cycle."""
+    ax = fig.add_subplot()
+    for rows in _by_channel(cycles):
+        _plot_cycles(ax, rows, "flux", INK)
+    ax.set(ylabel="Jy")
+    ax.set_title("Model flux")
+
+
+def _by_channel(cycles):
+    channels = dict.fromkeys(c.get("channel", "") for c in cycles)
+    return [[c for c in cycles if c.get("channel", "") == channel] for channel in channels]
+
+
+def _plot_cycles(ax, rows, key, colour, label=None):
+    ax.plot([c["cycle"] for c in rows], [c[key] for c in rows], color=colour, label=label, marker="o", markersize=3.5)
+    ax.set_xlabel("Major cycle")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(color=MIST, linewidth=0.7)
+    ax.set_axisbelow(True)

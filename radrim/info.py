@@ -1,0 +1,124 @@
+"""`radrim info`: what is in a Measurement Set, and how to image it or why it cannot be imaged."""
+
+import numpy as np
+
+from radrim.config import ImageConfig
+from radrim.errors import RadrimError
+from radrim.geometry import C, format_angle
+from radrim.measurement_set import open_table, read_subtables
+from radrim.read import read
+from radrim.suggest import choose_grid
+from radrim.weight import apply_weights
+
+
+def describe(path) -> str:
+    """A page of text about the Measurement Set at `path`.
+
+    Raises
+    ------
+    InputError
+        It is not a Measurement Set.
+    """
+    ms = read_subtables(path)
+    lines = [
+        f"{ms.path}",
+        f"  telescope      {ms.telescope}, {len(ms.antennas)} antennas, {_dishes(ms.dish_diameters)}",
+        f"  rows           {ms.rows}",
+        f"  data columns   {', '.join(name for name in ms.columns if name.endswith('DATA')) or 'none'}",
+    ]
+    field_rows, window_rows = _row_counts(ms)
+    for index, field in enumerate(ms.fields):
+        lines.append(f"  field {index:<8} {field.name}, phase centre {_direction(field.ra, field.dec)} {field.frame}, "
+                     f"{field_rows[index]} rows")  # fmt: skip
+    for window in ms.windows:
+        freq = window.freq / 1e6
+        span = f"{freq[0]:.6g} MHz" if len(freq) == 1 else f"{freq[0]:.6g} to {freq[-1]:.6g} MHz"
+        plural = "channel" if len(freq) == 1 else "channels"
+        lines.append(f"  window {window.spw:<7} {len(freq)} {plural}, {span} ({window.frame}), "
+                     f"{', '.join(window.correlations)}, {window_rows[window.data_desc]} rows")  # fmt: skip
+    try:
+        lines += _imaging(path)
+    except RadrimError as error:
+        lines.append(f"  cannot be imaged as it is: {error}")
+    return "\n".join(lines)
+
+
+def _dishes(diameters):
+    known = np.unique(diameters[diameters > 0].round(1))
+    if known.size == 0:
+        return "diameters unknown"
+    return f"diameter {known[0]:g} m" if known.size == 1 else f"diameters {known[0]:g} to {known[-1]:g} m"
+
+
+def _direction(ra, dec):
+    from astropy.coordinates import SkyCoord
+
+    return SkyCoord(ra, dec, unit="rad").to_string("hmsdms", precision=2)
+
+
+def _row_counts(ms):
+    """Rows of each field and of each data description."""
+    fields, windows = np.zeros(len(ms.fields), np.int64), np.zeros(len(ms.windows), np.int64)
+    with open_table(ms.path) as main:
+        for start in range(0, ms.rows, 2**20):
+            count = min(2**20, ms.rows - start)
+            fields += np.bincount(main.getcol("FIELD_ID", start, count), minlength=len(fields))
+            windows += np.bincount(main.getcol("DATA_DESC_ID", start, count), minlength=len(windows))
+    return fields, windows
+
+
+def _imaging(path):
+    """What the default selection holds, and what `radrim image` would choose."""
+    observation = read([path])
+    blocks = observation.blocks
+    times = np.concatenate([block.time for block in blocks])
+    # The shortest and longest baseline that carry data, in wavelengths.
+    lengths = [block.uv_length[:, None] * (block.freq / C) for block in blocks]
+    shortest = min(float(length[block.weight > 0].min()) for length, block in zip(lengths, blocks, strict=True))
+    longest = observation.longest_baseline()
+    scatter = measured_scatter(blocks)
+    counts = observation.counts
+    config = ImageConfig.parse(path, {})
+    grid, reasons = choose_grid(observation, config)
+    _, noise = apply_weights(blocks, grid, config.weight, config.taper, config.padding)
+    lines = [
+        f"  start          {observation.date_obs[:19]} UTC, {np.ptp(times) / 3600:.3g} h",
+        f"  samples        {counts['samples']} of Stokes I, {100 * counts['flagged'] / counts['samples']:.1f} % flagged",
+        f"  uv range       {shortest:.4g} to {longest:.4g} wavelengths "
+        f"(scales {format_angle(1 / longest)} to {format_angle(1 / shortest)})",
+        f"  noise          {noise:.3g} Jy/beam at briggs 0 if the weights are 1/sigma^2",
+    ]
+    if np.isfinite(scatter):
+        lines.append(f"                 {noise * scatter:.3g} Jy/beam from the scatter of the data, "
+                     f"{scatter:.3g} times what the weights say")  # fmt: skip
+    lines += [f"  note           {note}" for note in observation.notes]
+    lines += [f"  suggested      {reason}" for reason in reasons]
+    name = str(path).rstrip("/")
+    lines.append(f"  command        radrim image {name} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}")
+    return lines
+
+
+def measured_scatter(blocks):
+    """Noise of the data over that which the weights 1/sigma^2 promise.
+
+    From the differences of samples that follow each other on one baseline, which cancel the sky; robust (median
+    absolute deviation). NaN if there are no such pairs.
+
+    Parameters
+    ----------
+    blocks : list of Visibilities
+        With natural weights.
+    """
+    scores = []
+    for block in blocks:
+        order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
+        same = (block.antenna[order[1:]] == block.antenna[order[:-1]]).all(1)
+        first, second = order[:-1][same], order[1:][same]
+        take = slice(None, None, max(1, first.size * len(block.freq) // 2_000_000))
+        first, second = first[take], second[take]
+        w1, w2 = block.weight[first].astype(float), block.weight[second].astype(float)
+        both = (w1 > 0) & (w2 > 0)
+        difference = (block.data[second] - block.data[first])[both]
+        scores.append(difference.real / np.sqrt(1 / w1[both] + 1 / w2[both]))
+    score = np.concatenate(scores)
+    return 1.4826 * float(np.median(np.abs(score - np.median(score)))) if score.size else float("nan")

@@ -1,0 +1,118 @@
+"""Step 3, measure: dirty image, PSF and residual of one output channel, over all its visibilities."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from radrim.errors import DataError
+from radrim.geometry import C
+from radrim.operator import choose_kind, make_operator
+from radrim.operator.base import max_w
+
+
+class Measurement:
+    """The weighted visibilities of one output channel and the operators that image and predict them.
+
+    Parameters
+    ----------
+    blocks : list of Visibilities
+        With imaging weights.
+    grid : ImageGrid
+    kind : str
+        An operator of `radrim.operator.KINDS`, or 'auto'.
+    epsilon : float
+        Accuracy of the operators.
+    threads : int
+    device : str
+        'cpu' or 'cuda'.
+
+    Raises
+    ------
+    DataError
+        No sample has weight.
+    """
+
+    def __init__(self, blocks, grid, kind="auto", epsilon=1e-4, threads=1, device="cpu"):
+        self.blocks = merge_blocks(blocks)
+        self.sum_weight = float(sum(b.weight.sum(dtype=np.float64) for b in self.blocks))
+        if not self.sum_weight > 0:
+            raise DataError("An output channel has no unflagged visibility; use fewer --channels-out.")
+        if kind == "auto":
+            samples = sum(b.data.size for b in self.blocks)
+            kind = choose_kind(samples, grid, max(max_w(b.uvw, b.freq) for b in self.blocks), device)
+        self.kind = kind
+        self.device = torch.device(device)
+        self._operators = [make_operator(kind, b.uvw, b.freq, grid, epsilon, threads, device) for b in self.blocks]
+        self.channels = freq = np.concatenate([b.freq for b in blocks])
+        """Frequencies of the channels of the data, block by block [Hz]."""
+        weight = np.concatenate([b.weight.sum(0, dtype=np.float64) for b in blocks])
+        self.freq = float(np.average(freq, weights=weight))
+        """Centre of the band, each channel counted by its weight [Hz]."""
+
+    @property
+    def samples(self):
+        """Number of unflagged visibilities."""
+        return sum(int(np.count_nonzero(b.weight)) for b in self.blocks)
+
+    def psf(self):
+        """Point-spread function, (y, x) float32, exactly 1 at the phase centre."""
+        image = sum(op.psf(self._tensor(b.weight)) for op, b in zip(self._operators, self.blocks, strict=True))
+        psf = image.cpu().numpy()
+        return psf / psf[psf.shape[0] // 2, psf.shape[1] // 2]
+
+    def dirty(self):
+        """Dirty image D = A^H W V / sum W, (y, x) float32 [Jy/beam]."""
+        image = sum(op.adjoint(self._tensor(b.data), self._tensor(b.weight))
+                    for op, b in zip(self._operators, self.blocks, strict=True))  # fmt: skip
+        return (image / self.sum_weight).cpu().numpy()
+
+    def residual(self, model):
+        """Exact residual A^H W (V - A model) / sum W, (y, x) float32 [Jy/beam], of a model (y, x) [Jy/pixel]."""
+        model = self._tensor(np.ascontiguousarray(model, np.float32))
+        total = torch.zeros_like(model)
+        for op, block in zip(self._operators, self.blocks, strict=True):
+            rest = op.forward(model)
+            torch.sub(self._tensor(block.data), rest, out=rest)
+            total += op.adjoint(rest, self._tensor(block.weight))
+            del rest
+        return (total / self.sum_weight).cpu().numpy()
+
+    def _tensor(self, array):
+        return torch.from_numpy(array).to(self.device)
+
+
+def merge_blocks(blocks):
+    """The same samples in fewer blocks, because every block costs a transform of the whole image.
+
+    Blocks with the same channels are joined; a block of one channel joins any other, its uvw scaled to the other's
+    frequency (only uvw * freq enters the measurement equation).
+    """
+    groups: dict[tuple, list] = {}
+    for block in blocks:
+        key = tuple(block.freq) if len(block.freq) > 1 else ("one channel",)
+        groups.setdefault(key, []).append(block)
+    return [_join(group) for group in groups.values()]
+
+
+def _join(group):
+    first = group[0]
+    if len(group) == 1:
+        return first
+    uvw = np.concatenate([b.uvw * (b.freq[0] / first.freq[0]) for b in group])
+    parts = {name: np.concatenate([getattr(b, name) for b in group]) for name in ("data", "weight", "time", "antenna")}
+    return replace(first, uvw=uvw, **parts)
+
+
+def uv_samples(blocks, count=20000, seed=0):
+    """At most about `count` of the unflagged (u, v), drawn evenly, (sample, 2) [wavelengths]; for plots."""
+    rng = np.random.default_rng(seed)
+    total = sum(b.data.size for b in blocks)
+    out = []
+    for block in blocks:
+        take = min(block.data.size, int(np.ceil(count * block.data.size / total)))
+        index = np.sort(rng.choice(block.data.size, take, replace=False))
+        row, chan = np.divmod(index, len(block.freq))
+        used = block.weight[row, chan] > 0
+        out.append((block.uvw[row, :2] * (block.freq[chan] / C)[:, None])[used])
+    return np.concatenate(out)

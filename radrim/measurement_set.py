@@ -1,0 +1,160 @@
+"""Opening a Measurement Set (version 2, casacore tables) and reading its small tables. Nothing is ever written."""
+
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from radrim.errors import DataError, InputError
+from radrim.stokes import NAMES
+
+FREQ_FRAMES = ("SOURCE", "LSRK", "LSRD", "BARYCENT", "GEOCENTR", "TOPOCENT", "GALACTOC", "LOCALGRP", "CMBDIPOL")
+"""FITS SPECSYS of the MS's MEAS_FREQ_REF codes 0 to 8 (REST, LSRK, LSRD, BARY, GEO, TOPO, GALACTO, LGROUP, CMB)."""
+
+_SUBTABLES = ("ANTENNA", "DATA_DESCRIPTION", "FIELD", "POLARIZATION", "SPECTRAL_WINDOW")
+_COLUMNS = ("ANTENNA1", "ANTENNA2", "DATA_DESC_ID", "FIELD_ID", "FLAG", "FLAG_ROW", "TIME", "UVW", "WEIGHT")
+
+
+@dataclass(frozen=True)
+class SpectralWindow:
+    """One row of DATA_DESCRIPTION: channels (chan,) [Hz], their widths [Hz], frame and correlations."""
+
+    data_desc: int
+    spw: int
+    freq: np.ndarray
+    width: np.ndarray
+    frame: str
+    correlations: list[str]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One row of FIELD: name and phase centre [rad], J2000."""
+
+    name: str
+    ra: float
+    dec: float
+    frame: str
+
+
+@dataclass(frozen=True)
+class MeasurementSet:
+    """What the subtables of one Measurement Set say."""
+
+    path: Path
+    rows: int
+    columns: tuple[str, ...]
+    windows: list[SpectralWindow]
+    fields: list[Field]
+    antennas: list[str]
+    dish_diameters: np.ndarray
+    telescope: str
+    observer: str
+
+
+@contextmanager
+def open_table(path):
+    """A casacore table, read-only and without waiting for locks; closed at the end.
+
+    Raises
+    ------
+    InputError
+        It is missing, not a table, or cannot be read.
+    """
+    with warnings.catch_warnings():
+        # casacore's bindings are compiled against an older numpy and say so at import.
+        warnings.simplefilter("ignore")
+        import casacore.tables as casatables
+    try:
+        table = casatables.table(str(path), readonly=True, ack=False, lockoptions="autonoread")
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be opened as a casacore table: {_reason(error)}") from None
+    try:
+        yield table
+    finally:
+        table.close()
+
+
+def _reason(error):
+    """casacore's message without its call chain."""
+    return str(error).strip().splitlines()[0]
+
+
+def read_subtables(path) -> MeasurementSet:
+    """Everything but the visibilities of the Measurement Set at `path`.
+
+    Raises
+    ------
+    InputError
+        Not a Measurement Set, or one with missing or unreadable tables or columns.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give the path of a Measurement Set.")
+    if path.is_file():
+        hint = "; UVFITS is not read yet, convert it with CASA's importuvfits" if "fits" in path.suffix.lower() else ""
+        raise InputError(f"{path} is a file, and a Measurement Set is a folder{hint}.")
+    if not (path / "table.dat").exists():
+        zarr = any(path.glob("**/zarr.json")) or any(path.glob("**/.zattrs"))
+        what = "a zarr store (Measurement Set v4 is not read yet; export it as version 2)" if zarr else "no casacore table"
+        raise InputError(f"{path} is not a Measurement Set: it holds {what}; no table.dat in it.")
+    with open_table(path) as main:
+        columns = tuple(main.colnames())
+        missing = [name for name in _COLUMNS if name not in columns]
+        missing += [name for name in _SUBTABLES if name not in main.keywordnames()]
+        if missing:
+            raise InputError(f"{path} is not a complete Measurement Set: {', '.join(missing)} missing. "
+                             "If it is a calibration table or another casacore table, give the observation itself.")  # fmt: skip
+        rows = main.nrows()
+    try:
+        windows, fields = _windows(path), _fields(path)
+        with open_table(path / "ANTENNA") as table:
+            names, dishes = list(table.getcol("NAME")), np.asarray(table.getcol("DISH_DIAMETER"), float)
+        telescope, observer = _observation(path)
+    except (RuntimeError, KeyError) as error:
+        raise InputError(f"{path}: a subtable cannot be read: {_reason(error)}") from None
+    return MeasurementSet(path, rows, columns, windows, fields, names, dishes, telescope, observer)
+
+
+def _windows(path):
+    with open_table(path / "POLARIZATION") as table:
+        correlations = [[NAMES.get(int(c), f"type {c}") for c in table.getcell("CORR_TYPE", row)] for row in range(table.nrows())]  # fmt: skip
+    with open_table(path / "DATA_DESCRIPTION") as table:
+        described = list(zip(table.getcol("SPECTRAL_WINDOW_ID"), table.getcol("POLARIZATION_ID"), strict=True))
+    windows = []
+    with open_table(path / "SPECTRAL_WINDOW") as table:
+        for data_desc, (spw, pol) in enumerate(described):
+            freq = np.asarray(table.getcell("CHAN_FREQ", int(spw)), float)
+            width = np.abs(np.asarray(table.getcell("CHAN_WIDTH", int(spw)), float))
+            code = int(table.getcell("MEAS_FREQ_REF", int(spw)))
+            frame = FREQ_FRAMES[code] if 0 <= code < len(FREQ_FRAMES) else "TOPOCENT"
+            if not (freq > 0).all():
+                raise DataError(f"{path}: spectral window {spw} has channels at 0 Hz or below; repair its CHAN_FREQ.")
+            windows.append(SpectralWindow(data_desc, int(spw), freq, width, frame, correlations[int(pol)]))
+    return windows
+
+
+def _fields(path):
+    with open_table(path / "FIELD") as table:
+        info = table.getcolkeywords("PHASE_DIR").get("MEASINFO", {})
+        fields = []
+        for row, name in enumerate(table.getcol("NAME")):
+            frame = info.get("Ref", "J2000")
+            if "VarRefCol" in info:
+                codes = dict(zip(info["TabRefCodes"], info["TabRefTypes"], strict=True))
+                frame = codes.get(table.getcell(info["VarRefCol"], row), "unknown")
+            # The first row is the position at the reference time; more rows are its polynomial in time.
+            ra, dec = np.asarray(table.getcell("PHASE_DIR", row)).reshape(-1, 2)[0]
+            fields.append(Field(str(name), float(ra) % (2 * np.pi), float(dec), str(frame)))
+    return fields
+
+
+def _observation(path):
+    if not (path / "OBSERVATION").exists():
+        return "UNKNOWN", "UNKNOWN"
+    with open_table(path / "OBSERVATION") as table:
+        if table.nrows() == 0:
+            return "UNKNOWN", "UNKNOWN"
+        return str(table.getcell("TELESCOPE_NAME", 0)) or "UNKNOWN", str(table.getcell("OBSERVER", 0)) or "UNKNOWN"

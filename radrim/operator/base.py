@@ -1,0 +1,289 @@
+"""What all forward operators share: the protocol, the checks of what comes in, autograd, and the expansion of the w-term.
+
+The operator A maps an image of real fluxes to visibilities (the measurement equation of `radrim.geometry`); its
+adjoint, restricted to real images, is ``Re A^H``. Both are linear, so the gradient of each is the other.
+"""
+
+import numpy as np
+import torch
+from numpy.polynomial import legendre
+
+from radrim.errors import ConfigError, DataError
+from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
+
+COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+EPSILON_LIMITS = (1e-12, 0.1)
+
+
+class _Forward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, image, operator):
+        ctx.operator = operator
+        return operator._run_forward(image)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return _Adjoint.apply(gradient, ctx.operator, None), None
+
+
+class _Adjoint(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, data, operator, weight):
+        ctx.operator, ctx.weight = operator, weight
+        return operator._run_adjoint(data, weight)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        data = _Forward.apply(gradient, ctx.operator)
+        return (data if ctx.weight is None else data * ctx.weight), None, None
+
+
+class Operator:
+    """Visibilities of an image, and the image of visibilities, for one set of samples and one grid.
+
+    Parameters
+    ----------
+    uvw : (row, 3) array
+        Baseline coordinates as stored in a Measurement Set [m].
+    freq : (chan,) array
+        Channel frequencies [Hz].
+    grid : ImageGrid
+    epsilon : float
+        Largest relative error against the direct sum; between 1e-12 and 0.1.
+    threads : int
+        CPU threads. The direct sum uses torch's own number (``torch.set_num_threads``).
+    device : str
+        Where images and visibilities live: ``cpu`` or ``cuda``.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the method, one of `radrim.operator.KINDS`.
+    image_shape : tuple
+        (y, x).
+    data_shape : tuple
+        (row, chan).
+    epsilon : float
+    max_w : float
+        Largest |w| [wavelengths].
+
+    Raises
+    ------
+    ConfigError
+        Arguments of the wrong shape, or that this kind cannot work with.
+    DataError
+        UVW or frequencies that are not finite.
+    """
+
+    kind = ""
+
+    def __init__(self, uvw, freq, grid: ImageGrid, epsilon=1e-5, threads=1, device="cpu"):
+        uvw, freq = np.asarray(uvw, np.float64), np.asarray(freq, np.float64)
+        _check_samples(uvw, freq)
+        if not EPSILON_LIMITS[0] <= epsilon <= EPSILON_LIMITS[1]:
+            raise ConfigError(f"epsilon {epsilon:g} is out of range: got {epsilon:g}, expected 1e-12 to 0.1.")
+        if threads < 1:
+            raise ConfigError(f"threads: got {threads}, expected at least 1.")
+        self.device = torch.device(device)
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("Device 'cuda' was asked for, but torch sees no NVIDIA GPU; use --device cpu.")
+        self.grid, self.epsilon, self.threads = grid, float(epsilon), int(threads)
+        self._uvw, self._freq = SIGN * uvw, freq
+        self.image_shape = grid.shape
+        self.data_shape = (uvw.shape[0], freq.size)
+        self.max_w = max_w(uvw, freq)
+        self._visible = None
+        if grid.max_n_term >= 1:  # the image reaches beyond the horizon: no sky there, in either direction
+            seen = np.isfinite(n_minus_1(grid.l()[None, :], grid.m()[:, None]))
+            self._visible = torch.from_numpy(seen).to(self.device)
+
+    def forward(self, image):
+        """Visibilities of `image`.
+
+        Parameters
+        ----------
+        image : Tensor, (y, x) float32 or float64
+            Flux per pixel [Jy/pixel]. Pixels beyond the horizon are ignored.
+
+        Returns
+        -------
+        Tensor, (row, chan) complex64 or complex128
+            Visibilities [Jy], in the precision of `image`; differentiable.
+        """
+        self._check("image", image, self.image_shape, COMPLEX)
+        return _Forward.apply(image, self)
+
+    def adjoint(self, data, weight=None):
+        """Re A^H (weight data), not normalised.
+
+        Parameters
+        ----------
+        data : Tensor, (row, chan) complex64 or complex128
+            Visibilities [Jy].
+        weight : Tensor, (row, chan) float32 or float64, optional
+            Imaging weights; 0 drops a sample. Cheaper in memory than a weighted copy of the data.
+
+        Returns
+        -------
+        Tensor, (y, x) float32 or float64
+            The image, in the precision of `data`; 0 beyond the horizon; differentiable with respect to `data`.
+            Divided by the sum of weights it is the dirty image [Jy/beam].
+        """
+        self._check("data", data, self.data_shape, REAL)
+        if weight is not None:
+            self._check("weight", weight, self.data_shape, COMPLEX)
+            weight = weight.detach().to(REAL[data.dtype])
+        return _Adjoint.apply(data, self, weight)
+
+    def psf(self, weight):
+        """A^H weight, not normalised: the response to 1 Jy at the phase centre; its value there is the sum of weights.
+
+        Parameters
+        ----------
+        weight : Tensor, (row, chan) float32 or float64
+            Imaging weights.
+
+        Returns
+        -------
+        Tensor, (y, x)
+            In the precision of `weight`.
+        """
+        self._check("weight", weight, self.data_shape, COMPLEX)
+        # One number seen as a whole array: a PSF needs no visibilities in memory.
+        ones = torch.ones((), dtype=COMPLEX[weight.dtype], device=self.device).expand(self.data_shape)
+        return self._run_adjoint(ones, weight.detach())
+
+    def _forward(self, image):
+        """(y, x) real -> (row, chan) complex of the same precision; `image` is contiguous, there is data."""
+        raise NotImplementedError
+
+    def _adjoint(self, data, weight):
+        """(row, chan) complex -> (y, x) real of the same precision; `weight` may be None."""
+        raise NotImplementedError
+
+    def _run_forward(self, image):
+        image = image.detach()
+        if 0 in self.data_shape:
+            return torch.zeros(self.data_shape, dtype=COMPLEX[image.dtype], device=self.device)
+        image = image if self._visible is None else torch.where(self._visible, image, 0)
+        return self._forward(image.contiguous())
+
+    def _run_adjoint(self, data, weight):
+        data = data.detach().resolve_conj()
+        if 0 in self.data_shape:
+            return torch.zeros(self.image_shape, dtype=REAL[data.dtype], device=self.device)
+        image = self._adjoint(data, weight)
+        return image if self._visible is None else torch.where(self._visible, image, 0)
+
+    def _wavelengths(self):
+        """u, v, w of every sample [wavelengths] with the sign of the measurement equation, 3 times (sample,) float64."""
+        return [
+            torch.from_numpy(np.multiply.outer(self._uvw[:, k], self._freq / C).ravel()).to(self.device) for k in range(3)
+        ]
+
+    def _check(self, name, tensor, shape, dtypes):
+        if not isinstance(tensor, torch.Tensor):
+            raise ConfigError(f"{name}: got {type(tensor).__name__}, expected a torch.Tensor (torch.from_numpy).")
+        if tuple(tensor.shape) != shape:
+            raise ConfigError(f"{name} has the wrong shape: got {tuple(tensor.shape)}, expected {shape}.")
+        if tensor.dtype not in dtypes:
+            expected = " or ".join(str(d).removeprefix("torch.") for d in dtypes)
+            raise ConfigError(f"{name} has the wrong type: got {str(tensor.dtype)[6:]}, expected {expected}.")
+        if tensor.device.type != self.device.type:
+            raise ConfigError(f"{name} is on the wrong device: got {tensor.device}, expected {self.device}.")
+
+
+def _check_samples(uvw, freq):
+    if uvw.ndim != 2 or uvw.shape[1] != 3:
+        raise ConfigError(f"uvw has the wrong shape: got {uvw.shape}, expected (row, 3).")
+    if freq.ndim != 1:
+        raise ConfigError(f"freq has the wrong shape: got {freq.shape}, expected (chan,).")
+    bad = int((~np.isfinite(uvw)).any(1).sum())
+    if bad:
+        raise DataError(f"{bad} of {len(uvw)} rows have UVW that is not finite; drop these rows before imaging.")
+    if not (np.isfinite(freq) & (freq > 0)).all():
+        raise DataError(f"Channel frequencies must be positive [Hz]; the lowest is {freq.min():g}.")
+
+
+def max_w(uvw, freq):
+    """Largest |w| of the samples [wavelengths], 0 without samples."""
+    if len(uvw) == 0 or len(freq) == 0:
+        return 0.0
+    return float(np.abs(uvw[:, 2]).max() * freq.max() / C)
+
+
+def w_matters(largest_w, grid, epsilon):
+    """Whether leaving out the w-term would cost more than a tenth of `epsilon` anywhere on the image."""
+    return 2 * np.pi * largest_w * grid.max_n_term > 0.1 * epsilon
+
+
+class ProlateExpansion:
+    """exp(i c x y) on the square [-1, 1]^2 as a short sum of products: sum_k factor_k i^odd_k p_k(x) p_k(y).
+
+    The p_k are prolate spheroidal wave functions, the best such basis: about 2 c / pi + log(1/tolerance) terms do.
+    With x the sample's w and y the pixel's n - 1, each scaled to its range, this is the w-term.
+
+    Parameters
+    ----------
+    c : float
+        Half of the largest phase difference, i.e. the largest |phase| [rad].
+    tolerance : float
+        Largest absolute error.
+
+    Attributes
+    ----------
+    factor : ndarray, (term,) float64
+    odd : ndarray, (term,) bool
+        Where True the term carries a factor i.
+
+    References
+    ----------
+    Slepian & Pollak (1961), Bell System Technical Journal 40, 43.
+    """
+
+    def __init__(self, c, tolerance):
+        # Gauss-Legendre nodes turn the integral operator into a symmetric matrix whose eigenvectors are the p_k.
+        order = int(32 + 2 * c)
+        x, weight = legendre.leggauss(order)
+        to_legendre = (np.arange(order) + 0.5)[:, None] * legendre.legvander(x, order - 1).T
+        root = np.sqrt(weight)
+        factor, odd, coefficient, size = [], [], [], []
+        for parity, kernel in enumerate((np.cos, np.sin)):
+            value, vector = np.linalg.eigh(root[:, None] * kernel(c * np.outer(x, x)) * root)
+            factor.append(value)
+            odd.append(np.full(order, bool(parity)))
+            coefficient.append(to_legendre @ (root[:, None] * vector))
+            size.append(np.abs(value) * np.abs(vector / root[:, None]).max(0) ** 2)
+        order_by_size = np.argsort(-np.concatenate(size))
+        left_out = np.cumsum(np.concatenate(size)[order_by_size][::-1])[::-1]
+        keep = order_by_size[: max(1, int((left_out > tolerance).sum()))]
+        self.factor = np.concatenate(factor)[keep]
+        self.odd = np.concatenate(odd)[keep]
+        self._coefficient = np.concatenate(coefficient, axis=1)[:, keep]
+        # The series converge fast; what lies below the tolerance is only work.
+        used = np.flatnonzero(np.abs(self._coefficient).max(1) > 0.01 * tolerance)
+        self._coefficient = self._coefficient[: used[-1] + 1]
+
+    def __len__(self):
+        return len(self.factor)
+
+    def __call__(self, x):
+        """p_k(x), (term, ...) float64, for a float64 tensor x within [-1, 1]."""
+        out = torch.empty((len(self), x.numel()), dtype=x.dtype, device=x.device)
+        coefficient = torch.from_numpy(self._coefficient.T.copy()).to(x.device)
+        for part, block in zip(out.split(1 << 15, dim=1), x.reshape(-1).split(1 << 15), strict=True):
+            torch.matmul(coefficient, _legendre(block, coefficient.shape[1]), out=part)
+        return out.reshape(len(self), *x.shape)
+
+
+def _legendre(x, count):
+    """Legendre polynomials P_0 ... P_(count-1) of x, (count, x)."""
+    out = torch.empty((count, x.numel()), dtype=x.dtype, device=x.device)
+    out[0] = 1
+    if count > 1:
+        out[1] = x
+    for j in range(2, count):
+        torch.mul(x, out[j - 1], out=out[j])
+        out[j].mul_((2 * j - 1) / j).sub_(out[j - 2], alpha=(j - 1) / j)
+    return out

@@ -1,0 +1,353 @@
+"""Non-uniform FFTs (finufft on the CPU, cufinufft on CUDA) with the w-term in full, by coplanar facets.
+
+A facet is a rectangle of the image grid. Around its centre pixel (l0, m0) a plane replaces n - 1, which turns most of
+the w-term into a phase per sample and a shift of the uv coordinates, ``u + w dn/dl`` and ``v + w dn/dm``; no pixel
+moves, so facets fit together without resampling. What is left of n - 1 is second order in the size of the facet and a
+few products p_k(w) p_k(n - 1) carry it (`ProlateExpansion`). Each product needs one transform from a real image, and
+two real images share one complex transform.
+
+References
+----------
+Cornwell & Perley (1992), A&A 261, 353 and Kogan & Greisen (2009), AIPS Memo 113 (facets on the tangent plane);
+Barnett, Magland & af Klinteberg (2019), SIAM J. Sci. Comput. 41, C479 (finufft).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from radrim.errors import ConfigError
+from radrim.geometry import n_minus_1
+from radrim.operator.base import COMPLEX, REAL, Operator, ProlateExpansion, w_matters
+
+FACETS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
+"""Numbers of facets along each axis to choose from."""
+
+FACTOR_LIMIT = 1 << 26
+"""Largest number of elements of the factor images of one facet (512 MB)."""
+
+
+@dataclass(frozen=True)
+class Facet:
+    """Rectangle of an image whose n - 1 is a plane, ``level + dl (l - l0) + dm (m - m0)``, up to `half`.
+
+    Parameters
+    ----------
+    y, x : int
+        First row and column.
+    l0, m0 : float
+        Direction cosines of the centre pixel.
+    level, dl, dm, half : float
+        The plane, and the largest distance from it over the facet's pixels.
+    """
+
+    y: int
+    x: int
+    l0: float
+    m0: float
+    level: float
+    dl: float
+    dm: float
+    half: float
+
+
+class NUFFT(Operator):
+    """`Operator` by finufft or cufinufft; see there for parameters."""
+
+    kind = "nufft"
+
+    def __init__(self, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
+        super().__init__(uvw, freq, grid, epsilon, threads, device)
+        self._u, self._v, self._w = self._wavelengths()
+        if w_matters(self.max_w, grid, self.epsilon):
+            count = choose_facets(grid, self.max_w, len(self._u), self.epsilon)
+            self._facet_shape, self.facets = split_facets(grid, count)
+            half = max(facet.half for facet in self.facets)
+            self._half = max(half, np.finfo(float).tiny)
+            self._expansion = ProlateExpansion(2 * np.pi * self.max_w * half, 0.3 * self.epsilon)
+            self._on_w = self._expansion(self._w / self.max_w)
+        else:
+            self._facet_shape = self.image_shape
+            self.facets = [Facet(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)]
+            self._expansion = None
+        self._transforms = {}
+
+    def _forward(self, image):
+        transform = self._transform(COMPLEX[image.dtype])
+        out = torch.zeros(len(self._u), dtype=COMPLEX[image.dtype], device=self.device)
+        for facet in self.facets:
+            rows, columns = self._inside(facet)
+            tile = image.new_zeros(self._facet_shape)
+            tile[: rows.stop - rows.start, : columns.stop - columns.start] = image[rows, columns]
+            self._set_points(transform, facet)
+            if self._expansion is None:
+                out += transform.to_samples(tile.to(transform.dtype))
+            else:
+                out += self._phase(facet, out.dtype) * self._samples_of(tile, facet, transform)
+        return out.reshape(self.data_shape)
+
+    def _adjoint(self, data, weight):
+        transform = self._transform(data.dtype)
+        data = (data if weight is None else data * weight).reshape(-1)
+        out = torch.zeros(self.image_shape, dtype=REAL[data.dtype], device=self.device)
+        for facet in self.facets:
+            rows, columns = self._inside(facet)
+            self._set_points(transform, facet)
+            if self._expansion is None:
+                tile = transform.to_modes(data.to(transform.dtype)).real
+            else:
+                tile = self._image_of(data * self._phase(facet, data.dtype).conj(), facet, transform)
+            out[rows, columns] = tile[: rows.stop - rows.start, : columns.stop - columns.start]
+        return out
+
+    def _samples_of(self, tile, facet, transform):
+        """Samples of one facet, (sample,): sum over terms of p_k(w) i^odd F[p_k(n) tile]."""
+        on_image, count = self._on_image(facet), len(self._u)
+        out = torch.zeros(count, dtype=transform.dtype, device=self.device)
+        for first, second in self._pairs():
+            pair = on_image[first] * tile
+            if second is None:
+                both = transform.to_samples(pair.to(transform.dtype))
+                out += both[:count] * self._on_samples(first, transform)
+                continue
+            both = transform.to_samples(torch.complex(pair, on_image[second] * tile).to(transform.dtype))
+            # The transform of a real image at -(u, v) is the conjugate of that at (u, v): this parts the two images.
+            direct, mirrored = both[:count], both[count:].conj()
+            out += (direct + mirrored) * (0.5 * self._on_samples(first, transform))
+            out += (direct - mirrored) * (-0.5j * self._on_samples(second, transform))
+        return out
+
+    def _image_of(self, data, facet, transform):
+        """Image of one facet, (y, x): sum over terms of p_k(n) Re F^H[p_k(w) (-i)^odd data]; the transpose of `_samples_of`."""
+        on_image, count = self._on_image(facet), len(self._u)
+        out = torch.zeros(self._facet_shape, dtype=on_image.dtype, device=self.device)
+        both = torch.empty(2 * count, dtype=transform.dtype, device=self.device)
+        for first, second in self._pairs():
+            part = data * self._on_samples(first, transform).conj()
+            both[:count], both[count:] = 0.5 * part, 0.5 * part.conj()
+            if second is not None:
+                part = data * self._on_samples(second, transform).conj()
+                both[:count] += 0.5j * part
+                both[count:] += 0.5j * part.conj()
+            tile = transform.to_modes(both)
+            out += on_image[first] * tile.real
+            if second is not None:
+                out += on_image[second] * tile.imag
+        return out
+
+    def _pairs(self):
+        count = len(self._expansion)
+        return [(k, k + 1 if k + 1 < count else None) for k in range(0, count, 2)]
+
+    def _on_samples(self, k, transform):
+        """p_k(w) i^odd of every sample, (sample,) complex."""
+        return self._on_w[k].to(transform.dtype) * (1j if self._expansion.odd[k] else 1)
+
+    def _on_image(self, facet):
+        """factor_k p_k(n - 1 less the plane) of the facet's pixels, (term, y, x) float64."""
+        rest = _distance(self.grid, facet, self._facet_shape).clip(-self._half, self._half)
+        rest = torch.from_numpy(rest / self._half).to(self.device)
+        factor = torch.from_numpy(self._expansion.factor).to(self.device)
+        return self._expansion(rest).mul_(factor[:, None, None])
+
+    def _phase(self, facet, dtype):
+        """exp(2 pi i (u l0 + v m0 + w level)) of every sample, (sample,)."""
+        turns = self._u * facet.l0 + self._v * facet.m0 + self._w * facet.level
+        turns = (turns - turns.round()) * (2 * np.pi)
+        return torch.polar(torch.ones_like(turns), turns).to(dtype)
+
+    def _set_points(self, transform, facet):
+        if transform.holds is facet:
+            return
+        scale = 2 * np.pi * self.grid.scale
+        y = _fold((self._v + self._w * facet.dm) * scale)
+        x = _fold((self._u + self._w * facet.dl) * -scale)
+        if self._expansion is not None:
+            y, x = torch.cat([y, -y]), torch.cat([x, -x])
+        transform.set_points(y, x)
+        transform.holds = facet
+
+    def _inside(self, facet):
+        """Rows and columns of the image that the facet covers; the last facets may stick out."""
+        (height, width), (rows, columns) = self.image_shape, self._facet_shape
+        return slice(facet.y, min(facet.y + rows, height)), slice(facet.x, min(facet.x + columns, width))
+
+    def _transform(self, dtype):
+        """The plan for data of this type, made once; it keeps its points until another facet needs it."""
+        # Single precision rounds the points: at the edge of an image of N pixels by about N / 2 * 2e-7 rad.
+        rounding = max(self._facet_shape) * 1e-7
+        if dtype == torch.complex64 and self.epsilon < max(2e-5, rounding):
+            dtype = torch.complex128
+        if dtype not in self._transforms:
+            backend = _CudaTransform if self.device.type == "cuda" else _Transform
+            self._transforms[dtype] = backend(self._facet_shape, 0.3 * self.epsilon, dtype, self.threads, self.device)
+        return self._transforms[dtype]
+
+
+def choose_facets(grid, max_w, samples, epsilon):
+    """Number of facets along each axis that makes the operator fastest.
+
+    Small facets need few terms of the w-term for each, large ones visit the samples less often.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    max_w : float
+        Largest |w| [wavelengths].
+    samples : int
+    epsilon : float
+
+    Returns
+    -------
+    int
+    """
+    best, chosen = np.inf, 1
+    for count in FACETS:
+        (rows, columns), facets = split_facets(grid, count, coarse=True)
+        if min(rows, columns) < 32 and count > 1:
+            break
+        terms = count_terms(2 * max_w * 2 * max(facet.half for facet in facets), epsilon)
+        # In pixels of an FFT (1.25 times oversampled, 60 ns each): spreading one point costs about as much as two of
+        # them, the factor images about one for each term and pixel.
+        transform = 1.6 * rows * columns + 2 * 2 * samples
+        cost = len(facets) * (terms / 2 * transform + terms * 0.5 * rows * columns + 3 * samples)
+        if cost < best and (terms * rows * columns <= FACTOR_LIMIT or chosen == 1):
+            best, chosen = cost, count
+    return chosen
+
+
+def count_terms(turns, epsilon):
+    """About how many products carry a w-term that varies by `turns` turns between its extremes."""
+    return 1 + turns + np.log10(1 / epsilon) * (1 + 0.5 * np.log(1 + turns))
+
+
+def split_facets(grid, count, coarse=False):
+    """Cover `grid` with count x count facets of one shape; facets below the horizon are left out.
+
+    With `coarse` their `half` is an estimate from some of the pixels.
+    """
+    rows, columns = -(-grid.height // count), -(-grid.width // count)
+    facets = []
+    for y in range(0, grid.height, rows):
+        for x in range(0, grid.width, columns):
+            centre = (y + rows // 2 - grid.height // 2, x + columns // 2 - grid.width // 2)
+            facet = Facet(y, x, -centre[1] * grid.scale, centre[0] * grid.scale, 0.0, 0.0, 0.0, 0.0)
+            facet = _fit_plane(grid, facet, (rows, columns), coarse)
+            if facet is not None:
+                facets.append(facet)
+    return (rows, columns), facets
+
+
+def _fit_plane(grid, facet, shape, coarse):
+    """`facet` with the plane that fits n - 1 best, or None where no pixel is above the horizon."""
+    step = [max(1, (size - 1) // 8) for size in shape]
+    l, m = _directions(grid, facet, shape)  # noqa: E741 - the field's own name
+    n1 = n_minus_1(l[:, :: step[1]], m[:: step[0]])
+    seen = np.isfinite(n1)
+    if not seen.any():
+        return None if not np.isfinite(n_minus_1(l, m)).any() else _with_plane(facet, grid, shape, np.zeros(3))
+    dm, dl = np.broadcast_arrays(m[:: step[0]] - facet.m0, l[:, :: step[1]] - facet.l0)
+    design = np.stack([np.ones(seen.sum()), dl[seen], dm[seen]], axis=1)
+    plane = np.linalg.lstsq(design, n1[seen], rcond=None)[0]
+    if coarse:
+        half = np.ptp(n1[seen] - design @ plane) / 2
+        return Facet(facet.y, facet.x, facet.l0, facet.m0, *plane, half)
+    return _with_plane(facet, grid, shape, plane)
+
+
+def _with_plane(facet, grid, shape, plane):
+    """`facet` with this plane moved to the middle of the pixels' n - 1."""
+    facet = Facet(facet.y, facet.x, facet.l0, facet.m0, *plane, 0.0)
+    rest = _distance(grid, facet, shape)
+    low, high = rest.min(), rest.max()
+    level = facet.level + (low + high) / 2
+    return Facet(facet.y, facet.x, facet.l0, facet.m0, level, facet.dl, facet.dm, (high - low) / 2)
+
+
+def _directions(grid, facet, shape):
+    """l (1, x) and m (y, 1) of a facet's pixels."""
+    l = facet.l0 - (np.arange(shape[1]) - shape[1] // 2) * grid.scale  # noqa: E741
+    m = facet.m0 + (np.arange(shape[0]) - shape[0] // 2) * grid.scale
+    return l[None, :], m[:, None]
+
+
+def _distance(grid, facet, shape):
+    """n - 1 less the facet's plane, (y, x); 0 where there is no sky."""
+    l, m = _directions(grid, facet, shape)  # noqa: E741
+    # Pixels of a facet that sticks out of the image stay within its range: they must not cost terms.
+    l, m = np.clip(l, grid.l().min(), grid.l().max()), np.clip(m, grid.m().min(), grid.m().max())
+    plane = facet.level + facet.dl * (l - facet.l0) + facet.dm * (m - facet.m0)
+    return np.nan_to_num(n_minus_1(l, m) - plane)
+
+
+def _fold(angle):
+    """The same angle within [-pi, pi]; done in double precision, before any rounding to single."""
+    return angle - (2 * np.pi) * torch.round(angle / (2 * np.pi))
+
+
+class _Transform:
+    """Both directions of one 2-D transform by one finufft plan: samples_j = sum_k modes_k exp(+i k x_j)."""
+
+    def __init__(self, shape, epsilon, dtype, threads, device):
+        import finufft
+
+        # Less oversampling halves the time of the FFTs, but has no kernel for the highest accuracy.
+        sparing = epsilon >= (1e-5 if dtype == torch.complex64 else 1e-9)
+        self._plan = finufft.Plan(
+            2,
+            shape,
+            eps=epsilon,
+            isign=1,
+            dtype=str(dtype).removeprefix("torch."),
+            nthreads=threads,
+            upsampfac=1.25 if sparing else 2.0,
+        )
+        self.dtype = dtype
+        self.holds = None
+
+    def set_points(self, y, x):
+        real = REAL[self.dtype]
+        self._plan.setpts(y.to(real).numpy(), x.to(real).numpy())
+
+    def to_samples(self, modes):
+        return torch.from_numpy(self._plan.execute(modes.numpy()))
+
+    def to_modes(self, samples):
+        return torch.from_numpy(self._plan.execute_adjoint(samples.contiguous().numpy()))
+
+
+class _CudaTransform:
+    """The same by two cufinufft plans, one for each direction."""
+
+    def __init__(self, shape, epsilon, dtype, threads, device):
+        try:
+            import cufinufft
+        except ImportError as error:
+            raise ConfigError(
+                "Operator 'nufft' on device cuda needs the package cufinufft, which is not installed; "
+                "run 'pip install cufinufft', or use --device cpu."
+            ) from error
+        options = {
+            "eps": epsilon,
+            "dtype": str(dtype).removeprefix("torch."),
+            "gpu_device_id": torch.cuda.current_device() if device.index is None else device.index,
+            # Plans run on the stream that torch uses, so neither has to wait for the other.
+            "gpu_stream": torch.cuda.current_stream(device).cuda_stream,
+        }
+        self._forward = cufinufft.Plan(2, shape, isign=1, **options)
+        self._adjoint = cufinufft.Plan(1, shape, isign=-1, **options)
+        self.dtype = dtype
+        self.holds = None
+
+    def set_points(self, y, x):
+        real = REAL[self.dtype]
+        self._points = y.to(real), x.to(real)  # cufinufft reads them at every call
+        self._forward.setpts(*self._points)
+        self._adjoint.setpts(*self._points)
+
+    def to_samples(self, modes):
+        return self._forward.execute(modes.contiguous())
+
+    def to_modes(self, samples):
+        return self._adjoint.execute(samples.contiguous())

@@ -1,0 +1,92 @@
+"""Wide-field operator on the CPU: ducc0's w-gridder (improved w-stacking).
+
+References
+----------
+Arras, Reinecke, Westermann & Ensslin (2021), A&A 646, A58; Ye, Gull, Tan & Nikolic (2022), MNRAS 510, 4110.
+"""
+
+import ducc0
+import numpy as np
+import torch
+
+from radrim.errors import ConfigError
+from radrim.operator.base import REAL, Operator, w_matters
+
+SINGLE_LIMIT = 1e-5
+"""Smallest epsilon that ducc0 reaches in single precision."""
+
+TINY = 1e-5
+"""Below this field of view [rad] n - 1 is lost to rounding inside ducc0 and the result is NaN."""
+
+
+class WGridder(Operator):
+    """`Operator` by ducc0.wgridder; see there for parameters.
+
+    Takes even images of at least 32 x 32 pixels. Samples of weight 0 cost nothing.
+    """
+
+    kind = "wgridder"
+
+    def __init__(self, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
+        super().__init__(uvw, freq, grid, epsilon, threads, device)
+        if self.device.type != "cpu":
+            raise ConfigError(f"Operator 'wgridder' works on the CPU: got device {device}, expected cpu; use 'nufft'.")
+        if min(self.image_shape) < 32 or grid.width % 2 or grid.height % 2:
+            raise ConfigError(
+                f"Operator 'wgridder' needs even sizes of at least 32 pixels: got {grid.width} x {grid.height}; "
+                "use another size, or the operator 'nufft'."
+            )
+        # n - 1 is -(l^2 + m^2) / 2 to 1e-11 in tiny fields: enlarging l and m by `zoom`, and shrinking u and v by
+        # zoom and w by zoom^2, leaves every phase as it was, with numbers that ducc0 can work with.
+        zoom = max(1.0, TINY / (grid.scale * max(self.image_shape)))
+        # v first: ducc0's first image axis is then our y, and images pass through without a transposed walk in
+        # memory (a third of the run time at 4096^2).
+        self._uvw = self._uvw[:, [1, 0, 2]] / np.array([zoom, zoom, zoom * zoom])
+        # For ducc0 V = sum I exp(-2 pi i (u x + v y - w (n - 1))) with x and y growing along the axes; ours: m grows
+        # along y, l falls along x. That leaves one sign to turn.
+        self._common = {
+            "uvw": self._uvw,
+            "freq": self._freq,
+            "pixsize_x": grid.scale * zoom,
+            "pixsize_y": grid.scale * zoom,
+            "do_wgridding": bool(w_matters(self.max_w, grid, self.epsilon)),
+            "flip_u": True,
+            "divide_by_n": False,
+            "nthreads": self.threads,
+        }
+
+    def _precision(self, single):
+        """Whether to compute in single precision, and the accuracy to ask ducc0 for."""
+        # ducc0 knows no kernel for more than 1e-2; asking for more would gain next to nothing.
+        return single and self.epsilon >= SINGLE_LIMIT, min(self.epsilon, 1e-2)
+
+    def _forward(self, image):
+        dtype = image.dtype
+        single, epsilon = self._precision(dtype == torch.float32)
+        image = image if single else image.double()
+        out = ducc0.wgridder.dirty2vis(dirty=image.numpy(), epsilon=epsilon, **self._common)
+        out = torch.from_numpy(out)
+        return out if single or dtype == torch.float64 else out.to(torch.complex64)
+
+    def _adjoint(self, data, weight):
+        dtype = REAL[data.dtype]
+        single, epsilon = self._precision(dtype == torch.float32)
+        if not single:
+            # Expanded views (the PSF's ones) stay views of one number.
+            data = data if data.dtype == torch.complex128 else _to_double(data)
+            weight = weight if weight is None else weight.double()
+        out = ducc0.wgridder.vis2dirty(
+            vis=data.numpy(),
+            wgt=None if weight is None else weight.numpy(),
+            npix_x=self.image_shape[0],
+            npix_y=self.image_shape[1],
+            epsilon=epsilon,
+            **self._common,
+        )
+        return torch.from_numpy(out).to(dtype)
+
+
+def _to_double(data):
+    if data.stride() == (0, 0):
+        return data[:1, :1].to(torch.complex128).expand(data.shape)
+    return data.to(torch.complex128)

@@ -1,0 +1,172 @@
+"""`radrim image` on one page: read, weight, measure, tile, deconvolve, mosaic, write."""
+
+import logging
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from dask import delayed
+
+from radrim.clean import CleanSettings, CleanSolver
+from radrim.cluster import compute
+from radrim.config import ImageConfig
+from radrim.deconvolve import ChannelState, deconvolve
+from radrim.errors import ConfigError
+from radrim.measure import Measurement
+from radrim.output import Output
+from radrim.read import Selection, read
+from radrim.restoration import ChannelAverage, restore_channel
+from radrim.result import Result
+from radrim.suggest import choose_grid
+from radrim.tile import make_tiles
+from radrim.visibilities import split_channels
+from radrim.weight import apply_weights
+from radrim.write import read_mask
+
+log = logging.getLogger("radrim")
+
+HALO = 128
+"""Pixels that a tile sees around its own part."""
+
+
+def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
+    """Image what `config` says and write the files.
+
+    Parameters
+    ----------
+    config : ImageConfig
+    command : str
+        Noted in the headers and the report.
+
+    Raises
+    ------
+    RadrimError
+        Any fault that the user can mend; nothing half-written is left.
+    """
+    clock = _Clock()
+    threads, device = _choose_machine(config)
+    output = Output(Path(config.name or Path(config.ms[0]).name.split(".")[0]), config, command)
+
+    with clock("read"):
+        observation = read(config.ms, _selection(config))
+        _say_what_was_read(observation)
+    with clock("choose"):
+        grid, chosen = choose_grid(observation, config)
+        for sentence in chosen:
+            log.info("%s", sentence)
+        output.check_space(grid)
+        mask = read_mask(config.mask, grid) if config.mask else None
+        groups = split_channels(observation, config.channels_out)
+    with clock("weight"):
+        _, thermal = apply_weights(observation.blocks, grid, config.weight, config.taper, config.padding)
+        log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
+
+    tiles = make_tiles(grid.shape, config.tile, HALO)
+    images, average = [], ChannelAverage(grid)
+    for batch in _batches(groups, max(1, threads // len(tiles))):
+        with clock("measure"):
+            channels = _measure(batch, grid, config, max(1, threads // len(batch)), device)
+        if config.niter > 0:
+            with clock("deconvolve"):
+                make_solver = _solver_factory(config, mask, max(1, threads // (len(batch) * len(tiles))))
+                deconvolve(channels, tiles, make_solver, config.max_major, threads)
+        for channel in channels:
+            with clock("restore"):
+                images.append(restore_channel(channel, grid, observation.channel_width, threads))
+                average.add(images[-1])
+            with clock("write"):
+                output.write_images(images[-1], grid, observation, thermal)
+    whole = images[0]
+    if len(images) > 1:
+        with clock("restore"):
+            whole = average.image(observation.longest_baseline(), threads, config.niter > 0)
+        with clock("write"):
+            output.write_images(whole, grid, observation, thermal)
+    with clock("report"):
+        paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds)
+    log.info("Done in %.1f s: %s", clock.total, ", ".join(str(p) for p in [*whole.paths.values(), *paths.values()]))
+    return Result(**{**vars(whole), "paths": whole.paths | paths}, grid=grid, channels=images)
+
+
+class _Clock:
+    """Seconds spent in each step."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, step):
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0) + time.perf_counter() - start
+        log.debug("%s: %.2f s", step, time.perf_counter() - start)
+
+    @property
+    def total(self):
+        """Seconds since the start of the run."""
+        return time.perf_counter() - self._start
+
+
+def _choose_machine(config):
+    """(threads, device) of the run."""
+    if config.solver == "rim":
+        raise ConfigError("--solver rim is not there yet; use --solver clean.")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use --device cpu or auto.")
+    threads = config.threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads, "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _selection(config):
+    return Selection(
+        column=config.data_column, field=config.field, spw=config.spw, chan_range=config.chan_range,
+        uv_range=(config.minuv_l, config.maxuv_l), time_range=config.time_range, stokes=config.pol,
+        abs_weights=config.abs_weights, flag_nonfinite=config.flag_nonfinite)  # fmt: skip
+
+
+def _say_what_was_read(observation):
+    counts = observation.counts
+    log.info("Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %.4g to %.4g MHz.",
+             observation.telescope, observation.object, observation.date_obs[:19], counts["samples"], observation.stokes,
+             100 * counts["flagged"] / counts["samples"], observation.frequencies[0] / 1e6,
+             observation.frequencies[-1] / 1e6)  # fmt: skip
+    for note in observation.notes:
+        log.warning("%s", note)
+
+
+def _batches(groups, count):
+    """Output channels in batches that keep the processors busy, so that memory does not grow with their number."""
+    numbered = [(f"{k:04d}" if len(groups) > 1 else "", blocks) for k, blocks in enumerate(groups)]
+    return [numbered[first : first + count] for first in range(0, len(numbered), count)]
+
+
+def _measure(batch, grid, config, threads, device) -> list[ChannelState]:
+    """Dirty image and PSF of each output channel of a batch."""
+    measurements = [Measurement(blocks, grid, config.operator, config.epsilon, threads, device) for _, blocks in batch]
+    tasks = [delayed((delayed(m.dirty, pure=False)(), delayed(m.psf, pure=False)())) for m in measurements]
+    # As many tasks as channels: dirty image and PSF of one channel follow each other and share the same memory.
+    measured = compute(tasks, "dirty images and PSFs", len(batch))
+    channels = []
+    for (label, _), measurement, (dirty, psf) in zip(batch, measurements, measured, strict=True):
+        log.info("%sdirty image: peak %.4g Jy/beam, %d visibilities, operator %s.", f"{label}, " if label else "",
+                 np.abs(dirty).max(), measurement.samples, measurement.kind)  # fmt: skip
+        channels.append(ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty))
+    return channels
+
+
+def _solver_factory(config, mask, threads):
+    """Tile to its minor cycle."""
+
+    def make(tile):
+        settings = CleanSettings(
+            niter=config.niter, gain=config.gain, mgain=config.mgain, auto_mask=config.auto_mask,
+            auto_threshold=config.auto_threshold, threshold=config.threshold, multiscale=config.multiscale,
+            mask=None if mask is None else mask[tile.outer])  # fmt: skip
+        return CleanSolver(settings, threads)
+
+    return make

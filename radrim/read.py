@@ -1,0 +1,359 @@
+"""Step 1, read: Measurement Sets to the visibilities of one Stokes parameter, in row chunks."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from radrim.errors import ConfigError, DataError, InputError
+from radrim.geometry import C, format_angle
+from radrim.measurement_set import MeasurementSet, SpectralWindow, open_table, read_subtables
+from radrim.stokes import combination
+from radrim.visibilities import Observation, Visibilities
+
+log = logging.getLogger("radrim")
+
+CHUNK_BYTES = 64 * 2**20
+"""Size of one chunk of the data column [bytes]; a few are alive at once (data, flags, weights)."""
+
+NONFINITE_LIMIT = 0.01
+"""Fraction of unflagged samples that may be NaN or infinite before the data count as broken."""
+
+_MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to read; see the options of the same names in `radrim.config.ImageConfig`."""
+
+    column: str | None = None
+    field: str | None = None
+    spw: tuple[int, ...] | None = None
+    chan_range: tuple[int, int] | None = None
+    uv_range: tuple[float, float] = (0.0, np.inf)
+    time_range: tuple[str, str] | None = None
+    stokes: str = "I"
+    abs_weights: bool = False
+    flag_nonfinite: bool = False
+
+
+@dataclass
+class _Counts:
+    samples: int = 0
+    flagged: int = 0
+    nonfinite: int = 0
+    negative: int = 0
+    zero_weight: int = 0
+    zero_uvw: int = 0
+    outside_uv: int = 0
+
+
+def read(paths, selection=Selection()):  # noqa: B008 - frozen
+    """Read the selected visibilities of one or several Measurement Sets.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        Measurement Sets (version 2) of the same phase centre.
+    selection : Selection
+
+    Returns
+    -------
+    Observation
+        With natural weights; flagged samples have weight 0 and data 0, rows without any sample are dropped.
+
+    Raises
+    ------
+    InputError
+        A path is not a Measurement Set, or a table or column is missing or unreadable.
+    ConfigError
+        The selection names something that is not there.
+    DataError
+        Nothing is left that could be imaged, or phase centres differ.
+    """
+    parts = [_read_one(path, selection) for path in paths]
+    first = parts[0]
+    for path, part in zip(paths[1:], parts[1:], strict=True):
+        _same_phase_centre(paths[0], first, path, part)
+    counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
+    return Observation(
+        blocks=[block for part in parts for block in part.blocks],
+        ra=first.ra, dec=first.dec, stokes=selection.stokes,
+        telescope="+".join(dict.fromkeys(part.telescope for part in parts)), object=first.object, observer=first.observer,
+        date_obs=min(part.date_obs for part in parts), dish_diameter=float(np.nanmin([p.dish_diameter for p in parts])),
+        freq_frame=first.freq_frame, channel_width=first.channel_width,
+        notes=[note for part in parts for note in part.notes], counts=counts)  # fmt: skip
+
+
+def _same_phase_centre(path_a, a, path_b, b):
+    dra = (a.ra - b.ra + np.pi) % (2 * np.pi) - np.pi
+    apart = np.hypot(dra * np.cos(a.dec), a.dec - b.dec)
+    # A hundredth of the resolution: no image could show it.
+    limit = 0.01 / max(a.longest_baseline(), b.longest_baseline())
+    if apart > limit:
+        raise DataError(f"{path_a} and {path_b} have phase centres {format_angle(apart)} apart (limit "
+                        f"{format_angle(limit)}); shift one to the other first (CASA phaseshift, chgcentre), "
+                        "or image them one by one.")  # fmt: skip
+
+
+def _read_one(path, selection):
+    ms = read_subtables(path)
+    notes: list[str] = []
+    column = _choose_column(ms, selection, notes)
+    counts = _Counts()
+    with open_table(ms.path) as main:
+        field = _choose_field(ms, main, selection, notes)
+        blocks, used = [], []
+        for window in _choose_windows(ms, selection):
+            block = _read_window(ms, main, window, field, column, selection, counts, notes)
+            if block is not None:
+                blocks.append(block)
+                used.append(window)
+    _explain_if_empty(ms, blocks, counts, selection)
+    _report_counts(ms, counts, selection, notes)
+    start = min(block.time.min() for block in blocks)
+    dishes = ms.dish_diameters[ms.dish_diameters > 0]
+    return Observation(
+        blocks=blocks, ra=ms.fields[field].ra, dec=ms.fields[field].dec, stokes=selection.stokes,
+        telescope=ms.telescope, object=ms.fields[field].name, observer=ms.observer,
+        date_obs=(_MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
+        dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"), freq_frame=used[0].frame,
+        channel_width=float(np.median(np.concatenate([w.width for w in used]))), notes=notes, counts=vars(counts))  # fmt: skip
+
+
+def _choose_column(ms: MeasurementSet, selection, notes):
+    available = [name for name in ("CORRECTED_DATA", "DATA") if name in ms.columns]
+    column = selection.column or (available[0] if available else None)
+    if column is None:
+        raise InputError(f"{ms.path} has neither DATA nor CORRECTED_DATA; name the column to image with --data-column.")
+    if column not in ms.columns:
+        known = [name for name in ms.columns if "DATA" in name and "ID" not in name]
+        raise ConfigError(f"{ms.path} has no column {column}; its data columns are {', '.join(known) or 'none'}.")
+    if selection.column is None and len(available) == 2:
+        notes.append(f"Imaging CORRECTED_DATA of {ms.path.name}; use --data-column DATA for the uncalibrated data.")
+    return column
+
+
+def _choose_field(ms: MeasurementSet, main, selection, notes):
+    """Index of the field to image."""
+    if selection.field is not None:
+        for index, candidate in enumerate(ms.fields):
+            if selection.field in (str(index), candidate.name):
+                chosen = index
+                break
+        else:
+            listed = ", ".join(f"{i} ({f.name})" for i, f in enumerate(ms.fields))
+            raise ConfigError(f"{ms.path} has no field '{selection.field}'; it has {listed}.")
+    elif len(ms.fields) == 1:
+        chosen = 0
+    else:
+        rows = np.zeros(len(ms.fields), np.int64)
+        for start in range(0, main.nrows(), 2**20):
+            ids = main.getcol("FIELD_ID", start, min(2**20, main.nrows() - start))
+            rows += np.bincount(ids, minlength=len(rows))
+        chosen = int(rows.argmax())
+        others = ", ".join(f.name for i, f in enumerate(ms.fields) if i != chosen and rows[i])
+        if others:
+            notes.append(f"Imaging field {ms.fields[chosen].name}, the one with most rows; choose with --field ({others}).")
+    frame = ms.fields[chosen].frame
+    if frame not in ("J2000", "ICRS"):
+        raise InputError(f"{ms.path}: the phase centre of field {ms.fields[chosen].name} is given in {frame}; only J2000 and "
+                         "ICRS are read. Change it with CASA's phaseshift or fixplanets.")  # fmt: skip
+    return chosen
+
+
+def _choose_windows(ms: MeasurementSet, selection) -> list[SpectralWindow]:
+    if selection.spw is None:
+        return ms.windows
+    known = sorted({w.spw for w in ms.windows})
+    for spw in selection.spw:
+        if spw not in known:
+            raise ConfigError(f"{ms.path} has no data of spectral window {spw}; it has {', '.join(map(str, known))}.")
+    return [w for w in ms.windows if w.spw in selection.spw]
+
+
+def _channels(ms, window: SpectralWindow, selection):
+    if selection.chan_range is None:
+        return 0, len(window.freq)
+    start, end = selection.chan_range
+    if end > len(window.freq):
+        raise ConfigError(f"--chan-range {start} {end} does not exist in {ms.path}: spectral window {window.spw} has "
+                          f"{len(window.freq)} channels, so END is at most {len(window.freq)}; choose windows with --spw.")  # fmt: skip
+    return start, end
+
+
+def _read_window(ms, main, window, field, column, selection, counts, notes):
+    """All selected rows of one spectral window, or None if it has none with data."""
+    query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
+    if selection.time_range is not None:
+        start, end = (_mjd_seconds(text) for text in selection.time_range)
+        query += f" AND TIME>={start!r} AND TIME<={end!r}"
+    rows = main.query(query)
+    try:
+        total = rows.nrows()
+        if total == 0:
+            return None
+        first, last = _channels(ms, window, selection)
+        terms, one_hand = combination(selection.stokes, window.correlations)
+        if one_hand:
+            hand = window.correlations[terms[0][0]]
+            notes.append(f"Stokes I of spectral window {window.spw} is taken from {hand} alone, as if unpolarised.")
+        # A selection of every row is the table itself, and reading that avoids the list of row numbers.
+        source = main if total == main.nrows() else rows
+        reader = _ChunkReader(ms, source, column, window, (first, last), terms, selection, counts)
+        return reader.read(total)
+    finally:
+        rows.close()
+
+
+def _mjd_seconds(text):
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--time-range '{text}' is not a time; write UTC such as 2016-05-01T10:00:00.") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - _MJD_EPOCH).total_seconds()
+
+
+class _ChunkReader:
+    """Reads one spectral window chunk by chunk into arrays allocated once."""
+
+    def __init__(self, ms, table, column, window, channels, terms, selection, counts):
+        self.ms, self.table, self.column, self.window = ms, table, column, window
+        self.first, self.last = channels
+        self.terms, self.selection, self.counts = terms, selection, counts
+        self.weights = "WEIGHT_SPECTRUM" if "WEIGHT_SPECTRUM" in ms.columns else "WEIGHT"
+        if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
+            self.weights = "WEIGHT"
+        if not table.iscelldefined(column, 0):
+            raise InputError(f"{ms.path}: column {column} is empty (no array in its first row); "
+                             "choose another with --data-column.")  # fmt: skip
+
+    def read(self, total):
+        freq = self.window.freq[self.first : self.last]
+        uvw = np.empty((total, 3))
+        time = np.empty(total)
+        antenna = np.empty((total, 2), np.int32)
+        data = np.empty((total, len(freq)), np.complex64)
+        weight = np.empty((total, len(freq)), np.float32)
+        step = max(1, CHUNK_BYTES // (8 * len(self.window.correlations) * len(self.window.freq)))
+        filled = 0
+        for start in range(0, total, step):
+            count = min(step, total - start)
+            try:
+                chunk = self._chunk(start, count, freq)
+            except RuntimeError as error:
+                reason = str(error).strip().splitlines()[0]
+                raise InputError(f"{self.ms.path}: rows {start} to {start + count} cannot be read: {reason}") from None
+            end = filled + len(chunk[0])
+            for target, part in zip((uvw, time, antenna, data, weight), chunk, strict=True):
+                target[filled:end] = part
+            filled = end
+        if filled == 0:
+            return None
+        return Visibilities(uvw[:filled], freq, data[:filled], weight[:filled], time[:filled], antenna[:filled])
+
+    def _chunk(self, start, count, freq):
+        """(uvw, time, antenna, data, weight) of the rows of one chunk that hold any sample."""
+        table = self.table
+        uvw = np.asarray(table.getcol("UVW", start, count), float)
+        correlated = self._slice(self.column, start, count)
+        flag = self._slice("FLAG", start, count)
+        if self.weights == "WEIGHT_SPECTRUM":
+            natural = self._slice("WEIGHT_SPECTRUM", start, count)
+        else:
+            natural = np.broadcast_to(np.asarray(table.getcol("WEIGHT", start, count))[:, None, :], flag.shape)
+        # Rows that are absent from the correlator's output can come back with NaN coordinates.
+        flag |= (table.getcol("FLAG_ROW", start, count) | ~np.isfinite(uvw).all(1))[:, None, None]
+        data, weight = self._form_stokes(correlated, flag, natural)
+        zero = (uvw == 0).all(1) & weight.any(1)
+        self.counts.zero_uvw += int(zero.sum())
+        weight[zero] = 0
+        self._drop_unusable(data, weight, uvw, freq)
+        keep = weight.any(1)
+        antennas = np.stack([table.getcol("ANTENNA1", start, count), table.getcol("ANTENNA2", start, count)], 1)
+        chunk = (uvw, np.asarray(table.getcol("TIME", start, count)), antennas, data, weight)
+        return chunk if keep.all() else tuple(part[keep] for part in chunk)
+
+    def _slice(self, column, start, count):
+        """Selected channels of an array column, (row, chan, corr)."""
+        pols = len(self.window.correlations)
+        if (self.first, self.last) == (0, len(self.window.freq)):
+            return np.asarray(self.table.getcol(column, start, count))
+        return np.asarray(self.table.getcolslice(column, [self.first, 0], [self.last - 1, pols - 1], [], start, count))
+
+    def _form_stokes(self, correlated, flag, natural):
+        """One Stokes parameter and its weight, 0 where any term is missing.
+
+        The weight is that of the poorer hand for both, min(w) / sum |c|^2: 1/sigma^2 for equal hands, never more
+        than that for unequal ones, and what WSClean uses, so that both programs weight the same data the same way.
+        """
+        shape = correlated.shape[:2]
+        data = np.zeros(shape, np.complex64)
+        good = np.ones(shape, bool)
+        weight = np.full(shape, np.inf, np.float32)
+        for index, factor in self.terms:
+            good &= ~flag[:, :, index]
+            data += np.complex64(factor) * correlated[:, :, index]
+            hand = natural[:, :, index]
+            weight = np.minimum(weight, np.abs(hand) if self.selection.abs_weights else hand)
+        usable = good & (weight > 0) & np.isfinite(weight)
+        negative = good & (weight < 0)
+        self.counts.samples += good.size
+        self.counts.flagged += good.size - int(good.sum())
+        self.counts.negative += int(negative.sum())
+        self.counts.zero_weight += int(good.sum()) - int(usable.sum()) - int(negative.sum())
+        weight *= np.float32(1 / sum(abs(factor) ** 2 for _, factor in self.terms))
+        weight[~usable] = 0
+        return data, weight
+
+    def _drop_unusable(self, data, weight, uvw, freq):
+        """Samples that are not finite or outside the uv range get weight 0; flagged data become 0."""
+        bad = ~np.isfinite(data)
+        self.counts.nonfinite += int((bad & (weight > 0)).sum())
+        weight[bad] = 0
+        low, high = self.selection.uv_range
+        if low > 0 or high < np.inf:
+            length = np.hypot(uvw[:, :1], uvw[:, 1:2]) * (freq / C)
+            outside = ~((length >= low) & (length <= high)) & (weight > 0)
+            self.counts.outside_uv += int(outside.sum())
+            weight[outside] = 0
+        data[weight == 0] = 0
+
+
+def _explain_if_empty(ms, blocks, counts, selection):
+    """The reason why nothing is left, if nothing is left."""
+    if blocks:
+        used = sum(int((block.weight > 0).sum()) for block in blocks)
+        if counts.nonfinite > NONFINITE_LIMIT * (used + counts.nonfinite) and not selection.flag_nonfinite:
+            raise DataError(
+                f"{ms.path}: {counts.nonfinite} of {used + counts.nonfinite} unflagged samples are NaN or infinite "
+                f"(limit {NONFINITE_LIMIT:.0%}); flag them, or accept the loss with --flag-nonfinite.")  # fmt: skip
+        return
+    if counts.samples == 0:
+        raise DataError(f"{ms.path}: no cross-correlation rows in this selection (field, spectral window, time); "
+                        f"radrim info {ms.path} lists what is there.")  # fmt: skip
+    usable = counts.samples - counts.flagged
+    if counts.negative and counts.negative >= usable:
+        raise DataError(f"{ms.path}: all {counts.negative} unflagged samples have negative weights; "
+                        "use --abs-weights to take their absolute value.")  # fmt: skip
+    if counts.nonfinite:
+        raise DataError(f"{ms.path}: all unflagged samples are NaN or infinite; was the calibration applied?")
+    if counts.zero_uvw:
+        raise DataError(f"{ms.path}: UVW is zero in all rows with data; recompute it (CASA fixvis).")
+    if counts.outside_uv:
+        raise DataError(f"{ms.path}: no baseline is inside the uv range; radrim info {ms.path} shows the range there is.")
+    if usable <= 0:
+        raise DataError(f"{ms.path}: all {counts.samples} samples are flagged; nothing is left to image.")
+    raise DataError(f"{ms.path}: all unflagged samples have zero weight; set WEIGHT or WEIGHT_SPECTRUM (CASA statwt).")
+
+
+def _report_counts(ms, counts, selection, notes):
+    if counts.nonfinite:
+        notes.append(f"{counts.nonfinite} NaN or infinite samples of {ms.path.name} were treated as flagged.")
+    if counts.negative and not selection.abs_weights:
+        notes.append(f"{counts.negative} samples of {ms.path.name} with negative weights were dropped; "
+                     "--abs-weights takes their absolute value.")  # fmt: skip
+    if counts.zero_uvw:
+        notes.append(f"{counts.zero_uvw} rows of {ms.path.name} with zero UVW were dropped.")

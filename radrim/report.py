@@ -1,0 +1,235 @@
+"""Step 8, report: one HTML page that shows what a run did, and the restored image as a PNG.
+
+The page needs no network and no scripts; its figures are embedded as PNG. It is laid out for a desk and for a phone.
+"""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from matplotlib.colors import AsinhNorm, Normalize
+
+from radrim import figures
+from radrim.beam import Beam
+from radrim.figures import si
+from radrim.geometry import ImageGrid, format_angle
+from radrim.write import atomic_write
+
+SHOWN = 1024
+"""Most pixels on a side that the restored image shows, and half as many in the small panels: no more than the figures
+have dots, or matplotlib would leave some out."""
+
+CHANNELS = 12
+"""Most channels whose restored images the report shows."""
+
+
+@dataclass
+class ImageSet:
+    """The images of one output channel, or of all channels together (MFS).
+
+    Parameters
+    ----------
+    label : str
+        Such as 'MFS' or 'channel 0003'.
+    freq : float
+        Centre of the band [Hz].
+    dirty, psf : (y, x) float32
+        [Jy/beam]
+    noise : float
+        Noise of the residual, or of the dirty image if there is no residual [Jy/beam].
+    beam : Beam
+    model : (y, x) float32, optional
+        [Jy/pixel]; None if nothing was deconvolved, as `residual` and `image`.
+    residual, image : (y, x) float32, optional
+        [Jy/beam]
+    """
+
+    label: str
+    freq: float
+    dirty: np.ndarray
+    psf: np.ndarray
+    noise: float
+    beam: Beam
+    model: np.ndarray | None = None
+    residual: np.ndarray | None = None
+    image: np.ndarray | None = None
+
+    @property
+    def best(self):
+        """The restored image, or the dirty one if nothing was deconvolved."""
+        return self.dirty if self.image is None else self.image
+
+
+@dataclass
+class Report:
+    """What the report of one run shows.
+
+    Parameters
+    ----------
+    title : str
+        The object imaged.
+    command : str
+        Command line of the run.
+    grid : ImageGrid
+    images : sequence of ImageSet
+        The first is shown in full; of the others, up to `CHANNELS`, the restored image.
+    uv : (sample, 2) array
+        A few thousand of the imaged (u, v), one of each conjugate pair [wavelengths].
+    subtitle : str
+        Telescope, date and the like.
+    stokes : str
+    facts : mapping of str to str
+        More key numbers for the head of the page, such as 'visibilities'.
+    chosen, notes : sequence of str
+        What radrim chose on its own and why; warnings and remarks. In sentences.
+    cycles : sequence of mappings
+        One per major cycle: cycle (int), peak and rms of the residual [Jy/beam], components (int), flux of the
+        model [Jy], stop (str), seconds (float), and channel (str) if there are several.
+    timings : mapping of str to float
+        Step to seconds.
+    settings, versions : mapping of str to anything printable
+    files : sequence of str
+        Files written.
+    """
+
+    title: str
+    command: str
+    grid: ImageGrid
+    images: Sequence[ImageSet]
+    uv: np.ndarray
+    subtitle: str = ""
+    stokes: str = "I"
+    facts: Mapping[str, object] = field(default_factory=dict)
+    chosen: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    cycles: Sequence[Mapping] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, object] = field(default_factory=dict)
+    files: Sequence[str] = ()
+
+
+def write_report(path, report):
+    """Write the page, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        Such as NAME-report.html.
+    report : Report
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or read-only, or the disk is full.
+    """
+    source = resources.files("radrim").joinpath("report.html.j2").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
+    page = template.render(report=report, facts=_facts(report), figures=_figures(report), reduction=_reduction(report),
+                           total=sum(report.timings.values()), si=si)  # fmt: skip
+    with atomic_write(path) as file:
+        file.write(page.encode("utf-8"))
+
+
+def write_png(path, image, grid, beam, noise, title="", detail="", unit="Jy/beam"):
+    """Write an image as PNG with axes, colour bar, beam and scale bar, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+    image : (y, x) array
+        [unit]; shown pixel by pixel up to `SHOWN` on a side, larger images as the brightest pixel of each block.
+    grid : ImageGrid
+    beam : Beam or None
+    noise : float
+        Sets the stretch: linear within three times the noise, logarithmic above [unit].
+    title, detail : str
+        Above the image, to the left and to the right.
+    unit : str
+
+    Raises
+    ------
+    OutputError
+        As `write_report`.
+    """
+    norm = figures.brightness_norm(image, noise)
+    png = figures.render(figures.sky_size(grid, 6.6), figures.sky_figure, image, grid, beam, norm, title, detail, unit,
+                         "inferno", SHOWN, dpi=220)  # fmt: skip
+    with atomic_write(path) as file:
+        file.write(png)
+
+
+def _facts(report):
+    """The key numbers at the head of the page, in reading order."""
+    first, grid = report.images[0], report.grid
+    peak = float(np.nanmax(np.abs(first.best)))
+    facts = {
+        "Peak": si(peak, "Jy/beam", 4),
+        "Noise": si(first.noise, "Jy/beam"),
+        "Dynamic range": f"{peak / first.noise:,.0f}" if first.noise > 0 else "∞",
+        "Beam": str(first.beam).replace(" x ", " × "),
+        "Image": f"{grid.width} × {grid.height} pixels of {format_angle(grid.scale)}",
+        "Frequency": si(first.freq, "Hz", 5),
+    }
+    if first.model is not None:
+        facts["Model flux"] = si(float(first.model.sum(dtype=np.float64)), "Jy", 4)
+    return facts | dict(report.facts)
+
+
+def _figures(report):
+    """name -> data URI of each figure."""
+    first, grid, render, half = report.images[0], report.grid, figures.render, (4.5, 3.5)
+    detail = f"{first.label} · {si(first.freq, 'Hz', 4)} · Stokes {report.stokes}"
+    left, name = (first.dirty, "Dirty image") if first.residual is None else (first.residual, "Residual")
+    norm = figures.brightness_norm(first.best, first.noise)
+    pngs = {
+        "image": render(figures.sky_size(grid, 6.6), figures.sky_figure, first.best, grid, first.beam, norm,
+                        report.title, detail, "Jy/beam", "inferno", SHOWN, dpi=220, palette=["inferno"]),
+        "psf_centre": render(half, figures.psf_figure, first.psf, first.beam, grid.scale, palette=["RdBu_r"]),
+        "psf_cuts": render(half, figures.cuts_figure, first.psf, first.beam, grid.scale),
+        "uv": render(half, figures.uv_figure, report.uv),
+        "histogram": render(half, figures.histogram_figure, left, first.noise, name),
+    }  # fmt: skip
+    for key, image, norm, *style in _panels(first):
+        pngs[key] = render(figures.sky_size(grid, 4.5), figures.sky_figure, image, grid, first.beam, norm, *style,
+                           SHOWN // 2, key == "model", palette=[style[-1]])  # fmt: skip
+    if report.cycles:
+        pngs["convergence"] = render((4.5, 3.2), figures.convergence_figure, report.cycles)
+        pngs["flux"] = render((4.5, 3.2), figures.flux_figure, report.cycles)
+    if len(report.images) > 1:
+        sets = _spread(report.images[1:])
+        size = 9, -(-len(sets) // 4) * (2.1 * grid.height / grid.width + 0.3)
+        pngs["channels"] = render(size, figures.channels_figure, sets, grid, palette=["inferno"])
+    return {name: "data:image/png;base64," + base64.b64encode(png).decode("ascii") for name, png in pngs.items()}
+
+
+def _panels(images):
+    """(key, image, norm, title, detail, unit, colour map) of the smaller pictures of the sky."""
+    # Sidelobes, not noise, fill a dirty image: the median of |pixels| keeps them within the colours.
+    dirty = figures.brightness_norm(images.dirty, max(images.noise, float(np.nanmedian(np.abs(images.dirty)))))
+    panels = [
+        ("dirty", images.dirty, dirty, "Dirty image", "", "Jy/beam", "inferno"),
+        ("psf", images.psf, figures.psf_norm(), "PSF", "", "", "RdBu_r"),
+    ]
+    if images.model is not None:
+        peak, limit = max(float(images.model.max()), 1e-30), 5 * images.noise or 1e-30
+        panels += [
+            ("model", images.model, AsinhNorm(peak / 300, 0, peak), "Model", "", "Jy/pixel", "inferno"),
+            ("residual", images.residual, Normalize(-limit, limit), "Residual", "", "Jy/beam", "RdBu_r"),
+        ]
+    return panels
+
+
+def _spread(sets):
+    """At most `CHANNELS` of the sets, evenly over the band, with both ends."""
+    count = min(len(sets), CHANNELS)
+    return [sets[round(i * (len(sets) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _reduction(report):
+    """How many pixels of the image one shown pixel stands for, in the large picture and in the panels."""
+    return tuple(math.ceil(max(report.grid.shape) / shown) for shown in (SHOWN, SHOWN // 2))

@@ -1,0 +1,88 @@
+"""What a run hands back: the images of each output channel and of all of them together."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from radrim.beam import Beam
+from radrim.geometry import ImageGrid
+
+KINDS = ("dirty", "psf", "model", "residual", "image")
+"""Images of one channel, in the order of the data; also the endings of their files."""
+
+
+@dataclass
+class Image:
+    """One output channel, or all of them together (MFS).
+
+    Parameters
+    ----------
+    label : str
+        '' for a single image, '0000', '0001', ... for channels, 'MFS' for all.
+    freq, bandwidth : float
+        [Hz]
+    beam : Beam
+        Restoring beam.
+    noise : float
+        Of the residual, from its median absolute deviation [Jy/beam].
+    dirty, psf : (y, x) float32
+        [Jy/beam]
+    model : (y, x) float32 or None
+        [Jy/pixel]; None with --niter 0, like `residual` and `image`.
+    residual, image : (y, x) float32 or None
+        [Jy/beam]
+    stop : str
+        Why the deconvolution ended.
+    cycles : list of dict
+        What happened in each major cycle; see `radrim.report.Report`.
+    facts : dict
+        Numbers for the FITS header, by the names of `radrim.write.KEYWORDS`.
+    paths : dict of str to Path
+        'dirty', 'psf', 'model', 'residual', 'image' to FITS file.
+    """
+
+    label: str
+    freq: float
+    bandwidth: float
+    beam: Beam
+    noise: float
+    dirty: np.ndarray
+    psf: np.ndarray
+    model: np.ndarray | None = None
+    residual: np.ndarray | None = None
+    image: np.ndarray | None = None
+    stop: str = ""
+    cycles: list[dict] = field(default_factory=list)
+    facts: dict = field(default_factory=dict)
+    paths: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def best(self):
+        """The restored image, or the dirty one if nothing was deconvolved."""
+        return self.dirty if self.image is None else self.image
+
+
+@dataclass
+class Result(Image):
+    """What `radrim.image` returns: the image of all channels together, and each output channel.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    channels : list of Image
+        One per output channel; only the image itself if ``channels_out`` is 1.
+    paths : dict of str to Path
+        Besides the FITS files: 'png', 'report' and 'run' (the settings, as TOML).
+    """
+
+    grid: ImageGrid = field(kw_only=True)
+    channels: list[Image] = field(kw_only=True)
+
+    @property
+    def wcs(self):
+        """Celestial WCS of the images (astropy.wcs.WCS, two axes)."""
+        from astropy.io import fits
+        from astropy.wcs import WCS
+
+        return WCS(fits.getheader(self.paths["dirty"])).celestial

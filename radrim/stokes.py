@@ -1,0 +1,52 @@
+"""Which correlations make which Stokes parameter.
+
+Correlation numbers are the MS's (casacore Stokes::StokesTypes). The combinations follow Hamaker & Bregman (1996,
+A&AS 117, 161): RL = Q + iU, LR = Q - iU, XY = U + iV, YX = U - iV.
+"""
+
+from radrim.errors import DataError
+
+NAMES = {1: "I", 2: "Q", 3: "U", 4: "V", 5: "RR", 6: "RL", 7: "LR", 8: "LL", 9: "XX", 10: "XY", 11: "YX", 12: "YY"}
+NUMBERS = {name: number for number, name in NAMES.items()}
+
+_COMBINATIONS: dict[str, list[dict[str, complex]]] = {
+    "I": [{"I": 1}, {"RR": 0.5, "LL": 0.5}, {"XX": 0.5, "YY": 0.5}],
+    "Q": [{"Q": 1}, {"RL": 0.5, "LR": 0.5}, {"XX": 0.5, "YY": -0.5}],
+    "U": [{"U": 1}, {"RL": -0.5j, "LR": 0.5j}, {"XY": 0.5, "YX": 0.5}],
+    "V": [{"V": 1}, {"RR": 0.5, "LL": -0.5}, {"XY": -0.5j, "YX": 0.5j}],
+}
+
+
+def combination(stokes, correlations):
+    """How to form `stokes` from what was correlated.
+
+    Parameters
+    ----------
+    stokes : str
+        'I', 'Q', 'U', 'V' or a correlation such as 'XX'.
+    correlations : list of str
+        The correlations of a spectral window, in order.
+
+    Returns
+    -------
+    list of (int, complex)
+        Index into `correlations` and coefficient of each term.
+    bool
+        True where Stokes I had to be taken from one hand alone, which assumes that the source is unpolarised.
+
+    Raises
+    ------
+    DataError
+        The correlations do not give this Stokes parameter.
+    """
+    recipes = _COMBINATIONS.get(stokes, [{stokes: 1}])
+    for recipe in recipes:
+        if all(name in correlations for name in recipe):
+            return [(correlations.index(name), complex(factor)) for name, factor in recipe.items()], False
+    hands = [name for name in ("RR", "LL", "XX", "YY") if name in correlations]
+    if stokes == "I" and hands:
+        return [(correlations.index(hands[0]), 1 + 0j)], True
+    needed = " or ".join(" and ".join(recipe) for recipe in recipes)
+    raise DataError(
+        f"Stokes {stokes} cannot be formed from the correlations {', '.join(correlations)}: it needs {needed}. "
+        f"Use --pol {hands[0] if hands else correlations[0]}.")  # fmt: skip

@@ -1,0 +1,152 @@
+"""What radrim chooses where the user does not: pixel scale and image size, with the reasons in words."""
+
+import copy
+import math
+import os
+
+import numpy as np
+from scipy.fft import next_fast_len
+
+from radrim.beam import fit_beam, theoretical_beam
+from radrim.errors import ConfigError
+from radrim.geometry import C, ImageGrid, format_angle
+from radrim.measure import Measurement
+from radrim.weight import apply_weights
+
+PIXELS_PER_BEAM = 4.5
+"""Pixels across the narrow side of the PSF: a quarter to a fifth of its width each."""
+
+VLBI_BASELINE = 300e3
+"""Longest baseline from which the primary beam is too many pixels to image without being asked [m]."""
+
+VLBI_SIZE = 1024
+LARGEST_SIZE = 8192
+SMALLEST_SIZE = 128
+
+BYTES_PER_PIXEL = 64
+"""Peak memory of a run per pixel of the image: its images, the transform's grid, the minor cycle [bytes]."""
+
+TRIAL_SIZE = 256
+
+
+def choose_grid(observation, config):
+    """The image grid for an observation.
+
+    Parameters
+    ----------
+    observation : Observation
+        With natural weights; not changed.
+    config : ImageConfig
+
+    Returns
+    -------
+    ImageGrid
+    list of str
+        What was chosen and why, in sentences.
+
+    Raises
+    ------
+    ConfigError
+        The scale is too coarse for the longest baseline, or the image would not fit in memory.
+    """
+    longest = observation.longest_baseline()
+    reasons = []
+    scale = config.scale
+    width, why = _field_of_view(observation)
+    if scale is None:
+        beam = _trial_beam(observation, config, longest, width)
+        scale = _round_down(beam.minor / PIXELS_PER_BEAM)
+        reasons.append(f"Pixel scale {format_angle(scale)}: a {beam.minor / scale:.1f}th of the PSF's width, "
+                       f"{format_angle(beam.minor)} (PSF {beam}).")  # fmt: skip
+    check_scale(scale, longest)
+    if config.size is not None:
+        size = config.size
+    else:
+        pixels, note = _size(observation, width / scale)
+        size = (pixels, pixels)
+        reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or why}.")
+    _check_memory(size)
+    return ImageGrid(size[0], size[1], scale, observation.ra, observation.dec), reasons
+
+
+def check_scale(scale, longest):
+    """Raise ConfigError if pixels of `scale` [rad] cannot sample baselines of `longest` wavelengths (Nyquist)."""
+    limit = 1 / (2 * longest)
+    if scale > limit * (1 + 1e-9):
+        raise ConfigError(
+            f"--scale {format_angle(scale)} is too coarse for the longest baseline ({longest:.3g} wavelengths): it must "
+            f"be at most {format_angle(limit)}. Use --scale {format_angle(limit / 1.5, 2)}, or drop long baselines with "
+            f"--maxuv-l {1 / (2 * scale):.3g}.")  # fmt: skip
+
+
+def _field_of_view(observation):
+    """Width of the field [rad], between the first nulls of the primary beam, and how it was found."""
+    wavelength = C / float(np.mean(observation.frequencies))
+    dish = observation.dish_diameter
+    if not dish > 0:
+        return math.radians(1), "the antennas' diameters are unknown; choose with --size"
+    width = min(2 * 1.22 * wavelength / dish, math.radians(90))
+    return width, f"out to the first null of the primary beam of {dish:.3g} m antennas"
+
+
+def _size(observation, wanted):
+    """Number of pixels along a side for a field of `wanted` pixels, and the reason if it was limited."""
+    longest = max(float(block.uv_length.max()) for block in observation.blocks)
+    if wanted > LARGEST_SIZE and longest > VLBI_BASELINE:
+        return VLBI_SIZE, f"the primary beam would be {wanted:.3g} pixels wide; choose with --size"
+    largest = min(LARGEST_SIZE, int(math.sqrt(0.8 * available_memory() / BYTES_PER_PIXEL)) // 2 * 2)
+    if wanted > largest:
+        return largest, f"the primary beam's first null would need {wanted:.0f} pixels; choose with --size"
+    pixels = next_fast_len(max(SMALLEST_SIZE, math.ceil(wanted / 2)), real=True) * 2
+    return pixels, ""
+
+
+def _trial_beam(observation, config, longest, field):
+    """The PSF's beam with the run's weighting, from a small image of finer pixels."""
+    scale = theoretical_beam(longest) / 5
+    trial = copy.copy(observation)
+    trial.blocks = [copy.copy(block) for block in observation.blocks]
+    for block in trial.blocks:
+        block.weight = block.weight.copy()
+    # The weighting depends on the field of view of the final image, not on that of the trial.
+    if config.size is not None:
+        field = config.size[0] * scale
+    pixels = int(np.clip(field / scale, SMALLEST_SIZE, LARGEST_SIZE)) // 2 * 2
+    apply_weights(trial.blocks, ImageGrid(pixels, pixels, scale), config.weight, config.taper, config.padding)
+    grid = ImageGrid(TRIAL_SIZE, TRIAL_SIZE, scale, observation.ra, observation.dec)
+    psf = Measurement(trial.blocks, grid, epsilon=1e-3).psf()
+    return fit_beam(psf, scale, theoretical_beam(longest))
+
+
+def _round_down(angle):
+    """`angle` [rad] cut to two digits in the unit it is printed in, so that the printed scale is the one used."""
+    from radrim.geometry import parse_angle
+
+    down = angle * (1 - 0.5 * 10 ** (math.floor(math.log10(_mantissa(angle))) - 1) / _mantissa(angle))
+    return parse_angle(format_angle(down, 2))
+
+
+def _mantissa(angle):
+    text = format_angle(angle, 12)
+    return float(text.rstrip("abcdefghijklmnopqrstuvwxyz"))
+
+
+def available_memory():
+    """Memory that a run may count on [bytes]: what the kernel calls available, or half of all."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _check_memory(size):
+    needed, available = size[0] * size[1] * BYTES_PER_PIXEL, available_memory()
+    if needed > available:
+        side = int(math.sqrt(0.9 * available / BYTES_PER_PIXEL)) // 2 * 2
+        raise ConfigError(
+            f"--size {size[0]} {size[1]} needs about {needed / 1e9:.3g} GB of memory, and {available / 1e9:.3g} GB are "
+            f"available; at most --size {side} {side} fits.")  # fmt: skip

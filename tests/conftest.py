@@ -1,0 +1,109 @@
+"""What several tests share: small simulated observations, small uv sets, and the folder of real data."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from radrim.geometry import ARCSEC, C, ImageGrid
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def rng():
+    """A seeded torch.Generator, new for each test, so that the order of tests changes nothing."""
+    return torch.Generator().manual_seed(20260101)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real observations (see its README.md); read only."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real data are not there: {SHARED} is missing")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def small_uv():
+    """(uvw (row, 3) [m], freq (chan,) [Hz]): nine antennas within 34 m, so that the w-term counts on a small grid."""
+    from radrim.simulate_array import read_layout, track_times, uvw_tracks
+
+    layout = read_layout("vla-c")
+    times = track_times(layout, 1.0, 0.5, 0.2, 6.0, 3600.0)
+    uvw = uvw_tracks(layout.positions[1::3] / 100, 1.0, 0.5, times)
+    return uvw.reshape(-1, 3), np.array([1.30e9, 1.40e9, 1.45e9])
+
+
+@pytest.fixture(scope="session")
+def small_grid(small_uv):
+    """An `ImageGrid`, not square, with three pixels per beam of `small_uv`; the w-term reaches a third of a turn."""
+    uvw, freq = small_uv
+    longest = np.hypot(uvw[:, 0], uvw[:, 1]).max() * freq.max() / C
+    return ImageGrid(64, 48, 1 / (3 * longest), ra=1.0, dec=0.5)
+
+
+@pytest.fixture(scope="session")
+def point_source():
+    """The source in `small_ms` and, by default, in `make_ms`: direction cosines, and Stokes I, Q, U, V [Jy]."""
+    return SimpleNamespace(l=40 * ARCSEC, m=-25 * ARCSEC, stokes=(1.0, 0.0, 0.0, 0.0))
+
+
+@pytest.fixture(scope="session")
+def make_ms(tmp_path_factory, point_source):
+    """Factory of small Measurement Sets, nine antennas of VLA C: `make_ms(correlations=("RR",), ...) -> Path`.
+
+    Every argument has a default: correlations (one tuple, or one for each window), windows (pairs of lowest frequency
+    [Hz] and number of channels, 10 MHz wide), fields (their number; each lies 1 degree north of the one before), times,
+    noise [Jy], flagged (fraction), gain_error, corrected (write CORRECTED_DATA too), weight_spectrum (write it, rising
+    with the channel), autocorrelations, stokes of the source, sky (a `Sky`, in place of the source), seed.
+    """
+    from radrim.simulate import Field, Plan, Receivers, Window, make_sky, observe, read_layout, write_ms
+    from radrim.simulate_array import track_times
+    from radrim.simulate_sky import offset_position
+
+    ra, dec = 2.0, 0.6
+
+    def make(
+        *, correlations=("XX", "YY"), windows=((1.38e9, 4),), fields=1, times=6, noise=0.05, flagged=0.0,
+        gain_error=0.0, corrected=False, weight_spectrum=False, autocorrelations=False, stokes=None, sky=None, seed=1,
+    ):  # fmt: skip
+        if isinstance(correlations[0], str):
+            correlations = (correlations,) * len(windows)
+        vla = read_layout("vla-c")
+        few = slice(1, None, 3)
+        layout = replace(vla, stations=vla.stations[few], positions=vla.positions[few], diameters=vla.diameters[few])
+        start = track_times(layout, ra, dec, 0.1, times * 0.25, 900.0)
+        targets = [Field(f"FIELD{k}", ra, dec + np.radians(k), start + 86400.0 * k) for k in range(fields)]
+        bands = [
+            Window(low + 10e6 * np.arange(channels), 10e6, names)
+            for (low, channels), names in zip(windows, correlations, strict=True)
+        ]
+        plan = Plan(layout, targets, bands, 900.0, autocorrelations)
+        if sky is None:
+            position = offset_position(point_source.l, point_source.m, ra, dec)
+            sky = make_sky(*position, [stokes or point_source.stokes], 1.4e9)
+        receivers = Receivers(noise, gain_error, flagged, corrected, seed)
+        columns = receivers.columns
+        measure = observe(plan, sky, receivers)
+        if weight_spectrum:
+            columns += ("WEIGHT_SPECTRUM",)
+            inner = measure
+
+            def measure(block):
+                values = inner(block)
+                rising = np.linspace(0.5, 1.5, values["DATA"].shape[1])[:, None]
+                return values | {"WEIGHT_SPECTRUM": (rising * values["WEIGHT"][:, None, :]).astype(np.float32)}
+
+        return write_ms(tmp_path_factory.mktemp("ms") / "small.ms", plan, measure, columns)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_ms(make_ms):
+    """Path of a Measurement Set: nine antennas, six times, four channels, XX and YY, a source and noise. Read only."""
+    return make_ms()
