@@ -51,7 +51,7 @@ demo: $(READY) | $(DEMO_MS)
 	$(BIN)/radrim image $(DEMO_MS) --size 512 512 --scale 1asec --name data/demo
 	@echo
 	@echo "Done. What came out:"
-	@ls -1 data/demo-*.fits data/demo-*.png data/demo-*.html
+	@ls -1 data/demo-*.fits data/demo.png data/demo-report.html
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -59,8 +59,8 @@ lint: $(READY)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 clean:
-	rm -rf $(VENV) data/demo* .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) data/demo* .hypothesis .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 	find radrim tests pipelines -name __pycache__ -prune -exec rm -rf {} +

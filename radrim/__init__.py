@@ -3,7 +3,16 @@
 from radrim.errors import ConfigError, DataError, InputError, OutputError, RadrimError, SolverError
 from radrim.version import __version__
 
-__all__ = ["ConfigError", "DataError", "InputError", "OutputError", "RadrimError", "SolverError", "__version__", "image"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "InputError",
+    "OutputError",
+    "RadrimError",
+    "SolverError",
+    "__version__",
+    "image",
+]
 
 
 def __getattr__(name):

@@ -44,13 +44,23 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        "radrim", description="Visibilities of any radio interferometer in, science-grade FITS images out.",
-        epilog=EXAMPLES, formatter_class=raw, allow_abbrev=False)  # fmt: skip
+        "radrim",
+        description="Visibilities of any radio interferometer in, science-grade FITS images out.",
+        epilog=EXAMPLES,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=f"radrim {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    image = commands.add_parser("image", help="image Measurement Sets", formatter_class=raw, allow_abbrev=False,
-                                description="Image one or several Measurement Sets together.", epilog=EXAMPLES)  # fmt: skip
+    image = commands.add_parser(
+        "image",
+        help="image Measurement Sets",
+        formatter_class=raw,
+        allow_abbrev=False,
+        description="Image one or several Measurement Sets together.",
+        epilog=EXAMPLES,
+    )
     image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together")
     _add_image_options(image)
     image.set_defaults(run=_image)
@@ -59,7 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_argument("ms", nargs="+", metavar="OBS.ms")
     info.set_defaults(run=_info)
 
-    simulate = commands.add_parser("simulate", help="write a simulated Measurement Set", formatter_class=raw, allow_abbrev=False)  # fmt: skip
+    simulate = commands.add_parser(
+        "simulate", help="write a simulated Measurement Set", formatter_class=raw, allow_abbrev=False
+    )
     from radrim import simulate_cli
 
     simulate_cli.add_arguments(simulate)
@@ -85,9 +97,12 @@ def _add_image_options(parser):
         if isinstance(default, bool):
             groups[meta["group"]].add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            groups[meta["group"]].add_argument(*flags, dest=field.name, metavar=meta["metavar"], nargs=meta["nargs"], help=text)  # fmt: skip
+            groups[meta["group"]].add_argument(
+                *flags, dest=field.name, metavar=meta["metavar"], nargs=meta["nargs"], help=text
+            )
     groups["data selection"].add_argument(
-        "--uv-range", nargs=2, metavar=("MIN", "MAX"), help="both limits at once, in wavelengths")  # fmt: skip
+        "--uv-range", nargs=2, metavar=("MIN", "MAX"), help="both limits at once, in wavelengths"
+    )
 
 
 def _wsclean_spelling(argv):

@@ -68,8 +68,10 @@ def _size(name, value):
     size = tuple(_number(name, w, int, 8, 262144) for w in words)
     odd = [n for n in size if n % 2]
     if odd:
-        raise ConfigError(f"--{name} {size[0]} {size[1]}: sizes must be even (the phase centre is pixel size/2); "
-                          f"use {odd[0] + 1} instead of {odd[0]}.")  # fmt: skip
+        raise ConfigError(
+            f"--{name} {size[0]} {size[1]}: sizes must be even (the phase centre is pixel size/2); "
+            f"use {odd[0] + 1} instead of {odd[0]}."
+        )
     return size
 
 
@@ -89,8 +91,10 @@ def _weight(name, value):
         return Weighting(kind)
     if kind == "briggs" and len(words) in (1, 2):
         return Weighting(kind, _number("weight briggs", words[1] if len(words) == 2 else 0, float, -2, 2))
-    raise ConfigError(f"--{name} '{value}' is unknown: write natural, uniform, or briggs with a robustness "
-                      "from -2 (nearly uniform) to 2 (nearly natural), such as briggs 0.")  # fmt: skip
+    raise ConfigError(
+        f"--{name} '{value}' is unknown: write natural, uniform, or briggs with a robustness "
+        "from -2 (nearly uniform) to 2 (nearly natural), such as briggs 0."
+    )
 
 
 def _pair(kind, low=-math.inf):
@@ -147,41 +151,117 @@ class ImageConfig:
 
     ms: tuple[str, ...] = dataclasses.field(metadata={})
     # image
-    name: str | None = _option("image", _text, None, "prefix of the output files (default: name of the first Measurement Set)", "PREFIX")  # fmt: skip
-    size: tuple[int, int] | None = _option("image", _size, None, "width and height in pixels (default: out to the primary beam's first null)", ("W", "H"), 2)  # fmt: skip
-    scale: float | None = _option("image", _angle, None, "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)", "ANGLE")  # fmt: skip
-    channels_out: int = _option("image", _numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N")  # fmt: skip
+    name: str | None = _option(
+        "image", _text, None, "prefix of the output files (default: name of the first Measurement Set)", "PREFIX"
+    )
+    size: tuple[int, int] | None = _option(
+        "image",
+        _size,
+        None,
+        "width and height in pixels (default: out to the primary beam's first null)",
+        ("W", "H"),
+        2,
+    )
+    scale: float | None = _option(
+        "image",
+        _angle,
+        None,
+        "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)",
+        "ANGLE",
+    )
+    channels_out: int = _option(
+        "image", _numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
+    )
     pol: str = _option("image", _choice(*STOKES), "I", "Stokes parameter or correlation to image")
     # data selection
-    data_column: str | None = _option("data selection", _text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN")  # fmt: skip
-    field: str | None = _option("data selection", _text, None, "field to image, by number or name (default: the one with most rows)")  # fmt: skip
-    spw: tuple[int, ...] | None = _option("data selection", _integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",))  # fmt: skip
-    chan_range: tuple[int, int] | None = _option("data selection", _pair(int, 0), None, "channels of each spectral window, START included, END not", ("START", "END"), 2, ("channel-range",))  # fmt: skip
-    minuv_l: float = _option("data selection", _numeric(float, 0), 0.0, "drop baselines shorter than this many wavelengths", "L")  # fmt: skip
-    maxuv_l: float = _option("data selection", _numeric(float, 0, open_low=True), math.inf, "drop baselines longer than this many wavelengths", "L")  # fmt: skip
-    time_range: tuple[str, str] | None = _option("data selection", _pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2)  # fmt: skip
+    data_column: str | None = _option(
+        "data selection", _text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
+    )
+    field: str | None = _option(
+        "data selection", _text, None, "field to image, by number or name (default: the one with most rows)"
+    )
+    spw: tuple[int, ...] | None = _option(
+        "data selection", _integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",)
+    )
+    chan_range: tuple[int, int] | None = _option(
+        "data selection",
+        _pair(int, 0),
+        None,
+        "channels of each spectral window, START included, END not",
+        ("START", "END"),
+        2,
+        ("channel-range",),
+    )
+    minuv_l: float = _option(
+        "data selection", _numeric(float, 0), 0.0, "drop baselines shorter than this many wavelengths", "L"
+    )
+    maxuv_l: float = _option(
+        "data selection",
+        _numeric(float, 0, open_low=True),
+        math.inf,
+        "drop baselines longer than this many wavelengths",
+        "L",
+    )
+    time_range: tuple[str, str] | None = _option(
+        "data selection", _pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2
+    )
     abs_weights: bool = _option("data selection", _flag, False, "take the absolute value of negative weights")
-    flag_nonfinite: bool = _option("data selection", _flag, False, "accept any number of NaN or infinite samples, as flagged")  # fmt: skip
+    flag_nonfinite: bool = _option(
+        "data selection", _flag, False, "accept any number of NaN or infinite samples, as flagged"
+    )
     # weighting
-    weight: Weighting = _option("weighting", _weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME")  # fmt: skip
-    taper: float | None = _option("weighting", _angle, None, "Gaussian taper: width (FWHM) of the beam it makes", "ANGLE", aliases=("taper-gaussian",))  # fmt: skip
+    weight: Weighting = _option(
+        "weighting", _weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
+    )
+    taper: float | None = _option(
+        "weighting",
+        _angle,
+        None,
+        "Gaussian taper: width (FWHM) of the beam it makes",
+        "ANGLE",
+        aliases=("taper-gaussian",),
+    )
     # deconvolution
     solver: str = _option("deconvolution", _choice("clean", "rim"), "clean", "minor cycle")
-    niter: int = _option("deconvolution", _numeric(int, 0), 2_000_000, "most CLEAN components; 0 writes dirty image and PSF only", "N")  # fmt: skip
-    gain: float = _option("deconvolution", _numeric(float, 0, 1, open_low=True), 0.1, "part of a peak that one component takes")  # fmt: skip
-    mgain: float = _option("deconvolution", _numeric(float, 0, 1, open_low=True), 0.8, "part of the peak that one major cycle takes")  # fmt: skip
-    auto_mask: float | None = _option("deconvolution", _numeric(float, 0, open_low=True), 2.5, "clean freely down to this many times the noise, then only where components are", "SIGMA")  # fmt: skip
-    auto_threshold: float = _option("deconvolution", _numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA")  # fmt: skip
+    niter: int = _option(
+        "deconvolution", _numeric(int, 0), 2_000_000, "most CLEAN components; 0 writes dirty image and PSF only", "N"
+    )
+    gain: float = _option(
+        "deconvolution", _numeric(float, 0, 1, open_low=True), 0.1, "part of a peak that one component takes"
+    )
+    mgain: float = _option(
+        "deconvolution", _numeric(float, 0, 1, open_low=True), 0.8, "part of the peak that one major cycle takes"
+    )
+    auto_mask: float | None = _option(
+        "deconvolution",
+        _numeric(float, 0, open_low=True),
+        2.5,
+        "clean freely down to this many times the noise, then only where components are",
+        "SIGMA",
+    )
+    auto_threshold: float = _option(
+        "deconvolution", _numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA"
+    )
     threshold: float = _option("deconvolution", _numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
     multiscale: bool = _option("deconvolution", _flag, True, "let CLEAN use extended components")
-    mask: str | None = _option("deconvolution", _text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",))  # fmt: skip
+    mask: str | None = _option(
+        "deconvolution", _text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
+    )
     max_major: int = _option("deconvolution", _numeric(int, 1), 20, "most major cycles", "N", aliases=("nmiter",))
-    padding: float = _option("deconvolution", _numeric(float, 1, 4), 1.2, "padding of the convolutions in the minor cycle")  # fmt: skip
+    padding: float = _option(
+        "deconvolution", _numeric(float, 1, 4), 1.2, "padding of the convolutions in the minor cycle"
+    )
     tile: int = _option("deconvolution", _numeric(int, 64), 2048, "largest tile that is deconvolved as one", "PIXELS")
     # computing
-    operator: str = _option("computing", _choice("auto", "wgridder", "nufft", "dft"), "auto", "how visibilities and images are transformed")  # fmt: skip
-    epsilon: float = _option("computing", _numeric(float, 1e-12, 1e-2), 1e-4, "accuracy of the transforms", aliases=("wgridder-accuracy",))  # fmt: skip
-    threads: int | None = _option("computing", _numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",))  # fmt: skip
+    operator: str = _option(
+        "computing", _choice("auto", "wgridder", "nufft", "dft"), "auto", "how visibilities and images are transformed"
+    )
+    epsilon: float = _option(
+        "computing", _numeric(float, 1e-12, 1e-2), 1e-4, "accuracy of the transforms", aliases=("wgridder-accuracy",)
+    )
+    threads: int | None = _option(
+        "computing", _numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",)
+    )
     device: str = _option("computing", _choice("auto", "cpu", "cuda"), "auto", "where to compute")
 
     @classmethod
@@ -221,7 +301,9 @@ class ImageConfig:
             raise ConfigError("No Measurement Set given; write radrim image OBS.ms.")
         config = cls(ms=tuple(str(p) for p in paths), **parsed)
         if not config.minuv_l < config.maxuv_l:
-            raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
+            raise ConfigError(
+                f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left."
+            )
         return config
 
     def resolved(self, grid, name):

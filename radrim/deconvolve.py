@@ -104,7 +104,7 @@ def _cycle_graph(channel, tiles):
         for solver, tile in zip(channel.solvers, tiles, strict=True)
     ]
     model = delayed(_add, pure=False)(channel.model, tiles, minors)
-    residual = delayed(channel.measurement.residual, pure=False)(model)
+    residual = delayed(_residual, pure=False)(channel.measurement, model)
     return delayed((model, residual, minors))
 
 
@@ -120,6 +120,13 @@ def _minor(solver, tile, channel, noise, peak):
 
 def _add(model, tiles, minors):
     return model + mosaic(model.shape, tiles, [minor.update for minor in minors])
+
+
+def _residual(measurement, model):
+    start = time.perf_counter()
+    residual = measurement.residual(model)
+    log.debug("exact residual: %.2f s", time.perf_counter() - start)
+    return residual
 
 
 def _accept(channel, model, residual, minors, cycle, seconds):
@@ -138,11 +145,27 @@ def _accept(channel, model, residual, minors, cycle, seconds):
             channel.stop = max(minors, key=lambda minor: minor.components).stop
         elif stalled:
             channel.stop = "the residual no longer falls"
-    channel.cycles.append({
-        "channel": channel.label, "cycle": cycle, "peak": float(np.abs(channel.residual).max()), "rms": rms,
-        "components": components, "flux": float(channel.model.sum()), "stop": channel.stop or minors[0].stop,
-        "seconds": seconds, "stalled": rms > STALL_LIMIT * before,
-    })  # fmt: skip
-    log.info("%smajor cycle %d: %d components, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)",
-             f"{channel.label}, " if channel.label else "", cycle, components, channel.model.sum(),
-             channel.cycles[-1]["peak"], channel.residual.std(), channel.cycles[-1]["stop"], seconds)  # fmt: skip
+    channel.cycles.append(
+        {
+            "channel": channel.label,
+            "cycle": cycle,
+            "peak": float(np.abs(channel.residual).max()),
+            "rms": rms,
+            "components": components,
+            "flux": float(channel.model.sum()),
+            "stop": channel.stop or minors[0].stop,
+            "seconds": seconds,
+            "stalled": rms > STALL_LIMIT * before,
+        }
+    )
+    log.info(
+        "%smajor cycle %d: %d components, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)",
+        f"{channel.label}, " if channel.label else "",
+        cycle,
+        components,
+        channel.model.sum(),
+        channel.cycles[-1]["peak"],
+        channel.residual.std(),
+        channel.cycles[-1]["stop"],
+        seconds,
+    )

@@ -22,7 +22,8 @@ from scipy.ndimage import map_coordinates
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, parse_angle
 
 OFFSETS_BELOW = parse_angle("30asec")
-"""Narrower fields get axes in offsets from the centre: hours and degrees would need too many digits."""
+"""Narrower fields get axes in offsets from the centre, since hours and degrees would need too many digits. So do fields
+near a pole, where the circles of right ascension meet."""
 
 MARGINS = {"left": 0.82, "right": 0.98, "bottom": 0.5, "top": 0.32}
 """Room for labels and colour bar around an image [inch]: fixed, so that images of one grid line up on a page."""
@@ -35,20 +36,16 @@ STYLE = {
     "xtick.direction": "in", "ytick.direction": "in", "xtick.top": True, "ytick.right": True,
     "legend.frameon": False, "legend.fontsize": 8.5, "lines.linewidth": 1.3,
 }  # fmt: skip
-_ANGLES = {
-    "deg": parse_angle("1deg"),
-    "arcmin": 60 * ARCSEC,
-    "arcsec": ARCSEC,
-    "mas": ARCSEC / 1e3,
-    "µas": ARCSEC / 1e6,
-}
+_DEG = parse_angle("1deg")
+_ANGLES = {"deg": _DEG, "arcmin": _DEG / 60, "arcsec": ARCSEC, "mas": ARCSEC / 1e3, "µas": ARCSEC / 1e6}
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 def si(value, unit, digits=3):
     """`value` with the metric prefix that suits it: si(0.0123, 'Jy') is '12.3 mJy'."""
+    value = float(f"{value:.{digits}g}")  # rounded first, or 0.9999 would be 1000 m
     factor, prefix = _prefix(value)
-    return f"{value / factor:.{digits}g} {prefix}{unit}"
+    return f"{value / factor:.{max(digits, 3)}g} {prefix}{unit}"
 
 
 def _prefix(value):
@@ -131,7 +128,7 @@ def reduce_image(image, shown, keep_peaks):
 def sky_size(grid, width):
     """Size [inch] of a figure `width` wide that holds an image of the grid; bounded for slender images."""
     room = width - MARGINS["left"] - MARGINS["right"]
-    height = min(max(room * grid.height / grid.width, 1.5), 2.5 * room)
+    height = min(max(room * grid.height / grid.width, 0.8), 2.5 * room)
     return width, height + MARGINS["bottom"] + MARGINS["top"]
 
 
@@ -144,8 +141,9 @@ def _image_box(fig):
 
 
 def sky_axes(fig, grid, ticks="white"):
-    """Axes in image pixels with ticks in right ascension and declination, or in offsets for a small field."""
-    if max(grid.shape) * grid.scale < OFFSETS_BELOW:
+    """Axes in image pixels with ticks in right ascension and declination, or in offsets, see `OFFSETS_BELOW`."""
+    field = max(grid.shape) * grid.scale
+    if field < OFFSETS_BELOW or math.pi / 2 - abs(grid.dec) < 1.5 * field:
         ax = fig.add_axes(_image_box(fig))
         ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal")
         offset_ticks(ax, grid.scale, (grid.width // 2, grid.height // 2))
@@ -172,10 +170,8 @@ def offset_ticks(ax, scale, centre):
     """Ticks of axes in pixels as offsets from `centre` (x, y), east to the left."""
     for axis, limits, origin, sign, name in (
         (ax.xaxis, ax.get_xlim(), centre[0], -1, "R.A."), (ax.yaxis, ax.get_ylim(), centre[1], 1, "Dec.")):  # fmt: skip
-        reach = max(abs(n - origin) for n in limits) * scale
-        word, unit = _angle_unit(reach / 1.5)
-        ends = sorted(sign * (n - origin) * scale / unit for n in limits)
-        ticks = _round_ticks(*ends)
+        word, unit = _angle_unit(max(abs(n - origin) for n in limits) * scale / 1.5)
+        ticks = _round_ticks(*sorted(sign * (n - origin) * scale / unit for n in limits))
         axis.set_ticks([origin + sign * t * unit / scale for t in ticks], [_number(t) for t in ticks])
         axis.set_label_text(f"Relative {name} ({word})")
 
@@ -191,37 +187,45 @@ def draw_image(ax, image, norm, cmap, shown, keep_peaks=False):
 def colour_bar(fig, ax, artist, unit):
     """Colour bar as high as the image, with the metric prefix that suits it, and arrows where the image goes beyond."""
     norm = artist.norm
-    factor, prefix = _prefix(max(abs(norm.vmax), abs(norm.vmin)))
     shown = artist.get_array()
     beyond = (bool(shown.min() < norm.vmin), bool(shown.max() > norm.vmax))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
     # An inset keeps the height of the image, which has an aspect of its own.
     bar = fig.colorbar(artist, cax=ax.inset_axes((1.02, 0, 0.035, 1)), extend=extend, extendfrac=0.03)
-    bar.set_label(f"{prefix}{unit}")
-    ticks = _asinh_ticks(norm) if isinstance(norm, AsinhNorm) else _round_ticks(norm.vmin, norm.vmax)
+    ax.apply_aspect()
+    _label_bar(bar, unit, ax.get_window_extent().height / fig.dpi)
+
+
+def _label_bar(bar, unit, height):
+    """Ticks 0.2 inch or more apart on a bar of `height` [inch], in the metric prefix of the middle of the range."""
+    norm = bar.norm
+    if isinstance(norm, AsinhNorm):
+        ticks, middle = _asinh_ticks(norm, 0.2 / height), math.sqrt(norm.vmax * norm.linear_width)
+    else:
+        ticks, middle = _round_ticks(norm.vmin, norm.vmax), norm.vmax
+    factor, prefix = _prefix(middle) if unit else (1, "")
     bar.set_ticks(ticks, labels=[_number(t / factor) for t in ticks], minor=False)
     bar.minorlocator = NullLocator()
+    bar.set_label(f"{prefix}{unit}")
     bar.outline.set_linewidth(0.8)
 
 
 def _number(value):
-    return f"{value:.3g}".replace("-", "−")
+    return f"{value:.6g}".replace("-", "−")
 
 
 def _round_ticks(low, high):
     return [t for t in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
 
 
-def _asinh_ticks(norm):
-    """0 and round values on both sides, spaced so that their labels do not meet."""
+def _asinh_ticks(norm, gap):
+    """0 and round values on both sides, at least `gap` of the bar's length apart."""
     ticks = [0.0]
-    decades = range(
-        math.floor(math.log10(norm.linear_width)) - 1, math.ceil(math.log10(max(norm.vmax, -norm.vmin))) + 1
-    )
+    low, high = (math.floor(math.log10(v)) for v in (norm.linear_width, max(norm.vmax, -norm.vmin)))
     for sign in (1, -1):
         last = float(norm(0.0))
-        for value in (sign * m * 10.0**d for d in decades for m in (1, 2, 5)):
-            if norm.vmin <= value <= norm.vmax and abs(float(norm(value)) - last) > 0.075:
+        for value in (sign * m * 10.0**d for d in range(low - 1, high + 1) for m in (1, 2, 5)):
+            if norm.vmin <= value <= norm.vmax and abs(float(norm(value)) - last) > gap:
                 ticks.append(value)
                 last = float(norm(value))
     return sorted(ticks)
@@ -255,7 +259,7 @@ def draw_scale_bar(ax, scale, colour="white"):
 def brightness_norm(image, noise):
     """Linear within three times the noise, logarithmic above: faint emission and bright cores in one picture."""
     peak = float(np.nanmax(image)) if np.isfinite(image).any() else 0.0
-    sigma = noise if noise > 0 else max(peak, 1e-30) / 1000
+    sigma = noise if noise > 0 else (peak if peak > 0 else 1.0) / 1000
     return AsinhNorm(3 * sigma, -4 * sigma, max(peak, 12 * sigma))
 
 
@@ -271,8 +275,8 @@ def sky_figure(fig, image, grid, beam, norm, title="", detail="", unit="Jy/beam"
     if beam is not None:
         draw_beam(ax, beam, grid.scale)
     draw_scale_bar(ax, grid.scale, colour)
-    ax.set_title(title)
-    ax.set_title(detail, loc="right", fontsize=8.5, weight="normal")
+    ax.set_title(title, parse_math=False)  # a name may hold a dollar sign
+    ax.set_title(detail, loc="right", fontsize=8.5, weight="normal", parse_math=False)
 
 
 def psf_norm():
@@ -284,18 +288,14 @@ def channels_figure(fig, sets, grid, columns=4, shown=320):
     """The restored images of several channels, on one scale of brightness."""
     specs = fig.add_gridspec(-(-len(sets) // columns), columns)
     noise = float(np.median([s.noise for s in sets]))
-    norm = AsinhNorm(3 * noise, -4 * noise, max(max(float(np.nanmax(s.best)) for s in sets), 12 * noise))
+    norm = brightness_norm(np.array([np.nanmax(s.best) for s in sets]), noise)
     for n, images in enumerate(sets):
         ax = fig.add_subplot(specs[n // columns, n % columns])
         artist = draw_image(ax, images.best, norm, "inferno", shown, keep_peaks=True)
         ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal", xticks=[], yticks=[])
         draw_beam(ax, images.beam, grid.scale)
         ax.set_title(f"{images.label} · {si(images.freq, 'Hz', 5)}", fontsize=8, weight="normal")
-    factor, prefix = _prefix(norm.vmax)
-    bar = fig.colorbar(artist, ax=fig.axes, pad=0.01, fraction=0.02, aspect=40)
-    bar.set_ticks(_asinh_ticks(norm), labels=[_number(t / factor) for t in _asinh_ticks(norm)], minor=False)
-    bar.minorlocator = NullLocator()
-    bar.set_label(f"{prefix}Jy/beam")
+    _label_bar(fig.colorbar(artist, ax=fig.axes, pad=0.01, fraction=0.02, aspect=40), "Jy/beam", fig.get_figheight())
 
 
 def _psf_reach(psf, beam, scale):
@@ -333,9 +333,8 @@ def cuts_figure(fig, psf, beam, scale):
         east, north = distance * math.sin(angle), distance * math.cos(angle)
         cut = map_coordinates(part, [edge[0] + north, edge[1] - east], order=3, mode="nearest")
         ax.plot(offset, cut, color=colour, label=f"{name} axis")
-        ax.plot(
-            offset, np.exp(-0.5 * (distance * scale * FWHM_PER_SIGMA / width) ** 2), "--", color=colour, linewidth=1
-        )
+        gaussian = np.exp(-0.5 * (distance * scale * FWHM_PER_SIGMA / width) ** 2)
+        ax.plot(offset, gaussian, "--", color=colour, linewidth=1)
     ax.plot([], [], "--", color=INK, linewidth=1, label="fitted beam")
     ax.axhline(0, color=GREY, linewidth=0.6)
     ax.set(xlim=(offset[0], offset[-1]), ylim=(None, 1.05), ylabel="PSF", xlabel=f"Distance from the centre ({word})")
@@ -346,7 +345,7 @@ def cuts_figure(fig, psf, beam, scale):
 def uv_figure(fig, uv):
     """The uv coverage, both conjugates."""
     uv = np.asarray(uv, np.float64).reshape(-1, 2)
-    reach = 1.05 * float(np.abs(uv).max(initial=0)) or 1.0
+    reach = 1.05 * float(np.abs(uv).max(initial=0)) or 2.0
     factor, prefix = _prefix(reach / 2)
     both = np.concatenate([uv, -uv]) / factor
     ax = fig.add_subplot()
@@ -379,34 +378,19 @@ def histogram_figure(fig, residual, noise, title="Residual"):
     ax.set_title(title)
 
 
-def convergence_figure(fig, cycles):
-    """Peak and rms of the residual against the major cycle."""
+def cycles_figure(fig, cycles, keys, title, unit):
+    """One line for each of `keys` against the major cycle, in each channel if there are several."""
     ax = fig.add_subplot()
-    for n, rows in enumerate(_by_channel(cycles)):
-        for key, colour in (("peak", RED), ("rms", BLUE)):
-            _plot_cycles(ax, rows, key, colour, key if n == 0 else None)
-    ax.set(yscale="log" if any(c["peak"] > 0 for c in cycles) else "linear", ylabel="Jy/beam")
-    ax.legend(loc="upper right")
-    ax.set_title("Residual")
-
-
-def flux_figure(fig, cycles):
-    """Flux of the model against the major cycle."""
-    ax = fig.add_subplot()
-    for rows in _by_channel(cycles):
-        _plot_cycles(ax, rows, "flux", INK)
-    ax.set(ylabel="Jy")
-    ax.set_title("Model flux")
-
-
-def _by_channel(cycles):
-    channels = dict.fromkeys(c.get("channel", "") for c in cycles)
-    return [[c for c in cycles if c.get("channel", "") == channel] for channel in channels]
-
-
-def _plot_cycles(ax, rows, key, colour, label=None):
-    ax.plot([c["cycle"] for c in rows], [c[key] for c in rows], color=colour, label=label, marker="o", markersize=3.5)
-    ax.set_xlabel("Major cycle")
+    for n, channel in enumerate(dict.fromkeys(c.get("channel") for c in cycles)):
+        rows = [c for c in cycles if c.get("channel") == channel]
+        for key, colour in zip(keys, (RED, BLUE), strict=False):
+            ax.plot([c["cycle"] for c in rows], [c[key] for c in rows], "o-", color=colour, markersize=3.5,
+                    label=key if n == 0 else None)  # fmt: skip
+    if len(keys) > 1:
+        ax.legend(loc="upper right")
+    log = len(keys) > 1 and any(c[key] > 0 for c in cycles for key in keys)
+    ax.set(yscale="log" if log else "linear", xlabel="Major cycle", ylabel=unit)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(color=MIST, linewidth=0.7)
     ax.set_axisbelow(True)
+    ax.set_title(title)

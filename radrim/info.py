@@ -28,14 +28,18 @@ def describe(path) -> str:
     ]
     field_rows, window_rows = _row_counts(ms)
     for index, field in enumerate(ms.fields):
-        lines.append(f"  field {index:<8} {field.name}, phase centre {_direction(field.ra, field.dec)} {field.frame}, "
-                     f"{field_rows[index]} rows")  # fmt: skip
+        lines.append(
+            f"  field {index:<8} {field.name}, phase centre {_direction(field.ra, field.dec)} {field.frame}, "
+            f"{field_rows[index]} rows"
+        )
     for window in ms.windows:
         freq = window.freq / 1e6
         span = f"{freq[0]:.6g} MHz" if len(freq) == 1 else f"{freq[0]:.6g} to {freq[-1]:.6g} MHz"
         plural = "channel" if len(freq) == 1 else "channels"
-        lines.append(f"  window {window.spw:<7} {len(freq)} {plural}, {span} ({window.frame}), "
-                     f"{', '.join(window.correlations)}, {window_rows[window.data_desc]} rows")  # fmt: skip
+        lines.append(
+            f"  window {window.spw:<7} {len(freq)} {plural}, {span} ({window.frame}), "
+            f"{', '.join(window.correlations)}, {window_rows[window.data_desc]} rows"
+        )
     try:
         lines += _imaging(path)
     except RadrimError as error:
@@ -83,18 +87,22 @@ def _imaging(path):
     _, noise = apply_weights(blocks, grid, config.weight, config.taper, config.padding)
     lines = [
         f"  start          {observation.date_obs[:19]} UTC, {np.ptp(times) / 3600:.3g} h",
-        f"  samples        {counts['samples']} of Stokes I, {100 * counts['flagged'] / counts['samples']:.1f} % flagged",
+        f"  samples        {counts['samples']} of Stokes I, {counts['flagged'] / counts['samples']:.1%} flagged",
         f"  uv range       {shortest:.4g} to {longest:.4g} wavelengths "
         f"(scales {format_angle(1 / longest)} to {format_angle(1 / shortest)})",
         f"  noise          {noise:.3g} Jy/beam at briggs 0 if the weights are 1/sigma^2",
     ]
     if np.isfinite(scatter):
-        lines.append(f"                 {noise * scatter:.3g} Jy/beam from the scatter of the data, "
-                     f"{scatter:.3g} times what the weights say")  # fmt: skip
+        lines.append(
+            f"                 {noise * scatter:.3g} Jy/beam from the scatter of the data, "
+            f"{scatter:.3g} times what the weights say"
+        )
     lines += [f"  note           {note}" for note in observation.notes]
     lines += [f"  suggested      {reason}" for reason in reasons]
     name = str(path).rstrip("/")
-    lines.append(f"  command        radrim image {name} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}")
+    lines.append(
+        f"  command        radrim image {name} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
+    )
     return lines
 
 

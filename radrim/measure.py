@@ -63,8 +63,10 @@ class Measurement:
 
     def dirty(self):
         """Dirty image D = A^H W V / sum W, (y, x) float32 [Jy/beam]."""
-        image = sum(op.adjoint(self._tensor(b.data), self._tensor(b.weight))
-                    for op, b in zip(self._operators, self.blocks, strict=True))  # fmt: skip
+        image = sum(
+            op.adjoint(self._tensor(b.data), self._tensor(b.weight))
+            for op, b in zip(self._operators, self.blocks, strict=True)
+        )
         return (image / self.sum_weight).cpu().numpy()
 
     def residual(self, model):

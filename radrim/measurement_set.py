@@ -98,15 +98,19 @@ def read_subtables(path) -> MeasurementSet:
         raise InputError(f"{path} is a file, and a Measurement Set is a folder{hint}.")
     if not (path / "table.dat").exists():
         zarr = any(path.glob("**/zarr.json")) or any(path.glob("**/.zattrs"))
-        what = "a zarr store (Measurement Set v4 is not read yet; export it as version 2)" if zarr else "no casacore table"
+        what = (
+            "a zarr store (Measurement Set v4 is not read yet; export it as version 2)" if zarr else "no casacore table"
+        )
         raise InputError(f"{path} is not a Measurement Set: it holds {what}; no table.dat in it.")
     with open_table(path) as main:
         columns = tuple(main.colnames())
         missing = [name for name in _COLUMNS if name not in columns]
         missing += [name for name in _SUBTABLES if name not in main.keywordnames()]
         if missing:
-            raise InputError(f"{path} is not a complete Measurement Set: {', '.join(missing)} missing. "
-                             "If it is a calibration table or another casacore table, give the observation itself.")  # fmt: skip
+            raise InputError(
+                f"{path} is not a complete Measurement Set: {', '.join(missing)} missing. "
+                "If it is a calibration table or another casacore table, give the observation itself."
+            )
         rows = main.nrows()
     try:
         windows, fields = _windows(path), _fields(path)
@@ -120,7 +124,9 @@ def read_subtables(path) -> MeasurementSet:
 
 def _windows(path):
     with open_table(path / "POLARIZATION") as table:
-        correlations = [[NAMES.get(int(c), f"type {c}") for c in table.getcell("CORR_TYPE", row)] for row in range(table.nrows())]  # fmt: skip
+        correlations = [
+            [NAMES.get(int(c), f"type {c}") for c in table.getcell("CORR_TYPE", row)] for row in range(table.nrows())
+        ]
     with open_table(path / "DATA_DESCRIPTION") as table:
         described = list(zip(table.getcol("SPECTRAL_WINDOW_ID"), table.getcol("POLARIZATION_ID"), strict=True))
     windows = []

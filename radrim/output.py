@@ -43,8 +43,14 @@ class Output:
         """NAME-{dirty,psf,model,residual,image}.fits, or NAME-0000-... for one channel of several."""
         config = self.config
         stem = f"{self.prefix}-{image.label}" if image.label else str(self.prefix)
-        facts = {"weighting": str(config.weight), "data_column": config.data_column, "noise": image.noise,
-                 "thermal_noise": thermal, "epsilon": config.epsilon, **image.facts}  # fmt: skip
+        facts = {
+            "weighting": str(config.weight),
+            "data_column": config.data_column,
+            "noise": image.noise,
+            "thermal_noise": thermal,
+            "epsilon": config.epsilon,
+            **image.facts,
+        }
         if config.taper is not None:
             facts["taper"] = float(np.degrees(config.taper))
         if image.model is not None:
@@ -55,24 +61,41 @@ class Output:
             if array is None:
                 continue
             unit, beam = ("JY/PIXEL", None) if kind == "model" else ("JY/BEAM", image.beam)
-            header = image_header(grid, image.freq, image.bandwidth, observation, config.pol, unit, beam, facts, [self.command])  # fmt: skip
+            header = image_header(
+                grid, image.freq, image.bandwidth, observation, config.pol, unit, beam, facts, [self.command]
+            )
             image.paths[kind] = Path(f"{stem}-{kind}.fits")
             write_fits(image.paths[kind], array, header)
 
     def write_summary(self, image: Image, channels, grid, observation, thermal, chosen, seconds) -> dict[str, Path]:
         """NAME.png, NAME-report.html and NAME-run.toml; returns their paths."""
-        paths = {"png": Path(f"{self.prefix}.png"), "report": Path(f"{self.prefix}-report.html"),
-                 "run": Path(f"{self.prefix}-run.toml")}  # fmt: skip
+        paths = {
+            "png": Path(f"{self.prefix}.png"),
+            "report": Path(f"{self.prefix}-report.html"),
+            "run": Path(f"{self.prefix}-run.toml"),
+        }
         shown = [image, *channels] if len(channels) > 1 else [image]
         settings = self.config.resolved(grid, str(self.prefix)).as_text()
         versions = _versions()
         report = Report(
-            title=observation.object, subtitle=f"{observation.telescope}, {observation.date_obs[:10]}",
-            stokes=self.config.pol, command=self.command, grid=grid, uv=uv_samples(observation.blocks),
-            chosen=chosen, notes=observation.notes, cycles=image.cycles, timings=seconds, settings=settings,
-            versions=versions, facts={"Expected noise": f"{thermal:.3g} Jy/beam", "Stopped": image.stop or "not deconvolved"},
-            images=[ImageSet(i.label, i.freq, i.dirty, i.psf, i.noise, i.beam, i.model, i.residual, i.image) for i in shown],
-            files=[str(p) for i in shown for p in i.paths.values()] + [str(p) for p in paths.values()])  # fmt: skip
+            title=observation.object,
+            subtitle=f"{observation.telescope}, {observation.date_obs[:10]}",
+            stokes=self.config.pol,
+            command=self.command,
+            grid=grid,
+            uv=uv_samples(observation.blocks),
+            chosen=chosen,
+            notes=observation.notes,
+            cycles=image.cycles,
+            timings=seconds,
+            settings=settings,
+            versions=versions,
+            facts={"Expected noise": f"{thermal:.3g} Jy/beam", "Stopped": image.stop or "not deconvolved"},
+            images=[
+                ImageSet(i.label, i.freq, i.dirty, i.psf, i.noise, i.beam, i.model, i.residual, i.image) for i in shown
+            ],
+            files=[str(p) for i in shown for p in i.paths.values()] + [str(p) for p in paths.values()],
+        )
         write_png(paths["png"], image.best, grid, image.beam, image.noise, observation.object)
         write_report(paths["report"], report)
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **versions}})
@@ -85,6 +108,12 @@ def _versions():
     import finufft
     import torch
 
-    return {"radrim": __version__, "python": platform.python_version(), "torch": torch.__version__,
-            "numpy": np.__version__, "astropy": astropy.__version__, "ducc0": ducc0.__version__,
-            "finufft": finufft.__version__}  # fmt: skip
+    return {
+        "radrim": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "astropy": astropy.__version__,
+        "ducc0": ducc0.__version__,
+        "finufft": finufft.__version__,
+    }

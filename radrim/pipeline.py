@@ -124,17 +124,31 @@ def _choose_machine(config):
 
 def _selection(config):
     return Selection(
-        column=config.data_column, field=config.field, spw=config.spw, chan_range=config.chan_range,
-        uv_range=(config.minuv_l, config.maxuv_l), time_range=config.time_range, stokes=config.pol,
-        abs_weights=config.abs_weights, flag_nonfinite=config.flag_nonfinite)  # fmt: skip
+        column=config.data_column,
+        field=config.field,
+        spw=config.spw,
+        chan_range=config.chan_range,
+        uv_range=(config.minuv_l, config.maxuv_l),
+        time_range=config.time_range,
+        stokes=config.pol,
+        abs_weights=config.abs_weights,
+        flag_nonfinite=config.flag_nonfinite,
+    )
 
 
 def _say_what_was_read(observation):
     counts = observation.counts
-    log.info("Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %.4g to %.4g MHz.",
-             observation.telescope, observation.object, observation.date_obs[:19], counts["samples"], observation.stokes,
-             100 * counts["flagged"] / counts["samples"], observation.frequencies[0] / 1e6,
-             observation.frequencies[-1] / 1e6)  # fmt: skip
+    log.info(
+        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %.4g to %.4g MHz.",
+        observation.telescope,
+        observation.object,
+        observation.date_obs[:19],
+        counts["samples"],
+        observation.stokes,
+        100 * counts["flagged"] / counts["samples"],
+        observation.frequencies[0] / 1e6,
+        observation.frequencies[-1] / 1e6,
+    )
     for note in observation.notes:
         log.warning("%s", note)
 
@@ -153,8 +167,13 @@ def _measure(batch, grid, config, threads, device) -> list[ChannelState]:
     measured = compute(tasks, "dirty images and PSFs", len(batch))
     channels = []
     for (label, _), measurement, (dirty, psf) in zip(batch, measurements, measured, strict=True):
-        log.info("%sdirty image: peak %.4g Jy/beam, %d visibilities, operator %s.", f"{label}, " if label else "",
-                 np.abs(dirty).max(), measurement.samples, measurement.kind)  # fmt: skip
+        log.info(
+            "%sdirty image: peak %.4g Jy/beam, %d visibilities, operator %s.",
+            f"{label}, " if label else "",
+            np.abs(dirty).max(),
+            measurement.samples,
+            measurement.kind,
+        )
         channels.append(ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty))
     return channels
 
@@ -164,9 +183,15 @@ def _solver_factory(config, mask, threads):
 
     def make(tile):
         settings = CleanSettings(
-            niter=config.niter, gain=config.gain, mgain=config.mgain, auto_mask=config.auto_mask,
-            auto_threshold=config.auto_threshold, threshold=config.threshold, multiscale=config.multiscale,
-            mask=None if mask is None else mask[tile.outer])  # fmt: skip
+            niter=config.niter,
+            gain=config.gain,
+            mgain=config.mgain,
+            auto_mask=config.auto_mask,
+            auto_threshold=config.auto_threshold,
+            threshold=config.threshold,
+            multiscale=config.multiscale,
+            mask=None if mask is None else mask[tile.outer],
+        )
         return CleanSolver(settings, threads)
 
     return make

@@ -49,7 +49,7 @@ class _Counts:
     outside_uv: int = 0
 
 
-def read(paths, selection=Selection()):  # noqa: B008 - frozen
+def read(paths, selection=Selection()):
     """Read the selected visibilities of one or several Measurement Sets.
 
     Parameters
@@ -79,11 +79,19 @@ def read(paths, selection=Selection()):  # noqa: B008 - frozen
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
     return Observation(
         blocks=[block for part in parts for block in part.blocks],
-        ra=first.ra, dec=first.dec, stokes=selection.stokes,
-        telescope="+".join(dict.fromkeys(part.telescope for part in parts)), object=first.object, observer=first.observer,
-        date_obs=min(part.date_obs for part in parts), dish_diameter=float(np.nanmin([p.dish_diameter for p in parts])),
-        freq_frame=first.freq_frame, channel_width=first.channel_width,
-        notes=[note for part in parts for note in part.notes], counts=counts)  # fmt: skip
+        ra=first.ra,
+        dec=first.dec,
+        stokes=selection.stokes,
+        telescope="+".join(dict.fromkeys(part.telescope for part in parts)),
+        object=first.object,
+        observer=first.observer,
+        date_obs=min(part.date_obs for part in parts),
+        dish_diameter=float(np.nanmin([p.dish_diameter for p in parts])),
+        freq_frame=first.freq_frame,
+        channel_width=first.channel_width,
+        notes=[note for part in parts for note in part.notes],
+        counts=counts,
+    )
 
 
 def _same_phase_centre(path_a, a, path_b, b):
@@ -92,9 +100,11 @@ def _same_phase_centre(path_a, a, path_b, b):
     # A hundredth of the resolution: no image could show it.
     limit = 0.01 / max(a.longest_baseline(), b.longest_baseline())
     if apart > limit:
-        raise DataError(f"{path_a} and {path_b} have phase centres {format_angle(apart)} apart (limit "
-                        f"{format_angle(limit)}); shift one to the other first (CASA phaseshift, chgcentre), "
-                        "or image them one by one.")  # fmt: skip
+        raise DataError(
+            f"{path_a} and {path_b} have phase centres {format_angle(apart)} apart (limit "
+            f"{format_angle(limit)}); shift one to the other first (CASA phaseshift, chgcentre), "
+            "or image them one by one."
+        )
 
 
 def _read_one(path, selection):
@@ -115,11 +125,20 @@ def _read_one(path, selection):
     start = min(block.time.min() for block in blocks)
     dishes = ms.dish_diameters[ms.dish_diameters > 0]
     return Observation(
-        blocks=blocks, ra=ms.fields[field].ra, dec=ms.fields[field].dec, stokes=selection.stokes,
-        telescope=ms.telescope, object=ms.fields[field].name, observer=ms.observer,
+        blocks=blocks,
+        ra=ms.fields[field].ra,
+        dec=ms.fields[field].dec,
+        stokes=selection.stokes,
+        telescope=ms.telescope,
+        object=ms.fields[field].name,
+        observer=ms.observer,
         date_obs=(_MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
-        dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"), freq_frame=used[0].frame,
-        channel_width=float(np.median(np.concatenate([w.width for w in used]))), notes=notes, counts=vars(counts))  # fmt: skip
+        dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
+        freq_frame=used[0].frame,
+        channel_width=float(np.median(np.concatenate([w.width for w in used]))),
+        notes=notes,
+        counts=vars(counts),
+    )
 
 
 def _choose_column(ms: MeasurementSet, selection, notes):
@@ -155,11 +174,15 @@ def _choose_field(ms: MeasurementSet, main, selection, notes):
         chosen = int(rows.argmax())
         others = ", ".join(f.name for i, f in enumerate(ms.fields) if i != chosen and rows[i])
         if others:
-            notes.append(f"Imaging field {ms.fields[chosen].name}, the one with most rows; choose with --field ({others}).")
+            notes.append(
+                f"Imaging field {ms.fields[chosen].name}, the one with most rows; choose with --field ({others})."
+            )
     frame = ms.fields[chosen].frame
     if frame not in ("J2000", "ICRS"):
-        raise InputError(f"{ms.path}: the phase centre of field {ms.fields[chosen].name} is given in {frame}; only J2000 and "
-                         "ICRS are read. Change it with CASA's phaseshift or fixplanets.")  # fmt: skip
+        raise InputError(
+            f"{ms.path}: the phase centre of field {ms.fields[chosen].name} is given in {frame}; only J2000 and "
+            "ICRS are read. Change it with CASA's phaseshift or fixplanets."
+        )
     return chosen
 
 
@@ -178,8 +201,10 @@ def _channels(ms, window: SpectralWindow, selection):
         return 0, len(window.freq)
     start, end = selection.chan_range
     if end > len(window.freq):
-        raise ConfigError(f"--chan-range {start} {end} does not exist in {ms.path}: spectral window {window.spw} has "
-                          f"{len(window.freq)} channels, so END is at most {len(window.freq)}; choose windows with --spw.")  # fmt: skip
+        raise ConfigError(
+            f"--chan-range {start} {end} does not exist in {ms.path}: spectral window {window.spw} has "
+            f"{len(window.freq)} channels, so END is at most {len(window.freq)}; choose windows with --spw."
+        )
     return start, end
 
 
@@ -227,8 +252,9 @@ class _ChunkReader:
         if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
             self.weights = "WEIGHT"
         if not table.iscelldefined(column, 0):
-            raise InputError(f"{ms.path}: column {column} is empty (no array in its first row); "
-                             "choose another with --data-column.")  # fmt: skip
+            raise InputError(
+                f"{ms.path}: column {column} is empty (no array in its first row); choose another with --data-column."
+            )
 
     def read(self, total):
         freq = self.window.freq[self.first : self.last]
@@ -329,21 +355,28 @@ def _explain_if_empty(ms, blocks, counts, selection):
         if counts.nonfinite > NONFINITE_LIMIT * (used + counts.nonfinite) and not selection.flag_nonfinite:
             raise DataError(
                 f"{ms.path}: {counts.nonfinite} of {used + counts.nonfinite} unflagged samples are NaN or infinite "
-                f"(limit {NONFINITE_LIMIT:.0%}); flag them, or accept the loss with --flag-nonfinite.")  # fmt: skip
+                f"(limit {NONFINITE_LIMIT:.0%}); flag them, or accept the loss with --flag-nonfinite."
+            )
         return
     if counts.samples == 0:
-        raise DataError(f"{ms.path}: no cross-correlation rows in this selection (field, spectral window, time); "
-                        f"radrim info {ms.path} lists what is there.")  # fmt: skip
+        raise DataError(
+            f"{ms.path}: no cross-correlation rows in this selection (field, spectral window, time); "
+            f"radrim info {ms.path} lists what is there."
+        )
     usable = counts.samples - counts.flagged
     if counts.negative and counts.negative >= usable:
-        raise DataError(f"{ms.path}: all {counts.negative} unflagged samples have negative weights; "
-                        "use --abs-weights to take their absolute value.")  # fmt: skip
+        raise DataError(
+            f"{ms.path}: all {counts.negative} unflagged samples have negative weights; "
+            "use --abs-weights to take their absolute value."
+        )
     if counts.nonfinite:
         raise DataError(f"{ms.path}: all unflagged samples are NaN or infinite; was the calibration applied?")
     if counts.zero_uvw:
         raise DataError(f"{ms.path}: UVW is zero in all rows with data; recompute it (CASA fixvis).")
     if counts.outside_uv:
-        raise DataError(f"{ms.path}: no baseline is inside the uv range; radrim info {ms.path} shows the range there is.")
+        raise DataError(
+            f"{ms.path}: no baseline is inside the uv range; radrim info {ms.path} shows the range there is."
+        )
     if usable <= 0:
         raise DataError(f"{ms.path}: all {counts.samples} samples are flagged; nothing is left to image.")
     raise DataError(f"{ms.path}: all unflagged samples have zero weight; set WEIGHT or WEIGHT_SPECTRUM (CASA statwt).")
@@ -353,7 +386,9 @@ def _report_counts(ms, counts, selection, notes):
     if counts.nonfinite:
         notes.append(f"{counts.nonfinite} NaN or infinite samples of {ms.path.name} were treated as flagged.")
     if counts.negative and not selection.abs_weights:
-        notes.append(f"{counts.negative} samples of {ms.path.name} with negative weights were dropped; "
-                     "--abs-weights takes their absolute value.")  # fmt: skip
+        notes.append(
+            f"{counts.negative} samples of {ms.path.name} with negative weights were dropped; "
+            "--abs-weights takes their absolute value."
+        )
     if counts.zero_uvw:
         notes.append(f"{counts.zero_uvw} rows of {ms.path.name} with zero UVW were dropped.")

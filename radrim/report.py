@@ -34,7 +34,7 @@ class ImageSet:
     Parameters
     ----------
     label : str
-        Such as 'MFS' or 'channel 0003'.
+        Such as 'MFS' or 'channel 0003'; may be empty.
     freq : float
         Centre of the band [Hz].
     dirty, psf : (y, x) float32
@@ -183,7 +183,7 @@ def _facts(report):
 def _figures(report):
     """name -> data URI of each figure."""
     first, grid, render, half = report.images[0], report.grid, figures.render, (4.5, 3.5)
-    detail = f"{first.label} · {si(first.freq, 'Hz', 4)} · Stokes {report.stokes}"
+    detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
     left, name = (first.dirty, "Dirty image") if first.residual is None else (first.residual, "Residual")
     norm = figures.brightness_norm(first.best, first.noise)
     pngs = {
@@ -196,10 +196,11 @@ def _figures(report):
     }  # fmt: skip
     for key, image, norm, *style in _panels(first):
         pngs[key] = render(figures.sky_size(grid, 4.5), figures.sky_figure, image, grid, first.beam, norm, *style,
-                           SHOWN // 2, key == "model", palette=[style[-1]])  # fmt: skip
+                           SHOWN // 2, key != "residual", palette=[style[-1]])  # fmt: skip
     if report.cycles:
-        pngs["convergence"] = render((4.5, 3.2), figures.convergence_figure, report.cycles)
-        pngs["flux"] = render((4.5, 3.2), figures.flux_figure, report.cycles)
+        size = (4.5, 3.2)
+        pngs["convergence"] = render(size, figures.cycles_figure, report.cycles, ("peak", "rms"), "Residual", "Jy/beam")
+        pngs["flux"] = render(size, figures.cycles_figure, report.cycles, ("flux",), "Model flux", "Jy")
     if len(report.images) > 1:
         sets = _spread(report.images[1:])
         size = 9, -(-len(sets) // 4) * (2.1 * grid.height / grid.width + 0.3)
@@ -216,7 +217,7 @@ def _panels(images):
         ("psf", images.psf, figures.psf_norm(), "PSF", "", "", "RdBu_r"),
     ]
     if images.model is not None:
-        peak, limit = max(float(images.model.max()), 1e-30), 5 * images.noise or 1e-30
+        peak, limit = max(float(images.model.max()), 0) or 1.0, 5 * images.noise or 1.0
         panels += [
             ("model", images.model, AsinhNorm(peak / 300, 0, peak), "Model", "", "Jy/pixel", "inferno"),
             ("residual", images.residual, Normalize(-limit, limit), "Residual", "", "Jy/beam", "RdBu_r"),

@@ -28,17 +28,37 @@ def restore_channel(channel, grid, channel_width, threads) -> Image:
     longest = max(float(b.uv_length[b.weight.any(1)].max() * b.freq.max() / C) for b in blocks)
     beam = fit_beam(channel.psf, grid.scale, theoretical_beam(longest))
     freq = channel.measurement.channels
-    image = Image(channel.label, channel.measurement.freq, float(np.ptp(freq)) + channel_width, beam,
-                  noise_mad(channel.residual), channel.dirty, channel.psf)  # fmt: skip
-    image.facts = {"visibilities": channel.measurement.samples, "sum_weight": channel.measurement.sum_weight,
-                   "operator": channel.measurement.kind}  # fmt: skip
+    image = Image(
+        channel.label,
+        channel.measurement.freq,
+        float(np.ptp(freq)) + channel_width,
+        beam,
+        noise_mad(channel.residual),
+        channel.dirty,
+        channel.psf,
+    )
+    image.facts = {
+        "visibilities": channel.measurement.samples,
+        "sum_weight": channel.measurement.sum_weight,
+        "operator": channel.measurement.kind,
+    }
     if channel.stop:
-        image.model, image.residual, image.stop, image.cycles = channel.model, channel.residual, channel.stop, channel.cycles
+        image.model, image.residual, image.stop, image.cycles = (
+            channel.model,
+            channel.residual,
+            channel.stop,
+            channel.cycles,
+        )
         image.image = channel.residual + restore(channel.model, beam, grid.scale, threads)
         image.facts |= {"major_cycles": len(channel.cycles), "components": channel.components}
-        log.info("%sstopped: %s. Noise %.4g Jy/beam, peak over noise %.4g, beam %s.",
-                 f"{channel.label}, " if channel.label else "", channel.stop, image.noise,
-                 np.abs(image.image).max() / max(image.noise, 1e-30), beam)  # fmt: skip
+        log.info(
+            "%sstopped: %s. Noise %.4g Jy/beam, peak over noise %.4g, beam %s.",
+            f"{channel.label}, " if channel.label else "",
+            channel.stop,
+            image.noise,
+            np.abs(image.image).max() / max(image.noise, 1e-30),
+            beam,
+        )
     return image
 
 
@@ -62,7 +82,10 @@ class ChannelAverage:
         weight = image.facts["sum_weight"]
         self._weight += weight
         self._freq += weight * image.freq
-        self._band = [min(self._band[0], image.freq - image.bandwidth / 2), max(self._band[1], image.freq + image.bandwidth / 2)]
+        self._band = [
+            min(self._band[0], image.freq - image.bandwidth / 2),
+            max(self._band[1], image.freq + image.bandwidth / 2),
+        ]
         self._cycles += image.cycles
         for kind, total in self._sums.items():
             part = getattr(image, kind)
@@ -83,7 +106,9 @@ class ChannelAverage:
         mean = {kind: (total / self._weight).astype(np.float32) for kind, total in self._sums.items()}
         beam = fit_beam(mean["psf"], self._grid.scale, theoretical_beam(longest_baseline))
         noise = noise_mad(mean["residual" if deconvolved else "dirty"])
-        image = Image("MFS", self._freq / self._weight, self._band[1] - self._band[0], beam, noise, mean["dirty"], mean["psf"])
+        image = Image(
+            "MFS", self._freq / self._weight, self._band[1] - self._band[0], beam, noise, mean["dirty"], mean["psf"]
+        )
         image.facts = {"sum_weight": self._weight}
         if deconvolved:
             image.model, image.residual = mean["model"], mean["residual"]

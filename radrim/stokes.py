@@ -49,4 +49,5 @@ def combination(stokes, correlations):
     needed = " or ".join(" and ".join(recipe) for recipe in recipes)
     raise DataError(
         f"Stokes {stokes} cannot be formed from the correlations {', '.join(correlations)}: it needs {needed}. "
-        f"Use --pol {hands[0] if hands else correlations[0]}.")  # fmt: skip
+        f"Use --pol {hands[0] if hands else correlations[0]}."
+    )

@@ -9,7 +9,7 @@ from scipy.fft import next_fast_len
 
 from radrim.beam import fit_beam, theoretical_beam
 from radrim.errors import ConfigError
-from radrim.geometry import C, ImageGrid, format_angle
+from radrim.geometry import ARCSEC, C, ImageGrid, format_angle
 from radrim.measure import Measurement
 from radrim.weight import apply_weights
 
@@ -56,8 +56,10 @@ def choose_grid(observation, config):
     if scale is None:
         beam = _trial_beam(observation, config, longest, width)
         scale = _round_down(beam.minor / PIXELS_PER_BEAM)
-        reasons.append(f"Pixel scale {format_angle(scale)}: a {beam.minor / scale:.1f}th of the PSF's width, "
-                       f"{format_angle(beam.minor)} (PSF {beam}).")  # fmt: skip
+        reasons.append(
+            f"Pixel scale {format_angle(scale)}: a {beam.minor / scale:.1f}th of the PSF's width, "
+            f"{format_angle(beam.minor)} (PSF {beam})."
+        )
     check_scale(scale, longest)
     if config.size is not None:
         size = config.size
@@ -74,9 +76,10 @@ def check_scale(scale, longest):
     limit = 1 / (2 * longest)
     if scale > limit * (1 + 1e-9):
         raise ConfigError(
-            f"--scale {format_angle(scale)} is too coarse for the longest baseline ({longest:.3g} wavelengths): it must "
-            f"be at most {format_angle(limit)}. Use --scale {format_angle(limit / 1.5, 2)}, or drop long baselines with "
-            f"--maxuv-l {1 / (2 * scale):.3g}.")  # fmt: skip
+            f"--scale {format_angle(scale)} is too coarse for the longest baseline ({longest:.3g} wavelengths): it "
+            f"must be at most {format_angle(limit)}. Use --scale {format_angle(limit / 1.5, 2)}, or drop long "
+            f"baselines with --maxuv-l {1 / (2 * scale):.3g}."
+        )
 
 
 def _field_of_view(observation):
@@ -119,16 +122,9 @@ def _trial_beam(observation, config, longest, field):
 
 
 def _round_down(angle):
-    """`angle` [rad] cut to two digits in the unit it is printed in, so that the printed scale is the one used."""
-    from radrim.geometry import parse_angle
-
-    down = angle * (1 - 0.5 * 10 ** (math.floor(math.log10(_mantissa(angle))) - 1) / _mantissa(angle))
-    return parse_angle(format_angle(down, 2))
-
-
-def _mantissa(angle):
-    text = format_angle(angle, 12)
-    return float(text.rstrip("abcdefghijklmnopqrstuvwxyz"))
+    """`angle` [rad] cut to two digits in arc seconds, so that the printed scale is the one used."""
+    step = ARCSEC * 10.0 ** (math.floor(math.log10(angle / ARCSEC)) - 1)
+    return math.floor(angle / step) * step
 
 
 def available_memory():
@@ -149,4 +145,5 @@ def _check_memory(size):
         side = int(math.sqrt(0.9 * available / BYTES_PER_PIXEL)) // 2 * 2
         raise ConfigError(
             f"--size {size[0]} {size[1]} needs about {needed / 1e9:.3g} GB of memory, and {available / 1e9:.3g} GB are "
-            f"available; at most --size {side} {side} fits.")  # fmt: skip
+            f"available; at most --size {side} {side} fits."
+        )

@@ -28,7 +28,9 @@ class Tile:
     def window(self):
         """(y, x) bool on the outer rectangle: True in the core."""
         out = np.zeros(self.shape, bool)
-        out[tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(self.core, self.outer, strict=True))] = True
+        out[tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(self.core, self.outer, strict=True))] = (
+            True
+        )
         return out
 
 
@@ -50,10 +52,7 @@ def make_tiles(shape, largest, halo):
         One tile without halo if the image is no larger than `largest`.
     """
     rows, columns = (_cuts(n, largest) for n in shape)
-    return [
-        Tile((y, x), (_widen(y, halo, shape[0]), _widen(x, halo, shape[1])))
-        for y in rows for x in columns
-    ]  # fmt: skip
+    return [Tile((y, x), (_widen(y, halo, shape[0]), _widen(x, halo, shape[1]))) for y in rows for x in columns]
 
 
 def _cuts(size, largest):

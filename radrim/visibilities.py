@@ -21,8 +21,8 @@ class Visibilities:
     data : (row, chan) complex64
         Visibilities of one Stokes parameter [Jy]; 0 where flagged.
     weight : (row, chan) float32
-        Natural weights 1/sigma^2, sigma the noise of the real and of the imaginary part [Jy^-2]; 0 marks a flagged sample.
-        After `radrim.weight.apply_weights`, imaging weights.
+        Natural weights 1/sigma^2, sigma the noise of the real and of the imaginary part [Jy^-2]; 0 marks a flagged
+        sample. After `radrim.weight.apply_weights`, imaging weights.
     time : (row,) float64
         Centre of the integration [s], Modified Julian Date, UTC.
     antenna : (row, 2) int32
@@ -126,10 +126,14 @@ def split_channels(observation, count) -> list[list[Visibilities]]:
         raise ConfigError(f"--channels-out {count} is more than the {len(freq)} channels there are.")
     groups = []
     for number, part in enumerate(np.array_split(freq, count)):
-        cut = [block.select_channels((block.freq >= part[0]) & (block.freq <= part[-1])) for block in observation.blocks]
+        cut = [
+            block.select_channels((block.freq >= part[0]) & (block.freq <= part[-1])) for block in observation.blocks
+        ]
         group = [block for block in cut if block is not None and block.weight.any()]
         if not group:
-            raise DataError(f"Output channel {number} ({part[0] / 1e6:.6g} to {part[-1] / 1e6:.6g} MHz) has no unflagged "
-                            "data; use fewer --channels-out, or leave it out with --chan-range.")  # fmt: skip
+            raise DataError(
+                f"Output channel {number} ({part[0] / 1e6:.6g} to {part[-1] / 1e6:.6g} MHz) has no unflagged "
+                "data; use fewer --channels-out, or leave it out with --chan-range."
+            )
         groups.append(group)
     return groups

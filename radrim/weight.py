@@ -2,8 +2,8 @@
 
 The density of samples is counted over all blocks and channels on the uv grid of the padded image (cell = 1 / padded
 field of view), one half plane for both conjugates, u and v rounded down; with uniform weights, cells that would weigh
-much more than their surroundings are limited. That is WSClean's definition to the last detail (its -save-weights shows it), so that
-``--weight briggs 0`` is the same weighting in both programs.
+much more than their surroundings are limited. That is WSClean's definition to the last detail, as its -save-weights
+shows, so that ``--weight briggs 0`` is the same weighting in both programs.
 
 Briggs (1995), PhD thesis, New Mexico Tech, chapter 3: W = w / (1 + S^2 D), S^2 = (5 * 10^-R)^2 / (sum D^2 / sum w),
 w the natural weight and D its sum over the sample's uv cell.
