@@ -13,13 +13,14 @@ by a fifth, then subtract all of it at once by FFT. It departs from them in thre
 
 import logging
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import ducc0
+import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-from radrim.clean_kernels import peak, stamp, subminor
+from radrim.clean_kernels import largest, stamp, subminor
 from radrim.errors import ConfigError, SolverError
 
 log = logging.getLogger("radrim")
@@ -28,6 +29,10 @@ log = logging.getLogger("radrim")
 SUBMINOR_GAIN = 0.2
 # The periodic grid, in units of the tile: a larger PSF makes it larger. Beyond 1.5, accuracy no longer gains.
 PADDING = (1.2, 1.5)
+# The noise has stopped falling when a major cycle leaves more than this part of it.
+NOISE_FALL = 0.8
+# A mask is opened again for sources this much above its level.
+CLEAR = 1.5
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,12 @@ def beam_width(psf):
     return float(np.sqrt(4 / np.pi * np.count_nonzero(lobes == centre)))
 
 
+class _Peak(NamedTuple):
+    size: float  # weighted by the scale's bias
+    scale: "_Scale"
+    image: np.ndarray
+
+
 class _Scale:
     """One scale: its kernel, the coarse periodic grid on which it is seen, and its PSF there."""
 
@@ -208,6 +219,7 @@ class CleanSolver:
         self._found = 0
         self._masked = False
         self._mask_reached = False
+        self._reopened = False
         self._noise = np.inf
         self._psf = None
         self._scales = []
@@ -239,87 +251,96 @@ class CleanSolver:
         SolverError
             NaN in an input, or arrays that do not fit together.
         """
-        _check(residual, psf, noise, window, self.settings.mask)
-        self._prepare(psf, residual.shape, window)
         settings = self.settings
+        _check(residual, psf, noise, window, settings.mask)
+        self._prepare(psf, residual.shape, window)
         ft = _rfft2(_padded(residual, self._grid), self.threads)
-        self._choose_stage(noise)
-        start = max(abs(s.bias * self._peak(s, _band(ft, s.grid))[0]) for s in self._scales)
-        sigmas = settings.auto_mask if settings.auto_mask is not None and not self._masked else settings.auto_threshold
+        self._choose_stage(noise, self._peaks(ft, masked=False)[0].size)
+        free = settings.auto_mask is not None and not self._masked
+        sigmas = settings.auto_mask * (CLEAR if self._reopened else 1) if free else settings.auto_threshold
         final = max(sigmas * noise, settings.threshold)
-        # Below the mask's level the brightest pixels of the image may be noise that nobody will clean.
-        brightest = start if self._masked or peak is None else max(start, peak)
+        brightest = self._peaks(ft, self._masked)[0].size
+        if peak is not None and not self._masked:
+            # In the masked stage the brightest pixels of the image may be noise that nobody will clean.
+            brightest = max(brightest, peak)
         level = max(final, (1 - settings.mgain) * brightest)
         for scale in self._scales:
             scale.components = np.zeros(scale.allowed.shape, np.float32)
         count, left, stop = self._minor(ft, level)
         self._found += count
-        reached = stop == "threshold" and level == final
-        last = settings.auto_mask is None or self._masked
-        if not last:
-            for scale in self._scales:
-                scale.mask |= scale.components != 0
-        self._mask_reached = reached and not last
         update = np.zeros(residual.shape, np.float32)
         for scale in self._scales:
             stamp(update, scale.components, scale.kernel, scale.step)
-        if stop == "threshold":
-            stop = ("final threshold" if last else "mask threshold") if reached else "major-cycle threshold"
-        converged = (reached and last) or stop == "component limit"
+            if free:
+                scale.mask |= scale.components != 0
+        reached = stop == "" and level == final
+        self._mask_reached = free and reached
+        hidden = self._masked and self._hides_sources(noise, self._peaks(ft, masked=False)[0].size)
+        if stop == "":
+            stop = ("mask threshold" if free else "final threshold") if reached else "major-cycle threshold"
+        converged = (reached and not free and not hidden) or self._found >= settings.niter
         return MinorCycle(update, count, left, stop, converged)
 
-    def _choose_stage(self, noise):
-        """Go on to the masked stage, or back.
+    def _choose_stage(self, noise, peak):
+        """Go on from free cleaning to the masked stage, or back; `peak` is the largest anywhere.
 
-        The first estimates of the noise hold sidelobes: the mask is made only when the noise has stopped falling,
-        and made again when it turns out to have been hiding sources.
+        The first estimates of the noise contain sidelobes: the mask is closed when the noise has stopped falling,
+        and opened when it turns out to leave sources outside. Cleaning has then lowered the noise that is measured,
+        so that only clear sources are taken: otherwise the noise would be cleaned, measured, and cleaned again.
         """
         if self._masked:
-            self._masked = noise > 0.5 * self._noise
-        elif self._mask_reached and noise > 0.7 * self._noise:
-            self._masked = True
-            self._noise = noise
-        if not self._masked:
+            if self._hides_sources(noise, peak):
+                self._masked, self._reopened = False, True
+        else:
+            self._masked = self._mask_reached and noise > NOISE_FALL * self._noise
             self._noise = noise
 
+    def _hides_sources(self, noise, peak):
+        return noise < NOISE_FALL * self._noise and peak > CLEAR * self.settings.auto_mask * noise
+
     def _minor(self, ft, level):
-        """Clean the residual whose transform is `ft` (changed in place) down to `level`; returns components, peak, reason."""
+        """Clean the residual whose transform is `ft`, changed in place, down to `level`.
+
+        Returns the number of components, the largest peak left, and why it ended, empty if at `level`.
+        """
         settings = self.settings
         count, lowest, since = 0, np.inf, []
         while True:
-            peaks = []
-            for scale in self._scales:
-                value, image = self._peak(scale, _band(ft, scale.grid))
-                peaks.append((scale.bias * abs(value), scale, image))
-            best, scale, image = max(peaks, key=lambda item: item[0])
+            peaks = self._peaks(ft, self._masked)
+            best, scale, image = peaks[0]
             if best < lowest:
                 lowest, since = best, []
-            elif best > 2 * lowest:
+            elif best > 2 * lowest:  # no real PSF does this; go back to where it was best
                 for scale, new, found in since:
                     scale.components -= new
                     count -= found
                 return count, lowest, "rising peak"
             if best <= level:
-                return count, best, "threshold"
+                return count, best, ""
             left = settings.niter - self._found - count
             if left <= 0:
                 return count, best, "component limit"
             inner = max((1 - SUBMINOR_GAIN) * best, level) / scale.bias
             new = np.zeros(scale.allowed.shape, np.float32)
             found, projection, curvature = subminor(
-                image, self._where(scale), scale.psf, new, inner, settings.gain, left, settings.negative
+                image, self._where(scale, self._masked), scale.psf, new, inner, settings.gain, left, settings.negative
             )
             log.debug("clean: scale %g px, peak %.4g, %d components", scale.size, best, found)
             self._subtract(ft, scale, new, projection, curvature)
             since.append((scale, new, found))
             count += found
 
-    def _peak(self, scale, band):
-        image = scale.image(band)[: scale.allowed.shape[0], : scale.allowed.shape[1]]
-        return peak(image, self._where(scale), self.settings.negative)[0], image
+    def _peaks(self, ft, masked):
+        """The largest peak of each scale, the largest of all first; `image` is the scale's residual."""
+        found = []
+        for scale in self._scales:
+            image = scale.image(_band(ft, scale.grid))[: scale.allowed.shape[0], : scale.allowed.shape[1]]
+            value = largest(image, self._where(scale, masked), self.settings.negative)
+            found.append(_Peak(scale.bias * abs(value), scale, image))
+        return sorted(found, key=lambda peak: -peak.size)
 
-    def _where(self, scale):
-        return scale.allowed & scale.mask if self._masked else scale.allowed
+    def _where(self, scale, masked):
+        return scale.allowed & scale.mask if masked else scale.allowed
 
     def _subtract(self, ft, scale, components, projection, curvature):
         """Take the components of one scale from the residual, at the step length that lowers chi^2 most.

@@ -8,29 +8,16 @@ import numpy as np
 
 
 @numba.njit(nogil=True, cache=True)
-def peak(image, allowed, negative):
-    """Largest allowed value (largest absolute value if `negative`) and its pixel.
-
-    Parameters
-    ----------
-    image : (y, x) float32
-    allowed : (y, x) bool
-    negative : bool
-
-    Returns
-    -------
-    value : float
-        With its sign; 0 where nothing is allowed.
-    y, x : int
-    """
-    best, value, by, bx = 0.0, 0.0, 0, 0
+def largest(image, allowed, negative):
+    """Largest allowed value of a (y, x) image, with its sign; of |image| if `negative`; 0 where nothing is allowed."""
+    best, value = np.float32(0), np.float32(0)
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
             v = image[y, x]
             size = abs(v) if negative else v
             if size > best and allowed[y, x]:
-                best, value, by, bx = size, v, y, x
-    return value, by, bx
+                best, value = size, v
+    return value
 
 
 @numba.njit(nogil=True, cache=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shlex
 import sys
 
 from radrim.config import GROUPS, ImageConfig, load_toml
@@ -22,10 +23,17 @@ def main(argv=None) -> int:
     """Run the command; returns the exit status: 0 done, 2 for what the user can mend, 130 when interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
-    args = parser.parse_args(_wsclean_spelling(argv))
+    args, rest = parser.parse_known_args(_wsclean_spelling(argv))
+    unknown = [word for word in rest if word.startswith("-") or "ms" not in args]
+    if unknown:
+        parser.prog = " ".join(filter(None, ["radrim", args.command]))
+        parser.error(f"unknown option {unknown[0]}")
     if args.command is None:
         parser.print_help()
         return 0
+    if rest:  # argparse leaves a Measurement Set that follows an option
+        args.ms += rest
+    args.line = shlex.join(["radrim", *argv])
     _set_up_log(args)
     try:
         args.run(args)
@@ -33,6 +41,12 @@ def main(argv=None) -> int:
         if args.debug:
             raise
         print(f"radrim: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        if args.debug:
+            raise
+        print(f"radrim: the memory is not enough: {error}. Select less data (--spw, --chan-range, --time-range), "
+              "or image a smaller --size.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
         print("radrim: interrupted; nothing was half-written.", file=sys.stderr)
@@ -43,7 +57,7 @@ def main(argv=None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "radrim",
         description="Visibilities of any radio interferometer in, science-grade FITS images out.",
         epilog=EXAMPLES,
@@ -83,6 +97,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; argparse would print the usage, a page of options, first."""
+
+    def error(self, message):
+        print(f"radrim: {message}; {self.prog} --help lists what there is.", file=sys.stderr)
+        self.exit(2)
+
+
 def _add_image_options(parser):
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     groups["image"].add_argument("--config", metavar="FILE.toml", help="read options from here; the command line wins")
@@ -107,23 +129,33 @@ def _add_image_options(parser):
 
 def _wsclean_spelling(argv):
     """WSClean's habits in argparse's terms: one dash for long options, and a weight of one or two words."""
-    known = {"quiet": "quiet", "debug": "debug", "config": "config", "uv-range": "uv-range", "version": "version"}
+    known = {"quiet", "debug", "config", "uv-range", "version"}
     for name, field in ImageConfig.options().items():
         prefixes = ("", "no-") if isinstance(field.default, bool) else ("",)
-        known |= {p + s: p + s for s in (name, *field.metadata["aliases"]) for p in prefixes}
+        known |= {prefix + spelling for spelling in (name, *field.metadata["aliases"]) for prefix in prefixes}
     out: list[str] = []
-    words = iter(argv)
-    for word in words:
-        if word.startswith("-") and not word.startswith("--") and word[1:] in known:
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word.startswith("-") and not word.startswith("--") and word[1:].split("=")[0] in known:
             word = f"-{word}"
-        if word == "--weight":
-            scheme = next(words, "")
-            if scheme == "briggs":
-                # argparse would take a following file name for the robustness, or "-0.5" for an option.
-                scheme = f"{scheme} {next(words, '')}"
+        if word == "--weight" or word.startswith("--weight="):
+            scheme = word.removeprefix("--weight=") if "=" in word else "".join(words[:1])
+            del words[: "=" not in word]
+            # argparse would take a following file name for the robustness, or "-0.5" for an option.
+            if scheme.lower() == "briggs" and words and _is_number(words[0]):
+                scheme = f"{scheme} {words.pop(0)}"
             word = f"--weight={scheme}"
         out.append(word)
     return out
+
+
+def _is_number(word):
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _set_up_log(args):
@@ -159,8 +191,7 @@ def _image(args):
     config = ImageConfig.parse(ms, values)
     from radrim.pipeline import run
 
-    command = "radrim " + " ".join(["image", *ms, *(a for a in sys.argv[2:] if a not in ms)])
-    run(config, command=command)
+    run(config, command=args.line)
 
 
 def _info(args):

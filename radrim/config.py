@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from radrim.angles import format_angle, parse_angle
 from radrim.errors import ConfigError, InputError
-from radrim.geometry import format_angle, parse_angle
 
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
 STOKES = ("I", "Q", "U", "V", "XX", "XY", "YX", "YY", "RR", "RL", "LR", "LL")
@@ -28,7 +28,7 @@ class Weighting:
     robust: float = 0.0
 
     def __str__(self):
-        return f"briggs {self.robust:g}" if self.kind == "briggs" else self.kind
+        return f"briggs {self.robust:.12g}" if self.kind == "briggs" else self.kind
 
 
 def _number(name, value, kind, low=-math.inf, high=math.inf, *, open_low=False):
@@ -38,7 +38,7 @@ def _number(name, value, kind, low=-math.inf, high=math.inf, *, open_low=False):
         number = kind(value)
         if kind is int and not isinstance(value, str) and number != value:
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         what = "a whole number" if kind is int else "a number"
         raise ConfigError(f"--{name} takes {what}, got '{value}'.") from None
     if not (low < number if open_low else low <= number) or not number <= high:
@@ -65,7 +65,7 @@ def _size(name, value):
         words = words * 2
     if len(words) != 2:
         raise ConfigError(f"--{name} takes width and height in pixels, got '{value}'.")
-    size = tuple(_number(name, w, int, 8, 262144) for w in words)
+    size = tuple(_number(name, w, int, 32, 262144) for w in words)
     odd = [n for n in size if n % 2]
     if odd:
         raise ConfigError(
@@ -102,7 +102,7 @@ def _pair(kind, low=-math.inf):
         words = _words(value)
         if len(words) != 2:
             raise ConfigError(f"--{name} takes a start and an end, got '{value}'.")
-        start, end = (w if kind is str else _number(name, w, kind, low) for w in words)
+        start, end = (str(w) if kind is str else _number(name, w, kind, low) for w in words)
         if kind is not str and not start < end:
             raise ConfigError(f"--{name} {start} {end} is empty: the start must be below the end.")
         return (start, end)
@@ -111,6 +111,8 @@ def _pair(kind, low=-math.inf):
 
 
 def _integers(name, value):
+    if not _words(value):
+        raise ConfigError(f"--{name} is empty: write numbers such as 0,2.")
     return tuple(_number(name, w, int, 0) for w in _words(value))
 
 
@@ -173,6 +175,12 @@ class ImageConfig:
         "image", _numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
     )
     pol: str = _option("image", _choice(*STOKES), "I", "Stokes parameter or correlation to image")
+    beam_fit: str = _option(
+        "image",
+        _choice("quadrant", "box"),
+        "quadrant",
+        "part of the PSF that the beam is fitted to; quadrant is WSClean's",
+    )
     # data selection
     data_column: str | None = _option(
         "data selection", _text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
@@ -221,6 +229,9 @@ class ImageConfig:
         "ANGLE",
         aliases=("taper-gaussian",),
     )
+    padding: float = _option(
+        "weighting", _numeric(float, 1, 4), 1.2, "padded over true image size; sets the uv cell, as in WSClean"
+    )
     # deconvolution
     solver: str = _option("deconvolution", _choice("clean", "rim"), "clean", "minor cycle")
     niter: int = _option(
@@ -232,7 +243,7 @@ class ImageConfig:
     mgain: float = _option(
         "deconvolution", _numeric(float, 0, 1, open_low=True), 0.8, "part of the peak that one major cycle takes"
     )
-    auto_mask: float | None = _option(
+    auto_mask: float = _option(
         "deconvolution",
         _numeric(float, 0, open_low=True),
         2.5,
@@ -248,9 +259,6 @@ class ImageConfig:
         "deconvolution", _text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
     )
     max_major: int = _option("deconvolution", _numeric(int, 1), 20, "most major cycles", "N", aliases=("nmiter",))
-    padding: float = _option(
-        "deconvolution", _numeric(float, 1, 4), 1.2, "padding of the convolutions in the minor cycle"
-    )
     tile: int = _option("deconvolution", _numeric(int, 64), 2048, "largest tile that is deconvolved as one", "PIXELS")
     # computing
     operator: str = _option(
@@ -296,13 +304,23 @@ class ImageConfig:
             if value is not None:
                 parse: Callable = options[name].metadata["parse"]
                 parsed[name.replace("-", "_")] = parse(name, value)
-        paths = [ms] if isinstance(ms, (str, Path)) else list(ms)
+        paths = [ms] if isinstance(ms, (str, Path)) else ms
+        if not isinstance(paths, Sequence) or not all(isinstance(p, (str, Path)) for p in paths):
+            raise ConfigError(f"{where}ms takes the path of a Measurement Set or a list of paths, got '{ms}'.")
         if not paths:
             raise ConfigError("No Measurement Set given; write radrim image OBS.ms.")
+        # --auto-threshold 5 alone, as people write it for WSClean, leaves nothing to be cleaned within a mask.
+        if "auto_mask" not in parsed and "auto_threshold" in parsed:
+            parsed["auto_mask"] = max(cls.auto_mask, parsed["auto_threshold"])
         config = cls(ms=tuple(str(p) for p in paths), **parsed)
         if not config.minuv_l < config.maxuv_l:
             raise ConfigError(
                 f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left."
+            )
+        if config.auto_mask < config.auto_threshold:
+            raise ConfigError(
+                f"--auto-mask {config.auto_mask:g} is below --auto-threshold {config.auto_threshold:g}: the mask is "
+                "made above the final threshold; raise one or lower the other."
             )
         return config
 
@@ -318,7 +336,8 @@ class ImageConfig:
             if value is None or value == math.inf:
                 continue
             if f.metadata["parse"] is _angle:
-                value = format_angle(value, 12)
+                text = format_angle(value, 12)
+                value = text if parse_angle(text) == value else f"{value!r}rad"
             elif isinstance(value, Weighting):
                 value = str(value)
             elif isinstance(value, tuple):

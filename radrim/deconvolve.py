@@ -1,5 +1,6 @@
 """Step 5, deconvolve: major cycles with exact residuals around a minor cycle per tile, as a Dask graph."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -109,13 +110,19 @@ def _cycle_graph(channel, tiles):
 
 
 def _minor(solver, tile, channel, noise, peak):
+    """One tile's minor cycle.
+
+    The solver cleans the halo, too, and that part of its update is dropped: sources there are their own tile's, but
+    left alone their sidelobes would be cleaned here as if they were sources.
+    """
     residual = np.ascontiguousarray(channel.residual[tile.outer])
     psf = np.ascontiguousarray(crop_centre(channel.psf, tile.shape))
     try:
-        return solver(residual, psf, channel.model[tile.outer], noise, tile.window(), peak)
+        minor = solver(residual, psf, channel.model[tile.outer], noise, None, peak)
     except SolverError as error:
         y, x = (f"{s.start}:{s.stop}" for s in tile.outer)
-        raise SolverError(f"{channel.label}, tile y {y}, x {x}: {error}") from None
+        raise SolverError(f"{channel.label}, tile y {y}, x {x}: {error}".removeprefix(", ")) from None
+    return dataclasses.replace(minor, update=np.where(tile.window(), minor.update, 0))
 
 
 def _add(model, tiles, minors):

@@ -5,10 +5,14 @@ import numpy as np
 from radrim.config import ImageConfig
 from radrim.errors import RadrimError
 from radrim.geometry import C, format_angle
-from radrim.measurement_set import open_table, read_subtables
+from radrim.measurement_set import open_table, read_subtables, rows_per_id
+from radrim.metrics import noise_mad
 from radrim.read import read
 from radrim.suggest import choose_grid
 from radrim.weight import apply_weights
+
+SCATTER_SAMPLES = 4_000_000
+"""Samples of a spectral window from which the noise is measured."""
 
 
 def describe(path) -> str:
@@ -62,13 +66,9 @@ def _direction(ra, dec):
 
 def _row_counts(ms):
     """Rows of each field and of each data description."""
-    fields, windows = np.zeros(len(ms.fields), np.int64), np.zeros(len(ms.windows), np.int64)
     with open_table(ms.path) as main:
-        for start in range(0, ms.rows, 2**20):
-            count = min(2**20, ms.rows - start)
-            fields += np.bincount(main.getcol("FIELD_ID", start, count), minlength=len(fields))
-            windows += np.bincount(main.getcol("DATA_DESC_ID", start, count), minlength=len(windows))
-    return fields, windows
+        fields = rows_per_id(main, "FIELD_ID", len(ms.fields))
+        return fields, rows_per_id(main, "DATA_DESC_ID", len(ms.windows))
 
 
 def _imaging(path):
@@ -109,24 +109,28 @@ def _imaging(path):
 def measured_scatter(blocks):
     """Noise of the data over that which the weights 1/sigma^2 promise.
 
-    From the differences of samples that follow each other on one baseline, which cancel the sky; robust (median
-    absolute deviation). NaN if there are no such pairs.
+    From the differences of neighbours, in time on one baseline or in channel, in which the sky cancels; where the sky
+    changes from one to the next they are too large, so the smaller of both counts. Robust (median absolute
+    deviation); NaN if there are no neighbours.
 
     Parameters
     ----------
     blocks : list of Visibilities
         With natural weights.
     """
-    scores = []
+    in_time, in_channel = [], []
     for block in blocks:
         order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
+        order = order[: max(1, SCATTER_SAMPLES // len(block.freq))]
         same = (block.antenna[order[1:]] == block.antenna[order[:-1]]).all(1)
-        first, second = order[:-1][same], order[1:][same]
-        take = slice(None, None, max(1, first.size * len(block.freq) // 2_000_000))
-        first, second = first[take], second[take]
-        w1, w2 = block.weight[first].astype(float), block.weight[second].astype(float)
-        both = (w1 > 0) & (w2 > 0)
-        difference = (block.data[second] - block.data[first])[both]
-        scores.append(difference.real / np.sqrt(1 / w1[both] + 1 / w2[both]))
-    score = np.concatenate(scores)
-    return 1.4826 * float(np.median(np.abs(score - np.median(score)))) if score.size else float("nan")
+        data, weight = block.data[order], block.weight[order].astype(float)
+        in_time.append(_differences(data[1:][same], data[:-1][same], weight[1:][same], weight[:-1][same]))
+        in_channel.append(_differences(data[:, 1:], data[:, :-1], weight[:, 1:], weight[:, :-1]))
+    spread = [noise_mad(score) for score in map(np.concatenate, (in_time, in_channel)) if score.size]
+    return min(spread, default=float("nan"))
+
+
+def _differences(a, b, weight_a, weight_b):
+    """Real parts of the differences of unflagged samples, in units of what their weights promise."""
+    both = (weight_a > 0) & (weight_b > 0)
+    return (a - b)[both].real / np.sqrt(1 / weight_a[both] + 1 / weight_b[both])

@@ -1,5 +1,6 @@
 """Opening a Measurement Set (version 2, casacore tables) and reading its small tables. Nothing is ever written."""
 
+import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,8 +74,30 @@ def open_table(path):
         raise InputError(f"{path} cannot be opened as a casacore table: {_reason(error)}") from None
     try:
         yield table
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be read: {_reason(error)}") from None
     finally:
         table.close()
+
+
+def rows_per_id(table, column, size):
+    """How many rows of the main table refer to each of the `size` rows of a subtable, (size,) int64.
+
+    Raises
+    ------
+    InputError
+        A row refers to what is not there.
+    """
+    rows = np.zeros(size, np.int64)
+    for start in range(0, table.nrows(), 2**20):
+        ids = np.asarray(table.getcol(column, start, min(2**20, table.nrows() - start)))
+        if ids.min() < 0 or ids.max() >= size:
+            raise InputError(
+                f"{table.name()}: {column} is {ids.min()} to {ids.max()}, but its subtable has {size} rows; "
+                "the Measurement Set is damaged."
+            )
+        rows += np.bincount(ids, minlength=size)
+    return rows
 
 
 def _reason(error):
@@ -91,13 +114,13 @@ def read_subtables(path) -> MeasurementSet:
         Not a Measurement Set, or one with missing or unreadable tables or columns.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # not Path.exists, which fails for names that are too long
         raise InputError(f"{path} does not exist; give the path of a Measurement Set.")
     if path.is_file():
         hint = "; UVFITS is not read yet, convert it with CASA's importuvfits" if "fits" in path.suffix.lower() else ""
         raise InputError(f"{path} is a file, and a Measurement Set is a folder{hint}.")
     if not (path / "table.dat").exists():
-        zarr = any(path.glob("**/zarr.json")) or any(path.glob("**/.zattrs"))
+        zarr = any(any(path.glob(level + name)) for level in ("", "*/", "*/*/") for name in ("zarr.json", ".zgroup"))
         what = (
             "a zarr store (Measurement Set v4 is not read yet; export it as version 2)" if zarr else "no casacore table"
         )
@@ -117,8 +140,8 @@ def read_subtables(path) -> MeasurementSet:
         with open_table(path / "ANTENNA") as table:
             names, dishes = list(table.getcol("NAME")), np.asarray(table.getcol("DISH_DIAMETER"), float)
         telescope, observer = _observation(path)
-    except (RuntimeError, KeyError) as error:
-        raise InputError(f"{path}: a subtable cannot be read: {_reason(error)}") from None
+    except (KeyError, IndexError, ValueError) as error:
+        raise InputError(f"{path}: the subtables do not fit together: {_reason(error)}") from None
     return MeasurementSet(path, rows, columns, windows, fields, names, dishes, telescope, observer)
 
 
@@ -136,8 +159,10 @@ def _windows(path):
             width = np.abs(np.asarray(table.getcell("CHAN_WIDTH", int(spw)), float))
             code = int(table.getcell("MEAS_FREQ_REF", int(spw)))
             frame = FREQ_FRAMES[code] if 0 <= code < len(FREQ_FRAMES) else "TOPOCENT"
-            if not (freq > 0).all():
-                raise DataError(f"{path}: spectral window {spw} has channels at 0 Hz or below; repair its CHAN_FREQ.")
+            if not ((freq > 0) & np.isfinite(freq)).all():
+                raise DataError(
+                    f"{path}: spectral window {spw} has a channel at {freq.min():g} Hz; repair its CHAN_FREQ."
+                )
             windows.append(SpectralWindow(data_desc, int(spw), freq, width, frame, correlations[int(pol)]))
     return windows
 

@@ -6,8 +6,7 @@ import numpy as np
 def mosaic(shape, tiles, images):
     """Sum of the tiles' images, each in its place.
 
-    An image whose components were found in its tile's core only may reach into the halo (an extended component
-    does); adding the overlaps is then exact.
+    Each image is 0 outside its tile's core, or holds there what the core's sources add; overlaps are summed.
 
     Parameters
     ----------

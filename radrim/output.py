@@ -45,7 +45,7 @@ class Output:
         stem = f"{self.prefix}-{image.label}" if image.label else str(self.prefix)
         facts = {
             "weighting": str(config.weight),
-            "data_column": config.data_column,
+            "data_column": observation.data_column,
             "noise": image.noise,
             "thermal_noise": thermal,
             "epsilon": config.epsilon,

@@ -48,7 +48,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     """
     clock = _Clock()
     threads, device = _choose_machine(config)
-    output = Output(Path(config.name or Path(config.ms[0]).name.split(".")[0]), config, command)
+    output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
 
     with clock("read"):
         observation = read(config.ms, _selection(config))
@@ -59,13 +59,15 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
             log.info("%s", sentence)
         output.check_space(grid)
         mask = read_mask(config.mask, grid) if config.mask else None
-        groups = split_channels(observation, config.channels_out)
     with clock("weight"):
         _, thermal = apply_weights(observation.blocks, grid, config.weight, config.taper, config.padding)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
+    groups = split_channels(observation, config.channels_out)
     tiles = make_tiles(grid.shape, config.tile, HALO)
-    images, average = [], ChannelAverage(grid)
+    images = []
+    bandwidth = float(np.ptp(observation.frequencies)) + observation.channel_width
+    average = ChannelAverage(grid, bandwidth) if len(groups) > 1 else None
     for batch in _batches(groups, max(1, threads // len(tiles))):
         with clock("measure"):
             channels = _measure(batch, grid, config, max(1, threads // len(batch)), device)
@@ -75,14 +77,16 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
                 deconvolve(channels, tiles, make_solver, config.max_major, threads)
         for channel in channels:
             with clock("restore"):
-                images.append(restore_channel(channel, grid, observation.channel_width, threads))
-                average.add(images[-1])
+                images.append(restore_channel(channel, grid, observation.channel_width, config.beam_fit, threads))
+                if average is not None:
+                    average.add(images[-1])
             with clock("write"):
-                output.write_images(images[-1], grid, observation, thermal)
+                # The noise expected from the weights is known for all channels together only.
+                output.write_images(images[-1], grid, observation, None if average else thermal)
     whole = images[0]
-    if len(images) > 1:
+    if average is not None:
         with clock("restore"):
-            whole = average.image(observation.longest_baseline(), threads, config.niter > 0)
+            whole = average.image(observation.longest_baseline(), config.beam_fit, threads, config.niter > 0)
         with clock("write"):
             output.write_images(whole, grid, observation, thermal)
     with clock("report"):

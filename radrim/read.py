@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from radrim.counts import Counts
 from radrim.errors import ConfigError, DataError, InputError
 from radrim.geometry import C, format_angle
-from radrim.measurement_set import MeasurementSet, SpectralWindow, open_table, read_subtables
+from radrim.measurement_set import MeasurementSet, SpectralWindow, open_table, read_subtables, rows_per_id
 from radrim.stokes import combination
 from radrim.visibilities import Observation, Visibilities
 
@@ -16,9 +17,6 @@ log = logging.getLogger("radrim")
 
 CHUNK_BYTES = 64 * 2**20
 """Size of one chunk of the data column [bytes]; a few are alive at once (data, flags, weights)."""
-
-NONFINITE_LIMIT = 0.01
-"""Fraction of unflagged samples that may be NaN or infinite before the data count as broken."""
 
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
@@ -36,17 +34,6 @@ class Selection:
     stokes: str = "I"
     abs_weights: bool = False
     flag_nonfinite: bool = False
-
-
-@dataclass
-class _Counts:
-    samples: int = 0
-    flagged: int = 0
-    nonfinite: int = 0
-    negative: int = 0
-    zero_weight: int = 0
-    zero_uvw: int = 0
-    outside_uv: int = 0
 
 
 def read(paths, selection=Selection()):
@@ -86,7 +73,8 @@ def read(paths, selection=Selection()):
         object=first.object,
         observer=first.observer,
         date_obs=min(part.date_obs for part in parts),
-        dish_diameter=float(np.nanmin([p.dish_diameter for p in parts])),
+        dish_diameter=min((p.dish_diameter for p in parts if p.dish_diameter > 0), default=float("nan")),
+        data_column=first.data_column,
         freq_frame=first.freq_frame,
         channel_width=first.channel_width,
         notes=[note for part in parts for note in part.notes],
@@ -111,7 +99,7 @@ def _read_one(path, selection):
     ms = read_subtables(path)
     notes: list[str] = []
     column = _choose_column(ms, selection, notes)
-    counts = _Counts()
+    counts = Counts()
     with open_table(ms.path) as main:
         field = _choose_field(ms, main, selection, notes)
         blocks, used = [], []
@@ -120,8 +108,8 @@ def _read_one(path, selection):
             if block is not None:
                 blocks.append(block)
                 used.append(window)
-    _explain_if_empty(ms, blocks, counts, selection)
-    _report_counts(ms, counts, selection, notes)
+    counts.check(ms.path, sum(int((block.weight > 0).sum()) for block in blocks), selection.flag_nonfinite)
+    notes += counts.notes(ms.path.name, selection.abs_weights)
     start = min(block.time.min() for block in blocks)
     dishes = ms.dish_diameters[ms.dish_diameters > 0]
     return Observation(
@@ -134,6 +122,7 @@ def _read_one(path, selection):
         observer=ms.observer,
         date_obs=(_MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
+        data_column=column,
         freq_frame=used[0].frame,
         channel_width=float(np.median(np.concatenate([w.width for w in used]))),
         notes=notes,
@@ -167,10 +156,7 @@ def _choose_field(ms: MeasurementSet, main, selection, notes):
     elif len(ms.fields) == 1:
         chosen = 0
     else:
-        rows = np.zeros(len(ms.fields), np.int64)
-        for start in range(0, main.nrows(), 2**20):
-            ids = main.getcol("FIELD_ID", start, min(2**20, main.nrows() - start))
-            rows += np.bincount(ids, minlength=len(rows))
+        rows = rows_per_id(main, "FIELD_ID", len(ms.fields))
         chosen = int(rows.argmax())
         others = ", ".join(f.name for i, f in enumerate(ms.fields) if i != chosen and rows[i])
         if others:
@@ -220,16 +206,29 @@ def _read_window(ms, main, window, field, column, selection, counts, notes):
         if total == 0:
             return None
         first, last = _channels(ms, window, selection)
-        terms, one_hand = combination(selection.stokes, window.correlations)
-        if one_hand:
-            hand = window.correlations[terms[0][0]]
-            notes.append(f"Stokes I of spectral window {window.spw} is taken from {hand} alone, as if unpolarised.")
+        terms = _terms(ms, window, selection.stokes, notes)
         # A selection of every row is the table itself, and reading that avoids the list of row numbers.
         source = main if total == main.nrows() else rows
         reader = _ChunkReader(ms, source, column, window, (first, last), terms, selection, counts)
         return reader.read(total)
     finally:
         rows.close()
+
+
+def _terms(ms, window: SpectralWindow, stokes, notes):
+    """Index and coefficient of the correlations that make the Stokes parameter."""
+    try:
+        terms, one_hand = combination(stokes, window.correlations)
+    except DataError as error:
+        raise DataError(f"{ms.path}, spectral window {window.spw}: {error}") from None
+    note = ""
+    if one_hand:
+        note = f"Stokes I of {ms.path.name} is taken from {window.correlations[terms[0][0]]} alone, as if unpolarised."
+    elif stokes in ("RL", "LR", "XY", "YX"):
+        note = f"The image of {stokes} is complex; this is its real part."
+    if note and note not in notes:
+        notes.append(note)
+    return terms
 
 
 def _mjd_seconds(text):
@@ -248,6 +247,11 @@ class _ChunkReader:
         self.ms, self.table, self.column, self.window = ms, table, column, window
         self.first, self.last = channels
         self.terms, self.selection, self.counts = terms, selection, counts
+        freq = window.freq[self.first : self.last]
+        # Lower sidebands count down; the operators want channels that count up.
+        self.order = np.argsort(freq, kind="stable")
+        self.freq = freq[self.order]
+        self.sorted = bool((np.diff(freq) >= 0).all())
         self.weights = "WEIGHT_SPECTRUM" if "WEIGHT_SPECTRUM" in ms.columns else "WEIGHT"
         if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
             self.weights = "WEIGHT"
@@ -257,7 +261,7 @@ class _ChunkReader:
             )
 
     def read(self, total):
-        freq = self.window.freq[self.first : self.last]
+        freq = self.freq
         uvw = np.empty((total, 3))
         time = np.empty(total)
         antenna = np.empty((total, 2), np.int32)
@@ -268,7 +272,7 @@ class _ChunkReader:
         for start in range(0, total, step):
             count = min(step, total - start)
             try:
-                chunk = self._chunk(start, count, freq)
+                chunk = self._chunk(start, count)
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[0]
                 raise InputError(f"{self.ms.path}: rows {start} to {start + count} cannot be read: {reason}") from None
@@ -280,23 +284,24 @@ class _ChunkReader:
             return None
         return Visibilities(uvw[:filled], freq, data[:filled], weight[:filled], time[:filled], antenna[:filled])
 
-    def _chunk(self, start, count, freq):
+    def _chunk(self, start, count):
         """(uvw, time, antenna, data, weight) of the rows of one chunk that hold any sample."""
         table = self.table
         uvw = np.asarray(table.getcol("UVW", start, count), float)
         correlated = self._slice(self.column, start, count)
+        if correlated.dtype.kind not in "cf":
+            raise ConfigError(f"--data-column {self.column} of {self.ms.path} holds no visibilities; try DATA.")
         flag = self._slice("FLAG", start, count)
         if self.weights == "WEIGHT_SPECTRUM":
             natural = self._slice("WEIGHT_SPECTRUM", start, count)
         else:
-            natural = np.broadcast_to(np.asarray(table.getcol("WEIGHT", start, count))[:, None, :], flag.shape)
-        # Rows that are absent from the correlator's output can come back with NaN coordinates.
-        flag |= (table.getcol("FLAG_ROW", start, count) | ~np.isfinite(uvw).all(1))[:, None, None]
+            natural = np.asarray(table.getcol("WEIGHT", start, count))[:, None, :]
+            self._check_shape("WEIGHT", natural, (1, flag.shape[2]))
+        flag |= table.getcol("FLAG_ROW", start, count)[:, None, None]
         data, weight = self._form_stokes(correlated, flag, natural)
-        zero = (uvw == 0).all(1) & weight.any(1)
-        self.counts.zero_uvw += int(zero.sum())
-        weight[zero] = 0
-        self._drop_unusable(data, weight, uvw, freq)
+        if not self.sorted:
+            data, weight = data[:, self.order], weight[:, self.order]
+        self._drop_unusable(data, weight, uvw)
         keep = weight.any(1)
         antennas = np.stack([table.getcol("ANTENNA1", start, count), table.getcol("ANTENNA2", start, count)], 1)
         chunk = (uvw, np.asarray(table.getcol("TIME", start, count)), antennas, data, weight)
@@ -306,8 +311,18 @@ class _ChunkReader:
         """Selected channels of an array column, (row, chan, corr)."""
         pols = len(self.window.correlations)
         if (self.first, self.last) == (0, len(self.window.freq)):
-            return np.asarray(self.table.getcol(column, start, count))
-        return np.asarray(self.table.getcolslice(column, [self.first, 0], [self.last - 1, pols - 1], [], start, count))
+            part = self.table.getcol(column, start, count)
+        else:
+            part = self.table.getcolslice(column, [self.first, 0], [self.last - 1, pols - 1], [], start, count)
+        return self._check_shape(column, np.asarray(part), (self.last - self.first, pols))
+
+    def _check_shape(self, column, part, expected):
+        if part.shape[1:] != expected:
+            raise InputError(
+                f"{self.ms.path}: {column} has cells of shape {part.shape[1:]}, but spectral window {self.window.spw} "
+                f"has {len(self.window.freq)} channels and {len(self.window.correlations)} correlations."
+            )
+        return part
 
     def _form_stokes(self, correlated, flag, natural):
         """One Stokes parameter and its weight, 0 where any term is missing.
@@ -321,7 +336,8 @@ class _ChunkReader:
         weight = np.full(shape, np.inf, np.float32)
         for index, factor in self.terms:
             good &= ~flag[:, :, index]
-            data += np.complex64(factor) * correlated[:, :, index]
+            with np.errstate(invalid="ignore", over="ignore"):  # flagged samples can hold anything
+                data += np.complex64(factor) * correlated[:, :, index]
             hand = natural[:, :, index]
             weight = np.minimum(weight, np.abs(hand) if self.selection.abs_weights else hand)
         usable = good & (weight > 0) & np.isfinite(weight)
@@ -334,61 +350,21 @@ class _ChunkReader:
         weight[~usable] = 0
         return data, weight
 
-    def _drop_unusable(self, data, weight, uvw, freq):
-        """Samples that are not finite or outside the uv range get weight 0; flagged data become 0."""
-        bad = ~np.isfinite(data)
-        self.counts.nonfinite += int((bad & (weight > 0)).sum())
-        weight[bad] = 0
+    def _drop_unusable(self, data, weight, uvw):
+        """Samples without finite data, without UVW or outside the uv range get weight 0; data of weight 0 become 0."""
+        counts = self.counts
+        # Rows that are absent from the correlator's output can come back with zero or NaN coordinates.
+        counts.bad_uvw += _drop(weight, ~np.isfinite(uvw).all(1)[:, None] | (uvw == 0).all(1)[:, None])
+        counts.nonfinite += _drop(weight, ~np.isfinite(data))
         low, high = self.selection.uv_range
         if low > 0 or high < np.inf:
-            length = np.hypot(uvw[:, :1], uvw[:, 1:2]) * (freq / C)
-            outside = ~((length >= low) & (length <= high)) & (weight > 0)
-            self.counts.outside_uv += int(outside.sum())
-            weight[outside] = 0
+            length = np.hypot(uvw[:, :1], uvw[:, 1:2]) * (self.freq / C)
+            counts.outside_uv += _drop(weight, ~((length >= low) & (length <= high)))
         data[weight == 0] = 0
 
 
-def _explain_if_empty(ms, blocks, counts, selection):
-    """The reason why nothing is left, if nothing is left."""
-    if blocks:
-        used = sum(int((block.weight > 0).sum()) for block in blocks)
-        if counts.nonfinite > NONFINITE_LIMIT * (used + counts.nonfinite) and not selection.flag_nonfinite:
-            raise DataError(
-                f"{ms.path}: {counts.nonfinite} of {used + counts.nonfinite} unflagged samples are NaN or infinite "
-                f"(limit {NONFINITE_LIMIT:.0%}); flag them, or accept the loss with --flag-nonfinite."
-            )
-        return
-    if counts.samples == 0:
-        raise DataError(
-            f"{ms.path}: no cross-correlation rows in this selection (field, spectral window, time); "
-            f"radrim info {ms.path} lists what is there."
-        )
-    usable = counts.samples - counts.flagged
-    if counts.negative and counts.negative >= usable:
-        raise DataError(
-            f"{ms.path}: all {counts.negative} unflagged samples have negative weights; "
-            "use --abs-weights to take their absolute value."
-        )
-    if counts.nonfinite:
-        raise DataError(f"{ms.path}: all unflagged samples are NaN or infinite; was the calibration applied?")
-    if counts.zero_uvw:
-        raise DataError(f"{ms.path}: UVW is zero in all rows with data; recompute it (CASA fixvis).")
-    if counts.outside_uv:
-        raise DataError(
-            f"{ms.path}: no baseline is inside the uv range; radrim info {ms.path} shows the range there is."
-        )
-    if usable <= 0:
-        raise DataError(f"{ms.path}: all {counts.samples} samples are flagged; nothing is left to image.")
-    raise DataError(f"{ms.path}: all unflagged samples have zero weight; set WEIGHT or WEIGHT_SPECTRUM (CASA statwt).")
-
-
-def _report_counts(ms, counts, selection, notes):
-    if counts.nonfinite:
-        notes.append(f"{counts.nonfinite} NaN or infinite samples of {ms.path.name} were treated as flagged.")
-    if counts.negative and not selection.abs_weights:
-        notes.append(
-            f"{counts.negative} samples of {ms.path.name} with negative weights were dropped; "
-            "--abs-weights takes their absolute value."
-        )
-    if counts.zero_uvw:
-        notes.append(f"{counts.zero_uvw} rows of {ms.path.name} with zero UVW were dropped.")
+def _drop(weight, bad):
+    """Set the weight of the samples where `bad` (broadcast) to 0; returns how many had one."""
+    bad = bad & (weight > 0)
+    weight[bad] = 0
+    return int(bad.sum())

@@ -12,7 +12,7 @@ from radrim.result import Image
 log = logging.getLogger("radrim")
 
 
-def restore_channel(channel, grid, channel_width, threads) -> Image:
+def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
     """Beam and restored image of one output channel.
 
     Parameters
@@ -22,11 +22,14 @@ def restore_channel(channel, grid, channel_width, threads) -> Image:
     grid : ImageGrid
     channel_width : float
         Width of one channel of the data [Hz].
+    beam_fit : str
+        Region of `radrim.beam.fit_beam`.
     threads : int
     """
     blocks = channel.measurement.blocks
-    longest = max(float(b.uv_length[b.weight.any(1)].max() * b.freq.max() / C) for b in blocks)
-    beam = fit_beam(channel.psf, grid.scale, theoretical_beam(longest))
+    # A strong taper can leave a block without weight.
+    longest = max(float(b.uv_length[b.weight.any(1)].max(initial=0) * b.freq.max() / C) for b in blocks)
+    beam = fit_beam(channel.psf, grid.scale, theoretical_beam(longest), beam_fit)
     freq = channel.measurement.channels
     image = Image(
         channel.label,
@@ -68,48 +71,47 @@ class ChannelAverage:
     Parameters
     ----------
     grid : ImageGrid
+    bandwidth : float
+        Of all channels together [Hz].
     """
 
-    def __init__(self, grid):
-        self._grid = grid
+    def __init__(self, grid, bandwidth):
+        self._grid, self._bandwidth = grid, bandwidth
         self._sums = {kind: np.zeros(grid.shape) for kind in ("dirty", "psf", "model", "residual")}
         self._weight = self._freq = 0.0
-        self._band = [np.inf, -np.inf]
+        self._visibilities = 0
         self._cycles: list[dict] = []
 
     def add(self, image: Image):
         """Count one channel in."""
         weight = image.facts["sum_weight"]
         self._weight += weight
+        self._visibilities += image.facts["visibilities"]
         self._freq += weight * image.freq
-        self._band = [
-            min(self._band[0], image.freq - image.bandwidth / 2),
-            max(self._band[1], image.freq + image.bandwidth / 2),
-        ]
         self._cycles += image.cycles
         for kind, total in self._sums.items():
             part = getattr(image, kind)
             if part is not None:
                 total += weight * part
 
-    def image(self, longest_baseline, threads, deconvolved) -> Image:
+    def image(self, longest_baseline, beam_fit, threads, deconvolved) -> Image:
         """The average, restored with the beam of its own PSF.
 
         Parameters
         ----------
         longest_baseline : float
             [wavelengths]
+        beam_fit : str
+            Region of `radrim.beam.fit_beam`.
         threads : int
         deconvolved : bool
             Whether the channels have models.
         """
         mean = {kind: (total / self._weight).astype(np.float32) for kind, total in self._sums.items()}
-        beam = fit_beam(mean["psf"], self._grid.scale, theoretical_beam(longest_baseline))
+        beam = fit_beam(mean["psf"], self._grid.scale, theoretical_beam(longest_baseline), beam_fit)
         noise = noise_mad(mean["residual" if deconvolved else "dirty"])
-        image = Image(
-            "MFS", self._freq / self._weight, self._band[1] - self._band[0], beam, noise, mean["dirty"], mean["psf"]
-        )
-        image.facts = {"sum_weight": self._weight}
+        image = Image("MFS", self._freq / self._weight, self._bandwidth, beam, noise, mean["dirty"], mean["psf"])
+        image.facts = {"visibilities": self._visibilities, "sum_weight": self._weight}
         if deconvolved:
             image.model, image.residual = mean["model"], mean["residual"]
             image.image = mean["residual"] + restore(mean["model"], beam, self._grid.scale, threads)

@@ -46,8 +46,9 @@ def combination(stokes, correlations):
     hands = [name for name in ("RR", "LL", "XX", "YY") if name in correlations]
     if stokes == "I" and hands:
         return [(correlations.index(hands[0]), 1 + 0j)], True
+    instead = [*hands, *(name for name in correlations if name in NUMBERS)][:1]
     needed = " or ".join(" and ".join(recipe) for recipe in recipes)
     raise DataError(
-        f"Stokes {stokes} cannot be formed from the correlations {', '.join(correlations)}: it needs {needed}. "
-        f"Use --pol {hands[0] if hands else correlations[0]}."
+        f"Stokes {stokes} cannot be formed from the correlations {', '.join(correlations)}: it needs {needed}."
+        + "".join(f" Use --pol {name}." for name in instead)
     )

@@ -9,7 +9,7 @@ from scipy.fft import next_fast_len
 
 from radrim.beam import fit_beam, theoretical_beam
 from radrim.errors import ConfigError
-from radrim.geometry import ARCSEC, C, ImageGrid, format_angle
+from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
 from radrim.measure import Measurement
 from radrim.weight import apply_weights
 
@@ -25,6 +25,9 @@ SMALLEST_SIZE = 128
 
 BYTES_PER_PIXEL = 64
 """Peak memory of a run per pixel of the image: its images, the transform's grid, the minor cycle [bytes]."""
+
+BYTES_PER_CHANNEL, BYTES_OF_AVERAGE = 20, 52
+"""What each of several output channels keeps per pixel, and what their average needs [bytes]."""
 
 TRIAL_SIZE = 256
 
@@ -54,31 +57,39 @@ def choose_grid(observation, config):
     scale = config.scale
     width, why = _field_of_view(observation)
     if scale is None:
-        beam = _trial_beam(observation, config, longest, width)
-        scale = _round_down(beam.minor / PIXELS_PER_BEAM)
-        reasons.append(
-            f"Pixel scale {format_angle(scale)}: a {beam.minor / scale:.1f}th of the PSF's width, "
-            f"{format_angle(beam.minor)} (PSF {beam})."
-        )
+        scale, why_scale = _choose_scale(_trial_beam(observation, config, longest, width), longest)
+        reasons.append(why_scale)
     check_scale(scale, longest)
     if config.size is not None:
         size = config.size
     else:
-        pixels, note = _size(observation, width / scale)
+        pixels, note = _size(observation, width / scale, 2 / scale, config.channels_out)
         size = (pixels, pixels)
         reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or why}.")
-    _check_memory(size)
+    _check_memory(size, config.channels_out)
     return ImageGrid(size[0], size[1], scale, observation.ra, observation.dec), reasons
+
+
+def _choose_scale(beam, longest):
+    """Pixel scale [rad] for a PSF, and why."""
+    # No PSF is narrower than half of 1 / longest baseline; a fit that says so met sidelobes.
+    minor = max(beam.minor, 0.5 / longest)
+    scale = _round_down(min(minor / PIXELS_PER_BEAM, 1 / (2 * longest)))
+    why = f"{minor / scale:.1f} pixels across the narrow side of the PSF, {format_angle(minor)}"
+    if minor / PIXELS_PER_BEAM > 1 / (2 * longest):
+        why = f"what the longest baseline ({longest:.3g} wavelengths) needs; the PSF ({beam}) is wider"
+    return scale, f"Pixel scale {format_angle(scale)}: {why}."
 
 
 def check_scale(scale, longest):
     """Raise ConfigError if pixels of `scale` [rad] cannot sample baselines of `longest` wavelengths (Nyquist)."""
     limit = 1 / (2 * longest)
     if scale > limit * (1 + 1e-9):
+        # A bit less than the limits, so that they still hold when rounded to the digits that are printed.
         raise ConfigError(
             f"--scale {format_angle(scale)} is too coarse for the longest baseline ({longest:.3g} wavelengths): it "
-            f"must be at most {format_angle(limit)}. Use --scale {format_angle(limit / 1.5, 2)}, or drop long "
-            f"baselines with --maxuv-l {1 / (2 * scale):.3g}."
+            f"must be at most {format_angle(0.9995 * limit)}. Use --scale {format_angle(limit / 1.5, 2)}, or drop "
+            f"long baselines with --maxuv-l {0.995 / (2 * scale):.3g}."
         )
 
 
@@ -92,15 +103,20 @@ def _field_of_view(observation):
     return width, f"out to the first null of the primary beam of {dish:.3g} m antennas"
 
 
-def _size(observation, wanted):
-    """Number of pixels along a side for a field of `wanted` pixels, and the reason if it was limited."""
+def _size(observation, wanted, sky, channels_out):
+    """Number of pixels along a side for a field of `wanted` pixels, and the reason if it was limited.
+
+    Beyond `sky` pixels, the whole hemisphere (direction cosines from -1 to 1), there is nothing to see.
+    """
     longest = max(float(block.uv_length.max()) for block in observation.blocks)
     if wanted > LARGEST_SIZE and longest > VLBI_BASELINE:
         return VLBI_SIZE, f"the primary beam would be {wanted:.3g} pixels wide; choose with --size"
-    largest = min(LARGEST_SIZE, int(math.sqrt(0.8 * available_memory() / BYTES_PER_PIXEL)) // 2 * 2)
+    largest = min(LARGEST_SIZE, _side_that_fits(0.8 * available_memory(), channels_out))
     if wanted > largest:
         return largest, f"the primary beam's first null would need {wanted:.0f} pixels; choose with --size"
     pixels = next_fast_len(max(SMALLEST_SIZE, math.ceil(wanted / 2)), real=True) * 2
+    if pixels > sky:
+        return max(32, int(sky) // 2 * 2), "the whole sky above the horizon"
     return pixels, ""
 
 
@@ -124,7 +140,7 @@ def _trial_beam(observation, config, longest, field):
 def _round_down(angle):
     """`angle` [rad] cut to two digits in arc seconds, so that the printed scale is the one used."""
     step = ARCSEC * 10.0 ** (math.floor(math.log10(angle / ARCSEC)) - 1)
-    return math.floor(angle / step) * step
+    return parse_angle(format_angle(math.floor(angle / step) * step))
 
 
 def available_memory():
@@ -139,11 +155,21 @@ def available_memory():
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def _check_memory(size):
-    needed, available = size[0] * size[1] * BYTES_PER_PIXEL, available_memory()
+def _bytes_per_pixel(channels_out):
+    return BYTES_PER_PIXEL + (channels_out > 1) * (BYTES_PER_CHANNEL * channels_out + BYTES_OF_AVERAGE)
+
+
+def _side_that_fits(memory, channels_out):
+    """Pixels along the side of the largest square image for `memory` bytes."""
+    return int(math.sqrt(memory / _bytes_per_pixel(channels_out))) // 2 * 2
+
+
+def _check_memory(size, channels_out):
+    needed, available = size[0] * size[1] * _bytes_per_pixel(channels_out), available_memory()
     if needed > available:
-        side = int(math.sqrt(0.9 * available / BYTES_PER_PIXEL)) // 2 * 2
+        side = _side_that_fits(0.9 * available, channels_out)
+        channels = f" with --channels-out {channels_out}" if channels_out > 1 else ""
         raise ConfigError(
-            f"--size {size[0]} {size[1]} needs about {needed / 1e9:.3g} GB of memory, and {available / 1e9:.3g} GB are "
-            f"available; at most --size {side} {side} fits."
+            f"--size {size[0]} {size[1]}{channels} needs about {needed / 1e9:.3g} GB of memory, and "
+            f"{available / 1e9:.3g} GB are available; at most --size {side} {side} fits."
         )

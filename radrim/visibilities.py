@@ -68,6 +68,8 @@ class Observation:
         For the FITS header; date_obs in ISO format, UTC, start of the first integration.
     dish_diameter : float
         Median over antennas [m]; NaN when unknown.
+    data_column : str
+        Column that was read.
     freq_frame : str
         FITS SPECSYS of the channel frequencies, such as TOPOCENT.
     channel_width : float
@@ -87,6 +89,7 @@ class Observation:
     observer: str = "UNKNOWN"
     date_obs: str = ""
     dish_diameter: float = float("nan")
+    data_column: str = "DATA"
     freq_frame: str = "TOPOCENT"
     channel_width: float = float("nan")
     notes: list[str] = field(default_factory=list)

@@ -107,3 +107,63 @@ def make_ms(tmp_path_factory, point_source):
 def small_ms(make_ms):
     """Path of a Measurement Set: nine antennas, six times, four channels, XX and YY, a source and noise. Read only."""
     return make_ms()
+
+
+@pytest.fixture
+def edit_ms(small_ms, tmp_path_factory):
+    """Factory of changed copies of a Measurement Set: `edit_ms(FLAG=lambda flag: flag | True) -> Path`.
+
+    Each keyword names a column of the main table, or of `subtable`; its function gets the column and returns the new
+    one. `source` is copied in place of `small_ms`, `name` is the copy's.
+    """
+    import shutil
+
+    from radrim.measurement_set import open_table
+
+    def edit(source=small_ms, subtable="", name="edited.ms", **columns):
+        path = tmp_path_factory.mktemp("edited") / name
+        shutil.copytree(source, path, copy_function=shutil.copyfile)  # the files of real data are read-only
+        with open_table(path):  # imports casacore without its warnings
+            import casacore.tables as casatables
+        table = casatables.table(str(path / subtable), readonly=False, ack=False)
+        for column, change in columns.items():
+            table.putcol(column, change(table.getcol(column)))
+        table.close()
+        return path
+
+    return edit
+
+
+@pytest.fixture
+def command(capsys):
+    """Run `radrim` with these words, in this process: `command("image", path, "--niter", 0)`; status, out and err."""
+    from radrim.cli import main
+
+    def run(*words):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as stop:  # argparse's way out
+            status = stop.code
+        out, err = capsys.readouterr()
+        return SimpleNamespace(status=status, out=out, err=err)
+
+    return run
+
+
+@pytest.fixture
+def no_report(monkeypatch):
+    """Leave out the picture and the report, which take longer than all the rest of a small run."""
+    monkeypatch.setattr("radrim.output.write_png", lambda *args: None)
+    monkeypatch.setattr("radrim.output.write_report", lambda *args: None)
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """The command sets the log up for its own output; the next test gets it back as it was."""
+    import logging
+
+    logger = logging.getLogger("radrim")
+    handlers, level = list(logger.handlers), logger.level
+    yield
+    logger.handlers[:], logger.level = handlers, level
+    logger.setLevel(level)

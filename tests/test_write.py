@@ -13,7 +13,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from radrim import write
@@ -46,6 +46,7 @@ def header(observation):
     x=st.floats(-40, 100),
     scale_deg=st.floats(1e-4, 0.2),
 )
+@example(ra=1.0, dec=math.pi / 2, y=40, x=50, scale_deg=0.01)  # the pole itself, where WCS has another default
 def test_pixel_lies_where_the_sky_is(ra, dec, y, x, scale_deg):
     """The WCS puts a pixel's (l, m) at the RA/Dec that distance and bearing from the phase centre give."""
     grid = ImageGrid(64, 48, math.radians(scale_deg), ra=ra, dec=dec)

@@ -1,17 +1,106 @@
 """Step 3, measure: the operators between an image and its visibilities, behind one protocol."""
 
-from radrim.operator.base import Operator
+import numpy as np
+
+from radrim.errors import ConfigError
+from radrim.operator.base import Operator, max_w
 
 KINDS = ("wgridder", "nufft", "dft")
+"""What `make_operator` knows; 'auto' lets `choose_kind` decide."""
+
+DFT_LIMIT = 1e11
+"""Multiplications and additions up to which the direct sum is the default: about a second on two CPU cores."""
 
 
 def make_operator(kind, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
-    from radrim.operator.dft import DFT
-    from radrim.operator.nufft import NUFFT
-    from radrim.operator.wgridder import WGridder
+    """The operator of the measurement equation (`radrim.geometry`) for these samples and this grid.
 
-    return {"dft": DFT, "nufft": NUFFT, "wgridder": WGridder}[kind](uvw, freq, grid, epsilon, threads, device)
+    Parameters
+    ----------
+    kind : str
+        ``wgridder`` (ducc0), ``nufft`` (finufft, or cufinufft on CUDA), ``dft`` (direct sum in torch), or ``auto``.
+    uvw : (row, 3) array
+        Baseline coordinates as stored in a Measurement Set [m].
+    freq : (chan,) array
+        Channel frequencies [Hz].
+    grid : ImageGrid
+    epsilon : float
+        Accuracy against the direct sum, 1e-12 to 0.1. The error stays below 10 epsilon everywhere on the image:
+        relative to the largest pixel for `adjoint`, to the rms for `forward`.
+    threads : int
+        CPU threads.
+    device : str
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    Operator
+
+    Raises
+    ------
+    ConfigError
+        An unknown kind, or arguments that the kind cannot work with.
+    DataError
+        UVW or frequencies that are not finite.
+    """
+    if kind == "auto":
+        uvw, freq = np.asarray(uvw, np.float64), np.asarray(freq, np.float64)
+        largest_w = max_w(uvw, freq) if uvw.ndim == 2 and uvw.shape[1] == 3 and np.isfinite(uvw).all() else 0.0
+        kind = choose_kind(uvw.shape[0] * freq.size, grid, largest_w, device, epsilon)
+    # Imported where chosen: a run pays only for the library that it uses.
+    if kind == "wgridder":
+        from radrim.operator.wgridder import WGridder as chosen
+    elif kind == "nufft":
+        from radrim.operator.nufft import NUFFT as chosen
+    elif kind == "dft":
+        from radrim.operator.dft import DFT as chosen
+    else:
+        raise ConfigError(f"Unknown operator: got '{kind}', expected one of {', '.join(KINDS)} or auto.")
+    return chosen(uvw, freq, grid, epsilon, threads, device)
 
 
-def choose_kind(samples, grid, max_w, device):
-    return "wgridder"
+def choose_kind(samples, grid, largest_w, device="cpu", epsilon=1e-5):
+    """The kind of operator that ``auto`` stands for.
+
+    - ``dft`` where its matrix products take about a second: VLBI, small data on a field where w hardly matters.
+      It is exact, and there speed decides nothing.
+    - ``nufft`` on CUDA: the only other kind that runs there.
+    - On the CPU whichever of ``wgridder`` and ``nufft`` is expected to be faster at this accuracy, by the costs
+      measured in pipelines/benchmarks/operators.py. The w-gridder touches every sample once, in a three-dimensional
+      grid, and wins for most interferometers; facets keep the number of w-planes small and win by 2 to 3 times on
+      very wide fields with more pixels than samples (MWA snapshots). nufft also takes over where ducc0 cannot go
+      (odd sizes, fewer than 32 pixels).
+
+    Parameters
+    ----------
+    samples : int
+        Rows times channels.
+    grid : ImageGrid
+    largest_w : float
+        Largest |w| [wavelengths].
+    device : str
+    epsilon : float
+
+    Returns
+    -------
+    str
+        One of `KINDS`.
+    """
+    from radrim.operator.dft import separable_terms
+
+    on_gpu = str(device).startswith("cuda")
+    terms = separable_terms(grid, largest_w, epsilon)
+    work = 4.0 * samples * grid.width * grid.height * terms
+    if terms and work <= DFT_LIMIT * (20 if on_gpu else 1):
+        return "dft"
+    if on_gpu or grid.width % 2 or grid.height % 2 or min(grid.shape) < 32:
+        return "nufft"
+    from radrim.operator.nufft import choose_facets
+    from radrim.operator.wgridder import estimate_seconds
+
+    # Near a tie the w-gridder: it needs less memory, and its time is the better known.
+    _, seconds = choose_facets(grid, largest_w, samples, epsilon)
+    return "nufft" if seconds < 0.7 * estimate_seconds(grid, largest_w, samples, epsilon) else "wgridder"
+
+
+__all__ = ["KINDS", "Operator", "choose_kind", "make_operator"]

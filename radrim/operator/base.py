@@ -1,4 +1,4 @@
-"""What all forward operators share: the protocol, the checks of what comes in, autograd, and the expansion of the w-term.
+"""What all forward operators share: the protocol, the checks of what comes in, autograd, the expansion of the w-term.
 
 The operator A maps an image of real fluxes to visibilities (the measurement equation of `radrim.geometry`); its
 adjoint, restricted to real images, is ``Re A^H``. Both are linear, so the gradient of each is the other.
@@ -177,9 +177,10 @@ class Operator:
         return image if self._visible is None else torch.where(self._visible, image, 0)
 
     def _wavelengths(self):
-        """u, v, w of every sample [wavelengths] with the sign of the measurement equation, 3 times (sample,) float64."""
+        """u, v, w of every sample [wavelengths], with the sign of the measurement equation; (sample,) float64."""
         return [
-            torch.from_numpy(np.multiply.outer(self._uvw[:, k], self._freq / C).ravel()).to(self.device) for k in range(3)
+            torch.from_numpy(np.multiply.outer(self._uvw[:, k], self._freq / C).ravel()).to(self.device)
+            for k in range(3)
         ]
 
     def _check(self, name, tensor, shape, dtypes):

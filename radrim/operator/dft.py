@@ -13,7 +13,7 @@ from radrim.operator.base import COMPLEX, REAL, Operator, ProlateExpansion
 MAX_TERMS = 4
 """Separable up to this many terms of the w-term; a VLBI field needs one to three."""
 
-BLOCK = 1 << 24
+BLOCK = 1 << 23
 """Largest number of elements of a temporary array."""
 
 
@@ -27,11 +27,7 @@ class DFT(Operator):
         self._u, self._v, self._w = self._wavelengths()
         n1 = np.nan_to_num(n_minus_1(grid.l()[None, :], grid.m()[:, None]))
         self._n1 = torch.from_numpy(n1).to(self.device)
-        # (n - 1) over its range as middle + half * [-1, 1], w as max_w * [-1, 1]
-        self._half = max(grid.max_n_term / 2, np.finfo(float).tiny)
-        phase = 2 * np.pi * self.max_w * self._half
-        expansion = ProlateExpansion(phase, 0.01 * self.epsilon) if phase < 1 else None
-        self._expansion = expansion if expansion is not None and len(expansion) <= MAX_TERMS else None
+        self._expansion = _expand(grid, self.max_w, self.epsilon)
 
     @property
     def separable(self):
@@ -63,10 +59,11 @@ class DFT(Operator):
         """Terms of the w-term: (factor image (y, x), factor of the samples (sample,) complex)."""
         if self.max_w == 0:
             return [(torch.ones((), dtype=dtype, device=self.device), torch.ones((), dtype=COMPLEX[dtype]))]
-        # w (n-1) = w middle + (w / max_w) (max_w half) y, the first taken exactly
+        # n - 1 runs from -2 half to 0: its middle is a phase, taken exactly, the rest is expanded.
         on_w = self._expansion(self._w[part] / self.max_w)
-        on_n = self._expansion(self._n1 / self._half + 1)
-        shift = _turn(self._w[part] * -self._half)
+        half = self.grid.max_n_term / 2
+        on_n = self._expansion(self._n1 / half + 1)
+        shift = _turn(self._w[part] * -half)
         factor = torch.from_numpy(self._expansion.factor)
         return [
             ((factor[k] * on_n[k]).to(dtype), (shift * on_w[k] * 1j ** int(odd)).to(COMPLEX[dtype]))
@@ -78,8 +75,8 @@ class DFT(Operator):
         height, width = self.image_shape
         scale = self.grid.scale
         return (
-            _powers(self._v[part] * scale, height).to(COMPLEX[dtype]),
-            _powers(self._u[part] * -scale, width).to(COMPLEX[dtype]),
+            _powers(self._v[part] * scale, height, COMPLEX[dtype]),
+            _powers(self._u[part] * -scale, width, COMPLEX[dtype]),
         )
 
     def _forward_separable(self, image, part):
@@ -125,19 +122,34 @@ class DFT(Operator):
             yield rows, _turn(phase.reshape(len(u), -1))
 
 
+def separable_terms(grid, largest_w, epsilon):
+    """How many matrix products the direct sum needs, 0 where the w-term forbids them."""
+    expansion = _expand(grid, largest_w, epsilon)
+    return 0 if expansion is None else len(expansion)
+
+
+def _expand(grid, largest_w, epsilon):
+    """The w-term over the whole image, or None where it takes more than MAX_TERMS."""
+    phase = np.pi * largest_w * grid.max_n_term
+    if phase > 1:
+        return None
+    expansion = ProlateExpansion(phase, 0.01 * epsilon)
+    return expansion if len(expansion) <= MAX_TERMS else None
+
+
 def _turn(phase):
     """exp(2 pi i phase) for a phase in turns, complex128."""
     phase = (phase - phase.round()) * (2 * np.pi)
     return torch.polar(torch.ones((), dtype=phase.dtype, device=phase.device).expand_as(phase), phase)
 
 
-def _powers(turns, count):
-    """exp(2 pi i turns (k - count // 2)) for k = 0 ... count - 1, (count, sample) complex128.
+def _powers(turns, count, dtype):
+    """exp(2 pi i turns (k - count // 2)) for k = 0 ... count - 1, (count, sample).
 
     As products of coarse and fine steps: one multiplication for each element in place of a sine and a cosine.
     """
     fine = 32
     steps = torch.arange(0, count, fine, dtype=turns.dtype, device=turns.device) - count // 2
-    coarse = _turn(steps[:, None] * turns)
-    small = _turn(torch.arange(fine, dtype=turns.dtype, device=turns.device)[:, None] * turns)
+    coarse = _turn(steps[:, None] * turns).to(dtype)
+    small = _turn(torch.arange(fine, dtype=turns.dtype, device=turns.device)[:, None] * turns).to(dtype)
     return (coarse[:, None, :] * small).reshape(-1, len(turns))[:count]

@@ -12,6 +12,7 @@ Cornwell & Perley (1992), A&A 261, 353 and Kogan & Greisen (2009), AIPS Memo 113
 Barnett, Magland & af Klinteberg (2019), SIAM J. Sci. Comput. 41, C479 (finufft).
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,7 @@ class NUFFT(Operator):
         super().__init__(uvw, freq, grid, epsilon, threads, device)
         self._u, self._v, self._w = self._wavelengths()
         if w_matters(self.max_w, grid, self.epsilon):
-            count = choose_facets(grid, self.max_w, len(self._u), self.epsilon)
+            count, _ = choose_facets(grid, self.max_w, len(self._u), self.epsilon)
             self._facet_shape, self.facets = split_facets(grid, count)
             half = max(facet.half for facet in self.facets)
             self._half = max(half, np.finfo(float).tiny)
@@ -74,32 +75,48 @@ class NUFFT(Operator):
         self._transforms = {}
 
     def _forward(self, image):
-        transform = self._transform(COMPLEX[image.dtype])
-        out = torch.zeros(len(self._u), dtype=COMPLEX[image.dtype], device=self.device)
-        for facet in self.facets:
+        def samples_of(facet, transform):
             rows, columns = self._inside(facet)
             tile = image.new_zeros(self._facet_shape)
             tile[: rows.stop - rows.start, : columns.stop - columns.start] = image[rows, columns]
-            self._set_points(transform, facet)
             if self._expansion is None:
-                out += transform.to_samples(tile.to(transform.dtype))
-            else:
-                out += self._phase(facet, out.dtype) * self._samples_of(tile, facet, transform)
+                return transform.to_samples(tile.to(transform.dtype))
+            return self._phase(facet, transform.dtype) * self._samples_of(tile, facet, transform)
+
+        out = torch.zeros(len(self._u), dtype=COMPLEX[image.dtype], device=self.device)
+        for _, samples in self._each_facet(out.dtype, samples_of):
+            out += samples
         return out.reshape(self.data_shape)
 
     def _adjoint(self, data, weight):
-        transform = self._transform(data.dtype)
         data = (data if weight is None else data * weight).reshape(-1)
-        out = torch.zeros(self.image_shape, dtype=REAL[data.dtype], device=self.device)
-        for facet in self.facets:
-            rows, columns = self._inside(facet)
-            self._set_points(transform, facet)
+
+        def image_of(facet, transform):
             if self._expansion is None:
-                tile = transform.to_modes(data.to(transform.dtype)).real
-            else:
-                tile = self._image_of(data * self._phase(facet, data.dtype).conj(), facet, transform)
+                return transform.to_modes(data.to(transform.dtype)).real
+            return self._image_of(data * self._phase(facet, transform.dtype).conj(), facet, transform)
+
+        out = torch.zeros(self.image_shape, dtype=REAL[data.dtype], device=self.device)
+        for facet, tile in self._each_facet(data.dtype, image_of):
+            rows, columns = self._inside(facet)
             out[rows, columns] = tile[: rows.stop - rows.start, : columns.stop - columns.start]
         return out
+
+    def _each_facet(self, dtype, work):
+        """Pairs of facet and ``work(facet, transform)``, in order; on the CPU as many at once as there are threads."""
+        transforms = self._transforms_for(dtype)
+
+        def one(facet, transform):
+            self._set_points(transform, facet)
+            return work(facet, transform)
+
+        if len(transforms) == 1:
+            yield from ((facet, one(facet, transforms[0])) for facet in self.facets)
+            return
+        with ThreadPoolExecutor(len(transforms)) as pool:
+            for k in range(0, len(self.facets), len(transforms)):
+                facets = self.facets[k : k + len(transforms)]
+                yield from zip(facets, pool.map(one, facets, transforms[: len(facets)]), strict=True)
 
     def _samples_of(self, tile, facet, transform):
         """Samples of one facet, (sample,): sum over terms of p_k(w) i^odd F[p_k(n) tile]."""
@@ -119,7 +136,10 @@ class NUFFT(Operator):
         return out
 
     def _image_of(self, data, facet, transform):
-        """Image of one facet, (y, x): sum over terms of p_k(n) Re F^H[p_k(w) (-i)^odd data]; the transpose of `_samples_of`."""
+        """Image of one facet, (y, x): sum over terms of p_k(n) Re F^H[p_k(w) (-i)^odd data].
+
+        The transpose of `_samples_of`, step by step.
+        """
         on_image, count = self._on_image(facet), len(self._u)
         out = torch.zeros(self._facet_shape, dtype=on_image.dtype, device=self.device)
         both = torch.empty(2 * count, dtype=transform.dtype, device=self.device)
@@ -173,20 +193,27 @@ class NUFFT(Operator):
         (height, width), (rows, columns) = self.image_shape, self._facet_shape
         return slice(facet.y, min(facet.y + rows, height)), slice(facet.x, min(facet.x + columns, width))
 
-    def _transform(self, dtype):
-        """The plan for data of this type, made once; it keeps its points until another facet needs it."""
-        # Single precision rounds the points: at the edge of an image of N pixels by about N / 2 * 2e-7 rad.
+    def _transforms_for(self, dtype):
+        """The plans for data of this type, made once; one keeps its points until another facet needs it."""
+        # Single precision rounds the points: at the edge of an image of N pixels by about N / 2 * 2e-7 rad. It saves a
+        # third of the time at best.
         rounding = max(self._facet_shape) * 1e-7
-        if dtype == torch.complex64 and self.epsilon < max(2e-5, rounding):
+        if dtype == torch.complex64 and self.epsilon < max(5e-5, rounding):
             dtype = torch.complex128
         if dtype not in self._transforms:
-            backend = _CudaTransform if self.device.type == "cuda" else _Transform
-            self._transforms[dtype] = backend(self._facet_shape, 0.3 * self.epsilon, dtype, self.threads, self.device)
+            # Transforms of the size of a facet gain little from threads inside, so facets run side by side.
+            on_gpu = self.device.type == "cuda"
+            workers = 1 if on_gpu else min(self.threads, len(self.facets))
+            backend = _CudaTransform if on_gpu else _Transform
+            inside = max(1, self.threads // workers)
+            self._transforms[dtype] = [
+                backend(self._facet_shape, 0.3 * self.epsilon, dtype, inside, self.device) for _ in range(workers)
+            ]
         return self._transforms[dtype]
 
 
 def choose_facets(grid, max_w, samples, epsilon):
-    """Number of facets along each axis that makes the operator fastest.
+    """Number of facets along each axis that makes the operator fastest, and about how long it then takes.
 
     Small facets need few terms of the w-term for each, large ones visit the samples less often.
 
@@ -200,21 +227,23 @@ def choose_facets(grid, max_w, samples, epsilon):
 
     Returns
     -------
-    int
+    int, float
+        Facets along each axis; seconds on one CPU core of 2023 (measured with pipelines/benchmarks/operators.py).
     """
-    best, chosen = np.inf, 1
+    seconds, chosen = np.inf, 1
     for count in FACETS:
         (rows, columns), facets = split_facets(grid, count, coarse=True)
         if min(rows, columns) < 32 and count > 1:
             break
-        terms = count_terms(2 * max_w * 2 * max(facet.half for facet in facets), epsilon)
-        # In pixels of an FFT (1.25 times oversampled, 60 ns each): spreading one point costs about as much as two of
-        # them, the factor images about one for each term and pixel.
-        transform = 1.6 * rows * columns + 2 * 2 * samples
-        cost = len(facets) * (terms / 2 * transform + terms * 0.5 * rows * columns + 3 * samples)
-        if cost < best and (terms * rows * columns <= FACTOR_LIMIT or chosen == 1):
-            best, chosen = cost, count
-    return chosen
+        terms = count_terms(4 * max_w * max(facet.half for facet in facets), epsilon)
+        pixels = rows * columns
+        # A transform carries two terms: an FFT with 1.25 times oversampling, and each sample twice. Per term there
+        # are a factor image and its product, per facet the phase and the coordinates of the samples.
+        transforms = terms / 2 * (30e-9 * pixels + 250e-9 * samples)
+        cost = len(facets) * (transforms + terms * 10e-9 * pixels + 150e-9 * samples)
+        if cost < seconds and (terms * pixels <= FACTOR_LIMIT or count == 1):
+            seconds, chosen = cost, count
+    return chosen, seconds
 
 
 def count_terms(turns, epsilon):
@@ -276,7 +305,8 @@ def _distance(grid, facet, shape):
     """n - 1 less the facet's plane, (y, x); 0 where there is no sky."""
     l, m = _directions(grid, facet, shape)  # noqa: E741
     # Pixels of a facet that sticks out of the image stay within its range: they must not cost terms.
-    l, m = np.clip(l, grid.l().min(), grid.l().max()), np.clip(m, grid.m().min(), grid.m().max())
+    l = np.clip(l, grid.l().min(), grid.l().max())  # noqa: E741
+    m = np.clip(m, grid.m().min(), grid.m().max())
     plane = facet.level + facet.dl * (l - facet.l0) + facet.dm * (m - facet.m0)
     return np.nan_to_num(n_minus_1(l, m) - plane)
 
@@ -293,7 +323,7 @@ class _Transform:
         import finufft
 
         # Less oversampling halves the time of the FFTs, but has no kernel for the highest accuracy.
-        sparing = epsilon >= (1e-5 if dtype == torch.complex64 else 1e-9)
+        sparing = epsilon >= 1e-9
         self._plan = finufft.Plan(
             2,
             shape,

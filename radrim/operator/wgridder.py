@@ -86,6 +86,14 @@ class WGridder(Operator):
         return torch.from_numpy(out).to(dtype)
 
 
+def estimate_seconds(grid, largest_w, samples, epsilon):
+    """About how long one direction takes on one CPU core of 2023 (measured with pipelines/benchmarks/operators.py)."""
+    digits = np.log10(1 / epsilon)
+    planes = 1 if not w_matters(largest_w, grid, epsilon) else 3 + digits + 1.5 * largest_w * grid.max_n_term
+    # The uv grid is 1.5 times oversampled along both axes; 8 ns for each of its cells and planes.
+    return planes * 2.25 * grid.width * grid.height * 8e-9 + samples * digits * 0.2e-6
+
+
 def _to_double(data):
     if data.stride() == (0, 0):
         return data[:1, :1].to(torch.complex128).expand(data.shape)

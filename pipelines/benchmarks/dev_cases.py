@@ -1,0 +1,68 @@
+"""The simulated benchmark cases: runs ../shared/bench/run.py with radrim and prints its results as a Markdown table.
+
+    python pipelines/benchmarks/dev_cases.py --bench ../shared/bench --data ../shared/data --work bench-work/dev
+
+Each case is simulated by the benchmark's own simulator, imaged by WSClean 3.1 with strong multi-scale settings and by
+radrim, and scored against the truth; ../shared/bench/README.md explains the columns. Options of radrim come after --.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from peer import table
+
+COLUMNS = ("native", "half", "beam", "image", "limit", "lognative", "logbeam", "flux", "residual", "wall_s")
+
+
+def main():
+    """Run the benchmark and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bench", type=Path, default=Path("../shared/bench"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("bench-work/dev"))
+    parser.add_argument("--fresh", action="store_true", help="run WSClean again too, which a comparison of times needs")
+    parser.add_argument("--only", help="names of cases, comma-separated")
+    parser.add_argument("--print", action="store_true", help="print the results of the last run")
+    parser.add_argument("options", nargs="*", help="options for radrim, after --")
+    args = parser.parse_args()
+    if not args.print:
+        imager = (
+            f"{sys.executable} -m radrim.cli image {{ms}} --size {{size}} {{size}} --scale {{scale}}asec "
+            f"--weight {{weight}} --name {{name}} {shlex.join(args.options)}"
+        )
+        command = [sys.executable, args.bench / "run.py", "--cases", args.bench / "dev_cases.csv", "--data", args.data]
+        command += ["--work", args.work, "--imager", imager] + ["--fresh"] * args.fresh
+        command += ["--only", args.only] if args.only else []
+        subprocess.run(command, check=True)
+    results = json.loads((args.work / "results.json").read_text())
+    ours = {r["case"]: r for r in results if r["who"] == "imager"}
+    theirs = {r["case"]: r for r in results if r["who"] == "wsclean"}
+    rows = []
+    for case, mine in ours.items():
+        other = theirs[case]
+        rows.append([case, "radrim", *(f"{mine[c]:.3g}" for c in COLUMNS)])
+        rows.append(["", "WSClean", *(f"{other[c]:.3g}" for c in COLUMNS)])
+    print(table(("case", "", *COLUMNS), rows), "\n")
+    print(
+        table(
+            ("radrim minus WSClean", "median", "worst"), [_difference(c, ours, theirs) for c in COLUMNS if c != "limit"]
+        )
+    )
+
+
+def _difference(column, ours, theirs):
+    a, b = (np.array([results[case][column] for case in ours]) for results in (ours, theirs))
+    if column == "wall_s":
+        return "wall_s (ratio)", f"{np.median(a / b):.2f}", f"{np.max(a / b):.2f}"
+    if column in ("flux", "residual"):
+        return f"{column} (radrim's own)", f"{np.median(a):.3f}", f"{a.min():.3f} to {a.max():.3f}"
+    return f"{column} [dB]", f"{np.median(a - b):+.2f}", f"{np.min(a - b):+.2f}"
+
+
+if __name__ == "__main__":
+    main()

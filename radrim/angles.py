@@ -1,0 +1,62 @@
+"""Angles as astronomers write them, to and from radians. Without numpy, so that help and version answer at once."""
+
+import math
+import re
+
+from radrim.errors import ConfigError
+
+# astropy reads "amin" as atto-minutes, so WSClean's spellings need a parser of their own.
+_RADIANS = {
+    "rad": 1.0,
+    "deg": math.pi / 180,
+    "amin": math.pi / 180 / 60,
+    "arcmin": math.pi / 180 / 60,
+    "asec": math.pi / 180 / 3600,
+    "arcsec": math.pi / 180 / 3600,
+    "masec": math.pi / 180 / 3600e3,
+    "mas": math.pi / 180 / 3600e3,
+    "uasec": math.pi / 180 / 3600e6,
+    "uas": math.pi / 180 / 3600e6,
+}
+ARCSEC = _RADIANS["asec"]
+_ANGLE = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-Z]*)\s*")
+
+
+def parse_angle(text, name="angle", default_unit=None):
+    """Angle in radians from text such as ``1asec``, ``0.7amin``, ``2deg``, ``20uasec``.
+
+    Parameters
+    ----------
+    text : str or float
+        A number is accepted only together with `default_unit`.
+    name : str
+        What the angle is for; used in the message.
+    default_unit : str, optional
+        Unit of a bare number. Without it a bare number is refused.
+
+    Raises
+    ------
+    ConfigError
+        Not a number, an unknown unit, or no unit.
+    """
+    match = _ANGLE.fullmatch(str(text))
+    units = "deg, amin, asec, masec, uasec, rad"
+    if match is None:
+        raise ConfigError(f"{name} '{text}' is not an angle; write a number and a unit ({units}), such as 1.5asec.")
+    unit = match[2].lower() or default_unit
+    if unit is None:
+        raise ConfigError(f"{name} '{text}' has no unit; write one of {units}, such as {text}asec.")
+    if unit not in _RADIANS:
+        raise ConfigError(f"{name} '{text}' has the unknown unit '{match[2]}'; known are {units}.")
+    return float(match[1]) * _RADIANS[unit]
+
+
+def format_angle(radians, digits=4):
+    """`radians` as text in the unit an astronomer would choose, readable by `parse_angle`."""
+    size = abs(radians)
+    for unit in ("deg", "amin", "asec", "masec"):
+        if size >= _RADIANS[unit]:
+            break
+    else:
+        unit = "uasec" if size else "asec"
+    return f"{radians / _RADIANS[unit]:.{digits}g}{unit}"

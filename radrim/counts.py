@@ -1,0 +1,71 @@
+"""What a reader met in the data: how many samples were dropped and why, and whether enough is left."""
+
+from dataclasses import dataclass
+
+from radrim.errors import DataError
+
+NONFINITE_LIMIT = 0.01
+"""Fraction of unflagged samples that may be NaN or infinite before the data count as broken."""
+
+
+@dataclass
+class Counts:
+    """Samples of one Stokes parameter that were read from a Measurement Set, and those that were dropped."""
+
+    samples: int = 0
+    flagged: int = 0
+    negative: int = 0
+    zero_weight: int = 0
+    bad_uvw: int = 0
+    nonfinite: int = 0
+    outside_uv: int = 0
+
+    def check(self, path, used, flag_nonfinite):
+        """Raise DataError, with the main reason, if nothing is left or too much is broken.
+
+        Parameters
+        ----------
+        path : Path
+            Of the Measurement Set.
+        used : int
+            Samples that are left.
+        flag_nonfinite : bool
+            Whether any number of NaN is accepted.
+        """
+        if self.samples == 0:
+            raise DataError(
+                f"{path}: no cross-correlation rows in this selection (field, spectral window, time); "
+                f"radrim info {path} lists what is there."
+            )
+        usable = self.samples - self.flagged
+        if usable == 0:
+            raise DataError(f"{path}: all {self.samples} samples are flagged; nothing is left to image.")
+        if used == 0:
+            number, fault = max(
+                (self.negative, "have negative weights; use --abs-weights to take their absolute value"),
+                (self.zero_weight, "have weights of zero or NaN; set WEIGHT or WEIGHT_SPECTRUM (CASA statwt)"),
+                (self.bad_uvw, "have a UVW of zero or NaN; recompute it (CASA fixvis)"),
+                (self.nonfinite, "are NaN or infinite; was the calibration applied?"),
+                (self.outside_uv, f"are outside the uv range; radrim info {path} shows the range there is"),
+            )
+            share = f"all {usable}" if number == usable else f"{number} of {usable}"
+            raise DataError(f"{path}: nothing is left to image: {share} unflagged samples {fault}.")
+        if self.nonfinite > NONFINITE_LIMIT * (used + self.nonfinite) and not flag_nonfinite:
+            raise DataError(
+                f"{path}: {self.nonfinite} of {used + self.nonfinite} unflagged samples are NaN or infinite "
+                f"(limit {NONFINITE_LIMIT:.0%}); flag them, or accept the loss with --flag-nonfinite."
+            )
+
+    def notes(self, name, abs_weights) -> list[str]:
+        """What was dropped from the Measurement Set `name`, in sentences."""
+        out = []
+        if self.nonfinite:
+            out.append(f"{self.nonfinite} NaN or infinite samples of {name} were treated as flagged.")
+        if self.negative and not abs_weights:
+            out.append(
+                f"{self.negative} samples of {name} with negative weights were dropped; "
+                "--abs-weights takes their absolute value."
+            )
+        if self.bad_uvw:
+            out.append(f"{self.bad_uvw} samples of {name} with a UVW of zero or NaN were dropped.")
+        return out
