@@ -60,3 +60,9 @@ def format_angle(radians, digits=4):
     else:
         unit = "uasec" if size else "asec"
     return f"{radians / _RADIANS[unit]:.{digits}g}{unit}"
+
+
+def exact_angle(radians):
+    """The shortest text that `parse_angle` reads back as `radians`, to the last bit."""
+    texts = [f"{radians / _RADIANS[unit]:.12g}{unit}" for unit in ("deg", "amin", "asec", "masec", "uasec")]
+    return min((text for text in texts if parse_angle(text) == radians), key=len, default=f"{radians!r}rad")

@@ -31,8 +31,8 @@ SUBMINOR_GAIN = 0.2
 PADDING = (1.2, 1.5)
 # The noise has stopped falling when a major cycle leaves more than this part of it.
 NOISE_FALL = 0.8
-# A mask is opened again for sources this much above its level.
-CLEAR = 1.5
+# A peak of so many times the noise is a source.
+CLEAR = 5.0
 
 
 @dataclass(frozen=True)
@@ -257,11 +257,10 @@ class CleanSolver:
         ft = _rfft2(_padded(residual, self._grid), self.threads)
         self._choose_stage(noise, self._peaks(ft, masked=False)[0].size)
         free = settings.auto_mask is not None and not self._masked
-        sigmas = settings.auto_mask * (CLEAR if self._reopened else 1) if free else settings.auto_threshold
-        final = max(sigmas * noise, settings.threshold)
+        final = max((settings.auto_mask if free else settings.auto_threshold) * noise, settings.threshold)
         brightest = self._peaks(ft, self._masked)[0].size
-        if peak is not None and not self._masked:
-            # In the masked stage the brightest pixels of the image may be noise that nobody will clean.
+        if peak is not None and not self._masked and settings.mask is None:
+            # With a mask, the brightest pixels of the image may lie outside it, where nobody will clean them.
             brightest = max(brightest, peak)
         level = max(final, (1 - settings.mgain) * brightest)
         for scale in self._scales:
@@ -285,8 +284,8 @@ class CleanSolver:
         """Go on from free cleaning to the masked stage, or back; `peak` is the largest anywhere.
 
         The first estimates of the noise contain sidelobes: the mask is closed when the noise has stopped falling,
-        and opened when it turns out to leave sources outside. Cleaning has then lowered the noise that is measured,
-        so that only clear sources are taken: otherwise the noise would be cleaned, measured, and cleaned again.
+        and opened, once, when it turns out to leave sources outside. More often would fit the noise: cleaning it lowers
+        the noise that is measured.
         """
         if self._masked:
             if self._hides_sources(noise, peak):
@@ -296,7 +295,7 @@ class CleanSolver:
             self._noise = noise
 
     def _hides_sources(self, noise, peak):
-        return noise < NOISE_FALL * self._noise and peak > CLEAR * self.settings.auto_mask * noise
+        return not self._reopened and noise < NOISE_FALL * self._noise and peak > max(CLEAR, self.settings.auto_mask) * noise
 
     def _minor(self, ft, level):
         """Clean the residual whose transform is `ft`, changed in place, down to `level`.

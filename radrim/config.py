@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radrim.angles import format_angle, parse_angle
+from radrim.angles import exact_angle, parse_angle
 from radrim.errors import ConfigError, InputError
 
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
@@ -336,8 +336,7 @@ class ImageConfig:
             if value is None or value == math.inf:
                 continue
             if f.metadata["parse"] is _angle:
-                text = format_angle(value, 12)
-                value = text if parse_angle(text) == value else f"{value!r}rad"
+                value = exact_angle(value)
             elif isinstance(value, Weighting):
                 value = str(value)
             elif isinstance(value, tuple):

@@ -136,8 +136,25 @@ def _residual(measurement, model):
     return residual
 
 
+def _best_part(update, before, after):
+    """Part of an update, in (0, 1], at which chi^2 is lowest; 0 if there is none, because it leads the wrong way.
+
+    Along the update d chi^2 is the parabola -2 a <d, r> + a^2 <d, G d>, with r the exact residual before and G d what
+    the update took away from it.
+    """
+    update = update.astype(np.float64)
+    fall, curve = np.vdot(update, before), np.vdot(update, before - after)
+    return min(1.0, float(fall / curve)) if fall > 0 and curve > 0 else 0.0
+
+
 def _accept(channel, model, residual, minors, cycle, seconds):
-    """Take over a major cycle's result, or undo it if it made things worse, and decide whether to go on."""
+    """Take over a major cycle's result, cut it or undo it if it made things worse, and decide whether to go on."""
+    reason = minors[0].stop
+    part = _best_part(model - channel.model, channel.residual, residual)
+    if 0 < part < 1:  # tiles, or a PSF that changes over the field, can make an update too large
+        model = channel.model + np.float32(part) * (model - channel.model)
+        residual = channel.residual + np.float32(part) * (residual - channel.residual)
+        reason = f"{reason}, cut to {part:.0%}"
     before, rms = float(channel.residual.std()), float(residual.std())
     components = sum(minor.components for minor in minors)
     risen = not rms <= RISE_LIMIT * before
@@ -160,7 +177,7 @@ def _accept(channel, model, residual, minors, cycle, seconds):
             "rms": rms,
             "components": components,
             "flux": float(channel.model.sum()),
-            "stop": channel.stop or minors[0].stop,
+            "stop": channel.stop or reason,
             "seconds": seconds,
             "stalled": rms > STALL_LIMIT * before,
         }

@@ -14,6 +14,8 @@ from radrim.stokes import NAMES
 FREQ_FRAMES = ("SOURCE", "LSRK", "LSRD", "BARYCENT", "GEOCENTR", "TOPOCENT", "GALACTOC", "LOCALGRP", "CMBDIPOL")
 """FITS SPECSYS of the MS's MEAS_FREQ_REF codes 0 to 8 (REST, LSRK, LSRD, BARY, GEO, TOPO, GALACTO, LGROUP, CMB)."""
 
+DAMAGED = "The Measurement Set is damaged or incomplete: copy or export it again."
+
 _SUBTABLES = ("ANTENNA", "DATA_DESCRIPTION", "FIELD", "POLARIZATION", "SPECTRAL_WINDOW")
 _COLUMNS = ("ANTENNA1", "ANTENNA2", "DATA_DESC_ID", "FIELD_ID", "FLAG", "FLAG_ROW", "TIME", "UVW", "WEIGHT")
 
@@ -71,11 +73,11 @@ def open_table(path):
     try:
         table = casatables.table(str(path), readonly=True, ack=False, lockoptions="autonoread")
     except RuntimeError as error:
-        raise InputError(f"{path} cannot be opened as a casacore table: {_reason(error)}") from None
+        raise InputError(f"{path} cannot be opened as a casacore table: {_reason(error)}. {DAMAGED}") from None
     try:
         yield table
     except RuntimeError as error:
-        raise InputError(f"{path} cannot be read: {_reason(error)}") from None
+        raise InputError(f"{path} cannot be read: {_reason(error)}. {DAMAGED}") from None
     finally:
         table.close()
 
@@ -93,8 +95,7 @@ def rows_per_id(table, column, size):
         ids = np.asarray(table.getcol(column, start, min(2**20, table.nrows() - start)))
         if ids.min() < 0 or ids.max() >= size:
             raise InputError(
-                f"{table.name()}: {column} is {ids.min()} to {ids.max()}, but its subtable has {size} rows; "
-                "the Measurement Set is damaged."
+                f"{table.name()}: {column} is {ids.min()} to {ids.max()}, but its subtable has {size} rows. {DAMAGED}"
             )
         rows += np.bincount(ids, minlength=size)
     return rows
@@ -141,7 +142,7 @@ def read_subtables(path) -> MeasurementSet:
             names, dishes = list(table.getcol("NAME")), np.asarray(table.getcol("DISH_DIAMETER"), float)
         telescope, observer = _observation(path)
     except (KeyError, IndexError, ValueError) as error:
-        raise InputError(f"{path}: the subtables do not fit together: {_reason(error)}") from None
+        raise InputError(f"{path}: the subtables do not fit together ({_reason(error)}). {DAMAGED}") from None
     return MeasurementSet(path, rows, columns, windows, fields, names, dishes, telescope, observer)
 
 

@@ -142,16 +142,16 @@ def _selection(config):
 
 def _say_what_was_read(observation):
     counts = observation.counts
+    band = dict.fromkeys(f"{freq / 1e6:.6g}" for freq in observation.frequencies[[0, -1]])
     log.info(
-        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %.4g to %.4g MHz.",
+        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s MHz.",
         observation.telescope,
         observation.object,
         observation.date_obs[:19],
         counts["samples"],
         observation.stokes,
         100 * counts["flagged"] / counts["samples"],
-        observation.frequencies[0] / 1e6,
-        observation.frequencies[-1] / 1e6,
+        " to ".join(band),
     )
     for note in observation.notes:
         log.warning("%s", note)

@@ -9,7 +9,14 @@ import numpy as np
 from radrim.counts import Counts
 from radrim.errors import ConfigError, DataError, InputError
 from radrim.geometry import C, format_angle
-from radrim.measurement_set import MeasurementSet, SpectralWindow, open_table, read_subtables, rows_per_id
+from radrim.measurement_set import (
+    DAMAGED,
+    MeasurementSet,
+    SpectralWindow,
+    open_table,
+    read_subtables,
+    rows_per_id,
+)
 from radrim.stokes import combination
 from radrim.visibilities import Observation, Visibilities
 
@@ -275,7 +282,9 @@ class _ChunkReader:
                 chunk = self._chunk(start, count)
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[0]
-                raise InputError(f"{self.ms.path}: rows {start} to {start + count} cannot be read: {reason}") from None
+                raise InputError(
+                    f"{self.ms.path}: rows {start} to {start + count} cannot be read: {reason}. {DAMAGED}"
+                ) from None
             end = filled + len(chunk[0])
             for target, part in zip((uvw, time, antenna, data, weight), chunk, strict=True):
                 target[filled:end] = part

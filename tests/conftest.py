@@ -135,7 +135,7 @@ def edit_ms(small_ms, tmp_path_factory):
 
 
 @pytest.fixture
-def command(capsys):
+def command(capfd):
     """Run `radrim` with these words, in this process: `command("image", path, "--niter", 0)`; status, out and err."""
     from radrim.cli import main
 
@@ -144,7 +144,7 @@ def command(capsys):
             status = main([str(word) for word in words])
         except SystemExit as stop:  # argparse's way out
             status = stop.code
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()  # also what libraries below Python print
         return SimpleNamespace(status=status, out=out, err=err)
 
     return run

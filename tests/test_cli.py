@@ -29,7 +29,9 @@ def parsed(monkeypatch, command):
     return parse
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"], ["image", "--help"], ["info", "--help"], ["simulate", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--version"], ["--help"], ["image", "--help"], ["info", "--help"], ["simulate", "--help"]]
+)
 def test_help_and_version_import_nothing_heavy(words):
     """Help and version answer at once, because nothing that takes long to import is imported."""
     code = (
@@ -198,5 +200,7 @@ def test_interrupt_ends_quietly(monkeypatch, command):
 
 def test_quiet_prints_warnings_only(command, small_ms, tmp_path, no_report):
     """--quiet leaves nothing on the terminal when all is well."""
-    done = command("image", small_ms, "--quiet", "--size", 64, 64, "--scale", "4asec", "--niter", 0, "--name", tmp_path / "q")
+    done = command(
+        "image", small_ms, "--quiet", "--size", 64, 64, "--scale", "4asec", "--niter", 0, "--name", tmp_path / "q"
+    )
     assert (done.status, done.out, done.err) == (0, "", "")

@@ -131,7 +131,8 @@ def test_auto_threshold_alone_raises_the_mask():
 def test_settings_survive_text(scale, robust, size, gain):
     """Written out and parsed again, the settings are the same to the last bit, or a repeated run would differ."""
     config = ImageConfig.parse(
-        "a.ms", {"scale": f"{scale!r}rad", "weight": f"briggs {robust:.6g}", "size": [2 * n for n in size], "gain": gain}
+        "a.ms",
+        {"scale": f"{scale!r}rad", "weight": f"briggs {robust:.6g}", "size": [2 * n for n in size], "gain": gain},
     )
     text = config.as_text()
     assert ImageConfig.parse(text.pop("ms"), text) == config
@@ -148,6 +149,12 @@ def test_resolved_settings_survive_a_file(tmp_path):
     values = load_toml(tmp_path / "run.toml")
     assert ImageConfig.parse(values.pop("ms"), values) == config
     assert values["scale"] == "3asec"
+
+
+@pytest.mark.parametrize("text", ["0.2masec", "20uasec", "4asec", "0.7amin", "2deg", "59masec", "44asec"])
+def test_angles_are_written_as_they_were_given(text):
+    """No "9.7e-10rad" in the settings where the user wrote 0.2masec."""
+    assert parse(scale=text).as_text()["scale"] == text
 
 
 def test_toml_times_without_quotes(tmp_path):

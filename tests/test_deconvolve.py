@@ -83,6 +83,20 @@ def test_a_cycle_that_makes_things_worse_is_undone():
     np.testing.assert_array_equal(state.residual, sky.dirty)
 
 
+def test_a_cycle_that_goes_too_far_is_cut():
+    """Three times the right update is cut to a third, where chi^2 is lowest, and is as good as the right one."""
+    sky = Sky()
+    states = []
+    for part in (3.0, 1.0):
+        states.append(sky.state())
+        run(states[-1:], peak_only(part), max_major=1)
+    far, right = states
+    np.testing.assert_allclose(far.model, right.model, atol=0.02)
+    np.testing.assert_allclose(far.residual, sky.residual(far.model), atol=1e-6)
+    assert "one component, cut to 3" in far.cycles[0]["stop"]
+    assert far.cycles[0]["rms"] == pytest.approx(right.cycles[0]["rms"], rel=0.01)
+
+
 def test_the_best_model_is_kept_when_it_diverges_later():
     """Two good cycles and a bad one: the model of the second stays."""
     calls = []

@@ -117,10 +117,12 @@ def test_no_weight_is_refused(blocks):
 
 
 def test_uv_samples_are_unflagged_samples(blocks):
-    """The points of the uv plot are true (u, v) of samples with weight, about as many as asked for, the same each time."""
+    """The uv plot's points are (u, v) of samples with weight, about as many as asked for, the same each time."""
     points = uv_samples(blocks, 500)
     assert 300 < len(points) <= 505
-    every = {tuple(uv) for b in blocks for k, f in enumerate(b.freq) for uv in (b.uvw[b.weight[:, k] > 0, :2] * (f / C))}
+    every = {
+        tuple(uv) for b in blocks for k, f in enumerate(b.freq) for uv in (b.uvw[b.weight[:, k] > 0, :2] * (f / C))
+    }
     assert all(tuple(uv) in every for uv in points)
     np.testing.assert_array_equal(points, uv_samples(blocks, 500))
 

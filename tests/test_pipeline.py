@@ -10,8 +10,8 @@ from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
 
 import radrim
-from radrim.cli import main
 from radrim.clean import MinorCycle
+from radrim.cli import main
 from radrim.geometry import ARCSEC
 from radrim.metrics import noise_mad
 
@@ -185,13 +185,15 @@ def test_default_name_is_that_of_the_measurement_set(sky_ms, tmp_path, monkeypat
     assert (tmp_path / "3c391_4.6GHz-dirty.fits").exists()
 
 
-def test_tiles_agree_with_one_image(cleaned, sky_ms, tmp_path, no_report):
-    """Deconvolved in four tiles, the restored image is that of one tile within a few times the noise."""
+@pytest.mark.parametrize(("halo", "limit"), [(128, 5), (32, 40)])
+def test_tiles_agree_with_one_image(cleaned, sky_ms, tmp_path, no_report, monkeypatch, halo, limit):
+    """Four tiles restore what one does: to the noise if they see all, to 1 % of the peak through a thin halo."""
+    monkeypatch.setattr("radrim.pipeline.HALO", halo)
     result = radrim.image(sky_ms, size=256, scale=f"{SCALE}asec", tile=128, name=tmp_path / "t")
     whole, noise = images(cleaned), fits.getheader(cleaned / "v-image.fits")["RRTHERM"]
     np.testing.assert_allclose(result.dirty, whole["dirty"], atol=1e-6)
-    assert np.abs(result.image - whole["image"]).max() < 5 * noise
-    assert result.residual.std() < 1.2 * whole["residual"].std() + 0.2 * noise
+    assert np.abs(result.image - whole["image"]).max() < limit * noise
+    assert np.abs(result.residual).max() < 10 * noise
 
 
 @pytest.fixture(scope="module")
@@ -299,8 +301,9 @@ def test_everything_that_was_chosen_is_said(sky_ms, tmp_path, no_report, command
     done = command("image", sky_ms, "--niter", 0, "--name", tmp_path / "x")
     assert done.status == 0
     assert done.err == ""
-    for words in ("Read VLA, FIELD0", "Pixel scale", "pixels across the narrow side of the PSF", "Image size",
-                  "first null of the primary beam of 25 m antennas", "Weighting briggs 0", "expected noise", "Done in"):  # fmt: skip
+    for words in ("Read VLA, FIELD0", "Pixel scale", "pixels across the narrow side of the PSF", "Image size"):
+        assert words in done.out
+    for words in ("first null of the primary beam of 25 m antennas", "Weighting briggs 0", "expected noise", "Done in"):
         assert words in done.out
 
 

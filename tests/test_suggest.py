@@ -130,7 +130,9 @@ def test_too_coarse_a_scale(longest):
 def test_size_that_does_not_fit_in_memory(observation, monkeypatch):
     """The message says what is needed, what there is, and a size that fits; that size is accepted."""
     monkeypatch.setattr(suggest, "available_memory", lambda: 10**8)
-    with pytest.raises(ConfigError, match=r"--size 4096 4096 needs about .* GB of memory, and 0.1 GB are available") as error:
+    with pytest.raises(
+        ConfigError, match=r"--size 4096 4096 needs about .* GB of memory, and 0.1 GB are available"
+    ) as error:
         choose_grid(observation, options(scale="4asec", size=4096))
     side = int(re.search(r"at most --size (\d+) \d+ fits", str(error.value))[1])
     assert 500 < side < 4096

@@ -154,7 +154,7 @@ def test_noise_is_that_of_the_dirty_image(weighting):
     """Pure noise of the given weights, imaged, scatters by what `apply_weights` promises."""
     rng = np.random.default_rng(2)
     scatter = []
-    for seed in range(6):
+    for _ in range(6):
         block = make_block(seed=3)
         sigma = np.divide(1, np.sqrt(block.weight), out=np.zeros_like(block.weight), where=block.weight > 0)
         noise = rng.standard_normal((2, *sigma.shape)) * sigma
@@ -180,11 +180,13 @@ def test_images_equal_wscleans(request, tmp_path, real, weighting):
     """The same weighting is the same image in WSClean: dirty image and PSF within 1e-3 of the peak."""
     # GMRT: ten channels, two hands, a third flagged and 2 degrees wide; its MS is small.
     source = request.getfixturevalue("shared_data") / "obs" / "gmrt_1543+480_622MHz_2014.ms" if real else None
-    path, (width, height), arcsec = (source, (512, 512), 1.5) if real else (request.getfixturevalue("small_ms"), (256, 192), 3)
+    path, (width, height), arcsec = (
+        (source, (512, 512), 1.5) if real else (request.getfixturevalue("small_ms"), (256, 192), 3)
+    )
     shutil.copytree(path, tmp_path / "obs.ms", copy_function=shutil.copyfile)
     line = (
-        f"wsclean -quiet -j 2 -use-wgridder -no-small-inversion -reorder -niter 0 -make-psf -name out -size {width} {height} "
-        f"-scale {arcsec}asec -weight {weighting} obs.ms"
+        "wsclean -quiet -j 2 -use-wgridder -no-small-inversion -reorder -niter 0 -make-psf -name out "
+        f"-size {width} {height} -scale {arcsec}asec -weight {weighting} obs.ms"
     )
     subprocess.run(line.split(), cwd=tmp_path, check=True, capture_output=True)
     observation = read([tmp_path / "obs.ms"])

@@ -82,7 +82,7 @@ class Operator:
         uvw, freq = np.asarray(uvw, np.float64), np.asarray(freq, np.float64)
         _check_samples(uvw, freq)
         if not EPSILON_LIMITS[0] <= epsilon <= EPSILON_LIMITS[1]:
-            raise ConfigError(f"epsilon {epsilon:g} is out of range: got {epsilon:g}, expected 1e-12 to 0.1.")
+            raise ConfigError(f"epsilon: got {epsilon:g}, expected 1e-12 to 0.1.")
         if threads < 1:
             raise ConfigError(f"threads: got {threads}, expected at least 1.")
         self.device = torch.device(device)

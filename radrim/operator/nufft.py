@@ -25,6 +25,9 @@ from radrim.operator.base import COMPLEX, REAL, Operator, ProlateExpansion, w_ma
 FACETS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 """Numbers of facets along each axis to choose from."""
 
+SINGLE_LIMIT = 1e-5
+"""Smallest epsilon that finufft reaches in single precision with little oversampling."""
+
 FACTOR_LIMIT = 1 << 26
 """Largest number of elements of the factor images of one facet (512 MB)."""
 
@@ -195,19 +198,18 @@ class NUFFT(Operator):
 
     def _transforms_for(self, dtype):
         """The plans for data of this type, made once; one keeps its points until another facet needs it."""
-        # Single precision rounds the points: at the edge of an image of N pixels by about N / 2 * 2e-7 rad. It saves a
-        # third of the time at best.
-        rounding = max(self._facet_shape) * 1e-7
-        if dtype == torch.complex64 and self.epsilon < max(5e-5, rounding):
+        # Single precision rounds the points: phases at the edge of a facet of N pixels by up to N / 2 * 1.2e-7 rad.
+        rounding = max(self._facet_shape) * 6e-8
+        if dtype == torch.complex64 and (self.epsilon < SINGLE_LIMIT or rounding > 5 * self.epsilon):
             dtype = torch.complex128
         if dtype not in self._transforms:
             # Transforms of the size of a facet gain little from threads inside, so facets run side by side.
             on_gpu = self.device.type == "cuda"
             workers = 1 if on_gpu else min(self.threads, len(self.facets))
-            backend = _CudaTransform if on_gpu else _Transform
             inside = max(1, self.threads // workers)
+            epsilon = max(0.3 * self.epsilon, SINGLE_LIMIT if dtype == torch.complex64 else 0.0)
             self._transforms[dtype] = [
-                backend(self._facet_shape, 0.3 * self.epsilon, dtype, inside, self.device) for _ in range(workers)
+                _Transform(self._facet_shape, epsilon, dtype, inside, self.device) for _ in range(workers)
             ]
         return self._transforms[dtype]
 
@@ -317,67 +319,49 @@ def _fold(angle):
 
 
 class _Transform:
-    """Both directions of one 2-D transform by one finufft plan: samples_j = sum_k modes_k exp(+i k x_j)."""
+    """Both directions of one 2-D transform, samples_j = sum_k modes_k exp(+i k x_j), by two plans."""
 
     def __init__(self, shape, epsilon, dtype, threads, device):
-        import finufft
-
-        # Less oversampling halves the time of the FFTs, but has no kernel for the highest accuracy.
-        sparing = epsilon >= 1e-9
-        self._plan = finufft.Plan(
-            2,
-            shape,
-            eps=epsilon,
-            isign=1,
-            dtype=str(dtype).removeprefix("torch."),
-            nthreads=threads,
-            upsampfac=1.25 if sparing else 2.0,
-        )
-        self.dtype = dtype
-        self.holds = None
-
-    def set_points(self, y, x):
-        real = REAL[self.dtype]
-        self._plan.setpts(y.to(real).numpy(), x.to(real).numpy())
-
-    def to_samples(self, modes):
-        return torch.from_numpy(self._plan.execute(modes.numpy()))
-
-    def to_modes(self, samples):
-        return torch.from_numpy(self._plan.execute_adjoint(samples.contiguous().numpy()))
-
-
-class _CudaTransform:
-    """The same by two cufinufft plans, one for each direction."""
-
-    def __init__(self, shape, epsilon, dtype, threads, device):
-        try:
-            import cufinufft
-        except ImportError as error:
-            raise ConfigError(
-                "Operator 'nufft' on device cuda needs the package cufinufft, which is not installed; "
-                "run 'pip install cufinufft', or use --device cpu."
-            ) from error
-        options = {
-            "eps": epsilon,
-            "dtype": str(dtype).removeprefix("torch."),
-            "gpu_device_id": torch.cuda.current_device() if device.index is None else device.index,
+        options = {"eps": epsilon, "dtype": str(dtype).removeprefix("torch.")}
+        self._on_gpu = device.type == "cuda"
+        if self._on_gpu:
+            try:
+                import cufinufft as library
+            except ImportError as error:
+                raise ConfigError(
+                    "Operator 'nufft' on device cuda needs the package cufinufft, which is not installed; "
+                    "run 'pip install cufinufft', or use --device cpu."
+                ) from error
+            options["gpu_device_id"] = torch.cuda.current_device() if device.index is None else device.index
             # Plans run on the stream that torch uses, so neither has to wait for the other.
-            "gpu_stream": torch.cuda.current_stream(device).cuda_stream,
-        }
-        self._forward = cufinufft.Plan(2, shape, isign=1, **options)
-        self._adjoint = cufinufft.Plan(1, shape, isign=-1, **options)
+            options["gpu_stream"] = torch.cuda.current_stream(device).cuda_stream
+        else:
+            import finufft as library
+
+            options["nthreads"] = threads
+            # Less oversampling halves the time of the FFTs, but has no kernel for the highest accuracy.
+            options["upsampfac"] = 1.25 if epsilon >= 1e-9 else 2.0
+        self._to_samples = library.Plan(2, shape, isign=1, **options)
+        self._to_modes = library.Plan(1, shape, isign=-1, **options)
         self.dtype = dtype
         self.holds = None
 
     def set_points(self, y, x):
+        """Points in radians, (sample,) float64."""
         real = REAL[self.dtype]
-        self._points = y.to(real), x.to(real)  # cufinufft reads them at every call
-        self._forward.setpts(*self._points)
-        self._adjoint.setpts(*self._points)
+        self._points = [self._native(c.to(real)) for c in (y, x)]  # the plans read them at every call
+        self._to_samples.setpts(*self._points)
+        self._to_modes.setpts(*self._points)
 
     def to_samples(self, modes):
-        return self._forward.execute(modes.contiguous())
+        return self._torch(self._to_samples.execute(self._native(modes)))
 
     def to_modes(self, samples):
-        return self._adjoint.execute(samples.contiguous())
+        return self._torch(self._to_modes.execute(self._native(samples)))
+
+    def _native(self, tensor):
+        # cufinufft takes and gives torch tensors, finufft numpy arrays.
+        return tensor.contiguous() if self._on_gpu else tensor.contiguous().numpy()
+
+    def _torch(self, array):
+        return array if self._on_gpu else torch.from_numpy(array)

@@ -11,14 +11,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from radrim.errors import InputError
+from radrim.rim.brushes import add_ellipse, add_spots, axes, field, filaments, finish, log_uniform, soft_edge, unit
 
 FLOOR = 3e-7
 """Pixels fainter than this part of the peak are empty; the best training data reach 2e-6."""
-
-FWHM_PER_SIGMA = 2.3548200450309493
 
 
 def draw_sky(rng, name, size, library=None):
@@ -51,99 +50,6 @@ def draw_sky(rng, name, size, library=None):
     raise InputError(f"The class '{name}' gave 20 empty skies of {size} pixels in a row; use larger tiles.")
 
 
-# Building blocks
-
-
-def _log_uniform(rng, low, high, size=None):
-    return np.exp(rng.uniform(np.log(low), np.log(high), size))
-
-
-def _field(rng, size, slope):
-    """A Gaussian random field with the power spectrum k ** -slope, mean 0 and rms 1, (y, x) float32."""
-    ky, kx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)
-    power = ky * ky + kx * kx
-    power[0, 0] = np.inf
-    white = rng.standard_normal((size, size // 2 + 1, 2), np.float32).view(np.complex64)[..., 0]
-    field = fft.irfft2(white * (power ** (-slope / 4)).astype(np.float32), s=(size, size))
-    return field / field.std()
-
-
-def _filaments(rng, size, width, slope=3.0):
-    """Threads along the zero lines of a random field, 0 to 1; `width` is their thickness in rms of the field."""
-    return np.exp(-np.abs(_field(rng, size, slope)) / width)
-
-
-def _axes(rng, size, length, spread=0.15, warp=0.0):
-    """Coordinates along and across a random axis, in units of `length` [pixel], and the map back to pixels.
-
-    `spread` is the rms distance of the origin from the middle, as part of the tile; `warp` the rms bending of the
-    coordinates, in units of `length`.
-    """
-    centre = size * (0.5 + np.clip(rng.normal(0, spread, 2), -0.45, 0.45))
-    angle = rng.uniform(0, 2 * np.pi)
-    cos, sin = np.cos(angle), np.sin(angle)
-    grid = np.arange(size, dtype=np.float32)
-    y, x = ((grid - c) / length for c in centre)
-    y, x = np.broadcast_arrays(y[:, None], x[None, :])
-    if warp > 0:
-        y, x = y + warp * _field(rng, size, 4.0), x + warp * _field(rng, size, 4.0)
-
-    def pixels(along, across):
-        return centre[0] + length * (along * sin + across * cos), centre[1] + length * (along * cos - across * sin)
-
-    return y * sin + x * cos, y * cos - x * sin, pixels
-
-
-def _add_spots(sky, y, x, flux, sigma):
-    """Add round Gaussians of the total `flux` at fractional pixels, in place; `sigma` [pixel] at least about 0.4.
-
-    Each is cut at 5 sigma of the widest, and at the edge of the tile; spots of sigma 0 fall into the nearest pixel.
-    """
-    size = len(sky)
-    y, x, flux, sigma = np.broadcast_arrays(*(np.atleast_1d(a).astype(np.float32) for a in (y, x, flux, sigma)))
-    near = (y > -40) & (y < size + 40) & (x > -40) & (x < size + 40)
-    y, x, flux, sigma = y[near], x[near], flux[near], sigma[near]
-    half = int(np.ceil(5 * sigma.max(initial=0.0)))
-    steps = np.arange(-half, half + 1)
-    profile = []
-    for place in (y, x):
-        pixel = np.rint(place).astype(int)[:, None] + steps
-        offset = np.where(sigma[:, None] > 0, pixel - place[:, None], steps) / np.maximum(sigma, 1e-3)[:, None]
-        shape = np.exp(-0.5 * offset**2)
-        shape /= shape.sum(1, keepdims=True)
-        shape[(pixel < 0) | (pixel >= size)] = 0
-        profile.append((np.clip(pixel, 0, size - 1), shape))
-    (rows, down), (columns, across) = profile
-    index = rows[:, :, None] * size + columns[:, None, :]
-    values = (flux[:, None] * down)[:, :, None] * across[:, None, :]
-    sky += np.bincount(index.ravel(), values.ravel(), size * size).reshape(size, size)
-
-
-def _add_ellipse(sky, y, x, flux, major, minor, angle):
-    """Add one elliptical Gaussian of the total `flux`, widths at half maximum [pixel], in place."""
-    grid = np.arange(len(sky), dtype=np.float32)
-    dy, dx = (grid - y)[:, None], grid - x
-    a = (dy * np.sin(angle) + dx * np.cos(angle)) * (FWHM_PER_SIGMA / major)
-    b = (dy * np.cos(angle) - dx * np.sin(angle)) * (FWHM_PER_SIGMA / minor)
-    sky += flux * FWHM_PER_SIGMA**2 / (2 * np.pi * major * minor) * np.exp(-0.5 * (a * a + b * b))
-
-
-def _soft_edge(distance, width):
-    """1 inside (positive distance), 0 outside, over about `width`."""
-    return 1 / (1 + np.exp(np.clip(-distance / width, -30, 30)))
-
-
-def _finish(rng, sky, most=1.3):
-    """Blur an extended sky by up to `most` pixels (rms): real sources have no pixels. Half of the skies stay sharper."""
-    sigma = most * rng.random() ** 2
-    return ndimage.gaussian_filter(sky, sigma, mode="constant", truncate=4) if sigma > 0.3 else sky
-
-
-def _unit(image):
-    """`image` with total flux 1 (0 stays 0)."""
-    return image / max(float(image.sum()), 1e-30)
-
-
 # The classes
 
 
@@ -154,63 +60,66 @@ def points(rng, size):
     the others between pixels, each source a Gaussian of 0.45 to 0.7 pixels (rms), the narrowest that pixels can carry
     without ringing. In a third of the fields some sources are resolved.
     """
-    count = max(1, round(_log_uniform(rng, 3, 300) * (size / 128) ** 2))
+    count = max(1, round(log_uniform(rng, 3, 300) * (size / 128) ** 2))
     flux = np.minimum((1 - rng.random(count)) ** (-1 / rng.uniform(0.7, 1.6)), 10 ** rng.uniform(1.5, 4.5))
     y, x = rng.uniform(0.5, size - 1.5, (2, count))
     sky = np.zeros((size, size))
     if rng.random() < 0.5:
-        _add_spots(sky, np.rint(y), np.rint(x), flux, 0)
+        add_spots(sky, np.rint(y), np.rint(x), flux, 0)
     else:
-        _add_spots(sky, y, x, flux, rng.uniform(0.45, 0.7))
+        add_spots(sky, y, x, flux, rng.uniform(0.45, 0.7))
     if rng.random() < 0.33:
         wide = rng.random(count) < rng.uniform(0.05, 0.3)
-        _add_spots(sky, y[wide], x[wide], flux[wide] * rng.uniform(0.3, 3), _log_uniform(rng, 0.6, 2.5, wide.sum()))
+        add_spots(sky, y[wide], x[wide], flux[wide] * rng.uniform(0.3, 3), log_uniform(rng, 0.6, 2.5, wide.sum()))
     return sky
 
 
 def compact(rng, size):
-    """One to three small sources in an empty sky: points, ellipses of 1 to 10 pixels, knots in a clump, core and halo."""
+    """One to three small sources in an empty sky: points, ellipses of 1 to 10 pixels, knotty clumps, core and halo."""
     sky = np.zeros((size, size))
     for _ in range(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15])):
         y, x = size / 2 + rng.normal(0, size / 16, 2) if rng.random() < 0.5 else rng.uniform(4, size - 4, 2)
-        flux = _log_uniform(rng, 1e-2, 1)
+        flux = log_uniform(rng, 1e-2, 1)
         kind = rng.random()
         if kind < 0.3:
             on_grid = rng.random() < 0.5
-            _add_spots(sky, round(y) if on_grid else y, round(x) if on_grid else x, flux, 0 if on_grid else 0.5)
+            add_spots(sky, round(y) if on_grid else y, round(x) if on_grid else x, flux, 0 if on_grid else 0.5)
         elif kind < 0.55:
-            major = _log_uniform(rng, 1.2, 10)
-            _add_ellipse(sky, y, x, flux, major, max(1.0, major * rng.uniform(0.3, 1)), rng.uniform(0, np.pi))
+            major = log_uniform(rng, 1.2, 10)
+            add_ellipse(sky, y, x, flux, major, max(1.0, major * rng.uniform(0.3, 1)), rng.uniform(0, np.pi))
         elif kind < 0.8:
             _add_clump(rng, sky, y, x, flux)
         else:
-            _add_spots(sky, y, x, flux * rng.uniform(0.05, 1), rng.uniform(0.45, 1))
-            major = _log_uniform(rng, 5, 24) * size / 128
-            _add_ellipse(sky, y, x, flux, major, major * rng.uniform(0.5, 1), rng.uniform(0, np.pi))
+            add_spots(sky, y, x, flux * rng.uniform(0.05, 1), rng.uniform(0.45, 1))
+            major = log_uniform(rng, 5, 24) * size / 128
+            add_ellipse(sky, y, x, flux, major, major * rng.uniform(0.5, 1), rng.uniform(0, np.pi))
     return sky
 
 
 def _add_clump(rng, sky, y, x, flux):
     """A knotty source of a few pixels, such as the quasars that calibrate arrays, in place."""
-    count, extent, angle = rng.integers(2, 12), _log_uniform(rng, 1, 9), rng.uniform(0, np.pi)
+    count, extent, angle = rng.integers(2, 12), log_uniform(rng, 1, 9), rng.uniform(0, np.pi)
     along, across = extent * rng.standard_normal(count), extent * rng.uniform(0.2, 0.8) * rng.standard_normal(count)
-    parts = flux * _unit(_log_uniform(rng, 1e-2, 1, count))
-    rows, columns = y + along * np.sin(angle) + across * np.cos(angle), x + along * np.cos(angle) - across * np.sin(angle)
-    _add_spots(sky, rows, columns, parts, _log_uniform(rng, 0.5, 0.5 + 0.5 * extent, count))
+    parts = flux * unit(log_uniform(rng, 1e-2, 1, count))
+    rows, columns = (
+        y + along * np.sin(angle) + across * np.cos(angle),
+        x + along * np.cos(angle) - across * np.sin(angle),
+    )
+    add_spots(sky, rows, columns, parts, log_uniform(rng, 0.5, 0.5 + 0.5 * extent, count))
 
 
 def radio_galaxy(rng, size):
-    """A double-lobed radio galaxy: core, knotty bent jets, hot spots, lobes or plumes with filaments and bright rims."""
-    length = size * (_log_uniform(rng, 0.06, 0.3) if rng.random() < 0.5 else rng.uniform(0.25, 0.6))
-    along, across, pixels = _axes(rng, size, length, spread=0.1, warp=rng.uniform(0, 0.08))
+    """A radio galaxy: core, knotty bent jets, hot spots, two lobes or plumes with filaments and bright rims."""
+    length = size * (log_uniform(rng, 0.06, 0.3) if rng.random() < 0.5 else rng.uniform(0.25, 0.6))
+    along, across, pixels = axes(rng, size, length, spread=0.1, warp=rng.uniform(0, 0.08))
     bend, twist = rng.normal(0, [0.15, 0.1])
     if rng.random() < 0.15:
         bend = rng.choice([-1, 1]) * rng.uniform(0.4, 1.2)  # a tail swept back by its cluster
     across = across - bend * along**2 - twist * along**3
-    shade = np.exp(rng.uniform(0.2, 0.8) * _field(rng, size, rng.uniform(2.5, 3.5)))
-    shade += rng.uniform(0, 6) * _filaments(rng, size, _log_uniform(rng, 0.04, 0.3))
+    shade = np.exp(rng.uniform(0.2, 0.8) * field(rng, size, rng.uniform(2.5, 3.5)))
+    shade += rng.uniform(0, 6) * filaments(rng, size, log_uniform(rng, 0.04, 0.3))
     plumes = rng.random() < 0.35
-    width, rim, faint = _log_uniform(rng, 0.12, 0.7), rng.uniform(0, 2), rng.uniform(0.3, 1)
+    width, rim, faint = log_uniform(rng, 0.12, 0.7), rng.uniform(0, 2), rng.uniform(0.3, 1)
     sky = np.zeros((size, size), np.float32)
     spots = np.zeros((size, size))
     jet = 10 ** rng.uniform(-2.5, -0.3)
@@ -221,18 +130,18 @@ def radio_galaxy(rng, size):
         knots = rng.integers(4, 16)
         place = np.sort(rng.uniform(0.02, 0.97, knots))
         sway = rng.normal(0, 0.01, knots)
-        parts = _unit(_log_uniform(rng, 0.1, 1, knots) * np.exp(-place * rng.uniform(0, 3)))
+        parts = unit(log_uniform(rng, 0.1, 1, knots) * np.exp(-place * rng.uniform(0, 3)))
         distance = side * reach * place
         where = pixels(distance, bend * distance**2 + twist * distance**3 + sway)
-        _add_spots(spots, *where, jet * (1 if side > 0 else _log_uniform(rng, 0.01, 1)) * parts, rng.uniform(0.5, 1.5))
+        add_spots(spots, *where, jet * (1 if side > 0 else log_uniform(rng, 0.01, 1)) * parts, rng.uniform(0.5, 1.5))
         if not plumes:
             count = rng.integers(1, 4)
             distance = side * reach * np.linspace(0.96, 0.86, count)
             where = pixels(distance, bend * distance**2 + twist * distance**3 + rng.normal(0, 0.03, count))
             parts = 10 ** rng.uniform(-2, -0.2) * gain * np.geomspace(1, 0.2, count)
-            _add_spots(spots, *where, parts, _log_uniform(rng, 0.5, 1 + 0.03 * length, count))
-    _add_spots(spots, *pixels(0, 0), 10 ** rng.uniform(-3, -0.5), 0.5)
-    return _finish(rng, _unit(sky * shade) + spots)
+            add_spots(spots, *where, parts, log_uniform(rng, 0.5, 1 + 0.03 * length, count))
+    add_spots(spots, *pixels(0, 0), 10 ** rng.uniform(-3, -0.5), 0.5)
+    return finish(rng, unit(sky * shade) + spots)
 
 
 def _lobe(rng, t, across, width, rim, faint):
@@ -251,24 +160,28 @@ def _plume(rng, t, across, width, faint):
     s = np.clip(t, 1e-3, None)
     half = width * s ** rng.uniform(0.6, 1.3) + 0.01
     edge = np.exp(-0.5 * (1.6 * across / half) ** 4)
-    return (t > 0) * edge * np.exp(-s * rng.uniform(1, 4)) / (half + 0.05) * _soft_edge(1 + 0.5 * faint - s, 0.08)
+    return (t > 0) * edge * np.exp(-s * rng.uniform(1, 4)) / (half + 0.05) * soft_edge(1 + 0.5 * faint - s, 0.08)
 
 
 def disc(rng, size):
-    """An inclined disc: rings, gaps, arcs and a star (protoplanetary), or spiral arms, clumps and a nucleus (galaxy)."""
-    length = size * _log_uniform(rng, 0.06, 0.45)
-    along, across, pixels = _axes(rng, size, length, warp=rng.uniform(0, 0.03))
+    """An inclined disc: rings, gaps, arcs, star (protoplanetary), or spiral arms, clumps and nucleus (galaxy)."""
+    length = size * log_uniform(rng, 0.06, 0.45)
+    along, across, pixels = axes(rng, size, length, warp=rng.uniform(0, 0.03))
     across = across / np.cos(rng.uniform(0, 1.3))
     r, phi = np.hypot(along, across), np.arctan2(across, along)
     arms, pitch = rng.integers(1, 5), rng.uniform(2, 6) * rng.choice([-1, 1])
     wave = np.cos(arms * phi - pitch * np.log(r + 0.05) + rng.uniform(0, 2 * np.pi))
-    edge = _soft_edge(1 - r, rng.uniform(0.01, 0.08))
+    edge = soft_edge(1 - r, rng.uniform(0.01, 0.08))
     if rng.random() < 0.5:
         sky = (r + 0.05) ** -rng.uniform(0, 1.5)
         for _ in range(rng.integers(0, 5)):
-            sky = sky * (1 - rng.uniform(0.4, 1) * np.exp(-0.5 * ((r - rng.uniform(0.05, 1)) / rng.uniform(0.015, 0.12)) ** 2))
+            sky = sky * (
+                1 - rng.uniform(0.4, 1) * np.exp(-0.5 * ((r - rng.uniform(0.05, 1)) / rng.uniform(0.015, 0.12)) ** 2)
+            )
         for _ in range(rng.integers(0, 4)):
-            sky = sky + rng.uniform(0.3, 4) * np.exp(-0.5 * ((r - rng.uniform(0.15, 1)) / rng.uniform(0.015, 0.08)) ** 2)
+            sky = sky + rng.uniform(0.3, 4) * np.exp(
+                -0.5 * ((r - rng.uniform(0.15, 1)) / rng.uniform(0.015, 0.08)) ** 2
+            )
         if rng.random() < 0.4:
             arc = np.exp(-rng.uniform(0.5, 4) * (1 - np.cos(phi - rng.uniform(0, 2 * np.pi))))
             sky = sky * (rng.uniform(0.02, 0.5) + arc)
@@ -276,93 +189,93 @@ def disc(rng, size):
         star = 10 ** rng.uniform(-4, -1) * (rng.random() < 0.5)
     else:
         contrast = rng.uniform(0.5, 3)
-        texture = np.exp(rng.uniform(0.3, 1) * _field(rng, size, rng.uniform(2, 3)))
+        texture = np.exp(rng.uniform(0.3, 1) * field(rng, size, rng.uniform(2, 3)))
         sky = np.exp(-r * rng.uniform(1, 4)) * np.exp(contrast * wave) * texture * edge
         level = rng.uniform(0, 0.05) * sky.max()
         sky, star = np.maximum(sky - level, 0), 10 ** rng.uniform(-4, -1)
-    sky = _unit(sky)
-    _add_spots(sky, *pixels(0, 0), star, 0.6)
-    return _finish(rng, sky)
+    sky = unit(sky)
+    add_spots(sky, *pixels(0, 0), star, 0.6)
+    return finish(rng, sky)
 
 
 def crescent(rng, size):
     """The shadow of a black hole: a lopsided ring, its thin inner edge, a turbulent flow around it and a jet's foot."""
-    length = size * _log_uniform(rng, 0.04, 0.25)
-    along, across, _ = _axes(rng, size, length, spread=0.08)
+    length = size * log_uniform(rng, 0.04, 0.25)
+    along, across, _ = axes(rng, size, length, spread=0.08)
     across = across * rng.uniform(1, 1.3)
     r, phi = np.hypot(along, across), np.arctan2(across, along)
-    width = _log_uniform(rng, 0.05, 0.5)
+    width = log_uniform(rng, 0.05, 0.5)
     lopsided = 1 + rng.uniform(0.2, 1) * np.cos(phi - rng.uniform(0, 2 * np.pi))
     inner = np.hypot(along - rng.normal(0, 0.12), across - rng.normal(0, 0.12))
-    sky = np.exp(-0.5 * ((r - 1) / width) ** 2) * lopsided * _soft_edge(inner - 1 + 0.6 * width, 0.08)
+    sky = np.exp(-0.5 * ((r - 1) / width) ** 2) * lopsided * soft_edge(inner - 1 + 0.6 * width, 0.08)
     if rng.random() < 0.7:  # the flow: streams along a spiral, fading outwards
-        swirl = np.cos(rng.integers(1, 4) * phi - rng.uniform(1, 5) * np.log(r + 0.1) + 1.5 * _field(rng, size, 4.0))
+        swirl = np.cos(rng.integers(1, 4) * phi - rng.uniform(1, 5) * np.log(r + 0.1) + 1.5 * field(rng, size, 4.0))
         flow = np.exp(-r / rng.uniform(0.3, 1.5)) * np.exp(rng.uniform(0.3, 1.2) * swirl)
-        sky = sky + 10 ** rng.uniform(-1.5, 0.3) * flow * _soft_edge(inner - 0.9, 0.1) * (0.4 + lopsided)
-        sky *= np.exp(rng.uniform(0, 0.4) * _field(rng, size, 3.5))
+        sky = sky + 10 ** rng.uniform(-1.5, 0.3) * flow * soft_edge(inner - 0.9, 0.1) * (0.4 + lopsided)
+        sky *= np.exp(rng.uniform(0, 0.4) * field(rng, size, 3.5))
     if rng.random() < 0.5:
         photon = np.exp(-0.5 * ((r - rng.uniform(0.9, 1)) / rng.uniform(0.02, 0.08)) ** 2)
         sky = sky + rng.uniform(0.3, 2) * photon * lopsided
     if rng.random() < 0.25:
         foot = np.exp(-0.5 * (across / (0.3 + 0.3 * np.abs(along))) ** 2) * np.exp(-np.abs(along) / 1.5) * (along > 0)
-        sky = sky + rng.uniform(0.05, 0.4) * foot * _soft_edge(inner - 0.9, 0.1)
-    return _finish(rng, sky * np.exp(-((r / rng.uniform(2, 10)) ** 4)), 1.0)
+        sky = sky + rng.uniform(0.05, 0.4) * foot * soft_edge(inner - 0.9, 0.1)
+    return finish(rng, sky * np.exp(-((r / rng.uniform(2, 10)) ** 4)), 1.0)
 
 
 def shell(rng, size):
     """A supernova remnant: a broken limb-brightened shell with filaments, sometimes a filled centre and a pulsar."""
-    length = size * _log_uniform(rng, 0.06, 0.55)
-    along, across, pixels = _axes(rng, size, length, warp=rng.uniform(0, 0.08))
+    length = size * log_uniform(rng, 0.06, 0.55)
+    along, across, pixels = axes(rng, size, length, warp=rng.uniform(0, 0.08))
     across = across * rng.uniform(1, 1.5)
     r = np.hypot(along, across)
     inner = rng.uniform(0.7, 0.97)
     chord = np.sqrt(np.maximum(1 - r * r, 0)) - np.sqrt(np.maximum(inner**2 - r * r, 0))
     # Bright caps along one axis of the shell, and patches where it runs into denser gas.
     caps = (along * np.cos(turn := rng.uniform(0, np.pi)) + across * np.sin(turn)) ** 2
-    broken = np.exp(rng.uniform(0, 2) * caps + rng.uniform(0.2, 1.2) * _field(rng, size, 5.0))
-    texture = np.exp(rng.uniform(0.3, 0.8) * _field(rng, size, rng.uniform(2.5, 3.5)))
-    threads = _filaments(rng, size, _log_uniform(rng, 0.03, 0.2)) + _filaments(rng, size, _log_uniform(rng, 0.03, 0.2))
+    broken = np.exp(rng.uniform(0, 2) * caps + rng.uniform(0.2, 1.2) * field(rng, size, 5.0))
+    texture = np.exp(rng.uniform(0.3, 0.8) * field(rng, size, rng.uniform(2.5, 3.5)))
+    threads = filaments(rng, size, log_uniform(rng, 0.03, 0.2)) + filaments(rng, size, log_uniform(rng, 0.03, 0.2))
     sky = chord * broken * (texture + rng.uniform(0, 6) * threads)
     if rng.random() < 0.3:  # a nebula blown by the pulsar
-        nebula = np.exp(-0.5 * (r / rng.uniform(0.1, 0.5)) ** 2) * _soft_edge(0.8 - r, 0.05)
+        nebula = np.exp(-0.5 * (r / rng.uniform(0.1, 0.5)) ** 2) * soft_edge(0.8 - r, 0.05)
         sky = sky + rng.uniform(0.1, 2) * nebula * (texture + rng.uniform(0, 4) * threads)
-    sky = _unit(sky)
+    sky = unit(sky)
     if rng.random() < 0.3:
-        _add_spots(sky, *pixels(*rng.normal(0, 0.1, 2)), 10 ** rng.uniform(-4, -1.5), 0.5)
-    return _finish(rng, sky)
+        add_spots(sky, *pixels(*rng.normal(0, 0.1, 2)), 10 ** rng.uniform(-4, -1.5), 0.5)
+    return finish(rng, sky)
 
 
 def texture(rng, size):
-    """Diffuse emission with a power-law spectrum (cirrus, haloes, relics), some with threads, in a cloud or all over."""
+    """Diffuse emission with a power-law spectrum (cirrus, haloes, relics), some threaded, as a cloud or all over."""
     slope = rng.uniform(2.4, 4)
-    sky = np.exp(rng.uniform(0.4, 1.6) * _field(rng, size, slope))
+    sky = np.exp(rng.uniform(0.4, 1.6) * field(rng, size, slope))
     if rng.random() < 0.5:
-        sky = sky * (rng.uniform(0.1, 1) + _filaments(rng, size, _log_uniform(rng, 0.04, 0.3), slope=rng.uniform(2.8, 4)))
+        sky = sky * (rng.uniform(0.1, 1) + filaments(rng, size, log_uniform(rng, 0.04, 0.3), slope=rng.uniform(2.8, 4)))
     where = rng.random()
     if where < 0.75:
-        length = size * _log_uniform(rng, 0.05, 0.4)
-        along, across, _ = _axes(rng, size, length, warp=rng.uniform(0, 0.25))
+        length = size * log_uniform(rng, 0.05, 0.4)
+        along, across, _ = axes(rng, size, length, warp=rng.uniform(0, 0.25))
         r = np.hypot(along, across * rng.uniform(1, 4))
-        sky = sky * (np.exp(-0.5 * r**2) if where < 0.4 else _soft_edge(1 - r, rng.uniform(0.02, 0.3)))
+        sky = sky * (np.exp(-0.5 * r**2) if where < 0.4 else soft_edge(1 - r, rng.uniform(0.02, 0.3)))
     level = np.quantile(sky, rng.uniform(0.05, 0.9)) if where > 0.4 else 10 ** rng.uniform(-4, -1) * sky.max()
-    return _finish(rng, np.maximum(sky - level, 0))
+    return finish(rng, np.maximum(sky - level, 0))
 
 
 def jet(rng, size):
     """A core and its one-sided curved jet as VLBI sees them: knots that widen and fade, a haze, a faint counter-jet."""
-    length = size * _log_uniform(rng, 0.06, 0.7)
-    _, _, pixels = _axes(rng, size, length, spread=0.2)
+    length = size * log_uniform(rng, 0.06, 0.7)
+    _, _, pixels = axes(rng, size, length, spread=0.2)
     sky = np.zeros((size, size))
     curve, wiggle, phase = rng.normal(0, 0.2), rng.uniform(0, 0.06), rng.uniform(0, 2 * np.pi)
-    opening, decay, wide = _log_uniform(rng, 0.01, 0.12), rng.uniform(0.5, 4), rng.uniform(0.4, 0.9)
+    opening, decay, wide = log_uniform(rng, 0.01, 0.12), rng.uniform(0.5, 4), rng.uniform(0.4, 0.9)
 
     def stream(place, flux, spread, sigma):
         bend = curve * place**2 + wiggle * np.sin(7 * place + phase)
-        _add_spots(sky, *pixels(place, bend + spread * opening * place), flux, sigma)
+        add_spots(sky, *pixels(place, bend + spread * opening * place), flux, sigma)
 
     knots = rng.integers(2, 14)
     place = rng.random(knots) ** 1.5
-    parts = _log_uniform(rng, 0.05, 1, knots) * np.exp(-decay * place)
+    parts = log_uniform(rng, 0.05, 1, knots) * np.exp(-decay * place)
     stream(place, parts, rng.normal(0, 0.3, knots), wide + opening * length * place * rng.uniform(0.1, 0.6, knots))
     haze = np.linspace(0, rng.uniform(0.3, 1.2), 160)
     shape = rng.choice([-1, 1], 160) if rng.random() < 0.3 else rng.normal(0, 0.6, 160)  # bright limbs, or filled
@@ -370,23 +283,23 @@ def jet(rng, size):
     stream(haze, amount * np.exp(-decay * haze), shape, wide + 0.3 * opening * length * haze)
     if rng.random() < 0.3:
         stream(-haze / 2, 10 ** rng.uniform(-2.5, -0.5) * amount * np.exp(-decay * haze), shape, wide)
-    _add_spots(sky, *pixels(0, 0), parts.sum() * 10 ** rng.uniform(-1, 1.5), wide if rng.random() < 0.7 else 0)
+    add_spots(sky, *pixels(0, 0), parts.sum() * 10 ** rng.uniform(-1, 1.5), wide if rng.random() < 0.7 else 0)
     return sky
 
 
 def mixture(rng, size):
     """Compact sources on extended emission of another class, either from a hundredth to ten times the other's flux."""
     name = rng.choice(["radio_galaxy", "disc", "shell", "texture", "jet"], p=[0.3, 0.1, 0.25, 0.25, 0.1])
-    sky = _unit(GENERATORS[str(name)](rng, size))
+    sky = unit(GENERATORS[str(name)](rng, size))
     other = points if rng.random() < 0.7 else compact
-    return sky + 10 ** rng.uniform(-2, 1) * _unit(other(rng, size))
+    return sky + 10 ** rng.uniform(-2, 1) * unit(other(rng, size))
 
 
 def first(rng, size, library):
     """A galaxy of the FIRST survey: turned, mirrored, resized (0.4 to 3 times, at most 0.9 tiles) and put somewhere."""
     image = library[rng.integers(len(library))].astype(np.float32)
     image = np.rot90(image, rng.integers(4))[:: rng.choice([-1, 1])]
-    zoom = min(_log_uniform(rng, 0.4, 3), 0.9 * size / max(image.shape))
+    zoom = min(log_uniform(rng, 0.4, 3), 0.9 * size / max(image.shape))
     angle = rng.uniform(-np.pi / 4, np.pi / 4)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
     middle = (np.array(image.shape) - 1) / 2
@@ -435,7 +348,7 @@ def read_first(path, least=60):
     path = Path(path)
     try:
         images = _read_hdf5(path) if path.suffix.lower() in (".zip", ".h5", ".hdf5") else _read_numpy(path)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as the FIRST galaxies ({error}); give galaxy_data_h5.zip, its .h5, "
                          "or a .npy or .npz file of uint8 images.") from None  # fmt: skip
     out = []

@@ -1,0 +1,120 @@
+"""The residual function of a coupling: down, 3x3, up, with a gate (Putzky & Welling 2019, arXiv:1911.10914).
+
+Convolutions are weight-normalised (Salimans & Kingma 2016, arXiv:1602.07868). Everything works on images (batch,
+channel, y, x) and on cubes (batch, channel, chan, y, x), which are down-sampled in y and x only: they may have few
+channels. Tensors with channels last in memory stay so; on CPUs the transposed convolution is several times faster then.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from radrim.errors import ConfigError
+
+_CONVOLVE = {2: F.conv2d, 3: F.conv3d}
+_CONVOLVE_UP = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+class Convolution(nn.Module):
+    """Weight-normalised convolution.
+
+    Parameters
+    ----------
+    dims : int
+        2, or 3 for cubes.
+    inputs, outputs : int
+        Channels.
+    kernel, step, padding : int
+        Along y and x.
+    depth : int
+        Kernel along the channels of a cube, odd; their number stays the same.
+    up : bool
+        Transposed: makes the image `step` times larger.
+    groups : int
+        Of channels that do not see each other.
+    gain : float
+        Initial standard deviation of the output for uncorrelated input of unit variance.
+    bias : bool
+    """
+
+    def __init__(
+        self, dims, inputs, outputs, kernel, step=1, padding=0, depth=1, *, up=False, groups=1, gain=1.0, bias=True
+    ):
+        super().__init__()
+        self.dims, self.up, self.groups = dims, up, groups
+        cube = dims == 3
+        size = (depth,) * cube + (kernel, kernel)
+        self.step = (1,) * cube + (step, step)
+        self.padding = (depth // 2,) * cube + (padding, padding)
+        channels = (inputs, outputs) if up else (outputs, inputs // groups)
+        self.direction = nn.Parameter(torch.randn(*channels, *size))
+        self.gain = nn.Parameter(torch.full((outputs,), float(gain)))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def weight(self):
+        """The kernel: `direction`, scaled to the norm `gain` for each output channel."""
+        output = 1 if self.up else 0
+        axes = [axis for axis in range(self.direction.ndim) if axis != output]
+        norm = torch.linalg.vector_norm(self.direction, dim=axes)
+        scale = self.gain / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+        return self.direction * scale.view([-1 if axis == output else 1 for axis in range(self.direction.ndim)])
+
+    def forward(self, x):
+        """(batch, inputs, *space) to (batch, outputs, *space)."""
+        if self.up:
+            return _CONVOLVE_UP[self.dims](x, self.weight(), self.bias, self.step, self.padding)
+        return _CONVOLVE[self.dims](x, self.weight(), self.bias, self.step, self.padding, groups=self.groups)
+
+
+class ResidualBlock(nn.Module):
+    """G of a coupling: a convolution down by `factor`, a 3x3 convolution, and one up, gated by a second one (GLU).
+
+    The value's last convolution starts at 0, so that a fresh coupling changes nothing. Value and gate are two
+    convolutions: each result is contiguous, which makes the gate several times cheaper than splitting one result.
+
+    Parameters
+    ----------
+    dims : int
+        2, or 3 for cubes.
+    inputs, outputs : int
+        Channels of the state read and written.
+    hidden : int
+        Channels in between.
+    factor : int
+        Down-sampling in y and x; any size of image will do, it is padded with zeros and cut again.
+    groups : int
+        Groups of channels in the 3x3 convolution.
+
+    Raises
+    ------
+    ConfigError
+        `hidden` is not a multiple of `groups`.
+    """
+
+    def __init__(self, dims, inputs, outputs, hidden, factor=1, groups=1):
+        super().__init__()
+        if hidden % groups:
+            raise ConfigError(
+                f"{hidden} hidden channels do not split into {groups} groups; make hidden a multiple of it."
+            )
+        self.factor = factor
+        up = factor > 1  # a transposed convolution of 1 x 1 is slow on CPUs
+        self.down = Convolution(dims, inputs, hidden, factor, factor)
+        self.middle = Convolution(dims, hidden, hidden, 3, 1, 1, 3, groups=groups, gain=2**0.5)
+        self.value = Convolution(dims, hidden, outputs, factor, factor, up=up, gain=0.0, bias=False)
+        self.gate = Convolution(dims, hidden, outputs, factor, factor, up=up)
+
+    @property
+    def reach(self):
+        """Pixels along y and x from an output to the farthest input it depends on."""
+        return 2 * self.factor - 1
+
+    def forward(self, x):
+        """(batch, inputs, *space) to (batch, outputs, *space)."""
+        ny, nx = x.shape[-2:]
+        missing = -ny % self.factor, -nx % self.factor
+        if any(missing):
+            x = F.pad(x, (0, missing[1], 0, missing[0]))
+        hidden = F.relu(self.middle(F.relu(self.down(x), inplace=True)), inplace=True)
+        out = self.value(hidden) * torch.sigmoid(self.gate(hidden))
+        return out[..., :ny, :nx]

@@ -1,0 +1,96 @@
+"""What skies are painted with: random fields, threads, spots, ellipses, soft edges."""
+
+import numpy as np
+from scipy import fft, ndimage
+
+FWHM_PER_SIGMA = 2.3548200450309493
+
+
+def log_uniform(rng, low, high, size=None):
+    return np.exp(rng.uniform(np.log(low), np.log(high), size))
+
+
+def field(rng, size, slope):
+    """A Gaussian random field with the power spectrum k ** -slope, mean 0 and rms 1, (y, x) float32."""
+    ky, kx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)
+    power = ky * ky + kx * kx
+    power[0, 0] = np.inf
+    white = rng.standard_normal((size, size // 2 + 1, 2), np.float32).view(np.complex64)[..., 0]
+    field = fft.irfft2(white * (power ** (-slope / 4)).astype(np.float32), s=(size, size))
+    return field / field.std()
+
+
+def filaments(rng, size, width, slope=3.0):
+    """Threads along the zero lines of a random field, 0 to 1; `width` is their thickness in rms of the field."""
+    return np.exp(-np.abs(field(rng, size, slope)) / width)
+
+
+def axes(rng, size, length, spread=0.15, warp=0.0):
+    """Coordinates along and across a random axis, in units of `length` [pixel], and the map back to pixels.
+
+    `spread` is the rms distance of the origin from the middle, as part of the tile; `warp` the rms bending of the
+    coordinates, in units of `length`.
+    """
+    centre = size * (0.5 + np.clip(rng.normal(0, spread, 2), -0.45, 0.45))
+    angle = rng.uniform(0, 2 * np.pi)
+    cos, sin = np.cos(angle), np.sin(angle)
+    grid = np.arange(size, dtype=np.float32)
+    y, x = ((grid - c) / length for c in centre)
+    y, x = np.broadcast_arrays(y[:, None], x[None, :])
+    if warp > 0:
+        y, x = y + warp * field(rng, size, 4.0), x + warp * field(rng, size, 4.0)
+
+    def pixels(along, across):
+        return centre[0] + length * (along * sin + across * cos), centre[1] + length * (along * cos - across * sin)
+
+    return y * sin + x * cos, y * cos - x * sin, pixels
+
+
+def add_spots(sky, y, x, flux, sigma):
+    """Add round Gaussians of the total `flux` at fractional pixels, in place; `sigma` [pixel] at least about 0.4.
+
+    Each is cut at 5 sigma of the widest, and at the edge of the tile; spots of sigma 0 fall into the nearest pixel.
+    """
+    size = len(sky)
+    y, x, flux, sigma = np.broadcast_arrays(*(np.atleast_1d(a).astype(np.float32) for a in (y, x, flux, sigma)))
+    near = (y > -40) & (y < size + 40) & (x > -40) & (x < size + 40)
+    y, x, flux, sigma = y[near], x[near], flux[near], sigma[near]
+    half = int(np.ceil(5 * sigma.max(initial=0.0)))
+    steps = np.arange(-half, half + 1)
+    profile = []
+    for place in (y, x):
+        pixel = np.rint(place).astype(int)[:, None] + steps
+        offset = np.where(sigma[:, None] > 0, pixel - place[:, None], steps) / np.maximum(sigma, 1e-3)[:, None]
+        shape = np.exp(-0.5 * offset**2)
+        shape /= shape.sum(1, keepdims=True)
+        shape[(pixel < 0) | (pixel >= size)] = 0
+        profile.append((np.clip(pixel, 0, size - 1), shape))
+    (rows, down), (columns, across) = profile
+    index = rows[:, :, None] * size + columns[:, None, :]
+    values = (flux[:, None] * down)[:, :, None] * across[:, None, :]
+    sky += np.bincount(index.ravel(), values.ravel(), size * size).reshape(size, size)
+
+
+def add_ellipse(sky, y, x, flux, major, minor, angle):
+    """Add one elliptical Gaussian of the total `flux`, widths at half maximum [pixel], in place."""
+    grid = np.arange(len(sky), dtype=np.float32)
+    dy, dx = (grid - y)[:, None], grid - x
+    a = (dy * np.sin(angle) + dx * np.cos(angle)) * (FWHM_PER_SIGMA / major)
+    b = (dy * np.cos(angle) - dx * np.sin(angle)) * (FWHM_PER_SIGMA / minor)
+    sky += flux * FWHM_PER_SIGMA**2 / (2 * np.pi * major * minor) * np.exp(-0.5 * (a * a + b * b))
+
+
+def soft_edge(distance, width):
+    """1 inside (positive distance), 0 outside, over about `width`."""
+    return 1 / (1 + np.exp(np.clip(-distance / width, -30, 30)))
+
+
+def finish(rng, sky, most=1.3):
+    """Blur an extended sky by up to `most` pixels (rms), most skies by much less: real sources have no pixels."""
+    sigma = most * rng.random() ** 2
+    return ndimage.gaussian_filter(sky, sigma, mode="constant", truncate=4) if sigma > 0.3 else sky
+
+
+def unit(image):
+    """`image` with total flux 1 (0 stays 0)."""
+    return image / max(float(image.sum()), 1e-30)

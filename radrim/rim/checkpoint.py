@@ -1,0 +1,240 @@
+"""Trained models as safetensors files: the tensors, and in the header the architecture, the recipe and the scores.
+
+Nothing is ever unpickled. What does not fit is refused with the file's path and the reason. The header holds, as text,
+`format`, `version`, `architecture`; `config`, `recipe`, `scores` as JSON; `digest`, the SHA-256 of the tensors.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from radrim.errors import ConfigError, InputError, OutputError
+from radrim.rim.machine import InferenceMachine
+from radrim.rim.model import IRIM, IRIMConfig
+from radrim.rim.plain import PlainConfig, PlainRIM
+
+FORMAT = "radrim checkpoint"
+VERSION = 1
+ARCHITECTURES = {"irim": (IRIM, IRIMConfig), "rim": (PlainRIM, PlainConfig)}
+MODELS = Path(__file__).parent / "models"
+"""Folder of the models that come with the package."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and where it comes from.
+
+    Parameters
+    ----------
+    model : InferenceMachine
+        In evaluation mode.
+    recipe, scores : dict
+        As given to `save`.
+    """
+
+    model: InferenceMachine
+    recipe: dict
+    scores: dict
+
+
+def save(path, model, recipe, scores):
+    """Write a checkpoint; the file appears only when complete.
+
+    Parameters
+    ----------
+    path : path-like
+    model : InferenceMachine
+        One of `ARCHITECTURES`; its parameters are written as float32.
+    recipe, scores : dict
+        How it was trained and what it reaches; anything that JSON can hold.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    name = next(name for name, (kind, _) in ARCHITECTURES.items() if type(model) is kind)
+    tensors = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "architecture": name,
+        "config": json.dumps(dataclasses.asdict(model.config)),
+        "recipe": json.dumps(recipe),
+        "scores": json.dumps(scores),
+        "digest": _digest(tensors),
+    }
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+        save_file(tensors, temporary, metadata)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise OutputError(f"Checkpoint {path} cannot be written: {error}.") from error
+
+
+def load(path, dims=None, device="cpu"):
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : path-like
+    dims : int, optional
+        What the model must be for: 2 (images) or 3 (cubes).
+    device : str or torch.device
+        Where the model shall be.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    InputError
+        Not a checkpoint, damaged, of another version or number of dimensions, or with other tensors than its
+        architecture has.
+    """
+    path = Path(path)
+    tensors, metadata = _read(path)
+    kind, config = _architecture(path, metadata)
+    if dims is not None and config.dims != dims:
+        raise InputError(
+            f"Checkpoint {path} is for {config.dims}-D data, {dims}-D was asked for; "
+            f"choose a model for {'images' if dims == 2 else 'cubes'}."
+        )
+    with torch.device("meta"):
+        model = kind(config)
+    _check_tensors(path, tensors, model.state_dict())
+    if _digest(tensors) != metadata.get("digest"):
+        raise InputError(f"Checkpoint {path} is damaged: its tensors do not match the digest in its header. {_AGAIN}")
+    model.load_state_dict(tensors, assign=True)
+    recipe, scores = (_json(path, metadata, key) for key in ("recipe", "scores"))
+    return Checkpoint(model.to(device).eval(), recipe, scores)
+
+
+def describe(path):
+    """The header of a checkpoint without its tensors: architecture, config, recipe and scores, as one dict.
+
+    Raises
+    ------
+    InputError
+    """
+    path = Path(path)
+    _, metadata = _read(path, tensors=False)
+    _architecture(path, metadata)
+    found = {key: _json(path, metadata, key) for key in ("config", "recipe", "scores")}
+    return {"architecture": metadata["architecture"], **found}
+
+
+def list_models():
+    """Name and path of every model that comes with the package, a dict sorted by name."""
+    return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
+
+
+def find_model(name):
+    """Path of a model given by name, if it comes with the package, or by the path of a file.
+
+    Raises
+    ------
+    InputError
+        There is neither.
+    """
+    models = list_models()
+    if name in models:
+        return models[name]
+    if Path(name).is_file():
+        return Path(name)
+    known = ", ".join(models) or "none"
+    raise InputError(f"There is no model '{name}': it is no file, and the models of this package are: {known}.")
+
+
+_AGAIN = "Copy or download it again."
+
+
+def _read(path, tensors=True):
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"{path} is a safetensors file, but no radrim checkpoint.")
+            if metadata.get("version") != str(VERSION):
+                raise InputError(
+                    f"Checkpoint {path} has version {metadata.get('version')}; this radrim reads version {VERSION}. "
+                    "Use the radrim that wrote it, or train it again with this one."
+                )
+            return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, metadata
+    except SafetensorError as error:
+        raise InputError(
+            f"Checkpoint {path} is no safetensors file, or damaged or cut off ({error}). {_AGAIN}"
+        ) from error
+    except OSError as error:
+        raise InputError(f"Checkpoint {path} cannot be read: {error}.") from error
+
+
+def _architecture(path, metadata):
+    name = metadata.get("architecture")
+    if name not in ARCHITECTURES:
+        raise InputError(f"Checkpoint {path} has the architecture '{name}'; known are {', '.join(ARCHITECTURES)}.")
+    kind, make = ARCHITECTURES[name]
+    values = _json(path, metadata, "config")
+    fields = {field.name for field in dataclasses.fields(make)}
+    if values.keys() != fields:
+        wrong = ", ".join(sorted(values.keys() ^ fields))
+        raise InputError(f"Checkpoint {path} has a configuration with missing or unknown entries: {wrong}.")
+    try:
+        return kind, make(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except (ConfigError, TypeError) as error:
+        raise InputError(f"Checkpoint {path} has a configuration that is not valid: {error}") from error
+
+
+def _json(path, metadata, key):
+    try:
+        value = json.loads(metadata[key])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"Checkpoint {path} has no readable '{key}' in its header. {_AGAIN}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"Checkpoint {path} has a '{key}' in its header that is no table. {_AGAIN}")
+    return value
+
+
+def _check_tensors(path, found, wanted):
+    missing, unexpected = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing or unexpected:
+        what = [
+            f"{len(names)} {word} ({names[0]}, ...)"
+            for names, word in ((missing, "missing"), (unexpected, "unexpected"))
+            if names
+        ]
+        raise InputError(f"Checkpoint {path} does not have the tensors of its configuration: {' and '.join(what)}.")
+    for key, tensor in found.items():
+        if tensor.shape != wanted[key].shape or tensor.dtype != torch.float32:
+            have, want = f"{tensor.dtype} {tuple(tensor.shape)}", f"torch.float32 {tuple(wanted[key].shape)}"
+            raise InputError(
+                f"Checkpoint {path} has a tensor '{key}' of the kind {have}; its configuration needs {want}."
+            )
+        if not math.isfinite(tensor.sum(dtype=torch.float64)):
+            raise InputError(f"Checkpoint {path} has NaN or infinite values in '{key}': its training failed.")
+
+
+def _digest(tensors):
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,103 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import radrim
+from radrim.errors import RadrimError
+from radrim.geometry import ARCSEC
+
+KINDS = ("dirty", "psf", "model", "residual", "image")
+
+
+@pytest.fixture(scope="module")
+def result(small_ms, tmp_path_factory):
+    """`radrim.image` on the small observation, with everything it writes."""
+    name = tmp_path_factory.mktemp("api") / "a"
+    return radrim.image(small_ms, size=(128, 96), scale="3asec", niter=200, weight="briggs 0.5", name=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arrays_are_those_in_the_files(result, kind):
+    """Each array equals the FITS file that its path names, pixel by pixel; (y, x), float32."""
+    array = getattr(result, kind)
+    assert array.shape == (96, 128)
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, fits.getdata(result.paths[kind])[0, 0])
+
+
+def test_beam_noise_and_grid_are_those_in_the_header(result):
+    """What the object says and what the file says is the same."""
+    header = fits.getheader(result.paths["image"])
+    assert np.degrees(result.beam.major) == pytest.approx(header["BMAJ"])
+    assert np.degrees(result.beam.minor) == pytest.approx(header["BMIN"])
+    assert result.noise == pytest.approx(header["RRNOISE"])
+    assert result.freq == header["CRVAL3"]
+    assert (result.grid.width, result.grid.height, result.grid.scale) == (128, 96, 3 * ARCSEC)
+    assert header["RRWEIGHT"] == "briggs 0.5"
+
+
+def test_wcs_finds_the_source(result, point_source):
+    """The object's WCS and its grid put the source at the same pixel."""
+    y, x = result.grid.pixel(point_source.l, point_source.m)
+    peak = np.unravel_index(result.image.argmax(), result.image.shape)
+    assert np.hypot(peak[0] - y, peak[1] - x) < 1
+    sky = result.wcs.pixel_to_world(x, y)
+    centre = result.wcs.pixel_to_world(64, 48)
+    offset = centre.spherical_offsets_to(sky)
+    assert offset[0].rad == pytest.approx(point_source.l, abs=1e-8)
+    assert offset[1].rad == pytest.approx(point_source.m, abs=1e-8)
+
+
+def test_paths_exist(result):
+    """Every path that is handed back is a file, the picture, report and settings among them."""
+    assert set(result.paths) == {*KINDS, "png", "report", "run"}
+    assert all(path.is_file() for path in result.paths.values())
+
+
+def test_single_image_is_its_own_channel(result):
+    """With one output channel the list holds that image."""
+    (channel,) = result.channels
+    assert channel.image is result.image
+    assert result.stop
+    assert result.cycles[-1]["cycle"] == len(result.cycles)
+
+
+def test_output_channels(small_ms, tmp_path, no_report):
+    """Several output channels: each with its arrays and paths, the object itself their average."""
+    result = radrim.image(small_ms, size=64, scale="4asec", niter=0, channels_out=4, name=tmp_path / "a")
+    assert [channel.label for channel in result.channels] == ["0000", "0001", "0002", "0003"]
+    assert [round(channel.freq / 1e6) for channel in result.channels] == [1380, 1390, 1400, 1410]
+    assert result.channels[2].paths["dirty"].name == "a-0002-dirty.fits"
+    assert result.paths["dirty"].name == "a-MFS-dirty.fits"
+    assert result.image is None
+    assert result.best is result.dirty
+
+
+def test_several_measurement_sets(make_ms, tmp_path, no_report):
+    """A list of paths is imaged together: twice the data, twice the sum of weights."""
+    first, second = make_ms(seed=1), make_ms(seed=2)
+    one = radrim.image(first, size=64, scale="4asec", niter=0, weight="natural", name=tmp_path / "one")
+    two = radrim.image([first, second], size=64, scale="4asec", niter=0, weight="natural", name=tmp_path / "two")
+    assert two.facts["sum_weight"] == pytest.approx(2 * one.facts["sum_weight"])
+    np.testing.assert_allclose(two.psf, one.psf, atol=1e-4)
+
+
+def test_errors_can_be_caught(tmp_path):
+    """Everything the user can mend is a RadrimError; nothing is printed."""
+    with pytest.raises(RadrimError, match="does not exist"):
+        radrim.image(tmp_path / "none.ms", name=tmp_path / "a")
+
+
+def test_import_is_light():
+    """`import radrim` loads nothing heavy; `radrim.image` does when it is first touched."""
+    code = "import sys, radrim; assert 'torch' not in sys.modules; radrim.image; assert 'radrim.api' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_attribute():
+    """A slip in an attribute's name gives Python's usual error."""
+    with pytest.raises(AttributeError, match="no attribute 'imgae'"):
+        radrim.imgae  # noqa: B018

@@ -1,0 +1,114 @@
+import re
+
+import numpy as np
+import pytest
+
+from radrim.angles import parse_angle
+from radrim.info import describe, measured_scatter
+from radrim.read import read
+
+# What each real observation must be described by: telescope, field, phase centre, windows, correlations.
+OBS = {
+    "alma_hd142527_b9_cont.ms": ["ALMA, 20 antennas", "HD 142527", "15h56m41.89s -42d19m23.34s", "window 2", "XX, YY"],
+    "eht_m87_2017_101_hilo_selfcal.ms": ["8 antennas, diameters 8 to 50 m", "M87", "227071 MHz", "LL, RR"],
+    "gmrt_1543+480_622MHz_2014.ms": ["GMRT, 30 antennas, diameter 45 m", "1543+480", "10 channels", "RR, LL"],
+    "mwa_uvceti_154MHz_2015.ms": [
+        "MWA, 128 antennas",
+        "UVCeti",
+        "11 channels, 153.875 to 154.675 MHz",
+        "XX, XY, YX, YY",
+    ],
+    "vla_3c391_4.6GHz.ms": ["EVLA, 26 antennas, diameter 25 m", "3C391", "18h49m24.24s -00d55m40.58s", "4600 MHz"],
+    "vlba_3c273_43GHz_2016.ms": ["VLBA, 10 antennas", "3C273", "window 3", "RR, RL, LR, LL"],
+    "vlba_3c279_43GHz_2013a.ms": ["VLBA", "3C279", "43133.9 MHz", "2081 rows"],
+    "vlba_m87_8.1GHz_2006.ms": ["VLBA", "1228+126", "8104.46 MHz", "8112.46 MHz", "3150 rows"],
+}
+
+
+@pytest.mark.parametrize("name", OBS)
+def test_real_observations(shared_data, name):
+    """The page of each real set has telescope, fields, windows, uv range, flags, noise, suggestion and a command."""
+    path = shared_data / "obs" / name
+    text = describe(path)
+    for words in OBS[name]:
+        assert words in text
+    for line in (
+        "telescope ",
+        "field 0 ",
+        "window 0 ",
+        "data columns   DATA",
+        "uv range ",
+        " flagged",
+        "noise ",
+        "start ",
+    ):
+        assert line in text
+    assert re.search(r"noise +\S+ Jy/beam at briggs 0", text)
+    assert len(re.findall(r"^  suggested ", text, re.M)) == 2
+    assert re.search(rf"^  command +radrim image {re.escape(str(path))} --size \d+ \d+ --scale \S+$", text, re.M)
+    assert "cannot be imaged" not in text
+
+
+def test_uv_range_is_that_of_the_data(small_ms):
+    """The shortest and longest baseline with data, in wavelengths, and the angles that they stand for."""
+    text = describe(small_ms)
+    low, high, small, large = re.search(
+        r"uv range +(\S+) to (\S+) wavelengths \(scales (\S+) to (\S+)\)", text
+    ).groups()
+    (block,) = read([small_ms]).blocks
+    length = block.uv_length[:, None] * block.freq / 299792458
+    assert float(low) == pytest.approx(length.min(), rel=1e-3)
+    assert float(high) == pytest.approx(length.max(), rel=1e-3)
+    assert parse_angle(small) == pytest.approx(1 / length.max(), rel=1e-3)
+    assert parse_angle(large) == pytest.approx(1 / length.min(), rel=1e-3)
+
+
+def test_all_flagged_cannot_be_imaged(shared_data):
+    """The page of a set without usable data ends with the reason, and no command is suggested."""
+    text = describe(shared_data / "reader" / "meerkat_allflagged.MS")
+    assert "MeerKAT" in text
+    assert text.endswith("all 700 samples are flagged; nothing is left to image.")
+    assert "cannot be imaged as it is:" in text
+    assert "suggested" not in text
+
+
+def test_fields_and_flags(make_ms):
+    """Every field stands there with its rows; the flagged fraction is that of the field that would be imaged."""
+    text = describe(make_ms(fields=2, flagged=0.2))
+    assert re.search(r"field 0 +FIELD0, .* 216 rows", text)
+    assert re.search(r"field 1 +FIELD1, .* 216 rows", text)
+    assert "Imaging field FIELD0, the one with most rows" in text
+    # Either hand flagged: 1 - 0.8**2.
+    assert float(re.search(r"samples +864 of Stokes I, (\S+?) ?% flagged", text)[1]) == pytest.approx(36, abs=5)
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+@pytest.mark.parametrize("windows", [((1.38e9, 4),), ((1.38e9, 1),)])
+def test_scatter_tells_wrong_weights(make_ms, edit_ms, windows, factor):
+    """Weights that promise too much are found out by the scatter of the data, with one channel or several."""
+    path = make_ms(noise=0.1, times=24, windows=windows, stokes=(0.0, 0.0, 0.0, 0.0))
+    path = edit_ms(source=path, WEIGHT=lambda weight: weight * factor**2)
+    # Some 800 differences at least: 4 %.
+    assert measured_scatter(read([path]).blocks) == pytest.approx(factor, rel=0.15)
+
+
+def test_a_strong_source_is_not_taken_for_noise(make_ms):
+    """A source that turns quickly from one time to the next is steady from channel to channel."""
+    assert measured_scatter(read([make_ms(noise=0.01, times=24)]).blocks) < 3
+
+
+def test_scatter_without_neighbours(small_ms):
+    """One sample per baseline says nothing about the noise."""
+    (block,) = read([small_ms]).blocks
+    block = block.select_channels(np.array([True, False, False, False]))
+    first = block.time == block.time.min()
+    for name in ("uvw", "data", "weight", "time", "antenna"):
+        setattr(block, name, getattr(block, name)[first])
+    assert np.isnan(measured_scatter([block]))
+
+
+def test_command_prints_the_page(command, small_ms):
+    """`radrim info` prints what `describe` says, for each file."""
+    done = command("info", small_ms, small_ms)
+    assert done.status == 0
+    assert done.out == 2 * (describe(small_ms) + "\n")

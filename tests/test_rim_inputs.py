@@ -1,0 +1,212 @@
+"""Inputs of the RIM: convolution with the PSF, preconditioned gradients and their noise, compression, step length."""
+
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+
+from radrim.errors import SolverError
+from radrim.rim.inputs import (
+    CELL,
+    PsfConvolution,
+    StepImages,
+    _asinh,
+    features,
+    local_peak,
+    measure_scales,
+)
+
+LAMBDAS = (2.0, 8.0, 30.0)
+
+
+class Array:
+    """A toy interferometer: a few hundred uv samples, and what follows from them by the direct sum."""
+
+    def __init__(self, rng, count=150, longest=0.15):
+        self.uv = longest * torch.randn(count, 2, generator=rng, dtype=torch.float64)
+        self.uv = self.uv[self.uv.norm(dim=1) < 0.45]
+        self.rng = rng
+
+    def waves(self, size):
+        """exp(2 pi i (v y + u x)) on `size` pixels, 0 in the middle: two tensors (sample, pixel)."""
+        lag = torch.arange(size, dtype=torch.float64) - size // 2
+        return [torch.exp(2j * torch.pi * part[:, None] * lag) for part in self.uv.T]
+
+    def psf(self, size):
+        """(y, x) float64, peak 1 in the middle, natural weights."""
+        wave_y, wave_x = self.waves(size)
+        return torch.einsum("sy,sx->yx", wave_y, wave_x).real / len(self.uv)
+
+    def noise(self, size, count):
+        """Dirty images (count, y, x) of nothing but noise, rms 1."""
+        wave_y, wave_x = self.waves(size)
+        data = torch.randn(count, len(self.uv), dtype=torch.complex128, generator=self.rng) * 2**0.5
+        return torch.einsum("cs,sy,sx->cyx", data, wave_y, wave_x).real / len(self.uv) ** 0.5
+
+
+@pytest.fixture
+def array(rng):
+    return Array(rng)
+
+
+def images_of(psf, residual, noise, estimate=None, peak=None):
+    scales = measure_scales(psf, residual, LAMBDAS, noise, peak)
+    estimate = torch.zeros_like(residual) if estimate is None else estimate
+    return StepImages(psf.wiener(residual, LAMBDAS), residual, estimate, scales)
+
+
+@pytest.mark.parametrize("size", [62, 60, 31, 30])
+def test_normal_is_the_convolution_with_the_psf(array, rng, size):
+    """G x equals the direct convolution cut to the image, for PSFs of two sizes; a smaller PSF counts as 0 beyond."""
+    psf = array.psf(size)
+    image = torch.randn(2, 30, 29, dtype=torch.float64, generator=rng)
+    found = PsfConvolution(psf, (30, 29)).normal(image)
+    # An even PSF holds lag -n / 2 but not +n / 2; self-adjoint means half of it on both sides.
+    kernel = np.zeros((2 * (size // 2) + 1,) * 2)
+    kernel[:size, :size] = psf
+    kernel = (kernel + kernel[::-1, ::-1]) / 2
+    centre = size // 2
+    for one, result in zip(image, found, strict=True):
+        whole = scipy.signal.fftconvolve(one.numpy(), kernel)
+        np.testing.assert_allclose(result, whole[centre : centre + 30, centre : centre + 29], atol=1e-11)
+
+
+def test_normal_is_self_adjoint(array, rng):
+    """<a, G b> == <G a, b>; otherwise the parabola of the step length is wrong."""
+    psf = PsfConvolution(array.psf(40), (40, 33))
+    a, b = torch.randn(2, 40, 33, dtype=torch.float64, generator=rng)
+    gap = (a * psf.normal(b)).sum() - (psf.normal(a) * b).sum()
+    assert gap.abs() < 1e-11 * a.norm() * b.norm()
+
+
+def test_every_image_has_its_own_psf(rng):
+    """A batch with different PSFs gives what each gives alone; so do the channels of a cube."""
+    psfs = torch.stack([Array(rng).psf(32) for _ in range(6)]).view(2, 3, 32, 32)
+    cube = torch.randn(2, 3, 16, 16, dtype=torch.float64, generator=rng)
+    together = PsfConvolution(psfs, (16, 16))
+    alone = PsfConvolution(psfs[1, 2], (16, 16))
+    torch.testing.assert_close(together.normal(cube)[1, 2], alone.normal(cube[1, 2]))
+    torch.testing.assert_close(together.wiener(cube, LAMBDAS)[1, :, 2], alone.wiener(cube[1:, 2], LAMBDAS)[0])
+    scales = measure_scales(together, cube, LAMBDAS, 0.1)
+    wanted = measure_scales(alone, cube[1:, 2], LAMBDAS, 0.1)
+    torch.testing.assert_close(scales.wiener_noise[1, :, 2], wanted.wiener_noise[0])
+    torch.testing.assert_close(scales.context[1, :, 2], wanted.context[0])
+
+
+def test_noise_of_the_preconditioned_images(array):
+    """The closed form is the rms, at the image's centre, of visibility noise that went through the whole chain."""
+    size = 48
+    psf = PsfConvolution(array.psf(2 * size), (size, size))
+    images = psf.wiener(3 * array.noise(size, 400), LAMBDAS)[..., size // 2 - 4 : size // 2 + 4, 20:28]
+    for k, value in enumerate(LAMBDAS):
+        measured, predicted = images[:, k].std(), 3 * psf.gains(value)[1]
+        assert abs(measured / predicted - 1) < 0.04
+
+
+def test_noise_of_other_weightings(array, rng):
+    """With the noise's own correlation the closed form holds for any weights, and without it it does not."""
+    size, weight = 48, array.uv.norm(dim=1) ** 3
+    wave_y, wave_x = array.waves(2 * size)
+
+    def image(w):
+        return torch.einsum("s,sy,sx->yx", w.to(torch.complex128), wave_y, wave_x).real / w.sum()
+
+    wave_y_small, wave_x_small = array.waves(size)
+    data = torch.randn(400, len(array.uv), dtype=torch.complex128, generator=rng) * 2**0.5 * weight
+    noise = torch.einsum("cs,sy,sx->cyx", data, wave_y_small, wave_x_small).real / weight.square().sum().sqrt()
+    right = PsfConvolution(image(weight), (size, size), noise_psf=image(weight**2))
+    measured = right.wiener(noise, (8.0,))[:, 0, 20:28, 20:28].std()
+    assert abs(measured / right.gains(8.0)[1] - 1) < 0.04
+    assert abs(measured / PsfConvolution(image(weight), (size, size)).gains(8.0)[1] - 1) > 0.1
+
+
+def test_peak_of_a_point_source_in_the_preconditioned_images(array):
+    """The closed form is the value of w_lambda at a source of 1 Jy in the image's centre."""
+    size = 48
+    full = array.psf(2 * size)
+    psf = PsfConvolution(full, (size, size))
+    source = torch.zeros(1, size, size, dtype=torch.float64)
+    source[0, size // 2, size // 2] = 1
+    images = psf.wiener(psf.normal(source), LAMBDAS)
+    for k, value in enumerate(LAMBDAS):
+        assert abs(images[0, k, size // 2, size // 2] / psf.gains(value)[0].item() - 1) < 0.01
+
+
+def test_step_length_is_the_best_one(array, rng):
+    """chi^2 along the direction is lowest at the returned length, but the length never leaves [0, 1]."""
+    psf = PsfConvolution(array.psf(64), (32, 32))
+    residual = psf.normal(torch.randn(3, 32, 32, dtype=torch.float64, generator=rng))
+    direction = residual * torch.tensor([1.0, -1.0, 1e-3]).view(3, 1, 1)
+    length, product = psf.step_length(direction, residual)
+    torch.testing.assert_close(product, psf.normal(direction))
+    tried = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    slope, curvature = ((direction * image).sum((1, 2)) for image in (residual, product))
+    chi2 = -2 * tried[:, None] * slope + tried[:, None] ** 2 * curvature
+    best = tried[chi2.argmin(0)]
+    assert 0 < best[0] < 1
+    torch.testing.assert_close(length.flatten(), best, rtol=0, atol=1e-3)
+    assert length.flatten()[1:].tolist() == [0, 1]
+
+
+def test_step_length_has_finite_gradients_where_it_stops(array):
+    """Directions of 0 and uphill pass no NaN back: training batches contain finished images."""
+    psf = PsfConvolution(array.psf(32), (16, 16))
+    residual = psf.normal(torch.ones(2, 16, 16, dtype=torch.float64))
+    direction = torch.stack([torch.zeros(16, 16, dtype=torch.float64), -residual[1]]).requires_grad_()
+    length, product = psf.step_length(direction, residual)
+    (length * (direction + product)).sum().backward()
+    assert length.flatten().tolist() == [0, 0]
+    assert direction.grad.isfinite().all()
+
+
+def test_features_are_free_of_scale(array, rng):
+    """Residual, estimate and noise in other units give the same features."""
+    psf = PsfConvolution(array.psf(64).float(), (32, 32))
+    residual, estimate = torch.randn(2, 1, 32, 32, generator=rng)
+    wanted = features(images_of(psf, residual, 0.1, estimate.abs()))
+    for unit in (1e-9, 1e6):
+        found = features(images_of(psf, residual * unit, 0.1 * unit, estimate.abs() * unit))
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_features_stay_of_order_one(array, rng):
+    """A dynamic range of a million leaves every feature below 10, and faint sources visible beside the bright one."""
+    psf = PsfConvolution(array.psf(128).float(), (64, 64))
+    sky = torch.zeros(1, 64, 64)
+    sky[0, 10, 10], sky[0, 50, 50] = 1.0, 1e-4
+    made = features(images_of(psf, sky, 1e-6))
+    assert made.abs().max() < 10
+    assert made[0, :, 50, 50].abs().max() > 0.5
+
+
+def test_features_of_nothing_are_finite(array):
+    """A residual of zeros, and a noise of zero, make no NaN."""
+    psf = PsfConvolution(array.psf(32).float(), (16, 16))
+    for residual in (torch.zeros(1, 16, 16), torch.ones(1, 16, 16)):
+        images = images_of(psf, residual, 0.0)
+        assert features(images).isfinite().all()
+        assert images.scales.context.isfinite().all()
+
+
+@pytest.mark.parametrize("cell", [2, CELL])
+def test_local_peak_sees_only_its_neighbourhood(cell, rng):
+    """A change at (45, 45) of an odd-sized image is felt next to it, and nowhere beyond the stated reach."""
+    image = torch.rand(1, 101, 97, generator=rng)
+    changed = image.clone()
+    changed[0, 45, 45] = -50
+    felt = (local_peak(changed, cell) != local_peak(image, cell))[0].nonzero()
+    assert cell < (felt - 45).abs().max() <= 4 * cell - 1
+    assert local_peak(changed, cell)[0, 45, 45] > 20
+
+
+def test_asinh_is_exact():
+    """The vectorised asinh equals torch's to float32's rounding over thirty decades, for both signs."""
+    value = torch.logspace(-15, 15, 301)
+    value = torch.cat([-value, torch.zeros(1), value])
+    torch.testing.assert_close(_asinh(value), torch.asinh(value.double()).float(), rtol=4e-7, atol=0)
+
+
+def test_small_psf_is_refused(array):
+    """A PSF smaller than the image is named with both sizes."""
+    with pytest.raises(SolverError, match=r"\(16, 16\).*\(32, 20\)"):
+        PsfConvolution(array.psf(16), (32, 20))

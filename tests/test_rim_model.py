@@ -1,0 +1,304 @@
+"""The machines: first estimate, falling chi^2, positivity, tiles, gradients, and the loss."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from radrim.errors import ConfigError, SolverError
+from radrim.rim.inputs import PsfConvolution, StepImages, measure_scales
+from radrim.rim.loss import decibel_loss, smooth
+from radrim.rim.model import IRIM, IRIMConfig
+from radrim.rim.plain import PlainConfig, PlainRIM
+
+SMALL = IRIMConfig(channels=24, hidden=8, depth=3, factors=(1, 2), steps=3)
+MACHINES = {
+    "irim": (IRIM, SMALL),
+    "irim, own weights, full resolution": (
+        IRIM,
+        dataclasses.replace(SMALL, shared=False, squeeze=1, channels=10, groups=2),
+    ),
+    "rim": (PlainRIM, PlainConfig(channels=8, steps=3)),
+}
+
+
+@pytest.fixture(params=MACHINES)
+def machine(request):
+    """A machine as it is before training."""
+    torch.manual_seed(11)
+    kind, config = MACHINES[request.param]
+    return kind(config)
+
+
+def stir(machine, gain=1.0):
+    """The machine with random numbers instead of zeros: it proposes nonsense of the size of the image."""
+    torch.manual_seed(5)
+    for name, parameter in machine.named_parameters():
+        if name.endswith("value.gain") or name.startswith("last."):
+            torch.nn.init.normal_(parameter, 0, gain)
+    return machine
+
+
+def make_psf(rng, size):
+    """(y, x) float32 of a few hundred random baselines, peak 1 in the middle."""
+    uv = 0.12 * torch.randn(2, 300, generator=rng, dtype=torch.float64)
+    lag = torch.arange(size, dtype=torch.float64) - size // 2
+    waves = torch.exp(2j * torch.pi * uv.clamp(-0.45, 0.45)[:, :, None] * lag)
+    return (torch.einsum("sy,sx->yx", *waves).real / 300).float()
+
+
+def make_problem(rng, shape=(41, 38), batch=2, dims=2, noise=1e-3):
+    """(PsfConvolution, dirty image, truth) of point sources and a smooth one, with noise of that rms."""
+    lead = (batch,) if dims == 2 else (batch, 3)
+    psfs = torch.stack([make_psf(rng, 2 * max(shape)) for _ in range(lead[-1])])
+    psf = PsfConvolution(psfs, shape)
+    truth = torch.zeros(*lead, *shape)
+    truth[..., shape[0] // 3, shape[1] // 2] = 1
+    truth[..., shape[0] // 2 + 5, shape[1] // 3] = 0.02
+    truth[..., shape[0] // 2 : shape[0] // 2 + 8, shape[1] // 2 : shape[1] // 2 + 8] += 0.01
+    dirty = psf.normal(truth)
+    return psf, dirty + noise * torch.randn(dirty.shape, generator=rng), truth
+
+
+def chi2(psf, estimate, dirty):
+    """chi^2 over the sum of weights, less its constant, in float64."""
+    exact = PsfConvolution.__new__(PsfConvolution)
+    exact.__dict__.update(psf.__dict__, transfer=psf.transfer.double())
+    estimate, dirty = estimate.double(), dirty.double()
+    return (estimate * exact.normal(estimate) - 2 * estimate * dirty).sum((-2, -1))
+
+
+def test_first_estimate_of_a_fresh_machine(machine, rng):
+    """Before training the first step is the best step along the projected mean of the preconditioned gradients."""
+    psf, dirty, truth = make_problem(rng)
+    start = 0.1 * truth
+    residual = dirty - psf.normal(start)
+    mean = psf.wiener(residual, machine.config.lambdas).mean(1)
+    direction = (start + mean).clamp_min(0) - start
+    length, _ = psf.step_length(direction, residual)
+    found = machine(psf, residual, 1e-3, estimate=start)
+    torch.testing.assert_close(found.estimates[0], start + length * direction, rtol=1e-5, atol=1e-7)
+    error, first = ((truth - x).square().sum() for x in (found.estimates[-1], start))
+    assert error < first
+
+
+@pytest.mark.parametrize("positive", [True, False])
+@pytest.mark.parametrize("gain", [0.3, 3.0, 30.0])
+def test_chi2_never_rises(machine, rng, positive, gain):
+    """Whatever the network proposes, each step lowers chi^2 of each image, or leaves it."""
+    psf, dirty, truth = make_problem(rng)
+    stir(machine, gain)
+    found = machine(psf, dirty, 1e-3, positive=positive)
+    values = torch.stack([chi2(psf, x, dirty) for x in (torch.zeros_like(truth), *found.estimates)])
+    assert (values.diff(dim=0) <= 1e-6 * values.abs().max()).all()
+    assert max(length.max() for length in found.lengths) <= 1
+    if gain < 1:  # not all is nonsense then
+        assert (values[-1] < values[0]).all()
+
+
+def test_residual_is_that_of_the_estimate(machine, rng):
+    """The residual returned, updated step by step, equals D - psf * x."""
+    psf, dirty, _ = make_problem(rng)
+    found = stir(machine)(psf, dirty, 1e-3)
+    torch.testing.assert_close(found.residual, dirty - psf.normal(found.estimates[-1]), rtol=0, atol=3e-6)
+
+
+def test_positivity_is_only_for_stokes_i(machine, rng):
+    """Estimates stay positive if asked to, and reach negative sources if not."""
+    psf, dirty, truth = make_problem(rng)
+    stir(machine, 0.3)
+    for estimate in machine(psf, dirty, 1e-3, estimate=0.5 * truth).estimates:
+        assert estimate.min() >= 0
+    negative = machine(psf, -dirty, 1e-3, positive=False).estimates[-1]
+    assert negative[:, 41 // 3, 38 // 2].max() < -0.05
+    assert machine(psf, -psf.normal(truth), 1e-3).estimates[-1].max() < 0.1
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e6])
+def test_units_do_not_matter(machine, rng, unit):
+    """Data in other units give the same image in those units: what one telescope taught serves another."""
+    psf, dirty, _ = make_problem(rng)
+    stir(machine, 0.3)
+    wanted = machine(psf, dirty, 1e-3).estimates[-1]
+    found = machine(psf, dirty * unit, 1e-3 * unit).estimates[-1] / unit
+    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+
+def test_nothing_in_nothing_out(machine, rng):
+    """A residual of zeros gives a model of zeros, without NaN."""
+    psf, dirty, _ = make_problem(rng)
+    found = stir(machine)(psf, torch.zeros_like(dirty), 1e-3)
+    assert not found.estimates[-1].any()
+    assert not any(length.any() for length in found.lengths)
+
+
+@pytest.mark.parametrize("kind", [IRIM, PlainRIM])
+def test_cubes(kind, rng):
+    """Three-dimensional machines take (batch, chan, y, x), and take each channel's own step length."""
+    torch.manual_seed(2)
+    config = dataclasses.replace(SMALL, dims=3) if kind is IRIM else PlainConfig(dims=3, channels=8, steps=3)
+    psf, dirty, _ = make_problem(rng, shape=(21, 18), dims=3)
+    found = stir(kind(config), 3.0)(psf, dirty, 1e-3, positive=False)
+    values = torch.stack([chi2(psf, x, dirty) for x in (torch.zeros_like(dirty), *found.estimates)])
+    assert values.shape == (4, 2, 3)
+    assert (values.diff(dim=0) <= 1e-6 * values.abs().max()).all()
+    assert len({length for lengths in found.lengths for length in lengths.flatten().tolist()}) > 4
+
+
+def images_of(machine, psf, residual):
+    lambdas = machine.config.lambdas
+    scales = measure_scales(psf, residual, lambdas, 1e-3)
+    return StepImages(psf.wiener(residual, lambdas), residual, torch.zeros_like(residual), scales)
+
+
+def test_tile_answers_as_the_whole_image_does(machine, rng):
+    """A tile cut with its halo, of whole-image convolutions, gives the whole image's update to 1e-4 of the peak."""
+    psf, dirty, _ = make_problem(rng, shape=(300, 43), batch=1)
+    images, halo = images_of(stir(machine), psf, dirty), machine.halo
+    whole, state = machine.propose(0, images)
+    assert 180 + halo < 300
+    window = slice(120 - halo, 180 + halo), slice(0, 43)
+    part, part_state = machine.propose(0, images.cut(window))
+    peak = whole[0, 120:180].abs().max()
+    assert (part[0, halo : halo + 60] - whole[0, 120:180]).abs().max() < 1e-4 * peak
+    cells = [n // machine.config.squeeze for n in (halo, halo + 60, 120, 180)]
+    gap = part_state[:, :, cells[0] : cells[1]] - state[:, :, cells[2] : cells[3]]
+    assert gap.abs().max() < 1e-4 * state.abs().max()
+
+
+def test_running_in_tiles_changes_nothing(machine, rng):
+    """All steps with the network in tiles, states included, equal those without to 1e-4 of the peak."""
+    psf, dirty, _ = make_problem(rng, shape=(203, 61), batch=1)
+    stir(machine)
+    whole, tiled = machine(psf, dirty, 1e-3), machine(psf, dirty, 1e-3, tile=64)
+    for a, b in zip(whole.estimates, tiled.estimates, strict=True):
+        assert (a - b).abs().max() < 1e-4 * a.abs().max()
+
+
+def test_receptive_field_is_not_exceeded(machine, rng):
+    """A change of one pixel is felt far away, but never beyond the documented distance."""
+    psf, dirty, _ = make_problem(rng, shape=(301, 31), batch=1)
+    images = images_of(stir(machine), psf, dirty)
+    changed = dataclasses.replace(images, wiener=images.wiener.clone())
+    changed.wiener[0, :, 150, 15] = 100
+    felt = (machine.propose(0, changed)[0] - machine.propose(0, images)[0])[0].nonzero()
+    assert machine.receptive_field / 3 < (felt[:, 0] - 150).abs().max() <= machine.receptive_field
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_training_gradients_equal_stored_activations(rng, detach):
+    """The loss over all steps, with shared weights, has the gradient that autograd finds, for every parameter."""
+    psf, dirty, truth = make_problem(rng, shape=(15, 14))
+    psf = PsfConvolution(torch.stack([make_psf(rng, 30), make_psf(rng, 30)]).double(), (15, 14))
+    torch.manual_seed(3)
+    machine = stir(IRIM(SMALL), 0.2).double()
+
+    def gradients(stored):
+        machine.layers[0].stored = stored
+        found = machine(psf, dirty.double(), 1e-3, detach=detach)
+        loss = decibel_loss(found.estimates, truth.double(), torch.full((2,), 1e-5).double())
+        return torch.autograd.grad(loss, list(machine.parameters()))
+
+    found, wanted = gradients(False), gradients(True)
+    total = sum(g.square().sum() for g in wanted) ** 0.5
+    assert total > 0
+    for a, b in zip(found, wanted, strict=True):
+        assert b.any()
+        assert (a - b).norm() < 1e-9 * total
+
+
+def test_training_lowers_the_loss(machine, rng):
+    """A dozen steps of Adam on one problem gain more than half a decibel: gradients reach a fresh machine."""
+    psf, dirty, truth = make_problem(rng, shape=(24, 24))
+    optimiser = torch.optim.Adam(machine.parameters(), 1e-2)
+    floor = torch.full((2,), 1e-5)
+    losses = []
+    for _ in range(13):
+        losses.append(decibel_loss(machine(psf, dirty, 1e-3).estimates, truth, floor))
+        optimiser.zero_grad()
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_more_steps_than_trained(rng):
+    """Shared weights run any number of steps; separate ones refuse, and say how many they have."""
+    psf, dirty, _ = make_problem(rng)
+    assert len(IRIM(SMALL)(psf, dirty, 1e-3, steps=5).estimates) == 5
+    with pytest.raises(SolverError, match="5 steps.* 3"):
+        IRIM(dataclasses.replace(SMALL, shared=False))(psf, dirty, 1e-3, steps=5)
+
+
+@pytest.mark.parametrize(
+    ("residual", "estimate", "message"),
+    [
+        (torch.zeros(2, 3, 41, 38), None, r"\(2, 3, 41, 38\).*3 axes"),
+        (torch.zeros(2, 41, 37), None, r"\(41, 37\).*\(41, 38\)"),
+        (torch.zeros(2, 41, 38), torch.zeros(1, 41, 38), r"\(1, 41, 38\).*\(2, 41, 38\)"),
+    ],
+)
+def test_shapes_that_do_not_fit(rng, residual, estimate, message):
+    """The message names the shape found and the one needed."""
+    psf, _, _ = make_problem(rng)
+    with pytest.raises(SolverError, match=message):
+        IRIM(SMALL)(psf, residual, 1e-3, estimate=estimate)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dims": 4}, "dims is 4"),
+        ({"channels": 20}, "channels is 20.* 21"),
+        ({"depth": 0}, "depth is 0.* 1 to"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"factors": (1, 0)}, "factors is 0"),
+        ({"factors": ()}, "factors is empty"),
+        ({"lambdas": (2.0, -1.0)}, "lambdas"),
+        ({"squeeze": 99}, "squeeze is 99"),
+    ],
+)
+def test_configurations_out_of_range(change, message):
+    """A configuration that cannot work is refused with the name, the value and the limit."""
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(SMALL, **change)
+
+
+def test_loss_is_in_decibels_of_relative_error(rng):
+    """An error of 1 % is -40 dB whatever the flux of the image, and however many steps there are."""
+    truth = torch.rand(3, 20, 20, generator=rng) * torch.tensor([1e-6, 1.0, 1e6]).view(3, 1, 1)
+    floor = torch.full((3,), 1e-12)
+    for steps in (1, 4):
+        loss = decibel_loss([1.01 * truth] * steps, truth, floor, (2.0,), (1.0, 1.0), flux_weight=0.0)
+        assert abs(loss + 80) < 0.01
+
+
+def test_loss_punishes_haze_more_than_noise(rng):
+    """Of two errors with the same rms, the one that adds flux costs more: smoothed scales and flux see it."""
+    truth = torch.zeros(1, 64, 64)
+    truth[0, 32, 32] = 1
+    noise = torch.randn(1, 64, 64, generator=rng)
+    noise = 1e-3 * (noise - noise.mean()) / noise.std()
+    floor = torch.tensor([1e-6])
+    hazy, noisy = (decibel_loss([truth + error], truth, floor) for error in (torch.full_like(truth, 1e-3), noise))
+    assert hazy > noisy + 20
+
+
+def test_loss_of_an_empty_sky_is_finite():
+    """Without any source the loss counts noise fitted above the floor, and has finite gradients."""
+    truth = torch.zeros(1, 16, 16)
+    estimate = torch.full((1, 16, 16), 1e-3, requires_grad=True)
+    loss = decibel_loss([estimate], truth, torch.tensor([1e-4]))
+    loss.backward()
+    assert loss > 10
+    assert estimate.grad.isfinite().all()
+    assert estimate.grad.any()
+
+
+def test_smoothing_keeps_flux():
+    """The Gaussian has unit sum and the stated standard deviation."""
+    image = torch.zeros(1, 61, 61)
+    image[0, 30, 30] = 1
+    smoothed = smooth(image, 4.0)[0].double()
+    offset = torch.arange(61.0) - 30
+    assert abs(smoothed.sum() - 1) < 1e-5
+    assert abs((smoothed.sum(0) * offset**2).sum() ** 0.5 - 4) < 0.05
