@@ -30,7 +30,7 @@ SUBMINOR_GAIN = 0.2
 # The periodic grid, in units of the tile: a larger PSF makes it larger. Beyond 1.5, accuracy no longer gains.
 PADDING = (1.2, 1.5)
 # The noise has stopped falling when a major cycle leaves more than this part of it.
-NOISE_FALL = 0.8
+NOISE_FALL = 0.7
 # A peak of so many times the noise is a source.
 CLEAR = 5.0
 
@@ -291,11 +291,11 @@ class CleanSolver:
             if self._hides_sources(noise, peak):
                 self._masked, self._reopened = False, True
         else:
-            self._masked = self._mask_reached and noise > NOISE_FALL * self._noise
+            self._masked = self._mask_reached and (noise > NOISE_FALL * self._noise or self._reopened)
             self._noise = noise
 
     def _hides_sources(self, noise, peak):
-        return not self._reopened and noise < NOISE_FALL * self._noise and peak > max(CLEAR, self.settings.auto_mask) * noise
+        return not self._reopened and noise < 0.8 * self._noise and peak > max(CLEAR, self.settings.auto_mask) * noise
 
     def _minor(self, ft, level):
         """Clean the residual whose transform is `ft`, changed in place, down to `level`.

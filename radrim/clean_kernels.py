@@ -6,6 +6,9 @@ All functions release the interpreter's lock, so that tiles can be cleaned by se
 import numba
 import numpy as np
 
+WATCHED = 4096
+"""Clark's loop also watches pixels below its level, as long as there are no more than this."""
+
 
 @numba.njit(nogil=True, cache=True)
 def largest(image, allowed, negative):
@@ -18,6 +21,25 @@ def largest(image, allowed, negative):
             if size > best and allowed[y, x]:
                 best, value = size, v
     return value
+
+
+@numba.njit(nogil=True, cache=True)
+def _watch_level(image, allowed, level, negative):
+    """The lowest of some levels, at most `level`, above which no more than WATCHED pixels lie, or `level` itself."""
+    parts = 8
+    counts = np.zeros(parts, np.int64)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            v = image[y, x]
+            size = abs(v) if negative else v
+            if size * parts > level and allowed[y, x]:
+                counts[min(int(size / level * parts), parts) - 1] += 1
+    total = counts[parts - 1]
+    for k in range(parts - 2, -1, -1):
+        total += counts[k]
+        if total > WATCHED:
+            return level * (k + 2) / parts
+    return level / parts
 
 
 @numba.njit(nogil=True, cache=True)
@@ -90,7 +112,8 @@ def subminor(image, allowed, psf, components, level, gain, limit, negative):
     Clark (1980), A&A 89, 377; Offringa & Smirnov (2017), MNRAS 471, 301, section 2.2.
     """
     height = image.shape[0]
-    first, columns, values = _select(image, allowed, level, negative)
+    watched = _watch_level(image, allowed, level, negative)
+    first, columns, values = _select(image, allowed, watched, negative)
     start = values.copy()
     fluxes = np.zeros(values.size, np.float32)
     row_best = np.zeros(height, np.float32)

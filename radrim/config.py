@@ -246,7 +246,7 @@ class ImageConfig:
     auto_mask: float = _option(
         "deconvolution",
         _numeric(float, 0, open_low=True),
-        2.5,
+        3.0,
         "clean freely down to this many times the noise, then only where components are",
         "SIGMA",
     )

@@ -30,7 +30,8 @@ def make_sequence(dims, count, channels=6, gain=0.3, dtype=torch.float64):
         Coupling(channels, ResidualBlock(dims, half, channels - half, 4, factor))
         for factor in ((1, 2, 4) * count)[:count]
     ]
-    return awake(ReversibleSequence(layers), gain).to(dtype)
+    sequence = ReversibleSequence(layers).to(dtype)
+    return sequence if gain is None else awake(sequence, gain)
 
 
 def make_state(dims, channels=6, dtype=torch.float64):
@@ -83,7 +84,7 @@ def test_single_coupling_inverts():
 @pytest.mark.parametrize("dims", [2, 3])
 def test_fresh_couplings_change_nothing(dims):
     """Zero-initialised layers are the identity, bit for bit."""
-    sequence, x = make_sequence(dims, 6, gain=0.0), make_state(dims)
+    sequence, x = make_sequence(dims, 6, gain=None), make_state(dims)
     assert torch.equal(sequence(x), x)
 
 

@@ -14,7 +14,7 @@ import casacore.tables as casatables
 import numpy as np
 from peer import WSCLEAN_ACCURATE, load, mad, radrim, table, wsclean
 
-CLEAN = "-multiscale -mgain 0.8 -gain 0.1 -auto-mask 2.5 -auto-threshold 0.5 -niter 2000000 -nmiter 20"
+CLEAN = "-multiscale -mgain 0.8 -gain 0.1 -auto-mask 3 -auto-threshold 0.5 -niter 2000000 -nmiter 20"
 
 # The w-gridder cannot grid micro-arcsecond fields; there, w-stacking with a wide kernel on a wide grid is exact.
 EHT = "-reorder -no-small-inversion -kernel-size 15 -oversampling 4095"

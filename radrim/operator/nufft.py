@@ -26,7 +26,7 @@ FACETS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 """Numbers of facets along each axis to choose from."""
 
 SINGLE_LIMIT = 1e-5
-"""Smallest epsilon that finufft reaches in single precision with little oversampling."""
+"""Smallest epsilon for which plans in single precision do; they then reach twice that with little oversampling."""
 
 FACTOR_LIMIT = 1 << 26
 """Largest number of elements of the factor images of one facet (512 MB)."""
@@ -207,7 +207,7 @@ class NUFFT(Operator):
             on_gpu = self.device.type == "cuda"
             workers = 1 if on_gpu else min(self.threads, len(self.facets))
             inside = max(1, self.threads // workers)
-            epsilon = max(0.3 * self.epsilon, SINGLE_LIMIT if dtype == torch.complex64 else 0.0)
+            epsilon = max(0.3 * self.epsilon, 2 * SINGLE_LIMIT if dtype == torch.complex64 else 0.0)
             self._transforms[dtype] = [
                 _Transform(self._facet_shape, epsilon, dtype, inside, self.device) for _ in range(workers)
             ]
