@@ -81,8 +81,9 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
     Three parameters (peak 1 at the centre pixel), least squares over a box of `BOX` times the estimate. While the
     fitted major axis times 0.8 `BOX` exceeds the box, the fit is repeated in a box of `BOX` times that axis.
 
-    A fit that fails, or whose major axis exceeds the image, is replaced by a circle of width `estimate` (at least one
-    pixel, at most the image); an axis below one pixel becomes one pixel. Both are logged as warnings.
+    A fit of the quadrant that fails, or whose major axis exceeds the image, is repeated for the whole box. If that
+    fails too, the beam is a circle of width `estimate` (at least one pixel, at most the image); an axis below one
+    pixel becomes one pixel. Both are logged as warnings.
 
     Parameters
     ----------
@@ -112,7 +113,10 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
             break
         box = min(major, size)
         start = max(box, start)
-    if not major <= size:  # also true for NaN
+    if region == "quadrant" and not major <= size:  # also true for NaN
+        # A PSF with a pedestal, such as that of LOFAR's short tracks, can bend the quadrant's fit to infinity.
+        return fit_beam(psf, scale, estimate, "box")
+    if not major <= size:
         circle = min(max(estimate, scale), scale * min(psf.shape))
         why = (
             f"the fit is wider, {major:.4g} pixels, than the image" if major > size else "not a peak of finite numbers"

@@ -137,14 +137,14 @@ def _residual(measurement, model):
 
 
 def _best_part(update, before, after):
-    """Part of an update, in (0, 1], at which chi^2 is lowest; 0 if there is none, because it leads the wrong way.
+    """How much of an update lowers chi^2 most; above 1 if it could go further, 0 if it leads the wrong way.
 
     Along the update d chi^2 is the parabola -2 a <d, r> + a^2 <d, G d>, with r the exact residual before and G d what
     the update took away from it.
     """
     update = update.astype(np.float64)
     fall, curve = np.vdot(update, before), np.vdot(update, before - after)
-    return min(1.0, float(fall / curve)) if fall > 0 and curve > 0 else 0.0
+    return float(fall / curve) if fall > 0 and curve > 0 else 0.0
 
 
 def _accept(channel, model, residual, minors, cycle, seconds):

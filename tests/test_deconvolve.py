@@ -97,6 +97,15 @@ def test_a_cycle_that_goes_too_far_is_cut():
     assert far.cycles[0]["rms"] == pytest.approx(right.cycles[0]["rms"], rel=0.01)
 
 
+def test_a_short_step_is_not_stretched():
+    """A solver that takes a third of the peak gets a third: the gain is its own choice."""
+    sky = Sky()
+    (state,) = states = [sky.state()]
+    run(states, peak_only(0.3), max_major=1)
+    assert state.model.max() == pytest.approx(0.3 * sky.dirty.max())
+    assert "cut" not in state.cycles[0]["stop"]
+
+
 def test_the_best_model_is_kept_when_it_diverges_later():
     """Two good cycles and a bad one: the model of the second stays."""
     calls = []

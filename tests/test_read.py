@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from radrim import read as read_module
-from radrim.errors import ConfigError, DataError
+from radrim.errors import ConfigError, DataError, InputError
 from radrim.geometry import SIGN, C, n_minus_1
 from radrim.measurement_set import open_table, read_subtables
 from radrim.read import Selection, read
@@ -352,3 +352,10 @@ def test_open_table_is_read_only(small_ms):
     """Even by mistake nothing can be written through `open_table`."""
     with open_table(small_ms) as table:
         assert not table.iswritable()
+
+
+def test_trouble_while_reading_names_the_table(small_ms):
+    """Whatever casacore stumbles over inside an open table becomes a message with the table's path."""
+    with pytest.raises(InputError, match=r"small.ms cannot be read: .*NOTHING.* damaged or incomplete"):
+        with open_table(small_ms) as table:
+            table.getcol("NOTHING")

@@ -132,6 +132,20 @@ def test_nothing_in_nothing_out(machine, rng):
     assert not any(length.any() for length in found.lengths)
 
 
+def test_autocast_keeps_images_in_float32(machine, rng):
+    """A network in bfloat16 changes the estimate a little; images, and the promise about chi^2, stay float32."""
+    psf, dirty, truth = make_problem(rng)
+    wanted = stir(machine, 0.3)(psf, dirty, 1e-3).estimates[-1]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = machine(psf, dirty, 1e-3)
+        decibel_loss(found.estimates, truth, torch.full((2,), 1e-5)).backward()
+    values = torch.stack([chi2(psf, x, dirty) for x in (torch.zeros_like(truth), *found.estimates)])
+    assert found.estimates[-1].dtype == torch.float32
+    assert (values.diff(dim=0) <= 1e-6 * values.abs().max()).all()
+    assert 0 < (found.estimates[-1] - wanted).norm() < 0.1 * wanted.norm()
+    assert all(p.grad.isfinite().all() for p in machine.parameters())
+
+
 @pytest.mark.parametrize("kind", [IRIM, PlainRIM])
 def test_cubes(kind, rng):
     """Three-dimensional machines take (batch, chan, y, x), and take each channel's own step length."""

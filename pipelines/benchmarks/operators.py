@@ -1,12 +1,12 @@
 """Speed and accuracy of the operators: seconds for each direction, and the error against the direct sum.
 
-    python pipelines/benchmarks/operators.py [--mwa ../shared/data/obs/mwa_uvceti_154MHz_2015.ms] [--large] [--threads 2]
+    python pipelines/benchmarks/operators.py [--mwa ../shared/data/obs/mwa_uvceti_154MHz_2015.ms] [--large]
 
 Prints a Markdown table: a VLA field (2048 x 2048, moderate w), a 37-degree MWA field (3000 x 3000, strong w) and a VLBI
-field, each with every operator that can do it. CPU seconds are the fairer number on a busy machine. Errors are in units of
-epsilon: the largest of 200 sampled pixels, corners included, over the largest pixel (adjoint), and the rms of 200 sampled
-visibilities over their rms (forward). `--large` adds 4096 x 4096 pixels with 10.1 million visibilities (VLA B, 16
-channels) in a process of its own, with its peak memory. Takes about three minutes, and one more with `--large`.
+field, each with every operator that can do it. CPU seconds are the fairer number on a busy machine. Errors are in units
+of epsilon: the largest of 200 sampled pixels, corners included, over the largest pixel (adjoint), and the rms of 200
+sampled visibilities over their rms (forward). `--large` adds 4096 x 4096 pixels with 10.1 million visibilities (VLA B,
+16 channels) in a process of its own, with its peak memory. About three minutes on two free cores, `--large` included.
 """
 
 import argparse
@@ -24,9 +24,21 @@ from radrim.operator import choose_kind, make_operator
 from radrim.operator.base import max_w
 from radrim.simulate_array import read_layout, track_times, uvw_tracks
 
-HEAD = """
-| field | operator | epsilon | precision | adjoint s (CPU s) | forward s (CPU s) | adjoint error / epsilon | forward error / epsilon |
-|---|---|---|---|---|---|---|---|"""
+FIELD_HEAD = ("field", "operator", "epsilon", "precision", "adjoint s (CPU s)", "forward s (CPU s)", "adjoint error",
+              "forward error")  # fmt: skip
+LARGE_HEAD = ("operator", "epsilon", "dirty s (CPU s)", "psf s (CPU s)", "predict s (CPU s)", "peak memory GB")
+
+
+def line(*cells):
+    """Print one line of a Markdown table."""
+    print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
+
+
+def head(cells):
+    """Print the head of a Markdown table."""
+    print()
+    line(*cells)
+    line(*["---"] * len(cells))
 
 
 @dataclass
@@ -87,11 +99,13 @@ def row(field, kind, epsilon, double, threads):
     off = np.abs(image.numpy()[field.y, field.x] - field.image).max() / np.abs(field.image).max() / epsilon
     rms = np.linalg.norm(visibilities.numpy()[*field.sample] - field.visibilities)
     rms /= np.linalg.norm(field.visibilities) * epsilon
-    print(
-        f"| {field.name} | {kind} | {epsilon:.0e} | {'double' if double else 'single'} | {adjoint[0]:.2f} ({adjoint[1]:.2f}) "
-        f"| {forward[0]:.2f} ({forward[1]:.2f}) | {off:.2g} | {rms:.2g} |",
-        flush=True,
-    )
+    precision = "double" if double else "single"
+    line(field.name, kind, f"{epsilon:.0e}", precision, seconds(adjoint), seconds(forward), f"{off:.2g}", f"{rms:.2g}")
+
+
+def seconds(times):
+    """'wall (CPU)' of a pair of times."""
+    return f"{times[0]:.2f} ({times[1]:.2f})"
 
 
 def vla_b_tracks(rows):
@@ -129,22 +143,20 @@ def large(threads):
     weight = torch.from_numpy(draw.uniform(0.5, 1.5, shape).astype(np.float32))
     data = torch.from_numpy(data)
     grid = ImageGrid(4096, 4096, 1.3 * ARCSEC)
-    print(f"\n4096², {data.numel():,} visibilities; data and weights in memory: {peak():.2f} GB\n")
-    print(
-        "| operator | epsilon | dirty s (CPU s) | psf s (CPU s) | predict s (CPU s) | peak memory GB |\n|---|---|---|---|---|---|"
-    )
+    print(f"\n4096², {data.numel():,} visibilities; memory before: {peak():.2f} GB")
+    head(LARGE_HEAD)
     for epsilon in (1e-4, 1e-5):
         op = make_operator("wgridder", uvw, freq, grid, epsilon, threads)
         image, *dirty = clocked(lambda op=op: op.adjoint(data, weight))
         _, *psf = clocked(lambda op=op: op.psf(weight))
         _, *predict = clocked(lambda op=op, image=image: op.forward(image))
-        times = " | ".join(f"{wall:.1f} ({cpu:.1f})" for wall, cpu in (dirty, psf, predict))
-        print(f"| wgridder | {epsilon:.0e} | {times} | {peak():.2f} |", flush=True)
+        line("wgridder", f"{epsilon:.0e}", seconds(dirty), seconds(psf), seconds(predict), f"{peak():.2f}")
 
 
 def peak():
-    """Largest resident memory of this process so far [GB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    """Largest resident memory of this process so far [GB]; ru_maxrss would start at that of the parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1e6
 
 
 def main():
@@ -154,13 +166,13 @@ def main():
     parser.add_argument("--large", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(HEAD)
+    head(FIELD_HEAD)
     for field in fields(args.mwa):
         for epsilon, double in ((1e-4, False), (1e-5, False), (1e-7, True)):
             for kind in field.kinds:
                 row(field, kind, epsilon, double, args.threads)
         kind = choose_kind(field.data.size, field.grid, max_w(field.uvw, field.freq))
-        print(f"| {field.name} | auto: {kind} | | | | | | |")
+        line(field.name, f"auto: {kind}", *[""] * 6)
     if args.large:
         # A fresh process: its peak memory is its own.
         process = multiprocessing.get_context("spawn").Process(target=large, args=(args.threads,))

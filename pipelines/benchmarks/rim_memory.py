@@ -5,7 +5,7 @@
     python pipelines/benchmarks/rim_memory.py --out bench-work/rim_memory --report   # table and plot of stored points
 
 One point is one training step (five machine steps, loss, backward pass), each in a process of its own. Its peak is what
-the step adds to model, data and nothing else, less the gradients of the parameters, which are as large as these:
+the step adds to what was there before: data, parameters, and a gradient for each of these.
 
 - CUDA: torch.cuda.max_memory_allocated, reset before the step.
 - CPU (Linux): the largest resident set (VmHWM, reset before the step). Large blocks of memory go back to the system at
@@ -70,16 +70,17 @@ def train(model, data, mode):
 
 
 def measure(dims, shape, layers, channels, mode, device):
-    """One point: peak [byte] beyond model and gradients, parameters [byte], and seconds."""
+    """One point: peak [byte] beyond data, parameters and their gradients; parameters [byte]; seconds."""
     model, data = machine(dims, layers, channels, device), problem(shape, device)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     # Libraries load and compile on first use; that must not count.
     train(machine(dims, STEPS, channels, device), problem((*shape[:-2], 16, 16), device), mode)
     before = _reset_peak(device)
     start = time.perf_counter()
     train(model, data, mode)
-    peak = _peak(device) - before - parameters
-    return {"peak": peak, "parameters": parameters, "seconds": time.perf_counter() - start}
+    return {"peak": _peak(device) - before, "parameters": parameters, "seconds": time.perf_counter() - start}
 
 
 def _reset_peak(device):
@@ -182,15 +183,15 @@ def table(points, limit):
         lines.append(
             f"| {volume} | {layers} | {ours['parameters'] / 1e6:.1f} | {ours['peak'] / 1e6:.0f} "
             f"| {ours['peak'] / shallowest:.3f} | {theirs} | {ours['seconds']:.1f} "
-            f"| {stored.get('seconds', float('nan')):.1f} |"
+            f"| {'' if stored['peak'] is None else format(stored['seconds'], '.1f')} |"
         )
     lines.append("")
     for found in points:
         if found.get("gradients"):
             gaps = found["gradients"]
             lines.append(
-                f"Gradients at {found['layers']} layers, {_volume(found)}, float32, against autograd's: relative "
-                f"difference {gaps['together']:.1e} of all parameters together, {gaps['worst']:.1e} of the worst tensor."
+                f"Gradients at {found['layers']} layers, {_volume(found)}, float32, beside autograd's: relative "
+                f"difference {gaps['together']:.1e} of all parameters together, {gaps['worst']:.1e} of the worst."
             )
     return "\n".join(lines)
 
@@ -201,6 +202,7 @@ def plot(points, path):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    import matplotlib.ticker
 
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     volumes = list(dict.fromkeys(_volume(p) for p in points if "mode" in p))
@@ -212,6 +214,11 @@ def plot(points, path):
                 [p["layers"] for p in chosen], [p["peak"] / 1e6 for p in chosen], style, color=colour, label=label
             )
     axes.set(xscale="log", yscale="log", xlabel="Coupling layers", ylabel="Peak of a training step [MB]")
+    axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    depths = sorted({p["layers"] for p in points})
+    axes.set_xticks(depths, [str(depth) for depth in depths], minor=False)
+    axes.minorticks_off()
     axes.grid(True, which="major", alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)

@@ -108,8 +108,8 @@ class ReversibleSequence(nn.Module):
     Attributes
     ----------
     stored : bool
-        True keeps activations for ordinary autograd: for comparison, or where memory does not matter (a training step
-        then takes three quarters of the time).
+        True keeps activations for ordinary autograd: for comparison, or where memory does not matter; a training step
+        then evaluates G once instead of twice.
     """
 
     def __init__(self, layers):
@@ -121,50 +121,47 @@ class ReversibleSequence(nn.Module):
         """The state (batch, channels, *space) after all layers, channels last in memory."""
         if len(self.layers) == 0:
             return x
-        mixing = self.mixing()
+        vectors = torch.stack([layer.vectors for layer in self.layers])
         if self.stored:
             rows = _rows(x)
-            for layer, matrix in zip(self.layers, mixing, strict=True):
+            for layer, matrix in zip(self.layers, orthogonal(vectors), strict=True):
                 rows = layer.step(rows, matrix, 1)
             return _image(rows)
         trained = list(
             dict.fromkeys(p for layer in self.layers for p in layer.residual.parameters() if p.requires_grad)
         )
-        return _Reversible.apply(tuple(self.layers), x, mixing, *trained)
+        return _Reversible.apply(tuple(self.layers), x, vectors, *trained)
 
     def inverse(self, y):
         """The x with ``forward(x) == y``."""
-        rows = _rows(y)
-        for layer, matrix in reversed(list(zip(self.layers, self.mixing(), strict=True))):
+        rows, mixing = _rows(y), orthogonal(torch.stack([layer.vectors for layer in self.layers]))
+        for layer, matrix in reversed(list(zip(self.layers, mixing, strict=True))):
             rows = layer.step(rows, matrix, -1)
         return _image(rows)
-
-    def mixing(self):
-        """(layer, channels, channels) orthogonal matrices of all layers."""
-        return orthogonal(torch.stack([layer.vectors for layer in self.layers]))
 
 
 class _Reversible(torch.autograd.Function):
     """Keeps the last state; goes back layer by layer, recomputing each layer's input from its output."""
 
     @staticmethod
-    def forward(ctx, layers, x, mixing, *trained):
+    def forward(ctx, layers, x, vectors, *trained):
         rows = _rows(x).clone(memory_format=torch.contiguous_format)
-        for layer, matrix in zip(layers, mixing, strict=True):
+        for layer, matrix in zip(layers, orthogonal(vectors), strict=True):
             layer.add_(rows, layer.evaluate(rows, matrix), matrix, 1)
         y = _image(rows)
         ctx.layers, ctx.trained, ctx.device = layers, trained, x.device.type
         ctx.autocast = torch.is_autocast_enabled(ctx.device), torch.get_autocast_dtype(ctx.device)
         # The layers hold the trained tensors; saved, they also raise an error if changed before the backward pass.
-        ctx.save_for_backward(y, mixing, *trained)
+        ctx.save_for_backward(y, vectors, *trained)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_y):
-        y, mixing, *_ = ctx.saved_tensors
+        y, vectors, *_ = ctx.saved_tensors
         rows = _rows(y).clone(memory_format=torch.contiguous_format)
         grad = _rows(grad_y).clone(memory_format=torch.contiguous_format)
+        mixing = orthogonal(vectors)
         grad_mixing = torch.zeros_like(mixing)
         totals = dict.fromkeys(ctx.trained)
         enabled, dtype = ctx.autocast
@@ -172,7 +169,12 @@ class _Reversible(torch.autograd.Function):
         with torch.autocast(ctx.device, dtype=dtype, enabled=enabled, cache_enabled=False):
             for layer, matrix, out in reversed(list(zip(ctx.layers, mixing, grad_mixing, strict=True))):
                 _step_back(layer, matrix, rows, grad, out, totals)
-        return None, _image(grad), grad_mixing, *totals.values()
+        if not ctx.needs_input_grad[2]:
+            return None, _image(grad), None, *totals.values()
+        with torch.enable_grad():
+            vectors = vectors.detach().requires_grad_()
+            (grad_vectors,) = torch.autograd.grad(orthogonal(vectors), vectors, grad_mixing)
+        return None, _image(grad), grad_vectors, *totals.values()
 
 
 def _step_back(layer, matrix, rows, grad, grad_matrix, totals):
