@@ -4,8 +4,8 @@ Multi-scale CLEAN is Cornwell's (2008, IEEE JSTSP 2, 793) in the fast form of Of
 pick the scale whose biased peak is largest, clean only that scale's bright pixels (Clark's loop) until they have fallen
 by a fifth, then subtract all of it at once by FFT. It departs from them in three points:
 
-- The residual stays in Fourier space, and each scale sees it through its own band: a kernel of 64 pixels needs only every
-  eighth pixel. All large scales together cost about one FFT of the full image.
+- The residual stays in Fourier space, and each scale sees it through its own band: a kernel of 64 pixels needs only
+  every eighth pixel. All large scales together cost about one FFT of the full image.
 - Every such step is scaled by the length that lowers chi^2 most, at most 1 (see `CleanSolver._subtract`), so that chi^2
   cannot rise within a call.
 - Components of a scale are found only where its kernel fits inside the tile.
@@ -419,4 +419,4 @@ def _check(residual, psf, noise, window, mask):
     for name, image in (("residual", residual), ("psf", psf), ("noise", np.asarray(noise))):
         if not np.isfinite(image).all():
             bad = np.count_nonzero(~np.isfinite(image))
-            raise SolverError(f"The {name} has {bad} values that are NaN or infinite of {image.size}; CLEAN needs finite ones.")
+            raise SolverError(f"The {name} has {bad} of {image.size} values NaN or infinite; CLEAN needs finite ones.")

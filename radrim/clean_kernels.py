@@ -173,7 +173,7 @@ def subminor(image, allowed, psf, components, level, gain, limit, negative):
 
 @numba.njit(nogil=True, cache=True)
 def stamp(image, components, kernel, step):
-    """Add `kernel` (odd size, centred) times each component to `image`; component [j, i] sits at pixel [j step, i step]."""
+    """Add `kernel` (odd size, centred) times each component to `image`; component [j, i] sits at [j step, i step]."""
     height, width = image.shape
     radius = kernel.shape[0] // 2
     for j in range(components.shape[0]):

@@ -11,7 +11,7 @@ SIZE = 96
 
 
 def gaussian_psf(size=SIZE, width=(3.0, 2.0), ripple=0.0):
-    """A Gaussian main lobe with rings of sidelobes, peak 1 at the centre; a valid PSF (its transform is not negative)."""
+    """A Gaussian main lobe with rings of sidelobes, peak 1 at the centre; its transform is not negative."""
     y, x = np.mgrid[:size, :size] - size // 2
     lobe = np.exp(-0.5 * ((x / width[0]) ** 2 + (y / width[1]) ** 2))
     radius = np.hypot(x, y)
