@@ -247,5 +247,5 @@ def test_a_failing_solver_names_channel_and_tile():
     state = sky.state("0001")
     state.residual = sky.dirty.copy()
     state.residual[10, 100] = np.nan
-    with pytest.raises(SolverError, match=r"0001, tile y 0:\d+, x \d+:128: The residual has 1 values that are NaN"):
+    with pytest.raises(SolverError, match=r"0001, tile y 0:\d+, x \d+:128: The residual has 1 of \d+ values NaN"):
         deconvolve([state], make_tiles(SHAPE, 64, 16), make_clean, 5, 1)
