@@ -6,13 +6,10 @@ from radrim.config import ImageConfig
 from radrim.errors import RadrimError
 from radrim.geometry import C, format_angle
 from radrim.measurement_set import open_table, read_subtables, rows_per_id
-from radrim.metrics import noise_mad
+from radrim.metrics import measured_scatter
 from radrim.read import read
 from radrim.suggest import choose_grid
 from radrim.weight import apply_weights
-
-SCATTER_SAMPLES = 4_000_000
-"""Samples of a spectral window from which the noise is measured."""
 
 
 def describe(path) -> str:
@@ -104,33 +101,3 @@ def _imaging(path):
         f"  command        radrim image {name} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
     )
     return lines
-
-
-def measured_scatter(blocks):
-    """Noise of the data over that which the weights 1/sigma^2 promise.
-
-    From the differences of neighbours, in time on one baseline or in channel, in which the sky cancels; where the sky
-    changes from one to the next they are too large, so the smaller of both counts. Robust (median absolute
-    deviation); NaN if there are no neighbours.
-
-    Parameters
-    ----------
-    blocks : list of Visibilities
-        With natural weights.
-    """
-    in_time, in_channel = [], []
-    for block in blocks:
-        order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
-        order = order[: max(1, SCATTER_SAMPLES // len(block.freq))]
-        same = (block.antenna[order[1:]] == block.antenna[order[:-1]]).all(1)
-        data, weight = block.data[order], block.weight[order].astype(float)
-        in_time.append(_differences(data[1:][same], data[:-1][same], weight[1:][same], weight[:-1][same]))
-        in_channel.append(_differences(data[:, 1:], data[:, :-1], weight[:, 1:], weight[:, :-1]))
-    spread = [noise_mad(score) for score in map(np.concatenate, (in_time, in_channel)) if score.size]
-    return min(spread, default=float("nan"))
-
-
-def _differences(a, b, weight_a, weight_b):
-    """Real parts of the differences of unflagged samples, in units of what their weights promise."""
-    both = (weight_a > 0) & (weight_b > 0)
-    return (a - b)[both].real / np.sqrt(1 / weight_a[both] + 1 / weight_b[both])

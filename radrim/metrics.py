@@ -12,6 +12,9 @@ MAD_TO_SIGMA = 1.482602218505602
 MAD_SAMPLES = 1 << 20
 """Pixels above which `noise_mad` takes a subsample; this many give sigma to 0.2 % (1.17 / sqrt(n), two sigma)."""
 
+SCATTER_SAMPLES = 4_000_000
+"""Samples of a spectral window from which the noise is measured."""
+
 
 def noise_mad(image):
     """Noise of an image from the median absolute deviation, blind to the few pixels that hold sources.
@@ -93,3 +96,33 @@ def log_snr_db(truth, estimate, dynamic_range):
         return peak * np.log1p(dynamic_range * image.clip(min=0) / peak) / np.log(dynamic_range)
 
     return snr_db(compress(truth), compress(estimate))
+
+
+def measured_scatter(blocks):
+    """Noise of the data over that which the weights 1/sigma^2 promise.
+
+    From the differences of neighbours, in time on one baseline or in channel, in which the sky cancels; where the sky
+    changes from one to the next they are too large, so the smaller of both counts. Robust (median absolute
+    deviation); NaN if there are no neighbours.
+
+    Parameters
+    ----------
+    blocks : list of Visibilities
+        With natural weights.
+    """
+    in_time, in_channel = [], []
+    for block in blocks:
+        order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
+        order = order[: max(1, SCATTER_SAMPLES // len(block.freq))]
+        same = (block.antenna[order[1:]] == block.antenna[order[:-1]]).all(1)
+        data, weight = block.data[order], block.weight[order].astype(float)
+        in_time.append(_differences(data[1:][same], data[:-1][same], weight[1:][same], weight[:-1][same]))
+        in_channel.append(_differences(data[:, 1:], data[:, :-1], weight[:, 1:], weight[:, :-1]))
+    spread = [noise_mad(score) for score in map(np.concatenate, (in_time, in_channel)) if score.size]
+    return min(spread, default=float("nan"))
+
+
+def _differences(a, b, weight_a, weight_b):
+    """Real parts of the differences of unflagged samples, in units of what their weights promise."""
+    both = (weight_a > 0) & (weight_b > 0)
+    return (a - b)[both].real / np.sqrt(1 / weight_a[both] + 1 / weight_b[both])

@@ -16,6 +16,7 @@ from radrim.config import ImageConfig
 from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import ConfigError
 from radrim.measure import Measurement
+from radrim.metrics import measured_scatter
 from radrim.output import Output
 from radrim.read import Selection, read
 from radrim.restoration import ChannelAverage, restore_channel
@@ -30,6 +31,10 @@ log = logging.getLogger("radrim")
 
 HALO = 128
 """Pixels that a tile sees around its own part."""
+
+
+FITTED = 0.6
+"""Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
 
 
 def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
@@ -60,6 +65,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
         output.check_space(grid)
         mask = read_mask(config.mask, grid) if config.mask else None
     with clock("weight"):
+        scatter = measured_scatter(observation.blocks)
         _, thermal = apply_weights(observation.blocks, grid, config.weight, config.taper, config.padding)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
@@ -89,6 +95,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
             whole = average.image(observation.longest_baseline(), config.beam_fit, threads, config.niter > 0)
         with clock("write"):
             output.write_images(whole, grid, observation, thermal)
+    _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
     with clock("report"):
         paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds)
     log.info("Done in %.1f s: %s", clock.total, ", ".join(str(p) for p in [*whole.paths.values(), *paths.values()]))
@@ -155,6 +162,16 @@ def _say_what_was_read(observation):
     )
     for note in observation.notes:
         log.warning("%s", note)
+
+
+def _warn_of_fitted_noise(image, expected, notes):
+    """A residual well below the noise in the data means that CLEAN went on into the noise."""
+    if image.model is not None and image.noise < FITTED * expected:
+        notes.append(
+            f"The residual's noise, {image.noise:.3g} Jy/beam, is far below that of the data, {expected:.3g} Jy/beam "
+            f"from their scatter: noise has been fitted, faint features are not real. Use --threshold {expected:.2g}."
+        )
+        log.warning("%s", notes[-1])
 
 
 def _batches(groups, count):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from radrim.angles import parse_angle
-from radrim.info import describe, measured_scatter
+from radrim.info import describe
+from radrim.metrics import measured_scatter
 from radrim.read import read
 
 # What each real observation must be described by: telescope, field, phase centre, windows, correlations.

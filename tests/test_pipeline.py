@@ -316,3 +316,11 @@ def test_polarisation(make_ms, point_source, tmp_path, no_report):
         # A third of a pixel away from the source, so a bit below its flux.
         assert result.image[round(y), round(x)] == pytest.approx(flux, rel=0.08)
         assert fits.getheader(result.paths["image"])["CRVAL4"] == code
+
+
+def test_fitted_noise_is_named(make_ms, command, tmp_path, no_report):
+    """Cleaning far below the noise of the data is said, with the threshold that avoids it."""
+    words = ["image", make_ms(noise=0.1, times=24), "--size", 128, 128, "--name", tmp_path / "n"]
+    words += ["--auto-mask", 0.2, "--auto-threshold", 0.1]
+    assert "noise has been fitted" in command(*words).out
+    assert "noise has been fitted" not in command(*words[:-4]).out
