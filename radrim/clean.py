@@ -321,10 +321,10 @@ class CleanSolver:
                 return count, best, "component limit"
             inner = max((1 - SUBMINOR_GAIN) * best, level) / scale.bias
             new = np.zeros(scale.allowed.shape, np.float32)
-            found, projection, curvature, bright = subminor(
+            found, projection, curvature = subminor(
                 image, self._where(scale, self._masked), scale.psf, new, inner, settings.gain, left, settings.negative
             )
-            log.debug("clean: scale %g px, peak %.4g, %d components %d bright", scale.size, best, found, bright)
+            log.debug("clean: scale %g px, peak %.4g, %d components", scale.size, best, found)
             self._subtract(ft, scale, new, projection, curvature)
             since.append((scale, new, found))
             count += found

@@ -126,10 +126,6 @@ def subminor(image, allowed, psf, components, level, gain, limit, negative):
             row_best[used], row_at[used] = _row_peak(values, first[y], first[y + 1], negative)
             used += 1
     unit = psf[0, 0]
-    bright = 0
-    for k in range(values.size):
-        if (abs(values[k]) if negative else values[k]) > level:
-            bright += 1
     count, stop_above = 0, np.float32(np.inf)
     while count < limit:
         best, r = np.float32(0), 0
@@ -168,7 +164,7 @@ def subminor(image, allowed, psf, components, level, gain, limit, negative):
                 components[y, columns[k]] += fluxes[k]
                 projection += np.float64(fluxes[k]) * start[k]
                 curvature += np.float64(fluxes[k]) * (start[k] - values[k])
-    return count, projection, curvature, bright
+    return count, projection, curvature
 
 
 @numba.njit(nogil=True, cache=True)

@@ -16,7 +16,7 @@ from peer import WSCLEAN_ACCURATE, load, mad, radrim, table, wsclean
 
 CLEAN = "-multiscale -mgain 0.8 -gain 0.1 -auto-mask 3 -auto-threshold 0.5 -niter 2000000"
 
-# For fields of point sources: WSClean's multi-scale needs over ten minutes for the MWA's.
+# For fields of point sources: WSClean's multi-scale is slow on the MWA's.
 POINTS = CLEAN.replace("-multiscale ", "")
 
 # The GMRT's snapshot has an antenna that is off in phase; cleaned deeper than 3 sigma, WSClean diverges.
