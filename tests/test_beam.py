@@ -10,6 +10,7 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from radrim import beam
 from radrim.beam import Beam, fit_beam, restore, theoretical_beam
 from radrim.errors import DataError
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, parse_angle
@@ -135,3 +136,17 @@ def test_fit_agrees_with_wsclean(name, size, scale, weight, longest, tmp_path):
     assert math.degrees(beam.major) == pytest.approx(header["BMAJ"], rel=0.01)
     assert math.degrees(beam.minor) == pytest.approx(header["BMIN"], rel=0.01)
     assert math.degrees(beam.pa) == pytest.approx(header["BPA"] % 180, abs=0.5)
+
+
+def test_a_failed_quadrant_falls_back_to_the_box(monkeypatch):
+    """Where no Gaussian fits the quadrant within the image, the beam is that of the whole box and not a guess."""
+    north, west = np.mgrid[-32:32, -32:32].astype(float)
+    psf = np.exp(-(north**2) / 18 - west**2 / 50)
+    wanted = fit_beam(psf, 1e-5, 4e-5, "box")
+    fit = beam._fit_gaussian
+
+    def runaway(psf, half, start, region):
+        return (1e5, 7.0, 1.0) if region == "quadrant" else fit(psf, half, start, region)
+
+    monkeypatch.setattr(beam, "_fit_gaussian", runaway)
+    assert fit_beam(psf, 1e-5, 4e-5) == wanted
