@@ -22,6 +22,7 @@ import scipy.ndimage
 
 from radrim.clean_kernels import largest, stamp, subminor
 from radrim.errors import ConfigError, SolverError
+from radrim.minor import MinorCycle
 
 log = logging.getLogger("radrim")
 
@@ -99,30 +100,6 @@ class CleanSettings:
             )
         if self.scales is not None and (len(self.scales) == 0 or min(self.scales) < 0):
             raise ConfigError(f"CLEAN's scales are {self.scales}; give at least one width in pixels, 0 for points.")
-
-
-@dataclass
-class MinorCycle:
-    """What one minor cycle found.
-
-    Parameters
-    ----------
-    update : (y, x) float32
-        To be added to the model [Jy/pixel]. Kernels centred in the window may reach beyond it.
-    components : int
-    peak : float
-        Largest |residual|, weighted by the scale bias, where components may be found [Jy/beam].
-    stop : str
-        Why the cycle ended.
-    converged : bool
-        Nothing left to clean at the final threshold.
-    """
-
-    update: np.ndarray
-    components: int
-    peak: float
-    stop: str
-    converged: bool
 
 
 def _kernel(size):

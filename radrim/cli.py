@@ -91,7 +91,17 @@ def build_parser() -> argparse.ArgumentParser:
     simulate_cli.add_arguments(simulate)
     simulate.set_defaults(run=simulate_cli.run)
 
-    for command in (image, info, simulate):
+    from radrim import train_cli
+
+    train = commands.add_parser("train", help="train a model of the RIM", allow_abbrev=False)
+    train_cli.add_train_arguments(train)
+    train.set_defaults(run=train_cli.train)
+
+    model = commands.add_parser("model", help="list the trained models, or show one", allow_abbrev=False)
+    train_cli.add_model_arguments(model)
+    model.set_defaults(run=train_cli.model)
+
+    for command in (image, info, simulate, train, model):
         command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
         command.add_argument("--quiet", action="store_true", help="print warnings only")
     return parser

@@ -234,6 +234,9 @@ class ImageConfig:
     )
     # deconvolution
     solver: str = _option("deconvolution", _choice("clean", "rim"), "clean", "minor cycle")
+    model: str = _option(
+        "deconvolution", _text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
+    )
     niter: int = _option(
         "deconvolution", _numeric(int, 0), 2_000_000, "most CLEAN components; 0 writes dirty image and PSF only", "N"
     )

@@ -33,12 +33,16 @@ class ChannelState:
     ----------
     label : str
     measurement : Measurement
-    dirty, psf : (y, x) float32
+    dirty : (y, x) float32
         [Jy/beam]
+    psf : (y, x) float32
+        As large as the image or larger.
     model : (y, x) float32
         [Jy/pixel]
     residual : (y, x) float32
         [Jy/beam]
+    expected : float
+        Noise of the dirty image, from the weights and the scatter of the data [Jy/beam]; NaN if unknown.
     solvers : list
         One minor cycle per tile.
     cycles : list of dict
@@ -53,6 +57,7 @@ class ChannelState:
     psf: np.ndarray
     model: np.ndarray
     residual: np.ndarray
+    expected: float = float("nan")
     solvers: list = field(default_factory=list)
     cycles: list[dict] = field(default_factory=list)
     stop: str = ""
@@ -71,7 +76,7 @@ def deconvolve(channels: Sequence[ChannelState], tiles: Sequence[Tile], make_sol
     channels : sequence of ChannelState
     tiles : sequence of Tile
     make_solver : callable
-        Tile to a minor cycle ``(residual, psf, model, noise, window, peak) -> MinorCycle``.
+        Tile and ChannelState to a minor cycle ``(residual, psf, model, noise, window, peak) -> MinorCycle``.
     max_major : int
         Most major cycles.
     workers : int
@@ -83,7 +88,7 @@ def deconvolve(channels: Sequence[ChannelState], tiles: Sequence[Tile], make_sol
         A tile holds NaN or infinite values.
     """
     for channel in channels:
-        channel.solvers = [make_solver(tile) for tile in tiles]
+        channel.solvers = [make_solver(tile, channel) for tile in tiles]
     for cycle in range(1, max_major + 1):
         active = [channel for channel in channels if not channel.stop]
         if not active:
@@ -105,7 +110,7 @@ def _cycle_graph(channel, tiles):
         for solver, tile in zip(channel.solvers, tiles, strict=True)
     ]
     model = delayed(_add, pure=False)(channel.model, tiles, minors)
-    residual = delayed(_residual, pure=False)(channel.measurement, model)
+    residual = delayed(_residual, pure=False)(channel, model)
     return delayed((model, residual, minors))
 
 
@@ -116,7 +121,9 @@ def _minor(solver, tile, channel, noise, peak):
     left alone their sidelobes would be cleaned here as if they were sources.
     """
     residual = np.ascontiguousarray(channel.residual[tile.outer])
-    psf = np.ascontiguousarray(crop_centre(channel.psf, tile.shape))
+    factor = getattr(solver, "psf_factor", 1)
+    shape = [min(factor * n, have) for n, have in zip(tile.shape, channel.psf.shape, strict=True)]
+    psf = np.ascontiguousarray(crop_centre(channel.psf, shape))
     try:
         minor = solver(residual, psf, channel.model[tile.outer], noise, None, peak)
     except SolverError as error:
@@ -129,9 +136,11 @@ def _add(model, tiles, minors):
     return model + mosaic(model.shape, tiles, [minor.update for minor in minors])
 
 
-def _residual(measurement, model):
+def _residual(channel, model):
+    if np.array_equal(model, channel.model):
+        return channel.residual
     start = time.perf_counter()
-    residual = measurement.residual(model)
+    residual = channel.measurement.residual(model)
     log.debug("exact residual: %.2f s", time.perf_counter() - start)
     return residual
 

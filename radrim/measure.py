@@ -43,7 +43,8 @@ class Measurement:
             kind = choose_kind(samples, grid, max(max_w(b.uvw, b.freq) for b in self.blocks), device)
         self.kind = kind
         self.device = torch.device(device)
-        self._operators = [make_operator(kind, b.uvw, b.freq, grid, epsilon, threads, device) for b in self.blocks]
+        self._grid, self._how = grid, (epsilon, threads, device)
+        self._operators = self._make_operators(grid)
         self.channels = freq = np.concatenate([b.freq for b in blocks])
         """Frequencies of the channels of the data, block by block [Hz]."""
         weight = np.concatenate([b.weight.sum(0, dtype=np.float64) for b in blocks])
@@ -55,9 +56,19 @@ class Measurement:
         """Number of unflagged visibilities."""
         return sum(int(np.count_nonzero(b.weight)) for b in self.blocks)
 
-    def psf(self):
-        """Point-spread function, (y, x) float32, exactly 1 at the phase centre."""
-        image = sum(op.psf(self._tensor(b.weight)) for op, b in zip(self._operators, self.blocks, strict=True))
+    def psf(self, wide=False):
+        """Point-spread function, (y, x) float32, exactly 1 at the phase centre.
+
+        Parameters
+        ----------
+        wide : bool
+            Twice as large as the image along each axis, if the sky is: every pixel's response on the whole image.
+        """
+        operators = self._operators
+        if wide:
+            grid = replace(self._grid, width=2 * self._grid.width, height=2 * self._grid.height)
+            operators = self._make_operators(grid) if grid.max_n_term < 1 else operators
+        image = sum(op.psf(self._tensor(b.weight)) for op, b in zip(operators, self.blocks, strict=True))
         psf = image.cpu().numpy()
         return psf / psf[psf.shape[0] // 2, psf.shape[1] // 2]
 
@@ -79,6 +90,9 @@ class Measurement:
             total += op.adjoint(rest, self._tensor(block.weight))
             del rest
         return (total / self.sum_weight).cpu().numpy()
+
+    def _make_operators(self, grid):
+        return [make_operator(self.kind, b.uvw, b.freq, grid, *self._how) for b in self.blocks]
 
     def _tensor(self, array):
         return torch.from_numpy(array).to(self.device)

@@ -21,6 +21,8 @@ from radrim.output import Output
 from radrim.read import Selection, read
 from radrim.restoration import ChannelAverage, restore_channel
 from radrim.result import Result
+from radrim.rim.checkpoint import find_model, load
+from radrim.rim.solver import RimSettings, RimSolver
 from radrim.suggest import choose_grid
 from radrim.tile import make_tiles
 from radrim.visibilities import split_channels
@@ -53,6 +55,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     """
     clock = _Clock()
     threads, device = _choose_machine(config)
+    machine = _load_model(config, device)
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
 
     with clock("read"):
@@ -66,11 +69,12 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
         mask = read_mask(config.mask, grid) if config.mask else None
     with clock("weight"):
         scatter = measured_scatter(observation.blocks)
-        _, thermal = apply_weights(observation.blocks, grid, config.weight, config.taper, config.padding)
+        sum_weight, thermal = apply_weights(observation.blocks, grid, config.weight, config.taper, config.padding)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
     groups = split_channels(observation, config.channels_out)
-    tiles = make_tiles(grid.shape, config.tile, HALO)
+    # The RIM cuts tiles itself: its convolutions belong to the whole image.
+    tiles = make_tiles(grid.shape, config.tile if machine is None else max(grid.shape), HALO)
     images = []
     bandwidth = float(np.ptp(observation.frequencies)) + observation.channel_width
     average = ChannelAverage(grid, bandwidth) if len(groups) > 1 else None
@@ -79,7 +83,11 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
             channels = _measure(batch, grid, config, max(1, threads // len(batch)), device)
         if config.niter > 0:
             with clock("deconvolve"):
-                make_solver = _solver_factory(config, mask, max(1, threads // (len(batch) * len(tiles))))
+                for channel in channels:
+                    # As if each channel's weights were alike: exact where all samples have the same noise.
+                    share = channel.measurement.sum_weight / sum_weight
+                    channel.expected = thermal * scatter / np.sqrt(share)
+                make_solver = _solver_factory(config, mask, machine, max(1, threads // (len(batch) * len(tiles))))
                 deconvolve(channels, tiles, make_solver, config.max_major, threads)
         for channel in channels:
             with clock("restore"):
@@ -124,8 +132,6 @@ class _Clock:
 
 def _choose_machine(config):
     """(threads, device) of the run."""
-    if config.solver == "rim":
-        raise ConfigError("--solver rim is not there yet; use --solver clean.")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use --device cpu or auto.")
     threads = config.threads or len(os.sched_getaffinity(0))
@@ -183,7 +189,8 @@ def _batches(groups, count):
 def _measure(batch, grid, config, threads, device) -> list[ChannelState]:
     """Dirty image and PSF of each output channel of a batch."""
     measurements = [Measurement(blocks, grid, config.operator, config.epsilon, threads, device) for _, blocks in batch]
-    tasks = [delayed((delayed(m.dirty, pure=False)(), delayed(m.psf, pure=False)())) for m in measurements]
+    wide = config.solver == "rim" and config.niter > 0
+    tasks = [delayed((delayed(m.dirty, pure=False)(), delayed(m.psf, pure=False)(wide))) for m in measurements]
     # As many tasks as channels: dirty image and PSF of one channel follow each other and share the same memory.
     measured = compute(tasks, "dirty images and PSFs", len(batch))
     channels = []
@@ -199,10 +206,29 @@ def _measure(batch, grid, config, threads, device) -> list[ChannelState]:
     return channels
 
 
-def _solver_factory(config, mask, threads):
-    """Tile to its minor cycle."""
+def _load_model(config, device):
+    """The network of the RIM, None for CLEAN."""
+    if config.solver != "rim" or config.niter == 0:
+        return None
+    path = find_model(config.model)
+    log.info("Minor cycle: RIM %s on %s.", path, device)
+    return load(path, 2, device).model
 
-    def make(tile):
+
+def _solver_factory(config, mask, machine, threads):
+    """Tile and channel to their minor cycle."""
+
+    def make_rim(tile, channel):
+        settings = RimSettings(
+            noise=channel.expected,
+            threshold=config.threshold,
+            positive=config.pol == "I",
+            tile=config.tile,
+            mask=None if mask is None else mask[tile.outer],
+        )
+        return RimSolver(machine, settings)
+
+    def make_clean(tile, channel):
         settings = CleanSettings(
             niter=config.niter,
             gain=config.gain,
@@ -215,4 +241,4 @@ def _solver_factory(config, mask, threads):
         )
         return CleanSolver(settings, threads)
 
-    return make
+    return make_clean if machine is None else make_rim

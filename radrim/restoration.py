@@ -8,6 +8,7 @@ from radrim.beam import fit_beam, restore, theoretical_beam
 from radrim.geometry import C
 from radrim.metrics import noise_mad
 from radrim.result import Image
+from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
 
@@ -29,7 +30,8 @@ def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
     blocks = channel.measurement.blocks
     # A strong taper can leave a block without weight.
     longest = max(float(b.uv_length[b.weight.any(1)].max(initial=0) * b.freq.max() / C) for b in blocks)
-    beam = fit_beam(channel.psf, grid.scale, theoretical_beam(longest), beam_fit)
+    psf = crop_centre(channel.psf, grid.shape)
+    beam = fit_beam(psf, grid.scale, theoretical_beam(longest), beam_fit)
     freq = channel.measurement.channels
     image = Image(
         channel.label,
@@ -38,7 +40,7 @@ def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
         beam,
         noise_mad(channel.residual),
         channel.dirty,
-        channel.psf,
+        np.ascontiguousarray(psf),
     )
     image.facts = {
         "visibilities": channel.measurement.samples,

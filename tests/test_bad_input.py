@@ -359,7 +359,7 @@ def test_same_phase_centre_written_differently(accepted, make_ms, edit_ms):
         (["--scale", "30asec"], ["--scale 30asec is too coarse", "1.3e+04 wavelengths", "at most 7.9", "--maxuv-l"]),
         (["--taper", "0asec"], ["--taper 0asec", "above 0"]),
         (["--weight", "briggs", "4"], ["at most 2"]),
-        (["--solver", "rim"], ["--solver rim is not there yet", "--solver clean"]),
+        (["--solver", "rim", "--model", "nosuch"], ["no model 'nosuch'", "models of this package"]),
         (["--niter", "-5"], ["--niter -5", "at least 0"]),
         (["--auto-mask", 1, "--auto-threshold", 2], ["--auto-mask 1 is below --auto-threshold 2"]),
     ],

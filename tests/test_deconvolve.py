@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from radrim.clean import CleanSettings, CleanSolver, MinorCycle
+from radrim.clean import CleanSettings, CleanSolver
 from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
 from radrim.metrics import noise_mad
+from radrim.minor import MinorCycle
 from radrim.tile import make_tiles
 
 SHAPE = (96, 128)
@@ -39,7 +40,7 @@ class Sky:
 
 def run(states, solver, max_major=20, tile=1024, halo=16):
     """Deconvolve with `solver(residual, psf, model, noise, window, peak)`; the same for each tile."""
-    deconvolve(states, make_tiles(SHAPE, tile, halo), lambda tile: solver, max_major, 2)
+    deconvolve(states, make_tiles(SHAPE, tile, halo), lambda tile, channel: solver, max_major, 2)
 
 
 def peak_only(part):
@@ -54,7 +55,7 @@ def peak_only(part):
     return solve
 
 
-def make_clean(tile):
+def make_clean(tile, channel):
     return CleanSolver(CleanSettings(auto_threshold=3, auto_mask=5))
 
 
@@ -165,7 +166,7 @@ def test_each_channel_ends_by_itself():
     """A channel that is done rests while the other goes on; its model does not change any more."""
     converged = iter([True, False])
 
-    def make(tile):
+    def make(tile, channel):
         done = next(converged)
 
         def solve(*arguments):
@@ -186,7 +187,7 @@ def test_what_a_solver_sees():
     seen = {}
     tiles = make_tiles(SHAPE, 64, 16)
 
-    def make(tile):
+    def make(tile, channel):
         def solve(*arguments):
             residual, psf, model, noise, window, peak = arguments
             seen[tiles.index(tile)] = arguments
@@ -212,7 +213,7 @@ def test_each_tile_adds_to_its_own_part_only():
     tiles = make_tiles(SHAPE, 64, 16)
     (state,) = states = [Sky().state()]
 
-    def make(tile):
+    def make(tile, channel):
         number = 1e-6 * (1 + tiles.index(tile))
         return lambda residual, *rest: MinorCycle(np.full_like(residual, number), 1, 0.0, "flat", True)
 
@@ -225,7 +226,7 @@ def test_one_solver_per_tile_for_all_cycles():
     """A solver keeps its masks between major cycles: each tile of each channel has its own, made once."""
     made, calls = [], []
 
-    def make(tile):
+    def make(tile, channel):
         made.append(tile)
         name = len(made)
 

@@ -10,10 +10,10 @@ from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
 
 import radrim
-from radrim.clean import MinorCycle
 from radrim.cli import main
 from radrim.geometry import ARCSEC
 from radrim.metrics import noise_mad
+from radrim.minor import MinorCycle
 
 KINDS = ("dirty", "psf", "model", "residual", "image")
 POINT = SimpleNamespace(l=42.0, m=-24.0, flux=1.0)  # offsets [arcsec], flux [Jy]

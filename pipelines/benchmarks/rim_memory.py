@@ -66,7 +66,8 @@ def train(model, data, mode):
         layers.stored = mode == "stored"
     psf, dirty, truth = data
     found = model(psf, dirty, 1e-3)
-    decibel_loss(found.estimates, truth, torch.full((1,), 1e-6, device=dirty.device)).backward()
+    floor, beam = torch.full((1,), 1e-6, device=dirty.device), torch.tensor([[4.0, 4.0, 0.0]], device=dirty.device)
+    decibel_loss(found.estimates, truth, floor, beam).backward()
 
 
 def measure(dims, shape, layers, channels, mode, device):

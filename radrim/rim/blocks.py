@@ -11,6 +11,8 @@ from torch import nn
 
 from radrim.errors import ConfigError
 
+AGILE = 0.2
+"""Initial standard deviation of weights whose norm does not matter."""
 _CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 _CONVOLVE_UP = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
@@ -47,7 +49,8 @@ class Convolution(nn.Module):
         self.step = (1,) * cube + (step, step)
         self.padding = (depth // 2,) * cube + (padding, padding)
         channels = (inputs, outputs) if up else (outputs, inputs // groups)
-        self.direction = nn.Parameter(torch.randn(*channels, *size))
+        # The size of `direction` changes nothing but how fast an optimiser with steps of fixed size turns it.
+        self.direction = nn.Parameter(AGILE * torch.randn(*channels, *size))
         self.gain = nn.Parameter(torch.full((outputs,), float(gain)))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 

@@ -90,8 +90,11 @@ class PsfConvolution:
                 kernel = kernel * inside.to(kernel.dtype).view(-1, *(1,) * (-1 - axis))
             spectrum = torch.fft.rfft2(kernel)
             # Truncation can make B negative, but not this sum, as long as the PSF is twice as large as the image.
-            variance = self._mean(spectrum.abs() ** 2 * self.noise_power).clamp_min(0)
-            self._gains[value] = self._mean(spectrum.real * self.transfer), torch.sqrt(variance)
+            power = spectrum.abs() ** 2
+            variance = self._mean(power * self.noise_power)
+            # A smaller PSF can make it negative all the same; the positive part of its power is a fair guess then.
+            variance = torch.where(variance > 0, variance, self._mean(power * self.noise_power.clamp_min(0)))
+            self._gains[value] = self._mean(spectrum.real * self.transfer).abs(), torch.sqrt(variance)
         return self._gains[value]
 
     def step_length(self, direction, residual):

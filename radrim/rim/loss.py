@@ -1,18 +1,23 @@
-"""The training loss: decibels of error, per pixel, at the scale of the beam, and of the flux."""
+"""The training loss: decibels of error, by the pixel, at the scale of the beam, and of the flux."""
 
 import math
 
 import torch
-import torch.nn.functional as F
+
+PARTS = (0.0, 0.5, 1.0, 3.0)
+"""Smoothing of error and truth, in restoring beams: none, half of the beam, the beam, and wider."""
+WEIGHTS = (1.0, 0.5, 0.75, 0.25)
+FLUX_WEIGHT = 0.25
+FLUX_TOLERANCE = 1e-3
+"""Relative error of the integrated flux that no longer matters."""
 
 
-def decibel_loss(
-    estimates, truth, floor, smoothing=(2.0, 6.0), weights=(1.0, 0.5, 0.5), flux_weight=0.25, flux_tolerance=1e-3
-):
+def decibel_loss(estimates, truth, floor, beam):
     """Error relative to truth in decibels, so that every image counts the same whatever its flux.
 
-    The mean over images and steps of ``10 log10(|error|^2 / |truth|^2)``, at the pixel scale and after smoothing error
-    and truth by Gaussians, and of the same for the integrated flux; the terms are added by weight.
+    The mean over images and steps of ``10 log10(|error|^2 / |truth|^2)``, as it is and after smoothing error and truth
+    by parts of the beam, and of the same for the integrated flux; the terms are added by weight. Smoothing is periodic,
+    and never carried out: by Parseval's theorem the spectra of error and truth are enough.
 
     Parameters
     ----------
@@ -23,44 +28,67 @@ def decibel_loss(
     floor : Tensor, (batch,)
         Error per pixel, rms, that no longer matters [Jy/pixel], above 0; added to error and truth in quadrature, and
         smoothed as white noise is. It makes the loss of empty skies finite.
-    smoothing : sequence of float
-        Standard deviations of the Gaussians [pixel].
-    weights : sequence of float
-        Of the pixel scale and of each Gaussian.
-    flux_weight : float
-    flux_tolerance : float
-        Relative error of flux that no longer matters.
+    beam : Tensor, (batch, 3)
+        Major and minor axis (FWHM) [pixel] and position angle (north through east) [rad] of the restoring beam.
 
     Returns
     -------
     Tensor, scalar
     """
-    axes = tuple(range(1, truth.ndim))
-    total = truth.new_zeros(())
     with torch.autocast(truth.device.type, enabled=False):
-        for scale, weight in zip((0.0, *smoothing), weights, strict=True):
-            # White noise keeps 1 / (2 sqrt(pi) s) of its rms under a Gaussian of standard deviation s.
-            least = floor**2 * truth[0].numel() * min(1.0, 1 / (4 * math.pi * scale**2) if scale else 1.0)
-            signal = smooth(truth, scale).square().sum(axes) + least
-            for estimate in estimates:
-                error = smooth(estimate - truth, scale).square().sum(axes) + least
-                total = total + weight * torch.log10(error / signal).mean()
-        flux = truth.abs().sum(axes)
-        least = (flux_tolerance * flux) ** 2 + floor**2 * truth[0].numel()
+        responses = beam_responses(beam, truth.shape[-2:])
+        white = floor**2 * truth[0].numel()
+        least = [white * _half_plane_mean(response, truth.shape[-1]) for response in responses]
+        signal = _energies(truth, responses)
+        flux = truth.abs().flatten(1).sum(1)
+        flux_least = (FLUX_TOLERANCE * flux) ** 2 + white
+        total = truth.new_zeros(())
         for estimate in estimates:
-            error = (estimate - truth).sum(axes) ** 2 + least
-            total = total + flux_weight * torch.log10(error / (flux**2 + least)).mean()
+            error = estimate - truth
+            for weight, have, was, small in zip(WEIGHTS, _energies(error, responses), signal, least, strict=True):
+                total = total + weight * torch.log10((have + small) / (was + small)).mean()
+            missing = error.flatten(1).sum(1) ** 2
+            total = total + FLUX_WEIGHT * torch.log10((missing + flux_least) / (flux**2 + flux_least)).mean()
     return 10 * total / len(estimates)
 
 
-def smooth(image, sigma):
-    """An image (..., y, x) convolved with a Gaussian of unit sum, standard deviation `sigma` [pixel]; 0 outside."""
-    if sigma == 0:
-        return image
-    radius = math.ceil(3.5 * sigma)
-    offset = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    flat = image.reshape(-1, 1, *image.shape[-2:])
-    flat = F.conv2d(flat, kernel.view(1, 1, -1, 1), padding=(radius, 0))
-    return F.conv2d(flat, kernel.view(1, 1, 1, -1), padding=(0, radius)).reshape(image.shape)
+def beam_responses(beam, shape, parts=PARTS):
+    """Squared transforms of the Gaussian beam, unit integral, shrunk or widened by each part.
+
+    Parameters
+    ----------
+    beam : Tensor, (batch, 3)
+        As for `decibel_loss`.
+    shape : (int, int)
+        (y, x) of the images; x grows to the west, y to the north.
+    parts : sequence of float
+
+    Returns
+    -------
+    list of Tensor, (batch, 1, y, x // 2 + 1)
+    """
+    v = torch.fft.fftfreq(shape[0], device=beam.device, dtype=beam.dtype).view(-1, 1)
+    u = torch.fft.rfftfreq(shape[1], device=beam.device, dtype=beam.dtype).view(1, -1)
+    major, minor, angle = (column.view(-1, 1, 1, 1) for column in beam.unbind(1))
+    along = v * torch.cos(angle) - u * torch.sin(angle)
+    across = v * torch.sin(angle) + u * torch.cos(angle)
+    # A Gaussian of the FWHM a has the transform exp(-(pi a f)^2 / (4 ln 2)).
+    exponent = (math.pi**2 / (2 * math.log(2))) * ((major * along) ** 2 + (minor * across) ** 2)
+    return [torch.exp(-(part**2) * exponent) for part in parts]
+
+
+def _energies(image, responses):
+    """Sum of squares (batch,) of an image after smoothing by each response."""
+    batch, *_, ny, nx = image.shape
+    spectrum = torch.fft.rfft2(image.reshape(batch, -1, ny, nx))
+    power = spectrum.real**2 + spectrum.imag**2
+    pixels = ny * nx * power.shape[1]
+    return [pixels * _half_plane_mean(response * power, nx) / (ny * nx) for response in responses]
+
+
+def _half_plane_mean(values, width):
+    """Mean (batch,) over all frequencies of what is given on the half plane."""
+    total = 2 * values.flatten(1).sum(1) - values[..., 0].flatten(1).sum(1)
+    if width % 2 == 0:
+        total = total - values[..., -1].flatten(1).sum(1)
+    return total / (values[0, ..., 0].numel() * width)

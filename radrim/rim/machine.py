@@ -130,7 +130,7 @@ class InferenceMachine(nn.Module):
         """`receptive_field`, rounded up to a multiple of `alignment`."""
         return -(-self.receptive_field // self.alignment) * self.alignment
 
-    def propose(self, step, images, state=None):
+    def propose(self, step, images, state=None, active=None):
         """The update that the network proposes; the local part of a step.
 
         Parameters
@@ -141,6 +141,8 @@ class InferenceMachine(nn.Module):
             Of the whole image or of a tile.
         state : Tensor, optional
             What the step before returned for the same tile.
+        active : Tensor, (y, x) bool, optional
+            Elsewhere proposal and state are 0; see `forward`.
 
         Returns
         -------
@@ -154,10 +156,23 @@ class InferenceMachine(nn.Module):
             inputs = F.pad(inputs, (0, -nx % self.config.squeeze, 0, -ny % self.config.squeeze))
         eta, state = self.advance(step, inputs, images.scales.context, state)
         eta = _unsqueeze(eta, self.config.squeeze)[..., :ny, :nx].to(images.residual.dtype)
-        return link(eta, images), state
+        proposal = link(eta, images)
+        if active is None:
+            return proposal, state
+        return torch.where(active, proposal, 0), torch.where(self._active_cells(active), state, 0)
 
     def forward(
-        self, psf, residual, noise, estimate=None, peak=None, steps=None, positive=True, detach=True, tile=None
+        self,
+        psf,
+        residual,
+        noise,
+        estimate=None,
+        peak=None,
+        steps=None,
+        positive=True,
+        detach=True,
+        tile=None,
+        active=None,
     ):
         """Deconvolve: several steps from a residual.
 
@@ -178,6 +193,8 @@ class InferenceMachine(nn.Module):
             Training: no gradient through the image from one step to the next; it always flows through the state.
         tile : int, optional
             Run the network on tiles of about so many pixels, one after the other, to save memory; no gradients.
+        active : Tensor, (y, x) bool, optional
+            Where the estimate may change. Tiles without such a pixel cost nothing.
 
         Returns
         -------
@@ -195,9 +212,9 @@ class InferenceMachine(nn.Module):
         for step in range(steps):
             images = StepImages(psf.wiener(residual, self.config.lambdas), residual, estimate, scales)
             if tile is None:
-                proposal, state = self.propose(step, images, state)
+                proposal, state = self.propose(step, images, state, active)
             else:
-                proposal, state = self._propose_tiled(step, images, state, tile)
+                proposal, state = self._propose_tiled(step, images, state, tile, active)
             direction = (estimate + proposal).clamp_min(0) - estimate if positive else proposal
             length, product = psf.step_length(direction, residual)
             estimate = estimate + length * direction
@@ -230,24 +247,31 @@ class InferenceMachine(nn.Module):
         return steps
 
     @torch.no_grad()
-    def _propose_tiled(self, step, images, state, tile):
+    def _propose_tiled(self, step, images, state, tile, active):
         """`propose` for tiles with halos; the new state is put together beside the old one, which halos still need."""
-        proposal, new = torch.empty_like(images.residual), None
+        proposal, new = torch.zeros_like(images.residual), None
         size = max(1, round(tile / self.alignment)) * self.alignment
         ny, nx = proposal.shape[-2:]
         for y in range(0, ny, size):
             for x in range(0, nx, size):
                 core = slice(y, min(y + size, ny)), slice(x, min(x + size, nx))
+                if active is not None and not active[core].any():
+                    continue
                 outer = tuple(slice(max(0, c.start - self.halo), c.stop + self.halo) for c in core)
                 before = None if state is None else state[(..., *self._cells(outer))]
-                update, after = self.propose(step, images.cut(outer), before)
+                update, after = self.propose(step, images.cut(outer), before, None if active is None else active[outer])
                 if new is None:
                     cells = [-(-n // self.config.squeeze) for n in (ny, nx)]
-                    new = after.new_empty(*after.shape[:-2], *cells)
+                    new = after.new_zeros(*after.shape[:-2], *cells)
                 inner = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
                 proposal[(..., *core)] = update[(..., *inner)]
                 new[(..., *self._cells(core))] = after[(..., *self._cells(inner))]
         return proposal, new
+
+    def _active_cells(self, active):
+        """The cells of the state that hold an active pixel."""
+        squeeze = self.config.squeeze
+        return F.max_pool2d(active[None].float(), squeeze, squeeze, ceil_mode=True)[0] > 0
 
     def _cells(self, window):
         """A window of pixels as one of the state's cells."""

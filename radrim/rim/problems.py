@@ -74,7 +74,7 @@ class Problem:
     number: int
 
 
-def make_problem(seed, number, recipe, sky=None, stream_key=()):
+def make_problem(seed, number, recipe, sky=None, stream_key=(), image=None):
     """Problem `number` of the stream of `seed`.
 
     Parameters
@@ -86,6 +86,8 @@ def make_problem(seed, number, recipe, sky=None, stream_key=()):
         Class of the sky, instead of one drawn by the recipe's proportions.
     stream_key : tuple of int
         Makes another stream of the same seed.
+    image : (y, x) array, optional
+        The sky itself, of the recipe's size, not negative and with peak 1; `sky` then is its name only.
 
     Returns
     -------
@@ -98,7 +100,10 @@ def make_problem(seed, number, recipe, sky=None, stream_key=()):
     robust = _draw_robust(rng)
     coverage, u, v, weight = _scale(rng, coverage, robust, recipe)
     uv = Samples(coverage, u, v, weight, recipe.size)
-    truth, beyond = _draw_truth(rng, sky, recipe)
+    if image is None:
+        truth, beyond = _draw_truth(rng, sky, recipe)
+    else:
+        truth, beyond = np.asarray(image, np.float32), np.zeros((FRAME * recipe.size,) * 2, np.float32)
     flux = _log_uniform(rng, 1e-3, 10)
     truth, beyond = truth * np.float32(flux), beyond * np.float32(flux)
 

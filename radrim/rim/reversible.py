@@ -65,7 +65,7 @@ class Coupling(nn.Module):
         if channels < 2:
             raise ConfigError(f"A coupling has {channels} channels; it needs at least 2 to split them.")
         self.split = channels // 2
-        self.vectors = nn.Parameter(torch.randn(reflections or channels, channels))
+        self.vectors = nn.Parameter(0.2 * torch.randn(reflections or channels, channels))  # small: see blocks.AGILE
         self.residual = residual
 
     def evaluate(self, rows, matrix):
@@ -94,7 +94,7 @@ class Coupling(nn.Module):
         """rows + sign * U2^T G(U1 rows), differentiable."""
         values = self.evaluate(rows, matrix)
         with _exact(rows):
-            return rows + sign * F.linear(values, matrix[self.split :].mT)
+            return torch.add(rows, F.linear(values, matrix[self.split :].mT), alpha=sign)
 
 
 class ReversibleSequence(nn.Module):
@@ -126,7 +126,7 @@ class ReversibleSequence(nn.Module):
             rows = _rows(x)
             for layer, matrix in zip(self.layers, orthogonal(vectors), strict=True):
                 rows = layer.step(rows, matrix, 1)
-            return _image(rows)
+            return _ChannelsLast.apply(rows)
         trained = list(
             dict.fromkeys(p for layer in self.layers for p in layer.residual.parameters() if p.requires_grad)
         )
@@ -138,6 +138,18 @@ class ReversibleSequence(nn.Module):
         for layer, matrix in reversed(list(zip(self.layers, mixing, strict=True))):
             rows = layer.step(rows, matrix, -1)
         return _image(rows)
+
+
+class _ChannelsLast(torch.autograd.Function):
+    """`_image`; its gradient comes back in the layout of the rows, or every layer would copy it, slowly."""
+
+    @staticmethod
+    def forward(ctx, rows):
+        return _image(rows.view_as(rows))
+
+    @staticmethod
+    def backward(ctx, grad):
+        return _rows(grad)
 
 
 class _Reversible(torch.autograd.Function):

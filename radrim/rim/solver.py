@@ -1,0 +1,229 @@
+"""The learned minor cycle: a trained machine on the residual of a whole image, its network on tiles with signal.
+
+Convolution and step length belong to the whole image, only the network works tile by tile: the answer does not depend
+on how the image was cut. Where there is nothing above the noise the network does not run, and the model stays as it is.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+import torch
+
+from radrim.errors import SolverError
+from radrim.metrics import noise_mad
+from radrim.minor import MinorCycle
+from radrim.rim.inputs import PsfConvolution
+
+log = logging.getLogger("radrim")
+
+CLEAR = 5.5
+"""So many times the noise is signal: noise alone reaches it in one field of 512 pixels in several hundred."""
+CELL = 32
+"""Pixels of the cells that are active or not."""
+REACH = 2
+"""Active cells make their neighbours active, up to this distance: the network sees what surrounds a source."""
+FLOOR = 1.1
+"""A residual with less than so many times the noise that was expected can be noise."""
+SCALES = (0, 2, 8)
+"""Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
+SMALLEST = 128
+"""Smallest tile that is tried when the memory of the GPU is not enough."""
+
+
+@dataclass(frozen=True)
+class RimSettings:
+    """What the user decides about the learned minor cycle.
+
+    Parameters
+    ----------
+    noise : float
+        Expected of the dirty image [Jy/beam]; NaN if unknown.
+    threshold : float
+        Stop when no residual is above this [Jy/beam].
+    positive : bool
+        Stokes I; other Stokes parameters have either sign.
+    tile : int
+        Largest tile of the network [pixel].
+    mask : (y, x) bool or None
+        The model is 0 elsewhere.
+    """
+
+    noise: float = float("nan")
+    threshold: float = 0.0
+    positive: bool = True
+    tile: int = 1024
+    mask: np.ndarray | None = None
+
+
+class RimSolver:
+    """Minor cycles of one channel; every call sees the whole image.
+
+    Parameters
+    ----------
+    machine : InferenceMachine
+        For images, on the device it shall run on.
+    settings : RimSettings
+    """
+
+    psf_factor = 2
+    """PSF over image: twice as large, the convolution is exact, and so is the noise that the network is told of."""
+
+    def __init__(self, machine, settings=None):
+        self.machine = machine
+        self.settings = settings or RimSettings()
+        self.tile = self.settings.tile
+        self.device = next(machine.parameters()).device
+        self._psf: np.ndarray | None = None
+        self._convolution = None
+
+    def __call__(self, residual, psf, model, noise, window=None, peak=None):
+        """One minor cycle.
+
+        Parameters
+        ----------
+        residual : (y, x) float32
+            [Jy/beam]
+        psf : (y, x) float32
+            Peak 1 at (ny // 2, nx // 2); as large as the image or larger.
+        model : (y, x) float32
+            Current model [Jy/pixel].
+        noise : float
+            Noise of the residual image [Jy/beam]; an upper limit to the thermal noise.
+        window : (y, x) bool or float, optional
+            The model changes only where it is above 0.
+        peak : float, optional
+            Largest |residual| [Jy/beam]; that of `residual` if absent.
+
+        Returns
+        -------
+        MinorCycle
+
+        Raises
+        ------
+        SolverError
+            NaN in an input, or arrays that do not fit; the memory of the GPU is not enough for any tile.
+        """
+        settings = self.settings
+        _check(residual, psf, model, noise)
+        told = min(settings.noise, noise) if settings.noise > 0 else noise
+        highest = float(np.abs(residual).max())
+        quiet = describe_noise(residual, settings.noise if settings.noise > 0 else noise)
+        if highest <= settings.threshold:
+            quiet = f"no residual above the threshold of {settings.threshold:.3g} Jy/beam"
+        if quiet:
+            return MinorCycle(np.zeros_like(residual), 0, highest, quiet, True)
+        active = find_active(residual, model, noise)
+        for limit in (settings.mask, window):
+            if limit is not None:
+                active &= limit > 0
+        if not active.any():
+            return MinorCycle(np.zeros_like(residual), 0, highest, "nothing above the noise where it may be", True)
+        found = self._infer(residual, psf, model, told, highest if peak is None else peak, active)
+        update = found.estimates[-1][0].cpu().numpy() - model
+        if not np.isfinite(update).all():
+            raise SolverError("The network's update has NaN or infinite values; is this checkpoint sound?")
+        left = float(found.residual.abs().max())
+        lengths = ", ".join(f"{float(length):.2f}" for length in found.lengths)
+        log.debug("rim: noise %.3g, %.0f %% active, steps %s", told, 100 * active.mean(), lengths)
+        stop = f"{len(found.estimates)} steps"
+        if not update.any():
+            return MinorCycle(update, 0, left, "the network proposes nothing more", True)
+        return MinorCycle(update, int(np.count_nonzero(update)), left, stop, False)
+
+    def _infer(self, residual, psf, model, noise, peak, active):
+        while True:
+            try:
+                if self._convolution is None or self._psf is None or not np.array_equal(self._psf, psf):
+                    self._psf, self._convolution = psf.copy(), PsfConvolution(self._tensor(psf), residual.shape)
+                with torch.inference_mode():
+                    return self.machine(
+                        self._convolution,
+                        self._tensor(residual)[None],
+                        noise,
+                        self._tensor(model)[None],
+                        peak,
+                        positive=self.settings.positive,
+                        tile=self.tile,
+                        active=self._tensor(active),
+                    )
+            except torch.OutOfMemoryError:
+                self._psf = self._convolution = None
+                torch.cuda.empty_cache()
+                if self.tile // 2 < SMALLEST:
+                    raise SolverError(
+                        f"The GPU's memory is not enough for an image of {residual.shape[1]} x {residual.shape[0]} "
+                        f"pixels, even with tiles of {self.tile}; use --device cpu, or a smaller --size."
+                    ) from None
+                self.tile //= 2
+                log.warning("the GPU's memory is not enough; going on with tiles of %d pixels", self.tile)
+
+    def _tensor(self, array):
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def describe_noise(residual, expected):
+    """Why a residual counts as noise, or an empty text if it does not.
+
+    Its rms must be close to what is expected, and at no scale may a peak stand out of it: as it is, and smoothed, so
+    that faint extended emission counts.
+
+    Parameters
+    ----------
+    residual : (y, x) array
+        [Jy/beam]
+    expected : float
+        [Jy/beam]
+    """
+    rms = float(residual.std())
+    if not rms <= FLOOR * expected:
+        return ""
+    highest = 0.0
+    for scale in SCALES:
+        image = scipy.ndimage.gaussian_filter(residual, scale, mode="constant") if scale else residual
+        highest = max(highest, float(np.abs(image).max()) / max(noise_mad(image), 1e-30))
+    if highest > CLEAR:
+        return ""
+    return f"the residual is noise (rms {rms / expected:.2f} of the expected, no peak above {highest:.1f} sigma)"
+
+
+def find_active(residual, model, noise):
+    """Where there is something to do: cells with a peak or a mean above the noise or with a model, and around them.
+
+    Parameters
+    ----------
+    residual : (y, x) array
+        [Jy/beam]
+    model : (y, x) array
+        [Jy/pixel]
+    noise : float
+        [Jy/beam]
+
+    Returns
+    -------
+    (y, x) bool
+    """
+    shape = residual.shape
+    padded = [np.pad(image, [(0, -n % CELL) for n in shape]) for image in (residual, model)]
+    cells = [p.reshape(p.shape[0] // CELL, CELL, p.shape[1] // CELL, CELL) for p in padded]
+    mean = cells[0].mean((1, 3))
+    active = np.abs(cells[0]).max((1, 3)) > CLEAR * noise
+    active |= np.abs(mean) > CLEAR * max(noise_mad(mean), noise / CELL)
+    active |= cells[1].any((1, 3))
+    if active.any():
+        active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH)
+    return active.repeat(CELL, 0).repeat(CELL, 1)[: shape[0], : shape[1]]
+
+
+def _check(residual, psf, model, noise):
+    if residual.ndim != 2 or psf.ndim != 2 or any(p < r for p, r in zip(psf.shape, residual.shape, strict=True)):
+        raise SolverError(f"The PSF has the shape {psf.shape}; it must cover the residual, {residual.shape}.")
+    if model.shape != residual.shape:
+        raise SolverError(f"The model has the shape {model.shape}; it must be the residual's, {residual.shape}.")
+    for name, image in (("residual", residual), ("psf", psf), ("model", model), ("noise", np.asarray(noise))):
+        if not np.isfinite(image).all():
+            bad = np.count_nonzero(~np.isfinite(image))
+            raise SolverError(
+                f"The {name} has {bad} of {image.size} values NaN or infinite; the RIM needs finite ones."
+            )

@@ -1,0 +1,398 @@
+"""Training: simulated problems without end, decibels of error, checkpoints that a killed run goes on from.
+
+One update takes a batch of which a part is new and the rest goes on from the estimates reached before, as the major
+cycles of the imager do. The folder of a run holds
+
+- ``model.safetensors``: the running average of the weights, scored; what `radrim image --model` takes;
+- ``state.safetensors``: everything that the run needs to go on as if it had never stopped;
+- ``loss.csv``, ``scores.csv`` and, where matplotlib is installed, ``loss.png``.
+"""
+
+import csv
+import json
+import logging
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from radrim.errors import ConfigError, InputError, OutputError, SolverError
+from radrim.rim import checkpoint
+from radrim.rim.inputs import PsfConvolution
+from radrim.rim.loss import decibel_loss
+from radrim.rim.problems import batches
+from radrim.rim.validation import SCORES, held_back, score, summarise
+
+log = logging.getLogger("radrim")
+
+POOL = 48
+"""Problems kept to go on from."""
+PATIENCE = 50
+"""Updates in a row without a finite gradient after which the training counts as failed."""
+FLOOR = 0.1
+"""An error at the scale of the beam of so much of the noise no longer matters."""
+
+
+@dataclass
+class States:
+    """Problems on their way, stacked: what was measured, what is true, and how far the network got.
+
+    Parameters
+    ----------
+    psf, truth, residual, estimate : (batch, y, x) tensors
+    noise : (batch,) tensor
+        As told to the network [Jy/beam].
+    floor : (batch,) tensor
+        Error that no longer matters [Jy/pixel].
+    beam : (batch, 3) tensor
+    visits : (batch,) int64 tensor
+        How often the network has seen the problem.
+    """
+
+    psf: torch.Tensor
+    truth: torch.Tensor
+    residual: torch.Tensor
+    estimate: torch.Tensor
+    noise: torch.Tensor
+    floor: torch.Tensor
+    beam: torch.Tensor
+    visits: torch.Tensor
+
+    def __len__(self):
+        return len(self.noise)
+
+    def take(self, index):
+        """Some of them."""
+        return States(**{name: value[index] for name, value in vars(self).items()})
+
+    def join(self, other):
+        """These and others."""
+        return States(**{name: torch.cat([value, getattr(other, name)]) for name, value in vars(self).items()})
+
+
+class Trainer:
+    """One training run in its folder; goes on where the folder's state says.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    folder : path-like
+    device : str
+        'auto', 'cpu' or 'cuda'.
+
+    Raises
+    ------
+    ConfigError
+        CUDA was asked for and is absent; the folder belongs to a run with another network or seed.
+    InputError
+        The state is damaged.
+    OutputError
+        The folder cannot be written.
+    """
+
+    def __init__(self, config, folder, device="auto"):
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use cpu or auto.")
+        cuda = device != "cpu" and torch.cuda.is_available()
+        self.config, self.folder, self.device = config, Path(folder), torch.device("cuda" if cuda else "cpu")
+        self.half = _use_half(config.precision, self.device)
+        torch.manual_seed(config.seed)
+        self.model = config.build().to(self.device)
+        for layers in getattr(self.model, "layers", ()):
+            layers.stored = config.stored
+        if config.start:
+            self.model.load_state_dict(self._starting_weights(config.start))
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.optimiser = torch.optim.Adam(self.model.parameters(), config.learning_rate, betas=(0.9, 0.99))
+        self.update = self.seen = 0
+        self.seconds = 0.0
+        self.pool: States | None = None
+        self.summary: dict = {}
+        self.validation: list = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"The folder {self.folder} of the training cannot be made: {error.strerror}.") from None
+        if (self.folder / "state.safetensors").exists():
+            self._resume()
+
+    def run(self, minutes=math.inf, progress=lambda **_: None):
+        """Train until the samples are used up or the minutes are over; leaves a checkpoint either way.
+
+        Parameters
+        ----------
+        minutes : float
+        progress : callable
+            Called after every update with ``seen``, ``loss`` and ``rate``.
+
+        Raises
+        ------
+        SolverError
+            No finite gradient for many updates.
+        """
+        config = self.config
+        self.validation = self.validation or held_back(config)
+        stream = batches(config.seed, config.problems, batch=config.fresh, workers=config.workers, start=self.seen)
+        start = saved = validated = time.monotonic()
+        before, failures, lines = self.seconds, 0, []
+        try:
+            for batch in stream:
+                if self.seen >= config.samples:
+                    break
+                loss, norm = self._learn(self._gather(batch))
+                failures = 0 if math.isfinite(norm) else failures + 1
+                if failures > PATIENCE:
+                    raise SolverError(
+                        f"The training found no finite gradient in {failures} updates in a row (update {self.update}); "
+                        "lower learning_rate. The last checkpoint is unharmed."
+                    )
+                self.update += 1
+                self.seen += config.fresh
+                now = time.monotonic()
+                self.seconds = before + now - start
+                rate = self.optimiser.param_groups[0]["lr"]
+                lines.append(
+                    (self.update, self.seen, f"{self.seconds:.1f}", f"{loss:.4f}", f"{norm:.4g}", f"{rate:.3g}")
+                )
+                progress(seen=self.seen, loss=loss, rate=rate)
+                if now - validated > 60 * config.validation_minutes:
+                    self.validate()
+                    validated = time.monotonic()
+                if now - saved > 60 * config.checkpoint_minutes:
+                    self.save(lines)
+                    lines, saved = [], time.monotonic()
+                if now - start > 60 * minutes:
+                    break
+        except KeyboardInterrupt:
+            log.warning("interrupted; saving the state of update %d", self.update)
+            self.save(lines)
+            raise
+        self.validate()
+        self.save(lines)
+
+    def _gather(self, batch):
+        """New problems and some from the pool."""
+        config = self.config
+        rng = np.random.default_rng([config.seed, self.update, 3])
+        told = (
+            batch.noise * torch.from_numpy(np.exp(config.noise_jitter * rng.standard_normal(len(batch.noise)))).float()
+        )
+        # White noise e per pixel is e sqrt(area / 2) after smoothing by a beam of peak 1 and that area.
+        area = math.pi / (4 * math.log(2)) * batch.beam[:, 0] * batch.beam[:, 1]
+        fresh = States(
+            batch.psf,
+            batch.truth,
+            batch.dirty,
+            torch.zeros_like(batch.dirty),
+            told,
+            FLOOR * batch.noise / torch.sqrt(area / 2),
+            batch.beam,
+            torch.zeros(len(told), dtype=torch.int64),
+        )
+        fresh = States(**{name: value.to(self.device) for name, value in vars(fresh).items()})
+        wanted = config.batch - config.fresh
+        if self.pool is None or len(self.pool) < POOL // 2 or wanted == 0:
+            return fresh
+        order = torch.from_numpy(rng.permutation(len(self.pool))).to(self.device)
+        chosen, self.pool = self.pool.take(order[:wanted]), self.pool.take(order[wanted:])
+        return fresh.join(chosen)
+
+    def _learn(self, states):
+        """One update; the loss [dB] and the gradient's norm before it was clipped."""
+        config = self.config
+        self.optimiser.param_groups[0]["lr"] = config.rate(self.seen, self.update)
+        convolution = PsfConvolution(states.psf, states.truth.shape[-2:])
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
+            found = self.model(convolution, states.residual, states.noise, states.estimate)
+            loss = decibel_loss(found.estimates, states.truth, states.floor, states.beam)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip))
+        if not math.isfinite(norm):
+            return float(loss.detach()), norm
+        self.optimiser.step()
+        decay = min(config.average, (1 + self.update) / (10 + self.update))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+        states.estimate, states.residual = found.estimates[-1].detach(), found.residual.detach()
+        states.visits = states.visits + 1
+        again = states.take(states.visits < config.cycles)
+        self.pool = again if self.pool is None else self.pool.join(again).take(slice(-POOL, None))
+        return float(loss.detach()), norm
+
+    def validate(self):
+        """Score the averaged weights on the held-back problems."""
+        machine = self._averaged()
+        scores = score(machine, self.validation, self.config.cycles)
+        self.summary = summarise(self.validation, scores)
+        new = not (self.folder / "scores.csv").exists()
+        with open(self.folder / "scores.csv", "a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["update", "seen", "class", *SCORES])
+            for name, values in self.summary.items():
+                writer.writerow([self.update, self.seen, name, *values.values()])
+        found = self.summary["all"]
+        log.info(
+            "after %d problems: native %.1f, half %.1f, beam %.1f dB; flux off by %.1f %%; residual over noise %.2f",
+            self.seen,
+            *(found[key] for key in ("native", "half", "beam")),
+            100 * found["flux"],
+            found["residual"],
+        )
+
+    def save(self, lines=()):
+        """Write the model, the state and the loss curve."""
+        new = not (self.folder / "loss.csv").exists()
+        with open(self.folder / "loss.csv", "a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["update", "seen", "seconds", "loss_db", "gradient", "rate"])
+            writer.writerows(lines)
+        checkpoint.save(self.folder / "model.safetensors", self._averaged(), self._recipe(), self.summary)
+        self._save_state()
+        _plot(self.folder)
+
+    def _averaged(self):
+        machine = self.config.build().to(self.device)
+        machine.load_state_dict(self.average)
+        return machine.eval()
+
+    def _recipe(self):
+        config = self.config
+        fields = {name: value for name, value in vars(config).items() if name not in ("model", "truth", "workers")}
+        fields["problems"] = {key: value for key, value in config.problems.items() if key not in ("first", "layouts")}
+        return {**fields, "updates": self.update, "seen": self.seen, "hours": round(self.seconds / 3600, 2),
+                "device": str(self.device), "bfloat16": self.half}  # fmt: skip
+
+    def _save_state(self):
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.items()}
+        for number, slot in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{name}": value for name, value in slot.items()}
+        if self.pool is not None and len(self.pool):
+            tensors |= {f"pool.{name}": value for name, value in vars(self.pool).items()}
+        facts = {"update": self.update, "seen": self.seen, "seconds": self.seconds, "summary": self.summary}
+        path = self.folder / "state.safetensors"
+        temporary = path.with_suffix(".part")
+        try:
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+                temporary,
+                {"facts": json.dumps(facts), "network": self.config.network_digest()},
+            )
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except (OSError, SafetensorError) as error:
+            temporary.unlink(missing_ok=True)
+            raise OutputError(f"The training's state {path} cannot be written: {error}.") from error
+
+    def _resume(self):
+        path = self.folder / "state.safetensors"
+        try:
+            with safe_open(path, "pt", device=str(self.device)) as file:
+                metadata, tensors = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
+            facts = json.loads(metadata["facts"])
+            if metadata.get("network") != self.config.network_digest():
+                raise ConfigError(
+                    f"{self.folder} holds a training run with another network or seed; give another --output, "
+                    "or remove it to start anew."
+                )
+            parts: dict = {"model": {}, "average": {}, "pool": {}, "adam": {}}
+            for name, value in tensors.items():
+                part, key = name.split(".", 1)
+                parts[part][key] = value
+            self.model.load_state_dict(parts["model"])
+            self.average = parts["average"]
+            slots: dict = {}
+            for name, value in parts["adam"].items():
+                number, key = name.split(".")
+                slots.setdefault(int(number), {})[key] = value.cpu() if key == "step" else value
+            groups = self.optimiser.state_dict()["param_groups"]
+            self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+            self.pool = States(**parts["pool"]) if parts["pool"] else None
+            self.update, self.seen, self.seconds = (facts[key] for key in ("update", "seen", "seconds"))
+            self.summary = facts["summary"]
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise InputError(
+                f"{path} cannot be resumed from: {error}. Remove it to start anew, from model.safetensors "
+                "beside it with start = ... in the training file."
+            ) from error
+        self._forget_later_lines()
+        log.info("going on from update %d, %d problems seen in %.1f h", self.update, self.seen, self.seconds / 3600)
+
+    def _forget_later_lines(self):
+        """Lines that were written after the state was saved will be written again."""
+        for name in ("loss.csv", "scores.csv"):
+            path = self.folder / name
+            if path.exists():
+                head, *rows = path.read_text().splitlines()
+                kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= self.update]
+                path.write_text("\n".join([head, *kept]) + "\n")
+
+    def _starting_weights(self, path):
+        found = checkpoint.load(checkpoint.find_model(path), self.model.config.dims, self.device)
+        if found.model.config != self.model.config:
+            raise ConfigError(f"start = {path} has another architecture than the training file asks for.")
+        return found.model.state_dict()
+
+
+def _use_half(precision, device):
+    """Whether the network runs in bfloat16: asked for, or fast on this machine."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # Without matrix units bfloat16 is slower than float32 on most processors.
+    return "amx" in torch.backends.cpu.get_cpu_capability().lower() or _has_amx()
+
+
+def _has_amx():
+    try:
+        with open("/proc/cpuinfo") as file:
+            return " amx_bf16 " in f" {file.read()} "
+    except OSError:
+        return False
+
+
+def _plot(folder):
+    """loss.png: the loss of every update and its running mean, and the scores of the held-back problems."""
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    losses = _read(folder / "loss.csv")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    seen = np.array([float(row["seen"]) for row in losses])
+    loss = np.array([float(row["loss_db"]) for row in losses])
+    left.plot(seen, loss, ".", ms=1, color="0.75")
+    width = max(1, len(loss) // 50)
+    if len(loss) >= width:
+        left.plot(seen[width - 1 :], np.convolve(loss, np.ones(width) / width, "valid"), color="C0")
+    left.set(xlabel="problems", ylabel="loss [dB]", title="training")
+    scores = [row for row in _read(folder / "scores.csv") if row["class"] == "all"]
+    for key in ("native", "half", "beam"):
+        right.plot([float(row["seen"]) for row in scores], [float(row[key]) for row in scores], ".-", label=key)
+    right.set(xlabel="problems", ylabel="median SNR [dB]", title="held-back problems")
+    if scores:
+        right.legend()
+    figure.savefig(folder / "loss.png", dpi=90)
+    plt.close(figure)
+
+
+def _read(path):
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,148 @@
+"""Scores of a network on problems it never learns from: decibels against the truth, flux, what the residual holds."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from radrim.errors import InputError
+from radrim.rim.inputs import PsfConvolution
+from radrim.rim.loss import beam_responses
+from radrim.rim.problems import make_problem, stack, validation_set
+from radrim.rim.recipe import make_recipe
+
+log = logging.getLogger("radrim")
+
+SCORES = ("native", "half", "beam", "flux", "residual")
+"""SNR [dB] of the model (as it is, at half the beam, at the beam), relative error of its flux, residual over noise."""
+
+MEASURED = 0.99
+"""Part of all truth problems' tile that a sky may fill: a border stays empty."""
+
+
+def held_back(config):
+    """The problems that a training run is scored on.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+
+    Returns
+    -------
+    list of Problem
+        From the recipe's classes in turn, and from the images of `config.truth`, named ``truth/NAME``.
+    """
+    problems = validation_set(config.seed, config.validation_problems, config.problems)
+    if config.truth:
+        try:
+            problems += truth_problems(config.truth, config.problems)
+        except (InputError, ImportError) as error:  # as on a bare training machine
+            log.warning("The images of truth = %s are not scored: %s", config.truth, error)
+    return problems
+
+
+def truth_problems(folder, mix=None, seed=0):
+    """Problems with the FITS images of a folder as their skies, calibrated and without sources outside.
+
+    Raises
+    ------
+    InputError
+        The folder holds no FITS image, or one cannot be read.
+    """
+    from astropy.io import fits
+
+    mix = {key: value for key, value in (mix or {}).items() if key != "skies"}
+    recipe = make_recipe({**mix, "outside": 0.0, "gain_errors": 0.0})
+    paths = sorted(Path(folder).glob("*.fits"))
+    if not paths:
+        raise InputError(f"There are no FITS images in {folder} to score the training on.")
+    problems = []
+    for number, path in enumerate(paths):
+        try:
+            image = np.squeeze(fits.getdata(path)).astype(np.float32)
+        except (OSError, TypeError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as an image: {error}.") from None
+        sky = shrink(np.nan_to_num(image).clip(0), recipe.size)
+        problems.append(make_problem(seed, number, recipe, f"truth/{path.stem}", (2,), sky / sky.max()))
+    return problems
+
+
+def shrink(image, size):
+    """An image averaged over blocks of pixels and padded, so that its sources fit a square of `size` pixels."""
+    rows, columns = (np.flatnonzero((image > 0).any(axis)) for axis in (1, 0))
+    image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    factor = max(1, -(-max(image.shape) // int(MEASURED * size)))
+    padded = np.pad(image, [(0, -n % factor) for n in image.shape])
+    small = padded.reshape(padded.shape[0] // factor, factor, -1, factor).mean((1, 3))
+    out = np.zeros((size, size), np.float32)
+    top, left = ((size - n) // 2 for n in small.shape)
+    out[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return out
+
+
+@torch.no_grad()
+def score(machine, problems, cycles, batch=8):
+    """Scores of each problem after several cycles of the machine, each from the residual that the last one left.
+
+    Parameters
+    ----------
+    machine : InferenceMachine
+    problems : list of Problem
+    cycles : int
+    batch : int
+
+    Returns
+    -------
+    (problem, score) array
+        The columns are `SCORES`.
+    """
+    device = next(machine.parameters()).device
+    rows = []
+    for first in range(0, len(problems), batch):
+        part = stack(problems[first : first + batch])
+        dirty, psf, noise = (getattr(part, name).to(device) for name in ("dirty", "psf", "noise"))
+        convolution = PsfConvolution(psf, dirty.shape[-2:])
+        estimate, residual = None, dirty
+        for _ in range(cycles):
+            found = machine(convolution, residual, noise, estimate)
+            estimate, residual = found.estimates[-1], found.residual
+        rows += judge(estimate.cpu(), residual.cpu(), part)
+    return np.array(rows)
+
+
+def judge(estimate, residual, part):
+    """One row of `SCORES` per problem; an empty sky has no decibels, and its flux is in units of the noise."""
+    rows = []
+    responses = beam_responses(part.beam.double(), estimate.shape[-2:], (0.0, 0.5, 1.0))
+    truth, error = part.truth.double(), estimate.double() - part.truth.double()
+    spectra = [torch.fft.rfft2(image).unsqueeze(1) for image in (truth, error)]
+    for k in range(len(truth)):
+        decibels = []
+        for response in responses:
+            signal, wrong = (
+                torch.fft.irfft2(spectrum[k] * response[k].sqrt(), s=truth.shape[-2:]).norm() for spectrum in spectra
+            )
+            decibels.append(float(20 * torch.log10(signal / wrong.clamp_min(1e-30))) if signal > 0 else np.nan)
+        flux = truth[k].sum()
+        off = float((error[k].sum() / flux).abs()) if flux > 0 else float(error[k].sum().abs() / part.noise[k])
+        rows.append((*decibels, off, float(residual[k].std() / part.noise[k])))
+    return rows
+
+
+def summarise(problems, scores):
+    """Medians by class of sky, and of all of them (not of the truth images), as dicts of `SCORES`."""
+    classes = {}
+    for problem, row in zip(problems, scores, strict=True):
+        classes.setdefault(problem.sky, []).append(row)
+    everything = [row for name, rows in classes.items() if not name.startswith("truth/") for row in rows]
+    found = {"all": everything, **classes}
+    return {
+        name: {key: round(float(value), 4) for key, value in zip(SCORES, _medians(rows), strict=True)}
+        for name, rows in found.items()
+    }
+
+
+def _medians(rows):
+    rows = np.array(rows)
+    return [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else 0.0 for column in rows.T]

@@ -1,0 +1,244 @@
+"""The learned minor cycle in the imager: what it leaves alone, how it is cut, when it stops, what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+
+from radrim.deconvolve import ChannelState, deconvolve
+from radrim.errors import SolverError
+from radrim.metrics import noise_mad
+from radrim.rim.inputs import PsfConvolution
+from radrim.rim.model import IRIM, IRIMConfig
+from radrim.rim.solver import CELL, REACH, RimSettings, RimSolver, describe_noise, find_active
+from radrim.tile import crop_centre, make_tiles
+
+NOISE = 1e-3
+
+
+class Sky:
+    """Stands for a measurement: a sky seen through the PSF of a few hundred baselines, with its noise."""
+
+    def __init__(self, shape=(128, 160), sources=((40, 60, 1.0), (90, 110, -0.5)), noise=NOISE, seed=0):
+        rng = np.random.default_rng(seed)
+        wide = [2 * n for n in shape]
+        v, u = (np.fft.fftfreq(n) for n in wide)
+        radius = np.hypot(v[:, None], u)
+        weight = np.where((radius < 0.15) & (rng.random(wide) < 0.3), 1.0, 0.0)
+        weight = weight + np.roll(weight[::-1, ::-1], (1, 1), (0, 1))  # a real image
+        psf = np.fft.fftshift(np.fft.ifft2(weight).real)
+        self.psf = (psf / psf.max()).astype(np.float32)
+        white = np.fft.fft2(rng.standard_normal(wide))
+        grains = np.fft.ifft2(white * np.sqrt(weight)).real[: shape[0], : shape[1]]
+        self.truth = np.zeros(shape, np.float32)
+        for y, x, flux in sources:
+            self.truth[y, x] = flux
+        self.convolution = PsfConvolution(torch.from_numpy(self.psf), shape)
+        self.dirty = self.see(self.truth) + (noise * grains / grains.std()).astype(np.float32)
+
+    def see(self, model):
+        return self.convolution.normal(torch.from_numpy(model)).numpy()
+
+    def residual(self, model):
+        return self.dirty - self.see(model)
+
+    def state(self, expected=NOISE):
+        return ChannelState("", self, self.dirty, self.psf, np.zeros_like(self.dirty), self.dirty, expected)
+
+
+@pytest.fixture(scope="module")
+def machine():
+    """A machine without training: it takes the mean of the preconditioned gradients, which lowers chi^2."""
+    torch.manual_seed(0)
+    return IRIM(IRIMConfig(channels=24, hidden=8, depth=3, factors=(1, 2), steps=4)).eval()
+
+
+@pytest.fixture(scope="module")
+def stirred():
+    """The same with random numbers in the place of training: what it proposes depends on all it sees."""
+    torch.manual_seed(0)
+    machine = IRIM(IRIMConfig(channels=24, hidden=8, depth=3, factors=(1, 2), steps=4)).eval()
+    for name, parameter in machine.named_parameters():
+        if name.endswith("value.gain"):
+            torch.nn.init.normal_(parameter, 0, 0.5)
+    return machine
+
+
+def run(state, machine, max_major=20, **settings):
+    """All major cycles of one channel."""
+    tiles = make_tiles(state.dirty.shape, max(state.dirty.shape), 0)
+    solver = RimSolver(machine, RimSettings(noise=state.expected, **settings))
+    deconvolve([state], tiles, lambda tile, channel: solver, max_major, 1)
+    return state
+
+
+def test_residual_falls_and_chi2_with_it(machine):
+    """Major cycles around an untrained machine lower the residual in every cycle, and the sky's sources come out."""
+    state = run(Sky(sources=((40, 60, 1.0), (90, 110, 0.5))).state(), machine, 5)
+    rms = [cycle["rms"] for cycle in state.cycles]
+    assert all(after <= before for before, after in zip(rms[:-1], rms[1:], strict=True))
+    assert rms[-1] < 0.2 * state.dirty.std()
+    assert state.model.min() >= 0
+
+
+def test_cut_does_not_matter(stirred):
+    """Small tiles of the network give the model that large ones give, to 1e-4 of the peak, idle parts included."""
+    sky = Sky((256, 320), ((40, 60, 1.0), (200, 90, 0.3)))
+    models = [run(sky.state(), stirred, 2, tile=tile).model for tile in (1024, 64, 96)]
+    peak = np.abs(models[0]).max()
+    assert peak > 0
+    for model in models[1:]:
+        assert np.abs(model - models[0]).max() < 1e-4 * peak
+
+
+def test_noise_gives_an_empty_model(stirred):
+    """From noise alone nothing is made, whatever the network would propose, and the reason says so."""
+    for seed in range(5):
+        state = run(Sky(sources=(), seed=seed).state(), stirred)
+        assert not state.model.any()
+        assert "the residual is noise" in state.stop
+
+
+def test_noise_of_unknown_level_gives_an_empty_model(stirred):
+    """Without an expectation the noise of the residual itself counts."""
+    state = run(Sky(sources=()).state(float("nan")), stirred)
+    assert not state.model.any()
+
+
+def test_empty_parts_stay_empty(stirred):
+    """Far from every source the model stays exactly 0."""
+    sky = Sky((256, 320), ((40, 60, 1.0),), noise=0.03)
+    state = run(sky.state(0.03), stirred, 1)
+    assert state.model.any()
+    assert not state.model[40 + (REACH + 2) * CELL :].any()
+
+
+def test_faint_extended_emission_is_seen():
+    """Emission below the noise in every pixel, but above it in the mean of a cell, makes its cell active."""
+    rng = np.random.default_rng(1)
+    residual = rng.standard_normal((512, 512)).astype(np.float32)
+    residual[128:192, 128:192] += 1.0
+    active = find_active(residual, np.zeros_like(residual), 1.0)
+    assert active[160, 160]
+    assert not active[400, 400]
+
+
+def test_faint_extended_emission_is_no_noise():
+    """The same residual does not pass for noise; without the emission it does."""
+    rng = np.random.default_rng(1)
+    residual = rng.standard_normal((512, 512)).astype(np.float32)
+    assert "noise" in describe_noise(residual, 1.0)
+    residual[128:160, 128:160] += 1.5
+    assert describe_noise(residual, 1.0) == ""
+
+
+def test_negative_skies(machine):
+    """Stokes I allows no negative model; Q, U and V do."""
+    sky = Sky()
+    assert run(sky.state(), machine, 3).model.min() >= 0
+    model = run(sky.state(), machine, 3, positive=False).model
+    assert model[90, 110] < -0.1 * model.max()
+
+
+def test_mask(machine):
+    """The model stays empty outside the mask."""
+    sky = Sky(sources=((40, 60, 1.0), (90, 110, 0.5)))
+    mask = np.zeros_like(sky.truth, bool)
+    mask[30:50, 50:70] = True
+    model = run(sky.state(), machine, 3, mask=mask).model
+    assert model[mask].any()
+    assert not model[~mask].any()
+
+
+def test_threshold(machine):
+    """Deconvolution ends where no residual is above the threshold, and says so."""
+    state = run(Sky(sources=((40, 60, 1.0),)).state(), machine, threshold=0.3)
+    assert "threshold" in state.stop
+    assert np.abs(state.residual).max() <= 0.3
+
+
+@pytest.mark.parametrize("what", ["residual", "psf", "model"])
+def test_nan_is_refused(machine, what):
+    """NaN in any input is named, and how much of it there is."""
+    sky = Sky()
+    inputs = {"residual": sky.dirty.copy(), "psf": sky.psf.copy(), "model": np.zeros_like(sky.dirty)}
+    inputs[what][3, 4:6] = np.nan
+    with pytest.raises(SolverError, match=f"The {what} has 2 of "):
+        RimSolver(machine)(*inputs.values(), NOISE)
+
+
+def test_nan_names_the_tile(machine):
+    """In the imager the message names the place."""
+    state = Sky().state()
+    state.residual = state.residual.copy()
+    state.residual[5, 5] = np.nan
+    with pytest.raises(SolverError, match="tile y 0:128, x 0:160"):
+        run(state, machine)
+
+
+def test_broken_checkpoint_is_named():
+    """A network that makes NaN of finite numbers is blamed."""
+    machine = IRIM(IRIMConfig(channels=24, hidden=8, depth=1, factors=(1,), steps=1)).eval()
+    torch.nn.init.constant_(machine.layers[0].layers[0].residual.value.bias or machine.contexts[0].gain, np.nan)
+    with pytest.raises(SolverError, match="checkpoint"):
+        run(Sky().state(), machine, 1)
+
+
+def test_shapes_are_checked(machine):
+    """A PSF smaller than the image, or a model of another shape, is refused with both shapes."""
+    sky = Sky()
+    zero = np.zeros_like(sky.dirty)
+    with pytest.raises(SolverError, match=r"\(100, 100\).*\(128, 160\)"):
+        RimSolver(machine)(sky.dirty, crop_centre(sky.psf, (100, 100)), zero, NOISE)
+    with pytest.raises(SolverError, match=r"\(128, 158\).*\(128, 160\)"):
+        RimSolver(machine)(sky.dirty, sky.psf, zero[:, 2:], NOISE)
+
+
+def test_smaller_tiles_when_memory_is_short(machine, monkeypatch):
+    """When the GPU's memory is not enough for a tile, smaller ones are tried; when for none, a message says so."""
+    solver = RimSolver(machine, RimSettings(noise=NOISE, tile=512))
+    forward, tried = machine.forward, []
+
+    def limited(*args, tile, **kwargs):
+        tried.append(tile)
+        if tile > limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(*args, tile=tile, **kwargs)
+
+    monkeypatch.setattr(machine, "forward", limited)
+    sky, zero = Sky(), np.zeros((128, 160), np.float32)
+    limit = 128
+    assert solver(sky.dirty, sky.psf, zero, NOISE).update.any()
+    assert tried == [512, 256, 128]
+    limit = 0
+    with pytest.raises(SolverError, match=r"memory.*160 x 128.*--device cpu"):
+        solver(sky.dirty, sky.psf, zero, NOISE)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_cuda_agrees_with_the_cpu(stirred):
+    """The same model from either device, to 1e-4 of the peak."""
+    sky = Sky((256, 320), ((40, 60, 1.0), (200, 90, 0.3)))
+    cpu = run(sky.state(), stirred, 2).model
+    cuda = run(sky.state(), stirred.to("cuda"), 2).model
+    stirred.to("cpu")
+    assert np.abs(cuda - cpu).max() < 1e-4 * np.abs(cpu).max()
+
+
+def test_noise_is_told_from_the_smaller_of_both():
+    """The residual's own noise bounds what is expected: weights may promise too much noise."""
+    seen = []
+
+    class Spy:
+        def parameters(self):
+            return iter([torch.zeros(1)])
+
+        def __call__(self, convolution, residual, noise, *rest, **options):
+            seen.append(noise)
+            raise KeyboardInterrupt
+
+    sky = Sky()
+    for expected in (0.5 * NOISE, 1e9):
+        solver = RimSolver(Spy(), RimSettings(noise=expected))
+        with pytest.raises(KeyboardInterrupt):
+            solver(sky.dirty, sky.psf, np.zeros_like(sky.dirty), noise_mad(sky.dirty))
+    assert seen == [0.5 * NOISE, noise_mad(sky.dirty)]
