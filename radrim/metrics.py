@@ -12,6 +12,8 @@ MAD_TO_SIGMA = 1.482602218505602
 MAD_SAMPLES = 1 << 20
 """Pixels above which `noise_mad` takes a subsample; this many give sigma to 0.2 % (1.17 / sqrt(n), two sigma)."""
 
+SCATTER_RANGES, SCATTER_RANGE = 6, 1000
+"""At most so many ranges of baseline length, of at least so many samples."""
 SCATTER_SAMPLES = 4_000_000
 """Samples of a spectral window from which the noise is measured."""
 
@@ -101,9 +103,10 @@ def log_snr_db(truth, estimate, dynamic_range):
 def measured_scatter(blocks):
     """Noise of the data over that which the weights 1/sigma^2 promise.
 
-    From the differences of neighbours, in time on one baseline or in channel, in which the sky cancels; where the sky
-    changes from one to the next they are too large, so the smaller of both counts. Robust (median absolute
-    deviation); NaN if there are no neighbours.
+    From what is left of a sample after its two neighbours, in time on one baseline or in channel, have been averaged
+    and taken from it: the sky cancels as far as it changes evenly. Where it does not, on the baselines that see most of
+    it, the result is too large; so the smallest counts, of several ranges of baseline length and of both neighbourhoods.
+    Robust (median absolute deviation); NaN if there are no neighbours.
 
     Parameters
     ----------
@@ -114,15 +117,37 @@ def measured_scatter(blocks):
     for block in blocks:
         order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
         order = order[: max(1, SCATTER_SAMPLES // len(block.freq))]
-        same = (block.antenna[order[1:]] == block.antenna[order[:-1]]).all(1)
+        antenna, length = block.antenna[order], block.uv_length[order]
         data, weight = block.data[order], block.weight[order].astype(float)
-        in_time.append(_differences(data[1:][same], data[:-1][same], weight[1:][same], weight[:-1][same]))
-        in_channel.append(_differences(data[:, 1:], data[:, :-1], weight[:, 1:], weight[:, :-1]))
-    spread = [noise_mad(score) for score in map(np.concatenate, (in_time, in_channel)) if score.size]
+        for reach in (2, 1):  # two neighbours, or one where there are no more
+            same = (antenna[reach:] == antenna[:-reach]).all(1)
+            if same.any():
+                parts = [slice(k, len(data) - reach + k) for k in range(reach + 1)]
+                in_time.append(_left(*((data[p][same], weight[p][same]) for p in parts), length=length[reach:][same]))
+                break
+        channels = data.shape[1]
+        if channels > 1:
+            parts = [slice(k, channels - min(2, channels - 1) + k) for k in range(min(2, channels - 1) + 1)]
+            in_channel.append(_left(*((data[:, p], weight[:, p]) for p in parts), length=length))
+    spread = [level for scores in (in_time, in_channel) if scores for level in _levels(np.concatenate(scores, 1))]
     return min(spread, default=float("nan"))
 
 
-def _differences(a, b, weight_a, weight_b):
-    """Real parts of the differences of unflagged samples, in units of what their weights promise."""
-    both = (weight_a > 0) & (weight_b > 0)
-    return (a - b)[both].real / np.sqrt(1 / weight_a[both] + 1 / weight_b[both])
+def _left(*samples, length):
+    """Baseline lengths, and what is left of samples after their neighbours, in units of what their weights promise.
+
+    `samples` holds (data, weight) of two neighbours, or of one, the sample itself and the other.
+    """
+    used = np.all([weight > 0 for _, weight in samples], axis=0)
+    factors = (1, -1) if len(samples) == 2 else (0.5, -1, 0.5)
+    rest = sum(factor * data[used] for factor, (data, _) in zip(factors, samples, strict=True))
+    variance = sum(factor**2 / weight[used] for factor, (_, weight) in zip(factors, samples, strict=True))
+    lengths = np.broadcast_to(length[:, None], used.shape)[used]
+    return np.stack([lengths, rest.real / np.sqrt(variance)])
+
+
+def _levels(scores):
+    """Robust standard deviations of the scores in ranges of baseline length with `SCATTER_RANGE` samples or more."""
+    scores = scores[:, np.argsort(scores[0], kind="stable")]
+    count = max(1, min(SCATTER_RANGES, scores.shape[1] // SCATTER_RANGE))
+    return [noise_mad(part) for part in np.array_split(scores[1], count) if part.size]
