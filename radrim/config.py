@@ -237,6 +237,9 @@ class ImageConfig:
     model: str = _option(
         "deconvolution", _text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
     )
+    compare: bool = _option(
+        "deconvolution", _flag, False, "deconvolve with the other minor cycle, too; the report shows both side by side"
+    )
     niter: int = _option(
         "deconvolution", _numeric(int, 0), 2_000_000, "most CLEAN components; 0 writes dirty image and PSF only", "N"
     )
@@ -319,6 +322,10 @@ class ImageConfig:
         if not config.minuv_l < config.maxuv_l:
             raise ConfigError(
                 f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left."
+            )
+        if config.compare and (config.channels_out > 1 or config.niter == 0):
+            raise ConfigError(
+                "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."
             )
         if config.auto_mask < config.auto_threshold:
             raise ConfigError(

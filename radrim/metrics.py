@@ -104,9 +104,9 @@ def measured_scatter(blocks):
     """Noise of the data over that which the weights 1/sigma^2 promise.
 
     From what is left of a sample after its two neighbours, in time on one baseline or in channel, have been averaged
-    and taken from it: the sky cancels as far as it changes evenly. Where it does not, on the baselines that see most of
-    it, the result is too large; so the smallest counts, of several ranges of baseline length and of both neighbourhoods.
-    Robust (median absolute deviation); NaN if there are no neighbours.
+    and taken from it: the sky cancels as far as it changes evenly. Where it does not, on the baselines that see most
+    of it, the result is too large; so the smallest counts, of several ranges of baseline length and of both kinds of
+    neighbours. Robust (median absolute deviation); NaN if there are no neighbours.
 
     Parameters
     ----------

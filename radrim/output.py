@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from radrim.figures import si
 from radrim.measure import uv_samples
-from radrim.report import ImageSet, Report, write_png, write_report
-from radrim.result import KINDS, Image
+from radrim.report import Comparison, ImageSet, Report, write_png, write_report
+from radrim.result import KINDS, Beside, Image
 from radrim.version import __version__
 from radrim.write import check_writable, image_header, write_fits, write_run_toml
 
@@ -53,7 +54,9 @@ class Output:
         }
         if config.taper is not None:
             facts["taper"] = float(np.degrees(config.taper))
-        if image.model is not None:
+        if image.model is not None and config.solver == "rim":
+            facts |= {"solver": "rim", "model": Path(config.model).name, "threshold": config.threshold}
+        elif image.model is not None:
             names = ("solver", "niter", "gain", "mgain", "auto_mask", "auto_threshold", "threshold")
             facts |= {name: getattr(config, name) for name in names}
         for kind in KINDS:
@@ -67,7 +70,9 @@ class Output:
             image.paths[kind] = Path(f"{stem}-{kind}.fits")
             write_fits(image.paths[kind], array, header)
 
-    def write_summary(self, image: Image, channels, grid, observation, thermal, chosen, seconds) -> dict[str, Path]:
+    def write_summary(
+        self, image: Image, channels, grid, observation, thermal, chosen, seconds, beside: Beside | None = None
+    ) -> dict[str, Path]:
         """NAME.png, NAME-report.html and NAME-run.toml; returns their paths."""
         paths = {
             "png": Path(f"{self.prefix}.png"),
@@ -91,15 +96,36 @@ class Output:
             settings=settings,
             versions=versions,
             facts={"Expected noise": f"{thermal:.3g} Jy/beam", "Stopped": image.stop or "not deconvolved"},
-            images=[
-                ImageSet(i.label, i.freq, i.dirty, i.psf, i.noise, i.beam, i.model, i.residual, i.image) for i in shown
-            ],
+            images=[_image_set(i) for i in shown],
+            beside=None if beside is None else _comparison(image, beside),
             files=[str(p) for i in shown for p in i.paths.values()] + [str(p) for p in paths.values()],
         )
         write_png(paths["png"], image.best, grid, image.beam, image.noise, observation.object)
         write_report(paths["report"], report)
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **versions}})
         return paths
+
+
+def _comparison(image, beside):
+    """What the report shows of the other minor cycle."""
+    rows = {}
+    for name, one in zip(beside.names, (image, beside.image), strict=True):
+        rows[name] = {
+            "residual rms": si(float(one.residual.std()), "Jy/beam"),
+            "residual peak": si(float(np.abs(one.residual).max()), "Jy/beam"),
+            "peak / noise": f"{float(np.abs(one.image).max()) / max(one.noise, 1e-30):,.0f}",
+            "model flux": si(float(one.model.sum(dtype=np.float64)), "Jy", 4),
+            "time": f"{beside.seconds[name]:.1f} s",
+            "stopped because": one.stop,
+        }
+    return Comparison(beside.names, _image_set(beside.image), rows)
+
+
+def _image_set(image):
+    return ImageSet(
+        image.label, image.freq, image.dirty, image.psf, image.noise, image.beam, image.model, image.residual,
+        image.image,
+    )  # fmt: skip
 
 
 def _versions():

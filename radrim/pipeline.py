@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from dask import delayed
 
-from radrim.clean import CleanSettings, CleanSolver
 from radrim.cluster import compute
 from radrim.config import ImageConfig
 from radrim.deconvolve import ChannelState, deconvolve
@@ -20,20 +19,14 @@ from radrim.metrics import measured_scatter
 from radrim.output import Output
 from radrim.read import Selection, read
 from radrim.restoration import ChannelAverage, restore_channel
-from radrim.result import Result
-from radrim.rim.checkpoint import find_model, load
-from radrim.rim.solver import RimSettings, RimSolver
+from radrim.result import Beside, Result
+from radrim.solvers import choose_solvers
 from radrim.suggest import choose_grid
-from radrim.tile import make_tiles
 from radrim.visibilities import split_channels
 from radrim.weight import apply_weights
 from radrim.write import read_mask
 
 log = logging.getLogger("radrim")
-
-HALO = 128
-"""Pixels that a tile sees around its own part."""
-
 
 FITTED = 0.6
 """Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
@@ -55,7 +48,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     """
     clock = _Clock()
     threads, device = _choose_machine(config)
-    machine = _load_model(config, device)
+    solver, rival = choose_solvers(config, device)
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
 
     with clock("read"):
@@ -73,21 +66,20 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
     groups = split_channels(observation, config.channels_out)
-    # The RIM cuts tiles itself: its convolutions belong to the whole image.
-    tiles = make_tiles(grid.shape, config.tile if machine is None else max(grid.shape), HALO)
     images = []
     bandwidth = float(np.ptp(observation.frequencies)) + observation.channel_width
     average = ChannelAverage(grid, bandwidth) if len(groups) > 1 else None
-    for batch in _batches(groups, max(1, threads // len(tiles))):
+    tiles = solver.tiles(grid.shape) if solver else []
+    for batch in _batches(groups, max(1, threads // max(1, len(tiles)))):
         with clock("measure"):
-            channels = _measure(batch, grid, config, max(1, threads // len(batch)), device)
-        if config.niter > 0:
+            wide = any(minor is not None and minor.wide for minor in (solver, rival))
+            channels = _measure(batch, grid, config, wide, max(1, threads // len(batch)), device)
+        for channel in channels:
+            # As if each channel's weights were alike: exact where all samples have the same noise.
+            channel.expected = thermal * scatter * np.sqrt(sum_weight / channel.measurement.sum_weight)
+        if solver:
             with clock("deconvolve"):
-                for channel in channels:
-                    # As if each channel's weights were alike: exact where all samples have the same noise.
-                    share = channel.measurement.sum_weight / sum_weight
-                    channel.expected = thermal * scatter / np.sqrt(share)
-                make_solver = _solver_factory(config, mask, machine, max(1, threads // (len(batch) * len(tiles))))
+                make_solver = solver.factory(mask, max(1, threads // (len(batch) * len(tiles))))
                 deconvolve(channels, tiles, make_solver, config.max_major, threads)
         for channel in channels:
             with clock("restore"):
@@ -104,8 +96,12 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
         with clock("write"):
             output.write_images(whole, grid, observation, thermal)
     _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
+    beside = None
+    if rival:
+        with clock("compare"):
+            beside = _deconvolve_beside(channels[0], rival, solver, config, mask, grid, observation, threads)
     with clock("report"):
-        paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds)
+        paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, beside)
     log.info("Done in %.1f s: %s", clock.total, ", ".join(str(p) for p in [*whole.paths.values(), *paths.values()]))
     return Result(**{**vars(whole), "paths": whole.paths | paths}, grid=grid, channels=images)
 
@@ -186,10 +182,29 @@ def _batches(groups, count):
     return [numbered[first : first + count] for first in range(0, len(numbered), count)]
 
 
-def _measure(batch, grid, config, threads, device) -> list[ChannelState]:
-    """Dirty image and PSF of each output channel of a batch."""
+def _deconvolve_beside(channel, rival, solver, config, mask, grid, observation, threads):
+    """The same channel by the other minor cycle: names, and what the report shows of it."""
+    log.info("Beside it, %s:", rival.name)
+    fresh = ChannelState(
+        channel.label,
+        channel.measurement,
+        channel.dirty,
+        channel.psf,
+        np.zeros_like(channel.dirty),
+        channel.dirty,
+        channel.expected,
+    )
+    start = time.perf_counter()
+    tiles = rival.tiles(grid.shape)
+    deconvolve([fresh], tiles, rival.factory(mask, max(1, threads // len(tiles))), config.max_major, threads)
+    seconds = {solver.name: sum(c["seconds"] for c in channel.cycles), rival.name: time.perf_counter() - start}
+    image = restore_channel(fresh, grid, observation.channel_width, config.beam_fit, threads)
+    return Beside((solver.name, rival.name), image, seconds)
+
+
+def _measure(batch, grid, config, wide, threads, device) -> list[ChannelState]:
+    """Dirty image and PSF of each output channel of a batch; the PSF twice as large if `wide`."""
     measurements = [Measurement(blocks, grid, config.operator, config.epsilon, threads, device) for _, blocks in batch]
-    wide = config.solver == "rim" and config.niter > 0
     tasks = [delayed((delayed(m.dirty, pure=False)(), delayed(m.psf, pure=False)(wide))) for m in measurements]
     # As many tasks as channels: dirty image and PSF of one channel follow each other and share the same memory.
     measured = compute(tasks, "dirty images and PSFs", len(batch))
@@ -204,41 +219,3 @@ def _measure(batch, grid, config, threads, device) -> list[ChannelState]:
         )
         channels.append(ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty))
     return channels
-
-
-def _load_model(config, device):
-    """The network of the RIM, None for CLEAN."""
-    if config.solver != "rim" or config.niter == 0:
-        return None
-    path = find_model(config.model)
-    log.info("Minor cycle: RIM %s on %s.", path, device)
-    return load(path, 2, device).model
-
-
-def _solver_factory(config, mask, machine, threads):
-    """Tile and channel to their minor cycle."""
-
-    def make_rim(tile, channel):
-        settings = RimSettings(
-            noise=channel.expected,
-            threshold=config.threshold,
-            positive=config.pol == "I",
-            tile=config.tile,
-            mask=None if mask is None else mask[tile.outer],
-        )
-        return RimSolver(machine, settings)
-
-    def make_clean(tile, channel):
-        settings = CleanSettings(
-            niter=config.niter,
-            gain=config.gain,
-            mgain=config.mgain,
-            auto_mask=config.auto_mask,
-            auto_threshold=config.auto_threshold,
-            threshold=config.threshold,
-            multiscale=config.multiscale,
-            mask=None if mask is None else mask[tile.outer],
-        )
-        return CleanSolver(settings, threads)
-
-    return make_clean if machine is None else make_rim

@@ -65,6 +65,25 @@ class ImageSet:
 
 
 @dataclass
+class Comparison:
+    """Another minor cycle on the same data, shown beside the first.
+
+    Parameters
+    ----------
+    names : (str, str)
+        Of the minor cycle that made the images, and of the other.
+    images : ImageSet
+        The other's.
+    rows : mapping of str to mapping of str to str
+        Name to quantity to value.
+    """
+
+    names: tuple[str, str]
+    images: ImageSet
+    rows: Mapping[str, Mapping[str, str]]
+
+
+@dataclass
 class Report:
     """What the report of one run shows.
 
@@ -92,6 +111,7 @@ class Report:
     timings : mapping of str to float
         Step to seconds.
     settings, versions : mapping of str to anything printable
+    beside : Comparison, optional
     files : sequence of str
         Files written.
     """
@@ -110,6 +130,7 @@ class Report:
     timings: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, object] = field(default_factory=dict)
+    beside: Comparison | None = None
     files: Sequence[str] = ()
 
 
@@ -197,6 +218,8 @@ def _figures(report):
     for key, image, norm, *style in _panels(first):
         pngs[key] = render(figures.sky_size(grid, 4.5), figures.sky_figure, image, grid, first.beam, norm, *style,
                            SHOWN // 2, key != "residual", palette=[style[-1]])  # fmt: skip
+    if report.beside:
+        pngs |= _beside(report)
     if report.cycles:
         size = (4.5, 3.2)
         pngs["convergence"] = render(size, figures.cycles_figure, report.cycles, ("peak", "rms"), "Residual", "Jy/beam")
@@ -206,6 +229,25 @@ def _figures(report):
         size = 9, -(-len(sets) // 4) * (2.1 * grid.height / grid.width + 0.3)
         pngs["channels"] = render(size, figures.channels_figure, sets, grid, palette=["inferno"])
     return {name: "data:image/png;base64," + base64.b64encode(png).decode("ascii") for name, png in pngs.items()}
+
+
+def _beside(report):
+    """Restored images, models and residuals of both minor cycles, each pair on one scale."""
+    first, other, grid = report.images[0], report.beside.images, report.grid
+    peak, limit = max(float(first.model.max()), 0) or 1.0, 5 * first.noise or 1.0
+    kinds = {
+        "image": ("Jy/beam", figures.brightness_norm(first.image, first.noise), "inferno"),
+        "model": ("Jy/pixel", AsinhNorm(peak / 300, 0, peak), "inferno"),
+        "residual": ("Jy/beam", Normalize(-limit, limit), "RdBu_r"),
+    }
+    pngs = {}
+    for kind, (unit, norm, cmap) in kinds.items():
+        for place, name, images in zip(("left", "right"), report.beside.names, (first, other), strict=True):
+            pngs[f"{kind}_{place}"] = figures.render(
+                figures.sky_size(grid, 4.5), figures.sky_figure, getattr(images, kind), grid, images.beam, norm,
+                f"{name}, {kind}", "", unit, cmap, SHOWN // 2, kind != "residual", palette=[cmap],
+            )  # fmt: skip
+    return pngs
 
 
 def _panels(images):

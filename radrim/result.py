@@ -64,6 +64,25 @@ class Image:
 
 
 @dataclass
+class Beside:
+    """Two minor cycles on the same data.
+
+    Parameters
+    ----------
+    names : (str, str)
+        Of the one that made the images, and of the other.
+    image : Image
+        The other's.
+    seconds : dict of str to float
+        Wall time of each deconvolution, by name.
+    """
+
+    names: tuple[str, str]
+    image: Image
+    seconds: dict[str, float]
+
+
+@dataclass
 class Result(Image):
     """What `radrim.image` returns: the image of all channels together, and each output channel.
 

@@ -40,6 +40,7 @@ KEYWORDS = {
     "noise": ("RRNOISE", "[Jy/beam] noise of the residual, from its MAD"),
     "thermal_noise": ("RRTHERM", "[Jy/beam] noise expected from the weights"),
     "solver": ("RRSOLVER", "minor cycle"),
+    "model": ("RRMODEL", "trained model of the RIM"),
     "niter": ("RRNITER", "most components allowed"),
     "gain": ("RRGAIN", "part of a peak that a component takes"),
     "mgain": ("RRMGAIN", "part of the peak that a major cycle takes"),

@@ -14,7 +14,7 @@ from radrim.rim import checkpoint
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.plain import PlainConfig, PlainRIM
 
-CONFIG = IRIMConfig(channels=24, hidden=4, depth=2, factors=(1, 2), steps=2)
+CONFIG = IRIMConfig(channels=28, hidden=4, depth=2, factors=(1, 2), steps=2)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_describe_reads_the_header(saved):
     """The header answers without the tensors."""
     found = checkpoint.describe(saved)
     assert found["architecture"] == "irim"
-    assert found["config"]["channels"] == 24
+    assert found["config"]["channels"] == 28
     assert found["scores"] == {"native": 21.5}
 
 
@@ -142,7 +142,7 @@ def test_folder(tmp_path):
         ({"architecture": "unet"}, "'unet'.*irim, rim"),
         ({"config": "{"}, "no readable 'config'"),
         ({"config": "[]"}, "'config'.*no table"),
-        ({"config": json.dumps({"channels": 24})}, "missing or unknown entries: depth"),
+        ({"config": json.dumps({"channels": 28})}, "missing or unknown entries: depth"),
         ({"recipe": "no JSON"}, "no readable 'recipe'"),
         ({"digest": "0"}, "damaged"),
     ],
@@ -158,7 +158,7 @@ def test_headers_that_do_not_fit(rewritten, metadata, message):
     [
         ({"channels": 2}, "not valid: channels is 2"),
         ({"channels": "many"}, "not valid: channels is 'many'"),
-        ({"channels": 28}, "torch.float32"),
+        ({"channels": 30}, "torch.float32"),
         ({"depth": 3}, r"\d+ missing"),
         ({"depth": 1}, r"\d+ unexpected"),
         ({"lambdas": 2}, "not valid"),

@@ -13,12 +13,12 @@ from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.plain import PlainConfig, PlainRIM
 
 BEAM = torch.tensor([[4.0, 3.0, 0.3], [5.0, 5.0, 0.0]])
-SMALL = IRIMConfig(channels=24, hidden=8, depth=3, factors=(1, 2), steps=3)
+SMALL = IRIMConfig(channels=28, hidden=8, depth=3, factors=(1, 2), steps=3)
 MACHINES = {
     "irim": (IRIM, SMALL),
     "irim, own weights, full resolution": (
         IRIM,
-        dataclasses.replace(SMALL, shared=False, squeeze=1, channels=10, groups=2),
+        dataclasses.replace(SMALL, shared=False, squeeze=1, channels=12, groups=2),
     ),
     "irim, wider where coarser": (IRIM, dataclasses.replace(SMALL, hidden=(4, 16))),
     "rim": (PlainRIM, PlainConfig(channels=8, steps=3)),
@@ -113,7 +113,7 @@ def test_positivity_is_only_for_stokes_i(machine, rng):
     for estimate in machine(psf, dirty, 1e-3, estimate=0.5 * truth).estimates:
         assert estimate.min() >= 0
     negative = machine(psf, -dirty, 1e-3, positive=False).estimates[-1]
-    assert negative[:, 41 // 3, 38 // 2].max() < -0.05
+    assert negative[:, 41 // 3, 38 // 2].max() < -0.03
     assert machine(psf, -psf.normal(truth), 1e-3).estimates[-1].max() < 0.1
 
 
@@ -155,7 +155,7 @@ def test_cubes(kind, rng):
     torch.manual_seed(2)
     config = dataclasses.replace(SMALL, dims=3) if kind is IRIM else PlainConfig(dims=3, channels=8, steps=3)
     psf, dirty, _ = make_problem(rng, shape=(21, 18), dims=3)
-    found = stir(kind(config), 3.0)(psf, dirty, 1e-3, positive=False)
+    found = stir(kind(config), 10.0)(psf, dirty, 1e-3, positive=False)
     values = torch.stack([chi2(psf, x, dirty) for x in (torch.zeros_like(dirty), *found.estimates)])
     assert values.shape == (4, 2, 3)
     assert (values.diff(dim=0) <= 1e-6 * values.abs().max()).all()
@@ -287,7 +287,7 @@ def test_shapes_that_do_not_fit(rng, residual, estimate, message):
     ("change", "message"),
     [
         ({"dims": 4}, "dims is 4"),
-        ({"channels": 20}, "channels is 20.* 21"),
+        ({"channels": 24}, "channels is 24.* 25"),
         ({"depth": 0}, "depth is 0.* 1 to"),
         ({"steps": 2.5}, "steps is 2.5"),
         ({"factors": (1, 0)}, "factors is 0"),

@@ -217,7 +217,7 @@ class StepImages:
 
 def feature_count(lambdas):
     """Number of channels that `features` makes."""
-    return 4 * len(lambdas) + 4
+    return 4 * len(lambdas) + 6
 
 
 def features(images):
@@ -227,7 +227,13 @@ def features(images):
     with one scale for the whole image the brightest source would hide all others. Reach: ``4 * CELL - 1`` pixels.
     """
     scales, residual, estimate = images.scales, images.residual, images.estimate
-    channels = [_asinh(residual / scales.noise) / 3, _asinh(100 * residual / scales.peak) / 5]
+    peaks = point_sources(residual)
+    channels = [
+        _asinh(residual / scales.noise) / 3,
+        _asinh(100 * residual / scales.peak) / 5,
+        _asinh(peaks / scales.noise) / 3,
+        _asinh(4 * peaks / torch.hypot(local_peak(residual, CELL), scales.noise)) / 2,
+    ]
     for k in range(images.wiener.shape[1]):
         image, noise = images.wiener[:, k], scales.wiener_noise[:, k]
         local = torch.hypot(local_peak(image, CELL), noise.expand_as(image))
@@ -241,6 +247,27 @@ def features(images):
         ]
     last = torch.channels_last_3d if residual.ndim == 4 else torch.channels_last
     return torch.stack(channels, 1).contiguous(memory_format=last)
+
+
+def point_sources(residual):
+    """The update that CLEAN would make: at the peaks of a residual the flux of the point that makes them, 0 elsewhere.
+
+    The dirty image of a point source of 1 Jy/pixel has a peak of 1 Jy/beam. Peaks are the pixels whose neighbours are
+    closer to 0 than they.
+
+    Parameters
+    ----------
+    residual : Tensor, (..., y, x)
+        [Jy/beam]
+
+    Returns
+    -------
+    Tensor, (..., y, x)
+        [Jy/pixel]
+    """
+    size = residual.abs()
+    highest = F.max_pool2d(size.reshape(-1, 1, *size.shape[-2:]), 3, 1, 1).reshape(size.shape)
+    return torch.where(size == highest, residual, 0)
 
 
 def envelope(images):

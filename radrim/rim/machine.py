@@ -3,9 +3,9 @@
 A machine repeats: preconditioned gradients of the residual (`radrim.rim.inputs`), the network of one step, the link
 that turns the network's fields into an update, the step length, and the new residual, all by the PSF convolution.
 
-- The link gates what the data propose, ``2 hardsigmoid(m) (sum_lambda (1/L + g_lambda) w_lambda + envelope o)`` for the
-  network's fields (g, m, o). Where all are 0 that is the mean of the w_lambda. Where m <= -3 it is exactly 0: empty sky
-  can stay empty.
+- The link gates what the data propose, ``2 hardsigmoid(m) (sum_lambda (1/L + g_lambda) w_lambda + h p + envelope o)``
+  for the network's fields (g, h, m, o); p are the point sources that CLEAN would see. Where all fields are 0 that is
+  the mean of the w_lambda. Where m <= -3 it is exactly 0: empty sky can stay empty.
 - Stokes I is positive: the proposal is projected, ``d = max(x + proposal, 0) - x``, *before* the step length is taken.
   Then every ``x + alpha d`` with alpha in [0, 1] is positive too, and chi^2 falls as it does for any direction.
 - alpha minimises chi^2 along d, in [0, 1], so that chi^2 never rises, whatever the network says.
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError, SolverError
-from radrim.rim.inputs import CELL, StepImages, envelope, features, measure_scales
+from radrim.rim.inputs import CELL, StepImages, envelope, features, measure_scales, point_sources
 
 
 def check_machine(config):
@@ -49,8 +49,8 @@ def check_range(name, value, least, most):
 
 
 def field_count(config):
-    """Channels of eta: a gate per lambda, the mask and the free part, for each pixel of a cell."""
-    return (len(config.lambdas) + 2) * config.squeeze**2
+    """Channels of eta: gates of each lambda and of the points, mask and free part, for each pixel of a cell."""
+    return (len(config.lambdas) + 3) * config.squeeze**2
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class InferenceMachine(nn.Module):
 
         Returns
         -------
-        eta : Tensor, (batch, (lambda + 2) * squeeze^2, [chan,] y / squeeze, x / squeeze)
+        eta : Tensor, (batch, (lambda + 3) * squeeze^2, [chan,] y / squeeze, x / squeeze)
         state : Tensor
         """
         raise NotImplementedError
@@ -284,8 +284,8 @@ def link(eta, images):
 
     Parameters
     ----------
-    eta : Tensor, (batch, lambda + 2, [chan,] y, x)
-        Gates of each lambda, mask, free part.
+    eta : Tensor, (batch, lambda + 3, [chan,] y, x)
+        Gates of each lambda, gate of the points, mask, free part.
     images : StepImages
 
     Returns
@@ -293,9 +293,9 @@ def link(eta, images):
     Tensor, (batch, [chan,] y, x)
         [Jy/pixel]
     """
-    gates, mask, free = eta[:, :-2], eta[:, -2], eta[:, -1]
+    gates, points, mask, free = eta[:, :-3], eta[:, -3], eta[:, -2], eta[:, -1]
     gated = ((1 / gates.shape[1] + gates) * images.wiener).sum(1)
-    return 2 * F.hardsigmoid(mask) * (gated + envelope(images) * free)
+    return 2 * F.hardsigmoid(mask) * (gated + points * point_sources(images.residual) + envelope(images) * free)
 
 
 def _unsqueeze(cells, factor):

@@ -20,12 +20,18 @@ log = logging.getLogger("radrim")
 
 CLEAR = 5.5
 """So many times the noise is signal: noise alone reaches it in one field of 512 pixels in several hundred."""
+TRUST = 1.5
+"""More noise expected than so many times what the residual shows is not believed."""
 CELL = 32
 """Pixels of the cells that are active or not."""
 REACH = 2
 """Active cells make their neighbours active, up to this distance: the network sees what surrounds a source."""
 FLOOR = 1.1
 """A residual with less than so many times the noise that was expected can be noise."""
+LEAST = 0.92
+"""No update may bring the rms of the residual below so many times the noise that was expected: it would fit noise."""
+FITTED = 0.94
+"""A residual with an rms of less than so many times the noise that was expected is left alone."""
 SCALES = (0, 2, 8)
 """Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
 SMALLEST = 128
@@ -107,11 +113,14 @@ class RimSolver:
         """
         settings = self.settings
         _check(residual, psf, model, noise)
-        told = min(settings.noise, noise) if settings.noise > 0 else noise
+        # A residual with far less noise than was expected shows that the expectation was wrong.
+        expected = settings.noise if 0 < settings.noise <= TRUST * noise else noise
         highest = float(np.abs(residual).max())
-        quiet = describe_noise(residual, settings.noise if settings.noise > 0 else noise)
+        quiet = describe_noise(residual, expected)
         if highest <= settings.threshold:
             quiet = f"no residual above the threshold of {settings.threshold:.3g} Jy/beam"
+        elif not quiet and residual.std() <= FITTED * expected:
+            quiet = f"the residual's rms is {residual.std() / expected:.2f} of the noise expected"
         if quiet:
             return MinorCycle(np.zeros_like(residual), 0, highest, quiet, True)
         active = find_active(residual, model, noise)
@@ -120,17 +129,19 @@ class RimSolver:
                 active &= limit > 0
         if not active.any():
             return MinorCycle(np.zeros_like(residual), 0, highest, "nothing above the noise where it may be", True)
-        found = self._infer(residual, psf, model, told, highest if peak is None else peak, active)
+        found = self._infer(residual, psf, model, min(expected, noise), highest if peak is None else peak, active)
         update = found.estimates[-1][0].cpu().numpy() - model
         if not np.isfinite(update).all():
             raise SolverError("The network's update has NaN or infinite values; is this checkpoint sound?")
-        left = float(found.residual.abs().max())
+        after = found.residual[0].cpu().numpy()
+        part = _part_above(residual, after, LEAST * expected)
         lengths = ", ".join(f"{float(length):.2f}" for length in found.lengths)
-        log.debug("rim: noise %.3g, %.0f %% active, steps %s", told, 100 * active.mean(), lengths)
-        stop = f"{len(found.estimates)} steps"
+        log.debug("rim: noise %.3g, %.0f %% active, steps %s", expected, 100 * active.mean(), lengths)
+        stop = f"{len(found.estimates)} steps" + (f", {part:.0%} of them: beyond is noise" if part < 1 else "")
         if not update.any():
-            return MinorCycle(update, 0, left, "the network proposes nothing more", True)
-        return MinorCycle(update, int(np.count_nonzero(update)), left, stop, False)
+            return MinorCycle(update, 0, highest, "the network proposes nothing more", True)
+        left = float(np.abs(residual + part * (after - residual)).max())
+        return MinorCycle(np.float32(part) * update, int(np.count_nonzero(update)), left, stop, False)
 
     def _infer(self, residual, psf, model, noise, peak, active):
         while True:
@@ -161,6 +172,19 @@ class RimSolver:
 
     def _tensor(self, array):
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _part_above(before, after, least):
+    """How much of an update may be taken: all, or so much that the residual's rms does not fall below `least`.
+
+    With the residual r before and d = after - before, the mean of (r + a d)^2 is a parabola in a.
+    """
+    before = before.astype(np.float64)
+    change = after.astype(np.float64) - before
+    if np.mean((before + change) ** 2) >= least**2:
+        return 1.0
+    square, slope, curve = np.mean(before**2) - least**2, np.mean(before * change), np.mean(change**2)
+    return float((-slope - np.sqrt(slope**2 - curve * square)) / curve)
 
 
 def describe_noise(residual, expected):

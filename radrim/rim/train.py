@@ -35,7 +35,7 @@ POOL = 48
 """Problems kept to go on from."""
 PATIENCE = 50
 """Updates in a row without a finite gradient after which the training counts as failed."""
-FLOOR = 0.1
+FLOOR = 0.5
 """An error at the scale of the beam of so much of the noise no longer matters."""
 
 

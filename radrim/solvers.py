@@ -1,0 +1,113 @@
+"""Which minor cycle deconvolves the tiles: CLEAN, or the learned RIM."""
+
+import logging
+
+from radrim.clean import CleanSettings, CleanSolver
+from radrim.rim.checkpoint import find_model, load
+from radrim.rim.solver import RimSettings, RimSolver
+from radrim.tile import make_tiles
+
+log = logging.getLogger("radrim")
+
+HALO = 128
+"""Pixels that a tile of CLEAN sees around its own part."""
+
+
+class CleanCycles:
+    """CLEAN of each tile by itself.
+
+    Parameters
+    ----------
+    config : ImageConfig
+    """
+
+    name = "CLEAN"
+    wide = False
+    """Whether it wants a PSF twice as large as the image."""
+
+    def __init__(self, config):
+        self._config = config
+
+    def tiles(self, shape):
+        """The tiles of an image (y, x)."""
+        return make_tiles(shape, self._config.tile, HALO)
+
+    def factory(self, mask, threads):
+        """The function that makes the minor cycle of a tile of a channel.
+
+        Parameters
+        ----------
+        mask : (y, x) bool or None
+            Of the whole image.
+        threads : int
+            Of one minor cycle.
+        """
+        config = self._config
+
+        def make(tile, channel):
+            settings = CleanSettings(
+                niter=config.niter,
+                gain=config.gain,
+                mgain=config.mgain,
+                auto_mask=config.auto_mask,
+                auto_threshold=config.auto_threshold,
+                threshold=config.threshold,
+                multiscale=config.multiscale,
+                mask=None if mask is None else mask[tile.outer],
+            )
+            return CleanSolver(settings, threads)
+
+        return make
+
+
+class RimCycles:
+    """The RIM of the whole image; it cuts tiles itself, for its network only.
+
+    Parameters
+    ----------
+    config : ImageConfig
+    device : str
+        'cpu' or 'cuda'.
+
+    Raises
+    ------
+    InputError
+        There is no such model, or it cannot be used.
+    """
+
+    name = "RIM"
+    wide = True
+
+    def __init__(self, config, device):
+        path = find_model(config.model)
+        self._config, self._machine = config, load(path, 2, device).model
+        log.info("Minor cycle: RIM %s on %s.", path, device)
+
+    def tiles(self, shape):
+        """One tile: convolution and step length belong to the whole image."""
+        return make_tiles(shape, max(shape), 0)
+
+    def factory(self, mask, threads):
+        """As `CleanCycles.factory`."""
+        config = self._config
+
+        def make(tile, channel):
+            settings = RimSettings(
+                noise=channel.expected,
+                threshold=config.threshold,
+                positive=config.pol == "I",
+                tile=config.tile,
+                mask=None if mask is None else mask[tile.outer],
+            )
+            return RimSolver(self._machine, settings)
+
+        return make
+
+
+def choose_solvers(config, device):
+    """The minor cycle that makes the images, and the one beside it that is compared; None where there is none."""
+    if config.niter == 0:
+        return None, None
+    names = (config.solver, "rim" if config.solver == "clean" else "clean") if config.compare else (config.solver,)
+    chosen = [RimCycles(config, device) if name == "rim" else CleanCycles(config) for name in names]
+    return chosen[0], chosen[1] if config.compare else None
