@@ -9,6 +9,7 @@ import torch
 from radrim.errors import ConfigError, SolverError
 from radrim.rim.inputs import PsfConvolution, StepImages, measure_scales
 from radrim.rim.loss import FLUX_WEIGHT, WEIGHTS, beam_responses, decibel_loss
+from radrim.rim.machine import cover
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.plain import PlainConfig, PlainRIM
 
@@ -369,3 +370,20 @@ def _at(image, y, x):
     v, u = (torch.fft.fftfreq(n, dtype=torch.float64) for n in image.shape)
     phase = torch.exp(2j * math.pi * (v[:, None] * y + u * x))
     return float((torch.fft.fft2(image) * phase).sum().real / image.numel())
+
+
+def test_cover_is_exact_and_no_larger_than_it_must_be(rng):
+    """Every active pixel lies in one window, no window overlaps another, and scattered spots are not covered as one."""
+    active = torch.zeros(512, 640, dtype=torch.bool)
+    for y, x in ((10, 20), (500, 600), (250, 30)):
+        active[y : y + 9, x : x + 7] = True
+    windows = cover(active, (slice(0, 512), slice(0, 640)), 32, 8)
+    count = torch.zeros(active.shape, dtype=torch.int64)
+    for window in windows:
+        assert all(part.start % 8 == 0 for part in window)
+        count[window] += 1
+    assert count.max() == 1
+    assert (count[active] == 1).all()
+    assert len(windows) == 3
+    assert cover(torch.zeros_like(active), (slice(0, 512), slice(0, 640)), 32, 8) == []
+    assert cover(torch.ones_like(active), (slice(0, 512), slice(0, 640)), 32, 8) == [(slice(0, 512), slice(0, 640))]

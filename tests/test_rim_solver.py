@@ -116,7 +116,7 @@ def test_faint_extended_emission_is_seen():
     rng = np.random.default_rng(1)
     residual = rng.standard_normal((512, 512)).astype(np.float32)
     residual[128:192, 128:192] += 1.0
-    active = find_active(residual, np.zeros_like(residual), 1.0)
+    active = find_active(residual, 1.0)
     assert active[160, 160]
     assert not active[400, 400]
 

@@ -251,21 +251,21 @@ class InferenceMachine(nn.Module):
         """`propose` for tiles with halos; the new state is put together beside the old one, which halos still need."""
         proposal, new = torch.zeros_like(images.residual), None
         size = max(1, round(tile / self.alignment)) * self.alignment
-        ny, nx = proposal.shape[-2:]
-        for y in range(0, ny, size):
-            for x in range(0, nx, size):
-                core = slice(y, min(y + size, ny)), slice(x, min(x + size, nx))
-                if active is not None and not active[core].any():
-                    continue
-                outer = tuple(slice(max(0, c.start - self.halo), c.stop + self.halo) for c in core)
-                before = None if state is None else state[(..., *self._cells(outer))]
-                update, after = self.propose(step, images.cut(outer), before, None if active is None else active[outer])
-                if new is None:
-                    cells = [-(-n // self.config.squeeze) for n in (ny, nx)]
-                    new = after.new_zeros(*after.shape[:-2], *cells)
-                inner = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
-                proposal[(..., *core)] = update[(..., *inner)]
-                new[(..., *self._cells(core))] = after[(..., *self._cells(inner))]
+        shape = ny, nx = proposal.shape[-2:]
+        tiles = [(slice(y, min(y + size, ny)), slice(x, min(x + size, nx)))
+                 for y in range(0, ny, size) for x in range(0, nx, size)]  # fmt: skip
+        if active is not None:
+            tiles = [part for window in tiles for part in cover(active, window, self.halo, self.alignment)]
+        for core in tiles:
+            outer = widen(core, self.halo, shape)
+            before = None if state is None else state[(..., *self._cells(outer))]
+            update, after = self.propose(step, images.cut(outer), before, None if active is None else active[outer])
+            if new is None:
+                cells = [-(-n // self.config.squeeze) for n in shape]
+                new = after.new_zeros(*after.shape[:-2], *cells)
+            inner = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
+            proposal[(..., *core)] = update[(..., *inner)]
+            new[(..., *self._cells(core))] = after[(..., *self._cells(inner))]
         return proposal, new
 
     def _active_cells(self, active):
@@ -277,6 +277,59 @@ class InferenceMachine(nn.Module):
         """A window of pixels as one of the state's cells."""
         squeeze = self.config.squeeze
         return tuple(slice(part.start // squeeze, -(-part.stop // squeeze)) for part in window)
+
+
+def widen(window, halo, shape):
+    """A window with `halo` more pixels on each side, cut at the edges of the image."""
+    return tuple(slice(max(0, c.start - halo), min(c.stop + halo, n)) for c, n in zip(window, shape, strict=True))
+
+
+def cover(active, window, halo, alignment):
+    """Windows that cover the active pixels of a window, with as few pixels as possible once they get their halos.
+
+    Parameters
+    ----------
+    active : Tensor, (y, x) bool
+    window : (slice, slice)
+        Begins at multiples of `alignment`.
+    halo, alignment : int
+        [pixel]
+
+    Returns
+    -------
+    list of (slice, slice)
+        Disjoint; begin at multiples of `alignment`.
+    """
+    found = [torch.nonzero(active[window].any(axis)).flatten() for axis in (1, 0)]
+    if not len(found[0]):
+        return []
+    core = tuple(
+        slice(
+            c.start + int(f[0]) // alignment * alignment,
+            min(c.stop, c.start + (int(f[-1]) // alignment + 1) * alignment),
+        )
+        for c, f in zip(window, found, strict=True)
+    )
+    axis = 0 if core[0].stop - core[0].start >= core[1].stop - core[1].start else 1
+    length = core[axis].stop - core[axis].start
+    middle = core[axis].start + length // 2 // alignment * alignment
+    if middle == core[axis].start:
+        return [core]
+    halves = [slice(core[axis].start, middle), slice(middle, core[axis].stop)]
+    parts = [
+        part
+        for half in halves
+        for part in cover(active, (half, core[1]) if axis == 0 else (core[0], half), halo, alignment)
+    ]
+    return (
+        parts
+        if sum(_pixels(part, halo, active.shape) for part in parts) < _pixels(core, halo, active.shape)
+        else [core]
+    )
+
+
+def _pixels(window, halo, shape):
+    return math.prod(part.stop - part.start for part in widen(window, halo, shape))
 
 
 def link(eta, images):

@@ -22,6 +22,8 @@ CLEAR = 5.5
 """So many times the noise is signal: noise alone reaches it in one field of 512 pixels in several hundred."""
 TRUST = 1.5
 """More noise expected than so many times what the residual shows is not believed."""
+DEPTH = 1 / 300
+"""One minor cycle looks for sources down to this part of the brightest residual."""
 CELL = 32
 """Pixels of the cells that are active or not."""
 REACH = 2
@@ -123,7 +125,7 @@ class RimSolver:
             quiet = f"the residual's rms is {residual.std() / expected:.2f} of the noise expected"
         if quiet:
             return MinorCycle(np.zeros_like(residual), 0, highest, quiet, True)
-        active = find_active(residual, model, noise)
+        active = find_active(residual, noise)
         for limit in (settings.mask, window):
             if limit is not None:
                 active &= limit > 0
@@ -212,15 +214,15 @@ def describe_noise(residual, expected):
     return f"the residual is noise (rms {rms / expected:.2f} of the expected, no peak above {highest:.1f} sigma)"
 
 
-def find_active(residual, model, noise):
-    """Where there is something to do: cells with a peak or a mean above the noise or with a model, and around them.
+def find_active(residual, noise):
+    """Where a minor cycle has something to do: cells with a peak or a mean far above the noise, and around them.
+
+    What is fainter than `DEPTH` of the brightest is left to the next cycle: it may be nothing but sidelobes.
 
     Parameters
     ----------
     residual : (y, x) array
         [Jy/beam]
-    model : (y, x) array
-        [Jy/pixel]
     noise : float
         [Jy/beam]
 
@@ -229,12 +231,12 @@ def find_active(residual, model, noise):
     (y, x) bool
     """
     shape = residual.shape
-    padded = [np.pad(image, [(0, -n % CELL) for n in shape]) for image in (residual, model)]
-    cells = [p.reshape(p.shape[0] // CELL, CELL, p.shape[1] // CELL, CELL) for p in padded]
-    mean = cells[0].mean((1, 3))
-    active = np.abs(cells[0]).max((1, 3)) > CLEAR * noise
-    active |= np.abs(mean) > CLEAR * max(noise_mad(mean), noise / CELL)
-    active |= cells[1].any((1, 3))
+    padded = np.pad(residual, [(0, -n % CELL) for n in shape])
+    cells = padded.reshape(padded.shape[0] // CELL, CELL, padded.shape[1] // CELL, CELL)
+    highest, mean = np.abs(cells).max((1, 3)), cells.mean((1, 3))
+    level = max(CLEAR, DEPTH * float(highest.max()) / noise)  # in units of the noise
+    active = highest > level * noise
+    active |= np.abs(mean) > level * max(noise_mad(mean), noise / CELL)
     if active.any():
         active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH)
     return active.repeat(CELL, 0).repeat(CELL, 1)[: shape[0], : shape[1]]
