@@ -15,7 +15,7 @@ def image(
     chan_range: tuple[int, int] | None = None, minuv_l: float | None = None, maxuv_l: float | None = None,
     time_range: tuple[str, str] | None = None, abs_weights: bool | None = None, flag_nonfinite: bool | None = None,
     weight: str | None = None, taper: str | None = None,
-    solver: str | None = None, niter: int | None = None, gain: float | None = None, mgain: float | None = None,
+    solver: str | None = None, model: str | Path | None = None, compare: bool | None = None, niter: int | None = None, gain: float | None = None, mgain: float | None = None,
     auto_mask: float | None = None, auto_threshold: float | None = None, threshold: float | None = None,
     multiscale: bool | None = None, mask: str | Path | None = None, max_major: int | None = None,
     padding: float | None = None, tile: int | None = None,

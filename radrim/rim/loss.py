@@ -12,7 +12,7 @@ FLUX_TOLERANCE = 1e-3
 """Relative error of the integrated flux that no longer matters."""
 
 
-def decibel_loss(estimates, truth, floor, beam):
+def decibel_loss(estimates, truth, floor, beam, late=0.0):
     """Error relative to truth in decibels, so that every image counts the same whatever its flux.
 
     The mean over images and steps of ``10 log10(|error|^2 / |truth|^2)``, as it is and after smoothing error and truth
@@ -30,11 +30,14 @@ def decibel_loss(estimates, truth, floor, beam):
         smoothed as white noise is. It makes the loss of empty skies finite.
     beam : Tensor, (batch, 3)
         Major and minor axis (FWHM) [pixel] and position angle (north through east) [rad] of the restoring beam.
+    late : float
+        Step t of T counts (t / T)^late, divided by the sum of these.
 
     Returns
     -------
     Tensor, scalar
     """
+    counts = [((step + 1) / len(estimates)) ** late for step in range(len(estimates))]
     with torch.autocast(truth.device.type, enabled=False):
         responses = beam_responses(beam, truth.shape[-2:])
         white = floor**2 * truth[0].numel()
@@ -43,13 +46,14 @@ def decibel_loss(estimates, truth, floor, beam):
         flux = truth.abs().flatten(1).sum(1)
         flux_least = (FLUX_TOLERANCE * flux) ** 2 + white
         total = truth.new_zeros(())
-        for estimate in estimates:
+        for count, estimate in zip(counts, estimates, strict=True):
             error = estimate - truth
             for weight, have, was, small in zip(WEIGHTS, _energies(error, responses), signal, least, strict=True):
-                total = total + weight * torch.log10((have + small) / (was + small)).mean()
+                total = total + count * weight * torch.log10((have + small) / (was + small)).mean()
             missing = error.flatten(1).sum(1) ** 2
-            total = total + FLUX_WEIGHT * torch.log10((missing + flux_least) / (flux**2 + flux_least)).mean()
-    return 10 * total / len(estimates)
+            lost = torch.log10((missing + flux_least) / (flux**2 + flux_least)).mean()
+            total = total + count * FLUX_WEIGHT * lost
+    return 10 * total / sum(counts)
 
 
 def beam_responses(beam, shape, parts=PARTS):

@@ -4,6 +4,7 @@ Convolution and step length belong to the whole image, only the network works ti
 on how the image was cut. Where there is nothing above the noise the network does not run, and the model stays as it is.
 """
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 
@@ -11,10 +12,12 @@ import numpy as np
 import scipy.ndimage
 import torch
 
+from radrim.clean import CleanSettings, CleanSolver
 from radrim.errors import SolverError
 from radrim.metrics import noise_mad
 from radrim.minor import MinorCycle
 from radrim.rim.inputs import PsfConvolution
+from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
 
@@ -23,7 +26,7 @@ CLEAR = 5.5
 TRUST = 1.5
 """More noise expected than so many times what the residual shows is not believed."""
 DEPTH = 1 / 300
-"""One minor cycle looks for sources down to this part of the brightest residual."""
+"""One minor cycle looks for sources down to this part of the brightest residual, or to the PSF's highest sidelobe."""
 CELL = 32
 """Pixels of the cells that are active or not."""
 REACH = 2
@@ -34,6 +37,10 @@ LEAST = 0.92
 """No update may bring the rms of the residual below so many times the noise that was expected: it would fit noise."""
 FITTED = 0.94
 """A residual with an rms of less than so many times the noise that was expected is left alone."""
+SLOW = 0.1
+"""A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
+FINISH = 4.0, 1.0
+"""CLEAN's automatic mask and its final threshold, in units of the noise."""
 SCALES = (0, 2, 8)
 """Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
 SMALLEST = 128
@@ -85,6 +92,9 @@ class RimSolver:
         self.device = next(machine.parameters()).device
         self._psf: np.ndarray | None = None
         self._convolution = None
+        self._depth: float | None = None
+        self._finishing = False
+        self._clean: CleanSolver | None = None
 
     def __call__(self, residual, psf, model, noise, window=None, peak=None):
         """One minor cycle.
@@ -117,6 +127,7 @@ class RimSolver:
         _check(residual, psf, model, noise)
         # A residual with far less noise than was expected shows that the expectation was wrong.
         expected = settings.noise if 0 < settings.noise <= TRUST * noise else noise
+        told = min(expected, noise)
         highest = float(np.abs(residual).max())
         quiet = describe_noise(residual, expected)
         if highest <= settings.threshold:
@@ -125,25 +136,52 @@ class RimSolver:
             quiet = f"the residual's rms is {residual.std() / expected:.2f} of the noise expected"
         if quiet:
             return MinorCycle(np.zeros_like(residual), 0, highest, quiet, True)
-        active = find_active(residual, noise)
+        if self._finishing:
+            return self._finish(residual, psf, model, noise, expected, window, peak)
+        active = find_active(residual, told, self._sidelobe(psf))
         for limit in (settings.mask, window):
             if limit is not None:
                 active &= limit > 0
         if not active.any():
             return MinorCycle(np.zeros_like(residual), 0, highest, "nothing above the noise where it may be", True)
-        found = self._infer(residual, psf, model, min(expected, noise), highest if peak is None else peak, active)
-        update = found.estimates[-1][0].cpu().numpy() - model
+        estimate, rest, lengths = self._infer(residual, psf, model, told, highest if peak is None else peak, active)
+        update, after = estimate[0].cpu().numpy() - model, rest[0].cpu().numpy()
         if not np.isfinite(update).all():
             raise SolverError("The network's update has NaN or infinite values; is this checkpoint sound?")
-        after = found.residual[0].cpu().numpy()
         part = _part_above(residual, after, LEAST * expected)
-        lengths = ", ".join(f"{float(length):.2f}" for length in found.lengths)
-        log.debug("rim: noise %.3g, %.0f %% active, steps %s", expected, 100 * active.mean(), lengths)
-        stop = f"{len(found.estimates)} steps" + (f", {part:.0%} of them: beyond is noise" if part < 1 else "")
-        if not update.any():
-            return MinorCycle(update, 0, highest, "the network proposes nothing more", True)
+        shown = ", ".join(f"{float(length):.2f}" for length in lengths)
+        log.debug("rim: noise %.3g, %.0f %% active, steps %s", expected, 100 * active.mean(), shown)
+        stop = f"{len(lengths)} steps" + (f", {part:.0%} of them: beyond is noise" if part < 1 else "")
+        if part * (1 - float(after.std() / residual.std())) < SLOW:
+            self._finishing = True
+            return self._finish(residual, psf, model, noise, expected, window, peak)
         left = float(np.abs(residual + part * (after - residual)).max())
         return MinorCycle(np.float32(part) * update, int(np.count_nonzero(update)), left, stop, False)
+
+    def _sidelobe(self, psf):
+        if self._depth is None or self._psf is None or not np.array_equal(self._psf, psf):
+            self._depth = max(DEPTH, highest_sidelobe(psf))
+        return self._depth
+
+    def _finish(self, residual, psf, model, noise, expected, window, peak):
+        """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
+        if self._clean is None:
+            settings = self.settings
+            self._clean = CleanSolver(
+                CleanSettings(
+                    auto_mask=FINISH[0],
+                    auto_threshold=FINISH[1],
+                    threshold=max(settings.threshold, FINISH[1] * expected),
+                    mask=settings.mask,
+                ),
+                torch.get_num_threads(),
+            )
+        psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
+        minor = self._clean(residual, psf, model, noise, window, peak)
+        if self.settings.positive:
+            # Negative components mend what the network made too bright; below 0 they do not go.
+            minor.update = np.maximum(model + minor.update, 0) - model
+        return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}")
 
     def _infer(self, residual, psf, model, noise, peak, active):
         while True:
@@ -151,16 +189,7 @@ class RimSolver:
                 if self._convolution is None or self._psf is None or not np.array_equal(self._psf, psf):
                     self._psf, self._convolution = psf.copy(), PsfConvolution(self._tensor(psf), residual.shape)
                 with torch.inference_mode():
-                    return self.machine(
-                        self._convolution,
-                        self._tensor(residual)[None],
-                        noise,
-                        self._tensor(model)[None],
-                        peak,
-                        positive=self.settings.positive,
-                        tile=self.tile,
-                        active=self._tensor(active),
-                    )
+                    return self._run(self._tensor(residual)[None], self._tensor(model)[None], noise, peak, active)
             except torch.OutOfMemoryError:
                 self._psf = self._convolution = None
                 torch.cuda.empty_cache()
@@ -171,6 +200,25 @@ class RimSolver:
                     ) from None
                 self.tile //= 2
                 log.warning("the GPU's memory is not enough; going on with tiles of %d pixels", self.tile)
+
+    def _run(self, residual, model, noise, peak, active):
+        """Estimate and residual after the steps of the network, and their lengths.
+
+        The network knows positive skies only. A sky of both signs is the difference of two: first the positive one is
+        improved, then the other, on the residual turned over.
+        """
+        active = self._tensor(active)
+        if self.settings.positive:
+            found = self._steps(residual, model, noise, peak, active)
+            return found.estimates[-1], found.residual, found.lengths
+        plus = self._steps(residual, model.clamp_min(0), noise, peak, active)
+        minus = self._steps(-plus.residual, (-model).clamp_min(0), noise, peak, active)
+        return plus.estimates[-1] - minus.estimates[-1], -minus.residual, plus.lengths + minus.lengths
+
+    def _steps(self, residual, estimate, noise, peak, active):
+        return self.machine(
+            self._convolution, residual, noise, estimate, peak, positive=True, tile=self.tile, active=active
+        )
 
     def _tensor(self, array):
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -187,6 +235,12 @@ def _part_above(before, after, least):
         return 1.0
     square, slope, curve = np.mean(before**2) - least**2, np.mean(before * change), np.mean(change**2)
     return float((-slope - np.sqrt(slope**2 - curve * square)) / curve)
+
+
+def highest_sidelobe(psf):
+    """Largest absolute value of a PSF outside its main lobe, which ends where it first falls to 0 around the centre."""
+    lobes, _ = scipy.ndimage.label(psf > 0)
+    return float(np.abs(psf[lobes != lobes[psf.shape[0] // 2, psf.shape[1] // 2]]).max(initial=0.0))
 
 
 def describe_noise(residual, expected):
@@ -214,10 +268,10 @@ def describe_noise(residual, expected):
     return f"the residual is noise (rms {rms / expected:.2f} of the expected, no peak above {highest:.1f} sigma)"
 
 
-def find_active(residual, noise):
+def find_active(residual, noise, depth=DEPTH):
     """Where a minor cycle has something to do: cells with a peak or a mean far above the noise, and around them.
 
-    What is fainter than `DEPTH` of the brightest is left to the next cycle: it may be nothing but sidelobes.
+    What is fainter than the sidelobes of the brightest is left to the next cycle: it may be nothing else.
 
     Parameters
     ----------
@@ -225,6 +279,8 @@ def find_active(residual, noise):
         [Jy/beam]
     noise : float
         [Jy/beam]
+    depth : float
+        Part of the brightest residual down to which cells are active.
 
     Returns
     -------
@@ -234,7 +290,7 @@ def find_active(residual, noise):
     padded = np.pad(residual, [(0, -n % CELL) for n in shape])
     cells = padded.reshape(padded.shape[0] // CELL, CELL, padded.shape[1] // CELL, CELL)
     highest, mean = np.abs(cells).max((1, 3)), cells.mean((1, 3))
-    level = max(CLEAR, DEPTH * float(highest.max()) / noise)  # in units of the noise
+    level = max(CLEAR, depth * float(highest.max()) / noise)  # in units of the noise
     active = highest > level * noise
     active |= np.abs(mean) > level * max(noise_mad(mean), noise / CELL)
     if active.any():

@@ -209,8 +209,8 @@ class Trainer:
         self.optimiser.param_groups[0]["lr"] = config.rate(self.seen, self.update)
         convolution = PsfConvolution(states.psf, states.truth.shape[-2:])
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-            found = self.model(convolution, states.residual, states.noise, states.estimate)
-            loss = decibel_loss(found.estimates, states.truth, states.floor, states.beam)
+            found = self.model(convolution, states.residual, states.noise, states.estimate, detach=not config.through)
+            loss = decibel_loss(found.estimates, states.truth, states.floor, states.beam, config.late)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip))
@@ -319,6 +319,8 @@ class Trainer:
             groups = self.optimiser.state_dict()["param_groups"]
             self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
             self.pool = States(**parts["pool"]) if parts["pool"] else None
+            if self.pool is not None and self.pool.truth.shape[-1] != self.config.problems.get("size", 128):
+                self.pool = None  # the run goes on with tiles of another size
             self.update, self.seen, self.seconds = (facts[key] for key in ("update", "seen", "seconds"))
             self.summary = facts["summary"]
         except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:

@@ -39,6 +39,11 @@ class TrainingConfig:
         imager asks of the network after its first cycle.
     cycles : int
         How often one problem is seen at most, the first time included.
+    through : bool
+        Whether gradients flow through the image from one step to the next. Without, each step learns to do its best by
+        itself, which is stable from the start; with, early steps learn not to spoil what later ones could do.
+    late : float
+        Step t of T counts (t / T)^late in the loss.
     learning_rate : float
         Of Adam, after `warmup` updates.
     warmup : int
@@ -75,6 +80,8 @@ class TrainingConfig:
     batch: int = 8
     carried: float = 0.5
     cycles: int = 4
+    through: bool = False
+    late: float = 0.0
     learning_rate: float = 1e-3
     warmup: int = 200
     cooldown: float = 0.2
@@ -103,8 +110,9 @@ class TrainingConfig:
                 raise ConfigError(f"{name} = {value!r} in the training file must lie between {low} and {high}.")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision = '{self.precision}' in the training file: one of {', '.join(PRECISIONS)}.")
-        if not isinstance(self.stored, bool):
-            raise ConfigError(f"stored = {self.stored!r} in the training file must be true or false.")
+        for name in ("stored", "through"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} = {getattr(self, name)!r} in the training file must be true or false.")
         self.model_config()
         make_recipe(self.problems)
 
@@ -141,7 +149,7 @@ class TrainingConfig:
 
 _RANGES = (
     ("seed", 0, 2**62), ("samples", 1, 10**12), ("batch", 1, 65536), ("carried", 0, 0.95), ("cycles", 1, 100),
-    ("learning_rate", 1e-9, 1.0), ("warmup", 1, 10**9), ("cooldown", 0, 1), ("clip", 1e-9, math.inf),
+    ("late", 0, 100), ("learning_rate", 1e-9, 1.0), ("warmup", 1, 10**9), ("cooldown", 0, 1), ("clip", 1e-9, math.inf),
     ("average", 0, 0.999999), ("noise_jitter", 0, 2), ("workers", 0, 1024), ("checkpoint_minutes", 0, 1e6),
     ("validation_minutes", 0, 1e6), ("validation_problems", 1, 100_000),
 )  # fmt: skip
