@@ -5,6 +5,9 @@
 Prints wall time and peak memory for the dirty image and PSF, and the time of one major cycle (predict and image).
 The programs run in turn, several times; medians and the medians of the pairwise ratios are printed.
 Needs `wsclean` (3.1) on the PATH. The sky is 3C353 among 3,000 point sources.
+
+With --whole it runs each minor cycle to its end instead, once, and scores it against the sky; --wsclean adds WSClean's
+multi-scale, which takes 10 minutes or more.
 """
 
 import argparse
@@ -13,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from peer import radrim, table, wsclean
+from peer import load, mad, radrim, table, wsclean
 
+from radrim.metrics import snr_db
 from radrim.simulate import simulate
 
 SIZE, SCALE_ARCSEC = 4096, 1.3
@@ -113,6 +117,57 @@ def major_cycle(ms, work, rounds):
     return [("radrim", f"{np.median(ours):.1f}", f"{1:.2f}"), ("WSClean", f"{np.median(theirs):.1f}", f"{ratio:.2f}")]
 
 
+def whole(ms, work, with_wsclean):
+    """Wall time, memory and scores of complete runs: rows of the table."""
+    runs = {}
+    for solver in ("rim", "clean"):
+        runs[f"radrim --solver {solver}"] = (
+            work / solver,
+            radrim(f"image {ms} {IMAGE} --solver {solver} -name {work / solver}", work / f"{solver}.log"),
+        )
+    if with_wsclean:
+        options = "-multiscale -mgain 0.8 -gain 0.1 -auto-threshold 0.5 -auto-mask 2.5 -nmiter 20 -niter 2000000"
+        runs["WSClean multi-scale"] = (
+            work / "ws",
+            wsclean(f"{IMAGE} {options} -name {work / 'ws'} {ms}", work / "ws.log"),
+        )
+    sky = np.zeros((SIZE, SIZE))
+    truth = fits.getdata(work / "sky.fits").astype(float)
+    low = (SIZE - len(truth)) // 2
+    sky[low : low + len(truth), low : low + len(truth)] = truth
+    rows = []
+    for name, (prefix, done) in runs.items():
+        model, image, residual = (load(prefix, kind)[0] for kind in ("model", "image", "residual"))
+        header = load(prefix, "image")[1]
+        kernel = _beam(header)
+        seen, found = (np.fft.irfft2(np.fft.rfft2(a) * kernel, s=a.shape) for a in (sky, model))
+        rows.append(
+            (
+                name,
+                f"{done.wall:.0f}",
+                f"{done.cpu:.0f}",
+                f"{done.memory / 1e9:.2f}",
+                f"{snr_db(sky, model):.1f}",
+                f"{snr_db(seen, found):.1f}",
+                f"{snr_db(seen, image):.1f}",
+                f"{model.sum() / sky.sum():.4f}",
+                f"{mad(residual):.3g}",
+            )
+        )
+    return rows
+
+
+def _beam(header):
+    """Transform of the restoring beam, peak 1, on the half plane of frequencies."""
+    cell = abs(header["CDELT2"])
+    major, minor = (header[key] / cell for key in ("BMAJ", "BMIN"))
+    angle = np.radians(header["BPA"])
+    v, u = np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :]
+    along, across = v * np.cos(angle) - u * np.sin(angle), v * np.sin(angle) + u * np.cos(angle)
+    area = np.pi * major * minor / (4 * np.log(2))
+    return area * np.exp(-(np.pi**2) / (4 * np.log(2)) * ((major * along) ** 2 + (minor * across) ** 2))
+
+
 def _seconds(text):
     hours, minutes, seconds = text.split(":")
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
@@ -124,9 +179,15 @@ def main():
     parser.add_argument("--truth", type=Path, default=Path("../shared/data/truth"))
     parser.add_argument("--work", type=Path, default=Path("bench-work/large"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--whole", action="store_true", help="complete runs, scored")
+    parser.add_argument("--wsclean", action="store_true", help="with --whole: WSClean, too")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     ms = build(args.work, args.truth)
+    if args.whole:
+        columns = ("complete run", "wall s", "CPU s", "GB", "native", "beam", "image", "flux", "noise Jy/beam")
+        print(table(columns, whole(ms, args.work, args.wsclean)))
+        return
     columns = ("dirty image and PSF", "wall s", "CPU s", "peak memory GB", "radrim / this")
     print(table(columns, dirty_and_psf(ms, args.work, args.rounds)), "\n", flush=True)
     print(table(("one major cycle", "s", "radrim / this"), major_cycle(ms, args.work, args.rounds)))

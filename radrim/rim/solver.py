@@ -178,9 +178,6 @@ class RimSolver:
             )
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
         minor = self._clean(residual, psf, model, noise, window, peak)
-        if self.settings.positive:
-            # Negative components mend what the network made too bright; below 0 they do not go.
-            minor.update = np.maximum(model + minor.update, 0) - model
         return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}")
 
     def _infer(self, residual, psf, model, noise, peak, active):
