@@ -1,6 +1,6 @@
 # Set-up, demo and tests: needs Python 3.11 or newer with its venv module, make and a package index. No root, no conda.
 #
-#   make demo     set up, simulate a small VLA observation, image it, say where the results are
+#   make demo     set up, simulate a small VLA observation, image it by RIM and by CLEAN, say where the results are
 #   make test     set up, then lint, types and tests
 #   make lint     ruff and mypy alone
 #   make clean    remove .venv, the demo's files and caches
@@ -48,7 +48,7 @@ $(DEMO_MS): | $(READY)
 	$(BIN)/radrim simulate $@ --array vla-b --sky demo
 
 demo: $(READY) | $(DEMO_MS)
-	$(BIN)/radrim image $(DEMO_MS) --size 512 512 --scale 1asec --name data/demo
+	$(BIN)/radrim image $(DEMO_MS) --size 512 512 --scale 1asec --solver rim --compare --name data/demo
 	@echo
 	@echo "Done. What came out:"
 	@ls -1 data/demo-*.fits data/demo.png data/demo-report.html

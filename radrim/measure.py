@@ -91,6 +91,24 @@ class Measurement:
             del rest
         return (total / self.sum_weight).cpu().numpy()
 
+    def normal(self, model):
+        """Dirty image of what a model predicts, A^H W A model / sum W: the exact psf * model.
+
+        Parameters
+        ----------
+        model : Tensor, (y, x) float32
+            [Jy/pixel], on the measurement's device.
+
+        Returns
+        -------
+        Tensor, (y, x) float32
+            [Jy/beam]
+        """
+        total = torch.zeros_like(model)
+        for op, block in zip(self._operators, self.blocks, strict=True):
+            total += op.adjoint(op.forward(model), self._tensor(block.weight))
+        return total / self.sum_weight
+
     def _make_operators(self, grid):
         return [make_operator(self.kind, b.uvw, b.freq, grid, *self._how) for b in self.blocks]
 
