@@ -188,7 +188,7 @@ def test_default_name_is_that_of_the_measurement_set(sky_ms, tmp_path, monkeypat
 @pytest.mark.parametrize(("halo", "limit"), [(128, 5), (32, 40)])
 def test_tiles_agree_with_one_image(cleaned, sky_ms, tmp_path, no_report, monkeypatch, halo, limit):
     """Four tiles restore what one does: to the noise if they see all, to 1 % of the peak through a thin halo."""
-    monkeypatch.setattr("radrim.pipeline.HALO", halo)
+    monkeypatch.setattr("radrim.solvers.HALO", halo)
     result = radrim.image(sky_ms, size=256, scale=f"{SCALE}asec", tile=128, name=tmp_path / "t")
     whole, noise = images(cleaned), fits.getheader(cleaned / "v-image.fits")["RRTHERM"]
     np.testing.assert_allclose(result.dirty, whole["dirty"], atol=1e-6)
@@ -271,7 +271,7 @@ def test_diverging_solver_leaves_the_dirty_image(sky_ms, tmp_path, no_report, mo
         def __call__(self, residual, *rest):
             return MinorCycle(-residual, 1, 0.0, "wrong way", False)
 
-    monkeypatch.setattr("radrim.pipeline.CleanSolver", Worse)
+    monkeypatch.setattr("radrim.solvers.CleanSolver", Worse)
     result = radrim.image(sky_ms, size=128, scale="3asec", name=tmp_path / "w")
     assert result.stop == "the residual rose; the last cycle was undone"
     np.testing.assert_array_equal(result.residual, result.dirty)
@@ -289,7 +289,7 @@ def test_nan_from_a_solver_names_the_tile(sky_ms, tmp_path, no_report, monkeypat
         def __call__(self, residual, *rest):
             raise SolverError("The residual has 3 values that are NaN or infinite.")
 
-    monkeypatch.setattr("radrim.pipeline.CleanSolver", Broken)
+    monkeypatch.setattr("radrim.solvers.CleanSolver", Broken)
     done = command("image", sky_ms, "--size", 128, 128, "--scale", "3asec", "--name", tmp_path / "n")
     assert done.status == 2
     assert "tile y 0:128, x 0:128: The residual has 3 values that are NaN" in done.err
