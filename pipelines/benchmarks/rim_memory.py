@@ -197,8 +197,8 @@ def table(points, limit):
     return "\n".join(lines)
 
 
-def plot(points, path):
-    """Peak against depth, both axes logarithmic."""
+def plot(points, path, limit):
+    """Peak against depth, both axes logarithmic; triangles: more than the limit [GB]."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -214,6 +214,8 @@ def plot(points, path):
             axes.plot(
                 [p["layers"] for p in chosen], [p["peak"] / 1e6 for p in chosen], style, color=colour, label=label
             )
+            beyond = [p["layers"] for p in points if p.get("mode") == mode and _volume(p) == volume and not p["peak"]]
+            axes.plot(beyond, [1e3 * limit] * len(beyond), "^", color=colour)
     axes.set(xscale="log", yscale="log", xlabel="Coupling layers", ylabel="Peak of a training step [MB]")
     axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -221,7 +223,7 @@ def plot(points, path):
     axes.set_xticks(depths, [str(depth) for depth in depths], minor=False)
     axes.minorticks_off()
     axes.grid(True, which="major", alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside upper center", ncols=2)
     figure.savefig(path, dpi=150)
 
 
@@ -251,7 +253,7 @@ def main():
     (args.out / "table.md").write_text(text + "\n")
     print(text)
     try:
-        plot(points, args.out / "memory.png")
+        plot(points, args.out / "memory.png", args.limit)
     except ImportError:
         print("No plot: matplotlib is not installed here. Run again with --report where it is.")
 

@@ -31,15 +31,15 @@ CELL = 32
 """Pixels of the cells that are active or not."""
 REACH = 2
 """Active cells make their neighbours active, up to this distance: the network sees what surrounds a source."""
-FLOOR = 1.1
+FLOOR = 1.05
 """A residual with less than so many times the noise that was expected can be noise."""
 LEAST = 0.92
 """No update may bring the rms of the residual below so many times the noise that was expected: it would fit noise."""
 FITTED = 0.94
 """A residual with an rms of less than so many times the noise that was expected is left alone."""
-SLOW = 0.1
+SLOW = 0.2
 """A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
-FINISH = 4.0, 1.0
+FINISH = 3.0, 0.7
 """CLEAN's automatic mask and its final threshold, in units of the noise."""
 SCALES = (0, 2, 8)
 """Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
@@ -129,7 +129,8 @@ class RimSolver:
         expected = settings.noise if 0 < settings.noise <= TRUST * noise else noise
         told = min(expected, noise)
         highest = float(np.abs(residual).max())
-        quiet = describe_noise(residual, expected)
+        # CLEAN, once it has begun, stops by itself, below the level at which single peaks can be told from noise.
+        quiet = "" if self._finishing else describe_noise(residual, expected)
         if highest <= settings.threshold:
             quiet = f"no residual above the threshold of {settings.threshold:.3g} Jy/beam"
         elif not quiet and residual.std() <= FITTED * expected:
