@@ -179,6 +179,8 @@ class RimSolver:
             )
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
         minor = self._clean(residual, psf, model, noise, window, peak)
+        if self.settings.mask is not None:  # the kernels of large scales reach beyond it
+            minor.update[~self.settings.mask] = 0
         return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}")
 
     def _infer(self, residual, psf, model, noise, peak, active):
