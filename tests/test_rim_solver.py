@@ -8,7 +8,16 @@ from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
 from radrim.rim.inputs import PsfConvolution, point_sources
 from radrim.rim.model import IRIM, IRIMConfig
-from radrim.rim.solver import CELL, REACH, RimSettings, RimSolver, describe_noise, find_active
+from radrim.rim.solver import (
+    CELL,
+    REACH,
+    RimSettings,
+    RimSolver,
+    bands,
+    describe_noise,
+    find_active,
+    highest_sidelobes,
+)
 from radrim.tile import crop_centre, make_tiles
 
 NOISE = 1e-3
@@ -244,3 +253,30 @@ def test_point_proposals():
     wanted = torch.zeros(1, 8, 8)
     wanted[0, 2, 2], wanted[0, 6, 5] = 2.0, -3.0
     assert torch.equal(points, wanted)
+
+
+def test_bands_add_up():
+    """The bands of an image, each brought to full size, add up to the image."""
+    image = np.random.default_rng(0).standard_normal((64, 96))
+    parts = bands(image)
+    total = sum(np.kron(part, np.ones((4**k, 4**k))) for k, part in enumerate(parts))
+    np.testing.assert_allclose(total, image, atol=1e-12)
+
+
+def test_sidelobes_of_a_psf():
+    """A main lobe alone has no sidelobes; a ring of a fifth of the peak has one of about that height."""
+    y, x = np.indices((256, 256)) - 128
+    radius = np.hypot(y, x)
+    lobe = np.exp(-(radius**2) / 8) - 1e-9
+    assert max(highest_sidelobes(lobe)) < 1e-3
+    ring = lobe + 0.2 * np.exp(-((radius - 60) ** 2) / 8) - 1e-6
+    assert highest_sidelobes(ring)[0] == pytest.approx(0.2, rel=0.3)
+
+
+def test_what_sidelobes_may_explain_waits():
+    """With high sidelobes a source of a tenth of the brightest is left to a later cycle, with low ones not."""
+    residual = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
+    residual[64, 64], residual[448, 448] = 1000, 100
+    assert find_active(residual, 1.0, (0.2, 0.2, 0.2))[64, 64]
+    assert not find_active(residual, 1.0, (0.2, 0.2, 0.2))[448, 448]
+    assert find_active(residual, 1.0, (0.05, 0.05, 0.05))[448, 448]

@@ -33,11 +33,13 @@ REACH = 2
 """Active cells make their neighbours active, up to this distance: the network sees what surrounds a source."""
 FLOOR = 1.05
 """A residual with less than so many times the noise that was expected can be noise."""
+LOOSE = 1.3
+"""The same while nothing has been found: expectations are not exact, and small images have few independent pixels."""
 LEAST = 0.92
 """No update may bring the rms of the residual below so many times the noise that was expected: it would fit noise."""
 FITTED = 0.94
 """A residual with an rms of less than so many times the noise that was expected is left alone."""
-SLOW = 0.2
+SLOW = 0.1
 """A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
 FINISH = 3.0, 0.7
 """CLEAN's automatic mask and its final threshold, in units of the noise."""
@@ -92,7 +94,7 @@ class RimSolver:
         self.device = next(machine.parameters()).device
         self._psf: np.ndarray | None = None
         self._convolution = None
-        self._depth: float | None = None
+        self._depths: list[float] | None = None
         self._finishing = False
         self._clean: CleanSolver | None = None
 
@@ -130,21 +132,22 @@ class RimSolver:
         told = min(expected, noise)
         highest = float(np.abs(residual).max())
         # CLEAN, once it has begun, stops by itself, below the level at which single peaks can be told from noise.
-        quiet = "" if self._finishing else describe_noise(residual, expected)
+        quiet = "" if self._finishing else describe_noise(residual, (FLOOR if model.any() else LOOSE) * expected)
         if highest <= settings.threshold:
             quiet = f"no residual above the threshold of {settings.threshold:.3g} Jy/beam"
-        elif not quiet and residual.std() <= FITTED * expected:
+        elif not quiet and residual.std() <= (1.0 if self._finishing else FITTED) * expected:
             quiet = f"the residual's rms is {residual.std() / expected:.2f} of the noise expected"
         if quiet:
             return MinorCycle(np.zeros_like(residual), 0, highest, quiet, True)
         if self._finishing:
             return self._finish(residual, psf, model, noise, expected, window, peak)
-        active = find_active(residual, told, self._sidelobe(psf))
+        active = find_active(residual, told, self._sidelobes(psf, residual.shape))
         for limit in (settings.mask, window):
             if limit is not None:
                 active &= limit > 0
         if not active.any():
-            return MinorCycle(np.zeros_like(residual), 0, highest, "nothing above the noise where it may be", True)
+            self._finishing = True
+            return self._finish(residual, psf, model, noise, expected, window, peak)
         estimate, rest, lengths = self._infer(residual, psf, model, told, highest if peak is None else peak, active)
         update, after = estimate[0].cpu().numpy() - model, rest[0].cpu().numpy()
         if not np.isfinite(update).all():
@@ -159,10 +162,10 @@ class RimSolver:
         left = float(np.abs(residual + part * (after - residual)).max())
         return MinorCycle(np.float32(part) * update, int(np.count_nonzero(update)), left, stop, False)
 
-    def _sidelobe(self, psf):
-        if self._depth is None or self._psf is None or not np.array_equal(self._psf, psf):
-            self._depth = max(DEPTH, highest_sidelobe(psf))
-        return self._depth
+    def _sidelobes(self, psf, shape):
+        if self._depths is None or self._psf is None or not np.array_equal(self._psf, psf):
+            self._depths = highest_sidelobes(crop_centre(psf, shape))
+        return self._depths
 
     def _finish(self, residual, psf, model, noise, expected, window, peak):
         """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
@@ -237,27 +240,63 @@ def _part_above(before, after, least):
     return float((-slope - np.sqrt(slope**2 - curve * square)) / curve)
 
 
-def highest_sidelobe(psf):
-    """Largest absolute value of a PSF outside its main lobe, which ends where it first falls to 0 around the centre."""
+def bands(image):
+    """An image as a sum of parts of growing scale, each given on its own cells.
+
+    What single pixels add to the mean of 4 x 4, what these add to that of 16 x 16, and these themselves.
+
+    Parameters
+    ----------
+    image : (y, x) array
+
+    Returns
+    -------
+    list of (y, x) arrays
+        Of (y, x), (y, x) / 4 and (y, x) / 16 cells, rounded up to whole cells of `CELL`.
+    """
+    image = np.pad(image, [(0, -n % CELL) for n in image.shape])
+    levels = [image]
+    for _ in range(2):
+        y, x = (n // 4 for n in levels[-1].shape)
+        levels.append(levels[-1].reshape(y, 4, x, 4).mean((1, 3)))
+    finer = [a - b.repeat(4, 0).repeat(4, 1) for a, b in zip(levels[:-1], levels[1:], strict=True)]
+    return [*finer, levels[-1]]
+
+
+def highest_sidelobes(psf):
+    """In each band the largest |value| of a PSF away from its centre, over that at the centre; at most 1.
+
+    The main lobe ends where it first falls to 0; in bands of larger scale two cells more belong to it.
+    """
     lobes, _ = scipy.ndimage.label(psf > 0)
-    return float(np.abs(psf[lobes != lobes[psf.shape[0] // 2, psf.shape[1] // 2]]).max(initial=0.0))
+    main = lobes == lobes[psf.shape[0] // 2, psf.shape[1] // 2]
+    out = []
+    for k, band in enumerate(bands(psf)):
+        size = 4**k
+        padded = np.pad(main, [(0, -n % CELL) for n in main.shape])
+        inner = padded.reshape(band.shape[0], size, band.shape[1], size).any((1, 3))
+        if k:
+            inner = scipy.ndimage.binary_dilation(inner, np.ones((3, 3)), 2)
+        inside, outside = np.abs(band[inner]).max(), np.abs(band[~inner]).max(initial=0.0)
+        out.append(min(1.0, float(outside / max(inside, 1e-30))))
+    return out
 
 
-def describe_noise(residual, expected):
+def describe_noise(residual, most):
     """Why a residual counts as noise, or an empty text if it does not.
 
-    Its rms must be close to what is expected, and at no scale may a peak stand out of it: as it is, and smoothed, so
-    that faint extended emission counts.
+    Its rms must be small enough, and at no scale may a peak stand out of it: as it is, and smoothed, so that faint
+    extended emission counts.
 
     Parameters
     ----------
     residual : (y, x) array
         [Jy/beam]
-    expected : float
-        [Jy/beam]
+    most : float
+        Largest rms of noise [Jy/beam].
     """
     rms = float(residual.std())
-    if not rms <= FLOOR * expected:
+    if not rms <= most:
         return ""
     highest = 0.0
     for scale in SCALES:
@@ -265,13 +304,13 @@ def describe_noise(residual, expected):
         highest = max(highest, float(np.abs(image).max()) / max(noise_mad(image), 1e-30))
     if highest > CLEAR:
         return ""
-    return f"the residual is noise (rms {rms / expected:.2f} of the expected, no peak above {highest:.1f} sigma)"
+    return f"the residual is noise (rms {rms:.3g} Jy/beam, no peak above {highest:.1f} sigma)"
 
 
-def find_active(residual, noise, depth=DEPTH):
-    """Where a minor cycle has something to do: cells with a peak or a mean far above the noise, and around them.
+def find_active(residual, noise, depths=(0.0, 0.0, 0.0)):
+    """Where a minor cycle has something to do: cells with something far above the noise at any scale, and around them.
 
-    What is fainter than the sidelobes of the brightest is left to the next cycle: it may be nothing else.
+    What is fainter than the sidelobes of the brightest at its scale is left to the next cycle: it may be nothing else.
 
     Parameters
     ----------
@@ -279,23 +318,23 @@ def find_active(residual, noise, depth=DEPTH):
         [Jy/beam]
     noise : float
         [Jy/beam]
-    depth : float
-        Part of the brightest residual down to which cells are active.
+    depths : sequence of float
+        Of each of the `bands`: part of its largest value down to which cells are active, at least `DEPTH`.
 
     Returns
     -------
     (y, x) bool
     """
-    shape = residual.shape
-    padded = np.pad(residual, [(0, -n % CELL) for n in shape])
-    cells = padded.reshape(padded.shape[0] // CELL, CELL, padded.shape[1] // CELL, CELL)
-    highest, mean = np.abs(cells).max((1, 3)), cells.mean((1, 3))
-    level = max(CLEAR, depth * float(highest.max()) / noise)  # in units of the noise
-    active = highest > level * noise
-    active |= np.abs(mean) > level * max(noise_mad(mean), noise / CELL)
+    active = np.zeros([-(-n // CELL) for n in residual.shape], bool)
+    for k, (band, depth) in enumerate(zip(bands(residual), depths, strict=True)):
+        cell = CELL // 4**k
+        highest = np.abs(band).reshape(active.shape[0], cell, active.shape[1], cell).max((1, 3))
+        # Sidelobes of extended emission raise the scatter of a band, and what stands out of it.
+        scatter = noise if k == 0 else max(noise_mad(band), noise / 4**k)
+        active |= highest > max(CLEAR * scatter, max(depth, DEPTH) * float(highest.max()))
     if active.any():
         active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH)
-    return active.repeat(CELL, 0).repeat(CELL, 1)[: shape[0], : shape[1]]
+    return active.repeat(CELL, 0).repeat(CELL, 1)[: residual.shape[0], : residual.shape[1]]
 
 
 def _check(residual, psf, model, noise):
