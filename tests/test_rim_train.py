@@ -2,6 +2,8 @@
 
 import csv
 import math
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from radrim.rim.train import Trainer
 from radrim.rim.training_config import TrainingConfig, load_training
 from radrim.rim.validation import SCORES, score, shrink, summarise, truth_problems
 
+RECIPES = Path(__file__).parents[1] / "pipelines" / "train"
 MODEL = {"channels": 28, "hidden": 8, "depth": 2, "factors": [1, 2], "steps": 2}
 PROBLEMS = {"size": 32, "coverages": {"y_shaped": 1.0}, "skies": {"points": 1.0, "disc": 1.0}, "samples": 2000}
 SETTINGS = {"batch": 4, "workers": 0, "validation_problems": 4, "warmup": 5, "precision": "float32", "cycles": 2}
@@ -179,6 +182,17 @@ def test_training_files_that_cannot_be(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises((ConfigError, InputError), match=message):
         load_training(path)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes(path):
+    """The training files of the repository are valid; without the FIRST galaxies, which are not in it."""
+    tables = tomllib.loads(path.read_text())
+    problems = {key: value for key, value in tables["problems"].items() if key not in ("first", "layouts")}
+    problems["skies"] = {name: part for name, part in problems["skies"].items() if name != "first"}
+    model = dict(tables["model"])
+    found = TrainingConfig(model.pop("architecture"), model, problems, **tables["training"])
+    assert sum(p.numel() for p in found.build().parameters()) > 1e5
 
 
 def test_cuda_that_is_absent(tmp_path):
