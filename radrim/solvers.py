@@ -42,20 +42,9 @@ class CleanCycles:
         threads : int
             Of one minor cycle.
         """
-        config = self._config
 
         def make(tile, channel):
-            settings = CleanSettings(
-                niter=config.niter,
-                gain=config.gain,
-                mgain=config.mgain,
-                auto_mask=config.auto_mask,
-                auto_threshold=config.auto_threshold,
-                threshold=config.threshold,
-                multiscale=config.multiscale,
-                mask=None if mask is None else mask[tile.outer],
-            )
-            return CleanSolver(settings, threads)
+            return CleanSolver(_clean_settings(self._config, _part(mask, tile)), threads)
 
         return make
 
@@ -97,11 +86,30 @@ class RimCycles:
                 threshold=config.threshold,
                 positive=config.pol == "I",
                 tile=config.tile,
-                mask=None if mask is None else mask[tile.outer],
+                mask=_part(mask, tile),
+                clean=_clean_settings(config),
             )
-            return RimSolver(self._machine, settings)
+            return RimSolver(self._machine, settings, threads)
 
         return make
+
+
+def _clean_settings(config, mask=None):
+    return CleanSettings(
+        niter=config.niter,
+        gain=config.gain,
+        mgain=config.mgain,
+        auto_mask=config.auto_mask,
+        auto_threshold=config.auto_threshold,
+        threshold=config.threshold,
+        multiscale=config.multiscale,
+        mask=mask,
+    )
+
+
+def _part(mask, tile):
+    """The part of the user's mask that covers a tile."""
+    return None if mask is None else mask[tile.outer]
 
 
 def choose_solvers(config, device):

@@ -95,7 +95,7 @@ def test_scatter_tells_wrong_weights(make_ms, edit_ms, windows, factor):
 
 def test_a_strong_source_is_not_taken_for_noise(make_ms):
     """A source that turns quickly from one time to the next is steady from channel to channel."""
-    assert measured_scatter(read([make_ms(noise=0.01, times=24)]).blocks) < 3
+    assert measured_scatter(read([make_ms(noise=0.01, times=24)]).blocks) < 1.5
 
 
 def test_scatter_without_neighbours(small_ms):

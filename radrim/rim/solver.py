@@ -6,7 +6,7 @@ on how the image was cut. Where there is nothing above the noise the network doe
 
 import dataclasses
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.ndimage
@@ -65,6 +65,8 @@ class RimSettings:
         Largest tile of the network [pixel].
     mask : (y, x) bool or None
         The model is 0 elsewhere.
+    clean : CleanSettings
+        Of the finish, but for its thresholds and its mask, which follow from `FINISH` and from these.
     """
 
     noise: float = float("nan")
@@ -72,6 +74,7 @@ class RimSettings:
     positive: bool = True
     tile: int = 1024
     mask: np.ndarray | None = None
+    clean: CleanSettings = field(default_factory=CleanSettings)
 
 
 class RimSolver:
@@ -82,19 +85,22 @@ class RimSolver:
     machine : InferenceMachine
         For images, on the device it shall run on.
     settings : RimSettings
+    threads : int
+        Of CLEAN's finish; the network's are torch's.
     """
 
     psf_factor = 2
     """PSF over image: twice as large, the convolution is exact, and so is the noise that the network is told of."""
 
-    def __init__(self, machine, settings=None):
+    def __init__(self, machine, settings=None, threads=1):
+        self._threads = threads
         self.machine = machine
         self.settings = settings or RimSettings()
         self.tile = self.settings.tile
         self.device = next(machine.parameters()).device
         self._psf: np.ndarray | None = None
-        self._convolution = None
-        self._depths: list[float] | None = None
+        self._convolution: PsfConvolution | None = None
+        self._depths: list[float] = []
         self._finishing = False
         self._clean: CleanSolver | None = None
 
@@ -141,7 +147,8 @@ class RimSolver:
             return MinorCycle(np.zeros_like(residual), 0, highest, quiet, True)
         if self._finishing:
             return self._finish(residual, psf, model, noise, expected, window, peak)
-        active = find_active(residual, told, self._sidelobes(psf, residual.shape))
+        self._take_psf(psf, residual.shape)
+        active = find_active(residual, told, self._depths)
         for limit in (settings.mask, window):
             if limit is not None:
                 active &= limit > 0
@@ -162,23 +169,25 @@ class RimSolver:
         left = float(np.abs(residual + part * (after - residual)).max())
         return MinorCycle(np.float32(part) * update, int(np.count_nonzero(update)), left, stop, False)
 
-    def _sidelobes(self, psf, shape):
-        if self._depths is None or self._psf is None or not np.array_equal(self._psf, psf):
+    def _take_psf(self, psf, shape):
+        """What follows from the PSF, again only when it changes; its convolution is made where it is used."""
+        if self._psf is None or not np.array_equal(self._psf, psf):
+            self._psf, self._convolution = psf.copy(), None
             self._depths = highest_sidelobes(crop_centre(psf, shape))
-        return self._depths
 
     def _finish(self, residual, psf, model, noise, expected, window, peak):
         """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
         if self._clean is None:
             settings = self.settings
             self._clean = CleanSolver(
-                CleanSettings(
+                dataclasses.replace(
+                    settings.clean,
                     auto_mask=FINISH[0],
                     auto_threshold=FINISH[1],
                     threshold=max(settings.threshold, FINISH[1] * expected),
                     mask=settings.mask,
                 ),
-                torch.get_num_threads(),
+                self._threads,
             )
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
         minor = self._clean(residual, psf, model, noise, window, peak)
@@ -189,12 +198,12 @@ class RimSolver:
     def _infer(self, residual, psf, model, noise, peak, active):
         while True:
             try:
-                if self._convolution is None or self._psf is None or not np.array_equal(self._psf, psf):
-                    self._psf, self._convolution = psf.copy(), PsfConvolution(self._tensor(psf), residual.shape)
+                if self._convolution is None:
+                    self._convolution = PsfConvolution(self._tensor(psf), residual.shape)
                 with torch.inference_mode():
                     return self._run(self._tensor(residual)[None], self._tensor(model)[None], noise, peak, active)
             except torch.OutOfMemoryError:
-                self._psf = self._convolution = None
+                self._convolution = None
                 torch.cuda.empty_cache()
                 if self.tile // 2 < SMALLEST:
                     raise SolverError(
