@@ -2,8 +2,8 @@
 
     python pipelines/benchmarks/noise.py --work bench-work/dev
 
-Needs the Measurement Sets that dev_cases.py leaves in its work folder. The true noise is the benchmark's: the rms of the
-noise alone, imaged with the same weighting.
+Needs the Measurement Sets that dev_cases.py leaves in its work folder. The true noise is the benchmark's: the rms of
+the noise alone, imaged with the same weighting.
 """
 
 import argparse
