@@ -34,7 +34,7 @@ def train(args):
         raise ConfigError(f"--threads {args.threads} must be at least 1.")
     if not args.minutes > 0:
         raise ConfigError(f"--minutes {args.minutes:g} must be above 0.")
-    config = load_training(args.recipe, workers=args.workers, samples=args.samples)
+    stages = load_training(args.recipe, workers=args.workers, samples=args.samples)
     folder = args.output or default_folder(args.recipe)
     import torch
 
@@ -42,19 +42,25 @@ def train(args):
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    trainer = Trainer(config, folder, args.device)
-    parameters = sum(p.numel() for p in trainer.model.parameters())
-    log.info(
-        "Training %s, %d parameters, on %s in %s; results in %s.",
-        config.architecture,
-        parameters,
-        trainer.device,
-        "bfloat16" if trainer.half else "float32",
-        folder,
-    )
-    with _shown(config.samples, trainer.seen) as progress:
-        trainer.run(args.minutes, progress)
-    done = trainer.seen >= config.samples
+    end = time.monotonic() + 60 * args.minutes
+    for number, config in enumerate(stages, 1):
+        trainer = Trainer(config, folder, args.device)
+        if trainer.seen >= config.samples:
+            continue
+        log.info(
+            "Training %s, %d parameters, on %s in %s; results in %s%s.",
+            config.architecture,
+            sum(p.numel() for p in trainer.model.parameters()),
+            trainer.device,
+            "bfloat16" if trainer.half else "float32",
+            folder,
+            f"; stage {number} of {len(stages)}" if len(stages) > 1 else "",
+        )
+        with _shown(config.samples, trainer.seen) as progress:
+            trainer.run((end - time.monotonic()) / 60, progress)
+        if trainer.seen < config.samples:
+            break
+    done = trainer.seen >= stages[-1].samples
     log.info("%s %s", "Done:" if done else "Stopped; the same command goes on:", trainer.folder / "model.safetensors")
 
 

@@ -13,6 +13,15 @@ from radrim.geometry import ARCSEC, C, ImageGrid
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks as small as the tests' gain nothing from threads, and lose much where other work runs beside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def rng():
     """A seeded torch.Generator, new for each test, so that the order of tests changes nothing."""

@@ -138,7 +138,7 @@ def test_folder(tmp_path):
     ("metadata", "message"),
     [
         ({"format": "other"}, "no radrim checkpoint"),
-        ({"version": "99"}, "version 99.*version 1"),
+        ({"version": "99"}, "version 99.*version 2"),
         ({"architecture": "unet"}, "'unet'.*irim, rim"),
         ({"config": "{"}, "no readable 'config'"),
         ({"config": "[]"}, "'config'.*no table"),

@@ -110,7 +110,7 @@ def test_residual_is_that_of_the_estimate(machine, rng):
 def test_positivity_is_only_for_stokes_i(machine, rng):
     """Estimates stay positive if asked to, and reach negative sources if not."""
     psf, dirty, truth = make_problem(rng)
-    stir(machine, 0.3)
+    stir(machine, 0.1)
     for estimate in machine(psf, dirty, 1e-3, estimate=0.5 * truth).estimates:
         assert estimate.min() >= 0
     negative = machine(psf, -dirty, 1e-3, positive=False).estimates[-1]

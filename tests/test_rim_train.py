@@ -2,7 +2,6 @@
 
 import csv
 import math
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +172,11 @@ def test_start_from_a_checkpoint(tmp_path):
         ("[training]\nbatch = 2.5\n", "batch = 2.5.*number"),
         ('[training]\nprecision = "float8"\n', "float8.*bfloat16"),
         ("[training]\nstored = 1\n", "stored = 1.*true or false"),
+        ('[training]\noptimiser = "sgd"\n', "optimiser = 'sgd'.*adam, muon"),
+        ("stages = 3\n", "must be tables"),
+        ("[[stages]]\nsamples = 10\n[[stages]]\nsamples = 10\n", "growing numbers"),
+        ("[[stages]]\nspeed = 3\n", "unknown key 'speed'"),
+        ("[[stages]]\nproblems.size = 33\n", "size = 33"),
         ("[training\n", "not valid TOML"),
     ],
 )
@@ -185,14 +189,16 @@ def test_training_files_that_cannot_be(tmp_path, text, message):
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_shipped_recipes(path):
+def test_shipped_recipes(tmp_path, path):
     """The training files of the repository are valid; without the FIRST galaxies, which are not in it."""
-    tables = tomllib.loads(path.read_text())
-    problems = {key: value for key, value in tables["problems"].items() if key not in ("first", "layouts")}
-    problems["skies"] = {name: part for name, part in problems["skies"].items() if name != "first"}
-    model = dict(tables["model"])
-    found = TrainingConfig(model.pop("architecture"), model, problems, **tables["training"])
-    assert sum(p.numel() for p in found.build().parameters()) > 1e5
+    text = path.read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("first =", "layouts ="))]
+    assert len(lines) == len(text.splitlines()) - 3  # the path of the galaxies, their part of the skies, the layouts
+    without = tmp_path / path.name
+    without.write_text("\n".join(lines))
+    stages = load_training(without)
+    assert sum(p.numel() for p in stages[0].build().parameters()) > 1e5
+    assert len({stage.network_digest() for stage in stages}) == 1
 
 
 def test_cuda_that_is_absent(tmp_path):
@@ -213,6 +219,25 @@ def test_the_command_trains_and_goes_on(recipe, tmp_path, capsys):
     assert "going on from update 4" in out
     assert main(["model", "show", str(tmp_path / "run" / "model.safetensors")]) == 0
     assert "trained on 12 problems" in capsys.readouterr().out
+
+
+def test_the_command_trains_in_stages(recipe, tmp_path, capsys):
+    """Stages follow each other in one folder; a run that was stopped in one of them goes on there."""
+    text = recipe.read_text().replace("samples = 8\n", "")
+    text += "[[stages]]\nsamples = 4\n[[stages]]\nsamples = 8\nproblems.size = 48\noptimiser = 'adam'\n"
+    recipe.write_text(text)
+    words = ["train", str(recipe), "--output", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*words, "--samples", "6"]) == 0
+    out = capsys.readouterr().out
+    assert "stage 1 of 2" in out
+    assert "stage 2 of 2" in out
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "going on from update 3, 6 problems" in out
+    assert "stage 1" not in out
+    assert [int(row["seen"]) for row in rows(tmp_path / "run" / "loss.csv")] == [2, 4, 6, 8]
+    assert main(words) == 0
+    assert "Done" in capsys.readouterr().out
 
 
 def test_the_command_refuses(recipe, tmp_path, capsys):

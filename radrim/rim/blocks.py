@@ -5,6 +5,8 @@ channel, y, x) and on cubes (batch, channel, chan, y, x), which are down-sampled
 channels. Tensors with channels last in memory stay so; on CPUs the transposed convolution is several times faster then.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -48,19 +50,18 @@ class Convolution(nn.Module):
         size = (depth,) * cube + (kernel, kernel)
         self.step = (1,) * cube + (step, step)
         self.padding = (depth // 2,) * cube + (padding, padding)
-        channels = (inputs, outputs) if up else (outputs, inputs // groups)
-        # The size of `direction` changes nothing but how fast an optimiser with steps of fixed size turns it.
-        self.direction = nn.Parameter(AGILE * torch.randn(*channels, *size))
+        self.kernel = (outputs, inputs // groups, *size)
+        # One row per output channel; its length changes nothing but how fast steps of fixed size turn it.
+        self.direction = nn.Parameter(AGILE * torch.randn(outputs, math.prod(self.kernel[1:])))
         self.gain = nn.Parameter(torch.full((outputs,), float(gain)))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def weight(self):
         """The kernel: `direction`, scaled to the norm `gain` for each output channel."""
-        output = 1 if self.up else 0
-        axes = [axis for axis in range(self.direction.ndim) if axis != output]
-        norm = torch.linalg.vector_norm(self.direction, dim=axes)
+        norm = torch.linalg.vector_norm(self.direction, dim=1)
         scale = self.gain / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-        return self.direction * scale.view([-1 if axis == output else 1 for axis in range(self.direction.ndim)])
+        weight = (self.direction * scale[:, None]).view(self.kernel)
+        return weight.transpose(0, 1) if self.up else weight
 
     def forward(self, x):
         """(batch, inputs, *space) to (batch, outputs, *space)."""

@@ -23,7 +23,7 @@ from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.plain import PlainConfig, PlainRIM
 
 FORMAT = "radrim checkpoint"
-VERSION = 1
+VERSION = 2
 ARCHITECTURES = {"irim": (IRIM, IRIMConfig), "rim": (PlainRIM, PlainConfig)}
 MODELS = Path(__file__).parent / "models"
 """Folder of the models that come with the package."""

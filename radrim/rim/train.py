@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 
 from radrim.errors import ConfigError, InputError, OutputError, SolverError
 from radrim.rim import checkpoint
+from radrim.rim.blocks import Convolution
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import decibel_loss
 from radrim.rim.problems import batches
@@ -35,6 +36,10 @@ POOL = 48
 """Problems kept to go on from."""
 PATIENCE = 50
 """Updates in a row without a finite gradient after which the training counts as failed."""
+TURN = 4.0
+"""Muon's learning rate over Adam's: every step then turns a kernel by about as much as one of Adam's."""
+MOMENTS = ("step", "exp_avg", "exp_avg_sq"), ("momentum_buffer",)
+"""What Adam and Muon remember of each parameter."""
 FLOOR = 0.5
 """An error at the scale of the beam of so much of the noise no longer matters."""
 
@@ -109,7 +114,7 @@ class Trainer:
         if config.start:
             self.model.load_state_dict(self._starting_weights(config.start))
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.optimiser = torch.optim.Adam(self.model.parameters(), config.learning_rate, betas=(0.9, 0.99))
+        self.optimisers = _optimisers(config.optimiser, self.model)
         self.update = self.seen = 0
         self.seconds = 0.0
         self.pool: States | None = None
@@ -145,7 +150,8 @@ class Trainer:
             for batch in stream:
                 if self.seen >= config.samples:
                     break
-                loss, norm = self._learn(self._gather(batch))
+                rate = config.rate(self.seen, self.update)
+                loss, norm = self._learn(self._gather(batch), rate)
                 failures = 0 if math.isfinite(norm) else failures + 1
                 if failures > PATIENCE:
                     raise SolverError(
@@ -156,7 +162,6 @@ class Trainer:
                 self.seen += config.fresh
                 now = time.monotonic()
                 self.seconds = before + now - start
-                rate = self.optimiser.param_groups[0]["lr"]
                 lines.append(
                     (self.update, self.seen, f"{self.seconds:.1f}", f"{loss:.4f}", f"{norm:.4g}", f"{rate:.3g}")
                 )
@@ -203,20 +208,22 @@ class Trainer:
         chosen, self.pool = self.pool.take(order[:wanted]), self.pool.take(order[wanted:])
         return fresh.join(chosen)
 
-    def _learn(self, states):
+    def _learn(self, states, rate):
         """One update; the loss [dB] and the gradient's norm before it was clipped."""
         config = self.config
-        self.optimiser.param_groups[0]["lr"] = config.rate(self.seen, self.update)
+        for optimiser, factor in self.optimisers:
+            optimiser.param_groups[0]["lr"] = factor * rate
         convolution = PsfConvolution(states.psf, states.truth.shape[-2:])
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             found = self.model(convolution, states.residual, states.noise, states.estimate, detach=not config.through)
             loss = decibel_loss(found.estimates, states.truth, states.floor, states.beam, config.late)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip))
         if not math.isfinite(norm):
             return float(loss.detach()), norm
-        self.optimiser.step()
+        for optimiser, _ in self.optimisers:
+            optimiser.step()
         decay = min(config.average, (1 + self.update) / (10 + self.update))
         with torch.no_grad():
             for name, value in self.model.state_dict().items():
@@ -275,8 +282,10 @@ class Trainer:
     def _save_state(self):
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
-        for number, slot in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{name}": value for name, value in slot.items()}
+        for name, parameter in self.model.named_parameters():
+            for optimiser, _ in self.optimisers:
+                slot = optimiser.state.get(parameter, {})
+                tensors |= {f"moment.{key}/{name}": value for key, value in slot.items()}
         if self.pool is not None and len(self.pool):
             tensors |= {f"pool.{name}": value for name, value in vars(self.pool).items()}
         facts = {"update": self.update, "seen": self.seen, "seconds": self.seconds, "summary": self.summary}
@@ -306,18 +315,13 @@ class Trainer:
                     f"{self.folder} holds a training run with another network or seed; give another --output, "
                     "or remove it to start anew."
                 )
-            parts: dict = {"model": {}, "average": {}, "pool": {}, "adam": {}}
+            parts: dict = {"model": {}, "average": {}, "pool": {}, "moment": {}}
             for name, value in tensors.items():
                 part, key = name.split(".", 1)
                 parts[part][key] = value
             self.model.load_state_dict(parts["model"])
             self.average = parts["average"]
-            slots: dict = {}
-            for name, value in parts["adam"].items():
-                number, key = name.split(".")
-                slots.setdefault(int(number), {})[key] = value.cpu() if key == "step" else value
-            groups = self.optimiser.state_dict()["param_groups"]
-            self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+            self._resume_moments(parts["moment"])
             self.pool = States(**parts["pool"]) if parts["pool"] else None
             if self.pool is not None and self.pool.truth.shape[-1] != self.config.problems.get("size", 128):
                 self.pool = None  # the run goes on with tiles of another size
@@ -330,6 +334,16 @@ class Trainer:
             ) from error
         self._forget_later_lines()
         log.info("going on from update %d, %d problems seen in %.1f h", self.update, self.seen, self.seconds / 3600)
+
+    def _resume_moments(self, found):
+        """Moments of the gradient, where the optimiser that kept them still has the parameter."""
+        for name, parameter in self.model.named_parameters():
+            for kind, (optimiser, _) in zip(MOMENTS, self.optimisers, strict=False):
+                if any(parameter is member for member in optimiser.param_groups[0]["params"]):
+                    slot = {key: found[f"{key}/{name}"] for key in kind if f"{key}/{name}" in found}
+                    if len(slot) == len(kind):
+                        # Adam counts on the processor, wherever the parameters are.
+                        optimiser.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in slot.items()}
 
     def _forget_later_lines(self):
         """Lines that were written after the state was saved will be written again."""
@@ -345,6 +359,16 @@ class Trainer:
         if found.model.config != self.model.config:
             raise ConfigError(f"start = {path} has another architecture than the training file asks for.")
         return found.model.state_dict()
+
+
+def _optimisers(name, model):
+    """Adam for all parameters, or for all but the kernels' directions and Muon for these; and the rate over `rate`."""
+    turned = [] if name == "adam" else [m.direction for m in model.modules() if isinstance(m, Convolution)]
+    others = [p for p in model.parameters() if not any(p is direction for direction in turned)]
+    found: list = [(torch.optim.Adam(others, betas=(0.9, 0.99)), 1.0)]
+    if turned:
+        found.append((torch.optim.Muon(turned, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"), TURN))
+    return found
 
 
 def _use_half(precision, device):

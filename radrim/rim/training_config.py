@@ -13,6 +13,7 @@ from radrim.errors import ConfigError, InputError
 from radrim.rim.checkpoint import ARCHITECTURES
 from radrim.rim.recipe import make_recipe
 
+OPTIMISERS = ("adam", "muon")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -44,8 +45,10 @@ class TrainingConfig:
         itself, which is stable from the start; with, early steps learn not to spoil what later ones could do.
     late : float
         Step t of T counts (t / T)^late in the loss.
+    optimiser : str
+        'muon' (Jordan et al. 2024) for the kernels of convolutions and Adam for the rest, or 'adam' for all.
     learning_rate : float
-        Of Adam, after `warmup` updates.
+        Of Adam, after `warmup` updates; Muon's is in proportion.
     warmup : int
         Updates in which the learning rate rises to its value.
     cooldown : float
@@ -82,6 +85,7 @@ class TrainingConfig:
     cycles: int = 4
     through: bool = False
     late: float = 0.0
+    optimiser: str = "muon"
     learning_rate: float = 1e-3
     warmup: int = 200
     cooldown: float = 0.2
@@ -110,6 +114,8 @@ class TrainingConfig:
                 raise ConfigError(f"{name} = {value!r} in the training file must lie between {low} and {high}.")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision = '{self.precision}' in the training file: one of {', '.join(PRECISIONS)}.")
+        if self.optimiser not in OPTIMISERS:
+            raise ConfigError(f"optimiser = '{self.optimiser}' in the training file: one of {', '.join(OPTIMISERS)}.")
         for name in ("stored", "through"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} = {getattr(self, name)!r} in the training file must be true or false.")
@@ -156,9 +162,23 @@ _RANGES = (
 
 
 def load_training(path, **changes):
-    """A `TrainingConfig` from a TOML file; `changes` that are not None replace what it says.
+    """The stages of a training run from a TOML file; `changes` that are not None replace what it says.
 
-    Paths in the file are relative to the current folder, so that one file serves every checkout.
+    The file has the tables ``model``, ``problems`` and ``training``. A run whose settings change on the way has one
+    ``[[stages]]`` for each part: keys of ``training``, and of ``problems`` as ``problems.size = 64``, that hold in it
+    instead of the common ones; its ``samples`` is where it ends. Paths in the file are relative to the current folder,
+    so that one file serves every checkout.
+
+    Parameters
+    ----------
+    path : path-like
+    changes
+        Parameters of `TrainingConfig`. `samples` ends the run at so many problems, in whatever stage that is.
+
+    Returns
+    -------
+    list of TrainingConfig
+        At least one, to be run one after the other in the same folder.
 
     Raises
     ------
@@ -174,17 +194,38 @@ def load_training(path, **changes):
         raise InputError(f"The training file {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"The training file {path} is not valid TOML: {error}.") from None
-    unknown = sorted(set(tables) - {"model", "problems", "training"})
+    known = ("model", "problems", "training", "stages")
+    unknown = sorted(set(tables) - set(known))
     if unknown:
-        raise ConfigError(f"The training file {path} has the unknown '{unknown[0]}'; known: model, problems, training.")
-    model = dict(tables.get("model", {}))
-    training = dict(tables.get("training", {})) | {name: value for name, value in changes.items() if value is not None}
+        raise ConfigError(f"The training file {path} has the unknown '{unknown[0]}'; known: {', '.join(known)}.")
+    changes = {name: value for name, value in changes.items() if value is not None}
+    model, stages = dict(tables.get("model", {})), tables.get("stages", [{}])
+    if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in stages):
+        raise ConfigError(f"stages in the training file {path} must be tables, each headed by [[stages]].")
+    architecture, last = model.pop("architecture", "irim"), changes.pop("samples", None)
+    found = []
+    for stage in stages:
+        stage = dict(stage)
+        problems = tables.get("problems", {}) | stage.pop("problems", {})
+        training = tables.get("training", {}) | stage | changes
+        _check_keys(path, training)
+        found.append(TrainingConfig(architecture, model, problems, **training))
+        if found[-1].samples <= (found[-2].samples if len(found) > 1 else 0):
+            raise ConfigError(f"The stages in the training file {path} must end at growing numbers of samples.")
+    return found if last is None else _until(found, last)
+
+
+def _check_keys(path, training):
     known = [f.name for f in dataclasses.fields(TrainingConfig) if f.name not in ("architecture", "model", "problems")]
     for name in training:
         if name not in known:
             raise ConfigError(f"The training file {path} has the unknown key '{name}'; known: {', '.join(known)}.")
-    architecture = model.pop("architecture", "irim")
-    return TrainingConfig(architecture, model, tables.get("problems", {}), **training)
+
+
+def _until(stages, samples):
+    """The stages up to a number of samples; the last one goes on as long as is wanted."""
+    needed = [k for k, stage in enumerate(stages) if k == 0 or stages[k - 1].samples < samples]
+    return [*(stages[k] for k in needed[:-1]), dataclasses.replace(stages[needed[-1]], samples=samples)]
 
 
 def default_folder(path):
