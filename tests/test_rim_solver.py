@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 
 from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
 from radrim.rim.inputs import PsfConvolution, point_sources
 from radrim.rim.model import IRIM, IRIMConfig
+from radrim.rim.points import take_points
 from radrim.rim.solver import (
     CELL,
     REACH,
@@ -26,7 +28,7 @@ NOISE = 1e-3
 class Sky:
     """Stands for a measurement: a sky seen through the PSF of a few hundred baselines, with its noise."""
 
-    def __init__(self, shape=(128, 160), sources=((40, 60, 1.0), (90, 110, -0.5)), noise=NOISE, seed=0):
+    def __init__(self, shape=(128, 160), sources=((40, 60, 1.0), (90, 110, -0.5)), noise=NOISE, seed=0, width=0.0):
         rng = np.random.default_rng(seed)
         wide = [2 * n for n in shape]
         v, u = (np.fft.fftfreq(n) for n in wide)
@@ -40,6 +42,8 @@ class Sky:
         self.truth = np.zeros(shape, np.float32)
         for y, x, flux in sources:
             self.truth[y, x] = flux
+        if width:  # sources of that rms width [pixel]: what is no point goes through the network
+            self.truth = scipy.ndimage.gaussian_filter(self.truth, width)
         self.convolution = PsfConvolution(torch.from_numpy(self.psf), shape)
         self.dirty = self.see(self.truth) + (noise * grains / grains.std()).astype(np.float32)
 
@@ -89,7 +93,7 @@ def test_residual_falls_and_chi2_with_it(machine):
 
 def test_cut_does_not_matter(stirred):
     """Small tiles of the network give the model that large ones give, to 1e-4 of the peak, idle parts included."""
-    sky = Sky((256, 320), ((40, 60, 1.0), (200, 90, 0.3)))
+    sky = Sky((256, 320), ((40, 60, 1.0), (200, 90, 0.3)), width=4.0)
     models = [run(sky.state(), stirred, 2, tile=tile).model for tile in (1024, 64, 96)]
     peak = np.abs(models[0]).max()
     assert peak > 0
@@ -212,7 +216,7 @@ def test_smaller_tiles_when_memory_is_short(machine, monkeypatch):
         return forward(*args, tile=tile, **kwargs)
 
     monkeypatch.setattr(machine, "forward", limited)
-    sky, zero = Sky(), np.zeros((128, 160), np.float32)
+    sky, zero = Sky(width=4.0), np.zeros((128, 160), np.float32)
     limit = 128
     assert solver(sky.dirty, sky.psf, zero, NOISE).update.any()
     assert tried == [512, 256, 128]
@@ -224,7 +228,7 @@ def test_smaller_tiles_when_memory_is_short(machine, monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_cuda_agrees_with_the_cpu(stirred):
     """The same model from either device, to 1e-4 of the peak."""
-    sky = Sky((256, 320), ((40, 60, 1.0), (200, 90, 0.3)))
+    sky = Sky((256, 320), ((40, 60, 1.0), (200, 90, 0.3)), width=4.0)
     cpu = run(sky.state(), stirred, 2).model
     cuda = run(sky.state(), stirred.to("cuda"), 2).model
     stirred.to("cpu")
@@ -243,6 +247,51 @@ def test_noise_is_not_fitted(machine):
     """The residual's rms stays near the noise expected, however long the network goes on."""
     state = run(Sky(sources=((40, 60, 0.05), (90, 110, 0.03)), noise=5e-3).state(5e-3), machine, 20)
     assert state.residual.std() > 0.9 * 5e-3
+
+
+def test_isolated_points_are_exact(stirred):
+    """Points that stand by themselves get their flux in their pixel, to the noise, and no network sees them."""
+    places = ((40, 60, 1.0), (90, 110, 0.3), (200, 90, 0.1))
+    sky = Sky((256, 320), places)
+    points, rest = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
+    assert np.count_nonzero(points) == len(places)
+    for y, x, flux in places:
+        assert points[y, x] == pytest.approx(flux, rel=2e-3, abs=5 * NOISE)
+    assert np.abs(rest).max() < 6 * NOISE
+
+
+def test_extended_emission_has_no_points():
+    """Blobs twice as wide as the beam, smooth or close together, are left to the network."""
+    for sources in (((40, 60, 100.0),), ((40, 60, 60.0), (46, 68, 40.0), (100, 120, 5.0))):
+        sky = Sky(sources=sources, width=4.0)
+        points, rest = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
+        assert not points.any()
+        assert rest is sky.dirty
+
+
+def test_a_point_on_extended_emission():
+    """A point beside an extended source is found; the source stays in the rest."""
+    sky = Sky((256, 320), ((60, 60, 50.0),), width=4.0)
+    sky.dirty = sky.dirty + sky.see(_one(sky.truth.shape, 200, 250, 1.0))
+    points, rest = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
+    assert set(zip(*np.nonzero(points), strict=True)) == {(200, 250)}
+    assert points[200, 250] == pytest.approx(1.0, rel=0.02)
+    assert rest.max() == pytest.approx(sky.dirty.max(), rel=0.05)
+
+
+def test_points_stay_in_the_mask():
+    """Outside the mask nothing is a point."""
+    sky = Sky(sources=((40, 60, 1.0), (90, 110, 0.5)))
+    mask = np.zeros_like(sky.truth, bool)
+    mask[30:50, 50:70] = True
+    points, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
+    assert set(zip(*np.nonzero(points), strict=True)) == {(40, 60)}
+
+
+def _one(shape, y, x, flux):
+    image = np.zeros(shape, np.float32)
+    image[y, x] = flux
+    return image
 
 
 def test_point_proposals():

@@ -17,6 +17,7 @@ from radrim.errors import SolverError
 from radrim.metrics import noise_mad
 from radrim.minor import MinorCycle
 from radrim.rim.inputs import PsfConvolution
+from radrim.rim.points import take_points
 from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
@@ -100,6 +101,7 @@ class RimSolver:
         self.device = next(machine.parameters()).device
         self._psf: np.ndarray | None = None
         self._convolution: PsfConvolution | None = None
+        self._shape = (0, 0)
         self._depths: list[float] = []
         self._finishing = False
         self._clean: CleanSolver | None = None
@@ -148,21 +150,27 @@ class RimSolver:
         if self._finishing:
             return self._finish(residual, psf, model, noise, expected, window, peak)
         self._take_psf(psf, residual.shape)
-        active = find_active(residual, told, self._depths)
+        allowed = None
         for limit in (settings.mask, window):
             if limit is not None:
-                active &= limit > 0
-        if not active.any():
-            self._finishing = True
-            return self._finish(residual, psf, model, noise, expected, window, peak)
-        estimate, rest, lengths = self._infer(residual, psf, model, told, highest if peak is None else peak, active)
-        update, after = estimate[0].cpu().numpy() - model, rest[0].cpu().numpy()
+                allowed = limit > 0 if allowed is None else allowed & (limit > 0)
+        points, rest = self._take_points(residual, psf, told, allowed)
+        active = find_active(rest, told, self._depths)
+        if allowed is not None:
+            active &= allowed
+        update, after, stop = points, rest, f"{np.count_nonzero(points)} points"
+        if active.any():
+            brightest = float(np.abs(rest).max()) if points.any() or peak is None else peak
+            estimate, left, lengths = self._infer(rest, psf, model + points, told, brightest, active)
+            update, after = estimate[0].cpu().numpy() - model, left[0].cpu().numpy()
+            shown = ", ".join(f"{float(length):.2f}" for length in lengths)
+            log.debug("rim: noise %.3g, %.0f %% active, steps %s", expected, 100 * active.mean(), shown)
+            stop = f"{len(lengths)} steps" + (f" after {stop}" if points.any() else "")
         if not np.isfinite(update).all():
             raise SolverError("The network's update has NaN or infinite values; is this checkpoint sound?")
         part = _part_above(residual, after, LEAST * expected)
-        shown = ", ".join(f"{float(length):.2f}" for length in lengths)
-        log.debug("rim: noise %.3g, %.0f %% active, steps %s", expected, 100 * active.mean(), shown)
-        stop = f"{len(lengths)} steps" + (f", {part:.0%} of them: beyond is noise" if part < 1 else "")
+        if part < 1:
+            stop += f", {part:.0%} of them: beyond is noise"
         if part * (1 - float(after.std() / residual.std())) < SLOW:
             self._finishing = True
             return self._finish(residual, psf, model, noise, expected, window, peak)
@@ -172,8 +180,18 @@ class RimSolver:
     def _take_psf(self, psf, shape):
         """What follows from the PSF, again only when it changes; its convolution is made where it is used."""
         if self._psf is None or not np.array_equal(self._psf, psf):
-            self._psf, self._convolution = psf.copy(), None
+            self._psf, self._convolution, self._shape = psf.copy(), None, shape
             self._depths = highest_sidelobes(crop_centre(psf, shape))
+
+    def _take_points(self, residual, psf, noise, allowed):
+        """Isolated points and the residual without them; both signs of a sky of Q, U, V are left to the network."""
+        if not self.settings.positive or residual.max() < CLEAR * noise:
+            return np.zeros_like(residual), residual
+
+        def convolve(image):
+            return self._on_device(psf, lambda: self._convolution.normal(self._tensor(image)).cpu().numpy())
+
+        return take_points(residual, psf, self._depths[0], noise, convolve, allowed, self._threads)
 
     def _finish(self, residual, psf, model, noise, expected, window, peak):
         """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
@@ -196,19 +214,26 @@ class RimSolver:
         return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}")
 
     def _infer(self, residual, psf, model, noise, peak, active):
+        return self._on_device(
+            psf, lambda: self._run(self._tensor(residual)[None], self._tensor(model)[None], noise, peak, active)
+        )
+
+    def _on_device(self, psf, work):
+        """What `work` gives, with the PSF's convolution at hand; smaller tiles if the GPU's memory is not enough."""
         while True:
             try:
                 if self._convolution is None:
-                    self._convolution = PsfConvolution(self._tensor(psf), residual.shape)
+                    self._convolution = PsfConvolution(self._tensor(psf), self._shape)
                 with torch.inference_mode():
-                    return self._run(self._tensor(residual)[None], self._tensor(model)[None], noise, peak, active)
+                    return work()
             except torch.OutOfMemoryError:
                 self._convolution = None
                 torch.cuda.empty_cache()
                 if self.tile // 2 < SMALLEST:
+                    ny, nx = self._shape
                     raise SolverError(
-                        f"The GPU's memory is not enough for an image of {residual.shape[1]} x {residual.shape[0]} "
-                        f"pixels, even with tiles of {self.tile}; use --device cpu, or a smaller --size."
+                        f"The GPU's memory is not enough for an image of {nx} x {ny} pixels, even with tiles of "
+                        f"{self.tile}; use --device cpu, or a smaller --size."
                     ) from None
                 self.tile //= 2
                 log.warning("the GPU's memory is not enough; going on with tiles of %d pixels", self.tile)
