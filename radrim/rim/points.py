@@ -90,10 +90,12 @@ def _choose(residual, psf, trial, level, noise, lobe, convolve):
     groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
     if count == 0:
         return None
-    number = np.arange(1, count + 1)
-    best = scipy.ndimage.maximum(trial, groups, number)
-    place = np.array(scipy.ndimage.maximum_position(trial, groups, number))
-    total = scipy.ndimage.sum(np.abs(trial), groups, number)
+    y, x = np.nonzero(trial)
+    value, group = trial[y, x], groups[y, x] - 1
+    total = np.bincount(group, np.abs(value))
+    order = np.lexsort((value, group))
+    last = order[np.cumsum(np.bincount(group)) - 1]  # the brightest of each group
+    best, place = value[last], np.stack([y[last], x[last]], 1)
     extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
     good = (extent.max(1) <= WIDEST) & (best >= ALONE * total) & (best >= (CLEAR - 1) * level)
     order = np.argsort(-best, kind="stable")
