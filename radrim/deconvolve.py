@@ -163,7 +163,7 @@ def _accept(channel, model, residual, minors, cycle, seconds):
     if 0 < part < 1:  # tiles, or a PSF that changes over the field, can make an update too large
         model = channel.model + np.float32(part) * (model - channel.model)
         residual = channel.residual + np.float32(part) * (residual - channel.residual)
-        reason = f"{reason}, cut to {part:.0%}"
+        reason = f"{reason}, cut to {part:.1%}"
     before, rms = float(channel.residual.std()), float(residual.std())
     components = sum(minor.components for minor in minors)
     risen = not rms <= RISE_LIMIT * before

@@ -279,6 +279,20 @@ def test_a_point_on_extended_emission():
     assert rest.max() == pytest.approx(sky.dirty.max(), rel=0.05)
 
 
+def test_points_with_a_small_psf():
+    """A PSF no larger than the image is enough: what it does not say counts as 0, as in the convolution."""
+    sky = Sky((128, 160), ((10, 12, 1.0), (118, 150, 0.5)))
+    narrow = np.ascontiguousarray(crop_centre(sky.psf, sky.dirty.shape))
+    convolution = PsfConvolution(torch.from_numpy(narrow), sky.dirty.shape)
+
+    def see(image):
+        return convolution.normal(torch.from_numpy(image)).numpy()
+
+    points, _ = take_points(sky.dirty, narrow, 0.05, NOISE, see)
+    assert points[10, 12] == pytest.approx(1.0, rel=0.02)
+    assert points[118, 150] == pytest.approx(0.5, rel=0.02)
+
+
 def test_points_stay_in_the_mask():
     """Outside the mask nothing is a point."""
     sky = Sky(sources=((40, 60, 1.0), (90, 110, 0.5)))

@@ -48,8 +48,8 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1):
     ----------
     residual : (y, x) float32
         [Jy/beam]
-    psf : (2y, 2x) float32
-        Peak 1 at (y, x).
+    psf : (height, width) float32
+        Peak 1 at (height // 2, width // 2); as large as the image or larger.
     sidelobe : float
         Highest sidelobe of the PSF.
     noise : float
@@ -117,8 +117,10 @@ def _choose(residual, psf, trial, level, noise, lobe, convolve):
 
 def _fluxes(residual, psf, y, x):
     """Fluxes [Jy] of points in given pixels, (point,) each, that together leave nothing of the residual there."""
-    top, left = psf.shape[0] // 2, psf.shape[1] // 2
-    seen = psf[y[:, None] - y + top, x[:, None] - x + left].astype(np.float64)
+    rows, columns = y[:, None] - y + psf.shape[0] // 2, x[:, None] - x + psf.shape[1] // 2
+    # Beyond its edges a PSF that is not twice as large as the image counts as 0, as in the convolution.
+    inside = (rows >= 0) & (rows < psf.shape[0]) & (columns >= 0) & (columns < psf.shape[1])
+    seen = np.where(inside, psf[np.where(inside, rows, 0), np.where(inside, columns, 0)], 0).astype(np.float64)
     seen[np.diag_indices(len(y))] += RIDGE
     return scipy.linalg.solve(0.5 * (seen + seen.T), residual[y, x].astype(np.float64), assume_a="sym")
 

@@ -158,19 +158,19 @@ class RimSolver:
         active = find_active(rest, told, self._depths)
         if allowed is not None:
             active &= allowed
-        update, after, stop = points, rest, f"{np.count_nonzero(points)} points"
+        update, after, stop = points, rest, f"isolated points: {np.count_nonzero(points)}"
         if active.any():
             brightest = float(np.abs(rest).max()) if points.any() or peak is None else peak
             estimate, left, lengths = self._infer(rest, psf, model + points, told, brightest, active)
             update, after = estimate[0].cpu().numpy() - model, left[0].cpu().numpy()
             shown = ", ".join(f"{float(length):.2f}" for length in lengths)
             log.debug("rim: noise %.3g, %.0f %% active, steps %s", expected, 100 * active.mean(), shown)
-            stop = f"{len(lengths)} steps" + (f" after {stop}" if points.any() else "")
+            stop = f"{len(lengths)} steps" + (f", {stop}" if points.any() else "")
         if not np.isfinite(update).all():
             raise SolverError("The network's update has NaN or infinite values; is this checkpoint sound?")
         part = _part_above(residual, after, LEAST * expected)
         if part < 1:
-            stop += f", {part:.0%} of them: beyond is noise"
+            stop += f", {part:.0%} of it: beyond is noise"
         if part * (1 - float(after.std() / residual.std())) < SLOW:
             self._finishing = True
             return self._finish(residual, psf, model, noise, expected, window, peak)
