@@ -17,6 +17,7 @@ from radrim.rim.inputs import (
     features,
     local_peak,
     measure_scales,
+    smooth,
 )
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.visibilities import Visibilities
@@ -191,6 +192,27 @@ def test_features_of_nothing_are_finite(array):
         images = images_of(psf, residual, 0.0)
         assert features(images).isfinite().all()
         assert images.scales.context.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (60, 81)])
+def test_widths_of_a_gaussian_main_lobe(shape):
+    """Each axis of a Gaussian PSF has the width that it was made with, whatever the grid."""
+    y, x = np.indices([2 * n for n in shape]) - np.array(shape).reshape(2, 1, 1)
+    psf = torch.from_numpy(np.exp(-4 * np.log(2) * ((y / 3.0) ** 2 + (x / 5.0) ** 2)))
+    assert PsfConvolution(psf, shape).widths().tolist() == pytest.approx([3.0, 5.0], rel=1e-3)
+
+
+def test_smoothing_is_that_of_each_image(rng):
+    """A Gaussian of its own widths for each image; flux away from the edges is kept, and a width of 0 does nothing."""
+    image = torch.zeros(3, 31, 33)
+    image[:, 15, 16] = 2.0
+    found = smooth(image, torch.tensor([[1.2, 0.8], [0.5, 0.6], [0.0, 0.0]]))
+    y, x = torch.arange(31).view(-1, 1) - 15, torch.arange(33) - 16
+    for one, (along_y, along_x) in zip(found[:2], [(1.2, 0.8), (0.5, 0.6)], strict=True):
+        shape = torch.exp(-0.5 * ((y / along_y) ** 2 + (x / along_x) ** 2))
+        torch.testing.assert_close(one, 2 * shape / shape.sum(), rtol=0, atol=2e-3)
+    torch.testing.assert_close(found.sum((1, 2)), torch.full((3,), 2.0))
+    torch.testing.assert_close(found[2], image[2])
 
 
 @pytest.mark.parametrize("cell", [2, CELL])

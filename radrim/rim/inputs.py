@@ -30,6 +30,12 @@ CELL = 8
 """Pixels per cell of the local peak scale."""
 ENVELOPE_CELL = 2
 """The same for the amplitude of the free part of an update."""
+FINEST = 0.16
+"""Standard deviation of the finest detail of an update, in widths (FWHM) of the PSF's main lobe."""
+TAPS = 4
+"""Pixels to each side of the Gaussian of that width,"""
+WIDEST = 1.5
+"""and its largest standard deviation [pixel], which fits in there."""
 SINGLE = 1e-7
 """Noise below this part of the peak is below the rounding of float32 and counts as so much."""
 
@@ -97,6 +103,17 @@ class PsfConvolution:
             self._gains[value] = self._mean(spectrum.real * self.transfer).abs(), torch.sqrt(variance)
         return self._gains[value]
 
+    def widths(self):
+        """Width (FWHM) [pixel] of the PSF's main lobe along y and x, (..., 2), from its curvature at the peak.
+
+        A Gaussian of the standard deviation s has a transform with the second moment ``1 / (2 pi s)^2``.
+        """
+        v = torch.fft.fftfreq(self.grid[0], device=self.power.device).view(-1, 1)
+        u = torch.fft.rfftfreq(self.grid[1], device=self.power.device)
+        total = self._mean(self.power)
+        moments = torch.stack([self._mean(self.power * square) / total for square in (v**2, u**2)], -1)[..., 0, 0, :]
+        return math.sqrt(8 * math.log(2)) / (2 * math.pi * torch.sqrt(moments))
+
     def step_length(self, direction, residual):
         """How far to go along a direction d so that chi^2 falls most, but not beyond d itself.
 
@@ -156,6 +173,8 @@ class Scales:
         Noise of w_lambda, and its peak for a point source of `peak` [Jy/pixel].
     context : Tensor, (batch, 1 + 2 lambda, [chan,] 1, 1)
         What the network is told of them: log of peak over noise, gains of point and noise.
+    finest : Tensor, (batch, [chan,] 2)
+        Standard deviation of the finest detail along y and x [pixel].
     """
 
     noise: torch.Tensor
@@ -163,6 +182,7 @@ class Scales:
     wiener_noise: torch.Tensor
     wiener_peak: torch.Tensor
     context: torch.Tensor
+    finest: torch.Tensor
 
 
 def measure_scales(psf, residual, lambdas, noise, peak=None):
@@ -186,7 +206,8 @@ def measure_scales(psf, residual, lambdas, noise, peak=None):
     point = torch.stack([gain.expand_as(peak) for gain, _ in gains], 1)
     thermal = torch.stack([gain.expand_as(peak) for _, gain in gains], 1)
     context = torch.cat([torch.log10(peak / noise).unsqueeze(1) / 3, point, thermal], 1)
-    return Scales(noise, peak, thermal * noise.unsqueeze(1), point * peak.unsqueeze(1), context)
+    finest = (FINEST * psf.widths()).clamp_max(WIDEST).expand(*residual.shape[:-2], 2)
+    return Scales(noise, peak, thermal * noise.unsqueeze(1), point * peak.unsqueeze(1), context, finest)
 
 
 @dataclass(frozen=True)
@@ -298,6 +319,29 @@ def local_peak(image, cell):
     cells = F.avg_pool2d(F.max_pool2d(cells, 3, 1, 1), 3, 1, 1, count_include_pad=False)
     smooth = F.interpolate(cells, scale_factor=cell, mode="bilinear", align_corners=False)
     return smooth[..., :ny, :nx].reshape(image.shape)
+
+
+def smooth(image, widths):
+    """Convolve with a Gaussian, cut at `TAPS` pixels; beyond its edges the image counts as 0.
+
+    Parameters
+    ----------
+    image : Tensor, (..., y, x)
+    widths : Tensor, (..., 2)
+        Standard deviations along y and x [pixel], at most `WIDEST`; 0 changes nothing.
+
+    Returns
+    -------
+    Tensor, (..., y, x)
+    """
+    offset = torch.arange(-TAPS, TAPS + 1, device=image.device, dtype=image.dtype)
+    kernel = torch.exp(-0.5 * (offset / widths.to(image.dtype).clamp_min(1e-3).unsqueeze(-1)) ** 2)
+    kernel = (kernel / kernel.sum(-1, keepdim=True)).flatten(0, -3)
+    count = len(kernel)
+    flat = image.reshape(1, count, *image.shape[-2:])
+    along_y, along_x = kernel[:, 0].view(count, 1, -1, 1), kernel[:, 1].view(count, 1, 1, -1)
+    flat = F.conv2d(flat, along_y, padding=(TAPS, 0), groups=count)
+    return F.conv2d(flat, along_x, padding=(0, TAPS), groups=count).reshape(image.shape)
 
 
 def _asinh(value):

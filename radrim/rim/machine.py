@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError, SolverError
-from radrim.rim.inputs import CELL, StepImages, envelope, features, measure_scales, point_sources
+from radrim.rim.inputs import CELL, TAPS, StepImages, envelope, features, measure_scales, point_sources, smooth
 
 
 def check_machine(config):
@@ -118,7 +118,7 @@ class InferenceMachine(nn.Module):
     @property
     def receptive_field(self):
         """Pixels along y and x from an output of one step to the farthest input of that step it depends on."""
-        return 4 * CELL - 1 + (self.cell_reach + 1) * self.config.squeeze - 1
+        return 4 * CELL - 1 + (self.cell_reach + 1) * self.config.squeeze - 1 + TAPS
 
     @property
     def alignment(self):
@@ -348,7 +348,9 @@ def link(eta, images):
     """
     gates, points, mask, free = eta[:, :-3], eta[:, -3], eta[:, -2], eta[:, -1]
     gated = ((1 / gates.shape[1] + gates) * images.wiener).sum(1)
-    return 2 * F.hardsigmoid(mask) * (gated + points * point_sources(images.residual) + envelope(images) * free)
+    sharp = 2 * F.hardsigmoid(mask) * (gated + points * point_sources(images.residual) + envelope(images) * free)
+    with torch.autocast(sharp.device.type, enabled=False):
+        return smooth(sharp, images.scales.finest)
 
 
 def _unsqueeze(cells, factor):

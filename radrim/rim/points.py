@@ -51,7 +51,7 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1):
     psf : (height, width) float32
         Peak 1 at (height // 2, width // 2); as large as the image or larger.
     sidelobe : float
-        Highest sidelobe of the PSF.
+        As `highest_sidelobe` gives it.
     noise : float
         [Jy/beam]
     convolve : callable
@@ -83,6 +83,13 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1):
         points = points + found
         rest = rest - convolve(found)
     return points, rest
+
+
+def highest_sidelobe(psf):
+    """Largest |value| of a PSF beyond its main lobe, which ends where it first falls to 0."""
+    lobes, _ = scipy.ndimage.label(psf > 0)
+    beyond = lobes != lobes[psf.shape[0] // 2, psf.shape[1] // 2]
+    return float(np.abs(psf[beyond]).max(initial=0))
 
 
 def _choose(residual, psf, trial, level, noise, lobe, convolve):

@@ -17,7 +17,7 @@ from radrim.errors import SolverError
 from radrim.metrics import noise_mad
 from radrim.minor import MinorCycle
 from radrim.rim.inputs import PsfConvolution
-from radrim.rim.points import take_points
+from radrim.rim.points import highest_sidelobe, take_points
 from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
@@ -103,6 +103,7 @@ class RimSolver:
         self._convolution: PsfConvolution | None = None
         self._shape = (0, 0)
         self._depths: list[float] = []
+        self._sidelobe = 0.0
         self._finishing = False
         self._clean: CleanSolver | None = None
 
@@ -181,7 +182,8 @@ class RimSolver:
         """What follows from the PSF, again only when it changes; its convolution is made where it is used."""
         if self._psf is None or not np.array_equal(self._psf, psf):
             self._psf, self._convolution, self._shape = psf.copy(), None, shape
-            self._depths = highest_sidelobes(crop_centre(psf, shape))
+            narrow = crop_centre(psf, shape)
+            self._depths, self._sidelobe = highest_sidelobes(narrow), highest_sidelobe(narrow)
 
     def _take_points(self, residual, psf, noise, allowed):
         """Isolated points and the residual without them; both signs of a sky of Q, U, V are left to the network."""
@@ -191,7 +193,7 @@ class RimSolver:
         def convolve(image):
             return self._on_device(psf, lambda: self._convolution.normal(self._tensor(image)).cpu().numpy())
 
-        return take_points(residual, psf, self._depths[0], noise, convolve, allowed, self._threads)
+        return take_points(residual, psf, self._sidelobe, noise, convolve, allowed, self._threads)
 
     def _finish(self, residual, psf, model, noise, expected, window, peak):
         """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
