@@ -263,3 +263,17 @@ def test_exact_convolution(kind, small_uv, rng):
     chi2 = [float(((e - truth) * convolution.normal(e - truth)).sum()) for e in (0 * truth, *found.estimates)]
     assert all(after <= before for before, after in zip(chi2[:-1], chi2[1:], strict=True))
     assert chi2[-1] < 0.5 * chi2[0]
+
+
+@pytest.mark.parametrize("shape", [(32, 20), (45, 39)])
+def test_convolution_is_the_same_with_gradients(array, shape, rng):
+    """The transforms of inference and of training give the same images, and these depend on the estimate as stated."""
+    psf = PsfConvolution(array.psf(96).double(), shape)
+    image = torch.randn(2, *shape, dtype=torch.float64, generator=rng)
+    direction = torch.randn(2, *shape, dtype=torch.float64, generator=rng)
+    followed = image.clone().requires_grad_()
+    for name, arguments in (("normal", ()), ("wiener", (LAMBDAS,))):
+        found = getattr(psf, name)(image, *arguments)
+        torch.testing.assert_close(found, getattr(psf, name)(followed, *arguments), rtol=1e-10, atol=1e-12)
+    (slope,) = torch.autograd.grad((psf.normal(followed) * direction).sum(), followed)
+    torch.testing.assert_close(slope, psf.normal(direction), rtol=1e-10, atol=1e-12)

@@ -20,9 +20,10 @@ W^2 / W_natural instead of W. Both scales are closed forms of the PSF and the si
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import scipy.fft
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
 
 from radrim.errors import SolverError
 
@@ -65,20 +66,20 @@ class PsfConvolution:
         self.shape = tuple(shape)
         if any(have < want for have, want in zip(psf.shape[-2:], self.shape, strict=True)):
             raise SolverError(f"The PSF has the shape {tuple(psf.shape[-2:])}; it must cover the image, {self.shape}.")
-        self.grid = tuple(next_fast_len(math.ceil(padding * n), real=True) for n in self.shape)
-        self.transfer = self._transform(psf)
+        self.grid = tuple(scipy.fft.next_fast_len(math.ceil(padding * n), real=True) for n in self.shape)
+        self.transfer = self._transfer(psf)
         # Truncation makes some of it negative; what divides by it must not see that.
         self.power = self.transfer.clamp_min(0)
-        self.noise_power = self.transfer if noise_psf is None else self._transform(noise_psf)
+        self.noise_power = self.transfer if noise_psf is None else self._transfer(noise_psf)
         self._gains = {}
 
     def normal(self, image):
         """psf * image [Jy/beam] of an image [Jy/pixel], both (..., y, x): what the data say of a model."""
-        return self._inverse(_times(torch.fft.rfft2(image, s=self.grid), self.transfer))
+        return self._inverse(_times(_transform(image, self.grid), self.transfer))
 
     def wiener(self, residual, lambdas):
         """The images w_lambda [Jy/pixel], (batch, lambda, ...), of a residual (batch, ...) [Jy/beam]."""
-        spectrum = torch.fft.rfft2(residual, s=self.grid)
+        spectrum = _transform(residual, self.grid)
         return torch.stack([self._inverse(_times(spectrum, 1 / (self.power + value))) for value in lambdas], dim=1)
 
     def gains(self, value):
@@ -141,7 +142,7 @@ class PsfConvolution:
         length = torch.where(curvature > 0, (slope / safe).clamp(max=1), torch.ones_like(slope))
         return torch.where(slope > 0, length, torch.zeros_like(length)).to(direction.dtype), product
 
-    def _transform(self, psf):
+    def _transfer(self, psf):
         rows, columns = (min(n, g) for n, g in zip(psf.shape[-2:], self.grid, strict=True))
         top, left = psf.shape[-2] // 2 - rows // 2, psf.shape[-1] // 2 - columns // 2
         padded = torch.zeros(*psf.shape[:-2], *self.grid, dtype=torch.float64, device=psf.device)
@@ -150,7 +151,12 @@ class PsfConvolution:
         return torch.fft.rfft2(centred).real.to(psf.dtype)
 
     def _inverse(self, spectrum):
-        return torch.fft.irfft2(spectrum, s=self.grid)[..., : self.shape[0], : self.shape[1]]
+        if spectrum.requires_grad or spectrum.device.type != "cpu":
+            return torch.fft.irfft2(spectrum, s=self.grid)[..., : self.shape[0], : self.shape[1]]
+        threads = torch.get_num_threads()
+        columns = scipy.fft.ifft(spectrum.numpy(), axis=-2, overwrite_x=True, workers=threads)[..., : self.shape[0], :]
+        rows = scipy.fft.irfft(columns, n=self.grid[1], axis=-1, workers=threads)[..., : self.shape[1]]
+        return torch.from_numpy(np.ascontiguousarray(rows))
 
     def _mean(self, half):
         """Mean over the whole grid of frequencies of a real, even function given on the half plane."""
@@ -348,6 +354,18 @@ def _asinh(value):
     # torch.asinh is not vectorised on CPUs: this takes a tenth of its time, and is as exact.
     size = value.abs()
     return torch.copysign(torch.log1p(size + size * size / (1 + torch.sqrt(size * size + 1))), value)
+
+
+def _transform(image, grid):
+    """Half plane of the transform of images (..., y, x), with zeros around them up to the size of the grid.
+
+    On CPUs and without gradients scipy's takes half of the time of torch's: it leaves out the rows of zeros.
+    """
+    if image.requires_grad or image.device.type != "cpu":
+        return torch.fft.rfft2(image, s=grid)
+    threads = torch.get_num_threads()
+    rows = scipy.fft.rfft(image.numpy(), n=grid[1], axis=-1, workers=threads)
+    return torch.from_numpy(scipy.fft.fft(rows, n=grid[0], axis=-2, workers=threads))
 
 
 def _times(spectrum, transfer):
