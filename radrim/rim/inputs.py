@@ -75,12 +75,12 @@ class PsfConvolution:
 
     def normal(self, image):
         """psf * image [Jy/beam] of an image [Jy/pixel], both (..., y, x): what the data say of a model."""
-        return self._inverse(_times(_transform(image, self.grid), self.transfer))
+        return _inverse(_times(_transform(image, self.grid), self.transfer), self.grid, self.shape)
 
     def wiener(self, residual, lambdas):
         """The images w_lambda [Jy/pixel], (batch, lambda, ...), of a residual (batch, ...) [Jy/beam]."""
         spectrum = _transform(residual, self.grid)
-        return torch.stack([self._inverse(_times(spectrum, 1 / (self.power + value))) for value in lambdas], dim=1)
+        return torch.stack([_inverse(_times(spectrum, 1 / (self.power + value)), self.grid, self.shape) for value in lambdas], dim=1)
 
     def gains(self, value):
         """What w_lambda has at the image's centre for a source of 1 Jy there, and for noise of unit rms.
@@ -90,12 +90,12 @@ class PsfConvolution:
         point, noise : Tensor, (..., 1, 1)
         """
         if value not in self._gains:
-            kernel = torch.fft.irfft2(1 / (self.power + value), s=self.grid)
+            kernel = _inverse(torch.complex(1 / (self.power + value), torch.zeros_like(self.power)), self.grid, self.grid)
             for axis, size in zip((-2, -1), self.shape, strict=True):
                 lag = torch.fft.fftfreq(kernel.shape[axis], 1 / kernel.shape[axis], device=kernel.device).round()
                 inside = (lag >= -(size // 2)) & (lag < size - size // 2)
                 kernel = kernel * inside.to(kernel.dtype).view(-1, *(1,) * (-1 - axis))
-            spectrum = torch.fft.rfft2(kernel)
+            spectrum = _transform(kernel, self.grid)
             # Truncation can make B negative, but not this sum, as long as the PSF is twice as large as the image.
             power = spectrum.abs() ** 2
             variance = self._mean(power * self.noise_power)
@@ -148,15 +148,7 @@ class PsfConvolution:
         padded = torch.zeros(*psf.shape[:-2], *self.grid, dtype=torch.float64, device=psf.device)
         padded[..., :rows, :columns] = psf[..., top : top + rows, left : left + columns]
         centred = torch.roll(padded, (-(rows // 2), -(columns // 2)), (-2, -1))
-        return torch.fft.rfft2(centred).real.to(psf.dtype)
-
-    def _inverse(self, spectrum):
-        if spectrum.requires_grad or spectrum.device.type != "cpu":
-            return torch.fft.irfft2(spectrum, s=self.grid)[..., : self.shape[0], : self.shape[1]]
-        threads = torch.get_num_threads()
-        columns = scipy.fft.ifft(spectrum.numpy(), axis=-2, overwrite_x=True, workers=threads)[..., : self.shape[0], :]
-        rows = scipy.fft.irfft(columns, n=self.grid[1], axis=-1, workers=threads)[..., : self.shape[1]]
-        return torch.from_numpy(np.ascontiguousarray(rows))
+        return _transform(centred, self.grid).real.to(psf.dtype)
 
     def _mean(self, half):
         """Mean over the whole grid of frequencies of a real, even function given on the half plane."""
@@ -366,6 +358,16 @@ def _transform(image, grid):
     threads = torch.get_num_threads()
     rows = scipy.fft.rfft(image.numpy(), n=grid[1], axis=-1, workers=threads)
     return torch.from_numpy(scipy.fft.fft(rows, n=grid[0], axis=-2, workers=threads))
+
+
+def _inverse(spectrum, grid, shape):
+    """The corner of that shape of the images on the grid that have this spectrum, which is overwritten."""
+    if spectrum.requires_grad or spectrum.device.type != "cpu":
+        return torch.fft.irfft2(spectrum, s=grid)[..., : shape[0], : shape[1]]
+    threads = torch.get_num_threads()
+    columns = scipy.fft.ifft(spectrum.numpy(), axis=-2, overwrite_x=True, workers=threads)[..., : shape[0], :]
+    rows = scipy.fft.irfft(columns, n=grid[1], axis=-1, workers=threads)[..., : shape[1]]
+    return torch.from_numpy(np.ascontiguousarray(rows))
 
 
 def _times(spectrum, transfer):

@@ -210,13 +210,14 @@ class InferenceMachine(nn.Module):
         steps = self._check(psf, residual, estimate, steps)
         scales = measure_scales(psf, residual, self.config.lambdas, noise, peak)
         estimate = torch.zeros_like(residual) if estimate is None else estimate
-        estimates, lengths, state = [], [], None
+        estimates, lengths, state, spare = [], [], None, None
         for step in range(steps):
             images = StepImages(psf.wiener(residual, self.config.lambdas), residual, estimate, scales)
             if tile is None:
                 proposal, state = self.propose(step, images, state, active)
             else:
-                proposal, state = self._propose_tiled(step, images, state, tile, active)
+                proposal, new = self._propose_tiled(step, images, state, spare, tile, active)
+                state, spare = new, state
             direction = (estimate + proposal).clamp_min(0) - estimate if positive else proposal
             length, product = psf.step_length(direction, residual)
             estimate = estimate + length * direction
@@ -249,9 +250,12 @@ class InferenceMachine(nn.Module):
         return steps
 
     @torch.no_grad()
-    def _propose_tiled(self, step, images, state, tile, active):
-        """`propose` for tiles with halos; the new state is put together beside the old one, which halos still need."""
-        proposal, new = torch.zeros_like(images.residual), None
+    def _propose_tiled(self, step, images, state, new, tile, active):
+        """`propose` for tiles with halos; the new state is put together beside the old one, which halos still need.
+
+        `new` is the state of two steps before, whose memory is used again: it is 0 outside the same tiles.
+        """
+        proposal = torch.zeros_like(images.residual)
         size = max(1, round(tile / self.alignment)) * self.alignment
         shape = ny, nx = proposal.shape[-2:]
         tiles = [(slice(y, min(y + size, ny)), slice(x, min(x + size, nx)))
@@ -264,7 +268,10 @@ class InferenceMachine(nn.Module):
             update, after = self.propose(step, images.cut(outer), before, None if active is None else active[outer])
             if new is None:
                 cells = [-(-n // self.config.squeeze) for n in shape]
-                new = after.new_zeros(*after.shape[:-2], *cells)
+                last = torch.channels_last_3d if after.ndim == 5 else torch.channels_last
+                new = torch.empty(
+                    (*after.shape[:-2], *cells), dtype=after.dtype, device=after.device, memory_format=last
+                ).zero_()
             inner = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
             proposal[(..., *core)] = update[(..., *inner)]
             new[(..., *self._cells(core))] = after[(..., *self._cells(inner))]

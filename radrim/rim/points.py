@@ -36,7 +36,9 @@ COMPONENTS = 20_000
 POINTS = 2048
 """Most points at once: as many equations."""
 ROUNDS = 3
-"""Trials at most; each finds what the points of the last one outshone."""
+"""Trials at most; each finds what the points of the last one outshone,"""
+DEEPER = 0.8
+"""if it goes down to this part of the last one's level at least."""
 RIDGE = 1e-3
 """Added to the diagonal of the equations: near points must not take flux from each other without end."""
 
@@ -73,15 +75,16 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1):
     settings = CleanSettings(
         niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False, negative=True, mask=mask
     )
-    points, rest = np.zeros_like(residual), residual
+    points, rest, before = np.zeros_like(residual), residual, np.inf
     for _ in range(ROUNDS):
         level = max(LEAST * noise, DEEP * sidelobe * float(np.abs(rest).max()))
+        if level > DEEPER * before:
+            break
         trial = CleanSolver(settings, threads)(rest, narrow, points, level).update
         found = _choose(rest, psf, trial, level, noise, lobe, convolve)
         if found is None:
             break
-        points = points + found
-        rest = rest - convolve(found)
+        points, rest, before = points + found[0], rest - found[1], level
     return points, rest
 
 
@@ -93,7 +96,13 @@ def highest_sidelobe(psf):
 
 
 def _choose(residual, psf, trial, level, noise, lobe, convolve):
-    """The components of a trial that are points, with their fluxes, (y, x) [Jy/pixel]; None if there are none."""
+    """The components of a trial that are points; None if there are none.
+
+    Returns
+    -------
+    points, seen : (y, x) float32
+        Their fluxes [Jy/pixel], and what these make of the residual [Jy/beam].
+    """
     groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
     if count == 0:
         return None
@@ -114,10 +123,11 @@ def _choose(residual, psf, trial, level, noise, lobe, convolve):
         flux = _fluxes(without, psf, y, x)
         points = np.zeros_like(residual)
         points[y, x] = flux
-        left = _largest_near(without - convolve(points), y, x, lobe)
+        seen = convolve(points)
+        left = _largest_near(without - seen, y, x, lobe)
         keep = (left <= SCATTER * noise + LIKE * flux + CONFUSION * level) & (flux > 0)
         if keep.all():
-            return points
+            return points, seen
         good[np.flatnonzero(good)[~keep]] = False
     return None
 

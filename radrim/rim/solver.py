@@ -28,9 +28,9 @@ TRUST = 1.5
 """More noise expected than so many times what the residual shows is not believed."""
 DEPTH = 1 / 300
 """One minor cycle looks for sources down to this part of the brightest residual, or to the PSF's highest sidelobe."""
-CELL = 32
+CELL = 16
 """Pixels of the cells that are active or not."""
-REACH = 2
+REACH = 1
 """Active cells make their neighbours active, up to this distance: the network sees what surrounds a source."""
 FLOOR = 1.05
 """A residual with less than so many times the noise that was expected can be noise."""
@@ -156,11 +156,14 @@ class RimSolver:
             if limit is not None:
                 allowed = limit > 0 if allowed is None else allowed & (limit > 0)
         points, rest = self._take_points(residual, psf, told, allowed)
+        # Without the points a residual can be noise, or so near to it that the network is not worth its while.
+        near = rest.std() < FLOOR * expected
+        self._finishing = near and not (points.any() and describe_noise(rest, FLOOR * expected))
+        update, after, stop = points, rest, f"isolated points: {np.count_nonzero(points)}"
         active = find_active(rest, told, self._depths)
         if allowed is not None:
             active &= allowed
-        update, after, stop = points, rest, f"isolated points: {np.count_nonzero(points)}"
-        if active.any():
+        if active.any() and not near:
             brightest = float(np.abs(rest).max()) if points.any() or peak is None else peak
             estimate, left, lengths = self._infer(rest, psf, model + points, told, brightest, active)
             update, after = estimate[0].cpu().numpy() - model, left[0].cpu().numpy()
@@ -172,9 +175,10 @@ class RimSolver:
         part = _part_above(residual, after, LEAST * expected)
         if part < 1:
             stop += f", {part:.0%} of it: beyond is noise"
-        if part * (1 - float(after.std() / residual.std())) < SLOW:
+        if self._finishing or (not near and part * (1 - float(after.std() / residual.std())) < SLOW):
             self._finishing = True
-            return self._finish(residual, psf, model, noise, expected, window, peak)
+            minor = self._finish(rest, psf, model + points, noise, expected, window, None)
+            return dataclasses.replace(minor, update=minor.update + points)
         left = float(np.abs(residual + part * (after - residual)).max())
         return MinorCycle(np.float32(part) * update, int(np.count_nonzero(update)), left, stop, False)
 
