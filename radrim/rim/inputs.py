@@ -80,7 +80,9 @@ class PsfConvolution:
     def wiener(self, residual, lambdas):
         """The images w_lambda [Jy/pixel], (batch, lambda, ...), of a residual (batch, ...) [Jy/beam]."""
         spectrum = _transform(residual, self.grid)
-        return torch.stack([_inverse(_times(spectrum, 1 / (self.power + value)), self.grid, self.shape) for value in lambdas], dim=1)
+        return torch.stack(
+            [_inverse(_times(spectrum, 1 / (self.power + value)), self.grid, self.shape) for value in lambdas], dim=1
+        )
 
     def gains(self, value):
         """What w_lambda has at the image's centre for a source of 1 Jy there, and for noise of unit rms.
@@ -90,7 +92,9 @@ class PsfConvolution:
         point, noise : Tensor, (..., 1, 1)
         """
         if value not in self._gains:
-            kernel = _inverse(torch.complex(1 / (self.power + value), torch.zeros_like(self.power)), self.grid, self.grid)
+            kernel = _inverse(
+                torch.complex(1 / (self.power + value), torch.zeros_like(self.power)), self.grid, self.grid
+            )
             for axis, size in zip((-2, -1), self.shape, strict=True):
                 lag = torch.fft.fftfreq(kernel.shape[axis], 1 / kernel.shape[axis], device=kernel.device).round()
                 inside = (lag >= -(size // 2)) & (lag < size - size // 2)

@@ -6,8 +6,8 @@ that turns the network's fields into an update, the step length, and the new res
 - The link gates what the data propose, ``2 hardsigmoid(m) (sum_lambda (1/L + g_lambda) w_lambda + h p + envelope o)``
   for the network's fields (g, h, m, o); p are the point sources that CLEAN would see. Where all fields are 0 that is
   the mean of the w_lambda. Where m <= -3 it is exactly 0: empty sky can stay empty.
-- What comes out is smoothed by a Gaussian of 0.38 of the width of the PSF's main lobe (`inputs.FINEST`): finer detail no
-  array measures, and what a network puts there is more often wrong than right.
+- What comes out is smoothed by a Gaussian of 0.38 of the width of the PSF's main lobe (`inputs.FINEST`): no array
+  measures finer detail, and what a network puts there is more often wrong than right.
 - Stokes I is positive: the proposal is projected, ``d = max(x + proposal, 0) - x``, *before* the step length is taken.
   Then every ``x + alpha d`` with alpha in [0, 1] is positive too, and chi^2 falls as it does for any direction.
 - alpha minimises chi^2 along d, in [0, 1], so that chi^2 never rises, whatever the network says.
