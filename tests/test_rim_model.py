@@ -73,7 +73,7 @@ def chi2(psf, estimate, dirty):
 
 
 def test_first_estimate_of_a_fresh_machine(machine, rng):
-    """Before training the first step is the best one along the projected, smooth mean of the preconditioned gradients."""
+    """Before training the first step is the best one along the projected, smooth mean of the w_lambda."""
     psf, dirty, truth = make_problem(rng)
     start = 0.1 * truth
     residual = dirty - psf.normal(start)
