@@ -214,7 +214,7 @@ class RimSolver:
                 self._threads,
             )
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
-        minor = self._clean(residual, psf, model, noise, window, peak)
+        minor = self._clean(residual, psf, model, min(noise, expected), window, peak)
         if self.settings.mask is not None:  # the kernels of large scales reach beyond it
             minor.update[~self.settings.mask] = 0
         return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}")
