@@ -302,6 +302,15 @@ def test_points_stay_in_the_mask():
     assert set(zip(*np.nonzero(points), strict=True)) == {(40, 60)}
 
 
+@pytest.mark.parametrize("positive", [True, False])
+def test_negative_points(positive):
+    """In Stokes Q, U and V points have either sign, in I only one."""
+    sky = Sky(sources=((40, 60, 1.0), (90, 110, -0.5)))
+    points, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+    assert points[40, 60] == pytest.approx(1.0, rel=0.05)
+    assert points[90, 110] == pytest.approx(0 if positive else -0.5, rel=0.02)
+
+
 def _one(shape, y, x, flux):
     image = np.zeros(shape, np.float32)
     image[y, x] = flux

@@ -43,7 +43,7 @@ RIDGE = 1e-3
 """Added to the diagonal of the equations: near points must not take flux from each other without end."""
 
 
-def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1):
+def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, positive=True):
     """Find isolated points in a residual and take them out.
 
     Parameters
@@ -62,6 +62,8 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1):
         Points lie only here.
     threads : int
         Of the trial's Fourier transforms.
+    positive : bool
+        Stokes I: points are positive. In Q, U and V they have either sign.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1):
         if level > DEEPER * before:
             break
         trial = CleanSolver(settings, threads)(rest, narrow, points, level).update
-        found = _choose(rest, psf, trial, level, noise, lobe, convolve)
+        found = _choose(rest, psf, trial, level, noise, lobe, convolve, positive)
         if found is None:
             break
         points, rest, before = points + found[0], rest - found[1], level
@@ -95,7 +97,7 @@ def highest_sidelobe(psf):
     return float(np.abs(psf[beyond]).max(initial=0))
 
 
-def _choose(residual, psf, trial, level, noise, lobe, convolve):
+def _choose(residual, psf, trial, level, noise, lobe, convolve, positive):
     """The components of a trial that are points; None if there are none.
 
     Returns
@@ -109,11 +111,12 @@ def _choose(residual, psf, trial, level, noise, lobe, convolve):
     y, x = np.nonzero(trial)
     value, group = trial[y, x], groups[y, x] - 1
     total = np.bincount(group, np.abs(value))
-    order = np.lexsort((value, group))
+    order = np.lexsort((np.abs(value), group))
     last = order[np.cumsum(np.bincount(group)) - 1]  # the brightest of each group
-    best, place = value[last], np.stack([y[last], x[last]], 1)
+    sign, best, place = np.sign(value[last]), np.abs(value[last]), np.stack([y[last], x[last]], 1)
     extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
-    good = (extent.max(1) <= WIDEST) & (best >= ALONE * total) & (best >= (CLEAR - 1) * level)
+    good = (sign > 0) | (not positive)
+    good &= (extent.max(1) <= WIDEST) & (best >= ALONE * total) & (best >= (CLEAR - 1) * level)
     order = np.argsort(-best, kind="stable")
     good[order[np.cumsum(good[order]) > POINTS]] = False
     while good.any():
@@ -125,7 +128,7 @@ def _choose(residual, psf, trial, level, noise, lobe, convolve):
         points[y, x] = flux
         seen = convolve(points)
         left = _largest_near(without - seen, y, x, lobe)
-        keep = (left <= SCATTER * noise + LIKE * flux + CONFUSION * level) & (flux > 0)
+        keep = (left <= SCATTER * noise + LIKE * np.abs(flux) + CONFUSION * level) & (flux * sign[good] > 0)
         if keep.all():
             return points, seen
         good[np.flatnonzero(good)[~keep]] = False

@@ -190,14 +190,15 @@ class RimSolver:
             self._depths, self._sidelobe = highest_sidelobes(narrow), highest_sidelobe(narrow)
 
     def _take_points(self, residual, psf, noise, allowed):
-        """Isolated points and the residual without them; both signs of a sky of Q, U, V are left to the network."""
-        if not self.settings.positive or residual.max() < CLEAR * noise:
+        """Isolated points and the residual without them."""
+        positive = self.settings.positive
+        if (residual if positive else np.abs(residual)).max() < CLEAR * noise:
             return np.zeros_like(residual), residual
 
         def convolve(image):
             return self._on_device(psf, lambda: self._convolution.normal(self._tensor(image)).cpu().numpy())
 
-        return take_points(residual, psf, self._sidelobe, noise, convolve, allowed, self._threads)
+        return take_points(residual, psf, self._sidelobe, noise, convolve, allowed, self._threads, positive)
 
     def _finish(self, residual, psf, model, noise, expected, window, peak):
         """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
