@@ -3,6 +3,7 @@
 import logging
 
 from radrim.clean import CleanSettings, CleanSolver
+from radrim.config import ImageConfig
 from radrim.rim.checkpoint import find_model, load
 from radrim.rim.solver import RimSettings, RimSolver
 from radrim.tile import make_tiles
@@ -68,12 +69,22 @@ class RimCycles:
     wide = True
 
     def __init__(self, config, device):
-        path = find_model(config.model)
-        self._config, self._machine = config, load(path, 2, device).model
-        log.info("Minor cycle: RIM %s on %s.", path, device)
+        self._config, self._device, self._path = config, device, find_model(config.model)
+        self._machine = load(self._path, 2, device).model
 
     def tiles(self, shape):
         """One tile: convolution and step length belong to the whole image."""
+        log.info("Minor cycle: RIM %s on %s.", self._path, self._device)
+        own = [
+            name
+            for name in ("auto_mask", "auto_threshold")
+            if getattr(self._config, name) != getattr(ImageConfig, name)
+        ]
+        if own:
+            words = " and ".join("--" + name.replace("_", "-") for name in own)
+            log.info(
+                "%s: for --solver clean only; the RIM stops where the residual is noise, or at --threshold.", words
+            )
         return make_tiles(shape, max(shape), 0)
 
     def factory(self, mask, threads):

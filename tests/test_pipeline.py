@@ -272,7 +272,7 @@ def test_diverging_solver_leaves_the_dirty_image(sky_ms, tmp_path, no_report, mo
             return MinorCycle(-residual, 1, 0.0, "wrong way", False)
 
     monkeypatch.setattr("radrim.solvers.CleanSolver", Worse)
-    result = radrim.image(sky_ms, size=128, scale="3asec", name=tmp_path / "w")
+    result = radrim.image(sky_ms, size=128, scale="3asec", solver="clean", name=tmp_path / "w")
     assert result.stop == "the residual rose; the last cycle was undone"
     np.testing.assert_array_equal(result.residual, result.dirty)
     assert not result.model.any()
@@ -290,7 +290,8 @@ def test_nan_from_a_solver_names_the_tile(sky_ms, tmp_path, no_report, monkeypat
             raise SolverError("The residual has 3 values that are NaN or infinite.")
 
     monkeypatch.setattr("radrim.solvers.CleanSolver", Broken)
-    done = command("image", sky_ms, "--size", 128, 128, "--scale", "3asec", "--name", tmp_path / "n")
+    words = ["image", sky_ms, "--size", 128, 128, "--scale", "3asec", "--solver", "clean", "--name", tmp_path / "n"]
+    done = command(*words)
     assert done.status == 2
     assert "tile y 0:128, x 0:128: The residual has 3 values that are NaN" in done.err
     assert list(tmp_path.iterdir()) == []
@@ -320,7 +321,7 @@ def test_polarisation(make_ms, point_source, tmp_path, no_report):
 
 def test_fitted_noise_is_named(make_ms, command, tmp_path, no_report):
     """Cleaning far below the noise of the data is said, with the threshold that avoids it."""
-    words = ["image", make_ms(noise=0.1, times=24), "--size", 128, 128, "--name", tmp_path / "n"]
+    words = ["image", make_ms(noise=0.1, times=24), "--size", 128, 128, "--solver", "clean", "--name", tmp_path / "n"]
     words += ["--auto-mask", 0.2, "--auto-threshold", 0.1]
     assert "noise has been fitted" in command(*words).out
     assert "noise has been fitted" not in command(*words[:-4]).out
