@@ -30,8 +30,6 @@ log = logging.getLogger("radrim")
 SUBMINOR_GAIN = 0.2
 # The periodic grid, in units of the tile: a larger PSF makes it larger. Beyond 1.5, accuracy no longer gains.
 PADDING = (1.2, 1.5)
-# The noise has stopped falling when a major cycle leaves more than this part of it.
-NOISE_FALL = 0.7
 # A peak of so many times the noise is a source.
 CLEAR = 5.0
 
@@ -65,6 +63,8 @@ class CleanSettings:
         Whether components may be negative.
     mask : (y, x) bool or None
         Components are found only here; the part of the user's mask that covers the tile.
+    noise_fall : float
+        Cleaning is free until a major cycle leaves more than this part of the noise.
 
     Raises
     ------
@@ -83,6 +83,7 @@ class CleanSettings:
     scale_bias: float = 0.6
     negative: bool = True
     mask: np.ndarray | None = None
+    noise_fall: float = 0.7
 
     def __post_init__(self):
         for name in ("gain", "mgain", "scale_bias"):
@@ -268,7 +269,7 @@ class CleanSolver:
             if self._hides_sources(noise, peak):
                 self._masked, self._reopened = False, True
         else:
-            self._masked = self._mask_reached and (noise > NOISE_FALL * self._noise or self._reopened)
+            self._masked = self._mask_reached and (noise > self.settings.noise_fall * self._noise or self._reopened)
             self._noise = noise
 
     def _hides_sources(self, noise, peak):

@@ -44,6 +44,8 @@ SLOW = 0.1
 """A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
 FINISH = 3.0, 0.7
 """CLEAN's automatic mask and its final threshold, in units of the noise."""
+FREE = 0.9
+"""It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
 SCALES = (0, 2, 8)
 """Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
 SMALLEST = 128
@@ -209,13 +211,14 @@ class RimSolver:
                     settings.clean,
                     auto_mask=FINISH[0],
                     auto_threshold=FINISH[1],
+                    noise_fall=FREE,
                     threshold=max(settings.threshold, FINISH[1] * expected),
                     mask=settings.mask,
                 ),
                 self._threads,
             )
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
-        minor = self._clean(residual, psf, model, min(noise, expected), window, peak)
+        minor = self._clean(residual, psf, model, noise, window, peak)
         if self.settings.mask is not None:  # the kernels of large scales reach beyond it
             minor.update[~self.settings.mask] = 0
         return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}")
