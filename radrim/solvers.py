@@ -12,6 +12,8 @@ log = logging.getLogger("radrim")
 
 HALO = 128
 """Pixels that a tile of CLEAN sees around its own part."""
+CLEAN_ONLY = ("auto_mask", "auto_threshold")
+"""Options that the RIM does not take."""
 
 
 class CleanCycles:
@@ -69,22 +71,16 @@ class RimCycles:
     wide = True
 
     def __init__(self, config, device):
-        self._config, self._device, self._path = config, device, find_model(config.model)
-        self._machine = load(self._path, 2, device).model
+        path = find_model(config.model)
+        self._config, self._machine = config, load(path, 2, device).model
+        log.info("Minor cycle: RIM %s on %s.", path, device)
+        changed = [name for name in CLEAN_ONLY if getattr(config, name) != getattr(ImageConfig, name)]
+        if changed and config.solver == "rim":
+            words = " and ".join("--" + name.replace("_", "-") for name in changed)
+            log.info("%s: only CLEAN heeds that; the RIM stops where the residual is noise, or at --threshold.", words)
 
     def tiles(self, shape):
         """One tile: convolution and step length belong to the whole image."""
-        log.info("Minor cycle: RIM %s on %s.", self._path, self._device)
-        own = [
-            name
-            for name in ("auto_mask", "auto_threshold")
-            if getattr(self._config, name) != getattr(ImageConfig, name)
-        ]
-        if own:
-            words = " and ".join("--" + name.replace("_", "-") for name in own)
-            log.info(
-                "%s: for --solver clean only; the RIM stops where the residual is noise, or at --threshold.", words
-            )
         return make_tiles(shape, max(shape), 0)
 
     def factory(self, mask, threads):

@@ -9,7 +9,7 @@ from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
 from radrim.rim.inputs import PsfConvolution, point_sources
 from radrim.rim.model import IRIM, IRIMConfig
-from radrim.rim.points import take_points
+from radrim.rim.points import highest_sidelobe, take_points
 from radrim.rim.solver import (
     CELL,
     REACH,
@@ -300,6 +300,34 @@ def test_points_stay_in_the_mask():
     mask[30:50, 50:70] = True
     points, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
     assert set(zip(*np.nonzero(points), strict=True)) == {(40, 60)}
+
+
+def test_where_points_leave_noise_the_network_is_not_asked(machine, monkeypatch):
+    """One cycle finds the points; the next sees nothing but noise and stops."""
+    monkeypatch.setattr(RimSolver, "_infer", lambda *_: pytest.fail("the network was asked"))
+    sky = Sky(sources=((40, 60, 1.0), (90, 110, 0.5)))
+    state = run(sky.state(), machine)
+    assert [cycle["stop"].split(" (")[0] for cycle in state.cycles] == ["isolated points: 2", "the residual is noise"]
+    assert np.count_nonzero(state.model) == 2
+
+
+def test_points_count_when_clean_takes_over(machine, monkeypatch):
+    """Beside an extended source that the network no longer mends, points are part of the update that CLEAN completes."""
+    monkeypatch.setattr("radrim.rim.solver.SLOW", 2.0)
+    sky = Sky((256, 320), ((60, 60, 5.0),), width=4.0)
+    sky.dirty = sky.dirty + sky.see(_one(sky.truth.shape, 200, 250, 1.0))
+    state = run(sky.state(), machine, 1)
+    assert "CLEAN of what the network leaves" in state.cycles[0]["stop"]
+    assert "isolated points: 1" in state.cycles[0]["stop"]
+    assert state.model[200, 250] == pytest.approx(1.0, rel=0.05)
+
+
+def test_highest_sidelobe():
+    """Beyond the first null, of either sign; a shoulder of the main lobe is none."""
+    psf = np.zeros((33, 33), np.float32)
+    psf[12:21, 12:21], psf[16, 16], psf[16, 28], psf[3, 3] = 0.4, 1.0, 0.1, -0.2
+    assert highest_sidelobe(psf) == pytest.approx(0.2)
+    assert highest_sidelobe(np.abs(psf)[10:23, 10:23]) == 0
 
 
 @pytest.mark.parametrize("positive", [True, False])

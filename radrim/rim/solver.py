@@ -28,9 +28,9 @@ TRUST = 1.5
 """More noise expected than so many times what the residual shows is not believed."""
 DEPTH = 1 / 300
 """One minor cycle looks for sources down to this part of the brightest residual, or to the PSF's highest sidelobe."""
-CELL = 16
+CELL = 32
 """Pixels of the cells that are active or not."""
-REACH = 1
+REACH = 2
 """Active cells make their neighbours active, up to this distance: the network sees what surrounds a source."""
 FLOOR = 1.05
 """A residual with less than so many times the noise that was expected can be noise."""
@@ -180,7 +180,11 @@ class RimSolver:
         if self._finishing or (not near and part * (1 - float(after.std() / residual.std())) < SLOW):
             self._finishing = True
             minor = self._finish(rest, psf, model + points, noise, expected, window, None)
-            return dataclasses.replace(minor, update=minor.update + points)
+            count = int(np.count_nonzero(points))
+            text = f"{minor.stop}, isolated points: {count}" if count else minor.stop
+            return dataclasses.replace(
+                minor, update=minor.update + points, components=minor.components + count, stop=text
+            )
         left = float(np.abs(residual + part * (after - residual)).max())
         return MinorCycle(np.float32(part) * update, int(np.count_nonzero(update)), left, stop, False)
 
