@@ -312,7 +312,7 @@ def test_where_points_leave_noise_the_network_is_not_asked(machine, monkeypatch)
 
 
 def test_points_count_when_clean_takes_over(machine, monkeypatch):
-    """Beside an extended source that the network no longer mends, points are part of the update that CLEAN completes."""
+    """Beside an extended source the network no longer mends, points are part of the update that CLEAN completes."""
     monkeypatch.setattr("radrim.rim.solver.SLOW", 2.0)
     sky = Sky((256, 320), ((60, 60, 5.0),), width=4.0)
     sky.dirty = sky.dirty + sky.see(_one(sky.truth.shape, 200, 250, 1.0))
