@@ -48,7 +48,7 @@ $(DEMO_MS): | $(READY)
 	$(BIN)/radrim simulate $@ --array vla-b --sky demo
 
 demo: $(READY) | $(DEMO_MS)
-	$(BIN)/radrim image $(DEMO_MS) --size 512 512 --scale 1asec --solver rim --compare --name data/demo
+	$(BIN)/radrim image $(DEMO_MS) --size 512 512 --scale 1asec --compare --name data/demo
 	@echo
 	@echo "Done. What came out:"
 	@ls -1 data/demo-*.fits data/demo.png data/demo-report.html

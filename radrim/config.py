@@ -233,7 +233,7 @@ class ImageConfig:
         "weighting", _numeric(float, 1, 4), 1.2, "padded over true image size; sets the uv cell, as in WSClean"
     )
     # deconvolution
-    solver: str = _option("deconvolution", _choice("clean", "rim"), "clean", "minor cycle")
+    solver: str = _option("deconvolution", _choice("rim", "clean"), "rim", "minor cycle: learned, or CLEAN")
     model: str = _option(
         "deconvolution", _text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
     )

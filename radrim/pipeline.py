@@ -56,7 +56,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
         _say_what_was_read(observation)
     with clock("choose"):
         grid, chosen = choose_grid(observation, config)
-        for sentence in chosen:
+        for sentence in [*chosen, *(solver.notes if solver else [])]:
             log.info("%s", sentence)
         output.check_space(grid)
         mask = read_mask(config.mask, grid) if config.mask else None

@@ -1,14 +1,10 @@
 """Which minor cycle deconvolves the tiles: CLEAN, or the learned RIM."""
 
-import logging
-
 from radrim.clean import CleanSettings, CleanSolver
 from radrim.config import ImageConfig
 from radrim.rim.checkpoint import find_model, load
 from radrim.rim.solver import RimSettings, RimSolver
 from radrim.tile import make_tiles
-
-log = logging.getLogger("radrim")
 
 HALO = 128
 """Pixels that a tile of CLEAN sees around its own part."""
@@ -17,7 +13,7 @@ CLEAN_ONLY = ("auto_mask", "auto_threshold")
 
 
 class CleanCycles:
-    """CLEAN of each tile by itself.
+    """CLEAN of each tile by itself; `notes` are sentences for the log.
 
     Parameters
     ----------
@@ -30,6 +26,7 @@ class CleanCycles:
 
     def __init__(self, config):
         self._config = config
+        self.notes = ["Minor cycle: CLEAN."]
 
     def tiles(self, shape):
         """The tiles of an image (y, x)."""
@@ -53,7 +50,7 @@ class CleanCycles:
 
 
 class RimCycles:
-    """The RIM of the whole image; it cuts tiles itself, for its network only.
+    """The RIM of the whole image; it cuts tiles itself, for its network only; `notes` are sentences for the log.
 
     Parameters
     ----------
@@ -73,11 +70,14 @@ class RimCycles:
     def __init__(self, config, device):
         path = find_model(config.model)
         self._config, self._machine = config, load(path, 2, device).model
-        log.info("Minor cycle: RIM %s on %s.", path, device)
+        self.notes = [f"Minor cycle: RIM {path} on {device}."]
         changed = [name for name in CLEAN_ONLY if getattr(config, name) != getattr(ImageConfig, name)]
         if changed and config.solver == "rim":
             words = " and ".join("--" + name.replace("_", "-") for name in changed)
-            log.info("%s: only CLEAN heeds that; the RIM stops where the residual is noise, or at --threshold.", words)
+            self.notes.append(
+                f"{words}: only CLEAN (--solver clean) heeds that; the RIM stops where the residual is noise, or at "
+                "--threshold."
+            )
 
     def tiles(self, shape):
         """One tile: convolution and step length belong to the whole image."""

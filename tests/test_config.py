@@ -18,9 +18,9 @@ def parse(**values):
 
 
 def test_defaults_are_briggs_0_and_stokes_i():
-    """Nothing given: Briggs 0, Stokes I, CLEAN, and what radrim chooses itself stays open."""
+    """Nothing given: Briggs 0, Stokes I, the RIM, and what radrim chooses itself stays open."""
     config = parse()
-    assert (config.weight, config.pol, config.solver) == (Weighting("briggs", 0.0), "I", "clean")
+    assert (config.weight, config.pol, config.solver) == (Weighting("briggs", 0.0), "I", "rim")
     assert (config.size, config.scale, config.name, config.data_column) == (None,) * 4
 
 
@@ -71,7 +71,7 @@ def test_size_spellings(value, expected):
         ("mgain", 1.5, ["1.5", "at most 1"]),
         ("threshold", math.nan, ["--threshold", "at least 0"]),
         ("pol", "W", ["W", "I, Q, U, V"]),
-        ("solver", "magic", ["magic", "clean, rim"]),
+        ("solver", "magic", ["magic", "rim, clean"]),
         ("multiscale", "yes", ["true or false", "yes"]),
         ("chan_range", "5 5", ["5 5", "start must be below the end"]),
         ("chan_range", "5", ["start and an end"]),

@@ -315,7 +315,7 @@ def test_polarisation(make_ms, point_source, tmp_path, no_report):
         result = radrim.image(path, size=128, scale="3asec", pol=stokes, name=tmp_path / stokes)
         y, x = result.grid.pixel(point_source.l, point_source.m)
         # A third of a pixel away from the source, so a bit below its flux.
-        assert result.image[round(y), round(x)] == pytest.approx(flux, rel=0.08)
+        assert result.image[round(y), round(x)] == pytest.approx(flux, rel=0.05)
         assert fits.getheader(result.paths["image"])["CRVAL4"] == code
 
 

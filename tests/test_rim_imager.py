@@ -1,4 +1,4 @@
-"""`radrim image --solver rim` with the model that comes with radrim, from a Measurement Set to FITS."""
+"""`radrim image`, whose default minor cycle is the RIM, with the model that comes with radrim, from a Measurement Set to FITS."""
 
 import numpy as np
 import pytest
@@ -143,3 +143,10 @@ def test_real_supernova_remnant(shared_data, tmp_path):
     clean = image(ms, tmp_path / "clean", **options, solver="clean")
     assert rim.residual.std() < 0.1 * rim.dirty.std()
     assert 0.95 * clean.model.sum() < rim.model.sum() < 1.1 * 11.4
+
+
+def test_options_of_clean_are_named(small_ms, command, tmp_path, no_report):
+    """An option that only CLEAN heeds is not passed over in silence; with CLEAN, nothing is said."""
+    words = ["image", small_ms, "--size", 64, 64, "--scale", "3asec", "--auto-mask", 4]
+    assert "--auto-mask: only CLEAN" in command(*words, "--name", tmp_path / "rim").out
+    assert "only CLEAN" not in command(*words, "--name", tmp_path / "clean", "--solver", "clean").out

@@ -37,6 +37,7 @@ class Sky:
         weight = weight + np.roll(weight[::-1, ::-1], (1, 1), (0, 1))  # a real image
         psf = np.fft.fftshift(np.fft.ifft2(weight).real)
         self.psf = (psf / psf.max()).astype(np.float32)
+        self.transfer = weight / psf.max()
         white = np.fft.fft2(rng.standard_normal(wide))
         grains = np.fft.ifft2(white * np.sqrt(weight)).real[: shape[0], : shape[1]]
         self.truth = np.zeros(shape, np.float32)
@@ -49,6 +50,13 @@ class Sky:
 
     def see(self, model):
         return self.convolution.normal(torch.from_numpy(model)).numpy()
+
+    def point(self, y, x):
+        """What a point of flux 1 anywhere, also between pixels, looks like."""
+        ny, nx = self.transfer.shape
+        phase = np.exp(-2j * np.pi * (np.fft.fftfreq(ny)[:, None] * y + np.fft.fftfreq(nx) * x))
+        seen = np.fft.ifft2(self.transfer * phase).real[: self.truth.shape[0], : self.truth.shape[1]]
+        return seen.astype(np.float32)
 
     def residual(self, model):
         return self.dirty - self.see(model)
@@ -260,6 +268,35 @@ def test_isolated_points_are_exact(stirred):
     assert np.abs(rest).max() < 6 * NOISE
 
 
+@pytest.mark.parametrize("dy, dx", [(0.5, 0.5), (0.3, -0.1), (0.0, 0.4)])
+@pytest.mark.parametrize("positive", [True, False])
+def test_points_between_pixels(dy, dx, positive):
+    """A point's flux and place do not depend on where it lies in its pixel; what is left of it is noise."""
+    sky = Sky((256, 320), ())
+    truth = [(40 + dy, 60 + dx, 1.0), (90 - dy, 110 + dx, 0.3), (200 + dx, 90 - dy, 0.3 if positive else -0.3)]
+    for y, x, flux in truth:
+        sky.dirty = sky.dirty + flux * sky.point(y, x)
+    points, rest = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+    assert np.abs(rest).max() < 7 * NOISE
+    for y, x, flux in truth:
+        box = slice(round(y) - 8, round(y) + 9), slice(round(x) - 8, round(x) + 9)
+        rows, columns = np.ogrid[box]
+        assert points[box].sum() == pytest.approx(flux, abs=0.01)
+        assert (points[box] * rows).sum() / points[box].sum() == pytest.approx(y, abs=0.04)
+        assert (points[box] * columns).sum() / points[box].sum() == pytest.approx(x, abs=0.04)
+
+
+def test_points_between_pixels_beside_a_galaxy(machine):
+    """The network, which makes positive skies only, leaves the points' negative pixels as they are."""
+    sky = Sky((256, 320), ((60, 60, 30.0),), width=4.0)
+    sky.dirty = sky.dirty + sky.point(80.5, 90.5)
+    state = run(sky.state(), machine)
+    assert "steps" in state.cycles[0]["stop"]
+    box = state.model[76:86, 86:96]
+    assert box.min() < -0.02
+    assert box.sum() == pytest.approx(1.0, abs=0.05)
+
+
 def test_extended_emission_has_no_points():
     """Blobs twice as wide as the beam, smooth or close together, are left to the network."""
     for sources in (((40, 60, 100.0),), ((40, 60, 60.0), (46, 68, 40.0), (100, 120, 5.0))):
@@ -300,6 +337,10 @@ def test_points_stay_in_the_mask():
     mask[30:50, 50:70] = True
     points, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
     assert set(zip(*np.nonzero(points), strict=True)) == {(40, 60)}
+    sky.dirty = sky.dirty + sky.point(32.4, 60.5)  # too near to the mask's edge for all the pixels it would need
+    points, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
+    assert points.any()
+    assert not points[~mask].any()
 
 
 def test_where_points_leave_noise_the_network_is_not_asked(machine, monkeypatch):

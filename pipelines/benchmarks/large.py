@@ -107,7 +107,8 @@ def major_cycle(ms, work, rounds):
     ours, theirs = [], []
     clean = "-niter 100 -mgain 0.5"
     for _ in range(rounds):
-        log = radrim(f"image {ms} {IMAGE} {clean} -max-major 1 -debug -name {work / 'r1'}", work / "r1.log").output
+        ours_too = f"{clean} --solver clean -max-major 1 -debug"
+        log = radrim(f"image {ms} {IMAGE} {ours_too} -name {work / 'r1'}", work / "r1.log").output
         ours.append(float(re.search(r"exact residual: ([0-9.]+) s", log)[1]))
         log = wsclean(f"{IMAGE} {clean} -nmiter 1 -name {work / 'w1'} {ms}", work / "w1.log").output
         spent = re.search(r"Inversion: ([0-9:.]+), prediction: ([0-9:.]+)", log)

@@ -1,10 +1,16 @@
 """Unresolved sources that stand by themselves, taken out of a residual before the network sees it.
 
-A network adds nothing to a point that CLEAN finds in one pixel, and is less exact. So CLEAN, with points only, goes
-through the residual for a trial; what it needs one pixel for, and leaves nothing around, is a point. Their fluxes then
-follow together from linear equations, the rest of the trial is forgotten. In extended emission and among sidelobes that
-nobody has explained yet CLEAN's components lie side by side, or leave much: the network comes first there.
+A network adds nothing to a point that CLEAN finds at once, and is less exact. So CLEAN, with points only, goes through
+the residual for a trial; what it needs one pixel for, or a few neighbours, is perhaps a point. Their fluxes then follow
+together from linear equations, their places between the pixels from the slope of what is left at each. Those that leave
+nothing around are points; the rest of the trial is forgotten. In extended emission, and among sidelobes that nobody has
+explained yet, CLEAN's components lie side by side, or leave much: the network comes first there.
+
+A point between pixels is several pixels of the model, some of them negative: they give the same values to a smooth
+function that multiplies the visibilities as the point does, to the order of `TAPS`.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -19,11 +25,15 @@ LEAST = 2.0
 """And not below so many times the noise."""
 CLEAR = 3.0
 """A point is so many times brighter than what the trial leaves."""
+WIDEST = 7
+"""Largest extent [pixel] of neighbouring components that can be one point,"""
+SPREAD = 0.27
+"""and the largest variance [pixel^2] along an axis, weighted with their fluxes: halfway between pixels it is 0.25."""
 ALONE = 0.7
-"""Part of the flux of neighbouring components that a point has in its own pixel."""
-WIDEST = 3
-"""Largest extent [pixel] of neighbouring components that are one point."""
-LIKE = 0.02
+"""Around it, within `APART`, there are components of less than so many times its flux."""
+APART = 3.0
+"""In units of the main lobe's extent."""
+LIKE = 0.03
 """A point may leave so much of itself in the main lobe of its PSF,"""
 SCATTER = 4.0
 """or so many times the noise,"""
@@ -41,6 +51,16 @@ DEEPER = 0.8
 """if it goes down to this part of the last one's level at least."""
 RIDGE = 1e-3
 """Added to the diagonal of the equations: near points must not take flux from each other without end."""
+TAPS = 6
+"""Pixels along an axis that stand for a point between them."""
+SHIFTED = 3.0
+"""A point lies off its pixel's centre if so many times the noise, and confusion, cannot have moved it there,"""
+CENTRED = 0.02
+"""and if it lies so many pixels away from it."""
+FARTHEST = 1.0
+"""A point is no more pixels away from where the trial found it."""
+FITS = 4
+"""Times that fluxes and places are corrected, at most."""
 
 
 def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, positive=True):
@@ -73,21 +93,20 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, 
         Residual without them [Jy/beam].
     """
     narrow = np.ascontiguousarray(crop_centre(psf, residual.shape))
-    lobe = _main_lobe(narrow)
     settings = CleanSettings(
         niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False, negative=True, mask=mask
     )
-    points, rest, before = np.zeros_like(residual), residual, np.inf
+    search = _Search(residual, psf, _main_lobe(narrow), noise, convolve, mask, positive)
+    before = np.inf
     for _ in range(ROUNDS):
-        level = max(LEAST * noise, DEEP * sidelobe * float(np.abs(rest).max()))
+        level = max(LEAST * noise, DEEP * sidelobe * float(np.abs(search.rest).max()))
         if level > DEEPER * before:
             break
-        trial = CleanSolver(settings, threads)(rest, narrow, points, level).update
-        found = _choose(rest, psf, trial, level, noise, lobe, convolve, positive)
-        if found is None:
+        trial = CleanSolver(settings, threads)(search.rest, narrow, search.points, level).update
+        if not search.add(trial, level):
             break
-        points, rest, before = points + found[0], rest - found[1], level
-    return points, rest
+        before = level
+    return search.points, search.rest
 
 
 def highest_sidelobe(psf):
@@ -97,42 +116,176 @@ def highest_sidelobe(psf):
     return float(np.abs(psf[beyond]).max(initial=0))
 
 
-def _choose(residual, psf, trial, level, noise, lobe, convolve, positive):
-    """The components of a trial that are points; None if there are none.
+class _Points(NamedTuple):
+    pixel: np.ndarray  # (point, 2) int, y and x
+    flux: np.ndarray  # (point,) [Jy]
+    shift: np.ndarray  # (point, 2) from the pixel's centre, along y and x [pixel]
 
-    Returns
-    -------
-    points, seen : (y, x) float32
-        Their fluxes [Jy/pixel], and what these make of the residual [Jy/beam].
+    def take(self, which):
+        return _Points(*(array[which] for array in self))
+
+    def join(self, other):
+        return _Points(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+
+
+class _Search:
+    """The points of a residual, more with every trial; all are fitted together, again each time.
+
+    `points` [Jy/pixel] is what has been found, `rest` [Jy/beam] the residual without it, both (y, x) float32.
     """
-    groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
-    if count == 0:
+
+    def __init__(self, residual, psf, lobe, noise, convolve, mask, positive):
+        self._residual, self._psf, self._lobe, self._noise = residual, psf, lobe, noise
+        self._convolve, self._mask, self._positive = convolve, mask, positive
+        self._curvature = _curvature(psf)
+        self._found = _Points(np.zeros((0, 2), int), np.zeros(0), np.zeros((0, 2)))
+        self.points, self.rest = np.zeros_like(residual), residual
+
+    def add(self, trial, level):
+        """Take up the components of a trial that are points, and fit all points anew; whether any are new."""
+        groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
+        if count == 0:
+            return False
+        fresh, spread = _gather(trial, groups, count)
+        extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
+        good = ((fresh.flux > 0) | (not self._positive)) & (np.abs(fresh.flux) >= (CLEAR - 1) * level)
+        good &= (extent.max(1) <= WIDEST) & (spread.max(1) <= SPREAD)
+        good &= self._around(trial, groups, fresh) <= ALONE * np.abs(fresh.flux)
+        ours = np.zeros(count + 1, bool)  # what the fit is to explain; groups count from 1
+        ours[groups[self._near(self._found.pixel)]] = True
+        ours[0] = False
+        good &= ~ours[1:]
+        order = np.argsort(-np.abs(fresh.flux), kind="stable")
+        good[order[np.cumsum(good[order]) > POINTS - len(self._found.flux)]] = False
+        confusion = CONFUSION * level
+        while good.any() or len(self._found.flux):
+            ours[1:] |= good
+            without = self._residual - self._convolve(np.where(ours[groups], 0, trial).astype(np.float32))
+            fit, points, seen = self._fit(without, self._found.join(fresh.take(good)), level)
+            new = fit.take(slice(len(self._found.flux), None))
+            left = np.abs((without - seen)[self._near(new.pixel)]).max(1)
+            keep = left <= SCATTER * self._noise + LIKE * np.abs(new.flux) + confusion
+            keep &= (new.flux * np.sign(fresh.flux[good]) > 0) & (np.abs(new.shift).max(1) <= FARTHEST)
+            if keep.all():
+                self._found, self.points, self.rest = fit, points, self._residual - seen
+                break
+            ours[1:] &= ~good
+            good[np.flatnonzero(good)[~keep]] = False
+        return bool(good.any())
+
+    def _around(self, trial, groups, points):
+        """Flux [Jy], without signs, of all components around each group but its own."""
+        size = np.abs(trial)
+        reach = [round(APART * max(1, int(np.abs(along).max()))) for along in self._lobe]
+        box = scipy.ndimage.uniform_filter(size, [2 * r + 1 for r in reach], output=np.float64, mode="constant")
+        inside = box[tuple(points.pixel.T)] * np.prod([2 * r + 1 for r in reach])
+        return inside - scipy.ndimage.sum_labels(size, groups, np.arange(1, len(points.flux) + 1))
+
+    def _near(self, pixel):
+        """Rows and columns, (point, lobe) each, of the main lobe around each pixel; it ends at the image's edge."""
+        ny, nx = self._residual.shape
+        rows, columns = pixel[:, :1] + self._lobe[0], pixel[:, 1:] + self._lobe[1]
+        return np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
+
+    def _fit(self, residual, start, level):
+        """Fluxes and places of points, by Newton's method from those given; they as an image, and as the PSF shows it.
+
+        At the solution, what is left of the residual is 0 at the points, and flat: then no other flux or place makes
+        chi-squared smaller. Sidelobes count for the fluxes; the slopes of distant ones are taken for 0.
+        """
+        pixel, flux, shift = start
+        y, x = pixel.T
+        confusion = CONFUSION * level
+        free = self._has_room(y, x)[:, None] & (self._curvature is not None)
+        shift = np.where((np.abs(shift) > CENTRED) & free, shift, 0)
+        for fit in range(1, FITS + 1):
+            points = _draw(residual.shape, y, x, flux, shift)
+            seen = self._convolve(points)
+            if fit == FITS:
+                break
+            left = residual - seen
+            change, moved = _fluxes(left, self._psf, y, x), shift
+            if free.any():
+                error = (SHIFTED * self._noise + confusion) / np.sqrt(np.diag(self._curvature)) / np.abs(flux[:, None])
+                moved = shift + np.linalg.solve(self._curvature, _slopes(left, y, x).T).T / flux[:, None]
+                moved = np.clip(moved, -2 * FARTHEST, 2 * FARTHEST)
+                moved[~free[:, 0]] = 0
+                moved[np.abs(moved) <= np.maximum(error, CENTRED)] = 0
+            if (np.abs(change) <= self._noise + confusion).all() and (np.abs(moved - shift) <= CENTRED).all():
+                break
+            flux, shift = flux + change, moved
+        return _Points(pixel, flux, shift), points, seen
+
+    def _has_room(self, y, x):
+        """Whether points may lie between pixels: all that may stand for them are in the image and in the mask."""
+        ny, nx = self._residual.shape
+        room = (y >= TAPS) & (y < ny - TAPS) & (x >= TAPS) & (x < nx - TAPS)
+        if self._mask is not None:
+            around = np.arange(-TAPS, TAPS + 1)
+            rows, columns = np.clip(y[:, None] + around, 0, ny - 1), np.clip(x[:, None] + around, 0, nx - 1)
+            room &= self._mask[rows[:, :, None], columns[:, None, :]].all((1, 2))
+        return room
+
+
+def _gather(trial, groups, count):
+    """Groups of components as points, and their variances (group, 2) along y and x [pixel^2]."""
+    y, x = np.nonzero(groups)
+    group, value, at = groups[y, x] - 1, trial[y, x].astype(np.float64), np.stack([y, x]).astype(np.float64)
+    size = np.maximum(np.bincount(group, np.abs(value), count), 1e-30)
+    place = np.stack([np.bincount(group, np.abs(value) * along, count) / size for along in at], 1)
+    flux = np.bincount(group, value, count)
+    square = [np.bincount(group, value * (along - place[group, k]) ** 2, count) for k, along in enumerate(at)]
+    pixel = np.rint(place).astype(int)
+    spread = np.stack(square, 1) / np.where(flux == 0, 1e-30, flux)[:, None]
+    return _Points(pixel, flux, place - pixel), spread
+
+
+def _curvature(psf):
+    """Minus the second derivatives of the PSF at its peak, (2, 2), as `_slopes` sees them; None if it is no peak."""
+    y, x = psf.shape[0] // 2, psf.shape[1] // 2
+    near = psf[y - 2 : y + 3, x - 2 : x + 3].astype(np.float64)
+    if near.shape != (5, 5):
         return None
-    y, x = np.nonzero(trial)
-    value, group = trial[y, x], groups[y, x] - 1
-    total = np.bincount(group, np.abs(value))
-    order = np.lexsort((np.abs(value), group))
-    last = order[np.cumsum(np.bincount(group)) - 1]  # the brightest of each group
-    sign, best, place = np.sign(value[last]), np.abs(value[last]), np.stack([y[last], x[last]], 1)
-    extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
-    good = (sign > 0) | (not positive)
-    good &= (extent.max(1) <= WIDEST) & (best >= ALONE * total) & (best >= (CLEAR - 1) * level)
-    order = np.argsort(-best, kind="stable")
-    good[order[np.cumsum(good[order]) > POINTS]] = False
-    while good.any():
-        y, x = place[good].T
-        others = np.where(np.concatenate([[False], good])[groups], 0, trial).astype(np.float32)
-        without = residual - convolve(others)
-        flux = _fluxes(without, psf, y, x)
-        points = np.zeros_like(residual)
-        points[y, x] = flux
-        seen = convolve(points)
-        left = _largest_near(without - seen, y, x, lobe)
-        keep = (left <= SCATTER * noise + LIKE * np.abs(flux) + CONFUSION * level) & (flux * sign[good] > 0)
-        if keep.all():
-            return points, seen
-        good[np.flatnonzero(good)[~keep]] = False
-    return None
+    along_y, along_x = 2 * near[2, 2] - near[4, 2] - near[0, 2], 2 * near[2, 2] - near[2, 4] - near[2, 0]
+    mixed = near[3, 1] + near[1, 3] - near[3, 3] - near[1, 1]
+    out = np.array([[along_y, mixed], [mixed, along_x]]) / 4
+    return out if np.linalg.eigvalsh(out)[0] > 0 else None
+
+
+def _slopes(image, y, x):
+    """First derivatives along y and x in given pixels, (point, 2)."""
+    ny, nx = image.shape
+    up, down, right, left = (
+        np.minimum(y + 1, ny - 1),
+        np.maximum(y - 1, 0),
+        np.minimum(x + 1, nx - 1),
+        np.maximum(x - 1, 0),
+    )
+    return np.stack([image[up, x] - image[down, x], image[y, right] - image[y, left]], 1).astype(np.float64) / 2
+
+
+def _draw(shape, y, x, flux, shift):
+    """An image [Jy/pixel] of points between pixels."""
+    low = np.floor(shift).astype(int)
+    taps = np.arange(1 - TAPS // 2, TAPS // 2 + 1)
+    wy, wx = (_lagrange(along, taps) for along in (shift - low).T)
+    rows, columns = (y + low[:, 0])[:, None] + taps, (x + low[:, 1])[:, None] + taps
+    value = flux[:, None, None] * wy[:, :, None] * wx[:, None, :]
+    used = value != 0
+    rows, columns = (np.broadcast_to(a, value.shape)[used] for a in (rows[:, :, None], columns[:, None, :]))
+    points = np.zeros(shape)
+    np.add.at(points, (rows, columns), value[used])
+    return points.astype(np.float32)
+
+
+def _lagrange(at, taps):
+    """Lagrange's polynomials of the integers `taps` at the places `at`: (place, tap), exactly 0 and 1 at integers."""
+    out = np.ones((len(at), len(taps)))
+    for k, tap in enumerate(taps):
+        for other in taps:
+            if other != tap:
+                out[:, k] *= (at - other) / (tap - other)
+    return out
 
 
 def _fluxes(residual, psf, y, x):
@@ -151,10 +304,3 @@ def _main_lobe(psf):
     lobes, _ = scipy.ndimage.label(psf > LOBE)
     y, x = np.nonzero(lobes == lobes[middle])
     return y - middle[0], x - middle[1]
-
-
-def _largest_near(image, y, x, lobe):
-    """Largest |value| in the main lobe around each point; the lobe is cut at the image's edge."""
-    rows = np.clip(y[:, None] + lobe[0], 0, image.shape[0] - 1)
-    columns = np.clip(x[:, None] + lobe[1], 0, image.shape[1] - 1)
-    return np.abs(image[rows, columns]).max(1)

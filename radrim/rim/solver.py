@@ -167,8 +167,11 @@ class RimSolver:
             active &= allowed
         if active.any() and not near:
             brightest = float(np.abs(rest).max()) if points.any() or peak is None else peak
-            estimate, left, lengths = self._infer(rest, psf, model + points, told, brightest, active)
-            update, after = estimate[0].cpu().numpy() - model, left[0].cpu().numpy()
+            # Points between pixels have negative pixels, too, which are none of the network's business.
+            known = model + points
+            start = np.maximum(known, 0) if settings.positive else known
+            estimate, left, lengths = self._infer(rest, psf, start, told, brightest, active)
+            update, after = estimate[0].cpu().numpy() - start + points, left[0].cpu().numpy()
             shown = ", ".join(f"{float(length):.2f}" for length in lengths)
             log.debug("rim: noise %.3g, %.0f %% active, steps %s", expected, 100 * active.mean(), shown)
             stop = f"{len(lengths)} steps" + (f", {stop}" if points.any() else "")
