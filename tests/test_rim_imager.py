@@ -1,4 +1,4 @@
-"""`radrim image`, whose default minor cycle is the RIM, with the model that comes with radrim, from a Measurement Set to FITS."""
+"""The default minor cycle, with the model that comes with radrim, from a Measurement Set to FITS."""
 
 import numpy as np
 import pytest
