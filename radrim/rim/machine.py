@@ -175,6 +175,7 @@ class InferenceMachine(nn.Module):
         detach=True,
         tile=None,
         active=None,
+        halo=None,
     ):
         """Deconvolve: several steps from a residual.
 
@@ -197,6 +198,8 @@ class InferenceMachine(nn.Module):
             Run the network on tiles of about so many pixels, one after the other, to save memory; no gradients.
         active : Tensor, (y, x) bool, optional
             Where the estimate may change. Tiles without such a pixel cost nothing.
+        halo : int, optional
+            Of the tiles [pixel], a multiple of `alignment`; `halo`, with which tiles change nothing, if absent.
 
         Returns
         -------
@@ -216,7 +219,7 @@ class InferenceMachine(nn.Module):
             if tile is None:
                 proposal, state = self.propose(step, images, state, active)
             else:
-                proposal, new = self._propose_tiled(step, images, state, spare, tile, active)
+                proposal, new = self._propose_tiled(step, images, state, spare, tile, active, self.halo if halo is None else halo)
                 state, spare = new, state
             direction = (estimate + proposal).clamp_min(0) - estimate if positive else proposal
             length, product = psf.step_length(direction, residual)
@@ -250,7 +253,7 @@ class InferenceMachine(nn.Module):
         return steps
 
     @torch.no_grad()
-    def _propose_tiled(self, step, images, state, new, tile, active):
+    def _propose_tiled(self, step, images, state, new, tile, active, halo):
         """`propose` for tiles with halos; the new state is put together beside the old one, which halos still need.
 
         `new` is the state of two steps before, whose memory is used again: it is 0 outside the same tiles.
@@ -261,9 +264,9 @@ class InferenceMachine(nn.Module):
         tiles = [(slice(y, min(y + size, ny)), slice(x, min(x + size, nx)))
                  for y in range(0, ny, size) for x in range(0, nx, size)]  # fmt: skip
         if active is not None:
-            tiles = [part for window in tiles for part in cover(active, window, self.halo, self.alignment)]
+            tiles = [part for window in tiles for part in cover(active, window, halo, self.alignment)]
         for core in tiles:
-            outer = widen(core, self.halo, shape)
+            outer = widen(core, halo, shape)
             before = None if state is None else state[(..., *self._cells(outer))]
             update, after = self.propose(step, images.cut(outer), before, None if active is None else active[outer])
             if new is None:

@@ -43,6 +43,8 @@ LOBE = 0.5
 """The main lobe is the PSF above this."""
 COMPONENTS = 20_000
 """Most components of a trial."""
+CLARK = 0.5
+"""Its loops between exact residuals go so far down: faster than CLEAN proper, and exact enough."""
 POINTS = 2048
 """Most points at once: as many equations."""
 ROUNDS = 3
@@ -59,8 +61,8 @@ CENTRED = 0.02
 """and if it lies so many pixels away from it."""
 FARTHEST = 1.0
 """A point is no more pixels away from where the trial found it."""
-FITS = 4
-"""Times that fluxes and places are corrected, at most."""
+FITS = 2
+"""Times that points are drawn and compared, at most; each round begins where the last one ended."""
 
 
 def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, positive=True):
@@ -94,7 +96,7 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, 
     """
     narrow = np.ascontiguousarray(crop_centre(psf, residual.shape))
     settings = CleanSettings(
-        niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False, negative=True, mask=mask
+        niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False, mask=mask, clark=CLARK
     )
     search = _Search(residual, psf, _main_lobe(narrow), noise, convolve, mask, positive)
     before = np.inf

@@ -48,6 +48,8 @@ FREE = 0.9
 """It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
 SCALES = (0, 2, 8)
 """Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
+HALO = 56
+"""Largest halo of a tile [pixel]. Networks of several blocks could see farther, but trained ones do not look."""
 SMALLEST = 128
 """Smallest tile that is tried when the memory of the GPU is not enough."""
 
@@ -270,8 +272,9 @@ class RimSolver:
         return plus.estimates[-1] - minus.estimates[-1], -minus.residual, plus.lengths + minus.lengths
 
     def _steps(self, residual, estimate, noise, peak, active):
+        halo = min(self.machine.halo, HALO // self.machine.alignment * self.machine.alignment)
         return self.machine(
-            self._convolution, residual, noise, estimate, peak, positive=True, tile=self.tile, active=active
+            self._convolution, residual, noise, estimate, peak, positive=True, tile=self.tile, active=active, halo=halo
         )
 
     def _tensor(self, array):
