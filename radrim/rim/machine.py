@@ -213,13 +213,14 @@ class InferenceMachine(nn.Module):
         steps = self._check(psf, residual, estimate, steps)
         scales = measure_scales(psf, residual, self.config.lambdas, noise, peak)
         estimate = torch.zeros_like(residual) if estimate is None else estimate
+        halo = self.halo if halo is None else halo
         estimates, lengths, state, spare = [], [], None, None
         for step in range(steps):
             images = StepImages(psf.wiener(residual, self.config.lambdas), residual, estimate, scales)
             if tile is None:
                 proposal, state = self.propose(step, images, state, active)
             else:
-                proposal, new = self._propose_tiled(step, images, state, spare, tile, active, self.halo if halo is None else halo)
+                proposal, new = self._propose_tiled(step, images, state, spare, tile, active, halo)
                 state, spare = new, state
             direction = (estimate + proposal).clamp_min(0) - estimate if positive else proposal
             length, product = psf.step_length(direction, residual)
