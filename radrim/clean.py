@@ -28,6 +28,8 @@ log = logging.getLogger("radrim")
 
 # The periodic grid, in units of the tile: a larger PSF makes it larger. Beyond 1.5, accuracy no longer gains.
 PADDING = (1.2, 1.5)
+# Clark's loop of one scale ends when its peak has fallen by this part (Offringa & Smirnov's sub-minor gain).
+SUBMINOR_GAIN = 0.2
 # A peak of so many times the noise is a source.
 CLEAR = 5.0
 
@@ -63,8 +65,6 @@ class CleanSettings:
         Components are found only here; the part of the user's mask that covers the tile.
     noise_fall : float
         Cleaning is free until a major cycle leaves more than this part of the noise.
-    clark : float
-        Clark's loop of one scale ends when its peak has fallen by this part (Offringa & Smirnov's sub-minor gain).
 
     Raises
     ------
@@ -84,7 +84,6 @@ class CleanSettings:
     negative: bool = True
     mask: np.ndarray | None = None
     noise_fall: float = 0.7
-    clark: float = 0.2
 
     def __post_init__(self):
         for name in ("gain", "mgain", "scale_bias"):
@@ -298,7 +297,7 @@ class CleanSolver:
             left = settings.niter - self._found - count
             if left <= 0:
                 return count, best, "component limit"
-            inner = max((1 - settings.clark) * best, level) / scale.bias
+            inner = max((1 - SUBMINOR_GAIN) * best, level) / scale.bias
             new = np.zeros(scale.allowed.shape, np.float32)
             found, projection, curvature = subminor(
                 image, self._where(scale, self._masked), scale.psf, new, inner, settings.gain, left, settings.negative

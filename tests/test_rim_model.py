@@ -193,6 +193,25 @@ def test_running_in_tiles_changes_nothing(machine, rng):
         assert (a - b).abs().max() < 1e-4 * a.abs().max()
 
 
+@torch.no_grad()
+def test_steps_that_change_little_are_the_last(machine, rng):
+    """`least` ends the loop after the first step that changes the residual's rms by less; the steps before stay."""
+    psf, dirty, _ = make_problem(rng, batch=1)
+    stir(machine, 0.3)
+    every = machine(psf, dirty, 1e-3)
+    count = len(every.lengths)
+    rms = [float(dirty.square().mean().sqrt())]
+    for steps in range(1, count + 1):
+        rms.append(float(machine(psf, dirty, 1e-3, steps=steps).residual.square().mean().sqrt()))
+    changes = [abs(after / before - 1) for before, after in zip(rms[:-1], rms[1:], strict=True)]
+    least = 1.01 * min(changes[:-1])
+    last = next(k for k, change in enumerate(changes) if change < least)
+    stopped = machine(psf, dirty, 1e-3, least=least)
+    assert len(stopped.lengths) == last + 1 < count
+    assert torch.equal(stopped.estimates[-1], every.estimates[last])
+    assert len(machine(psf, dirty, 1e-3, least=0.0).lengths) == count
+
+
 def test_receptive_field_is_not_exceeded(machine, rng):
     """A change of one pixel, anywhere in a cell, is felt almost up to the documented distance, but not beyond."""
     psf, dirty, _ = make_problem(rng, shape=(301, 31), batch=1)

@@ -261,8 +261,8 @@ def test_isolated_points_are_exact(stirred):
     """Points that stand by themselves get their flux in their pixel, to the noise, and no network sees them."""
     places = ((40, 60, 1.0), (90, 110, 0.3), (200, 90, 0.1))
     sky = Sky((256, 320), places)
-    points, rest = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
-    assert np.count_nonzero(points) == len(places)
+    points, rest, count = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
+    assert np.count_nonzero(points) == count == len(places)
     for y, x, flux in places:
         assert points[y, x] == pytest.approx(flux, rel=2e-3, abs=5 * NOISE)
     assert np.abs(rest).max() < 6 * NOISE
@@ -276,7 +276,8 @@ def test_points_between_pixels(dy, dx, positive):
     truth = [(40 + dy, 60 + dx, 1.0), (90 - dy, 110 + dx, 0.3), (200 + dx, 90 - dy, 0.3 if positive else -0.3)]
     for y, x, flux in truth:
         sky.dirty = sky.dirty + flux * sky.point(y, x)
-    points, rest = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+    points, rest, count = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+    assert count == len(truth)
     assert np.abs(rest).max() < 7 * NOISE
     for y, x, flux in truth:
         box = slice(round(y) - 8, round(y) + 9), slice(round(x) - 8, round(x) + 9)
@@ -301,7 +302,7 @@ def test_extended_emission_has_no_points():
     """Blobs twice as wide as the beam, smooth or close together, are left to the network."""
     for sources in (((40, 60, 100.0),), ((40, 60, 60.0), (46, 68, 40.0), (100, 120, 5.0))):
         sky = Sky(sources=sources, width=4.0)
-        points, rest = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
+        points, rest, count = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
         assert not points.any()
         assert rest is sky.dirty
 
@@ -310,7 +311,7 @@ def test_a_point_on_extended_emission():
     """A point beside an extended source is found; the source stays in the rest."""
     sky = Sky((256, 320), ((60, 60, 50.0),), width=4.0)
     sky.dirty = sky.dirty + sky.see(_one(sky.truth.shape, 200, 250, 1.0))
-    points, rest = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
+    points, rest, count = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
     assert set(zip(*np.nonzero(points), strict=True)) == {(200, 250)}
     assert points[200, 250] == pytest.approx(1.0, rel=0.02)
     assert rest.max() == pytest.approx(sky.dirty.max(), rel=0.05)
@@ -325,7 +326,7 @@ def test_points_with_a_small_psf():
     def see(image):
         return convolution.normal(torch.from_numpy(image)).numpy()
 
-    points, _ = take_points(sky.dirty, narrow, 0.05, NOISE, see)
+    points, _, _ = take_points(sky.dirty, narrow, 0.05, NOISE, see)
     assert points[10, 12] == pytest.approx(1.0, rel=0.02)
     assert points[118, 150] == pytest.approx(0.5, rel=0.02)
 
@@ -335,10 +336,10 @@ def test_points_stay_in_the_mask():
     sky = Sky(sources=((40, 60, 1.0), (90, 110, 0.5)))
     mask = np.zeros_like(sky.truth, bool)
     mask[30:50, 50:70] = True
-    points, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
+    points, _, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
     assert set(zip(*np.nonzero(points), strict=True)) == {(40, 60)}
     sky.dirty = sky.dirty + sky.point(32.4, 60.5)  # too near to the mask's edge for all the pixels it would need
-    points, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
+    points, _, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
     assert points.any()
     assert not points[~mask].any()
 
@@ -375,7 +376,7 @@ def test_highest_sidelobe():
 def test_negative_points(positive):
     """In Stokes Q, U and V points have either sign, in I only one."""
     sky = Sky(sources=((40, 60, 1.0), (90, 110, -0.5)))
-    points, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+    points, _, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
     assert points[40, 60] == pytest.approx(1.0, rel=0.05)
     assert points[90, 110] == pytest.approx(0 if positive else -0.5, rel=0.02)
 

@@ -176,6 +176,7 @@ class InferenceMachine(nn.Module):
         tile=None,
         active=None,
         halo=None,
+        least=None,
     ):
         """Deconvolve: several steps from a residual.
 
@@ -200,6 +201,8 @@ class InferenceMachine(nn.Module):
             Where the estimate may change. Tiles without such a pixel cost nothing.
         halo : int, optional
             Of the tiles [pixel], a multiple of `alignment`; `halo`, with which tiles change nothing, if absent.
+        least : float, optional
+            Stop after a step that changes the residual's rms by less than this part.
 
         Returns
         -------
@@ -215,6 +218,7 @@ class InferenceMachine(nn.Module):
         estimate = torch.zeros_like(residual) if estimate is None else estimate
         halo = self.halo if halo is None else halo
         estimates, lengths, state, spare = [], [], None, None
+        rms = float(torch.linalg.vector_norm(residual)) if least is not None else 0.0
         for step in range(steps):
             images = StepImages(psf.wiener(residual, self.config.lambdas), residual, estimate, scales)
             if tile is None:
@@ -228,6 +232,10 @@ class InferenceMachine(nn.Module):
             residual = residual - length * product
             estimates.append(estimate)
             lengths.append(length.detach())
+            if least is not None:
+                before, rms = rms, float(torch.linalg.vector_norm(residual))
+                if abs(rms - before) < least * before:
+                    break
             if detach:
                 estimate, residual = estimate.detach(), residual.detach()
         return Inference(estimates, residual, lengths)

@@ -43,8 +43,6 @@ LOBE = 0.5
 """The main lobe is the PSF above this."""
 COMPONENTS = 20_000
 """Most components of a trial."""
-CLARK = 0.5
-"""Its loops between exact residuals go so far down: faster than CLEAN proper, and exact enough."""
 POINTS = 2048
 """Most points at once: as many equations."""
 ROUNDS = 3
@@ -93,10 +91,12 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, 
         [Jy/pixel]
     rest : (y, x) float32
         Residual without them [Jy/beam].
+    count : int
+        How many they are: between pixels, one point is several of them.
     """
     narrow = np.ascontiguousarray(crop_centre(psf, residual.shape))
     settings = CleanSettings(
-        niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False, mask=mask, clark=CLARK
+        niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False, mask=mask
     )
     search = _Search(residual, psf, _main_lobe(narrow), noise, convolve, mask, positive)
     before = np.inf
@@ -108,7 +108,7 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, 
         if not search.add(trial, level):
             break
         before = level
-    return search.points, search.rest
+    return search.points, search.rest, search.count
 
 
 def highest_sidelobe(psf):
@@ -143,6 +143,11 @@ class _Search:
         self._found = _Points(np.zeros((0, 2), int), np.zeros(0), np.zeros((0, 2)))
         self.points, self.rest = np.zeros_like(residual), residual
 
+    @property
+    def count(self):
+        """Points found so far."""
+        return len(self._found.flux)
+
     def add(self, trial, level):
         """Take up the components of a trial that are points, and fit all points anew; whether any are new."""
         groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
@@ -158,13 +163,13 @@ class _Search:
         ours[0] = False
         good &= ~ours[1:]
         order = np.argsort(-np.abs(fresh.flux), kind="stable")
-        good[order[np.cumsum(good[order]) > POINTS - len(self._found.flux)]] = False
+        good[order[np.cumsum(good[order]) > POINTS - self.count]] = False
         confusion = CONFUSION * level
-        while good.any() or len(self._found.flux):
+        while good.any() or self.count:
             ours[1:] |= good
             without = self._residual - self._convolve(np.where(ours[groups], 0, trial).astype(np.float32))
             fit, points, seen = self._fit(without, self._found.join(fresh.take(good)), level)
-            new = fit.take(slice(len(self._found.flux), None))
+            new = fit.take(slice(self.count, None))
             left = np.abs((without - seen)[self._near(new.pixel)]).max(1)
             keep = left <= SCATTER * self._noise + LIKE * np.abs(new.flux) + confusion
             keep &= (new.flux * np.sign(fresh.flux[good]) > 0) & (np.abs(new.shift).max(1) <= FARTHEST)

@@ -42,6 +42,8 @@ FITTED = 0.94
 """A residual with an rms of less than so many times the noise that was expected is left alone."""
 SLOW = 0.1
 """A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
+LITTLE = 0.008
+"""A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
 FINISH = 3.0, 0.7
 """CLEAN's automatic mask and its final threshold, in units of the noise."""
 FREE = 0.9
@@ -159,11 +161,11 @@ class RimSolver:
         for limit in (settings.mask, window):
             if limit is not None:
                 allowed = limit > 0 if allowed is None else allowed & (limit > 0)
-        points, rest = self._take_points(residual, psf, told, allowed)
+        points, rest, count = self._take_points(residual, psf, told, allowed)
         # Without the points a residual can be noise, or so near to it that the network is not worth its while.
         near = rest.std() < FLOOR * expected
         self._finishing = near and not (points.any() and describe_noise(rest, FLOOR * expected))
-        update, after, stop = points, rest, f"isolated points: {np.count_nonzero(points)}"
+        update, after, stop = points, rest, f"isolated points: {count}"
         active = find_active(rest, told, self._depths)
         if allowed is not None:
             active &= allowed
@@ -185,7 +187,6 @@ class RimSolver:
         if self._finishing or (not near and part * (1 - float(after.std() / residual.std())) < SLOW):
             self._finishing = True
             minor = self._finish(rest, psf, model + points, noise, expected, window, None)
-            count = int(np.count_nonzero(points))
             text = f"{minor.stop}, isolated points: {count}" if count else minor.stop
             return dataclasses.replace(
                 minor, update=minor.update + points, components=minor.components + count, stop=text
@@ -201,10 +202,10 @@ class RimSolver:
             self._depths, self._sidelobe = highest_sidelobes(narrow), highest_sidelobe(narrow)
 
     def _take_points(self, residual, psf, noise, allowed):
-        """Isolated points and the residual without them."""
+        """Isolated points, the residual without them, and how many they are."""
         positive = self.settings.positive
         if (residual if positive else np.abs(residual)).max() < CLEAR * noise:
-            return np.zeros_like(residual), residual
+            return np.zeros_like(residual), residual, 0
 
         def convolve(image):
             return self._on_device(psf, lambda: self._convolution.normal(self._tensor(image)).cpu().numpy())
@@ -274,7 +275,16 @@ class RimSolver:
     def _steps(self, residual, estimate, noise, peak, active):
         halo = min(self.machine.halo, HALO // self.machine.alignment * self.machine.alignment)
         return self.machine(
-            self._convolution, residual, noise, estimate, peak, positive=True, tile=self.tile, active=active, halo=halo
+            self._convolution,
+            residual,
+            noise,
+            estimate,
+            peak,
+            positive=True,
+            tile=self.tile,
+            active=active,
+            halo=halo,
+            least=LITTLE,
         )
 
     def _tensor(self, array):
