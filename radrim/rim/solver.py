@@ -40,6 +40,8 @@ LEAST = 0.92
 """No update may bring the rms of the residual below so many times the noise that was expected: it would fit noise."""
 FITTED = 0.94
 """A residual with an rms of less than so many times the noise that was expected is left alone."""
+DONE = 0.98
+"""The same once CLEAN finishes: it goes deeper than the network, with less to show for it."""
 SLOW = 0.1
 """A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
 LITTLE = 0.008
@@ -150,7 +152,7 @@ class RimSolver:
         quiet = "" if self._finishing else describe_noise(residual, (FLOOR if model.any() else LOOSE) * expected)
         if highest <= settings.threshold:
             quiet = f"no residual above the threshold of {settings.threshold:.3g} Jy/beam"
-        elif not quiet and residual.std() <= (1.0 if self._finishing else FITTED) * expected:
+        elif not quiet and residual.std() <= (DONE if self._finishing else FITTED) * expected:
             quiet = f"the residual's rms is {residual.std() / expected:.2f} of the noise expected"
         if quiet:
             return MinorCycle(np.zeros_like(residual), 0, highest, quiet, True)
