@@ -40,7 +40,7 @@ LEAST = 0.92
 """No update may bring the rms of the residual below so many times the noise that was expected: it would fit noise."""
 FITTED = 0.94
 """A residual with an rms of less than so many times the noise that was expected is left alone."""
-DONE = 0.98
+DONE = 0.99
 """The same once CLEAN finishes: it goes deeper than the network, with less to show for it."""
 SLOW = 0.1
 """A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
@@ -48,7 +48,7 @@ LITTLE = 0.008
 """A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
 FINISH = 3.0, 0.7
 """CLEAN's automatic mask and its final threshold, in units of the noise."""
-FREE = 0.9
+FREE = 0.95
 """It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
 SCALES = (0, 2, 8)
 """Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
