@@ -28,6 +28,8 @@ TRUST = 1.5
 """More noise expected than so many times what the residual shows is not believed."""
 DEPTH = 1 / 300
 """One minor cycle looks for sources down to this part of the brightest residual, or to the PSF's highest sidelobe."""
+ADDED = 2.0
+"""Sidelobes of extended emission add up: in bands of larger scale, to so many times those of the PSF."""
 CELL = 32
 """Pixels of the cells that are active or not."""
 REACH = 2
@@ -397,7 +399,7 @@ def find_active(residual, noise, depths=(0.0, 0.0, 0.0)):
         highest = np.abs(band).reshape(active.shape[0], cell, active.shape[1], cell).max((1, 3))
         # Sidelobes of extended emission raise the scatter of a band, and what stands out of it.
         scatter = noise if k == 0 else max(noise_mad(band), noise / 4**k)
-        active |= highest > max(CLEAR * scatter, max(depth, DEPTH) * float(highest.max()))
+        active |= highest > max(CLEAR * scatter, max(depth * (ADDED if k else 1), DEPTH) * float(highest.max()))
     if active.any():
         active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH)
     return active.repeat(CELL, 0).repeat(CELL, 1)[: residual.shape[0], : residual.shape[1]]
