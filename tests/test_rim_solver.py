@@ -422,3 +422,12 @@ def test_what_sidelobes_may_explain_waits():
     assert find_active(residual, 1.0, (0.2, 0.2, 0.2))[64, 64]
     assert not find_active(residual, 1.0, (0.2, 0.2, 0.2))[448, 448]
     assert find_active(residual, 1.0, (0.05, 0.05, 0.05))[448, 448]
+
+
+def test_sidelobes_of_extended_emission_are_left_alone():
+    """They add up: in means over 16 pixels what is below twice the PSF's highest sidelobe waits for the next cycle."""
+    residual = np.zeros((512, 512), np.float32)
+    residual[32:96, 32:96] = 100.0
+    for level, active in ((15.0, False), (25.0, True)):
+        residual[416:480, 416:480] = level
+        assert find_active(residual, 1e-3, (1.0, 1.0, 0.1))[448, 448] == active

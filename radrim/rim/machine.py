@@ -218,7 +218,7 @@ class InferenceMachine(nn.Module):
         estimate = torch.zeros_like(residual) if estimate is None else estimate
         halo = self.halo if halo is None else halo
         estimates, lengths, state, spare = [], [], None, None
-        rms = float(torch.linalg.vector_norm(residual)) if least is not None else 0.0
+        norm = float(torch.linalg.vector_norm(residual)) if least is not None else 0.0
         for step in range(steps):
             images = StepImages(psf.wiener(residual, self.config.lambdas), residual, estimate, scales)
             if tile is None:
@@ -233,8 +233,8 @@ class InferenceMachine(nn.Module):
             estimates.append(estimate)
             lengths.append(length.detach())
             if least is not None:
-                before, rms = rms, float(torch.linalg.vector_norm(residual))
-                if abs(rms - before) < least * before:
+                before, norm = norm, float(torch.linalg.vector_norm(residual))
+                if abs(norm - before) < least * before:
                     break
             if detach:
                 estimate, residual = estimate.detach(), residual.detach()
