@@ -8,6 +8,9 @@ from radrim.tile import make_tiles
 
 HALO = 128
 """Pixels that a tile of CLEAN sees around its own part."""
+CPU_TILE = 512
+"""Largest tile of the network on a CPU. Larger ones take half as long again per pixel: the C library gives arrays of
+more than 32 MB back to the system, which fills them with zeros the next time."""
 CLEAN_ONLY = ("auto_mask", "auto_threshold")
 """Options that the RIM does not take."""
 
@@ -69,7 +72,7 @@ class RimCycles:
 
     def __init__(self, config, device):
         path = find_model(config.model)
-        self._config, self._machine = config, load(path, 2, device).model
+        self._config, self._device, self._machine = config, device, load(path, 2, device).model
         self.notes = [f"Minor cycle: RIM {path} on {device}."]
         changed = [name for name in CLEAN_ONLY if getattr(config, name) != getattr(ImageConfig, name)]
         if changed and config.solver == "rim":
@@ -92,7 +95,7 @@ class RimCycles:
                 noise=channel.expected,
                 threshold=config.threshold,
                 positive=config.pol == "I",
-                tile=config.tile,
+                tile=min(config.tile, CPU_TILE) if self._device == "cpu" else config.tile,
                 mask=_part(mask, tile),
                 clean=_clean_settings(config),
             )

@@ -9,7 +9,7 @@ import torch
 from radrim.errors import ConfigError, SolverError
 from radrim.rim.inputs import FINEST, WIDEST, PsfConvolution, StepImages, measure_scales, smooth
 from radrim.rim.loss import FLUX_WEIGHT, WEIGHTS, beam_responses, decibel_loss
-from radrim.rim.machine import cover
+from radrim.rim.machine import changed, cover
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.plain import PlainConfig, PlainRIM
 
@@ -195,7 +195,7 @@ def test_running_in_tiles_changes_nothing(machine, rng):
 
 @torch.no_grad()
 def test_steps_that_change_little_are_the_last(machine, rng):
-    """`least` ends the loop after the first step that changes the residual's rms by less; the steps before stay."""
+    """`least` ends the loop once a step changes the residual's rms by less, or the next would; steps stay the same."""
     psf, dirty, _ = make_problem(rng, batch=1)
     stir(machine, 0.3)
     every = machine(psf, dirty, 1e-3)
@@ -203,13 +203,46 @@ def test_steps_that_change_little_are_the_last(machine, rng):
     rms = [float(dirty.square().mean().sqrt())]
     for steps in range(1, count + 1):
         rms.append(float(machine(psf, dirty, 1e-3, steps=steps).residual.square().mean().sqrt()))
-    changes = [abs(after / before - 1) for before, after in zip(rms[:-1], rms[1:], strict=True)]
-    least = 1.01 * min(changes[:-1])
-    last = next(k for k, change in enumerate(changes) if change < least)
-    stopped = machine(psf, dirty, 1e-3, least=least)
-    assert len(stopped.lengths) == last + 1 < count
-    assert torch.equal(stopped.estimates[-1], every.estimates[last])
+    assert rms == sorted(rms, reverse=True)
+    changes = [1 - after / before for before, after in zip(rms[:-1], rms[1:], strict=True)]
+    falls = [before - after for before, after in zip(rms[:-1], rms[1:], strict=True)]
+    # If falls go on as they do, the next is smaller by the same factor.
+    coming = [float("inf")] + [
+        fall**2 / last / now for last, fall, now in zip(falls[:-1], falls[1:], rms[2:], strict=True)
+    ]
+    for least in (1.01 * changes[0], 1.01 * min(changes[:-1]), 0.99 * min(changes + coming)):
+        stopped = machine(psf, dirty, 1e-3, least=least)
+        wanted = next((k for k in range(count) if min(changes[k], coming[k]) < least), count - 1) + 1
+        assert len(stopped.lengths) == wanted
+        assert torch.equal(stopped.estimates[-1], every.estimates[wanted - 1])
+    assert len(machine(psf, dirty, 1e-3, least=1.01 * changes[0]).lengths) == 1
     assert len(machine(psf, dirty, 1e-3, least=0.0).lengths) == count
+
+
+@torch.no_grad()
+def test_what_no_longer_changes_is_left_out_in_tiles_too(machine, rng):
+    """Parts that a step hardly changed drop out of the next; in tiles, whose memory is used again, too."""
+    psf, dirty, _ = make_problem(rng, shape=(64, 384), batch=1)
+    dirty[..., 160:] = 1e-6 * torch.randn(1, 64, 224, generator=rng)
+    active = torch.ones(64, 384, dtype=torch.bool)
+    stir(machine)
+    whole = machine(psf, dirty, 1e-3, active=active, least=1e-5)
+    tiled = machine(psf, dirty, 1e-3, active=active, least=1e-5, tile=64)
+    assert len(whole.estimates) > 2
+    for a, b in zip(whole.estimates, tiled.estimates, strict=True):
+        assert (a - b).abs().max() < 1e-4 * a.abs().max()
+
+
+def test_changed_cells(rng):
+    """Cells whose rms changes by more than the part asked for, and their neighbours, are the ones that changed."""
+    before = torch.randn(1, 320, 250, generator=rng)
+    after = before.clone()
+    after[0, 100:110, 100:110] *= 0.5
+    found = changed(before, after, 1e-3)
+    assert found.shape == (320, 250)
+    assert found[64:160, 64:160].all()
+    assert not found[256:].any()
+    assert not changed(before, before, 1e-3).any()
 
 
 def test_receptive_field_is_not_exceeded(machine, rng):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.stats
 import torch
 
 from radrim.deconvolve import ChannelState, deconvolve
@@ -12,6 +13,7 @@ from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.points import highest_sidelobe, take_points
 from radrim.rim.solver import (
     CELL,
+    FIELD,
     REACH,
     RimSettings,
     RimSolver,
@@ -19,6 +21,7 @@ from radrim.rim.solver import (
     describe_noise,
     find_active,
     highest_sidelobes,
+    level_for,
 )
 from radrim.tile import crop_centre, make_tiles
 
@@ -199,7 +202,7 @@ def test_broken_checkpoint_is_named():
     machine = IRIM(IRIMConfig(channels=28, hidden=8, depth=1, factors=(1,), steps=1)).eval()
     torch.nn.init.constant_(machine.layers[0].layers[0].residual.value.bias or machine.contexts[0].gain, np.nan)
     with pytest.raises(SolverError, match="checkpoint"):
-        run(Sky().state(), machine, 1)
+        run(Sky(width=4.0).state(), machine, 1)
 
 
 def test_shapes_are_checked(machine):
@@ -257,15 +260,28 @@ def test_noise_is_not_fitted(machine):
     assert state.residual.std() > 0.9 * 5e-3
 
 
+def take_all(sky, positive=True):
+    """Isolated points as the major cycles find them, one trial after the other; how many the first one finds."""
+    points, rest, first = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+    for _ in range(3):
+        more, rest, _ = take_points(rest, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+        points = points + more
+    return points, rest, first
+
+
 def test_isolated_points_are_exact(stirred):
     """Points that stand by themselves get their flux in their pixel, to the noise, and no network sees them."""
     places = ((40, 60, 1.0), (90, 110, 0.3), (200, 90, 0.1))
     sky = Sky((256, 320), places)
-    points, rest, count = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
-    assert np.count_nonzero(points) == count == len(places)
+    points, _, count = take_all(sky)
+    assert set(zip(*np.nonzero(points), strict=True)) == {place[:2] for place in places}
+    assert count == len(places)
+    state = run(sky.state(), stirred)
     for y, x, flux in places:
-        assert points[y, x] == pytest.approx(flux, rel=2e-3, abs=5 * NOISE)
-    assert np.abs(rest).max() < 6 * NOISE
+        assert points[y, x] == pytest.approx(flux, rel=0.01, abs=5 * NOISE)
+        assert state.model[y, x] == pytest.approx(flux, rel=2e-3, abs=2 * NOISE)
+    assert not any("steps" in cycle["stop"] for cycle in state.cycles)
+    assert np.abs(state.residual).max() < 6 * NOISE
 
 
 @pytest.mark.parametrize("dy, dx", [(0.5, 0.5), (0.3, -0.1), (0.0, 0.4)])
@@ -276,7 +292,7 @@ def test_points_between_pixels(dy, dx, positive):
     truth = [(40 + dy, 60 + dx, 1.0), (90 - dy, 110 + dx, 0.3), (200 + dx, 90 - dy, 0.3 if positive else -0.3)]
     for y, x, flux in truth:
         sky.dirty = sky.dirty + flux * sky.point(y, x)
-    points, rest, count = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+    points, rest, count = take_all(sky, positive)
     assert count == len(truth)
     assert np.abs(rest).max() < 7 * NOISE
     for y, x, flux in truth:
@@ -351,6 +367,38 @@ def test_where_points_leave_noise_the_network_is_not_asked(machine, monkeypatch)
     state = run(sky.state(), machine)
     assert [cycle["stop"].split(" (")[0] for cycle in state.cycles] == ["isolated points: 2", "the residual is noise"]
     assert np.count_nonzero(state.model) == 2
+
+
+def test_points_that_outshine_the_rest_go_first(machine):
+    """A bright point is subtracted exactly before the network is asked about what it outshone."""
+    sky = Sky((256, 320), ((60, 60, 5.0),), width=4.0)
+    sky.dirty = sky.dirty + sky.see(_one(sky.truth.shape, 200, 250, 10.0))
+    stops = [cycle["stop"] for cycle in run(sky.state(), machine, 3).cycles]
+    assert stops[0] == "isolated points: 1"
+    assert "steps" in stops[1]
+
+
+@pytest.mark.parametrize("change, goes_on", [(0.0, False), (0.5, True)])
+def test_a_network_that_has_settled_is_not_asked_again(machine, monkeypatch, change, goes_on):
+    """Where it left off by itself, at the residual it expected, CLEAN takes over; at another residual it goes on."""
+    monkeypatch.setattr("radrim.rim.solver.LITTLE", 0.5)  # the second step is its last
+    sky = Sky(sources=((64, 80, 300.0),), width=4.0)
+    solver = RimSolver(machine, RimSettings(noise=NOISE))
+    first = solver(sky.dirty, sky.psf, np.zeros_like(sky.dirty), NOISE)
+    assert "steps" in first.stop
+    assert "CLEAN" not in first.stop
+    left = sky.residual(first.update)
+    second = solver(left + change * np.roll(left, 9, 1), sky.psf, first.update, NOISE)
+    assert ("steps" in second.stop) == goes_on
+    assert ("CLEAN" in second.stop) != goes_on
+
+
+def test_levels_grow_with_the_image():
+    """Noise exceeds the level as often in a large image as the one asked for in a small one; small ones keep it."""
+    assert level_for(256 * 256, 5.5) == 5.5
+    for level in (3.0, 5.5):
+        higher = level_for(16 * FIELD, level)
+        assert 16 * scipy.stats.norm.sf(higher) == pytest.approx(scipy.stats.norm.sf(level), rel=1e-6)
 
 
 def test_points_count_when_clean_takes_over(machine, monkeypatch):

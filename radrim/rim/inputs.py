@@ -72,17 +72,20 @@ class PsfConvolution:
         self.power = self.transfer.clamp_min(0)
         self.noise_power = self.transfer if noise_psf is None else self._transfer(noise_psf)
         self._gains = {}
+        self._widths: torch.Tensor | None = None
 
     def normal(self, image):
         """psf * image [Jy/beam] of an image [Jy/pixel], both (..., y, x): what the data say of a model."""
-        return _inverse(_times(_transform(image, self.grid), self.transfer), self.grid, self.shape)
+        return _inverse(_times(_transform(image, self.grid), self.transfer, last=True), self.grid, self.shape)
 
     def wiener(self, residual, lambdas):
         """The images w_lambda [Jy/pixel], (batch, lambda, ...), of a residual (batch, ...) [Jy/beam]."""
         spectrum = _transform(residual, self.grid)
-        return torch.stack(
-            [_inverse(_times(spectrum, 1 / (self.power + value)), self.grid, self.shape) for value in lambdas], dim=1
-        )
+        images = []
+        for k, value in enumerate(lambdas, 1):
+            filtered = _times(spectrum, (self.power + value).reciprocal_(), last=k == len(lambdas))
+            images.append(_inverse(filtered, self.grid, self.shape))
+        return torch.stack(images, dim=1)
 
     def gains(self, value):
         """What w_lambda has at the image's centre for a source of 1 Jy there, and for noise of unit rms.
@@ -92,20 +95,21 @@ class PsfConvolution:
         point, noise : Tensor, (..., 1, 1)
         """
         if value not in self._gains:
+            middle = self.shape[0] // 2, self.shape[1] // 2
+            point = torch.zeros(*self.power.shape[:-2], *self.shape, device=self.power.device)
+            point[(..., *middle)] = 1
             kernel = _inverse(
-                torch.complex(1 / (self.power + value), torch.zeros_like(self.power)), self.grid, self.grid
+                _times(_transform(point, self.grid), 1 / (self.power + value), last=True), self.grid, self.shape
             )
-            for axis, size in zip((-2, -1), self.shape, strict=True):
-                lag = torch.fft.fftfreq(kernel.shape[axis], 1 / kernel.shape[axis], device=kernel.device).round()
-                inside = (lag >= -(size // 2)) & (lag < size - size // 2)
-                kernel = kernel * inside.to(kernel.dtype).view(-1, *(1,) * (-1 - axis))
             spectrum = _transform(kernel, self.grid)
-            # Truncation can make B negative, but not this sum, as long as the PSF is twice as large as the image.
             power = spectrum.abs() ** 2
+            # Truncation can make B negative, but not this sum, as long as the PSF is twice as large as the image.
             variance = self._mean(power * self.noise_power)
-            # A smaller PSF can make it negative all the same; the positive part of its power is a fair guess then.
-            variance = torch.where(variance > 0, variance, self._mean(power * self.noise_power.clamp_min(0)))
-            self._gains[value] = self._mean(spectrum.real * self.transfer).abs(), torch.sqrt(variance)
+            if not (variance > 0).all():
+                # A smaller PSF can make it negative all the same; the positive part of its power is a fair guess then.
+                variance = torch.where(variance > 0, variance, self._mean(power * self.noise_power.clamp_min(0)))
+            seen = _inverse(_times(spectrum, self.transfer, last=True), self.grid, self.shape)
+            self._gains[value] = seen[(..., *middle)][..., None, None].abs(), torch.sqrt(variance)
         return self._gains[value]
 
     def widths(self):
@@ -113,11 +117,13 @@ class PsfConvolution:
 
         A Gaussian of the standard deviation s has a transform with the second moment ``1 / (2 pi s)^2``.
         """
-        v = torch.fft.fftfreq(self.grid[0], device=self.power.device).view(-1, 1)
-        u = torch.fft.rfftfreq(self.grid[1], device=self.power.device)
-        total = self._mean(self.power)
-        moments = torch.stack([self._mean(self.power * square) / total for square in (v**2, u**2)], -1)[..., 0, 0, :]
-        return math.sqrt(8 * math.log(2)) / (2 * math.pi * torch.sqrt(moments))
+        if self._widths is None:
+            v = torch.fft.fftfreq(self.grid[0], device=self.power.device).view(-1, 1)
+            u = torch.fft.rfftfreq(self.grid[1], device=self.power.device)
+            total = self._mean(self.power)
+            moments = torch.stack([self._mean(self.power * square) / total for square in (v**2, u**2)], -1)
+            self._widths = math.sqrt(8 * math.log(2)) / (2 * math.pi * torch.sqrt(moments[..., 0, 0, :]))
+        return self._widths
 
     def step_length(self, direction, residual):
         """How far to go along a direction d so that chi^2 falls most, but not beyond d itself.
@@ -160,7 +166,8 @@ class PsfConvolution:
         weight[0] = 1
         if self.grid[1] % 2 == 0:
             weight[-1] = 1
-        return (_sum(half * weight) / math.prod(self.grid)).to(half.dtype)
+        columns = half.sum(-2, keepdim=True, dtype=torch.float64)
+        return ((columns * weight).sum(-1, keepdim=True) / math.prod(self.grid)).to(half.dtype)
 
 
 @dataclass(frozen=True)
@@ -374,9 +381,18 @@ def _inverse(spectrum, grid, shape):
     return torch.from_numpy(np.ascontiguousarray(rows))
 
 
-def _times(spectrum, transfer):
+def _times(spectrum, transfer, last=False):
+    """A spectrum times a real transfer function; overwritten if that is its last use and nothing needs gradients."""
     # Complex times real would turn the real factor into a complex one first.
-    return torch.view_as_complex(torch.view_as_real(spectrum) * transfer.unsqueeze(-1))
+    parts, factor = torch.view_as_real(spectrum), transfer.unsqueeze(-1)
+    if (
+        last
+        and not parts.requires_grad
+        and not factor.requires_grad
+        and parts.shape[:-1] == torch.broadcast_shapes(parts.shape[:-1], transfer.shape)
+    ):
+        return torch.view_as_complex(parts.mul_(factor))
+    return torch.view_as_complex(parts * factor)
 
 
 def _sum(image):

@@ -23,6 +23,9 @@ from torch import nn
 from radrim.errors import ConfigError, SolverError
 from radrim.rim.inputs import CELL, TAPS, StepImages, envelope, features, measure_scales, point_sources, smooth
 
+AROUND = 32
+"""Pixels of the cells in which a step changes something or does not."""
+
 
 def check_machine(config):
     """Check what the configurations of all machines have in common.
@@ -202,7 +205,8 @@ class InferenceMachine(nn.Module):
         halo : int, optional
             Of the tiles [pixel], a multiple of `alignment`; `halo`, with which tiles change nothing, if absent.
         least : float, optional
-            Stop after a step that changes the residual's rms by less than this part.
+            Stop once a step changes the residual's rms by less than this part, or the next one would, if changes go on
+            falling as they do. With `active`, steps leave out what the one before changed by less than that.
 
         Returns
         -------
@@ -218,7 +222,7 @@ class InferenceMachine(nn.Module):
         estimate = torch.zeros_like(residual) if estimate is None else estimate
         halo = self.halo if halo is None else halo
         estimates, lengths, state, spare = [], [], None, None
-        norm = float(torch.linalg.vector_norm(residual)) if least is not None else 0.0
+        norm, fall = (float(torch.linalg.vector_norm(residual)) if least is not None else 0.0), 0.0
         for step in range(steps):
             images = StepImages(psf.wiener(residual, self.config.lambdas), residual, estimate, scales)
             if tile is None:
@@ -228,14 +232,17 @@ class InferenceMachine(nn.Module):
                 state, spare = new, state
             direction = (estimate + proposal).clamp_min(0) - estimate if positive else proposal
             length, product = psf.step_length(direction, residual)
-            estimate = estimate + length * direction
+            estimate, before = estimate + length * direction, residual
             residual = residual - length * product
             estimates.append(estimate)
             lengths.append(length.detach())
             if least is not None:
-                before, norm = norm, float(torch.linalg.vector_norm(residual))
-                if abs(norm - before) < least * before:
+                high, norm = norm, float(torch.linalg.vector_norm(residual))
+                last, fall = fall, high - norm
+                if abs(fall) < least * high or (min(last, fall) > 0 and fall * fall < least * norm * last):
                     break
+                if active is not None:
+                    active = active & changed(before, residual, least)
             if detach:
                 estimate, residual = estimate.detach(), residual.detach()
         return Inference(estimates, residual, lengths)
@@ -268,6 +275,8 @@ class InferenceMachine(nn.Module):
         `new` is the state of two steps before, whose memory is used again: it is 0 outside the same tiles.
         """
         proposal = torch.zeros_like(images.residual)
+        if new is not None:
+            new.zero_()
         size = max(1, round(tile / self.alignment)) * self.alignment
         shape = ny, nx = proposal.shape[-2:]
         tiles = [(slice(y, min(y + size, ny)), slice(x, min(x + size, nx)))
@@ -298,6 +307,34 @@ class InferenceMachine(nn.Module):
         """A window of pixels as one of the state's cells."""
         squeeze = self.config.squeeze
         return tuple(slice(part.start // squeeze, -(-part.stop // squeeze)) for part in window)
+
+
+def changed(before, after, least):
+    """Where a step changed a residual.
+
+    Parameters
+    ----------
+    before, after : Tensor, (batch, [chan,] y, x)
+        [Jy/beam]
+    least : float
+        Part by which the rms has changed, in the cells around.
+
+    Returns
+    -------
+    (y, x) bool Tensor
+        Whole cells of `AROUND` pixels.
+    """
+    ny, nx = before.shape[-2:]
+    was, now = (
+        F.avg_pool2d(
+            F.avg_pool2d(image.reshape(-1, 1, ny, nx) ** 2, AROUND, AROUND, ceil_mode=True, count_include_pad=False),
+            3, 1, 1, count_include_pad=False,
+        ).sqrt()
+        for image in (before, after)
+    )  # fmt: skip
+    cells = ((now - was).abs() >= least * was).any(0, keepdim=True)
+    cells = F.max_pool2d(cells.float(), 3, 1, 1)[0, 0] > 0
+    return cells.repeat_interleave(AROUND, 0).repeat_interleave(AROUND, 1)[:ny, :nx]
 
 
 def widen(window, halo, shape):
@@ -334,7 +371,8 @@ def cover(active, window, halo, alignment):
     axis = 0 if core[0].stop - core[0].start >= core[1].stop - core[1].start else 1
     length = core[axis].stop - core[axis].start
     middle = core[axis].start + length // 2 // alignment * alignment
-    if middle == core[axis].start:
+    # Without a gap to leave out, or with halos larger than the whole, two parts cost more than one.
+    if middle == core[axis].start or length <= halo or bool(active[core].all()):
         return [core]
     halves = [slice(core[axis].start, middle), slice(middle, core[axis].stop)]
     parts = [

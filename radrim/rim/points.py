@@ -45,10 +45,6 @@ COMPONENTS = 20_000
 """Most components of a trial."""
 POINTS = 2048
 """Most points at once: as many equations."""
-ROUNDS = 3
-"""Trials at most; each finds what the points of the last one outshone,"""
-DEEPER = 0.8
-"""if it goes down to this part of the last one's level at least."""
 RIDGE = 1e-3
 """Added to the diagonal of the equations: near points must not take flux from each other without end."""
 TAPS = 6
@@ -59,8 +55,8 @@ CENTRED = 0.02
 """and if it lies so many pixels away from it."""
 FARTHEST = 1.0
 """A point is no more pixels away from where the trial found it."""
-FITS = 2
-"""Times that points are drawn and compared, at most; each round begins where the last one ended."""
+FITS = 3
+"""Times that points are drawn and compared, at most."""
 
 
 def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, positive=True):
@@ -98,17 +94,9 @@ def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, 
     settings = CleanSettings(
         niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False, mask=mask
     )
-    search = _Search(residual, psf, _main_lobe(narrow), noise, convolve, mask, positive)
-    before = np.inf
-    for _ in range(ROUNDS):
-        level = max(LEAST * noise, DEEP * sidelobe * float(np.abs(search.rest).max()))
-        if level > DEEPER * before:
-            break
-        trial = CleanSolver(settings, threads)(search.rest, narrow, search.points, level).update
-        if not search.add(trial, level):
-            break
-        before = level
-    return search.points, search.rest, search.count
+    level = max(LEAST * noise, DEEP * sidelobe * float(np.abs(residual).max()))
+    trial = CleanSolver(settings, threads)(residual, narrow, np.zeros_like(residual), level).update
+    return _Search(residual, psf, _main_lobe(narrow), noise, level, convolve, mask, positive).choose(trial)
 
 
 def highest_sidelobe(psf):
@@ -126,59 +114,40 @@ class _Points(NamedTuple):
     def take(self, which):
         return _Points(*(array[which] for array in self))
 
-    def join(self, other):
-        return _Points(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
-
 
 class _Search:
-    """The points of a residual, more with every trial; all are fitted together, again each time.
+    """The points of a residual among the components of a trial that went down to a level."""
 
-    `points` [Jy/pixel] is what has been found, `rest` [Jy/beam] the residual without it, both (y, x) float32.
-    """
-
-    def __init__(self, residual, psf, lobe, noise, convolve, mask, positive):
+    def __init__(self, residual, psf, lobe, noise, level, convolve, mask, positive):
         self._residual, self._psf, self._lobe, self._noise = residual, psf, lobe, noise
         self._convolve, self._mask, self._positive = convolve, mask, positive
+        self._level, self._confusion = level, CONFUSION * level
         self._curvature = _curvature(psf)
-        self._found = _Points(np.zeros((0, 2), int), np.zeros(0), np.zeros((0, 2)))
-        self.points, self.rest = np.zeros_like(residual), residual
 
-    @property
-    def count(self):
-        """Points found so far."""
-        return len(self._found.flux)
-
-    def add(self, trial, level):
-        """Take up the components of a trial that are points, and fit all points anew; whether any are new."""
+    def choose(self, trial):
+        """Points [Jy/pixel], the residual without them [Jy/beam], both (y, x) float32, and their number."""
         groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
         if count == 0:
-            return False
+            return np.zeros_like(self._residual), self._residual, 0
         fresh, spread = _gather(trial, groups, count)
         extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
-        good = ((fresh.flux > 0) | (not self._positive)) & (np.abs(fresh.flux) >= (CLEAR - 1) * level)
+        good = ((fresh.flux > 0) | (not self._positive)) & (np.abs(fresh.flux) >= (CLEAR - 1) * self._level)
         good &= (extent.max(1) <= WIDEST) & (spread.max(1) <= SPREAD)
         good &= self._around(trial, groups, fresh) <= ALONE * np.abs(fresh.flux)
-        ours = np.zeros(count + 1, bool)  # what the fit is to explain; groups count from 1
-        ours[groups[self._near(self._found.pixel)]] = True
-        ours[0] = False
-        good &= ~ours[1:]
         order = np.argsort(-np.abs(fresh.flux), kind="stable")
-        good[order[np.cumsum(good[order]) > POINTS - self.count]] = False
-        confusion = CONFUSION * level
-        while good.any() or self.count:
-            ours[1:] |= good
-            without = self._residual - self._convolve(np.where(ours[groups], 0, trial).astype(np.float32))
-            fit, points, seen = self._fit(without, self._found.join(fresh.take(good)), level)
-            new = fit.take(slice(self.count, None))
-            left = np.abs((without - seen)[self._near(new.pixel)]).max(1)
-            keep = left <= SCATTER * self._noise + LIKE * np.abs(new.flux) + confusion
-            keep &= (new.flux * np.sign(fresh.flux[good]) > 0) & (np.abs(new.shift).max(1) <= FARTHEST)
+        good[order[np.cumsum(good[order]) > POINTS]] = False
+        while good.any():
+            # The fit explains the groups that it replaces, and leaves the others to the trial; groups count from 1.
+            others = np.where(np.append(False, good)[groups], 0, trial).astype(np.float32)
+            without = self._residual - self._convolve(others)
+            fit, points, seen = self._fit(without, fresh.take(good))
+            left = np.abs((without - seen)[self._near(fit.pixel)]).max(1)
+            keep = left <= SCATTER * self._noise + LIKE * np.abs(fit.flux) + self._confusion
+            keep &= (fit.flux * np.sign(fresh.flux[good]) > 0) & (np.abs(fit.shift).max(1) <= FARTHEST)
             if keep.all():
-                self._found, self.points, self.rest = fit, points, self._residual - seen
-                break
-            ours[1:] &= ~good
+                return points, self._residual - seen, len(fit.flux)
             good[np.flatnonzero(good)[~keep]] = False
-        return bool(good.any())
+        return np.zeros_like(self._residual), self._residual, 0
 
     def _around(self, trial, groups, points):
         """Flux [Jy], without signs, of all components around each group but its own."""
@@ -194,7 +163,7 @@ class _Search:
         rows, columns = pixel[:, :1] + self._lobe[0], pixel[:, 1:] + self._lobe[1]
         return np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
 
-    def _fit(self, residual, start, level):
+    def _fit(self, residual, start):
         """Fluxes and places of points, by Newton's method from those given; they as an image, and as the PSF shows it.
 
         At the solution, what is left of the residual is 0 at the points, and flat: then no other flux or place makes
@@ -202,7 +171,6 @@ class _Search:
         """
         pixel, flux, shift = start
         y, x = pixel.T
-        confusion = CONFUSION * level
         free = self._has_room(y, x)[:, None] & (self._curvature is not None)
         shift = np.where((np.abs(shift) > CENTRED) & free, shift, 0)
         for fit in range(1, FITS + 1):
@@ -213,12 +181,16 @@ class _Search:
             left = residual - seen
             change, moved = _fluxes(left, self._psf, y, x), shift
             if free.any():
-                error = (SHIFTED * self._noise + confusion) / np.sqrt(np.diag(self._curvature)) / np.abs(flux[:, None])
+                error = (
+                    (SHIFTED * self._noise + self._confusion)
+                    / np.sqrt(np.diag(self._curvature))
+                    / np.abs(flux[:, None])
+                )
                 moved = shift + np.linalg.solve(self._curvature, _slopes(left, y, x).T).T / flux[:, None]
                 moved = np.clip(moved, -2 * FARTHEST, 2 * FARTHEST)
                 moved[~free[:, 0]] = 0
                 moved[np.abs(moved) <= np.maximum(error, CENTRED)] = 0
-            if (np.abs(change) <= self._noise + confusion).all() and (np.abs(moved - shift) <= CENTRED).all():
+            if (np.abs(change) <= self._noise).all() and (np.abs(moved - shift) <= CENTRED).all():
                 break
             flux, shift = flux + change, moved
         return _Points(pixel, flux, shift), points, seen

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.ndimage
+import scipy.special
 import torch
 
 from radrim.clean import CleanSettings, CleanSolver
@@ -23,7 +24,7 @@ from radrim.tile import crop_centre
 log = logging.getLogger("radrim")
 
 CLEAR = 5.5
-"""So many times the noise is signal: noise alone reaches it in one field of 512 pixels in several hundred."""
+"""So many times the noise is signal, as `level_for` has it: noise alone hardly ever does."""
 TRUST = 1.5
 """More noise expected than so many times what the residual shows is not believed."""
 DEPTH = 1 / 300
@@ -46,10 +47,15 @@ DONE = 0.99
 """The same once CLEAN finishes: it goes deeper than the network, with less to show for it."""
 SLOW = 0.1
 """A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
+POINTS_FIRST = 0.2
+"""Points that take more than this part from the residual's rms go alone: what their sidelobes, which are not the same
+everywhere, leave of them is seen once they are subtracted exactly, and the network would take it for something."""
 LITTLE = 0.008
 """A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
 FINISH = 3.0, 0.7
-"""CLEAN's automatic mask and its final threshold, in units of the noise."""
+"""CLEAN's automatic mask, as `level_for` has it, and its final threshold, in units of the noise."""
+FIELD = 1024 * 1024
+"""Pixels of the largest image on which these levels were tried."""
 FREE = 0.95
 """It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
 SCALES = (0, 2, 8)
@@ -115,6 +121,7 @@ class RimSolver:
         self._depths: list[float] = []
         self._sidelobe = 0.0
         self._finishing = False
+        self._settled: tuple[np.ndarray, np.ndarray] | None = None
         self._clean: CleanSolver | None = None
 
     def __call__(self, residual, psf, model, noise, window=None, peak=None):
@@ -173,16 +180,19 @@ class RimSolver:
         active = find_active(rest, told, self._depths)
         if allowed is not None:
             active &= allowed
-        if active.any() and not near:
+        settled, self._settled = self._has_settled(residual, active), None
+        alone = rest.std() < (1 - POINTS_FIRST) * residual.std()
+        if active.any() and not (near or settled or alone):
             brightest = float(np.abs(rest).max()) if points.any() or peak is None else peak
             # Points between pixels have negative pixels, too, which are none of the network's business.
             known = model + points
             start = np.maximum(known, 0) if settings.positive else known
-            estimate, left, lengths = self._infer(rest, psf, start, told, brightest, active)
-            update, after = estimate[0].cpu().numpy() - start + points, left[0].cpu().numpy()
+            estimate, seen, lengths = self._infer(rest, psf, start, told, brightest, active)
+            update, after = estimate[0].cpu().numpy() - start + points, seen[0].cpu().numpy()
             shown = ", ".join(f"{float(length):.2f}" for length in lengths)
             log.debug("rim: noise %.3g, %.0f %% active, steps %s", expected, 100 * active.mean(), shown)
             stop = f"{len(lengths)} steps" + (f", {stop}" if points.any() else "")
+            settled = len(lengths) < self.machine.config.steps
         if not np.isfinite(update).all():
             raise SolverError("The network's update has NaN or infinite values; is this checkpoint sound?")
         part = _part_above(residual, after, LEAST * expected)
@@ -195,8 +205,19 @@ class RimSolver:
             return dataclasses.replace(
                 minor, update=minor.update + points, components=minor.components + count, stop=text
             )
-        left = float(np.abs(residual + part * (after - residual)).max())
-        return MinorCycle(np.float32(part) * update, int(np.count_nonzero(update)), left, stop, False)
+        left = residual + np.float32(part) * (after - residual)
+        if settled:
+            self._settled = active, left
+        highest = float(np.abs(left).max())
+        return MinorCycle(np.float32(part) * update, int(np.count_nonzero(update)), highest, stop, False)
+
+    def _has_settled(self, residual, active):
+        """Whether the network has just left off by itself, here, at this residual: it would not do more."""
+        if self._settled is None:
+            return False
+        before, left = self._settled
+        new = np.count_nonzero(active & ~before)
+        return new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std()
 
     def _take_psf(self, psf, shape):
         """What follows from the PSF, again only when it changes; its convolution is made where it is used."""
@@ -208,7 +229,7 @@ class RimSolver:
     def _take_points(self, residual, psf, noise, allowed):
         """Isolated points, the residual without them, and how many they are."""
         positive = self.settings.positive
-        if (residual if positive else np.abs(residual)).max() < CLEAR * noise:
+        if (residual if positive else np.abs(residual)).max() < level_for(residual.size, CLEAR) * noise:
             return np.zeros_like(residual), residual, 0
 
         def convolve(image):
@@ -223,7 +244,7 @@ class RimSolver:
             self._clean = CleanSolver(
                 dataclasses.replace(
                     settings.clean,
-                    auto_mask=FINISH[0],
+                    auto_mask=level_for(residual.size, FINISH[0]),
                     auto_threshold=FINISH[1],
                     noise_fall=FREE,
                     threshold=max(settings.threshold, FINISH[1] * expected),
@@ -350,6 +371,20 @@ def highest_sidelobes(psf):
     return out
 
 
+def level_for(pixels, level):
+    """The level that noise in so many pixels exceeds as often as `level` in `FIELD`; not lower than that.
+
+    The more pixels, the higher is the highest of noise alone: 5.5 becomes 6.0 in 4096 x 4096.
+
+    Parameters
+    ----------
+    pixels : int
+    level : float
+        In units of the noise.
+    """
+    return max(level, -float(scipy.special.ndtri(scipy.special.ndtr(-level) * FIELD / pixels)))
+
+
 def describe_noise(residual, most):
     """Why a residual counts as noise, or an empty text if it does not.
 
@@ -370,7 +405,7 @@ def describe_noise(residual, most):
     for scale in SCALES:
         image = scipy.ndimage.gaussian_filter(residual, scale, mode="constant") if scale else residual
         highest = max(highest, float(np.abs(image).max()) / max(noise_mad(image), 1e-30))
-    if highest > CLEAR:
+    if highest > level_for(residual.size, CLEAR):
         return ""
     return f"the residual is noise (rms {rms:.3g} Jy/beam, no peak above {highest:.1f} sigma)"
 
@@ -393,13 +428,13 @@ def find_active(residual, noise, depths=(0.0, 0.0, 0.0)):
     -------
     (y, x) bool
     """
-    active = np.zeros([-(-n // CELL) for n in residual.shape], bool)
+    active, clear = np.zeros([-(-n // CELL) for n in residual.shape], bool), level_for(residual.size, CLEAR)
     for k, (band, depth) in enumerate(zip(bands(residual), depths, strict=True)):
         cell = CELL // 4**k
         highest = np.abs(band).reshape(active.shape[0], cell, active.shape[1], cell).max((1, 3))
         # Sidelobes of extended emission raise the scatter of a band, and what stands out of it.
         scatter = noise if k == 0 else max(noise_mad(band), noise / 4**k)
-        active |= highest > max(CLEAR * scatter, max(depth * (ADDED if k else 1), DEPTH) * float(highest.max()))
+        active |= highest > max(clear * scatter, max(depth * (ADDED if k else 1), DEPTH) * float(highest.max()))
     if active.any():
         active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH)
     return active.repeat(CELL, 0).repeat(CELL, 1)[: residual.shape[0], : residual.shape[1]]
