@@ -26,10 +26,10 @@ from radrim.minor import MinorCycle
 
 log = logging.getLogger("radrim")
 
-# Clark's loop of one scale ends when its peak has fallen by this part (Offringa & Smirnov's sub-minor gain).
-SUBMINOR_GAIN = 0.2
 # The periodic grid, in units of the tile: a larger PSF makes it larger. Beyond 1.5, accuracy no longer gains.
 PADDING = (1.2, 1.5)
+# Clark's loop of one scale ends when its peak has fallen by this part (Offringa & Smirnov's sub-minor gain).
+SUBMINOR_GAIN = 0.2
 # A peak of so many times the noise is a source.
 CLEAR = 5.0
 

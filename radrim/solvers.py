@@ -9,8 +9,8 @@ from radrim.tile import make_tiles
 HALO = 128
 """Pixels that a tile of CLEAN sees around its own part."""
 CPU_TILE = 512
-"""Largest tile of the network on a CPU. Larger ones take half as long again per pixel: the C library gives arrays of
-more than 32 MB back to the system, which fills them with zeros the next time."""
+"""Largest tile of the network on a CPU. Larger ones take longer per pixel: the C library gives arrays of more than
+32 MB back to the system, which fills them with zeros the next time."""
 CLEAN_ONLY = ("auto_mask", "auto_threshold")
 """Options that the RIM does not take."""
 
