@@ -194,13 +194,19 @@ class CleanSolver:
     def __init__(self, settings=None, threads=1):
         self.settings = settings or CleanSettings()
         self.threads = threads
+        self._psf = None
+        self._scales = []
+        self.forget()
+
+    def forget(self):
+        """Begin again with another residual; what follows from the PSF alone stays."""
         self._found = 0
         self._masked = False
         self._mask_reached = False
         self._reopened = False
         self._noise = np.inf
-        self._psf = None
-        self._scales = []
+        for scale in self._scales:
+            scale.mask[:] = False
 
     def __call__(self, residual, psf, model, noise, window=None, peak=None):
         """One minor cycle.

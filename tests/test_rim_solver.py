@@ -8,21 +8,20 @@ import torch
 
 from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
-from radrim.rim.inputs import PsfConvolution, point_sources
-from radrim.rim.model import IRIM, IRIMConfig
-from radrim.rim.points import highest_sidelobe, take_points
-from radrim.rim.solver import (
+from radrim.rim.detection import (
     CELL,
     FIELD,
     REACH,
-    RimSettings,
-    RimSolver,
     bands,
     describe_noise,
     find_active,
     highest_sidelobes,
     level_for,
 )
+from radrim.rim.inputs import PsfConvolution, point_sources
+from radrim.rim.model import IRIM, IRIMConfig
+from radrim.rim.points import PointFinder, highest_sidelobe
+from radrim.rim.solver import RimSettings, RimSolver
 from radrim.tile import crop_centre, make_tiles
 
 NOISE = 1e-3
@@ -262,9 +261,10 @@ def test_noise_is_not_fitted(machine):
 
 def take_all(sky, positive=True):
     """Isolated points as the major cycles find them, one trial after the other; how many the first one finds."""
-    points, rest, first = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+    finder = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05, positive=positive)
+    points, rest, first = finder.take(sky.dirty, NOISE)
     for _ in range(3):
-        more, rest, _ = take_points(rest, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+        more, rest, _ = finder.take(rest, NOISE)
         points = points + more
     return points, rest, first
 
@@ -318,7 +318,7 @@ def test_extended_emission_has_no_points():
     """Blobs twice as wide as the beam, smooth or close together, are left to the network."""
     for sources in (((40, 60, 100.0),), ((40, 60, 60.0), (46, 68, 40.0), (100, 120, 5.0))):
         sky = Sky(sources=sources, width=4.0)
-        points, rest, count = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
+        points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, NOISE)
         assert not points.any()
         assert rest is sky.dirty
 
@@ -327,7 +327,7 @@ def test_a_point_on_extended_emission():
     """A point beside an extended source is found; the source stays in the rest."""
     sky = Sky((256, 320), ((60, 60, 50.0),), width=4.0)
     sky.dirty = sky.dirty + sky.see(_one(sky.truth.shape, 200, 250, 1.0))
-    points, rest, count = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see)
+    points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, NOISE)
     assert set(zip(*np.nonzero(points), strict=True)) == {(200, 250)}
     assert points[200, 250] == pytest.approx(1.0, rel=0.02)
     assert rest.max() == pytest.approx(sky.dirty.max(), rel=0.05)
@@ -342,7 +342,7 @@ def test_points_with_a_small_psf():
     def see(image):
         return convolution.normal(torch.from_numpy(image)).numpy()
 
-    points, _, _ = take_points(sky.dirty, narrow, 0.05, NOISE, see)
+    points, _, _ = PointFinder(narrow, sky.dirty.shape, see, sidelobe=0.05).take(sky.dirty, NOISE)
     assert points[10, 12] == pytest.approx(1.0, rel=0.02)
     assert points[118, 150] == pytest.approx(0.5, rel=0.02)
 
@@ -352,10 +352,10 @@ def test_points_stay_in_the_mask():
     sky = Sky(sources=((40, 60, 1.0), (90, 110, 0.5)))
     mask = np.zeros_like(sky.truth, bool)
     mask[30:50, 50:70] = True
-    points, _, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
+    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, NOISE, mask)
     assert set(zip(*np.nonzero(points), strict=True)) == {(40, 60)}
     sky.dirty = sky.dirty + sky.point(32.4, 60.5)  # too near to the mask's edge for all the pixels it would need
-    points, _, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, mask)
+    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, NOISE, mask)
     assert points.any()
     assert not points[~mask].any()
 
@@ -424,7 +424,8 @@ def test_highest_sidelobe():
 def test_negative_points(positive):
     """In Stokes Q, U and V points have either sign, in I only one."""
     sky = Sky(sources=((40, 60, 1.0), (90, 110, -0.5)))
-    points, _, _ = take_points(sky.dirty, sky.psf, 0.05, NOISE, sky.see, positive=positive)
+    finder = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05, positive=positive)
+    points, _, _ = finder.take(sky.dirty, NOISE)
     assert points[40, 60] == pytest.approx(1.0, rel=0.05)
     assert points[90, 110] == pytest.approx(0 if positive else -0.5, rel=0.02)
 

@@ -59,44 +59,71 @@ FITS = 3
 """Times that points are drawn and compared, at most."""
 
 
-def take_points(residual, psf, sidelobe, noise, convolve, mask=None, threads=1, positive=True):
-    """Find isolated points in a residual and take them out.
+class Points(NamedTuple):
+    """Isolated points, taken out of a residual.
 
     Parameters
     ----------
+    update : (y, x) float32
+        [Jy/pixel]
     residual : (y, x) float32
-        [Jy/beam]
+        Without them [Jy/beam].
+    number : int
+        How many they are: between pixels, one point is several of them.
+    """
+
+    update: np.ndarray
+    residual: np.ndarray
+    number: int
+
+
+class PointFinder:
+    """Finds isolated points in residuals seen with one PSF.
+
+    Parameters
+    ----------
     psf : (height, width) float32
         Peak 1 at (height // 2, width // 2); as large as the image or larger.
-    sidelobe : float
-        As `highest_sidelobe` gives it.
-    noise : float
-        [Jy/beam]
+    shape : (int, int)
+        Of the residuals, y and x.
     convolve : callable
         An image [Jy/pixel] to psf * image [Jy/beam].
-    mask : (y, x) bool, optional
-        Points lie only here.
     threads : int
         Of the trial's Fourier transforms.
     positive : bool
         Stokes I: points are positive. In Q, U and V they have either sign.
-
-    Returns
-    -------
-    points : (y, x) float32
-        [Jy/pixel]
-    rest : (y, x) float32
-        Residual without them [Jy/beam].
-    count : int
-        How many they are: between pixels, one point is several of them.
+    sidelobe : float, optional
+        As `highest_sidelobe` gives it, which is the default.
     """
-    narrow = np.ascontiguousarray(crop_centre(psf, residual.shape))
-    settings = CleanSettings(
-        niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False, mask=mask
-    )
-    level = max(LEAST * noise, DEEP * sidelobe * float(np.abs(residual).max()))
-    trial = CleanSolver(settings, threads)(residual, narrow, np.zeros_like(residual), level).update
-    return _Search(residual, psf, _main_lobe(narrow), noise, level, convolve, mask, positive).choose(trial)
+
+    def __init__(self, psf, shape, convolve, threads=1, positive=True, sidelobe=None):
+        self.psf, self.convolve, self.positive = psf, convolve, positive
+        self._narrow = np.ascontiguousarray(crop_centre(psf, shape))
+        self._sidelobe = highest_sidelobe(self._narrow) if sidelobe is None else sidelobe
+        self.lobe, self.curvature = _main_lobe(self._narrow), _curvature(psf)
+        settings = CleanSettings(niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False)
+        self._trial = CleanSolver(settings, threads)
+
+    def take(self, residual, noise, mask=None):
+        """Find isolated points in a residual and take them out.
+
+        Parameters
+        ----------
+        residual : (y, x) float32
+            [Jy/beam]
+        noise : float
+            [Jy/beam]
+        mask : (y, x) bool, optional
+            Points lie only here.
+
+        Returns
+        -------
+        Points
+        """
+        level = max(LEAST * noise, DEEP * self._sidelobe * float(np.abs(residual).max()))
+        self._trial.forget()
+        trial = self._trial(residual, self._narrow, np.zeros_like(residual), level, mask).update
+        return _Search(self, residual, noise, level, mask).choose(trial)
 
 
 def highest_sidelobe(psf):
@@ -118,17 +145,17 @@ class _Points(NamedTuple):
 class _Search:
     """The points of a residual among the components of a trial that went down to a level."""
 
-    def __init__(self, residual, psf, lobe, noise, level, convolve, mask, positive):
-        self._residual, self._psf, self._lobe, self._noise = residual, psf, lobe, noise
-        self._convolve, self._mask, self._positive = convolve, mask, positive
+    def __init__(self, finder, residual, noise, level, mask):
+        self._psf, self._lobe, self._curvature = finder.psf, finder.lobe, finder.curvature
+        self._convolve, self._positive = finder.convolve, finder.positive
+        self._residual, self._noise, self._mask = residual, noise, mask
         self._level, self._confusion = level, CONFUSION * level
-        self._curvature = _curvature(psf)
 
     def choose(self, trial):
-        """Points [Jy/pixel], the residual without them [Jy/beam], both (y, x) float32, and their number."""
+        """The components that are points, as `Points`."""
         groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
         if count == 0:
-            return np.zeros_like(self._residual), self._residual, 0
+            return Points(np.zeros_like(self._residual), self._residual, 0)
         fresh, spread = _gather(trial, groups, count)
         extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
         good = ((fresh.flux > 0) | (not self._positive)) & (np.abs(fresh.flux) >= (CLEAR - 1) * self._level)
@@ -145,9 +172,9 @@ class _Search:
             keep = left <= SCATTER * self._noise + LIKE * np.abs(fit.flux) + self._confusion
             keep &= (fit.flux * np.sign(fresh.flux[good]) > 0) & (np.abs(fit.shift).max(1) <= FARTHEST)
             if keep.all():
-                return points, self._residual - seen, len(fit.flux)
+                return Points(points, self._residual - seen, len(fit.flux))
             good[np.flatnonzero(good)[~keep]] = False
-        return np.zeros_like(self._residual), self._residual, 0
+        return Points(np.zeros_like(self._residual), self._residual, 0)
 
     def _around(self, trial, groups, points):
         """Flux [Jy], without signs, of all components around each group but its own."""

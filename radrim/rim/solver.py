@@ -7,34 +7,23 @@ on how the image was cut. Where there is nothing above the noise the network doe
 import dataclasses
 import logging
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-import scipy.ndimage
-import scipy.special
 import torch
 
 from radrim.clean import CleanSettings, CleanSolver
 from radrim.errors import SolverError
-from radrim.metrics import noise_mad
 from radrim.minor import MinorCycle
+from radrim.rim.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for
 from radrim.rim.inputs import PsfConvolution
-from radrim.rim.points import highest_sidelobe, take_points
+from radrim.rim.points import PointFinder, Points
 from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
 
-CLEAR = 5.5
-"""So many times the noise is signal, as `level_for` has it: noise alone hardly ever does."""
 TRUST = 1.5
 """More noise expected than so many times what the residual shows is not believed."""
-DEPTH = 1 / 300
-"""One minor cycle looks for sources down to this part of the brightest residual, or to the PSF's highest sidelobe."""
-ADDED = 2.0
-"""Sidelobes of extended emission add up: in bands of larger scale, to so many times those of the PSF."""
-CELL = 32
-"""Pixels of the cells that are active or not."""
-REACH = 2
-"""Active cells make their neighbours active, up to this distance: the network sees what surrounds a source."""
 FLOOR = 1.05
 """A residual with less than so many times the noise that was expected can be noise."""
 LOOSE = 1.3
@@ -54,12 +43,8 @@ LITTLE = 0.008
 """A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
 FINISH = 3.0, 0.7
 """CLEAN's automatic mask, as `level_for` has it, and its final threshold, in units of the noise."""
-FIELD = 1024 * 1024
-"""Pixels of the largest image on which these levels were tried."""
 FREE = 0.95
 """It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
-SCALES = (0, 2, 8)
-"""Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
 HALO = 56
 """Largest halo of a tile [pixel]. Networks of several blocks could see farther, but trained ones do not look."""
 SMALLEST = 128
@@ -94,6 +79,14 @@ class RimSettings:
     clean: CleanSettings = field(default_factory=CleanSettings)
 
 
+class Found(NamedTuple):
+    """An update [Jy/pixel], the residual after it by the PSF [Jy/beam], and what found it."""
+
+    update: np.ndarray
+    residual: np.ndarray
+    stop: str
+
+
 class RimSolver:
     """Minor cycles of one channel; every call sees the whole image.
 
@@ -119,7 +112,7 @@ class RimSolver:
         self._convolution: PsfConvolution | None = None
         self._shape = (0, 0)
         self._depths: list[float] = []
-        self._sidelobe = 0.0
+        self._finder: PointFinder | None = None
         self._finishing = False
         self._settled: tuple[np.ndarray, np.ndarray] | None = None
         self._clean: CleanSolver | None = None
@@ -151,65 +144,66 @@ class RimSolver:
         SolverError
             NaN in an input, or arrays that do not fit; the memory of the GPU is not enough for any tile.
         """
-        settings = self.settings
         _check(residual, psf, model, noise)
         # A residual with far less noise than was expected shows that the expectation was wrong.
-        expected = settings.noise if 0 < settings.noise <= TRUST * noise else noise
-        told = min(expected, noise)
-        highest = float(np.abs(residual).max())
-        # CLEAN, once it has begun, stops by itself, below the level at which single peaks can be told from noise.
-        quiet = "" if self._finishing else describe_noise(residual, (FLOOR if model.any() else LOOSE) * expected)
-        if highest <= settings.threshold:
-            quiet = f"no residual above the threshold of {settings.threshold:.3g} Jy/beam"
-        elif not quiet and residual.std() <= (DONE if self._finishing else FITTED) * expected:
-            quiet = f"the residual's rms is {residual.std() / expected:.2f} of the noise expected"
-        if quiet:
-            return MinorCycle(np.zeros_like(residual), 0, highest, quiet, True)
+        given = self.settings.noise
+        expected = given if 0 < given <= TRUST * noise else noise
+        reason = self._why_done(residual, expected, model.any())
+        if reason:
+            return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), reason, True)
         if self._finishing:
             return self._finish(residual, psf, model, noise, expected, window, peak)
         self._take_psf(psf, residual.shape)
-        allowed = None
-        for limit in (settings.mask, window):
-            if limit is not None:
-                allowed = limit > 0 if allowed is None else allowed & (limit > 0)
-        points, rest, count = self._take_points(residual, psf, told, allowed)
+        allowed, told = _both(self.settings.mask, window), min(expected, noise)
+        points = self._take_points(residual, told, allowed)
+        found = Found(points.update, points.residual, f"isolated points: {points.number}")
         # Without the points a residual can be noise, or so near to it that the network is not worth its while.
-        near = rest.std() < FLOOR * expected
-        self._finishing = near and not (points.any() and describe_noise(rest, FLOOR * expected))
-        update, after, stop = points, rest, f"isolated points: {count}"
-        active = find_active(rest, told, self._depths)
+        near = points.residual.std() < FLOOR * expected
+        finish = near and not (points.number and describe_noise(points.residual, FLOOR * expected))
+        active = find_active(points.residual, told, self._depths)
         if allowed is not None:
             active &= allowed
         settled, self._settled = self._has_settled(residual, active), None
-        alone = rest.std() < (1 - POINTS_FIRST) * residual.std()
+        alone = points.residual.std() < (1 - POINTS_FIRST) * residual.std()
         if active.any() and not (near or settled or alone):
-            brightest = float(np.abs(rest).max()) if points.any() or peak is None else peak
-            # Points between pixels have negative pixels, too, which are none of the network's business.
-            known = model + points
-            start = np.maximum(known, 0) if settings.positive else known
-            estimate, seen, lengths = self._infer(rest, psf, start, told, brightest, active)
-            update, after = estimate[0].cpu().numpy() - start + points, seen[0].cpu().numpy()
-            shown = ", ".join(f"{float(length):.2f}" for length in lengths)
-            log.debug("rim: noise %.3g, %.0f %% active, steps %s", expected, 100 * active.mean(), shown)
-            stop = f"{len(lengths)} steps" + (f", {stop}" if points.any() else "")
-            settled = len(lengths) < self.machine.config.steps
-        if not np.isfinite(update).all():
-            raise SolverError("The network's update has NaN or infinite values; is this checkpoint sound?")
-        part = _part_above(residual, after, LEAST * expected)
-        if part < 1:
-            stop += f", {part:.0%} of it: beyond is noise"
-        if self._finishing or (not near and part * (1 - float(after.std() / residual.std())) < SLOW):
+            brightest = peak if peak is not None and not points.number else float(np.abs(points.residual).max())
+            found, settled = self._ask_network(points, model, told, brightest, active)
+        part = _part_above(residual, found.residual, LEAST * expected)
+        if finish or (not near and part * (1 - float(found.residual.std() / residual.std())) < SLOW):
             self._finishing = True
-            minor = self._finish(rest, psf, model + points, noise, expected, window, None)
-            text = f"{minor.stop}, isolated points: {count}" if count else minor.stop
-            return dataclasses.replace(
-                minor, update=minor.update + points, components=minor.components + count, stop=text
-            )
-        left = residual + np.float32(part) * (after - residual)
+            return self._finish_after(points, psf, model, noise, expected, window)
+        left = residual + np.float32(part) * (found.residual - residual)
         if settled:
             self._settled = active, left
-        highest = float(np.abs(left).max())
-        return MinorCycle(np.float32(part) * update, int(np.count_nonzero(update)), highest, stop, False)
+        stop = found.stop + (f", {part:.0%} of it: beyond is noise" if part < 1 else "")
+        update = np.float32(part) * found.update
+        return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False)
+
+    def _why_done(self, residual, expected, begun):
+        """Why nothing is left to do, or an empty text."""
+        threshold, rms = self.settings.threshold, float(residual.std())
+        if float(np.abs(residual).max()) <= threshold:
+            return f"no residual above the threshold of {threshold:.3g} Jy/beam"
+        # CLEAN, once it has begun, stops by itself, below the level at which single peaks can be told from noise.
+        if not self._finishing and (noise := describe_noise(residual, (FLOOR if begun else LOOSE) * expected)):
+            return noise
+        if rms <= (DONE if self._finishing else FITTED) * expected:
+            return f"the residual's rms is {rms / expected:.2f} of the noise expected"
+        return ""
+
+    def _ask_network(self, points, model, noise, peak, active):
+        """What points and network together found, and whether the network left off by itself."""
+        # Points between pixels have negative pixels, too, which are none of the network's business.
+        known = model + points.update
+        start = np.maximum(known, 0) if self.settings.positive else known
+        estimate, seen, lengths = self._infer(points.residual, start, noise, peak, active)
+        update = estimate[0].cpu().numpy() - start + points.update
+        if not np.isfinite(update).all():
+            raise SolverError("The network's update has NaN or infinite values; is this checkpoint sound?")
+        shown = ", ".join(f"{float(length):.2f}" for length in lengths)
+        log.debug("rim: noise %.3g, %.0f %% active, steps %s", noise, 100 * active.mean(), shown)
+        stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
+        return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
     def _has_settled(self, residual, active):
         """Whether the network has just left off by itself, here, at this residual: it would not do more."""
@@ -223,19 +217,18 @@ class RimSolver:
         """What follows from the PSF, again only when it changes; its convolution is made where it is used."""
         if self._psf is None or not np.array_equal(self._psf, psf):
             self._psf, self._convolution, self._shape = psf.copy(), None, shape
-            narrow = crop_centre(psf, shape)
-            self._depths, self._sidelobe = highest_sidelobes(narrow), highest_sidelobe(narrow)
+            self._depths = highest_sidelobes(crop_centre(psf, shape))
+            self._finder = PointFinder(psf, shape, self._convolve, self._threads, self.settings.positive)
 
-    def _take_points(self, residual, psf, noise, allowed):
-        """Isolated points, the residual without them, and how many they are."""
-        positive = self.settings.positive
-        if (residual if positive else np.abs(residual)).max() < level_for(residual.size, CLEAR) * noise:
-            return np.zeros_like(residual), residual, 0
+    def _convolve(self, image):
+        return self._on_device(lambda: self._convolution.normal(self._tensor(image)).cpu().numpy())
 
-        def convolve(image):
-            return self._on_device(psf, lambda: self._convolution.normal(self._tensor(image)).cpu().numpy())
-
-        return take_points(residual, psf, self._sidelobe, noise, convolve, allowed, self._threads, positive)
+    def _take_points(self, residual, noise, allowed):
+        """Isolated points, if anything is bright enough to be one."""
+        highest = (residual if self.settings.positive else np.abs(residual)).max()
+        if highest < level_for(residual.size, CLEAR) * noise:
+            return Points(np.zeros_like(residual), residual, 0)
+        return self._finder.take(residual, noise, allowed)
 
     def _finish(self, residual, psf, model, noise, expected, window, peak):
         """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
@@ -258,17 +251,26 @@ class RimSolver:
             minor.update[~self.settings.mask] = 0
         return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}")
 
-    def _infer(self, residual, psf, model, noise, peak, active):
+    def _finish_after(self, points, psf, model, noise, expected, window):
+        """The first cycle of CLEAN's finish: of what isolated points leave."""
+        minor = self._finish(points.residual, psf, model + points.update, noise, expected, window, None)
+        if not points.number:
+            return minor
+        text = f"{minor.stop}, isolated points: {points.number}"
+        update, components = minor.update + points.update, minor.components + points.number
+        return dataclasses.replace(minor, update=update, components=components, stop=text)
+
+    def _infer(self, residual, model, noise, peak, active):
         return self._on_device(
-            psf, lambda: self._run(self._tensor(residual)[None], self._tensor(model)[None], noise, peak, active)
+            lambda: self._run(self._tensor(residual)[None], self._tensor(model)[None], noise, peak, active)
         )
 
-    def _on_device(self, psf, work):
+    def _on_device(self, work):
         """What `work` gives, with the PSF's convolution at hand; smaller tiles if the GPU's memory is not enough."""
         while True:
             try:
                 if self._convolution is None:
-                    self._convolution = PsfConvolution(self._tensor(psf), self._shape)
+                    self._convolution = PsfConvolution(self._tensor(self._psf), self._shape)
                 with torch.inference_mode():
                     return work()
             except torch.OutOfMemoryError:
@@ -316,6 +318,12 @@ class RimSolver:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
+def _both(mask, window):
+    """Where both allow it; None if neither is given."""
+    given = [limit > 0 for limit in (mask, window) if limit is not None]
+    return np.logical_and.reduce(given) if given else None
+
+
 def _part_above(before, after, least):
     """How much of an update may be taken: all, or so much that the residual's rms does not fall below `least`.
 
@@ -327,117 +335,6 @@ def _part_above(before, after, least):
         return 1.0
     square, slope, curve = np.mean(before**2) - least**2, np.mean(before * change), np.mean(change**2)
     return float((-slope - np.sqrt(slope**2 - curve * square)) / curve)
-
-
-def bands(image):
-    """An image as a sum of parts of growing scale, each given on its own cells.
-
-    What single pixels add to the mean of 4 x 4, what these add to that of 16 x 16, and these themselves.
-
-    Parameters
-    ----------
-    image : (y, x) array
-
-    Returns
-    -------
-    list of (y, x) arrays
-        Of (y, x), (y, x) / 4 and (y, x) / 16 cells, rounded up to whole cells of `CELL`.
-    """
-    image = np.pad(image, [(0, -n % CELL) for n in image.shape])
-    levels = [image]
-    for _ in range(2):
-        y, x = (n // 4 for n in levels[-1].shape)
-        levels.append(levels[-1].reshape(y, 4, x, 4).mean((1, 3)))
-    finer = [a - b.repeat(4, 0).repeat(4, 1) for a, b in zip(levels[:-1], levels[1:], strict=True)]
-    return [*finer, levels[-1]]
-
-
-def highest_sidelobes(psf):
-    """In each band the largest |value| of a PSF away from its centre, over that at the centre; at most 1.
-
-    The main lobe ends where it first falls to 0; in bands of larger scale two cells more belong to it.
-    """
-    lobes, _ = scipy.ndimage.label(psf > 0)
-    main = lobes == lobes[psf.shape[0] // 2, psf.shape[1] // 2]
-    out = []
-    for k, band in enumerate(bands(psf)):
-        size = 4**k
-        padded = np.pad(main, [(0, -n % CELL) for n in main.shape])
-        inner = padded.reshape(band.shape[0], size, band.shape[1], size).any((1, 3))
-        if k:
-            inner = scipy.ndimage.binary_dilation(inner, np.ones((3, 3)), 2)
-        inside, outside = np.abs(band[inner]).max(), np.abs(band[~inner]).max(initial=0.0)
-        out.append(min(1.0, float(outside / max(inside, 1e-30))))
-    return out
-
-
-def level_for(pixels, level):
-    """The level that noise in so many pixels exceeds as often as `level` in `FIELD`; not lower than that.
-
-    The more pixels, the higher is the highest of noise alone: 5.5 becomes 6.0 in 4096 x 4096.
-
-    Parameters
-    ----------
-    pixels : int
-    level : float
-        In units of the noise.
-    """
-    return max(level, -float(scipy.special.ndtri(scipy.special.ndtr(-level) * FIELD / pixels)))
-
-
-def describe_noise(residual, most):
-    """Why a residual counts as noise, or an empty text if it does not.
-
-    Its rms must be small enough, and at no scale may a peak stand out of it: as it is, and smoothed, so that faint
-    extended emission counts.
-
-    Parameters
-    ----------
-    residual : (y, x) array
-        [Jy/beam]
-    most : float
-        Largest rms of noise [Jy/beam].
-    """
-    rms = float(residual.std())
-    if not rms <= most:
-        return ""
-    highest = 0.0
-    for scale in SCALES:
-        image = scipy.ndimage.gaussian_filter(residual, scale, mode="constant") if scale else residual
-        highest = max(highest, float(np.abs(image).max()) / max(noise_mad(image), 1e-30))
-    if highest > level_for(residual.size, CLEAR):
-        return ""
-    return f"the residual is noise (rms {rms:.3g} Jy/beam, no peak above {highest:.1f} sigma)"
-
-
-def find_active(residual, noise, depths=(0.0, 0.0, 0.0)):
-    """Where a minor cycle has something to do: cells with something far above the noise at any scale, and around them.
-
-    What is fainter than the sidelobes of the brightest at its scale is left to the next cycle: it may be nothing else.
-
-    Parameters
-    ----------
-    residual : (y, x) array
-        [Jy/beam]
-    noise : float
-        [Jy/beam]
-    depths : sequence of float
-        Of each of the `bands`: part of its largest value down to which cells are active, at least `DEPTH`.
-
-    Returns
-    -------
-    (y, x) bool
-    """
-    active, clear = np.zeros([-(-n // CELL) for n in residual.shape], bool), level_for(residual.size, CLEAR)
-    for k, (band, depth) in enumerate(zip(bands(residual), depths, strict=True)):
-        cell = CELL // 4**k
-        highest = np.abs(band).reshape(active.shape[0], cell, active.shape[1], cell).max((1, 3))
-        # Sidelobes of extended emission raise the scatter of a band, and what stands out of it.
-        scatter = noise if k == 0 else max(noise_mad(band), noise / 4**k)
-        active |= highest > max(clear * scatter, max(depth * (ADDED if k else 1), DEPTH) * float(highest.max()))
-    if active.any():
-        active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH)
-    return active.repeat(CELL, 0).repeat(CELL, 1)[: residual.shape[0], : residual.shape[1]]
 
 
 def _check(residual, psf, model, noise):
