@@ -32,7 +32,7 @@ LEAST = 0.92
 """No update may bring the rms of the residual below so many times the noise that was expected: it would fit noise."""
 FITTED = 0.94
 """A residual with an rms of less than so many times the noise that was expected is left alone."""
-DONE = 0.99
+DONE = 0.995
 """The same once CLEAN finishes: it goes deeper than the network, with less to show for it."""
 SLOW = 0.1
 """A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
