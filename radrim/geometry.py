@@ -11,7 +11,7 @@ Images are indexed (y, x): y grows to the north, x to the west, and the phase ce
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,9 @@ class ImageGrid:
         Pixel size [rad], the same along x and y.
     ra, dec : float
         Phase centre [rad], J2000/ICRS.
+    x0, y0 : int
+        Where the middle pixel (height // 2, width // 2) lies [pixel], counted from the phase centre: other than 0 for
+        a part of a larger image (`window`).
     """
 
     width: int
@@ -55,6 +58,8 @@ class ImageGrid:
     scale: float
     ra: float = 0.0
     dec: float = 0.0
+    x0: int = 0
+    y0: int = 0
 
     @property
     def shape(self):
@@ -63,19 +68,41 @@ class ImageGrid:
 
     def l(self):  # noqa: E743 - the field's own name
         """Direction cosine towards the east of each column, (x,) float64."""
-        return -(np.arange(self.width) - self.width // 2) * self.scale
+        return -(np.arange(self.width) - self.width // 2 + self.x0) * self.scale
 
     def m(self):
         """Direction cosine towards the north of each row, (y,) float64."""
-        return (np.arange(self.height) - self.height // 2) * self.scale
+        return (np.arange(self.height) - self.height // 2 + self.y0) * self.scale
 
     @property
     def max_n_term(self):
         """Largest |n - 1| on the image: with the largest |w|, the largest w-term phase in turns."""
-        lmax, mmax = self.width / 2 * self.scale, self.height / 2 * self.scale
-        r2 = lmax * lmax + mmax * mmax
+        r2 = ((self.width / 2 + abs(self.x0)) ** 2 + (self.height / 2 + abs(self.y0)) ** 2) * self.scale**2
         return r2 / (1 + math.sqrt(1 - r2)) if r2 < 1 else 1.0
+
+    @property
+    def middle(self):
+        """l, m and n - 1 of the middle pixel; n - 1 is NaN beyond the horizon."""
+        l, m = -self.x0 * self.scale, self.y0 * self.scale  # noqa: E741
+        return l, m, float(n_minus_1(l, m))
+
+    def window(self, rows, columns):
+        """The grid of a rectangle of this one: the same pixels, phase centre and scale.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            With start and stop, which may lie outside the image; even lengths.
+        """
+        width, height = columns.stop - columns.start, rows.stop - rows.start
+        return replace(
+            self,
+            width=width,
+            height=height,
+            x0=self.x0 + columns.start + width // 2 - self.width // 2,
+            y0=self.y0 + rows.start + height // 2 - self.height // 2,
+        )
 
     def pixel(self, l, m):  # noqa: E741
         """Pixel (y, x), fractional and counted from 0, of direction cosines l and m."""
-        return m / self.scale + self.height // 2, -l / self.scale + self.width // 2
+        return m / self.scale + self.height // 2 - self.y0, -l / self.scale + self.width // 2 - self.x0

@@ -118,3 +118,20 @@ def test_format_angle(radians, text):
     """An angle is written in the unit an astronomer would choose, and `parse_angle` reads it back."""
     assert format_angle(radians) == text
     assert parse_angle(format_angle(radians)) == pytest.approx(radians, rel=1e-3)
+
+
+def test_a_window_has_the_same_pixels():
+    """A part of an image keeps l and m of its pixels, and so does a part of the part; `pixel` inverts them."""
+    grid = ImageGrid(200, 120, 1e-3)
+    part = grid.window(slice(100, 130), slice(-10, 60))
+    assert part.shape == (30, 70)
+    assert np.array_equal(part.m()[:20], grid.m()[100:])
+    assert np.array_equal(part.l()[10:], grid.l()[:60])
+    again = part.window(slice(4, 14), slice(20, 40))
+    assert np.array_equal(again.m(), grid.m()[104:114])
+    assert np.array_equal(again.l(), grid.l()[10:30])
+    assert again.pixel(again.l()[3], again.m()[5]) == pytest.approx((5, 3))
+    l, m, n1 = again.middle  # noqa: E741
+    assert (l, m) == (again.l()[10], again.m()[5])
+    assert n1 == n_minus_1(l, m)
+    assert part.max_n_term >= np.abs(n_minus_1(part.l()[None, :], part.m()[:, None])).max()

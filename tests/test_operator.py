@@ -20,13 +20,16 @@ FIELDS = {
     "narrow": (64, 48, 1e-3, 2.0),
     "wide": (96, 64, 37 * DEGREE, 1.0),
     "horizon": (64, 64, 140 * DEGREE, 0.5),
+    "corner": (64, 48, 6 * DEGREE, 1.0),
 }
+CORNERS = {"corner": (170, -130)}
+"""Where the middle pixel lies, for parts of larger images."""
 
 
 def direct_sum(uvw, freq, data, grid, y, x):
     """Re A^H data at the pixels (y, x): the measurement equation, written out once more."""
-    l = -(x - grid.width // 2) * grid.scale  # noqa: E741 - the field's own name
-    m = (y - grid.height // 2) * grid.scale
+    l = -(x - grid.width // 2 + grid.x0) * grid.scale  # noqa: E741 - the field's own name
+    m = (y - grid.height // 2 + grid.y0) * grid.scale
     n1 = -(l * l + m * m) / (1 + np.sqrt(1 - l * l - m * m))
     turns = np.einsum("rk,c,kp->rcp", uvw, freq / C, np.stack([l, m, n1]))
     return np.einsum("rc,rcp->p", data, np.exp(-2j * np.pi * turns)).real
@@ -36,7 +39,8 @@ def direct_sum(uvw, freq, data, grid, y, x):
 def case(request):
     """Random samples on one of the `FIELDS`: grid, uvw, freq, data, image, and pixels above the horizon."""
     width, height, view, depth = FIELDS[request.param]
-    grid = ImageGrid(width, height, view / width)
+    x0, y0 = CORNERS.get(request.param, (0, 0))
+    grid = ImageGrid(width, height, view / width, x0=x0, y0=y0)
     freq = np.array([1.00e9, 1.07e9, 1.20e9])
     draw = np.random.default_rng(7)
     uvw = draw.uniform(-0.4, 0.4, (40, 3)) * [1, 1, depth] / grid.scale * C / freq[-1]
@@ -123,7 +127,7 @@ def test_single_precision(kind, case):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_weight_is_a_factor(kind, case):
-    """adjoint(data, weight) is adjoint(weight * data), and psf(weight) the adjoint of the weights."""
+    """adjoint(data, weight) is adjoint(weight * data), and psf(weight) that of 1 Jy in the middle pixel."""
     op = make_operator(kind, case.uvw, case.freq, case.grid, 1e-10)
     weight = torch.rand(op.data_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     weight[::3] = 0
@@ -131,7 +135,9 @@ def test_weight_is_a_factor(kind, case):
     torch.testing.assert_close(
         op.adjoint(case.data, weight.float()), expected, rtol=0, atol=1e-6 * expected.abs().max()
     )
-    torch.testing.assert_close(op.psf(weight), op.adjoint(weight.to(torch.complex128)))
+    turns = np.multiply.outer(case.uvw @ case.grid.middle, case.freq / C)
+    one = torch.from_numpy(np.exp(2j * np.pi * turns))
+    torch.testing.assert_close(op.psf(weight), op.adjoint(weight * one))
 
 
 @pytest.mark.parametrize("kind", KINDS)

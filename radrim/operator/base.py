@@ -137,7 +137,7 @@ class Operator:
         return _Adjoint.apply(data, self, weight)
 
     def psf(self, weight):
-        """A^H weight, not normalised: the response to 1 Jy at the phase centre; its value there is the sum of weights.
+        """The response to 1 Jy in the middle pixel, not normalised; its value there is the sum of weights.
 
         Parameters
         ----------
@@ -150,9 +150,17 @@ class Operator:
             In the precision of `weight`.
         """
         self._check("weight", weight, self.data_shape, COMPLEX)
-        # One number seen as a whole array: a PSF needs no visibilities in memory.
-        ones = torch.ones((), dtype=COMPLEX[weight.dtype], device=self.device).expand(self.data_shape)
-        return self._run_adjoint(ones, weight.detach())
+        if self.grid.x0 or self.grid.y0:
+            seen = self.phase().to(COMPLEX[weight.dtype])
+        else:  # one number seen as a whole array: this PSF needs no visibilities in memory
+            seen = torch.ones((), dtype=COMPLEX[weight.dtype], device=self.device).expand(self.data_shape)
+        return self._run_adjoint(seen, weight.detach())
+
+    def phase(self):
+        """Visibilities of 1 Jy in the middle pixel, (row, chan) complex128."""
+        turns = torch.from_numpy(np.multiply.outer(self._uvw @ self.grid.middle, self._freq / C)).to(self.device)
+        turns = (turns - turns.round()) * (2 * np.pi)
+        return torch.polar(torch.ones_like(turns), turns)
 
     def _forward(self, image):
         """(y, x) real -> (row, chan) complex of the same precision; `image` is contiguous, there is data."""

@@ -75,8 +75,8 @@ class DFT(Operator):
         height, width = self.image_shape
         scale = self.grid.scale
         return (
-            _powers(self._v[part] * scale, height, COMPLEX[dtype]),
-            _powers(self._u[part] * -scale, width, COMPLEX[dtype]),
+            _powers(self._v[part] * scale, height, self.grid.y0, COMPLEX[dtype]),
+            _powers(self._u[part] * -scale, width, self.grid.x0, COMPLEX[dtype]),
         )
 
     def _forward_separable(self, image, part):
@@ -143,13 +143,13 @@ def _turn(phase):
     return torch.polar(torch.ones((), dtype=phase.dtype, device=phase.device).expand_as(phase), phase)
 
 
-def _powers(turns, count, dtype):
-    """exp(2 pi i turns (k - count // 2)) for k = 0 ... count - 1, (count, sample).
+def _powers(turns, count, middle, dtype):
+    """exp(2 pi i turns (k - count // 2 + middle)) for k = 0 ... count - 1, (count, sample).
 
     As products of coarse and fine steps: one multiplication for each element in place of a sine and a cosine.
     """
     fine = 32
-    steps = torch.arange(0, count, fine, dtype=turns.dtype, device=turns.device) - count // 2
+    steps = torch.arange(0, count, fine, dtype=turns.dtype, device=turns.device) - count // 2 + middle
     coarse = _turn(steps[:, None] * turns).to(dtype)
     small = _turn(torch.arange(fine, dtype=turns.dtype, device=turns.device)[:, None] * turns).to(dtype)
     return (coarse[:, None, :] * small).reshape(-1, len(turns))[:count]

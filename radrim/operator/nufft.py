@@ -76,7 +76,7 @@ class NUFFT(Operator):
             self._on_w = self._expansion(self._w / self.max_w)
         else:
             self._facet_shape = self.image_shape
-            self.facets = [Facet(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)]
+            self.facets = [Facet(0, 0, *grid.middle[:2], 0.0, 0.0, 0.0, 0.0)]
             self._expansion = None
         self._transforms = {}
 
@@ -86,8 +86,10 @@ class NUFFT(Operator):
             tile = image.new_zeros(self._facet_shape)
             tile[: rows.stop - rows.start, : columns.stop - columns.start] = image[rows, columns]
             if self._expansion is None:
-                return transform.to_samples(tile.to(transform.dtype))
-            return self._phase(facet, transform.dtype) * self._samples_of(tile, facet, transform)
+                samples = transform.to_samples(tile.to(transform.dtype))
+            else:
+                samples = self._samples_of(tile, facet, transform)
+            return samples * self._phase(facet, transform.dtype)
 
         out = torch.zeros(len(self._u), dtype=COMPLEX[image.dtype], device=self.device)
         for _, samples in self._each_facet(out.dtype, samples_of):
@@ -98,9 +100,10 @@ class NUFFT(Operator):
         data = (data if weight is None else data * weight).reshape(-1)
 
         def image_of(facet, transform):
+            samples = data * self._phase(facet, transform.dtype).conj()
             if self._expansion is None:
-                return transform.to_modes(data.to(transform.dtype)).real
-            return self._image_of(data * self._phase(facet, transform.dtype).conj(), facet, transform)
+                return transform.to_modes(samples.to(transform.dtype)).real
+            return self._image_of(samples, facet, transform)
 
         out = torch.zeros(self.image_shape, dtype=REAL[data.dtype], device=self.device)
         for facet, tile in self._each_facet(data.dtype, image_of):
@@ -266,7 +269,7 @@ def split_facets(grid, count, coarse=False):
     facets = []
     for y in range(0, grid.height, rows):
         for x in range(0, grid.width, columns):
-            centre = (y + rows // 2 - grid.height // 2, x + columns // 2 - grid.width // 2)
+            centre = (y + rows // 2 - grid.height // 2 + grid.y0, x + columns // 2 - grid.width // 2 + grid.x0)
             facet = Facet(y, x, -centre[1] * grid.scale, centre[0] * grid.scale, 0.0, 0.0, 0.0, 0.0)
             facet = _fit_plane(grid, facet, (rows, columns), coarse)
             if facet is not None:

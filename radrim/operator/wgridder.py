@@ -38,17 +38,19 @@ class WGridder(Operator):
             )
         # n - 1 is -(l^2 + m^2) / 2 to 1e-11 in tiny fields: enlarging l and m by `zoom`, and shrinking u and v by
         # zoom and w by zoom^2, leaves every phase as it was, with numbers that ducc0 can work with.
-        zoom = max(1.0, TINY / (grid.scale * max(self.image_shape)))
+        zoom = max(1.0, TINY / (grid.scale * (max(self.image_shape) + 2 * max(abs(grid.x0), abs(grid.y0)))))
         # v first: ducc0's first image axis is then our y, and images pass through without a transposed walk in
         # memory (a third of the run time at 4096^2).
-        self._uvw = self._uvw[:, [1, 0, 2]] / np.array([zoom, zoom, zoom * zoom])
+        uvw = self._uvw[:, [1, 0, 2]] / np.array([zoom, zoom, zoom * zoom])
         # For ducc0 V = sum I exp(-2 pi i (u x + v y - w (n - 1))) with x and y growing along the axes; ours: m grows
         # along y, l falls along x. That leaves one sign to turn.
         self._common = {
-            "uvw": self._uvw,
+            "uvw": uvw,
             "freq": self._freq,
             "pixsize_x": grid.scale * zoom,
             "pixsize_y": grid.scale * zoom,
+            "center_x": -grid.y0 * grid.scale * zoom,  # flip_u turns it over, too
+            "center_y": grid.x0 * grid.scale * zoom,
             "do_wgridding": bool(w_matters(self.max_w, grid, self.epsilon)),
             "flip_u": True,
             "divide_by_n": False,
