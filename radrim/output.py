@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from radrim.figures import si
+from radrim.files import check_writable
 from radrim.measure import uv_samples
 from radrim.report import Comparison, ImageSet, Report, write_png, write_report
 from radrim.result import KINDS, Beside, Image
 from radrim.version import __version__
-from radrim.write import check_writable, image_header, write_fits, write_run_toml
+from radrim.write import image_header, write_fits, write_run_toml
 
 
 class Output:

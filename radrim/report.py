@@ -16,8 +16,8 @@ from matplotlib.colors import AsinhNorm, Normalize
 from radrim import figures
 from radrim.beam import Beam
 from radrim.figures import si
+from radrim.files import atomic_write
 from radrim.geometry import ImageGrid, format_angle
-from radrim.write import atomic_write
 
 SHOWN = 1024
 """Most pixels on a side that the restored image shows, and half as many in the small panels: no more than the figures

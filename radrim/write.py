@@ -1,28 +1,24 @@
 """Step 7, write: FITS images, the resolved run as TOML, and the mask that a user brings.
 
-A file appears under its name only when it is complete: it is written beside it under a hidden name, synchronised, and
-renamed. Headers follow FITS 4.0 (Pence et al. 2010 and later), WCS papers I to III, and AIPS's and CASA's habits for
-what the standard leaves open (BMAJ, BMIN, BPA in degrees; BUNIT 'JY/BEAM').
+A file appears under its name only when it is complete (`radrim.files`). Headers follow FITS 4.0 (Pence et al. 2010 and
+later), WCS papers I to III, and AIPS's and CASA's habits for what the standard leaves open (BMAJ, BMIN, BPA in degrees;
+BUNIT 'JY/BEAM').
 """
 
-import errno
 import json
 import logging
 import math
-import os
 import re
-import secrets
-import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
-from radrim.errors import InputError, OutputError
+from radrim.errors import InputError
+from radrim.files import atomic_write
 from radrim.version import __version__
 
 log = logging.getLogger("radrim")
@@ -53,77 +49,6 @@ KEYWORDS = {
     "epsilon": ("RREPS", "relative accuracy of the transform"),
 }
 """Settings that `image_header` can note: name to keyword and comment. 'RR' marks radrim's own keywords."""
-
-
-@contextmanager
-def atomic_write(path):
-    """A binary file to write to, which becomes `path` at the end of the block, or leaves nothing if the block fails.
-
-    Raises
-    ------
-    OutputError
-        The folder is missing or read-only, or the disk is full.
-    """
-    path = Path(path)
-    # Not tempfile: its files are private to the user whatever the umask says.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {_advice(error, path.parent)}") from error
-    finally:
-        with suppress(OSError):  # already renamed, or never made
-            part.unlink()
-
-
-def _advice(error, folder):
-    """What went wrong in `folder` and what to do, as the end of a sentence."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space is left in {folder.absolute()}. Free some, or write elsewhere with --name FOLDER/prefix."
-    if not folder.exists():
-        return f"the folder {folder} does not exist. Make it with: mkdir -p {folder}"
-    if not folder.is_dir():
-        return f"{folder} is a file, not a folder. Choose another prefix with --name."
-    if error.errno == errno.ENAMETOOLONG:
-        return "the name is too long for this file system. Choose a shorter prefix with --name."
-    return f"{error.strerror or error} ({folder.absolute()}). Write elsewhere with --name FOLDER/prefix."
-
-
-def check_writable(prefix, needed_bytes=0):
-    """Find out before any work whether files beginning with `prefix` can be written.
-
-    Parameters
-    ----------
-    prefix : str or Path
-        As given to --name: a folder, if any, and the beginning of the file names.
-    needed_bytes : int
-        Size of all files together.
-
-    Raises
-    ------
-    OutputError
-        The prefix ends in a folder, the folder is missing, not a folder or not writable, or the disk too full.
-    """
-    if str(prefix).endswith(("/", os.sep)) or Path(prefix).name in ("", ".."):
-        raise OutputError(f"--name {prefix} is a folder: add how files shall begin, such as {Path(prefix) / 'image'}.")
-    folder = Path(prefix).parent
-    # Only writing tells: permissions say nothing to root, or about quotas and read-only mounts.
-    probe = Path(f"{prefix}-{secrets.token_hex(4)}.part")
-    try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"--name {prefix} cannot be used: {_advice(error, folder)}") from error
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise OutputError(
-            f"--name {prefix}: the images need {needed_bytes / 1e9:.3g} GB, but {folder.absolute()} has only "
-            f"{free / 1e9:.3g} GB free. Free some space, reduce --size, or write elsewhere with --name FOLDER/prefix."
-        )
 
 
 def image_header(grid, freq, bandwidth, observation, stokes, unit, beam=None,

@@ -16,12 +16,13 @@ from astropy.wcs import WCS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from radrim import write
+from radrim import files
 from radrim.beam import Beam
 from radrim.errors import InputError, OutputError
+from radrim.files import check_writable
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.visibilities import Observation
-from radrim.write import check_writable, image_header, read_mask, write_fits, write_run_toml
+from radrim.write import image_header, read_mask, write_fits, write_run_toml
 
 OBS = Path(__file__).parents[2] / "shared" / "data" / "obs"
 GRID = ImageGrid(64, 48, 2 * ARCSEC, ra=4.92, dec=-0.0162)
@@ -152,7 +153,7 @@ def test_failed_write_leaves_nothing(tmp_path, header, monkeypatch, code):
     def full(descriptor):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(write.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OutputError, match=f"{tmp_path}.*--name"):
         write_fits(tmp_path / "a.fits", np.zeros(GRID.shape), header)
     assert [p.name for p in tmp_path.iterdir()] == ["a.fits"]

@@ -1,0 +1,249 @@
+"""The work directory NAME.radrim/: one file for every finished task of a run, so that a killed run can go on.
+
+`manifest.json` says what the run is of: settings, versions, and fingerprints of the input files. The same command finds
+it and goes on; another one is refused. Results are arrays (.npy, opened without being read) and facts (.json), named
+by their task; each appears under its name only when it is complete (`radrim.files`).
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from radrim.errors import ConfigError, OutputError
+from radrim.files import advice, atomic_array, atomic_write
+
+log = logging.getLogger("radrim")
+
+SUFFIX = ".radrim"
+MANIFEST = "manifest.json"
+LOCK = "lock"
+SHOWN = 3
+"""Differences from an earlier run that a message lists."""
+
+
+class WorkDir:
+    """The results of one run so far; as a context, other processes can use the folder after it.
+
+    Parameters
+    ----------
+    prefix : str or Path
+        The run's --name; the folder is `prefix` + '.radrim'.
+    manifest : mapping
+        What the run is of, as JSON holds it; the same in every process of the run.
+    overwrite : bool
+        Begin again where the folder belongs to another run.
+
+    Raises
+    ------
+    ConfigError
+        The folder belongs to a run of something else, or another process is using it.
+    OutputError
+        The folder cannot be made, read or written.
+    """
+
+    def __init__(self, prefix, manifest: Mapping, overwrite=False):
+        self.path = folder_of(prefix)
+        self.resumed = False
+        manifest = json.loads(json.dumps(manifest))
+        try:
+            self.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"The work directory cannot be made: {advice(error, self.path.parent)}") from error
+        self._lock = _take_lock(self.path)
+        try:
+            self._check(manifest, overwrite)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def __contains__(self, name):
+        return any((self.path / f"{name}{suffix}").exists() for suffix in (".npy", ".json"))
+
+    def save(self, name, array):
+        """Keep an array, under a name that may have folders.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or read-only.
+        """
+        array = np.asarray(array)
+        with self.create(name, array.shape, array.dtype) as file:
+            file[...] = array
+
+    def create(self, name, shape, dtype):
+        """A context in which a new array can be filled in; it is kept at the end. See `radrim.files.atomic_array`."""
+        path = self.path / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return atomic_array(path, shape, dtype)
+
+    def load(self, name):
+        """An array as it is on the disk, (memory-mapped, read-only)."""
+        return np.load(self.path / f"{name}.npy", mmap_mode="r")
+
+    def note(self, name, facts):
+        """Keep facts: numbers (NaN and infinity, too), texts, lists and mappings of them.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or read-only.
+        """
+        path = self.path / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(json.dumps(facts).encode())
+
+    def facts(self, name):
+        """Facts that were kept."""
+        return json.loads((self.path / f"{name}.json").read_text())
+
+    def discard(self, *names):
+        """Forget results, and all in a folder of that name."""
+        for name in names:
+            for suffix in (".npy", ".json"):
+                with suppress(FileNotFoundError):
+                    (self.path / f"{name}{suffix}").unlink()
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def close(self):
+        """Let other processes use the folder."""
+        self._lock.close()
+
+    def remove(self):
+        """Delete the folder: the run is complete."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.close()
+
+    def _check(self, manifest, overwrite):
+        path = self.path / MANIFEST
+        before = _read_manifest(self.path)
+        if before is None and any(entry.name != LOCK and not _is_part(entry) for entry in self.path.iterdir()):
+            raise ConfigError(f"{self.path} is no work directory of radrim; move it, or choose another --name.")
+        if before == manifest:
+            self.resumed = True
+            for part in self.path.rglob(".*.part"):  # what a killed run left half-written
+                part.unlink(missing_ok=True)
+            log.info("Going on with %s.", self.path)
+            return
+        if before is not None and not overwrite:
+            raise ConfigError(
+                f"{self.path} holds an unfinished run of something else ({_differences(before, manifest)}). Give the "
+                "command of that run to finish it, --overwrite to begin again, or another --name."
+            )
+        for entry in self.path.iterdir():
+            if entry.name != LOCK:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        with atomic_write(path) as file:
+            file.write(json.dumps(manifest, indent=1).encode())
+
+
+def folder_of(prefix):
+    """The work directory of a run called `prefix`."""
+    return Path(f"{prefix}{SUFFIX}")
+
+
+def clean(prefix):
+    """Remove the work directory of a run that shall not go on.
+
+    Parameters
+    ----------
+    prefix : str or Path
+        The run's --name, or the folder itself.
+
+    Returns
+    -------
+    Path
+        What was removed.
+
+    Raises
+    ------
+    ConfigError
+        There is none, it is not radrim's, or a run is using it.
+    """
+    path = Path(prefix) if str(prefix).endswith(SUFFIX) else folder_of(prefix)
+    if not path.is_dir():
+        raise ConfigError(f"There is no work directory {path}; nothing was removed.")
+    if _read_manifest(path) is None:
+        raise ConfigError(f"{path} is no work directory of radrim; nothing was removed.")
+    lock = _take_lock(path)
+    shutil.rmtree(path)
+    lock.close()
+    return path
+
+
+def fingerprint(path):
+    """A short text that changes with the content of a file, or of any file in a folder (such as a Measurement Set).
+
+    By names, sizes and times of change; the files are not read. Lock files do not count.
+    """
+    path = Path(path)
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.name != "table.lock":
+            state = file.stat()
+            digest.update(f"{file.relative_to(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _is_part(path):
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def _read_manifest(path):
+    try:
+        return json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _take_lock(path):
+    """The open lock file; the system gives it back when the process ends, however it ends."""
+    try:
+        lock = open(path / LOCK, "a+")
+    except OSError as error:
+        raise OutputError(f"The work directory cannot be written: {advice(error, path)}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        holder = lock.read().strip()
+        lock.close()
+        raise ConfigError(
+            f"{path} is in use by another run (process {holder or 'unknown'}); wait for it, or choose another --name."
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _differences(before, now):
+    """The first few entries in which two manifests differ, in words."""
+    a, b = _flatten(before), _flatten(now)
+    keys = [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]
+    words = [f"{key}: {a.get(key, 'not given')} there, {b.get(key, 'not given')} now" for key in keys[:SHOWN]]
+    return "; ".join(words) + (f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+
+
+def _flatten(tree, name=""):
+    if not isinstance(tree, dict):
+        return {name: tree}
+    return {
+        key: value for k, part in tree.items() for key, value in _flatten(part, f"{name}.{k}" if name else k).items()
+    }
