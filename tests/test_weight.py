@@ -196,3 +196,29 @@ def test_images_equal_wscleans(request, tmp_path, real, weighting):
     for name, ours in (("dirty", measurement.dirty()), ("psf", measurement.psf())):
         theirs = fits.getdata(tmp_path / f"out-{name}.fits")[0, 0]
         assert np.abs(ours - theirs).max() <= 1e-3 * np.abs(theirs).max(), name
+
+
+@pytest.mark.parametrize("weighting", [NATURAL, UNIFORM, briggs(0)], ids=str)
+def test_bands_change_nothing(weighting):
+    """A uv grid too large for the memory is counted band by band; the weights are the same, here or elsewhere."""
+    blocks = [make_block(0, rows=4000), make_block(1, freq=(1.05e9,), rows=300)]
+    whole, parts = [copy(b) for b in blocks], [copy(b) for b in blocks]
+    grid = ImageGrid(400, 640, 1e-4)
+    expected = apply_weights(whole, grid, weighting)
+    found = apply_weights(parts, grid, weighting, grid_bytes=1)
+    assert found == pytest.approx(expected)
+    outputs = [np.zeros_like(b.weight) for b in blocks]
+    assert apply_weights(blocks, grid, weighting, outputs=outputs, grid_bytes=1) == found
+    for one, two, out, block in zip(whole, parts, outputs, blocks, strict=True):
+        np.testing.assert_allclose(two.weight, one.weight, rtol=1e-6)
+        assert np.array_equal(out, two.weight)
+        assert not np.array_equal(out, block.weight) or weighting.kind == "natural"
+
+
+def test_samples_outside_the_grid_weigh_nothing():
+    """With or without bands, in place or not."""
+    for size in (1, 2**30):
+        block = make_block(0, longest=20000.0)
+        apply_weights([block], GRID, briggs(0), grid_bytes=size)
+        far = np.abs(np.multiply.outer(block.uvw[:, 1], block.freq / C)) > 0.5 / GRID.scale
+        assert far.any() and not block.weight[far].any()
