@@ -43,7 +43,7 @@ class Selection:
     flag_nonfinite: bool = False
 
 
-def read(paths, selection=Selection()):
+def read(paths, selection=Selection(), keep=None, block_bytes=None):
     """Read the selected visibilities of one or several Measurement Sets.
 
     Parameters
@@ -51,6 +51,10 @@ def read(paths, selection=Selection()):
     paths : sequence of str or Path
         Measurement Sets (version 2) of the same phase centre.
     selection : Selection
+    keep : callable, optional
+        What becomes of each block once it is read, Visibilities to Visibilities: a place outside the memory.
+    block_bytes : int, optional
+        Largest block [bytes of data and weights]; one for each spectral window if absent.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def read(paths, selection=Selection()):
     DataError
         Nothing is left that could be imaged, or phase centres differ.
     """
-    parts = [_read_one(path, selection) for path in paths]
+    parts = [_read_one(path, selection, keep or (lambda block: block), block_bytes) for path in paths]
     first = parts[0]
     for path, part in zip(paths[1:], parts[1:], strict=True):
         _same_phase_centre(paths[0], first, path, part)
@@ -102,7 +106,7 @@ def _same_phase_centre(path_a, a, path_b, b):
         )
 
 
-def _read_one(path, selection):
+def _read_one(path, selection, keep, block_bytes):
     ms = read_subtables(path)
     notes: list[str] = []
     column = _choose_column(ms, selection, notes)
@@ -111,9 +115,10 @@ def _read_one(path, selection):
         field = _choose_field(ms, main, selection, notes)
         blocks, used = [], []
         for window in _choose_windows(ms, selection):
-            block = _read_window(ms, main, window, field, column, selection, counts, notes)
-            if block is not None:
-                blocks.append(block)
+            found = _read_window(ms, main, window, field, column, selection, counts, notes, block_bytes)
+            before = len(blocks)
+            blocks += [keep(block) for block in found]
+            if len(blocks) > before:
                 used.append(window)
     counts.check(ms.path, sum(int((block.weight > 0).sum()) for block in blocks), selection.flag_nonfinite)
     notes += counts.notes(ms.path.name, selection.abs_weights)
@@ -201,8 +206,8 @@ def _channels(ms, window: SpectralWindow, selection):
     return start, end
 
 
-def _read_window(ms, main, window, field, column, selection, counts, notes):
-    """All selected rows of one spectral window, or None if it has none with data."""
+def _read_window(ms, main, window, field, column, selection, counts, notes, block_bytes):
+    """All selected rows of one spectral window with data, block by block."""
     query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
     if selection.time_range is not None:
         start, end = (_mjd_seconds(text) for text in selection.time_range)
@@ -211,13 +216,17 @@ def _read_window(ms, main, window, field, column, selection, counts, notes):
     try:
         total = rows.nrows()
         if total == 0:
-            return None
+            return
         first, last = _channels(ms, window, selection)
         terms = _terms(ms, window, selection.stokes, notes)
         # A selection of every row is the table itself, and reading that avoids the list of row numbers.
         source = main if total == main.nrows() else rows
         reader = _ChunkReader(ms, source, column, window, (first, last), terms, selection, counts)
-        return reader.read(total)
+        size = max(1, block_bytes // (12 * (last - first))) if block_bytes else total
+        for start in range(0, total, size):
+            block = reader.read(start, min(size, total - start))
+            if block is not None:
+                yield block
     finally:
         rows.close()
 
@@ -267,7 +276,8 @@ class _ChunkReader:
                 f"{ms.path}: column {column} is empty (no array in its first row); choose another with --data-column."
             )
 
-    def read(self, total):
+    def read(self, begin, total):
+        """The rows from `begin` on that hold any sample, or None."""
         freq = self.freq
         uvw = np.empty((total, 3))
         time = np.empty(total)
@@ -276,8 +286,8 @@ class _ChunkReader:
         weight = np.empty((total, len(freq)), np.float32)
         step = max(1, CHUNK_BYTES // (8 * len(self.window.correlations) * len(self.window.freq)))
         filled = 0
-        for start in range(0, total, step):
-            count = min(step, total - start)
+        for start in range(begin, begin + total, step):
+            count = min(step, begin + total - start)
             try:
                 chunk = self._chunk(start, count)
             except RuntimeError as error:

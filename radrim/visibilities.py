@@ -7,6 +7,9 @@ import numpy as np
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import C
 
+ROWS = 65536
+"""Rows looked at together where a block may be larger than the memory."""
+
 
 @dataclass
 class Visibilities:
@@ -104,11 +107,10 @@ class Observation:
         """Longest unflagged (u, v) [wavelengths]."""
         longest = 0.0
         for block in self.blocks:
-            length = block.uv_length
-            for k, f in enumerate(block.freq):
-                used = block.weight[:, k] > 0
-                if used.any():
-                    longest = max(longest, float(length[used].max()) * f / C)
+            for start in range(0, len(block.uvw), ROWS):  # blocks may be larger than the memory
+                rows = slice(start, start + ROWS)
+                length = np.hypot(block.uvw[rows, :1], block.uvw[rows, 1:2]) * (block.freq / C)
+                longest = max(longest, float(length.max(where=block.weight[rows] > 0, initial=0.0)))
         return longest
 
 

@@ -106,7 +106,7 @@ class WorkDir:
         path = self.path / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            file.write(json.dumps(facts).encode())
+            file.write(json.dumps(facts, default=_plain).encode())
 
     def facts(self, name):
         """Facts that were kept."""
@@ -199,6 +199,13 @@ def fingerprint(path):
             state = file.stat()
             digest.update(f"{file.relative_to(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _plain(value):
+    """Numbers of numpy as those of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be noted")
 
 
 def _is_part(path):

@@ -1,0 +1,87 @@
+"""The visibilities in the work directory: the same samples, sorted, whatever the size of the blocks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from radrim import cache
+from radrim.cache import VisibilityCache
+from radrim.config import Weighting
+from radrim.geometry import ARCSEC, ImageGrid
+from radrim.read import Selection, read
+from radrim.weight import apply_weights
+from radrim.workdir import WorkDir
+
+GRID = ImageGrid(256, 256, 0.5 * ARCSEC)
+
+
+def sorted_rows(blocks):
+    """All samples of blocks with the same channels, by baseline and time."""
+    joined = {name: np.concatenate([getattr(b, name) for b in blocks]) for name in cache.ARRAYS if name != "freq"}
+    order = np.lexsort((joined["time"], joined["antenna"][:, 1], joined["antenna"][:, 0]))
+    return {name: values[order] for name, values in joined.items()}
+
+
+@pytest.mark.parametrize("block_bytes", [10_000, 2**30])
+def test_the_same_samples(small_ms, tmp_path, block_bytes):
+    """Every sample and fact of the observation, and weights as without the cache; rows of a baseline are neighbours."""
+    plain = read([small_ms])
+    with WorkDir(tmp_path / "run", {}) as work:
+        store = VisibilityCache(work, block_bytes)
+        observation = store.read([small_ms], Selection())
+        blocks = observation.blocks
+        assert (len(blocks) > 1) == (block_bytes < 2**20)
+        for field in dataclasses.fields(plain):
+            if field.name != "blocks":
+                assert getattr(observation, field.name) == getattr(plain, field.name), field.name
+        assert observation.longest_baseline() == pytest.approx(plain.longest_baseline())
+        for block in blocks:
+            assert isinstance(block.data, np.memmap)
+            changes = (np.diff(block.antenna, axis=0) != 0).any(1)
+            assert changes.sum() < len(np.unique(block.antenna, axis=0))
+            assert (np.diff(block.time)[~changes] > 0).all()
+        expected = apply_weights(plain.blocks, GRID, Weighting())
+        assert store.weigh(observation, GRID, Weighting()) == pytest.approx(expected)
+        here, there = sorted_rows(plain.blocks), sorted_rows(blocks)
+        for name in here:
+            np.testing.assert_allclose(there[name], here[name], rtol=1e-6, err_msg=name)
+
+
+def test_nothing_is_read_twice(small_ms, tmp_path, monkeypatch):
+    """After the first time neither the Measurement Set nor the uv grid is needed; the bytes are the same."""
+    with WorkDir(tmp_path / "run", {}) as work:
+        store = VisibilityCache(work)
+        first = store.read([small_ms], Selection())
+        sums = store.weigh(first, GRID, Weighting())
+        for name in ("read", "apply_weights"):
+            monkeypatch.setattr(cache, name, lambda *_: pytest.fail("done again"))
+        again = VisibilityCache(work).read(["moved.ms"], Selection())
+        assert VisibilityCache(work).weigh(again, GRID, Weighting()) == sums
+        for one, two in zip(first.blocks, again.blocks, strict=True):
+            for name in cache.ARRAYS:
+                assert np.array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_an_interrupted_reading_goes_on(small_ms, tmp_path, monkeypatch):
+    """Blocks that were complete stay as they are, and the observation is that of an unbroken reading."""
+    save, count = WorkDir.save, 0
+
+    def fail_later(self, name, array):
+        nonlocal count
+        count += 1
+        if count > 8:
+            raise KeyboardInterrupt
+        save(self, name, array)
+
+    with WorkDir(tmp_path / "run", {}) as work:
+        monkeypatch.setattr(WorkDir, "save", fail_later)
+        with pytest.raises(KeyboardInterrupt):
+            VisibilityCache(work, 10_000).read([small_ms], Selection())
+        monkeypatch.setattr(WorkDir, "save", save)
+        stamps = {path: path.stat().st_mtime_ns for path in (work.path / "vis/0000").iterdir()}
+        observation = VisibilityCache(work, 10_000).read([small_ms], Selection())
+        assert stamps == {path: path.stat().st_mtime_ns for path in (work.path / "vis/0000").iterdir()}
+        plain = read([small_ms])
+        assert sum(b.data.size for b in observation.blocks) == plain.blocks[0].data.size
+        assert observation.counts == plain.counts
