@@ -191,12 +191,12 @@ def test_odd_sizes(kind):
 
 @pytest.mark.parametrize("kind", ["wgridder", "nufft"])
 def test_threads_change_nothing(kind, case):
-    """Two threads give the result of one."""
+    """Two threads give the result of one, as exactly as the operator is asked to be."""
     ops = [make_operator(kind, case.uvw, case.freq, case.grid, 1e-8, threads=k) for k in (1, 2)]
     one, two = (op.adjoint(case.data) for op in ops)
-    torch.testing.assert_close(one, two, rtol=0, atol=1e-10 * float(one.abs().max()))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-7 * float(one.abs().max()))
     one, two = (op.forward(case.image) for op in ops)
-    torch.testing.assert_close(one, two, rtol=0, atol=1e-10 * float(one.abs().max()))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-7 * float(one.abs().max()))
 
 
 @pytest.mark.parametrize("kind", ["nufft"])
@@ -381,3 +381,21 @@ def test_gpu_agrees_with_the_direct_sum(kind, case):
     predicted = op.forward(case.image.cuda()).cpu()
     gap = torch.vdot(case.data.flatten(), predicted.flatten()).real - (image.cpu() * case.image).sum()
     assert gap.abs() <= 1e-10 * predicted.norm() * case.data.norm()
+
+
+@pytest.mark.parametrize("kind", ["wgridder", "nufft"])
+@pytest.mark.parametrize("threads", [2, 3, 8])
+@pytest.mark.parametrize("samples, size", [(4000, 64), (20, 256)])
+def test_threads_give_the_same_bytes_every_time(kind, threads, samples, size):
+    """Whether samples or pixels are shared out among the threads; and the image is that of one thread."""
+    draw = np.random.default_rng(2)
+    grid = ImageGrid(size, size, 0.3 * DEGREE, x0=30, y0=-20)
+    uvw, freq = draw.uniform(-60, 60, (samples, 3)), np.array([1.0e9, 1.1e9])
+    data = torch.from_numpy((draw.normal(size=(samples, 2)) + 1j * draw.normal(size=(samples, 2))).astype(np.complex64))
+    weight = torch.from_numpy(draw.random((samples, 2)).astype(np.float32))
+    op = make_operator(kind, uvw, freq, grid, 1e-4, threads)
+    images = [op.adjoint(data, weight) for _ in range(4)]
+    assert all(torch.equal(image, images[0]) for image in images)
+    alone = make_operator(kind, uvw, freq, grid, 1e-4).adjoint(data, weight)
+    assert (images[0] - alone).abs().max() <= 1e-3 * alone.abs().max()
+    assert torch.equal(op.forward(alone), op.forward(alone))

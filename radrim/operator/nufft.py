@@ -12,6 +12,7 @@ Cornwell & Perley (1992), A&A 261, 353 and Kogan & Greisen (2009), AIPS Memo 113
 Barnett, Magland & af Klinteberg (2019), SIAM J. Sci. Comput. 41, C479 (finufft).
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -67,16 +68,18 @@ class NUFFT(Operator):
     def __init__(self, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
         super().__init__(uvw, freq, grid, epsilon, threads, device)
         self._u, self._v, self._w = self._wavelengths()
+        # A facet is one thread's: threads inside finufft add samples in the order in which they happen to come, and the
+        # last digits would differ from run to run.
+        least = 1 if self.device.type == "cuda" else math.isqrt(self.threads - 1) + 1
         if w_matters(self.max_w, grid, self.epsilon):
             count, _ = choose_facets(grid, self.max_w, len(self._u), self.epsilon)
-            self._facet_shape, self.facets = split_facets(grid, count)
+            self._facet_shape, self.facets = split_facets(grid, max(count, least))
             half = max(facet.half for facet in self.facets)
             self._half = max(half, np.finfo(float).tiny)
             self._expansion = ProlateExpansion(2 * np.pi * self.max_w * half, 0.3 * self.epsilon)
             self._on_w = self._expansion(self._w / self.max_w)
         else:
-            self._facet_shape = self.image_shape
-            self.facets = [Facet(0, 0, *grid.middle[:2], 0.0, 0.0, 0.0, 0.0)]
+            self._facet_shape, self.facets = split_facets(grid, least)
             self._expansion = None
         self._transforms = {}
 
@@ -212,11 +215,10 @@ class NUFFT(Operator):
             # Transforms of the size of a facet gain little from threads inside, so facets run side by side.
             on_gpu = self.device.type == "cuda"
             workers = 1 if on_gpu else min(self.threads, len(self.facets))
-            inside = max(1, self.threads // workers)
             # Errors of the transform, the expansion and of rounding add up; 2e-5 is what single precision reaches.
             epsilon = max(0.3 * self.epsilon, 2e-5 if dtype == torch.complex64 else 0.0)
             self._transforms[dtype] = [
-                _Transform(self._facet_shape, epsilon, dtype, inside, self.device) for _ in range(workers)
+                _Transform(self._facet_shape, epsilon, dtype, self.device) for _ in range(workers)
             ]
         return self._transforms[dtype]
 
@@ -328,7 +330,7 @@ def _fold(angle):
 class _Transform:
     """Both directions of one 2-D transform, samples_j = sum_k modes_k exp(+i k x_j), by two plans."""
 
-    def __init__(self, shape, epsilon, dtype, threads, device):
+    def __init__(self, shape, epsilon, dtype, device):
         options = {"eps": epsilon, "dtype": str(dtype).removeprefix("torch.")}
         self._on_gpu = device.type == "cuda"
         if self._on_gpu:
@@ -345,7 +347,7 @@ class _Transform:
         else:
             import finufft as library
 
-            options["nthreads"] = threads
+            options["nthreads"] = 1
             # Less oversampling halves the time of the FFTs, but has no kernel for the highest accuracy.
             options["upsampfac"] = 1.25 if epsilon >= 1e-9 else 2.0
         self._to_samples = library.Plan(2, shape, isign=1, **options)

@@ -5,6 +5,8 @@ References
 Arras, Reinecke, Westermann & Ensslin (2021), A&A 646, A58; Ye, Gull, Tan & Nikolic (2022), MNRAS 510, 4110.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import ducc0
 import numpy as np
 import torch
@@ -54,7 +56,6 @@ class WGridder(Operator):
             "do_wgridding": bool(w_matters(self.max_w, grid, self.epsilon)),
             "flip_u": True,
             "divide_by_n": False,
-            "nthreads": self.threads,
         }
 
     def _precision(self, single):
@@ -67,7 +68,7 @@ class WGridder(Operator):
         dtype = image.dtype
         single, epsilon = self._precision(dtype == torch.float32)
         image = image if single else image.double()
-        out = ducc0.wgridder.dirty2vis(dirty=image.numpy(), epsilon=epsilon, **self._common)
+        out = ducc0.wgridder.dirty2vis(dirty=image.numpy(), epsilon=epsilon, nthreads=self.threads, **self._common)
         out = torch.from_numpy(out)
         return out if single or dtype == torch.float64 else out.to(torch.complex64)
 
@@ -78,23 +79,67 @@ class WGridder(Operator):
             # Expanded views (the PSF's ones) stay views of one number.
             data = data if data.dtype == torch.complex128 else _to_double(data)
             weight = weight if weight is None else weight.double()
-        out = ducc0.wgridder.vis2dirty(
-            vis=data.numpy(),
-            wgt=None if weight is None else weight.numpy(),
-            npix_x=self.image_shape[0],
-            npix_y=self.image_shape[1],
-            epsilon=epsilon,
-            **self._common,
-        )
+        vis, weight = data.numpy(), None if weight is None else weight.numpy()
+
+        def image_of(rows, lines):
+            height = lines.stop - lines.start
+            shift = lines.start + height // 2 - self.image_shape[0] // 2
+            return ducc0.wgridder.vis2dirty(
+                **{
+                    **self._common,
+                    "uvw": self._common["uvw"][rows],
+                    "center_x": self._common["center_x"] - shift * self._common["pixsize_x"],
+                },
+                vis=vis[rows],
+                wgt=None if weight is None else weight[rows],
+                npix_x=height,
+                npix_y=self.image_shape[1],
+                epsilon=epsilon,
+                nthreads=1,
+            )
+
+        parts = self._parts()
+        if len(parts) == 1:
+            return torch.from_numpy(image_of(*parts[0])).to(dtype)
+        out = np.zeros(self.image_shape, np.float32 if single else np.float64)
+        with ThreadPoolExecutor(self.threads) as pool:
+            for (_, lines), part in zip(parts, pool.map(lambda part: image_of(*part), parts), strict=True):
+                out[lines] += part
         return torch.from_numpy(out).to(dtype)
+
+    def _parts(self):
+        """(rows, lines of the image) of the adjoint's parts, one for each thread.
+
+        Threads inside ducc0 add samples to its grid in the order in which they happen to come, and the last digits
+        differ from run to run. Parts of the samples or of the image, put together in order, always give the same.
+        """
+        gridding, transforms = _estimate(self.grid, self.max_w, self.data_shape[0] * self.data_shape[1], self.epsilon)
+        most = min(self.threads, self.image_shape[0] // 64)  # strips of the image
+        strips = min(
+            (k for k in range(1, self.threads + 1) if self.threads % k == 0 and k <= max(1, most)),
+            key=lambda k: gridding * k / self.threads + transforms / k,
+        )
+        rows = np.linspace(0, self.data_shape[0], self.threads // strips + 1).astype(int)
+        lines = 2 * np.linspace(0, self.image_shape[0] // 2, strips + 1).astype(int)
+        return [
+            (slice(r0, r1), slice(y0, y1))
+            for y0, y1 in zip(lines[:-1], lines[1:], strict=True)
+            for r0, r1 in zip(rows[:-1], rows[1:], strict=True)
+            if r1 > r0
+        ]
 
 
 def estimate_seconds(grid, largest_w, samples, epsilon):
     """About how long one direction takes on one CPU core of 2023 (measured with pipelines/benchmarks/operators.py)."""
+    return sum(_estimate(grid, largest_w, samples, epsilon))
+
+
+def _estimate(grid, largest_w, samples, epsilon):
+    """Seconds for samples and for transforms."""
     digits = np.log10(1 / epsilon)
     planes = 1 if not w_matters(largest_w, grid, epsilon) else 3 + digits + 1.5 * largest_w * grid.max_n_term
     # The uv grid is 1.5 times oversampled along both axes; 8 ns for each of its cells and planes.
-    return planes * 2.25 * grid.width * grid.height * 8e-9 + samples * digits * 0.2e-6
+    return samples * digits * 0.2e-6, planes * 2.25 * grid.width * grid.height * 8e-9
 
 
 def _to_double(data):
