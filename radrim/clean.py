@@ -32,6 +32,8 @@ PADDING = (1.2, 1.5)
 SUBMINOR_GAIN = 0.2
 # A peak of so many times the noise is a source.
 CLEAR = 5.0
+# What a solver remembers from one cycle to the next, beside the masks.
+REMEMBERED = ("found", "masked", "mask_reached", "reopened", "noise")
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ class CleanSolver:
         self.threads = threads
         self._psf = None
         self._scales = []
+        self._masks: dict = {}
         self.forget()
 
     def forget(self):
@@ -207,6 +210,17 @@ class CleanSolver:
         self._noise = np.inf
         for scale in self._scales:
             scale.mask[:] = False
+
+    def state(self):
+        """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
+        facts = {name: getattr(self, f"_{name}") for name in REMEMBERED}
+        return facts, {f"mask{k}": scale.mask for k, scale in enumerate(self._scales)}
+
+    def resume(self, facts, arrays):
+        """Go on from a `state`; the PSF of the next cycle must be that of the last."""
+        for name in REMEMBERED:
+            setattr(self, f"_{name}", facts[name])
+        self._masks = dict(arrays)
 
     def __call__(self, residual, psf, model, noise, window=None, peak=None):
         """One minor cycle.
@@ -257,7 +271,7 @@ class CleanSolver:
             if free:
                 scale.mask |= scale.components != 0
         reached = stop == "" and level == final
-        self._mask_reached = free and reached
+        self._mask_reached = bool(free and reached)
         hidden = self._masked and self._hides_sources(noise, self._peaks(ft, masked=False)[0].size)
         if stop == "":
             stop = ("mask threshold" if free else "final threshold") if reached else "major-cycle threshold"
@@ -275,8 +289,9 @@ class CleanSolver:
             if self._hides_sources(noise, peak):
                 self._masked, self._reopened = False, True
         else:
-            self._masked = self._mask_reached and (noise > self.settings.noise_fall * self._noise or self._reopened)
-            self._noise = noise
+            quiet = noise > self.settings.noise_fall * self._noise or self._reopened
+            self._masked = bool(self._mask_reached and quiet)
+            self._noise = float(noise)
 
     def _hides_sources(self, noise, peak):
         return not self._reopened and noise < 0.8 * self._noise and peak > max(CLEAR, self.settings.auto_mask) * noise
@@ -358,8 +373,10 @@ class CleanSolver:
             for size, step in zip(sizes, steps, strict=True):
                 bias = self.settings.scale_bias ** -(1 + np.log2(size / first)) if size > 0 else 1.0
                 scale = _Scale(size, step, bias, transfer, self._grid, self.threads)
-                scale.mask = np.zeros(tuple(-(-n // step) for n in shape), bool)
+                kept = self._masks.get(f"mask{len(self._scales)}")
+                scale.mask = np.zeros(tuple(-(-n // step) for n in shape), bool) if kept is None else np.array(kept)
                 self._scales.append(scale)
+            self._masks = {}
         for scale in self._scales:
             scale.allowed = _allowed(shape, scale, window, self.settings.mask)
 

@@ -1,5 +1,7 @@
 """The learned minor cycle in the imager: what it leaves alone, how it is cut, when it stops, what it refuses."""
 
+import json
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -480,3 +482,39 @@ def test_sidelobes_of_extended_emission_are_left_alone():
     for level, active in ((15.0, False), (25.0, True)):
         residual[416:480, 416:480] = level
         assert find_active(residual, 1e-3, (1.0, 1.0, 0.1))[448, 448] == active
+
+
+@pytest.mark.parametrize("slow, expected", [(0.1, "steps"), (2.0, "CLEAN")])
+def test_a_resumed_solver_goes_on_as_if_unbroken(machine, monkeypatch, slow, expected):
+    """Its state after any cycle, brought to a new solver through files' types, gives the same models, bit by bit."""
+    monkeypatch.setattr("radrim.rim.solver.SLOW", slow)
+
+    def cycles(resume_after):
+        sky = Sky((256, 320), ((60, 60, 5.0),), width=4.0)
+        sky.dirty = sky.dirty + sky.see(_one(sky.truth.shape, 200, 250, 10.0))
+        settings = RimSettings(noise=NOISE)
+        solver, model, residual, models, stops = (
+            RimSolver(machine, settings),
+            np.zeros_like(sky.dirty),
+            sky.dirty,
+            [],
+            [],
+        )
+        for cycle in range(8):
+            minor = solver(residual, sky.psf, model, float(residual.std()))
+            model = model + minor.update
+            residual = sky.dirty - sky.see(model)
+            models.append(model)
+            stops.append(minor.stop)
+            if cycle == resume_after:
+                facts, arrays = solver.state()
+                solver = RimSolver(machine, settings)
+                solver.resume(json.loads(json.dumps(facts)), arrays)
+        return models, stops
+
+    unbroken, stops = cycles(None)
+    assert any(expected in stop for stop in stops)
+    for after in range(7):
+        models, again = cycles(after)
+        assert again == stops
+        assert all(np.array_equal(a, b) for a, b in zip(models, unbroken, strict=True))

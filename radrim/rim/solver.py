@@ -116,6 +116,7 @@ class RimSolver:
         self._finishing = False
         self._settled: tuple[np.ndarray, np.ndarray] | None = None
         self._clean: CleanSolver | None = None
+        self._resumed: tuple[dict, dict] | None = None
 
     def __call__(self, residual, psf, model, noise, window=None, peak=None):
         """One minor cycle.
@@ -205,6 +206,21 @@ class RimSolver:
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
+    def state(self):
+        """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
+        clean, arrays = ({}, {}) if self._clean is None else self._clean.state()
+        if self._settled is not None:
+            arrays = arrays | dict(zip(("active", "left"), self._settled, strict=True))
+        return {"finishing": self._finishing, "tile": self.tile, "clean": clean}, arrays
+
+    def resume(self, facts, arrays):
+        """Go on from a `state`; the PSF of the next cycle must be that of the last."""
+        arrays = {name: np.array(array) for name, array in arrays.items()}
+        self._finishing, self.tile = facts["finishing"], facts["tile"]
+        if "active" in arrays:
+            self._settled = arrays.pop("active"), arrays.pop("left")
+        self._resumed = (facts["clean"], arrays) if facts["clean"] else None
+
     def _has_settled(self, residual, active):
         """Whether the network has just left off by itself, here, at this residual: it would not do more."""
         if self._settled is None:
@@ -245,6 +261,8 @@ class RimSolver:
                 ),
                 self._threads,
             )
+            if self._resumed is not None:
+                self._clean.resume(*self._resumed)
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
         minor = self._clean(residual, psf, model, noise, window, peak)
         if self.settings.mask is not None:  # the kernels of large scales reach beyond it
