@@ -7,7 +7,7 @@ The programs run in turn, several times; medians and the medians of the pairwise
 Needs `wsclean` (3.1) on the PATH. The sky is 3C353 among 3,000 point sources.
 
 With --whole it runs each minor cycle to its end instead, once, and scores it against the sky; --wsclean adds WSClean's
-multi-scale, which takes 10 minutes or more.
+multi-scale, which takes 10 minutes or more (--limit ends it).
 """
 
 import argparse
@@ -118,44 +118,38 @@ def major_cycle(ms, work, rounds):
     return [("radrim", f"{np.median(ours):.1f}", f"{1:.2f}"), ("WSClean", f"{np.median(theirs):.1f}", f"{ratio:.2f}")]
 
 
-def whole(ms, work, with_wsclean):
-    """Wall time, memory and scores of complete runs: rows of the table."""
-    runs = {}
+def whole(ms, work, with_wsclean, limit):
+    """Complete runs, one row of the table each, as they end: wall time, memory and scores."""
+    truth = fits.getdata(work / "sky.fits").astype(float)
+    sky, low = np.zeros((SIZE, SIZE)), (SIZE - len(truth)) // 2
+    sky[low : low + len(truth), low : low + len(truth)] = truth
     for solver in ("rim", "clean"):
-        runs[f"radrim --solver {solver}"] = (
-            work / solver,
-            radrim(f"image {ms} {IMAGE} --solver {solver} -name {work / solver}", work / f"{solver}.log"),
-        )
+        prefix = work / solver
+        done = radrim(f"image {ms} {IMAGE} --solver {solver} -name {prefix}", work / f"{solver}.log")
+        yield (f"radrim --solver {solver}", *_score(sky, prefix, done))
     if with_wsclean:
         options = "-multiscale -mgain 0.8 -gain 0.1 -auto-threshold 0.5 -auto-mask 2.5 -nmiter 20 -niter 2000000"
-        runs["WSClean multi-scale"] = (
-            work / "ws",
-            wsclean(f"{IMAGE} {options} -name {work / 'ws'} {ms}", work / "ws.log"),
-        )
-    sky = np.zeros((SIZE, SIZE))
-    truth = fits.getdata(work / "sky.fits").astype(float)
-    low = (SIZE - len(truth)) // 2
-    sky[low : low + len(truth), low : low + len(truth)] = truth
-    rows = []
-    for name, (prefix, done) in runs.items():
-        model, image, residual = (load(prefix, kind)[0] for kind in ("model", "image", "residual"))
-        header = load(prefix, "image")[1]
-        kernel = _beam(header)
-        seen, found = (np.fft.irfft2(np.fft.rfft2(a) * kernel, s=a.shape) for a in (sky, model))
-        rows.append(
-            (
-                name,
-                f"{done.wall:.0f}",
-                f"{done.cpu:.0f}",
-                f"{done.memory / 1e9:.2f}",
-                f"{snr_db(sky, model):.1f}",
-                f"{snr_db(seen, found):.1f}",
-                f"{snr_db(seen, image):.1f}",
-                f"{model.sum() / sky.sum():.4f}",
-                f"{mad(residual):.3g}",
-            )
-        )
-    return rows
+        done = wsclean(f"{IMAGE} {options} -name {work / 'ws'} {ms}", work / "ws.log", limit=limit)
+        if done is None:
+            yield ("WSClean multi-scale, stopped", f"> {limit:.0f}", *[""] * 7)
+        else:
+            yield ("WSClean multi-scale", *_score(sky, work / "ws", done))
+
+
+def _score(sky, prefix, done):
+    model, image, residual = (load(prefix, kind)[0] for kind in ("model", "image", "residual"))
+    kernel = _beam(load(prefix, "image")[1])
+    seen, found = (np.fft.irfft2(np.fft.rfft2(a) * kernel, s=a.shape) for a in (sky, model))
+    return (
+        f"{done.wall:.0f}",
+        f"{done.cpu:.0f}",
+        f"{done.memory / 1e9:.2f}",
+        f"{snr_db(sky, model):.1f}",
+        f"{snr_db(seen, found):.1f}",
+        f"{snr_db(seen, image):.1f}",
+        f"{model.sum() / sky.sum():.4f}",
+        f"{mad(residual):.3g}",
+    )
 
 
 def _beam(header):
@@ -182,12 +176,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--whole", action="store_true", help="complete runs, scored")
     parser.add_argument("--wsclean", action="store_true", help="with --whole: WSClean, too")
+    parser.add_argument("--limit", type=float, help="stop WSClean after so many seconds")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     ms = build(args.work, args.truth)
     if args.whole:
         columns = ("complete run", "wall s", "CPU s", "GB", "native", "beam", "image", "flux", "noise Jy/beam")
-        print(table(columns, whole(ms, args.work, args.wsclean)))
+        rows = []
+        for row in whole(ms, args.work, args.wsclean, args.limit):
+            rows.append(row)
+            print(row, flush=True)
+        print("", table(columns, rows), sep="\n")
         return
     columns = ("dirty image and PSF", "wall s", "CPU s", "peak memory GB", "radrim / this")
     print(table(columns, dirty_and_psf(ms, args.work, args.rounds)), "\n", flush=True)

@@ -27,16 +27,25 @@ class Run:
     output: str
 
 
-def run(command, log):
-    """Run a command to its end; its output goes to `log` and the exit status must be 0."""
+def run(command, log, limit=None):
+    """Run a command to its end; its output goes to `log` and the exit status must be 0.
+
+    After `limit` seconds it is stopped, and None is returned.
+    """
     with open(log, "w") as out:
         start = time.perf_counter()
         process = subprocess.Popen(shlex.split(command), stdout=out, stderr=subprocess.STDOUT)
         peak = _Peak(process.pid)
+        timer = threading.Timer(limit or 1e9, process.kill)
+        timer.daemon = True
+        timer.start()
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
+        timer.cancel()
         memory = peak.stop()
+    if limit and wall > limit:
+        return None
     text = Path(log).read_text()
     if process.returncode:
         raise SystemExit(f"exit status {process.returncode} from: {command}\n{text[-2000:]}")
@@ -73,9 +82,9 @@ def radrim(arguments, log):
     return run(f"{sys.executable} -m radrim.cli {arguments}", log)
 
 
-def wsclean(arguments, log, threads=None):
+def wsclean(arguments, log, threads=None, limit=None):
     """Run WSClean."""
-    return run(f"wsclean -j {threads or os.cpu_count()} -no-update-model-required {arguments}", log)
+    return run(f"wsclean -j {threads or os.cpu_count()} -no-update-model-required {arguments}", log, limit)
 
 
 def load(prefix, kind):
