@@ -85,7 +85,8 @@ def deconvolve(channels: Sequence[ChannelState], tiles: Sequence[Tile], make_sol
     Raises
     ------
     SolverError
-        A tile holds NaN or infinite values.
+        A minor cycle met numbers that it cannot work with. Every channel then is as its last major cycle left it;
+        `stop` says that a minor cycle failed, or is empty where there was no major cycle yet.
     """
     for channel in channels:
         channel.solvers = [make_solver(tile, channel) for tile in tiles]
@@ -94,7 +95,12 @@ def deconvolve(channels: Sequence[ChannelState], tiles: Sequence[Tile], make_sol
         if not active:
             break
         start = time.perf_counter()
-        results = compute([_cycle_graph(channel, tiles) for channel in active], f"major cycle {cycle}", workers)
+        try:
+            results = compute([_cycle_graph(channel, tiles) for channel in active], f"major cycle {cycle}", workers)
+        except SolverError:
+            for channel in active:
+                channel.stop = f"a minor cycle failed in major cycle {cycle}" if channel.cycles else ""
+            raise
         for channel, (model, residual, minors) in zip(active, results, strict=True):
             _accept(channel, model, residual, minors, cycle, time.perf_counter() - start)
     for channel in channels:

@@ -13,7 +13,7 @@ from dask import delayed
 from radrim.cluster import compute
 from radrim.config import ImageConfig
 from radrim.deconvolve import ChannelState, deconvolve
-from radrim.errors import ConfigError
+from radrim.errors import ConfigError, SolverError
 from radrim.measure import Measurement
 from radrim.metrics import measured_scatter
 from radrim.output import Output
@@ -44,7 +44,8 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     Raises
     ------
     RadrimError
-        Any fault that the user can mend; nothing half-written is left.
+        Any fault that the user can mend; nothing half-written is left. Where a minor cycle fails (SolverError), the
+        images that were finished by then are: dirty image and PSF of its channels, and after a major cycle the others.
     """
     clock = _Clock()
     threads, device = _choose_machine(config)
@@ -77,10 +78,14 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
         for channel in channels:
             # As if each channel's weights were alike: exact where all samples have the same noise.
             channel.expected = thermal * scatter * np.sqrt(sum_weight / channel.measurement.sum_weight)
+        failure = None
         if solver:
             with clock("deconvolve"):
                 make_solver = solver.factory(mask, max(1, threads // (len(batch) * len(tiles))))
-                deconvolve(channels, tiles, make_solver, config.max_major, threads)
+                try:
+                    deconvolve(channels, tiles, make_solver, config.max_major, threads)
+                except SolverError as error:
+                    failure = error  # raised once what took hours to compute is written
         for channel in channels:
             with clock("restore"):
                 images.append(restore_channel(channel, grid, observation.channel_width, config.beam_fit, threads))
@@ -89,6 +94,10 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
             with clock("write"):
                 # The noise expected from the weights is known for all channels together only.
                 output.write_images(images[-1], grid, observation, None if average else thermal)
+        if failure is not None:
+            paths = [str(path) for image in images for path in image.paths.values()]
+            log.warning("A minor cycle failed; what was finished before is there: %s", ", ".join(paths))
+            raise failure
     whole = images[0]
     if average is not None:
         with clock("restore"):

@@ -250,3 +250,24 @@ def test_a_failing_solver_names_channel_and_tile():
     state.residual[10, 100] = np.nan
     with pytest.raises(SolverError, match=r"0001, tile y 0:\d+, x \d+:128: The residual has 1 of \d+ values NaN"):
         deconvolve([state], make_tiles(SHAPE, 64, 16), make_clean, 5, 1)
+
+
+@pytest.mark.parametrize(("good", "stop"), [(0, ""), (2, "a minor cycle failed in major cycle 3")])
+def test_a_failing_solver_leaves_what_was_accepted(good, stop):
+    """Every channel keeps the model and residual of its last good cycle; what had stopped keeps its reason."""
+    sky, calls = Sky(), []
+
+    def solve(*arguments):
+        calls.append(1)
+        if len(calls) > good:
+            raise SolverError("broken")
+        return peak_only(0.5)(*arguments)
+
+    state, done = sky.state(), sky.state("done")
+    done.stop = "enough"
+    with pytest.raises(SolverError, match="broken"):
+        run([state, done], solve)
+    assert (state.stop, done.stop) == (stop, "enough")
+    assert len(state.cycles) == good
+    assert state.model.any() == (good > 0)
+    np.testing.assert_allclose(state.residual, sky.residual(state.model), atol=1e-6)

@@ -10,7 +10,9 @@ from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
 
 import radrim
+from radrim.clean import CleanSolver
 from radrim.cli import main
+from radrim.errors import SolverError
 from radrim.geometry import ARCSEC
 from radrim.metrics import noise_mad
 from radrim.minor import MinorCycle
@@ -278,23 +280,51 @@ def test_diverging_solver_leaves_the_dirty_image(sky_ms, tmp_path, no_report, mo
     assert not result.model.any()
 
 
-def test_nan_from_a_solver_names_the_tile(sky_ms, tmp_path, no_report, monkeypatch, command):
-    """A solver that meets broken numbers ends the run with the tile's place, and nothing is left behind."""
-    from radrim.errors import SolverError
+class Failing(CleanSolver):
+    """CLEAN that meets broken numbers in its last cycle, which is the first unless a test says otherwise."""
 
-    class Broken:
-        def __init__(self, settings, threads):
-            pass
+    last = 1
 
-        def __call__(self, residual, *rest):
+    def __init__(self, settings, threads):
+        super().__init__(settings, threads)
+        self.calls = 0
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        if self.calls == self.last:
             raise SolverError("The residual has 3 values that are NaN or infinite.")
+        return super().__call__(*arguments)
 
-    monkeypatch.setattr("radrim.solvers.CleanSolver", Broken)
+
+def test_nan_from_a_solver_names_the_tile(sky_ms, tmp_path, no_report, monkeypatch, command):
+    """A solver that meets broken numbers ends the run with the tile's place; dirty image and PSF are kept."""
+    monkeypatch.setattr("radrim.solvers.CleanSolver", Failing)
     words = ["image", sky_ms, "--size", 128, 128, "--scale", "3asec", "--solver", "clean", "--name", tmp_path / "n"]
     done = command(*words)
     assert done.status == 2
     assert "tile y 0:128, x 0:128: The residual has 3 values that are NaN" in done.err
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"n-dirty.fits", "n-psf.fits"}
+    assert np.isfinite(data(tmp_path / "n-dirty.fits")).all()
+    assert "n-dirty.fits" in done.out
+
+
+def test_what_was_finished_before_a_failure_is_kept(sky_ms, tmp_path, no_report, monkeypatch, command):
+    """A solver that fails in its second cycle leaves all images of the first one, of each channel, and no average."""
+    monkeypatch.setattr("radrim.solvers.CleanSolver", Failing)
+    monkeypatch.setattr(Failing, "last", 2)
+    words = ["image", sky_ms, "--size", 128, 128, "--scale", "3asec", "--solver", "clean", "--name", tmp_path / "n"]
+    done = command(*words, "--channels-out", 2, "--threads", 2)
+    assert done.status == 2
+    assert "tile y 0:128, x 0:128: The residual has 3 values that are NaN" in done.err
+    assert "0001, stopped: a minor cycle failed in major cycle 2." in done.out
+    labels = ("0000", "0001")
+    assert {p.name for p in tmp_path.iterdir()} == {f"n-{label}-{kind}.fits" for label in labels for kind in KINDS}
+    for label in labels:
+        found = images(tmp_path, f"n-{label}")
+        assert all(np.isfinite(image).all() for image in found.values())
+        assert found["model"].max() > 0.1
+        assert found["residual"].std() < 0.5 * found["dirty"].std()
+        assert fits.getheader(tmp_path / f"n-{label}-image.fits")["RRMAJOR"] == 1
 
 
 def test_everything_that_was_chosen_is_said(sky_ms, tmp_path, no_report, command):

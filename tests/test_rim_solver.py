@@ -181,11 +181,12 @@ def test_threshold(machine):
 
 @pytest.mark.parametrize("what", ["residual", "psf", "model"])
 def test_nan_is_refused(machine, what):
-    """NaN in any input is named, and how much of it there is."""
+    """NaN in any input is named, how much of it there is, and where."""
     sky = Sky()
     inputs = {"residual": sky.dirty.copy(), "psf": sky.psf.copy(), "model": np.zeros_like(sky.dirty)}
-    inputs[what][3, 4:6] = np.nan
-    with pytest.raises(SolverError, match=f"The {what} has 2 of "):
+    inputs[what][3, 4] = inputs[what][8, 21] = np.nan
+    where = rf"The {what} has 2 of {inputs[what].size} values .*\(rows y 3:9, columns x 4:22\)"
+    with pytest.raises(SolverError, match=where):
         RimSolver(machine)(*inputs.values(), NOISE)
 
 
@@ -204,6 +205,23 @@ def test_broken_checkpoint_is_named():
     torch.nn.init.constant_(machine.layers[0].layers[0].residual.value.bias or machine.contexts[0].gain, np.nan)
     with pytest.raises(SolverError, match="checkpoint"):
         run(Sky(width=4.0).state(), machine, 1)
+
+
+def test_nan_from_the_network_says_where(machine, monkeypatch):
+    """The place is where the network first went wrong: later steps do not spread it over the image."""
+    propose = machine._propose_tiled
+
+    def broken(step, *rest):
+        proposal, state = propose(step, *rest)
+        if step == 0:
+            proposal[0, 30:34, 50] = np.nan
+        return proposal, state
+
+    monkeypatch.setattr(machine, "_propose_tiled", broken)
+    sky = Sky(sources=((40, 60, 30.0),), width=4.0)
+    solver = RimSolver(machine, RimSettings(noise=NOISE))
+    with pytest.raises(SolverError, match=r"network's image has 4 of 20480 .*\(rows y 30:34, columns x 50:51\)"):
+        solver(sky.dirty, sky.psf, np.zeros_like(sky.dirty), NOISE)
 
 
 def test_shapes_are_checked(machine):

@@ -199,8 +199,6 @@ class RimSolver:
         start = np.maximum(known, 0) if self.settings.positive else known
         estimate, seen, lengths = self._infer(points.residual, start, noise, peak, active)
         update = estimate[0].cpu().numpy() - start + points.update
-        if not np.isfinite(update).all():
-            raise SolverError("The network's update has NaN or infinite values; is this checkpoint sound?")
         shown = ", ".join(f"{float(length):.2f}" for length in lengths)
         log.debug("rim: noise %.3g, %.0f %% active, steps %s", noise, 100 * active.mean(), shown)
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
@@ -319,7 +317,7 @@ class RimSolver:
 
     def _steps(self, residual, estimate, noise, peak, active):
         halo = min(self.machine.halo, HALO // self.machine.alignment * self.machine.alignment)
-        return self.machine(
+        found = self.machine(
             self._convolution,
             residual,
             noise,
@@ -331,6 +329,10 @@ class RimSolver:
             halo=halo,
             least=LITTLE,
         )
+        if not torch.isfinite(found.estimates[-1]).all():
+            image = found.estimates[-1][0].cpu().numpy()
+            raise SolverError(f"The network's image has {_bad(image)}; is this checkpoint sound?")
+        return found
 
     def _tensor(self, array):
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -362,7 +364,14 @@ def _check(residual, psf, model, noise):
         raise SolverError(f"The model has the shape {model.shape}; it must be the residual's, {residual.shape}.")
     for name, image in (("residual", residual), ("psf", psf), ("model", model), ("noise", np.asarray(noise))):
         if not np.isfinite(image).all():
-            bad = np.count_nonzero(~np.isfinite(image))
-            raise SolverError(
-                f"The {name} has {bad} of {image.size} values NaN or infinite; the RIM needs finite ones."
-            )
+            raise SolverError(f"The {name} has {_bad(image)}; the RIM needs finite ones.")
+
+
+def _bad(image):
+    """How many values of an image are not finite, and the smallest rectangle that holds them."""
+    bad = ~np.isfinite(image)
+    text = f"{np.count_nonzero(bad)} of {image.size} values NaN or infinite"
+    if image.ndim == 2:
+        y, x = (np.flatnonzero(bad.any(axis)) for axis in (1, 0))
+        text += f" (rows y {y[0]}:{y[-1] + 1}, columns x {x[0]}:{x[-1] + 1})"
+    return text
