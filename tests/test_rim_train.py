@@ -2,6 +2,11 @@
 
 import csv
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from radrim.cli import main
-from radrim.errors import ConfigError, InputError, SolverError
+from radrim.errors import ConfigError, InputError, OutputError, SolverError
 from radrim.rim import checkpoint
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.machine import Inference
@@ -20,7 +25,8 @@ from radrim.rim.train import Trainer
 from radrim.rim.training_config import TrainingConfig, load_training
 from radrim.rim.validation import SCORES, score, shrink, summarise, truth_problems
 
-RECIPES = Path(__file__).parents[1] / "pipelines" / "train"
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "pipelines" / "train"
 MODEL = {"channels": 28, "hidden": 8, "depth": 2, "factors": [1, 2], "steps": 2}
 PROBLEMS = {"size": 32, "coverages": {"y_shaped": 1.0}, "skies": {"points": 1.0, "disc": 1.0}, "samples": 2000}
 SETTINGS = {"batch": 4, "workers": 0, "validation_problems": 4, "warmup": 5, "precision": "float32", "cycles": 2}
@@ -91,6 +97,74 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path):
     trainer = Trainer(config(12, cooldown=0.0), tmp_path / "run", "cpu")
     trainer.run()
     assert [int(row["update"]) for row in rows(tmp_path / "run" / "loss.csv")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("lines", ["", "update,seen", "1,2,1.0,-1.0,1.0,0.001\n2,4,1.0,-1.0,1.0,0.001\n"])
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(tmp_path, lines):
+    """Lines without a state are those of a run that nobody can go on with: they are written again, once."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("loss.csv", "scores.csv"):
+        (folder / name).write_text(lines)
+    Trainer(config(4), folder, "cpu").run()
+    assert [int(row["update"]) for row in rows(folder / "loss.csv")] == [1, 2]
+    assert [int(row["update"]) for row in rows(folder / "scores.csv")] == [2, 2, 2]
+
+
+def test_an_interrupt_while_lines_are_written(tmp_path, monkeypatch):
+    """Interrupted between the loss curve and the state, a run saves both; no line appears twice."""
+    trainer = Trainer(config(12, cooldown=0.0, checkpoint_minutes=0), tmp_path / "run", "cpu")
+    save_state, calls = trainer._save_state, []
+
+    def interrupted():
+        calls.append(trainer.update)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        save_state()
+
+    monkeypatch.setattr(trainer, "_save_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert calls == [1, 2, 3, 3]
+    Trainer(config(12, cooldown=0.0), tmp_path / "run", "cpu").run()
+    assert [int(row["update"]) for row in rows(tmp_path / "run" / "loss.csv")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("name", ["loss.csv", "scores.csv", "loss.png"])
+def test_a_full_disk_ends_the_run(tmp_path, name):
+    """Where a curve finds no room, the run ends with the path and the reason."""
+    trainer = Trainer(config(2), tmp_path / "run", "cpu")
+    (tmp_path / "run" / name).symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=f"{name} cannot be written: No space left"):
+        trainer.run()
+
+
+def test_a_kill_changes_nothing(recipe, tmp_path):
+    """Killed by the system right after a checkpoint and started again, a run ends as one that was never stopped."""
+    text = recipe.read_text().replace("samples = 8\n", "samples = 16\nprecision = 'float32'\n")
+    recipe.write_text(text)
+    words = ["train", str(recipe), "--device", "cpu", "--threads", "1", "--output"]
+    assert main([*words, str(tmp_path / "unbroken")]) == 0
+    recipe.write_text(text + "checkpoint_minutes = 0\n")
+    state = tmp_path / "killed" / "state.safetensors"
+    line = [sys.executable, "-m", "radrim.cli", *words, str(tmp_path / "killed")]
+    with subprocess.Popen(line, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL) as process:
+        while not state.exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    recipe.write_text(text)
+    assert main([*words, str(tmp_path / "killed")]) == 0
+    for name in ("model.safetensors", "state.safetensors"):
+        unbroken, killed = (load_file(tmp_path / run / name) for run in ("unbroken", "killed"))
+        assert unbroken.keys() == killed.keys()
+        for key in unbroken:
+            assert torch.equal(unbroken[key], killed[key]), key
+    unbroken, killed = (
+        [(row["update"], row["loss_db"]) for row in rows(tmp_path / run / "loss.csv")] for run in ("unbroken", "killed")
+    )
+    assert killed == unbroken
+    assert len(killed) == 8
 
 
 def test_training_learns(tmp_path):

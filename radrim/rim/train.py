@@ -8,7 +8,6 @@ cycles of the imager do. The folder of a run holds
 - ``loss.csv``, ``scores.csv`` and, where matplotlib is installed, ``loss.png``.
 """
 
-import csv
 import json
 import logging
 import math
@@ -25,6 +24,7 @@ from safetensors.torch import save_file
 from radrim.errors import ConfigError, InputError, OutputError, SolverError
 from radrim.rim import checkpoint
 from radrim.rim.blocks import Convolution
+from radrim.rim.curves import Curve, plot
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import decibel_loss
 from radrim.rim.problems import batches
@@ -50,12 +50,18 @@ class States:
 
     Parameters
     ----------
-    psf, truth, residual, estimate : (batch, y, x) tensors
+    psf : (batch, 2y, 2x) tensor
+        Peak 1 at (y, x).
+    truth, estimate : (batch, y, x) tensors
+        [Jy/pixel]
+    residual : (batch, y, x) tensor
+        Of `estimate`, by the PSF convolution [Jy/beam].
     noise : (batch,) tensor
         As told to the network [Jy/beam].
     floor : (batch,) tensor
         Error that no longer matters [Jy/pixel].
     beam : (batch, 3) tensor
+        Major and minor axis (FWHM) [pixel], position angle [rad].
     visits : (batch,) int64 tensor
         How often the network has seen the problem.
     """
@@ -73,11 +79,11 @@ class States:
         return len(self.noise)
 
     def take(self, index):
-        """Some of them."""
+        """Some of them, a `States`: by a slice, a (batch,) bool tensor, or an int64 tensor of places."""
         return States(**{name: value[index] for name, value in vars(self).items()})
 
     def join(self, other):
-        """These and others."""
+        """These and then the others, both `States` of the same size of image."""
         return States(**{name: torch.cat([value, getattr(other, name)]) for name, value in vars(self).items()})
 
 
@@ -88,15 +94,17 @@ class Trainer:
     ----------
     config : TrainingConfig
     folder : path-like
+        Made if there is none.
     device : str
         'auto', 'cpu' or 'cuda'.
 
     Raises
     ------
     ConfigError
-        CUDA was asked for and is absent; the folder belongs to a run with another network or seed.
+        CUDA was asked for and is absent; the folder belongs to a run with another network or seed; `config.start` has
+        another architecture.
     InputError
-        The state is damaged.
+        The state is damaged; `config.start` is no checkpoint.
     OutputError
         The folder cannot be written.
     """
@@ -124,8 +132,13 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"The folder {self.folder} of the training cannot be made: {error.strerror}.") from None
+        self.losses = Curve(self.folder / "loss.csv", ("update", "seen", "seconds", "loss_db", "gradient", "rate"))
+        self.scores = Curve(self.folder / "scores.csv", ("update", "seen", "class", *SCORES))
         if (self.folder / "state.safetensors").exists():
             self._resume()
+        # Also without a state: a run that was killed before its first one has left lines, too.
+        self.losses.forget(self.update)
+        self.scores.forget(self.update)
 
     def run(self, minutes=math.inf, progress=lambda **_: None):
         """Train until the samples are used up or the minutes are over; leaves a checkpoint either way.
@@ -134,12 +147,14 @@ class Trainer:
         ----------
         minutes : float
         progress : callable
-            Called after every update with ``seen``, ``loss`` and ``rate``.
+            Called after every update with ``seen``, ``loss`` [dB] and ``rate``.
 
         Raises
         ------
         SolverError
-            No finite gradient for many updates.
+            No finite gradient for many updates; the last checkpoint stays as it is.
+        OutputError
+            A checkpoint or a curve cannot be written, as on a full disk.
         """
         config = self.config
         self.validation = self.validation or held_back(config)
@@ -176,6 +191,8 @@ class Trainer:
                     break
         except KeyboardInterrupt:
             log.warning("interrupted; saving the state of update %d", self.update)
+            if lines:  # they may have been written just before
+                self.losses.forget(lines[0][0] - 1)
             self.save(lines)
             raise
         self.validate()
@@ -235,17 +252,17 @@ class Trainer:
         return float(loss.detach()), norm
 
     def validate(self):
-        """Score the averaged weights on the held-back problems."""
+        """Score the averaged weights on the held-back problems, into `summary` and scores.csv.
+
+        Raises
+        ------
+        OutputError
+            scores.csv cannot be written.
+        """
         machine = self._averaged()
         scores = score(machine, self.validation, self.config.cycles)
         self.summary = summarise(self.validation, scores)
-        new = not (self.folder / "scores.csv").exists()
-        with open(self.folder / "scores.csv", "a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["update", "seen", "class", *SCORES])
-            for name, values in self.summary.items():
-                writer.writerow([self.update, self.seen, name, *values.values()])
+        self.scores.add([[self.update, self.seen, name, *found.values()] for name, found in self.summary.items()])
         found = self.summary["all"]
         log.info(
             "after %d problems: native %.1f, half %.1f, beam %.1f dB; flux off by %.1f %%; residual over noise %.2f",
@@ -256,16 +273,22 @@ class Trainer:
         )
 
     def save(self, lines=()):
-        """Write the model, the state and the loss curve."""
-        new = not (self.folder / "loss.csv").exists()
-        with open(self.folder / "loss.csv", "a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["update", "seen", "seconds", "loss_db", "gradient", "rate"])
-            writer.writerows(lines)
+        """Write the model, the state and the loss curve.
+
+        Parameters
+        ----------
+        lines : sequence of sequences
+            New ones for loss.csv: update, problems seen, seconds, loss [dB], norm of the gradient, learning rate.
+
+        Raises
+        ------
+        OutputError
+            One of the files cannot be written; the others are complete, old or new.
+        """
+        self.losses.add(lines)
         checkpoint.save(self.folder / "model.safetensors", self._averaged(), self._recipe(), self.summary)
         self._save_state()
-        _plot(self.folder)
+        plot(self.folder / "loss.png", self.losses.read(), self.scores.read())
 
     def _averaged(self):
         machine = self.config.build().to(self.device)
@@ -332,7 +355,6 @@ class Trainer:
                 f"{path} cannot be resumed from: {error}. Remove it to start anew, from model.safetensors "
                 "beside it with start = ... in the training file."
             ) from error
-        self._forget_later_lines()
         log.info("going on from update %d, %d problems seen in %.1f h", self.update, self.seen, self.seconds / 3600)
 
     def _resume_moments(self, found):
@@ -344,15 +366,6 @@ class Trainer:
                     if len(slot) == len(kind):
                         # Adam counts on the processor, wherever the parameters are.
                         optimiser.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in slot.items()}
-
-    def _forget_later_lines(self):
-        """Lines that were written after the state was saved will be written again."""
-        for name in ("loss.csv", "scores.csv"):
-            path = self.folder / name
-            if path.exists():
-                head, *rows = path.read_text().splitlines()
-                kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= self.update]
-                path.write_text("\n".join([head, *kept]) + "\n")
 
     def _starting_weights(self, path):
         found = checkpoint.load(checkpoint.find_model(path), self.model.config.dims, self.device)
@@ -387,38 +400,3 @@ def _has_amx():
             return " amx_bf16 " in f" {file.read()} "
     except OSError:
         return False
-
-
-def _plot(folder):
-    """loss.png: the loss of every update and its running mean, and the scores of the held-back problems."""
-    try:
-        import matplotlib
-    except ImportError:
-        return
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    losses = _read(folder / "loss.csv")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    seen = np.array([float(row["seen"]) for row in losses])
-    loss = np.array([float(row["loss_db"]) for row in losses])
-    left.plot(seen, loss, ".", ms=1, color="0.75")
-    width = max(1, len(loss) // 50)
-    if len(loss) >= width:
-        left.plot(seen[width - 1 :], np.convolve(loss, np.ones(width) / width, "valid"), color="C0")
-    left.set(xlabel="problems", ylabel="loss [dB]", title="training")
-    scores = [row for row in _read(folder / "scores.csv") if row["class"] == "all"]
-    for key in ("native", "half", "beam"):
-        right.plot([float(row["seen"]) for row in scores], [float(row[key]) for row in scores], ".-", label=key)
-    right.set(xlabel="problems", ylabel="median SNR [dB]", title="held-back problems")
-    if scores:
-        right.legend()
-    figure.savefig(folder / "loss.png", dpi=90)
-    plt.close(figure)
-
-
-def _read(path):
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
