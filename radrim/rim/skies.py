@@ -375,8 +375,9 @@ def _read_hdf5(path):
     try:
         import h5py
     except ImportError:
-        raise InputError(f"{path} is HDF5, and the package h5py is not installed; install it, or convert the file "
-                         "where it is, with numpy.savez_compressed.") from None  # fmt: skip
+        raise InputError(f"{path} is HDF5, and the package h5py is not installed: pip install h5py (or, in a clone of "
+                         "radrim, pip install .[train]). Or convert the file where it is, with "
+                         "numpy.savez_compressed.") from None  # fmt: skip
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             source = io.BytesIO(archive.read(archive.namelist()[0]))
