@@ -49,7 +49,7 @@ def main(argv=None) -> int:
               "or image a smaller --size.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
-        print("radrim: interrupted; nothing was half-written.", file=sys.stderr)
+        print("radrim: interrupted; nothing was half-written, and the same command goes on.", file=sys.stderr)
         return 130
     return 0
 
@@ -79,6 +79,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_image_options(image)
     image.set_defaults(run=_image)
 
+    clean = commands.add_parser("clean", help="remove the work directory of a run that shall not go on")
+    clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
+    clean.set_defaults(run=_clean)
+
     info = commands.add_parser("info", help="what is in a Measurement Set, and how to image it", allow_abbrev=False)
     info.add_argument("ms", nargs="+", metavar="OBS.ms")
     info.set_defaults(run=_info)
@@ -101,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     train_cli.add_model_arguments(model)
     model.set_defaults(run=train_cli.model)
 
-    for command in (image, info, simulate, train, model):
+    for command in (image, clean, info, simulate, train, model):
         command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
         command.add_argument("--quiet", action="store_true", help="print warnings only")
     return parser
@@ -202,6 +206,13 @@ def _image(args):
     from radrim.pipeline import run
 
     run(config, command=args.line)
+
+
+def _clean(args):
+    from radrim.workdir import clean
+
+    for name in args.name:
+        print(f"removed {clean(name)}")
 
 
 def _info(args):

@@ -276,6 +276,10 @@ class ImageConfig:
     threads: int | None = _option(
         "computing", _numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",)
     )
+    keep: bool = _option("computing", _flag, False, "keep the work directory NAME.radrim of a run that is complete")
+    overwrite: bool = _option(
+        "computing", _flag, False, "begin again where NAME.radrim holds an unfinished run of something else"
+    )
     device: str = _option("computing", _choice("auto", "cpu", "cuda"), "auto", "where to compute")
 
     @classmethod

@@ -45,6 +45,8 @@ class ChannelState:
         Noise of the dirty image, from the weights and the scatter of the data [Jy/beam]; NaN if unknown.
     solvers : list
         One minor cycle per tile.
+    remembered : list of (dict, dict)
+        State of each solver (facts, arrays), where the channel goes on after an earlier run.
     cycles : list of dict
         One per major cycle, as `radrim.report.Report.cycles` wants them.
     stop : str
@@ -59,6 +61,7 @@ class ChannelState:
     residual: np.ndarray
     expected: float = float("nan")
     solvers: list = field(default_factory=list)
+    remembered: list = field(default_factory=list)
     cycles: list[dict] = field(default_factory=list)
     stop: str = ""
 
@@ -68,7 +71,14 @@ class ChannelState:
         return sum(cycle["components"] for cycle in self.cycles)
 
 
-def deconvolve(channels: Sequence[ChannelState], tiles: Sequence[Tile], make_solver: Callable, max_major, workers):
+def deconvolve(
+    channels: Sequence[ChannelState],
+    tiles: Sequence[Tile],
+    make_solver: Callable,
+    max_major,
+    workers,
+    keep: Callable = lambda channel: None,
+):
     """Deconvolve channels in step, each until its own end; changes their model, residual, cycles and stop.
 
     Parameters
@@ -90,21 +100,22 @@ def deconvolve(channels: Sequence[ChannelState], tiles: Sequence[Tile], make_sol
     """
     for channel in channels:
         channel.solvers = [make_solver(tile, channel) for tile in tiles]
-    for cycle in range(1, max_major + 1):
-        active = [channel for channel in channels if not channel.stop]
-        if not active:
-            break
+        for solver, state in zip(channel.solvers, channel.remembered, strict=False):
+            solver.resume(*state)
+    while active := [channel for channel in channels if not channel.stop and len(channel.cycles) < max_major]:
         start = time.perf_counter()
         try:
-            results = compute([_cycle_graph(channel, tiles) for channel in active], f"major cycle {cycle}", workers)
+            results = compute([_cycle_graph(channel, tiles) for channel in active], "major cycle", workers)
         except SolverError:
             for channel in active:
-                channel.stop = f"a minor cycle failed in major cycle {cycle}" if channel.cycles else ""
+                failed = f"a minor cycle failed in major cycle {len(channel.cycles) + 1}"
+                channel.stop = failed if channel.cycles else ""
             raise
         for channel, (model, residual, minors) in zip(active, results, strict=True):
-            _accept(channel, model, residual, minors, cycle, time.perf_counter() - start)
-    for channel in channels:
-        channel.stop = channel.stop or f"{max_major} major cycles (--max-major)"
+            _accept(channel, model, residual, minors, time.perf_counter() - start)
+            if len(channel.cycles) == max_major:
+                channel.stop = channel.stop or f"{max_major} major cycles (--max-major)"
+            keep(channel)
 
 
 def _cycle_graph(channel, tiles):
@@ -162,9 +173,9 @@ def _best_part(update, before, after):
     return float(fall / curve) if fall > 0 and curve > 0 else 0.0
 
 
-def _accept(channel, model, residual, minors, cycle, seconds):
+def _accept(channel, model, residual, minors, seconds):
     """Take over a major cycle's result, cut it or undo it if it made things worse, and decide whether to go on."""
-    reason = minors[0].stop
+    cycle, reason = len(channel.cycles) + 1, minors[0].stop
     part = _best_part(model - channel.model, channel.residual, residual)
     if 0 < part < 1:  # tiles, or a PSF that changes over the field, can make an update too large
         model = channel.model + np.float32(part) * (model - channel.model)

@@ -39,7 +39,9 @@ class Output:
         """Raise OutputError if the disk cannot take the images."""
         kinds = 2 if self.config.niter == 0 else len(KINDS)
         images = self.config.channels_out + (self.config.channels_out > 1)
-        check_writable(self.prefix, 4 * grid.width * grid.height * kinds * images)
+        # In the work directory: dirty image, PSF of four times the pixels, model and residual of two cycles.
+        working = 9 if self.config.niter else 5
+        check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
 
     def write_images(self, image: Image, grid, observation, thermal):
         """NAME-{dirty,psf,model,residual,image}.fits, or NAME-0000-... for one channel of several."""

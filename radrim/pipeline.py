@@ -10,30 +10,36 @@ import numpy as np
 import torch
 from dask import delayed
 
+from radrim.cache import VisibilityCache
 from radrim.cluster import compute
 from radrim.config import ImageConfig
 from radrim.deconvolve import ChannelState, deconvolve
-from radrim.errors import ConfigError, SolverError
+from radrim.errors import ConfigError, InputError, SolverError
 from radrim.measure import Measurement
 from radrim.metrics import measured_scatter
 from radrim.output import Output
-from radrim.read import Selection, read
+from radrim.progress import Progress
+from radrim.read import Selection
 from radrim.restoration import ChannelAverage, restore_channel
 from radrim.result import Beside, Result
+from radrim.rim.checkpoint import find_model
 from radrim.solvers import choose_solvers
 from radrim.suggest import choose_grid
+from radrim.version import __version__
 from radrim.visibilities import split_channels
-from radrim.weight import apply_weights
+from radrim.workdir import WorkDir, fingerprint
 from radrim.write import read_mask
 
 log = logging.getLogger("radrim")
 
+INDIFFERENT = ("ms", "name", "threads", "keep", "overwrite")
+"""Options that change nothing in the images; the Measurement Sets count by their content."""
 FITTED = 0.6
 """Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
 
 
 def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
-    """Image what `config` says and write the files.
+    """Image what `config` says and write the files; goes on where an unfinished run of the same left off.
 
     Parameters
     ----------
@@ -44,16 +50,29 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     Raises
     ------
     RadrimError
-        Any fault that the user can mend; nothing half-written is left. Where a minor cycle fails (SolverError), the
-        images that were finished by then are: dirty image and PSF of its channels, and after a major cycle the others.
+        Any fault that the user can mend; nothing half-written is left.
     """
     clock = _Clock()
     threads, device = _choose_machine(config)
     solver, rival = choose_solvers(config, device)
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
+    with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
+        try:
+            result = _image(config, work, output, solver, rival, clock, threads, device)
+        except (ConfigError, InputError, SolverError, MemoryError):
+            work.remove()  # the same command would fail again; another one must find its way free
+            raise
+        if not config.keep:
+            work.remove()
+    log.info("Done in %.1f s: %s", clock.total, ", ".join(str(path) for path in result.paths.values()))
+    return result
 
+
+def _image(config, work, output, solver, rival, clock, threads, device) -> Result:
+    """The steps, each of which looks first whether the work directory has its result."""
+    cache, progress = VisibilityCache(work), Progress(work)
     with clock("read"):
-        observation = read(config.ms, _selection(config))
+        observation = cache.read(config.ms, _selection(config))
         _say_what_was_read(observation)
     with clock("choose"):
         grid, chosen = choose_grid(observation, config)
@@ -63,37 +82,44 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
         mask = read_mask(config.mask, grid) if config.mask else None
     with clock("weight"):
         scatter = measured_scatter(observation.blocks)
-        sum_weight, thermal = apply_weights(observation.blocks, grid, config.weight, config.taper, config.padding)
+        sum_weight, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
     groups = split_channels(observation, config.channels_out)
-    images = []
+    images, channels = [], []
     bandwidth = float(np.ptp(observation.frequencies)) + observation.channel_width
     average = ChannelAverage(grid, bandwidth) if len(groups) > 1 else None
     tiles = solver.tiles(grid.shape) if solver else []
     for batch in _batches(groups, max(1, threads // max(1, len(tiles)))):
+        finished = {label: progress.image(label) for label, _ in batch}
+        batch = [(label, blocks) for label, blocks in batch if finished[label] is None or rival]
         with clock("measure"):
             wide = any(minor is not None and minor.wide for minor in (solver, rival))
-            channels = _measure(batch, grid, config, wide, max(1, threads // len(batch)), device)
+            channels = _measure(batch, grid, config, wide, threads, device, progress)
         for channel in channels:
             # As if each channel's weights were alike: exact where all samples have the same noise.
             channel.expected = thermal * scatter * np.sqrt(sum_weight / channel.measurement.sum_weight)
         failure = None
         if solver:
             with clock("deconvolve"):
-                make_solver = solver.factory(mask, max(1, threads // (len(batch) * len(tiles))))
+                make_solver = solver.factory(mask, max(1, threads // max(1, len(batch) * len(tiles))))
                 try:
-                    deconvolve(channels, tiles, make_solver, config.max_major, threads)
+                    deconvolve(channels, tiles, make_solver, config.max_major, threads, progress.keep_cycle)
                 except SolverError as error:
                     failure = error  # raised once what took hours to compute is written
         for channel in channels:
             with clock("restore"):
-                images.append(restore_channel(channel, grid, observation.channel_width, config.beam_fit, threads))
-                if average is not None:
-                    average.add(images[-1])
+                image = restore_channel(channel, grid, observation.channel_width, config.beam_fit, threads)
             with clock("write"):
                 # The noise expected from the weights is known for all channels together only.
-                output.write_images(images[-1], grid, observation, None if average else thermal)
+                output.write_images(image, grid, observation, None if average else thermal)
+                if failure is None and not rival:
+                    progress.keep_image(image)
+            finished[channel.label] = image
+        for image in finished.values():
+            images.append(image)
+            if average is not None:
+                average.add(image)
         if failure is not None:
             paths = [str(path) for image in images for path in image.paths.values()]
             log.warning("A minor cycle failed; what was finished before is there: %s", ", ".join(paths))
@@ -111,8 +137,21 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
             beside = _deconvolve_beside(channels[0], rival, solver, config, mask, grid, observation, threads)
     with clock("report"):
         paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, beside)
-    log.info("Done in %.1f s: %s", clock.total, ", ".join(str(p) for p in [*whole.paths.values(), *paths.values()]))
     return Result(**{**vars(whole), "paths": whole.paths | paths}, grid=grid, channels=images)
+
+
+def describe_run(config):
+    """What a run is of, for `radrim.workdir.WorkDir`: settings, versions and the state of all input files.
+
+    Where and how fast it runs does not count.
+    """
+    settings = {name: value for name, value in config.as_text().items() if name not in INDIFFERENT}
+    files = [str(Path(ms).absolute()) for ms in config.ms]
+    files += [str(Path(path).absolute()) for path in (config.mask,) if path]
+    if config.niter > 0 and (config.solver == "rim" or config.compare):
+        files.append(str(find_model(config.model)))
+    return {"radrim": __version__, "settings": settings,
+            "files": {path: fingerprint(path) for path in files if Path(path).exists()}}  # fmt: skip
 
 
 class _Clock:
@@ -211,12 +250,21 @@ def _deconvolve_beside(channel, rival, solver, config, mask, grid, observation, 
     return Beside((solver.name, rival.name), image, seconds)
 
 
-def _measure(batch, grid, config, wide, threads, device) -> list[ChannelState]:
-    """Dirty image and PSF of each output channel of a batch; the PSF twice as large if `wide`."""
+def _measure(batch, grid, config, wide, threads, device, progress) -> list[ChannelState]:
+    """Dirty image and PSF of each output channel of a batch, and how far it came; the PSF twice as large if `wide`."""
+    threads = max(1, threads // max(1, len(batch)))
     measurements = [Measurement(blocks, grid, config.operator, config.epsilon, threads, device) for _, blocks in batch]
-    tasks = [delayed((delayed(m.dirty, pure=False)(), delayed(m.psf, pure=False)(wide))) for m in measurements]
+
+    def measure(label, measurement):
+        found = progress.measured(label)
+        if found is None:
+            found = measurement.dirty(), measurement.psf(wide)
+            progress.keep_measured(label, *found)
+        return found
+
     # As many tasks as channels: dirty image and PSF of one channel follow each other and share the same memory.
-    measured = compute(tasks, "dirty images and PSFs", len(batch))
+    tasks = [delayed(measure, pure=False)(label, m) for (label, _), m in zip(batch, measurements, strict=True)]
+    measured = compute(tasks, "dirty images and PSFs", max(1, len(batch)))
     channels = []
     for (label, _), measurement, (dirty, psf) in zip(batch, measurements, measured, strict=True):
         log.info(
@@ -226,5 +274,7 @@ def _measure(batch, grid, config, wide, threads, device) -> list[ChannelState]:
             measurement.samples,
             measurement.kind,
         )
-        channels.append(ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty))
+        channel = ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty)
+        progress.resume(channel)
+        channels.append(channel)
     return channels

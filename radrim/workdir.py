@@ -92,8 +92,8 @@ class WorkDir:
         return atomic_array(path, shape, dtype)
 
     def load(self, name):
-        """An array as it is on the disk, (memory-mapped, read-only)."""
-        return np.load(self.path / f"{name}.npy", mmap_mode="r")
+        """An array as it is on the disk, memory-mapped; changes stay in the memory."""
+        return np.load(self.path / f"{name}.npy", mmap_mode="c")
 
     def note(self, name, facts):
         """Keep facts: numbers (NaN and infinity, too), texts, lists and mappings of them.

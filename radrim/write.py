@@ -8,6 +8,7 @@ BUNIT 'JY/BEAM').
 import json
 import logging
 import math
+import os
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -121,13 +122,19 @@ def _observation_cards(observation, freq):
         ("TELESCOP", observation.telescope), ("INSTRUME", observation.telescope), ("OBSERVER", observation.observer),
         ("OBSRA", math.degrees(observation.ra) % 360, "[deg]"), ("OBSDEC", math.degrees(observation.dec), "[deg]"),
         *_date_cards(observation.date_obs), ("ORIGIN", f"radrim {__version__}"),
-        ("DATE", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "when this file was made (UTC)"),
+        ("DATE", _now().strftime("%Y-%m-%dT%H:%M:%S"), "when this file was made (UTC)"),
     ]  # fmt: skip
 
 
 def _fits_text(text):
     """`text` in the characters that FITS allows, with '?' for the others."""
     return re.sub(r"[^ -~]", "?", text)
+
+
+def _now():
+    """The time, or SOURCE_DATE_EPOCH [s] where it is set (reproducible-builds.org), for files that shall not differ."""
+    fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(fixed), UTC) if fixed.isdigit() else datetime.now(UTC)
 
 
 def _date_cards(date_obs):
@@ -163,6 +170,13 @@ def write_fits(path, image, header):
         file.write(header.tostring().encode("ascii"))
         file.write(data.view(np.uint8).data)
         file.write(bytes(-data.nbytes % 2880))
+
+
+def read_image(path):
+    """The image of a file that `write_fits` wrote, (y, x) float32."""
+    with fits.open(path, memmap=False) as hdus:
+        data = hdus[0].data
+        return data.reshape(data.shape[-2:]).astype(np.float32)
 
 
 def read_mask(path, grid):

@@ -46,6 +46,13 @@ def cleaned(sky_ms, tmp_path_factory):
     return folder
 
 
+class Stateless:
+    """A minor cycle that remembers nothing."""
+
+    def state(self):
+        return {}, {}
+
+
 def data(path):
     return fits.getdata(path)[0, 0].astype(np.float64)
 
@@ -266,7 +273,7 @@ def test_operators_make_the_same_dirty_image(cleaned, sky_ms, tmp_path, no_repor
 def test_diverging_solver_leaves_the_dirty_image(sky_ms, tmp_path, no_report, monkeypatch):
     """A minor cycle that makes things worse is undone; what is written is finite and no worse than the dirty image."""
 
-    class Worse:
+    class Worse(Stateless):
         def __init__(self, settings, threads):
             pass
 

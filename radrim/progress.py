@@ -1,0 +1,95 @@
+"""How far the channels of a run have come, kept in its work directory.
+
+For each channel: dirty image and PSF; after each major cycle model, residual and what the minor cycles remember; in the
+end what the FITS files do not say. A new cycle's folder replaces the one before only when it is complete.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from radrim.beam import Beam
+from radrim.deconvolve import ChannelState
+from radrim.result import KINDS, Image
+from radrim.workdir import WorkDir
+from radrim.write import read_image
+
+
+class Progress:
+    """The channels of one run.
+
+    Parameters
+    ----------
+    work : WorkDir
+    """
+
+    def __init__(self, work: WorkDir):
+        self._work = work
+
+    def measured(self, label):
+        """Dirty image and PSF of a channel, or None if they are not there."""
+        folder = _folder(label)
+        if f"{folder}/measured" not in self._work:
+            return None
+        return self._work.load(f"{folder}/dirty"), self._work.load(f"{folder}/psf")
+
+    def keep_measured(self, label, dirty, psf):
+        """Keep dirty image and PSF of a channel."""
+        folder = _folder(label)
+        self._work.save(f"{folder}/dirty", dirty)
+        self._work.save(f"{folder}/psf", psf)
+        self._work.note(f"{folder}/measured", True)
+
+    def keep_cycle(self, channel: ChannelState):
+        """Keep a channel after a major cycle."""
+        folder, number = _folder(channel.label), len(channel.cycles)
+        cycle = f"{folder}/cycle{number:04d}"
+        self._work.save(f"{cycle}/model", channel.model)
+        self._work.save(f"{cycle}/residual", channel.residual)
+        remembered = []
+        for tile, solver in enumerate(channel.solvers):
+            facts, arrays = solver.state()
+            for name, array in arrays.items():
+                self._work.save(f"{cycle}/tile{tile}-{name}", array)
+            remembered.append({"facts": facts, "arrays": list(arrays)})
+        self._work.note(f"{folder}/state", {"cycles": channel.cycles, "stop": channel.stop, "remembered": remembered})
+        self._work.discard(f"{folder}/cycle{number - 1:04d}")
+
+    def resume(self, channel: ChannelState):
+        """Bring a channel to where its last complete major cycle left it."""
+        folder = _folder(channel.label)
+        if f"{folder}/state" not in self._work:
+            return
+        state = self._work.facts(f"{folder}/state")
+        cycle = f"{folder}/cycle{len(state['cycles']):04d}"
+        channel.cycles, channel.stop = state["cycles"], state["stop"]
+        channel.model, channel.residual = self._work.load(f"{cycle}/model"), self._work.load(f"{cycle}/residual")
+        channel.remembered = [
+            (one["facts"], {name: self._work.load(f"{cycle}/tile{tile}-{name}") for name in one["arrays"]})
+            for tile, one in enumerate(state["remembered"])
+        ]
+
+    def keep_image(self, image: Image):
+        """A channel's files are written: nothing else of it is needed any more."""
+        folder = _folder(image.label)
+        facts = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in KINDS}
+        facts |= {"beam": dataclasses.asdict(image.beam), "paths": {k: str(path) for k, path in image.paths.items()}}
+        self._work.note(f"{folder}-image", facts)
+        self._work.discard(folder)
+
+    def image(self, label):
+        """The finished image of a channel, from its files, or None."""
+        name = f"{_folder(label)}-image"
+        if name not in self._work:
+            return None
+        facts = self._work.facts(name)
+        paths = {kind: Path(path) for kind, path in facts.pop("paths").items()}
+        if not all(path.exists() for path in paths.values()):
+            return None
+        arrays: dict[str, np.ndarray | None] = {kind: read_image(path) for kind, path in paths.items()}
+        return Image(**{**facts, "beam": Beam(**facts["beam"]), "paths": paths, **arrays})
+
+
+def _folder(label):
+    return f"channel-{label or 'all'}"
