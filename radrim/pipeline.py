@@ -121,8 +121,8 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
             if average is not None:
                 average.add(image)
         if failure is not None:
-            paths = [str(path) for image in images for path in image.paths.values()]
-            log.warning("A minor cycle failed; what was finished before is there: %s", ", ".join(paths))
+            kept = ", ".join(str(path) for image in images for path in image.paths.values())
+            log.warning("A minor cycle failed; what was finished before is there: %s", kept)
             raise failure
     whole = images[0]
     if average is not None:
