@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 
 from radrim.geometry import ARCSEC, C, ImageGrid
@@ -141,6 +142,64 @@ def edit_ms(small_ms, tmp_path_factory):
         return path
 
     return edit
+
+
+class SeenSky:
+    """Stands for a measurement: sources seen through the PSF of a few thousand uv cells, with noise.
+
+    `shape` (y, x) [pixel], `sources` (y, x, flux [Jy]), `noise` [Jy/beam], `width` of the sources (rms) [pixel].
+    """
+
+    def __init__(self, shape=(128, 160), sources=((40, 60, 1.0), (90, 110, -0.5)), noise=1e-3, seed=0, width=0.0):
+        from radrim.rim.inputs import PsfConvolution
+
+        self.noise = noise
+        rng = np.random.default_rng(seed)
+        wide = [2 * n for n in shape]
+        v, u = (np.fft.fftfreq(n) for n in wide)
+        radius = np.hypot(v[:, None], u)
+        weight = np.where((radius < 0.15) & (rng.random(wide) < 0.3), 1.0, 0.0)
+        weight = weight + np.roll(weight[::-1, ::-1], (1, 1), (0, 1))  # a real image
+        psf = np.fft.fftshift(np.fft.ifft2(weight).real)
+        self.psf = (psf / psf.max()).astype(np.float32)
+        self.transfer = weight / psf.max()
+        white = np.fft.fft2(rng.standard_normal(wide))
+        grains = np.fft.ifft2(white * np.sqrt(weight)).real[: shape[0], : shape[1]]
+        self.truth = np.zeros(shape, np.float32)
+        for y, x, flux in sources:
+            self.truth[y, x] = flux
+        if width:  # sources of that rms width [pixel]: what is no point goes through the network
+            self.truth = scipy.ndimage.gaussian_filter(self.truth, width)
+        self.convolution = PsfConvolution(torch.from_numpy(self.psf), shape)
+        self.dirty = self.see(self.truth) + (noise * grains / grains.std()).astype(np.float32)
+
+    def see(self, model):
+        """psf * model [Jy/beam] of an image [Jy/pixel]."""
+        return self.convolution.normal(torch.from_numpy(model)).numpy()
+
+    def point(self, y, x):
+        """What a point of flux 1 anywhere, also between pixels, looks like."""
+        ny, nx = self.transfer.shape
+        phase = np.exp(-2j * np.pi * (np.fft.fftfreq(ny)[:, None] * y + np.fft.fftfreq(nx) * x))
+        seen = np.fft.ifft2(self.transfer * phase).real[: self.truth.shape[0], : self.truth.shape[1]]
+        return seen.astype(np.float32)
+
+    def residual(self, model):
+        """What the imager asks of a measurement [Jy/beam]."""
+        return self.dirty - self.see(model)
+
+    def state(self, expected=None):
+        """Where `deconvolve` starts; `expected` [Jy/beam] is what it is told of the noise, by default the truth."""
+        from radrim.deconvolve import ChannelState
+
+        expected = self.noise if expected is None else expected
+        return ChannelState("", self, self.dirty, self.psf, np.zeros_like(self.dirty), self.dirty, expected)
+
+
+@pytest.fixture(scope="session")
+def seen_sky():
+    """Factory of observations without a Measurement Set: `seen_sky(shape, sources, noise, seed, width) -> SeenSky`."""
+    return SeenSky
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from radrim.rim.inputs import (
     features,
     local_peak,
     measure_scales,
+    point_sources,
     smooth,
 )
 from radrim.rim.model import IRIM, IRIMConfig
@@ -277,3 +278,13 @@ def test_convolution_is_the_same_with_gradients(array, shape, rng):
         torch.testing.assert_close(found, getattr(psf, name)(followed, *arguments), rtol=1e-10, atol=1e-12)
     (slope,) = torch.autograd.grad((psf.normal(followed) * direction).sum(), followed)
     torch.testing.assert_close(slope, psf.normal(direction), rtol=1e-10, atol=1e-12)
+
+
+def test_point_proposals():
+    """At the peaks of a residual stands the flux of the point that would make them; elsewhere 0."""
+    residual = torch.zeros(1, 8, 8)
+    residual[0, 2, 2], residual[0, 2, 3], residual[0, 6, 5] = 2.0, 1.0, -3.0
+    points = point_sources(residual)
+    wanted = torch.zeros(1, 8, 8)
+    wanted[0, 2, 2], wanted[0, 6, 5] = 2.0, -3.0
+    assert torch.equal(points, wanted)

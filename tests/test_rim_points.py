@@ -1,0 +1,113 @@
+"""Isolated points: their fluxes and places, and what is no point."""
+
+import numpy as np
+import pytest
+import torch
+
+from radrim.rim.inputs import PsfConvolution
+from radrim.rim.points import PointFinder, highest_sidelobe
+from radrim.tile import crop_centre
+
+
+def take_all(sky, positive=True):
+    """Isolated points as the major cycles find them, one trial after the other; how many the first one finds."""
+    finder = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05, positive=positive)
+    points, rest, first = finder.take(sky.dirty, sky.noise)
+    for _ in range(3):
+        more, rest, _ = finder.take(rest, sky.noise)
+        points = points + more
+    return points, rest, first
+
+
+def test_isolated_points_are_exact(seen_sky):
+    """Points that stand by themselves get their flux in their pixel, to the noise."""
+    places = ((40, 60, 1.0), (90, 110, 0.3), (200, 90, 0.1))
+    sky = seen_sky((256, 320), places)
+    points, _, count = take_all(sky)
+    assert set(zip(*np.nonzero(points), strict=True)) == {place[:2] for place in places}
+    assert count == len(places)
+    for y, x, flux in places:
+        assert points[y, x] == pytest.approx(flux, rel=0.01, abs=5 * sky.noise)
+
+
+@pytest.mark.parametrize("dy, dx", [(0.5, 0.5), (0.3, -0.1), (0.0, 0.4)])
+@pytest.mark.parametrize("positive", [True, False])
+def test_points_between_pixels(dy, dx, positive, seen_sky):
+    """A point's flux and place do not depend on where it lies in its pixel; what is left of it is noise."""
+    sky = seen_sky((256, 320), ())
+    truth = [(40 + dy, 60 + dx, 1.0), (90 - dy, 110 + dx, 0.3), (200 + dx, 90 - dy, 0.3 if positive else -0.3)]
+    for y, x, flux in truth:
+        sky.dirty = sky.dirty + flux * sky.point(y, x)
+    points, rest, count = take_all(sky, positive)
+    assert count == len(truth)
+    assert np.abs(rest).max() < 7 * sky.noise
+    for y, x, flux in truth:
+        box = slice(round(y) - 8, round(y) + 9), slice(round(x) - 8, round(x) + 9)
+        rows, columns = np.ogrid[box]
+        assert points[box].sum() == pytest.approx(flux, abs=0.01)
+        assert (points[box] * rows).sum() / points[box].sum() == pytest.approx(y, abs=0.04)
+        assert (points[box] * columns).sum() / points[box].sum() == pytest.approx(x, abs=0.04)
+
+
+def test_extended_emission_has_no_points(seen_sky):
+    """Blobs twice as wide as the beam, smooth or close together, are left to the network."""
+    for sources in (((40, 60, 100.0),), ((40, 60, 60.0), (46, 68, 40.0), (100, 120, 5.0))):
+        sky = seen_sky(sources=sources, width=4.0)
+        points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, sky.noise)
+        assert not points.any()
+        assert rest is sky.dirty
+
+
+def test_a_point_on_extended_emission(seen_sky):
+    """A point beside an extended source is found; the source stays in the rest."""
+    sky = seen_sky((256, 320), ((60, 60, 50.0),), width=4.0)
+    sky.dirty = sky.dirty + sky.point(200, 250)
+    points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, sky.noise)
+    assert set(zip(*np.nonzero(points), strict=True)) == {(200, 250)}
+    assert points[200, 250] == pytest.approx(1.0, rel=0.02)
+    assert rest.max() == pytest.approx(sky.dirty.max(), rel=0.05)
+
+
+def test_points_with_a_small_psf(seen_sky):
+    """A PSF no larger than the image is enough: what it does not say counts as 0, as in the convolution."""
+    sky = seen_sky((128, 160), ((10, 12, 1.0), (118, 150, 0.5)))
+    narrow = np.ascontiguousarray(crop_centre(sky.psf, sky.dirty.shape))
+    convolution = PsfConvolution(torch.from_numpy(narrow), sky.dirty.shape)
+
+    def see(image):
+        return convolution.normal(torch.from_numpy(image)).numpy()
+
+    points, _, _ = PointFinder(narrow, sky.dirty.shape, see, sidelobe=0.05).take(sky.dirty, sky.noise)
+    assert points[10, 12] == pytest.approx(1.0, rel=0.02)
+    assert points[118, 150] == pytest.approx(0.5, rel=0.02)
+
+
+def test_points_stay_in_the_mask(seen_sky):
+    """Outside the mask nothing is a point."""
+    sky = seen_sky(sources=((40, 60, 1.0), (90, 110, 0.5)))
+    mask = np.zeros_like(sky.truth, bool)
+    mask[30:50, 50:70] = True
+    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, sky.noise, mask)
+    assert set(zip(*np.nonzero(points), strict=True)) == {(40, 60)}
+    sky.dirty = sky.dirty + sky.point(32.4, 60.5)  # too near to the mask's edge for all the pixels it would need
+    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, sky.noise, mask)
+    assert points.any()
+    assert not points[~mask].any()
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_negative_points(positive, seen_sky):
+    """In Stokes Q, U and V points have either sign, in I only one."""
+    sky = seen_sky(sources=((40, 60, 1.0), (90, 110, -0.5)))
+    finder = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05, positive=positive)
+    points, _, _ = finder.take(sky.dirty, sky.noise)
+    assert points[40, 60] == pytest.approx(1.0, rel=0.05)
+    assert points[90, 110] == pytest.approx(0 if positive else -0.5, rel=0.02)
+
+
+def test_highest_sidelobe():
+    """Beyond the first null, of either sign; a shoulder of the main lobe is none."""
+    psf = np.zeros((33, 33), np.float32)
+    psf[12:21, 12:21], psf[16, 16], psf[16, 28], psf[3, 3] = 0.4, 1.0, 0.1, -0.2
+    assert highest_sidelobe(psf) == pytest.approx(0.2)
+    assert highest_sidelobe(np.abs(psf)[10:23, 10:23]) == 0
