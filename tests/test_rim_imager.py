@@ -42,6 +42,27 @@ def galaxy_ms(make_ms):
 
 
 @pytest.fixture(scope="module")
+def bright_ms(make_ms):
+    """The galaxy with a peak of more than ten thousand times the noise."""
+    return observe(make_ms, *galaxy(), 1e-4)
+
+
+@pytest.fixture(scope="module")
+def crowded_ms(make_ms):
+    """The galaxy among eighty points between pixels, some in each other's beams and some in front of it."""
+    rng = np.random.default_rng(0)
+    x, y, flux = galaxy()
+    points = rng.uniform(-330, 330, (2, 80))
+    return observe(
+        make_ms,
+        np.append(x, points[0]),
+        np.append(y, points[1]),
+        np.append(flux, np.minimum(0.003 / (1 - rng.random(80)), 0.05)),
+        0.02,
+    )
+
+
+@pytest.fixture(scope="module")
 def empty_ms(make_ms):
     """Noise alone."""
     return make_ms(stokes=(0.0, 0.0, 0.0, 0.0), noise=0.05, times=24)
@@ -75,14 +96,30 @@ def test_noise_gives_an_empty_model(empty_ms, tmp_path):
     assert "noise" in result.stop
 
 
+CHANCE = "in the second cycle rounding decides which peaks of the residual are isolated points: up to 6 % of the peak"
+
+
 @pytest.mark.usefixtures("no_report")
-def test_tiles_give_the_same_image(galaxy_ms, tmp_path):
+@pytest.mark.parametrize(
+    ("scene", "cycles"),
+    [
+        ("galaxy_ms", 2),
+        ("crowded_ms", 2),
+        ("bright_ms", 1),
+        pytest.param("bright_ms", 2, marks=pytest.mark.xfail(reason=CHANCE, strict=False)),
+    ],
+)
+def test_tiles_give_the_same_image(request, tmp_path, scene, cycles):
     """However small the network's tiles are, the image is the same to 1e-4 of its peak."""
-    whole = image(galaxy_ms, tmp_path / "whole", max_major=2)
-    tiled = image(galaxy_ms, tmp_path / "tiled", max_major=2, tile=64)
-    assert "5 steps" in whole.cycles[0]["stop"]
-    assert np.abs(tiled.model).max() > 0
-    assert np.abs(tiled.model - whole.model).max() < 1e-4 * np.abs(whole.model).max()
+    ms = request.getfixturevalue(scene)
+    whole = image(ms, tmp_path / "whole", max_major=cycles)
+    assert any("steps" in cycle["stop"] for cycle in whole.cycles)
+    if scene == "bright_ms":
+        assert whole.dirty.max() > 1e4 * fits.getheader(whole.paths["dirty"])["RRTHERM"]
+    for tile in (64, 128, 192):
+        tiled = image(ms, tmp_path / "tiled", max_major=cycles, tile=tile)
+        assert np.abs(tiled.model).max() > 0
+        assert np.abs(tiled.model - whole.model).max() < 1e-4 * np.abs(whole.model).max(), tile
 
 
 @pytest.mark.usefixtures("no_report")
