@@ -1,6 +1,6 @@
 """CLEAN, the plain RIM and the i-RIM on the same simulated problems, in one table.
 
-    python pipelines/benchmarks/minor_cycles.py --model irim=MODEL --model rim=MODEL [--count 72] [--cycles 6]
+    python pipelines/benchmarks/minor_cycles.py --model irim=MODEL --model rim=MODEL [--count 72] [--cycles 10]
 
 The problems are those of `radrim.rim.problems.validation_set`: tiles of 128 x 128 pixels that no training has seen,
 skies and arrays of all classes, calibrated or not. Every solver gets the same dirty image, PSF and noise, and as many
