@@ -7,6 +7,7 @@ FWHM_PER_SIGMA = 2.3548200450309493
 
 
 def log_uniform(rng, low, high, size=None):
+    """Random numbers between `low` and `high`, evenly in the logarithm: a float, or an array of `size`."""
     return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
 

@@ -129,11 +129,21 @@ def load(path, dims=None, device="cpu"):
 
 
 def describe(path):
-    """The header of a checkpoint without its tensors: architecture, config, recipe and scores, as one dict.
+    """The header of a checkpoint, without reading its tensors.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict
+        'architecture', a key of `ARCHITECTURES`; 'config', 'recipe' and 'scores', dicts as given to `save`.
 
     Raises
     ------
     InputError
+        Not a checkpoint, damaged, or of another version.
     """
     path = Path(path)
     _, metadata = _read(path, tensors=False)
@@ -148,7 +158,16 @@ def list_models():
 
 
 def find_model(name):
-    """Path of a model given by name, if it comes with the package, or by the path of a file.
+    """Where a model is.
+
+    Parameters
+    ----------
+    name : str or path-like
+        Name of a model that comes with the package, or else the path of a file.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------

@@ -52,6 +52,16 @@ def highest_sidelobes(psf):
     """In each band the largest |value| of a PSF away from its centre, over that at the centre; at most 1.
 
     The main lobe ends where it first falls to 0; in bands of larger scale two cells more belong to it.
+
+    Parameters
+    ----------
+    psf : (y, x) array
+        Peak at (height // 2, width // 2).
+
+    Returns
+    -------
+    list of float
+        One for each of the `bands`.
     """
     lobes, _ = scipy.ndimage.label(psf > 0)
     main = lobes == lobes[psf.shape[0] // 2, psf.shape[1] // 2]
@@ -77,6 +87,11 @@ def level_for(pixels, level):
     pixels : int
     level : float
         In units of the noise.
+
+    Returns
+    -------
+    float
+        In units of the noise.
     """
     return max(level, -float(scipy.special.ndtri(scipy.special.ndtr(-level) * FIELD / pixels)))
 
@@ -93,6 +108,10 @@ def describe_noise(residual, most):
         [Jy/beam]
     most : float
         Largest rms of noise [Jy/beam].
+
+    Returns
+    -------
+    str
     """
     rms = float(residual.std())
     if not rms <= most:

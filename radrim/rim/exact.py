@@ -14,9 +14,18 @@ class ExactConvolution(PsfConvolution):
     Parameters
     ----------
     measurement : Measurement
-        Anything with ``normal(model)``.
-    psf, shape
-        As for `PsfConvolution`.
+        Anything with ``normal(model)``, (y, x) tensor [Jy/pixel] to (y, x) tensor [Jy/beam].
+    psf : Tensor, (y, x)
+        Peak 1 at (ny // 2, nx // 2), as large as the image or larger.
+    shape : (int, int)
+        (y, x) of the images.
+    padding : float
+        Grid over image, of the preconditioned images.
+
+    Raises
+    ------
+    SolverError
+        The PSF is smaller than the image.
     """
 
     def __init__(self, measurement, psf, shape, padding=2.0):

@@ -30,9 +30,14 @@ AROUND = 32
 def check_machine(config):
     """Check what the configurations of all machines have in common.
 
+    Parameters
+    ----------
+    config : IRIMConfig or PlainConfig
+
     Raises
     ------
     ConfigError
+        A value outside its range.
     """
     if config.dims not in (2, 3):
         raise ConfigError(f"dims is {config.dims!r}; it must be 2 (images) or 3 (cubes).")
@@ -85,6 +90,11 @@ class InferenceMachine(nn.Module):
     whole), at multiples of `alignment`, with `halo` more pixels on every side that is not the image's edge, and what is
     left after cutting the halo off equals the whole image's to rounding. `forward` with ``tile`` does so. A tile whose
     convolution is done on the tile alone differs by what its PSF and its own step length do not know of the rest.
+
+    Parameters
+    ----------
+    config : IRIMConfig or PlainConfig
+        With `dims`, `lambdas`, `squeeze`, `steps` and `shared`.
     """
 
     def __init__(self, config):
@@ -338,7 +348,21 @@ def changed(before, after, least):
 
 
 def widen(window, halo, shape):
-    """A window with `halo` more pixels on each side, cut at the edges of the image."""
+    """A window with more pixels on each side, cut at the edges of the image.
+
+    Parameters
+    ----------
+    window : (slice, slice)
+        Along y and x.
+    halo : int
+        [pixel]
+    shape : (int, int)
+        (y, x) of the image.
+
+    Returns
+    -------
+    (slice, slice)
+    """
     return tuple(slice(max(0, c.start - halo), min(c.stop + halo, n)) for c, n in zip(window, shape, strict=True))
 
 

@@ -56,7 +56,20 @@ class Samples:
         return np.bincount(self.cell, values, self.shape[0] * self.shape[1]).reshape(self.shape)
 
     def transform(self, image, origin=0):
-        """Visibilities of an image whose first pixel lies `origin` pixels from the tile's, in every cell."""
+        """Visibilities of an image in every cell, sampled or not.
+
+        Parameters
+        ----------
+        image : (y, x) array
+            [Jy/pixel], no larger than the frame.
+        origin : int
+            Where its first pixel lies, from the tile's first pixel along y and x [pixel].
+
+        Returns
+        -------
+        (y, x // 2 + 1) complex128
+            [Jy], of the frame's half plane.
+        """
         rows = np.flatnonzero(image.any(1))
         padded = np.zeros((len(rows), self.width))
         columns = (np.arange(image.shape[1]) + origin) % self.width
@@ -66,7 +79,21 @@ class Samples:
         return fft.fft(half, axis=0, overwrite_x=True)
 
     def image(self, grid, count, origin=0):
-        """Re sum of grid exp(2 pi i ...) on `count` pixels from `origin` on, (y, x) float64."""
+        """Re sum of grid exp(2 pi i ...): the dirty image, times the sum of the weights.
+
+        Parameters
+        ----------
+        grid : (y, x // 2 + 1) complex128
+            Weighted visibilities, summed in their cells.
+        count : int
+            Pixels along y and x.
+        origin : int
+            Where they begin, from the tile's first pixel along y and x [pixel].
+
+        Returns
+        -------
+        (count, count) float64
+        """
         rows = (np.arange(count) + origin) % self.width
         half = fft.ifft(grid, axis=0, norm="forward")[rows]
         # The real transform adds the other half plane, which column 0 lacks: double it, and halve everything.
@@ -81,7 +108,18 @@ class Samples:
         return psf.astype(np.float32)
 
     def noise(self, rng, sigma):
-        """Weighted noise of all samples, summed in their cells."""
+        """Weighted noise of all samples, summed in their cells.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        sigma : float
+            Of the real and of the imaginary part of a sample of natural weight 1 [Jy].
+
+        Returns
+        -------
+        (y, x // 2 + 1) complex128
+        """
         filled = np.flatnonzero(self.variance)
         grid = np.zeros(self.variance.size, complex)
         draw = rng.standard_normal((len(filled), 2)).view(complex)[:, 0]
@@ -89,7 +127,20 @@ class Samples:
         return grid.reshape(self.shape)
 
     def miscalibrated(self, rng, spectrum, error):
-        """Weighted visibilities, summed in their cells, with one slowly drifting complex gain per antenna."""
+        """Weighted visibilities, summed in their cells, with one slowly drifting complex gain per antenna.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        spectrum : (y, x // 2 + 1) complex128
+            As `transform` gives it [Jy].
+        error : float
+            Of the phases (rms) [rad]; the amplitudes' is half as large.
+
+        Returns
+        -------
+        (y, x // 2 + 1) complex128
+        """
         coverage = self.coverage
         antennas = int(coverage.second.max()) + 1
         knots = int(rng.integers(2, 8))

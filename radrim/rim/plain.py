@@ -20,12 +20,25 @@ _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 
 @dataclass(frozen=True)
 class PlainConfig:
-    """The architecture; see `radrim.rim.model.IRIMConfig`. All steps share their weights.
+    """The architecture; stored with every checkpoint. All steps share their weights.
 
     Parameters
     ----------
+    dims : int
+        2 for images, 3 for cubes (channel, y, x).
     channels : int
         Of each layer and each of the two recurrent states.
+    steps : int
+        Steps of training; any number can be run.
+    lambdas : tuple of float
+        Of the preconditioned gradients.
+    squeeze : int
+        The states have one cell per `squeeze` x `squeeze` pixels.
+
+    Raises
+    ------
+    ConfigError
+        A value outside its range.
     """
 
     dims: int = 2
@@ -44,7 +57,15 @@ class PlainConfig:
 
 
 class RecurrentUnit(nn.Module):
-    """Convolutional gated recurrent unit (Cho et al. 2014) with kernels of 1 pixel."""
+    """Convolutional gated recurrent unit (Cho et al. 2014) with kernels of 1 pixel.
+
+    Parameters
+    ----------
+    dims : int
+        2, or 3 for cubes.
+    channels : int
+        Of input and state.
+    """
 
     def __init__(self, dims, channels):
         super().__init__()

@@ -127,7 +127,7 @@ class PointFinder:
 
 
 def highest_sidelobe(psf):
-    """Largest |value| of a PSF beyond its main lobe, which ends where it first falls to 0."""
+    """Largest |value| of a PSF (y, x), peak 1 at its centre, beyond its main lobe, which ends where it falls to 0."""
     lobes, _ = scipy.ndimage.label(psf > 0)
     beyond = lobes != lobes[psf.shape[0] // 2, psf.shape[1] // 2]
     return float(np.abs(psf[beyond]).max(initial=0))

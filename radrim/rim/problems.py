@@ -193,7 +193,7 @@ class Batch:
 
 
 def stack(problems):
-    """A `Batch` of a list of problems of one size."""
+    """A `Batch`, on the CPU, of a list of `Problem` of one size."""
     import torch
 
     arrays = {n: torch.from_numpy(np.stack([getattr(p, n) for p in problems])) for n in ("dirty", "truth", "psf")}
@@ -231,7 +231,7 @@ def batches(seed, mix=None, size=128, batch=16, workers=0, start=0) -> Iterator[
     """The problems of `stream`, in order, stacked `batch` at a time and made by `workers` processes (0: this one).
 
     The numbers of the problems tell where to go on: a run resumed with `start` = last number + 1 sees what it would
-    have seen. The content does not depend on `workers`.
+    have seen. The content does not depend on `workers`. `mix` and `size` as in `make_recipe`, which raises for them.
     """
     from torch.utils.data import DataLoader
 

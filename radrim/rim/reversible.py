@@ -58,6 +58,16 @@ class Coupling(nn.Module):
     reflections : int, optional
         K. As many as channels, the default, make every orthogonal matrix of one sign possible; few leave most channels
         always read or always written.
+
+    Raises
+    ------
+    ConfigError
+        Fewer than 2 channels.
+
+    Notes
+    -----
+    Below, an image is a Tensor (batch, channels, *space), `rows` are its contiguous (batch, *space, channels), and
+    `matrix` is U, (channels, channels), in their type; `sign` is 1 forwards and -1 backwards.
     """
 
     def __init__(self, channels, residual, reflections=None):
@@ -78,7 +88,7 @@ class Coupling(nn.Module):
             return F.linear(rows, matrix[: self.split]).movedim(-1, 1)
 
     def add_(self, rows, values, matrix, sign):
-        """rows += sign * U2^T values, in place."""
+        """rows += sign * U2^T values, in place; `values` (batch, *space, channels - channels // 2) as G gives them."""
         with _exact(rows):
             _flat(rows).addmm_(_flat(values), matrix[self.split :], alpha=sign)
 

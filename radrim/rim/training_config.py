@@ -62,17 +62,25 @@ class TrainingConfig:
     precision : str
         Of the network: 'auto' is bfloat16 where the processor multiplies it fast.
     stored : bool
-        Whether the i-RIM keeps its activations for the backward pass instead of computing them again: a fifth faster,
-        where the memory is there.
+        Whether the i-RIM keeps its activations for the backward pass instead of computing them again: a fifth faster
+        where the memory is there and the allocator keeps it.
     workers : int
         Processes that make problems; 0 makes them in between.
     checkpoint_minutes, validation_minutes : float
+        Wall time between two checkpoints, and between two rounds of scores; 0: after every update.
     validation_problems : int
         Held-back problems that are scored.
     truth : str, optional
         Folder of FITS images that are scored as skies beside them; never trained on.
     start : str, optional
-        Checkpoint whose weights to start from.
+        Checkpoint whose weights to start from: the name of a model or a path.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name, or a value outside its range.
+    InputError
+        The FIRST galaxies or the layouts of the problems cannot be read.
     """
 
     architecture: str = "irim"
@@ -123,7 +131,7 @@ class TrainingConfig:
         make_recipe(self.problems)
 
     def model_config(self):
-        """Configuration of the network, checked."""
+        """Configuration of the network, an IRIMConfig or PlainConfig; ConfigError where a value cannot be."""
         _, kind = ARCHITECTURES[self.architecture]
         known = [f.name for f in dataclasses.fields(kind)]
         for name in self.model:
@@ -133,7 +141,7 @@ class TrainingConfig:
         return kind(**values)
 
     def build(self):
-        """A fresh network."""
+        """A fresh network, an `InferenceMachine` on the CPU; its weights follow from torch's random numbers."""
         kind, _ = ARCHITECTURES[self.architecture]
         return kind(self.model_config())
 
@@ -143,7 +151,7 @@ class TrainingConfig:
         return max(1, self.batch - round(self.carried * self.batch))
 
     def rate(self, seen, update):
-        """Learning rate of one update, after `seen` problems."""
+        """Learning rate of Adam for update number `update`, from 0 on, after `seen` problems."""
         left = (1 - seen / self.samples) / self.cooldown if self.cooldown else 1.0
         return self.learning_rate * min(1.0, (update + 1) / self.warmup, max(left, 0.01))
 

@@ -45,6 +45,20 @@ def held_back(config):
 def truth_problems(folder, mix=None, seed=0):
     """Problems with the FITS images of a folder as their skies, calibrated and without sources outside.
 
+    Parameters
+    ----------
+    folder : path-like
+        Its ``*.fits``, two-dimensional but for axes of length 1; of any unit, since the problem brings its own flux.
+    mix : mapping, optional
+        As in `make_recipe`; its skies do not matter.
+    seed : int
+        Of arrays, noise and flux.
+
+    Returns
+    -------
+    list of Problem
+        In the order of the names, called ``truth/NAME``.
+
     Raises
     ------
     InputError
@@ -69,7 +83,19 @@ def truth_problems(folder, mix=None, seed=0):
 
 
 def shrink(image, size):
-    """An image averaged over blocks of pixels and padded, so that its sources fit a square of `size` pixels."""
+    """An image averaged over blocks of pixels and padded, so that its sources fit a square of `size` pixels.
+
+    Parameters
+    ----------
+    image : (y, x) array
+        Not negative, and not 0 everywhere.
+    size : int
+
+    Returns
+    -------
+    (size, size) float32
+        In the unit of `image`, as a brightness: the mean of a block, not its sum.
+    """
     rows, columns = (np.flatnonzero((image > 0).any(axis)) for axis in (1, 0))
     image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     factor = max(1, -(-max(image.shape) // int(MEASURED * size)))
@@ -89,8 +115,10 @@ def score(machine, problems, cycles, batch=8):
     ----------
     machine : InferenceMachine
     problems : list of Problem
+        Of one size.
     cycles : int
     batch : int
+        Problems at once.
 
     Returns
     -------
@@ -112,7 +140,22 @@ def score(machine, problems, cycles, batch=8):
 
 
 def judge(estimate, residual, part):
-    """One row of `SCORES` per problem; an empty sky has no decibels, and its flux is in units of the noise."""
+    """Score models against the truth.
+
+    Parameters
+    ----------
+    estimate : Tensor, (batch, y, x)
+        [Jy/pixel]
+    residual : Tensor, (batch, y, x)
+        [Jy/beam]
+    part : Batch
+        The same problems, on the CPU as the other two.
+
+    Returns
+    -------
+    list of tuple of float
+        `SCORES` of each problem; an empty sky has no decibels (NaN), and its flux is in units of the noise.
+    """
     rows = []
     responses = beam_responses(part.beam.double(), estimate.shape[-2:], (0.0, 0.5, 1.0))
     truth, error = part.truth.double(), estimate.double() - part.truth.double()
@@ -131,7 +174,19 @@ def judge(estimate, residual, part):
 
 
 def summarise(problems, scores):
-    """Medians by class of sky, and of all of them (not of the truth images), as dicts of `SCORES`."""
+    """Medians by class of sky.
+
+    Parameters
+    ----------
+    problems : list of Problem
+    scores : (problem, score) array
+        As `score` gives them.
+
+    Returns
+    -------
+    dict of str to dict
+        Class, and 'all' of them but for the truth images, to `SCORES` by name.
+    """
     classes = {}
     for problem, row in zip(problems, scores, strict=True):
         classes.setdefault(problem.sky, []).append(row)
