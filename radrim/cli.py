@@ -48,6 +48,12 @@ def main(argv=None) -> int:
         print(f"radrim: the memory is not enough: {error}. Select less data (--spw, --chan-range, --time-range), "
               "or image a smaller --size.", file=sys.stderr)  # fmt: skip
         return 2
+    except RuntimeError as error:
+        if args.debug or type(error).__name__ != "OutOfMemoryError":  # torch's; not imported for its name alone
+            raise
+        print("radrim: the GPU's memory is not enough. Use --device cpu, a smaller --size, or in training a smaller "
+              "batch or problems.size.", file=sys.stderr)  # fmt: skip
+        return 2
     except KeyboardInterrupt:
         print("radrim: interrupted; nothing was half-written, and the same command goes on.", file=sys.stderr)
         return 130

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from radrim import pipeline
 from radrim.cli import main
@@ -184,6 +185,22 @@ def test_too_little_memory_is_said(monkeypatch, command):
     assert done.status == 2
     assert "Unable to allocate 1 TiB" in done.err
     assert "--chan-range" in done.err
+
+
+def test_out_of_gpu_memory(command, monkeypatch):
+    """So does torch's error of a full GPU; other RuntimeErrors are faults of radrim and keep their traceback."""
+
+    def fail(config, command):
+        raise error
+
+    monkeypatch.setattr(pipeline, "run", fail)
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")
+    done = command("image", "a.ms")
+    assert done.status == 2
+    assert "--device cpu" in done.err
+    error = RuntimeError("something else")
+    with pytest.raises(RuntimeError, match="something else"):
+        command("image", "a.ms")
 
 
 def test_interrupt_ends_quietly(monkeypatch, command):

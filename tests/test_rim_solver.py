@@ -169,7 +169,8 @@ def test_shapes_are_checked(machine, seen_sky):
         RimSolver(machine)(sky.dirty, sky.psf, zero[:, 2:], sky.noise)
 
 
-def test_smaller_tiles_when_memory_is_short(machine, monkeypatch, seen_sky):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED")])
+def test_smaller_tiles_when_memory_is_short(machine, monkeypatch, seen_sky, error):
     """When the GPU's memory is not enough for a tile, smaller ones are tried; when for none, a message says so."""
     sky, zero = seen_sky(width=4.0), np.zeros((128, 160), np.float32)
     solver = RimSolver(machine, RimSettings(noise=sky.noise, tile=512))
@@ -178,7 +179,7 @@ def test_smaller_tiles_when_memory_is_short(machine, monkeypatch, seen_sky):
     def limited(*args, tile, **kwargs):
         tried.append(tile)
         if tile > limit:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return forward(*args, tile=tile, **kwargs)
 
     monkeypatch.setattr(machine, "forward", limited)

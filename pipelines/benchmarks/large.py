@@ -118,12 +118,12 @@ def major_cycle(ms, work, rounds):
     return [("radrim", f"{np.median(ours):.1f}", f"{1:.2f}"), ("WSClean", f"{np.median(theirs):.1f}", f"{ratio:.2f}")]
 
 
-def whole(ms, work, with_wsclean, limit):
+def whole(ms, work, solvers, with_wsclean, limit):
     """Complete runs, one row of the table each, as they end: wall time, memory and scores."""
     truth = fits.getdata(work / "sky.fits").astype(float)
     sky, low = np.zeros((SIZE, SIZE)), (SIZE - len(truth)) // 2
     sky[low : low + len(truth), low : low + len(truth)] = truth
-    for solver in ("rim", "clean"):
+    for solver in solvers:
         prefix = work / solver
         done = radrim(f"image {ms} {IMAGE} --solver {solver} -name {prefix}", work / f"{solver}.log")
         yield (f"radrim --solver {solver}", *_score(sky, prefix, done))
@@ -175,6 +175,7 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("bench-work/large"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--whole", action="store_true", help="complete runs, scored")
+    parser.add_argument("--solvers", nargs="*", default=["rim", "clean"], help="with --whole: minor cycles to run")
     parser.add_argument("--wsclean", action="store_true", help="with --whole: WSClean, too")
     parser.add_argument("--limit", type=float, help="stop WSClean after so many seconds")
     args = parser.parse_args()
@@ -183,7 +184,7 @@ def main():
     if args.whole:
         columns = ("complete run", "wall s", "CPU s", "GB", "native", "beam", "image", "flux", "noise Jy/beam")
         rows = []
-        for row in whole(ms, args.work, args.wsclean, args.limit):
+        for row in whole(ms, args.work, args.solvers, args.wsclean, args.limit):
             rows.append(row)
             print(row, flush=True)
         print("", table(columns, rows), sep="\n")

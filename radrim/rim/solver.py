@@ -186,9 +186,10 @@ class RimSolver:
         if float(np.abs(residual).max()) <= threshold:
             return f"no residual above the threshold of {threshold:.3g} Jy/beam"
         # CLEAN, once it has begun, stops by itself, below the level at which single peaks can be told from noise.
-        if not self._finishing and (noise := describe_noise(residual, (FLOOR if begun else LOOSE) * expected)):
+        cleaned = self._clean is not None or self._resumed is not None
+        if not cleaned and (noise := describe_noise(residual, (FLOOR if begun else LOOSE) * expected)):
             return noise
-        if rms <= (DONE if self._finishing else FITTED) * expected:
+        if rms <= (DONE if cleaned else FITTED) * expected:
             return f"the residual's rms is {rms / expected:.2f} of the noise expected"
         return ""
 
@@ -263,6 +264,8 @@ class RimSolver:
                 self._clean.resume(*self._resumed)
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
         minor = self._clean(residual, psf, model, noise, window, peak)
+        # On very sparse arrays CLEAN can fail far above the noise; what it changed may be enough for the network.
+        self._finishing = minor.stop != "rising peak"
         if self.settings.mask is not None:  # the kernels of large scales reach beyond it
             minor.update[~self.settings.mask] = 0
         return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}")
@@ -289,7 +292,10 @@ class RimSolver:
                     self._convolution = PsfConvolution(self._tensor(self._psf), self._shape)
                 with torch.inference_mode():
                     return work()
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                # The Fourier transforms' library has no class of its own for that.
+                if not isinstance(error, torch.OutOfMemoryError) and "CUFFT_ALLOC_FAILED" not in str(error):
+                    raise
                 self._convolution = None
                 torch.cuda.empty_cache()
                 if self.tile // 2 < SMALLEST:

@@ -1,0 +1,94 @@
+"""Runs that are killed at random moments go on and leave the same files: prints one row for each.
+
+    python pipelines/benchmarks/kills.py OBS.ms [--kills 20] [--work bench-work/kills] [-- options of radrim image]
+
+One unbroken run, then for each kill a new folder: the run is ended with SIGKILL at a random moment, started again with
+the same command, and all FITS files are compared byte by byte (SOURCE_DATE_EPOCH fixes the date in their headers).
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from peer import table
+
+
+def start(ms, folder, options):
+    """Start `radrim image` in a folder."""
+    command = [sys.executable, "-m", "radrim.cli", "image", str(ms), "--name", "x", "--quiet", *options]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+    return subprocess.Popen(command, cwd=folder, env=environment)
+
+
+def files(folder):
+    """Bytes of the FITS files, and the names of all others."""
+    return (
+        {path.name: path.read_bytes() for path in folder.glob("*.fits")},
+        sorted(path.name for path in folder.rglob("*") if path.suffix != ".fits"),
+    )
+
+
+def finished(folder):
+    """What the killed run left, in words."""
+    work = folder / "x.radrim"
+    names = [str(path.relative_to(work)) for path in work.rglob("*.json")] if work.exists() else []
+    cycles = [name for name in names if "/cycle" in name or name.endswith("/state.json")]
+    for text, found in (
+        ("images", any(name.endswith("-image.json") for name in names)),
+        ("major cycles", cycles),
+        ("dirty image and PSF", any(name.endswith("measured.json") for name in names)),
+        ("weights", "vis/weights.json" in names),
+        ("visibilities", "vis/observation.json" in names),
+    ):
+        if found:
+            return text
+    return "nothing"
+
+
+def main():
+    """Run, kill, run again, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ms", type=Path)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--work", type=Path, default=Path("bench-work/kills"))
+    parser.add_argument("options", nargs="*", help="options for radrim, after --")
+    args = parser.parse_args()
+    shutil.rmtree(args.work, ignore_errors=True)
+    whole = args.work / "whole"
+    whole.mkdir(parents=True)
+    ms = args.ms.absolute()
+    begin = time.perf_counter()
+    if start(ms, whole, args.options).wait():
+        raise SystemExit("the unbroken run failed")
+    lasted = time.perf_counter() - begin
+    wanted, moments, rows = files(whole), random.Random(args.seed), []
+    for number in range(args.kills):
+        folder = args.work / f"{number:02d}"
+        folder.mkdir()
+        moment = moments.uniform(0, lasted)
+        process = start(ms, folder, args.options)
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        killed = process.wait() == -signal.SIGKILL
+        left = finished(folder) if killed else "all (it was over)"
+        begin = time.perf_counter()
+        status = start(ms, folder, args.options).wait()
+        again = time.perf_counter() - begin
+        same = "same bytes" if status == 0 and files(folder) == wanted else "DIFFERENT"
+        rows.append((f"{moment:.1f}", left, f"{again:.1f}", same))
+        print(rows[-1], flush=True)
+    print(f"\nunbroken: {lasted:.1f} s\n")
+    print(table(("killed after s", "it had finished", "second run s", "files"), rows))
+
+
+if __name__ == "__main__":
+    main()
