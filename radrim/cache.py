@@ -59,7 +59,7 @@ class VisibilityCache:
     def weigh(self, observation, grid, weighting, taper=None, padding=1.2, grid_bytes=GRID_BYTES):
         """Give an observation imaging weights; see `radrim.weight.apply_weights`, whose results it returns."""
         work, blocks = self._work, observation.blocks
-        if "vis/weights" not in work:
+        if not cached(work):
             names = [f"vis/{k:04d}/imaging" for k in range(len(blocks))]
             with ExitStack() as stack:
                 outputs = [
@@ -86,3 +86,8 @@ class VisibilityCache:
     def _load(self, number):
         arrays = {array: self._work.load(f"vis/{number:04d}/{array}") for array in ARRAYS}
         return Visibilities(**{**arrays, "freq": np.array(arrays["freq"])})
+
+
+def cached(work):
+    """Whether a work directory has all visibilities of its run, weighted."""
+    return "vis/weights" in work

@@ -55,7 +55,8 @@ def main(argv=None) -> int:
               "batch or problems.size.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
-        print("radrim: interrupted; nothing was half-written, and the same command goes on.", file=sys.stderr)
+        more = ", and the same command goes on" if args.command in ("image", "train") else ""
+        print(f"radrim: interrupted; nothing was half-written{more}.", file=sys.stderr)
         return 130
     return 0
 

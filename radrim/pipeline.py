@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from dask import delayed
 
-from radrim.cache import VisibilityCache
+from radrim.cache import VisibilityCache, cached
 from radrim.cluster import compute
 from radrim.config import ImageConfig
 from radrim.deconvolve import ChannelState, deconvolve
-from radrim.errors import ConfigError, InputError, SolverError
+from radrim.errors import ConfigError, OutputError, RadrimError, SolverError
 from radrim.measure import Measurement
 from radrim.metrics import measured_scatter
 from radrim.output import Output
@@ -59,8 +59,10 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
         try:
             result = _image(config, work, output, solver, rival, clock, threads, device)
-        except (ConfigError, InputError, SolverError, MemoryError):
-            work.remove()  # the same command would fail again; another one must find its way free
+        except (RadrimError, MemoryError) as error:
+            # The same command would fail again, and another one must find its way free; but a full disk can be mended.
+            if not (isinstance(error, OutputError) and cached(work)):
+                work.remove()
             raise
         if not config.keep:
             work.remove()
@@ -151,7 +153,7 @@ def describe_run(config):
     if config.niter > 0 and (config.solver == "rim" or config.compare):
         files.append(str(find_model(config.model)))
     return {"radrim": __version__, "settings": settings,
-            "files": {path: fingerprint(path) for path in files if Path(path).exists()}}  # fmt: skip
+            "files": {path: fingerprint(path) for path in files if os.path.exists(path)}}  # fmt: skip
 
 
 class _Clock:

@@ -53,6 +53,7 @@ class WorkDir:
         self.path = folder_of(prefix)
         self.resumed = False
         manifest = json.loads(json.dumps(manifest))
+        new = not self.path.exists()
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
@@ -61,6 +62,8 @@ class WorkDir:
         try:
             self._check(manifest, overwrite)
         except BaseException:
+            if new:
+                self.remove()
             self.close()
             raise
 

@@ -468,7 +468,7 @@ def test_output_folder_cannot_be_written(refused, small_ms, monkeypatch, code):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(Path, "touch", touch)
-    monkeypatch.setattr("radrim.pipeline.read", lambda *args: pytest.fail("data were read first"))
+    monkeypatch.setattr("radrim.cache.read", lambda *args: pytest.fail("data were read first"))
     full = code in (errno.ENOSPC, errno.EDQUOT)
     refused(small_ms, says=["no space is left" if full else os.strerror(code), "--name FOLDER/prefix"])
 
@@ -483,47 +483,64 @@ def test_output_folder_is_read_only(refused, small_ms, tmp_path):
 def test_too_little_space(refused, small_ms, monkeypatch):
     """The disk is checked against the size of all images before the work begins."""
     Usage = namedtuple("Usage", "total used free")
-    monkeypatch.setattr("radrim.write.shutil.disk_usage", lambda path: Usage(10**9, 10**9 - 30000, 30000))
-    monkeypatch.setattr("radrim.pipeline.apply_weights", lambda *args: pytest.fail("work was begun"))
-    refused(small_ms, says=["the images need 3.28e-05 GB", "has only 3e-05 GB free"])
+    monkeypatch.setattr("radrim.files.shutil.disk_usage", lambda path: Usage(10**9, 10**9 - 30000, 30000))
+    monkeypatch.setattr("radrim.cache.apply_weights", lambda *args: pytest.fail("work was begun"))
+    refused(small_ms, says=["the images need 0.000115 GB", "has only 3e-05 GB free"])
 
 
-def test_disk_full_while_writing(refused, small_ms, monkeypatch):
-    """A disk that fills up half-way through a file leaves no part of it."""
+def is_image(descriptor):
+    """Whether an open file is to become a FITS file."""
+    return ".fits." in os.readlink(f"/proc/self/fd/{descriptor}")
+
+
+def left(folder):
+    """Names of what a run left, and of parts of files."""
+    return sorted(path.name for path in folder.iterdir()), list(folder.rglob("*.part"))
+
+
+def test_disk_full_at_once(refused, small_ms, monkeypatch):
+    """A disk on which not even the work directory can begin."""
 
     def fail(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("radrim.write.os.fsync", fail)
-    refused(small_ms, says=["x-dirty.fits cannot be written", "no space is left"])
+    monkeypatch.setattr("radrim.files.os.fsync", fail)
+    refused(small_ms, says=["manifest.json cannot be written", "no space is left"])
 
 
 def test_disk_full_later_leaves_whole_files_only(command, small_ms, folder, monkeypatch):
-    """What was complete before the disk was full stays and is whole; of the rest there is no trace."""
+    """What was complete before the disk was full stays and is whole; with space again the same command goes on."""
     synchronise = os.fsync
     done = []
 
     def fail_third(descriptor):
-        if len(done) == 2:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        done.append(synchronise(descriptor))
+        if is_image(descriptor):
+            if len(done) == 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            done.append(descriptor)
+        synchronise(descriptor)
 
-    monkeypatch.setattr("radrim.write.os.fsync", fail_third)
-    result = command("image", small_ms, *GRID[:-1], 10, "--name", folder / "x")
+    words = ["image", small_ms, *GRID[:-1], 10, "--name", folder / "x"]
+    with monkeypatch.context() as patch:
+        patch.setattr("radrim.files.os.fsync", fail_third)
+        result = command(*words)
     assert result.status == 2
     assert "x-model.fits cannot be written" in result.err
-    assert sorted(path.name for path in folder.iterdir()) == ["x-dirty.fits", "x-psf.fits"]
-    for path in folder.iterdir():
+    assert left(folder) == (["x-dirty.fits", "x-psf.fits", "x.radrim"], [])
+    for path in folder.glob("*.fits"):
         assert fits.getdata(path).shape == (1, 1, 64, 64)
+    assert command(*words).status == 0
+    assert "x-image.fits" in left(folder)[0] and "x.radrim" not in left(folder)[0]
 
 
 def test_interrupted_run_leaves_nothing_half_written(command, small_ms, folder, monkeypatch):
-    """Ctrl-C while a file is written: no part of it stays."""
+    """Ctrl-C while an image is written: no part of it stays, only what the same command needs to go on."""
 
     def interrupt(descriptor):
-        raise KeyboardInterrupt
+        if is_image(descriptor):
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr("radrim.write.os.fsync", interrupt)
+    monkeypatch.setattr("radrim.files.os.fsync", interrupt)
     done = command("image", small_ms, *GRID, "--name", folder / "x")
     assert done.status == 130
-    assert list(folder.iterdir()) == []
+    assert left(folder) == (["x.radrim"], [])

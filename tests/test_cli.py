@@ -212,7 +212,7 @@ def test_interrupt_ends_quietly(monkeypatch, command):
     monkeypatch.setattr(pipeline, "run", interrupt)
     done = command("image", "a.ms")
     assert done.status == 130
-    assert done.err == "radrim: interrupted; nothing was half-written.\n"
+    assert done.err == "radrim: interrupted; nothing was half-written, and the same command goes on.\n"
 
 
 def test_quiet_prints_warnings_only(command, small_ms, tmp_path, no_report):

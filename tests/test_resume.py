@@ -112,8 +112,12 @@ def test_interrupted_after_every_step(sky_ms, tmp_path, monkeypatch, no_report, 
 
 def test_finished_steps_are_not_done_again(sky_ms, tmp_path, monkeypatch, no_report):
     """After an interruption the Measurement Set is not read and the dirty image not computed again."""
+
+    def interrupted(self, channel):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "keep_cycle", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(Progress, "keep_cycle", interrupted)
         assert main(command(sky_ms)) == 130
     monkeypatch.setattr("radrim.cache.read", lambda *_: pytest.fail("read again"))
     monkeypatch.setattr("radrim.measure.Measurement.dirty", lambda *_: pytest.fail("measured again"))
