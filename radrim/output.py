@@ -13,6 +13,9 @@ from radrim.result import KINDS, Beside, Image
 from radrim.version import __version__
 from radrim.write import image_header, write_fits, write_run_toml
 
+CHANNELS_SHOWN = 8
+"""Channels in the report, evenly spaced."""
+
 
 class Output:
     """Writes everything that one run leaves behind.
@@ -82,7 +85,12 @@ class Output:
             "report": Path(f"{self.prefix}-report.html"),
             "run": Path(f"{self.prefix}-run.toml"),
         }
-        shown = [image, *channels] if len(channels) > 1 else [image]
+        several = len(channels) > 1
+        some = np.unique(np.linspace(0, len(channels) - 1, CHANNELS_SHOWN).astype(int))
+        parts = channels.paths if several else []
+        notes = list(observation.notes)
+        if several and len(some) < len(channels):
+            notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")
         settings = self.config.resolved(grid, str(self.prefix)).as_text()
         versions = _versions()
         report = Report(
@@ -93,15 +101,15 @@ class Output:
             grid=grid,
             uv=uv_samples(observation.blocks),
             chosen=chosen,
-            notes=observation.notes,
+            notes=notes,
             cycles=image.cycles,
             timings=seconds,
             settings=settings,
             versions=versions,
             facts={"Expected noise": f"{thermal:.3g} Jy/beam", "Stopped": image.stop or "not deconvolved"},
-            images=[_image_set(i) for i in shown],
+            images=[_image_set(image), *(_image_set(channels[k]) for k in some if several)],
             beside=None if beside is None else _comparison(image, beside),
-            files=[str(p) for i in shown for p in i.paths.values()] + [str(p) for p in paths.values()],
+            files=[str(path) for path in [*image.paths.values(), *parts, *paths.values()]],
         )
         write_png(paths["png"], image.best, grid, image.beam, image.noise, observation.object)
         write_report(paths["report"], report)

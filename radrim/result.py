@@ -1,12 +1,15 @@
 """What a run hands back: the images of each output channel and of all of them together."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid
+from radrim.write import read_image
 
 KINDS = ("dirty", "psf", "model", "residual", "image")
 """Images of one channel, in the order of the data; also the endings of their files."""
@@ -63,6 +66,36 @@ class Image:
         return self.dirty if self.image is None else self.image
 
 
+class Channels(Sequence):
+    """Images of the output channels, whose arrays are read from the files when a channel is asked for.
+
+    A thousand channels then take no more memory than one.
+    """
+
+    def __init__(self):
+        self._images: list[Image] = []
+
+    def append(self, image: Image):
+        """One more channel, whose files are written."""
+        nothing: dict[str, Any] = dict.fromkeys(KINDS)
+        self._images.append(replace(image, **nothing))
+
+    def __len__(self):
+        return len(self._images)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        image = self._images[index]
+        arrays: dict[str, Any] = {kind: read_image(path) for kind, path in image.paths.items()}
+        return replace(image, **arrays)
+
+    @property
+    def paths(self):
+        """All files, channel by channel."""
+        return [path for image in self._images for path in image.paths.values()]
+
+
 @dataclass
 class Beside:
     """Two minor cycles on the same data.
@@ -89,14 +122,14 @@ class Result(Image):
     Parameters
     ----------
     grid : ImageGrid
-    channels : list of Image
-        One per output channel; only the image itself if ``channels_out`` is 1.
+    channels : sequence of Image
+        One per output channel; only the image itself if ``channels_out`` is 1. Several are read from their files.
     paths : dict of str to Path
         Besides the FITS files: 'png', 'report' and 'run' (the settings, as TOML).
     """
 
     grid: ImageGrid = field(kw_only=True)
-    channels: list[Image] = field(kw_only=True)
+    channels: Sequence[Image] = field(kw_only=True)
 
     @property
     def wcs(self):

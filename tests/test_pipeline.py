@@ -231,6 +231,30 @@ def test_output_channels_have_their_own_files(two_channels):
     assert "RRTHERM" not in band["0000"]
 
 
+def test_channels_are_read_from_their_files(two_channels):
+    """The result holds no channel's images, so that their number does not matter; each comes when it is asked for."""
+    result, folder = two_channels
+    assert len(result.channels) == 2
+    assert [channel.label for channel in result.channels[:]] == ["0000", "0001"]
+    for number, channel in enumerate(result.channels):
+        for kind in KINDS:
+            np.testing.assert_array_equal(getattr(channel, kind), data(folder / f"c-{number:04d}-{kind}.fits"))
+        assert channel.cycles and channel.beam.major > 0
+    assert not any(isinstance(value, np.ndarray) for image in result.channels._images for value in vars(image).values())
+
+
+def test_the_report_shows_some_of_many_channels(sky_ms, tmp_path, no_report, monkeypatch):
+    """Evenly spaced ones, and says so; all files are listed."""
+    written = []
+    monkeypatch.setattr("radrim.output.write_report", lambda path, report: written.append(report))
+    monkeypatch.setattr("radrim.output.CHANNELS_SHOWN", 2)
+    radrim.image(sky_ms, size=64, scale="6asec", channels_out=4, niter=0, name=tmp_path / "c")
+    (report,) = written
+    assert [image.label for image in report.images] == ["MFS", "0000", "0003"]
+    assert "Of 4 channels, 2 are shown here." in report.notes
+    assert sum(name.endswith("-dirty.fits") for name in report.files) == 5
+
+
 @pytest.mark.parametrize("kind", ["dirty", "psf", "model", "residual"])
 def test_mfs_images_are_the_weighted_average(two_channels, kind):
     """NAME-MFS-* is the mean of the channels, each counted by its sum of weights."""

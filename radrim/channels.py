@@ -1,0 +1,171 @@
+"""Steps 3 to 7 of one output channel, or of several at once: measure, deconvolve, restore, write."""
+
+import dataclasses
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask import delayed
+
+from radrim.clock import Clock
+from radrim.cluster import compute
+from radrim.config import ImageConfig
+from radrim.deconvolve import ChannelState, deconvolve
+from radrim.errors import SolverError
+from radrim.geometry import ImageGrid
+from radrim.measure import Measurement
+from radrim.output import Output
+from radrim.progress import Progress
+from radrim.restoration import restore_channel
+from radrim.result import Beside, Image
+from radrim.visibilities import Observation
+
+log = logging.getLogger("radrim")
+
+
+@dataclass
+class ChannelImager:
+    """Measures, deconvolves, restores and writes output channels, some at once.
+
+    Parameters
+    ----------
+    config : ImageConfig
+    observation : Observation
+    grid : ImageGrid
+    mask : (y, x) bool or None
+    output : Output
+    progress : Progress
+    solver, rival
+        Minor cycles from `radrim.solvers`: the one that makes the images, and one to compare it with; or None.
+    clock : Clock
+    threads : int
+    device : str
+        'cpu' or 'cuda'.
+    thermal : float
+        Noise expected of all channels together if the weights are 1/sigma^2 [Jy/beam].
+    scatter : float
+        That from the scatter of the data, times the root of the sum of weights.
+    """
+
+    config: ImageConfig
+    observation: Observation
+    grid: ImageGrid
+    mask: np.ndarray | None
+    output: Output
+    progress: Progress
+    solver: Any
+    rival: Any
+    clock: Clock
+    threads: int
+    device: str
+    thermal: float
+    scatter: float
+    beside: Beside | None = None
+    """What the rival made of the same data."""
+
+    def __post_init__(self):
+        self.tiles = self.solver.tiles(self.grid.shape) if self.solver else []
+
+    def batches(self, groups):
+        """Output channels in batches that keep the processors busy, so that memory does not grow with their number."""
+        at_once = max(1, self.threads // max(1, len(self.tiles)))
+        numbered = [(f"{k:04d}", blocks) for k, blocks in enumerate(groups)]
+        return [numbered[first : first + at_once] for first in range(0, len(numbered), at_once)]
+
+    def make(self, batch) -> list[Image]:
+        """The images of a batch of channels, (label, blocks) each; those of an earlier run from their files."""
+        images = {label: self.progress.image(label) for label, _ in batch}
+        batch = [(label, blocks) for label, blocks in batch if images[label] is None or self.rival]
+        with self.clock("measure"):
+            channels = self._measure(batch)
+        failure = self._deconvolve(channels) if self.solver else None
+        for channel in channels:
+            images[channel.label] = self._restore(channel)
+            if failure is None and not self.rival:
+                self.progress.keep_image(images[channel.label])
+        if failure is not None:  # raised once what took hours to compute is written
+            kept = ", ".join(str(path) for image in images.values() for path in image.paths.values())
+            log.warning("A minor cycle failed; what was finished before is there: %s", kept)
+            raise failure
+        if self.rival:
+            with self.clock("compare"):
+                self.beside = self._deconvolve_beside(channels[0])
+        return list(images.values())
+
+    def _measure(self, batch) -> list[ChannelState]:
+        """Dirty image and PSF of each channel of a batch, and how far an earlier run came with it."""
+        config, threads = self.config, max(1, self.threads // max(1, len(batch)))
+        wide = any(minor is not None and minor.wide for minor in (self.solver, self.rival))
+        measurements = [
+            Measurement(blocks, self.grid, config.operator, config.epsilon, threads, self.device) for _, blocks in batch
+        ]
+
+        def measure(label, measurement):
+            found = self.progress.measured(label)
+            if found is None:
+                found = measurement.dirty(), measurement.psf(wide)
+                self.progress.keep_measured(label, *found)
+            return found
+
+        # As many tasks as channels: dirty image and PSF of one channel follow each other and share the same memory.
+        tasks = [delayed(measure, pure=False)(label, m) for (label, _), m in zip(batch, measurements, strict=True)]
+        measured = compute(tasks, "dirty images and PSFs", max(1, len(batch)))
+        channels = []
+        for (label, _), measurement, (dirty, psf) in zip(batch, measurements, measured, strict=True):
+            log.info(
+                "%sdirty image: peak %.4g Jy/beam, %d visibilities, operator %s.",
+                f"{label}, " if label else "",
+                np.abs(dirty).max(),
+                measurement.samples,
+                measurement.kind,
+            )
+            channel = ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty)
+            # As if each channel's weights were alike: exact where all samples have the same noise.
+            channel.expected = self.scatter / np.sqrt(measurement.sum_weight)
+            self.progress.resume(channel)
+            channels.append(channel)
+        return channels
+
+    def _deconvolve(self, channels):
+        """Deconvolve; returns what a minor cycle failed with, or None."""
+        threads = max(1, self.threads // max(1, len(channels) * len(self.tiles)))
+        make_solver = self.solver.factory(self.mask, threads)
+        with self.clock("deconvolve"):
+            try:
+                deconvolve(
+                    channels, self.tiles, make_solver, self.config.max_major, self.threads, self.progress.keep_cycle
+                )
+            except SolverError as error:
+                return error
+        return None
+
+    def _restore(self, channel):
+        """Restored image of a channel, written."""
+        width, beam_fit = self.observation.channel_width, self.config.beam_fit
+        with self.clock("restore"):
+            image = restore_channel(channel, self.grid, width, beam_fit, self.threads)
+        with self.clock("write"):
+            # The noise expected from the weights is known for all channels together only.
+            self.output.write_images(image, self.grid, self.observation, None if channel.label else self.thermal)
+        return image
+
+    def _deconvolve_beside(self, channel):
+        """The same channel by the other minor cycle: names, and what the report shows of it."""
+        config, rival = self.config, self.rival
+        log.info("Beside it, %s:", rival.name)
+        nothing = np.zeros_like(channel.dirty)
+        fresh = dataclasses.replace(
+            channel, model=nothing, residual=channel.dirty, solvers=[], remembered=[], cycles=[], stop=""
+        )
+        start = time.perf_counter()
+        tiles = rival.tiles(self.grid.shape)
+        make_solver = rival.factory(self.mask, max(1, self.threads // len(tiles)))
+        deconvolve([fresh], tiles, make_solver, config.max_major, self.threads)
+        seconds = {
+            self.solver.name: sum(cycle["seconds"] for cycle in channel.cycles),
+            rival.name: time.perf_counter() - start,
+        }
+        image = restore_channel(fresh, self.grid, self.observation.channel_width, config.beam_fit, self.threads)
+        return Beside((self.solver.name, rival.name), image, seconds)

@@ -1,0 +1,27 @@
+"""How long each step of a run takes."""
+
+import logging
+import time
+from contextlib import contextmanager
+
+log = logging.getLogger("radrim")
+
+
+class Clock:
+    """Seconds spent in each step."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, step):
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0) + time.perf_counter() - start
+        log.debug("%s: %.2f s", step, time.perf_counter() - start)
+
+    @property
+    def total(self):
+        """Seconds since the start of the run."""
+        return time.perf_counter() - self._start
