@@ -1,6 +1,6 @@
 """Runs that are killed at random moments go on and leave the same files: prints one row for each.
 
-    python pipelines/benchmarks/kills.py OBS.ms [--kills 20] [--work bench-work/kills] [-- options of radrim image]
+    python pipelines/benchmarks/kills.py [--kills 20] [--work bench-work/kills] OBS.ms [-- options of radrim image]
 
 One unbroken run, then for each kill a new folder: the run is ended with SIGKILL at a random moment, started again with
 the same command, and all FITS files are compared byte by byte (SOURCE_DATE_EPOCH fixes the date in their headers).
