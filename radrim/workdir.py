@@ -25,6 +25,8 @@ log = logging.getLogger("radrim")
 SUFFIX = ".radrim"
 MANIFEST = "manifest.json"
 LOCK = "lock"
+LEAVING = {"radrim": "being removed"}
+"""Manifest of a work directory that is being deleted, or would be, had the process not been killed."""
 SHOWN = 3
 """Differences from an earlier run that a message lists."""
 
@@ -61,7 +63,7 @@ class WorkDir:
         self._lock = _take_lock(self.path)
         try:
             self._check(manifest, overwrite)
-        except BaseException:
+        except (ConfigError, OutputError):
             if new:
                 self.remove()
             self.close()
@@ -129,7 +131,7 @@ class WorkDir:
 
     def remove(self):
         """Delete the folder: the run is complete."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _delete(self.path)
         self.close()
 
     def _check(self, manifest, overwrite):
@@ -143,14 +145,12 @@ class WorkDir:
                 part.unlink(missing_ok=True)
             log.info("Going on with %s.", self.path)
             return
-        if before is not None and not overwrite:
+        if before is not None and before != LEAVING and not overwrite:
             raise ConfigError(
                 f"{self.path} holds an unfinished run of something else ({_differences(before, manifest)}). Give the "
                 "command of that run to finish it, --overwrite to begin again, or another --name."
             )
-        for entry in self.path.iterdir():
-            if entry.name != LOCK:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        _empty(self.path)
         with atomic_write(path) as file:
             file.write(json.dumps(manifest, indent=1).encode())
 
@@ -184,7 +184,7 @@ def clean(prefix):
     if _read_manifest(path) is None:
         raise ConfigError(f"{path} is no work directory of radrim; nothing was removed.")
     lock = _take_lock(path)
-    shutil.rmtree(path)
+    _delete(path)
     lock.close()
     return path
 
@@ -209,6 +209,22 @@ def _plain(value):
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be noted")
+
+
+def _delete(path):
+    """Remove a work directory. A kill on the way must leave nothing that another run would take for results."""
+    with suppress(OSError, OutputError):  # on a full disk there is no room for the mark, only for less
+        with atomic_write(path / MANIFEST) as file:
+            file.write(json.dumps(LEAVING).encode())
+        _empty(path)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _empty(path):
+    """Remove all but the lock, the manifest last: without it the rest would be nobody's."""
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == MANIFEST):
+        if entry.name != LOCK:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _is_part(path):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from radrim.rim.detection import FIELD, bands, describe_noise, find_active, highest_sidelobes, level_for
+from radrim.rim.detection import (
+    FIELD,
+    bands,
+    describe_noise,
+    find_active,
+    highest_sidelobe,
+    highest_sidelobes,
+    level_for,
+)
 
 
 def test_faint_extended_emission_is_seen():
@@ -68,3 +76,11 @@ def test_sidelobes_of_a_psf():
     assert max(highest_sidelobes(lobe)) < 1e-3
     ring = lobe + 0.2 * np.exp(-((radius - 60) ** 2) / 8) - 1e-6
     assert highest_sidelobes(ring)[0] == pytest.approx(0.2, rel=0.3)
+
+
+def test_highest_sidelobe():
+    """Beyond the first null, of either sign; a shoulder of the main lobe is none."""
+    psf = np.zeros((33, 33), np.float32)
+    psf[12:21, 12:21], psf[16, 16], psf[16, 28], psf[3, 3] = 0.4, 1.0, 0.1, -0.2
+    assert highest_sidelobe(psf) == pytest.approx(0.2)
+    assert highest_sidelobe(np.abs(psf)[10:23, 10:23]) == 0

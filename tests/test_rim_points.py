@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from radrim.rim.inputs import PsfConvolution
-from radrim.rim.points import PointFinder, highest_sidelobe
+from radrim.rim.points import PointFinder
 from radrim.tile import crop_centre
 
 
@@ -103,11 +103,3 @@ def test_negative_points(positive, seen_sky):
     points, _, _ = finder.take(sky.dirty, sky.noise)
     assert points[40, 60] == pytest.approx(1.0, rel=0.05)
     assert points[90, 110] == pytest.approx(0 if positive else -0.5, rel=0.02)
-
-
-def test_highest_sidelobe():
-    """Beyond the first null, of either sign; a shoulder of the main lobe is none."""
-    psf = np.zeros((33, 33), np.float32)
-    psf[12:21, 12:21], psf[16, 16], psf[16, 28], psf[3, 3] = 0.4, 1.0, 0.1, -0.2
-    assert highest_sidelobe(psf) == pytest.approx(0.2)
-    assert highest_sidelobe(np.abs(psf)[10:23, 10:23]) == 0

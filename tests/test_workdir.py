@@ -76,6 +76,29 @@ def test_the_same_command_goes_on_and_another_is_refused(tmp_path):
         assert not work.resumed and "dirty" not in work
 
 
+def test_killed_while_removing(tmp_path, monkeypatch):
+    """Half-removed results are never taken for results, nor is the folder refused; it can be cleaned, too."""
+
+    def killed(path, *rest):
+        raise KeyboardInterrupt
+
+    for use in (lambda: WorkDir(tmp_path / "run", {"other": 1}), lambda: clean(tmp_path / "run")):
+        work = WorkDir(tmp_path / "run", MANIFEST)
+        work.save("vis/data", np.ones(3))
+        with monkeypatch.context() as patch:
+            patch.setattr("radrim.workdir.shutil.rmtree", killed)
+            with pytest.raises(KeyboardInterrupt):
+                work.remove()
+        work.close()
+        assert "vis/data" in work
+        found = use()
+        assert "vis/data" not in work
+        if isinstance(found, WorkDir):
+            assert not found.resumed
+            found.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_runs_at_once(tmp_path):
     """The second is refused, and so is cleaning, as long as the first goes on."""
     work = WorkDir(tmp_path / "run", MANIFEST)

@@ -48,10 +48,21 @@ def bands(image):
     return [*finer, levels[-1]]
 
 
+def highest_sidelobe(psf):
+    """Largest |value| of a PSF (y, x), peak 1 at its centre, beyond its main lobe."""
+    return float(np.abs(psf[~main_lobe(psf)]).max(initial=0))
+
+
+def main_lobe(psf):
+    """(y, x) bool: the main lobe of a PSF, out to where it first falls to 0."""
+    lobes, _ = scipy.ndimage.label(psf > 0)
+    return lobes == lobes[psf.shape[0] // 2, psf.shape[1] // 2]
+
+
 def highest_sidelobes(psf):
     """In each band the largest |value| of a PSF away from its centre, over that at the centre; at most 1.
 
-    The main lobe ends where it first falls to 0; in bands of larger scale two cells more belong to it.
+    In bands of larger scale two cells more belong to the main lobe.
 
     Parameters
     ----------
@@ -63,9 +74,7 @@ def highest_sidelobes(psf):
     list of float
         One for each of the `bands`.
     """
-    lobes, _ = scipy.ndimage.label(psf > 0)
-    main = lobes == lobes[psf.shape[0] // 2, psf.shape[1] // 2]
-    out = []
+    main, out = main_lobe(psf), []
     for k, band in enumerate(bands(psf)):
         size = 4**k
         padded = np.pad(main, [(0, -n % CELL) for n in main.shape])

@@ -17,6 +17,7 @@ import scipy.linalg
 import scipy.ndimage
 
 from radrim.clean import CleanSettings, CleanSolver
+from radrim.rim.detection import highest_sidelobe
 from radrim.tile import crop_centre
 
 DEEP = 0.5
@@ -124,13 +125,6 @@ class PointFinder:
         self._trial.forget()
         trial = self._trial(residual, self._narrow, np.zeros_like(residual), level, mask).update
         return _Search(self, residual, noise, level, mask).choose(trial)
-
-
-def highest_sidelobe(psf):
-    """Largest |value| of a PSF (y, x), peak 1 at its centre, beyond its main lobe, which ends where it falls to 0."""
-    lobes, _ = scipy.ndimage.label(psf > 0)
-    beyond = lobes != lobes[psf.shape[0] // 2, psf.shape[1] // 2]
-    return float(np.abs(psf[beyond]).max(initial=0))
 
 
 class _Points(NamedTuple):

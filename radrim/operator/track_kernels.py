@@ -1,0 +1,192 @@
+"""The loops over samples of `radrim.operator.tracks`, compiled with numba; they release the interpreter's lock.
+
+`plan` is the tuple of arrays of `tracks.Nodes`, from `rows` on.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+
+@numba.njit(nogil=True, cache=True)
+def cut_tracks(uvw, time, starts, reach, wave, capacity, tolerance):
+    """Blocks of rows along each track, their nodes and weights.
+
+    Returns first row of each block and the end, rows of the nodes (block, 2 MOST), their number, weights of the rows,
+    and the largest path difference of the tile's directions in each block [m].
+    """
+    count, most = len(uvw), len(capacity)
+    rows = np.empty(count + 1, np.int64)
+    picked = np.empty((count, 2 * most), np.int32)
+    times = np.empty(count, np.int64)
+    extent = np.empty(count)
+    weights = np.empty(count * 2 * most, np.float32)
+    blocks = at = 0
+    grown = np.empty(len(reach))
+    rough = 0  # rows up to here are not smooth, and stay as they are
+    for track in range(len(starts) - 1):
+        begin, end = starts[track], starts[track + 1]
+        while begin < end:
+            # As many rows as the nodes can carry.
+            grown[:] = 0
+            stop, turned = begin + 1, 0.0
+            limit = min(end, begin + most) if begin < rough else end
+            while stop < limit:
+                largest = 0.0
+                for d in range(len(reach)):
+                    step = 0.0
+                    for k in range(3):
+                        step += (uvw[stop, k] - uvw[stop - 1, k]) * reach[d, k]
+                    grown[d] += abs(step) * wave
+                    largest = max(largest, grown[d])
+                if largest > 2 * capacity[most - 1] and stop - begin >= most:
+                    break
+                turned, stop = largest, stop + 1
+            n = stop - begin
+            p = 1
+            while p < most and 2 * capacity[p - 1] < turned:
+                p += 1
+            every = begin < rough or n < 2 * p or 2 * capacity[p - 1] < turned
+            if every and n > 2 * most:
+                stop = begin + 2 * most
+                n = 2 * most
+            if every:
+                p = n
+                for j in range(n):
+                    picked[blocks, j] = begin + j
+                    for k in range(n):
+                        weights[at + j * n + k] = 1.0 if j == k else 0.0
+            else:
+                _pick(time, begin, stop, p, picked[blocks])
+                smooth = _weigh(time, uvw, reach, begin, stop, p, picked[blocks], weights[at:], wave, tolerance)
+                if not smooth:
+                    rough = stop
+                    continue
+            far = 0.0
+            for r in range(begin, stop):
+                for d in range(len(reach)):
+                    path = 0.0
+                    for k in range(3):
+                        path += uvw[r, k] * reach[d, k]
+                    far = max(far, abs(path))
+            rows[blocks], times[blocks], extent[blocks] = begin, p, far
+            blocks, at, begin = blocks + 1, at + n * p, stop
+    rows[blocks] = count
+    return (
+        rows[: blocks + 1].copy(),
+        picked[:blocks].copy(),
+        times[:blocks].copy(),
+        weights[:at].copy(),
+        extent[:blocks].copy(),
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _pick(time, begin, stop, p, picked):
+    """Different rows near Chebyshev's nodes in time; there are at least twice as many rows."""
+    low, high = time[begin], time[stop - 1]
+    row = begin
+    for j in range(p):
+        wanted = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(np.pi * (2 * j + 1) / (2 * p))
+        last = stop - p + j  # leaves rows for the nodes to come
+        while row < last and abs(time[row + 1] - wanted) <= abs(time[row] - wanted):
+            row += 1
+        picked[j] = row
+        row += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _weigh(time, uvw, reach, begin, stop, p, picked, weights, wave, tolerance):
+    """Lagrange's polynomials of each row, and whether they give its uvw and do not amplify errors."""
+    for r in range(begin, stop):
+        total = 0.0
+        for j in range(p):
+            value = 1.0
+            for k in range(p):
+                if k != j:
+                    value *= (time[r] - time[picked[k]]) / (time[picked[j]] - time[picked[k]])
+            weights[(r - begin) * p + j] = value
+            total += abs(value)
+        if total > 6.0:
+            return False
+        for d in range(len(reach)):
+            path = 0.0
+            for k in range(3):
+                there = uvw[r, k]
+                for j in range(p):
+                    there -= weights[(r - begin) * p + j] * uvw[picked[j], k]
+                path += there * reach[d, k]
+            # With two nodes or fewer a curved track is not followed: the phase tells, and it is small there.
+            if abs(path) * wave > tolerance and p > 2:
+                return False
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def gather(start, end, data, weight, weighed, out, turn, freq, step, plan):
+    """Samples to nodes, by the transpose of `spread`; weights alone where there are no data."""
+    rows, first, times, at, on_time, kind, bands, band, on_freq = plan
+    along = np.empty(freq.size, np.complex128)
+    for b in range(start, end):
+        p = times[b]
+        width = (first[b + 1] - first[b]) // p
+        for r in range(rows[b], rows[b + 1]):
+            along[:width] = 0
+            for i in range(bands[kind[b]], bands[kind[b] + 1]):
+                c0, c1, q, w0, k0 = band[i]
+                wave, turned = _wave(-turn[r], freq[c0], step)
+                for c in range(c0, c1):
+                    if step == 0.0 or (c - c0) % 64 == 0:
+                        wave, turned = _wave(-turn[r], freq[c], step)
+                    if data.size:
+                        value = data[r, c] * wave
+                        if weighed:
+                            value *= weight[r, c]
+                    else:
+                        value = weight[r, c] + 0j
+                    wave *= turned
+                    for k in range(q):
+                        along[k0 + k] += on_freq[w0 + (c - c0) * q + k] * value
+            for j in range(p):
+                share = on_time[at[b] + (r - rows[b]) * p + j]
+                if share != 0:
+                    node = first[b] + j * width
+                    for k in range(width):
+                        out[node + k] += share * along[k]
+
+
+@numba.njit(nogil=True, cache=True)
+def spread(start, end, values, out, turn, freq, step, plan):
+    """Nodes to samples."""
+    rows, first, times, at, on_time, kind, bands, band, on_freq = plan
+    along = np.empty(freq.size, np.complex128)
+    for b in range(start, end):
+        p = times[b]
+        width = (first[b + 1] - first[b]) // p
+        for r in range(rows[b], rows[b + 1]):
+            along[:width] = 0
+            for j in range(p):
+                share = on_time[at[b] + (r - rows[b]) * p + j]
+                if share != 0:
+                    node = first[b] + j * width
+                    for k in range(width):
+                        along[k] += share * values[node + k]
+            for i in range(bands[kind[b]], bands[kind[b] + 1]):
+                c0, c1, q, w0, k0 = band[i]
+                wave, turned = _wave(turn[r], freq[c0], step)
+                for c in range(c0, c1):
+                    if step == 0.0 or (c - c0) % 64 == 0:
+                        wave, turned = _wave(turn[r], freq[c], step)
+                    value = 0j
+                    for k in range(q):
+                        value += on_freq[w0 + (c - c0) * q + k] * along[k0 + k]
+                    out[r, c] = value * wave
+                    wave *= turned
+
+
+@numba.njit(nogil=True, cache=True)
+def _wave(turn, freq, step):
+    """exp(i turn freq), and the factor that leads to the next channel."""
+    phase, more = turn * freq, turn * step
+    return complex(math.cos(phase), math.sin(phase)), complex(math.cos(more), math.sin(more))
