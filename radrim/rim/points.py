@@ -17,6 +17,7 @@ import scipy.linalg
 import scipy.ndimage
 
 from radrim.clean import CleanSettings, CleanSolver
+from radrim.metrics import noise_mad
 from radrim.rim.detection import highest_sidelobe
 from radrim.tile import crop_centre
 
@@ -34,6 +35,10 @@ ALONE = 0.7
 """Around it, within `APART`, there are components of less than so many times its flux."""
 APART = 3.0
 """In units of the main lobe's extent."""
+ERRORS = 0.03
+"""It is brighter than so much of the extended emission that is known near it: what is left of that is no point."""
+BESIDE = 56
+"""Near is within so many pixels: so far a network sees."""
 LIKE = 0.03
 """A point may leave so much of itself in the main lobe of its PSF,"""
 SCATTER = 4.0
@@ -100,12 +105,12 @@ class PointFinder:
     def __init__(self, psf, shape, convolve, threads=1, positive=True, sidelobe=None):
         self.psf, self.convolve, self.positive = psf, convolve, positive
         self._narrow = np.ascontiguousarray(crop_centre(psf, shape))
-        self._sidelobe = highest_sidelobe(self._narrow) if sidelobe is None else sidelobe
+        self.sidelobe = highest_sidelobe(self._narrow) if sidelobe is None else sidelobe
         self.lobe, self.curvature = _main_lobe(self._narrow), _curvature(psf)
         settings = CleanSettings(niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False)
         self._trial = CleanSolver(settings, threads)
 
-    def take(self, residual, noise, mask=None):
+    def take(self, residual, noise, mask=None, extended=None):
         """Find isolated points in a residual and take them out.
 
         Parameters
@@ -116,15 +121,19 @@ class PointFinder:
             [Jy/beam]
         mask : (y, x) bool, optional
             Points lie only here.
+        extended : (y, x) float32, optional
+            Emission that is already in the model and is no point [Jy/pixel].
 
         Returns
         -------
         Points
         """
-        level = max(LEAST * noise, DEEP * self._sidelobe * float(np.abs(residual).max()))
+        # Where a network has worked, its errors are noise to the eyes of points.
+        least = noise if extended is None else max(noise, noise_mad(residual))
+        level = max(LEAST * least, DEEP * self.sidelobe * float(np.abs(residual).max()))
         self._trial.forget()
         trial = self._trial(residual, self._narrow, np.zeros_like(residual), level, mask).update
-        return _Search(self, residual, noise, level, mask).choose(trial)
+        return _Search(self, residual, noise, level, mask).choose(trial, extended)
 
 
 class _Points(NamedTuple):
@@ -145,7 +154,7 @@ class _Search:
         self._residual, self._noise, self._mask = residual, noise, mask
         self._level, self._confusion = level, CONFUSION * level
 
-    def choose(self, trial):
+    def choose(self, trial, extended=None):
         """The components that are points, as `Points`."""
         groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
         if count == 0:
@@ -154,7 +163,12 @@ class _Search:
         extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
         good = ((fresh.flux > 0) | (not self._positive)) & (np.abs(fresh.flux) >= (CLEAR - 1) * self._level)
         good &= (extent.max(1) <= WIDEST) & (spread.max(1) <= SPREAD)
-        good &= self._around(trial, groups, fresh) <= ALONE * np.abs(fresh.flux)
+        size = np.abs(trial)
+        around = self._around(size, fresh.pixel) - scipy.ndimage.sum_labels(size, groups, np.arange(1, count + 1))
+        good &= around <= ALONE * np.abs(fresh.flux)
+        if extended is not None:
+            seen = scipy.ndimage.maximum_filter(np.abs(self._convolve(extended)), 2 * BESIDE + 1)
+            good &= ERRORS * seen[tuple(fresh.pixel.T)] <= np.abs(fresh.flux)
         order = np.argsort(-np.abs(fresh.flux), kind="stable")
         good[order[np.cumsum(good[order]) > POINTS]] = False
         while good.any():
@@ -170,13 +184,11 @@ class _Search:
             good[np.flatnonzero(good)[~keep]] = False
         return Points(np.zeros_like(self._residual), self._residual, 0)
 
-    def _around(self, trial, groups, points):
-        """Flux [Jy], without signs, of all components around each group but its own."""
-        size = np.abs(trial)
+    def _around(self, size, pixel):
+        """Flux [Jy] of an image [Jy/pixel] around each pixel."""
         reach = [round(APART * max(1, int(np.abs(along).max()))) for along in self._lobe]
         box = scipy.ndimage.uniform_filter(size, [2 * r + 1 for r in reach], output=np.float64, mode="constant")
-        inside = box[tuple(points.pixel.T)] * np.prod([2 * r + 1 for r in reach])
-        return inside - scipy.ndimage.sum_labels(size, groups, np.arange(1, len(points.flux) + 1))
+        return box[tuple(pixel.T)] * np.prod([2 * r + 1 for r in reach])
 
     def _near(self, pixel):
         """Rows and columns, (point, lobe) each, of the main lobe around each pixel; it ends at the image's edge."""

@@ -22,8 +22,9 @@ from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
 
-TRUST = 1.5
-"""More noise expected than so many times what the residual shows is not believed."""
+TRUST = 1.5, 2.0
+"""More noise expected than so many times what the first residual shows, or a later one, from which some noise may have
+been fitted, is not believed."""
 FLOOR = 1.05
 """A residual with less than so many times the noise that was expected can be noise."""
 LOOSE = 1.3
@@ -108,6 +109,7 @@ class RimSolver:
         self.settings = settings or RimSettings()
         self.tile = self.settings.tile
         self.device = next(machine.parameters()).device
+        self._trusted = True
         self._psf: np.ndarray | None = None
         self._convolution: PsfConvolution | None = None
         self._shape = (0, 0)
@@ -115,6 +117,7 @@ class RimSolver:
         self._finder: PointFinder | None = None
         self._finishing = False
         self._settled: tuple[np.ndarray, np.ndarray] | None = None
+        self._extended: np.ndarray | None = None
         self._clean: CleanSolver | None = None
         self._resumed: tuple[dict, dict] | None = None
 
@@ -146,9 +149,9 @@ class RimSolver:
             NaN in an input, or arrays that do not fit; the memory of the GPU is not enough for any tile.
         """
         _check(residual, psf, model, noise)
-        # A residual with far less noise than was expected shows that the expectation was wrong.
-        given = self.settings.noise
-        expected = given if 0 < given <= TRUST * noise else noise
+        # A residual with far less noise than was expected shows that the expectation was wrong, for ever.
+        self._trusted &= bool(0 < self.settings.noise <= TRUST[int(model.any())] * noise)
+        expected = self.settings.noise if self._trusted else noise
         reason = self._why_done(residual, expected, model.any())
         if reason:
             return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), reason, True)
@@ -178,6 +181,9 @@ class RimSolver:
             self._settled = active, left
         stop = found.stop + (f", {part:.0%} of it: beyond is noise" if part < 1 else "")
         update = np.float32(part) * found.update
+        # What the network found of a source is not perfect, and its errors are no points.
+        extended = update - np.float32(part) * points.update
+        self._extended = extended if self._extended is None else self._extended + extended
         return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False)
 
     def _why_done(self, residual, expected, begun):
@@ -210,14 +216,18 @@ class RimSolver:
         clean, arrays = ({}, {}) if self._clean is None else self._clean.state()
         if self._settled is not None:
             arrays = arrays | dict(zip(("active", "left"), self._settled, strict=True))
-        return {"finishing": self._finishing, "tile": self.tile, "clean": clean}, arrays
+        if self._extended is not None:
+            arrays = arrays | {"extended": self._extended}
+        facts = {"trusted": self._trusted, "finishing": self._finishing, "tile": self.tile, "clean": clean}
+        return facts, arrays
 
     def resume(self, facts, arrays):
         """Go on from a `state`; the PSF of the next cycle must be that of the last."""
         arrays = {name: np.array(array) for name, array in arrays.items()}
-        self._finishing, self.tile = facts["finishing"], facts["tile"]
+        self._trusted, self._finishing, self.tile = (facts[name] for name in ("trusted", "finishing", "tile"))
         if "active" in arrays:
             self._settled = arrays.pop("active"), arrays.pop("left")
+        self._extended = arrays.pop("extended", None)
         self._resumed = (facts["clean"], arrays) if facts["clean"] else None
 
     def _has_settled(self, residual, active):
@@ -243,7 +253,7 @@ class RimSolver:
         highest = (residual if self.settings.positive else np.abs(residual)).max()
         if highest < level_for(residual.size, CLEAR) * noise:
             return Points(np.zeros_like(residual), residual, 0)
-        return self._finder.take(residual, noise, allowed)
+        return self._finder.take(residual, noise, allowed, self._extended)
 
     def _finish(self, residual, psf, model, noise, expected, window, peak):
         """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
