@@ -15,10 +15,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from radrim.errors import ConfigError, OutputError
-from radrim.files import advice, atomic_array, atomic_write
+from radrim.files import advice, atomic_write
+from radrim.store import Store
 
 log = logging.getLogger("radrim")
 
@@ -31,7 +30,7 @@ SHOWN = 3
 """Differences from an earlier run that a message lists."""
 
 
-class WorkDir:
+class WorkDir(Store):
     """The results of one run so far; as a context, other processes can use the folder after it.
 
     Parameters
@@ -52,7 +51,7 @@ class WorkDir:
     """
 
     def __init__(self, prefix, manifest: Mapping, overwrite=False):
-        self.path = folder_of(prefix)
+        super().__init__(folder_of(prefix))
         self.resumed = False
         manifest = json.loads(json.dumps(manifest))
         new = not self.path.exists()
@@ -74,56 +73,6 @@ class WorkDir:
 
     def __exit__(self, *error):
         self.close()
-
-    def __contains__(self, name):
-        return any((self.path / f"{name}{suffix}").exists() for suffix in (".npy", ".json"))
-
-    def save(self, name, array):
-        """Keep an array, under a name that may have folders.
-
-        Raises
-        ------
-        OutputError
-            The disk is full or read-only.
-        """
-        array = np.asarray(array)
-        with self.create(name, array.shape, array.dtype) as file:
-            file[...] = array
-
-    def create(self, name, shape, dtype):
-        """A context in which a new array can be filled in; it is kept at the end. See `radrim.files.atomic_array`."""
-        path = self.path / f"{name}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return atomic_array(path, shape, dtype)
-
-    def load(self, name):
-        """An array as it is on the disk, memory-mapped; changes stay in the memory."""
-        return np.load(self.path / f"{name}.npy", mmap_mode="c")
-
-    def note(self, name, facts):
-        """Keep facts: numbers (NaN and infinity, too), texts, lists and mappings of them.
-
-        Raises
-        ------
-        OutputError
-            The disk is full or read-only.
-        """
-        path = self.path / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(json.dumps(facts, default=_plain).encode())
-
-    def facts(self, name):
-        """Facts that were kept."""
-        return json.loads((self.path / f"{name}.json").read_text())
-
-    def discard(self, *names):
-        """Forget results, and all in a folder of that name."""
-        for name in names:
-            for suffix in (".npy", ".json"):
-                with suppress(FileNotFoundError):
-                    (self.path / f"{name}{suffix}").unlink()
-            shutil.rmtree(self.path / name, ignore_errors=True)
 
     def close(self):
         """Let other processes use the folder."""
@@ -202,13 +151,6 @@ def fingerprint(path):
             state = file.stat()
             digest.update(f"{file.relative_to(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _plain(value):
-    """Numbers of numpy as those of Python."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be noted")
 
 
 def _delete(path):

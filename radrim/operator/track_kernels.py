@@ -124,11 +124,11 @@ def _weigh(time, uvw, reach, begin, stop, p, picked, weights, wave, tolerance):
 
 
 @numba.njit(nogil=True, cache=True)
-def gather(start, end, data, weight, weighed, out, turn, freq, step, plan):
+def gather(data, weight, out, turn, freq, step, plan):
     """Samples to nodes, by the transpose of `spread`; weights alone where there are no data."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
     along = np.empty(freq.size, np.complex128)
-    for b in range(start, end):
+    for b in range(len(times)):
         p = times[b]
         width = (first[b + 1] - first[b]) // p
         for r in range(rows[b], rows[b + 1]):
@@ -140,9 +140,7 @@ def gather(start, end, data, weight, weighed, out, turn, freq, step, plan):
                     if step == 0.0 or (c - c0) % 64 == 0:
                         wave, turned = _wave(-turn[r], freq[c], step)
                     if data.size:
-                        value = data[r, c] * wave
-                        if weighed:
-                            value *= weight[r, c]
+                        value = data[r, c] * wave * weight[r, c]
                     else:
                         value = weight[r, c] + 0j
                     wave *= turned
@@ -157,11 +155,11 @@ def gather(start, end, data, weight, weighed, out, turn, freq, step, plan):
 
 
 @numba.njit(nogil=True, cache=True)
-def spread(start, end, values, out, turn, freq, step, plan):
-    """Nodes to samples."""
+def spread(values, out, turn, freq, step, plan):
+    """Nodes to samples, added to what is there."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
     along = np.empty(freq.size, np.complex128)
-    for b in range(start, end):
+    for b in range(len(times)):
         p = times[b]
         width = (first[b + 1] - first[b]) // p
         for r in range(rows[b], rows[b + 1]):
@@ -181,7 +179,7 @@ def spread(start, end, values, out, turn, freq, step, plan):
                     value = 0j
                     for k in range(q):
                         value += on_freq[w0 + (c - c0) * q + k] * along[k0 + k]
-                    out[r, c] = value * wave
+                    out[r, c] += value * wave
                     wave *= turned
 
 

@@ -13,20 +13,19 @@ Rows must be sorted by baseline, then by time; where they are not, nothing is ga
 """
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from radrim.geometry import SIGN, C, n_minus_1
-from radrim.operator.base import COMPLEX, Operator
+from radrim.operator import make_operator
 from radrim.operator.track_kernels import cut_tracks, gather, spread
 
 MOST = 8
 """Most nodes of a block along time, and along frequency."""
 WORTH = 0.5
-"""Nodes over samples above which the samples are left as they are."""
+"""Nodes over channels above which the channels are left as they are."""
 MARGIN = 0.3
 """Part of epsilon that either interpolation may cost."""
 
@@ -91,11 +90,9 @@ def find_nodes(uvw, freq, time, antenna, grid, epsilon):
 
     Returns
     -------
-    Nodes or None
-        None where fewer nodes would not be few enough (`WORTH`).
+    Nodes
+        At worst one for each sample.
     """
-    if len(uvw) == 0 or not np.isfinite(grid.middle[2]):
-        return None
     reach = _directions(grid)
     capacity = _capacities(MARGIN * epsilon)
     new = (np.diff(antenna, axis=0) != 0).any(1) | (np.diff(time) <= 0)
@@ -109,8 +106,6 @@ def find_nodes(uvw, freq, time, antenna, grid, epsilon):
     kind = np.searchsorted([way.holds for way in ways], turn)
     width = np.array([len(way.nodes) for way in ways])[kind]
     count = times * width
-    if count.sum() > WORTH * len(uvw) * len(freq):
-        return None
     first = np.concatenate([[0], np.cumsum(count)])
     middle = float(freq[len(freq) // 2])
     node_uvw = np.empty((first[-1], 3))
@@ -127,82 +122,117 @@ def find_nodes(uvw, freq, time, antenna, grid, epsilon):
     return Nodes(node_uvw, middle, rows, first, times, at[:-1], on_time, kind, bands, band, on_freq)
 
 
-class Compressed(Operator):
-    """`Operator` through nodes: computed by another operator, samples interpolated between them.
+class Track:
+    """Samples of one block as a part of the image sees them: to its nodes and back.
 
     Parameters
     ----------
-    uvw, freq, grid, epsilon, threads
-        As `Operator`.
+    uvw, freq
+        As for `find_nodes`.
+    grid : ImageGrid
+        Of the part of the image.
     nodes : Nodes
         From `find_nodes`.
-    make : callable
-        ``make(uvw, freq)`` gives the operator of the nodes.
     """
 
-    kind = "compressed"
+    def __init__(self, uvw, freq, grid, nodes):
+        self.nodes, self._freq = nodes, freq
+        middle = _middle(grid)
+        # Radians per hertz of the middle pixel, for samples; turns for nodes.
+        self._turn = 2 * np.pi / C * (SIGN * uvw @ middle)
+        self._steps = _even_steps(freq)
+        turn = SIGN * nodes.uvw @ middle * (nodes.freq / C)
+        self._middle = np.exp(2j * np.pi * (turn - np.rint(turn)))
 
-    def __init__(self, uvw, freq, grid, epsilon, threads, nodes, make):
-        super().__init__(uvw, freq, grid, epsilon, threads)
-        self.nodes = nodes
-        self._inner = make(nodes.uvw, np.array([nodes.freq]))
-        self.kind = self._inner.kind
-        # Radians per hertz of the middle pixel, for samples; radians for nodes.
-        self._turn = 2 * np.pi / C * (self._uvw @ grid.middle)
-        self._steps = _even_steps(self._freq)
+    def collect(self, data, weight):
+        """Weighted samples brought to the nodes.
 
-    def psf(self, weight):
-        self._check("weight", weight, self.data_shape, COMPLEX)
-        none = torch.zeros((0, 0), dtype=COMPLEX[weight.dtype])
-        return self._inner._run_adjoint(self._collect(none, weight), None)
+        Parameters
+        ----------
+        data : (row, chan) complex64 or None
+            None: 1 Jy in the middle pixel.
+        weight : (row, chan) float32
 
-    def _forward(self, image):
-        values = (self._inner._run_forward(image)[:, 0] * self._middle().conj()).to(COMPLEX[image.dtype]).numpy()
-        out = np.empty(self.data_shape, values.dtype)
-        self._each_part(lambda a, b: spread(a, b, values, out, self._turn, self._freq, self._steps, self._plan()))
-        return torch.from_numpy(out)
-
-    def _adjoint(self, data, weight):
-        return self._inner._run_adjoint(self._collect(data, weight), None)
-
-    def _collect(self, data, weight):
-        """Weighted samples, or weights alone if there are no data, brought to the nodes, (node, 1) complex."""
-        weighed = weight is not None
-        on = weight.numpy() if weighed else np.zeros((0, 0), np.float32)
+        Returns
+        -------
+        (node,) complex128
+        """
+        none = np.zeros((0, 0), np.complex64)
         out = np.zeros(len(self.nodes.uvw), np.complex128)
-        self._each_part(
-            lambda a, b: gather(a, b, data.numpy(), on, weighed, out, self._turn, self._freq, self._steps, self._plan())
-        )
-        return (torch.from_numpy(out) * self._middle()).to(data.dtype)[:, None]
+        data, weight = (none if a is None else np.asarray(a) for a in (data, weight))  # numba wants no memory maps
+        gather(data, weight, out, self._turn, self._freq, self._steps, self._plan())
+        return out * self._middle
 
-    def _middle(self):
-        """What 1 Jy in the middle pixel gives at the nodes, (node,) complex128."""
-        turn = torch.from_numpy(SIGN * self.nodes.uvw @ self.grid.middle * (self.nodes.freq / C))
-        turn = (turn - turn.round()) * (2 * np.pi)
-        return torch.polar(torch.ones_like(turn), turn)
+    def distribute(self, values, out):
+        """Add what the nodes say, (node,) complex, to the samples, (row, chan) complex64."""
+        values = (values * self._middle.conj()).astype(np.complex64)
+        spread(values, out, self._turn, self._freq, self._steps, self._plan())
 
     def _plan(self):
         n = self.nodes
         return n.rows, n.first, n.times, n.at, n.on_time, n.kind, n.bands, n.band, n.on_freq
 
-    def _each_part(self, work):
-        """``work(first block, end)`` for as many parts of about equal size as there are threads."""
-        rows = self.nodes.rows
-        cuts = np.searchsorted(rows, np.linspace(0, rows[-1], self.threads + 1))
-        if self.threads == 1:
-            work(0, len(rows) - 1)
-            return
-        with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(work, cuts[:-1], np.minimum(cuts[1:], len(rows) - 1)))
+
+class Compressed:
+    """The measurement of a part of an image through nodes: all blocks of samples together in one transform.
+
+    One thread; the samples of all blocks together may be larger than the memory.
+
+    Parameters
+    ----------
+    blocks : sequence of Visibilities
+        Rows sorted by baseline, then by time; uvw, freq, time, antenna and imaging weights are used.
+    grid : ImageGrid
+    kind : str
+        Of the operator of the nodes; see `radrim.operator.make_operator`.
+    epsilon : float
+    """
+
+    def __init__(self, blocks, grid, kind="auto", epsilon=1e-4):
+        self._blocks, self.grid = blocks, grid
+        self.nodes = [find_nodes(b.uvw, b.freq, b.time, b.antenna, grid, epsilon) for b in blocks]
+        self._ends = np.cumsum([len(n.uvw) for n in self.nodes])
+        freq = self.nodes[0].freq
+        uvw = np.concatenate([n.uvw * (n.freq / freq) for n in self.nodes])
+        self._operator = make_operator(kind, uvw, np.array([freq]), grid, epsilon)
+        self.kind = self._operator.kind
+
+    def adjoint(self, data):
+        """Re A^H W data, not normalised, (y, x) float32; `data` has one (row, chan) complex64 array for each block."""
+        return self._image(zip(self._tracks(), data, self._blocks, strict=True))
+
+    def psf(self):
+        """The response to 1 Jy in the middle pixel, not normalised, (y, x) float32; there it is the sum of weights."""
+        return self._image((track, None, block) for track, block in zip(self._tracks(), self._blocks, strict=True))
+
+    def forward(self, image):
+        """What the nodes of each block see of an image (y, x) [Jy/pixel]: a list of (node,) complex64 for `Track`."""
+        image = torch.from_numpy(np.ascontiguousarray(image, np.float32))
+        return np.split(self._operator.forward(image)[:, 0].numpy(), self._ends[:-1])
+
+    def _tracks(self):
+        return (Track(b.uvw, b.freq, self.grid, n) for b, n in zip(self._blocks, self.nodes, strict=True))
+
+    def _image(self, samples):
+        values = np.concatenate([track.collect(data, block.weight) for track, data, block in samples])
+        return self._operator.adjoint(torch.from_numpy(values.astype(np.complex64))[:, None]).numpy()
 
 
 def _directions(grid):
     """Corners and edges of a tile as seen from its middle, (direction, 3): differences of l, m and n."""
     l, m = (values[[0, len(values) // 2, -1]] for values in (grid.l(), grid.m()))  # noqa: E741
-    l, m = (a.ravel() for a in np.meshgrid(l, m))  # noqa: E741
-    beyond = np.maximum(np.hypot(l, m) / (1 - 1e-9), 1)  # below the horizon there is no sky: what matters is its edge
-    l, m = l / beyond, m / beyond  # noqa: E741
-    return np.stack([l, m, n_minus_1(l, m)], 1) - np.array(grid.middle)
+    return _visible(*(a.ravel() for a in np.meshgrid(l, m))) - _middle(grid)
+
+
+def _middle(grid):
+    """Direction (l, m, n - 1) that samples are turned to."""
+    return _visible(*grid.middle[:2])
+
+
+def _visible(l, m):  # noqa: E741
+    """Directions (direction, 3); below the horizon there is no sky, and the nearest point of the horizon counts."""
+    beyond = np.maximum(np.hypot(l, m) / (1 - 1e-9), 1)
+    return np.stack([l / beyond, m / beyond, n_minus_1(l / beyond, m / beyond)], -1)
 
 
 def _capacities(tolerance):

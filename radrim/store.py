@@ -1,0 +1,82 @@
+"""Finished results in a folder, one file each: arrays (.npy, opened without being read) and facts (.json).
+
+Each appears under its name only when it is complete (`radrim.files`), so that whoever finds it can use it.
+"""
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from radrim.files import atomic_array, atomic_write
+
+
+class Store:
+    """A folder of results, by names that may have folders; any process that sees the folder can use it.
+
+    Parameters
+    ----------
+    path : str or Path
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def __contains__(self, name):
+        return any((self.path / f"{name}{suffix}").exists() for suffix in (".npy", ".json"))
+
+    def save(self, name, array):
+        """Keep an array, under a name that may have folders.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or read-only.
+        """
+        array = np.asarray(array)
+        with self.create(name, array.shape, array.dtype) as file:
+            file[...] = array
+
+    def create(self, name, shape, dtype):
+        """A context in which a new array can be filled in; it is kept at the end. See `radrim.files.atomic_array`."""
+        path = self.path / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return atomic_array(path, shape, dtype)
+
+    def load(self, name):
+        """An array as it is on the disk, memory-mapped; changes stay in the memory."""
+        return np.load(self.path / f"{name}.npy", mmap_mode="c")
+
+    def note(self, name, facts):
+        """Keep facts: numbers (NaN and infinity, too), texts, lists and mappings of them.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or read-only.
+        """
+        path = self.path / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(json.dumps(facts, default=_plain).encode())
+
+    def facts(self, name):
+        """Facts that were kept."""
+        return json.loads((self.path / f"{name}.json").read_text())
+
+    def discard(self, *names):
+        """Forget results, and all in a folder of that name."""
+        for name in names:
+            for suffix in (".npy", ".json"):
+                with suppress(FileNotFoundError):
+                    (self.path / f"{name}{suffix}").unlink()
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+def _plain(value):
+    """Numbers of numpy as those of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be noted")
