@@ -187,9 +187,7 @@ def restore(model, beam, scale, threads=1):
         return np.zeros_like(model)
     sin, cos = math.sin(beam.pa), math.cos(beam.pa)
     major, minor = (axis / scale / FWHM_PER_SIGMA for axis in (beam.major, beam.minor))
-    reach = math.sqrt(-2 * math.log(CUTOFF))
-    extent = (math.hypot(major * cos, minor * sin), math.hypot(major * sin, minor * cos))  # sigma along y and x
-    radius = [min(math.ceil(reach * sigma), n - 1) for sigma, n in zip(extent, model.shape, strict=True)]
+    radius = [min(r, n - 1) for r, n in zip(reach(beam, scale), model.shape, strict=True)]
     # The kernel reaches `radius` pixels; that much padding keeps what leaves one side from entering the other.
     shape = tuple(fft.next_fast_len(n + r, real=True) for n, r in zip(model.shape, radius, strict=True))
     north = np.arange(-radius[0], radius[0] + 1)[:, None]
@@ -202,3 +200,11 @@ def restore(model, beam, scale, threads=1):
     spectrum *= fft.rfft2(model, shape, workers=threads)
     image = fft.irfft2(spectrum, shape, overwrite_x=True, workers=threads)
     return np.ascontiguousarray(image[: model.shape[0], : model.shape[1]])
+
+
+def reach(beam, scale):
+    """How far the restoring beam reaches along y and x [pixel]: beyond, it is less than `CUTOFF` of its peak."""
+    sin, cos = math.sin(beam.pa), math.cos(beam.pa)
+    sigma = math.sqrt(-2 * math.log(CUTOFF)) / FWHM_PER_SIGMA / scale
+    extent = math.hypot(beam.major * cos, beam.minor * sin), math.hypot(beam.major * sin, beam.minor * cos)
+    return [math.ceil(sigma * axis) for axis in extent]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class VisibilityCache:
                 nonlocal number
                 self._keep(f"vis/{number:04d}", block)
                 number += 1
-                return self._load(number - 1)
+                return _load(work, number - 1)
 
             observation = read(paths, selection, keep, self._block_bytes)
             facts = {
@@ -54,7 +55,7 @@ class VisibilityCache:
             }
             work.note("vis/observation", {**facts, "blocks": number})
         facts = work.facts("vis/observation")
-        return Observation(**{**facts, "blocks": [self._load(k) for k in range(facts["blocks"])]})
+        return Observation(**{**facts, "blocks": [_load(work, k) for k in range(facts["blocks"])]})
 
     def weigh(self, observation, grid, weighting, taper=None, padding=1.2, grid_bytes=GRID_BYTES):
         """Give an observation imaging weights; see `radrim.weight.apply_weights`, whose results it returns."""
@@ -83,9 +84,16 @@ class VisibilityCache:
             self._work.save(f"{name}/{array}", values if array == "freq" else values[order])
         self._work.note(f"{name}/complete", True)
 
-    def _load(self, number):
-        arrays = {array: self._work.load(f"vis/{number:04d}/{array}") for array in ARRAYS}
-        return Visibilities(**{**arrays, "freq": np.array(arrays["freq"])})
+
+def load_blocks(store):
+    """All blocks of visibilities of a run, weighted, as they lie in its work directory: memory-mapped."""
+    count = store.facts("vis/observation")["blocks"]
+    return [replace(_load(store, k), weight=store.load(f"vis/{k:04d}/imaging")) for k in range(count)]
+
+
+def _load(store, number):
+    arrays = {array: store.load(f"vis/{number:04d}/{array}") for array in ARRAYS}
+    return Visibilities(**{**arrays, "freq": np.array(arrays["freq"])})
 
 
 def cached(work):

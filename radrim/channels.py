@@ -18,7 +18,7 @@ from radrim.geometry import ImageGrid
 from radrim.measure import Measurement
 from radrim.output import Output
 from radrim.progress import Progress
-from radrim.restoration import restore_channel
+from radrim.restoration import average_channels, restore_channel
 from radrim.result import Beside, Image
 from radrim.visibilities import Observation
 
@@ -93,6 +93,14 @@ class ChannelImager:
             with self.clock("compare"):
                 self.beside = self._deconvolve_beside(channels[0])
         return list(images.values())
+
+    def average(self, images) -> Image:
+        """All channels together, each counted by its weight; written."""
+        with self.clock("restore"):
+            image = average_channels(images, self.observation, self.grid, self.config.beam_fit, self.threads)
+        with self.clock("write"):
+            self.output.write_images(image, self.grid, self.observation, self.thermal)
+        return image
 
     def _measure(self, batch) -> list[ChannelState]:
         """Dirty image and PSF of each channel of a batch, and how far an earlier run came with it."""

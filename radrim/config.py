@@ -7,6 +7,7 @@ imported here, so that `radrim --help` answers at once.
 
 import dataclasses
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,18 @@ def _angle(name, value):
     if not 0 < radians < 1:
         raise ConfigError(f"--{name} {value} is out of range: it must be above 0 and below 1 radian.")
     return radians
+
+
+def _memory(name, value):
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(|B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*", str(value))
+    if not match or isinstance(value, bool):
+        raise ConfigError(f"--{name} takes a size such as 8GB or 500MB, got '{value}'.")
+    number, unit = match.groups()
+    base, prefix = (1024, unit[:-2]) if unit.endswith("iB") else (1000, unit.removesuffix("B"))
+    size = _number(name, number, float) * base ** ["", "K", "M", "G", "T"].index(prefix.upper())
+    if size < 1e8:
+        raise ConfigError(f"--{name} {value} is out of range: it must be at least 100MB; write the unit, such as 8GB.")
+    return size
 
 
 def _weight(name, value):
@@ -275,6 +288,20 @@ class ImageConfig:
     )
     threads: int | None = _option(
         "computing", _numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",)
+    )
+    memory: float | None = _option(
+        "computing",
+        _memory,
+        None,
+        "memory to keep within, such as 8GB (default: 0.6 of the machine's); larger images are made in facets",
+        "SIZE",
+    )
+    facet: int | None = _option(
+        "computing",
+        _numeric(int, 64),
+        None,
+        "make the image in facets of this size, whatever the memory",
+        "PIXELS",
     )
     keep: bool = _option("computing", _flag, False, "keep the work directory NAME.radrim of a run that is complete")
     overwrite: bool = _option(

@@ -175,47 +175,76 @@ def _best_part(update, before, after):
 
 def _accept(channel, model, residual, minors, seconds):
     """Take over a major cycle's result, cut it or undo it if it made things worse, and decide whether to go on."""
-    cycle, reason = len(channel.cycles) + 1, minors[0].stop
     part = _best_part(model - channel.model, channel.residual, residual)
     if 0 < part < 1:  # tiles, or a PSF that changes over the field, can make an update too large
         model = channel.model + np.float32(part) * (model - channel.model)
         residual = channel.residual + np.float32(part) * (residual - channel.residual)
-        reason = f"{reason}, cut to {part:.1%}"
-    before, rms = float(channel.residual.std()), float(residual.std())
+    rms = float(residual.std())
+    if not conclude(channel, minors, part, float(channel.residual.std()), rms):
+        channel.model, channel.residual = model, residual
+    describe(channel, float(np.abs(channel.residual).max()), float(channel.model.sum()), seconds)
+
+
+def conclude(channel, minors, part, before, rms):
+    """Note a major cycle and decide whether the deconvolution goes on.
+
+    Parameters
+    ----------
+    channel
+        Its `cycles` and `stop` are written.
+    minors : sequence of MinorCycle
+        At least one.
+    part : float
+        How much of the update was taken, if above 0 and below 1.
+    before, rms : float
+        Of the residual before and after [Jy/beam].
+
+    Returns
+    -------
+    bool
+        The residual rose, and the update must be undone.
+    """
+    cycles = channel.cycles
+    reason = max(minors, key=lambda minor: minor.components).stop
     components = sum(minor.components for minor in minors)
     risen = not rms <= RISE_LIMIT * before
-    stalled = rms > STALL_LIMIT * before and bool(channel.cycles) and channel.cycles[-1].get("stalled", False)
+    stalled = rms > STALL_LIMIT * before and bool(cycles) and cycles[-1].get("stalled", False)
     if risen:
         channel.stop = "the residual rose; the last cycle was undone"
     else:
-        channel.model, channel.residual = model, residual
         # A cycle without components can be the one that goes from the free stage to the masked one.
-        idle = components == 0 and bool(channel.cycles) and channel.cycles[-1]["components"] == 0
+        idle = components == 0 and bool(cycles) and cycles[-1]["components"] == 0
         if idle or all(minor.converged for minor in minors):
-            channel.stop = max(minors, key=lambda minor: minor.components).stop
+            channel.stop = reason
         elif stalled:
             channel.stop = "the residual no longer falls"
-    channel.cycles.append(
+    if 0 < part < 1:
+        reason = f"{reason}, cut to {part:.1%}"
+    cycles.append(
         {
             "channel": channel.label,
-            "cycle": cycle,
-            "peak": float(np.abs(channel.residual).max()),
+            "cycle": len(cycles) + 1,
             "rms": rms,
             "components": components,
-            "flux": float(channel.model.sum()),
             "stop": channel.stop or reason,
-            "seconds": seconds,
             "stalled": rms > STALL_LIMIT * before,
         }
     )
+    return risen
+
+
+def describe(channel, peak, flux, seconds):
+    """Complete the note of the last major cycle and log it: the residual's peak, the model's flux, wall time."""
+    cycle = channel.cycles[-1]
+    cycle |= {"peak": peak, "flux": flux, "seconds": seconds}
     log.info(
         "%smajor cycle %d: %d components, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)",
         f"{channel.label}, " if channel.label else "",
-        cycle,
-        components,
-        channel.model.sum(),
-        channel.cycles[-1]["peak"],
-        channel.residual.std(),
-        channel.cycles[-1]["stop"],
+        cycle["cycle"],
+        cycle["components"],
+        flux,
+        peak,
+        cycle["rms"],
+        cycle["stop"],
         seconds,
     )

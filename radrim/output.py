@@ -7,7 +7,9 @@ import numpy as np
 
 from radrim.figures import si
 from radrim.files import check_writable
+from radrim.geometry import format_angle
 from radrim.measure import uv_samples
+from radrim.overview import overview
 from radrim.report import Comparison, ImageSet, Report, write_png, write_report
 from radrim.result import KINDS, Beside, Image
 from radrim.version import __version__
@@ -48,7 +50,15 @@ class Output:
 
     def write_images(self, image: Image, grid, observation, thermal):
         """NAME-{dirty,psf,model,residual,image}.fits, or NAME-0000-... for one channel of several."""
-        config = self.config
+        for kind in KINDS:
+            array = getattr(image, kind)
+            if array is not None:
+                image.paths[kind], header = self.file(image, kind, grid, observation, thermal)
+                write_fits(image.paths[kind], array, header)
+
+    def file(self, image: Image, kind, grid, observation, thermal):
+        """Path and header of one of the files of an image; its arrays do not count."""
+        config, deconvolved = self.config, bool(image.stop)
         stem = f"{self.prefix}-{image.label}" if image.label else str(self.prefix)
         facts = {
             "weighting": str(config.weight),
@@ -60,21 +70,16 @@ class Output:
         }
         if config.taper is not None:
             facts["taper"] = float(np.degrees(config.taper))
-        if image.model is not None and config.solver == "rim":
+        if deconvolved and config.solver == "rim":
             facts |= {"solver": "rim", "model": Path(config.model).name, "threshold": config.threshold}
-        elif image.model is not None:
+        elif deconvolved:
             names = ("solver", "niter", "gain", "mgain", "auto_mask", "auto_threshold", "threshold")
             facts |= {name: getattr(config, name) for name in names}
-        for kind in KINDS:
-            array = getattr(image, kind)
-            if array is None:
-                continue
-            unit, beam = ("JY/PIXEL", None) if kind == "model" else ("JY/BEAM", image.beam)
-            header = image_header(
-                grid, image.freq, image.bandwidth, observation, config.pol, unit, beam, facts, [self.command]
-            )
-            image.paths[kind] = Path(f"{stem}-{kind}.fits")
-            write_fits(image.paths[kind], array, header)
+        unit, beam = ("JY/PIXEL", None) if kind == "model" else ("JY/BEAM", image.beam)
+        header = image_header(
+            grid, image.freq, image.bandwidth, observation, config.pol, unit, beam, facts, [self.command]
+        )
+        return Path(f"{stem}-{kind}.fits"), header
 
     def write_summary(
         self, image: Image, channels, grid, observation, thermal, chosen, seconds, beside: Beside | None = None
@@ -85,7 +90,7 @@ class Output:
             "report": Path(f"{self.prefix}-report.html"),
             "run": Path(f"{self.prefix}-run.toml"),
         }
-        several = len(channels) > 1
+        several, whole = len(channels) > 1, grid
         some = np.unique(np.linspace(0, len(channels) - 1, CHANNELS_SHOWN).astype(int))
         parts = channels.paths if several else []
         notes = list(observation.notes)
@@ -93,6 +98,11 @@ class Output:
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")
         settings = self.config.resolved(grid, str(self.prefix)).as_text()
         versions = _versions()
+        facts = {"Expected noise": f"{thermal:.3g} Jy/beam", "Stopped": image.stop or "not deconvolved"}
+        facts["Image"] = f"{grid.width} × {grid.height} pixels of {format_angle(grid.scale)}"
+        image, grid, factor = overview(image, grid)
+        if factor > 1:
+            notes.append(f"Pictures here have one pixel for {factor} x {factor} of the image.")
         report = Report(
             title=observation.object,
             subtitle=f"{observation.telescope}, {observation.date_obs[:10]}",
@@ -106,8 +116,8 @@ class Output:
             timings=seconds,
             settings=settings,
             versions=versions,
-            facts={"Expected noise": f"{thermal:.3g} Jy/beam", "Stopped": image.stop or "not deconvolved"},
-            images=[_image_set(image), *(_image_set(channels[k]) for k in some if several)],
+            facts=facts,
+            images=[_image_set(image), *(_image_set(overview(channels[k], whole)[0]) for k in some if several)],
             beside=None if beside is None else _comparison(image, beside),
             files=[str(path) for path in [*image.paths.values(), *parts, *paths.values()]],
         )

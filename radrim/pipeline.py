@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from radrim.budget import block_bytes, plan_memory
 from radrim.cache import VisibilityCache, cached
 from radrim.channels import ChannelImager
 from radrim.clock import Clock
 from radrim.config import ImageConfig
 from radrim.errors import ConfigError, OutputError, RadrimError
+from radrim.facet_imager import FacetImager
 from radrim.metrics import measured_scatter
 from radrim.output import Output
 from radrim.progress import Progress
 from radrim.read import Selection
-from radrim.restoration import ChannelAverage
 from radrim.result import Channels, Result
 from radrim.rim.checkpoint import find_model
 from radrim.solvers import choose_solvers
@@ -24,7 +25,7 @@ from radrim.suggest import choose_grid
 from radrim.version import __version__
 from radrim.visibilities import split_channels
 from radrim.workdir import WorkDir, fingerprint
-from radrim.write import read_mask
+from radrim.write import open_image, read_image, read_mask
 
 log = logging.getLogger("radrim")
 
@@ -68,7 +69,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
 
 def _image(config, work, output, solver, rival, clock, threads, device) -> Result:
     """The steps, each of which looks first whether the work directory has its result."""
-    cache = VisibilityCache(work)
+    cache = VisibilityCache(work, block_bytes(config))
     with clock("read"):
         observation = cache.read(config.ms, _selection(config))
         _say_what_was_read(observation)
@@ -76,6 +77,9 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         grid, chosen = choose_grid(observation, config)
         for sentence in [*chosen, *(solver.notes if solver else [])]:
             log.info("%s", sentence)
+        plan = _plan(work, grid, config, threads)
+        if plan.side:
+            log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
         output.check_space(grid)
         mask = read_mask(config.mask, grid) if config.mask else None
     with clock("weight"):
@@ -83,25 +87,22 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         sum_weight, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
-    channels = ChannelImager(
-        config, observation, grid, mask, output, Progress(work), solver, rival, clock, threads, device,
-        thermal, thermal * scatter * np.sqrt(sum_weight),
-    )  # fmt: skip
+    noise = thermal, thermal * scatter * np.sqrt(sum_weight)
+    common = config, observation, grid, mask, output, Progress(work), solver
+    channels: ChannelImager | FacetImager
+    if plan.side:
+        channels = FacetImager(*common, clock, *noise, work, plan)
+    else:
+        channels = ChannelImager(*common, rival, clock, threads, device, *noise)
     if config.channels_out == 1:
         images: Channels | list = channels.make([("", observation.blocks)])
         whole = images[0]
     else:
-        images = Channels()
-        bandwidth = float(np.ptp(observation.frequencies)) + observation.channel_width
-        average = ChannelAverage(grid, bandwidth)
+        images = Channels(open_image if plan.side else read_image)
         for batch in channels.batches(split_channels(observation, config.channels_out)):
             for image in channels.make(batch):
                 images.append(image)
-                average.add(image)
-        with clock("restore"):
-            whole = average.image(observation.longest_baseline(), config.beam_fit, threads, config.niter > 0)
-        with clock("write"):
-            output.write_images(whole, grid, observation, thermal)
+        whole = channels.average(images)
     _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
     with clock("report"):
         paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, channels.beside)
@@ -120,6 +121,17 @@ def describe_run(config):
         files.append(str(find_model(config.model)))
     return {"radrim": __version__, "settings": settings,
             "files": {path: fingerprint(path) for path in files if os.path.exists(path)}}  # fmt: skip
+
+
+def _plan(work, grid, config, threads):
+    """How the image is cut: as when the run began, however many threads there are now."""
+    plan = plan_memory(grid.shape, config, threads)
+    if "facets" not in work:
+        work.note("facets", plan.side)
+    plan = plan._replace(side=work.facts("facets"))
+    if plan.side and config.compare:
+        raise ConfigError("--compare needs an image that is made as a whole: give more --memory, or leave it out.")
+    return plan
 
 
 def _choose_machine(config):

@@ -78,8 +78,8 @@ class Progress:
         self._work.note(f"{folder}-image", facts)
         self._work.discard(folder)
 
-    def image(self, label):
-        """The finished image of a channel, from its files, or None."""
+    def image(self, label, read=read_image):
+        """The finished image of a channel, from its files, each opened by `read`; or None."""
         name = f"{_folder(label)}-image"
         if name not in self._work:
             return None
@@ -87,7 +87,7 @@ class Progress:
         paths = {kind: Path(path) for kind, path in facts.pop("paths").items()}
         if not all(path.exists() for path in paths.values()):
             return None
-        arrays: dict[str, np.ndarray | None] = {kind: read_image(path) for kind, path in paths.items()}
+        arrays: dict[str, np.ndarray | None] = {kind: read(path) for kind, path in paths.items()}
         return Image(**{**facts, "beam": Beam(**facts["beam"]), "paths": paths, **arrays})
 
 

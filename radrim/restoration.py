@@ -67,56 +67,50 @@ def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
     return image
 
 
-class ChannelAverage:
-    """The average of all output channels, each counted by its weight, summed up while the channels pass.
+def average_of(images, observation) -> Image:
+    """What all channels together are but for their arrays, beam and noise.
 
     Parameters
     ----------
-    grid : ImageGrid
-    bandwidth : float
-        Of all channels together [Hz].
+    images : sequence of Image
+        The channels; their arrays do not count.
+    observation : Observation
     """
+    weights = [image.facts["sum_weight"] for image in images]
+    freq = float(np.average([image.freq for image in images], weights=weights))
+    bandwidth = float(np.ptp(observation.frequencies)) + observation.channel_width
+    nothing = np.zeros((0, 0), np.float32)
+    out = Image("MFS", freq, bandwidth, images[0].beam, float("nan"), nothing, nothing)
+    out.facts = {"visibilities": sum(image.facts["visibilities"] for image in images), "sum_weight": sum(weights)}
+    if images[0].stop:
+        out.stop, out.cycles = "each channel by itself", [cycle for image in images for cycle in image.cycles]
+        out.facts["components"] = sum(cycle["components"] for cycle in out.cycles)
+    return out
 
-    def __init__(self, grid, bandwidth):
-        self._grid, self._bandwidth = grid, bandwidth
-        self._sums = {kind: np.zeros(grid.shape) for kind in ("dirty", "psf", "model", "residual")}
-        self._weight = self._freq = 0.0
-        self._visibilities = 0
-        self._cycles: list[dict] = []
 
-    def add(self, image: Image):
-        """Count one channel in."""
-        weight = image.facts["sum_weight"]
-        self._weight += weight
-        self._visibilities += image.facts["visibilities"]
-        self._freq += weight * image.freq
-        self._cycles += image.cycles
-        for kind, total in self._sums.items():
-            part = getattr(image, kind)
-            if part is not None:
-                total += weight * part
+def average_channels(images, observation, grid, beam_fit, threads) -> Image:
+    """All channels together, each counted by its weight, restored with the beam of the average PSF.
 
-    def image(self, longest_baseline, beam_fit, threads, deconvolved) -> Image:
-        """The average, restored with the beam of its own PSF.
-
-        Parameters
-        ----------
-        longest_baseline : float
-            [wavelengths]
-        beam_fit : str
-            Region of `radrim.beam.fit_beam`.
-        threads : int
-        deconvolved : bool
-            Whether the channels have models.
-        """
-        mean = {kind: (total / self._weight).astype(np.float32) for kind, total in self._sums.items()}
-        beam = fit_beam(mean["psf"], self._grid.scale, theoretical_beam(longest_baseline), beam_fit)
-        noise = noise_mad(mean["residual" if deconvolved else "dirty"])
-        image = Image("MFS", self._freq / self._weight, self._bandwidth, beam, noise, mean["dirty"], mean["psf"])
-        image.facts = {"visibilities": self._visibilities, "sum_weight": self._weight}
-        if deconvolved:
-            image.model, image.residual = mean["model"], mean["residual"]
-            image.image = mean["residual"] + restore(mean["model"], beam, self._grid.scale, threads)
-            image.stop, image.cycles = "each channel by itself", self._cycles
-            image.facts |= {"components": sum(cycle["components"] for cycle in self._cycles)}
-        return image
+    Parameters
+    ----------
+    images : Channels
+        Read one after the other.
+    observation : Observation
+    grid : ImageGrid
+    beam_fit : str
+        Region of `radrim.beam.fit_beam`.
+    threads : int
+    """
+    out = average_of(images.facts, observation)
+    kinds = ["dirty", "psf"] + ["model", "residual"] * bool(out.stop)
+    sums = {kind: np.zeros(grid.shape) for kind in kinds}
+    for image in images:
+        for kind, total in sums.items():
+            total += image.facts["sum_weight"] * getattr(image, kind)
+    for kind, total in sums.items():
+        setattr(out, kind, (total / out.facts["sum_weight"]).astype(np.float32))
+    out.beam = fit_beam(out.psf, grid.scale, theoretical_beam(observation.longest_baseline()), beam_fit)
+    out.noise = noise_mad(out.residual if out.stop else out.dirty)
+    if out.stop:
+        out.image = out.residual + restore(out.model, out.beam, grid.scale, threads)
+    return out

@@ -70,10 +70,16 @@ class Channels(Sequence):
     """Images of the output channels, whose arrays are read from the files when a channel is asked for.
 
     A thousand channels then take no more memory than one.
+
+    Parameters
+    ----------
+    read : callable
+        Path of a FITS file to its image.
     """
 
-    def __init__(self):
+    def __init__(self, read=read_image):
         self._images: list[Image] = []
+        self._read = read
 
     def append(self, image: Image):
         """One more channel, whose files are written."""
@@ -87,8 +93,13 @@ class Channels(Sequence):
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
         image = self._images[index]
-        arrays: dict[str, Any] = {kind: read_image(path) for kind, path in image.paths.items()}
+        arrays: dict[str, Any] = {kind: self._read(path) for kind, path in image.paths.items()}
         return replace(image, **arrays)
+
+    @property
+    def facts(self):
+        """The channels without their arrays."""
+        return list(self._images)
 
     @property
     def paths(self):

@@ -2,12 +2,12 @@
 
 import copy
 import math
-import os
 
 import numpy as np
 from scipy.fft import next_fast_len
 
 from radrim.beam import fit_beam, theoretical_beam
+from radrim.budget import largest_whole
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
 from radrim.measure import Measurement
@@ -22,12 +22,6 @@ VLBI_BASELINE = 300e3
 VLBI_SIZE = 1024
 LARGEST_SIZE = 8192
 SMALLEST_SIZE = 128
-
-BYTES_PER_PIXEL = 64
-"""Peak memory of a run per pixel of the image: its images, the transform's grid, the minor cycle [bytes]."""
-
-BYTES_PER_CHANNEL, BYTES_OF_AVERAGE = 20, 52
-"""What each of several output channels keeps per pixel, and what their average needs [bytes]."""
 
 TRIAL_SIZE = 256
 
@@ -50,7 +44,7 @@ def choose_grid(observation, config):
     Raises
     ------
     ConfigError
-        The scale is too coarse for the longest baseline, or the image would not fit in memory.
+        The scale is too coarse for the longest baseline.
     """
     longest = observation.longest_baseline()
     reasons = []
@@ -63,10 +57,9 @@ def choose_grid(observation, config):
     if config.size is not None:
         size = config.size
     else:
-        pixels, note = _size(observation, width / scale, 2 / scale, config.channels_out)
+        pixels, note = _size(observation, width / scale, 2 / scale, largest_whole(config))
         size = (pixels, pixels)
         reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or why}.")
-    _check_memory(size, config.channels_out)
     return ImageGrid(size[0], size[1], scale, observation.ra, observation.dec), reasons
 
 
@@ -103,15 +96,15 @@ def _field_of_view(observation):
     return width, f"out to the first null of the primary beam of {dish:.3g} m antennas"
 
 
-def _size(observation, wanted, sky, channels_out):
-    """Number of pixels along a side for a field of `wanted` pixels, and the reason if it was limited.
+def _size(observation, wanted, sky, largest):
+    """Number of pixels along a side for a field of `wanted` pixels, and the reason if it was limited to `largest`.
 
     Beyond `sky` pixels, the whole hemisphere (direction cosines from -1 to 1), there is nothing to see.
     """
     longest = max(float(block.uv_length.max()) for block in observation.blocks)
     if wanted > LARGEST_SIZE and longest > VLBI_BASELINE:
         return VLBI_SIZE, f"the primary beam would be {wanted:.3g} pixels wide; choose with --size"
-    largest = min(LARGEST_SIZE, _side_that_fits(0.8 * available_memory(), channels_out))
+    largest = min(LARGEST_SIZE, largest)
     if wanted > largest:
         return largest, f"the primary beam's first null would need {wanted:.0f} pixels; choose with --size"
     pixels = next_fast_len(max(SMALLEST_SIZE, math.ceil(wanted / 2)), real=True) * 2
@@ -141,35 +134,3 @@ def _round_down(angle):
     """`angle` [rad] cut to two digits in arc seconds, so that the printed scale is the one used."""
     step = ARCSEC * 10.0 ** (math.floor(math.log10(angle / ARCSEC)) - 1)
     return parse_angle(format_angle(math.floor(angle / step) * step))
-
-
-def available_memory():
-    """Memory that a run may count on [bytes]: what the kernel calls available, or half of all."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def _bytes_per_pixel(channels_out):
-    return BYTES_PER_PIXEL + (channels_out > 1) * (BYTES_PER_CHANNEL * channels_out + BYTES_OF_AVERAGE)
-
-
-def _side_that_fits(memory, channels_out):
-    """Pixels along the side of the largest square image for `memory` bytes."""
-    return int(math.sqrt(memory / _bytes_per_pixel(channels_out))) // 2 * 2
-
-
-def _check_memory(size, channels_out):
-    needed, available = size[0] * size[1] * _bytes_per_pixel(channels_out), available_memory()
-    if needed > available:
-        side = _side_that_fits(0.9 * available, channels_out)
-        channels = f" with --channels-out {channels_out}" if channels_out > 1 else ""
-        raise ConfigError(
-            f"--size {size[0]} {size[1]}{channels} needs about {needed / 1e9:.3g} GB of memory, and "
-            f"{available / 1e9:.3g} GB are available; at most --size {side} {side} fits."
-        )

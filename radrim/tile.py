@@ -25,12 +25,15 @@ class Tile:
         """(y, x) of the outer rectangle."""
         return tuple(s.stop - s.start for s in self.outer)
 
+    @property
+    def inner(self):
+        """The core within the outer rectangle: (slice, slice)."""
+        return tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(self.core, self.outer, strict=True))
+
     def window(self):
         """(y, x) bool on the outer rectangle: True in the core."""
         out = np.zeros(self.shape, bool)
-        out[tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(self.core, self.outer, strict=True))] = (
-            True
-        )
+        out[self.inner] = True
         return out
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -170,6 +171,51 @@ def write_fits(path, image, header):
         file.write(header.tostring().encode("ascii"))
         file.write(data.view(np.uint8).data)
         file.write(bytes(-data.nbytes % 2880))
+
+
+@contextmanager
+def fits_file(path, shape, header):
+    """A FITS file as `write_fits` makes it, filled window by window; it appears when the block is complete.
+
+    Parameters
+    ----------
+    path : str or Path
+    shape : (int, int)
+        Of the image (y, x).
+    header : Header
+        From `image_header`.
+
+    Yields
+    ------
+    callable
+        ``put(window, image)``: rows and columns (slices), and their pixels (y, x).
+
+    Raises
+    ------
+    OutputError
+        See `atomic_write`.
+    """
+    nothing = np.broadcast_to(np.zeros((), ">f4"), (1, 1, *shape))
+    header = fits.PrimaryHDU(nothing, header).header.tostring().encode("ascii")
+    size = 4 * shape[0] * shape[1]
+    with atomic_write(path) as file:
+        os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
+        file.write(header)
+
+        def put(window, image):
+            rows, columns = window
+            for row, values in zip(range(rows.start, rows.stop), image.astype(">f4"), strict=True):
+                file.seek(len(header) + 4 * (row * shape[1] + columns.start))
+                file.write(values.data)
+
+        yield put
+
+
+def open_image(path):
+    """The image of a file that `write_fits` or `fits_file` wrote, (y, x) big-endian float32, memory-mapped."""
+    with fits.open(path, memmap=True) as hdus:
+        data = hdus[0].data
+        return data.reshape(data.shape[-2:])
 
 
 def read_image(path):

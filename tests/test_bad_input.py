@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from radrim import suggest
-
 GRID = ("--size", 64, 64, "--scale", "4asec", "--niter", 0)
 
 # Files of ../shared/data/reader, and what the command does with them: the size and scale that they can be imaged with,
@@ -381,12 +379,10 @@ def test_suggested_scale_works(command, accepted, small_ms, folder):
     accepted(small_ms, "--scale", "30asec", "--maxuv-l", message.split("--maxuv-l ")[1].rstrip(".\n"))
 
 
-def test_size_that_does_not_fit(refused, accepted, small_ms, monkeypatch):
-    """Too many pixels for the memory: what is needed, what there is, and a size that works."""
-    monkeypatch.setattr(suggest, "available_memory", lambda: 2**20)
-    message = refused(small_ms, "--size", 1024, 1024, says=["0.0671 GB", "0.00105 GB", "at most --size"])
-    side = message.split("--size ")[-1].split()[0]
-    accepted(small_ms, "--size", side, side)
+def test_memory_that_is_not_enough(refused, accepted, small_ms):
+    """Too little for a single facet: what was given, for which image, and what works."""
+    message = refused(small_ms, "--memory", "500MB", says=["--memory 0.5GB", "64 x 64 pixels", "at least --memory"])
+    accepted(small_ms, "--memory", message.split("at least --memory ")[1].rstrip(".\n"))
 
 
 def test_no_gpu(refused, small_ms, monkeypatch):

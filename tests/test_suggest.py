@@ -1,5 +1,4 @@
 import math
-import os
 import re
 from dataclasses import replace
 
@@ -8,12 +7,13 @@ import pytest
 
 from radrim import suggest
 from radrim.beam import Beam, fit_beam
+from radrim.budget import plan_memory
 from radrim.config import ImageConfig
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
 from radrim.measure import Measurement
 from radrim.read import read
-from radrim.suggest import available_memory, check_scale, choose_grid
+from radrim.suggest import check_scale, choose_grid
 from radrim.weight import apply_weights
 
 
@@ -127,36 +127,8 @@ def test_too_coarse_a_scale(longest):
     assert shorter > 0.98 * longest / 1.5
 
 
-def test_size_that_does_not_fit_in_memory(observation, monkeypatch):
-    """The message says what is needed, what there is, and a size that fits; that size is accepted."""
-    monkeypatch.setattr(suggest, "available_memory", lambda: 10**8)
-    with pytest.raises(
-        ConfigError, match=r"--size 4096 4096 needs about .* GB of memory, and 0.1 GB are available"
-    ) as error:
-        choose_grid(observation, options(scale="4asec", size=4096))
-    side = int(re.search(r"at most --size (\d+) \d+ fits", str(error.value))[1])
-    assert 500 < side < 4096
-    choose_grid(observation, options(scale="4asec", size=side))
-    with pytest.raises(ConfigError):
-        choose_grid(observation, options(scale="4asec", size=1.2 * side // 2 * 2))
-
-
-def test_output_channels_need_memory(observation, monkeypatch):
-    """What fits for one image can be too large for many channels."""
-    monkeypatch.setattr(suggest, "available_memory", lambda: 10**8)
-    choose_grid(observation, options(scale="4asec", size=1024))
-    with pytest.raises(ConfigError, match="--size 1024 1024 with --channels-out 4 needs"):
-        choose_grid(observation, options(scale="4asec", size=1024, channels_out=4))
-
-
-def test_own_choice_fits_in_memory(observation, monkeypatch):
+def test_own_choice_fits_in_memory(observation):
     """A size that radrim chooses itself is never refused; the reason says that it was limited."""
-    monkeypatch.setattr(suggest, "available_memory", lambda: 10**7)
-    grid, reasons = choose_grid(observation, options(scale="4asec"))
-    assert grid.width**2 * suggest.BYTES_PER_PIXEL < 10**7
+    grid, reasons = choose_grid(observation, options(scale="4asec", memory="1GB"))
+    assert plan_memory(grid.shape, options(memory="1GB"), 2).side == 0
     assert re.search(r"would need \d+ pixels; choose with --size", reasons[-1])
-
-
-def test_available_memory_is_plausible():
-    """More than nothing, at most what the machine has."""
-    assert 0 < available_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -110,7 +110,7 @@ class PointFinder:
         settings = CleanSettings(niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False)
         self._trial = CleanSolver(settings, threads)
 
-    def take(self, residual, noise, mask=None, extended=None):
+    def take(self, residual, noise, mask=None, extended=None, peak=0.0):
         """Find isolated points in a residual and take them out.
 
         Parameters
@@ -123,6 +123,8 @@ class PointFinder:
             Points lie only here.
         extended : (y, x) float32, optional
             Emission that is already in the model and is no point [Jy/pixel].
+        peak : float
+            Largest |residual| anywhere, if this is a part of an image [Jy/beam].
 
         Returns
         -------
@@ -130,7 +132,7 @@ class PointFinder:
         """
         # Where a network has worked, its errors are noise to the eyes of points.
         least = noise if extended is None else max(noise, noise_mad(residual))
-        level = max(LEAST * least, DEEP * self.sidelobe * float(np.abs(residual).max()))
+        level = max(LEAST * least, DEEP * self.sidelobe * max(peak, float(np.abs(residual).max())))
         self._trial.forget()
         trial = self._trial(residual, self._narrow, np.zeros_like(residual), level, mask).update
         return _Search(self, residual, noise, level, mask).choose(trial, extended)

@@ -121,7 +121,7 @@ class RimSolver:
         self._clean: CleanSolver | None = None
         self._resumed: tuple[dict, dict] | None = None
 
-    def __call__(self, residual, psf, model, noise, window=None, peak=None):
+    def __call__(self, residual, psf, model, noise, window=None, peak=None, bands=None):
         """One minor cycle.
 
         Parameters
@@ -137,7 +137,9 @@ class RimSolver:
         window : (y, x) bool or float, optional
             The model changes only where it is above 0.
         peak : float, optional
-            Largest |residual| [Jy/beam]; that of `residual` if absent.
+            Largest |residual| of the whole image [Jy/beam]; that of `residual` if absent.
+        bands : sequence of float, optional
+            The same for each of the `radrim.rim.detection.bands`, as its `brightest` gives them.
 
         Returns
         -------
@@ -159,12 +161,12 @@ class RimSolver:
             return self._finish(residual, psf, model, noise, expected, window, peak)
         self._take_psf(psf, residual.shape)
         allowed, told = _both(self.settings.mask, window), min(expected, noise)
-        points = self._take_points(residual, told, allowed)
+        points = self._take_points(residual, told, allowed, peak or 0.0)
         found = Found(points.update, points.residual, f"isolated points: {points.number}")
         # Without the points a residual can be noise, or so near to it that the network is not worth its while.
         near = points.residual.std() < FLOOR * expected
         finish = near and not (points.number and describe_noise(points.residual, FLOOR * expected))
-        active = find_active(points.residual, told, self._depths)
+        active = find_active(points.residual, told, self._depths, bands or (0.0, 0.0, 0.0))
         if allowed is not None:
             active &= allowed
         settled, self._settled = self._has_settled(residual, active), None
@@ -248,12 +250,12 @@ class RimSolver:
     def _convolve(self, image):
         return self._on_device(lambda: self._convolution.normal(self._tensor(image)).cpu().numpy())
 
-    def _take_points(self, residual, noise, allowed):
+    def _take_points(self, residual, noise, allowed, peak):
         """Isolated points, if anything is bright enough to be one."""
         highest = (residual if self.settings.positive else np.abs(residual)).max()
         if highest < level_for(residual.size, CLEAR) * noise:
             return Points(np.zeros_like(residual), residual, 0)
-        return self._finder.take(residual, noise, allowed, self._extended)
+        return self._finder.take(residual, noise, allowed, self._extended, peak)
 
     def _finish(self, residual, psf, model, noise, expected, window, peak):
         """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""

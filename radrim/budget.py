@@ -1,0 +1,109 @@
+"""Memory as a budget: whether an image is made as a whole or in facets, of which size, and how many at once."""
+
+import math
+import os
+from typing import NamedTuple
+
+from radrim.errors import ConfigError
+
+PART = 0.6
+"""Part of the machine's memory that a run may take if the user does not say how much."""
+BASE = 0.9e9
+"""What the program needs before it sees any data [bytes]."""
+WHOLE = {"rim": 420, "clean": 64, "none": 48}
+"""Peak memory per pixel of an image that is made as a whole, by its minor cycle [bytes]."""
+AVERAGE = 52
+"""What the average of several output channels adds [bytes per pixel]."""
+FACET = {"rim": 460, "clean": 230, "none": 60}
+"""The same per pixel of what the minor cycle of a facet sees; its PSF is twice as large along each axis."""
+BLOCKS = 1 / 16
+"""Part of the memory for each block of visibilities that is at hand."""
+LARGEST_BLOCK = 512 * 2**20
+"""Larger blocks gain nothing [bytes]."""
+HALO = 128
+"""Pixels that the minor cycle of a facet sees around it."""
+LARGEST, SMALLEST = 4096, 256
+"""Limits to the size of a facet [pixel]."""
+
+
+class Plan(NamedTuple):
+    """How an image is cut.
+
+    Parameters
+    ----------
+    side : int
+        Largest facet along an axis [pixel]; 0 for an image that is made as a whole.
+    workers : int
+        Facets at once.
+    """
+
+    side: int
+    workers: int
+
+
+def plan_memory(shape, config, threads) -> Plan:
+    """Whether and how to cut an image so that it fits.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of the image (y, x).
+    config : ImageConfig
+        Its `memory`, `facet`, minor cycle and number of channels count.
+    threads : int
+
+    Raises
+    ------
+    ConfigError
+        Not even one facet of `SMALLEST` pixels fits.
+    """
+    memory, minor = _memory(config), _minor(config)
+    if config.facet is None and BASE + _whole(config) * shape[0] * shape[1] <= memory:
+        return Plan(0, threads)
+    if config.facet is not None:
+        return Plan(config.facet, threads)
+    for workers in range(threads, 0, -1):
+        free = (memory - BASE) / workers - 2 * block_bytes(config)
+        side = math.isqrt(int(free / FACET[minor])) - 2 * HALO if free > 0 else 0
+        # Few large facets leave workers idle; small ones need their neighbours' pixels more often.
+        if side >= (SMALLEST if workers == 1 else 4 * SMALLEST):
+            return Plan(min(side, LARGEST) // 64 * 64, workers)
+    needed = (BASE + 1.1 * FACET[minor] * (SMALLEST + 2 * HALO) ** 2) / (1 - 2 * BLOCKS)
+    raise ConfigError(
+        f"--memory {memory / 1e9:.3g}GB is not enough for an image of {shape[1]} x {shape[0]} pixels, even in facets "
+        f"of {SMALLEST}: give at least --memory {math.ceil(needed / 1e8) / 10:.1f}GB."
+    )
+
+
+def block_bytes(config):
+    """Largest block of visibilities [bytes]."""
+    return int(min(LARGEST_BLOCK, BLOCKS * _memory(config)))
+
+
+def largest_whole(config):
+    """Pixels along the side of the largest square image that is made as a whole."""
+    return math.isqrt(int(max(_memory(config) - BASE, 0) / _whole(config))) // 2 * 2
+
+
+def _memory(config):
+    return config.memory or PART * total_memory()
+
+
+def _minor(config):
+    return "none" if config.niter == 0 else config.solver
+
+
+def _whole(config):
+    return WHOLE[_minor(config)] + (config.channels_out > 1) * AVERAGE
+
+
+def total_memory():
+    """Memory of this machine, or of the control group that this process belongs to [bytes]."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path, encoding="ascii") as file:
+                memory = min(memory, int(file.read()))
+        except (OSError, ValueError):  # not there, or 'max'
+            continue
+    return memory

@@ -1,0 +1,318 @@
+"""Steps 3 to 7 of an output channel whose image is larger than the memory: as `radrim.channels`, facet by facet."""
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from dask import delayed
+
+from radrim.beam import fit_beam, reach, restore, theoretical_beam
+from radrim.budget import HALO, Plan
+from radrim.clock import Clock
+from radrim.cluster import compute
+from radrim.config import ImageConfig
+from radrim.deconvolve import conclude, describe
+from radrim.errors import SolverError
+from radrim.facet_tasks import FacetTasks
+from radrim.facets import FacetImage, look
+from radrim.geometry import ImageGrid
+from radrim.metrics import noise_mad
+from radrim.output import Output
+from radrim.progress import Progress
+from radrim.restoration import average_of
+from radrim.result import KINDS, Image
+from radrim.store import Store
+from radrim.tile import make_tiles
+from radrim.visibilities import Observation
+from radrim.write import fits_file, open_image
+
+log = logging.getLogger("radrim")
+
+BATCH = 4096
+"""Tasks that are known to the scheduler at once: the graph stays small however large the image is."""
+BEAM_WINDOW = 1024
+"""Largest window of the PSF in which the beam is fitted [pixel]."""
+
+
+@dataclass
+class FacetedChannel:
+    """An output channel on its way; its images are files."""
+
+    label: str
+    tasks: FacetTasks
+    cycles: list[dict] = field(default_factory=list)
+    stop: str = ""
+    at: int = 0
+    """Which cycle's residual and model are the present ones."""
+
+    @property
+    def components(self):
+        """Components found so far."""
+        return sum(cycle["components"] for cycle in self.cycles)
+
+
+@dataclass
+class FacetImager:
+    """Measures, deconvolves, restores and writes output channels in facets.
+
+    Parameters
+    ----------
+    config, observation, grid, mask, output, progress, solver, clock, thermal, scatter
+        As `radrim.channels.ChannelImager`.
+    store : Store
+    plan : Plan
+        Size of the facets, and how many at once, each on one thread.
+    """
+
+    config: ImageConfig
+    observation: Observation
+    grid: ImageGrid
+    mask: np.ndarray | None
+    output: Output
+    progress: Progress
+    solver: Any
+    clock: Clock
+    thermal: float
+    scatter: float
+    store: Store
+    plan: Plan
+    beside = None
+
+    def __post_init__(self):
+        self.tiles = tuple(make_tiles(self.grid.shape, self.plan.side, HALO))
+
+    def batches(self, groups):
+        """Output channels one by one: each keeps all workers busy."""
+        return [[(f"{k:04d}", blocks)] for k, blocks in enumerate(groups)]
+
+    def make(self, batch) -> list[Image]:
+        """The images of a batch of channels, (label, blocks) each; their arrays are memory-mapped FITS files."""
+        return [self.progress.image(label, open_image) or self._make(label, blocks) for label, blocks in batch]
+
+    def _make(self, label, blocks):
+        channel = self._begin(label, blocks)
+        tasks = channel.tasks
+        with self.clock("measure"):
+            self._run("dirty image", [(tasks.measure, facet) for facet in self._facets])
+            self._run("PSF", [(tasks.respond, facet) for facet in self._facets])
+            looks = self._look(tasks.residual(channel.at))
+            name = f"{label}, " if label else ""
+            log.info("%sdirty image: peak %.4g Jy/beam, %d facets.", name, looks.peak, len(self.tiles))
+        failure = None
+        if self.solver:
+            with self.clock("deconvolve"):
+                try:
+                    self._deconvolve(channel, looks)
+                except SolverError as error:
+                    failure = error
+                    failed = f"a minor cycle failed in major cycle {len(channel.cycles) + 1}"
+                    channel.stop = failed if channel.cycles else ""
+        image = self._restore(channel, blocks)
+        if failure is not None:
+            kept = ", ".join(str(path) for path in image.paths.values())
+            log.warning("A minor cycle failed; what was finished before is there: %s", kept)
+            raise failure
+        self.progress.keep_image(image)
+        return image
+
+    @property
+    def _facets(self):
+        return range(len(self.tiles))
+
+    def _begin(self, label, blocks):
+        """A channel as an earlier run left it, or at its beginning."""
+        freq = np.concatenate([block.freq for block in blocks])
+        sum_weight = float(sum(block.weight.sum(dtype=np.float64) for block in blocks))
+        tasks = FacetTasks(
+            Store(self.store.path),
+            f"channel-{label or 'all'}",
+            self.grid,
+            self.tiles,
+            (float(freq.min()), float(freq.max())),
+            self.config.operator,
+            self.config.epsilon,
+            sum_weight,
+            # As if each channel's weights were alike: exact where all samples have the same noise.
+            self.scatter / np.sqrt(sum_weight),
+            self.solver.factory(self.mask, 1) if self.solver else None,
+        )
+        channel = FacetedChannel(label, tasks)
+        if f"{tasks.folder}/cycles" in self.store:
+            for name, value in self.store.facts(f"{tasks.folder}/cycles").items():
+                setattr(channel, name, value)
+            tasks.forget(channel.at - 1)  # in case the earlier run was killed before it could
+        return channel
+
+    def _run(self, label, calls):
+        """Results of (function, argument, ...) calls, by the workers."""
+        results = []
+        for first in range(0, len(calls), BATCH):
+            graph = [delayed(on_one_thread, pure=False)(*call) for call in calls[first : first + BATCH]]
+            results += compute(graph, label, self.plan.workers)
+        return results
+
+    def _look(self, image):
+        """What a whole image is like."""
+        return _Looks(self._run("noise", [(look, image, facet, len(self.tiles)) for facet in self._facets]))
+
+    def _deconvolve(self, channel, looks):
+        """Major cycles until there is nothing left to do."""
+        tasks = channel.tasks
+        while not channel.stop and len(channel.cycles) < self.config.max_major:
+            start, cycle = time.perf_counter(), channel.at
+            seen = looks.noise, looks.peak
+            minors = self._run(
+                "minor cycles", [(tasks.minor, f, cycle, *seen, looks.bands_without(f)) for f in self._facets]
+            )
+            changed = tasks.changed(cycle)
+            part, before, rms = 1.0, looks.rms, looks.rms
+            if changed:
+                self._run("predict", [(tasks.see, facet, cycle) for facet in changed])
+                self._run("predict", [(tasks.predict, number, cycle) for number in range(len(tasks.blocks))])
+                part, rms = self._measure_fall(tasks, cycle)
+            if not conclude(channel, minors, part, before, rms):
+                self._run("update", [(tasks.settle, facet, cycle, part) for facet in self._facets])
+                channel.at = cycle + 1
+                looks = self._look(tasks.residual(channel.at))
+            if len(channel.cycles) == self.config.max_major:
+                channel.stop = channel.stop or f"{self.config.max_major} major cycles (--max-major)"
+            flux = sum(float(tasks.model(channel.at).load(facet).sum(dtype=np.float64)) for facet in self._facets)
+            describe(channel, looks.peak, flux, time.perf_counter() - start)
+            log.info("%d of %d facets changed.", len(changed), len(self.tiles))
+            facts = {"cycles": channel.cycles, "stop": channel.stop, "at": channel.at}
+            self.store.note(f"{tasks.folder}/cycles", facts)
+            if channel.at > cycle:
+                tasks.forget(cycle)
+
+    def _measure_fall(self, tasks, cycle):
+        """How much of a cycle's update to take, at most all, and the residual's rms after that."""
+        sums = self._run("residual", [(tasks.fall, facet, cycle) for facet in self._facets])
+        total = {key: sum(one[key] for one in sums) for key in sums[0]}
+        best = total["ur"] / total["uf"] if total["ur"] > 0 and total["uf"] > 0 else 0.0
+        part = min(best, 1.0) or 1.0  # one that leads the wrong way shows in the rms
+        square = total["rr"] - 2 * part * total["rf"] + part**2 * total["ff"]
+        return part, float(np.sqrt(max(square, 0.0) / (self.grid.width * self.grid.height)))
+
+    def _restore(self, channel, blocks):
+        """Beam and restored image of a channel, written."""
+        tasks, config = channel.tasks, self.config
+        with self.clock("restore"):
+            beam = self._fit_beam(*self._run("beam", [(tasks.psf_at, 0, 0, self._beam_window)]))
+            looks, freq = self._look(tasks.residual(channel.at)), np.concatenate([block.freq for block in blocks])
+            weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in blocks])
+            image = Image(
+                channel.label, float(np.average(freq, weights=weight)),
+                float(np.ptp(freq)) + self.observation.channel_width, beam, looks.noise,
+                np.zeros((0, 0)), np.zeros((0, 0)), stop=channel.stop, cycles=channel.cycles,
+            )  # fmt: skip
+            image.facts = {
+                "visibilities": sum(int(np.count_nonzero(block.weight)) for block in blocks),
+                "sum_weight": tasks.sum_weight,
+                "operator": config.operator,
+            }
+            parts = {"dirty": tasks.image("dirty"), "psf": tasks.image("psf")}
+            if channel.stop:
+                image.facts |= {"major_cycles": len(channel.cycles), "components": channel.components}
+                parts |= {"model": tasks.model(channel.at), "residual": tasks.residual(channel.at)}
+                parts["image"] = tasks.image("image")
+                self._restore_facets(parts, beam)
+        # The noise expected from the weights is known for all channels together only.
+        return self._write(image, parts, None if channel.label else self.thermal)
+
+    def average(self, images) -> Image:
+        """All channels together, each counted by its weight, facet by facet from their files; written."""
+        weights = np.array([image.facts["sum_weight"] for image in images.facts])
+        weights /= weights.sum()
+        kinds = [kind for kind in KINDS if kind != "image" and kind in images.facts[0].paths]
+        parts = {kind: FacetImage(self.store, f"average/{kind}", self.tiles) for kind in kinds}
+        files = {kind: [image.paths[kind] for image in images.facts] for kind in kinds}
+        with self.clock("restore"):
+            self._run("average", [
+                (average_facet, files[kind], weights, parts[kind], facet, self.tiles[facet].core)
+                for kind in kinds for facet in self._facets
+            ])  # fmt: skip
+            image = average_of(images.facts, self.observation)
+            rows, columns = (
+                slice(n // 2 - m, n // 2 + m) for n, m in zip(self.grid.shape, self._beam_window, strict=True)
+            )
+            image.beam = self._fit_beam(parts["psf"].read((rows, columns)))
+            image.noise = self._look(parts["residual" if "residual" in parts else "dirty"]).noise
+            if "model" in parts:
+                parts["image"] = FacetImage(self.store, "average/image", self.tiles)
+                self._restore_facets(parts, image.beam)
+        return self._write(image, parts, self.thermal)
+
+    @property
+    def _beam_window(self):
+        return [min(n, BEAM_WINDOW) // 2 for n in self.grid.shape]
+
+    def _fit_beam(self, psf):
+        longest = theoretical_beam(self.observation.longest_baseline())
+        return fit_beam(psf, self.grid.scale, longest, self.config.beam_fit)
+
+    def _restore_facets(self, parts, beam):
+        how = beam, self.grid.scale, reach(beam, self.grid.scale)
+        self._run("restore", [(restore_facet, parts, f, self.tiles[f].core, *how) for f in self._facets])
+
+    def _write(self, image, parts, thermal):
+        """The FITS files of an image from its facets; the image with its arrays memory-mapped."""
+        with self.clock("write"):
+            for kind in KINDS:
+                if kind in parts:
+                    path, header = self.output.file(image, kind, self.grid, self.observation, thermal)
+                    with fits_file(path, self.grid.shape, header) as put:
+                        for facet, tile in enumerate(self.tiles):
+                            put(tile.core, parts[kind].load(facet))
+                    image.paths[kind] = path
+        opened: dict[str, Any] = {kind: open_image(path) for kind, path in image.paths.items()}
+        return replace(image, **opened)
+
+
+def on_one_thread(function, *arguments):
+    """A task whose result does not depend on the machine: sums of several threads differ in their last digits."""
+    before = torch.get_num_threads()  # of this worker: each has its own number
+    torch.set_num_threads(1)
+    try:
+        return function(*arguments)
+    finally:
+        torch.set_num_threads(before)
+
+
+def restore_facet(parts, facet, core, beam, scale, margin):
+    """A facet of the restored image; sources up to `margin` pixels (y, x) away from it reach into it."""
+    if facet in parts["image"]:
+        return
+    window = tuple(slice(s.start - m, s.stop + m) for s, m in zip(core, margin, strict=True))
+    inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(core, margin, strict=True))
+    seen = restore(parts["model"].read(window), beam, scale)[inner]
+    parts["image"].save(facet, parts["residual"].load(facet) + seen)
+
+
+def average_facet(files, weights, into, facet, core):
+    """A facet of the average of several files."""
+    if facet not in into:
+        total = np.zeros([s.stop - s.start for s in core])
+        for path, weight in zip(files, weights, strict=True):
+            total += weight * open_image(path)[core]
+        into.save(facet, total)
+
+
+class _Looks:
+    """A whole image, from a `look` at each of its facets."""
+
+    def __init__(self, looks):
+        pixels = np.concatenate([look["pixels"] for look in looks])
+        self.noise = noise_mad(pixels[None])
+        self.peak = max(look["peak"] for look in looks)
+        size = sum(look["size"] for look in looks)
+        mean = sum(look["sum"] for look in looks) / size
+        self.rms = float(np.sqrt(max(sum(look["square"] for look in looks) / size - mean**2, 0.0)))
+        self._bands = np.array([look["bands"] for look in looks])
+
+    def bands_without(self, facet):
+        """Largest |value| in each of the bands, of all facets but one."""
+        others = np.delete(self._bands, facet, 0)
+        return tuple(others.max(0, initial=0.0).tolist())

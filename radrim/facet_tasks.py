@@ -1,0 +1,269 @@
+"""What is done to one facet, or to one block of visibilities: functions of files, which any worker can carry out.
+
+Each task looks first whether its result is there, and writes it under its own name: tasks that were done by an earlier
+run, or twice, do no harm. A major cycle c goes from the files `residual/c` and `model/c` to those of c + 1::
+
+    minor(facet)      residual, model          ->  update         where there is something to do
+    see(facet)        update                   ->  seen           its visibilities at the facet's nodes
+    predict(block)    seen of all facets       ->  predicted      its visibilities
+    fall(facet)       predicted of all blocks  ->  fall           what the update takes away, A^H W A update
+    settle(facet)     all of these             ->  the next residual and model
+
+A task runs on one thread, so that its result does not depend on the machine.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from radrim.cache import load_blocks
+from radrim.errors import SolverError
+from radrim.facets import FacetImage
+from radrim.geometry import ImageGrid, n_minus_1
+from radrim.minor import MinorCycle
+from radrim.operator.tracks import Compressed, Track, find_nodes
+from radrim.rim.detection import find_active
+from radrim.store import Store
+from radrim.tile import Tile
+
+LARGEST_PSF = 2
+"""Size of a facet's PSF over that of what its minor cycle sees."""
+HIGHEST = 0.95
+"""Largest distance from the phase centre at which a PSF is computed; 1 is the horizon."""
+
+
+@dataclass(frozen=True)
+class FacetTasks:
+    """The tasks of one channel.
+
+    Parameters
+    ----------
+    store : Store
+        Where visibilities and results are.
+    folder : str
+        Of the channel's results in it.
+    grid : ImageGrid
+        Of the whole image.
+    tiles : tuple of Tile
+        Cores are the facets, outer rectangles what their minor cycles see.
+    band : (float, float)
+        First and last frequency of the channel [Hz].
+    kind : str
+        Operator of the nodes.
+    epsilon : float
+    sum_weight : float
+    expected : float
+        Noise expected of the dirty image [Jy/beam].
+    make_solver : callable
+        Tile and these tasks to a minor cycle.
+    """
+
+    store: Store
+    folder: str
+    grid: ImageGrid
+    tiles: tuple[Tile, ...]
+    band: tuple[float, float]
+    kind: str
+    epsilon: float
+    sum_weight: float
+    expected: float
+    make_solver: Callable | None
+
+    @cached_property
+    def blocks(self):
+        """The channel's visibilities, memory-mapped."""
+        low, high = self.band
+        blocks = (b.select_channels((b.freq >= low) & (b.freq <= high)) for b in load_blocks(self.store))
+        return [block for block in blocks if block is not None]
+
+    def image(self, name):
+        """An image of the channel by name: 'dirty', 'psf', 'residual/3', ..."""
+        return FacetImage(self.store, f"{self.folder}/{name}", self.tiles)
+
+    def residual(self, cycle):
+        """The residual that a major cycle begins with; they count from 0."""
+        return self.image(f"residual/{cycle}" if cycle else "dirty")
+
+    def model(self, cycle):
+        """The model that a major cycle begins with."""
+        return self.image(f"model/{cycle}")
+
+    # Measuring
+
+    def measure(self, facet):
+        """Dirty image of a facet."""
+        if facet not in self.image("dirty"):
+            self.image("dirty").save(facet, self._adjoint(facet, (block.data for block in self.blocks)))
+
+    def respond(self, facet):
+        """A facet of the PSF: what a source in the phase centre leaves there."""
+        if facet not in self.image("psf"):
+            ones = (np.ones(block.data.shape, np.complex64) for block in self.blocks)
+            self.image("psf").save(facet, self._adjoint(facet, ones))
+
+    def local_psf(self, facet):
+        """The PSF in the middle of a facet, `LARGEST_PSF` times as large as what its minor cycle sees."""
+        name = f"{self.folder}/local-psf/{facet:05d}"
+        if name not in self.store:
+            grid = self.grid.window(*self.tiles[facet].outer)
+            # The PSF of a facet with its middle near or below the horizon is that of a place above it.
+            radius = np.hypot(grid.x0, grid.y0) * grid.scale
+            nearer = min(1.0, HIGHEST / radius) if radius else 1.0
+            self.store.save(name, self.psf_at(round(nearer * grid.y0), round(nearer * grid.x0), grid.shape))
+        return self.store.load(name)
+
+    def psf_at(self, y, x, shape):
+        """The PSF of a source so many pixels from the phase centre, (y, x) float32, `LARGEST_PSF` times a shape."""
+        height, width = (LARGEST_PSF * n for n in shape)
+        grid = replace(self.grid, height=height, width=width, y0=y, x0=x)
+        psf = Compressed(self.blocks, grid, self.kind, self.epsilon).psf()
+        return psf / psf[height // 2, width // 2]
+
+    # A major cycle
+
+    def minor(self, facet, cycle, noise, peak, bands):
+        """The minor cycle of a facet.
+
+        Parameters
+        ----------
+        facet, cycle : int
+        noise : float
+            Of the whole residual [Jy/beam].
+        peak : float
+            Largest |residual| [Jy/beam].
+        bands : sequence of float
+            That of the other facets, in each of the `radrim.rim.detection.bands`.
+
+        Returns
+        -------
+        MinorCycle
+            Without its update, which is in a file if there is one.
+        """
+        done = f"{self.folder}/minor/{cycle}/{facet:05d}"
+        if done not in self.store:
+            self.store.note(done, self._minor(facet, cycle, noise, peak, bands))
+        return MinorCycle(update=None, **self.store.facts(done))
+
+    def _minor(self, facet, cycle, noise, peak, bands):
+        tile, before = self.tiles[facet], self._state(cycle, facet)
+        residual, begun = self.residual(cycle).read(tile.outer), before in self.store
+        if not begun and not find_active(residual, noise, elsewhere=bands).any():
+            return {
+                "components": 0,
+                "peak": float(np.abs(residual).max()),
+                "stop": "the residual is noise",
+                "converged": True,
+            }
+        solver = self.make_solver(tile, self)
+        if begun:
+            facts, names = self.store.facts(before)
+            solver.resume(facts, {name: self.store.load(f"{before}-{name}") for name in names})
+        model = self.model(cycle).read(tile.outer)
+        try:
+            minor = solver(residual, np.asarray(self.local_psf(facet)), model, noise, None, peak, bands)
+        except SolverError as error:
+            y, x = (f"{s.start}:{s.stop}" for s in tile.outer)
+            raise SolverError(f"facet {facet}, y {y}, x {x}: {error}") from None
+        update = minor.update[tile.inner]
+        if update.any():
+            self.image(f"update/{cycle}").save(facet, update)
+        facts, arrays = solver.state()
+        for name, array in arrays.items():
+            self.store.save(f"{self._state(cycle + 1, facet)}-{name}", array)
+        self.store.note(self._state(cycle + 1, facet), [facts, list(arrays)])
+        return {
+            "components": int(np.count_nonzero(update)) if minor.components else 0,
+            "peak": minor.peak,
+            "stop": minor.stop,
+            "converged": minor.converged,
+        }
+
+    def changed(self, cycle):
+        """The facets that have an update."""
+        update = self.image(f"update/{cycle}")
+        return [facet for facet in range(len(self.tiles)) if facet in update]
+
+    def see(self, facet, cycle):
+        """What the nodes of all blocks see of a facet's update."""
+        name = f"{self.folder}/seen/{cycle}/{facet:05d}"
+        if name not in self.store:
+            through = self._through(facet)
+            values = through.forward(self.image(f"update/{cycle}").load(facet))
+            self.store.note(f"{name}-ends", [0, *np.cumsum([len(v) for v in values])])
+            self.store.save(name, np.concatenate(values))
+
+    def predict(self, number, cycle):
+        """Visibilities of a block from the updates of all facets."""
+        name = f"{self.folder}/predicted/{cycle}/{number:04d}"
+        if name in self.store:
+            return
+        block = self.blocks[number]
+        out = np.zeros(block.data.shape, np.complex64)
+        for facet in self.changed(cycle):
+            seen = f"{self.folder}/seen/{cycle}/{facet:05d}"
+            start, end = self.store.facts(f"{seen}-ends")[number : number + 2]
+            grid = self._grid(facet)
+            nodes = find_nodes(block.uvw, block.freq, block.time, block.antenna, grid, self.epsilon)
+            Track(block.uvw, block.freq, grid, nodes).distribute(self.store.load(seen)[start:end], out)
+        self.store.save(name, out)
+
+    def fall(self, facet, cycle):
+        """What the update takes away from a facet's residual; sums from which its best length follows.
+
+        Returns
+        -------
+        dict
+            Sums of products of update u, residual r and fall f: 'ur', 'uf', 'rr', 'rf', 'ff'.
+        """
+        image = self.image(f"fall/{cycle}")
+        if facet not in image:
+            names = (f"{self.folder}/predicted/{cycle}/{number:04d}" for number in range(len(self.blocks)))
+            image.save(facet, self._adjoint(facet, (self.store.load(name) for name in names)))
+        u, r, f = (
+            a.load(facet).astype(np.float64) for a in (self.image(f"update/{cycle}"), self.residual(cycle), image)
+        )
+        return {a + b: float(np.vdot(x, y)) for a, b, x, y in (
+            ("u", "r", u, r), ("u", "f", u, f), ("r", "r", r, r), ("r", "f", r, f), ("f", "f", f, f))}  # fmt: skip
+
+    def settle(self, facet, cycle, part):
+        """Residual and model of a facet after a cycle of which so much is taken."""
+        part = np.float32(part)
+        after = self.model(cycle + 1)
+        if facet not in after:
+            update = self.image(f"update/{cycle}")
+            if facet in update or facet in self.model(cycle):
+                after.save(facet, self.model(cycle).load(facet) + part * update.load(facet))
+        if facet not in self.residual(cycle + 1):
+            residual = self.residual(cycle).load(facet) - part * self.image(f"fall/{cycle}").load(facet)
+            self.residual(cycle + 1).save(facet, residual)
+        # Facets without a minor cycle keep what theirs remembered.
+        before = self._state(cycle, facet)
+        if before in self.store and self._state(cycle + 1, facet) not in self.store:
+            facts, names = self.store.facts(before)
+            for name in names:
+                self.store.save(f"{self._state(cycle + 1, facet)}-{name}", self.store.load(f"{before}-{name}"))
+            self.store.note(self._state(cycle + 1, facet), [facts, names])
+
+    def forget(self, cycle):
+        """Drop what only the way from a cycle to the next needed."""
+        for name in ("minor", "update", "seen", "predicted", "fall", "model", "state", "residual"):
+            self.store.discard(f"{self.folder}/{name}/{cycle}")
+
+    def _state(self, cycle, facet):
+        return f"{self.folder}/state/{cycle}/{facet:05d}"
+
+    def _grid(self, facet):
+        return self.grid.window(*self.tiles[facet].core)
+
+    def _through(self, facet):
+        return Compressed(self.blocks, self._grid(facet), self.kind, self.epsilon)
+
+    def _adjoint(self, facet, data):
+        """Image of a facet from visibilities, one array per block [Jy/beam]; there is no sky below the horizon."""
+        grid = self._grid(facet)
+        l, m = (np.abs(a).min() if a.min() * a.max() > 0 else 0.0 for a in (grid.l(), grid.m()))  # noqa: E741
+        if not np.isfinite(n_minus_1(l, m)):
+            return np.zeros(grid.shape, np.float32)
+        return self._through(facet).adjoint(data) / np.float32(self.sum_weight)

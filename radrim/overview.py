@@ -1,0 +1,47 @@
+"""A gigapixel image small enough to be looked at: what the report and the picture show of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from radrim.geometry import ImageGrid
+from radrim.result import KINDS, Image
+
+LARGEST = 4096
+"""Images up to this size are shown as they are [pixel]."""
+STANDS_OUT = ("psf", "image")
+"""Of these each shown pixel is the one of largest magnitude: a point source stays visible. Others are means, the model
+is summed, so that it keeps its flux."""
+
+
+def overview(image: Image, grid: ImageGrid):
+    """Image and grid with fewer, larger pixels, if there are more than `LARGEST` along an axis; read strip by strip.
+
+    Returns
+    -------
+    Image, ImageGrid, int
+        The last is how many pixels one stands for along each axis.
+    """
+    factor = -(-max(grid.shape) // LARGEST)
+    if factor == 1:
+        return image, grid, 1
+    height, width = (n // factor // 2 * 2 for n in grid.shape)
+    # The middle pixel stays the middle: cells are counted from there.
+    first = [n // 2 - factor * (m // 2) for n, m in zip(grid.shape, (height, width), strict=True)]
+    arrays: dict[str, Any] = {}
+    for kind in KINDS:
+        whole = getattr(image, kind)
+        if whole is None:
+            continue
+        out = np.empty((height, width), np.float32)
+        for row in range(height):
+            start = first[0] + row * factor
+            strip = whole[start : start + factor, first[1] : first[1] + width * factor].astype(np.float32)
+            cells = strip.reshape(factor, width, factor).transpose(1, 0, 2).reshape(width, -1)
+            if kind in STANDS_OUT:
+                out[row] = cells[np.arange(width), np.abs(cells).argmax(1)]
+            else:
+                out[row] = cells.sum(1) if kind == "model" else cells.mean(1)
+        arrays[kind] = out
+    return replace(image, **arrays), replace(grid, width=width, height=height, scale=factor * grid.scale), factor
