@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from radrim.facets import FacetImage, look
 from radrim.geometry import ImageGrid
 from radrim.metrics import noise_mad
 from radrim.output import Output
-from radrim.progress import Progress
+from radrim.progress import Progress, opened
 from radrim.restoration import average_of
 from radrim.result import KINDS, Image
 from radrim.store import Store
@@ -95,6 +95,10 @@ class FacetImager:
     def _make(self, label, blocks):
         channel = self._begin(label, blocks)
         tasks = channel.tasks
+        if partly := self.progress.partly(label):  # an earlier run came as far as to its files
+            image = self._write(partly, self._parts(channel), self._thermal(label))
+            self.progress.keep_image(image)
+            return image
         with self.clock("measure"):
             self._run("dirty image", [(tasks.measure, facet) for facet in self._facets])
             self._run("PSF", [(tasks.respond, facet) for facet in self._facets])
@@ -213,22 +217,35 @@ class FacetImager:
                 "sum_weight": tasks.sum_weight,
                 "operator": config.operator,
             }
-            parts = {"dirty": tasks.image("dirty"), "psf": tasks.image("psf")}
+            parts = self._parts(channel)
             if channel.stop:
                 image.facts |= {"major_cycles": len(channel.cycles), "components": channel.components}
-                parts |= {"model": tasks.model(channel.at), "residual": tasks.residual(channel.at)}
-                parts["image"] = tasks.image("image")
                 self._restore_facets(parts, beam)
-        # The noise expected from the weights is known for all channels together only.
-        return self._write(image, parts, None if channel.label else self.thermal)
+            self.progress.keep_partly(image)
+        return self._write(image, parts, self._thermal(channel.label))
+
+    def _parts(self, channel):
+        """The images of a channel by their kinds, before they are FITS files."""
+        tasks = channel.tasks
+        parts = {"dirty": tasks.image("dirty"), "psf": tasks.image("psf")}
+        if channel.stop:
+            parts |= {"model": tasks.model(channel.at), "residual": tasks.residual(channel.at)}
+            parts["image"] = tasks.image("image")
+        return parts
+
+    def _thermal(self, label):
+        """The noise expected from the weights is known for all channels together only."""
+        return None if label else self.thermal
 
     def average(self, images) -> Image:
         """All channels together, each counted by its weight, facet by facet from their files; written."""
         weights = np.array([image.facts["sum_weight"] for image in images.facts])
         weights /= weights.sum()
-        kinds = [kind for kind in KINDS if kind != "image" and kind in images.facts[0].paths]
-        parts = {kind: FacetImage(self.store, f"average/{kind}", self.tiles) for kind in kinds}
+        parts = {kind: FacetImage(self.store, f"average/{kind}", self.tiles) for kind in images.facts[0].paths}
+        kinds = [kind for kind in parts if kind != "image"]
         files = {kind: [image.paths[kind] for image in images.facts] for kind in kinds}
+        if partly := self.progress.partly("MFS"):
+            return self._write(partly, parts, self.thermal)
         with self.clock("restore"):
             self._run("average", [
                 (average_facet, files[kind], weights, parts[kind], facet, self.tiles[facet].core)
@@ -241,8 +258,8 @@ class FacetImager:
             image.beam = self._fit_beam(parts["psf"].read((rows, columns)))
             image.noise = self._look(parts["residual" if "residual" in parts else "dirty"]).noise
             if "model" in parts:
-                parts["image"] = FacetImage(self.store, "average/image", self.tiles)
                 self._restore_facets(parts, image.beam)
+            self.progress.keep_partly(image)
         return self._write(image, parts, self.thermal)
 
     @property
@@ -258,17 +275,26 @@ class FacetImager:
         self._run("restore", [(restore_facet, parts, f, self.tiles[f].core, *how) for f in self._facets])
 
     def _write(self, image, parts, thermal):
-        """The FITS files of an image from its facets; the image with its arrays memory-mapped."""
+        """The FITS files of an image from its facets, which are dropped one kind after the other.
+
+        Returns
+        -------
+        Image
+            With its arrays memory-mapped.
+        """
         with self.clock("write"):
             for kind in KINDS:
-                if kind in parts:
+                if kind in parts and kind not in image.paths:
                     path, header = self.output.file(image, kind, self.grid, self.observation, thermal)
                     with fits_file(path, self.grid.shape, header) as put:
                         for facet, tile in enumerate(self.tiles):
                             put(tile.core, parts[kind].load(facet))
                     image.paths[kind] = path
-        opened: dict[str, Any] = {kind: open_image(path) for kind, path in image.paths.items()}
-        return replace(image, **opened)
+                    self.progress.keep_partly(image)
+                    # Where the first cycle was undone, the residual is the dirty image.
+                    if all(parts[other].name != parts[kind].name for other in parts if other not in image.paths):
+                        parts[kind].discard()
+        return opened(image, open_image)
 
 
 def on_one_thread(function, *arguments):

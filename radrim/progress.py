@@ -6,8 +6,7 @@ end what the FITS files do not say. A new cycle's folder replaces the one before
 
 import dataclasses
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from radrim.beam import Beam
 from radrim.deconvolve import ChannelState
@@ -73,9 +72,7 @@ class Progress:
     def keep_image(self, image: Image):
         """A channel's files are written: nothing else of it is needed any more."""
         folder = _folder(image.label)
-        facts = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in KINDS}
-        facts |= {"beam": dataclasses.asdict(image.beam), "paths": {k: str(path) for k, path in image.paths.items()}}
-        self._work.note(f"{folder}-image", facts)
+        self._work.note(f"{folder}-image", _facts_of(image))
         self._work.discard(folder)
 
     def image(self, label, read=read_image):
@@ -83,12 +80,37 @@ class Progress:
         name = f"{_folder(label)}-image"
         if name not in self._work:
             return None
-        facts = self._work.facts(name)
-        paths = {kind: Path(path) for kind, path in facts.pop("paths").items()}
-        if not all(path.exists() for path in paths.values()):
+        image = _image_of(self._work.facts(name))
+        if not all(path.exists() for path in image.paths.values()):
             return None
-        arrays: dict[str, np.ndarray | None] = {kind: read(path) for kind, path in paths.items()}
-        return Image(**{**facts, "beam": Beam(**facts["beam"]), "paths": paths, **arrays})
+        return opened(image, read)
+
+    def keep_partly(self, image: Image):
+        """Of an image only the files remain to be written, but for those of which it has the paths."""
+        self._work.note(f"{_folder(image.label)}-partly", _facts_of(image))
+
+    def partly(self, label):
+        """The image of a channel or of all as `keep_partly` noted it, without arrays, or None."""
+        name = f"{_folder(label)}-partly"
+        return _image_of(self._work.facts(name)) if name in self._work else None
+
+
+def opened(image: Image, read) -> Image:
+    """An image with its arrays from its files, each opened by `read`."""
+    arrays: dict[str, Any] = {kind: read(path) for kind, path in image.paths.items()}
+    return dataclasses.replace(image, **arrays)
+
+
+def _facts_of(image):
+    """All of an image but its arrays, as JSON holds it."""
+    facts = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in KINDS}
+    return facts | {"beam": dataclasses.asdict(image.beam), "paths": {k: str(path) for k, path in image.paths.items()}}
+
+
+def _image_of(facts):
+    nothing: dict[str, Any] = dict.fromkeys(KINDS)
+    paths = {kind: Path(path) for kind, path in facts["paths"].items()}
+    return Image(**{**facts, "beam": Beam(**facts["beam"]), "paths": paths, **nothing})
 
 
 def _folder(label):

@@ -1,0 +1,211 @@
+"""An image larger than the memory: 32768 x 32768 pixels, 10 million visibilities of a wide low-frequency array.
+
+    python pipelines/benchmarks/gigapixel.py --arrays ../shared/data/arrays --work bench-work/gigapixel
+
+Dirty image, PSF, two major cycles and the restored image within --memory, on all cores; prints wall time, the largest
+resident memory of all processes together, and what became of the sources, and draws memory over time.
+With --sizes it makes images of growing size instead, and prints the time per pixel and visibility; with --wsclean it
+runs WSClean on the same data as well (--limit ends it).
+"""
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from peer import table, wsclean
+
+from radrim.simulate import simulate
+from radrim.simulate_sky import offset_position
+from radrim.write import open_image
+
+SCALE_ARCSEC = 1.0
+RA, DEC = 0.0, 52.0
+SOURCES = 300
+
+
+def build(work, arrays):
+    """The Measurement Set, and the pixels and fluxes of its sources."""
+    ms, catalogue = work / "wide.ms", work / "wide.csv"
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(-15500, 15500, (2, SOURCES)).round()
+    flux = np.minimum(0.05 * (rng.pareto(1.1, SOURCES) + 1), 5.0)
+    # A galaxy, as points that the beam cannot tell apart.
+    gx, gy = rng.normal(0, 12, (2, 60))
+    x, y, flux = np.append(x, gx + 4096), np.append(y, gy - 4096), np.append(flux, np.full(60, 0.05))
+    if not ms.exists():
+        arcsec = np.radians(SCALE_ARCSEC / 3600)
+        places = [
+            offset_position(-a * arcsec, b * arcsec, np.radians(RA), np.radians(DEC)) for a, b in zip(x, y, strict=True)
+        ]
+        lines = [
+            f"{np.degrees(ra) % 360:.9f},{np.degrees(dec):.9f},{f:.6g}"
+            for (ra, dec), f in zip(places, flux, strict=True)
+        ]
+        catalogue.write_text("ra_deg,dec_deg,i_jy\n" + "\n".join(lines) + "\n")
+        simulate(
+            ms, array=arrays / "real_lofar_hba_2015.csv", sky=catalogue, ra=RA, dec=DEC, freq=150e6,
+            bandwidth=2e6, channels=16, hours=2.4, integration=24.0, noise=1.0, threads=2,
+        )  # fmt: skip
+    return ms, x[:SOURCES].astype(int), y[:SOURCES].astype(int), flux[:SOURCES]
+
+
+class Watch(threading.Thread):
+    """Resident memory of a process and all that it started, twice a second: (seconds, bytes) pairs."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.seen, self._begin = pid, [], time.perf_counter()
+        self.start()
+
+    def run(self):
+        while os.path.exists(f"/proc/{self.pid}"):
+            self.seen.append((time.perf_counter() - self._begin, sum(_resident(pid) for pid in _family(self.pid))))
+            time.sleep(0.5)
+
+
+def _family(pid):
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(p for child in children for p in _family(int(child)))]
+
+
+def _resident(pid):
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def radrim(arguments, log):
+    """Wall seconds and (seconds, bytes) of a run."""
+    with open(log, "w") as out:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "radrim.cli", *shlex.split(arguments)], stdout=out, stderr=out
+        )
+        watch = Watch(process.pid)
+        if process.wait():
+            raise SystemExit(Path(log).read_text()[-2000:])
+    return time.perf_counter() - begin, watch.seen
+
+
+def plot(seen, memory, path):
+    """Memory over time, with the budget."""
+    from matplotlib.figure import Figure
+
+    seconds, used = np.array(seen).T
+    figure = Figure((7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(seconds / 60, used / 1e9)
+    axes.axhline(memory, color="0.5", linestyle="--", label="--memory")
+    axes.set(xlabel="minutes", ylabel="resident memory of all processes [GB]", ylim=(0, None))
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def check_sources(prefix, x, y, flux, size):
+    """Restored peak over true flux of the sources that stand by themselves, and the noise."""
+    image, half = open_image(f"{prefix}-image.fits"), size // 2
+    inside = (np.abs(x) < half - 8) & (np.abs(y) < half - 8)
+    x, y, flux = x[inside], y[inside], flux[inside]
+    found = np.array(
+        [
+            np.abs(image[half + b - 1 : half + b + 2, half + a - 1 : half + a + 2]).max()
+            for a, b in zip(x, y, strict=True)
+        ]
+    )
+    noise = 1.4826 * np.median(np.abs(image[::61, ::7]))
+    bright = flux > 20 * noise
+    return found[bright] / flux[bright], noise
+
+
+def image(args, ms, size, name, more=""):
+    """Arguments of `radrim image`."""
+    return (
+        f"image {ms} --size {size} {size} --scale {SCALE_ARCSEC}asec --weight briggs 0 --max-major {args.cycles} "
+        f"--memory {args.memory:g}GB --name {args.work / name} --overwrite {more}"
+    )
+
+
+def whole(args, ms, *sources):
+    """The large image."""
+    wall, seen = radrim(image(args, ms, args.size, "image", args.options), args.work / "image.log")
+    log = (args.work / "image.log").read_text()
+    ratio, noise = check_sources(args.work / "image", *sources, args.size)
+    peak = max(used for _, used in seen)
+    plot(seen, args.memory, args.work / "memory.png")
+    facets = re.search(r"Facets of at most (\d+) pixels, (\d+) at once", log)
+    rows = [
+        ("pixels", f"{args.size} x {args.size}"),
+        ("facets", f"at most {facets[1]} pixels, {facets[2]} at once" if facets else "none"),
+        ("wall", f"{wall:.0f} s"),
+        ("largest resident memory of all processes", f"{peak / 1e9:.2f} GB (budget {args.memory:g} GB)"),
+        ("noise", f"{noise:.3g} Jy/beam"),
+        (
+            f"restored peak over true flux of {len(ratio)} sources above 20 sigma: median, 16 %, 84 %",
+            ", ".join(f"{value:.4f}" for value in np.percentile(ratio, (50, 16, 84))),
+        ),
+    ]
+    print(table((f"one image, {args.cycles} major cycles", ""), rows), flush=True)
+    print(*re.findall(r"major cycle .*", log), sep="\n")
+    if args.wsclean:
+        size = f"-size {args.size} {args.size} -scale {SCALE_ARCSEC}asec -weight briggs 0"
+        clean = f"-niter 100000 -mgain 0.8 -auto-mask 3 -auto-threshold 1 -nmiter {args.cycles}"
+        done = wsclean(
+            f"-use-wgridder -abs-mem {args.memory} {size} {clean} -name {args.work / 'ws'} {ms}",
+            args.work / "ws.log",
+            limit=args.limit,
+        )
+        print(
+            "WSClean:",
+            f"stopped after {args.limit:.0f} s" if done is None else f"{done.wall:.0f} s, {done.memory / 1e9:.2f} GB",
+        )
+
+
+def sizes(args, ms):
+    """Dirty image and PSF of growing size, in facets of one size."""
+    rows = []
+    for size in args.sizes:
+        wall, seen = radrim(
+            image(args, ms, size, f"size{size}", f"--niter 0 --facet {args.facet}"), args.work / "size.log"
+        )
+        rows.append(
+            (f"{size} x {size}", f"{wall:.0f}", f"{wall / size**2 * 1e6:.2f}", f"{max(u for _, u in seen) / 1e9:.2f}")
+        )
+        print(rows[-1], flush=True)
+    print(table(("dirty image and PSF", "wall s", "µs per pixel", "GB"), rows))
+
+
+def main():
+    """Build the data, run, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arrays", type=Path, default=Path("../shared/data/arrays"))
+    parser.add_argument("--work", type=Path, default=Path("bench-work/gigapixel"))
+    parser.add_argument("--size", type=int, default=32768)
+    parser.add_argument("--cycles", type=int, default=2)
+    parser.add_argument("--memory", type=float, default=8.0, help="[GB]")
+    parser.add_argument("--options", default="", help="more options for radrim")
+    parser.add_argument("--wsclean", action="store_true")
+    parser.add_argument("--limit", type=float, help="stop WSClean after so many seconds")
+    parser.add_argument("--sizes", type=int, nargs="*", help="cost against size instead")
+    parser.add_argument("--facet", type=int, default=2048, help="with --sizes: size of the facets")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    ms, *sources = build(args.work, args.arrays)
+    if args.sizes:
+        sizes(args, ms)
+    else:
+        whole(args, ms, *sources)
+
+
+if __name__ == "__main__":
+    main()
