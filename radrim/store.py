@@ -5,12 +5,17 @@ Each appears under its name only when it is complete (`radrim.files`), so that w
 
 import json
 import shutil
+import threading
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from radrim.files import atomic_array, atomic_write
+
+
+_PARSING = threading.Lock()
+"""numpy reads a header with `ast`, which in Python 3.11 fails now and then where two threads use it at once."""
 
 
 class Store:
@@ -47,7 +52,8 @@ class Store:
 
     def load(self, name):
         """An array as it is on the disk, memory-mapped; changes stay in the memory."""
-        return np.load(self.path / f"{name}.npy", mmap_mode="c")
+        with _PARSING:
+            return np.load(self.path / f"{name}.npy", mmap_mode="c")
 
     def note(self, name, facts):
         """Keep facts: numbers (NaN and infinity, too), texts, lists and mappings of them.
