@@ -1,12 +1,15 @@
 """The visibilities of a run in its work directory: read once, sorted, weighted, and memory-mapped from then on."""
 
 import dataclasses
+import mmap
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 
 from radrim.read import read
+from radrim.store import Store
 from radrim.visibilities import Observation, Visibilities
 from radrim.weight import GRID_BYTES, apply_weights
 from radrim.workdir import WorkDir
@@ -85,10 +88,42 @@ class VisibilityCache:
         self._work.note(f"{name}/complete", True)
 
 
-def load_blocks(store):
-    """All blocks of visibilities of a run, weighted, as they lie in its work directory: memory-mapped."""
-    count = store.facts("vis/observation")["blocks"]
-    return [replace(_load(store, k), weight=store.load(f"vis/{k:04d}/imaging")) for k in range(count)]
+class Blocks(Sequence):
+    """The weighted visibilities of a band, block by block from the work directory of their run.
+
+    A block is memory-mapped when it is asked for: of data larger than the memory only what is used is in it.
+
+    Parameters
+    ----------
+    store : Store
+    band : (float, float)
+        First and last frequency [Hz].
+    """
+
+    def __init__(self, store: Store, band):
+        self._store, self._band = store, band
+        count = store.facts("vis/observation")["blocks"]
+        self._numbers = [k for k in range(count) if self._inside(np.array(store.load(f"vis/{k:04d}/freq"))).any()]
+
+    def __len__(self):
+        return len(self._numbers)
+
+    def __getitem__(self, index):
+        name = f"vis/{self._numbers[index]:04d}"
+        block = replace(_load(self._store, self._numbers[index]), weight=self._store.load(f"{name}/imaging"))
+        return block.select_channels(self._inside(block.freq))
+
+    def _inside(self, freq):
+        return (freq >= self._band[0]) & (freq <= self._band[1])
+
+
+def release(blocks):
+    """Drop what is in memory of memory-mapped blocks that nobody has changed; it is read again when it is needed."""
+    for block in blocks:
+        for array in vars(block).values():
+            mapped = getattr(array, "_mmap", None)
+            if mapped is not None:
+                mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _load(store, number):

@@ -1,5 +1,6 @@
 """Steps 3 to 7 of an output channel whose image is larger than the memory: as `radrim.channels`, facet by facet."""
 
+import ctypes
 import logging
 import time
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from dask import delayed
 
 from radrim.beam import fit_beam, reach, restore, theoretical_beam
 from radrim.budget import HALO, Plan
+from radrim.cache import release
 from radrim.clock import Clock
 from radrim.cluster import compute
 from radrim.config import ImageConfig
@@ -143,6 +145,7 @@ class FacetImager:
             self.scatter / np.sqrt(sum_weight),
             self.solver.factory(self.mask, 1) if self.solver else None,
         )
+        release(blocks)
         channel = FacetedChannel(label, tasks)
         if f"{tasks.folder}/cycles" in self.store:
             for name, value in self.store.facts(f"{tasks.folder}/cycles").items():
@@ -298,13 +301,19 @@ class FacetImager:
 
 
 def on_one_thread(function, *arguments):
-    """A task whose result does not depend on the machine: sums of several threads differ in their last digits."""
+    """A task whose result does not depend on the machine: sums of several threads differ in their last digits.
+
+    What it leaves free goes back to the system: the C library keeps it for each worker, where the others cannot use it.
+    """
     before = torch.get_num_threads()  # of this worker: each has its own number
     torch.set_num_threads(1)
     try:
         return function(*arguments)
     finally:
         torch.set_num_threads(before)
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        if trim:
+            trim(0)
 
 
 def restore_facet(parts, facet, core, beam, scale, margin):

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from radrim.cache import load_blocks
+from radrim.cache import Blocks
 from radrim.errors import SolverError
 from radrim.facets import FacetImage
 from radrim.geometry import ImageGrid, n_minus_1
@@ -73,10 +73,8 @@ class FacetTasks:
 
     @cached_property
     def blocks(self):
-        """The channel's visibilities, memory-mapped."""
-        low, high = self.band
-        blocks = (b.select_channels((b.freq >= low) & (b.freq <= high)) for b in load_blocks(self.store))
-        return [block for block in blocks if block is not None]
+        """The channel's visibilities."""
+        return Blocks(self.store, self.band)
 
     def image(self, name):
         """An image of the channel by name: 'dirty', 'psf', 'residual/3', ..."""

@@ -7,9 +7,12 @@ import numpy as np
 
 from radrim.geometry import ImageGrid
 from radrim.result import KINDS, Image
+from radrim.write import open_image
 
 LARGEST = 4096
 """Images up to this size are shown as they are [pixel]."""
+ROWS = 64
+"""Rows of the small image after which the file of the large one is opened again."""
 STANDS_OUT = ("psf", "image")
 """Of these each shown pixel is the one of largest magnitude: a point source stays visible. Others are means, the model
 is summed, so that it keeps its flux."""
@@ -36,6 +39,8 @@ def overview(image: Image, grid: ImageGrid):
             continue
         out = np.empty((height, width), np.float32)
         for row in range(height):
+            if row % ROWS == 0 and kind in image.paths:
+                whole = open_image(image.paths[kind])  # anew, or the file would be in memory in the end
             start = first[0] + row * factor
             strip = whole[start : start + factor, first[1] : first[1] + width * factor].astype(np.float32)
             cells = strip.reshape(factor, width, factor).transpose(1, 0, 2).reshape(width, -1)

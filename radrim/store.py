@@ -13,7 +13,6 @@ import numpy as np
 
 from radrim.files import atomic_array, atomic_write
 
-
 _PARSING = threading.Lock()
 """numpy reads a header with `ast`, which in Python 3.11 fails now and then where two threads use it at once."""
 
