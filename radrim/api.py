@@ -21,7 +21,8 @@ def image(
     multiscale: bool | None = None, mask: str | Path | None = None, max_major: int | None = None,
     padding: float | None = None, tile: int | None = None,
     operator: str | None = None, epsilon: float | None = None, threads: int | None = None,
-    memory: str | float | None = None, facet: int | None = None, keep: bool | None = None,
+    memory: str | float | None = None, facet: int | None = None,
+    scheduler: str | None = None, cluster: str | None = None, jobs: int | None = None, keep: bool | None = None,
     overwrite: bool | None = None, device: str | None = None,
 ) -> Result:  # fmt: skip
     """Image one or several Measurement Sets and write the FITS files.

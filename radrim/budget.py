@@ -22,6 +22,8 @@ LARGEST_BLOCK = 512 * 2**20
 """Larger blocks gain nothing [bytes]."""
 HALO = 128
 """Pixels that the minor cycle of a facet sees around it."""
+SHARED = 2048
+"""Size of a facet that a worker of a cluster makes, if the user says nothing [pixel]."""
 LARGEST, SMALLEST = 4096, 256
 """Limits to the size of a facet [pixel]."""
 
@@ -58,7 +60,10 @@ def plan_memory(shape, config, threads) -> Plan:
         Not even one facet of `SMALLEST` pixels fits.
     """
     memory, minor = _memory(config), _minor(config)
-    if config.facet is None and BASE + _whole(config) * shape[0] * shape[1] <= memory:
+    shared = config.scheduler or config.cluster  # workers have their own memory; each has one facet at once
+    if shared and config.facet is None and config.memory is None:
+        return Plan(SHARED, threads)
+    if config.facet is None and not shared and BASE + _whole(config) * shape[0] * shape[1] <= memory:
         return Plan(0, threads)
     if config.facet is not None:
         return Plan(config.facet, threads)

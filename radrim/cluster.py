@@ -1,14 +1,26 @@
-"""Running Dask graphs: on the threads of this machine, with the progress shown."""
+"""Running Dask graphs: on the threads of this machine, or by the workers of a cluster, with the progress shown."""
 
 import logging
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import dask
+from dask import delayed
 from dask.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from radrim.errors import ClusterError, ConfigError
+
 log = logging.getLogger("radrim")
+
+BATCH = 4096
+"""Calls that a scheduler knows of at once: graphs stay small however large the image is."""
+RETRIES = 3
+"""Times that a cluster tries a call again whose worker was lost."""
+PATIENCE = 60.0
+"""Time without any worker after which a cluster is given up [s]."""
 
 
 def compute(tasks: Sequence, label, workers):
@@ -30,6 +42,157 @@ def compute(tasks: Sequence, label, workers):
     # Fusing would hide the tasks from the progress bar, and each of ours is worth seeing.
     with dask.config.set({"optimization.fuse.active": False}), _ProgressBar(label):
         return dask.compute(*tasks, scheduler="threads", num_workers=workers)
+
+
+class Threads:
+    """Calls on the threads of this machine.
+
+    Parameters
+    ----------
+    workers : int
+        Calls at once.
+    """
+
+    def __init__(self, workers):
+        self.workers = workers
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def run(self, label, calls, gpu=False):
+        """Results of (function, argument, ...) calls, in order.
+
+        Parameters
+        ----------
+        label : str
+            For the progress bar.
+        calls : sequence of tuple
+        gpu : bool
+            Whether a call needs a GPU to itself.
+        """
+        results: list = []
+        for first in range(0, len(calls), BATCH):
+            graph = [delayed(function, pure=False)(*rest) for function, *rest in calls[first : first + BATCH]]
+            results += compute(graph, label, self.workers)
+        return results
+
+
+class Cluster:
+    """Calls by the workers of a Dask cluster, which see the same files under the same names.
+
+    A worker that is lost costs what it was doing: another one does that again.
+
+    Parameters
+    ----------
+    address : str
+        Of a running scheduler, such as tcp://node1:8786; or 'slurm' for jobs that are started here, as
+        ~/.config/dask/jobqueue.yaml describes them.
+    jobs : int
+        With 'slurm': number of jobs.
+
+    Raises
+    ------
+    ConfigError
+        dask.distributed or dask-jobqueue is not installed, or jobs cannot be described.
+    ClusterError
+        The scheduler cannot be reached, or has no workers.
+    """
+
+    def __init__(self, address, jobs=1):
+        try:
+            from distributed import Client
+        except ImportError:
+            raise ConfigError(
+                "--scheduler and --cluster need dask.distributed: pip install 'radrim[cluster]'."
+            ) from None
+        self._jobs = start_jobs(jobs) if address == "slurm" else None
+        try:
+            self._client = Client(self._jobs or address, timeout=PATIENCE, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ClusterError(
+                f"No Dask scheduler answers at {address} ({error}); start one with 'dask scheduler'."
+            ) from None
+        log.info("Dask scheduler %s, dashboard %s", self._client.scheduler.address, self._client.dashboard_link)
+        try:
+            self._client.wait_for_workers(1, timeout=None if self._jobs else PATIENCE)
+        except TimeoutError:
+            self._client.close()
+            raise ClusterError(
+                f"The scheduler {address} had no workers for {PATIENCE:.0f} s; start some with 'dask worker {address}'."
+            ) from None
+        self.workers = sum(self._client.nthreads().values())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._client.close()
+        if self._jobs is not None:
+            self._jobs.close()
+
+    def run(self, label, calls, gpu=False):
+        """As `Threads.run`; calls and results travel, so that they should be small."""
+        results: list = []
+        for first in range(0, len(calls), BATCH):
+            futures = [
+                self._client.submit(
+                    function, *rest, pure=False, retries=RETRIES, resources={"GPU": 1} if gpu else None, key=None
+                )
+                for function, *rest in calls[first : first + BATCH]
+            ]
+            self._wait(futures, label)
+            results += self._client.gather(futures)
+        return results
+
+    def _wait(self, futures, label):
+        """Until all are finished, or one has failed, or nobody is left to do them."""
+        from distributed import wait
+
+        seen = time.monotonic()
+        while any(future.status == "pending" for future in futures):
+            with self._client.as_current(), suppress(TimeoutError):
+                wait(futures, timeout=1)
+            failed = next((future for future in futures if future.status in ("error", "lost", "cancelled")), None)
+            if failed is not None:
+                self._explain(failed, label)
+            if self._client.scheduler_info(n_workers=1).get("workers"):
+                seen = time.monotonic()
+            elif time.monotonic() - seen > PATIENCE:
+                raise ClusterError(
+                    f"{label}: all workers of the cluster have been gone for {PATIENCE:.0f} s. What is finished is "
+                    "kept; the same command goes on when there are workers again."
+                )
+
+    def _explain(self, future, label):
+        from distributed import KilledWorker
+
+        error = future.exception() if future.status == "error" else None
+        if error is None or isinstance(error, KilledWorker):
+            raise ClusterError(
+                f"{label}: {RETRIES + 1} workers died of the same task ({error or future.status}). What is finished is "
+                "kept. They may need more memory than they have: their logs say, and a smaller --facet helps."
+            ) from None
+        raise error
+
+
+def start_jobs(jobs):
+    """Workers as SLURM jobs, from dask-jobqueue."""
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise ConfigError("--cluster slurm needs dask-jobqueue: pip install 'radrim[cluster]'.") from None
+    try:
+        cluster = SLURMCluster()
+    except ValueError as error:
+        raise ConfigError(
+            f"--cluster slurm: the jobs are not described ({error}); say how many cores and how much memory one has "
+            "in ~/.config/dask/jobqueue.yaml (https://jobqueue.dask.org)."
+        ) from None
+    cluster.scale(jobs=jobs)
+    return cluster
 
 
 class _ProgressBar(Callback):

@@ -303,6 +303,17 @@ class ImageConfig:
         "make the image in facets of this size, whatever the memory",
         "PIXELS",
     )
+    scheduler: str | None = _option(
+        "computing",
+        _text,
+        None,
+        "let the workers of this Dask scheduler make the facets, such as tcp://node1:8786",
+        "ADDRESS",
+    )
+    cluster: str | None = _option(
+        "computing", _choice("slurm"), None, "let jobs make the facets, as ~/.config/dask/jobqueue.yaml describes them"
+    )
+    jobs: int = _option("computing", _numeric(int, 1), 1, "number of jobs for --cluster", "N")
     keep: bool = _option("computing", _flag, False, "keep the work directory NAME.radrim of a run that is complete")
     overwrite: bool = _option(
         "computing", _flag, False, "begin again where NAME.radrim holds an unfinished run of something else"
@@ -358,6 +369,8 @@ class ImageConfig:
             raise ConfigError(
                 "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."
             )
+        if config.scheduler and config.cluster:
+            raise ConfigError("--scheduler is a cluster that runs already, --cluster one to start: give one of them.")
         if config.auto_mask < config.auto_threshold:
             raise ConfigError(
                 f"--auto-mask {config.auto_mask:g} is below --auto-threshold {config.auto_threshold:g}: the mask is "

@@ -25,5 +25,9 @@ class OutputError(RadrimError):
     """The results cannot be written where they were asked for."""
 
 
+class ClusterError(RadrimError):
+    """The cluster that was to do the work cannot be reached, or has lost its workers."""
+
+
 class SolverError(RadrimError):
     """The deconvolution met numbers it cannot work with."""

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from dask import delayed
 
 from radrim.beam import fit_beam, reach, restore, theoretical_beam
-from radrim.budget import HALO, Plan
+from radrim.budget import HALO
 from radrim.cache import release
 from radrim.clock import Clock
-from radrim.cluster import compute
+from radrim.cluster import Cluster, Threads
 from radrim.config import ImageConfig
 from radrim.deconvolve import conclude, describe
 from radrim.errors import SolverError
@@ -33,8 +32,6 @@ from radrim.write import fits_file, open_image
 
 log = logging.getLogger("radrim")
 
-BATCH = 4096
-"""Tasks that are known to the scheduler at once: the graph stays small however large the image is."""
 BEAM_WINDOW = 1024
 """Largest window of the PSF in which the beam is fitted [pixel]."""
 
@@ -65,8 +62,12 @@ class FacetImager:
     config, observation, grid, mask, output, progress, solver, clock, thermal, scatter
         As `radrim.channels.ChannelImager`.
     store : Store
-    plan : Plan
-        Size of the facets, and how many at once, each on one thread.
+    side : int
+        Largest facet along an axis [pixel].
+    workers : Threads or Cluster
+        Who carries out the tasks.
+    device : str
+        Of the minor cycles.
     """
 
     config: ImageConfig
@@ -80,11 +81,14 @@ class FacetImager:
     thermal: float
     scatter: float
     store: Store
-    plan: Plan
+    side: int
+    workers: Threads | Cluster
+    device: str
     beside = None
 
     def __post_init__(self):
-        self.tiles = tuple(make_tiles(self.grid.shape, self.plan.side, HALO))
+        self.tiles = tuple(make_tiles(self.grid.shape, self.side, HALO))
+        self.files = Store(self.store.path.absolute())  # workers may be in another folder
 
     def batches(self, groups):
         """Output channels one by one: each keeps all workers busy."""
@@ -133,7 +137,7 @@ class FacetImager:
         freq = np.concatenate([block.freq for block in blocks])
         sum_weight = float(sum(block.weight.sum(dtype=np.float64) for block in blocks))
         tasks = FacetTasks(
-            Store(self.store.path),
+            self.files,
             f"channel-{label or 'all'}",
             self.grid,
             self.tiles,
@@ -153,13 +157,9 @@ class FacetImager:
             tasks.forget(channel.at - 1)  # in case the earlier run was killed before it could
         return channel
 
-    def _run(self, label, calls):
+    def _run(self, label, calls, gpu=False):
         """Results of (function, argument, ...) calls, by the workers."""
-        results = []
-        for first in range(0, len(calls), BATCH):
-            graph = [delayed(on_one_thread, pure=False)(*call) for call in calls[first : first + BATCH]]
-            results += compute(graph, label, self.plan.workers)
-        return results
+        return self.workers.run(label, [(on_one_thread, *call) for call in calls], gpu)
 
     def _look(self, image):
         """What a whole image is like."""
@@ -172,7 +172,9 @@ class FacetImager:
             start, cycle = time.perf_counter(), channel.at
             seen = looks.noise, looks.peak
             minors = self._run(
-                "minor cycles", [(tasks.minor, f, cycle, *seen, looks.bands_without(f)) for f in self._facets]
+                "minor cycles",
+                [(tasks.minor, f, cycle, *seen, looks.bands_without(f)) for f in self._facets],
+                gpu=self.device == "cuda",
             )
             changed = tasks.changed(cycle)
             part, before, rms = 1.0, looks.rms, looks.rms
@@ -244,9 +246,9 @@ class FacetImager:
         """All channels together, each counted by its weight, facet by facet from their files; written."""
         weights = np.array([image.facts["sum_weight"] for image in images.facts])
         weights /= weights.sum()
-        parts = {kind: FacetImage(self.store, f"average/{kind}", self.tiles) for kind in images.facts[0].paths}
+        parts = {kind: FacetImage(self.files, f"average/{kind}", self.tiles) for kind in images.facts[0].paths}
         kinds = [kind for kind in parts if kind != "image"]
-        files = {kind: [image.paths[kind] for image in images.facts] for kind in kinds}
+        files = {kind: [image.paths[kind].absolute() for image in images.facts] for kind in kinds}
         if partly := self.progress.partly("MFS"):
             return self._write(partly, parts, self.thermal)
         with self.clock("restore"):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from radrim.budget import block_bytes, plan_memory
 from radrim.cache import VisibilityCache, cached
 from radrim.channels import ChannelImager
 from radrim.clock import Clock
+from radrim.cluster import Cluster, Threads
 from radrim.config import ImageConfig
-from radrim.errors import ConfigError, OutputError, RadrimError
+from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.facet_imager import FacetImager
 from radrim.metrics import measured_scatter
 from radrim.output import Output
@@ -29,7 +31,7 @@ from radrim.write import open_image, read_image, read_mask
 
 log = logging.getLogger("radrim")
 
-INDIFFERENT = ("ms", "name", "threads", "keep", "overwrite")
+INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite")
 """Options that change nothing in the images; the Measurement Sets count by their content."""
 FITTED = 0.6
 """Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
@@ -58,7 +60,8 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
             result = _image(config, work, output, solver, rival, clock, threads, device)
         except (RadrimError, MemoryError) as error:
             # The same command would fail again, and another one must find its way free; but a full disk can be mended.
-            if not (isinstance(error, OutputError) and cached(work)):
+            # and so can a cluster.
+            if not (isinstance(error, OutputError | ClusterError) and cached(work)):
                 work.remove()
             raise
         if not config.keep:
@@ -89,20 +92,22 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
 
     noise = thermal, thermal * scatter * np.sqrt(sum_weight)
     common = config, observation, grid, mask, output, Progress(work), solver
-    channels: ChannelImager | FacetImager
-    if plan.side:
-        channels = FacetImager(*common, clock, *noise, work, plan)
-    else:
-        channels = ChannelImager(*common, rival, clock, threads, device, *noise)
-    if config.channels_out == 1:
-        images: Channels | list = channels.make([("", observation.blocks)])
-        whole = images[0]
-    else:
-        images = Channels(open_image if plan.side else read_image)
-        for batch in channels.batches(split_channels(observation, config.channels_out)):
-            for image in channels.make(batch):
-                images.append(image)
-        whole = channels.average(images)
+    with ExitStack() as stack:
+        channels: ChannelImager | FacetImager
+        if plan.side:
+            workers = stack.enter_context(_workers(config, plan))
+            channels = FacetImager(*common, clock, *noise, work, plan.side, workers, device)
+        else:
+            channels = ChannelImager(*common, rival, clock, threads, device, *noise)
+        if config.channels_out == 1:
+            images: Channels | list = channels.make([("", observation.blocks)])
+            whole = images[0]
+        else:
+            images = Channels(open_image if plan.side else read_image)
+            for batch in channels.batches(split_channels(observation, config.channels_out)):
+                for image in channels.make(batch):
+                    images.append(image)
+            whole = channels.average(images)
     _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
     with clock("report"):
         paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, channels.beside)
@@ -132,6 +137,13 @@ def _plan(work, grid, config, threads):
     if plan.side and config.compare:
         raise ConfigError("--compare needs an image that is made as a whole: give more --memory, or leave it out.")
     return plan
+
+
+def _workers(config, plan):
+    """Who makes the facets."""
+    if config.scheduler or config.cluster:
+        return Cluster(config.scheduler or config.cluster, config.jobs)
+    return Threads(plan.workers)
 
 
 def _choose_machine(config):

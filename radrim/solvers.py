@@ -1,10 +1,13 @@
 """Which minor cycle deconvolves the tiles: CLEAN, or the learned RIM."""
 
+import functools
+
 from radrim.clean import CleanSettings, CleanSolver
 from radrim.config import ImageConfig
 from radrim.rim.checkpoint import find_model, load
 from radrim.rim.solver import RimSettings, RimSolver
 from radrim.tile import make_tiles
+from radrim.workdir import fingerprint
 
 HALO = 128
 """Pixels that a tile of CLEAN sees around its own part."""
@@ -46,10 +49,18 @@ class CleanCycles:
             Of one minor cycle.
         """
 
+        config = self._config
+
         def make(tile, channel):
-            return CleanSolver(_clean_settings(self._config, _part(mask, tile)), threads)
+            return CleanSolver(_clean_settings(config, _part(mask, tile)), threads)
 
         return make
+
+
+@functools.lru_cache(maxsize=2)
+def load_machine(path, device, stamp):
+    """The trained machine of a file of that fingerprint, loaded once by each process."""
+    return load(path, 2, device).model
 
 
 class RimCycles:
@@ -72,7 +83,8 @@ class RimCycles:
 
     def __init__(self, config, device):
         path = find_model(config.model)
-        self._config, self._device, self._machine = config, device, load(path, 2, device).model
+        self._config, self._source = config, (path, device, fingerprint(path))
+        load_machine(*self._source)
         self.notes = [f"Minor cycle: RIM {path} on {device}."]
         changed = [name for name in CLEAN_ONLY if getattr(config, name) != getattr(ImageConfig, name)]
         if changed and config.solver == "rim":
@@ -88,18 +100,18 @@ class RimCycles:
 
     def factory(self, mask, threads):
         """As `CleanCycles.factory`."""
-        config = self._config
+        config, source = self._config, self._source
 
         def make(tile, channel):
             settings = RimSettings(
                 noise=channel.expected,
                 threshold=config.threshold,
                 positive=config.pol == "I",
-                tile=min(config.tile, CPU_TILE) if self._device == "cpu" else config.tile,
+                tile=min(config.tile, CPU_TILE) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
                 clean=_clean_settings(config),
             )
-            return RimSolver(self._machine, settings, threads)
+            return RimSolver(load_machine(*source), settings, threads)
 
         return make
 

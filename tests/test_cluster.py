@@ -1,50 +1,173 @@
-import logging
+"""Facets made by the workers of a Dask cluster: the same bytes, even if workers are killed."""
+
+import os
+import signal
+import subprocess
 import sys
 import threading
+import time
 
+import numpy as np
 import pytest
-from dask import delayed
 
-from radrim.cluster import compute
+import radrim
+from radrim import cluster
+from radrim.cluster import Cluster, Threads
+from radrim.errors import ClusterError, ConfigError
 
-
-def test_results_come_in_order():
-    """Results stand in the order of the tasks, whichever ends first."""
-    tasks = [delayed(pow, pure=False)(k, 2) for k in range(20)]
-    assert compute(tasks, "squares", 4) == tuple(k * k for k in range(20))
-
-
-def test_no_more_tasks_at_once_than_asked_for():
-    """With one worker no two tasks overlap; memory is planned for that."""
-    running = threading.Semaphore(1)
-
-    def work(k):
-        assert running.acquire(blocking=False), "two tasks at once"
-        try:
-            threading.Event().wait(0.01)  # long enough for another task to begin
-            return k
-        finally:
-            running.release()
-
-    assert len(compute([delayed(work, pure=False)(k) for k in range(10)], "one by one", 1)) == 10
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # distributed's own
+    pytest.mark.usefixtures("no_report"),
+]
 
 
-def test_an_error_reaches_the_caller():
-    """The error of a task is raised as it is."""
+class Dask:
+    """A scheduler and its workers, as processes."""
 
-    def fail():
-        raise ValueError("task 3")
+    def __init__(self, folder, workers):
+        self.file = folder / "scheduler.json"
+        self.processes = []
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+                                     "--scheduler-file", str(self.file))  # fmt: skip
+        while not self.file.exists():
+            time.sleep(0.1)
+        import json
 
-    with pytest.raises(ValueError, match="task 3"):
-        compute([delayed(fail)()], "failing", 2)
+        self.address = json.loads(self.file.read_text())["address"]
+        self.workers = [self.add_worker(folder) for _ in range(workers)]
+
+    def add_worker(self, folder):
+        return self._start("worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard",
+                           "--death-timeout", "60", "--local-directory", str(folder))  # fmt: skip
+
+    def _start(self, what, *words):
+        process = subprocess.Popen([sys.executable, "-m", "dask", what, *words], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def stop(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
-@pytest.mark.parametrize(("terminal", "level"), [(True, logging.INFO), (False, logging.INFO), (True, logging.WARNING)])
-def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys, terminal, level):
-    """A bar for somebody who watches; nothing in log files or with --quiet."""
-    logging.getLogger("radrim").setLevel(level)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    compute([delayed(pow, pure=False)(k, 2) for k in range(3)], "squares of numbers", 1)
-    assert ("squares of numbers" in capsys.readouterr().out) == (terminal and level == logging.INFO)
+@pytest.fixture
+def dask(tmp_path):
+    """Two workers."""
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    running = Dask(folder, 2)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def sky_ms(make_ms):
+    """A point source, seen by nine antennas of VLA C."""
+    return make_ms(noise=0.01, times=12)
+
+
+def image(ms, name, **options):
+    common = {"size": 256, "scale": "3asec", "facet": 128, "max_major": 2, "name": name}
+    return radrim.image(ms, **common | options)
+
+
+def test_the_same_bytes_although_a_worker_is_killed(sky_ms, dask, tmp_path, monkeypatch):
+    """One of the two workers is killed on the way; the other does its work, and all is as on this machine's threads."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    here = image(sky_ms, tmp_path / "here", threads=2)
+
+    def kill():
+        while not (tmp_path / "there.radrim" / "channel-all" / "psf").exists():
+            time.sleep(0.01)
+        dask.workers[0].send_signal(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    there = image(sky_ms, tmp_path / "there", scheduler=dask.address)
+    killer.join()
+    assert dask.workers[0].wait() == -signal.SIGKILL
+    for kind in ("dirty", "psf", "model", "residual", "image"):
+        np.testing.assert_array_equal(getattr(there, kind), getattr(here, kind))
+    assert not (tmp_path / "there.radrim").exists()
+
+
+def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
+    """A clear message; what is finished is kept, and the same command goes on without the cluster."""
+    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
+
+    def kill():
+        while not (tmp_path / "lost.radrim" / "channel-all" / "psf").exists():
+            time.sleep(0.01)
+        for worker in dask.workers:
+            worker.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(ClusterError, match="(all workers of the cluster have been gone|workers died).*kept"):
+        image(sky_ms, tmp_path / "lost", scheduler=dask.address)
+    killer.join()
+    dirty = tmp_path / "lost.radrim" / "channel-all" / "dirty" / "00000.npy"
+    made = dirty.stat().st_mtime_ns
+    from radrim.facet_tasks import FacetTasks
+
+    seen = []
+    monkeypatch.setattr(FacetTasks, "_adjoint", _counting(FacetTasks._adjoint, seen))
+    assert image(sky_ms, tmp_path / "lost").image.max() > 0.9
+    assert made and len(seen) < 4 + 4 + 2 * 4  # dirty image, PSF and two cycles of four facets each
+
+
+def _counting(function, seen):
+    def counted(*arguments):
+        seen.append(arguments)
+        return function(*arguments)
+
+    return counted
+
+
+def test_no_scheduler(sky_ms, tmp_path, monkeypatch):
+    """Nobody at that address: said at once, and nothing is lost."""
+    monkeypatch.setattr(cluster, "PATIENCE", 2.0)
+    with pytest.raises(ClusterError, match="No Dask scheduler answers at tcp://127.0.0.1:9"):
+        image(sky_ms, tmp_path / "x", scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="give one of them"):
+        image(sky_ms, tmp_path / "x", scheduler="tcp://127.0.0.1:9", cluster="slurm")
+
+
+def test_no_workers(dask, monkeypatch):
+    """A scheduler without workers."""
+    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
+    for worker in dask.workers:
+        worker.kill()
+        worker.wait()
+    with pytest.raises(ClusterError, match="had no workers for 3 s; start some with 'dask worker"):
+        Cluster(dask.address)
+
+
+def test_errors_come_through(dask):
+    """What a task raises is raised here, by threads and by clusters."""
+    for workers in (Threads(2), Cluster(dask.address)):
+        with workers as crew:
+            assert crew.run("numbers", [(divmod, n, 3) for n in range(7)]) == [divmod(n, 3) for n in range(7)]
+            with pytest.raises(ZeroDivisionError):
+                crew.run("numbers", [(divmod, 1, 1), (divmod, 1, 0)])
+
+
+def test_slurm_jobs(tmp_path, monkeypatch):
+    """The script of a job starts a worker with what the user's file says; without that file, the message names it."""
+    import dask
+    from dask_jobqueue import SLURMCluster
+
+    monkeypatch.setattr(SLURMCluster, "scale", lambda self, jobs: scaled.append(jobs))
+    scaled: list[int] = []
+    with pytest.raises(ConfigError, match="jobqueue.yaml"):
+        cluster.start_jobs(2)
+    described = {"cores": 4, "memory": "16GB", "walltime": "02:00:00", "queue": "astro"}
+    with dask.config.set({f"jobqueue.slurm.{key}": value for key, value in described.items()}):
+        jobs = cluster.start_jobs(3)
+        script = jobs.job_script()
+        jobs.close()
+    assert scaled[0] == 3
+    assert "#SBATCH -p astro" in script and "#SBATCH -t 02:00:00" in script and "--mem=15G" in script
+    assert "dask_worker" in script or "dask worker" in script
