@@ -86,6 +86,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_image_options(image)
     image.set_defaults(run=_image)
 
+    plan = commands.add_parser(
+        "plan",
+        help="what imaging will take: facets, tasks, memory, disk and time",
+        formatter_class=raw,
+        allow_abbrev=False,
+        description="Predict a run of radrim image with the same options, from a few seconds of trial on this machine.",
+    )
+    plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together")
+    plan.add_argument("--workers", type=int, metavar="N", help="of a cluster of such machines (default: this one)")
+    plan.add_argument(
+        "--active", type=float, default=1.0, metavar="PART", help="part of the facets that hold sources (default: 1)"
+    )
+    plan.add_argument("--cycles", type=int, metavar="N", help="major cycles it will need (default: --max-major)")
+    _add_image_options(plan)
+    plan.set_defaults(run=_plan)
+
     clean = commands.add_parser("clean", help="remove the work directory of a run that shall not go on")
     clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
     clean.set_defaults(run=_clean)
@@ -112,7 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     train_cli.add_model_arguments(model)
     model.set_defaults(run=train_cli.model)
 
-    for command in (image, clean, info, simulate, train, model):
+    for command in (image, plan, clean, info, simulate, train, model):
         command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
         command.add_argument("--quiet", action="store_true", help="print warnings only")
     return parser
@@ -196,7 +212,8 @@ class _Formatter(logging.Formatter):
         return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 
-def _image(args):
+def _config(args):
+    """The configuration of `radrim image` that the parsed arguments say."""
     values = {f.name: getattr(args, f.name) for f in ImageConfig.options().values()}
     if args.uv_range is not None:
         if args.minuv_l is not None or args.maxuv_l is not None:
@@ -209,10 +226,21 @@ def _image(args):
         stored.pop("ms", None)
         given = {name: value for name, value in values.items() if value is not None}
         values = {key.replace("-", "_"): value for key, value in stored.items()} | given
-    config = ImageConfig.parse(ms, values)
+    return ImageConfig.parse(ms, values)
+
+
+def _image(args):
+    config = _config(args)
     from radrim.pipeline import run
 
     run(config, command=args.line)
+
+
+def _plan(args):
+    config = _config(args)
+    from radrim.plan import make_plan
+
+    print(make_plan(config, args.workers, args.active, args.cycles))
 
 
 def _clean(args):

@@ -21,7 +21,7 @@ import numpy as np
 from radrim.cache import Blocks
 from radrim.errors import SolverError
 from radrim.facets import FacetImage
-from radrim.geometry import ImageGrid, n_minus_1
+from radrim.geometry import ImageGrid
 from radrim.minor import MinorCycle
 from radrim.operator.tracks import Compressed, Track, find_nodes
 from radrim.rim.detection import find_active
@@ -261,7 +261,6 @@ class FacetTasks:
     def _adjoint(self, facet, data):
         """Image of a facet from visibilities, one array per block [Jy/beam]; there is no sky below the horizon."""
         grid = self._grid(facet)
-        l, m = (np.abs(a).min() if a.min() * a.max() > 0 else 0.0 for a in (grid.l(), grid.m()))  # noqa: E741
-        if not np.isfinite(n_minus_1(l, m)):
+        if not grid.has_sky:
             return np.zeros(grid.shape, np.float32)
         return self._through(facet).adjoint(data) / np.float32(self.sum_weight)

@@ -81,6 +81,12 @@ class ImageGrid:
         return r2 / (1 + math.sqrt(1 - r2)) if r2 < 1 else 1.0
 
     @property
+    def has_sky(self):
+        """Whether any pixel lies above the horizon."""
+        l, m = (0.0 if a[0] * a[-1] <= 0 else np.abs(a).min() for a in (self.l(), self.m()))  # noqa: E741
+        return bool(l * l + m * m <= 1)
+
+    @property
     def middle(self):
         """l, m and n - 1 of the middle pixel; n - 1 is NaN beyond the horizon."""
         l, m = -self.x0 * self.scale, self.y0 * self.scale  # noqa: E741

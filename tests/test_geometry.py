@@ -135,3 +135,13 @@ def test_a_window_has_the_same_pixels():
     assert (l, m) == (again.l()[10], again.m()[5])
     assert n1 == n_minus_1(l, m)
     assert part.max_n_term >= np.abs(n_minus_1(part.l()[None, :], part.m()[:, None])).max()
+
+
+def test_has_sky():
+    """Windows above, across and below the horizon."""
+    grid = ImageGrid(256, 256, 0.02)
+    assert grid.has_sky
+    assert grid.window(slice(64, 128), slice(64, 128)).has_sky
+    assert grid.window(slice(56, 120), slice(56, 120)).has_sky
+    assert not grid.window(slice(0, 64), slice(0, 64)).has_sky
+    assert not grid.window(slice(96, 160), slice(0, 64)).has_sky

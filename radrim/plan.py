@@ -1,0 +1,264 @@
+"""`radrim plan`: what a run will take, before any work: facets, tasks, memory, disk and time.
+
+Times are those of this machine: the transforms of two facets with some of the tracks, one minor cycle and the disk are
+tried for some seconds, and what depends on visibilities, pixels and facets is scaled to the whole. Which facets will
+hold sources nobody knows before the dirty image: `--active` says.
+"""
+
+import os
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from radrim.budget import BASE, FACET, HALO, block_bytes, plan_memory
+from radrim.cluster import BATCH
+from radrim.errors import ConfigError
+from radrim.facet_imager import on_one_thread
+from radrim.facet_tasks import LARGEST_PSF
+from radrim.geometry import ImageGrid
+from radrim.measurement_set import open_table, read_subtables
+from radrim.operator.tracks import Compressed
+from radrim.rim.solver import RimSettings, RimSolver
+from radrim.solvers import load_machine
+from radrim.store import Store
+from radrim.tile import crop_centre, make_tiles
+from radrim.visibilities import Visibilities
+
+SAMPLE_ROWS = 200_000
+"""Rows of the Measurement Set whose tracks are tried."""
+TRIED = 512
+"""Size of the facet on which a minor cycle is tried [pixel]."""
+START = 6.0
+"""From the command to the first sample, and the report [s]."""
+PASSES = 4
+"""Times that all samples pass through the memory before the dirty image: read, sort, weigh, count."""
+
+
+@dataclass
+class Plan:
+    """What one run will take.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    channels : int
+        Output channels.
+    facets, side, workers : int
+        Facets of the image, their largest size, and how many at once; one facet stands for an image made as a whole.
+    samples : int
+        Visibilities of all output channels.
+    nodes : float
+        What a facet needs of those of one channel.
+    tasks, known : int
+        Of the whole run, and at most at once.
+    memory, disk : float
+        [bytes]
+    measure, cycle, rest : float
+        Seconds for dirty images and PSFs, for one major cycle, and for all else.
+    cycles : int
+    """
+
+    grid: ImageGrid
+    channels: int
+    facets: int
+    side: int
+    workers: int
+    samples: int
+    nodes: float
+    tasks: int
+    known: int
+    memory: float
+    disk: float
+    measure: float
+    cycle: float
+    rest: float
+    cycles: int
+
+    @property
+    def seconds(self):
+        """Predicted wall time of the run [s]."""
+        return self.measure + self.cycles * self.cycle + self.rest
+
+    def __str__(self):
+        g = self.grid
+        cut = (
+            f"{self.facets} facets of at most {self.side} pixels, {self.workers} at once" if self.side else "as a whole"
+        )
+        lines = {
+            "image": f"{g.width} x {g.height} pixels, {self.channels} output channel{'s' * (self.channels > 1)}; {cut}",
+            "visibilities": f"{self.samples:.4g}; a facet needs {self.nodes:.3g} values for those of a channel",
+            "tasks": f"{self.tasks}, of which a scheduler knows at most {self.known} at once",
+            "memory": f"{self.memory / 1e9:.2f} GB",
+            "disk": f"{self.disk / 1e9:.3g} GB while it runs, {self._fits / 1e9:.3g} GB of FITS files in the end",
+            "time": f"{_span(self.seconds)}: dirty image and PSF {_span(self.measure)}, {self.cycles} major cycles of "
+            f"{_span(self.cycle)}, all else {_span(self.rest)}",
+        }  # fmt: skip
+        return "\n".join(f"{name:<14}{text}" for name, text in lines.items())
+
+    @property
+    def _fits(self):
+        return 20.0 * self.grid.width * self.grid.height * (self.channels + (self.channels > 1))
+
+
+def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
+    """Predict a run.
+
+    Parameters
+    ----------
+    config : ImageConfig
+        Size and scale must be given.
+    workers : int, optional
+        Of a cluster of machines like this one; those of this machine if absent.
+    active : float
+        Part of the facets that hold sources.
+    cycles : int, optional
+        Major cycles that will be needed; `max_major` if absent.
+
+    Raises
+    ------
+    ConfigError
+        No size or scale.
+    InputError
+        The Measurement Set cannot be read.
+    """
+    if config.size is None or config.scale is None:
+        raise ConfigError("radrim plan does not read the data: give --size and --scale; 'radrim info' proposes some.")
+    blocks, samples, reading = _sample(config)
+    grid = ImageGrid(config.size[0], config.size[1], config.scale)
+    threads = config.threads or len(os.sched_getaffinity(0))
+    cut = plan_memory(grid.shape, config, threads)
+    at_once = workers or cut.workers
+    side = cut.side or max(grid.shape)
+    tiles = make_tiles(grid.shape, side, HALO if cut.side else 0)
+    facets, cycles = len(tiles), 0 if config.niter == 0 else cycles or config.max_major
+    of_channel = samples / config.channels_out
+    share = min(1.0, sum(block.data.size for block in blocks) / of_channel)
+    fixed, each, nodes = on_one_thread(_time_facets, blocks, grid, tiles, share)
+    outer = max(tiles[0].shape) if cut.side else side
+    psf = fixed * (LARGEST_PSF * outer / side) ** 2 + each
+    minor = on_one_thread(_time_minor, blocks, grid, config, outer) if cycles else 0.0
+    pixels = grid.width * grid.height
+    disk_speed = _time_disk(os.path.dirname(os.path.abspath(config.name or ".")) or ".")
+    # Per channel: every facet sees the residual; those with sources have a minor cycle, a PSF once, and are predicted.
+    measure = facets * 2 * (fixed + each) / at_once
+    cycle = facets * (fixed + each + active * (minor + fixed + each)) / at_once
+    psfs = active * facets * psf / at_once if cycles else 0.0
+    written = 4 * pixels * (5 if cycles else 2)
+    rest = START + PASSES * samples * reading + config.channels_out * (psfs + 3 * written / disk_speed)
+    steps = 2 + 2 * bool(cycles) + cycles * (3 + 2 * active)
+    memory = BASE + cut.workers * (FACET["none" if not cycles else config.solver] * outer**2 + 2 * block_bytes(config))
+    tasks = round(config.channels_out * facets * steps)
+    disk = 24.0 * (samples + pixels) + written * config.channels_out
+    return Plan(
+        grid, config.channels_out, facets, cut.side, at_once, samples, nodes, tasks, min(BATCH, facets), memory, disk,
+        config.channels_out * measure, config.channels_out * cycle, rest, cycles,
+    )  # fmt: skip
+
+
+def _sample(config):
+    """Some tracks of the first Measurement Set, how many samples there are in all, and seconds to read one."""
+    samples, blocks, reading = 0, [], 0.0
+    for path in config.ms:
+        ms = read_subtables(path)
+        window = max(ms.windows, key=lambda w: len(w.freq))
+        low, high = config.chan_range or (0, len(window.freq))
+        freq = np.sort(window.freq[low:high])
+        samples += ms.rows * len(freq)
+        if blocks:
+            continue
+        # One output channel holds a part of the band.
+        freq = np.array_split(freq, min(config.channels_out, len(freq)))[0]
+        with open_table(path) as main:
+            wanted = max(1, round(len(ms.antennas) * min(1.0, SAMPLE_ROWS / ms.rows)))
+            some = np.unique(np.linspace(0, len(ms.antennas) - 1, wanted).round().astype(int))
+            with main.query(f"ANTENNA1 IN [{','.join(map(str, some))}] AND ANTENNA1 != ANTENNA2") as part:
+                uvw, when = part.getcol("UVW"), part.getcol("TIME")
+                antenna = np.stack([part.getcol("ANTENNA1"), part.getcol("ANTENNA2")], 1)
+            begin = time.perf_counter()
+            column = config.data_column or ("CORRECTED_DATA" if "CORRECTED_DATA" in ms.columns else "DATA")
+            read = main.getcol(column, 0, min(ms.rows, 20_000))
+            reading = (time.perf_counter() - begin) / max(read.shape[0] * read.shape[1], 1)
+        order = np.lexsort((when, antenna[:, 1], antenna[:, 0]))
+        shape = len(order), len(freq)
+        blocks = [Visibilities(uvw[order], freq, np.ones(shape, np.complex64), np.ones(shape, np.float32), when[order],
+                               antenna[order].astype(np.int32))]  # fmt: skip
+    return blocks, samples, reading
+
+
+def _time_facets(blocks, grid, tiles, share):
+    """Seconds of a facet's transform: what does not depend on samples, and what all of them take; nodes of all."""
+    windows = [window for window in (grid.window(*tile.core) for tile in tiles) if window.has_sky]
+    middle, corner = windows[len(windows) // 2], windows[0]
+    fixed, each, nodes = [], [], []
+    for facet in (middle, corner) if len(tiles) > 1 else (middle,):
+        times, counts = [], []
+        for part in (blocks, [_half(block) for block in blocks]):
+            _transform(part, facet)
+            begin = time.perf_counter()
+            counts.append(_transform(part, facet))
+            times.append(time.perf_counter() - begin)
+        slope = max(2 * (times[0] - times[1]), 0.0)  # of all that was tried
+        fixed.append(max(times[0] - slope, 0.0))
+        each.append(slope / share)
+        nodes.append(counts[0] / share)
+    return float(np.mean(fixed)), float(np.mean(each)), float(np.mean(nodes))
+
+
+def _transform(blocks, facet):
+    through = Compressed(blocks, facet)
+    through.adjoint([block.data for block in blocks])
+    return sum(len(nodes.uvw) for nodes in through.nodes)
+
+
+def _half(block):
+    rows = slice(0, len(block.uvw) // 2)
+    parts = {name: getattr(block, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
+    return replace(block, **parts)
+
+
+def _time_minor(blocks, grid, config, outer):
+    """Seconds of the minor cycle of a facet that is full of emission."""
+    size = min(TRIED, outer)
+    psf = Compressed(blocks, replace(grid, width=2 * size, height=2 * size)).psf()
+    psf /= psf[size, size]
+    rng = np.random.default_rng(0)
+    sky = np.zeros((size, size), np.float32)
+    sky[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = rng.random((size // 2, size // 2)) ** 8
+    convolve = np.fft.irfft2(np.fft.rfft2(sky, psf.shape) * np.fft.rfft2(np.fft.ifftshift(psf)), psf.shape)
+    residual = convolve[:size, :size].astype(np.float32)
+    noise = 1e-3 * float(np.abs(residual).max())
+    residual += rng.normal(0, noise, residual.shape).astype(np.float32)
+    if config.solver == "clean":
+        from radrim.clean import CleanSolver
+
+        solver, psf = CleanSolver(), np.ascontiguousarray(crop_centre(psf, residual.shape))
+    else:
+        from radrim.rim.checkpoint import find_model
+
+        machine = load_machine(find_model(config.model), "cpu", "")
+        solver = RimSolver(machine, RimSettings(noise=noise))
+    begin = time.perf_counter()
+    with torch.inference_mode():
+        solver(residual, psf, np.zeros_like(residual), noise)
+    return (time.perf_counter() - begin) * (outer / size) ** 2
+
+
+def _time_disk(folder):
+    """Bytes per second that reach the disk."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".radrim-plan-") as trial:
+        data = np.zeros(16 * 2**20, np.float32)
+        begin = time.perf_counter()
+        Store(trial).save("trial", data)
+        return data.nbytes / (time.perf_counter() - begin)
+
+
+def _span(seconds):
+    """A time in words."""
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -1,0 +1,58 @@
+"""What a run will take, told before it."""
+
+import re
+
+import pytest
+
+from radrim.config import ImageConfig
+from radrim.errors import ConfigError
+from radrim.plan import make_plan
+from radrim.tile import make_tiles
+
+
+def plan(ms, how=None, **options):
+    return make_plan(ImageConfig.parse(str(ms), {"size": 256, "scale": "3asec", "threads": 2} | options), **how or {})
+
+
+def test_what_is_printed(small_ms, command, tmp_path):
+    """Facets, tasks, memory, disk and time, each in a line; no file is left."""
+    done = command("plan", small_ms, "--size", 256, 256, "--scale", "3asec", "--facet", 128, "--name", tmp_path / "x")
+    assert done.status == 0, done.err
+    lines = dict(line.split(None, 1) for line in done.out.splitlines())
+    assert set(lines) == {"image", "visibilities", "tasks", "memory", "disk", "time"}
+    assert "4 facets of at most 128 pixels" in lines["image"]
+    assert float(re.match(r"[\d.]+", lines["memory"])[0]) > 0.5
+    assert not list(tmp_path.iterdir())
+
+
+def test_facets_are_those_of_the_run(small_ms):
+    """As many as the imager makes."""
+    assert plan(small_ms, facet=100).facets == len(make_tiles((256, 256), 100, 128))
+    whole = plan(small_ms)
+    assert (whole.facets, whole.side) == (1, 0)
+    assert "as a whole" in str(whole)
+
+
+def test_more_work_takes_longer(small_ms):
+    """Channels, cycles and active facets add time, and workers take some away."""
+    some = plan(small_ms, {"active": 0.5, "cycles": 2}, facet=64)
+    assert some.cycles == 2
+    assert plan(small_ms, facet=64, niter=0).cycles == 0
+    assert plan(small_ms, facet=64, channels_out=2).tasks > plan(small_ms, facet=64).tasks
+    assert some.seconds == pytest.approx(some.measure + 2 * some.cycle + some.rest)
+    assert some.disk > 4 * 256**2 * 5
+
+
+def test_gigapixels(small_ms):
+    """14.4 gigapixels in a thousand channels are planned in seconds, and no scheduler ever knows all their tasks."""
+    large = plan(small_ms, {"workers": 512}, size=120_000, channels_out=1000, memory="8GB", niter=0)
+    assert large.grid.width * large.grid.height == 14_400_000_000
+    assert large.tasks > 1e6 and large.known <= 4096
+    assert large.memory < 8e9
+    assert "days" in str(large) or " h" in str(large) or "min" in str(large)
+
+
+def test_size_and_scale_are_needed(small_ms):
+    """The data are not read: what depends on them must be given."""
+    with pytest.raises(ConfigError, match="give --size and --scale; 'radrim info' proposes some"):
+        make_plan(ImageConfig.parse(str(small_ms), {"size": 256}))
