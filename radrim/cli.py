@@ -23,7 +23,7 @@ def main(argv=None) -> int:
     """Run the command; returns the exit status: 0 done, 2 for what the user can mend, 130 when interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
-    args, rest = parser.parse_known_args(_wsclean_spelling(argv))
+    args, rest = parser.parse_known_args(wsclean_spelling(argv))
     unknown = [word for word in rest if word.startswith("-") or "ms" not in args]
     if unknown:
         parser.prog = " ".join(filter(None, ["radrim", args.command]))
@@ -164,7 +164,7 @@ def _add_image_options(parser):
     )
 
 
-def _wsclean_spelling(argv):
+def wsclean_spelling(argv):
     """WSClean's habits in argparse's terms: one dash for long options, and a weight of one or two words."""
     known = {"quiet", "debug", "config", "uv-range", "version"}
     for name, field in ImageConfig.options().items():
@@ -212,7 +212,7 @@ class _Formatter(logging.Formatter):
         return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 
-def _config(args):
+def parse_config(args):
     """The configuration of `radrim image` that the parsed arguments say."""
     values = {f.name: getattr(args, f.name) for f in ImageConfig.options().values()}
     if args.uv_range is not None:
@@ -230,14 +230,14 @@ def _config(args):
 
 
 def _image(args):
-    config = _config(args)
+    config = parse_config(args)
     from radrim.pipeline import run
 
     run(config, command=args.line)
 
 
 def _plan(args):
-    config = _config(args)
+    config = parse_config(args)
     from radrim.plan import make_plan
 
     print(make_plan(config, args.workers, args.active, args.cycles))

@@ -30,7 +30,7 @@ SAMPLE_ROWS = 200_000
 """Rows of the Measurement Set whose tracks are tried."""
 TRIED = 512
 """Size of the facet on which a minor cycle is tried [pixel]."""
-START = 6.0
+START = 10.0
 """From the command to the first sample, and the report [s]."""
 PASSES = 4
 """Times that all samples pass through the memory before the dirty image: read, sort, weigh, count."""

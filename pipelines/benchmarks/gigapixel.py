@@ -4,8 +4,8 @@
 
 Dirty image, PSF, two major cycles and the restored image within --memory, on all cores; prints wall time, the largest
 resident memory of all processes together, and what became of the sources, and draws memory over time.
-With --sizes it makes images of growing size instead, and prints the time per pixel and visibility; with --wsclean it
-runs WSClean on the same data as well (--limit ends it).
+With --sizes it makes images of growing size instead, and prints the time per pixel and what `radrim plan` said before;
+with --speedup two workers race one; with --wsclean WSClean gets the same data (--limit ends it).
 """
 
 import argparse
@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 from peer import table, wsclean
 
+from radrim.cli import build_parser, parse_config, wsclean_spelling
+from radrim.plan import make_plan
 from radrim.simulate import simulate
 from radrim.simulate_sky import offset_position
 from radrim.write import open_image
@@ -172,17 +174,50 @@ def whole(args, ms, *sources):
 
 
 def sizes(args, ms):
-    """Dirty image and PSF of growing size, in facets of one size."""
+    """Dirty image and PSF of growing size, in facets of one size; what `radrim plan` says before."""
     rows = []
+    start, _ = radrim(image(args, ms, 512, "start", f"--niter 0 --facet {args.facet}"), args.work / "size.log")
+    print(f"512 x 512: {start:.0f} s, for starting, reading and weighting", flush=True)
     for size in args.sizes:
-        wall, seen = radrim(
-            image(args, ms, size, f"size{size}", f"--niter 0 --facet {args.facet}"), args.work / "size.log"
-        )
-        rows.append(
-            (f"{size} x {size}", f"{wall:.0f}", f"{wall / size**2 * 1e6:.2f}", f"{max(u for _, u in seen) / 1e9:.2f}")
-        )
+        command = image(args, ms, size, f"size{size}", f"--niter 0 --facet {args.facet}")
+        seconds = predicted(command)
+        wall, seen = radrim(command, args.work / "size.log")
+        per_pixel = f"{(wall - start) / size**2 * 1e6:.2f}"
+        memory = f"{max(used for _, used in seen) / 1e9:.2f}"
+        rows.append((f"{size} x {size}", f"{wall:.0f}", per_pixel, memory, f"{seconds:.0f}", f"{seconds / wall:.2f}"))
         print(rows[-1], flush=True)
-    print(table(("dirty image and PSF", "wall s", "µs per pixel", "GB"), rows))
+    columns = (
+        "dirty image and PSF",
+        "wall s",
+        "µs per pixel beyond start",
+        "GB",
+        "predicted s",
+        "predicted / measured",
+    )
+    print(table(columns, rows))
+
+
+def predicted(command):
+    """Seconds that `radrim plan` expects of a command for `radrim image`."""
+    words = shlex.split(command)[1:]
+    config = parse_config(build_parser().parse_args(wsclean_spelling(["plan", *words])))
+    return make_plan(config).seconds
+
+
+def speedup(args, ms):
+    """One worker and two, a thread each, in turn: the median ratio of their times."""
+    times = []
+    for _ in range(args.rounds):
+        times.append([])
+        for workers in (1, 2):
+            options = f"--niter 0 --facet {args.facet} --threads {workers}"
+            wall, _ = radrim(image(args, ms, 4096, f"workers{workers}", options), args.work / "workers.log")
+            times[-1].append(wall)
+            print(workers, f"{wall:.1f}", flush=True)
+    times = np.array(times)
+    columns = ("dirty image and PSF, 4096 x 4096", "s with one worker", "s with two", "speed-up")
+    medians = [f"{value:.1f}" for value in np.median(times, 0)]
+    print(table(columns, [("whole command", *medians, f"{np.median(times[:, 0] / times[:, 1]):.2f}")]))
 
 
 def main():
@@ -197,12 +232,16 @@ def main():
     parser.add_argument("--wsclean", action="store_true")
     parser.add_argument("--limit", type=float, help="stop WSClean after so many seconds")
     parser.add_argument("--sizes", type=int, nargs="*", help="cost against size instead")
-    parser.add_argument("--facet", type=int, default=2048, help="with --sizes: size of the facets")
+    parser.add_argument("--speedup", action="store_true", help="two workers against one instead")
+    parser.add_argument("--rounds", type=int, default=2, help="with --speedup")
+    parser.add_argument("--facet", type=int, default=2048, help="with --sizes and --speedup: size of the facets")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     ms, *sources = build(args.work, args.arrays)
     if args.sizes:
         sizes(args, ms)
+    elif args.speedup:
+        speedup(args, ms)
     else:
         whole(args, ms, *sources)
 
