@@ -30,17 +30,19 @@ from radrim.write import open_image
 SCALE_ARCSEC = 1.0
 RA, DEC = 0.0, 52.0
 SOURCES = 300
+"""In the largest image; smaller ones have fewer, as densely, and none outside."""
+LARGEST = 32768
 
 
-def build(work, arrays):
+def build(work, arrays, size):
     """The Measurement Set, and the pixels and fluxes of its sources."""
-    ms, catalogue = work / "wide.ms", work / "wide.csv"
-    rng = np.random.default_rng(1)
-    x, y = rng.uniform(-15500, 15500, (2, SOURCES)).round()
-    flux = np.minimum(0.05 * (rng.pareto(1.1, SOURCES) + 1), 5.0)
+    ms, catalogue = work / f"wide{size}.ms", work / f"wide{size}.csv"
+    rng, count = np.random.default_rng(1), round(SOURCES * (size / LARGEST) ** 2)
+    x, y = rng.uniform(-0.47 * size, 0.47 * size, (2, count)).round()
+    flux = np.minimum(0.05 * (rng.pareto(1.1, count) + 1), 5.0)
     # A galaxy, as points that the beam cannot tell apart.
     gx, gy = rng.normal(0, 12, (2, 60))
-    x, y, flux = np.append(x, gx + 4096), np.append(y, gy - 4096), np.append(flux, np.full(60, 0.05))
+    x, y, flux = np.append(x, gx + size // 8), np.append(y, gy - size // 8), np.append(flux, np.full(60, 0.05))
     if not ms.exists():
         arcsec = np.radians(SCALE_ARCSEC / 3600)
         places = [
@@ -55,7 +57,7 @@ def build(work, arrays):
             ms, array=arrays / "real_lofar_hba_2015.csv", sky=catalogue, ra=RA, dec=DEC, freq=150e6,
             bandwidth=2e6, channels=16, hours=2.4, integration=24.0, noise=1.0, threads=2,
         )  # fmt: skip
-    return ms, x[:SOURCES].astype(int), y[:SOURCES].astype(int), flux[:SOURCES]
+    return ms, x[:count].astype(int), y[:count].astype(int), flux[:count]
 
 
 class Watch(threading.Thread):
@@ -225,7 +227,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arrays", type=Path, default=Path("../shared/data/arrays"))
     parser.add_argument("--work", type=Path, default=Path("bench-work/gigapixel"))
-    parser.add_argument("--size", type=int, default=32768)
+    parser.add_argument("--size", type=int, default=LARGEST)
     parser.add_argument("--cycles", type=int, default=2)
     parser.add_argument("--memory", type=float, default=8.0, help="[GB]")
     parser.add_argument("--options", default="", help="more options for radrim")
@@ -237,7 +239,7 @@ def main():
     parser.add_argument("--facet", type=int, default=2048, help="with --sizes and --speedup: size of the facets")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    ms, *sources = build(args.work, args.arrays)
+    ms, *sources = build(args.work, args.arrays, LARGEST if args.sizes or args.speedup else args.size)
     if args.sizes:
         sizes(args, ms)
     elif args.speedup:
