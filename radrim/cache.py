@@ -4,7 +4,6 @@ import dataclasses
 import mmap
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +15,10 @@ from radrim.workdir import WorkDir
 
 BLOCK_BYTES = 512 * 2**20
 """Data and weights of one block, at most [bytes]: what sorting has in memory twice."""
+SAMPLES = ("data", "weight")
+"""Arrays of (row, chan)."""
+BY_CHANNEL = "-by-channel"
+"""End of the names of their files where these hold (chan, row)."""
 ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities))
 
 
@@ -30,10 +33,12 @@ class VisibilityCache:
     work : WorkDir
     block_bytes : int
         Largest block of data and weights [bytes].
+    by_channel : bool
+        Files hold channel after channel, so that one channel of many is read without the others.
     """
 
-    def __init__(self, work: WorkDir, block_bytes=BLOCK_BYTES):
-        self._work, self._block_bytes = work, block_bytes
+    def __init__(self, work: WorkDir, block_bytes=BLOCK_BYTES, by_channel=False):
+        self._work, self._block_bytes, self._by_channel = work, block_bytes, by_channel
 
     def read(self, paths, selection):
         """As `radrim.read.read`; the blocks are memory-mapped, read-only.
@@ -64,16 +69,18 @@ class VisibilityCache:
         """Give an observation imaging weights; see `radrim.weight.apply_weights`, whose results it returns."""
         work, blocks = self._work, observation.blocks
         if not cached(work):
-            names = [f"vis/{k:04d}/imaging" for k in range(len(blocks))]
+            suffix = BY_CHANNEL if self._by_channel else ""
+            names = [f"vis/{k:04d}/imaging{suffix}" for k in range(len(blocks))]
             with ExitStack() as stack:
-                outputs = [
-                    stack.enter_context(work.create(name, block.weight.shape, np.float32))
-                    for name, block in zip(names, blocks, strict=True)
-                ]
+                outputs = []
+                for name, block in zip(names, blocks, strict=True):
+                    shape = block.weight.shape[::-1] if self._by_channel else block.weight.shape
+                    output = stack.enter_context(work.create(name, shape, np.float32))
+                    outputs.append(output.T if self._by_channel else output)
                 found = apply_weights(blocks, grid, weighting, taper, padding, outputs, grid_bytes)
             work.note("vis/weights", found)
         for k, block in enumerate(blocks):
-            block.weight = work.load(f"vis/{k:04d}/imaging")
+            block.weight = _samples(work, f"vis/{k:04d}/imaging")
         sum_weight, noise = work.facts("vis/weights")
         return sum_weight, noise
 
@@ -84,7 +91,11 @@ class VisibilityCache:
         order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
         for array in ARRAYS:
             values = getattr(block, array)
-            self._work.save(f"{name}/{array}", values if array == "freq" else values[order])
+            values = values if array == "freq" else values[order]
+            if self._by_channel and array in SAMPLES:
+                self._work.save(f"{name}/{array}{BY_CHANNEL}", values.T)
+            else:
+                self._work.save(f"{name}/{array}", values)
         self._work.note(f"{name}/complete", True)
 
 
@@ -110,7 +121,8 @@ class Blocks(Sequence):
 
     def __getitem__(self, index):
         name = f"vis/{self._numbers[index]:04d}"
-        block = replace(_load(self._store, self._numbers[index]), weight=self._store.load(f"{name}/imaging"))
+        block = _load(self._store, self._numbers[index])
+        block.weight = _samples(self._store, f"{name}/imaging")
         return block.select_channels(self._inside(block.freq))
 
     def _inside(self, freq):
@@ -127,8 +139,15 @@ def release(blocks):
 
 
 def _load(store, number):
-    arrays = {array: store.load(f"vis/{number:04d}/{array}") for array in ARRAYS}
+    arrays = {array: store.load(f"vis/{number:04d}/{array}") for array in ARRAYS if array not in SAMPLES}
+    for array in SAMPLES:
+        arrays[array] = _samples(store, f"vis/{number:04d}/{array}")
     return Visibilities(**{**arrays, "freq": np.array(arrays["freq"])})
+
+
+def _samples(store, name):
+    """An array of (row, chan), however its file has it."""
+    return store.load(f"{name}{BY_CHANNEL}").T if f"{name}{BY_CHANNEL}" in store else store.load(name)
 
 
 def cached(work):

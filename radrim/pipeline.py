@@ -72,7 +72,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
 
 def _image(config, work, output, solver, rival, clock, threads, device) -> Result:
     """The steps, each of which looks first whether the work directory has its result."""
-    cache = VisibilityCache(work, block_bytes(config))
+    cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
         observation = cache.read(config.ms, _selection(config))
         _say_what_was_read(observation)

@@ -23,12 +23,13 @@ def sorted_rows(blocks):
     return {name: values[order] for name, values in joined.items()}
 
 
+@pytest.mark.parametrize("by_channel", [False, True])
 @pytest.mark.parametrize("block_bytes", [10_000, 2**30])
-def test_the_same_samples(small_ms, tmp_path, block_bytes):
+def test_the_same_samples(small_ms, tmp_path, block_bytes, by_channel):
     """Every sample and fact of the observation, and weights as without the cache; rows of a baseline are neighbours."""
     plain = read([small_ms])
     with WorkDir(tmp_path / "run", {}) as work:
-        store = VisibilityCache(work, block_bytes)
+        store = VisibilityCache(work, block_bytes, by_channel)
         observation = store.read([small_ms], Selection())
         blocks = observation.blocks
         assert (len(blocks) > 1) == (block_bytes < 2**20)
@@ -46,6 +47,9 @@ def test_the_same_samples(small_ms, tmp_path, block_bytes):
         here, there = sorted_rows(plain.blocks), sorted_rows(blocks)
         for name in here:
             np.testing.assert_allclose(there[name], here[name], rtol=1e-6, err_msg=name)
+        for block in (*blocks, *cache.Blocks(work, (0, np.inf))):
+            assert block.data.flags.c_contiguous != by_channel or 1 in block.data.shape
+            assert block.weight.shape == block.data.shape
 
 
 def test_nothing_is_read_twice(small_ms, tmp_path, monkeypatch):
