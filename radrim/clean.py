@@ -222,7 +222,7 @@ class CleanSolver:
             setattr(self, f"_{name}", facts[name])
         self._masks = dict(arrays)
 
-    def __call__(self, residual, psf, model, noise, window=None, peak=None, bands=None):
+    def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
         """One minor cycle.
 
         Parameters
@@ -239,8 +239,8 @@ class CleanSolver:
             Components are found only where it is above 0.
         peak : float, optional
             Largest |residual| of the whole image where components may be found [Jy/beam]; the tile's own if absent.
-        bands : optional
-            What the learned minor cycle is told; CLEAN does not look at it.
+        others : optional
+            What the learned minor cycle is told of other parts of the image; CLEAN does not look at it.
 
         Returns
         -------

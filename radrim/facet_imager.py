@@ -21,6 +21,7 @@ from radrim.facet_tasks import FacetTasks
 from radrim.facets import FacetImage, look
 from radrim.geometry import ImageGrid
 from radrim.metrics import noise_mad
+from radrim.minor import Others
 from radrim.output import Output
 from radrim.progress import Progress, opened
 from radrim.restoration import average_of
@@ -32,6 +33,8 @@ from radrim.write import fits_file, open_image
 
 log = logging.getLogger("radrim")
 
+FINER = 0.3
+"""Part of the accuracy asked for that facets use: their errors differ, and a step at a seam shows sooner."""
 BEAM_WINDOW = 1024
 """Largest window of the PSF in which the beam is fitted [pixel]."""
 
@@ -46,6 +49,8 @@ class FacetedChannel:
     stop: str = ""
     at: int = 0
     """Which cycle's residual and model are the present ones."""
+    wait: bool = True
+    """The network may find something in other facets: what it leaves is not to be cleaned yet."""
 
     @property
     def components(self):
@@ -143,7 +148,7 @@ class FacetImager:
             self.tiles,
             (float(freq.min()), float(freq.max())),
             self.config.operator,
-            self.config.epsilon,
+            max(FINER * self.config.epsilon, 1e-12),
             sum_weight,
             # As if each channel's weights were alike: exact where all samples have the same noise.
             self.scatter / np.sqrt(sum_weight),
@@ -173,7 +178,7 @@ class FacetImager:
             seen = looks.noise, looks.peak
             minors = self._run(
                 "minor cycles",
-                [(tasks.minor, f, cycle, *seen, looks.bands_without(f)) for f in self._facets],
+                [(tasks.minor, f, cycle, *seen, Others(looks.bands_without(f), channel.wait)) for f in self._facets],
                 gpu=self.device == "cuda",
             )
             changed = tasks.changed(cycle)
@@ -191,7 +196,10 @@ class FacetImager:
             flux = sum(float(tasks.model(channel.at).load(facet).sum(dtype=np.float64)) for facet in self._facets)
             describe(channel, looks.peak, flux, time.perf_counter() - start)
             log.info("%d of %d facets changed.", len(changed), len(self.tiles))
-            facts = {"cycles": channel.cycles, "stop": channel.stop, "at": channel.at}
+            # CLEAN finishes when the network has nothing left to do anywhere, or does not get on with it.
+            found = any(minor.components and not minor.finishing for minor in minors)
+            channel.wait = found and not channel.cycles[-1]["stalled"]
+            facts = {"cycles": channel.cycles, "stop": channel.stop, "at": channel.at, "wait": channel.wait}
             self.store.note(f"{tasks.folder}/cycles", facts)
             if channel.at > cycle:
                 tasks.forget(cycle)

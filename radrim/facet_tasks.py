@@ -24,7 +24,7 @@ from radrim.facets import FacetImage
 from radrim.geometry import ImageGrid
 from radrim.minor import MinorCycle
 from radrim.operator.tracks import Compressed, Track, find_nodes
-from radrim.rim.detection import find_active
+from radrim.rim.detection import find_active, sidelobes
 from radrim.store import Store
 from radrim.tile import Tile
 
@@ -121,7 +121,7 @@ class FacetTasks:
 
     # A major cycle
 
-    def minor(self, facet, cycle, noise, peak, bands):
+    def minor(self, facet, cycle, noise, peak, others):
         """The minor cycle of a facet.
 
         Parameters
@@ -131,8 +131,8 @@ class FacetTasks:
             Of the whole residual [Jy/beam].
         peak : float
             Largest |residual| [Jy/beam].
-        bands : sequence of float
-            That of the other facets, in each of the `radrim.rim.detection.bands`.
+        others : Others
+            What the other facets hold.
 
         Returns
         -------
@@ -141,13 +141,14 @@ class FacetTasks:
         """
         done = f"{self.folder}/minor/{cycle}/{facet:05d}"
         if done not in self.store:
-            self.store.note(done, self._minor(facet, cycle, noise, peak, bands))
+            self.store.note(done, self._minor(facet, cycle, noise, peak, others))
         return MinorCycle(update=None, **self.store.facts(done))
 
-    def _minor(self, facet, cycle, noise, peak, bands):
+    def _minor(self, facet, cycle, noise, peak, others):
         tile, before = self.tiles[facet], self._state(cycle, facet)
         residual, begun = self.residual(cycle).read(tile.outer), before in self.store
-        if not begun and not find_active(residual, noise, elsewhere=bands).any():
+        above = [part * bright for part, bright in zip(sidelobes(), others.bands, strict=True)]
+        if not begun and not find_active(residual, noise, above=above).any():
             return {
                 "components": 0,
                 "peak": float(np.abs(residual).max()),
@@ -160,7 +161,7 @@ class FacetTasks:
             solver.resume(facts, {name: self.store.load(f"{before}-{name}") for name in names})
         model = self.model(cycle).read(tile.outer)
         try:
-            minor = solver(residual, np.asarray(self.local_psf(facet)), model, noise, None, peak, bands)
+            minor = solver(residual, np.asarray(self.local_psf(facet)), model, noise, None, peak, others)
         except SolverError as error:
             y, x = (f"{s.start}:{s.stop}" for s in tile.outer)
             raise SolverError(f"facet {facet}, y {y}, x {x}: {error}") from None
@@ -176,6 +177,7 @@ class FacetTasks:
             "peak": minor.peak,
             "stop": minor.stop,
             "converged": minor.converged,
+            "finishing": minor.finishing,
         }
 
     def changed(self, cycle):

@@ -1,6 +1,8 @@
 """What every minor cycle gives back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +23,8 @@ class MinorCycle:
         Why the cycle ended.
     converged : bool
         Nothing left to do.
+    finishing : bool
+        Only CLEAN's finish is left to do, for a learned minor cycle.
     """
 
     update: np.ndarray
@@ -28,3 +32,19 @@ class MinorCycle:
     peak: float
     stop: str
     converged: bool
+    finishing: bool = False
+
+
+class Others(NamedTuple):
+    """What a minor cycle of a part of an image must know of the other parts.
+
+    Parameters
+    ----------
+    bands : sequence of float
+        Largest |residual| in each of the `radrim.rim.detection.bands` [Jy/beam]; its sidelobes may be here.
+    wait : bool
+        In some of them the network finds emission: what it will leave here is not known yet, and not to be cleaned.
+    """
+
+    bands: Sequence[float] = (0.0, 0.0, 0.0)
+    wait: bool = False

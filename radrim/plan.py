@@ -15,7 +15,7 @@ import torch
 from radrim.budget import BASE, FACET, HALO, block_bytes, plan_memory
 from radrim.cluster import BATCH
 from radrim.errors import ConfigError
-from radrim.facet_imager import on_one_thread
+from radrim.facet_imager import FINER, on_one_thread
 from radrim.facet_tasks import LARGEST_PSF
 from radrim.geometry import ImageGrid
 from radrim.measurement_set import open_table, read_subtables
@@ -135,7 +135,7 @@ def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
     facets, cycles = len(tiles), 0 if config.niter == 0 else cycles or config.max_major
     of_channel = samples / config.channels_out
     share = min(1.0, sum(block.data.size for block in blocks) / of_channel)
-    fixed, each, nodes = on_one_thread(_time_facets, blocks, grid, tiles, share)
+    fixed, each, nodes = on_one_thread(_time_facets, blocks, grid, tiles, share, FINER * config.epsilon)
     outer = max(tiles[0].shape) if cut.side else side
     psf = fixed * (LARGEST_PSF * outer / side) ** 2 + each
     minor = on_one_thread(_time_minor, blocks, grid, config, outer) if cycles else 0.0
@@ -187,7 +187,7 @@ def _sample(config):
     return blocks, samples, reading
 
 
-def _time_facets(blocks, grid, tiles, share):
+def _time_facets(blocks, grid, tiles, share, epsilon):
     """Seconds of a facet's transform: what does not depend on samples, and what all of them take; nodes of all."""
     windows = [window for window in (grid.window(*tile.core) for tile in tiles) if window.has_sky]
     middle, corner = windows[len(windows) // 2], windows[0]
@@ -195,9 +195,9 @@ def _time_facets(blocks, grid, tiles, share):
     for facet in (middle, corner) if len(tiles) > 1 else (middle,):
         times, counts = [], []
         for part in (blocks, [_half(block) for block in blocks]):
-            _transform(part, facet)
+            _transform(part, facet, epsilon)
             begin = time.perf_counter()
-            counts.append(_transform(part, facet))
+            counts.append(_transform(part, facet, epsilon))
             times.append(time.perf_counter() - begin)
         slope = max(2 * (times[0] - times[1]), 0.0)  # of all that was tried
         fixed.append(max(times[0] - slope, 0.0))
@@ -206,8 +206,8 @@ def _time_facets(blocks, grid, tiles, share):
     return float(np.mean(fixed)), float(np.mean(each)), float(np.mean(nodes))
 
 
-def _transform(blocks, facet):
-    through = Compressed(blocks, facet)
+def _transform(blocks, facet, epsilon):
+    through = Compressed(blocks, facet, epsilon=epsilon)
     through.adjoint([block.data for block in blocks])
     return sum(len(nodes.uvw) for nodes in through.nodes)
 

@@ -78,6 +78,35 @@ def test_deconvolved_as_at_once(both):
     assert at_seams < 1.2 * np.abs(np.diff(difference, axis=0)).mean()
 
 
+def test_sidelobes_are_no_sources(both):
+    """What lies in facets without sources is next to nothing: their sidelobes are left to the facets that have them."""
+    whole, facets = both
+    model = np.array(facets.model)
+    for y, x, half in ((128 + 40, 128 - 50, 12), (128, 128, 32)):
+        model[y - half : y + half, x - half : x + half] = 0
+    assert np.abs(model).sum() < 0.02 * whole.model.sum()
+
+
+def test_cleaning_waits_for_the_network(pair_ms, quiet, monkeypatch):
+    """No facet is cleaned while the network finds emission in another one."""
+    from radrim.facet_tasks import FacetTasks
+
+    told: dict[int, list] = {}
+    original = FacetTasks.minor
+
+    def minor(self, facet, cycle, noise, peak, others):
+        done = original(self, facet, cycle, noise, peak, others)
+        told.setdefault(cycle, []).append((others.wait, done))
+        return done
+
+    monkeypatch.setattr(FacetTasks, "minor", minor)
+    image(pair_ms, quiet / "waits", facet=64)
+    assert all(wait for wait, _ in told[0])
+    assert len(told) > 1
+    for calls in told.values():
+        assert not any(wait and done.finishing for wait, done in calls)
+
+
 def test_model_residual_and_image_belong_together(both):
     """The residual is exactly what the model leaves of the data, and the image is both together."""
     whole, facets = both

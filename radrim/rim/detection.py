@@ -139,7 +139,12 @@ def brightest(residual):
     return [float(np.abs(band).max()) for band in bands(residual)]
 
 
-def find_active(residual, noise, depths=(0.0, 0.0, 0.0), elsewhere=(0.0, 0.0, 0.0)):
+def sidelobes(depths=(0.0, 0.0, 0.0)):
+    """In each band the part of what is brightest down to which sidelobes may come, from `highest_sidelobes`."""
+    return [max(depth * (ADDED if k else 1), DEPTH) for k, depth in enumerate(depths)]
+
+
+def find_active(residual, noise, depths=(0.0, 0.0, 0.0), above=(0.0, 0.0, 0.0)):
     """Where a minor cycle has something to do: cells with something far above the noise at any scale, and around them.
 
     What is fainter than the sidelobes of the brightest at its scale is left to the next cycle: it may be nothing else.
@@ -152,21 +157,21 @@ def find_active(residual, noise, depths=(0.0, 0.0, 0.0), elsewhere=(0.0, 0.0, 0.
         [Jy/beam]
     depths : sequence of float
         Of each of the `bands`: part of its largest value down to which cells are active, at least `DEPTH`.
-    elsewhere : sequence of float
-        Largest value of each band beyond this part of the image, if it is a part.
+    above : sequence of float
+        Of each band: what is not above this may be a sidelobe of what lies beyond this part of the image; see
+        `sidelobes`.
 
     Returns
     -------
     (y, x) bool
     """
     active, clear = np.zeros([-(-n // CELL) for n in residual.shape], bool), level_for(residual.size, CLEAR)
-    for k, (band, depth, other) in enumerate(zip(bands(residual), depths, elsewhere, strict=True)):
+    for k, (band, own, other) in enumerate(zip(bands(residual), sidelobes(depths), above, strict=True)):
         cell = CELL // 4**k
         highest = np.abs(band).reshape(active.shape[0], cell, active.shape[1], cell).max((1, 3))
         # Sidelobes of extended emission raise the scatter of a band, and what stands out of it.
         scatter = noise if k == 0 else max(noise_mad(band), noise / 4**k)
-        limit = max(depth * (ADDED if k else 1), DEPTH) * max(float(highest.max()), other)
-        active |= highest > max(clear * scatter, limit)
+        active |= highest > max(clear * scatter, own * float(highest.max()), other)
     if active.any():
         active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH)
     return active.repeat(CELL, 0).repeat(CELL, 1)[: residual.shape[0], : residual.shape[1]]

@@ -14,8 +14,8 @@ import torch
 
 from radrim.clean import CleanSettings, CleanSolver
 from radrim.errors import SolverError
-from radrim.minor import MinorCycle
-from radrim.rim.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for
+from radrim.minor import MinorCycle, Others
+from radrim.rim.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.points import PointFinder, Points
 from radrim.tile import crop_centre
@@ -114,6 +114,7 @@ class RimSolver:
         self._convolution: PsfConvolution | None = None
         self._shape = (0, 0)
         self._depths: list[float] = []
+        self._far_depths: list[float] = []
         self._finder: PointFinder | None = None
         self._finishing = False
         self._settled: tuple[np.ndarray, np.ndarray] | None = None
@@ -121,7 +122,7 @@ class RimSolver:
         self._clean: CleanSolver | None = None
         self._resumed: tuple[dict, dict] | None = None
 
-    def __call__(self, residual, psf, model, noise, window=None, peak=None, bands=None):
+    def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
         """One minor cycle.
 
         Parameters
@@ -138,8 +139,8 @@ class RimSolver:
             The model changes only where it is above 0.
         peak : float, optional
             Largest |residual| of the whole image [Jy/beam]; that of `residual` if absent.
-        bands : sequence of float, optional
-            The same for each of the `radrim.rim.detection.bands`, as its `brightest` gives them.
+        others : Others, optional
+            If this is a part of an image: what the other parts hold.
 
         Returns
         -------
@@ -157,7 +158,7 @@ class RimSolver:
         reason = self._why_done(residual, expected, model.any())
         if reason:
             return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), reason, True)
-        if self._finishing:
+        if self._finishing and not (others and others.wait):
             return self._finish(residual, psf, model, noise, expected, window, peak)
         self._take_psf(psf, residual.shape)
         allowed, told = _both(self.settings.mask, window), min(expected, noise)
@@ -166,7 +167,9 @@ class RimSolver:
         # Without the points a residual can be noise, or so near to it that the network is not worth its while.
         near = points.residual.std() < FLOOR * expected
         finish = near and not (points.number and describe_noise(points.residual, FLOOR * expected))
-        active = find_active(points.residual, told, self._depths, bands or (0.0, 0.0, 0.0))
+        others = others or Others()
+        above = [part * bright for part, bright in zip(sidelobes(self._far_depths), others.bands, strict=True)]
+        active = find_active(points.residual, told, self._depths, above)
         if allowed is not None:
             active &= allowed
         settled, self._settled = self._has_settled(residual, active), None
@@ -175,7 +178,9 @@ class RimSolver:
             brightest = peak if peak is not None and not points.number else float(np.abs(points.residual).max())
             found, settled = self._ask_network(points, model, told, brightest, active)
         part = _part_above(residual, found.residual, LEAST * expected)
-        if finish or (not near and part * (1 - float(found.residual.std() / residual.std())) < SLOW):
+        if not others.wait and (
+            finish or not near and part * (1 - float(found.residual.std() / residual.std())) < SLOW
+        ):
             self._finishing = True
             return self._finish_after(points, psf, model, noise, expected, window)
         left = residual + np.float32(part) * (found.residual - residual)
@@ -244,7 +249,7 @@ class RimSolver:
         """What follows from the PSF, again only when it changes; its convolution is made where it is used."""
         if self._psf is None or not np.array_equal(self._psf, psf):
             self._psf, self._convolution, self._shape = psf.copy(), None, shape
-            self._depths = highest_sidelobes(crop_centre(psf, shape))
+            self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
             self._finder = PointFinder(psf, shape, self._convolve, self._threads, self.settings.positive)
 
     def _convolve(self, image):
@@ -280,7 +285,7 @@ class RimSolver:
         self._finishing = minor.stop != "rising peak"
         if self.settings.mask is not None:  # the kernels of large scales reach beyond it
             minor.update[~self.settings.mask] = 0
-        return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}")
+        return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}", finishing=True)
 
     def _finish_after(self, points, psf, model, noise, expected, window):
         """The first cycle of CLEAN's finish: of what isolated points leave."""
