@@ -8,6 +8,7 @@ import torch
 
 from radrim.deconvolve import deconvolve
 from radrim.errors import SolverError
+from radrim.minor import Others
 from radrim.rim.detection import CELL, REACH
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.solver import RimSettings, RimSolver
@@ -314,3 +315,18 @@ def test_a_resumed_solver_goes_on_as_if_unbroken(machine, seen_sky, monkeypatch,
         models, again = cycles(after)
         assert again == stops
         assert all(np.array_equal(a, b) for a, b in zip(models, unbroken, strict=True))
+
+
+def test_a_part_waits_for_the_others(machine, seen_sky):
+    """What may be a sidelobe of another part is left alone; CLEAN may have it once the network is done everywhere."""
+    sky = seen_sky((128, 160), ((40, 60, 5.0), (90, 110, 3.0)), noise=5e-3, width=4.0)
+    zero, bright = np.zeros_like(sky.dirty), (1e6, 1e6, 1e6)
+
+    def call(others):
+        solver = RimSolver(machine, RimSettings(noise=sky.noise))
+        return solver(sky.dirty, sky.psf, zero, sky.noise, None, 1e6, others)
+
+    waiting, last = call(Others(bright, True)), call(Others(bright, False))
+    assert not waiting.update.any() and not waiting.converged and not waiting.finishing
+    assert last.finishing
+    assert call(Others((0.0, 0.0, 0.0), True)).update.any()
