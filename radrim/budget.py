@@ -28,7 +28,7 @@ LARGEST, SMALLEST = 4096, 256
 """Limits to the size of a facet [pixel]."""
 
 
-class Plan(NamedTuple):
+class Cut(NamedTuple):
     """How an image is cut.
 
     Parameters
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     workers: int
 
 
-def plan_memory(shape, config, threads) -> Plan:
+def plan_memory(shape, config, threads) -> Cut:
     """Whether and how to cut an image so that it fits.
 
     Parameters
@@ -62,17 +62,17 @@ def plan_memory(shape, config, threads) -> Plan:
     memory, minor = _memory(config), _minor(config)
     shared = config.scheduler or config.cluster  # workers have their own memory; each has one facet at once
     if shared and config.facet is None and config.memory is None:
-        return Plan(SHARED, threads)
+        return Cut(SHARED, threads)
     if config.facet is None and not shared and BASE + _whole(config) * shape[0] * shape[1] <= memory:
-        return Plan(0, threads)
+        return Cut(0, threads)
     if config.facet is not None:
-        return Plan(config.facet, threads)
+        return Cut(config.facet, threads)
     for workers in range(threads, 0, -1):
         free = (memory - BASE) / workers - 2 * block_bytes(config)
         side = math.isqrt(int(free / FACET[minor])) - 2 * HALO if free > 0 else 0
         # Few large facets leave workers idle; small ones need their neighbours' pixels more often.
         if side >= (SMALLEST if workers == 1 else 4 * SMALLEST):
-            return Plan(min(side, LARGEST) // 64 * 64, workers)
+            return Cut(min(side, LARGEST) // 64 * 64, workers)
     needed = (BASE + 1.1 * FACET[minor] * (SMALLEST + 2 * HALO) ** 2) / (1 - 2 * BLOCKS)
     raise ConfigError(
         f"--memory {memory / 1e9:.3g}GB is not enough for an image of {shape[1]} x {shape[0]} pixels, even in facets "

@@ -9,59 +9,33 @@ from typing import Any
 import numpy as np
 from dask import delayed
 
-from radrim.clock import Clock
 from radrim.cluster import compute
-from radrim.config import ImageConfig
 from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
-from radrim.geometry import ImageGrid
+from radrim.imager import Imager
 from radrim.measure import Measurement
-from radrim.output import Output
-from radrim.progress import Progress
 from radrim.restoration import average_channels, restore_channel
 from radrim.result import Beside, Image
-from radrim.visibilities import Observation
 
 log = logging.getLogger("radrim")
 
 
 @dataclass
-class ChannelImager:
+class ChannelImager(Imager):
     """Measures, deconvolves, restores and writes output channels, some at once.
 
     Parameters
     ----------
-    config : ImageConfig
-    observation : Observation
-    grid : ImageGrid
-    mask : (y, x) bool or None
-    output : Output
-    progress : Progress
-    solver, rival
-        Minor cycles from `radrim.solvers`: the one that makes the images, and one to compare it with; or None.
-    clock : Clock
+    rival
+        Another minor cycle from `radrim.solvers`, to compare `solver` with; or None.
     threads : int
     device : str
         'cpu' or 'cuda'.
-    thermal : float
-        Noise expected of all channels together if the weights are 1/sigma^2 [Jy/beam].
-    scatter : float
-        That from the scatter of the data, times the root of the sum of weights.
     """
 
-    config: ImageConfig
-    observation: Observation
-    grid: ImageGrid
-    mask: np.ndarray | None
-    output: Output
-    progress: Progress
-    solver: Any
     rival: Any
-    clock: Clock
     threads: int
     device: str
-    thermal: float
-    scatter: float
     beside: Beside | None = None
     """What the rival made of the same data."""
 
@@ -85,10 +59,8 @@ class ChannelImager:
             images[channel.label] = self._restore(channel)
             if failure is None and not self.rival:
                 self.progress.keep_image(images[channel.label])
-        if failure is not None:  # raised once what took hours to compute is written
-            kept = ", ".join(str(path) for image in images.values() for path in image.paths.values())
-            log.warning("A minor cycle failed; what was finished before is there: %s", kept)
-            raise failure
+        if failure is not None:
+            self.give_up(failure, images.values())
         if self.rival:
             with self.clock("compare"):
                 self.beside = self._deconvolve_beside(channels[0])
@@ -130,8 +102,7 @@ class ChannelImager:
                 measurement.kind,
             )
             channel = ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty)
-            # As if each channel's weights were alike: exact where all samples have the same noise.
-            channel.expected = self.scatter / np.sqrt(measurement.sum_weight)
+            channel.expected = self.expected(measurement.sum_weight)
             self.progress.resume(channel)
             channels.append(channel)
         return channels
@@ -155,8 +126,7 @@ class ChannelImager:
         with self.clock("restore"):
             image = restore_channel(channel, self.grid, width, beam_fit, self.threads)
         with self.clock("write"):
-            # The noise expected from the weights is known for all channels together only.
-            self.output.write_images(image, self.grid, self.observation, None if channel.label else self.thermal)
+            self.output.write_images(image, self.grid, self.observation, self.thermal_of(channel.label))
         return image
 
     def _deconvolve_beside(self, channel):

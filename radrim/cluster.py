@@ -152,12 +152,14 @@ class Cluster:
         from distributed import wait
 
         seen = time.monotonic()
-        while any(future.status == "pending" for future in futures):
+        while True:
             with self._client.as_current(), suppress(TimeoutError):
                 wait(futures, timeout=1)
             failed = next((future for future in futures if future.status in ("error", "lost", "cancelled")), None)
             if failed is not None:
                 self._explain(failed, label)
+            if not any(future.status == "pending" for future in futures):
+                return
             if self._client.scheduler_info(n_workers=1).get("workers"):
                 seen = time.monotonic()
             elif time.monotonic() - seen > PATIENCE:

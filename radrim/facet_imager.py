@@ -4,7 +4,6 @@ import ctypes
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,23 +11,19 @@ import torch
 from radrim.beam import fit_beam, reach, restore, theoretical_beam
 from radrim.budget import HALO
 from radrim.cache import release
-from radrim.clock import Clock
 from radrim.cluster import Cluster, Threads
-from radrim.config import ImageConfig
 from radrim.deconvolve import conclude, describe
 from radrim.errors import SolverError
 from radrim.facet_tasks import FacetTasks
 from radrim.facets import FacetImage, look
-from radrim.geometry import ImageGrid
+from radrim.imager import Imager
 from radrim.metrics import noise_mad
 from radrim.minor import Others
-from radrim.output import Output
-from radrim.progress import Progress, opened
+from radrim.progress import opened
 from radrim.restoration import average_of
 from radrim.result import KINDS, Image
-from radrim.store import Store
+from radrim.store import Store, StoredArray
 from radrim.tile import make_tiles
-from radrim.visibilities import Observation
 from radrim.write import fits_file, open_image
 
 log = logging.getLogger("radrim")
@@ -59,13 +54,11 @@ class FacetedChannel:
 
 
 @dataclass
-class FacetImager:
+class FacetImager(Imager):
     """Measures, deconvolves, restores and writes output channels in facets.
 
     Parameters
     ----------
-    config, observation, grid, mask, output, progress, solver, clock, thermal, scatter
-        As `radrim.channels.ChannelImager`.
     store : Store
     side : int
         Largest facet along an axis [pixel].
@@ -75,16 +68,6 @@ class FacetImager:
         Of the minor cycles.
     """
 
-    config: ImageConfig
-    observation: Observation
-    grid: ImageGrid
-    mask: np.ndarray | None
-    output: Output
-    progress: Progress
-    solver: Any
-    clock: Clock
-    thermal: float
-    scatter: float
     store: Store
     side: int
     workers: Threads | Cluster
@@ -94,6 +77,7 @@ class FacetImager:
     def __post_init__(self):
         self.tiles = tuple(make_tiles(self.grid.shape, self.side, HALO))
         self.files = Store(self.store.path.absolute())  # workers may be in another folder
+        self._mask = None if self.mask is None else StoredArray(self.files, "mask", self.mask)
 
     def batches(self, groups):
         """Output channels one by one: each keeps all workers busy."""
@@ -107,7 +91,7 @@ class FacetImager:
         channel = self._begin(label, blocks)
         tasks = channel.tasks
         if partly := self.progress.partly(label):  # an earlier run came as far as to its files
-            image = self._write(partly, self._parts(channel), self._thermal(label))
+            image = self._write(partly, self._parts(channel), self.thermal_of(label))
             self.progress.keep_image(image)
             return image
         with self.clock("measure"):
@@ -127,9 +111,7 @@ class FacetImager:
                     channel.stop = failed if channel.cycles else ""
         image = self._restore(channel, blocks)
         if failure is not None:
-            kept = ", ".join(str(path) for path in image.paths.values())
-            log.warning("A minor cycle failed; what was finished before is there: %s", kept)
-            raise failure
+            self.give_up(failure, [image])
         self.progress.keep_image(image)
         return image
 
@@ -150,9 +132,8 @@ class FacetImager:
             self.config.operator,
             max(FINER * self.config.epsilon, 1e-12),
             sum_weight,
-            # As if each channel's weights were alike: exact where all samples have the same noise.
-            self.scatter / np.sqrt(sum_weight),
-            self.solver.factory(self.mask, 1) if self.solver else None,
+            self.expected(sum_weight),
+            self.solver.factory(self._mask, 1) if self.solver else None,
         )
         release(blocks)
         channel = FacetedChannel(label, tasks)
@@ -235,7 +216,7 @@ class FacetImager:
                 image.facts |= {"major_cycles": len(channel.cycles), "components": channel.components}
                 self._restore_facets(parts, beam)
             self.progress.keep_partly(image)
-        return self._write(image, parts, self._thermal(channel.label))
+        return self._write(image, parts, self.thermal_of(channel.label))
 
     def _parts(self, channel):
         """The images of a channel by their kinds, before they are FITS files."""
@@ -245,10 +226,6 @@ class FacetImager:
             parts |= {"model": tasks.model(channel.at), "residual": tasks.residual(channel.at)}
             parts["image"] = tasks.image("image")
         return parts
-
-    def _thermal(self, label):
-        """The noise expected from the weights is known for all channels together only."""
-        return None if label else self.thermal
 
     def average(self, images) -> Image:
         """All channels together, each counted by its weight, facet by facet from their files; written."""
@@ -352,9 +329,7 @@ class _Looks:
         pixels = np.concatenate([look["pixels"] for look in looks])
         self.noise = noise_mad(pixels[None])
         self.peak = max(look["peak"] for look in looks)
-        size = sum(look["size"] for look in looks)
-        mean = sum(look["sum"] for look in looks) / size
-        self.rms = float(np.sqrt(max(sum(look["square"] for look in looks) / size - mean**2, 0.0)))
+        self.rms = float(np.sqrt(sum(look["square"] for look in looks) / sum(look["size"] for look in looks)))
         self._bands = np.array([look["bands"] for look in looks])
 
     def bands_without(self, facet):

@@ -84,8 +84,8 @@ def look(image, facet, count):
     Returns
     -------
     dict
-        Largest |value| of all and of each of the `radrim.rim.detection.bands`, number of pixels, their sum, the sum of
-        their squares, and some of them (float32).
+        Largest |value| of all and of each of the `radrim.rim.detection.bands`, number of pixels, the sum of their
+        squares, and some of them (float32).
     """
     core = np.asarray(image.load(facet))
     step = max(1, core.size * count // SAMPLES)
@@ -94,7 +94,6 @@ def look(image, facet, count):
         "peak": float(np.abs(core).max()),
         "bands": brightest(core),
         "size": core.size,
-        "sum": float(core.sum(dtype=np.float64)),
         "square": float(np.vdot(core.astype(np.float64), core)),
         "pixels": core.ravel()[::step].copy(),
     }

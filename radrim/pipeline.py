@@ -91,14 +91,14 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
     noise = thermal, thermal * scatter * np.sqrt(sum_weight)
-    common = config, observation, grid, mask, output, Progress(work), solver
+    common = config, observation, grid, mask, output, Progress(work), solver, clock, *noise
     with ExitStack() as stack:
         channels: ChannelImager | FacetImager
         if plan.side:
             workers = stack.enter_context(_workers(config, plan))
-            channels = FacetImager(*common, clock, *noise, work, plan.side, workers, device)
+            channels = FacetImager(*common, work, plan.side, workers, device)
         else:
-            channels = ChannelImager(*common, rival, clock, threads, device, *noise)
+            channels = ChannelImager(*common, rival, threads, device)
         if config.channels_out == 1:
             images: Channels | list = channels.make([("", observation.blocks)])
             whole = images[0]

@@ -80,6 +80,26 @@ class Store:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
 
+class StoredArray:
+    """An array of which windows are read from its file: what travels to workers is its name.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+    array : array
+        Kept under that name, if it is not there yet.
+    """
+
+    def __init__(self, store: Store, name, array):
+        self._store, self._name = store, name
+        if name not in store:
+            store.save(name, array)
+
+    def __getitem__(self, window):
+        return np.array(self._store.load(self._name)[window])
+
+
 def _plain(value):
     """Numbers of numpy as those of Python."""
     if isinstance(value, np.generic):

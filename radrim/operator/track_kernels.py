@@ -127,23 +127,20 @@ def _weigh(time, uvw, reach, begin, stop, p, picked, weights, wave, tolerance):
 def gather(data, weight, out, turn, freq, step, plan):
     """Samples to nodes, by the transpose of `spread`; weights alone where there are no data."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
-    along = np.empty(freq.size, np.complex128)
+    along, waves = np.empty(freq.size, np.complex128), np.empty(freq.size, np.complex128)
     for b in range(len(times)):
         p = times[b]
         width = (first[b + 1] - first[b]) // p
         for r in range(rows[b], rows[b + 1]):
             along[:width] = 0
+            _fill(waves, -turn[r], freq, step)
             for i in range(bands[kind[b]], bands[kind[b] + 1]):
                 c0, c1, q, w0, k0 = band[i]
-                wave, turned = _wave(-turn[r], freq[c0], step)
                 for c in range(c0, c1):
-                    if step == 0.0 or (c - c0) % 64 == 0:
-                        wave, turned = _wave(-turn[r], freq[c], step)
                     if data.size:
-                        value = data[r, c] * wave * weight[r, c]
+                        value = data[r, c] * waves[c] * weight[r, c]
                     else:
                         value = weight[r, c] + 0j
-                    wave *= turned
                     for k in range(q):
                         along[k0 + k] += on_freq[w0 + (c - c0) * q + k] * value
             for j in range(p):
@@ -158,7 +155,7 @@ def gather(data, weight, out, turn, freq, step, plan):
 def spread(values, out, turn, freq, step, plan):
     """Nodes to samples, added to what is there."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
-    along = np.empty(freq.size, np.complex128)
+    along, waves = np.empty(freq.size, np.complex128), np.empty(freq.size, np.complex128)
     for b in range(len(times)):
         p = times[b]
         width = (first[b + 1] - first[b]) // p
@@ -170,21 +167,24 @@ def spread(values, out, turn, freq, step, plan):
                     node = first[b] + j * width
                     for k in range(width):
                         along[k] += share * values[node + k]
+            _fill(waves, turn[r], freq, step)
             for i in range(bands[kind[b]], bands[kind[b] + 1]):
                 c0, c1, q, w0, k0 = band[i]
-                wave, turned = _wave(turn[r], freq[c0], step)
                 for c in range(c0, c1):
-                    if step == 0.0 or (c - c0) % 64 == 0:
-                        wave, turned = _wave(turn[r], freq[c], step)
                     value = 0j
                     for k in range(q):
                         value += on_freq[w0 + (c - c0) * q + k] * along[k0 + k]
-                    out[r, c] += value * wave
-                    wave *= turned
+                    out[r, c] += value * waves[c]
 
 
 @numba.njit(nogil=True, cache=True)
-def _wave(turn, freq, step):
-    """exp(i turn freq), and the factor that leads to the next channel."""
-    phase, more = turn * freq, turn * step
-    return complex(math.cos(phase), math.sin(phase)), complex(math.cos(more), math.sin(more))
+def _fill(waves, turn, freq, step):
+    """exp(i turn freq) of each channel; evenly spaced ones by multiplication, begun again before errors add up."""
+    more = turn * step
+    turned, wave = complex(math.cos(more), math.sin(more)), 1.0 + 0j
+    for c in range(freq.size):
+        if step == 0.0 or c % 64 == 0:
+            phase = turn * freq[c]
+            wave = complex(math.cos(phase), math.sin(phase))
+        waves[c] = wave
+        wave *= turned

@@ -1,0 +1,63 @@
+"""What images are made from, however they are cut: the common part of `radrim.channels` and `radrim.facet_imager`."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from radrim.clock import Clock
+from radrim.config import ImageConfig
+from radrim.geometry import ImageGrid
+from radrim.output import Output
+from radrim.progress import Progress
+from radrim.visibilities import Observation
+
+log = logging.getLogger("radrim")
+
+
+@dataclass
+class Imager:
+    """Steps 3 to 7 of output channels.
+
+    Parameters
+    ----------
+    config : ImageConfig
+    observation : Observation
+    grid : ImageGrid
+    mask : (y, x) bool or None
+    output : Output
+    progress : Progress
+    solver
+        Minor cycle from `radrim.solvers`, or None.
+    clock : Clock
+    thermal : float
+        Noise expected of all channels together if the weights are 1/sigma^2 [Jy/beam].
+    scatter : float
+        That from the scatter of the data, times the root of the sum of weights.
+    """
+
+    config: ImageConfig
+    observation: Observation
+    grid: ImageGrid
+    mask: np.ndarray | None
+    output: Output
+    progress: Progress
+    solver: Any
+    clock: Clock
+    thermal: float
+    scatter: float
+
+    def thermal_of(self, label):
+        """The noise expected of a channel from the weights: known for all channels together only."""
+        return None if label else self.thermal
+
+    def expected(self, sum_weight):
+        """Noise of a dirty image from the scatter [Jy/beam], as if the weights of all channels were alike."""
+        return self.scatter / np.sqrt(sum_weight)  # exact where all samples have the same noise
+
+    def give_up(self, failure, images):
+        """Raise what a minor cycle failed with, once what took hours to compute is written."""
+        kept = ", ".join(str(path) for image in images for path in image.paths.values())
+        log.warning("A minor cycle failed; what was finished before is there: %s", kept)
+        raise failure
