@@ -187,6 +187,9 @@ class ImageConfig:
     channels_out: int = _option(
         "image", _numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
     )
+    cube: bool = _option(
+        "image", _flag, False, "write all output channels into one file of each kind, with a table of their beams"
+    )
     pol: str = _option("image", _choice(*STOKES), "I", "Stokes parameter or correlation to image")
     beam_fit: str = _option(
         "image",
@@ -369,6 +372,8 @@ class ImageConfig:
             raise ConfigError(
                 "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."
             )
+        if config.cube and config.channels_out == 1:
+            raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
         if config.scheduler and config.cluster:
             raise ConfigError("--scheduler is a cluster that runs already, --cluster one to start: give one of them.")
         if config.auto_mask < config.auto_threshold:

@@ -233,7 +233,7 @@ class FacetImager(Imager):
         weights /= weights.sum()
         parts = {kind: FacetImage(self.files, f"average/{kind}", self.tiles) for kind in images.facts[0].paths}
         kinds = [kind for kind in parts if kind != "image"]
-        files = {kind: [image.paths[kind].absolute() for image in images.facts] for kind in kinds}
+        files = {kind: [(image.paths[kind].absolute(), image.plane) for image in images.facts] for kind in kinds}
         if partly := self.progress.partly("MFS"):
             return self._write(partly, parts, self.thermal)
         with self.clock("restore"):
@@ -314,11 +314,11 @@ def restore_facet(parts, facet, core, beam, scale, margin):
 
 
 def average_facet(files, weights, into, facet, core):
-    """A facet of the average of several files."""
+    """A facet of the average of several (file, plane)."""
     if facet not in into:
         total = np.zeros([s.stop - s.start for s in core])
-        for path, weight in zip(files, weights, strict=True):
-            total += weight * open_image(path)[core]
+        for file, weight in zip(files, weights, strict=True):
+            total += weight * open_image(*file)[core]
         into.save(facet, total)
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from radrim.cube import write_cube
 from radrim.figures import si
 from radrim.files import check_writable
 from radrim.geometry import format_angle
 from radrim.measure import uv_samples
 from radrim.overview import overview
 from radrim.report import Comparison, ImageSet, Report, write_png, write_report
-from radrim.result import KINDS, Beside, Image
+from radrim.result import KINDS, Beside, Channels, Image
 from radrim.version import __version__
 from radrim.write import image_header, write_fits, write_run_toml
 
@@ -44,6 +45,8 @@ class Output:
         """Raise OutputError if the disk cannot take the images."""
         kinds = 2 if self.config.niter == 0 else len(KINDS)
         images = self.config.channels_out + (self.config.channels_out > 1)
+        if self.config.cube:  # of one kind, while its channels are still there
+            images += -(-self.config.channels_out // kinds)
         # In the work directory: dirty image, PSF of four times the pixels, model and residual of two cycles.
         working = 9 if self.config.niter else 5
         check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
@@ -56,10 +59,24 @@ class Output:
                 image.paths[kind], header = self.file(image, kind, grid, observation, thermal)
                 write_fits(image.paths[kind], array, header)
 
+    def join(self, channels: Channels, progress):
+        """`--cube`: NAME-{dirty,psf,...}.fits with all channels in place of NAME-0000-... and so on.
+
+        A channel's own file goes when its `paths` say that it is in the cube, in the work directory, too.
+        """
+        for kind in channels.facts[0].paths:
+            path = self._path("", kind)
+            if any(image.paths[kind] != path for image in channels.facts):
+                write_cube(path, kind, channels)
+            for image in channels.facts:
+                if image.paths[kind] != path:
+                    image.paths[kind] = path
+                    progress.keep_image(image)
+                self._path(image.label, kind).unlink(missing_ok=True)  # an earlier run may have come as far as here
+
     def file(self, image: Image, kind, grid, observation, thermal):
         """Path and header of one of the files of an image; its arrays do not count."""
         config, deconvolved = self.config, bool(image.stop)
-        stem = f"{self.prefix}-{image.label}" if image.label else str(self.prefix)
         facts = {
             "weighting": str(config.weight),
             "data_column": observation.data_column,
@@ -79,7 +96,10 @@ class Output:
         header = image_header(
             grid, image.freq, image.bandwidth, observation, config.pol, unit, beam, facts, [self.command]
         )
-        return Path(f"{stem}-{kind}.fits"), header
+        return self._path(image.label, kind), header
+
+    def _path(self, label, kind):
+        return Path(f"{self.prefix}-{label}-{kind}.fits" if label else f"{self.prefix}-{kind}.fits")
 
     def write_summary(
         self, image: Image, channels, grid, observation, thermal, chosen, seconds, beside: Beside | None = None

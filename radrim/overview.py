@@ -40,7 +40,7 @@ def overview(image: Image, grid: ImageGrid):
         out = np.empty((height, width), np.float32)
         for row in range(height):
             if row % ROWS == 0 and kind in image.paths:
-                whole = open_image(image.paths[kind])  # anew, or the file would be in memory in the end
+                whole = open_image(image.paths[kind], image.plane)  # anew, or the file would be in memory in the end
             start = first[0] + row * factor
             strip = whole[start : start + factor, first[1] : first[1] + width * factor].astype(np.float32)
             cells = strip.reshape(factor, width, factor).transpose(1, 0, 2).reshape(width, -1)

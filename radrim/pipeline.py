@@ -91,7 +91,8 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
     noise = thermal, thermal * scatter * np.sqrt(sum_weight)
-    common = config, observation, grid, mask, output, Progress(work), solver, clock, *noise
+    progress = Progress(work)
+    common = config, observation, grid, mask, output, progress, solver, clock, *noise
     with ExitStack() as stack:
         channels: ChannelImager | FacetImager
         if plan.side:
@@ -108,6 +109,9 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
                 for image in channels.make(batch):
                     images.append(image)
             whole = channels.average(images)
+            if config.cube:
+                with clock("write"):
+                    output.join(images, progress)
     _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
     with clock("report"):
         paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, channels.beside)

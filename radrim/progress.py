@@ -97,7 +97,7 @@ class Progress:
 
 def opened(image: Image, read) -> Image:
     """An image with its arrays from its files, each opened by `read`."""
-    arrays: dict[str, Any] = {kind: read(path) for kind, path in image.paths.items()}
+    arrays: dict[str, Any] = {kind: read(path, image.plane) for kind, path in image.paths.items()}
     return dataclasses.replace(image, **arrays)
 
 

@@ -61,6 +61,11 @@ class Image:
     paths: dict[str, Path] = field(default_factory=dict)
 
     @property
+    def plane(self):
+        """Which plane of a cube the channel is."""
+        return int(self.label) if self.label.isdigit() else 0
+
+    @property
     def best(self):
         """The restored image, or the dirty one if nothing was deconvolved."""
         return self.dirty if self.image is None else self.image
@@ -74,7 +79,7 @@ class Channels(Sequence):
     Parameters
     ----------
     read : callable
-        Path of a FITS file to its image.
+        Path of a FITS file, and number of a plane if it is a cube, to an image.
     """
 
     def __init__(self, read=read_image):
@@ -93,8 +98,13 @@ class Channels(Sequence):
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
         image = self._images[index]
-        arrays: dict[str, Any] = {kind: self._read(path) for kind, path in image.paths.items()}
+        arrays: dict[str, Any] = {kind: self._read(path, image.plane) for kind, path in image.paths.items()}
         return replace(image, **arrays)
+
+    def plane(self, index, kind):
+        """One kind of image of one channel, (y, x)."""
+        image = self._images[index]
+        return self._read(image.paths[kind], image.plane)
 
     @property
     def facts(self):
@@ -103,8 +113,8 @@ class Channels(Sequence):
 
     @property
     def paths(self):
-        """All files, channel by channel."""
-        return [path for image in self._images for path in image.paths.values()]
+        """All files, channel by channel; cubes once."""
+        return list(dict.fromkeys(path for image in self._images for path in image.paths.values()))
 
 
 @dataclass

@@ -211,18 +211,24 @@ def fits_file(path, shape, header):
         yield put
 
 
-def open_image(path):
-    """The image of a file that `write_fits` or `fits_file` wrote, (y, x) big-endian float32, memory-mapped."""
+def open_image(path, plane=0):
+    """An image that radrim wrote, (y, x) big-endian float32, memory-mapped.
+
+    Parameters
+    ----------
+    path : str or Path
+    plane : int
+        Which one, if the file is a cube.
+    """
     with fits.open(path, memmap=True) as hdus:
         data = hdus[0].data
-        return data.reshape(data.shape[-2:])
+        planes = data.reshape(-1, *data.shape[-2:])
+        return planes[plane if len(planes) > 1 else 0]
 
 
-def read_image(path):
-    """The image of a file that `write_fits` wrote, (y, x) float32."""
-    with fits.open(path, memmap=False) as hdus:
-        data = hdus[0].data
-        return data.reshape(data.shape[-2:]).astype(np.float32)
+def read_image(path, plane=0):
+    """As `open_image`, (y, x) float32, in memory."""
+    return open_image(path, plane).astype(np.float32)
 
 
 def read_mask(path, grid):

@@ -130,7 +130,7 @@ def test_residual_is_exact(both, pair_ms):
     assert np.abs(residual - facets.residual).max() < 2e-4 * facets.dirty.max()
 
 
-@pytest.mark.parametrize("more", [{"solver": "clean"}, {"niter": 0}, {"channels_out": 2}, {"pol": "Q"}])
+@pytest.mark.parametrize("more", [{"solver": "clean"}, {"niter": 0}, {"channels_out": 2, "cube": True}, {"pol": "Q"}])
 def test_options(pair_ms, quiet, more, request):
     """CLEAN, dirty images only, several channels, other Stokes parameters."""
     name = quiet / re.sub(r"\W+", "-", request.node.name)

@@ -88,10 +88,11 @@ def no_report(monkeypatch, tmp_path):
     monkeypatch.setattr("radrim.output.write_report", lambda *args: None)
 
 
-def test_interrupted_after_every_step(sky_ms, tmp_path, monkeypatch, no_report, capsys):
+@pytest.mark.parametrize("cube", [[], ["--cube"]], ids=["files", "cube"])
+def test_interrupted_after_every_step(sky_ms, tmp_path, monkeypatch, no_report, capsys, cube):
     """Two channels, interrupted after each thing that is kept: status 130, and in the end the same files."""
     monkeypatch.setenv(*next(iter(DATE.items())))
-    more = ["--channels-out", "2", "--solver", "clean"]
+    more = ["--channels-out", "2", "--solver", "clean", *cube]
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "whole")

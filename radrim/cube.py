@@ -1,0 +1,103 @@
+"""Step 7, write: `--cube` joins the output channels of a run, one 4-D FITS file for each kind of image.
+
+Channels differ in their beams: the table BEAMS has one row for each, as CASA writes it (BMAJ and BMIN in arcsec, BPA in
+degrees, CHAN, POL; `CASAMBM` in the header says that it is there), and a column FREQ besides, because the FREQ axis of
+the image can only count evenly.
+"""
+
+import io
+import logging
+import math
+import os
+
+import numpy as np
+from astropy.io import fits
+
+from radrim.files import atomic_write
+
+log = logging.getLogger("radrim")
+
+OF_ONE = ("BMAJ", "BMIN", "BPA", "RRNVIS", "RRVWSUM", "RRNOISE", "RRMAJOR", "RRMINOR")
+"""Header keywords that say something of one channel."""
+UNEVEN = 0.1
+"""Frequencies farther than this part of a step from an even axis are warned of."""
+ROWS = 1024
+"""Rows of a plane that are copied at once."""
+
+
+def write_cube(path, kind, channels):
+    """Join one kind of image of all output channels, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced if it exists.
+    kind : str
+        Of `radrim.result.KINDS`.
+    channels : Channels
+        Read one after the other; the header is that of the first one's file.
+
+    Raises
+    ------
+    OutputError
+        See `radrim.files.atomic_write`.
+    """
+    facts = channels.facts
+    shape = channels.plane(0, kind).shape
+    header = _cube_header(fits.getheader(facts[0].paths[kind]), facts, shape).tostring().encode("ascii")
+    size = 4 * len(facts) * shape[0] * shape[1]
+    with atomic_write(path) as file:
+        os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
+        file.write(header)
+        for number in range(len(facts)):
+            plane = channels.plane(number, kind)
+            for row in range(0, shape[0], ROWS):
+                file.write(np.ascontiguousarray(plane[row : row + ROWS], ">f4").data)
+        file.write(bytes(-size % 2880))
+        if kind != "model":  # in Jy/pixel, no beam
+            file.write(_beams(facts))
+
+
+def _cube_header(header, facts, shape):
+    """The header of the first channel as that of all: an even FREQ axis, and no beam but in the table."""
+    freq = np.array([image.freq for image in facts])
+    step = (freq[-1] - freq[0]) / (len(freq) - 1)
+    off = float(np.abs(freq - (freq[0] + step * np.arange(len(freq)))).max())
+    if off > UNEVEN * step:
+        log.warning(
+            "--cube: the frequencies of the output channels are up to %.4g MHz off the even FREQ axis of the cubes, of "
+            "steps of %.4g MHz; the column FREQ of their table BEAMS is right.", off / 1e6, step / 1e6
+        )  # fmt: skip
+    header = header.copy()
+    beams = "BMAJ" in header or "CASAMBM" in header
+    for keyword in OF_ONE:
+        header.remove(keyword, ignore_missing=True)
+    header["NAXIS1"], header["NAXIS2"], header["NAXIS3"] = shape[1], shape[0], len(freq)
+    header["CRVAL3"], header["CDELT3"] = (freq[0], "centre of the first channel"), (step, "from channel to channel")
+    header["RESTFRQ"] = float(freq.mean())
+    header["EXTEND"] = True
+    if beams:
+        header["CASAMBM"] = (True, "beams in the table BEAMS")
+    return header
+
+
+def _beams(facts):
+    """The table BEAMS as the bytes of an extension."""
+    count = len(facts)
+    beams = [image.beam for image in facts]
+    table = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("BMAJ", "1E", "arcsec", array=[3600 * math.degrees(beam.major) for beam in beams]),
+            fits.Column("BMIN", "1E", "arcsec", array=[3600 * math.degrees(beam.minor) for beam in beams]),
+            fits.Column("BPA", "1E", "deg", array=[math.degrees(beam.pa) for beam in beams]),
+            fits.Column("CHAN", "1J", array=np.arange(count)),
+            fits.Column("POL", "1J", array=np.zeros(count, int)),
+            fits.Column("FREQ", "1D", "Hz", array=[image.freq for image in facts]),
+        ],
+        name="BEAMS",
+    )
+    table.header["NCHAN"], table.header["NPOL"] = count, 1
+    whole, nothing = io.BytesIO(), io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(whole)
+    fits.PrimaryHDU().writeto(nothing)
+    return whole.getvalue()[len(nothing.getvalue()) :]
