@@ -190,6 +190,14 @@ class ImageConfig:
     cube: bool = _option(
         "image", _flag, False, "write all output channels into one file of each kind, with a table of their beams"
     )
+    spectral_terms: int | None = _option(
+        "image",
+        _numeric(int, 2, 5),
+        None,
+        "deconvolve output channels together, spectra being polynomials of so many terms; writes the spectral index",
+        "N",
+        aliases=("fit-spectral-pol",),
+    )
     pol: str = _option("image", _choice(*STOKES), "I", "Stokes parameter or correlation to image")
     beam_fit: str = _option(
         "image",
@@ -374,6 +382,8 @@ class ImageConfig:
             )
         if config.cube and config.channels_out == 1:
             raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
+        if config.spectral_terms is not None:
+            config._check_spectral_terms()
         if config.scheduler and config.cluster:
             raise ConfigError("--scheduler is a cluster that runs already, --cluster one to start: give one of them.")
         if config.auto_mask < config.auto_threshold:
@@ -382,6 +392,22 @@ class ImageConfig:
                 "made above the final threshold; raise one or lower the other."
             )
         return config
+
+    def _check_spectral_terms(self):
+        terms = self.spectral_terms
+        if self.channels_out < terms:
+            raise ConfigError(
+                f"--spectral-terms {terms} needs at least {terms} output channels, and --channels-out is "
+                f"{self.channels_out}; some more, such as {3 * terms}, also average the noise."
+            )
+        if self.niter == 0 or self.pol != "I":
+            raise ConfigError(
+                "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or it."
+            )
+        if self.scheduler or self.cluster or self.facet:
+            raise ConfigError(
+                "--spectral-terms needs images made as a whole: leave out --facet, --scheduler and --cluster."
+            )
 
     def resolved(self, grid, name):
         """The configuration with the image grid and the name that the run chose."""

@@ -5,13 +5,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from dask import delayed
 
 from radrim.cluster import compute
 from radrim.errors import SolverError
-from radrim.measure import Measurement
 from radrim.metrics import noise_mad
 from radrim.mosaic import mosaic
 from radrim.tile import Tile, crop_centre
@@ -32,7 +32,7 @@ class ChannelState:
     Parameters
     ----------
     label : str
-    measurement : Measurement
+    measurement : Measurement, or radrim.joint.JointMeasurement
     dirty : (y, x) float32
         [Jy/beam]
     psf : (y, x) float32
@@ -54,7 +54,7 @@ class ChannelState:
     """
 
     label: str
-    measurement: Measurement
+    measurement: Any
     dirty: np.ndarray
     psf: np.ndarray
     model: np.ndarray
@@ -112,7 +112,7 @@ def deconvolve(
                 channel.stop = failed if channel.cycles else ""
             raise
         for channel, (model, residual, minors) in zip(active, results, strict=True):
-            _accept(channel, model, residual, minors, time.perf_counter() - start)
+            accept(channel, model, residual, minors, time.perf_counter() - start)
             if len(channel.cycles) == max_major:
                 channel.stop = channel.stop or f"{max_major} major cycles (--max-major)"
             keep(channel)
@@ -123,7 +123,7 @@ def _cycle_graph(channel, tiles):
     noise = noise_mad(channel.residual)
     peak = float(np.abs(channel.residual).max())
     minors = [
-        delayed(_minor, pure=False)(solver, tile, channel, noise, peak)
+        delayed(run_minor, pure=False)(solver, tile, channel, noise, peak)
         for solver, tile in zip(channel.solvers, tiles, strict=True)
     ]
     model = delayed(_add, pure=False)(channel.model, tiles, minors)
@@ -131,7 +131,7 @@ def _cycle_graph(channel, tiles):
     return delayed((model, residual, minors))
 
 
-def _minor(solver, tile, channel, noise, peak):
+def run_minor(solver, tile, channel, noise, peak):
     """One tile's minor cycle.
 
     The solver cleans the halo, too, and that part of its update is dropped: sources there are their own tile's, but
@@ -173,7 +173,7 @@ def _best_part(update, before, after):
     return float(fall / curve) if fall > 0 and curve > 0 else 0.0
 
 
-def _accept(channel, model, residual, minors, seconds):
+def accept(channel, model, residual, minors, seconds):
     """Take over a major cycle's result, cut it or undo it if it made things worse, and decide whether to go on."""
     part = _best_part(model - channel.model, channel.residual, residual)
     if 0 < part < 1:  # tiles, or a PSF that changes over the field, can make an update too large
@@ -182,7 +182,9 @@ def _accept(channel, model, residual, minors, seconds):
     rms = float(residual.std())
     if not conclude(channel, minors, part, float(channel.residual.std()), rms):
         channel.model, channel.residual = model, residual
-    describe(channel, float(np.abs(channel.residual).max()), float(channel.model.sum()), seconds)
+    # Of several terms of a spectrum the first is that of all channels together.
+    flux = float((channel.model[0] if channel.model.ndim == 3 else channel.model).sum())
+    describe(channel, float(np.abs(channel.residual).max()), flux, seconds)
 
 
 def conclude(channel, minors, part, before, rms):

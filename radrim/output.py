@@ -59,6 +59,13 @@ class Output:
                 image.paths[kind], header = self.file(image, kind, grid, observation, thermal)
                 write_fits(image.paths[kind], array, header)
 
+    def write_map(self, image: Image, kind, array, grid, observation):
+        """NAME-MFS-{kind}.fits: a map without unit that belongs to an image, such as its spectral index."""
+        path, header = self.file(image, kind, grid, observation, None)
+        header["BUNIT"], header["BTYPE"] = "", kind.replace("-", " ")
+        write_fits(path, array, header)
+        image.paths[kind] = path
+
     def join(self, channels: Channels, progress):
         """`--cube`: NAME-{dirty,psf,...}.fits with all channels in place of NAME-0000-... and so on.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from radrim.budget import block_bytes, plan_memory
+from radrim.budget import block_bytes, largest_whole, plan_memory
 from radrim.cache import VisibilityCache, cached
 from radrim.channels import ChannelImager
 from radrim.clock import Clock
@@ -16,6 +16,7 @@ from radrim.cluster import Cluster, Threads
 from radrim.config import ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.facet_imager import FacetImager
+from radrim.joint import JointImager
 from radrim.metrics import measured_scatter
 from radrim.output import Output
 from radrim.progress import Progress
@@ -98,6 +99,8 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         if plan.side:
             workers = stack.enter_context(_workers(config, plan))
             channels = FacetImager(*common, work, plan.side, workers, device)
+        elif config.spectral_terms:
+            channels = JointImager(*common, rival, threads, device)
         else:
             channels = ChannelImager(*common, rival, threads, device)
         if config.channels_out == 1:
@@ -138,8 +141,12 @@ def _plan(work, grid, config, threads):
     if "facets" not in work:
         work.note("facets", plan.side)
     plan = plan._replace(side=work.facts("facets"))
-    if plan.side and config.compare:
-        raise ConfigError("--compare needs an image that is made as a whole: give more --memory, or leave it out.")
+    for option in ("compare", "spectral_terms"):
+        if plan.side and getattr(config, option):
+            raise ConfigError(
+                f"--{option.replace('_', '-')} needs images that are made as a whole, here of at most "
+                f"{largest_whole(config)} pixels along each side: give more --memory, a smaller --size, or leave it."
+            )
     return plan
 
 

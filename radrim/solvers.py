@@ -38,7 +38,7 @@ class CleanCycles:
         """The tiles of an image (y, x)."""
         return make_tiles(shape, self._config.tile, HALO)
 
-    def factory(self, mask, threads):
+    def factory(self, mask, threads, signed=False):
         """The function that makes the minor cycle of a tile of a channel.
 
         Parameters
@@ -47,6 +47,8 @@ class CleanCycles:
             Of the whole image.
         threads : int
             Of one minor cycle.
+        signed : bool
+            The sky can be negative whatever the Stokes parameter; CLEAN's always can.
         """
 
         config = self._config
@@ -98,7 +100,7 @@ class RimCycles:
         """One tile: convolution and step length belong to the whole image."""
         return make_tiles(shape, max(shape), 0)
 
-    def factory(self, mask, threads):
+    def factory(self, mask, threads, signed=False):
         """As `CleanCycles.factory`."""
         config, source = self._config, self._source
 
@@ -106,7 +108,7 @@ class RimCycles:
             settings = RimSettings(
                 noise=channel.expected,
                 threshold=config.threshold,
-                positive=config.pol == "I",
+                positive=config.pol == "I" and not signed,
                 tile=min(config.tile, CPU_TILE) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
                 clean=_clean_settings(config),

@@ -88,11 +88,11 @@ def no_report(monkeypatch, tmp_path):
     monkeypatch.setattr("radrim.output.write_report", lambda *args: None)
 
 
-@pytest.mark.parametrize("cube", [[], ["--cube"]], ids=["files", "cube"])
-def test_interrupted_after_every_step(sky_ms, tmp_path, monkeypatch, no_report, capsys, cube):
+@pytest.mark.parametrize("more", [[], ["--cube"], ["--spectral-terms", "2"]], ids=["files", "cube", "joint"])
+def test_interrupted_after_every_step(sky_ms, tmp_path, monkeypatch, no_report, capsys, more):
     """Two channels, interrupted after each thing that is kept: status 130, and in the end the same files."""
     monkeypatch.setenv(*next(iter(DATE.items())))
-    more = ["--channels-out", "2", "--solver", "clean", *cube]
+    more = ["--channels-out", "2", "--solver", "clean", *more]
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "whole")

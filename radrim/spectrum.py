@@ -1,0 +1,109 @@
+"""Spectra as polynomials: what output channels have in common, term by term, and the spectral index that follows.
+
+The sky of channel k is sum_i phi_i(k) t_i, with polynomials phi_i of frequency that are orthonormal under the channels'
+weights: mean_k w_k phi_i phi_j = 1 if i = j, else 0. The residual images of the terms, R_i = mean_k w_k phi_i r_k, then
+have the same noise, and the PSF of each term has its peak 1 while the peaks of those that lead from one to another are
+0. Taylor terms as CASA has them span the same spectra (Rau & Cornwell 2011, A&A 532, A71) but are strongly coupled.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from radrim.beam import restore
+from radrim.metrics import noise_mad
+
+SIGNIFICANT = 5.0
+"""There is a spectral index where the restored image is above so many times its noise."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Orthonormal polynomials of frequency.
+
+    Parameters
+    ----------
+    values : (channel, term) float64
+    weight : (channel,) float64
+        Part of each channel in the sum of weights.
+    value, slope : (term,) float64
+        Of each polynomial, at the reference frequency: phi and nu0 dphi/dnu.
+    """
+
+    values: np.ndarray
+    weight: np.ndarray
+    value: np.ndarray
+    slope: np.ndarray
+
+    @classmethod
+    def of(cls, freq, weight, terms):
+        """Polynomials of degree 0 to `terms` - 1 over channels.
+
+        Parameters
+        ----------
+        freq : (channel,) array
+            [Hz]; the reference is their weighted mean.
+        weight : (channel,) array
+            Sums of weights.
+        terms : int
+            At most the number of channels.
+        """
+        freq, weight = np.asarray(freq, float), np.asarray(weight, float)
+        weight = weight / weight.sum()
+        x = freq / np.average(freq, weights=weight) - 1
+        powers = np.vander(x, terms, increasing=True)
+        _, r = np.linalg.qr(np.sqrt(weight)[:, None] * powers)
+        r *= np.sign(np.diag(r))[:, None]  # the first polynomial is 1, not -1
+        into = np.linalg.inv(r)
+        slope = into[1] if terms > 1 else np.zeros(1)
+        return cls(powers @ into, weight, into[0], slope)
+
+    def image(self, channel, terms):
+        """The image of a channel, (y, x), from those of the terms, (term, y, x)."""
+        return np.tensordot(self.values[channel].astype(np.float32), terms, 1)
+
+    def add(self, channel, image, terms):
+        """Add what the image of a channel, (y, x), contributes to those of the terms, (term, y, x), in place."""
+        for part, phi in zip(terms, self.values[channel], strict=True):
+            part += (self.weight[channel] * phi) * image
+
+
+def spectral_index(channels, basis, beam, scale, threads=1):
+    """Spectral index alpha, I ~ nu^alpha, at the reference frequency, and its error from the noise.
+
+    Both follow from the terms of the channels' models and residuals, restored with one beam: channels with beams of
+    their own would show spectra that sources do not have.
+
+    Parameters
+    ----------
+    channels : Channels
+        Read one after the other.
+    basis : Basis
+        Of at least two terms.
+    beam : Beam
+    scale : float
+        Pixel size [rad].
+    threads : int
+
+    Returns
+    -------
+    alpha, error : (y, x) float32
+        NaN where the image is not above `SIGNIFICANT` times its noise.
+    """
+    shape = (len(basis.value), *channels.plane(0, "model").shape)
+    model, residual = np.zeros(shape), np.zeros(shape)
+    for number in range(len(channels)):
+        basis.add(number, channels.plane(number, "model"), model)
+        basis.add(number, channels.plane(number, "residual"), residual)
+    noise = noise_mad(residual[0])
+    value, slope = np.zeros(shape[1:]), np.zeros(shape[1:])
+    for i in range(shape[0]):
+        restored = residual[i] + restore(model[i].astype(np.float32), beam, scale, threads)
+        value += basis.value[i] * restored
+        slope += basis.slope[i] * restored
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alpha = slope / value
+        spread = (basis.slope[:, None, None] - alpha * basis.value[:, None, None]) ** 2
+        error = noise * np.sqrt(spread.sum(0)) / np.abs(value)
+    known = value > SIGNIFICANT * noise * np.linalg.norm(basis.value)
+    return tuple(np.where(known, image, np.nan).astype(np.float32) for image in (alpha, error))
