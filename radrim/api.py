@@ -14,6 +14,7 @@ def image(
     data_column: str | None = None, field: str | int | None = None, spw: int | Sequence[int] | None = None,
     chan_range: tuple[int, int] | None = None, minuv_l: float | None = None, maxuv_l: float | None = None,
     time_range: tuple[str, str] | None = None, abs_weights: bool | None = None, flag_nonfinite: bool | None = None,
+    contsub: int | None = None, contsub_channels: Sequence[int] | None = None,
     weight: str | None = None, taper: str | None = None,
     solver: str | None = None, model: str | Path | None = None, compare: bool | None = None,
     niter: int | None = None, gain: float | None = None, mgain: float | None = None,

@@ -166,6 +166,8 @@ def _selection(config):
         stokes=config.pol,
         abs_weights=config.abs_weights,
         flag_nonfinite=config.flag_nonfinite,
+        contsub=config.contsub,
+        contsub_channels=config.contsub_channels,
     )
 
 
