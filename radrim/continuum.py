@@ -124,14 +124,13 @@ class Continuum:
         used = before * self._free
         normal = (used @ self._products).reshape(-1, terms, terms)
         values, vectors = np.linalg.eigh(normal)
-        known = (np.count_nonzero(used, axis=1) >= terms) & (values[:, 0] > SINGULAR * values[:, -1])
+        known = values[:, 0] > SINGULAR * values[:, -1]  # not with fewer channels than coefficients
         values[~known] = np.inf  # their continuum becomes 0
         inverse = (vectors / values[:, None, :]) @ vectors.transpose(0, 2, 1)
         # What is flagged can hold anything.
         right = (used * np.where(used > 0, data, 0)) @ self._basis
         coefficients = (inverse @ right[:, :, None])[:, :, 0]
         data -= coefficients @ self._basis.T
-        # Variance of the continuum over that of the sample; a fitted channel's noise only falls.
+        # Variance of the continuum over that of the sample, which it adds to; at most 1 where a channel was fitted.
         added = before * (inverse.reshape(len(inverse), -1) @ self._products.T)
-        poor = (added > NOISIER**2 - 1) & (used == 0)
-        return (poor | ~known[:, None]) & (weight > 0)
+        return ((added > NOISIER**2 - 1) | ~known[:, None]) & (weight > 0)

@@ -128,16 +128,16 @@ def test_rows_with_few_channels_lose_their_weight(order, rng):
 def test_far_extrapolations_lose_their_weight(rng):
     """Where good channels are left at one end only, samples far from them are dropped: those with much more noise."""
     weight = np.ones((4000, 64), np.float32)
-    weight[:, 8:30] = 0
+    weight[:, 8:20] = 0
     noise = rng.standard_normal((2, *weight.shape))
     data = (noise[0] + 1j * noise[1]).astype(np.complex64)
-    lost = Continuum(FREQ, outside(slice(30, 64)), 1).subtract(data, weight)
+    lost = Continuum(FREQ, outside(slice(20, 64)), 1).subtract(data, weight)
     assert (lost == lost[0]).all()
     spread, lost = data.real.std(0), lost[0]
-    assert lost[30:].any()
-    assert not lost[:30].any()
-    assert (spread[30:][lost[30:]] > 0.95 * NOISIER).all()
-    assert (spread[30:][~lost[30:]] < 1.05 * NOISIER).all()
+    assert not lost[:21].any()
+    assert lost[-1]
+    assert spread[lost].min() == pytest.approx(NOISIER, rel=0.08)
+    assert spread[20:][~lost[20:]].max() == pytest.approx(NOISIER, rel=0.08)
     assert not weight[:, lost].any()
 
 
