@@ -197,6 +197,13 @@ class ImageConfig:
     channels_out: int = _option(
         "image", _numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
     )
+    outframe: str | None = _option(
+        "image",
+        _choice("TOPO", "LSRK", "BARY"),
+        None,
+        "frame of the frequencies of output channels and headers: TOPO, LSRK or BARY (default: as stored)",
+        "FRAME",
+    )
     pol: str = _option("image", _choice(*STOKES), "I", "Stokes parameter or correlation to image")
     beam_fit: str = _option(
         "image",

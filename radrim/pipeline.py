@@ -168,6 +168,7 @@ def _selection(config):
         flag_nonfinite=config.flag_nonfinite,
         contsub=config.contsub,
         contsub_channels=config.contsub_channels,
+        outframe=config.outframe,
     )
 
 
@@ -175,7 +176,7 @@ def _say_what_was_read(observation):
     counts = observation.counts
     band = dict.fromkeys(f"{freq / 1e6:.6g}" for freq in observation.frequencies[[0, -1]])
     log.info(
-        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s MHz.",
+        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s MHz (%s), %d channels.",
         observation.telescope,
         observation.object,
         observation.date_obs[:19],
@@ -183,6 +184,8 @@ def _say_what_was_read(observation):
         observation.stokes,
         100 * counts["flagged"] / counts["samples"],
         " to ".join(band),
+        observation.freq_frame,
+        observation.channels,
     )
     for note in observation.notes:
         log.warning("%s", note)

@@ -9,6 +9,7 @@ import numpy as np
 from radrim.continuum import Continuum, line_free
 from radrim.counts import Counts
 from radrim.errors import ConfigError, DataError, InputError
+from radrim.frames import SPECSYS, find_shift
 from radrim.geometry import C, format_angle
 from radrim.measurement_set import (
     DAMAGED,
@@ -44,6 +45,7 @@ class Selection:
     flag_nonfinite: bool = False
     contsub: int | None = None
     contsub_channels: tuple[int, ...] | None = None
+    outframe: str | None = None
 
 
 def read(paths, selection=Selection(), keep=None, block_bytes=None):
@@ -138,8 +140,8 @@ def _read_one(path, selection, keep, block_bytes):
         date_obs=(_MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
         data_column=column,
-        freq_frame=used[0].frame,
-        channel_width=float(np.median(np.concatenate([w.width for w in used]))),
+        freq_frame=SPECSYS[selection.outframe] if selection.outframe else used[0].frame,
+        channel_width=float(np.median(np.concatenate([w.width for w in used]))) * blocks[0].doppler,
         notes=notes,
         counts=vars(counts),
     )
@@ -221,6 +223,7 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
         if total == 0:
             return
         first, last = _channels(ms, window, selection)
+        shift = find_shift(ms, window, ms.fields[field], selection.outframe)
         terms = _terms(ms, window, selection.stokes, notes)
         # A selection of every row is the table itself, and reading that avoids the list of row numbers.
         source = main if total == main.nrows() else rows
@@ -229,7 +232,7 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
         for start in range(0, total, size):
             block = reader.read(start, min(size, total - start))
             if block is not None:
-                yield block
+                yield from shift.cut(block) if shift else [block]
     finally:
         rows.close()
 
