@@ -142,4 +142,5 @@ def find_shift(ms, window, field, outframe) -> FrameShift | None:
         )
     spacing = np.abs(np.diff(window.freq))
     width = float(np.median(spacing if spacing.any() else window.width))
-    return FrameShift(outframe, field.ra, field.dec, ms.positions.mean(0), width)
+    # A single channel without a width drifts to no other.
+    return FrameShift(outframe, field.ra, field.dec, ms.positions.mean(0), width if width > 0 else np.inf)

@@ -163,11 +163,11 @@ def split_channels(observation, count) -> list[list[Visibilities]]:
 def _number_channels(observation):
     """Numbers of the channels of each block, the same for the same output frequency, rising with it; (chan,) each."""
     blocks, freq = observation.blocks, observation.frequencies
-    if len({block.doppler for block in blocks}) == 1:
-        return [np.searchsorted(freq, block.output_freq) for block in blocks]
-    # Cells of one channel's width, around those of a block in the middle of the drift.
+    # Where times differ: cells of one channel's width, around those of a block in the middle of the drift.
     most = max(len(block.freq) for block in blocks)
     widest = sorted((block for block in blocks if len(block.freq) == most), key=lambda block: block.doppler)
-    centre = widest[len(widest) // 2]
-    width = float(np.median(np.diff(centre.output_freq))) if most > 1 else observation.channel_width
-    return [np.rint((block.output_freq - centre.output_freq[0]) / width).astype(np.int64) for block in blocks]
+    centre = widest[len(widest) // 2].output_freq
+    width = float(np.median(np.diff(centre))) if most > 1 else observation.channel_width
+    if len({block.doppler for block in blocks}) == 1 or not width > 0:
+        return [np.searchsorted(freq, block.output_freq) for block in blocks]
+    return [np.rint((block.output_freq - centre[0]) / width).astype(np.int64) for block in blocks]

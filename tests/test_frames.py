@@ -134,7 +134,7 @@ def many_rows(times):
 def test_blocks_have_one_factor():
     """No row is more than a tenth of a channel from where its block's factor puts it; no row is lost or cut in two."""
     times = np.concatenate([SPRING + 600.0 * np.arange(48), AUTUMN + 600.0 * np.arange(48)])
-    block = many_rows(times)
+    block = many_rows(np.random.default_rng(1).permutation(times))
     parts = FrameShift("LSRK", RA, DEC, VLA, 1e4).cut(block)
     drift = np.ptp(frame_factor("LSRK", RA, DEC, VLA, times[:48])) * 1.42e9
     assert 2 * drift / (DRIFT * 1e4) / 3 < len(parts) < 2 * drift / (DRIFT * 1e4) + 4
@@ -194,9 +194,17 @@ def test_one_factor_changes_no_output_channel():
     for observation in (still, moving):
         for block in observation.blocks:
             block.freq = block.freq[0] + np.array([0, 1e4, 1.1e4, 9e4])
+    assert [list(one.freq - 1.42e9) for (one,) in split_channels(still, 3)] == [[0, 1e4], [1.1e4], [9e4]]
     for one, other in zip(split_channels(still, 3), split_channels(moving, 3), strict=True):
         np.testing.assert_array_equal(one[0].freq, other[0].freq)
         assert len(other) == 2
+
+
+def test_channels_without_a_width():
+    """A single channel, whose width nobody wrote down: each frequency is a channel."""
+    observation = observation_of(1.0, 1.00001, channels=1, width=0.0)
+    assert observation.channels == 2
+    assert [len(group) for group in split_channels(observation, 2)] == [1, 1]
 
 
 # Measurement Sets
@@ -389,6 +397,15 @@ def test_other_frames_are_kept_or_refused(small_ms, edit_ms):
             read([local], Selection(outframe=outframe))
     (block,) = read([small_ms], Selection(outframe="TOPO")).blocks
     assert block.doppler == 1.0
+
+
+def test_a_single_channel_without_a_width(make_ms, edit_ms):
+    """A CHAN_WIDTH of 0 is no reason to fail, or to cut."""
+    path = make_ms(windows=((1.38e9, 1),))
+    path = edit_ms(source=path, subtable="SPECTRAL_WINDOW", CHAN_WIDTH=lambda old: 0 * old)
+    (block,) = read([path], Selection(outframe="BARY")).blocks
+    assert abs(velocity(block.doppler)) < 31
+    assert block.doppler != 1
 
 
 def test_antennas_elsewhere_are_refused(small_ms, edit_ms):
