@@ -378,6 +378,14 @@ def test_several_measurement_sets(write_line, tmp_path, no_report):
     assert flux.max() == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize("field", [0, 1])
+def test_each_field_has_its_own_factor(make_ms, field):
+    """That of the phase centre that is imaged, at its times."""
+    (block,) = read([make_ms(fields=2, times=2)], Selection(field=str(field), outframe="BARY")).blocks
+    expected = frame_factor("BARY", 2.0, 0.6 + np.radians(field), VLA, block.time).mean()
+    assert block.doppler == pytest.approx(expected, abs=1e-8)
+
+
 def stored_in(edit_ms, source, code):
     return edit_ms(source=source, subtable="SPECTRAL_WINDOW", MEAS_FREQ_REF=lambda old: 0 * old + code)
 
