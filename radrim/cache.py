@@ -19,7 +19,7 @@ SAMPLES = ("data", "weight")
 """Arrays of (row, chan)."""
 BY_CHANNEL = "-by-channel"
 """End of the names of their files where these hold (chan, row)."""
-ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities))
+ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name != "doppler")
 
 
 class VisibilityCache:
@@ -96,6 +96,8 @@ class VisibilityCache:
                 self._work.save(f"{name}/{array}{BY_CHANNEL}", values.T)
             else:
                 self._work.save(f"{name}/{array}", values)
+        if block.doppler != 1:
+            self._work.note(f"{name}/doppler", block.doppler)
         self._work.note(f"{name}/complete", True)
 
 
@@ -108,13 +110,13 @@ class Blocks(Sequence):
     ----------
     store : Store
     band : (float, float)
-        First and last frequency [Hz].
+        First and last frequency in the output frame [Hz].
     """
 
     def __init__(self, store: Store, band):
         self._store, self._band = store, band
         count = store.facts("vis/observation")["blocks"]
-        self._numbers = [k for k in range(count) if self._inside(np.array(store.load(f"vis/{k:04d}/freq"))).any()]
+        self._numbers = [k for k in range(count) if self._inside(_freq(store, k) * _doppler(store, k)).any()]
 
     def __len__(self):
         return len(self._numbers)
@@ -123,7 +125,7 @@ class Blocks(Sequence):
         name = f"vis/{self._numbers[index]:04d}"
         block = _load(self._store, self._numbers[index])
         block.weight = _samples(self._store, f"{name}/imaging")
-        return block.select_channels(self._inside(block.freq))
+        return block.select_channels(self._inside(block.output_freq))
 
     def _inside(self, freq):
         return (freq >= self._band[0]) & (freq <= self._band[1])
@@ -142,7 +144,16 @@ def _load(store, number):
     arrays = {array: store.load(f"vis/{number:04d}/{array}") for array in ARRAYS if array not in SAMPLES}
     for array in SAMPLES:
         arrays[array] = _samples(store, f"vis/{number:04d}/{array}")
-    return Visibilities(**{**arrays, "freq": np.array(arrays["freq"])})
+    return Visibilities(**{**arrays, "freq": _freq(store, number)}, doppler=_doppler(store, number))
+
+
+def _freq(store, number):
+    return np.array(store.load(f"vis/{number:04d}/freq"))
+
+
+def _doppler(store, number):
+    name = f"vis/{number:04d}/doppler"
+    return store.facts(name) if name in store else 1.0
 
 
 def _samples(store, name):

@@ -1,6 +1,7 @@
 """The command `radrim`. Everything heavy is imported by the subcommand that needs it, so that help answers at once."""
 
 import argparse
+import itertools
 import logging
 import shlex
 import sys
@@ -165,7 +166,7 @@ def _add_image_options(parser):
 
 
 def wsclean_spelling(argv):
-    """WSClean's habits in argparse's terms: one dash for long options, and a weight of one or two words."""
+    """WSClean's habits in argparse's terms: one dash for long options, and options of as many words as there are."""
     known = {"quiet", "debug", "config", "uv-range", "version"}
     for name, field in ImageConfig.options().items():
         prefixes = ("", "no-") if isinstance(field.default, bool) else ("",)
@@ -183,6 +184,11 @@ def wsclean_spelling(argv):
             if scheme.lower() == "briggs" and words and _is_number(words[0]):
                 scheme = f"{scheme} {words.pop(0)}"
             word = f"--weight={scheme}"
+        elif word == "--contsub-channels":
+            # As many numbers as there are: argparse would take a following file name for one more.
+            numbers = list(itertools.takewhile(_is_number, words))
+            del words[: len(numbers)]
+            word = f"{word}={' '.join(numbers)}"
         out.append(word)
     return out
 

@@ -129,6 +129,16 @@ def _integers(name, value):
     return tuple(_number(name, w, int, 0) for w in _words(value))
 
 
+def _ranges(name, value):
+    numbers = [_number(name, word, int, 0) for word in _words(value)]
+    if not numbers or len(numbers) % 2:
+        raise ConfigError(f"--{name} takes a START and an END for each range of channels, got '{value}'.")
+    for start, end in zip(numbers[::2], numbers[1::2], strict=True):
+        if not start < end:
+            raise ConfigError(f"--{name}: the range {start} {end} is empty: the start must be below the end.")
+    return tuple(numbers)
+
+
 def _choice(*choices):
     def parse(name, value):
         for choice in choices:
@@ -198,6 +208,13 @@ class ImageConfig:
         "N",
         aliases=("fit-spectral-pol",),
     )
+    outframe: str | None = _option(
+        "image",
+        _choice("TOPO", "LSRK", "BARY"),
+        None,
+        "frame of the frequencies of output channels and headers: TOPO, LSRK or BARY (default: as stored)",
+        "FRAME",
+    )
     pol: str = _option("image", _choice(*STOKES), "I", "Stokes parameter or correlation to image")
     beam_fit: str = _option(
         "image",
@@ -240,6 +257,20 @@ class ImageConfig:
     abs_weights: bool = _option("data selection", _flag, False, "take the absolute value of negative weights")
     flag_nonfinite: bool = _option(
         "data selection", _flag, False, "accept any number of NaN or infinite samples, as flagged"
+    )
+    contsub: int | None = _option(
+        "data selection",
+        _numeric(int, 0, 5),
+        None,
+        "subtract the continuum of each row, a polynomial of this order in frequency",
+        "ORDER",
+    )
+    contsub_channels: tuple[int, ...] | None = _option(
+        "data selection",
+        _ranges,
+        None,
+        "line-free channels of each spectral window for --contsub, END not included (default: all)",
+        "START END ...",
     )
     # weighting
     weight: Weighting = _option(
@@ -376,6 +407,8 @@ class ImageConfig:
             raise ConfigError(
                 f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left."
             )
+        if config.contsub_channels and config.contsub is None:
+            raise ConfigError("--contsub-channels says where --contsub ORDER fits the continuum: give both or none.")
         if config.compare and (config.channels_out > 1 or config.niter == 0):
             raise ConfigError(
                 "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."

@@ -19,6 +19,7 @@ class Counts:
     bad_uvw: int = 0
     nonfinite: int = 0
     outside_uv: int = 0
+    no_continuum: int = 0
 
     def check(self, path, used, flag_nonfinite):
         """Raise DataError, with the main reason, if nothing is left or too much is broken.
@@ -47,6 +48,10 @@ class Counts:
                 (self.bad_uvw, "have a UVW of zero or NaN; recompute it (CASA fixvis)"),
                 (self.nonfinite, "are NaN or infinite; check the calibration, or choose another --data-column"),
                 (self.outside_uv, f"are outside the uv range; radrim info {path} shows the range there is"),
+                (
+                    self.no_continuum,
+                    "have too few good channels for --contsub nearby; use a lower order or more channels",
+                ),
             )
             share = f"all {usable}" if number == usable else f"{number} of {usable}"
             raise DataError(f"{path}: nothing is left to image: {share} unflagged samples {fault}.")
@@ -68,4 +73,10 @@ class Counts:
             )
         if self.bad_uvw:
             out.append(f"{self.bad_uvw} samples of {name} with a UVW of zero or NaN were dropped.")
+        if self.no_continuum:
+            out.append(
+                f"{self.no_continuum} samples of {name} were dropped because too few line-free channels of their row "
+                "are good, or too far away, to tell the continuum; --contsub of a lower order, or more "
+                "--contsub-channels, keeps them."
+            )
         return out

@@ -121,7 +121,7 @@ class FacetImager(Imager):
 
     def _begin(self, label, blocks):
         """A channel as an earlier run left it, or at its beginning."""
-        freq = np.concatenate([block.freq for block in blocks])
+        freq = np.concatenate([block.output_freq for block in blocks])
         sum_weight = float(sum(block.weight.sum(dtype=np.float64) for block in blocks))
         tasks = FacetTasks(
             self.files,
@@ -199,7 +199,10 @@ class FacetImager(Imager):
         tasks, config = channel.tasks, self.config
         with self.clock("restore"):
             beam = self._fit_beam(*self._run("beam", [(tasks.psf_at, 0, 0, self._beam_window)]))
-            looks, freq = self._look(tasks.residual(channel.at)), np.concatenate([block.freq for block in blocks])
+            looks, freq = (
+                self._look(tasks.residual(channel.at)),
+                np.concatenate([block.output_freq for block in blocks]),
+            )
             weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in blocks])
             image = Image(
                 channel.label, float(np.average(freq, weights=weight)),

@@ -49,7 +49,7 @@ class FacetTasks:
     tiles : tuple of Tile
         Cores are the facets, outer rectangles what their minor cycles see.
     band : (float, float)
-        First and last frequency of the channel [Hz].
+        First and last frequency of the channel in the output frame [Hz].
     kind : str
         Operator of the nodes.
     epsilon : float

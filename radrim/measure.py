@@ -45,8 +45,8 @@ class Measurement:
         self.device = torch.device(device)
         self._grid, self._how = grid, (epsilon, threads, device)
         self._operators = self._make_operators(grid)
-        self.channels = freq = np.concatenate([b.freq for b in blocks])
-        """Frequencies of the channels of the data, block by block [Hz]."""
+        self.channels = freq = np.concatenate([b.output_freq for b in blocks])
+        """Frequencies of the channels of the data in the output frame, block by block [Hz]."""
         weight = np.concatenate([b.weight.sum(0, dtype=np.float64) for b in blocks])
         self.freq = float(np.average(freq, weights=weight))
         """Centre of the band, each channel counted by its weight [Hz]."""

@@ -44,7 +44,7 @@ class Field:
 
 @dataclass(frozen=True)
 class MeasurementSet:
-    """What the subtables of one Measurement Set say."""
+    """What the subtables of one Measurement Set say; positions are those of the antennas (antenna, 3) [m], ITRF."""
 
     path: Path
     rows: int
@@ -52,6 +52,7 @@ class MeasurementSet:
     windows: list[SpectralWindow]
     fields: list[Field]
     antennas: list[str]
+    positions: np.ndarray
     dish_diameters: np.ndarray
     telescope: str
     observer: str
@@ -140,10 +141,11 @@ def read_subtables(path) -> MeasurementSet:
         windows, fields = _windows(path), _fields(path)
         with open_table(path / "ANTENNA") as table:
             names, dishes = list(table.getcol("NAME")), np.asarray(table.getcol("DISH_DIAMETER"), float)
+            positions = np.asarray(table.getcol("POSITION"), float)
         telescope, observer = _observation(path)
     except (KeyError, IndexError, ValueError) as error:
         raise InputError(f"{path}: the subtables do not fit together ({_reason(error)}). {DAMAGED}") from None
-    return MeasurementSet(path, rows, columns, windows, fields, names, dishes, telescope, observer)
+    return MeasurementSet(path, rows, columns, windows, fields, names, positions, dishes, telescope, observer)
 
 
 def _windows(path):

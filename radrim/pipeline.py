@@ -177,6 +177,9 @@ def _selection(config):
         stokes=config.pol,
         abs_weights=config.abs_weights,
         flag_nonfinite=config.flag_nonfinite,
+        contsub=config.contsub,
+        contsub_channels=config.contsub_channels,
+        outframe=config.outframe,
     )
 
 
@@ -184,7 +187,7 @@ def _say_what_was_read(observation):
     counts = observation.counts
     band = dict.fromkeys(f"{freq / 1e6:.6g}" for freq in observation.frequencies[[0, -1]])
     log.info(
-        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s MHz.",
+        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s MHz (%s), %d channels.",
         observation.telescope,
         observation.object,
         observation.date_obs[:19],
@@ -192,6 +195,8 @@ def _say_what_was_read(observation):
         observation.stokes,
         100 * counts["flagged"] / counts["samples"],
         " to ".join(band),
+        observation.freq_frame,
+        observation.channels,
     )
     for note in observation.notes:
         log.warning("%s", note)

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from radrim.continuum import Continuum, line_free
 from radrim.counts import Counts
 from radrim.errors import ConfigError, DataError, InputError
+from radrim.frames import SPECSYS, find_shift
 from radrim.geometry import C, format_angle
 from radrim.measurement_set import (
     DAMAGED,
@@ -41,6 +43,9 @@ class Selection:
     stokes: str = "I"
     abs_weights: bool = False
     flag_nonfinite: bool = False
+    contsub: int | None = None
+    contsub_channels: tuple[int, ...] | None = None
+    outframe: str | None = None
 
 
 def read(paths, selection=Selection(), keep=None, block_bytes=None):
@@ -135,8 +140,8 @@ def _read_one(path, selection, keep, block_bytes):
         date_obs=(_MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
         data_column=column,
-        freq_frame=used[0].frame,
-        channel_width=float(np.median(np.concatenate([w.width for w in used]))),
+        freq_frame=SPECSYS[selection.outframe] if selection.outframe else used[0].frame,
+        channel_width=float(np.median(np.concatenate([w.width for w in used]))) * blocks[0].doppler,
         notes=notes,
         counts=vars(counts),
     )
@@ -218,6 +223,7 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
         if total == 0:
             return
         first, last = _channels(ms, window, selection)
+        shift = find_shift(ms, window, ms.fields[field], selection.outframe)
         terms = _terms(ms, window, selection.stokes, notes)
         # A selection of every row is the table itself, and reading that avoids the list of row numbers.
         source = main if total == main.nrows() else rows
@@ -226,7 +232,7 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
         for start in range(0, total, size):
             block = reader.read(start, min(size, total - start))
             if block is not None:
-                yield block
+                yield from shift.cut(block) if shift else [block]
     finally:
         rows.close()
 
@@ -268,6 +274,8 @@ class _ChunkReader:
         self.order = np.argsort(freq, kind="stable")
         self.freq = freq[self.order]
         self.sorted = bool((np.diff(freq) >= 0).all())
+        self.imaged = slice(None)
+        self.continuum = self._prepare_continuum() if selection.contsub is not None else None
         self.weights = "WEIGHT_SPECTRUM" if "WEIGHT_SPECTRUM" in ms.columns else "WEIGHT"
         if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
             self.weights = "WEIGHT"
@@ -275,6 +283,17 @@ class _ChunkReader:
             raise InputError(
                 f"{ms.path}: column {column} is empty (no array in its first row); choose another with --data-column."
             )
+
+    def _prepare_continuum(self):
+        """The fit of the continuum; channels that only it needs are read, too."""
+        first, last, window = self.first, self.last, self.window
+        order, ranges = self.selection.contsub, self.selection.contsub_channels
+        free = line_free(self.ms.path, window.spw, len(window.freq), order, ranges)
+        fitted = np.flatnonzero(free)
+        self.first, self.last = min(first, int(fitted[0])), max(last, int(fitted[-1]) + 1)
+        self.imaged = slice(first - self.first, last - self.first)
+        around = slice(self.first, self.last)
+        return Continuum(window.freq[around], free[around], order)
 
     def read(self, begin, total):
         """The rows from `begin` on that hold any sample, or None."""
@@ -318,9 +337,15 @@ class _ChunkReader:
             self._check_shape("WEIGHT", natural, (1, flag.shape[2]))
         flag |= table.getcol("FLAG_ROW", start, count)[:, None, None]
         data, weight = self._form_stokes(correlated, flag, natural)
+        self._drop_unusable(data, weight, uvw)
+        if self.continuum is not None:
+            lost = self.continuum.subtract(data, weight)
+            self.counts.no_continuum += np.count_nonzero(lost[:, self.imaged])
+            data, weight = data[:, self.imaged], weight[:, self.imaged]
         if not self.sorted:
             data, weight = data[:, self.order], weight[:, self.order]
-        self._drop_unusable(data, weight, uvw)
+        self._drop_outside(weight, uvw)
+        data[weight == 0] = 0
         keep = weight.any(1)
         antennas = np.stack([table.getcol("ANTENNA1", start, count), table.getcol("ANTENNA2", start, count)], 1)
         chunk = (uvw, np.asarray(table.getcol("TIME", start, count)), antennas, data, weight)
@@ -361,29 +386,32 @@ class _ChunkReader:
             weight = np.minimum(weight, np.abs(hand) if self.selection.abs_weights else hand)
         usable = good & (weight > 0) & np.isfinite(weight)
         negative = good & (weight < 0)
-        self.counts.samples += good.size
-        self.counts.flagged += good.size - int(good.sum())
-        self.counts.negative += int(negative.sum())
-        self.counts.zero_weight += int(good.sum()) - int(usable.sum()) - int(negative.sum())
+        total, kept, used, below = (int(a[:, self.imaged].sum()) for a in (np.ones_like(good), good, usable, negative))
+        self.counts.samples += total
+        self.counts.flagged += total - kept
+        self.counts.negative += below
+        self.counts.zero_weight += kept - used - below
         weight *= np.float32(1 / sum(abs(factor) ** 2 for _, factor in self.terms))
         weight[~usable] = 0
         return data, weight
 
     def _drop_unusable(self, data, weight, uvw):
-        """Samples without finite data, without UVW or outside the uv range get weight 0; data of weight 0 become 0."""
-        counts = self.counts
+        """Samples without finite data or without UVW get weight 0."""
         # Rows that are absent from the correlator's output can come back with zero or NaN coordinates.
-        counts.bad_uvw += _drop(weight, ~np.isfinite(uvw).all(1)[:, None] | (uvw == 0).all(1)[:, None])
-        counts.nonfinite += _drop(weight, ~np.isfinite(data))
+        absent = ~np.isfinite(uvw).all(1)[:, None] | (uvw == 0).all(1)[:, None]
+        self.counts.bad_uvw += _drop(weight, absent, self.imaged)
+        self.counts.nonfinite += _drop(weight, ~np.isfinite(data), self.imaged)
+
+    def _drop_outside(self, weight, uvw):
+        """Samples of the image's channels outside the uv range get weight 0."""
         low, high = self.selection.uv_range
         if low > 0 or high < np.inf:
             length = np.hypot(uvw[:, :1], uvw[:, 1:2]) * (self.freq / C)
-            counts.outside_uv += _drop(weight, ~((length >= low) & (length <= high)))
-        data[weight == 0] = 0
+            self.counts.outside_uv += _drop(weight, ~((length >= low) & (length <= high)))
 
 
-def _drop(weight, bad):
-    """Set the weight of the samples where `bad` (broadcast) to 0; returns how many had one."""
+def _drop(weight, bad, counted=slice(None)):
+    """Set the weight of the samples where `bad` (broadcast) to 0; returns how many of the counted channels had one."""
     bad = bad & (weight > 0)
     weight[bad] = 0
-    return int(bad.sum())
+    return int(bad[:, counted].sum())

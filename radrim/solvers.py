@@ -108,7 +108,8 @@ class RimCycles:
             settings = RimSettings(
                 noise=channel.expected,
                 threshold=config.threshold,
-                positive=config.pol == "I" and not signed,
+                # What is left of absorption once the continuum is subtracted is negative.
+                positive=config.pol == "I" and config.contsub is None and not signed,
                 tile=min(config.tile, CPU_TILE) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
                 clean=_clean_settings(config),

@@ -20,7 +20,7 @@ class Visibilities:
     uvw : (row, 3) float64
         Baseline coordinates, antenna 2 minus antenna 1 [m].
     freq : (chan,) float64
-        Channel frequencies [Hz].
+        Channel frequencies [Hz], as the telescope observed them.
     data : (row, chan) complex64
         Visibilities of one Stokes parameter [Jy]; 0 where flagged.
     weight : (row, chan) float32
@@ -30,6 +30,8 @@ class Visibilities:
         Centre of the integration [s], Modified Julian Date, UTC.
     antenna : (row, 2) int32
         Numbers of the two antennas.
+    doppler : float
+        Frequencies in the output frame over those of the telescope; see `radrim.frames`.
     """
 
     uvw: np.ndarray
@@ -38,6 +40,12 @@ class Visibilities:
     weight: np.ndarray
     time: np.ndarray
     antenna: np.ndarray
+    doppler: float = 1.0
+
+    @property
+    def output_freq(self):
+        """Channel frequencies in the output frame, which output channels and headers follow, (chan,) [Hz]."""
+        return self.freq * self.doppler
 
     @property
     def uv_length(self):
@@ -74,7 +82,7 @@ class Observation:
     data_column : str
         Column that was read.
     freq_frame : str
-        FITS SPECSYS of the channel frequencies, such as TOPOCENT.
+        FITS SPECSYS of the output frequencies, such as TOPOCENT.
     channel_width : float
         Median channel width [Hz].
     notes : list of str
@@ -100,8 +108,13 @@ class Observation:
 
     @property
     def frequencies(self):
-        """All channel frequencies, sorted, without repeats [Hz]."""
-        return np.unique(np.concatenate([b.freq for b in self.blocks]))
+        """All channel frequencies in the output frame, sorted, without repeats [Hz]."""
+        return np.unique(np.concatenate([b.output_freq for b in self.blocks]))
+
+    @property
+    def channels(self):
+        """Number of the channels that `split_channels` can tell apart."""
+        return len(np.unique(np.concatenate(_number_channels(self))))
 
     def longest_baseline(self):
         """Longest unflagged (u, v) [wavelengths]."""
@@ -115,7 +128,9 @@ class Observation:
 
 
 def split_channels(observation, count) -> list[list[Visibilities]]:
-    """The blocks of each output channel: all channel frequencies in order, cut into `count` nearly equal groups.
+    """The blocks of each output channel: all channels in order of frequency, cut into `count` nearly equal groups.
+
+    Where blocks have different Doppler factors, channels closer to each other than half a channel are one.
 
     Raises
     ------
@@ -126,19 +141,33 @@ def split_channels(observation, count) -> list[list[Visibilities]]:
     """
     if count == 1:
         return [observation.blocks]
-    freq = observation.frequencies
-    if count > len(freq):
-        raise ConfigError(f"--channels-out {count} is more than the {len(freq)} channels there are.")
-    groups = []
-    for number, part in enumerate(np.array_split(freq, count)):
-        cut = [
-            block.select_channels((block.freq >= part[0]) & (block.freq <= part[-1])) for block in observation.blocks
-        ]
+    numbers = _number_channels(observation)
+    known = np.unique(np.concatenate(numbers))
+    if count > len(known):
+        raise ConfigError(f"--channels-out {count} is more than the {len(known)} channels there are.")
+    freq, groups = np.concatenate([block.output_freq for block in observation.blocks]), []
+    for number, part in enumerate(np.array_split(known, count)):
+        inside = [(k >= part[0]) & (k <= part[-1]) for k in numbers]
+        cut = [block.select_channels(keep) for block, keep in zip(observation.blocks, inside, strict=True)]
         group = [block for block in cut if block is not None and block.weight.any()]
         if not group:
+            low, high = (f(freq[np.concatenate(inside)]) / 1e6 for f in (np.min, np.max))
             raise DataError(
-                f"Output channel {number} ({part[0] / 1e6:.6g} to {part[-1] / 1e6:.6g} MHz) has no unflagged "
+                f"Output channel {number} ({low:.6g} to {high:.6g} MHz) has no unflagged "
                 "data; use fewer --channels-out, or leave it out with --chan-range."
             )
         groups.append(group)
     return groups
+
+
+def _number_channels(observation):
+    """Numbers of the channels of each block, the same for the same output frequency, rising with it; (chan,) each."""
+    blocks, freq = observation.blocks, observation.frequencies
+    # Where times differ: cells of one channel's width, around those of a block in the middle of the drift.
+    most = max(len(block.freq) for block in blocks)
+    widest = sorted((block for block in blocks if len(block.freq) == most), key=lambda block: block.doppler)
+    centre = widest[len(widest) // 2].output_freq
+    width = float(np.median(np.diff(centre))) if most > 1 else observation.channel_width
+    if len({block.doppler for block in blocks}) == 1 or not width > 0:
+        return [np.searchsorted(freq, block.output_freq) for block in blocks]
+    return [np.rint((block.output_freq - centre[0]) / width).astype(np.int64) for block in blocks]

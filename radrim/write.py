@@ -118,8 +118,11 @@ def _sky_cards(grid, freq, bandwidth, stokes):
 
 
 def _observation_cards(observation, freq):
+    # Where frequencies were changed, what the observed ones belong to.
+    shifted = any(block.doppler != 1 for block in observation.blocks)
     return [
-        ("RESTFRQ", float(freq), "[Hz]"), ("SPECSYS", observation.freq_frame), ("OBJECT", observation.object),
+        ("RESTFRQ", float(freq), "[Hz]"), ("SPECSYS", observation.freq_frame),
+        *([("SSYSOBS", "TOPOCENT")] if shifted else []), ("OBJECT", observation.object),
         ("TELESCOP", observation.telescope), ("INSTRUME", observation.telescope), ("OBSERVER", observation.observer),
         ("OBSRA", math.degrees(observation.ra) % 360, "[deg]"), ("OBSDEC", math.degrees(observation.dec), "[deg]"),
         *_date_cards(observation.date_obs), ("ORIGIN", f"radrim {__version__}"),

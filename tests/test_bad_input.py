@@ -307,6 +307,8 @@ def test_message_and_status_of_the_real_program(shared_data, edit_ms, folder, pa
         (["--spw", "0,2"], ["no data of spectral window 2", "it has 0"]),
         (["--chan-range", 2, 9], ["--chan-range 2 9", "4 channels", "END is at most 4"]),
         (["--chan-range", 3, 3], ["--chan-range 3 3", "empty"]),
+        (["--contsub", 4], ["--contsub 4 needs at least 5", "spectral window 0", "has 4;", "lower order"]),
+        (["--contsub", 0, "--contsub-channels", 2, 9], ["--contsub-channels 2 9", "4 channels", "END is at most 4"]),
         (["--data-column", "CORRECTED_DATA"], ["no column CORRECTED_DATA", "its data columns are DATA"]),
         (["--data-column", "FLAG"], ["--data-column FLAG", "holds no visibilities"]),
         (["--data-column", "UVW"], ["UVW"]),

@@ -75,6 +75,10 @@ def test_size_spellings(value, expected):
         ("multiscale", "yes", ["true or false", "yes"]),
         ("chan_range", "5 5", ["5 5", "start must be below the end"]),
         ("chan_range", "5", ["start and an end"]),
+        ("contsub", 6, ["--contsub 6", "at most 5"]),
+        ("contsub_channels", "1 2 3", ["a START and an END", "1 2 3"]),
+        ("contsub_channels", "1 2 4 4", ["the range 4 4 is empty"]),
+        ("contsub_channels", "1 2", ["--contsub-channels says where --contsub"]),
         ("spw", "", ["--spw", "0,2"]),
         ("epsilon", 1, ["at most 0.01"]),
         ("mask", 1.5, ["--mask", "1.5"]),
@@ -143,6 +147,7 @@ def test_resolved_settings_survive_a_file(tmp_path):
     config = parse(
         weight="uniform", taper="5asec", field=1, spw="0,2", chan_range="1 3", minuv_l=10, multiscale=False,
         time_range="2020-01-01T00:00:00 2020-01-02T00:00:00", mask="m.fits", auto_threshold=3, threads=2,
+        contsub=0, contsub_channels="0 3 5 9",
     )  # fmt: skip
     config = config.resolved(ImageGrid(64, 32, 3 * ARCSEC), "out/x")
     write_run_toml(tmp_path / "run.toml", config.as_text() | {"run": {"command": "radrim image"}})

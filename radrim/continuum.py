@@ -1,0 +1,136 @@
+"""Continuum subtraction in the uv plane: a polynomial in frequency for every row, fitted to its line-free channels.
+
+A source near the phase centre has visibilities that change slowly across a spectral window, so that a polynomial of low
+order through the channels without a line is its continuum in all channels of the row, and what is left is the line.
+Sources far out turn by whole turns from one end of the window to the other: no polynomial follows them.
+
+References
+----------
+Cornwell, Uson & Haddad (1992), A&A 258, 583; Sault (1994), A&AS 107, 55.
+"""
+
+import numpy as np
+
+from radrim.errors import ConfigError
+
+NOISIER = 3.0
+"""Noise of a sample after the subtraction over that before, above which it loses its weight: an extrapolation from few
+channels would put more noise into the image than the sample takes out of it."""
+SINGULAR = 1e-10
+"""Smallest over largest eigenvalue of a row's normal equations that still count as solved in float64."""
+SAMPLES = 2**18
+"""Samples that are fitted together: what they need beside themselves stays in the processor's cache, about."""
+
+
+def line_free(path, spw, channels, order, ranges=None):
+    """The channels of a spectral window that hold continuum alone.
+
+    Parameters
+    ----------
+    path : Path
+        Of the Measurement Set, for messages.
+    spw : int
+    channels : int
+        Of the spectral window.
+    order : int
+        Of the polynomial.
+    ranges : tuple of int, optional
+        START, END (not included) of each range of line-free channels, one after the other; all channels if absent.
+
+    Returns
+    -------
+    (chan,) bool
+
+    Raises
+    ------
+    ConfigError
+        A channel does not exist, or they are too few for the order.
+    """
+    free = np.full(channels, ranges is None)
+    for start, end in zip((ranges or ())[::2], (ranges or ())[1::2], strict=True):
+        if end > channels:
+            raise ConfigError(
+                f"--contsub-channels {start} {end} does not exist in {path}: spectral window {spw} has {channels} "
+                f"channels, so END is at most {channels}; choose windows with --spw."
+            )
+        free[start:end] = True
+    if free.sum() <= order:
+        raise ConfigError(
+            f"--contsub {order} needs at least {order + 1} line-free channels, and spectral window {spw} of {path} has "
+            f"{free.sum()}{'' if ranges is None else ' in --contsub-channels'}; use a lower order or more channels, or "
+            "leave the window out with --spw."
+        )
+    return free
+
+
+class Continuum:
+    """Fits and subtracts the continuum of the rows of one spectral window.
+
+    Each row's weighted least-squares polynomial, of the real and of the imaginary part, is that of its unflagged
+    line-free channels. The fit takes noise with it: on average (order + 1) / (good line-free channels) of the variance
+    of the fitted channels, which looks like weights that are too small by as much, and as much is added to that of all
+    others, more towards the ends of the window. Weights stay as they are, because the noise of neighbouring channels is
+    now correlated and no weights could say so. A sample whose noise would become `NOISIER` times as large, far from
+    all good channels, loses its weight, and so does a row with fewer good channels than the polynomial has
+    coefficients.
+
+    Parameters
+    ----------
+    freq : (chan,) float64
+        [Hz], in any order.
+    free : (chan,) bool
+        Line-free channels, more than `order`.
+    order : int
+        Of the polynomial.
+    """
+
+    def __init__(self, freq, free, order):
+        self._free = np.asarray(free, bool)
+        middle = (freq[self._free].max() + freq[self._free].min()) / 2
+        # Legendre's polynomials, made orthonormal on the channels that are fitted: rows without flags then have normal
+        # equations that are nearly diagonal, and all rows good ones.
+        x = (freq - middle) / max(np.ptp(freq[self._free]) / 2, 1.0)
+        basis = np.polynomial.legendre.legvander(x, order)
+        self._basis = np.linalg.solve(np.linalg.qr(basis[self._free], mode="r").T, basis.T).T
+        self._products = (self._basis[:, :, None] * self._basis[:, None, :]).reshape(len(freq), -1)
+
+    def subtract(self, data, weight):
+        """Subtract the continuum, in place.
+
+        Parameters
+        ----------
+        data : (row, chan) complex64
+            [Jy]; becomes what is left, in channels without weight, too.
+        weight : (row, chan) float32
+            1/sigma^2 [Jy^-2], 0 where flagged; set to 0 where the continuum is not known well enough.
+
+        Returns
+        -------
+        (row, chan) bool
+            Samples that lost their weight.
+        """
+        lost = np.zeros(weight.shape, bool)
+        step = max(1, SAMPLES // weight.shape[1])
+        for start in range(0, len(weight), step):
+            rows = slice(start, start + step)
+            lost[rows] = self._subtract(data[rows], weight[rows])
+        weight[lost] = 0
+        return lost
+
+    def _subtract(self, data, weight):
+        """As `subtract`, of a few rows; the weight is left as it is."""
+        terms = self._basis.shape[1]
+        before = weight.astype(np.float64)
+        used = before * self._free
+        normal = (used @ self._products).reshape(-1, terms, terms)
+        values, vectors = np.linalg.eigh(normal)
+        known = values[:, 0] > SINGULAR * values[:, -1]  # not with fewer channels than coefficients
+        values[~known] = np.inf  # their continuum becomes 0
+        inverse = (vectors / values[:, None, :]) @ vectors.transpose(0, 2, 1)
+        # What is flagged can hold anything.
+        right = (used * np.where(used > 0, data, 0)) @ self._basis
+        coefficients = (inverse @ right[:, :, None])[:, :, 0]
+        data -= coefficients @ self._basis.T
+        # Variance of the continuum over that of the sample, which it adds to; at most 1 where a channel was fitted.
+        added = before * (inverse.reshape(len(inverse), -1) @ self._products.T)
+        return ((added > NOISIER**2 - 1) | ~known[:, None]) & (weight > 0)
