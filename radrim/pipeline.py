@@ -16,7 +16,6 @@ from radrim.cluster import Cluster, Threads
 from radrim.config import ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.facet_imager import FacetImager
-from radrim.joint import JointImager
 from radrim.metrics import measured_scatter
 from radrim.output import Output
 from radrim.progress import Progress
@@ -24,6 +23,7 @@ from radrim.read import Selection
 from radrim.result import Channels, Result
 from radrim.rim.checkpoint import find_model
 from radrim.solvers import choose_solvers
+from radrim.spectral_imager import SpectralImager
 from radrim.suggest import choose_grid
 from radrim.version import __version__
 from radrim.visibilities import split_channels
@@ -100,7 +100,7 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
             workers = stack.enter_context(_workers(config, plan))
             channels = FacetImager(*common, work, plan.side, workers, device)
         elif config.spectral_terms:
-            channels = JointImager(*common, rival, threads, device)
+            channels = SpectralImager(*common, rival, threads, device)
         else:
             channels = ChannelImager(*common, rival, threads, device)
         if config.channels_out == 1:

@@ -3,7 +3,7 @@
     python pipelines/benchmarks/channels.py --work bench-work/channels --channels 16 64 256
 
 VLA D, 60 integrations, as many channels as the largest run has; each is imaged and deconvolved by itself, 1024 x 1024
-pixels.
+pixels; with --dirty dirty images and PSFs only.
 `GB` is the largest resident memory of all processes.
 """
 
@@ -53,20 +53,22 @@ def main():
     parser.add_argument(
         "--wsclean", type=int, nargs="*", help="numbers of channels to run WSClean with (default: the smallest)"
     )
+    parser.add_argument("--dirty", action="store_true")
     args = parser.parse_args()
+    ours, theirs = ("--niter 0", "-niter 0") if args.dirty else ("", CLEAN)
     args.work.mkdir(parents=True, exist_ok=True)
     ms, rows = build(args.work, max(args.channels)), []
     for count in args.channels:
         part = f"--chan-range 0 {count}"
         wall, seen = radrim(
-            f"image {ms} {IMAGE} {part} --channels-out {count} --name {args.work / 'r'} --overwrite --quiet",
+            f"image {ms} {IMAGE} {part} --channels-out {count} {ours} --name {args.work / 'r'} --overwrite --quiet",
             args.work / "r.log",
         )
         row = [count, f"{wall:.0f}", f"{wall / count:.2f}", f"{max(used for _, used in seen) / 1e9:.2f}", "", ""]
         if count in (args.wsclean or [min(args.channels)]):
             size = IMAGE.replace("--", "-")
             there, seen = wsclean(
-                f"{size} -channel-range 0 {count} -channels-out {count} {CLEAN} -name {args.work / 'w'} {ms}",
+                f"{size} -channel-range 0 {count} -channels-out {count} {theirs} -name {args.work / 'w'} {ms}",
                 args.work / "w.log",
             )
             row[4:] = f"{there:.0f}", f"{max(used for _, used in seen) / 1e9:.2f}"

@@ -22,11 +22,11 @@ from radrim.spectrum import Basis, spectral_index
 
 log = logging.getLogger("radrim")
 
-LABEL = "joint"
+LABEL = "terms"
 """Of the terms together, among the channels of the work directory."""
 
 
-class JointMeasurement:
+class SpectralMeasurement:
     """The channels' measurements, seen as those of the terms; images are (term, y, x), otherwise as `Measurement`.
 
     Parameters
@@ -69,7 +69,7 @@ class JointMeasurement:
 
 
 @dataclass
-class JointImager(ChannelImager):
+class SpectralImager(ChannelImager):
     """As `ChannelImager`; the model of each pixel is a polynomial of frequency."""
 
     def batches(self, groups):
@@ -116,20 +116,20 @@ class JointImager(ChannelImager):
 
     def _begin(self, labels, measurements, basis) -> ChannelState:
         """Dirty images and PSFs of the terms, and how far an earlier run came with them."""
-        joint = JointMeasurement(measurements, basis)
+        terms = SpectralMeasurement(measurements, basis)
         if self.progress.measured(LABEL) is None:
             for label, measurement in zip(labels, measurements, strict=True):
                 if self.progress.measured(label) is None:
                     self.progress.keep_measured(label, measurement.dirty(), measurement.psf(self.solver.wide))
             measured = [self.progress.measured(label) for label in labels]
-            dirty, psf = joint.combine(one for one, _ in measured), joint.combine_psf(one for _, one in measured)
+            dirty, psf = terms.combine(one for one, _ in measured), terms.combine_psf(one for _, one in measured)
             self.progress.keep_measured(LABEL, dirty, psf)
         dirty, psf = self.progress.measured(LABEL)
         log.info(
             "%d channels, %d terms: peaks of their dirty images %s Jy/beam.", len(labels), len(dirty),
             ", ".join(f"{np.abs(term).max():.4g}" for term in dirty),
         )  # fmt: skip
-        state = ChannelState(LABEL, joint, dirty, psf, np.zeros_like(dirty), dirty)
+        state = ChannelState(LABEL, terms, dirty, psf, np.zeros_like(dirty), dirty)
         state.expected = self.expected(sum(m.sum_weight for m in measurements))
         self.progress.resume(state)
         return state
@@ -166,7 +166,7 @@ def deconvolve_terms(state, tiles, make_solvers, max_major, workers, keep=lambda
     Parameters
     ----------
     state : ChannelState
-        Its images are (term, y, x), its measurement a `JointMeasurement`.
+        Its images are (term, y, x), its measurement a `SpectralMeasurement`.
     tiles : sequence of Tile
     make_solvers : sequence of callable
         For each term, as `radrim.deconvolve.deconvolve` takes it.
