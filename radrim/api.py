@@ -11,6 +11,7 @@ def image(
     ms: str | Path | Sequence[str | Path], *,
     name: str | Path | None = None, size: int | tuple[int, int] | None = None, scale: str | None = None,
     channels_out: int | None = None, pol: str | None = None, beam_fit: str | None = None,
+    pb: str | bool | None = None, pb_limit: float | None = None, dish_diameter: float | None = None,
     data_column: str | None = None, field: str | int | None = None, spw: int | Sequence[int] | None = None,
     chan_range: tuple[int, int] | None = None, minuv_l: float | None = None, maxuv_l: float | None = None,
     time_range: tuple[str, str] | None = None, abs_weights: bool | None = None, flag_nonfinite: bool | None = None,

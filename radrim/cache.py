@@ -17,6 +17,8 @@ BLOCK_BYTES = 512 * 2**20
 """Data and weights of one block, at most [bytes]: what sorting has in memory twice."""
 SAMPLES = ("data", "weight")
 """Arrays of (row, chan)."""
+OF_BLOCK = ("freq", "pointing")
+"""Arrays that hold nothing by row."""
 BY_CHANNEL = "-by-channel"
 """End of the names of their files where these hold (chan, row)."""
 ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities))
@@ -91,7 +93,7 @@ class VisibilityCache:
         order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
         for array in ARRAYS:
             values = getattr(block, array)
-            values = values if array == "freq" else values[order]
+            values = values if array in OF_BLOCK else values[order]
             if self._by_channel and array in SAMPLES:
                 self._work.save(f"{name}/{array}{BY_CHANNEL}", values.T)
             else:
@@ -142,7 +144,7 @@ def _load(store, number):
     arrays = {array: store.load(f"vis/{number:04d}/{array}") for array in ARRAYS if array not in SAMPLES}
     for array in SAMPLES:
         arrays[array] = _samples(store, f"vis/{number:04d}/{array}")
-    return Visibilities(**{**arrays, "freq": np.array(arrays["freq"])})
+    return Visibilities(**{**arrays, **{array: np.array(arrays[array]) for array in OF_BLOCK}})
 
 
 def _samples(store, name):

@@ -70,6 +70,8 @@ class ChannelImager(Imager):
         """All channels together, each counted by its weight; written."""
         with self.clock("restore"):
             image = average_channels(images, self.observation, self.grid, self.config.beam_fit, self.threads)
+            if self.dishes:
+                self.dishes.add(image, image.pb)
         with self.clock("write"):
             self.output.write_images(image, self.grid, self.observation, self.thermal)
         return image
@@ -125,6 +127,8 @@ class ChannelImager(Imager):
         width, beam_fit = self.observation.channel_width, self.config.beam_fit
         with self.clock("restore"):
             image = restore_channel(channel, self.grid, width, beam_fit, self.threads)
+            if self.dishes:
+                self.dishes.add(image, self.dishes.beam(channel.measurement.blocks).image(self.grid))
         with self.clock("write"):
             self.output.write_images(image, self.grid, self.observation, self.thermal_of(channel.label))
         return image

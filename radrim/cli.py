@@ -5,7 +5,7 @@ import logging
 import shlex
 import sys
 
-from radrim.config import GROUPS, ImageConfig, load_toml
+from radrim.config import BEAMS, GROUPS, ImageConfig, load_toml
 from radrim.errors import ConfigError, RadrimError
 from radrim.version import __version__
 
@@ -183,6 +183,9 @@ def wsclean_spelling(argv):
             if scheme.lower() == "briggs" and words and _is_number(words[0]):
                 scheme = f"{scheme} {words.pop(0)}"
             word = f"--weight={scheme}"
+        # Alone it is Airy's: what follows is another option or a Measurement Set.
+        if word == "--pb" and "".join(words[:1]).lower() not in BEAMS:
+            word = "--pb=airy"
         out.append(word)
     return out
 

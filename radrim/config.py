@@ -18,6 +18,8 @@ from radrim.angles import exact_angle, parse_angle
 from radrim.errors import ConfigError, InputError
 
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
+BEAMS = ("none", "airy", "gauss")
+"""Primary beams."""
 STOKES = ("I", "Q", "U", "V", "XX", "XY", "YX", "YY", "RR", "RL", "LR", "LL")
 
 
@@ -139,6 +141,13 @@ def _choice(*choices):
     return parse
 
 
+def _pattern(name, value):
+    """A primary beam: its pattern, or whether there is one."""
+    if isinstance(value, bool):
+        return "airy" if value else "none"
+    return _choice(*BEAMS)(name, value)
+
+
 def _text(name, value):
     if not isinstance(value, (str, int, Path)) or isinstance(value, bool) or not str(value):
         raise ConfigError(f"--{name} takes text, got '{value}'.")
@@ -193,6 +202,28 @@ class ImageConfig:
         _choice("quadrant", "box"),
         "quadrant",
         "part of the PSF that the beam is fitted to; quadrant is WSClean's",
+    )
+    pb: str = _option(
+        "image",
+        _pattern,
+        "none",
+        "primary beam: airy (also --pb alone), gauss, or none; writes NAME-pb and NAME-image-pb, and joins the "
+        "pointings of a mosaic",
+        "PATTERN",
+    )
+    pb_limit: float = _option(
+        "image",
+        _numeric(float, 0, 1, open_low=True),
+        0.2,
+        "primary beam below which NAME-image-pb is NaN",
+        aliases=("primary-beam-limit",),
+    )
+    dish_diameter: float | None = _option(
+        "image",
+        _numeric(float, 0, open_low=True),
+        None,
+        "diameter of the antennas in metres (default: DISH_DIAMETER)",
+        "METRES",
     )
     # data selection
     data_column: str | None = _option(

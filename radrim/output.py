@@ -42,14 +42,14 @@ class Output:
 
     def check_space(self, grid):
         """Raise OutputError if the disk cannot take the images."""
-        kinds = 2 if self.config.niter == 0 else len(KINDS)
+        kinds = (2 if self.config.niter == 0 else 5) + (self.config.pb != "none") * (1 + (self.config.niter > 0))
         images = self.config.channels_out + (self.config.channels_out > 1)
         # In the work directory: dirty image, PSF of four times the pixels, model and residual of two cycles.
         working = 9 if self.config.niter else 5
         check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
 
     def write_images(self, image: Image, grid, observation, thermal):
-        """NAME-{dirty,psf,model,residual,image}.fits, or NAME-0000-... for one channel of several."""
+        """NAME-{dirty,psf,model,residual,image,pb,image-pb}.fits, or NAME-0000-... for one channel of several."""
         for kind in KINDS:
             array = getattr(image, kind)
             if array is not None:
@@ -75,11 +75,13 @@ class Output:
         elif deconvolved:
             names = ("solver", "niter", "gain", "mgain", "auto_mask", "auto_threshold", "threshold")
             facts |= {name: getattr(config, name) for name in names}
-        unit, beam = ("JY/PIXEL", None) if kind == "model" else ("JY/BEAM", image.beam)
+        if config.pb != "none":
+            facts |= {"pb": config.pb, "dish_diameter": observation.dish_diameter, "pb_limit": config.pb_limit}
+        unit, beam = {"model": ("JY/PIXEL", None), "pb": ("", None)}.get(kind, ("JY/BEAM", image.beam))
         header = image_header(
             grid, image.freq, image.bandwidth, observation, config.pol, unit, beam, facts, [self.command]
         )
-        return Path(f"{stem}-{kind}.fits"), header
+        return Path(f"{stem}-{kind.replace('_', '-')}.fits"), header
 
     def write_summary(
         self, image: Image, channels, grid, observation, thermal, chosen, seconds, beside: Beside | None = None

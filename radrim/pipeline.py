@@ -18,6 +18,7 @@ from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.facet_imager import FacetImager
 from radrim.metrics import measured_scatter
 from radrim.output import Output
+from radrim.primary_beam import choose_dishes
 from radrim.progress import Progress
 from radrim.read import Selection
 from radrim.result import Channels, Result
@@ -76,6 +77,8 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
     with clock("read"):
         observation = cache.read(config.ms, _selection(config))
         _say_what_was_read(observation)
+        dishes = choose_dishes(config, observation)
+        observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
     with clock("choose"):
         grid, chosen = choose_grid(observation, config)
         for sentence in [*chosen, *(solver.notes if solver else [])]:
@@ -91,7 +94,7 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
     noise = thermal, thermal * scatter * np.sqrt(sum_weight)
-    common = config, observation, grid, mask, output, Progress(work), solver, clock, *noise
+    common = config, observation, grid, mask, output, Progress(work), solver, clock, *noise, dishes
     with ExitStack() as stack:
         channels: ChannelImager | FacetImager
         if plan.side:

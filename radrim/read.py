@@ -85,6 +85,7 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None):
         observer=first.observer,
         date_obs=min(part.date_obs for part in parts),
         dish_diameter=min((p.dish_diameter for p in parts if p.dish_diameter > 0), default=float("nan")),
+        dishes=sorted({diameter for part in parts for diameter in part.dishes}),
         data_column=first.data_column,
         freq_frame=first.freq_frame,
         channel_width=first.channel_width,
@@ -134,12 +135,21 @@ def _read_one(path, selection, keep, block_bytes):
         observer=ms.observer,
         date_obs=(_MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
+        dishes=_dishes_with_data(ms, blocks),
         data_column=column,
         freq_frame=used[0].frame,
         channel_width=float(np.median(np.concatenate([w.width for w in used]))),
         notes=notes,
         counts=vars(counts),
     )
+
+
+def _dishes_with_data(ms: MeasurementSet, blocks):
+    """Different known diameters of the antennas that occur in the data [m]."""
+    seen = np.zeros(len(ms.dish_diameters), bool)
+    for block in blocks:
+        seen[block.antenna] = True
+    return np.unique(ms.dish_diameters[seen & (ms.dish_diameters > 0)]).tolist()
 
 
 def _choose_column(ms: MeasurementSet, selection, notes):

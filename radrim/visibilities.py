@@ -30,6 +30,8 @@ class Visibilities:
         Centre of the integration [s], Modified Julian Date, UTC.
     antenna : (row, 2) int32
         Numbers of the two antennas.
+    pointing : (2,) float64
+        Direction cosines (l, m), from the phase centre, of where the antennas point.
     """
 
     uvw: np.ndarray
@@ -38,6 +40,7 @@ class Visibilities:
     weight: np.ndarray
     time: np.ndarray
     antenna: np.ndarray
+    pointing: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     @property
     def uv_length(self):
@@ -71,6 +74,8 @@ class Observation:
         For the FITS header; date_obs in ISO format, UTC, start of the first integration.
     dish_diameter : float
         Median over antennas [m]; NaN when unknown.
+    dishes : list of float
+        Different diameters of the antennas that have data [m], from the smallest; without unknown ones.
     data_column : str
         Column that was read.
     freq_frame : str
@@ -92,6 +97,7 @@ class Observation:
     observer: str = "UNKNOWN"
     date_obs: str = ""
     dish_diameter: float = float("nan")
+    dishes: list[float] = field(default_factory=list)
     data_column: str = "DATA"
     freq_frame: str = "TOPOCENT"
     channel_width: float = float("nan")
