@@ -14,6 +14,8 @@ WHOLE = {"rim": 420, "clean": 64, "none": 48}
 """Peak memory per pixel of an image that is made as a whole, by its minor cycle [bytes]."""
 AVERAGE = 52
 """What the average of several output channels adds [bytes per pixel]."""
+BEAM = 24
+"""What primary beams and the pointings of a mosaic add [bytes per pixel]."""
 FACET = {"rim": 460, "clean": 230, "none": 60}
 """The same per pixel of what the minor cycle of a facet sees; its PSF is twice as large along each axis."""
 BLOCKS = 1 / 16
@@ -99,7 +101,7 @@ def _minor(config):
 
 
 def _whole(config):
-    return WHOLE[_minor(config)] + (config.channels_out > 1) * AVERAGE
+    return WHOLE[_minor(config)] + (config.channels_out > 1) * AVERAGE + (config.pb != "none") * BEAM
 
 
 def total_memory():

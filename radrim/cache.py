@@ -17,11 +17,10 @@ BLOCK_BYTES = 512 * 2**20
 """Data and weights of one block, at most [bytes]: what sorting has in memory twice."""
 SAMPLES = ("data", "weight")
 """Arrays of (row, chan)."""
-OF_BLOCK = ("freq", "pointing")
-"""Arrays that hold nothing by row."""
 BY_CHANNEL = "-by-channel"
 """End of the names of their files where these hold (chan, row)."""
-ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities))
+ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name != "pointing")
+"""What has a file of its own."""
 
 
 class VisibilityCache:
@@ -93,12 +92,12 @@ class VisibilityCache:
         order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
         for array in ARRAYS:
             values = getattr(block, array)
-            values = values if array in OF_BLOCK else values[order]
+            values = values if array == "freq" else values[order]
             if self._by_channel and array in SAMPLES:
                 self._work.save(f"{name}/{array}{BY_CHANNEL}", values.T)
             else:
                 self._work.save(f"{name}/{array}", values)
-        self._work.note(f"{name}/complete", True)
+        self._work.note(f"{name}/complete", {"pointing": block.pointing.tolist()})
 
 
 class Blocks(Sequence):
@@ -144,7 +143,8 @@ def _load(store, number):
     arrays = {array: store.load(f"vis/{number:04d}/{array}") for array in ARRAYS if array not in SAMPLES}
     for array in SAMPLES:
         arrays[array] = _samples(store, f"vis/{number:04d}/{array}")
-    return Visibilities(**{**arrays, **{array: np.array(arrays[array]) for array in OF_BLOCK}})
+    pointing = np.array(store.facts(f"vis/{number:04d}/complete")["pointing"])
+    return Visibilities(**{**arrays, "freq": np.array(arrays["freq"]), "pointing": pointing})
 
 
 def _samples(store, name):

@@ -13,7 +13,7 @@ from radrim.cluster import compute
 from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
 from radrim.imager import Imager
-from radrim.measure import Measurement
+from radrim.joint import effective_beam, make_measurement
 from radrim.restoration import average_channels, restore_channel
 from radrim.result import Beside, Image
 
@@ -81,7 +81,8 @@ class ChannelImager(Imager):
         config, threads = self.config, max(1, self.threads // max(1, len(batch)))
         wide = any(minor is not None and minor.wide for minor in (self.solver, self.rival))
         measurements = [
-            Measurement(blocks, self.grid, config.operator, config.epsilon, threads, self.device) for _, blocks in batch
+            make_measurement(blocks, self.grid, self.dishes, config.operator, config.epsilon, threads, self.device)
+            for _, blocks in batch
         ]
 
         def measure(label, measurement):
@@ -128,7 +129,7 @@ class ChannelImager(Imager):
         with self.clock("restore"):
             image = restore_channel(channel, self.grid, width, beam_fit, self.threads)
             if self.dishes:
-                self.dishes.add(image, self.dishes.beam(channel.measurement.blocks).image(self.grid))
+                self.dishes.add(image, effective_beam(channel.measurement, self.grid, self.dishes))
         with self.clock("write"):
             self.output.write_images(image, self.grid, self.observation, self.thermal_of(channel.label))
         return image

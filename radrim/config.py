@@ -154,6 +154,13 @@ def _text(name, value):
     return str(value)
 
 
+def _fields(name, value):
+    """Text, a number, or a list of them."""
+    if isinstance(value, (list, tuple)) and value:
+        return ",".join(_text(name, word) for word in value)
+    return _text(name, value)
+
+
 def _flag(name, value):
     if not isinstance(value, bool):
         raise ConfigError(f"--{name} is on or off (true or false), got '{value}'.")
@@ -230,7 +237,11 @@ class ImageConfig:
         "data selection", _text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
     )
     field: str | None = _option(
-        "data selection", _text, None, "field to image, by number or name (default: the one with most rows)"
+        "data selection",
+        _fields,
+        None,
+        "field to image, by number or name (default: the one with most rows); several, such as 0,3 or 2~24, or all, "
+        "with --pb: their joint mosaic",
     )
     spw: tuple[int, ...] | None = _option(
         "data selection", _integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",)

@@ -11,6 +11,7 @@ from dask import delayed
 
 from radrim.cluster import compute
 from radrim.errors import SolverError
+from radrim.joint import JointMeasurement
 from radrim.measure import Measurement
 from radrim.metrics import noise_mad
 from radrim.mosaic import mosaic
@@ -32,7 +33,7 @@ class ChannelState:
     Parameters
     ----------
     label : str
-    measurement : Measurement
+    measurement : Measurement or JointMeasurement
     dirty : (y, x) float32
         [Jy/beam]
     psf : (y, x) float32
@@ -54,7 +55,7 @@ class ChannelState:
     """
 
     label: str
-    measurement: Measurement
+    measurement: Measurement | JointMeasurement
     dirty: np.ndarray
     psf: np.ndarray
     model: np.ndarray

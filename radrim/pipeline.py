@@ -16,6 +16,7 @@ from radrim.cluster import Cluster, Threads
 from radrim.config import ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.facet_imager import FacetImager
+from radrim.joint import describe_mosaic, noise_of_all, pointings
 from radrim.metrics import measured_scatter
 from radrim.output import Output
 from radrim.primary_beam import choose_dishes
@@ -83,14 +84,16 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         grid, chosen = choose_grid(observation, config)
         for sentence in [*chosen, *(solver.notes if solver else [])]:
             log.info("%s", sentence)
-        plan = _plan(work, grid, config, threads)
+        plan = _plan(work, grid, config, threads, len(pointings(observation.blocks)))
         if plan.side:
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
+        describe_mosaic(observation, grid)
         output.check_space(grid)
         mask = read_mask(config.mask, grid) if config.mask else None
     with clock("weight"):
         scatter = measured_scatter(observation.blocks)
         sum_weight, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
+        sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
     noise = thermal, thermal * scatter * np.sqrt(sum_weight)
@@ -131,14 +134,19 @@ def describe_run(config):
             "files": {path: fingerprint(path) for path in files if os.path.exists(path)}}  # fmt: skip
 
 
-def _plan(work, grid, config, threads):
-    """How the image is cut: as when the run began, however many threads there are now."""
+def _plan(work, grid, config, threads, number):
+    """How an image of so many pointings is cut: as when the run began, however many threads there are now."""
     plan = plan_memory(grid.shape, config, threads)
     if "facets" not in work:
         work.note("facets", plan.side)
     plan = plan._replace(side=work.facts("facets"))
     if plan.side and config.compare:
         raise ConfigError("--compare needs an image that is made as a whole: give more --memory, or leave it out.")
+    if plan.side and number > 1:
+        raise ConfigError(
+            f"A joint mosaic of {number} pointings needs an image that is made as a whole: give more --memory, a "
+            "smaller --size, or one pointing with --field."
+        )
     return plan
 
 
@@ -169,6 +177,7 @@ def _selection(config):
         stokes=config.pol,
         abs_weights=config.abs_weights,
         flag_nonfinite=config.flag_nonfinite,
+        joint=config.pb != "none",
     )
 
 

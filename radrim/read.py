@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from radrim.measurement_set import (
     SpectralWindow,
     open_table,
     read_subtables,
-    rows_per_id,
 )
+from radrim.pointings import Target, bring_to, choose_centre, choose_target
 from radrim.stokes import combination
 from radrim.visibilities import Observation, Visibilities
 
@@ -41,6 +42,8 @@ class Selection:
     stokes: str = "I"
     abs_weights: bool = False
     flag_nonfinite: bool = False
+    joint: bool = False
+    """Whether several pointings may be brought to one phase centre."""
 
 
 def read(paths, selection=Selection(), keep=None, block_bytes=None):
@@ -49,7 +52,7 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None):
     Parameters
     ----------
     paths : sequence of str or Path
-        Measurement Sets (version 2) of the same phase centre.
+        Measurement Sets (version 2), of the same phase centre unless `selection.joint` is set.
     selection : Selection
     keep : callable, optional
         What becomes of each block once it is read, Visibilities to Visibilities: a place outside the memory.
@@ -68,9 +71,11 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None):
     ConfigError
         The selection names something that is not there.
     DataError
-        Nothing is left that could be imaged, or phase centres differ.
+        Nothing is left that could be imaged, or phase centres differ and `selection.joint` is not set.
     """
-    parts = [_read_one(path, selection, keep or (lambda block: block), block_bytes) for path in paths]
+    targets = [choose_target(read_subtables(path), selection.field) for path in paths]
+    centre = choose_centre(targets, selection.joint)
+    parts = [_read_one(target, centre, selection, keep or (lambda block: block), block_bytes) for target in targets]
     first = parts[0]
     for path, part in zip(paths[1:], parts[1:], strict=True):
         _same_phase_centre(paths[0], first, path, part)
@@ -103,20 +108,26 @@ def _same_phase_centre(path_a, a, path_b, b):
         raise DataError(
             f"{path_a} and {path_b} have phase centres {format_angle(apart)} apart (limit "
             f"{format_angle(limit)}); shift one to the other first (CASA phaseshift, chgcentre), "
-            "or image them one by one."
+            "image them one by one, or all as a joint mosaic with --pb."
         )
 
 
-def _read_one(path, selection, keep, block_bytes):
-    ms = read_subtables(path)
+def _read_one(target: Target, centre, selection, keep, block_bytes):
+    """One Measurement Set; its phase centre becomes `centre` unless that is None."""
+    ms = target.ms
     notes: list[str] = []
     column = _choose_column(ms, selection, notes)
+    notes += target.notes
+    ra, dec = centre or target.positions[0]
     counts = Counts()
     with open_table(ms.path) as main:
-        field = _choose_field(ms, main, selection, notes)
-        blocks, used = [], []
-        for window in _choose_windows(ms, selection):
+        blocks: list[Visibilities] = []
+        used: list[SpectralWindow] = []
+        for field, window in product(target.fields, _choose_windows(ms, selection)):
             found = _read_window(ms, main, window, field, column, selection, counts, notes, block_bytes)
+            if centre:
+                position = ms.fields[field].ra, ms.fields[field].dec
+                found = (bring_to(block, position, centre) for block in found)
             before = len(blocks)
             blocks += [keep(block) for block in found]
             if len(blocks) > before:
@@ -127,11 +138,11 @@ def _read_one(path, selection, keep, block_bytes):
     dishes = ms.dish_diameters[ms.dish_diameters > 0]
     return Observation(
         blocks=blocks,
-        ra=ms.fields[field].ra,
-        dec=ms.fields[field].dec,
+        ra=ra,
+        dec=dec,
         stokes=selection.stokes,
         telescope=ms.telescope,
-        object=ms.fields[field].name,
+        object="+".join(target.names),
         observer=ms.observer,
         date_obs=(_MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
@@ -163,35 +174,6 @@ def _choose_column(ms: MeasurementSet, selection, notes):
     if selection.column is None and len(available) == 2:
         notes.append(f"Imaging CORRECTED_DATA of {ms.path.name}; use --data-column DATA for the uncalibrated data.")
     return column
-
-
-def _choose_field(ms: MeasurementSet, main, selection, notes):
-    """Index of the field to image."""
-    if selection.field is not None:
-        for index, candidate in enumerate(ms.fields):
-            if selection.field in (str(index), candidate.name):
-                chosen = index
-                break
-        else:
-            listed = ", ".join(f"{i} ({f.name})" for i, f in enumerate(ms.fields))
-            raise ConfigError(f"{ms.path} has no field '{selection.field}'; it has {listed}.")
-    elif len(ms.fields) == 1:
-        chosen = 0
-    else:
-        rows = rows_per_id(main, "FIELD_ID", len(ms.fields))
-        chosen = int(rows.argmax())
-        others = ", ".join(f.name for i, f in enumerate(ms.fields) if i != chosen and rows[i])
-        if others:
-            notes.append(
-                f"Imaging field {ms.fields[chosen].name}, the one with most rows; choose with --field ({others})."
-            )
-    frame = ms.fields[chosen].frame
-    if frame not in ("J2000", "ICRS"):
-        raise InputError(
-            f"{ms.path}: the phase centre of field {ms.fields[chosen].name} is given in {frame}; only J2000 and "
-            "ICRS are read. Change it with CASA's phaseshift or fixplanets."
-        )
-    return chosen
 
 
 def _choose_windows(ms: MeasurementSet, selection) -> list[SpectralWindow]:

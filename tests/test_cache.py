@@ -18,9 +18,7 @@ GRID = ImageGrid(256, 256, 0.5 * ARCSEC)
 
 def sorted_rows(blocks):
     """All samples of blocks with the same channels, by baseline and time."""
-    joined = {
-        name: np.concatenate([getattr(b, name) for b in blocks]) for name in cache.ARRAYS if name not in cache.OF_BLOCK
-    }
+    joined = {name: np.concatenate([getattr(b, name) for b in blocks]) for name in cache.ARRAYS if name != "freq"}
     order = np.lexsort((joined["time"], joined["antenna"][:, 1], joined["antenna"][:, 0]))
     return {name: values[order] for name, values in joined.items()}
 
