@@ -19,6 +19,7 @@ from radrim.facet_imager import FacetImager
 from radrim.joint import describe_mosaic, noise_of_all, pointings
 from radrim.metrics import measured_scatter
 from radrim.output import Output
+from radrim.pointings import each_at_its_pointing
 from radrim.primary_beam import choose_dishes
 from radrim.progress import Progress
 from radrim.read import Selection
@@ -91,7 +92,7 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         output.check_space(grid)
         mask = read_mask(config.mask, grid) if config.mask else None
     with clock("weight"):
-        scatter = measured_scatter(observation.blocks)
+        scatter = measured_scatter(each_at_its_pointing(observation.blocks))
         sum_weight, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
         sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)

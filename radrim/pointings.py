@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from radrim.errors import ConfigError, InputError
-from radrim.geometry import SIGN, C, axes, format_angle
+from radrim.geometry import SIGN, C, axes, format_angle, n_minus_1
 from radrim.measurement_set import MeasurementSet, open_table, rows_per_id
 from radrim.visibilities import ROWS, Visibilities
 
@@ -74,12 +74,13 @@ def choose_target(ms: MeasurementSet, wanted=None) -> Target:
     else:
         rows = _rows(ms)
         chosen = [int(rows.argmax())]
+        name = ms.fields[chosen[0]].name
         others = dict.fromkeys(f.name for i, f in enumerate(ms.fields) if i != chosen[0] and rows[i])
         if others:
-            notes.append(
-                f"Imaging field {ms.fields[chosen[0]].name}, the one with most rows; choose with --field "
-                f"({', '.join(others)})."
-            )
+            notes.append(f"Imaging field {name}, the one with most rows; choose with --field ({', '.join(others)}).")
+        alike = sum(bool(rows[i]) and f.name == name for i, f in enumerate(ms.fields))
+        if alike > 1:
+            notes.append(f"{alike} fields are called {name}: --field {name} --pb makes one image of all of them.")
     for field in (ms.fields[index] for index in chosen):
         if field.frame not in ("J2000", "ICRS"):
             raise InputError(
@@ -170,9 +171,26 @@ def bring_to(block: Visibilities, position, centre) -> Visibilities:
     """
     turn = axes(*centre) @ axes(*position).T
     uvw = block.uvw @ turn.T
-    longer = SIGN * (block.uvw[:, 2] - uvw[:, 2])
-    for start in range(0, len(uvw), ROWS):
-        rows = slice(start, start + ROWS)
-        turns = np.multiply.outer(longer[rows], block.freq / C)
-        block.data[rows] *= np.exp(2j * np.pi * (turns - np.round(turns)))
+    _lengthen(block.data, block.uvw[:, 2] - uvw[:, 2], block.freq)
     return replace(block, uvw=uvw, pointing=turn[:2, 2].copy())
+
+
+def each_at_its_pointing(blocks):
+    """Blocks one after the other, with the phases that they were observed with: copies where they have others.
+
+    What the antennas point at changes least from one sample to the next then.
+    """
+    for block in blocks:
+        l, m = block.pointing.tolist()  # noqa: E741 - the field's own names
+        if l or m:
+            block = replace(block, data=np.array(block.data))
+            _lengthen(block.data, -block.uvw @ (l, m, n_minus_1(l, m)), block.freq)
+        yield block
+
+
+def _lengthen(data, paths, freq):
+    """Give data (row, chan) the phases of additional paths (row,) [m], in place."""
+    for start in range(0, len(data), ROWS):
+        rows = slice(start, start + ROWS)
+        turns = np.multiply.outer(SIGN * paths[rows], freq / C)
+        data[rows] *= np.exp(2j * np.pi * (turns - np.round(turns)))

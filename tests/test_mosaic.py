@@ -14,9 +14,9 @@ from scipy.special import j1
 import radrim
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import ARCSEC, C, ImageGrid, axes
-from radrim.joint import Coverage, JointMeasurement, by_pointing, make_measurement
+from radrim.joint import Coverage, JointMeasurement, by_pointing, make_measurement, noise_of_all
 from radrim.measure import Measurement
-from radrim.pointings import bring_to, choose_centre, choose_target
+from radrim.pointings import bring_to, choose_centre, choose_target, each_at_its_pointing
 from radrim.primary_beam import Dishes
 from radrim.read import Selection, read
 from radrim.simulate import Field, Plan, Window, make_sky, predict, read_layout, write_ms
@@ -219,6 +219,38 @@ def test_every_pixel_answers_with_its_flux(joint):
         assert float(measurement.normal(model)[y, x]) == pytest.approx(1, abs=1e-4)
 
 
+def test_noise_is_flat_and_known(mosaic_ms):
+    """Noise alone makes a dirty image of the noise that is expected, where the pointings see much and where little."""
+    observation = read([mosaic_ms], Selection(field="all", joint=True))
+    grid, rng, draws = ImageGrid(96, 80, 25 * ARCSEC), np.random.default_rng(5), []
+    sum_weight = float(sum(block.weight.sum() for block in observation.blocks))
+    for _ in range(6):
+        for block in observation.blocks:
+            white = rng.standard_normal((*block.data.shape, 2)).view(complex)[..., 0]
+            block.data = (white / np.sqrt(block.weight)).astype(np.complex64)
+        measurement = JointMeasurement(by_pointing(observation.blocks), grid, AIRY)
+        draws.append(measurement.dirty())
+    peak, noise = noise_of_all(observation, grid, AIRY, sum_weight, sum_weight**-0.5)
+    assert peak == measurement.sum_weight < 0.7 * sum_weight
+    strong = measurement.coverage.pb > 0.6
+    assert np.array(draws)[:, strong].std() == pytest.approx(noise, rel=0.08)
+    assert np.array(draws)[:, ~strong].std() == pytest.approx(noise, rel=0.08)
+
+
+def test_psf_is_the_mean(mosaic_ms):
+    """Of the pointings' PSFs, each counted by its weight; as large as the image, or twice as large for the RIM."""
+    blocks = read([mosaic_ms], Selection(field="0,2", joint=True)).blocks
+    # One sees with short baselines only, and counts less.
+    blocks[0] = replace(blocks[0], weight=0.3 * blocks[0].weight * (blocks[0].uv_length < 300)[:, None])
+    grid, total = ImageGrid(96, 80, 25 * ARCSEC), [float(block.weight.sum()) for block in blocks]
+    parts = [Measurement([block], grid) for block in blocks]
+    measurement = JointMeasurement(by_pointing(blocks), grid, AIRY)
+    expected = np.average([part.psf() for part in parts], axis=0, weights=total)
+    assert np.abs(parts[0].psf() - expected).max() > 0.1
+    np.testing.assert_allclose(measurement.psf(), expected, atol=2e-4)
+    np.testing.assert_allclose(measurement.psf(wide=True)[40:120, 48:144], expected, atol=2e-4)
+
+
 def test_weights_of_pointings(mosaic_ms):
     """A pointing without weight is left out; one of half the weight counts half in S."""
     blocks = read([mosaic_ms], Selection(field="all", joint=True)).blocks
@@ -252,6 +284,19 @@ def test_same_data_from_another_phase_centre():
     np.testing.assert_allclose(moved.uvw, expected, atol=2e-3 * np.abs(uvw).max())
     np.testing.assert_allclose(moved.data, predict(sky, moved.uvw, FREQ, *there)[..., 0], atol=1e-4)
     assert tuple(moved.pointing) == pytest.approx(direction_cosines(*map(np.float64, here), *there)[:2])
+
+
+def test_phases_as_observed(mosaic_ms):
+    """From its own pointing, a block has the data that are in the Measurement Set; the mosaic's stay as they are."""
+    joint = read([mosaic_ms], Selection(field="all", joint=True)).blocks
+    before = [block.data.copy() for block in joint]
+    for k, block in enumerate(each_at_its_pointing(joint)):
+        (alone,) = read([mosaic_ms], Selection(field=str(k))).blocks
+        assert np.abs(joint[k].data - alone.data).max() > 0.1
+        np.testing.assert_allclose(block.data, alone.data, atol=1e-5)
+        np.testing.assert_array_equal(joint[k].data, before[k])
+    (alone,) = read([mosaic_ms], Selection(field="0")).blocks
+    assert next(each_at_its_pointing([alone])) is alone
 
 
 def test_axes():
@@ -365,6 +410,16 @@ def test_fields_are_named(make_ms):
     for wanted, word in (("0,M31", "'M31'"), ("7~9", "'7~9'"), ("3", "'3'")):
         with pytest.raises(ConfigError, match=f"no field {word}"):
             choose_target(ms, wanted)
+
+
+def test_pointings_of_one_name(mosaic_ms, edit_ms):
+    """As ALMA writes them: one of them is imaged, with a note how to image all; their name stands for all."""
+    path = edit_ms(mosaic_ms, subtable="FIELD", NAME=lambda names: ["Antennae"] * len(names))
+    alone = read([path])
+    assert len(alone.blocks) == 1
+    assert "3 fields are called Antennae: --field Antennae --pb makes one image of all of them." in alone.notes
+    joint = read([path], Selection(field="Antennae", joint=True))
+    assert (len(joint.blocks), joint.object) == (3, "Antennae")
 
 
 def test_fields_of_one_place_are_one_pointing(mosaic_ms, edit_ms):
