@@ -234,8 +234,8 @@ class FacetImager(Imager):
         """All channels together, each counted by its weight, facet by facet from their files; written."""
         weights = np.array([image.facts["sum_weight"] for image in images.facts])
         weights /= weights.sum()
-        parts = {kind: FacetImage(self.files, f"average/{kind}", self.tiles) for kind in images.facts[0].paths}
-        parts.pop("image_pb", None)
+        made = [kind for kind in images.facts[0].paths if kind != "image_pb"]  # that follows from the others
+        parts = {kind: FacetImage(self.files, f"average/{kind}", self.tiles) for kind in made}
         kinds = [kind for kind in parts if kind != "image"]
         files = {kind: [image.paths[kind].absolute() for image in images.facts] for kind in kinds}
         if partly := self.progress.partly("MFS"):

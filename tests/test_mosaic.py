@@ -180,7 +180,9 @@ def test_residual_is_exact(whole, mosaic_ms):
 def test_one_pointing_is_the_ordinary_image(mosaic_ms, pattern):
     """A mosaic of one pointing is what is made without mosaics, pixel by pixel: dirty image, PSF, residual, beam."""
     (block,) = read([mosaic_ms], Selection(field="0")).blocks
-    grid, dishes = ImageGrid(64, 64, 40 * ARCSEC), Dishes(pattern, DISH, 0.2)
+    # So wide that the Gaussian is 0 at the edges, in single precision.
+    grid, dishes = ImageGrid(64, 64, 400 * ARCSEC), Dishes(pattern, DISH, 0.2)
+    assert (dishes.beam([block]).image(grid) == 0).any() == (pattern == "gauss")
     plain, joint = Measurement([block], grid), JointMeasurement([[block]], grid, dishes)
     model = np.zeros(grid.shape, np.float32)
     model[20, 30] = 1
