@@ -16,6 +16,8 @@ AVERAGE = 52
 """What the average of several output channels adds [bytes per pixel]."""
 TERM = 60
 """What each term of a spectrum adds: PSF, dirty image, model and residual, the last two twice [bytes per pixel]."""
+BEAM = 24
+"""What primary beams and the pointings of a mosaic add [bytes per pixel]."""
 FACET = {"rim": 460, "clean": 230, "none": 60}
 """The same per pixel of what the minor cycle of a facet sees; its PSF is twice as large along each axis."""
 BLOCKS = 1 / 16
@@ -102,7 +104,8 @@ def _minor(config):
 
 def _whole(config):
     terms = config.spectral_terms or 0
-    return WHOLE[_minor(config)] + (config.channels_out > 1) * AVERAGE + terms * TERM
+    more = (config.channels_out > 1) * AVERAGE + terms * TERM + (config.pb != "none") * BEAM
+    return WHOLE[_minor(config)] + more
 
 
 def total_memory():

@@ -19,7 +19,8 @@ SAMPLES = ("data", "weight")
 """Arrays of (row, chan)."""
 BY_CHANNEL = "-by-channel"
 """End of the names of their files where these hold (chan, row)."""
-ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name != "doppler")
+ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in ("doppler", "pointing"))
+"""What has a file of its own."""
 
 
 class VisibilityCache:
@@ -96,9 +97,7 @@ class VisibilityCache:
                 self._work.save(f"{name}/{array}{BY_CHANNEL}", values.T)
             else:
                 self._work.save(f"{name}/{array}", values)
-        if block.doppler != 1:
-            self._work.note(f"{name}/doppler", block.doppler)
-        self._work.note(f"{name}/complete", True)
+        self._work.note(f"{name}/complete", {"pointing": block.pointing.tolist(), "doppler": block.doppler})
 
 
 class Blocks(Sequence):
@@ -144,7 +143,9 @@ def _load(store, number):
     arrays = {array: store.load(f"vis/{number:04d}/{array}") for array in ARRAYS if array not in SAMPLES}
     for array in SAMPLES:
         arrays[array] = _samples(store, f"vis/{number:04d}/{array}")
-    return Visibilities(**{**arrays, "freq": _freq(store, number)}, doppler=_doppler(store, number))
+    facts = store.facts(f"vis/{number:04d}/complete")
+    more = {"doppler": facts["doppler"], "pointing": np.array(facts["pointing"])}
+    return Visibilities(**{**arrays, "freq": _freq(store, number)}, **more)
 
 
 def _freq(store, number):
@@ -152,8 +153,7 @@ def _freq(store, number):
 
 
 def _doppler(store, number):
-    name = f"vis/{number:04d}/doppler"
-    return store.facts(name) if name in store else 1.0
+    return store.facts(f"vis/{number:04d}/complete")["doppler"]
 
 
 def _samples(store, name):

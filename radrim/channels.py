@@ -13,7 +13,7 @@ from radrim.cluster import compute
 from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
 from radrim.imager import Imager
-from radrim.measure import Measurement
+from radrim.joint import effective_beam, make_measurement
 from radrim.restoration import average_channels, restore_channel
 from radrim.result import Beside, Image
 
@@ -69,9 +69,15 @@ class ChannelImager(Imager):
     def average(self, images) -> Image:
         """All channels together, each counted by its weight; written."""
         with self.clock("restore"):
-            image = average_channels(images, self.observation, self.grid, self.config.beam_fit, self.threads)
+            image = self._average(images)
         with self.clock("write"):
             self.output.write_images(image, self.grid, self.observation, self.thermal)
+        return image
+
+    def _average(self, images):
+        image = average_channels(images, self.observation, self.grid, self.config.beam_fit, self.threads)
+        if self.dishes:
+            self.dishes.add(image, image.pb)
         return image
 
     def _measure(self, batch) -> list[ChannelState]:
@@ -79,7 +85,8 @@ class ChannelImager(Imager):
         config, threads = self.config, max(1, self.threads // max(1, len(batch)))
         wide = any(minor is not None and minor.wide for minor in (self.solver, self.rival))
         measurements = [
-            Measurement(blocks, self.grid, config.operator, config.epsilon, threads, self.device) for _, blocks in batch
+            make_measurement(blocks, self.grid, self.dishes, config.operator, config.epsilon, threads, self.device)
+            for _, blocks in batch
         ]
 
         def measure(label, measurement):
@@ -125,6 +132,8 @@ class ChannelImager(Imager):
         width, beam_fit = self.observation.channel_width, self.config.beam_fit
         with self.clock("restore"):
             image = restore_channel(channel, self.grid, width, beam_fit, self.threads)
+            if self.dishes:
+                self.dishes.add(image, effective_beam(channel.measurement, self.grid, self.dishes))
         with self.clock("write"):
             self.output.write_images(image, self.grid, self.observation, self.thermal_of(channel.label))
         return image

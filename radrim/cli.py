@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 
-from radrim.config import GROUPS, ImageConfig, load_toml
+from radrim.config import BEAMS, GROUPS, ImageConfig, load_toml
 from radrim.errors import ConfigError, RadrimError
 from radrim.version import __version__
 
@@ -189,6 +189,9 @@ def wsclean_spelling(argv):
             numbers = list(itertools.takewhile(_is_number, words))
             del words[: len(numbers)]
             word = f"{word}={' '.join(numbers)}"
+        # Alone it is Airy's: what follows is another option or a Measurement Set.
+        if word == "--pb" and "".join(words[:1]).lower() not in BEAMS:
+            word = "--pb=airy"
         out.append(word)
     return out
 

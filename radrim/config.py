@@ -18,6 +18,8 @@ from radrim.angles import exact_angle, parse_angle
 from radrim.errors import ConfigError, InputError
 
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
+BEAMS = ("none", "airy", "gauss")
+"""Primary beams."""
 STOKES = ("I", "Q", "U", "V", "XX", "XY", "YX", "YY", "RR", "RL", "LR", "LL")
 
 
@@ -149,10 +151,24 @@ def _choice(*choices):
     return parse
 
 
+def _pattern(name, value):
+    """A primary beam: its pattern, or whether there is one."""
+    if isinstance(value, bool):
+        return "airy" if value else "none"
+    return _choice(*BEAMS)(name, value)
+
+
 def _text(name, value):
     if not isinstance(value, (str, int, Path)) or isinstance(value, bool) or not str(value):
         raise ConfigError(f"--{name} takes text, got '{value}'.")
     return str(value)
+
+
+def _fields(name, value):
+    """Text, a number, or a list of them."""
+    if isinstance(value, (list, tuple)) and value:
+        return ",".join(_text(name, word) for word in value)
+    return _text(name, value)
 
 
 def _flag(name, value):
@@ -222,12 +238,38 @@ class ImageConfig:
         "quadrant",
         "part of the PSF that the beam is fitted to; quadrant is WSClean's",
     )
+    pb: str = _option(
+        "image",
+        _pattern,
+        "none",
+        "primary beam: airy (also --pb alone), gauss, or none; writes NAME-pb and NAME-image-pb, and joins the "
+        "pointings of a mosaic",
+        "PATTERN",
+    )
+    pb_limit: float = _option(
+        "image",
+        _numeric(float, 0, 1, open_low=True),
+        0.2,
+        "primary beam below which NAME-image-pb is NaN",
+        aliases=("primary-beam-limit",),
+    )
+    dish_diameter: float | None = _option(
+        "image",
+        _numeric(float, 0, open_low=True),
+        None,
+        "diameter of the antennas in metres (default: DISH_DIAMETER)",
+        "METRES",
+    )
     # data selection
     data_column: str | None = _option(
         "data selection", _text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
     )
     field: str | None = _option(
-        "data selection", _text, None, "field to image, by number or name (default: the one with most rows)"
+        "data selection",
+        _fields,
+        None,
+        "field to image, by number or name (default: the one with most rows); several, such as 0,3 or 2~24, or all, "
+        "with --pb: their joint mosaic",
     )
     spw: tuple[int, ...] | None = _option(
         "data selection", _integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",)

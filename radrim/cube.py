@@ -44,7 +44,9 @@ def write_cube(path, kind, channels):
     """
     facts = channels.facts
     shape = channels.plane(0, kind).shape
-    header = _cube_header(fits.getheader(facts[0].paths[kind]), facts, shape).tostring().encode("ascii")
+    header = _cube_header(fits.getheader(facts[0].paths[kind]), facts, shape)
+    beams = _beams(facts) if "CASAMBM" in header else b""
+    header = header.tostring().encode("ascii")
     size = 4 * len(facts) * shape[0] * shape[1]
     with atomic_write(path) as file:
         os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
@@ -54,8 +56,7 @@ def write_cube(path, kind, channels):
             for row in range(0, shape[0], ROWS):
                 file.write(np.ascontiguousarray(plane[row : row + ROWS], ">f4").data)
         file.write(bytes(-size % 2880))
-        if kind != "model":  # in Jy/pixel, no beam
-            file.write(_beams(facts))
+        file.write(beams)
 
 
 def _cube_header(header, facts, shape):

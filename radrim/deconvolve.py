@@ -32,7 +32,7 @@ class ChannelState:
     Parameters
     ----------
     label : str
-    measurement : Measurement, or radrim.spectral_imager.SpectralMeasurement
+    measurement : Measurement, JointMeasurement or SpectralMeasurement
     dirty : (y, x) float32
         [Jy/beam]
     psf : (y, x) float32

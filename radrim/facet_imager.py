@@ -14,6 +14,7 @@ from radrim.cache import release
 from radrim.cluster import Cluster, Threads
 from radrim.deconvolve import conclude, describe
 from radrim.errors import SolverError
+from radrim.facet_beam import BeamFacets, CorrectedFacets
 from radrim.facet_tasks import FacetTasks
 from radrim.facets import FacetImage, look
 from radrim.imager import Imager
@@ -228,13 +229,16 @@ class FacetImager(Imager):
         if channel.stop:
             parts |= {"model": tasks.model(channel.at), "residual": tasks.residual(channel.at)}
             parts["image"] = tasks.image("image")
+        if self.dishes:
+            parts["pb"] = BeamFacets(self.dishes, self.grid, self.tiles, tasks.blocks)
         return parts
 
     def average(self, images) -> Image:
         """All channels together, each counted by its weight, facet by facet from their files; written."""
         weights = np.array([image.facts["sum_weight"] for image in images.facts])
         weights /= weights.sum()
-        parts = {kind: FacetImage(self.files, f"average/{kind}", self.tiles) for kind in images.facts[0].paths}
+        made = [kind for kind in images.facts[0].paths if kind != "image_pb"]  # that follows from the others
+        parts = {kind: FacetImage(self.files, f"average/{kind}", self.tiles) for kind in made}
         kinds = [kind for kind in parts if kind != "image"]
         files = {kind: [(image.paths[kind].absolute(), image.plane) for image in images.facts] for kind in kinds}
         if partly := self.progress.partly("MFS"):
@@ -275,6 +279,8 @@ class FacetImager(Imager):
         Image
             With its arrays memory-mapped.
         """
+        if self.dishes and image.stop:
+            parts = parts | {"image_pb": CorrectedFacets(self.dishes, self.tiles, image.paths)}
         with self.clock("write"):
             for kind in KINDS:
                 if kind in parts and kind not in image.paths:

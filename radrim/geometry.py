@@ -17,7 +17,7 @@ import numpy as np
 
 from radrim.angles import ARCSEC, format_angle, parse_angle
 
-__all__ = ["ARCSEC", "C", "FWHM_PER_SIGMA", "SIGN", "ImageGrid", "format_angle", "n_minus_1", "parse_angle"]
+__all__ = ["ARCSEC", "C", "FWHM_PER_SIGMA", "SIGN", "ImageGrid", "axes", "format_angle", "n_minus_1", "parse_angle"]
 
 SIGN = +1
 C = 299_792_458.0
@@ -34,6 +34,21 @@ def n_minus_1(l, m):  # noqa: E741 - the field's own name
     r2 = l * l + m * m
     with np.errstate(invalid="ignore"):
         return -r2 / (1 + np.sqrt(1 - r2))
+
+
+def axes(ra, dec):
+    """Unit vectors towards the east, the north and a direction itself [rad], (3, 3) float64, a row each.
+
+    Seen from a phase centre there, a baseline is ``axes @ baseline`` = (u, v, w) and a direction (l, m, n).
+    """
+    sin_ra, cos_ra, sin_dec, cos_dec = math.sin(ra), math.cos(ra), math.sin(dec), math.cos(dec)
+    return np.array(
+        [
+            [-sin_ra, cos_ra, 0.0],
+            [-sin_dec * cos_ra, -sin_dec * sin_ra, cos_dec],
+            [cos_dec * cos_ra, cos_dec * sin_ra, sin_dec],
+        ]
+    )
 
 
 @dataclass(frozen=True)

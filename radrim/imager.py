@@ -10,6 +10,7 @@ from radrim.clock import Clock
 from radrim.config import ImageConfig
 from radrim.geometry import ImageGrid
 from radrim.output import Output
+from radrim.primary_beam import Dishes
 from radrim.progress import Progress
 from radrim.visibilities import Observation
 
@@ -35,6 +36,8 @@ class Imager:
         Noise expected of all channels together if the weights are 1/sigma^2 [Jy/beam].
     scatter : float
         That from the scatter of the data, times the root of the sum of weights.
+    dishes : Dishes or None
+        For primary beams; None where none were asked for.
     """
 
     config: ImageConfig
@@ -47,6 +50,7 @@ class Imager:
     clock: Clock
     thermal: float
     scatter: float
+    dishes: Dishes | None
 
     def thermal_of(self, label):
         """The noise expected of a channel from the weights: known for all channels together only."""

@@ -110,7 +110,7 @@ def measured_scatter(blocks):
 
     Parameters
     ----------
-    blocks : list of Visibilities
+    blocks : iterable of Visibilities
         With natural weights.
     """
     in_time, in_channel = [], []

@@ -43,7 +43,7 @@ class Output:
 
     def check_space(self, grid):
         """Raise OutputError if the disk cannot take the images."""
-        kinds = 2 if self.config.niter == 0 else len(KINDS)
+        kinds = (2 if self.config.niter == 0 else 5) + (self.config.pb != "none") * (1 + (self.config.niter > 0))
         images = self.config.channels_out + (self.config.channels_out > 1)
         if self.config.cube:  # of one kind, while its channels are still there
             images += -(-self.config.channels_out // kinds)
@@ -52,7 +52,7 @@ class Output:
         check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
 
     def write_images(self, image: Image, grid, observation, thermal):
-        """NAME-{dirty,psf,model,residual,image}.fits, or NAME-0000-... for one channel of several."""
+        """NAME-{dirty,psf,model,residual,image,pb,image-pb}.fits, or NAME-0000-... for one channel of several."""
         for kind in KINDS:
             array = getattr(image, kind)
             if array is not None:
@@ -99,14 +99,17 @@ class Output:
         elif deconvolved:
             names = ("solver", "niter", "gain", "mgain", "auto_mask", "auto_threshold", "threshold")
             facts |= {name: getattr(config, name) for name in names}
-        unit, beam = ("JY/PIXEL", None) if kind == "model" else ("JY/BEAM", image.beam)
+        if config.pb != "none":
+            facts |= {"pb": config.pb, "dish_diameter": observation.dish_diameter, "pb_limit": config.pb_limit}
+        unit, beam = {"model": ("JY/PIXEL", None), "pb": ("", None)}.get(kind, ("JY/BEAM", image.beam))
         header = image_header(
             grid, image.freq, image.bandwidth, observation, config.pol, unit, beam, facts, [self.command]
         )
         return self._path(image.label, kind), header
 
     def _path(self, label, kind):
-        return Path(f"{self.prefix}-{label}-{kind}.fits" if label else f"{self.prefix}-{kind}.fits")
+        ending = kind.replace("_", "-")
+        return Path(f"{self.prefix}-{label}-{ending}.fits" if label else f"{self.prefix}-{ending}.fits")
 
     def write_summary(
         self, image: Image, channels, grid, observation, thermal, chosen, seconds, beside: Beside | None = None

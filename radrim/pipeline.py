@@ -16,8 +16,11 @@ from radrim.cluster import Cluster, Threads
 from radrim.config import ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.facet_imager import FacetImager
+from radrim.joint import describe_mosaic, noise_of_all, pointings
 from radrim.metrics import measured_scatter
 from radrim.output import Output
+from radrim.pointings import each_at_its_pointing
+from radrim.primary_beam import choose_dishes
 from radrim.progress import Progress
 from radrim.read import Selection
 from radrim.result import Channels, Result
@@ -77,23 +80,27 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
     with clock("read"):
         observation = cache.read(config.ms, _selection(config))
         _say_what_was_read(observation)
+        dishes = choose_dishes(config, observation)
+        observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
     with clock("choose"):
         grid, chosen = choose_grid(observation, config)
         for sentence in [*chosen, *(solver.notes if solver else [])]:
             log.info("%s", sentence)
-        plan = _plan(work, grid, config, threads)
+        plan = _plan(work, grid, config, threads, len(pointings(observation.blocks)))
         if plan.side:
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
+        describe_mosaic(observation, grid)
         output.check_space(grid)
         mask = read_mask(config.mask, grid) if config.mask else None
     with clock("weight"):
-        scatter = measured_scatter(observation.blocks)
+        scatter = measured_scatter(each_at_its_pointing(observation.blocks))
         sum_weight, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
+        sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
     noise = thermal, thermal * scatter * np.sqrt(sum_weight)
     progress = Progress(work)
-    common = config, observation, grid, mask, output, progress, solver, clock, *noise
+    common = config, observation, grid, mask, output, progress, solver, clock, *noise, dishes
     with ExitStack() as stack:
         channels: ChannelImager | FacetImager
         if plan.side:
@@ -135,17 +142,21 @@ def describe_run(config):
             "files": {path: fingerprint(path) for path in files if os.path.exists(path)}}  # fmt: skip
 
 
-def _plan(work, grid, config, threads):
-    """How the image is cut: as when the run began, however many threads there are now."""
+def _plan(work, grid, config, threads, number):
+    """How an image of so many pointings is cut: as when the run began, however many threads there are now."""
     plan = plan_memory(grid.shape, config, threads)
     if "facets" not in work:
         work.note("facets", plan.side)
     plan = plan._replace(side=work.facts("facets"))
-    for option in ("compare", "spectral_terms"):
-        if plan.side and getattr(config, option):
+    for what, asked in (
+        ("--compare", config.compare),
+        ("--spectral-terms", config.spectral_terms),
+        (f"A joint mosaic of {number} pointings", number > 1),
+    ):
+        if plan.side and asked:
             raise ConfigError(
-                f"--{option.replace('_', '-')} needs images that are made as a whole, here of at most "
-                f"{largest_whole(config)} pixels along each side: give more --memory, a smaller --size, or leave it."
+                f"{what} needs an image that is made as a whole, here of at most {largest_whole(config)} pixels along "
+                "each side: give more --memory, a smaller --size, or do without."
             )
     return plan
 
@@ -180,6 +191,7 @@ def _selection(config):
         contsub=config.contsub,
         contsub_channels=config.contsub_channels,
         outframe=config.outframe,
+        joint=config.pb != "none",
     )
 
 

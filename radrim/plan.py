@@ -192,10 +192,10 @@ def _time_facets(blocks, grid, tiles, share, epsilon):
     windows = [window for window in (grid.window(*tile.core) for tile in tiles) if window.has_sky]
     middle, corner = windows[len(windows) // 2], windows[0]
     fixed, each, nodes = [], [], []
+    _transform(blocks, replace(grid, width=64, height=64), epsilon)  # compiles
     for facet in (middle, corner) if len(tiles) > 1 else (middle,):
         times, counts = [], []
         for part in (blocks, [_half(block) for block in blocks]):
-            _transform(part, facet, epsilon)
             begin = time.perf_counter()
             counts.append(_transform(part, facet, epsilon))
             times.append(time.perf_counter() - begin)

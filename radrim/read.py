@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from radrim.measurement_set import (
     SpectralWindow,
     open_table,
     read_subtables,
-    rows_per_id,
 )
+from radrim.pointings import Target, bring_to, choose_centre, choose_target
 from radrim.stokes import combination
 from radrim.visibilities import Observation, Visibilities
 
@@ -46,6 +47,8 @@ class Selection:
     contsub: int | None = None
     contsub_channels: tuple[int, ...] | None = None
     outframe: str | None = None
+    joint: bool = False
+    """Whether several pointings may be brought to one phase centre."""
 
 
 def read(paths, selection=Selection(), keep=None, block_bytes=None):
@@ -54,7 +57,7 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None):
     Parameters
     ----------
     paths : sequence of str or Path
-        Measurement Sets (version 2) of the same phase centre.
+        Measurement Sets (version 2), of the same phase centre unless `selection.joint` is set.
     selection : Selection
     keep : callable, optional
         What becomes of each block once it is read, Visibilities to Visibilities: a place outside the memory.
@@ -73,9 +76,11 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None):
     ConfigError
         The selection names something that is not there.
     DataError
-        Nothing is left that could be imaged, or phase centres differ.
+        Nothing is left that could be imaged, or phase centres differ and `selection.joint` is not set.
     """
-    parts = [_read_one(path, selection, keep or (lambda block: block), block_bytes) for path in paths]
+    targets = [choose_target(read_subtables(path), selection.field) for path in paths]
+    centre = choose_centre(targets, selection.joint)
+    parts = [_read_one(target, centre, selection, keep or (lambda block: block), block_bytes) for target in targets]
     first = parts[0]
     for path, part in zip(paths[1:], parts[1:], strict=True):
         _same_phase_centre(paths[0], first, path, part)
@@ -90,6 +95,7 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None):
         observer=first.observer,
         date_obs=min(part.date_obs for part in parts),
         dish_diameter=min((p.dish_diameter for p in parts if p.dish_diameter > 0), default=float("nan")),
+        dishes=sorted({diameter for part in parts for diameter in part.dishes}),
         data_column=first.data_column,
         freq_frame=first.freq_frame,
         channel_width=first.channel_width,
@@ -107,20 +113,26 @@ def _same_phase_centre(path_a, a, path_b, b):
         raise DataError(
             f"{path_a} and {path_b} have phase centres {format_angle(apart)} apart (limit "
             f"{format_angle(limit)}); shift one to the other first (CASA phaseshift, chgcentre), "
-            "or image them one by one."
+            "image them one by one, or all as a joint mosaic with --pb."
         )
 
 
-def _read_one(path, selection, keep, block_bytes):
-    ms = read_subtables(path)
+def _read_one(target: Target, centre, selection, keep, block_bytes):
+    """One Measurement Set; its phase centre becomes `centre` unless that is None."""
+    ms = target.ms
     notes: list[str] = []
     column = _choose_column(ms, selection, notes)
+    notes += target.notes
+    ra, dec = centre or target.positions[0]
     counts = Counts()
     with open_table(ms.path) as main:
-        field = _choose_field(ms, main, selection, notes)
-        blocks, used = [], []
-        for window in _choose_windows(ms, selection):
+        blocks: list[Visibilities] = []
+        used: list[SpectralWindow] = []
+        for field, window in product(target.fields, _choose_windows(ms, selection)):
             found = _read_window(ms, main, window, field, column, selection, counts, notes, block_bytes)
+            if centre:
+                position = ms.fields[field].ra, ms.fields[field].dec
+                found = (bring_to(block, position, centre) for block in found)
             before = len(blocks)
             blocks += [keep(block) for block in found]
             if len(blocks) > before:
@@ -131,20 +143,29 @@ def _read_one(path, selection, keep, block_bytes):
     dishes = ms.dish_diameters[ms.dish_diameters > 0]
     return Observation(
         blocks=blocks,
-        ra=ms.fields[field].ra,
-        dec=ms.fields[field].dec,
+        ra=ra,
+        dec=dec,
         stokes=selection.stokes,
         telescope=ms.telescope,
-        object=ms.fields[field].name,
+        object="+".join(target.names),
         observer=ms.observer,
         date_obs=(_MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
+        dishes=_dishes_with_data(ms, blocks),
         data_column=column,
         freq_frame=SPECSYS[selection.outframe] if selection.outframe else used[0].frame,
         channel_width=float(np.median(np.concatenate([w.width for w in used]))) * blocks[0].doppler,
         notes=notes,
         counts=vars(counts),
     )
+
+
+def _dishes_with_data(ms: MeasurementSet, blocks):
+    """Different known diameters of the antennas that occur in the data [m]."""
+    seen = np.zeros(len(ms.dish_diameters), bool)
+    for block in blocks:
+        seen[block.antenna] = True
+    return np.unique(ms.dish_diameters[seen & (ms.dish_diameters > 0)]).tolist()
 
 
 def _choose_column(ms: MeasurementSet, selection, notes):
@@ -158,35 +179,6 @@ def _choose_column(ms: MeasurementSet, selection, notes):
     if selection.column is None and len(available) == 2:
         notes.append(f"Imaging CORRECTED_DATA of {ms.path.name}; use --data-column DATA for the uncalibrated data.")
     return column
-
-
-def _choose_field(ms: MeasurementSet, main, selection, notes):
-    """Index of the field to image."""
-    if selection.field is not None:
-        for index, candidate in enumerate(ms.fields):
-            if selection.field in (str(index), candidate.name):
-                chosen = index
-                break
-        else:
-            listed = ", ".join(f"{i} ({f.name})" for i, f in enumerate(ms.fields))
-            raise ConfigError(f"{ms.path} has no field '{selection.field}'; it has {listed}.")
-    elif len(ms.fields) == 1:
-        chosen = 0
-    else:
-        rows = rows_per_id(main, "FIELD_ID", len(ms.fields))
-        chosen = int(rows.argmax())
-        others = ", ".join(f.name for i, f in enumerate(ms.fields) if i != chosen and rows[i])
-        if others:
-            notes.append(
-                f"Imaging field {ms.fields[chosen].name}, the one with most rows; choose with --field ({others})."
-            )
-    frame = ms.fields[chosen].frame
-    if frame not in ("J2000", "ICRS"):
-        raise InputError(
-            f"{ms.path}: the phase centre of field {ms.fields[chosen].name} is given in {frame}; only J2000 and "
-            "ICRS are read. Change it with CASA's phaseshift or fixplanets."
-        )
-    return chosen
 
 
 def _choose_windows(ms: MeasurementSet, selection) -> list[SpectralWindow]:

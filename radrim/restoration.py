@@ -102,7 +102,7 @@ def average_channels(images, observation, grid, beam_fit, threads) -> Image:
     threads : int
     """
     out = average_of(images.facts, observation)
-    kinds = ["dirty", "psf"] + ["model", "residual"] * bool(out.stop)
+    kinds = ["dirty", "psf"] + ["model", "residual"] * bool(out.stop) + ["pb"] * ("pb" in images.facts[0].paths)
     sums = {kind: np.zeros(grid.shape) for kind in kinds}
     for image in images:
         for kind, total in sums.items():

@@ -11,8 +11,8 @@ from radrim.beam import Beam
 from radrim.geometry import ImageGrid
 from radrim.write import read_image
 
-KINDS = ("dirty", "psf", "model", "residual", "image")
-"""Images of one channel, in the order of the data; also the endings of their files."""
+KINDS = ("dirty", "psf", "model", "residual", "image", "pb", "image_pb")
+"""Images of one channel, in the order of the data; with - for _ also the endings of their files."""
 
 
 @dataclass
@@ -35,6 +35,10 @@ class Image:
         [Jy/pixel]; None with --niter 0, like `residual` and `image`.
     residual, image : (y, x) float32 or None
         [Jy/beam]
+    pb : (y, x) float32 or None
+        Primary beam, 1 where it sees best; None without --pb.
+    image_pb : (y, x) float32 or None
+        `image` / `pb` [Jy/beam], NaN where `pb` is below --pb-limit.
     stop : str
         Why the deconvolution ended.
     cycles : list of dict
@@ -42,7 +46,7 @@ class Image:
     facts : dict
         Numbers for the FITS header, by the names of `radrim.write.KEYWORDS`.
     paths : dict of str to Path
-        'dirty', 'psf', 'model', 'residual', 'image' to FITS file.
+        'dirty', 'psf', 'model', 'residual', 'image', 'pb', 'image_pb' to FITS file.
     """
 
     label: str
@@ -55,6 +59,8 @@ class Image:
     model: np.ndarray | None = None
     residual: np.ndarray | None = None
     image: np.ndarray | None = None
+    pb: np.ndarray | None = None
+    image_pb: np.ndarray | None = None
     stop: str = ""
     cycles: list[dict] = field(default_factory=list)
     facts: dict = field(default_factory=dict)

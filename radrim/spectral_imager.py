@@ -12,11 +12,10 @@ from radrim.channels import ChannelImager
 from radrim.cluster import compute
 from radrim.deconvolve import ChannelState, accept, run_minor
 from radrim.errors import SolverError
-from radrim.measure import Measurement
+from radrim.joint import make_measurement
 from radrim.metrics import noise_mad
 from radrim.minor import MinorCycle
 from radrim.mosaic import mosaic
-from radrim.restoration import average_channels
 from radrim.result import Image
 from radrim.spectrum import Basis, spectral_index
 
@@ -82,10 +81,8 @@ class SpectralImager(ChannelImager):
         if all(images.values()):
             return list(images.values())
         with self.clock("measure"):
-            measurements = [
-                Measurement(blocks, self.grid, self.config.operator, self.config.epsilon, self.threads, self.device)
-                for _, blocks in batch
-            ]
+            how = self.config.operator, self.config.epsilon, self.threads, self.device
+            measurements = [make_measurement(blocks, self.grid, self.dishes, *how) for _, blocks in batch]
             basis = self._basis([m.freq for m in measurements], [m.sum_weight for m in measurements])
             state = self._begin([label for label, _ in batch], measurements, basis)
         failure = self._deconvolve_terms(state)
@@ -101,7 +98,7 @@ class SpectralImager(ChannelImager):
     def average(self, images) -> Image:
         """All channels together, and their spectral index; written."""
         with self.clock("restore"):
-            image = average_channels(images, self.observation, self.grid, self.config.beam_fit, self.threads)
+            image = self._average(images)
             image.stop = images.facts[0].stop
             basis = self._basis([one.freq for one in images.facts], [one.facts["sum_weight"] for one in images.facts])
             maps = spectral_index(images, basis, image.beam, self.grid.scale, self.threads)

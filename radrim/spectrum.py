@@ -88,7 +88,8 @@ def spectral_index(channels, basis, beam, scale, threads=1):
     Returns
     -------
     alpha, error : (y, x) float32
-        NaN where the image is not above `SIGNIFICANT` times its noise.
+        NaN where the image is not above `SIGNIFICANT` times its noise. That of the primary beam, which is narrower at
+        higher frequencies, is subtracted if the channels have one.
     """
     shape = (len(basis.value), *channels.plane(0, "model").shape)
     model, residual = np.zeros(shape), np.zeros(shape)
@@ -105,5 +106,11 @@ def spectral_index(channels, basis, beam, scale, threads=1):
         alpha = slope / value
         spread = (basis.slope[:, None, None] - alpha * basis.value[:, None, None]) ** 2
         error = noise * np.sqrt(spread.sum(0)) / np.abs(value)
+    if "pb" in channels.facts[0].paths:
+        pb = np.zeros(shape)
+        for number in range(len(channels)):
+            basis.add(number, channels.plane(number, "pb"), pb)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            alpha -= np.tensordot(basis.slope, pb, 1) / np.tensordot(basis.value, pb, 1)
     known = value > SIGNIFICANT * noise * np.linalg.norm(basis.value)
     return tuple(np.where(known, image, np.nan).astype(np.float32) for image in (alpha, error))

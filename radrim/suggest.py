@@ -90,9 +90,10 @@ def _field_of_view(observation):
     """Width of the field [rad], between the first nulls of the primary beam, and how it was found."""
     wavelength = C / float(np.mean(observation.frequencies))
     dish = observation.dish_diameter
+    mosaic = 2 * max(float(np.abs(block.pointing).max()) for block in observation.blocks)
     if not dish > 0:
         return math.radians(1), "the antennas' diameters are unknown; choose with --size"
-    width = min(2 * 1.22 * wavelength / dish, math.radians(90))
+    width = min(mosaic + 2 * 1.22 * wavelength / dish, math.radians(90))
     return width, f"out to the first null of the primary beam of {dish:.3g} m antennas"
 
 

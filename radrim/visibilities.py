@@ -32,6 +32,8 @@ class Visibilities:
         Numbers of the two antennas.
     doppler : float
         Frequencies in the output frame over those of the telescope; see `radrim.frames`.
+    pointing : (2,) float64
+        Direction cosines (l, m), from the phase centre, of where the antennas point.
     """
 
     uvw: np.ndarray
@@ -41,6 +43,7 @@ class Visibilities:
     time: np.ndarray
     antenna: np.ndarray
     doppler: float = 1.0
+    pointing: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     @property
     def output_freq(self):
@@ -79,6 +82,8 @@ class Observation:
         For the FITS header; date_obs in ISO format, UTC, start of the first integration.
     dish_diameter : float
         Median over antennas [m]; NaN when unknown.
+    dishes : list of float
+        Different diameters of the antennas that have data [m], from the smallest; without unknown ones.
     data_column : str
         Column that was read.
     freq_frame : str
@@ -100,6 +105,7 @@ class Observation:
     observer: str = "UNKNOWN"
     date_obs: str = ""
     dish_diameter: float = float("nan")
+    dishes: list[float] = field(default_factory=list)
     data_column: str = "DATA"
     freq_frame: str = "TOPOCENT"
     channel_width: float = float("nan")

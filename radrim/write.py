@@ -47,6 +47,9 @@ KEYWORDS = {
     "threshold": ("RRTHRESH", "[Jy/beam] end of cleaning"),
     "major_cycles": ("RRMAJOR", "major cycles done"),
     "components": ("RRMINOR", "components found"),
+    "pb": ("RRPB", "pattern of the primary beam"),
+    "dish_diameter": ("RRDISH", "[m] diameter of the antennas"),
+    "pb_limit": ("RRPBLIM", "primary beam below which image-pb is NaN"),
     "operator": ("RROPER", "transform between image and visibilities"),
     "epsilon": ("RREPS", "relative accuracy of the transform"),
 }
@@ -66,7 +69,7 @@ def image_header(grid, freq, bandwidth, observation, stokes, unit, beam=None,
         Telescope, object, observer, date, frequency frame.
     stokes : str
         A key of `STOKES_CODE`.
-    unit : {'JY/BEAM', 'JY/PIXEL'}
+    unit : {'JY/BEAM', 'JY/PIXEL', ''}
     beam : Beam, optional
         For BMAJ, BMIN, BPA.
     settings : mapping, optional

@@ -13,7 +13,7 @@ from radrim.errors import ConfigError
 from radrim.result import KINDS, Channels
 from radrim.write import open_image, read_image
 
-OPTIONS = {"size": 64, "scale": "6asec", "channels_out": 4, "max_major": 2, "threads": 1}
+OPTIONS = {"size": 64, "scale": "6asec", "channels_out": 4, "max_major": 2, "threads": 1, "pb": "gauss"}
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,10 @@ def both(make_ms, tmp_path_factory):
 def test_files(both):
     """One for each kind, and those of all channels together; none of single channels."""
     folder = both[1].paths["image"].parent
-    names = {f"cube-{kind}.fits" for kind in KINDS} | {f"cube-MFS-{kind}.fits" for kind in KINDS}
+    endings = [kind.replace("_", "-") for kind in KINDS]
+    names = {f"cube-{ending}.fits" for ending in endings} | {f"cube-MFS-{ending}.fits" for ending in endings}
     assert {path.name for path in folder.glob("cube*.fits")} == names
-    assert set(both[1].channels.paths) == {folder / f"cube-{kind}.fits" for kind in KINDS}
+    assert set(both[1].channels.paths) == {folder / f"cube-{ending}.fits" for ending in endings}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,10 +65,10 @@ def test_headers(both, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_beams(both, kind):
-    """The table BEAMS as CASA writes it, one row for each channel; the model, in Jy/pixel, has none."""
+    """The table BEAMS as CASA writes it, one row for each channel; the model, in Jy/pixel, and pb have none."""
     files, cube = both
     with fits.open(cube.channels.facts[0].paths[kind]) as hdus:
-        if kind == "model":
+        if kind in ("model", "pb"):
             assert len(hdus) == 1 and "CASAMBM" not in hdus[0].header
             return
         assert hdus[0].header["CASAMBM"] is True

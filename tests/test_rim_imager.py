@@ -1,5 +1,7 @@
 """The default minor cycle, with the model that comes with radrim, from a Measurement Set to FITS."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,11 @@ from astropy.io import fits
 
 import radrim
 from radrim.cli import main
+from radrim.config import ImageConfig
 from radrim.geometry import ARCSEC
 from radrim.rim.checkpoint import list_models, save
 from radrim.rim.model import IRIM, IRIMConfig
+from radrim.solvers import RimCycles
 
 
 def observe(make_ms, x, y, flux, noise):
@@ -205,3 +209,15 @@ def test_options_of_clean_are_named(small_ms, command, tmp_path, no_report):
     words = ["image", small_ms, "--size", 64, 64, "--scale", "3asec", "--auto-mask", 4]
     assert "--auto-mask: only CLEAN" in command(*words, "--name", tmp_path / "rim").out
     assert "only CLEAN" not in command(*words, "--name", tmp_path / "clean", "--solver", "clean").out
+
+
+@pytest.mark.parametrize(
+    ("options", "signed", "positive"),
+    [({}, False, True), ({}, True, False), ({"pol": "Q"}, False, False), ({"contsub": 1}, False, False)],
+)
+def test_which_skies_are_positive(options, signed, positive):
+    """Stokes I is, but neither what a spectrum adds to it nor lines, which may be absorbed."""
+    solvers = RimCycles(ImageConfig.parse("x.ms", options), "cpu")
+    (tile,) = solvers.tiles((64, 64))
+    solver = solvers.factory(None, 1, signed=signed)(tile, SimpleNamespace(expected=1.0))
+    assert solver.settings.positive is positive

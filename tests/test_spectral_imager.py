@@ -8,7 +8,6 @@ import radrim
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC
 from radrim.measure import Measurement
-from radrim.result import KINDS
 from radrim.spectrum import Basis
 
 SCALE = 3
@@ -48,8 +47,9 @@ def joint(request, ms, folder):
 def test_files(joint):
     """Channels and average as ever, and two maps."""
     prefix = joint.paths["image"].name.removesuffix("-MFS-image.fits")
+    kinds = ("dirty", "psf", "model", "residual", "image")
     labels = [f"{k:04d}" for k in range(5)] + ["MFS"]
-    names = {f"{prefix}-{label}-{kind}.fits" for label in labels for kind in KINDS}
+    names = {f"{prefix}-{label}-{kind}.fits" for label in labels for kind in kinds}
     names |= {f"{prefix}-MFS-alpha.fits", f"{prefix}-MFS-alpha-error.fits"}
     assert {path.name for path in joint.paths["image"].parent.glob(f"{prefix}-*.fits")} == names
     header = fits.getheader(joint.paths["alpha"])
@@ -112,7 +112,10 @@ def test_better_than_one_spectrum_for_all(joint, ms, folder):
         ({"spectral_terms": 3, "channels_out": 2}, "--spectral-terms 3 needs at least 3 output channels.*is 2"),
         ({"spectral_terms": 2, "channels_out": 2, "niter": 0}, "deconvolved images of Stokes I"),
         ({"spectral_terms": 2, "channels_out": 2, "facet": 64}, "made as a whole: leave out --facet"),
-        ({"spectral_terms": 2, "channels_out": 2, "size": 4096, "memory": "1.2GB"}, "--spectral-terms needs images"),
+        (
+            {"spectral_terms": 2, "channels_out": 2, "size": 4096, "memory": "1.2GB"},
+            "--spectral-terms needs an image that is made",
+        ),
     ],
 )
 def test_what_cannot_be(ms, tmp_path, options, says):

@@ -1,5 +1,7 @@
 """Spectra as polynomials of frequency, and the spectral index."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -43,9 +45,9 @@ def test_images_and_back():
 
 
 class Sky:
-    """Channels with a model of one pixel and noise in their residuals."""
+    """Channels with a model of one pixel and noise in their residuals, and a primary beam with a spectrum if wanted."""
 
-    def __init__(self, seed, noise, alpha):
+    def __init__(self, seed, noise, alpha, beam=None):
         rng = np.random.default_rng(seed)
         self.weight = WEIGHT / WEIGHT.sum()
         self.middle = np.average(FREQ, weights=WEIGHT)
@@ -55,6 +57,10 @@ class Sky:
             model[32, 32] = 1 + alpha * (freq / self.middle - 1)
             residual = rng.normal(0, noise / np.sqrt(weight), (64, 64)).astype(np.float32)
             self._images.append({"model": model, "residual": residual})
+            if beam is not None:
+                pb = np.full((64, 64), (freq / self.middle) ** beam, np.float32)
+                self._images[-1] = {"model": pb * model, "residual": residual, "pb": pb}
+        self.facts = [SimpleNamespace(paths=dict.fromkeys(images)) for images in self._images]
 
     def __len__(self):
         return len(FREQ)
@@ -79,3 +85,12 @@ def test_spectral_index_and_its_error():
     bright = restore(shape, beam, ARCSEC) > 2 * SIGNIFICANT * noise
     assert np.isfinite(index[bright]).all() and np.isfinite(spread[bright]).all()
     assert np.isnan(index[:8]).all() and np.isnan(spread[:8]).all()
+
+
+def test_the_spectrum_of_the_primary_beam_is_not_the_sources():
+    """A beam that falls with frequency makes sources look steeper; their index is what they have without it."""
+    beam, basis = Beam(6 * ARCSEC, 4 * ARCSEC, 0.3), Basis.of(FREQ, WEIGHT, 4)
+    plain, _ = spectral_index(Sky(1, 1e-5, -0.7), basis, beam, ARCSEC)
+    seen, _ = spectral_index(Sky(1, 1e-5, -0.7, beam=-0.5), basis, beam, ARCSEC)
+    assert plain[32, 32] == pytest.approx(-0.7, abs=0.01)
+    assert seen[32, 32] == pytest.approx(-0.7, abs=0.03)

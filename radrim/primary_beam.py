@@ -1,0 +1,167 @@
+"""The primary beam: how much of a source the antennas see, by how far from its direction they point.
+
+All antennas are alike and round, and the beam is real: the power pattern of one is what a baseline sees. ``airy`` is a
+dish that is illuminated evenly and has no hole, (2 J1(pi x) / (pi x))^2 with x = D sin(theta) / wavelength: half as
+strong at a width of 1.029 wavelength / D, first null at 1.22. That is close to the VLA's shaped dishes; a number of
+metres in `--dish-diameter` other than the true one is how CASA fits it to others (10.7 for ALMA's 12 m). ``gauss`` is a
+Gaussian with a width (FWHM) of 1.13 wavelength / D, which ALMA measured for its tapered dishes.
+
+References
+----------
+Born & Wolf (1999), Principles of Optics, section 8.5.2 (Airy's pattern); ALMA Technical Handbook, "Single-dish
+Response" (1.13, and 10.7 m in CASA).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import j1
+
+from radrim.errors import ConfigError
+from radrim.geometry import C, n_minus_1
+
+GAUSS_WIDTH = 1.13
+"""FWHM of the Gaussian [wavelength / D]."""
+STEP = 5e-4
+"""Step of the table of a pattern [wavelength / D]: linear interpolation is then exact to 2e-7."""
+PARTS = 32
+"""Parts of a band within which the pattern's width counts as constant."""
+STRIP = 1 << 20
+"""Pixels at once."""
+ALIKE = 1.01
+"""Diameters that differ by this factor are not those of one kind of antenna."""
+
+
+def airy(x):
+    """Power of an evenly illuminated dish; `x` is sin(theta) in units of wavelength / D, an array."""
+    turned = np.pi * np.maximum(x, 1e-9)
+    return (2 * j1(turned) / turned) ** 2
+
+
+def gauss(x):
+    """Gaussian power with a FWHM of `GAUSS_WIDTH`; `x` as in `airy`."""
+    return np.exp(-4 * np.log(2) * (np.asarray(x) / GAUSS_WIDTH) ** 2)
+
+
+PATTERNS = {"airy": airy, "gauss": gauss}
+
+
+@dataclass(frozen=True)
+class PrimaryBeam:
+    """The primary beam of one pointing, averaged over a band: what a source with a flat spectrum loses.
+
+    Parameters
+    ----------
+    pattern : str
+        A key of `PATTERNS`.
+    diameter : float
+        [m]
+    freq, weight : (chan,) float64
+        Channels [Hz], and how much each counts.
+    pointing : (float, float)
+        Direction cosines (l, m) of where the antennas point, from the phase centre.
+    """
+
+    pattern: str
+    diameter: float
+    freq: np.ndarray
+    weight: np.ndarray
+    pointing: tuple[float, float] = (0.0, 0.0)
+
+    def at(self, sine):
+        """Power, 1 in the middle, of the sines of angles from there; an array of any shape, float64."""
+        table = np.arange(int(sine.max(initial=0.0) * self.diameter * self.freq.max() / C / STEP) + 2) * STEP
+        table *= C / self.freq.max() / self.diameter
+        power = sum(weight * PATTERNS[self.pattern](table * (self.diameter * freq / C)) for freq, weight in self._parts)
+        return np.interp(sine, table, power)
+
+    @property
+    def _parts(self):
+        """A few frequencies that stand for all, each with its share of the weight."""
+        order = np.argsort(self.freq)
+        total = self.weight.sum(dtype=np.float64)
+        for part in np.array_split(order, min(PARTS, len(order))):
+            if (weight := self.weight[part].sum(dtype=np.float64)) > 0:
+                yield np.average(self.freq[part], weights=self.weight[part]), weight / total
+
+    def image(self, grid):
+        """The beam on a grid, (y, x) float32; 0 from 90 degrees on.
+
+        Parameters
+        ----------
+        grid : ImageGrid
+            Also a window of a larger one.
+        """
+        out = np.empty(grid.shape, np.float32)
+        l, m = grid.l()[None, :], grid.m()[:, None]  # noqa: E741 - the field's own names
+        l0, m0 = self.pointing
+        rows = max(1, STRIP // grid.width)
+        for start in range(0, grid.height, rows):
+            part = m[start : start + rows]
+            # The chord between two directions is exact also where the cosine of a small angle is not.
+            step = n_minus_1(l, part) - n_minus_1(l0, m0)
+            chord = (l - l0) ** 2 + (part - m0) ** 2 + step**2
+            ahead = chord < 2  # below the horizon the chord is NaN
+            sine = np.sqrt(np.where(ahead, chord * (1 - chord / 4), 0))
+            out[start : start + rows] = np.where(ahead, self.at(sine), 0)
+        return out
+
+
+@dataclass(frozen=True)
+class Dishes:
+    """What the antennas are taken for.
+
+    Parameters
+    ----------
+    pattern : str
+        A key of `PATTERNS`.
+    diameter : float
+        [m]
+    limit : float
+        Primary beam below which a corrected image is NaN.
+    """
+
+    pattern: str
+    diameter: float
+    limit: float
+
+    def beam(self, blocks):
+        """The `PrimaryBeam` of blocks of one pointing, each channel counted by its imaging weight."""
+        freq = np.concatenate([block.freq for block in blocks])
+        weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in blocks])
+        return PrimaryBeam(self.pattern, self.diameter, freq, weight, tuple(blocks[0].pointing.tolist()))
+
+    def correct(self, image, pb):
+        """Image over primary beam, (y, x) float32; NaN where the beam is below the limit."""
+        seen = pb >= self.limit
+        return np.where(seen, image / np.where(seen, pb, 1), np.nan).astype(np.float32)
+
+    def add(self, image, pb):
+        """Give an `Image` its primary beam, (y, x) float32, and where it was deconvolved the corrected image."""
+        image.pb = pb
+        if image.image is not None:
+            image.image_pb = self.correct(image.image, pb)
+
+
+def choose_dishes(config, observation):
+    """What the options and the data say about the antennas; None without --pb.
+
+    Raises
+    ------
+    ConfigError
+        The diameter is unknown, or there are several, and the options do not say it.
+    """
+    if config.pb == "none":
+        return None
+    if config.dish_diameter is None and not observation.dishes:
+        raise ConfigError(
+            f"--pb {config.pb} needs the diameter of the antennas, and DISH_DIAMETER in the Measurement Set is 0: "
+            "give it with --dish-diameter METRES."
+        )
+    if config.dish_diameter is None and max(observation.dishes) > ALIKE * min(observation.dishes):
+        raise ConfigError(
+            f"--pb {config.pb} needs antennas that are all alike, and these have diameters of "
+            f"{', '.join(f'{d:g}' for d in observation.dishes)} m: give one for all with --dish-diameter METRES, or "
+            "image a Measurement Set of one kind of antenna."
+        )
+    return Dishes(config.pb, config.dish_diameter or float(np.median(observation.dishes)), config.pb_limit)
