@@ -2,6 +2,8 @@
 
     python pipelines/benchmarks/kills.py [--kills 20] [--work bench-work/kills] OBS.ms [-- options of radrim image]
 
+With ``-- --facet 256`` the image is made in facets.
+
 One unbroken run, then for each kill a new folder: the run is ended with SIGKILL at a random moment, started again with
 the same command, and all FITS files are compared byte by byte (SOURCE_DATE_EPOCH fixes the date in their headers).
 """
@@ -9,6 +11,7 @@ the same command, and all FITS files are compared byte by byte (SOURCE_DATE_EPOC
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -37,11 +40,13 @@ def files(folder):
 def finished(folder):
     """What the killed run left, in words."""
     work = folder / "x.radrim"
-    names = [str(path.relative_to(work)) for path in work.rglob("*.json")] if work.exists() else []
+    names = [str(path.relative_to(work)) for path in work.rglob("*.*")] if work.exists() else []
     cycles = [name for name in names if "/cycle" in name or name.endswith("/state.json")]
+    facets = [name for name in names if re.search(r"/(dirty|psf|minor|seen|predicted|fall|image)/.*npy", name)]
     for text, found in (
         ("images", any(name.endswith("-image.json") for name in names)),
         ("major cycles", cycles),
+        (f"{len(facets)} files of facets", facets),
         ("dirty image and PSF", any(name.endswith("measured.json") for name in names)),
         ("weights", "vis/weights.json" in names),
         ("visibilities", "vis/observation.json" in names),
