@@ -63,9 +63,12 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
         try:
             result = _image(config, work, output, solver, rival, clock, threads, device)
         except (RadrimError, MemoryError) as error:
-            # The same command would fail again, and another one must find its way free; but a full disk can be mended.
+            # The same command would fail again, and another one must find its way free; but a full disk can be mended,
             # and so can a cluster.
-            if not (isinstance(error, OutputError | ClusterError) and cached(work)):
+            if isinstance(error, OutputError | ClusterError) and cached(work):
+                if isinstance(error, OutputError):
+                    log.warning("What is finished is kept in %s: the same command goes on from there.", work.path)
+            else:
                 work.remove()
             raise
         if not config.keep:

@@ -1,6 +1,10 @@
 """Images made in facets: the same as made at once, in less memory, and as proof against kills."""
 
+import errno
+import itertools
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +196,45 @@ def test_interrupted_after_every_step(pair_ms, quiet, monkeypatch):
     assert {path.name for path in (quiet / "broken").iterdir()} == {
         path.name for path in (quiet / "unbroken").iterdir()
     }
+
+
+def test_disk_full(pair_ms, quiet, monkeypatch, capsys, caplog):
+    """The command says so, keeps what is finished, and goes on to the same bytes once there is room."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    words = ["image", str(pair_ms), "--size", "256", "256", "--scale", "3asec", "--facet", "128", "--max-major", "1",
+             "--threads", "2", "--quiet", "--name", "x"]  # fmt: skip
+    (quiet / "full").mkdir()
+    monkeypatch.chdir(quiet / "full")
+    allocate, count = os.posix_fallocate, itertools.count()
+
+    def full_from(last):
+        def wrapped(*args):
+            if next(count) >= last:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            allocate(*args)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.posix_fallocate", full_from(10**9))
+        assert main(words) == 0
+    files = next(count)
+    whole = {path.name: path.read_bytes() for path in Path().glob("x-*.fits")}
+    for path in Path().glob("x*"):
+        path.unlink()
+    for last in (files // 3, 2 * files // 3, files - 2):  # dirty facets, a major cycle, FITS files
+        count = itertools.count()
+        with monkeypatch.context() as patch:
+            patch.setattr("os.posix_fallocate", full_from(last))
+            assert main(words) == 2
+        assert "no space is left" in capsys.readouterr().err
+        assert "kept in x.radrim: the same command goes on" in caplog.text
+        caplog.clear()
+        assert Path("x.radrim").is_dir() and not list(Path().rglob("*.part"))
+        assert main(words) == 0
+        assert {path.name: path.read_bytes() for path in Path().glob("x-*.fits")} == whole
+        for path in Path().glob("x*"):
+            path.unlink()
 
 
 def test_the_number_of_threads_does_not_matter(pair_ms, quiet, monkeypatch):
