@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from dask import delayed
 
+from radrim.cache import release
 from radrim.cluster import compute
 from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
@@ -64,6 +65,8 @@ class ChannelImager(Imager):
         if self.rival:
             with self.clock("compare"):
                 self.beside = self._deconvolve_beside(channels[0])
+        for _, blocks in batch:  # or in the end the visibilities of all channels would be in memory
+            release(blocks)
         return list(images.values())
 
     def average(self, images) -> Image:
