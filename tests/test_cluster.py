@@ -95,11 +95,11 @@ def test_the_same_bytes_although_a_worker_is_killed(sky_ms, dask, tmp_path, monk
 
 def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
     """A clear message; what is finished is kept, and the same command goes on without the cluster."""
-    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
 
     def kill():
         while not (tmp_path / "lost.radrim" / "channel-all" / "psf").exists():
             time.sleep(0.01)
+        monkeypatch.setattr(cluster, "PATIENCE", 3.0)  # not before: workers take their time to start
         for worker in dask.workers:
             worker.kill()
 
