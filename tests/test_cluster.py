@@ -58,6 +58,10 @@ def dask(tmp_path):
     folder = tmp_path / "dask"
     folder.mkdir()
     running = Dask(folder, 2)
+    from distributed import Client
+
+    with Client(running.address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
     yield running
     running.stop()
 
@@ -95,11 +99,11 @@ def test_the_same_bytes_although_a_worker_is_killed(sky_ms, dask, tmp_path, monk
 
 def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
     """A clear message; what is finished is kept, and the same command goes on without the cluster."""
+    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
 
     def kill():
         while not (tmp_path / "lost.radrim" / "channel-all" / "psf").exists():
             time.sleep(0.01)
-        monkeypatch.setattr(cluster, "PATIENCE", 3.0)  # not before: workers take their time to start
         for worker in dask.workers:
             worker.kill()
 
