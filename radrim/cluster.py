@@ -5,10 +5,11 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 import dask
-from dask import delayed
 from dask.callbacks import Callback
+from dask.threaded import get
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from radrim.errors import ClusterError, ConfigError
@@ -44,6 +45,19 @@ def compute(tasks: Sequence, label, workers):
         return dask.compute(*tasks, scheduler="threads", num_workers=workers)
 
 
+def graphs(calls):
+    """Dask graphs of (function, argument, ...) calls, at most `BATCH` in one, made when they are asked for.
+
+    Returns
+    -------
+    iterator of dict
+        Number of the call to its task. Written down as Dask's specification has it: `dask.delayed` looks into every
+        argument, which takes a hundred times as long.
+    """
+    for first in range(0, len(calls), BATCH):
+        yield {first + k: (partial(*call),) for k, call in enumerate(calls[first : first + BATCH])}
+
+
 class Threads:
     """Calls on the threads of this machine.
 
@@ -74,9 +88,9 @@ class Threads:
             Whether a call needs a GPU to itself.
         """
         results: list = []
-        for first in range(0, len(calls), BATCH):
-            graph = [delayed(function, pure=False)(*rest) for function, *rest in calls[first : first + BATCH]]
-            results += compute(graph, label, self.workers)
+        for graph in graphs(calls):
+            with _ProgressBar(label):
+                results += get(graph, list(graph), num_workers=self.workers)
         return results
 
 

@@ -24,7 +24,7 @@ from radrim.progress import opened
 from radrim.restoration import average_of
 from radrim.result import KINDS, Image
 from radrim.store import Store, StoredArray
-from radrim.tile import make_tiles
+from radrim.tile import Tiles
 from radrim.write import fits_file, open_image
 
 log = logging.getLogger("radrim")
@@ -76,7 +76,7 @@ class FacetImager(Imager):
     beside = None
 
     def __post_init__(self):
-        self.tiles = tuple(make_tiles(self.grid.shape, self.side, HALO))
+        self.tiles = Tiles(self.grid.shape, self.side, HALO)
         self.files = Store(self.store.path.absolute())  # workers may be in another folder
         self._mask = None if self.mask is None else StoredArray(self.files, "mask", self.mask)
 
@@ -339,9 +339,12 @@ class _Looks:
         self.noise = noise_mad(pixels[None])
         self.peak = max(look["peak"] for look in looks)
         self.rms = float(np.sqrt(sum(look["square"] for look in looks) / sum(look["size"] for look in looks)))
-        self._bands = np.array([look["bands"] for look in looks])
+        bands = np.array([look["bands"] for look in looks])
+        self._brightest = bands.argmax(0)
+        self._bands = bands.max(0)
+        bands[self._brightest, np.arange(len(self._bands))] = 0.0
+        self._second = bands.max(0)
 
     def bands_without(self, facet):
         """Largest |value| in each of the bands, of all facets but one."""
-        others = np.delete(self._bands, facet, 0)
-        return tuple(others.max(0, initial=0.0).tolist())
+        return tuple(np.where(self._brightest == facet, self._second, self._bands).tolist())

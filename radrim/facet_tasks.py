@@ -13,7 +13,7 @@ A task runs on one thread, so that its result does not depend on the machine.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +26,7 @@ from radrim.minor import MinorCycle
 from radrim.operator.tracks import Compressed, Track, find_nodes
 from radrim.rim.detection import find_active, sidelobes
 from radrim.store import Store
-from radrim.tile import Tile
+from radrim.tile import Tiles
 
 LARGEST_PSF = 2
 """Size of a facet's PSF over that of what its minor cycle sees."""
@@ -46,7 +46,7 @@ class FacetTasks:
         Of the channel's results in it.
     grid : ImageGrid
         Of the whole image.
-    tiles : tuple of Tile
+    tiles : Tiles
         Cores are the facets, outer rectangles what their minor cycles see.
     band : (float, float)
         First and last frequency of the channel in the output frame [Hz].
@@ -63,13 +63,17 @@ class FacetTasks:
     store: Store
     folder: str
     grid: ImageGrid
-    tiles: tuple[Tile, ...]
+    tiles: Tiles
     band: tuple[float, float]
     kind: str
     epsilon: float
     sum_weight: float
     expected: float
     make_solver: Callable | None
+
+    def __getstate__(self):
+        """What travels to workers, which open the blocks themselves."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
     def blocks(self):

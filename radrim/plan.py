@@ -1,8 +1,9 @@
 """`radrim plan`: what a run will take, before any work: facets, tasks, memory, disk and time.
 
-Times are those of this machine: the transforms of two facets with some of the tracks, one minor cycle and the disk are
-tried for some seconds, and what depends on visibilities, pixels and facets is scaled to the whole. Which facets will
-hold sources nobody knows before the dirty image: `--active` says.
+Times are those of this machine: the transforms of two facets with some of the tracks, two minor cycles and the disk are
+tried for some seconds, and what depends on visibilities, pixels and facets is scaled to the whole. What the sky is like
+nobody knows before the dirty image: the time is that for compact sources, in the part of the facets that `--active`
+says, and beside it stands what extended emission in all of them would take.
 """
 
 import os
@@ -23,7 +24,7 @@ from radrim.operator.tracks import Compressed
 from radrim.rim.solver import RimSettings, RimSolver
 from radrim.solvers import load_machine
 from radrim.store import Store
-from radrim.tile import crop_centre, make_tiles
+from radrim.tile import Tiles, crop_centre
 from radrim.visibilities import Visibilities
 
 SAMPLE_ROWS = 200_000
@@ -56,7 +57,9 @@ class Plan:
     memory, disk : float
         [bytes]
     measure, cycle, rest : float
-        Seconds for dirty images and PSFs, for one major cycle, and for all else.
+        Seconds for dirty images and PSFs, for one major cycle on compact sources, and for all else.
+    extended : float
+        Seconds that a major cycle takes where every facet is full of extended emission.
     cycles : int
     """
 
@@ -74,6 +77,7 @@ class Plan:
     measure: float
     cycle: float
     rest: float
+    extended: float
     cycles: int
 
     @property
@@ -95,6 +99,9 @@ class Plan:
             "time": f"{_span(self.seconds)}: dirty image and PSF {_span(self.measure)}, {self.cycles} major cycles of "
             f"{_span(self.cycle)}, all else {_span(self.rest)}",
         }  # fmt: skip
+        if self.cycles:
+            longest = self.seconds + self.cycles * (self.extended - self.cycle)
+            lines["longest"] = f"{_span(longest)}, if extended emission fills every facet"
         return "\n".join(f"{name:<14}{text}" for name, text in lines.items())
 
     @property
@@ -112,7 +119,7 @@ def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
     workers : int, optional
         Of a cluster of machines like this one; those of this machine if absent.
     active : float
-        Part of the facets that hold sources.
+        Part of the facets that hold compact sources.
     cycles : int, optional
         Major cycles that will be needed; `max_major` if absent.
 
@@ -131,19 +138,22 @@ def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
     cut = plan_memory(grid.shape, config, threads)
     at_once = workers or cut.workers
     side = cut.side or max(grid.shape)
-    tiles = make_tiles(grid.shape, side, HALO if cut.side else 0)
+    tiles = Tiles(grid.shape, side, HALO if cut.side else 0)
     facets, cycles = len(tiles), 0 if config.niter == 0 else cycles or config.max_major
     of_channel = samples / config.channels_out
     share = min(1.0, sum(block.data.size for block in blocks) / of_channel)
     fixed, each, nodes = on_one_thread(_time_facets, blocks, grid, tiles, share, FINER * config.epsilon)
     outer = max(tiles[0].shape) if cut.side else side
     psf = fixed * (LARGEST_PSF * outer / side) ** 2 + each
-    minor = on_one_thread(_time_minor, blocks, grid, config, outer) if cycles else 0.0
+    compact, full = on_one_thread(_time_minor, blocks, grid, config, outer) if cycles else (0.0, 0.0)
     pixels = grid.width * grid.height
     disk_speed = _time_disk(os.path.dirname(os.path.abspath(config.name or ".")) or ".")
     # Per channel: every facet sees the residual; those with sources have a minor cycle, a PSF once, and are predicted.
     measure = facets * 2 * (fixed + each) / at_once
-    cycle = facets * (fixed + each + active * (minor + fixed + each)) / at_once
+    cycle, extended = (
+        facets * (fixed + each + part * (minor + fixed + each)) / at_once
+        for part, minor in ((active, compact), (1.0, full))
+    )
     psfs = active * facets * psf / at_once if cycles else 0.0
     written = 4 * pixels * (5 if cycles else 2)
     rest = START + PASSES * samples * reading + config.channels_out * (psfs + 3 * written / disk_speed)
@@ -153,7 +163,7 @@ def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
     disk = 24.0 * (samples + pixels) + written * config.channels_out
     return Plan(
         grid, config.channels_out, facets, cut.side, at_once, samples, nodes, tasks, min(BATCH, facets), memory, disk,
-        config.channels_out * measure, config.channels_out * cycle, rest, cycles,
+        config.channels_out * measure, config.channels_out * cycle, rest, config.channels_out * extended, cycles,
     )  # fmt: skip
 
 
@@ -219,13 +229,21 @@ def _half(block):
 
 
 def _time_minor(blocks, grid, config, outer):
-    """Seconds of the minor cycle of a facet that is full of emission."""
+    """Seconds of the minor cycle of a facet with two compact sources, and of one that is full of extended emission."""
     size = min(TRIED, outer)
     psf = Compressed(blocks, replace(grid, width=2 * size, height=2 * size)).psf()
     psf /= psf[size, size]
     rng = np.random.default_rng(0)
-    sky = np.zeros((size, size), np.float32)
-    sky[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = rng.random((size // 2, size // 2)) ** 8
+    compact, full = np.zeros((2, size, size), np.float32)
+    compact[size // 3, size // 3], compact[size // 2, 2 * size // 3] = 1.0, 0.1
+    full[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = rng.random((size // 2, size // 2)) ** 8
+    _try_minor(compact, psf, config, rng)  # compiles
+    return [_try_minor(sky, psf, config, rng) * (outer / size) ** 2 for sky in (compact, full)]
+
+
+def _try_minor(sky, psf, config, rng):
+    """Seconds of a minor cycle on a sky."""
+    size = len(sky)
     convolve = np.fft.irfft2(np.fft.rfft2(sky, psf.shape) * np.fft.rfft2(np.fft.ifftshift(psf)), psf.shape)
     residual = convolve[:size, :size].astype(np.float32)
     noise = 1e-3 * float(np.abs(residual).max())
@@ -242,7 +260,7 @@ def _time_minor(blocks, grid, config, outer):
     begin = time.perf_counter()
     with torch.inference_mode():
         solver(residual, psf, np.zeros_like(residual), noise)
-    return (time.perf_counter() - begin) * (outer / size) ** 2
+    return time.perf_counter() - begin
 
 
 def _time_disk(folder):

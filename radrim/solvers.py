@@ -6,7 +6,7 @@ from radrim.clean import CleanSettings, CleanSolver
 from radrim.config import ImageConfig
 from radrim.rim.checkpoint import find_model, load
 from radrim.rim.solver import RimSettings, RimSolver
-from radrim.tile import make_tiles
+from radrim.tile import Tiles
 from radrim.workdir import fingerprint
 
 HALO = 128
@@ -36,7 +36,7 @@ class CleanCycles:
 
     def tiles(self, shape):
         """The tiles of an image (y, x)."""
-        return make_tiles(shape, self._config.tile, HALO)
+        return Tiles(shape, self._config.tile, HALO)
 
     def factory(self, mask, threads, signed=False):
         """The function that makes the minor cycle of a tile of a channel.
@@ -98,7 +98,7 @@ class RimCycles:
 
     def tiles(self, shape):
         """One tile: convolution and step length belong to the whole image."""
-        return make_tiles(shape, max(shape), 0)
+        return Tiles(shape, max(shape), 0)
 
     def factory(self, mask, threads, signed=False):
         """As `CleanCycles.factory`."""

@@ -1,6 +1,8 @@
 """Step 4, tile: cut the image into tiles with halos on one common pixel grid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,8 +39,11 @@ class Tile:
         return out
 
 
-def make_tiles(shape, largest, halo):
-    """Tiles of about equal size covering an image.
+@dataclass(frozen=True)
+class Tiles(Sequence):
+    """Tiles of about equal size covering an image, row after row; one without halo if it is no larger than `largest`.
+
+    A tile is made when it is asked for: what travels to workers is small however many there are.
 
     Parameters
     ----------
@@ -48,14 +53,31 @@ def make_tiles(shape, largest, halo):
         Largest core along an axis [pixel].
     halo : int
         Pixels around the core that the solver also sees; even, so that outer sizes stay even.
-
-    Returns
-    -------
-    list of Tile
-        One tile without halo if the image is no larger than `largest`.
     """
-    rows, columns = (_cuts(n, largest) for n in shape)
-    return [Tile((y, x), (_widen(y, halo, shape[0]), _widen(x, halo, shape[1]))) for y in rows for x in columns]
+
+    shape: tuple[int, int]
+    largest: int
+    halo: int
+
+    def __len__(self):
+        rows, columns = self._cuts
+        return len(rows) * len(columns)
+
+    def __getitem__(self, number):
+        rows, columns = self._cuts
+        if not 0 <= number < len(self):
+            raise IndexError(f"tile {number} of {len(self)}")
+        core = rows[number // len(columns)], columns[number % len(columns)]
+        y, x = (_widen(part, self.halo, size) for part, size in zip(core, self.shape, strict=True))
+        return Tile(core, (y, x))
+
+    @cached_property
+    def _cuts(self):
+        """Rows and columns: lists of slice."""
+        return tuple(_cuts(size, self.largest) for size in self.shape)
+
+    def __getstate__(self):
+        return {name: getattr(self, name) for name in ("shape", "largest", "halo")}
 
 
 def _cuts(size, largest):

@@ -1,6 +1,7 @@
 """Facets made by the workers of a Dask cluster: the same bytes, even if workers are killed."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,6 +15,10 @@ import radrim
 from radrim import cluster
 from radrim.cluster import Cluster, Threads
 from radrim.errors import ClusterError, ConfigError
+from radrim.facet_tasks import FacetTasks
+from radrim.geometry import ImageGrid
+from radrim.store import Store
+from radrim.tile import Tiles
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # distributed's own
@@ -114,8 +119,6 @@ def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
     killer.join()
     dirty = tmp_path / "lost.radrim" / "channel-all" / "dirty" / "00000.npy"
     made = dirty.stat().st_mtime_ns
-    from radrim.facet_tasks import FacetTasks
-
     seen = []
     monkeypatch.setattr(FacetTasks, "_adjoint", _counting(FacetTasks._adjoint, seen))
     assert image(sky_ms, tmp_path / "lost").image.max() > 0.9
@@ -175,3 +178,14 @@ def test_slurm_jobs(tmp_path, monkeypatch):
     assert scaled[0] == 3
     assert "#SBATCH -p astro" in script and "#SBATCH -t 02:00:00" in script and "--mem=15G" in script
     assert "dask_worker" in script or "dask worker" in script
+
+
+def test_tasks_are_small(tmp_path):
+    """A task of a 14.4-gigapixel sky is sent in some kilobytes, and graphs hold no more than a batch of them."""
+    shape = 120_000, 120_000
+    tasks = FacetTasks(Store(tmp_path), "channel-0001", ImageGrid(*shape, 0.1), Tiles(shape, 1024, 128), (1e9, 1.1e9),
+                       "auto", 1e-4, 1.0, 1.0, None)  # fmt: skip
+    facets = range(len(tasks.tiles))
+    assert len(pickle.dumps((tasks.measure, facets[-1]))) < 2000
+    sizes = [len(graph) for graph in cluster.graphs([(tasks.measure, facet) for facet in facets])]
+    assert sum(sizes) == len(facets) > 13_000 and max(sizes) == cluster.BATCH

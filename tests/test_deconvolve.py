@@ -6,7 +6,7 @@ from radrim.deconvolve import ChannelState, deconvolve
 from radrim.errors import SolverError
 from radrim.metrics import noise_mad
 from radrim.minor import MinorCycle
-from radrim.tile import make_tiles
+from radrim.tile import Tiles
 
 SHAPE = (96, 128)
 SOURCES = [(30, 40, 1.0), (60, 100, 0.5)]  # y, x, flux [Jy]
@@ -40,7 +40,7 @@ class Sky:
 
 def run(states, solver, max_major=20, tile=1024, halo=16):
     """Deconvolve with `solver(residual, psf, model, noise, window, peak)`; the same for each tile."""
-    deconvolve(states, make_tiles(SHAPE, tile, halo), lambda tile, channel: solver, max_major, 2)
+    deconvolve(states, Tiles(SHAPE, tile, halo), lambda tile, channel: solver, max_major, 2)
 
 
 def peak_only(part):
@@ -64,7 +64,7 @@ def test_sources_are_found(tile):
     """CLEAN, in one tile or four, ends with the sources in the model and noise in the residual."""
     sky = Sky()
     (state,) = states = [sky.state()]
-    deconvolve(states, make_tiles(SHAPE, tile, 32), make_clean, 20, 2)
+    deconvolve(states, Tiles(SHAPE, tile, 32), make_clean, 20, 2)
     for row, column, flux in SOURCES:
         assert state.model[row - 3 : row + 4, column - 3 : column + 4].sum() == pytest.approx(flux, rel=0.02)
     assert np.abs(state.residual).max() < 6 * noise_mad(state.residual)
@@ -176,7 +176,7 @@ def test_each_channel_ends_by_itself():
         return solve
 
     first, second = states = [Sky().state("0000"), Sky(seed=1).state("0001")]
-    deconvolve(states, make_tiles(SHAPE, 1024, 16), make, 4, 2)
+    deconvolve(states, Tiles(SHAPE, 1024, 16), make, 4, 2)
     assert [len(state.cycles) for state in states] == [1, 4]
     assert [np.count_nonzero(state.model) for state in states] == [1, 2]
     assert (first.stop, second.stop) == ("enough", "4 major cycles (--max-major)")
@@ -185,7 +185,7 @@ def test_each_channel_ends_by_itself():
 def test_what_a_solver_sees():
     """Each tile's solver gets its crop of the residual, the PSF's centre, and noise and peak of the whole image."""
     seen = {}
-    tiles = make_tiles(SHAPE, 64, 16)
+    tiles = Tiles(SHAPE, 64, 16)
 
     def make(tile, channel):
         def solve(*arguments):
@@ -210,7 +210,7 @@ def test_what_a_solver_sees():
 
 def test_each_tile_adds_to_its_own_part_only():
     """A solver may model what lies in the halo; the image's model takes each tile's core."""
-    tiles = make_tiles(SHAPE, 64, 16)
+    tiles = Tiles(SHAPE, 64, 16)
     (state,) = states = [Sky().state()]
 
     def make(tile, channel):
@@ -236,7 +236,7 @@ def test_one_solver_per_tile_for_all_cycles():
 
         return solve
 
-    tiles = make_tiles(SHAPE, 64, 16)
+    tiles = Tiles(SHAPE, 64, 16)
     deconvolve([Sky().state("0000"), Sky(seed=1).state("0001")], tiles, make, 3, 1)
     assert made == tiles * 2
     assert sorted(calls) == sorted(3 * list(range(1, 2 * len(tiles) + 1)))
@@ -249,7 +249,7 @@ def test_a_failing_solver_names_channel_and_tile():
     state.residual = sky.dirty.copy()
     state.residual[10, 100] = np.nan
     with pytest.raises(SolverError, match=r"0001, tile y 0:\d+, x \d+:128: The residual has 1 of \d+ values NaN"):
-        deconvolve([state], make_tiles(SHAPE, 64, 16), make_clean, 5, 1)
+        deconvolve([state], Tiles(SHAPE, 64, 16), make_clean, 5, 1)
 
 
 @pytest.mark.parametrize(("good", "stop"), [(0, ""), (2, "a minor cycle failed in major cycle 3")])

@@ -21,7 +21,7 @@ from radrim.geometry import ARCSEC, ImageGrid
 from radrim.metrics import noise_mad
 from radrim.result import Image
 from radrim.store import Store
-from radrim.tile import make_tiles
+from radrim.tile import Tiles
 from radrim.write import fits_file, image_header, open_image, read_image, write_fits
 
 KINDS = ("dirty", "psf", "model", "residual", "image")
@@ -254,7 +254,7 @@ def test_not_beside_another_solver(pair_ms, quiet):
 def test_windows_across_facets(tmp_path):
     """Any window of an image, beyond its edges too; facets that are not there are 0."""
     whole = np.random.default_rng(1).normal(size=(96, 128)).astype(np.float32)
-    tiles = make_tiles(whole.shape, 40, 8)
+    tiles = Tiles(whole.shape, 40, 8)
     stored = FacetImage(Store(tmp_path), "some/image", tiles)
     for facet, tile in enumerate(tiles[:-1]):
         stored.save(facet, whole[tile.core])
@@ -281,7 +281,7 @@ def test_files_in_pieces(tmp_path):
     header = _header(grid)
     write_fits(tmp_path / "whole.fits", whole, header)
     with fits_file(tmp_path / "pieces.fits", grid.shape, header) as put:
-        for tile in make_tiles(grid.shape, 20, 0):
+        for tile in Tiles(grid.shape, 20, 0):
             put(tile.core, whole[tile.core])
     assert (tmp_path / "pieces.fits").read_bytes() == (tmp_path / "whole.fits").read_bytes()
     np.testing.assert_array_equal(open_image(tmp_path / "pieces.fits"), read_image(tmp_path / "whole.fits"))

@@ -7,7 +7,7 @@ import pytest
 from radrim.config import ImageConfig
 from radrim.errors import ConfigError
 from radrim.plan import make_plan
-from radrim.tile import make_tiles
+from radrim.tile import Tiles
 
 
 def plan(ms, how=None, **options):
@@ -19,7 +19,7 @@ def test_what_is_printed(small_ms, command, tmp_path):
     done = command("plan", small_ms, "--size", 256, 256, "--scale", "3asec", "--facet", 128, "--name", tmp_path / "x")
     assert done.status == 0, done.err
     lines = dict(line.split(None, 1) for line in done.out.splitlines())
-    assert set(lines) == {"image", "visibilities", "tasks", "memory", "disk", "time"}
+    assert set(lines) == {"image", "visibilities", "tasks", "memory", "disk", "time", "longest"}
     assert "4 facets of at most 128 pixels" in lines["image"]
     assert float(re.match(r"[\d.]+", lines["memory"])[0]) > 0.5
     assert not list(tmp_path.iterdir())
@@ -27,7 +27,7 @@ def test_what_is_printed(small_ms, command, tmp_path):
 
 def test_facets_are_those_of_the_run(small_ms):
     """As many as the imager makes."""
-    assert plan(small_ms, facet=100).facets == len(make_tiles((256, 256), 100, 128))
+    assert plan(small_ms, facet=100).facets == len(Tiles((256, 256), 100, 128))
     whole = plan(small_ms)
     assert (whole.facets, whole.side) == (1, 0)
     assert "as a whole" in str(whole)
@@ -40,6 +40,7 @@ def test_more_work_takes_longer(small_ms):
     assert plan(small_ms, facet=64, niter=0).cycles == 0
     assert plan(small_ms, facet=64, channels_out=2).tasks > plan(small_ms, facet=64).tasks
     assert some.seconds == pytest.approx(some.measure + 2 * some.cycle + some.rest)
+    assert some.extended > some.cycle
     assert some.disk > 4 * 256**2 * 5
 
 

@@ -12,7 +12,7 @@ from radrim.minor import Others
 from radrim.rim.detection import CELL, REACH
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.solver import RimSettings, RimSolver
-from radrim.tile import crop_centre, make_tiles
+from radrim.tile import Tiles, crop_centre
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def stirred():
 
 def run(state, machine, max_major=20, **settings):
     """All major cycles of one channel."""
-    tiles = make_tiles(state.dirty.shape, max(state.dirty.shape), 0)
+    tiles = Tiles(state.dirty.shape, max(state.dirty.shape), 0)
     solver = RimSolver(machine, RimSettings(noise=state.expected, **settings))
     deconvolve([state], tiles, lambda tile, channel: solver, max_major, 1)
     return state
