@@ -68,13 +68,35 @@ def _select(image, allowed, level, negative):
 
 
 @numba.njit(nogil=True, cache=True)
-def _row_peak(values, start, stop, negative):
-    best, at = np.float32(0), start
-    for k in range(start, stop):
-        size = abs(values[k]) if negative else values[k]
-        if size > best:
-            best, at = size, k
-    return best, at
+def _row_peaks(first, values, negative):
+    """Rows that hold selected pixels, the largest size in each, and its index."""
+    rows = np.flatnonzero(np.diff(first))
+    best, at = np.zeros(rows.size, np.float32), np.zeros(rows.size, np.int64)
+    for i in range(rows.size):
+        for k in range(first[rows[i]], first[rows[i] + 1]):
+            size = abs(values[k]) if negative else values[k]
+            if size > best[i]:
+                best[i], at[i] = size, k
+    return rows, best, at
+
+
+@numba.njit(nogil=True, cache=True)
+def _subtract(values, first, columns, rows, row_best, row_at, y, x, flux, psf, negative):
+    """Take a source at (y, x) out of the selected pixels; finds the peak of each row on the way."""
+    for i in range(rows.size):
+        yy = rows[i]
+        dy = yy - y if yy >= y else yy - y + psf.shape[0]
+        best, at = np.float32(0), first[yy]
+        for k in range(first[yy], first[yy + 1]):
+            dx = columns[k] - x
+            if dx < 0:
+                dx += psf.shape[1]
+            v = values[k] - flux * psf[dy, dx]
+            values[k] = v
+            size = abs(v) if negative else v
+            if size > best:
+                best, at = size, k
+        row_best[i], row_at[i] = best, at
 
 
 @numba.njit(nogil=True, cache=True)
@@ -111,25 +133,15 @@ def subminor(image, allowed, psf, components, level, gain, limit, negative):
     ----------
     Clark (1980), A&A 89, 377; Offringa & Smirnov (2017), MNRAS 471, 301, section 2.2.
     """
-    height = image.shape[0]
     watched = _watch_level(image, allowed, level, negative)
     first, columns, values = _select(image, allowed, watched, negative)
     start = values.copy()
     fluxes = np.zeros(values.size, np.float32)
-    row_best = np.zeros(height, np.float32)
-    row_at = np.zeros(height, np.int64)
-    rows = np.empty(height, np.int64)
-    used = 0
-    for y in range(height):
-        if first[y + 1] > first[y]:
-            rows[used] = y
-            row_best[used], row_at[used] = _row_peak(values, first[y], first[y + 1], negative)
-            used += 1
-    unit = psf[0, 0]
+    rows, row_best, row_at = _row_peaks(first, values, negative)
     count, stop_above = 0, np.float32(np.inf)
     while count < limit:
         best, r = np.float32(0), 0
-        for i in range(used):
+        for i in range(rows.size):
             if row_best[i] > best:
                 best, r = row_best[i], i
         if count == 0:
@@ -137,28 +149,13 @@ def subminor(image, allowed, psf, components, level, gain, limit, negative):
         # Rising peaks mean that the PSF is not one of a real array on this grid; keep what was found so far.
         if best <= level or best > stop_above:
             break
-        y, at = rows[r], row_at[r]
-        x = columns[at]
-        flux = np.float32(gain) * values[at]
-        fluxes[at] += flux / unit
-        scaled = flux / unit
-        for i in range(used):
-            yy = rows[i]
-            dy = yy - y if yy >= y else yy - y + psf.shape[0]
-            best_in_row, best_at = np.float32(0), first[yy]
-            for k in range(first[yy], first[yy + 1]):
-                dx = columns[k] - x
-                if dx < 0:
-                    dx += psf.shape[1]
-                v = values[k] - scaled * psf[dy, dx]
-                values[k] = v
-                size = abs(v) if negative else v
-                if size > best_in_row:
-                    best_in_row, best_at = size, k
-            row_best[i], row_at[i] = best_in_row, best_at
+        at = row_at[r]
+        flux = np.float32(gain) * values[at] / psf[0, 0]
+        fluxes[at] += flux
+        _subtract(values, first, columns, rows, row_best, row_at, rows[r], columns[at], flux, psf, negative)
         count += 1
     projection, curvature = 0.0, 0.0
-    for y in range(height):
+    for y in rows:
         for k in range(first[y], first[y + 1]):
             if fluxes[k] != 0:
                 components[y, columns[k]] += fluxes[k]

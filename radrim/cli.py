@@ -6,8 +6,9 @@ import logging
 import shlex
 import sys
 
-from radrim.config import BEAMS, GROUPS, ImageConfig, load_toml
+from radrim.config import GROUPS, ImageConfig, load_toml
 from radrim.errors import ConfigError, RadrimError
+from radrim.option_values import BEAMS
 from radrim.version import __version__
 
 EXAMPLES = """\

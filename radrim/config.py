@@ -7,174 +7,33 @@ imported here, so that `radrim --help` answers at once.
 
 import dataclasses
 import math
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radrim.angles import exact_angle, parse_angle
+from radrim.angles import exact_angle
 from radrim.errors import ConfigError, InputError
+from radrim.option_values import (
+    Weighting,
+    choice,
+    numeric,
+    pair,
+    to_angle,
+    to_fields,
+    to_flag,
+    to_integers,
+    to_memory,
+    to_pattern,
+    to_ranges,
+    to_size,
+    to_text,
+    to_weight,
+)
 
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
-BEAMS = ("none", "airy", "gauss")
-"""Primary beams."""
 STOKES = ("I", "Q", "U", "V", "XX", "XY", "YX", "YY", "RR", "RL", "LR", "LL")
-
-
-@dataclass(frozen=True)
-class Weighting:
-    """How samples are weighted: kind is 'natural', 'uniform' or 'briggs'; robust only counts for 'briggs'."""
-
-    kind: str = "briggs"
-    robust: float = 0.0
-
-    def __str__(self):
-        return f"briggs {self.robust:.12g}" if self.kind == "briggs" else self.kind
-
-
-def _number(name, value, kind, low=-math.inf, high=math.inf, *, open_low=False):
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = kind(value)
-        if kind is int and not isinstance(value, str) and number != value:
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        what = "a whole number" if kind is int else "a number"
-        raise ConfigError(f"--{name} takes {what}, got '{value}'.") from None
-    if not (low < number if open_low else low <= number) or not number <= high:
-        left = f"{'above' if open_low else 'at least'} {low:g}" if low > -math.inf else ""
-        right = f"at most {high:g}" if high < math.inf else ""
-        limits = " and ".join(part for part in (left, right) if part)
-        raise ConfigError(f"--{name} {value} is out of range: it must be {limits}.")
-    return number
-
-
-def _numeric(kind, low=-math.inf, high=math.inf, *, open_low=False):
-    return lambda name, value: _number(name, value, kind, low, high, open_low=open_low)
-
-
-def _words(value):
-    if isinstance(value, str):
-        return value.replace(",", " ").split()
-    return list(value) if isinstance(value, Sequence) else [value]
-
-
-def _size(name, value):
-    words = _words(value)
-    if len(words) == 1:
-        words = words * 2
-    if len(words) != 2:
-        raise ConfigError(f"--{name} takes width and height in pixels, got '{value}'.")
-    size = tuple(_number(name, w, int, 32, 262144) for w in words)
-    odd = [n for n in size if n % 2]
-    if odd:
-        raise ConfigError(
-            f"--{name} {size[0]} {size[1]}: sizes must be even (the phase centre is pixel size/2); "
-            f"use {odd[0] + 1} instead of {odd[0]}."
-        )
-    return size
-
-
-def _angle(name, value):
-    radians = parse_angle(value, f"--{name}")
-    if not 0 < radians < 1:
-        raise ConfigError(f"--{name} {value} is out of range: it must be above 0 and below 1 radian.")
-    return radians
-
-
-def _memory(name, value):
-    match = re.fullmatch(r"\s*([0-9.]+)\s*(|B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*", str(value))
-    if not match or isinstance(value, bool):
-        raise ConfigError(f"--{name} takes a size such as 8GB or 500MB, got '{value}'.")
-    number, unit = match.groups()
-    base, prefix = (1024, unit[:-2]) if unit.endswith("iB") else (1000, unit.removesuffix("B"))
-    size = _number(name, number, float) * base ** ["", "K", "M", "G", "T"].index(prefix.upper())
-    if size < 1e8:
-        raise ConfigError(f"--{name} {value} is out of range: it must be at least 100MB; write the unit, such as 8GB.")
-    return size
-
-
-def _weight(name, value):
-    if isinstance(value, Weighting):
-        return value
-    words = [str(w) for w in _words(value)]
-    kind = words[0].lower() if words else ""
-    if kind in ("natural", "uniform") and len(words) == 1:
-        return Weighting(kind)
-    if kind == "briggs" and len(words) in (1, 2):
-        return Weighting(kind, _number("weight briggs", words[1] if len(words) == 2 else 0, float, -2, 2))
-    raise ConfigError(
-        f"--{name} '{value}' is unknown: write natural, uniform, or briggs with a robustness "
-        "from -2 (nearly uniform) to 2 (nearly natural), such as briggs 0."
-    )
-
-
-def _pair(kind, low=-math.inf):
-    def parse(name, value):
-        words = _words(value)
-        if len(words) != 2:
-            raise ConfigError(f"--{name} takes a start and an end, got '{value}'.")
-        start, end = (str(w) if kind is str else _number(name, w, kind, low) for w in words)
-        if kind is not str and not start < end:
-            raise ConfigError(f"--{name} {start} {end} is empty: the start must be below the end.")
-        return (start, end)
-
-    return parse
-
-
-def _integers(name, value):
-    if not _words(value):
-        raise ConfigError(f"--{name} is empty: write numbers such as 0,2.")
-    return tuple(_number(name, w, int, 0) for w in _words(value))
-
-
-def _ranges(name, value):
-    numbers = [_number(name, word, int, 0) for word in _words(value)]
-    if not numbers or len(numbers) % 2:
-        raise ConfigError(f"--{name} takes a START and an END for each range of channels, got '{value}'.")
-    for start, end in zip(numbers[::2], numbers[1::2], strict=True):
-        if not start < end:
-            raise ConfigError(f"--{name}: the range {start} {end} is empty: the start must be below the end.")
-    return tuple(numbers)
-
-
-def _choice(*choices):
-    def parse(name, value):
-        for choice in choices:
-            if str(value).lower() == choice.lower():
-                return choice
-        raise ConfigError(f"--{name} '{value}' is unknown: choose one of {', '.join(choices)}.")
-
-    return parse
-
-
-def _pattern(name, value):
-    """A primary beam: its pattern, or whether there is one."""
-    if isinstance(value, bool):
-        return "airy" if value else "none"
-    return _choice(*BEAMS)(name, value)
-
-
-def _text(name, value):
-    if not isinstance(value, (str, int, Path)) or isinstance(value, bool) or not str(value):
-        raise ConfigError(f"--{name} takes text, got '{value}'.")
-    return str(value)
-
-
-def _fields(name, value):
-    """Text, a number, or a list of them."""
-    if isinstance(value, (list, tuple)) and value:
-        return ",".join(_text(name, word) for word in value)
-    return _text(name, value)
-
-
-def _flag(name, value):
-    if not isinstance(value, bool):
-        raise ConfigError(f"--{name} is on or off (true or false), got '{value}'.")
-    return value
 
 
 def _option(group, parse, default, help, metavar=None, nargs=None, aliases=()):
@@ -193,11 +52,11 @@ class ImageConfig:
     ms: tuple[str, ...] = dataclasses.field(metadata={})
     # image
     name: str | None = _option(
-        "image", _text, None, "prefix of the output files (default: name of the first Measurement Set)", "PREFIX"
+        "image", to_text, None, "prefix of the output files (default: name of the first Measurement Set)", "PREFIX"
     )
     size: tuple[int, int] | None = _option(
         "image",
-        _size,
+        to_size,
         None,
         "width and height in pixels (default: out to the primary beam's first null)",
         ("W", "H"),
@@ -205,20 +64,20 @@ class ImageConfig:
     )
     scale: float | None = _option(
         "image",
-        _angle,
+        to_angle,
         None,
         "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)",
         "ANGLE",
     )
     channels_out: int = _option(
-        "image", _numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
+        "image", numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
     )
     cube: bool = _option(
-        "image", _flag, False, "write all output channels into one file of each kind, with a table of their beams"
+        "image", to_flag, False, "write all output channels into one file of each kind, with a table of their beams"
     )
     spectral_terms: int | None = _option(
         "image",
-        _numeric(int, 2, 5),
+        numeric(int, 2, 5),
         None,
         "deconvolve output channels together, spectra being polynomials of so many terms; writes the spectral index",
         "N",
@@ -226,21 +85,21 @@ class ImageConfig:
     )
     outframe: str | None = _option(
         "image",
-        _choice("TOPO", "LSRK", "BARY"),
+        choice("TOPO", "LSRK", "BARY"),
         None,
         "frame of the frequencies of output channels and headers: TOPO, LSRK or BARY (default: as stored)",
         "FRAME",
     )
-    pol: str = _option("image", _choice(*STOKES), "I", "Stokes parameter or correlation to image")
+    pol: str = _option("image", choice(*STOKES), "I", "Stokes parameter or correlation to image")
     beam_fit: str = _option(
         "image",
-        _choice("quadrant", "box"),
+        choice("quadrant", "box"),
         "quadrant",
         "part of the PSF that the beam is fitted to; quadrant is WSClean's",
     )
     pb: str = _option(
         "image",
-        _pattern,
+        to_pattern,
         "none",
         "primary beam: airy (also --pb alone), gauss, or none; writes NAME-pb and NAME-image-pb, and joins the "
         "pointings of a mosaic",
@@ -248,35 +107,35 @@ class ImageConfig:
     )
     pb_limit: float = _option(
         "image",
-        _numeric(float, 0, 1, open_low=True),
+        numeric(float, 0, 1, open_low=True),
         0.2,
         "primary beam below which NAME-image-pb is NaN",
         aliases=("primary-beam-limit",),
     )
     dish_diameter: float | None = _option(
         "image",
-        _numeric(float, 0, open_low=True),
+        numeric(float, 0, open_low=True),
         None,
         "diameter of the antennas in metres (default: DISH_DIAMETER)",
         "METRES",
     )
     # data selection
     data_column: str | None = _option(
-        "data selection", _text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
+        "data selection", to_text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
     )
     field: str | None = _option(
         "data selection",
-        _fields,
+        to_fields,
         None,
         "field to image, by number or name (default: the one with most rows); several, such as 0,3 or 2~24, or all, "
         "with --pb: their joint mosaic",
     )
     spw: tuple[int, ...] | None = _option(
-        "data selection", _integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",)
+        "data selection", to_integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",)
     )
     chan_range: tuple[int, int] | None = _option(
         "data selection",
-        _pair(int, 0),
+        pair(int, 0),
         None,
         "channels of each spectral window, START included, END not",
         ("START", "END"),
@@ -284,125 +143,128 @@ class ImageConfig:
         ("channel-range",),
     )
     minuv_l: float = _option(
-        "data selection", _numeric(float, 0), 0.0, "drop baselines shorter than this many wavelengths", "L"
+        "data selection", numeric(float, 0), 0.0, "drop baselines shorter than this many wavelengths", "L"
     )
     maxuv_l: float = _option(
         "data selection",
-        _numeric(float, 0, open_low=True),
+        numeric(float, 0, open_low=True),
         math.inf,
         "drop baselines longer than this many wavelengths",
         "L",
     )
     time_range: tuple[str, str] | None = _option(
-        "data selection", _pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2
+        "data selection", pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2
     )
-    abs_weights: bool = _option("data selection", _flag, False, "take the absolute value of negative weights")
+    abs_weights: bool = _option("data selection", to_flag, False, "take the absolute value of negative weights")
     flag_nonfinite: bool = _option(
-        "data selection", _flag, False, "accept any number of NaN or infinite samples, as flagged"
+        "data selection", to_flag, False, "accept any number of NaN or infinite samples, as flagged"
     )
     contsub: int | None = _option(
         "data selection",
-        _numeric(int, 0, 5),
+        numeric(int, 0, 5),
         None,
         "subtract the continuum of each row, a polynomial of this order in frequency",
         "ORDER",
     )
     contsub_channels: tuple[int, ...] | None = _option(
         "data selection",
-        _ranges,
+        to_ranges,
         None,
         "line-free channels of each spectral window for --contsub, END not included (default: all)",
         "START END ...",
     )
     # weighting
     weight: Weighting = _option(
-        "weighting", _weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
+        "weighting", to_weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
     )
     taper: float | None = _option(
         "weighting",
-        _angle,
+        to_angle,
         None,
         "Gaussian taper: width (FWHM) of the beam it makes",
         "ANGLE",
         aliases=("taper-gaussian",),
     )
     padding: float = _option(
-        "weighting", _numeric(float, 1, 4), 1.2, "padded over true image size; sets the uv cell, as in WSClean"
+        "weighting", numeric(float, 1, 4), 1.2, "padded over true image size; sets the uv cell, as in WSClean"
     )
     # deconvolution
-    solver: str = _option("deconvolution", _choice("rim", "clean"), "rim", "minor cycle: learned, or CLEAN")
+    solver: str = _option("deconvolution", choice("rim", "clean"), "rim", "minor cycle: learned, or CLEAN")
     model: str = _option(
-        "deconvolution", _text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
+        "deconvolution", to_text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
     )
     compare: bool = _option(
-        "deconvolution", _flag, False, "deconvolve with the other minor cycle, too; the report shows both side by side"
+        "deconvolution",
+        to_flag,
+        False,
+        "deconvolve with the other minor cycle, too; the report shows both side by side",
     )
     niter: int = _option(
-        "deconvolution", _numeric(int, 0), 2_000_000, "most CLEAN components; 0 writes dirty image and PSF only", "N"
+        "deconvolution", numeric(int, 0), 2_000_000, "most CLEAN components; 0 writes dirty image and PSF only", "N"
     )
     gain: float = _option(
-        "deconvolution", _numeric(float, 0, 1, open_low=True), 0.1, "part of a peak that one component takes"
+        "deconvolution", numeric(float, 0, 1, open_low=True), 0.1, "part of a peak that one component takes"
     )
     mgain: float = _option(
-        "deconvolution", _numeric(float, 0, 1, open_low=True), 0.8, "part of the peak that one major cycle takes"
+        "deconvolution", numeric(float, 0, 1, open_low=True), 0.8, "part of the peak that one major cycle takes"
     )
     auto_mask: float = _option(
         "deconvolution",
-        _numeric(float, 0, open_low=True),
+        numeric(float, 0, open_low=True),
         3.0,
         "clean freely down to this many times the noise, then only where components are",
         "SIGMA",
     )
     auto_threshold: float = _option(
-        "deconvolution", _numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA"
+        "deconvolution", numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA"
     )
-    threshold: float = _option("deconvolution", _numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
-    multiscale: bool = _option("deconvolution", _flag, True, "let CLEAN use extended components")
+    threshold: float = _option("deconvolution", numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
+    multiscale: bool = _option("deconvolution", to_flag, True, "let CLEAN use extended components")
     mask: str | None = _option(
-        "deconvolution", _text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
+        "deconvolution", to_text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
     )
-    max_major: int = _option("deconvolution", _numeric(int, 1), 20, "most major cycles", "N", aliases=("nmiter",))
-    tile: int = _option("deconvolution", _numeric(int, 64), 2048, "largest tile that is deconvolved as one", "PIXELS")
+    max_major: int = _option("deconvolution", numeric(int, 1), 20, "most major cycles", "N", aliases=("nmiter",))
+    tile: int = _option("deconvolution", numeric(int, 64), 2048, "largest tile that is deconvolved as one", "PIXELS")
     # computing
     operator: str = _option(
-        "computing", _choice("auto", "wgridder", "nufft", "dft"), "auto", "how visibilities and images are transformed"
+        "computing", choice("auto", "wgridder", "nufft", "dft"), "auto", "how visibilities and images are transformed"
     )
     epsilon: float = _option(
-        "computing", _numeric(float, 1e-12, 1e-2), 1e-4, "accuracy of the transforms", aliases=("wgridder-accuracy",)
+        "computing", numeric(float, 1e-12, 1e-2), 1e-4, "accuracy of the transforms", aliases=("wgridder-accuracy",)
     )
     threads: int | None = _option(
-        "computing", _numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",)
+        "computing", numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",)
     )
     memory: float | None = _option(
         "computing",
-        _memory,
+        to_memory,
         None,
         "memory to keep within, such as 8GB (default: 0.6 of the machine's); larger images are made in facets",
         "SIZE",
     )
     facet: int | None = _option(
         "computing",
-        _numeric(int, 64),
+        numeric(int, 64),
         None,
         "make the image in facets of this size, whatever the memory",
         "PIXELS",
     )
     scheduler: str | None = _option(
         "computing",
-        _text,
+        to_text,
         None,
         "let the workers of this Dask scheduler make the facets, such as tcp://node1:8786",
         "ADDRESS",
     )
     cluster: str | None = _option(
-        "computing", _choice("slurm"), None, "let jobs make the facets, as ~/.config/dask/jobqueue.yaml describes them"
+        "computing", choice("slurm"), None, "let jobs make the facets, as ~/.config/dask/jobqueue.yaml describes them"
     )
-    jobs: int = _option("computing", _numeric(int, 1), 1, "number of jobs for --cluster", "N")
-    keep: bool = _option("computing", _flag, False, "keep the work directory NAME.radrim of a run that is complete")
+    jobs: int = _option("computing", numeric(int, 1), 1, "number of jobs for --cluster", "N")
+    keep: bool = _option("computing", to_flag, False, "keep the work directory NAME.radrim of a run that is complete")
     overwrite: bool = _option(
-        "computing", _flag, False, "begin again where NAME.radrim holds an unfinished run of something else"
+        "computing", to_flag, False, "begin again where NAME.radrim holds an unfinished run of something else"
     )
-    device: str = _option("computing", _choice("auto", "cpu", "cuda"), "auto", "where to compute")
+    device: str = _option("computing", choice("auto", "cpu", "cuda"), "auto", "where to compute")
 
     @classmethod
     def options(cls) -> dict[str, dataclasses.Field]:
@@ -445,28 +307,30 @@ class ImageConfig:
         if "auto_mask" not in parsed and "auto_threshold" in parsed:
             parsed["auto_mask"] = max(cls.auto_mask, parsed["auto_threshold"])
         config = cls(ms=tuple(str(p) for p in paths), **parsed)
-        if not config.minuv_l < config.maxuv_l:
-            raise ConfigError(
-                f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left."
-            )
-        if config.contsub_channels and config.contsub is None:
+        config._check()
+        return config
+
+    def _check(self):
+        """Options that exclude each other, or need one another."""
+        if not self.minuv_l < self.maxuv_l:
+            raise ConfigError(f"--minuv-l {self.minuv_l:g} is not below --maxuv-l {self.maxuv_l:g}: nothing is left.")
+        if self.contsub_channels and self.contsub is None:
             raise ConfigError("--contsub-channels says where --contsub ORDER fits the continuum: give both or none.")
-        if config.compare and (config.channels_out > 1 or config.niter == 0):
+        if self.compare and (self.channels_out > 1 or self.niter == 0):
             raise ConfigError(
                 "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."
             )
-        if config.cube and config.channels_out == 1:
+        if self.cube and self.channels_out == 1:
             raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
-        if config.spectral_terms is not None:
-            config._check_spectral_terms()
-        if config.scheduler and config.cluster:
+        if self.spectral_terms is not None:
+            self._check_spectral_terms()
+        if self.scheduler and self.cluster:
             raise ConfigError("--scheduler is a cluster that runs already, --cluster one to start: give one of them.")
-        if config.auto_mask < config.auto_threshold:
+        if self.auto_mask < self.auto_threshold:
             raise ConfigError(
-                f"--auto-mask {config.auto_mask:g} is below --auto-threshold {config.auto_threshold:g}: the mask is "
+                f"--auto-mask {self.auto_mask:g} is below --auto-threshold {self.auto_threshold:g}: the mask is "
                 "made above the final threshold; raise one or lower the other."
             )
-        return config
 
     def _check_spectral_terms(self):
         terms = self.spectral_terms
@@ -495,7 +359,7 @@ class ImageConfig:
             value = getattr(self, f.name)
             if value is None or value == math.inf:
                 continue
-            if f.metadata["parse"] is _angle:
+            if f.metadata["parse"] is to_angle:
                 value = exact_angle(value)
             elif isinstance(value, Weighting):
                 value = str(value)

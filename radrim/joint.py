@@ -84,10 +84,8 @@ class JointMeasurement:
 
     Parameters
     ----------
-    groups : list of list of Visibilities
-        From `by_pointing`, with imaging weights.
-    grid : ImageGrid
-    dishes : Dishes
+    groups, grid, dishes
+        As `Coverage` takes them.
     how
         Operator, epsilon, threads and device, as `Measurement` takes them.
     """

@@ -32,7 +32,7 @@ def apply_weights(blocks, grid, weighting, taper=None, padding=1.2, outputs=None
     blocks : list of Visibilities
     grid : ImageGrid
         Its size and scale set the uv cell.
-    weighting : radrim.config.Weighting
+    weighting : radrim.option_values.Weighting
     taper : float, optional
         FWHM of the beam that the Gaussian taper makes [rad].
     padding : float

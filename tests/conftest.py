@@ -1,5 +1,6 @@
 """What several tests share: small simulated observations, small uv sets, and the folder of real data."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,11 +219,25 @@ def command(capfd):
     return run
 
 
+@pytest.fixture(scope="session")
+def without_reports():
+    """A context without the picture and the report, which take longer than all the rest of a small run."""
+
+    @contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("radrim.output.write_png", lambda *args: None)
+            patch.setattr("radrim.output.write_report", lambda *args: None)
+            yield patch
+
+    return context
+
+
 @pytest.fixture
-def no_report(monkeypatch):
-    """Leave out the picture and the report, which take longer than all the rest of a small run."""
-    monkeypatch.setattr("radrim.output.write_png", lambda *args: None)
-    monkeypatch.setattr("radrim.output.write_report", lambda *args: None)
+def no_report(without_reports):
+    """The whole test within that context."""
+    with without_reports():
+        yield
 
 
 @pytest.fixture(autouse=True)

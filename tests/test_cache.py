@@ -7,8 +7,8 @@ import pytest
 
 from radrim import cache
 from radrim.cache import VisibilityCache
-from radrim.config import Weighting
 from radrim.geometry import ARCSEC, ImageGrid
+from radrim.option_values import Weighting
 from radrim.read import Selection, read
 from radrim.weight import apply_weights
 from radrim.workdir import WorkDir

@@ -7,7 +7,8 @@ import torch
 
 from radrim import pipeline
 from radrim.cli import main
-from radrim.config import GROUPS, ImageConfig, Weighting
+from radrim.config import GROUPS, ImageConfig
+from radrim.option_values import Weighting
 from radrim.version import __version__
 
 HEAVY = ("torch", "numpy", "scipy", "astropy", "matplotlib", "casacore", "dask", "numba", "rich", "ducc0", "finufft")

@@ -17,13 +17,11 @@ OPTIONS = {"size": 64, "scale": "6asec", "channels_out": 4, "max_major": 2, "thr
 
 
 @pytest.fixture(scope="module")
-def both(make_ms, tmp_path_factory):
+def both(make_ms, tmp_path_factory, without_reports):
     """The same four channels as files of their own, and as cubes."""
     folder, ms = tmp_path_factory.mktemp("cube"), make_ms(noise=0.02, seed=5)
-    with pytest.MonkeyPatch.context() as patch:
+    with without_reports() as patch:
         patch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-        patch.setattr("radrim.output.write_png", lambda *args: None)
-        patch.setattr("radrim.output.write_report", lambda *args: None)
         return [radrim.image(ms, name=folder / name, cube=name == "cube", **OPTIONS) for name in ("files", "cube")]
 
 

@@ -42,11 +42,9 @@ def pair_ms(make_ms):
 
 
 @pytest.fixture(scope="module")
-def quiet(tmp_path_factory):
+def quiet(tmp_path_factory, without_reports):
     """Without pictures and reports."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("radrim.output.write_png", lambda *args: None)
-        patch.setattr("radrim.output.write_report", lambda *args: None)
+    with without_reports():
         yield tmp_path_factory.mktemp("facets")
 
 

@@ -278,12 +278,10 @@ OPTIONS = {"size": 64, "scale": "4asec", "niter": 0, "weight": "natural", "threa
 
 
 @pytest.fixture(scope="module")
-def cubes(two_epochs, tmp_path_factory):
+def cubes(two_epochs, tmp_path_factory, without_reports):
     """The same data in both frames, channel by channel."""
     folder = tmp_path_factory.mktemp("cubes")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("radrim.output.write_png", lambda *args: None)
-        patch.setattr("radrim.output.write_report", lambda *args: None)
+    with without_reports():
         many = read([two_epochs], Selection(outframe="LSRK")).channels
         return {
             "TOPO": radrim.image(two_epochs, **OPTIONS, channels_out=28, name=folder / "t"),
@@ -356,7 +354,7 @@ def test_the_cache_keeps_the_factor(two_epochs, tmp_path):
         for found in (store.read([two_epochs], selection), VisibilityCache(work).read([two_epochs], selection)):
             assert [block.doppler for block in found.blocks] == [block.doppler for block in plain.blocks]
             assert found.freq_frame == "BARYCENT"
-        store.weigh(found, radrim.geometry.ImageGrid(64, 64, 4 * ARCSEC), radrim.config.Weighting("natural"))
+        store.weigh(found, radrim.geometry.ImageGrid(64, 64, 4 * ARCSEC), radrim.option_values.Weighting("natural"))
         first = plain.blocks[0]
         (part, *rest) = Blocks(work, tuple(first.output_freq[[3, 5]]))
         np.testing.assert_array_equal(part.freq, first.freq[3:6])

@@ -96,11 +96,9 @@ def mosaic_ms(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(mosaic_ms, tmp_path_factory):
+def whole(mosaic_ms, tmp_path_factory, without_reports):
     """The joint mosaic, cleaned: result."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("radrim.output.write_png", lambda *args: None)
-        patch.setattr("radrim.output.write_report", lambda *args: None)
+    with without_reports():
         name = tmp_path_factory.mktemp("whole") / "w"
         return radrim.image(mosaic_ms, field="all", pb="airy", size=SIZE, scale=f"{SCALE}asec", solver="clean",
                             weight="natural", threads=1, name=name)  # fmt: skip

@@ -206,12 +206,10 @@ def test_tiles_agree_with_one_image(cleaned, sky_ms, tmp_path, no_report, monkey
 
 
 @pytest.fixture(scope="module")
-def two_channels(sky_ms, tmp_path_factory):
+def two_channels(sky_ms, tmp_path_factory, without_reports):
     """A run with --channels-out 2: the result and the folder."""
     folder = tmp_path_factory.mktemp("channels")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("radrim.output.write_png", lambda *args: None)
-        patch.setattr("radrim.output.write_report", lambda *args: None)
+    with without_reports():
         result = radrim.image(sky_ms, size=128, scale=f"{SCALE}asec", channels_out=2, name=folder / "c")
     return result, folder
 

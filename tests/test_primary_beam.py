@@ -126,12 +126,10 @@ def test_diameters_of_antennas_without_data_do_not_count(edit_ms, small_ms):
 
 
 @pytest.fixture(scope="module")
-def corrected(make_ms, tmp_path_factory):
+def corrected(make_ms, tmp_path_factory, without_reports):
     """A run with --pb gauss of a field that reaches to where the beam is 1 %, in two output channels: folder and MS."""
     folder, path = tmp_path_factory.mktemp("pb"), make_ms(noise=0.01, times=12)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("radrim.output.write_png", lambda *args: None)
-        patch.setattr("radrim.output.write_report", lambda *args: None)
+    with without_reports():
         words = "--size 128 128 --scale 3asec --solver clean --pb gauss --dish-diameter 250 --channels-out 2 --quiet"
         assert main(["image", str(path), *words.split(), "--name", str(folder / "p")]) == 0
     return folder, path

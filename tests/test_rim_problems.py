@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from radrim.config import Weighting
 from radrim.errors import ConfigError, DataError, InputError
 from radrim.geometry import SIGN, C, ImageGrid
+from radrim.option_values import Weighting
 from radrim.rim import coverages, skies
 from radrim.rim.observation import FRAME, Samples, fit_pixel_beam
 from radrim.rim.problems import batches, make_problem, stream, validation_set

@@ -31,10 +31,8 @@ def ms(make_ms):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("radrim.output.write_png", lambda *args: None)
-        patch.setattr("radrim.output.write_report", lambda *args: None)
+def folder(tmp_path_factory, without_reports):
+    with without_reports():
         yield tmp_path_factory.mktemp("joint")
 
 

@@ -7,10 +7,10 @@ import pytest
 from astropy.io import fits
 
 from radrim.beam import fit_beam
-from radrim.config import Weighting
 from radrim.errors import DataError
 from radrim.geometry import ARCSEC, C, ImageGrid
 from radrim.measure import Measurement
+from radrim.option_values import Weighting
 from radrim.read import read
 from radrim.visibilities import Visibilities
 from radrim.weight import apply_weights

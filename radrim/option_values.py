@@ -1,0 +1,170 @@
+"""What an option can be: from what the command line, a TOML file or Python gives (text, number, list) to its value.
+
+Every parser takes the option's name and what was given, and raises ConfigError with that name.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from radrim.angles import parse_angle
+from radrim.errors import ConfigError
+
+BEAMS = ("none", "airy", "gauss")
+"""Primary beams."""
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How samples are weighted: kind is 'natural', 'uniform' or 'briggs'; robust only counts for 'briggs'."""
+
+    kind: str = "briggs"
+    robust: float = 0.0
+
+    def __str__(self):
+        return f"briggs {self.robust:.12g}" if self.kind == "briggs" else self.kind
+
+
+def to_number(name, value, kind, low=-math.inf, high=math.inf, *, open_low=False):
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = kind(value)
+        if kind is int and not isinstance(value, str) and number != value:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        what = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"--{name} takes {what}, got '{value}'.") from None
+    if not (low < number if open_low else low <= number) or not number <= high:
+        left = f"{'above' if open_low else 'at least'} {low:g}" if low > -math.inf else ""
+        right = f"at most {high:g}" if high < math.inf else ""
+        limits = " and ".join(part for part in (left, right) if part)
+        raise ConfigError(f"--{name} {value} is out of range: it must be {limits}.")
+    return number
+
+
+def numeric(kind, low=-math.inf, high=math.inf, *, open_low=False):
+    return lambda name, value: to_number(name, value, kind, low, high, open_low=open_low)
+
+
+def to_words(value):
+    if isinstance(value, str):
+        return value.replace(",", " ").split()
+    return list(value) if isinstance(value, Sequence) else [value]
+
+
+def to_size(name, value):
+    words = to_words(value)
+    if len(words) == 1:
+        words = words * 2
+    if len(words) != 2:
+        raise ConfigError(f"--{name} takes width and height in pixels, got '{value}'.")
+    size = tuple(to_number(name, w, int, 32, 262144) for w in words)
+    odd = [n for n in size if n % 2]
+    if odd:
+        raise ConfigError(
+            f"--{name} {size[0]} {size[1]}: sizes must be even (the phase centre is pixel size/2); "
+            f"use {odd[0] + 1} instead of {odd[0]}."
+        )
+    return size
+
+
+def to_angle(name, value):
+    radians = parse_angle(value, f"--{name}")
+    if not 0 < radians < 1:
+        raise ConfigError(f"--{name} {value} is out of range: it must be above 0 and below 1 radian.")
+    return radians
+
+
+def to_memory(name, value):
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(|B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*", str(value))
+    if not match or isinstance(value, bool):
+        raise ConfigError(f"--{name} takes a size such as 8GB or 500MB, got '{value}'.")
+    number, unit = match.groups()
+    base, prefix = (1024, unit[:-2]) if unit.endswith("iB") else (1000, unit.removesuffix("B"))
+    size = to_number(name, number, float) * base ** ["", "K", "M", "G", "T"].index(prefix.upper())
+    if size < 1e8:
+        raise ConfigError(f"--{name} {value} is out of range: it must be at least 100MB; write the unit, such as 8GB.")
+    return size
+
+
+def to_weight(name, value):
+    if isinstance(value, Weighting):
+        return value
+    words = [str(w) for w in to_words(value)]
+    kind = words[0].lower() if words else ""
+    if kind in ("natural", "uniform") and len(words) == 1:
+        return Weighting(kind)
+    if kind == "briggs" and len(words) in (1, 2):
+        return Weighting(kind, to_number("weight briggs", words[1] if len(words) == 2 else 0, float, -2, 2))
+    raise ConfigError(
+        f"--{name} '{value}' is unknown: write natural, uniform, or briggs with a robustness "
+        "from -2 (nearly uniform) to 2 (nearly natural), such as briggs 0."
+    )
+
+
+def pair(kind, low=-math.inf):
+    def parse(name, value):
+        words = to_words(value)
+        if len(words) != 2:
+            raise ConfigError(f"--{name} takes a start and an end, got '{value}'.")
+        start, end = (str(w) if kind is str else to_number(name, w, kind, low) for w in words)
+        if kind is not str and not start < end:
+            raise ConfigError(f"--{name} {start} {end} is empty: the start must be below the end.")
+        return (start, end)
+
+    return parse
+
+
+def to_integers(name, value):
+    if not to_words(value):
+        raise ConfigError(f"--{name} is empty: write numbers such as 0,2.")
+    return tuple(to_number(name, w, int, 0) for w in to_words(value))
+
+
+def to_ranges(name, value):
+    numbers = [to_number(name, word, int, 0) for word in to_words(value)]
+    if not numbers or len(numbers) % 2:
+        raise ConfigError(f"--{name} takes a START and an END for each range of channels, got '{value}'.")
+    for start, end in zip(numbers[::2], numbers[1::2], strict=True):
+        if not start < end:
+            raise ConfigError(f"--{name}: the range {start} {end} is empty: the start must be below the end.")
+    return tuple(numbers)
+
+
+def choice(*choices):
+    def parse(name, value):
+        for choice in choices:
+            if str(value).lower() == choice.lower():
+                return choice
+        raise ConfigError(f"--{name} '{value}' is unknown: choose one of {', '.join(choices)}.")
+
+    return parse
+
+
+def to_pattern(name, value):
+    """A primary beam: its pattern, or whether there is one."""
+    if isinstance(value, bool):
+        return "airy" if value else "none"
+    return choice(*BEAMS)(name, value)
+
+
+def to_text(name, value):
+    if not isinstance(value, (str, int, Path)) or isinstance(value, bool) or not str(value):
+        raise ConfigError(f"--{name} takes text, got '{value}'.")
+    return str(value)
+
+
+def to_fields(name, value):
+    """Text, a number, or a list of them."""
+    if isinstance(value, (list, tuple)) and value:
+        return ",".join(to_text(name, word) for word in value)
+    return to_text(name, value)
+
+
+def to_flag(name, value):
+    if not isinstance(value, bool):
+        raise ConfigError(f"--{name} is on or off (true or false), got '{value}'.")
+    return value
