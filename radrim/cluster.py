@@ -4,10 +4,12 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
 import dask
+import torch
 from dask.callbacks import Callback
 from dask.threaded import get
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -41,8 +43,13 @@ def compute(tasks: Sequence, label, workers):
         Their results, in order.
     """
     # Fusing would hide the tasks from the progress bar, and each of ours is worth seeing.
-    with dask.config.set({"optimization.fuse.active": False}), _ProgressBar(label):
-        return dask.compute(*tasks, scheduler="threads", num_workers=workers)
+    with dask.config.set({"optimization.fuse.active": False}), _ProgressBar(label), _pool(workers) as pool:
+        return dask.compute(*tasks, scheduler="threads", pool=pool)
+
+
+def _pool(workers):
+    """New threads in which torch uses as many threads as here: old ones keep the number of an earlier run."""
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
 
 
 def graphs(calls):
@@ -89,8 +96,8 @@ class Threads:
         """
         results: list = []
         for graph in graphs(calls):
-            with _ProgressBar(label):
-                results += get(graph, list(graph), num_workers=self.workers)
+            with _ProgressBar(label), _pool(self.workers) as pool:
+                results += get(graph, list(graph), pool=pool)
         return results
 
 

@@ -10,10 +10,12 @@ import time
 
 import numpy as np
 import pytest
+import torch
+from dask import delayed
 
 import radrim
 from radrim import cluster
-from radrim.cluster import Cluster, Threads
+from radrim.cluster import Cluster, Threads, compute
 from radrim.errors import ClusterError, ConfigError
 from radrim.facet_tasks import FacetTasks
 from radrim.geometry import ImageGrid
@@ -189,3 +191,10 @@ def test_tasks_are_small(tmp_path):
     assert len(pickle.dumps((tasks.measure, facets[-1]))) < 2000
     sizes = [len(graph) for graph in cluster.graphs([(tasks.measure, facet) for facet in facets])]
     assert sum(sizes) == len(facets) > 13_000 and max(sizes) == cluster.BATCH
+
+
+def test_threads_do_not_remember_an_earlier_run():
+    """Torch uses the caller's number of threads in every task, whatever another run in this process has set."""
+    torch.set_num_threads(2)
+    compute([delayed(torch.set_num_threads, pure=False)(1) for _ in range(4)], "earlier", 2)
+    assert compute([delayed(torch.get_num_threads, pure=False)() for _ in range(4)], "later", 2) == (2,) * 4

@@ -254,9 +254,9 @@ def test_windows_across_facets(tmp_path):
     whole = np.random.default_rng(1).normal(size=(96, 128)).astype(np.float32)
     tiles = Tiles(whole.shape, 40, 8)
     stored = FacetImage(Store(tmp_path), "some/image", tiles)
-    for facet, tile in enumerate(tiles[:-1]):
+    for facet, tile in enumerate(list(tiles)[:-1]):
         stored.save(facet, whole[tile.core])
-    whole[tiles[-1].core] = 0
+    whole[tiles[len(tiles) - 1].core] = 0
     padded = np.pad(whole, 20)
     for rows, columns in (
         (slice(-20, 116), slice(-20, 148)),
