@@ -151,6 +151,11 @@ def _plan(work, grid, config, threads, number):
     if "facets" not in work:
         work.note("facets", plan.side)
     plan = plan._replace(side=work.facts("facets"))
+    if not plan.side and (config.scheduler or config.cluster):
+        log.warning(
+            "This run was begun without a cluster, its image as a whole, and goes on so, on this machine; --overwrite "
+            "begins again with facets."
+        )
     for what, asked in (
         ("--compare", config.compare),
         ("--spectral-terms", config.spectral_terms),

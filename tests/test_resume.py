@@ -166,6 +166,16 @@ def test_a_kept_directory_of_the_same_run_makes_the_same_files(sky_ms, tmp_path,
     assert outputs(tmp_path) == first
 
 
+def test_a_run_without_a_cluster_goes_on_without_one(sky_ms, tmp_path, monkeypatch, no_report, capsys):
+    """How the image is cut stays; that the scheduler is not asked is said."""
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3)
+        assert main(command(sky_ms)) == 130
+    capsys.readouterr()
+    assert main(command(sky_ms, "--scheduler", "tcp://127.0.0.1:9")) == 0
+    assert "begun without a cluster" in capsys.readouterr().out
+
+
 def test_two_runs_of_one_name(sky_ms, tmp_path, no_report):
     """The second is refused while the first runs."""
     from radrim.config import ImageConfig
