@@ -96,8 +96,7 @@ class FacetImager(Imager):
             self.progress.keep_image(image)
             return image
         with self.clock("measure"):
-            self._run("dirty image", [(tasks.measure, facet) for facet in self._facets])
-            self._run("PSF", [(tasks.respond, facet) for facet in self._facets])
+            self._run("dirty image and PSF", [(tasks.measure, facet) for facet in self._facets])
             looks = self._look(tasks.residual(channel.at))
             name = f"{label}, " if label else ""
             log.info("%sdirty image: peak %.4g Jy/beam, %d facets.", name, looks.peak, len(self.tiles))

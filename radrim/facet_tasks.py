@@ -95,15 +95,14 @@ class FacetTasks:
     # Measuring
 
     def measure(self, facet):
-        """Dirty image of a facet."""
-        if facet not in self.image("dirty"):
-            self.image("dirty").save(facet, self._adjoint(facet, (block.data for block in self.blocks)))
-
-    def respond(self, facet):
-        """A facet of the PSF: what a source in the phase centre leaves there."""
-        if facet not in self.image("psf"):
-            ones = (np.ones(block.data.shape, np.complex64) for block in self.blocks)
-            self.image("psf").save(facet, self._adjoint(facet, ones))
+        """Dirty image and PSF of a facet: what the sky leaves there, and a source in the phase centre."""
+        data = {
+            "dirty": (block.data for block in self.blocks),
+            "psf": (np.ones(block.data.shape, np.complex64) for block in self.blocks),
+        }
+        missing = [name for name in data if facet not in self.image(name)]
+        for name, image in zip(missing, self._adjoint(facet, *(data[name] for name in missing)), strict=True):
+            self.image(name).save(facet, image)
 
     def local_psf(self, facet):
         """The PSF in the middle of a facet, `LARGEST_PSF` times as large as what its minor cycle sees."""
@@ -224,7 +223,8 @@ class FacetTasks:
         image = self.image(f"fall/{cycle}")
         if facet not in image:
             names = (f"{self.folder}/predicted/{cycle}/{number:04d}" for number in range(len(self.blocks)))
-            image.save(facet, self._adjoint(facet, (self.store.load(name) for name in names)))
+            (seen,) = self._adjoint(facet, (self.store.load(name) for name in names))
+            image.save(facet, seen)
         u, r, f = (
             a.load(facet).astype(np.float64) for a in (self.image(f"update/{cycle}"), self.residual(cycle), image)
         )
@@ -264,9 +264,10 @@ class FacetTasks:
     def _through(self, facet):
         return Compressed(self.blocks, self._grid(facet), self.kind, self.epsilon)
 
-    def _adjoint(self, facet, data):
-        """Image of a facet from visibilities, one array per block [Jy/beam]; there is no sky below the horizon."""
+    def _adjoint(self, facet, *data):
+        """Images of a facet, each from visibilities, one array per block [Jy/beam]; below the horizon is no sky."""
         grid = self._grid(facet)
-        if not grid.has_sky:
-            return np.zeros(grid.shape, np.float32)
-        return self._through(facet).adjoint(data) / np.float32(self.sum_weight)
+        through = self._through(facet) if data and grid.has_sky else None
+        for one in data:
+            image = through.adjoint(one) if through else np.zeros(grid.shape, np.float32)
+            yield image / np.float32(self.sum_weight)

@@ -68,7 +68,6 @@ def calls(config, work):
     for channel in range(CHANNELS):
         tasks = FacetTasks(Store(work), f"channel-{channel:04d}", grid, tiles, (1e9, 1e9), "auto", 3e-5, 1.0, 1.0, make)
         yield [(tasks.measure, facet) for facet in facets]
-        yield [(tasks.respond, facet) for facet in facets]
         for cycle in range(CYCLES):
             residual = tasks.residual(cycle)
             yield [(look, residual, facet, len(tiles)) for facet in facets]
@@ -87,7 +86,7 @@ def build_graphs(config, work):
     for number, step in enumerate(calls(config, work)):
         for graph in graphs([(on_one_thread, *call) for call in step]):
             tasks += len(graph)
-            if number < 13:  # every kind of step once
+            if number < 12:  # every kind of step once
                 start = time.perf_counter()
                 heaviest = max(heaviest, sum(len(cloudpickle.dumps(call.args)) for (call,) in graph.values()))
                 sent += time.perf_counter() - start
