@@ -5,10 +5,11 @@
 Dirty image, PSF, two major cycles and the restored image within --memory, on all cores; prints wall time, the largest
 resident memory of all processes together, and what became of the sources, and draws memory over time.
 With --sizes it makes images of growing size instead, and prints the time per pixel and what `radrim plan` said before;
-with --speedup two workers race one; with --wsclean WSClean gets the same data (--limit ends it).
+with --speedup two Dask workers race one, on an image of --size; with --wsclean WSClean gets the data too (until --limit).
 """
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -16,9 +17,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from distributed import Client
 from peer import table, wsclean
 
 from radrim.cli import build_parser, parse_config, wsclean_spelling
@@ -206,20 +210,61 @@ def predicted(command):
     return make_plan(config).seconds
 
 
+@contextmanager
+def dask_workers(folder, count):
+    """Address of a Dask scheduler with so many workers of one thread."""
+    file = folder / "scheduler.json"
+    file.unlink(missing_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    processes = [
+        subprocess.Popen([*line, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)], **quiet)
+    ]
+    try:
+        while not file.exists():
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        worker = [*line, "worker", address, "--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]
+        processes += [subprocess.Popen([*worker, "--local-directory", str(folder)], **quiet) for _ in range(count)]
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(count)
+        yield address
+    finally:
+        for process in processes[::-1]:
+            process.terminate()
+            process.wait()
+
+
 def speedup(args, ms):
-    """One worker and two, a thread each, in turn: the median ratio of their times."""
-    times = []
+    """One Dask worker and two, a thread each, in turn; and what two of anything gain on this machine."""
+    options = f"--niter 0 --facet {args.facet}"
+
+    def shared(workers):
+        with dask_workers(args.work, workers) as address:
+            line = image(args, ms, args.size, f"workers{workers}", f"{options} --scheduler {address}")
+            return radrim(line, args.work / f"workers{workers}.log")[0]
+
+    def beside():
+        """Seconds of two runs that share nothing, at once."""
+        lines = [image(args, ms, args.size, f"beside{k}", f"{options} --threads 1") for k in range(2)]
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(radrim, lines, [args.work / f"beside{k}.log" for k in range(2)]))
+        return time.perf_counter() - begin
+
+    rounds = []
     for _ in range(args.rounds):
-        times.append([])
-        for workers in (1, 2):
-            options = f"--niter 0 --facet {args.facet} --threads {workers}"
-            wall, _ = radrim(image(args, ms, 4096, f"workers{workers}", options), args.work / "workers.log")
-            times[-1].append(wall)
-            print(workers, f"{wall:.1f}", flush=True)
-    times = np.array(times)
-    columns = ("dirty image and PSF, 4096 x 4096", "s with one worker", "s with two", "speed-up")
-    medians = [f"{value:.1f}" for value in np.median(times, 0)]
-    print(table(columns, [("whole command", *medians, f"{np.median(times[:, 0] / times[:, 1]):.2f}")]))
+        rounds.append((shared(1), shared(2), beside()))
+        print(*(f"{seconds:.1f}" for seconds in rounds[-1]), flush=True)
+    one, two, both = np.array(rounds).T
+    size = f"{args.size} x {args.size}"
+    rows = [
+        ("one worker", f"{np.median(one):.1f}", ""),
+        ("two workers", f"{np.median(two):.1f}", f"{np.median(one / two):.2f}"),
+        ("two such runs at once, a thread each", f"{np.median(both):.1f}", f"{np.median(2 * one / both):.2f}"),
+    ]
+    print(table((f"dirty image and PSF, {size}, whole command", "s", "work per time"), rows))
 
 
 def main():
@@ -234,7 +279,7 @@ def main():
     parser.add_argument("--wsclean", action="store_true")
     parser.add_argument("--limit", type=float, help="stop WSClean after so many seconds")
     parser.add_argument("--sizes", type=int, nargs="*", help="cost against size instead")
-    parser.add_argument("--speedup", action="store_true", help="two workers against one instead")
+    parser.add_argument("--speedup", action="store_true", help="two Dask workers against one instead")
     parser.add_argument("--rounds", type=int, default=2, help="with --speedup")
     parser.add_argument("--facet", type=int, default=2048, help="with --sizes and --speedup: size of the facets")
     args = parser.parse_args()
