@@ -5,7 +5,7 @@
 Dirty image, PSF, two major cycles and the restored image within --memory, on all cores; prints wall time, the largest
 resident memory of all processes together, and what became of the sources, and draws memory over time.
 With --sizes it makes images of growing size instead, and prints the time per pixel and what `radrim plan` said before;
-with --speedup two Dask workers race one, on an image of --size; with --wsclean WSClean gets the data too (until --limit).
+with --speedup two Dask workers race one, on an image of --size; with --wsclean WSClean has its turn (until --limit).
 """
 
 import argparse
