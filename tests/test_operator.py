@@ -312,6 +312,13 @@ def test_choice_of_kind(expected, samples, size, scale_arcsec, largest_w, device
     assert choose_kind(samples, grid, largest_w, device) == expected
 
 
+@pytest.mark.parametrize("x0", [0, 14_000])
+def test_choice_of_kind_for_parts(x0):
+    """A part of a wide image is no harder for the w-gridder at its edge than in its middle."""
+    grid = ImageGrid(2048, 2048, DEGREE / 3600, x0=x0, y0=-x0)
+    assert choose_kind(3_400_000, grid, 5600.0, epsilon=3e-5) == "wgridder"
+
+
 def test_auto_makes_an_operator():
     """make_operator('auto') asks choose_kind."""
     assert small("auto").kind == "wgridder"

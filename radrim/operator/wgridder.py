@@ -13,6 +13,7 @@ import torch
 
 from radrim.errors import ConfigError
 from radrim.operator.base import REAL, Operator, w_matters
+from radrim.operator.nufft import split_facets
 
 SINGLE_LIMIT = 1e-5
 """Smallest epsilon that ducc0 reaches in single precision."""
@@ -137,7 +138,10 @@ def estimate_seconds(grid, largest_w, samples, epsilon):
 def _estimate(grid, largest_w, samples, epsilon):
     """Seconds for samples and for transforms."""
     digits = np.log10(1 / epsilon)
-    planes = 1 if not w_matters(largest_w, grid, epsilon) else 3 + digits + 1.5 * largest_w * grid.max_n_term
+    # ducc0 moves to the middle of the image first: what is left of n - 1 there is its distance from a plane.
+    _, parts = split_facets(grid, 1, coarse=True)
+    turns = largest_w * 2 * max((part.half for part in parts), default=0.0)
+    planes = 1 if not w_matters(largest_w, grid, epsilon) else 3 + digits + 1.5 * turns
     # The uv grid is 1.5 times oversampled along both axes; 8 ns for each of its cells and planes.
     return samples * digits * 0.2e-6, planes * 2.25 * grid.width * grid.height * 8e-9
 
