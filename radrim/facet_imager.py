@@ -154,6 +154,7 @@ class FacetImager(Imager):
     def _deconvolve(self, channel, looks):
         """Major cycles until there is nothing left to do."""
         tasks = channel.tasks
+        self._run("sidelobes", [(tasks.note_sidelobes,)])
         while not channel.stop and len(channel.cycles) < self.config.max_major:
             start, cycle = time.perf_counter(), channel.at
             seen = looks.noise, looks.peak

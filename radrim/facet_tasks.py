@@ -24,10 +24,13 @@ from radrim.facets import FacetImage
 from radrim.geometry import ImageGrid
 from radrim.minor import MinorCycle
 from radrim.operator.tracks import Compressed, Track, find_nodes
-from radrim.rim.detection import find_active, sidelobes
+from radrim.rim.detection import find_active, highest_sidelobes, sidelobes
+from radrim.rim.points import DEEP
 from radrim.store import Store
 from radrim.tile import Tiles
 
+NOISE = "the residual is noise"
+"""Why a facet has nothing to do, now and later."""
 LARGEST_PSF = 2
 """Size of a facet's PSF over that of what its minor cycle sees."""
 HIGHEST = 0.95
@@ -122,6 +125,15 @@ class FacetTasks:
         psf = Compressed(self.blocks, grid, self.kind, self.epsilon).psf()
         return psf / psf[height // 2, width // 2]
 
+    def note_sidelobes(self):
+        """Keep what `sidelobes` gives, of the PSF around the phase centre as far as the minor cycle of a facet sees."""
+        name = f"{self.folder}/sidelobes"
+        if name not in self.store:
+            seen = self.tiles[len(self.tiles) // 2].shape
+            half = [min(LARGEST_PSF * n, full) // 2 for n, full in zip(seen, self.grid.shape, strict=True)]
+            y, x = (slice(full // 2 - n, full // 2 + n) for full, n in zip(self.grid.shape, half, strict=True))
+            self.store.note(name, sidelobes(highest_sidelobes(self.image("psf").read((y, x)))))
+
     # A major cycle
 
     def minor(self, facet, cycle, noise, peak, others):
@@ -150,14 +162,9 @@ class FacetTasks:
     def _minor(self, facet, cycle, noise, peak, others):
         tile, before = self.tiles[facet], self._state(cycle, facet)
         residual, begun = self.residual(cycle).read(tile.outer), before in self.store
-        above = [part * bright for part, bright in zip(sidelobes(), others.bands, strict=True)]
-        if not begun and not find_active(residual, noise, above=above).any():
-            return {
-                "components": 0,
-                "peak": float(np.abs(residual).max()),
-                "stop": "the residual is noise",
-                "converged": True,
-            }
+        if not begun and (idle := self._why_idle(residual, noise, others)):
+            converged = idle == NOISE
+            return {"components": 0, "peak": float(np.abs(residual).max()), "stop": idle, "converged": converged}
         solver = self.make_solver(tile, self)
         if begun:
             facts, names = self.store.facts(before)
@@ -182,6 +189,15 @@ class FacetTasks:
             "converged": minor.converged,
             "finishing": minor.finishing,
         }
+
+    def _why_idle(self, residual, noise, others):
+        """Why nothing is to be done yet in what a facet sees, or an empty text: its own PSF is not needed to tell."""
+        if not find_active(residual, noise).any():
+            return NOISE
+        # Not even points are looked for so far below the sidelobes of what is brighter elsewhere.
+        known = self.store.facts(f"{self.folder}/sidelobes")
+        above = [DEEP * part * bright for part, bright in zip(known, others.bands, strict=True)]
+        return "" if find_active(residual, noise, above=above).any() else "sidelobes of other facets"
 
     def changed(self, cycle):
         """The facets that have an update."""
