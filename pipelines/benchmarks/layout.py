@@ -64,7 +64,7 @@ def calls(config, work):
     grid = ImageGrid(SIZE, SIZE, config.scale)
     tiles = Tiles(grid.shape, config.facet, HALO)
     facets, others = range(len(tiles)), Others()
-    make = choose_solvers(config, "cpu").factory(None, 1)
+    make = choose_solvers(config, "cpu")[0].factory(None, 1)
     for channel in range(CHANNELS):
         tasks = FacetTasks(Store(work), f"channel-{channel:04d}", grid, tiles, (1e9, 1e9), "auto", 3e-5, 1.0, 1.0, make)
         yield [(tasks.measure, facet) for facet in facets]
