@@ -28,8 +28,13 @@ HALO = 128
 """Pixels that the minor cycle of a facet sees around it."""
 SHARED = 2048
 """Size of a facet that a worker of a cluster makes, if the user says nothing [pixel]."""
-LARGEST, SMALLEST = 4096, 256
+SMALLEST = 256
+LARGEST = {"rim": 4096, "clean": 4096, "none": 6144}
 """Limits to the size of a facet [pixel]."""
+TOGETHER = 3
+"""Facets along an axis that are measured together, at most,"""
+WINDOW = 8192
+"""and how many pixels at most: more gain nothing."""
 
 
 class Cut(NamedTuple):
@@ -76,12 +81,25 @@ def plan_memory(shape, config, threads) -> Cut:
         side = math.isqrt(int(free / FACET[minor])) - 2 * HALO if free > 0 else 0
         # Few large facets leave workers idle; small ones need their neighbours' pixels more often.
         if side >= (SMALLEST if workers == 1 else 4 * SMALLEST):
-            return Cut(min(side, LARGEST) // 64 * 64, workers)
+            return Cut(min(side, LARGEST[minor]) // 64 * 64, workers)
     needed = (BASE + 1.1 * FACET[minor] * (SMALLEST + 2 * HALO) ** 2) / (1 - 2 * BLOCKS)
     raise ConfigError(
         f"--memory {memory / 1e9:.3g}GB is not enough for an image of {shape[1]} x {shape[0]} pixels, even in facets "
         f"of {SMALLEST}: give at least --memory {math.ceil(needed / 1e8) / 10:.1f}GB."
     )
+
+
+def measured_together(config, side):
+    """Facets along an axis that are measured together: the memory that the minor cycle of one takes is there anyway.
+
+    Parameters
+    ----------
+    config : ImageConfig
+    side : int
+        Size of a facet [pixel].
+    """
+    fits = math.isqrt(int(FACET[_minor(config)] / FACET["none"] * (side + 2 * HALO) ** 2))
+    return max(1, min(TOGETHER, fits // side, WINDOW // side))
 
 
 def block_bytes(config):

@@ -164,9 +164,19 @@ class Cluster:
                 )
                 for function, *rest in calls[first : first + BATCH]
             ]
-            self._wait(futures, label)
-            results += self._client.gather(futures)
+            results += self._results(futures, label)
         return results
+
+    def _results(self, futures, label):
+        """What calls gave; again what was lost with a worker before it came here."""
+        from distributed.utils import sync
+
+        while True:
+            self._wait(futures, label)
+            with suppress(TimeoutError):
+                return sync(
+                    self._client.loop, self._client.gather, futures, asynchronous=True, callback_timeout=PATIENCE
+                )
 
     def _wait(self, futures, label):
         """Until all are finished, or one has failed, or nobody is left to do them."""
@@ -176,10 +186,11 @@ class Cluster:
         while True:
             with self._client.as_current(), suppress(TimeoutError):
                 wait(futures, timeout=1)
-            failed = next((future for future in futures if future.status in ("error", "lost", "cancelled")), None)
+            failed = next((future for future in futures if future.status in ("error", "cancelled")), None)
             if failed is not None:
                 self._explain(failed, label)
-            if not any(future.status == "pending" for future in futures):
+            # What was lost with a worker is done again by another one.
+            if not any(future.status in ("pending", "lost") for future in futures):
                 return
             if self._client.scheduler_info(n_workers=1).get("workers"):
                 seen = time.monotonic()

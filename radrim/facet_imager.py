@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from radrim.beam import fit_beam, reach, restore, theoretical_beam
-from radrim.budget import HALO
+from radrim.budget import HALO, measured_together
 from radrim.cache import release
 from radrim.cluster import Cluster, Threads
 from radrim.deconvolve import conclude, describe
@@ -96,7 +96,7 @@ class FacetImager(Imager):
             self.progress.keep_image(image)
             return image
         with self.clock("measure"):
-            self._run("dirty image and PSF", [(tasks.measure, facet) for facet in self._facets])
+            self._run("dirty image and PSF", [(tasks.measure, window) for window in range(len(tasks.windows))])
             looks = self._look(tasks.residual(channel.at))
             name = f"{label}, " if label else ""
             log.info("%sdirty image: peak %.4g Jy/beam, %d facets.", name, looks.peak, len(self.tiles))
@@ -128,6 +128,7 @@ class FacetImager(Imager):
             f"channel-{label or 'all'}",
             self.grid,
             self.tiles,
+            measured_together(self.config, self.side),
             (float(freq.min()), float(freq.max())),
             self.config.operator,
             max(FINER * self.config.epsilon, 1e-12),
@@ -166,7 +167,7 @@ class FacetImager(Imager):
             changed = tasks.changed(cycle)
             part, before, rms = 1.0, looks.rms, looks.rms
             if changed:
-                self._run("predict", [(tasks.see, facet, cycle) for facet in changed])
+                self._run("predict", [(tasks.see, window, cycle) for window in tasks.changed_windows(cycle)])
                 self._run("predict", [(tasks.predict, number, cycle) for number in range(len(tasks.blocks))])
                 part, rms = self._measure_fall(tasks, cycle)
             if not conclude(channel, minors, part, before, rms):
@@ -188,7 +189,7 @@ class FacetImager(Imager):
 
     def _measure_fall(self, tasks, cycle):
         """How much of a cycle's update to take, at most all, and the residual's rms after that."""
-        sums = self._run("residual", [(tasks.fall, facet, cycle) for facet in self._facets])
+        sums = self._run("residual", [(tasks.fall, window, cycle) for window in range(len(tasks.windows))])
         total = {key: sum(one[key] for one in sums) for key in sums[0]}
         best = total["ur"] / total["uf"] if total["ur"] > 0 and total["uf"] > 0 else 0.0
         part = min(best, 1.0) or 1.0  # one that leads the wrong way shows in the rms

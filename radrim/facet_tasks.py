@@ -4,12 +4,13 @@ Each task looks first whether its result is there, and writes it under its own n
 run, or twice, do no harm. A major cycle c goes from the files `residual/c` and `model/c` to those of c + 1::
 
     minor(facet)      residual, model          ->  update         where there is something to do
-    see(facet)        update                   ->  seen           its visibilities at the facet's nodes
-    predict(block)    seen of all facets       ->  predicted      its visibilities
-    fall(facet)       predicted of all blocks  ->  fall           what the update takes away, A^H W A update
+    see(window)       update                   ->  seen           its visibilities at the window's nodes
+    predict(block)    seen of all windows      ->  predicted      its visibilities
+    fall(window)      predicted of all blocks  ->  fall           what the update takes away, A^H W A update
     settle(facet)     all of these             ->  the next residual and model
 
-A task runs on one thread, so that its result does not depend on the machine.
+Windows are some facets together, since a larger part of the sky costs less per pixel. A task runs on one thread, so
+that its result does not depend on the machine.
 """
 
 from collections.abc import Callable
@@ -51,6 +52,8 @@ class FacetTasks:
         Of the whole image.
     tiles : Tiles
         Cores are the facets, outer rectangles what their minor cycles see.
+    together : int
+        Facets along an axis of a window, which is measured as one.
     band : (float, float)
         First and last frequency of the channel in the output frame [Hz].
     kind : str
@@ -67,6 +70,7 @@ class FacetTasks:
     folder: str
     grid: ImageGrid
     tiles: Tiles
+    together: int
     band: tuple[float, float]
     kind: str
     epsilon: float
@@ -83,6 +87,11 @@ class FacetTasks:
         """The channel's visibilities."""
         return Blocks(self.store, self.band)
 
+    @cached_property
+    def windows(self):
+        """The rectangles that are measured as one: list of `TileBlock`."""
+        return self.tiles.blocks(self.together)
+
     def image(self, name):
         """An image of the channel by name: 'dirty', 'psf', 'residual/3', ..."""
         return FacetImage(self.store, f"{self.folder}/{name}", self.tiles)
@@ -97,15 +106,15 @@ class FacetTasks:
 
     # Measuring
 
-    def measure(self, facet):
-        """Dirty image and PSF of a facet: what the sky leaves there, and a source in the phase centre."""
+    def measure(self, window):
+        """Dirty image and PSF of a window: what the sky leaves there, and a source in the phase centre."""
         data = {
             "dirty": (block.data for block in self.blocks),
             "psf": (np.ones(block.data.shape, np.complex64) for block in self.blocks),
         }
-        missing = [name for name in data if facet not in self.image(name)]
-        for name, image in zip(missing, self._adjoint(facet, *(data[name] for name in missing)), strict=True):
-            self.image(name).save(facet, image)
+        missing = [name for name in data if not self._has(self.image(name), window)]
+        for name, image in zip(missing, self._adjoint(window, *(data[name] for name in missing)), strict=True):
+            self._save(self.image(name), window, image)
 
     def local_psf(self, facet):
         """The PSF in the middle of a facet, `LARGEST_PSF` times as large as what its minor cycle sees."""
@@ -204,32 +213,37 @@ class FacetTasks:
         update = self.image(f"update/{cycle}")
         return [facet for facet in range(len(self.tiles)) if facet in update]
 
-    def see(self, facet, cycle):
-        """What the nodes of all blocks see of a facet's update."""
-        name = f"{self.folder}/seen/{cycle}/{facet:05d}"
+    def changed_windows(self, cycle):
+        """The windows that have a facet with an update."""
+        changed = set(self.changed(cycle))
+        return [number for number, window in enumerate(self.windows) if not changed.isdisjoint(window.tiles)]
+
+    def see(self, window, cycle):
+        """What the nodes of all blocks see of a window's update."""
+        name = f"{self.folder}/seen/{cycle}/{window:05d}"
         if name not in self.store:
-            through = self._through(facet)
-            values = through.forward(self.image(f"update/{cycle}").load(facet))
+            through = self._through(window)
+            values = through.forward(self.image(f"update/{cycle}").read(self.windows[window].core))
             self.store.note(f"{name}-ends", [0, *np.cumsum([len(v) for v in values])])
             self.store.save(name, np.concatenate(values))
 
     def predict(self, number, cycle):
-        """Visibilities of a block from the updates of all facets."""
+        """Visibilities of a block from the updates of all windows."""
         name = f"{self.folder}/predicted/{cycle}/{number:04d}"
         if name in self.store:
             return
         block = self.blocks[number]
         out = np.zeros(block.data.shape, np.complex64)
-        for facet in self.changed(cycle):
-            seen = f"{self.folder}/seen/{cycle}/{facet:05d}"
+        for window in self.changed_windows(cycle):
+            seen = f"{self.folder}/seen/{cycle}/{window:05d}"
             start, end = self.store.facts(f"{seen}-ends")[number : number + 2]
-            grid = self._grid(facet)
+            grid = self._grid(window)
             nodes = find_nodes(block.uvw, block.freq, block.time, block.antenna, grid, self.epsilon)
             Track(block.uvw, block.freq, grid, nodes).distribute(self.store.load(seen)[start:end], out)
         self.store.save(name, out)
 
-    def fall(self, facet, cycle):
-        """What the update takes away from a facet's residual; sums from which its best length follows.
+    def fall(self, window, cycle):
+        """What the update takes away from a window's residual; sums from which its best length follows.
 
         Returns
         -------
@@ -237,15 +251,17 @@ class FacetTasks:
             Sums of products of update u, residual r and fall f: 'ur', 'uf', 'rr', 'rf', 'ff'.
         """
         image = self.image(f"fall/{cycle}")
-        if facet not in image:
+        if not self._has(image, window):
             names = (f"{self.folder}/predicted/{cycle}/{number:04d}" for number in range(len(self.blocks)))
-            (seen,) = self._adjoint(facet, (self.store.load(name) for name in names))
-            image.save(facet, seen)
-        u, r, f = (
-            a.load(facet).astype(np.float64) for a in (self.image(f"update/{cycle}"), self.residual(cycle), image)
-        )
-        return {a + b: float(np.vdot(x, y)) for a, b, x, y in (
-            ("u", "r", u, r), ("u", "f", u, f), ("r", "r", r, r), ("r", "f", r, f), ("f", "f", f, f))}  # fmt: skip
+            (seen,) = self._adjoint(window, (self.store.load(name) for name in names))
+            self._save(image, window, seen)
+        total = dict.fromkeys(("ur", "uf", "rr", "rf", "ff"), 0.0)
+        for facet in self.windows[window].tiles:
+            images = {"u": self.image(f"update/{cycle}"), "r": self.residual(cycle), "f": image}
+            values = {name: each.load(facet).astype(np.float64) for name, each in images.items()}
+            for one, other in total:
+                total[one + other] += float(np.vdot(values[one], values[other]))
+        return total
 
     def settle(self, facet, cycle, part):
         """Residual and model of a facet after a cycle of which so much is taken."""
@@ -274,16 +290,25 @@ class FacetTasks:
     def _state(self, cycle, facet):
         return f"{self.folder}/state/{cycle}/{facet:05d}"
 
-    def _grid(self, facet):
-        return self.grid.window(*self.tiles[facet].core)
+    def _grid(self, window):
+        return self.grid.window(*self.windows[window].core)
 
-    def _through(self, facet):
-        return Compressed(self.blocks, self._grid(facet), self.kind, self.epsilon)
+    def _through(self, window):
+        return Compressed(self.blocks, self._grid(window), self.kind, self.epsilon)
 
-    def _adjoint(self, facet, *data):
-        """Images of a facet, each from visibilities, one array per block [Jy/beam]; below the horizon is no sky."""
-        grid = self._grid(facet)
-        through = self._through(facet) if data and grid.has_sky else None
+    def _adjoint(self, window, *data):
+        """Images of a window, each from visibilities, one array per block [Jy/beam]; below the horizon is no sky."""
+        grid = self._grid(window)
+        through = self._through(window) if data and grid.has_sky else None
         for one in data:
             image = through.adjoint(one) if through else np.zeros(grid.shape, np.float32)
             yield image / np.float32(self.sum_weight)
+
+    def _has(self, image, window):
+        return all(facet in image for facet in self.windows[window].tiles)
+
+    def _save(self, image, window, pixels):
+        """Keep the facets of a window of an image."""
+        block = self.windows[window]
+        for facet in block.tiles:
+            image.save(facet, pixels[block.within(self.tiles[facet].core)])

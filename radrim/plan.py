@@ -1,9 +1,9 @@
 """`radrim plan`: what a run will take, before any work: facets, tasks, memory, disk and time.
 
-Times are those of this machine: the transforms of two facets with some of the tracks, two minor cycles and the disk are
-tried for some seconds, and what depends on visibilities, pixels and facets is scaled to the whole. What the sky is like
-nobody knows before the dirty image: the time is that for compact sources, in the part of the facets that `--active`
-says, and beside it stands what extended emission in all of them would take.
+Times are those of this machine: the transform of a part of the image with some of the tracks, two minor cycles and the
+disk are tried for some seconds, and what depends on visibilities, pixels and facets is scaled to the whole. What the
+sky is like nobody knows before the dirty image: the time is that for compact sources, in the part of the facets that
+`--active` says, and beside it stands what extended emission in all of them would take.
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from radrim.budget import BASE, FACET, HALO, block_bytes, plan_memory
+from radrim.budget import BASE, FACET, HALO, block_bytes, measured_together, plan_memory
 from radrim.cluster import BATCH
 from radrim.errors import ConfigError
 from radrim.facet_imager import FINER, on_one_thread
@@ -51,7 +51,7 @@ class Plan:
     samples : int
         Visibilities of all output channels.
     nodes : float
-        What a facet needs of those of one channel.
+        What a window, some facets together, needs of those of one channel.
     tasks, known : int
         Of the whole run, and at most at once.
     memory, disk : float
@@ -92,7 +92,7 @@ class Plan:
         )
         lines = {
             "image": f"{g.width} x {g.height} pixels, {self.channels} output channel{'s' * (self.channels > 1)}; {cut}",
-            "visibilities": f"{self.samples:.4g}; a facet needs {self.nodes:.3g} values for those of a channel",
+            "visibilities": f"{self.samples:.4g}; {self.nodes:.3g} values are as good for a part of a channel's image",
             "tasks": f"{self.tasks}, of which a scheduler knows at most {self.known} at once",
             "memory": f"{self.memory / 1e9:.2f} GB",
             "disk": f"{self.disk / 1e9:.3g} GB while it runs, {self._fits / 1e9:.3g} GB of FITS files in the end",
@@ -142,18 +142,16 @@ def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
     facets, cycles = len(tiles), 0 if config.niter == 0 else cycles or config.max_major
     of_channel = samples / config.channels_out
     share = min(1.0, sum(block.data.size for block in blocks) / of_channel)
-    fixed, each, nodes = on_one_thread(_time_facets, blocks, grid, tiles, share, FINER * config.epsilon)
-    outer = max(tiles[0].shape) if cut.side else side
-    psf = fixed * (LARGEST_PSF * outer / side) ** 2 + each
+    windows = [block.core for block in tiles.blocks(measured_together(config, side) if cut.side else 1)]
+    fixed, each, nodes = on_one_thread(_time_window, blocks, grid, windows, share, FINER * config.epsilon)
+    outer = max(tiles[len(tiles) // 2].shape)
+    psf = fixed * len(windows) * (LARGEST_PSF * outer) ** 2 / (grid.width * grid.height) + each
     compact, full = on_one_thread(_time_minor, blocks, grid, config, outer) if cycles else (0.0, 0.0)
     pixels = grid.width * grid.height
     disk_speed = _time_disk(os.path.dirname(os.path.abspath(config.name or ".")) or ".")
-    # Per channel: every facet sees the residual; those with sources have a minor cycle, a PSF once, and are predicted.
-    measure = facets * 2 * (fixed + each) / at_once
-    cycle, extended = (
-        facets * (fixed + each + part * (minor + fixed + each)) / at_once
-        for part, minor in ((active, compact), (1.0, full))
-    )
+    # Per channel: windows are measured, twice in every cycle; facets with sources have a minor cycle, and a PSF once.
+    measure = len(windows) * 2 * (fixed + each) / at_once
+    cycle, extended = (measure + facets * part * minor / at_once for part, minor in ((active, compact), (1.0, full)))
     psfs = active * facets * psf / at_once if cycles else 0.0
     written = 4 * pixels * (5 if cycles else 2)
     rest = START + PASSES * samples * reading + config.channels_out * (psfs + 3 * written / disk_speed)
@@ -197,27 +195,20 @@ def _sample(config):
     return blocks, samples, reading
 
 
-def _time_facets(blocks, grid, tiles, share, epsilon):
-    """Seconds of a facet's transform: what does not depend on samples, and what all of them take; nodes of all."""
-    windows = [window for window in (grid.window(*tile.core) for tile in tiles) if window.has_sky]
-    middle, corner = windows[len(windows) // 2], windows[0]
-    fixed, each, nodes = [], [], []
+def _time_window(blocks, grid, windows, share, epsilon):
+    """Seconds of a window's transform: what does not depend on samples, and what all of them take; nodes of all."""
     _transform(blocks, replace(grid, width=64, height=64), epsilon)  # compiles
-    for facet in (middle, corner) if len(tiles) > 1 else (middle,):
-        times, counts = [], []
-        for part in (blocks, [_half(block) for block in blocks]):
-            begin = time.perf_counter()
-            counts.append(_transform(part, facet, epsilon))
-            times.append(time.perf_counter() - begin)
-        slope = max(2 * (times[0] - times[1]), 0.0)  # of all that was tried
-        fixed.append(max(times[0] - slope, 0.0))
-        each.append(slope / share)
-        nodes.append(counts[0] / share)
-    return float(np.mean(fixed)), float(np.mean(each)), float(np.mean(nodes))
+    middle, times, counts = grid.window(*windows[len(windows) // 2]), [], []
+    for part in (blocks, [_half(block) for block in blocks]):
+        begin = time.perf_counter()
+        counts.append(_transform(part, middle, epsilon))
+        times.append(time.perf_counter() - begin)
+    slope = max(2 * (times[0] - times[1]), 0.0)  # of all that was tried
+    return max(times[0] - slope, 0.0), slope / share, counts[0] / share
 
 
-def _transform(blocks, facet, epsilon):
-    through = Compressed(blocks, facet, epsilon=epsilon)
+def _transform(blocks, window, epsilon):
+    through = Compressed(blocks, window, epsilon=epsilon)
     through.adjoint([block.data for block in blocks])
     return sum(len(nodes.uvw) for nodes in through.nodes)
 

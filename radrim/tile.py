@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -79,11 +80,51 @@ class Tiles(Sequence):
     def __getstate__(self):
         return {name: getattr(self, name) for name in ("shape", "largest", "halo")}
 
+    def blocks(self, along):
+        """Rectangles of neighbouring tiles, at most `along` x `along` in one, row after row.
+
+        Returns
+        -------
+        list of TileBlock
+        """
+        rows, columns = self._cuts
+        return [
+            TileBlock(
+                (_join(rows[j : j + along]), _join(columns[i : i + along])),
+                tuple(len(columns) * y + x for y in range(len(rows))[j : j + along]
+                      for x in range(len(columns))[i : i + along]),
+            )
+            for j in range(0, len(rows), along) for i in range(0, len(columns), along)
+        ]  # fmt: skip
+
+
+class TileBlock(NamedTuple):
+    """Neighbouring tiles.
+
+    Parameters
+    ----------
+    core : (slice, slice)
+        The rectangle (y, x) of the image that their cores make.
+    tiles : tuple of int
+        Their numbers.
+    """
+
+    core: tuple[slice, slice]
+    tiles: tuple[int, ...]
+
+    def within(self, core):
+        """A core of one of them, as a part of the rectangle: (slice, slice)."""
+        return tuple(slice(c.start - s.start, c.stop - s.start) for c, s in zip(core, self.core, strict=True))
+
 
 def _cuts(size, largest):
     count = -(-size // largest)
     edges = [2 * round(size * k / count / 2) for k in range(count)] + [size]
     return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def _join(parts):
+    return slice(parts[0].start, parts[-1].stop)
 
 
 def _widen(part, halo, size):

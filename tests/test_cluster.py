@@ -124,8 +124,8 @@ def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(FacetTasks, "_adjoint", _counting(FacetTasks._adjoint, seen))
     assert image(sky_ms, tmp_path / "lost").image.max() > 0.9
-    made_again = [facet for _, facet, *data in seen if data]
-    assert made and len(made_again) < 4 + 2 * 4  # dirty image with PSF, and two cycles, of four facets each
+    made_again = [window for _, window, *data in seen if data]
+    assert made and len(made_again) < 4 + 2 * 4  # dirty image with PSF, and two cycles, of four windows each
 
 
 def _counting(function, seen):
@@ -134,6 +134,23 @@ def _counting(function, seen):
         return function(*arguments)
 
     return counted
+
+
+def test_results_lost_with_their_worker(dask, monkeypatch):
+    """All workers die when all is done, before anybody has fetched it: said, not waited for without end."""
+    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
+    with Cluster(dask.address) as crew:
+        original = crew._wait
+
+        def wait(futures, label):
+            original(futures, label)
+            for worker in dask.workers:
+                worker.kill()
+                worker.wait()
+
+        monkeypatch.setattr(crew, "_wait", wait)
+        with pytest.raises(ClusterError, match="all workers of the cluster have been gone"):
+            crew.run("numbers", [(divmod, n, 3) for n in range(7)])
 
 
 def test_no_scheduler(sky_ms, tmp_path, monkeypatch):
@@ -186,8 +203,9 @@ def test_slurm_jobs(tmp_path, monkeypatch):
 def test_tasks_are_small(tmp_path):
     """A task of a 14.4-gigapixel sky is sent in some kilobytes, and graphs hold no more than a batch of them."""
     shape = 120_000, 120_000
-    tasks = FacetTasks(Store(tmp_path), "channel-0001", ImageGrid(*shape, 0.1), Tiles(shape, 1024, 128), (1e9, 1.1e9),
-                       "auto", 1e-4, 1.0, 1.0, None)  # fmt: skip
+    tiles = Tiles(shape, 1024, 128)
+    tasks = FacetTasks(Store(tmp_path), "channel-0001", ImageGrid(*shape, 0.1), tiles, 1, (1e9, 1.1e9), "auto", 1e-4,
+                       1.0, 1.0, None)  # fmt: skip
     facets = range(len(tasks.tiles))
     assert len(pickle.dumps((tasks.measure, facets[-1]))) < 2000
     sizes = [len(graph) for graph in cluster.graphs([(tasks.measure, facet) for facet in facets])]

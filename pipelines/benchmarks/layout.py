@@ -16,7 +16,7 @@ from pathlib import Path
 import cloudpickle
 from peer import table
 
-from radrim.budget import HALO
+from radrim.budget import HALO, measured_together
 from radrim.cli import build_parser, parse_config, wsclean_spelling
 from radrim.cluster import BATCH, graphs
 from radrim.facet_imager import on_one_thread, restore_facet
@@ -66,14 +66,18 @@ def calls(config, work):
     facets, others = range(len(tiles)), Others()
     make = choose_solvers(config, "cpu")[0].factory(None, 1)
     for channel in range(CHANNELS):
-        tasks = FacetTasks(Store(work), f"channel-{channel:04d}", grid, tiles, (1e9, 1e9), "auto", 3e-5, 1.0, 1.0, make)
-        yield [(tasks.measure, facet) for facet in facets]
+        tasks = FacetTasks(
+            Store(work), f"channel-{channel:04d}", grid, tiles, measured_together(config, config.facet), (1e9, 1e9),
+            "auto", 3e-5, 1.0, 1.0, make,
+        )  # fmt: skip
+        windows = range(len(tasks.windows))
+        yield [(tasks.measure, window) for window in windows]
         for cycle in range(CYCLES):
             residual = tasks.residual(cycle)
             yield [(look, residual, facet, len(tiles)) for facet in facets]
             yield [(tasks.minor, facet, cycle, 1.0, 1.0, others) for facet in facets]
-            yield [(tasks.see, facet, cycle) for facet in facets]
-            yield [(tasks.fall, facet, cycle) for facet in facets]
+            yield [(tasks.see, window, cycle) for window in windows]
+            yield [(tasks.fall, window, cycle) for window in windows]
             yield [(tasks.settle, facet, cycle, 1.0) for facet in facets]
         parts = {kind: tasks.image(kind) for kind in ("model", "residual", "image")}
         yield [(restore_facet, parts, facet, tiles[facet].core, None, grid.scale, (64, 64)) for facet in facets]

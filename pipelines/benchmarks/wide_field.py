@@ -46,7 +46,7 @@ def exact(ms, result, weight):
                 operator = make_operator("dft", block.uvw, block.freq, part, 1e-9, 2, "cpu")
                 image = image + operator.adjoint(torch.from_numpy(block.data), torch.from_numpy(block.weight)).numpy()
             error = np.abs(result.dirty[window] - image / total).max()
-            rows.append((f"x {x}, y {y}", f"{error / np.abs(result.dirty).max() / EPSILON:.2f}"))
+            rows.append((f"x {x}, y {y}", f"{error / np.abs(result.dirty).max() / EPSILON:.2g}"))
     return rows
 
 
@@ -83,7 +83,7 @@ def main():
     }
     print(table(("window in facets", "error / (epsilon x peak)"), exact(ms, list(results.values())[1], weight)))
 
-    catalogue = fits.getdata(args.data / "catalogs" / "NVSSVZ.FIT")
+    catalogue = fits.getdata(args.data / "catalogs" / "NVSSVZ.FIT", 1)
     bright = catalogue[catalogue["PEAK INT"] > args.flux]
     wcs = WCS(fits.getheader(results["at once"].paths["image"])).celestial
     places = np.stack(wcs.world_to_pixel_values(bright["RA(2000)"], bright["DEC(2000)"]), 1)
