@@ -329,6 +329,17 @@ def test_memory_decides():
     assert plan_memory((256, 256), config(facet=64), 2).side == 64
 
 
+@pytest.mark.parametrize(("options", "most"), [({}, 3), ({"solver": "clean"}, 2), ({"niter": 0}, 1)])
+def test_measured_together(options, most):
+    """Facets are measured as one as far as the memory of a minor cycle goes, and no farther than it helps."""
+    for side in (128, 512, 2048, 4096):
+        together = budget.measured_together(config(**options), side)
+        minor = "none" if options.get("niter") == 0 else options.get("solver", "rim")
+        assert budget.FACET["none"] * (together * side) ** 2 <= budget.FACET[minor] * (side + 2 * budget.HALO) ** 2
+        assert together * side <= budget.WINDOW
+    assert budget.measured_together(config(**options), 2048) == most
+
+
 def test_too_little_memory():
     """The message says how much is needed, and with that it goes."""
     with pytest.raises(ConfigError, match="--memory 1GB is not enough for an image of 8192 x 4096") as error:

@@ -74,6 +74,20 @@ def test_crop_keeps_the_centre(shape):
     assert cut[shape[0] // 2, shape[1] // 2] == 1
 
 
+@given(shapes, st.integers(64, 200), st.integers(1, 4))
+def test_blocks_hold_every_tile_once(shape, largest, along):
+    """Rectangles of neighbouring tiles: their cores cover each of them exactly."""
+    tiles = Tiles(shape, largest, 16)
+    blocks = tiles.blocks(along)
+    assert sorted(number for block in blocks for number in block.tiles) == list(range(len(tiles)))
+    for block in blocks:
+        count = np.zeros([s.stop - s.start for s in block.core], int)
+        for number in block.tiles:
+            count[block.within(tiles[number].core)] += 1
+        assert (count == 1).all()
+        assert len(block.tiles) <= along**2
+
+
 def test_tiles_travel_light():
     """What workers get of a gigapixel sky's tiles says no more than how it is cut; theirs are the same tiles."""
     tiles = Tiles((120_000, 120_000), 1024, 128)

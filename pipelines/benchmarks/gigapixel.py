@@ -9,7 +9,6 @@ with --speedup two Dask workers race one, on an image of --size; with --wsclean 
 """
 
 import argparse
-import json
 import os
 import re
 import shlex
@@ -18,12 +17,11 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from distributed import Client
 from peer import table, wsclean
+from workers import dask_workers
 
 from radrim.cli import build_parser, parse_config, wsclean_spelling
 from radrim.plan import make_plan
@@ -210,38 +208,12 @@ def predicted(command):
     return make_plan(config).seconds
 
 
-@contextmanager
-def dask_workers(folder, count):
-    """Address of a Dask scheduler with so many workers of one thread."""
-    file = folder / "scheduler.json"
-    file.unlink(missing_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "dask"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
-    processes = [
-        subprocess.Popen([*line, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)], **quiet)
-    ]
-    try:
-        while not file.exists():
-            time.sleep(0.1)
-        address = json.loads(file.read_text())["address"]
-        worker = [*line, "worker", address, "--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]
-        processes += [subprocess.Popen([*worker, "--local-directory", str(folder)], **quiet) for _ in range(count)]
-        with Client(address, set_as_default=False) as client:
-            client.wait_for_workers(count)
-        yield address
-    finally:
-        for process in processes[::-1]:
-            process.terminate()
-            process.wait()
-
-
 def speedup(args, ms):
     """One Dask worker and two, a thread each, in turn; and what two of anything gain on this machine."""
     options = f"--niter 0 --facet {args.facet}"
 
     def shared(workers):
-        with dask_workers(args.work, workers) as address:
+        with dask_workers(args.work, workers) as (address, _):
             line = image(args, ms, args.size, f"workers{workers}", f"{options} --scheduler {address}")
             return radrim(line, args.work / f"workers{workers}.log")[0]
 

@@ -2,7 +2,8 @@
 
     python pipelines/benchmarks/kills.py [--kills 20] [--work bench-work/kills] OBS.ms [-- options of radrim image]
 
-With ``-- --facet 256`` the image is made in facets.
+With ``-- --facet 256`` the image is made in facets; with --workers 2 as well, by the workers of a Dask cluster, and the
+second kill, the fourth and so on are those of a worker: the run must go on by itself.
 
 One unbroken run, then for each kill a new folder: the run is ended with SIGKILL at a random moment, started again with
 the same command, and all FITS files are compared byte by byte (SOURCE_DATE_EPOCH fixes the date in their headers).
@@ -13,13 +14,14 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from peer import table
+from workers import add_worker, dask_workers
 
 
 def start(ms, folder, options):
@@ -56,6 +58,32 @@ def finished(folder):
     return "nothing"
 
 
+def kill_and_repeat(ms, folder, options, moment, workers):
+    """Kill a run, or the first of its workers, at a moment; until it is finished.
+
+    Returns
+    -------
+    int, str, float
+        Exit status in the end, what the killed run had finished, seconds from there to the end.
+    """
+    process = start(ms, folder, options)
+    try:
+        process.wait(moment)
+    except subprocess.TimeoutExpired:
+        pass
+    if process.poll() is not None:
+        return process.returncode, "all (it was over)", 0.0
+    begin = time.perf_counter()
+    if workers:
+        workers[0].kill()
+        workers[0].wait()
+        return process.wait(), f"worker killed; {finished(folder)}", time.perf_counter() - begin
+    process.kill()
+    process.wait()
+    left, begin = finished(folder), time.perf_counter()
+    return start(ms, folder, options).wait(), left, time.perf_counter() - begin
+
+
 def main():
     """Run, kill, run again, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -63,36 +91,33 @@ def main():
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path("bench-work/kills"))
+    parser.add_argument("--workers", type=int, default=0, help="of a Dask cluster (default: none, this process)")
     parser.add_argument("options", nargs="*", help="options for radrim, after --")
     args = parser.parse_args()
     shutil.rmtree(args.work, ignore_errors=True)
     whole = args.work / "whole"
     whole.mkdir(parents=True)
     ms = args.ms.absolute()
-    begin = time.perf_counter()
-    if start(ms, whole, args.options).wait():
-        raise SystemExit("the unbroken run failed")
-    lasted = time.perf_counter() - begin
-    wanted, moments, rows = files(whole), random.Random(args.seed), []
-    for number in range(args.kills):
-        folder = args.work / f"{number:02d}"
-        folder.mkdir()
-        moment = moments.uniform(0, lasted)
-        process = start(ms, folder, args.options)
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        killed = process.wait() == -signal.SIGKILL
-        left = finished(folder) if killed else "all (it was over)"
+    with dask_workers(args.work, args.workers) if args.workers else nullcontext((None, [])) as (address, workers):
+        options = [*args.options, *(["--scheduler", address] if address else [])]
         begin = time.perf_counter()
-        status = start(ms, folder, args.options).wait()
-        again = time.perf_counter() - begin
-        same = "same bytes" if status == 0 and files(folder) == wanted else "DIFFERENT"
-        rows.append((f"{moment:.1f}", left, f"{again:.1f}", same))
-        print(rows[-1], flush=True)
+        if start(ms, whole, args.options).wait():
+            raise SystemExit("the unbroken run failed")
+        lasted = time.perf_counter() - begin
+        wanted, moments, rows = files(whole), random.Random(args.seed), []
+        for number in range(args.kills):
+            folder = args.work / f"{number:02d}"
+            folder.mkdir()
+            moment = moments.uniform(0, lasted)
+            victims = workers if number % 2 else []
+            status, left, again = kill_and_repeat(ms, folder, options, moment, victims)
+            same = "same bytes" if status == 0 and files(folder) == wanted else "DIFFERENT"
+            rows.append((f"{moment:.1f}", left, f"{again:.1f}", same))
+            print(rows[-1], flush=True)
+            if victims and victims[0].poll() is not None:
+                workers[:] = [*workers[1:], add_worker(args.work, address)]
     print(f"\nunbroken: {lasted:.1f} s\n")
-    print(table(("killed after s", "it had finished", "second run s", "files"), rows))
+    print(table(("killed after s", "it had finished", "from there to the end s", "files"), rows))
 
 
 if __name__ == "__main__":
