@@ -238,7 +238,7 @@ def test_one_solver_per_tile_for_all_cycles():
 
     tiles = Tiles(SHAPE, 64, 16)
     deconvolve([Sky().state("0000"), Sky(seed=1).state("0001")], tiles, make, 3, 1)
-    assert made == tiles * 2
+    assert made == list(tiles) * 2
     assert sorted(calls) == sorted(3 * list(range(1, 2 * len(tiles) + 1)))
 
 

@@ -20,13 +20,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from peer import table, wsclean
 from workers import dask_workers
 
+from radrim.cache import Blocks, VisibilityCache
 from radrim.cli import build_parser, parse_config, wsclean_spelling
+from radrim.geometry import ImageGrid
+from radrim.operator.tracks import Compressed
+from radrim.option_values import Weighting
 from radrim.plan import make_plan
+from radrim.read import Selection
 from radrim.simulate import simulate
 from radrim.simulate_sky import offset_position
+from radrim.workdir import WorkDir
 from radrim.write import open_image
 
 SCALE_ARCSEC = 1.0
@@ -201,6 +208,30 @@ def sizes(args, ms):
     print(table(columns, rows))
 
 
+def windows(args, ms):
+    """CPU time of dirty image and PSF of a part of the image, by its size."""
+    torch.set_num_threads(1)
+    grid = ImageGrid(LARGEST, LARGEST, np.radians(SCALE_ARCSEC / 3600), np.radians(RA), np.radians(DEC))
+    rows = []
+    with WorkDir(args.work / "windows", {}, overwrite=True) as work:
+        cache = VisibilityCache(work)
+        cache.weigh(cache.read([str(ms)], Selection()), grid, Weighting())
+        blocks = Blocks(work, (0.0, np.inf))
+        Compressed(blocks, grid.window(slice(0, 64), slice(0, 64))).psf()  # compiles
+        for size in args.windows:
+            part = grid.window(slice(size, 2 * size), slice(size, 2 * size))
+            begin = time.process_time()
+            through = Compressed(blocks, part, epsilon=3e-5)
+            through.adjoint(block.data for block in blocks)
+            through.psf()
+            seconds = time.process_time() - begin
+            values = sum(len(nodes.uvw) for nodes in through.nodes)
+            rows.append((f"{size} x {size}", f"{values:.3g}", f"{seconds:.1f}", f"{seconds / size**2 * 1e6:.2f}"))
+            print(rows[-1], flush=True)
+        work.remove()
+    print(table(("window", "values that stand for the samples", "CPU s", "µs per pixel"), rows))
+
+
 def predicted(command):
     """Seconds that `radrim plan` expects of a command for `radrim image`."""
     words = shlex.split(command)[1:]
@@ -251,14 +282,17 @@ def main():
     parser.add_argument("--wsclean", action="store_true")
     parser.add_argument("--limit", type=float, help="stop WSClean after so many seconds")
     parser.add_argument("--sizes", type=int, nargs="*", help="cost against size instead")
+    parser.add_argument("--windows", type=int, nargs="*", help="cost of parts of the image instead, by their size")
     parser.add_argument("--speedup", action="store_true", help="two Dask workers against one instead")
     parser.add_argument("--rounds", type=int, default=2, help="with --speedup")
     parser.add_argument("--facet", type=int, default=2048, help="with --sizes and --speedup: size of the facets")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    ms, *sources = build(args.work, args.arrays, LARGEST if args.sizes or args.speedup else args.size)
+    ms, *sources = build(args.work, args.arrays, LARGEST if args.sizes or args.windows or args.speedup else args.size)
     if args.sizes:
         sizes(args, ms)
+    elif args.windows:
+        windows(args, ms)
     elif args.speedup:
         speedup(args, ms)
     else:
