@@ -184,13 +184,18 @@ def whole(args, ms, *sources):
         )
 
 
+def facet(args):
+    """The option."""
+    return f"--facet {args.facet}" if args.facet else ""
+
+
 def sizes(args, ms):
-    """Dirty image and PSF of growing size, in facets of one size; what `radrim plan` says before."""
+    """Dirty image and PSF of growing size; what `radrim plan` says before."""
     rows = []
-    start, _ = radrim(image(args, ms, 512, "start", f"--niter 0 --facet {args.facet}"), args.work / "size.log")
+    start, _ = radrim(image(args, ms, 512, "start", f"--niter 0 {facet(args)}"), args.work / "size.log")
     print(f"512 x 512: {start:.0f} s, for starting, reading and weighting", flush=True)
     for size in args.sizes:
-        command = image(args, ms, size, f"size{size}", f"--niter 0 --facet {args.facet}")
+        command = image(args, ms, size, f"size{size}", f"--niter 0 {facet(args)}")
         seconds = predicted(command)
         wall, seen = radrim(command, args.work / "size.log")
         per_pixel = f"{(wall - start) / size**2 * 1e6:.2f}"
@@ -241,7 +246,7 @@ def predicted(command):
 
 def speedup(args, ms):
     """One Dask worker and two, a thread each, in turn; and what two of anything gain on this machine."""
-    options = f"--niter 0 --facet {args.facet}"
+    options = f"--niter 0 {facet(args)}"
 
     def shared(workers):
         with dask_workers(args.work, workers) as (address, _):
@@ -285,7 +290,9 @@ def main():
     parser.add_argument("--windows", type=int, nargs="*", help="cost of parts of the image instead, by their size")
     parser.add_argument("--speedup", action="store_true", help="two Dask workers against one instead")
     parser.add_argument("--rounds", type=int, default=2, help="with --speedup")
-    parser.add_argument("--facet", type=int, default=2048, help="with --sizes and --speedup: size of the facets")
+    parser.add_argument(
+        "--facet", type=int, help="with --sizes and --speedup: size of the facets (default: as --memory says)"
+    )
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     ms, *sources = build(args.work, args.arrays, LARGEST if args.sizes or args.windows or args.speedup else args.size)
