@@ -291,7 +291,7 @@ def main():
     parser.add_argument("--speedup", action="store_true", help="two Dask workers against one instead")
     parser.add_argument("--rounds", type=int, default=2, help="with --speedup")
     parser.add_argument(
-        "--facet", type=int, help="with --sizes and --speedup: size of the facets (default: as --memory says)"
+        "--facet", type=int, help="with --sizes and --speedup: of the facets (default: as --memory says)"
     )
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
