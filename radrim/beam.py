@@ -20,11 +20,14 @@ from scipy.optimize import least_squares
 
 from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, format_angle
+from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
 
 BOX = 10
-"""Width of the fitting box in beams."""
+"""Width of the fitting box in beams,"""
+WINDOW = 1024
+"""and at most so many pixels: a fit that runs away from a PSF with a pedestal ends there, not at the image's edge."""
 
 CUTOFF = 1e-9
 """The restoring Gaussian is cut where it falls below this: well under float32's resolution of the peak."""
@@ -79,11 +82,12 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
     """The elliptical Gaussian closest to the centre of the PSF.
 
     Three parameters (peak 1 at the centre pixel), least squares over a box of `BOX` times the estimate. While the
-    fitted major axis times 0.8 `BOX` exceeds the box, the fit is repeated in a box of `BOX` times that axis.
+    fitted major axis times 0.8 `BOX` exceeds the box, the fit is repeated in a box of `BOX` times that axis, of
+    `WINDOW` pixels at most.
 
-    A fit of the quadrant that fails, or whose major axis exceeds the image, is repeated for the whole box. If that
-    fails too, the beam is a circle of width `estimate` (at least one pixel, at most the image); an axis below one
-    pixel becomes one pixel. Both are logged as warnings.
+    A fit of the quadrant that fails, or whose major axis exceeds the image or `WINDOW`, is repeated for the whole box.
+    If that fails too, the beam is a circle of width `estimate` (at least one pixel, at most the image); an axis below
+    one pixel becomes one pixel. Both are logged as warnings.
 
     Parameters
     ----------
@@ -101,6 +105,7 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
     Beam
         With pa in [0, pi).
     """
+    psf = crop_centre(psf, [min(n, WINDOW) for n in psf.shape])
     size = max(psf.shape)
     start = box = estimate / scale
     for _ in range(5):

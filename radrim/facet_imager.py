@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from radrim.beam import fit_beam, reach, restore, theoretical_beam
+from radrim.beam import WINDOW, fit_beam, reach, restore, theoretical_beam
 from radrim.budget import HALO, measured_together
 from radrim.cache import release
 from radrim.cluster import Cluster, Threads
@@ -31,8 +31,6 @@ log = logging.getLogger("radrim")
 
 FINER = 0.3
 """Part of the accuracy asked for that facets use: their errors differ, and a step at a seam shows sooner."""
-BEAM_WINDOW = 1024
-"""Largest window of the PSF in which the beam is fitted [pixel]."""
 
 
 @dataclass
@@ -262,7 +260,7 @@ class FacetImager(Imager):
 
     @property
     def _beam_window(self):
-        return [min(n, BEAM_WINDOW) // 2 for n in self.grid.shape]
+        return [min(n, WINDOW) // 2 for n in self.grid.shape]
 
     def _fit_beam(self, psf):
         longest = theoretical_beam(self.observation.longest_baseline())

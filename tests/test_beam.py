@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radrim import beam
-from radrim.beam import Beam, fit_beam, restore, theoretical_beam
+from radrim.beam import WINDOW, Beam, fit_beam, restore, theoretical_beam
 from radrim.errors import DataError
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, parse_angle
 
@@ -150,3 +150,12 @@ def test_a_failed_quadrant_falls_back_to_the_box(monkeypatch):
 
     monkeypatch.setattr(beam, "_fit_gaussian", runaway)
     assert fit_beam(psf, 1e-5, 4e-5) == wanted
+
+
+def test_a_pedestal_costs_no_time_and_gives_one_beam():
+    """However large the image, the fit of a PSF on a broad pedestal sees the same pixels, and gives the same beam."""
+    north, east = np.mgrid[-1536:1536, -1536:1536]
+    psf = (0.8 * np.exp(-(north**2 + east**2) / 18) + 0.2 / (1 + np.hypot(north, east) / 300)).astype(np.float32)
+    psf /= psf[1536, 1536]
+    whole, part = (fit_beam(image, ARCSEC, 5 * ARCSEC) for image in (psf, psf[1024:2048, 1024:2048]))
+    assert WINDOW == 1024 and whole == part
