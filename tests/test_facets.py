@@ -16,6 +16,8 @@ from radrim.budget import plan_memory
 from radrim.cli import main
 from radrim.config import ImageConfig
 from radrim.errors import ConfigError
+from radrim.facet_imager import _Looks
+from radrim.facet_tasks import FacetTasks
 from radrim.facets import FacetImage, look
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.metrics import noise_mad
@@ -91,8 +93,6 @@ def test_sidelobes_are_no_sources(both):
 
 def test_cleaning_waits_for_the_network(pair_ms, quiet, monkeypatch):
     """No facet is cleaned while the network finds emission in another one."""
-    from radrim.facet_tasks import FacetTasks
-
     told: dict[int, list] = {}
     original = FacetTasks.minor
 
@@ -327,6 +327,34 @@ def test_memory_decides():
         assert budget.BASE + 2 * budget.FACET["rim"] * (side + 2 * budget.HALO) ** 2 < memory
     assert plan_memory((32768, 32768), config(memory="2GB"), 16).workers < 16
     assert plan_memory((256, 256), config(facet=64), 2).side == 64
+
+
+def test_a_facet_is_told_of_all_others():
+    """The brightest residual of the other facets in each band, also where two are equally bright."""
+    bands = np.random.default_rng(3).integers(0, 4, (6, 3)).astype(float)
+    common = {"pixels": np.zeros(1, np.float32), "peak": 0.0, "square": 0.0, "size": 1}
+    looks = _Looks([{**common, "bands": row.tolist()} for row in bands])
+    for facet in range(len(bands)):
+        assert looks.bands_without(facet) == tuple(np.delete(bands, facet, 0).max(0))
+    assert _Looks([{**common, "bands": [1.0, 2.0, 3.0]}]).bands_without(0) == (0, 0, 0)
+
+
+def test_sidelobes_of_others_wait(pair_ms, tmp_path, no_report, monkeypatch):
+    """A facet where nothing rises above what the brightest elsewhere leaves there gets no PSF and no minor cycle."""
+    seen = []
+    original = FacetTasks.local_psf
+    monkeypatch.setattr(FacetTasks, "local_psf", lambda self, facet: seen.append(facet) or original(self, facet))
+    idle = []
+    minor = FacetTasks.minor
+
+    def noted(self, facet, *arguments):
+        found = minor(self, facet, *arguments)
+        idle.extend([facet] * (found.stop == "sidelobes of other facets"))
+        return found
+
+    monkeypatch.setattr(FacetTasks, "minor", noted)
+    image(pair_ms, tmp_path / "x", size=768, facet=128, max_major=1)
+    assert idle and seen and not set(idle) & set(seen)
 
 
 @pytest.mark.parametrize(("options", "most"), [({}, 3), ({"solver": "clean"}, 2), ({"niter": 0}, 1)])
