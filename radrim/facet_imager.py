@@ -198,7 +198,8 @@ class FacetImager(Imager):
         """Beam and restored image of a channel, written."""
         tasks, config = channel.tasks, self.config
         with self.clock("restore"):
-            beam = self._fit_beam(*self._run("beam", [(tasks.psf_at, 0, 0, self._beam_window)]))
+            parts = self._parts(channel)
+            beam = self._fit_beam(parts["psf"])
             looks, freq = (
                 self._look(tasks.residual(channel.at)),
                 np.concatenate([block.output_freq for block in blocks]),
@@ -214,7 +215,6 @@ class FacetImager(Imager):
                 "sum_weight": tasks.sum_weight,
                 "operator": config.operator,
             }
-            parts = self._parts(channel)
             if channel.stop:
                 image.facts |= {"major_cycles": len(channel.cycles), "components": channel.components}
                 self._restore_facets(parts, beam)
@@ -248,21 +248,18 @@ class FacetImager(Imager):
                 for kind in kinds for facet in self._facets
             ])  # fmt: skip
             image = average_of(images.facts, self.observation)
-            rows, columns = (
-                slice(n // 2 - m, n // 2 + m) for n, m in zip(self.grid.shape, self._beam_window, strict=True)
-            )
-            image.beam = self._fit_beam(parts["psf"].read((rows, columns)))
+            image.beam = self._fit_beam(parts["psf"])
             image.noise = self._look(parts["residual" if "residual" in parts else "dirty"]).noise
             if "model" in parts:
                 self._restore_facets(parts, image.beam)
             self.progress.keep_partly(image)
         return self._write(image, parts, self.thermal)
 
-    @property
-    def _beam_window(self):
-        return [min(n, WINDOW) // 2 for n in self.grid.shape]
-
     def _fit_beam(self, psf):
+        """The beam of a PSF, a `FacetImage`."""
+        half = [min(n, WINDOW) // 2 for n in self.grid.shape]
+        rows, columns = (slice(n // 2 - m, n // 2 + m) for n, m in zip(self.grid.shape, half, strict=True))
+        psf = psf.read((rows, columns))
         longest = theoretical_beam(self.observation.longest_baseline())
         return fit_beam(psf, self.grid.scale, longest, self.config.beam_fit)
 
