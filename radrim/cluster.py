@@ -1,12 +1,14 @@
 """Running Dask graphs: on the threads of this machine, or by the workers of a cluster, with the progress shown."""
 
+import gc
 import logging
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 
 import dask
 import torch
@@ -61,8 +63,25 @@ def graphs(calls):
         Number of the call to its task. Written down as Dask's specification has it: `dask.delayed` looks into every
         argument, which takes a hundred times as long.
     """
-    for first in range(0, len(calls), BATCH):
-        yield {first + k: (partial(*call),) for k, call in enumerate(calls[first : first + BATCH])}
+    calls = enumerate(calls)
+    while True:
+        with _no_collection():
+            graph = {number: (partial(*call),) for number, call in islice(calls, BATCH)}
+        if not graph:
+            return
+        yield graph
+
+
+@contextmanager
+def _no_collection():
+    """While many objects are made, none of which is garbage: the collector would look through all of the process."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Threads:
@@ -90,7 +109,7 @@ class Threads:
         ----------
         label : str
             For the progress bar.
-        calls : sequence of tuple
+        calls : iterable of tuple
         gpu : bool
             Whether a call needs a GPU to itself.
         """
@@ -157,12 +176,12 @@ class Cluster:
     def run(self, label, calls, gpu=False):
         """As `Threads.run`; calls and results travel, so that they should be small."""
         results: list = []
-        for first in range(0, len(calls), BATCH):
+        for graph in graphs(calls):
             futures = [
                 self._client.submit(
-                    function, *rest, pure=False, retries=RETRIES, resources={"GPU": 1} if gpu else None, key=None
+                    call.func, *call.args, pure=False, retries=RETRIES, resources={"GPU": 1} if gpu else None, key=None
                 )
-                for function, *rest in calls[first : first + BATCH]
+                for (call,) in graph.values()
             ]
             results += self._results(futures, label)
         return results

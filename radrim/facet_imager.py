@@ -94,7 +94,7 @@ class FacetImager(Imager):
             self.progress.keep_image(image)
             return image
         with self.clock("measure"):
-            self._run("dirty image and PSF", [(tasks.measure, window) for window in range(len(tasks.windows))])
+            self._run("dirty image and PSF", ((tasks.measure, window) for window in range(len(tasks.windows))))
             looks = self._look(tasks.residual(channel.at))
             name = f"{label}, " if label else ""
             log.info("%sdirty image: peak %.4g Jy/beam, %d facets.", name, looks.peak, len(self.tiles))
@@ -144,11 +144,11 @@ class FacetImager(Imager):
 
     def _run(self, label, calls, gpu=False):
         """Results of (function, argument, ...) calls, by the workers."""
-        return self.workers.run(label, [(on_one_thread, *call) for call in calls], gpu)
+        return self.workers.run(label, ((on_one_thread, *call) for call in calls), gpu)
 
     def _look(self, image):
         """What a whole image is like."""
-        return _Looks(self._run("noise", [(look, image, facet, len(self.tiles)) for facet in self._facets]))
+        return _Looks(self._run("noise", ((look, image, facet, len(self.tiles)) for facet in self._facets)))
 
     def _deconvolve(self, channel, looks):
         """Major cycles until there is nothing left to do."""
@@ -159,17 +159,17 @@ class FacetImager(Imager):
             seen = looks.noise, looks.peak
             minors = self._run(
                 "minor cycles",
-                [(tasks.minor, f, cycle, *seen, Others(looks.bands_without(f), channel.wait)) for f in self._facets],
+                ((tasks.minor, f, cycle, *seen, Others(looks.bands_without(f), channel.wait)) for f in self._facets),
                 gpu=self.device == "cuda",
             )
             changed = tasks.changed(cycle)
             part, before, rms = 1.0, looks.rms, looks.rms
             if changed:
-                self._run("predict", [(tasks.see, window, cycle) for window in tasks.changed_windows(cycle)])
-                self._run("predict", [(tasks.predict, number, cycle) for number in range(len(tasks.blocks))])
+                self._run("predict", ((tasks.see, window, cycle) for window in tasks.changed_windows(cycle)))
+                self._run("predict", ((tasks.predict, number, cycle) for number in range(len(tasks.blocks))))
                 part, rms = self._measure_fall(tasks, cycle)
             if not conclude(channel, minors, part, before, rms):
-                self._run("update", [(tasks.settle, facet, cycle, part) for facet in self._facets])
+                self._run("update", ((tasks.settle, facet, cycle, part) for facet in self._facets))
                 channel.at = cycle + 1
                 looks = self._look(tasks.residual(channel.at))
             if len(channel.cycles) == self.config.max_major:
@@ -187,7 +187,7 @@ class FacetImager(Imager):
 
     def _measure_fall(self, tasks, cycle):
         """How much of a cycle's update to take, at most all, and the residual's rms after that."""
-        sums = self._run("residual", [(tasks.fall, window, cycle) for window in range(len(tasks.windows))])
+        sums = self._run("residual", ((tasks.fall, window, cycle) for window in range(len(tasks.windows))))
         total = {key: sum(one[key] for one in sums) for key in sums[0]}
         best = total["ur"] / total["uf"] if total["ur"] > 0 and total["uf"] > 0 else 0.0
         part = min(best, 1.0) or 1.0  # one that leads the wrong way shows in the rms
@@ -243,10 +243,10 @@ class FacetImager(Imager):
         if partly := self.progress.partly("MFS"):
             return self._write(partly, parts, self.thermal)
         with self.clock("restore"):
-            self._run("average", [
+            self._run("average", (
                 (average_facet, files[kind], weights, parts[kind], facet, self.tiles[facet].core)
                 for kind in kinds for facet in self._facets
-            ])  # fmt: skip
+            ))  # fmt: skip
             image = average_of(images.facts, self.observation)
             image.beam = self._fit_beam(parts["psf"])
             image.noise = self._look(parts["residual" if "residual" in parts else "dirty"]).noise
@@ -265,7 +265,7 @@ class FacetImager(Imager):
 
     def _restore_facets(self, parts, beam):
         how = beam, self.grid.scale, reach(beam, self.grid.scale)
-        self._run("restore", [(restore_facet, parts, f, self.tiles[f].core, *how) for f in self._facets])
+        self._run("restore", ((restore_facet, parts, f, self.tiles, *how) for f in self._facets))
 
     def _write(self, image, parts, thermal):
         """The FITS files of an image from its facets, which are dropped one kind after the other.
@@ -308,10 +308,11 @@ def on_one_thread(function, *arguments):
             trim(0)
 
 
-def restore_facet(parts, facet, core, beam, scale, margin):
+def restore_facet(parts, facet, tiles, beam, scale, margin):
     """A facet of the restored image; sources up to `margin` pixels (y, x) away from it reach into it."""
     if facet in parts["image"]:
         return
+    core = tiles[facet].core
     window = tuple(slice(s.start - m, s.stop + m) for s, m in zip(core, margin, strict=True))
     inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(core, margin, strict=True))
     seen = restore(parts["model"].read(window), beam, scale)[inner]

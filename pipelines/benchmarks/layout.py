@@ -71,16 +71,16 @@ def calls(config, work):
             "auto", 3e-5, 1.0, 1.0, make,
         )  # fmt: skip
         windows = range(len(tasks.windows))
-        yield [(tasks.measure, window) for window in windows]
+        yield ((tasks.measure, window) for window in windows)
         for cycle in range(CYCLES):
             residual = tasks.residual(cycle)
-            yield [(look, residual, facet, len(tiles)) for facet in facets]
-            yield [(tasks.minor, facet, cycle, 1.0, 1.0, others) for facet in facets]
-            yield [(tasks.see, window, cycle) for window in windows]
-            yield [(tasks.fall, window, cycle) for window in windows]
-            yield [(tasks.settle, facet, cycle, 1.0) for facet in facets]
+            yield ((look, residual, facet, len(tiles)) for facet in facets)
+            yield ((tasks.minor, facet, cycle, 1.0, 1.0, others) for facet in facets)
+            yield ((tasks.see, window, cycle) for window in windows)
+            yield ((tasks.fall, window, cycle) for window in windows)
+            yield ((tasks.settle, facet, cycle, 1.0) for facet in facets)
         parts = {kind: tasks.image(kind) for kind in ("model", "residual", "image")}
-        yield [(restore_facet, parts, facet, tiles[facet].core, None, grid.scale, (64, 64)) for facet in facets]
+        yield ((restore_facet, parts, facet, tiles, None, grid.scale, (64, 64)) for facet in facets)
 
 
 def build_graphs(config, work):
@@ -88,7 +88,7 @@ def build_graphs(config, work):
     begin, tasks, heaviest = time.perf_counter(), 0, 0
     sent = 0.0
     for number, step in enumerate(calls(config, work)):
-        for graph in graphs([(on_one_thread, *call) for call in step]):
+        for graph in graphs((on_one_thread, *call) for call in step):
             tasks += len(graph)
             if number < 12:  # every kind of step once
                 start = time.perf_counter()
