@@ -21,6 +21,7 @@ from radrim.facet_tasks import LARGEST_PSF
 from radrim.geometry import ImageGrid
 from radrim.measurement_set import open_table, read_subtables
 from radrim.operator.tracks import Compressed
+from radrim.operator.wgridder import estimate_seconds
 from radrim.rim.solver import RimSettings, RimSolver
 from radrim.solvers import load_machine
 from radrim.store import Store
@@ -31,6 +32,8 @@ SAMPLE_ROWS = 200_000
 """Rows of the Measurement Set whose tracks are tried."""
 TRIED = 512
 """Size of the facet on which a minor cycle is tried [pixel]."""
+SMALL = 256
+"""Size of the part of the image in which the cost of samples is tried [pixel]."""
 START = 10.0
 """From the command to the first sample, and the report [s]."""
 PASSES = 4
@@ -197,26 +200,21 @@ def _sample(config):
 
 def _time_window(blocks, grid, windows, share, epsilon):
     """Seconds of a window's transform: what does not depend on samples, and what all of them take; nodes of all."""
-    _transform(blocks, replace(grid, width=64, height=64), epsilon)  # compiles
-    middle, times, counts = grid.window(*windows[len(windows) // 2]), [], []
-    for part in (blocks, [_half(block) for block in blocks]):
-        begin = time.perf_counter()
-        counts.append(_transform(part, middle, epsilon))
-        times.append(time.perf_counter() - begin)
-    slope = max(2 * (times[0] - times[1]), 0.0)  # of all that was tried
-    return max(times[0] - slope, 0.0), slope / share, counts[0] / share
+    middle = grid.window(*windows[len(windows) // 2])
+    # In a small part samples are all that counts; the window has more nodes for them, of known cost.
+    small = replace(middle, width=min(SMALL, middle.width), height=min(SMALL, middle.height))
+    few, seconds = min((_transform(blocks, small, epsilon) for _ in range(3)), key=lambda trial: trial[1])
+    nodes, whole = _transform(blocks, middle, epsilon)
+    each = min(whole, seconds + estimate_seconds(small, 0.0, nodes - few, epsilon))
+    return whole - each, each / share, nodes / share
 
 
 def _transform(blocks, window, epsilon):
+    """Nodes of a window, and seconds of its transform."""
+    begin = time.perf_counter()
     through = Compressed(blocks, window, epsilon=epsilon)
     through.adjoint([block.data for block in blocks])
-    return sum(len(nodes.uvw) for nodes in through.nodes)
-
-
-def _half(block):
-    rows = slice(0, len(block.uvw) // 2)
-    parts = {name: getattr(block, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
-    return replace(block, **parts)
+    return sum(len(nodes.uvw) for nodes in through.nodes), time.perf_counter() - begin
 
 
 def _time_minor(blocks, grid, config, outer):
