@@ -6,6 +6,7 @@ sky is like nobody knows before the dirty image: the time is that for compact so
 `--active` says, and beside it stands what extended emission in all of them would take.
 """
 
+import math
 import os
 import time
 from dataclasses import dataclass, replace
@@ -153,7 +154,7 @@ def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
     pixels = grid.width * grid.height
     disk_speed = _time_disk(os.path.dirname(os.path.abspath(config.name or ".")) or ".")
     # Per channel: windows are measured, twice in every cycle; facets with sources have a minor cycle, and a PSF once.
-    measure = len(windows) * 2 * (fixed + each) / at_once
+    measure = math.ceil(len(windows) / at_once) * 2 * (fixed + each)
     cycle, extended = (measure + facets * part * minor / at_once for part, minor in ((active, compact), (1.0, full)))
     psfs = active * facets * psf / at_once if cycles else 0.0
     written = 4 * pixels * (5 if cycles else 2)
