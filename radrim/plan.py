@@ -154,14 +154,16 @@ def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
     pixels = grid.width * grid.height
     disk_speed = _time_disk(os.path.dirname(os.path.abspath(config.name or ".")) or ".")
     # Per channel: windows are measured, twice in every cycle; facets with sources have a minor cycle, and a PSF once.
-    measure = math.ceil(len(windows) / at_once) * 2 * (fixed + each)
+    # A window is one worker's; the transforms of an image that is made as a whole use all threads.
+    rounds = math.ceil(len(windows) / at_once) if cut.side else 1 / at_once
+    measure = rounds * 2 * (fixed + each)
     cycle, extended = (measure + facets * part * minor / at_once for part, minor in ((active, compact), (1.0, full)))
     psfs = active * facets * psf / at_once if cycles else 0.0
     written = 4 * pixels * (5 if cycles else 2)
     rest = START + PASSES * samples * reading + config.channels_out * (psfs + 3 * written / disk_speed)
-    steps = 2 + 2 * bool(cycles) + cycles * (3 + 2 * active)
+    steps = len(windows) * (1 + 2 * cycles) + facets * (2 + 3 * cycles + bool(cycles))
     memory = BASE + cut.workers * (FACET["none" if not cycles else config.solver] * outer**2 + 2 * block_bytes(config))
-    tasks = round(config.channels_out * facets * steps)
+    tasks = config.channels_out * steps
     disk = 24.0 * (samples + pixels) + written * config.channels_out
     return Plan(
         grid, config.channels_out, facets, cut.side, at_once, samples, nodes, tasks, min(BATCH, facets), memory, disk,
