@@ -11,10 +11,10 @@ from radrim.tile import crop_centre
 
 def take_all(sky, positive=True):
     """Isolated points as the major cycles find them, one trial after the other; how many the first one finds."""
-    finder = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05, positive=positive)
-    points, rest, first = finder.take(sky.dirty, sky.noise)
+    finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05, positive=positive)
+    points, rest, first = finder.take(sky.dirty, sky.noise, sky.see)
     for _ in range(3):
-        more, rest, _ = finder.take(rest, sky.noise)
+        more, rest, _ = finder.take(rest, sky.noise, sky.see)
         points = points + more
     return points, rest, first
 
@@ -53,7 +53,7 @@ def test_extended_emission_has_no_points(seen_sky):
     """Blobs twice as wide as the beam, smooth or close together, are left to the network."""
     for sources in (((40, 60, 100.0),), ((40, 60, 60.0), (46, 68, 40.0), (100, 120, 5.0))):
         sky = seen_sky(sources=sources, width=4.0)
-        points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, sky.noise)
+        points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
         assert not points.any()
         assert rest is sky.dirty
 
@@ -62,7 +62,7 @@ def test_a_point_on_extended_emission(seen_sky):
     """A point beside an extended source is found; the source stays in the rest."""
     sky = seen_sky((256, 320), ((60, 60, 50.0),), width=4.0)
     sky.dirty = sky.dirty + sky.point(200, 250)
-    points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, sky.noise)
+    points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
     assert set(zip(*np.nonzero(points), strict=True)) == {(200, 250)}
     assert points[200, 250] == pytest.approx(1.0, rel=0.02)
     assert rest.max() == pytest.approx(sky.dirty.max(), rel=0.05)
@@ -77,7 +77,7 @@ def test_points_with_a_small_psf(seen_sky):
     def see(image):
         return convolution.normal(torch.from_numpy(image)).numpy()
 
-    points, _, _ = PointFinder(narrow, sky.dirty.shape, see, sidelobe=0.05).take(sky.dirty, sky.noise)
+    points, _, _ = PointFinder(narrow, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, see)
     assert points[10, 12] == pytest.approx(1.0, rel=0.02)
     assert points[118, 150] == pytest.approx(0.5, rel=0.02)
 
@@ -87,10 +87,10 @@ def test_points_stay_in_the_mask(seen_sky):
     sky = seen_sky(sources=((40, 60, 1.0), (90, 110, 0.5)))
     mask = np.zeros_like(sky.truth, bool)
     mask[30:50, 50:70] = True
-    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, sky.noise, mask)
+    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see, mask)
     assert set(zip(*np.nonzero(points), strict=True)) == {(40, 60)}
     sky.dirty = sky.dirty + sky.point(32.4, 60.5)  # too near to the mask's edge for all the pixels it would need
-    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05).take(sky.dirty, sky.noise, mask)
+    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see, mask)
     assert points.any()
     assert not points[~mask].any()
 
@@ -99,7 +99,7 @@ def test_points_stay_in_the_mask(seen_sky):
 def test_negative_points(positive, seen_sky):
     """In Stokes Q, U and V points have either sign, in I only one."""
     sky = seen_sky(sources=((40, 60, 1.0), (90, 110, -0.5)))
-    finder = PointFinder(sky.psf, sky.dirty.shape, sky.see, sidelobe=0.05, positive=positive)
-    points, _, _ = finder.take(sky.dirty, sky.noise)
+    finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05, positive=positive)
+    points, _, _ = finder.take(sky.dirty, sky.noise, sky.see)
     assert points[40, 60] == pytest.approx(1.0, rel=0.05)
     assert points[90, 110] == pytest.approx(0 if positive else -0.5, rel=0.02)

@@ -1,6 +1,8 @@
 """The learned minor cycle in the imager: what it leaves alone, how it is cut, when it stops, what it refuses."""
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -330,3 +332,18 @@ def test_a_part_waits_for_the_others(machine, seen_sky):
     assert not waiting.update.any() and not waiting.converged and not waiting.finishing
     assert last.finishing
     assert call(Others((0.0, 0.0, 0.0), True)).update.any()
+
+
+@pytest.mark.parametrize("sky", [{}, {"width": 4.0}])
+def test_a_solver_leaves_nothing_in_memory(machine, seen_sky, sky):
+    """What the minor cycle of a facet held is free as soon as nobody uses it, without the garbage collector."""
+    seen = seen_sky(**{"sources": ((40, 60, 5.0),), **sky})
+    solver = RimSolver(machine, RimSettings(noise=seen.noise))
+    solver(seen.dirty, seen.psf, np.zeros_like(seen.dirty), seen.noise)
+    held = weakref.ref(solver._convolution)
+    gc.disable()
+    try:
+        del solver
+        assert held() is None
+    finally:
+        gc.enable()

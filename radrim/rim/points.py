@@ -92,8 +92,6 @@ class PointFinder:
         Peak 1 at (height // 2, width // 2); as large as the image or larger.
     shape : (int, int)
         Of the residuals, y and x.
-    convolve : callable
-        An image [Jy/pixel] to psf * image [Jy/beam].
     threads : int
         Of the trial's Fourier transforms.
     positive : bool
@@ -102,15 +100,15 @@ class PointFinder:
         As `highest_sidelobe` gives it, which is the default.
     """
 
-    def __init__(self, psf, shape, convolve, threads=1, positive=True, sidelobe=None):
-        self.psf, self.convolve, self.positive = psf, convolve, positive
+    def __init__(self, psf, shape, threads=1, positive=True, sidelobe=None):
+        self.psf, self.positive = psf, positive
         self._narrow = np.ascontiguousarray(crop_centre(psf, shape))
         self.sidelobe = highest_sidelobe(self._narrow) if sidelobe is None else sidelobe
         self.lobe, self.curvature = _main_lobe(self._narrow), _curvature(psf)
         settings = CleanSettings(niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False)
         self._trial = CleanSolver(settings, threads)
 
-    def take(self, residual, noise, mask=None, extended=None, peak=0.0):
+    def take(self, residual, noise, convolve, mask=None, extended=None, peak=0.0):
         """Find isolated points in a residual and take them out.
 
         Parameters
@@ -119,6 +117,8 @@ class PointFinder:
             [Jy/beam]
         noise : float
             [Jy/beam]
+        convolve : callable
+            An image [Jy/pixel] to psf * image [Jy/beam].
         mask : (y, x) bool, optional
             Points lie only here.
         extended : (y, x) float32, optional
@@ -135,7 +135,7 @@ class PointFinder:
         level = max(LEAST * least, DEEP * self.sidelobe * max(peak, float(np.abs(residual).max())))
         self._trial.forget()
         trial = self._trial(residual, self._narrow, np.zeros_like(residual), level, mask).update
-        return _Search(self, residual, noise, level, mask).choose(trial, extended)
+        return _Search(self, convolve, residual, noise, level, mask).choose(trial, extended)
 
 
 class _Points(NamedTuple):
@@ -150,9 +150,9 @@ class _Points(NamedTuple):
 class _Search:
     """The points of a residual among the components of a trial that went down to a level."""
 
-    def __init__(self, finder, residual, noise, level, mask):
+    def __init__(self, finder, convolve, residual, noise, level, mask):
         self._psf, self._lobe, self._curvature = finder.psf, finder.lobe, finder.curvature
-        self._convolve, self._positive = finder.convolve, finder.positive
+        self._convolve, self._positive = convolve, finder.positive
         self._residual, self._noise, self._mask = residual, noise, mask
         self._level, self._confusion = level, CONFUSION * level
 

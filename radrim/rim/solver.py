@@ -250,7 +250,7 @@ class RimSolver:
         if self._psf is None or not np.array_equal(self._psf, psf):
             self._psf, self._convolution, self._shape = psf.copy(), None, shape
             self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
-            self._finder = PointFinder(psf, shape, self._convolve, self._threads, self.settings.positive)
+            self._finder = PointFinder(psf, shape, self._threads, self.settings.positive)
 
     def _convolve(self, image):
         return self._on_device(lambda: self._convolution.normal(self._tensor(image)).cpu().numpy())
@@ -260,7 +260,7 @@ class RimSolver:
         highest = (residual if self.settings.positive else np.abs(residual)).max()
         if highest < level_for(residual.size, CLEAR) * noise:
             return Points(np.zeros_like(residual), residual, 0)
-        return self._finder.take(residual, noise, allowed, self._extended, peak)
+        return self._finder.take(residual, noise, self._convolve, allowed, self._extended, peak)
 
     def _finish(self, residual, psf, model, noise, expected, window, peak):
         """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
