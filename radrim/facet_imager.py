@@ -4,11 +4,12 @@ import ctypes
 import logging
 import time
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 import torch
 
-from radrim.beam import WINDOW, fit_beam, reach, restore, theoretical_beam
+from radrim.beam import WINDOW, fit_beam, reach, theoretical_beam
 from radrim.budget import HALO, measured_together
 from radrim.cache import release
 from radrim.cluster import Cluster, Threads
@@ -16,7 +17,7 @@ from radrim.deconvolve import conclude, describe
 from radrim.errors import SolverError
 from radrim.facet_beam import BeamFacets, CorrectedFacets
 from radrim.facet_tasks import FacetTasks
-from radrim.facets import FacetImage, look
+from radrim.facets import FacetImage, average_facets, look, restore_facet, write_facets
 from radrim.imager import Imager
 from radrim.metrics import noise_mad
 from radrim.minor import Others
@@ -45,6 +46,10 @@ class FacetedChannel:
     """Which cycle's residual and model are the present ones."""
     wait: bool = True
     """The network may find something in other facets: what it leaves is not to be cleaned yet."""
+    flux: float = 0.0
+    """Of the present model [Jy]."""
+    looks: "_Looks" = field(init=False)
+    """Of the present residual."""
 
     @property
     def components(self):
@@ -75,6 +80,8 @@ class FacetImager(Imager):
 
     def __post_init__(self):
         self.tiles = Tiles(self.grid.shape, self.side, HALO)
+        self.together = measured_together(self.config, self.side)
+        self._windows = self.tiles.blocks(self.together)
         self.files = Store(self.store.path.absolute())  # workers may be in another folder
         self._mask = None if self.mask is None else StoredArray(self.files, "mask", self.mask)
 
@@ -94,15 +101,15 @@ class FacetImager(Imager):
             self.progress.keep_image(image)
             return image
         with self.clock("measure"):
-            self._run("dirty image and PSF", ((tasks.measure, window) for window in range(len(tasks.windows))))
-            looks = self._look(tasks.residual(channel.at))
+            self._run("dirty image and PSF", ((tasks.measure, window) for window in range(len(self._windows))))
+            channel.looks = self._look(tasks.residual(channel.at))
             name = f"{label}, " if label else ""
-            log.info("%sdirty image: peak %.4g Jy/beam, %d facets.", name, looks.peak, len(self.tiles))
+            log.info("%sdirty image: peak %.4g Jy/beam, %d facets.", name, channel.looks.peak, len(self.tiles))
         failure = None
         if self.solver:
             with self.clock("deconvolve"):
                 try:
-                    self._deconvolve(channel, looks)
+                    self._deconvolve(channel)
                 except SolverError as error:
                     failure = error
                     failed = f"a minor cycle failed in major cycle {len(channel.cycles) + 1}"
@@ -126,7 +133,7 @@ class FacetImager(Imager):
             f"channel-{label or 'all'}",
             self.grid,
             self.tiles,
-            measured_together(self.config, self.side),
+            self.together,
             (float(freq.min()), float(freq.max())),
             self.config.operator,
             max(FINER * self.config.epsilon, 1e-12),
@@ -148,14 +155,15 @@ class FacetImager(Imager):
 
     def _look(self, image):
         """What a whole image is like."""
-        return _Looks(self._run("noise", ((look, image, facet, len(self.tiles)) for facet in self._facets)))
+        calls = ((look, image, window.tiles, len(self.tiles)) for window in self._windows)
+        return _Looks(self._run("noise", calls))
 
-    def _deconvolve(self, channel, looks):
+    def _deconvolve(self, channel):
         """Major cycles until there is nothing left to do."""
         tasks = channel.tasks
         self._run("sidelobes", [(tasks.note_sidelobes,)])
         while not channel.stop and len(channel.cycles) < self.config.max_major:
-            start, cycle = time.perf_counter(), channel.at
+            start, cycle, looks = time.perf_counter(), channel.at, channel.looks
             seen = looks.noise, looks.peak
             minors = self._run(
                 "minor cycles",
@@ -169,25 +177,24 @@ class FacetImager(Imager):
                 self._run("predict", ((tasks.predict, number, cycle) for number in range(len(tasks.blocks))))
                 part, rms = self._measure_fall(tasks, cycle)
             if not conclude(channel, minors, part, before, rms):
-                self._run("update", ((tasks.settle, facet, cycle, part) for facet in self._facets))
-                channel.at = cycle + 1
-                looks = self._look(tasks.residual(channel.at))
+                settled = ((tasks.settle, window, cycle, part) for window in range(len(self._windows)))
+                channel.looks = _Looks(self._run("update", settled))
+                channel.at, channel.flux = cycle + 1, channel.looks.flux
             if len(channel.cycles) == self.config.max_major:
                 channel.stop = channel.stop or f"{self.config.max_major} major cycles (--max-major)"
-            flux = sum(float(tasks.model(channel.at).load(facet).sum(dtype=np.float64)) for facet in self._facets)
-            describe(channel, looks.peak, flux, time.perf_counter() - start)
+            describe(channel, channel.looks.peak, channel.flux, time.perf_counter() - start)
             log.info("%d of %d facets changed.", len(changed), len(self.tiles))
             # CLEAN finishes when the network has nothing left to do anywhere, or does not get on with it.
             found = any(minor.components and not minor.finishing for minor in minors)
             channel.wait = found and not channel.cycles[-1]["stalled"]
-            facts = {"cycles": channel.cycles, "stop": channel.stop, "at": channel.at, "wait": channel.wait}
+            facts = {name: getattr(channel, name) for name in ("cycles", "stop", "at", "wait", "flux")}
             self.store.note(f"{tasks.folder}/cycles", facts)
             if channel.at > cycle:
                 tasks.forget(cycle)
 
     def _measure_fall(self, tasks, cycle):
         """How much of a cycle's update to take, at most all, and the residual's rms after that."""
-        sums = self._run("residual", ((tasks.fall, window, cycle) for window in range(len(tasks.windows))))
+        sums = self._run("residual", ((tasks.fall, window, cycle) for window in range(len(self._windows))))
         total = {key: sum(one[key] for one in sums) for key in sums[0]}
         best = total["ur"] / total["uf"] if total["ur"] > 0 and total["uf"] > 0 else 0.0
         part = min(best, 1.0) or 1.0  # one that leads the wrong way shows in the rms
@@ -200,14 +207,11 @@ class FacetImager(Imager):
         with self.clock("restore"):
             parts = self._parts(channel)
             beam = self._fit_beam(parts["psf"])
-            looks, freq = (
-                self._look(tasks.residual(channel.at)),
-                np.concatenate([block.output_freq for block in blocks]),
-            )
+            freq = np.concatenate([block.output_freq for block in blocks])
             weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in blocks])
             image = Image(
                 channel.label, float(np.average(freq, weights=weight)),
-                float(np.ptp(freq)) + self.observation.channel_width, beam, looks.noise,
+                float(np.ptp(freq)) + self.observation.channel_width, beam, channel.looks.noise,
                 np.zeros((0, 0)), np.zeros((0, 0)), stop=channel.stop, cycles=channel.cycles,
             )  # fmt: skip
             image.facts = {
@@ -229,7 +233,7 @@ class FacetImager(Imager):
             parts |= {"model": tasks.model(channel.at), "residual": tasks.residual(channel.at)}
             parts["image"] = tasks.image("image")
         if self.dishes:
-            parts["pb"] = BeamFacets(self.dishes, self.grid, self.tiles, tasks.blocks)
+            parts["pb"] = BeamFacets(self.dishes.beam(tasks.blocks), self.grid, self.tiles)
         return parts
 
     def average(self, images) -> Image:
@@ -239,14 +243,16 @@ class FacetImager(Imager):
         made = [kind for kind in images.facts[0].paths if kind != "image_pb"]  # that follows from the others
         parts = {kind: FacetImage(self.files, f"average/{kind}", self.tiles) for kind in made}
         kinds = [kind for kind in parts if kind != "image"]
-        files = {kind: [(image.paths[kind].absolute(), image.plane) for image in images.facts] for kind in kinds}
         if partly := self.progress.partly("MFS"):
             return self._write(partly, parts, self.thermal)
         with self.clock("restore"):
-            self._run("average", (
-                (average_facet, files[kind], weights, parts[kind], facet, self.tiles[facet].core)
-                for kind in kinds for facet in self._facets
-            ))  # fmt: skip
+            for kind in kinds:
+                made_of = f"average/{kind}-of"
+                pairs = zip(images.facts, weights, strict=True)
+                listed = [(str(image.paths[kind].absolute()), image.plane, weight) for image, weight in pairs]
+                self.files.note(made_of, listed)
+                common = self.files, made_of, parts[kind], self.tiles
+                self._run("average", ((average_facets, *common, window.tiles) for window in self._windows))
             image = average_of(images.facts, self.observation)
             image.beam = self._fit_beam(parts["psf"])
             image.noise = self._look(parts["residual" if "residual" in parts else "dirty"]).noise
@@ -264,8 +270,9 @@ class FacetImager(Imager):
         return fit_beam(psf, self.grid.scale, longest, self.config.beam_fit)
 
     def _restore_facets(self, parts, beam):
+        images = [parts[kind] for kind in ("image", "model", "residual")]
         how = beam, self.grid.scale, reach(beam, self.grid.scale)
-        self._run("restore", ((restore_facet, parts, f, self.tiles, *how) for f in self._facets))
+        self._run("restore", ((restore_facet, *images, self.tiles[f], f, *how) for f in self._facets))
 
     def _write(self, image, parts, thermal):
         """The FITS files of an image from its facets, which are dropped one kind after the other.
@@ -276,14 +283,15 @@ class FacetImager(Imager):
             With its arrays memory-mapped.
         """
         if self.dishes and image.stop:
-            parts = parts | {"image_pb": CorrectedFacets(self.dishes, self.tiles, image.paths)}
+            files = (self.output.path(image.label, kind).absolute() for kind in ("image", "pb"))
+            parts = parts | {"image_pb": CorrectedFacets(self.dishes, self.tiles, *files)}
         with self.clock("write"):
             for kind in KINDS:
                 if kind in parts and kind not in image.paths:
                     path, header = self.output.file(image, kind, self.grid, self.observation, thermal)
-                    with fits_file(path, self.grid.shape, header) as put:
-                        for facet, tile in enumerate(self.tiles):
-                            put(tile.core, parts[kind].load(facet))
+                    with fits_file(path, self.grid.shape, header) as pixels:
+                        common = write_facets, pixels, parts[kind], self.tiles
+                        self._run("write", ((*common, window.tiles) for window in self._windows))
                     image.paths[kind] = path
                     self.progress.keep_partly(image)
                     # Where the first cycle was undone, the residual is the dirty image.
@@ -308,34 +316,16 @@ def on_one_thread(function, *arguments):
             trim(0)
 
 
-def restore_facet(parts, facet, tiles, beam, scale, margin):
-    """A facet of the restored image; sources up to `margin` pixels (y, x) away from it reach into it."""
-    if facet in parts["image"]:
-        return
-    core = tiles[facet].core
-    window = tuple(slice(s.start - m, s.stop + m) for s, m in zip(core, margin, strict=True))
-    inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(core, margin, strict=True))
-    seen = restore(parts["model"].read(window), beam, scale)[inner]
-    parts["image"].save(facet, parts["residual"].load(facet) + seen)
-
-
-def average_facet(files, weights, into, facet, core):
-    """A facet of the average of several (file, plane)."""
-    if facet not in into:
-        total = np.zeros([s.stop - s.start for s in core])
-        for file, weight in zip(files, weights, strict=True):
-            total += weight * open_image(*file)[core]
-        into.save(facet, total)
-
-
 class _Looks:
-    """A whole image, from a `look` at each of its facets."""
+    """A whole image, from `look` at each of its facets, in any order."""
 
-    def __init__(self, looks):
+    def __init__(self, seen):
+        looks = [look for _, look in sorted((item for some in seen for item in some.items()), key=itemgetter(0))]
         pixels = np.concatenate([look["pixels"] for look in looks])
         self.noise = noise_mad(pixels[None])
         self.peak = max(look["peak"] for look in looks)
         self.rms = float(np.sqrt(sum(look["square"] for look in looks) / sum(look["size"] for look in looks)))
+        self.flux = sum(look.get("flux", 0.0) for look in looks)
         bands = np.array([look["bands"] for look in looks])
         self._brightest = bands.argmax(0)
         self._bands = bands.max(0)

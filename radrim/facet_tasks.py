@@ -7,7 +7,7 @@ run, or twice, do no harm. A major cycle c goes from the files `residual/c` and 
     see(window)       update                   ->  seen           its visibilities at the window's nodes
     predict(block)    seen of all windows      ->  predicted      its visibilities
     fall(window)      predicted of all blocks  ->  fall           what the update takes away, A^H W A update
-    settle(facet)     all of these             ->  the next residual and model
+    settle(window)    all of these             ->  the next residual and model
 
 Windows are some facets together, since a larger part of the sky costs less per pixel. A task runs on one thread, so
 that its result does not depend on the machine.
@@ -21,7 +21,7 @@ import numpy as np
 
 from radrim.cache import Blocks
 from radrim.errors import SolverError
-from radrim.facets import FacetImage
+from radrim.facets import FacetImage, look
 from radrim.geometry import ImageGrid
 from radrim.minor import MinorCycle
 from radrim.operator.tracks import Compressed, Track, find_nodes
@@ -263,9 +263,23 @@ class FacetTasks:
                 total[one + other] += float(np.vdot(values[one], values[other]))
         return total
 
-    def settle(self, facet, cycle, part):
-        """Residual and model of a facet after a cycle of which so much is taken."""
-        part = np.float32(part)
+    def settle(self, window, cycle, part):
+        """Residual and model of a window after a cycle of which so much is taken.
+
+        Returns
+        -------
+        dict
+            Of each facet: `look` at its residual, and the flux of its model [Jy].
+        """
+        facets = self.windows[window].tiles
+        for facet in facets:
+            self._settle(facet, cycle, np.float32(part))
+        looks = look(self.residual(cycle + 1), facets, len(self.tiles))
+        for facet, seen in looks.items():
+            seen["flux"] = float(self.model(cycle + 1).load(facet).sum(dtype=np.float64))
+        return looks
+
+    def _settle(self, facet, cycle, part):
         after = self.model(cycle + 1)
         if facet not in after:
             update = self.image(f"update/{cycle}")

@@ -1,16 +1,19 @@
 """Images larger than the memory: facets, parts of one pixel grid on the common tangent plane, a file for each.
 
 What is of no use in memory is never there as a whole: any window of the image, across facets, is read when a facet is
-worked at.
+worked at. Below the class stands what is done to a whole image, as functions of some facets that any worker can carry
+out; results that are there already are not made again.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from radrim.beam import restore
 from radrim.rim.detection import brightest
 from radrim.store import Store
 from radrim.tile import Tile
+from radrim.write import open_image
 
 SAMPLES = 1_000_000
 """Pixels of the whole image from which its noise follows."""
@@ -71,23 +74,26 @@ class FacetImage:
         return f"{self.name}/{facet:05d}"
 
 
-def look(image, facet, count):
-    """What the whole image must know of a facet.
+def look(image, facets, count):
+    """What the whole image must know of some facets.
 
     Parameters
     ----------
     image : FacetImage
-    facet : int
+    facets : iterable of int
     count : int
         Facets that there are.
 
     Returns
     -------
     dict
-        Largest |value| of all and of each of the `radrim.rim.detection.bands`, number of pixels, the sum of their
-        squares, and some of them (float32).
+        Of each facet: largest |value| of all and of each of the `radrim.rim.detection.bands`, number of pixels, the sum
+        of their squares, and some of them (float32).
     """
-    core = np.asarray(image.load(facet))
+    return {facet: _look(np.asarray(image.load(facet)), count) for facet in facets}
+
+
+def _look(core, count):
     step = max(1, core.size * count // SAMPLES)
     step += step % 2 == 0  # even ones would see few of the columns
     return {
@@ -97,3 +103,30 @@ def look(image, facet, count):
         "square": float(np.vdot(core.astype(np.float64), core)),
         "pixels": core.ravel()[::step].copy(),
     }
+
+
+def restore_facet(image, model, residual, tile, facet, beam, scale, margin):
+    """A facet of the restored image; sources up to `margin` pixels (y, x) away from it reach into it."""
+    if facet in image:
+        return
+    window = tuple(slice(s.start - m, s.stop + m) for s, m in zip(tile.core, margin, strict=True))
+    inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(tile.core, margin, strict=True))
+    image.save(facet, residual.load(facet) + restore(model.read(window), beam, scale)[inner])
+
+
+def average_facets(store, listed, image, tiles, facets):
+    """Some facets of the average of images in FITS files, which are listed under a name: [file, plane, weight] each."""
+    missing = [facet for facet in facets if facet not in image]
+    total = {facet: np.zeros([s.stop - s.start for s in tiles[facet].core]) for facet in missing}
+    for file, plane, weight in store.facts(listed) if missing else ():
+        channel = open_image(file, plane)
+        for facet in missing:
+            total[facet] += weight * channel[tiles[facet].core]
+    for facet in missing:
+        image.save(facet, total[facet])
+
+
+def write_facets(pixels, image, tiles, facets):
+    """Put some facets of an image into a FITS file in the making, a `FitsPixels`."""
+    for facet in facets:
+        pixels.put(tiles[facet].core, image.load(facet))

@@ -72,14 +72,14 @@ class Output:
         A channel's own file goes when its `paths` say that it is in the cube, in the work directory, too.
         """
         for kind in channels.facts[0].paths:
-            path = self._path("", kind)
+            path = self.path("", kind)
             if any(image.paths[kind] != path for image in channels.facts):
                 write_cube(path, kind, channels)
             for image in channels.facts:
                 if image.paths[kind] != path:
                     image.paths[kind] = path
                     progress.keep_image(image)
-                self._path(image.label, kind).unlink(missing_ok=True)  # an earlier run may have come as far as here
+                self.path(image.label, kind).unlink(missing_ok=True)  # an earlier run may have come as far as here
 
     def file(self, image: Image, kind, grid, observation, thermal):
         """Path and header of one of the files of an image; its arrays do not count."""
@@ -105,9 +105,10 @@ class Output:
         header = image_header(
             grid, image.freq, image.bandwidth, observation, config.pol, unit, beam, facts, [self.command]
         )
-        return self._path(image.label, kind), header
+        return self.path(image.label, kind), header
 
-    def _path(self, label, kind):
+    def path(self, label, kind):
+        """Of one of the files of an image."""
         ending = kind.replace("_", "-")
         return Path(f"{self.prefix}-{label}-{ending}.fits" if label else f"{self.prefix}-{ending}.fits")
 

@@ -13,6 +13,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -181,7 +182,7 @@ def write_fits(path, image, header):
 
 @contextmanager
 def fits_file(path, shape, header):
-    """A FITS file as `write_fits` makes it, filled window by window; it appears when the block is complete.
+    """A FITS file as `write_fits` makes it, filled by whoever sees it; it appears when the block is complete.
 
     Parameters
     ----------
@@ -193,8 +194,8 @@ def fits_file(path, shape, header):
 
     Yields
     ------
-    callable
-        ``put(window, image)``: rows and columns (slices), and their pixels (y, x).
+    FitsPixels
+        Zeros, to be filled in.
 
     Raises
     ------
@@ -207,14 +208,34 @@ def fits_file(path, shape, header):
     with atomic_write(path) as file:
         os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
         file.write(header)
+        file.flush()
+        yield FitsPixels(Path(file.name).absolute(), len(header), shape[1])
 
-        def put(window, image):
-            rows, columns = window
+
+@dataclass(frozen=True)
+class FitsPixels:
+    """The pixels of a FITS file in the making, which several processes may fill in at once.
+
+    Parameters
+    ----------
+    path : Path
+    start : int
+        Where the pixels begin [bytes].
+    width : int
+        Of a row [pixel].
+    """
+
+    path: Path
+    start: int
+    width: int
+
+    def put(self, window, image):
+        """Fill in rows and columns (slices) with their pixels (y, x)."""
+        rows, columns = window
+        with open(self.path, "r+b") as file:
             for row, values in zip(range(rows.start, rows.stop), image.astype(">f4"), strict=True):
-                file.seek(len(header) + 4 * (row * shape[1] + columns.start))
+                file.seek(self.start + 4 * (row * self.width + columns.start))
                 file.write(values.data)
-
-        yield put
 
 
 def open_image(path, plane=0):

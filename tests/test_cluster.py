@@ -19,6 +19,7 @@ from radrim.cluster import Cluster, Threads, compute
 from radrim.errors import ClusterError, ConfigError
 from radrim.facet_tasks import FacetTasks
 from radrim.geometry import ImageGrid
+from radrim.result import KINDS
 from radrim.store import Store
 from radrim.tile import Tiles
 
@@ -87,19 +88,21 @@ def image(ms, name, **options):
 def test_the_same_bytes_although_a_worker_is_killed(sky_ms, dask, tmp_path, monkeypatch):
     """One of the two workers is killed on the way; the other does its work, and all is as on this machine's threads."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    here = image(sky_ms, tmp_path / "here", threads=2)
+    monkeypatch.chdir(tmp_path)  # workers are elsewhere
+    options = {"pb": "airy", "dish_diameter": 250, "channels_out": 2, "max_major": 1}
+    here = image(sky_ms, "here", threads=2, **options)
 
     def kill():
-        while not (tmp_path / "there.radrim" / "channel-all" / "psf").exists():
+        while not (tmp_path / "there.radrim" / "channel-0000" / "psf").exists():
             time.sleep(0.01)
         dask.workers[0].send_signal(signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    there = image(sky_ms, tmp_path / "there", scheduler=dask.address)
+    there = image(sky_ms, "there", scheduler=dask.address, **options)
     killer.join()
     assert dask.workers[0].wait() == -signal.SIGKILL
-    for kind in ("dirty", "psf", "model", "residual", "image"):
+    for kind in KINDS:
         np.testing.assert_array_equal(getattr(there, kind), getattr(here, kind))
     assert not (tmp_path / "there.radrim").exists()
 

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import pickle
 import re
 from pathlib import Path
 
@@ -265,7 +266,7 @@ def test_windows_across_facets(tmp_path):
     ):
         wanted = padded[rows.start + 20 : rows.stop + 20, columns.start + 20 : columns.stop + 20]
         np.testing.assert_array_equal(stored.read((rows, columns)), wanted)
-    looks = [look(stored, facet, len(tiles)) for facet in range(len(tiles))]
+    looks = look(stored, range(len(tiles)), len(tiles)).values()
     assert max(one["peak"] for one in looks) == np.abs(whole).max()
     assert sum(one["size"] for one in looks) == whole.size
     assert sum(one["square"] for one in looks) == pytest.approx((whole.astype(float) ** 2).sum())
@@ -278,13 +279,14 @@ def test_files_in_pieces(tmp_path):
     whole = np.random.default_rng(1).normal(size=grid.shape).astype(np.float32)
     header = _header(grid)
     write_fits(tmp_path / "whole.fits", whole, header)
-    with fits_file(tmp_path / "pieces.fits", grid.shape, header) as put:
-        for tile in Tiles(grid.shape, 20, 0):
-            put(tile.core, whole[tile.core])
+    with fits_file(tmp_path / "pieces.fits", grid.shape, header) as pixels:
+        elsewhere = pickle.loads(pickle.dumps(pixels))
+        for number, tile in enumerate(Tiles(grid.shape, 20, 0)):
+            (elsewhere if number % 2 else pixels).put(tile.core, whole[tile.core])
     assert (tmp_path / "pieces.fits").read_bytes() == (tmp_path / "whole.fits").read_bytes()
     np.testing.assert_array_equal(open_image(tmp_path / "pieces.fits"), read_image(tmp_path / "whole.fits"))
     with pytest.raises(KeyboardInterrupt):
-        with fits_file(tmp_path / "broken.fits", grid.shape, header) as put:
+        with fits_file(tmp_path / "broken.fits", grid.shape, header):
             raise KeyboardInterrupt
     assert {path.name for path in tmp_path.iterdir()} == {"pieces.fits", "whole.fits"}
 
@@ -333,10 +335,12 @@ def test_a_facet_is_told_of_all_others():
     """The brightest residual of the other facets in each band, also where two are equally bright."""
     bands = np.random.default_rng(3).integers(0, 4, (6, 3)).astype(float)
     common = {"pixels": np.zeros(1, np.float32), "peak": 0.0, "square": 0.0, "size": 1}
-    looks = _Looks([{**common, "bands": row.tolist()} for row in bands])
+    looks = _Looks(
+        [{facet: {**common, "bands": bands[facet].tolist()} for facet in some} for some in ([4, 1, 5], [0], [2, 3])]
+    )
     for facet in range(len(bands)):
         assert looks.bands_without(facet) == tuple(np.delete(bands, facet, 0).max(0))
-    assert _Looks([{**common, "bands": [1.0, 2.0, 3.0]}]).bands_without(0) == (0, 0, 0)
+    assert _Looks([{0: {**common, "bands": [1.0, 2.0, 3.0]}}]).bands_without(0) == (0, 0, 0)
 
 
 def test_sidelobes_of_others_wait(pair_ms, tmp_path, no_report, monkeypatch):
