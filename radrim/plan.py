@@ -35,6 +35,8 @@ TRIED = 512
 """Size of the facet on which a minor cycle is tried [pixel]."""
 SMALL = 256
 """Size of the part of the image in which the cost of samples is tried [pixel]."""
+SAMPLE = 16
+"""Of a visibility with its two weights [bytes]."""
 START = 10.0
 """From the command to the first sample, and the report [s]."""
 PASSES = 4
@@ -58,8 +60,8 @@ class Plan:
         What a window, some facets together, needs of those of one channel.
     tasks, known : int
         Of the whole run, and at most at once.
-    memory, disk : float
-        [bytes]
+    memory, disk, moved : float
+        Of this machine; on the disk at once; read from it and written to it, all in all [bytes].
     measure, cycle, rest : float
         Seconds for dirty images and PSFs, for one major cycle on compact sources, and for all else.
     extended : float
@@ -78,6 +80,7 @@ class Plan:
     known: int
     memory: float
     disk: float
+    moved: float
     measure: float
     cycle: float
     rest: float
@@ -99,7 +102,8 @@ class Plan:
             "visibilities": f"{self.samples:.4g}; {self.nodes:.3g} values are as good for a part of a channel's image",
             "tasks": f"{self.tasks}, of which a scheduler knows at most {self.known} at once",
             "memory": f"{self.memory / 1e9:.2f} GB",
-            "disk": f"{self.disk / 1e9:.3g} GB while it runs, {self._fits / 1e9:.3g} GB of FITS files in the end",
+            "disk": f"{self.disk / 1e9:.3g} GB while it runs, {self._fits / 1e9:.3g} GB of FITS files in the end; "
+            f"{self.moved / 1e9:.3g} GB are read and written",
             "time": f"{_span(self.seconds)}: dirty image and PSF {_span(self.measure)}, {self.cycles} major cycles of "
             f"{_span(self.cycle)}, all else {_span(self.rest)}",
         }  # fmt: skip
@@ -159,16 +163,27 @@ def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
     measure = rounds * 2 * (fixed + each)
     cycle, extended = (measure + facets * part * minor / at_once for part, minor in ((active, compact), (1.0, full)))
     psfs = active * facets * psf / at_once if cycles else 0.0
-    written = 4 * pixels * (5 if cycles else 2)
-    rest = START + PASSES * samples * reading + config.channels_out * (psfs + 3 * written / disk_speed)
-    steps = len(windows) * (1 + 2 * cycles) + facets * (2 + 3 * cycles + bool(cycles))
+    kinds = (5 if cycles else 2) + (config.pb != "none") * (1 + bool(cycles))
+    # Each image is a file of facets before it is a FITS file; a cycle reads and writes some more of them.
+    moved = 4.0 * pixels * (3 * kinds + 1 + cycles * (6 + 7 * active))
+    # The disk of this machine is one for all; that of a cluster shall give each worker what one gets here.
+    moving = moved / disk_speed / (workers or 1)
+    rest = START + PASSES * samples * reading + config.channels_out * (psfs + moving)
     memory = BASE + cut.workers * (FACET["none" if not cycles else config.solver] * outer**2 + 2 * block_bytes(config))
-    tasks = config.channels_out * steps
-    disk = 24.0 * (samples + pixels) + written * config.channels_out
+    disk = 24.0 * (samples + pixels) + 4 * pixels * kinds * config.channels_out
+    blocks_of = max(len(config.ms), math.ceil(of_channel * SAMPLE / block_bytes(config)))
+    steps = _steps(facets, len(windows), blocks_of, cycles, kinds)
     return Plan(
-        grid, config.channels_out, facets, cut.side, at_once, samples, nodes, tasks, min(BATCH, facets), memory, disk,
-        config.channels_out * measure, config.channels_out * cycle, rest, config.channels_out * extended, cycles,
+        grid, config.channels_out, facets, cut.side, at_once, samples, nodes, config.channels_out * steps,
+        min(BATCH, facets), memory, disk, config.channels_out * moved, config.channels_out * measure,
+        config.channels_out * cycle, rest, config.channels_out * extended, cycles,
     )  # fmt: skip
+
+
+def _steps(facets, windows, blocks, cycles, kinds):
+    """Tasks of a channel; `radrim.facet_imager` says which."""
+    once = 2 * windows + kinds * windows + bool(cycles) * (1 + facets)
+    return once + cycles * (facets + 3 * windows + blocks)
 
 
 def _sample(config):

@@ -47,8 +47,8 @@ PATTERNS = {"airy": airy, "gauss": gauss}
 
 
 @dataclass(frozen=True)
-class PrimaryBeam:
-    """The primary beam of one pointing, averaged over a band: what a source with a flat spectrum loses.
+class Dishes:
+    """What the antennas are taken for.
 
     Parameters
     ----------
@@ -56,23 +56,56 @@ class PrimaryBeam:
         A key of `PATTERNS`.
     diameter : float
         [m]
+    limit : float
+        Primary beam below which a corrected image is NaN.
+    """
+
+    pattern: str
+    diameter: float
+    limit: float
+
+    def beam(self, blocks):
+        """The `PrimaryBeam` of blocks of one pointing, each channel counted by its imaging weight."""
+        freq = np.concatenate([block.freq for block in blocks])
+        weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in blocks])
+        return PrimaryBeam(self, freq, weight, tuple(blocks[0].pointing.tolist()))
+
+    def correct(self, image, pb):
+        """Image over primary beam, (y, x) float32; NaN where the beam is below the limit."""
+        seen = pb >= self.limit
+        return np.where(seen, image / np.where(seen, pb, 1), np.nan).astype(np.float32)
+
+    def add(self, image, pb):
+        """Give an `Image` its primary beam, (y, x) float32, and where it was deconvolved the corrected image."""
+        image.pb = pb
+        if image.image is not None:
+            image.image_pb = self.correct(image.image, pb)
+
+
+@dataclass(frozen=True)
+class PrimaryBeam:
+    """The primary beam of one pointing, averaged over a band: what a source with a flat spectrum loses.
+
+    Parameters
+    ----------
+    dishes : Dishes
     freq, weight : (chan,) float64
         Channels [Hz], and how much each counts.
     pointing : (float, float)
         Direction cosines (l, m) of where the antennas point, from the phase centre.
     """
 
-    pattern: str
-    diameter: float
+    dishes: Dishes
     freq: np.ndarray
     weight: np.ndarray
     pointing: tuple[float, float] = (0.0, 0.0)
 
     def at(self, sine):
         """Power, 1 in the middle, of the sines of angles from there; an array of any shape, float64."""
-        table = np.arange(int(sine.max(initial=0.0) * self.diameter * self.freq.max() / C / STEP) + 2) * STEP
-        table *= C / self.freq.max() / self.diameter
-        power = sum(weight * PATTERNS[self.pattern](table * (self.diameter * freq / C)) for freq, weight in self._parts)
+        pattern, diameter = PATTERNS[self.dishes.pattern], self.dishes.diameter
+        table = np.arange(int(sine.max(initial=0.0) * diameter * self.freq.max() / C / STEP) + 2) * STEP
+        table *= C / self.freq.max() / diameter
+        power = sum(weight * pattern(table * (diameter * freq / C)) for freq, weight in self._parts)
         return np.interp(sine, table, power)
 
     @property
@@ -105,42 +138,6 @@ class PrimaryBeam:
             sine = np.sqrt(np.where(ahead, chord * (1 - chord / 4), 0))
             out[start : start + rows] = np.where(ahead, self.at(sine), 0)
         return out
-
-
-@dataclass(frozen=True)
-class Dishes:
-    """What the antennas are taken for.
-
-    Parameters
-    ----------
-    pattern : str
-        A key of `PATTERNS`.
-    diameter : float
-        [m]
-    limit : float
-        Primary beam below which a corrected image is NaN.
-    """
-
-    pattern: str
-    diameter: float
-    limit: float
-
-    def beam(self, blocks):
-        """The `PrimaryBeam` of blocks of one pointing, each channel counted by its imaging weight."""
-        freq = np.concatenate([block.freq for block in blocks])
-        weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in blocks])
-        return PrimaryBeam(self.pattern, self.diameter, freq, weight, tuple(blocks[0].pointing.tolist()))
-
-    def correct(self, image, pb):
-        """Image over primary beam, (y, x) float32; NaN where the beam is below the limit."""
-        seen = pb >= self.limit
-        return np.where(seen, image / np.where(seen, pb, 1), np.nan).astype(np.float32)
-
-    def add(self, image, pb):
-        """Give an `Image` its primary beam, (y, x) float32, and where it was deconvolved the corrected image."""
-        image.pb = pb
-        if image.image is not None:
-            image.image_pb = self.correct(image.image, pb)
 
 
 def choose_dishes(config, observation):

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+import radrim
+from radrim.cluster import Threads
 from radrim.config import ImageConfig
 from radrim.errors import ConfigError
 from radrim.plan import make_plan
@@ -31,6 +33,24 @@ def test_facets_are_those_of_the_run(small_ms):
     whole = plan(small_ms)
     assert (whole.facets, whole.side) == (1, 0)
     assert "as a whole" in str(whole)
+
+
+def test_tasks_are_those_of_the_run(small_ms, tmp_path, no_report, monkeypatch):
+    """As many as are carried out; where nothing was found some are not needed."""
+    done = []
+    run = Threads.run
+
+    def counted(self, label, calls, gpu=False):
+        calls = list(calls)
+        done.extend([label] * len(calls))
+        return run(self, label, calls, gpu)
+
+    monkeypatch.setattr(Threads, "run", counted)
+    common = {"facet": 64, "pb": "airy", "dish_diameter": 25}
+    for options, unneeded in (({"niter": 0}, 0), ({"max_major": 1}, 4)):
+        done.clear()
+        radrim.image(small_ms, size=256, scale="3asec", threads=2, name=tmp_path / "x", **common, **options)
+        assert len(done) <= plan(small_ms, **common, **options).tasks <= len(done) + unneeded
 
 
 def test_threads_share_the_work(small_ms, monkeypatch):

@@ -23,7 +23,7 @@ WAVE = C / FREQ / DISH
 
 def beam(pattern="airy", freq=(FREQ,), weight=None, pointing=(0.0, 0.0), diameter=DISH):
     weight = np.ones(len(freq)) if weight is None else np.array(weight, float)
-    return PrimaryBeam(pattern, diameter, np.array(freq, float), weight, pointing)
+    return PrimaryBeam(Dishes(pattern, diameter, 0.2), np.array(freq, float), weight, pointing)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

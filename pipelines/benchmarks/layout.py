@@ -19,20 +19,24 @@ from peer import table
 from radrim.budget import HALO, measured_together
 from radrim.cli import build_parser, parse_config, wsclean_spelling
 from radrim.cluster import BATCH, graphs
-from radrim.facet_imager import on_one_thread, restore_facet
+from radrim.facet_imager import on_one_thread
 from radrim.facet_tasks import FacetTasks
-from radrim.facets import look
+from radrim.facets import look, restore_facet, write_facets
 from radrim.geometry import ImageGrid
 from radrim.minor import Others
 from radrim.plan import make_plan
+from radrim.result import KINDS
 from radrim.simulate import simulate
 from radrim.solvers import choose_solvers
 from radrim.store import Store
 from radrim.tile import Tiles
+from radrim.write import FitsPixels
 
 SIZE, SCALE, CHANNELS = 120_000, "0.1asec", 1000
 PIECES = 96
 CYCLES = 2
+STEPS = 10 + 4 * CYCLES
+"""Of a channel."""
 
 
 def build(work, arrays):
@@ -72,15 +76,20 @@ def calls(config, work):
         )  # fmt: skip
         windows = range(len(tasks.windows))
         yield ((tasks.measure, window) for window in windows)
+        yield ((look, tasks.image("dirty"), window.tiles, len(tiles)) for window in tasks.windows)
+        yield [(tasks.note_sidelobes,)]
         for cycle in range(CYCLES):
-            residual = tasks.residual(cycle)
-            yield ((look, residual, facet, len(tiles)) for facet in facets)
             yield ((tasks.minor, facet, cycle, 1.0, 1.0, others) for facet in facets)
             yield ((tasks.see, window, cycle) for window in windows)
+            yield ((tasks.predict, number, cycle) for number in range(PIECES))
             yield ((tasks.fall, window, cycle) for window in windows)
-            yield ((tasks.settle, facet, cycle, 1.0) for facet in facets)
-        parts = {kind: tasks.image(kind) for kind in ("model", "residual", "image")}
-        yield ((restore_facet, parts, facet, tiles, None, grid.scale, (64, 64)) for facet in facets)
+            yield ((tasks.settle, window, cycle, 1.0) for window in windows)
+        parts = {kind: tasks.image(kind) for kind in KINDS[:5]}
+        images = [parts[kind] for kind in ("image", "model", "residual")]
+        yield ((restore_facet, *images, tiles[facet], facet, None, grid.scale, (64, 64)) for facet in facets)
+        for kind, image in parts.items():
+            pixels = FitsPixels(work / f"image-{channel:04d}-{kind}.fits", 2880, SIZE)
+            yield ((write_facets, pixels, image, tiles, window.tiles) for window in tasks.windows)
 
 
 def build_graphs(config, work):
@@ -90,7 +99,7 @@ def build_graphs(config, work):
     for number, step in enumerate(calls(config, work)):
         for graph in graphs((on_one_thread, *call) for call in step):
             tasks += len(graph)
-            if number < 12:  # every kind of step once
+            if number < STEPS:  # every kind of step once
                 start = time.perf_counter()
                 heaviest = max(heaviest, sum(len(cloudpickle.dumps(call.args)) for (call,) in graph.values()))
                 sent += time.perf_counter() - start
@@ -119,9 +128,9 @@ def main():
     for workers in args.workers:
         begin = time.perf_counter()
         plan = make_plan(config, workers)
-        print(
-            f"\n{workers} workers of one thread (planned in {time.perf_counter() - begin:.0f} s):\n{plan}", flush=True
-        )
+        seconds = time.perf_counter() - begin
+        each = "One worker" if workers == 1 else f"{workers} workers"
+        print(f"\n{each} of one thread (planned in {seconds:.0f} s):\n{plan}", flush=True)
 
 
 if __name__ == "__main__":
