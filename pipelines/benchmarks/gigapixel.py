@@ -5,7 +5,7 @@
 Dirty image, PSF, two major cycles and the restored image within --memory, on all cores; prints wall time, the largest
 resident memory of all processes together, and what became of the sources, and draws memory over time.
 With --sizes it makes images of growing size instead, and prints the time per pixel and what `radrim plan` said before;
-with --speedup two Dask workers race one, on an image of --size; with --wsclean WSClean has its turn (until --limit).
+with --speedup two Dask workers race one, on an image of --size; with --wsclean it is WSClean's turn (until --limit).
 """
 
 import argparse
@@ -24,6 +24,7 @@ import torch
 from peer import table, wsclean
 from workers import dask_workers
 
+from radrim.budget import total_memory
 from radrim.cache import Blocks, VisibilityCache
 from radrim.cli import build_parser, parse_config, wsclean_spelling
 from radrim.geometry import ImageGrid
@@ -70,16 +71,17 @@ def build(work, arrays, size):
 
 
 class Watch(threading.Thread):
-    """Resident memory of a process and all that it started, twice a second: (seconds, bytes) pairs."""
+    """Resident memory of a process and all that it started: (seconds, bytes) twice a second, and the largest."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
-        self.pid, self.seen, self._begin = pid, [], time.perf_counter()
+        self.pid, self.seen, self.highest, self._begin = pid, [], 0, time.perf_counter()
         self.start()
 
     def run(self):
         while os.path.exists(f"/proc/{self.pid}"):
             self.seen.append((time.perf_counter() - self._begin, sum(_resident(pid) for pid in _family(self.pid))))
+            self.highest = max(self.highest, self.seen[-1][1], _highest(self.pid))
             time.sleep(0.5)
 
 
@@ -98,8 +100,17 @@ def _resident(pid):
         return 0
 
 
+def _highest(pid):
+    """What the kernel has seen of one process, between two samples, too [bytes]."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return 1024 * int(found[1]) if found else 0
+
+
 def radrim(arguments, log):
-    """Wall seconds and (seconds, bytes) of a run."""
+    """Wall seconds of a run, and the `Watch` of its memory."""
     with open(log, "w") as out:
         begin = time.perf_counter()
         process = subprocess.Popen(
@@ -108,7 +119,7 @@ def radrim(arguments, log):
         watch = Watch(process.pid)
         if process.wait():
             raise SystemExit(Path(log).read_text()[-2000:])
-    return time.perf_counter() - begin, watch.seen
+    return time.perf_counter() - begin, watch
 
 
 def plot(seen, memory, path):
@@ -151,17 +162,16 @@ def image(args, ms, size, name, more=""):
 
 def whole(args, ms, *sources):
     """The large image."""
-    wall, seen = radrim(image(args, ms, args.size, "image", args.options), args.work / "image.log")
+    wall, watch = radrim(image(args, ms, args.size, "image", args.options), args.work / "image.log")
     log = (args.work / "image.log").read_text()
     ratio, noise = check_sources(args.work / "image", *sources, args.size)
-    peak = max(used for _, used in seen)
-    plot(seen, args.memory, args.work / "memory.png")
+    plot(watch.seen, args.memory, args.work / "memory.png")
     facets = re.search(r"Facets of at most (\d+) pixels, (\d+) at once", log)
     rows = [
         ("pixels", f"{args.size} x {args.size}"),
         ("facets", f"at most {facets[1]} pixels, {facets[2]} at once" if facets else "none"),
         ("wall", f"{wall:.0f} s"),
-        ("largest resident memory of all processes", f"{peak / 1e9:.2f} GB (budget {args.memory:g} GB)"),
+        ("largest resident memory of all processes", f"{watch.highest / 1e9:.2f} GB (budget {args.memory:g} GB)"),
         ("noise", f"{noise:.3g} Jy/beam"),
         (
             f"restored peak over true flux of {len(ratio)} sources above 20 sigma: median, 16 %, 84 %",
@@ -170,18 +180,26 @@ def whole(args, ms, *sources):
     ]
     print(table((f"one image, {args.cycles} major cycles", ""), rows), flush=True)
     print(*re.findall(r"major cycle .*", log), sep="\n")
-    if args.wsclean:
-        size = f"-size {args.size} {args.size} -scale {SCALE_ARCSEC}asec -weight briggs 0"
-        clean = f"-niter 100000 -mgain 0.8 -auto-mask 3 -auto-threshold 1 -nmiter {args.cycles}"
-        done = wsclean(
-            f"-use-wgridder -abs-mem {args.memory} {size} {clean} -name {args.work / 'ws'} {ms}",
-            args.work / "ws.log",
-            limit=args.limit,
-        )
-        print(
-            "WSClean:",
-            f"stopped after {args.limit:.0f} s" if done is None else f"{done.wall:.0f} s, {done.memory / 1e9:.2f} GB",
-        )
+
+
+def beside(args, ms):
+    """What becomes of WSClean, which may have nearly all memory of this machine, whatever it was told."""
+    size = f"-size {args.size} {args.size} -scale {SCALE_ARCSEC}asec -weight briggs 0"
+    clean = f"-niter 100000 -mgain 0.8 -auto-mask 3 -auto-threshold 1 -nmiter {args.cycles}"
+    rows, free = [], 0.9 * total_memory()
+    for gridder in ("-use-wgridder", ""):
+        log = args.work / "ws.log"
+        line = f"{gridder} -abs-mem {args.memory} {size} {clean} -name {args.work / 'ws'} {ms}"
+        begin = time.perf_counter()
+        try:
+            done = wsclean(line, log, limit=args.limit, memory=free)
+            found = "not finished" if done is None else f"done, {done.memory / 1e9:.2f} GB"
+        except SystemExit:
+            found = "failed"
+        last = log.read_text().strip().splitlines()[-1]
+        rows.append((gridder or "default gridder", f"{time.perf_counter() - begin:.0f}", found, last))
+        print(rows[-1], flush=True)
+    print(table((f"WSClean, at most {free / 1e9:.1f} GB of addresses", "s", "", "its last line"), rows))
 
 
 def facet(args):
@@ -197,9 +215,9 @@ def sizes(args, ms):
     for size in args.sizes:
         command = image(args, ms, size, f"size{size}", f"--niter 0 {facet(args)}")
         seconds = predicted(command)
-        wall, seen = radrim(command, args.work / "size.log")
+        wall, watch = radrim(command, args.work / "size.log")
         per_pixel = f"{(wall - start) / size**2 * 1e6:.2f}"
-        memory = f"{max(used for _, used in seen) / 1e9:.2f}"
+        memory = f"{watch.highest / 1e9:.2f}"
         rows.append((f"{size} x {size}", f"{wall:.0f}", per_pixel, memory, f"{seconds:.0f}", f"{seconds / wall:.2f}"))
         print(rows[-1], flush=True)
     columns = (
@@ -284,7 +302,7 @@ def main():
     parser.add_argument("--cycles", type=int, default=2)
     parser.add_argument("--memory", type=float, default=8.0, help="[GB]")
     parser.add_argument("--options", default="", help="more options for radrim")
-    parser.add_argument("--wsclean", action="store_true")
+    parser.add_argument("--wsclean", action="store_true", help="WSClean instead")
     parser.add_argument("--limit", type=float, help="stop WSClean after so many seconds")
     parser.add_argument("--sizes", type=int, nargs="*", help="cost against size instead")
     parser.add_argument("--windows", type=int, nargs="*", help="cost of parts of the image instead, by their size")
@@ -302,6 +320,8 @@ def main():
         windows(args, ms)
     elif args.speedup:
         speedup(args, ms)
+    elif args.wsclean:
+        beside(args, ms)
     else:
         whole(args, ms, *sources)
 

@@ -82,9 +82,10 @@ def radrim(arguments, log):
     return run(f"{sys.executable} -m radrim.cli {arguments}", log)
 
 
-def wsclean(arguments, log, threads=None, limit=None):
-    """Run WSClean."""
-    return run(f"wsclean -j {threads or os.cpu_count()} -no-update-model-required {arguments}", log, limit)
+def wsclean(arguments, log, threads=None, limit=None, memory=None):
+    """Run WSClean, for at most `limit` seconds, with at most so many bytes of memory."""
+    bounds = f"prlimit --as={memory:.0f} " if memory else ""
+    return run(f"{bounds}wsclean -j {threads or os.cpu_count()} -no-update-model-required {arguments}", log, limit)
 
 
 def load(prefix, kind):
