@@ -98,7 +98,11 @@ def build_parser() -> argparse.ArgumentParser:
     plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together")
     plan.add_argument("--workers", type=int, metavar="N", help="of a cluster of such machines (default: this one)")
     plan.add_argument(
-        "--active", type=float, default=1.0, metavar="PART", help="part of the facets with compact sources (default: 1)"
+        "--active",
+        type=float,
+        default=0.5,
+        metavar="PART",
+        help="part of the facets with compact sources (default: 0.5)",
     )
     plan.add_argument("--cycles", type=int, metavar="N", help="major cycles it will need (default: --max-major)")
     _add_image_options(plan)

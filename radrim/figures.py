@@ -157,8 +157,12 @@ def sky_axes(fig, grid, ticks="white"):
     wcs.wcs.radesys = "FK5"
     ax = fig.add_axes(_image_box(fig), axes_class=WCSAxes, wcs=wcs)
     ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal")
-    for coordinate, name in zip(ax.coords, ("Right ascension (J2000)", "Declination (J2000)"), strict=True):
+    names, sides = ("Right ascension (J2000)", "Declination (J2000)"), "bl"
+    for coordinate, name, side in zip(ax.coords, names, sides, strict=True):
         coordinate.set_axislabel(name, minpad=0.6)
+        # Left alone, astropy goes where most ticks are, and at the top stands the title.
+        coordinate.set_axislabel_position(side)
+        coordinate.set_ticklabel_position(side)
         coordinate.set_ticks(number=5, color=ticks, size=4)
         coordinate.set_ticklabel(exclude_overlapping=True, size=8)
         coordinate.display_minor_ticks(True)

@@ -117,7 +117,7 @@ class Plan:
         return 20.0 * self.grid.width * self.grid.height * (self.channels + (self.channels > 1))
 
 
-def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
+def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
     """Predict a run.
 
     Parameters
@@ -127,7 +127,7 @@ def make_plan(config, workers=None, active=1.0, cycles=None) -> Plan:
     workers : int, optional
         Of a cluster of machines like this one; those of this machine if absent.
     active : float
-        Part of the facets that hold compact sources.
+        Part of the facets that hold compact sources; in the first cycles faint ones wait for the bright.
     cycles : int, optional
         Major cycles that will be needed; `max_major` if absent.
 

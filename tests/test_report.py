@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -202,6 +203,17 @@ def test_offsets_grow_to_the_east_and_north():
     x = {label.get_text(): tick for tick, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)}
     y = {label.get_text(): tick for tick, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)}
     assert (x["2"], x["0"], y["2"], y["0"]) == pytest.approx((16, 32, 48, 32))
+
+
+def test_coordinates_stand_below_and_left():
+    """Also in a wide field, where more lines of right ascension cross the upper edge; the title is there."""
+    figure = Figure((4, 4))
+    ax = figures.sky_axes(figure, ImageGrid(4096, 4096, 8 * ARCSEC, 0.0, 0.9))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    frame, drawn = ax.get_window_extent(), ax.get_tightbbox(canvas.get_renderer())
+    assert drawn.y1 < frame.y1 + 2 and drawn.x1 < frame.x1 + 2
+    assert drawn.y0 < frame.y0 - 10 and drawn.x0 < frame.x0 - 10
 
 
 def test_sky_axes_have_the_phase_centre_in_its_pixel():
