@@ -281,15 +281,18 @@ def speedup(args, ms):
 
     rounds = []
     for _ in range(args.rounds):
-        rounds.append((shared(1), shared(2), beside()))
+        rounds.append((shared(1), shared(2), beside() if args.beside else np.nan))
         print(*(f"{seconds:.1f}" for seconds in rounds[-1]), flush=True)
     one, two, both = np.array(rounds).T
     size = f"{args.size} x {args.size}"
     rows = [
         ("one worker", f"{np.median(one):.1f}", ""),
         ("two workers", f"{np.median(two):.1f}", f"{np.median(one / two):.2f}"),
-        ("two such runs at once, a thread each", f"{np.median(both):.1f}", f"{np.median(2 * one / both):.2f}"),
     ]
+    if args.beside:
+        rows.append(
+            ("two such runs at once, a thread each", f"{np.median(both):.1f}", f"{np.median(2 * one / both):.2f}")
+        )
     print(table((f"dirty image and PSF, {size}, whole command", "s", "work per time"), rows))
 
 
@@ -308,6 +311,7 @@ def main():
     parser.add_argument("--windows", type=int, nargs="*", help="cost of parts of the image instead, by their size")
     parser.add_argument("--speedup", action="store_true", help="two Dask workers against one instead")
     parser.add_argument("--rounds", type=int, default=2, help="with --speedup")
+    parser.add_argument("--beside", action="store_true", help="with --speedup: two runs that share nothing, too")
     parser.add_argument(
         "--facet", type=int, help="with --sizes and --speedup: of the facets (default: as --memory says)"
     )
