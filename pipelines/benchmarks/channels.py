@@ -31,7 +31,7 @@ def build(work, channels):
 
 
 def wsclean(arguments, log):
-    """Wall seconds and (seconds, bytes) of a run."""
+    """Wall seconds of a run, and the `Watch` of its memory."""
     import time
 
     with open(log, "w") as out:
@@ -42,7 +42,7 @@ def wsclean(arguments, log):
         watch = Watch(process.pid)
         if process.wait():
             raise SystemExit(Path(log).read_text()[-2000:])
-    return time.perf_counter() - begin, watch.seen
+    return time.perf_counter() - begin, watch
 
 
 def main():
@@ -60,18 +60,18 @@ def main():
     ms, rows = build(args.work, max(args.channels)), []
     for count in args.channels:
         part = f"--chan-range 0 {count}"
-        wall, seen = radrim(
+        wall, watch = radrim(
             f"image {ms} {IMAGE} {part} --channels-out {count} {ours} --name {args.work / 'r'} --overwrite --quiet",
             args.work / "r.log",
         )
-        row = [count, f"{wall:.0f}", f"{wall / count:.2f}", f"{max(used for _, used in seen) / 1e9:.2f}", "", ""]
+        row = [count, f"{wall:.0f}", f"{wall / count:.2f}", f"{watch.highest / 1e9:.2f}", "", ""]
         if count in (args.wsclean or [min(args.channels)]):
             size = IMAGE.replace("--", "-")
-            there, seen = wsclean(
+            there, watch = wsclean(
                 f"{size} -channel-range 0 {count} -channels-out {count} {theirs} -name {args.work / 'w'} {ms}",
                 args.work / "w.log",
             )
-            row[4:] = f"{there:.0f}", f"{max(used for _, used in seen) / 1e9:.2f}"
+            row[4:] = f"{there:.0f}", f"{watch.highest / 1e9:.2f}"
         rows.append(row)
         print(row, flush=True)
         for path in [*args.work.glob("r-*"), *args.work.glob("w-*")]:
