@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from radrim.errors import ConfigError, OutputError
 from radrim.files import advice, atomic_write
+from radrim.result import KINDS
 from radrim.store import Store
 
 log = logging.getLogger("radrim")
@@ -26,6 +28,8 @@ MANIFEST = "manifest.json"
 LOCK = "lock"
 LEAVING = {"radrim": "being removed"}
 """Manifest of a work directory that is being deleted, or would be, had the process not been killed."""
+PRODUCTS = "|".join([*(kind.replace("_", "-") for kind in KINDS), "alpha", "alpha-error"])
+"""Endings of a run's FITS files, as a pattern."""
 SHOWN = 3
 """Differences from an earlier run that a message lists."""
 
@@ -60,6 +64,7 @@ class WorkDir(Store):
         except OSError as error:
             raise OutputError(f"The work directory cannot be made: {advice(error, self.path.parent)}") from error
         self._lock = _take_lock(self.path)
+        _remove_half_written(self.path)
         try:
             self._check(manifest, overwrite)
         except (ConfigError, OutputError):
@@ -133,6 +138,7 @@ def clean(prefix):
     if _read_manifest(path) is None:
         raise ConfigError(f"{path} is no work directory of radrim; nothing was removed.")
     lock = _take_lock(path)
+    _remove_half_written(path)
     _delete(path)
     lock.close()
     return path
@@ -160,6 +166,17 @@ def _delete(path):
             file.write(json.dumps(LEAVING).encode())
         _empty(path)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_half_written(path):
+    """Remove what a killed run left beside its work directory: files that did not get as far as to their names."""
+    name = re.escape(path.name.removesuffix(SUFFIX))
+    what = rf"(-\d{{4,}}|-MFS)?-({PRODUCTS})\.fits|\.png|-report\.html|-run\.toml"
+    half_written = re.compile(rf"\.{name}({what})\.[0-9a-f]{{8}}\.part")
+    for part in path.parent.glob(".*.part"):
+        if half_written.fullmatch(part.name):
+            with suppress(OSError):  # read-only folders are complained of elsewhere
+                part.unlink()
 
 
 def _empty(path):

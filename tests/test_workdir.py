@@ -161,3 +161,22 @@ def test_full_disk(tmp_path):
         work.close()
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_what_a_killed_run_left_beside_its_folder(tmp_path):
+    """Half-written images of this run go when it goes on or is cleaned, and no others."""
+    half = [
+        ".x-dirty.fits",
+        ".x-0003-image-pb.fits",
+        ".x-MFS-alpha-error.fits",
+        ".x.png",
+        ".x-report.html",
+        ".x-run.toml",
+    ]
+    others = [".x-low-dirty.fits", ".xy-dirty.fits", ".x-low.png", ".x-2-psf.fits"]
+    for way in (lambda: WorkDir(tmp_path / "x", {"size": 1}).close(), lambda: clean(tmp_path / "x.radrim")):
+        for name in half + others:
+            (tmp_path / f"{name}.0123abcd.part").touch()
+        (tmp_path / ".x-dirty.fits.part").touch()
+        way()
+        assert {p.name for p in tmp_path.glob(".*")} == {f"{n}.0123abcd.part" for n in others} | {".x-dirty.fits.part"}

@@ -35,7 +35,7 @@ from radrim.write import FitsPixels
 SIZE, SCALE, CHANNELS = 120_000, "0.1asec", 1000
 PIECES = 96
 CYCLES = 2
-STEPS = 10 + 4 * CYCLES
+STEPS = 9 + 5 * CYCLES
 """Of a channel."""
 
 
