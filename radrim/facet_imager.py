@@ -272,7 +272,7 @@ class FacetImager(Imager):
     def _restore_facets(self, parts, beam):
         images = [parts[kind] for kind in ("image", "model", "residual")]
         how = beam, self.grid.scale, reach(beam, self.grid.scale)
-        self._run("restore", ((restore_facet, *images, self.tiles[f], f, *how) for f in self._facets))
+        self._run("restore", ((restore_facet, *images, self.tiles, f, *how) for f in self._facets))
 
     def _write(self, image, parts, thermal):
         """The FITS files of an image from its facets, which are dropped one kind after the other.

@@ -105,12 +105,13 @@ def _look(core, count):
     }
 
 
-def restore_facet(image, model, residual, tile, facet, beam, scale, margin):
+def restore_facet(image, model, residual, tiles, facet, beam, scale, margin):
     """A facet of the restored image; sources up to `margin` pixels (y, x) away from it reach into it."""
     if facet in image:
         return
-    window = tuple(slice(s.start - m, s.stop + m) for s, m in zip(tile.core, margin, strict=True))
-    inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(tile.core, margin, strict=True))
+    core = tiles[facet].core
+    window = tuple(slice(s.start - m, s.stop + m) for s, m in zip(core, margin, strict=True))
+    inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(core, margin, strict=True))
     image.save(facet, residual.load(facet) + restore(model.read(window), beam, scale)[inner])
 
 

@@ -86,7 +86,7 @@ def calls(config, work):
             yield ((tasks.settle, window, cycle, 1.0) for window in windows)
         parts = {kind: tasks.image(kind) for kind in KINDS[:5]}
         images = [parts[kind] for kind in ("image", "model", "residual")]
-        yield ((restore_facet, *images, tiles[facet], facet, None, grid.scale, (64, 64)) for facet in facets)
+        yield ((restore_facet, *images, tiles, facet, None, grid.scale, (64, 64)) for facet in facets)
         for kind, image in parts.items():
             pixels = FitsPixels(work / f"image-{channel:04d}-{kind}.fits", 2880, SIZE)
             yield ((write_facets, pixels, image, tiles, window.tiles) for window in tasks.windows)
