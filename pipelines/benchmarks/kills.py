@@ -101,7 +101,7 @@ def main():
     with dask_workers(args.work, args.workers) if args.workers else nullcontext((None, [])) as (address, workers):
         options = [*args.options, *(["--scheduler", address] if address else [])]
         begin = time.perf_counter()
-        if start(ms, whole, args.options).wait():
+        if start(ms, whole, options).wait():
             raise SystemExit("the unbroken run failed")
         lasted = time.perf_counter() - begin
         wanted, moments, rows = files(whole), random.Random(args.seed), []
