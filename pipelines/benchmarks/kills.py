@@ -77,7 +77,8 @@ def kill_and_repeat(ms, folder, options, moment, workers):
     if workers:
         workers[0].kill()
         workers[0].wait()
-        return process.wait(), f"worker killed; {finished(folder)}", time.perf_counter() - begin
+        left = f"worker killed; {finished(folder)}"
+        return process.wait(), left, time.perf_counter() - begin
     process.kill()
     process.wait()
     left, begin = finished(folder), time.perf_counter()
