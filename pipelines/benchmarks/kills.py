@@ -18,10 +18,13 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 
 from peer import table
 from workers import add_worker, dask_workers
+
+OVER = "all (it was over)"
 
 
 def start(ms, folder, options):
@@ -72,7 +75,7 @@ def kill_and_repeat(ms, folder, options, moment, workers):
     except subprocess.TimeoutExpired:
         pass
     if process.poll() is not None:
-        return process.returncode, "all (it was over)", 0.0
+        return process.returncode, OVER, 0.0
     begin = time.perf_counter()
     if workers:
         workers[0].kill()
@@ -106,12 +109,16 @@ def main():
             raise SystemExit("the unbroken run failed")
         lasted = time.perf_counter() - begin
         wanted, moments, rows = files(whole), random.Random(args.seed), []
-        for number in range(args.kills):
+        for number in count():
+            if len(rows) == args.kills:
+                break
             folder = args.work / f"{number:02d}"
             folder.mkdir()
             moment = moments.uniform(0, lasted)
-            victims = workers if number % 2 else []
+            victims = workers if len(rows) % 2 else []
             status, left, again = kill_and_repeat(ms, folder, options, moment, victims)
+            if left == OVER and status == 0 and files(folder) == wanted:
+                continue  # another moment
             same = "same bytes" if status == 0 and files(folder) == wanted else "DIFFERENT"
             rows.append((f"{moment:.1f}", left, f"{again:.1f}", same))
             print(rows[-1], flush=True)
