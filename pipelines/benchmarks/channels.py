@@ -8,11 +8,10 @@ pixels; with --dirty dirty images and PSFs only.
 """
 
 import argparse
-import subprocess
 from pathlib import Path
 
 import numpy as np
-from gigapixel import Watch, radrim
+from gigapixel import radrim, watched
 from peer import table
 
 from radrim.simulate import simulate
@@ -31,18 +30,8 @@ def build(work, channels):
 
 
 def wsclean(arguments, log):
-    """Wall seconds of a run, and the `Watch` of its memory."""
-    import time
-
-    with open(log, "w") as out:
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            ["wsclean", "-j", "2", "-no-update-model-required", *arguments.split()], stdout=out, stderr=out
-        )
-        watch = Watch(process.pid)
-        if process.wait():
-            raise SystemExit(Path(log).read_text()[-2000:])
-    return time.perf_counter() - begin, watch
+    """As `watched`, of WSClean."""
+    return watched(["wsclean", "-j", "2", "-no-update-model-required", *arguments.split()], log)
 
 
 def main():

@@ -112,12 +112,15 @@ def _highest(pid):
 
 
 def radrim(arguments, log):
-    """Wall seconds of a run, and the `Watch` of its memory."""
+    """As `watched`, of this checkout's radrim."""
+    return watched([sys.executable, "-m", "radrim.cli", *shlex.split(arguments)], log)
+
+
+def watched(words, log):
+    """Wall seconds of a command, and the `Watch` of its memory."""
     with open(log, "w") as out:
         begin = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "radrim.cli", *shlex.split(arguments)], stdout=out, stderr=out
-        )
+        process = subprocess.Popen(words, stdout=out, stderr=out)
         watch = Watch(process.pid)
         if process.wait():
             raise SystemExit(Path(log).read_text()[-2000:])
@@ -181,7 +184,7 @@ def whole(args, ms, *sources):
         ),
     ]
     print(table((f"one image, {args.cycles} major cycles", ""), rows), flush=True)
-    print(*re.findall(r"major cycle .*", log), sep="\n")
+    print(*re.findall(r"(?:major cycle|\d+ of \d+ facets) .*", log), sep="\n")
 
 
 def beside(args, ms):
