@@ -129,7 +129,7 @@ class Output:
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")
         settings = self.config.resolved(grid, str(self.prefix)).as_text()
         versions = _versions()
-        facts = {"Expected noise": f"{thermal:.3g} Jy/beam", "Stopped": image.stop or "not deconvolved"}
+        facts = {"Expected noise": si(thermal, "Jy/beam"), "Stopped": image.stop or "not deconvolved"}
         facts["Image"] = f"{grid.width} × {grid.height} pixels of {format_angle(grid.scale)}"
         image, grid, factor = overview(image, grid)
         if factor > 1:
