@@ -91,7 +91,7 @@ class ImageGrid:
 
     @property
     def max_n_term(self):
-        """Largest |n - 1| on the image: with the largest |w|, the largest w-term phase in turns."""
+        """Largest ``|n - 1|`` on the image: with the largest ``|w|``, the largest w-term phase in turns."""
         r2 = ((self.width / 2 + abs(self.x0)) ** 2 + (self.height / 2 + abs(self.y0)) ** 2) * self.scale**2
         return r2 / (1 + math.sqrt(1 - r2)) if r2 < 1 else 1.0
 

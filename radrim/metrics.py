@@ -32,7 +32,7 @@ def noise_mad(image):
     Returns
     -------
     float
-        1.4826 x median(|image - median(image)|), in the image's unit.
+        ``1.4826 median(|image - median(image)|)``, in the image's unit.
 
     Raises
     ------
@@ -52,14 +52,14 @@ def noise_mad(image):
 
 
 def dynamic_range(image, residual):
-    """Largest |pixel| of the restored image over the noise (`noise_mad`) of the residual; infinite without noise."""
+    """Largest ``|pixel|`` of the restored image over the noise (`noise_mad`) of the residual; infinite without noise."""
     noise = noise_mad(residual)
     peak = float(np.nanmax(np.abs(image)))
     return peak / noise if noise > 0 else math.inf
 
 
 def snr_db(truth, estimate):
-    """Signal-to-noise ratio of an estimate, 20 log10(|truth| / |truth - estimate|) [dB].
+    """Signal-to-noise ratio of an estimate, ``20 log10(|truth| / |truth - estimate|)`` [dB].
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ class Operator:
         (row, chan).
     epsilon : float
     max_w : float
-        Largest |w| [wavelengths].
+        Largest ``|w|`` [wavelengths].
 
     Raises
     ------
@@ -216,7 +216,7 @@ def _check_samples(uvw, freq):
 
 
 def max_w(uvw, freq):
-    """Largest |w| of the samples [wavelengths], 0 without samples."""
+    """Largest ``|w|`` of the samples [wavelengths], 0 without samples."""
     if len(uvw) == 0 or len(freq) == 0:
         return 0.0
     return float(np.abs(uvw[:, 2]).max() * freq.max() / C)
@@ -236,7 +236,7 @@ class ProlateExpansion:
     Parameters
     ----------
     c : float
-        Half of the largest phase difference, i.e. the largest |phase| [rad].
+        Half of the largest phase difference, i.e. the largest ``|phase|`` [rad].
     tolerance : float
         Largest absolute error.
 
