@@ -3,6 +3,7 @@
 #   make demo     set up, simulate a small VLA observation, image it by RIM and by CLEAN, say where the results are
 #   make test     set up, then lint, types and tests
 #   make lint     ruff and mypy alone
+#   make docs     the pages as HTML, docs/_build/html
 #   make clean    remove .venv, the demo's files and caches
 #
 # What can be set on the command line (docs/installation.md): PYTHON, VENV, TORCH_INDEX, PIP_FLAGS.
@@ -10,6 +11,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_TEST := $(VENV)/.ready-test
 
 # A name on the PATH may be a shim that does not run, so each candidate is asked.
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -27,7 +29,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo cufinufft==2.5.1)
 DEMO_MS := data/demo.ms
 PYTEST_FLAGS ?= -n 2
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint docs clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -43,6 +45,11 @@ $(READY): .ci/pins.txt pyproject.toml Makefile
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(READY_TEST): .ci/pins-test.txt $(READY)
+	@echo "Installing what the tests and the documentation need, too (once; about 1 minute)"
+	@$(PIP) -r .ci/pins-test.txt -c .ci/pins.txt
+	@touch $@
+
 # The simulator renames the Measurement Set into place when it is complete: a folder of that name is whole.
 $(DEMO_MS): | $(READY)
 	$(BIN)/radrim simulate $@ --array vla-b --sky demo
@@ -53,14 +60,19 @@ demo: $(READY) | $(DEMO_MS)
 	@echo "Done. What came out:"
 	@ls -1 data/demo-*.fits data/demo.png data/demo-report.html
 
-lint: $(READY)
+lint: $(READY_TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+# Warnings are errors: a link that leads nowhere, a page that nobody lists.
+docs: $(READY_TEST)
+	rm -rf docs/generated
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+
+test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 clean:
-	rm -rf $(VENV) data/demo* .hypothesis .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) docs/_build docs/generated data/demo* .hypothesis .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 	find radrim tests pipelines -name __pycache__ -prune -exec rm -rf {} +
