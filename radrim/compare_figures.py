@@ -37,7 +37,7 @@ def spectra_figure(fig, spectra, sides, beam):
     amplitude = {name: np.sqrt(np.asarray(spectra[name])) for name in ("expected", *(side.key for side in sides))}
     word, unit = _angle_unit(math.sqrt(scale[0] * scale[-1]))
     values = np.concatenate([amplitude[side.key] for side in sides])
-    factor, prefix = _prefix(float(np.median(values)))
+    factor, prefix = _prefix(float(values.max()) / 10)
     ax = fig.add_subplot()
     for number, (side, colour) in enumerate(zip(sides, COLOURS, strict=True)):
         # Two lines that lie on each other are both seen.
@@ -55,7 +55,7 @@ def spectra_figure(fig, spectra, sides, beam):
     ax.set(xscale="log", yscale="log", xlim=(scale[0] / unit * 1.1, scale[-1] / unit / 1.1),
            ylim=(floor / factor / 1.5, max(low) / factor * 1.8), xlabel=f"Angular scale ({word})",
            ylabel=f"√power ({prefix}Jy/beam)")  # fmt: skip
-    _plain_ticks(ax)
+    _plain_ticks(ax, ax.xaxis, ax.yaxis)
     ax.grid(color=MIST, linewidth=0.7)
     ax.set_axisbelow(True)
     ax.legend(loc="lower left")
@@ -70,9 +70,9 @@ def _shade_unmeasured(ax, scale, used):
         ax.axvspan(edges[number + 1], edges[number], color=MIST, linewidth=0, zorder=0)
 
 
-def _plain_ticks(ax):
-    """1, 2, 5 on both logarithmic axes, as plain numbers."""
-    for axis in (ax.xaxis, ax.yaxis):
+def _plain_ticks(ax, *axes):
+    """1, 2, 5 on logarithmic axes, as plain numbers."""
+    for axis in axes:
         low, high = sorted(ax.get_xlim() if axis is ax.xaxis else ax.get_ylim())
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
@@ -134,6 +134,7 @@ def fluxes_figure(fig, table, sides, reference):
     low = max(1 - highest, 0)
     ax.set(xscale="log", ylim=(low, 1 + highest), xlabel=f"Flux, {name} ({prefix}Jy)",
            ylabel=f"Flux over that of {name}")  # fmt: skip
+    _plain_ticks(ax, ax.xaxis)
     ax.grid(color=MIST, linewidth=0.7)
     ax.set_axisbelow(True)
     if len(sides) > 1:

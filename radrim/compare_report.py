@@ -13,13 +13,15 @@ from radrim import compare_figures, figures
 from radrim.beam import restore
 from radrim.figures import si
 from radrim.files import atomic_write
-from radrim.geometry import format_angle
+from radrim.geometry import ARCSEC, format_angle
 from radrim.output import versions
 from radrim.report import SHOWN, data_uri, write_page
 from radrim.sources import EDGE, THRESHOLD
 
 LISTED = 20
 """Sources in the page's table; all are in the CSV file."""
+UNITS = ("arcsec", 1.0), ("mas", 1e-3), ("µas", 1e-6)
+"""Of offsets [arcsec]: the largest that is not above the beam."""
 PLOTTED = 3
 """Fewer sources in both images make no plot: the table says it all."""
 PANEL = 4.5
@@ -52,7 +54,8 @@ def write_comparison(comparison, prefix, command):
     rows, pngs = glance(comparison), _figures(comparison)
     write_page(
         paths["report"], "compare.html.j2", c=comparison, command=command, facts=_facts(comparison), rows=rows,
-        sources=_listed(comparison), total=len(comparison.sources), figures={k: data_uri(v) for k, v in pngs.items()},
+        listed=_listed(comparison), total=len(comparison.sources), figures={k: data_uri(v) for k, v in pngs.items()},
+        limit=residual_limit(comparison),
         agreement=agreement(comparison), scores=_scores(comparison), threshold=THRESHOLD, edge=EDGE,
         versions=versions(), reduction=math.ceil(max(comparison.grid.shape) / (SHOWN // 2)),
         files=[str(p) for p in [*comparison.radrim.paths.values(), *comparison.peer.paths.values(), *paths.values()]],
@@ -121,7 +124,7 @@ def _row(quantity, key, values, unit="", ideal=None, texts=None, better=None):
         texts = [si(v, unit) if unit else f"{v:,.0f}" for v in values]
     if ideal:
         texts = [f"{text} ({v / ideal:.2f} × expected)" for text, v in zip(texts, values, strict=True)]
-        better = _lower([abs(math.log(max(v, 1e-30) / ideal)) for v in values])
+        better = _lower([math.exp(abs(math.log(max(v, 1e-30) / ideal))) for v in values])
     return {"quantity": quantity, "key": key, "values": list(values), "texts": texts, "better": better}
 
 
@@ -218,15 +221,14 @@ def _facts(comparison):
 
 
 def _listed(comparison):
-    """The brightest sources as texts for the page."""
+    """The brightest sources as texts for the page, and the unit of their offsets."""
     table = comparison.sources
     if len(table) == 0:
-        return []
+        return [], ""
     keys = [*(["truth"] if comparison.truth is not None else []), *(side.key for side in comparison.sides)]
     peak = np.nanmax([np.asarray(table[f"{key}_peak"]) for key in keys], axis=0)
-    unit = format_angle(comparison.beam.major)  # offsets in the unit that suits the beam
-    word = "mas" if "m" in unit.lstrip("0123456789.") and "asec" in unit else "uas" if "uasec" in unit else "arcsec"
-    per = {"arcsec": 1.0, "mas": 1e-3, "uas": 1e-6}[word]
+    # Offsets are small parts of a beam.
+    unit, per = next(((u, p) for u, p in UNITS if comparison.beam.minor / ARCSEC >= p), UNITS[-1])
     rows = []
     for source in table[np.argsort(-peak)[:LISTED]]:
         cells = {}
@@ -240,9 +242,9 @@ def _listed(comparison):
         rows.append({
             "number": int(source["source"]), "position": _sexagesimal(source["ra"], source["dec"]), "cells": cells,
             "flux_error": si(source["flux_error"], "Jy", 2), "peak_error": si(source["peak_error"], "Jy/beam", 2),
-            "position_error": f"{source['ra_error'] / per:.2g}, {source['dec_error'] / per:.2g} {word}",
+            "position_error": f"{source['ra_error'] / per:.2g}, {source['dec_error'] / per:.2g}",
         })  # fmt: skip
-    return rows
+    return rows, unit
 
 
 def _sexagesimal(ra, dec):
@@ -258,10 +260,11 @@ def _figures(comparison):
     sides, grid, noise, beam = comparison.sides, comparison.grid, comparison.noise, comparison.beam
     brightest = max((side.smoothed for side in sides), key=np.max)
     peak = max(max(float(side.model.max()) for side in sides), 0) or 1.0
-    levels = comparison.expected.noise if comparison.expected else max(side.noise for side in sides)
+    expected = comparison.expected.noise if comparison.expected else max(side.noise for side in sides)
+    limit = residual_limit(comparison)
     kinds = {
         "image": ("smoothed", "Jy/beam", figures.brightness_norm(brightest, noise), "inferno"),
-        "residual": ("residual", "Jy/beam", Normalize(-5 * levels, 5 * levels), "RdBu_r"),
+        "residual": ("residual", "Jy/beam", Normalize(-limit, limit), "RdBu_r"),
         "model": ("model", "Jy/pixel", AsinhNorm(peak / 300, 0, peak), "inferno"),
     }
     pngs = {}
@@ -270,17 +273,17 @@ def _figures(comparison):
             pngs[f"{kind}_{place}"] = _sky(comparison, getattr(side, name), norm, f"{side.name}, {kind}", unit, cmap)
     if comparison.truth is not None:
         seen = restore(comparison.truth, beam, grid.scale)
+        wrong = _wide_norm([side.smoothed - seen for side in sides], limit)
         pngs["truth"] = _sky(comparison, seen, kinds["image"][2], "Truth, with the same beam", "Jy/beam", "inferno")
         for place, side in zip(("left", "right"), sides, strict=True):
-            error = side.smoothed - seen
-            pngs[f"error_{place}"] = _sky(comparison, error, Normalize(-10 * levels, 10 * levels),
-                                          f"{side.name}, image − truth", "Jy/beam", "RdBu_r")  # fmt: skip
+            title = f"{side.name}, image − truth"
+            pngs[f"error_{place}"] = _sky(comparison, side.smoothed - seen, wrong, title, "Jy/beam", "RdBu_r")
     difference = sides[0].smoothed - sides[1].smoothed
-    pngs["difference"] = _sky(comparison, difference, Normalize(-10 * levels, 10 * levels),
+    pngs["difference"] = _sky(comparison, difference, _wide_norm([difference], limit),
                               f"{sides[0].name} − {sides[1].name}, image", "Jy/beam", "RdBu_r")  # fmt: skip
     half = (PANEL, 3.5)
     pngs["spectra"] = figures.render(half, compare_figures.spectra_figure, comparison.spectra, sides, beam)
-    pngs["histogram"] = figures.render(half, compare_figures.histograms_figure, sides, levels)
+    pngs["histogram"] = figures.render(half, compare_figures.histograms_figure, sides, expected)
     if max(pair["both"] for pair in agreement(comparison)) >= PLOTTED:
         reference = (sides[1].key, sides[1].name) if comparison.truth is None else ("truth", "truth")
         shown = sides[:1] if comparison.truth is None else sides
@@ -288,6 +291,18 @@ def _figures(comparison):
         pngs["positions"] = figures.render(half, compare_figures.positions_figure, comparison.sources, shown, reference,
                                            beam)  # fmt: skip
     return pngs
+
+
+def residual_limit(comparison):
+    """Where the colours of both residuals end [Jy/beam]: five times the noise, so that the quieter one is seen well."""
+    noise = min(side.noise for side in comparison.sides)
+    return 5 * max(noise, comparison.expected.noise if comparison.expected else 0) or 1.0
+
+
+def _wide_norm(images, least):
+    """Colours from blue to red that few pixels go beyond, on both sides of 0."""
+    limit = max(least, *(float(np.percentile(np.abs(image), 99.5)) for image in images))
+    return Normalize(-limit, limit)
 
 
 def _sky(comparison, image, norm, title, unit, cmap):

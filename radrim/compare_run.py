@@ -25,7 +25,7 @@ from radrim.measurement_set import read_subtables
 from radrim.metrics import measured_scatter
 from radrim.option_values import Weighting
 from radrim.pointings import choose_target
-from radrim.scales import noise_spectrum, power_spectrum, spectrum_bins
+from radrim.scales import noise_spectrum, spectrum_bins
 from radrim.store import Store
 from radrim.truth import read_truth
 from radrim.version import __version__
@@ -218,9 +218,8 @@ def _what_it_measured(config, prefix):
     expected = None
     if len({tuple(block.pointing) for block in observation.blocks}) == 1:
         edges = spectrum_bins(grid)
-        _, modes = power_spectrum(np.zeros(grid.shape, np.float32), grid, edges)
         factor = scatter if np.isfinite(scatter) else 1.0
-        power = noise_spectrum(observation.blocks, natural, grid, edges, modes) * factor**2
+        power = noise_spectrum(observation.blocks, natural, grid, edges) * factor**2
         expected = Expected(thermal * factor, scatter, power)
     facts = {
         "freq": float(observation.frequencies[[0, -1]].mean()),

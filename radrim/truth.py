@@ -1,5 +1,7 @@
 """The sky that a simulated observation was of, on the grid of its image, and how far an image is from it."""
 
+from itertools import product
+
 import numpy as np
 
 from radrim.beam import Beam, restore
@@ -26,7 +28,8 @@ def read_truth(path, grid, freq):
     Returns
     -------
     model : (y, x) float32
-        [Jy/pixel]. What lies between pixels is shared among the four around it, with its flux and its place.
+        [Jy/pixel]. What lies between pixels is shared among the sixteen around it, such that flux, place and width
+        are kept; shares can be negative.
     exact : bool
         Whether every flux was in the middle of a pixel: only then can a model be compared pixel by pixel.
 
@@ -65,12 +68,21 @@ def _share_out(y, x, values, shape):
     y0, x0 = np.floor(y + 1e-4).astype(int), np.floor(x + 1e-4).astype(int)
     dy, dx = (np.where(np.abs(d) < 1e-3, 0.0, d) for d in (y - y0, x - x0))
     image = np.zeros(shape)
-    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        row, column = y0 + down, x0 + right
-        share = values * (dy if down else 1 - dy) * (dx if right else 1 - dx)
+    for (down, shared_y), (right, shared_x) in product(_cubic(dy), _cubic(dx)):
+        row, column, share = y0 + down, x0 + right, values * shared_y * shared_x
         inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1]) & (share != 0)
         np.add.at(image, (row[inside], column[inside]), share[inside])
     return image, not ((dy != 0) | (dx != 0))[values != 0].any()
+
+
+def _cubic(d):
+    """Shares of four neighbours, by their offsets, of what lies `d` (0 to 1) after the second: Lagrange's cubic."""
+    return [
+        (-1, -d * (d - 1) * (d - 2) / 6),
+        (0, (d + 1) * (d - 1) * (d - 2) / 2),
+        (1, -(d + 1) * d * (d - 2) / 2),
+        (2, (d + 1) * d * (d - 1) / 6),
+    ]
 
 
 def score(truth, exact, model, image, beam, scale, noise):
