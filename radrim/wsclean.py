@@ -95,7 +95,8 @@ def translate(config, targets, name):
 def translate_selection(config, targets):
     """The options that select data, and notes; see `translate`. Size and scale need not be known."""
     for option, reason in REFUSED.items():
-        if getattr(config, option) not in (None, False):
+        value = getattr(config, option)
+        if value is not None and value is not False:  # 0 is an order of --contsub
             raise PeerError(_cannot(option, reason))
     if config.pb != "none":
         raise PeerError(_cannot("pb", "it knows the beams of some telescopes only, and other patterns"))
