@@ -326,7 +326,7 @@ def _mosaic(rows):
             x += picture.width
         y += max(p.height for p in row)
     file = io.BytesIO()
-    whole.quantize(256, dither=Picture.Dither.NONE).save(file, "PNG")
+    whole.quantize(256, dither=Picture.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 

@@ -161,10 +161,17 @@ def test_a_pedestal_costs_no_time_and_gives_one_beam():
     assert WINDOW == 1024 and whole == part
 
 
-@pytest.mark.parametrize("second", [Beam(8 * ARCSEC, 6 * ARCSEC, 1.2), Beam(9 * ARCSEC, 5 * ARCSEC, 0.4),
-                                    Beam(20 * ARCSEC, 18 * ARCSEC, 2.9), Beam(4 * ARCSEC, 3 * ARCSEC, 0.0)])  # fmt: skip
+SECOND = {
+    "crossed": Beam(8 * ARCSEC, 6 * ARCSEC, 1.2),
+    "the same": Beam(9 * ARCSEC, 5 * ARCSEC, 0.4),
+    "larger": Beam(20 * ARCSEC, 18 * ARCSEC, 2.9),
+    "smaller": Beam(4 * ARCSEC, 3 * ARCSEC, 0.0),
+}
+
+
+@pytest.mark.parametrize("second", SECOND.values(), ids=SECOND)
 def test_images_of_different_beams_become_the_same(second):
-    """Smoothed to the common beam, two images of one sky are equal: crossed beams, the same, one within the other."""
+    """Smoothed to the common beam, two images of one sky are equal."""
     first, scale = Beam(9 * ARCSEC, 5 * ARCSEC, 0.4), 1 * ARCSEC
     common = common_beam(first, second)
     sky = np.zeros((120, 100), np.float32)
