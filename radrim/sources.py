@@ -21,8 +21,10 @@ from scipy.spatial import cKDTree
 
 THRESHOLD, EDGE = 5.0, 3.0
 SOURCE = np.dtype([(name, float) for name in (
-    "x", "y", "l", "m", "peak", "flux", "peak_error", "flux_error", "l_error", "m_error", "pixels")])  # fmt: skip
-"""Columns: pixel, direction cosines [rad], Jy/beam, Jy, their errors, and pixels of the island."""
+    "x", "y", "l", "m", "l_peak", "m_peak", "peak", "flux", "peak_error", "flux_error", "l_error", "m_error",
+    "pixels")])  # fmt: skip
+"""Columns: pixel and direction cosines [rad] of the centroid, direction cosines of the brightest pixel, Jy/beam, Jy,
+errors, and pixels of the island."""
 
 
 def find_sources(image, noise, beam, grid):
@@ -62,6 +64,10 @@ def find_sources(image, noise, beam, grid):
         source["flux_error"] = noise * math.sqrt(max(sizes[number], area) / area)
     found["l"] = -(found["x"] - grid.width // 2) * grid.scale
     found["m"] = (found["y"] - grid.height // 2) * grid.scale
+    if bright:
+        y, x = np.array(ndimage.maximum_position(image, labels, np.array(bright) + 1)).T
+        found["l_peak"] = -(x - grid.width // 2) * grid.scale
+        found["m_peak"] = (y - grid.height // 2) * grid.scale
     return found
 
 
@@ -112,6 +118,9 @@ def _widen(island, ellipse):
 def match(reference, others, beam):
     """For each of `others` the source of `reference` within one beam that is nearest, and nearest to nothing else.
 
+    First by their centroids; then, of what is left, by their brightest pixels: extended sources, of which one image
+    shows a larger part than the other, have these in common.
+
     Parameters
     ----------
     reference, others : arrays of SOURCE
@@ -126,11 +135,12 @@ def match(reference, others, beam):
     found = np.full(len(others), -1)
     if len(reference) == 0 or len(others) == 0:
         return found
-    near, far = (np.stack(_in_beams(s["l"], s["m"], beam), 1) for s in (reference, others))
-    distance, index = cKDTree(near).query(far, distance_upper_bound=1.0)
-    for k in np.argsort(distance):
-        if np.isfinite(distance[k]) and index[k] not in found:
-            found[k] = index[k]
+    for l, m in (("l", "m"), ("l_peak", "m_peak")):  # noqa: E741
+        near, far = (np.stack(_in_beams(s[l], s[m], beam), 1) for s in (reference, others))
+        distance, index = cKDTree(near).query(far, distance_upper_bound=1.0)
+        for k in np.argsort(distance):
+            if found[k] < 0 and np.isfinite(distance[k]) and index[k] not in found:
+                found[k] = index[k]
     return found
 
 

@@ -91,7 +91,7 @@ def test_noise_alone_has_no_sources_and_holes_are_counted():
 def at(*places):
     """Sources at places (l, m) in units of an elongated beam's axes."""
     found = np.zeros(len(places), SOURCE)
-    found["l"], found["m"] = np.array(places).T
+    found["l"], found["m"] = found["l_peak"], found["m_peak"] = np.array(places).T
     return found
 
 
@@ -102,6 +102,23 @@ def test_sources_are_matched_within_a_beam():
     indices = join({"a": here, "b": there}, beam)
     rows = sorted(zip(indices["a"].tolist(), indices["b"].tolist(), strict=True))
     assert rows == [(-1, 0), (-1, 1), (0, 2), (1, -1)]
+
+
+def test_extended_sources_are_matched_by_their_peaks():
+    """An island of which one image shows a part only: its centroid is elsewhere, its brightest pixel is not."""
+    beam = Beam(2.0, 2.0, 0.0)
+    here, there = at((0, 0), (9, 9)), at((5, 0), (9, 9))
+    there["l_peak"][0] = 0.5
+    indices = join({"a": here, "b": there}, beam)
+    assert [column.tolist() for column in indices.values()] == [[0, 1], [0, 1]]
+
+
+def test_peak_is_the_brightest_pixel(field):
+    """Its place and its value are those of the image's maximum."""
+    seen = field[-1]
+    source = find_sources(seen, NOISE, BEAM, GRID)[0]
+    y, x = (round(float(c)) for c in GRID.pixel(source["l_peak"], source["m_peak"]))
+    assert seen[y, x] == seen.max() == source["peak"]
 
 
 def test_what_only_later_images_have_is_matched_among_them():
