@@ -113,8 +113,9 @@ def glance(comparison):
     memory = [s.done.memory for s in sides]
     rows.append(_row("Peak memory", "memory_bytes", memory, texts=[f"{v / 1e9:.2f} GB" for v in memory],
                      better=_lower(memory)))  # fmt: skip
-    rows.append(_row("Major cycles", "major_cycles", [s.cycles for s in sides],
-                     texts=[str(s.cycles) if s.cycles is not None else "not said" for s in sides]))  # fmt: skip
+    cycles = [s.cycles for s in sides]
+    if None not in cycles:  # of several channels there is no one number
+        rows.append(_row("Major cycles", "major_cycles", cycles, texts=[str(n) for n in cycles]))
     return rows
 
 
@@ -229,6 +230,7 @@ def _listed(comparison):
     peak = np.nanmax([np.asarray(table[f"{key}_peak"]) for key in keys], axis=0)
     # Offsets are small parts of a beam.
     unit, per = next(((u, p) for u, p in UNITS if comparison.beam.minor / ARCSEC >= p), UNITS[-1])
+    digits = max(0, math.ceil(-math.log10(comparison.beam.minor / ARCSEC / 100)))  # a hundredth of the beam
     rows = []
     for source in table[np.argsort(-peak)[:LISTED]]:
         cells = {}
@@ -240,19 +242,20 @@ def _listed(comparison):
                     "off": f"{source[f'{key}_dra'] / per:+.3g}, {source[f'{key}_ddec'] / per:+.3g}",
                 }
         rows.append({
-            "number": int(source["source"]), "position": _sexagesimal(source["ra"], source["dec"]), "cells": cells,
+            "number": int(source["source"]), "cells": cells,
+            "position": _sexagesimal(source["ra"], source["dec"], digits),
             "flux_error": si(source["flux_error"], "Jy", 2), "peak_error": si(source["peak_error"], "Jy/beam", 2),
             "position_error": f"{source['ra_error'] / per:.2g}, {source['dec_error'] / per:.2g}",
         })  # fmt: skip
     return rows, unit
 
 
-def _sexagesimal(ra, dec):
-    """A position [deg] as text, to a milliarcsecond."""
+def _sexagesimal(ra, dec, digits):
+    """A position [deg] as text, with so many decimals of an arcsecond."""
     from astropy.coordinates import Angle
 
-    hours = Angle(ra, "deg").to_string("hourangle", sep=":", precision=4, pad=True)
-    return f"{hours} {Angle(dec, 'deg').to_string('deg', sep=':', precision=3, pad=True, alwayssign=True)}"
+    hours = Angle(ra, "deg").to_string("hourangle", sep=":", precision=digits + 1, pad=True)
+    return f"{hours} {Angle(dec, 'deg').to_string('deg', sep=':', precision=digits, pad=True, alwayssign=True)}"
 
 
 def _figures(comparison):

@@ -158,7 +158,8 @@ def _run_clean(config, prefix, limit):
     """radrim's own CLEAN, on the same grid."""
     done, line = _run_ours(dataclasses.replace(config, solver="clean", keep=False), prefix, limit=limit)
     if done.stopped:
-        clean(prefix)
+        if folder_of(prefix).exists():
+            clean(prefix)
         raise PeerError(f"CLEAN was stopped after {limit:g} s: give it longer with --peer-limit. "
                         f"radrim's own images are kept; what CLEAN said is in {prefix}.log.")  # fmt: skip
     if done.status:

@@ -20,7 +20,7 @@ from radrim import wsclean
 from radrim.beam import Beam, restore
 from radrim.child import Finished
 from radrim.compare_report import glance, write_comparison
-from radrim.compare_run import _run_wsclean, image_words
+from radrim.compare_run import _run_clean, _run_wsclean, image_words
 from radrim.comparison import Expected, Side, compare_images, to_common_beam
 from radrim.config import ImageConfig, load_toml
 from radrim.errors import PeerError
@@ -204,6 +204,14 @@ def test_slow_wsclean_is_stopped(small_ms, tmp_path, monkeypatch):
     with pytest.raises(PeerError, match=r"stopped after 1 s.*--peer-limit(.|\n)*\| Thinking"):
         _run_wsclean(config, targets, tmp_path / "w", "3.1.0", 1.0, [])
     assert not (tmp_path / "w.tmp").exists()
+
+
+def test_slow_clean_of_radrims_own_is_stopped(small_ms, tmp_path):
+    """As WSClean; the work directory of what was stopped is removed."""
+    config = ImageConfig.parse(small_ms, {"size": 64, "scale": "4asec", "threads": 1})
+    with pytest.raises(PeerError, match="stopped after 0.2 s.*--peer-limit.*kept"):
+        _run_clean(config, str(tmp_path / "c"), 0.2)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.log"]
 
 
 @pytest.mark.parametrize(
