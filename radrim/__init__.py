@@ -11,6 +11,7 @@ __all__ = [
     "RadrimError",
     "SolverError",
     "__version__",
+    "compare",
     "image",
 ]
 
@@ -21,4 +22,8 @@ def __getattr__(name):
         from radrim.api import image
 
         return image
+    if name == "compare":
+        from radrim.compare_run import compare
+
+        return compare
     raise AttributeError(f"module 'radrim' has no attribute '{name}'")

@@ -213,3 +213,63 @@ def reach(beam, scale):
     sigma = math.sqrt(-2 * math.log(CUTOFF)) / FWHM_PER_SIGMA / scale
     extent = math.hypot(beam.major * cos, beam.minor * sin), math.hypot(beam.major * sin, beam.minor * cos)
     return [math.ceil(sigma * axis) for axis in extent]
+
+
+def common_beam(first, second):
+    """The smallest beam that both images can be smoothed to.
+
+    In coordinates in which one beam is a circle, the other's axes are stretched to the circle where they are shorter.
+
+    Parameters
+    ----------
+    first, second : Beam
+
+    Returns
+    -------
+    Beam
+    """
+    half = np.linalg.cholesky(_covariance(first))
+    inverse = np.linalg.inv(half)
+    ratio, axes = np.linalg.eigh(inverse @ _covariance(second) @ inverse.T)
+    both = half @ axes @ np.diag(np.maximum(ratio, 1)) @ axes.T @ half.T
+    variance, vectors = np.linalg.eigh(both)
+    minor, major = FWHM_PER_SIGMA * np.sqrt(variance)
+    return Beam(float(major), float(minor), math.atan2(vectors[0, 1], vectors[1, 1]) % math.pi)
+
+
+def smooth(image, beam, target, scale, threads=1):
+    """An image restored with one beam, as if restored with a larger one.
+
+    Parameters
+    ----------
+    image : (y, x) float32
+        [Jy/beam]
+    beam, target : Beam
+        Of the image, and the one it shall have, as `common_beam` gives it.
+    scale : float
+        Pixel size [rad].
+    threads : int
+
+    Returns
+    -------
+    (y, x) float32
+        [Jy per beam of `target`]; beyond the edges the image counts as 0.
+    """
+    # In the uv plane, where a kernel without width along one axis is no difficulty.
+    east, north = _covariance(target) - _covariance(beam)
+    margin = math.ceil(3 * math.sqrt(max(east[0] + north[1], 0)) / scale)
+    shape = tuple(fft.next_fast_len(n + margin, real=True) for n in image.shape)
+    v, u = np.fft.fftfreq(shape[0], scale)[:, None], -np.fft.rfftfreq(shape[1], scale)
+    exponent = east[0] * u * u + 2 * east[1] * u * v + north[1] * v * v
+    spectrum = fft.rfft2(np.asarray(image, np.float32), shape, workers=threads)
+    spectrum *= np.exp(-2 * np.pi**2 * exponent.clip(min=0)) * (target.area(scale) / beam.area(scale))
+    out = fft.irfft2(spectrum, shape, workers=threads)
+    return np.ascontiguousarray(out[: image.shape[0], : image.shape[1]].astype(np.float32))
+
+
+def _covariance(beam):
+    """Covariance of the Gaussian along east and north, (2, 2) [rad^2]."""
+    along = np.array([math.sin(beam.pa), math.cos(beam.pa)])
+    across = np.array([along[1], -along[0]])
+    major, minor = ((axis / FWHM_PER_SIGMA) ** 2 for axis in (beam.major, beam.minor))
+    return major * np.outer(along, along) + minor * np.outer(across, across)

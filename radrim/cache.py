@@ -11,7 +11,6 @@ from radrim.read import read
 from radrim.store import Store
 from radrim.visibilities import Observation, Visibilities
 from radrim.weight import GRID_BYTES, apply_weights
-from radrim.workdir import WorkDir
 
 BLOCK_BYTES = 512 * 2**20
 """Data and weights of one block, at most [bytes]: what sorting has in memory twice."""
@@ -31,14 +30,15 @@ class VisibilityCache:
 
     Parameters
     ----------
-    work : WorkDir
+    work : Store
+        The work directory of the run.
     block_bytes : int
         Largest block of data and weights [bytes].
     by_channel : bool
         Files hold channel after channel, so that one channel of many is read without the others.
     """
 
-    def __init__(self, work: WorkDir, block_bytes=BLOCK_BYTES, by_channel=False):
+    def __init__(self, work: Store, block_bytes=BLOCK_BYTES, by_channel=False):
         self._work, self._block_bytes, self._by_channel = work, block_bytes, by_channel
 
     def read(self, paths, selection):

@@ -17,6 +17,7 @@ examples:
   radrim image obs.ms                        choose everything, say what was chosen
   radrim image obs.ms --size 4096 4096 --scale 1asec --weight briggs -0.5 --name field
   radrim image a.ms b.ms --niter 0           dirty image and PSF of both together
+  radrim compare obs.ms                      beside CLEAN, with the same settings
   radrim simulate demo.ms --array vla-b      a small observation to try things on
 """
 
@@ -88,6 +89,19 @@ def build_parser() -> argparse.ArgumentParser:
     _add_image_options(image)
     image.set_defaults(run=_image)
 
+    from radrim import compare_cli
+
+    compare = commands.add_parser(
+        "compare",
+        help="image with radrim and with CLEAN (WSClean), and compare",
+        allow_abbrev=False,
+        description="Image Measurement Sets with radrim and with CLEAN, same settings, and write a report of both.",
+    )
+    compare.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together, not changed")
+    compare_cli.add_arguments(compare)
+    _add_image_options(compare)
+    compare.set_defaults(run=lambda args: compare_cli.run(args, parse_config(args)))
+
     plan = commands.add_parser(
         "plan",
         help="what imaging will take: facets, tasks, memory, disk and time",
@@ -134,7 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     train_cli.add_model_arguments(model)
     model.set_defaults(run=train_cli.model)
 
-    for command in (image, plan, clean, info, simulate, train, model):
+    for command in (image, compare, plan, clean, info, simulate, train, model):
         command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
         command.add_argument("--quiet", action="store_true", help="print warnings only")
     return parser

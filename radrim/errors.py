@@ -31,3 +31,7 @@ class ClusterError(RadrimError):
 
 class SolverError(RadrimError):
     """The deconvolution met numbers it cannot work with."""
+
+
+class PeerError(RadrimError):
+    """The program to compare with is missing, has no such option, failed, or ran out of time."""

@@ -128,7 +128,7 @@ class Output:
         if several and len(some) < len(channels):
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")
         settings = self.config.resolved(grid, str(self.prefix)).as_text()
-        versions = _versions()
+        programs = versions()
         facts = {"Expected noise": si(thermal, "Jy/beam"), "Stopped": image.stop or "not deconvolved"}
         facts["Image"] = f"{grid.width} × {grid.height} pixels of {format_angle(grid.scale)}"
         image, grid, factor = overview(image, grid)
@@ -146,7 +146,7 @@ class Output:
             cycles=image.cycles,
             timings=seconds,
             settings=settings,
-            versions=versions,
+            versions=programs,
             facts=facts,
             images=[_image_set(image), *(_image_set(overview(channels[k], whole)[0]) for k in some if several)],
             beside=None if beside is None else _comparison(image, beside),
@@ -154,7 +154,7 @@ class Output:
         )
         write_png(paths["png"], image.best, grid, image.beam, image.noise, observation.object)
         write_report(paths["report"], report)
-        write_run_toml(paths["run"], settings | {"run": {"command": self.command, **versions}})
+        write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
         return paths
 
 
@@ -180,7 +180,8 @@ def _image_set(image):
     )  # fmt: skip
 
 
-def _versions():
+def versions():
+    """Versions of radrim and of what its results depend on, by name."""
     import astropy
     import ducc0
     import finufft

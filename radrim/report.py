@@ -7,10 +7,9 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.colors import AsinhNorm, Normalize
 
 from radrim import figures
@@ -148,12 +147,22 @@ def write_report(path, report):
     OutputError
         The folder is missing or read-only, or the disk is full.
     """
-    source = resources.files("radrim").joinpath("report.html.j2").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
-    page = template.render(report=report, facts=_facts(report), figures=_figures(report), reduction=_reduction(report),
-                           total=sum(report.timings.values()), si=si)  # fmt: skip
+    write_page(path, "report.html.j2", report=report, facts=_facts(report), figures=_figures(report),
+               reduction=_reduction(report), total=sum(report.timings.values()))  # fmt: skip
+
+
+def write_page(path, template, **values):
+    """Fill in a template of this package and write the page, atomically; see `write_report`."""
+    loader = PackageLoader("radrim", "")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.get_template(template).render(**values, si=si)
     with atomic_write(path) as file:
         file.write(page.encode("utf-8"))
+
+
+def data_uri(png):
+    """A PNG as it is embedded in a page."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def write_png(path, image, grid, beam, noise, title="", detail="", unit="Jy/beam"):
@@ -228,7 +237,7 @@ def _figures(report):
         sets = _spread(report.images[1:])
         size = 9, -(-len(sets) // 4) * (2.1 * grid.height / grid.width + 0.3)
         pngs["channels"] = render(size, figures.channels_figure, sets, grid, palette=["inferno"])
-    return {name: "data:image/png;base64," + base64.b64encode(png).decode("ascii") for name, png in pngs.items()}
+    return {name: data_uri(png) for name, png in pngs.items()}
 
 
 def _beside(report):

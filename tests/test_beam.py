@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radrim import beam
-from radrim.beam import WINDOW, Beam, fit_beam, restore, theoretical_beam
+from radrim.beam import WINDOW, Beam, common_beam, fit_beam, restore, smooth, theoretical_beam
 from radrim.errors import DataError
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, parse_angle
 
@@ -159,3 +159,35 @@ def test_a_pedestal_costs_no_time_and_gives_one_beam():
     psf /= psf[1536, 1536]
     whole, part = (fit_beam(image, ARCSEC, 5 * ARCSEC) for image in (psf, psf[1024:2048, 1024:2048]))
     assert WINDOW == 1024 and whole == part
+
+
+SECOND = {
+    "crossed": Beam(8 * ARCSEC, 6 * ARCSEC, 1.2),
+    "the same": Beam(9 * ARCSEC, 5 * ARCSEC, 0.4),
+    "larger": Beam(20 * ARCSEC, 18 * ARCSEC, 2.9),
+    "smaller": Beam(4 * ARCSEC, 3 * ARCSEC, 0.0),
+}
+
+
+@pytest.mark.parametrize("second", SECOND.values(), ids=SECOND)
+def test_images_of_different_beams_become_the_same(second):
+    """Smoothed to the common beam, two images of one sky are equal."""
+    first, scale = Beam(9 * ARCSEC, 5 * ARCSEC, 0.4), 1 * ARCSEC
+    common = common_beam(first, second)
+    sky = np.zeros((120, 100), np.float32)
+    sky[70, 45], sky[30, 60], sky[0, 99] = 1, 0.3, 0.2
+    expected = restore(sky, common, scale)
+    for own in (first, second):
+        assert common.area(scale) >= own.area(scale) * (1 - 1e-6)
+        seen = smooth(restore(np.pad(sky, 60), own, scale), own, common, scale)[60:-60, 60:-60]
+        np.testing.assert_allclose(seen, expected, atol=2e-6)
+
+
+def test_common_beam_is_no_larger_than_it_must_be():
+    """It touches both: of nested beams it is the larger one, of crossed circles and ellipses less than their sum."""
+    small, large = Beam(5 * ARCSEC, 4 * ARCSEC, 0.3), Beam(9 * ARCSEC, 8 * ARCSEC, 1.0)
+    found = common_beam(small, large)
+    assert (found.major, found.minor, found.pa) == pytest.approx((large.major, large.minor, large.pa))
+    crossed = common_beam(Beam(9 * ARCSEC, 5 * ARCSEC, 0.0), Beam(9 * ARCSEC, 5 * ARCSEC, np.pi / 2))
+    assert crossed.major == pytest.approx(9 * ARCSEC)
+    assert crossed.minor == pytest.approx(9 * ARCSEC)

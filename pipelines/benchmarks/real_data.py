@@ -12,7 +12,7 @@ from pathlib import Path
 
 import casacore.tables as casatables
 import numpy as np
-from peer import WSCLEAN_ACCURATE, load, mad, radrim, table, wsclean
+from peer import WSCLEAN_ACCURATE, WSCLEAN_TINY, load, mad, radrim, table, wsclean
 
 CLEAN = "-multiscale -mgain 0.8 -gain 0.1 -auto-mask 3 -auto-threshold 0.5 -niter 2000000"
 
@@ -22,8 +22,6 @@ POINTS = CLEAN.replace("-multiscale ", "")
 # The GMRT's snapshot has an antenna that is off in phase; cleaned deeper than 3 sigma, WSClean diverges.
 SHALLOW = "-mgain 0.8 -gain 0.1 -niter 2000000"
 
-# The w-gridder cannot grid micro-arcsecond fields; there, w-stacking with a wide kernel on a wide grid is exact.
-EHT = "-reorder -no-small-inversion -kernel-size 15 -oversampling 4095"
 EHT_CLEAN = "-gain 0.03 -mgain 0.5 -auto-mask 3 -auto-threshold 1 -niter 5000"
 
 # name: size, scale, weighting and other options of both, WSClean's gridder and CLEAN settings, shortest baseline
@@ -31,7 +29,7 @@ EHT_CLEAN = "-gain 0.03 -mgain 0.5 -auto-mask 3 -auto-threshold 1 -niter 5000"
 CASES = {
     "vla_3c391_4.6GHz": (256, "4asec", "briggs 0", WSCLEAN_ACCURATE, CLEAN, 0),
     "alma_hd142527_b9_cont": (256, "0.025asec", "briggs 0.5", WSCLEAN_ACCURATE, CLEAN, 0),
-    "eht_m87_2017_101_hilo_selfcal": (128, "0.002masec", "uniform -padding 4", EHT, EHT_CLEAN, 1e8),
+    "eht_m87_2017_101_hilo_selfcal": (128, "0.002masec", "uniform -padding 4", WSCLEAN_TINY, EHT_CLEAN, 1e8),
     "vlba_m87_8.1GHz_2006": (512, "0.2masec", "uniform", WSCLEAN_ACCURATE, CLEAN, 0),
     "gmrt_1543+480_622MHz_2014": (2048, "1.5asec", "briggs 0 -auto-threshold 3", WSCLEAN_ACCURATE, SHALLOW, 0),
     "vlba_3c273_43GHz_2016": (512, "0.04masec", "uniform", WSCLEAN_ACCURATE, CLEAN, 0),

@@ -1,0 +1,107 @@
+"""What an image holds at which angular scale: power spectra, and that of the noise to be expected.
+
+Spatial frequencies of an image are baselines: a wave of the period theta comes from baselines of 1/theta wavelengths.
+"""
+
+import numpy as np
+from scipy import fft
+from scipy.ndimage import convolve1d
+
+from radrim.geometry import C
+from radrim.visibilities import ROWS
+
+BINS = 28
+"""At most so many, evenly spaced in the logarithm where they are wider than a Fourier mode."""
+FIRST = 1.5
+"""Lowest spatial frequency [periods per field]: below, the window's own width is all that is seen."""
+
+
+def spectrum_bins(grid):
+    """Edges of the bins, (bin + 1,) [wavelengths]: from the whole field to two pixels."""
+    step = 1 / (max(grid.shape) * grid.scale)
+    highest = 0.5 / (grid.scale * step)
+    edges = np.geomspace(FIRST, highest, BINS + 1)
+    kept = [edges[0]]
+    for edge in edges[1:]:
+        if edge - kept[-1] >= 1 or edge == edges[-1]:
+            kept.append(edge)
+    return np.array(kept) * step
+
+
+def power_spectrum(image, grid, edges):
+    """Power of an image in rings of spatial frequency.
+
+    Power is normalised such that white noise of rms sigma has the power sigma^2 at all scales. A Hann window keeps
+    the power of large scales, which an image cuts at its edges, from leaking into small ones.
+
+    Parameters
+    ----------
+    image : (y, x) array
+        [Jy/beam]
+    grid : ImageGrid
+    edges : (bin + 1,) array
+        From `spectrum_bins`.
+
+    Returns
+    -------
+    power : (bin,) float64
+        Mean over the modes of a ring [(Jy/beam)^2].
+    modes : (bin,) int64
+        Number of Fourier modes of a ring, conjugates included.
+    """
+    window = np.outer(*(np.hanning(n + 1)[:n] for n in image.shape)).astype(np.float32)
+    power = np.abs(fft.fft2(np.asarray(image, np.float32) * window)) ** 2
+    return _ring_means(power / (image.size * np.mean(window.astype(float) ** 2)), grid, edges)
+
+
+def noise_spectrum(blocks, natural, grid, edges):
+    """Power of a dirty image of nothing but noise, from the weights; normalised and windowed as in `power_spectrum`.
+
+    The noise of an image is the sum of what samples contribute, each at its own baseline: their shares of the variance,
+    W^2/w over (sum W)^2, are counted in the Fourier modes of the image. No noise is drawn.
+
+    Parameters
+    ----------
+    blocks : sequence of Visibilities
+        With imaging weights W.
+    natural : sequence of (row, chan) array
+        Natural weights w of the same samples [Jy^-2].
+    grid : ImageGrid
+    edges : (bin + 1,) array
+
+    Returns
+    -------
+    (bin,) float64
+        [(Jy/beam)^2]; 0 in rings without samples.
+    """
+    height, width = grid.shape
+    variance, total = np.zeros(height * width), 0.0
+    for block, weights in zip(blocks, natural, strict=True):
+        for start in range(0, len(block.uvw), ROWS):  # blocks may be larger than the memory
+            rows = slice(start, start + ROWS)
+            used = (block.weight[rows] > 0) & (weights[rows] > 0)
+            imaging = block.weight[rows][used].astype(float)
+            u, v = ((block.uvw[rows, axis, None] * (block.freq / C))[used] for axis in (0, 1))
+            x, y = (np.rint(c * n * grid.scale).astype(int) for c, n in ((u, width), (v, height)))
+            inside = (2 * np.abs(x) < width) & (2 * np.abs(y) < height)
+            share = (imaging**2 / weights[rows][used])[inside] / 2
+            for sign in (1, -1):
+                mode = (sign * y[inside] % height) * width + sign * x[inside] % width
+                variance += np.bincount(mode, share, variance.size)
+            total += imaging.sum()
+    power = variance.reshape(grid.shape) / total**2 * variance.size
+    for axis in (0, 1):  # what the Hann window does to a single wave
+        power = convolve1d(power, [1 / 6, 2 / 3, 1 / 6], axis, mode="wrap")
+    return _ring_means(power, grid, edges)[0]
+
+
+def _ring_means(power, grid, edges):
+    """Mean over the Fourier modes of each ring, and their number; `power` (y, x) as a Fourier transform has it.
+
+    Its u grows with x and not to the east, which a ring does not see.
+    """
+    v, u = (np.fft.fftfreq(n, grid.scale) for n in power.shape)
+    ring = np.digitize(np.hypot(v[:, None], u), edges) - 1
+    inside = (ring >= 0) & (ring < len(edges) - 1)
+    modes = np.bincount(ring[inside], minlength=len(edges) - 1)
+    return np.bincount(ring[inside], power[inside], len(edges) - 1) / np.maximum(modes, 1), modes
