@@ -1,7 +1,7 @@
 """Coherent averages of visibilities in time, as long as their phases hold still.
 
-Closure quantities of averages have less noise, but what the atmosphere turns within an average is lost, and not in a way
-that closes. So the longest interval is taken in which hardly any flux is lost, as the data themselves say.
+Closure quantities of averages have less noise, but what the atmosphere turns within an average is lost, and not in a
+way that closes. So the longest interval is taken in which hardly any flux is lost, as the data themselves say.
 """
 
 from dataclasses import replace

@@ -2,8 +2,8 @@
 
 A measured visibility is ``g_i conj(g_j) V_ij`` with the unknown complex gains of two stations. Phases summed around a
 triangle (closure phase), and ratios of amplitudes of four baselines among four stations (closure amplitude, used as
-its logarithm), do not depend on gains. Each integration gives a minimal set of either kind: one that no member can be left
-out of, and from which all others follow. Members share baselines, so their errors are correlated; with the full covariance
+its logarithm), do not depend on gains. Each integration gives a minimal set of either kind: no member can be left out,
+and all others follow from them. Members share baselines, so their errors are correlated; with the full covariance
 (Blackburn et al. 2020) it does not matter which minimal set is taken, and nothing is counted twice.
 
 Logarithms of amplitudes need no correction for noise bias: ln|z| is harmonic, so circular noise that stays away from
@@ -24,7 +24,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from radrim.errors import DataError
-from radrim.geometry import C
 
 SNR = 3.0
 """Averaged visibilities below this signal-to-noise ratio make no closure quantities: their phases are not Gaussian."""
@@ -152,6 +151,8 @@ def minimal_set(kind, station, error):
     (closure, baseline) int8
         Coefficients of the phases, or of the logarithms of the amplitudes.
     """
+    if len(station) < 3:
+        return np.zeros((0, len(station)), np.int8)
     names, index = np.unique(station, return_inverse=True)
     index = index.reshape(station.shape)
     place = {}

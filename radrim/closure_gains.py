@@ -35,8 +35,9 @@ def solve_gains(vis, model, sigma, station, group):
     here, there = np.concatenate([first, second]), np.concatenate([second, first])
     data, seen = np.concatenate([vis, vis.conj()]), np.concatenate([model, model.conj()])
     weight = np.tile(sigma**-2.0, 2)
-    # Scaled to the model first: how far off they are only then does not matter.
-    level = np.sqrt(_per_node(here, weight * np.abs(data) ** 2) / _per_node(here, weight * np.abs(seen) ** 2)).clip(1e-6)
+    # Of the model's size from the start: it does not matter how far off they are.
+    power = [_per_node(here, weight * np.abs(one) ** 2) for one in (data, seen)]
+    level = np.sqrt(power[0] / power[1])
     gain = np.full(len(level), np.sqrt(np.median(level)), complex)
     for iteration in range(ITERATIONS):
         z = seen * gain[there].conj()

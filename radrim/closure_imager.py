@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from radrim.channels import ChannelImager
+from radrim.closure import SNR
 from radrim.closure_gains import solve_gains
 from radrim.closure_read import ClosureInput, size_in_pixels
 from radrim.closure_scores import FACTS, chi_square_facts, in_words
@@ -19,6 +20,9 @@ from radrim.closure_solver import ROUNDS, ClosureSolver, Solution
 from radrim.errors import SolverError
 from radrim.geometry import format_angle
 from radrim.joint import make_measurement
+
+WEAK = 0.1
+"""Gains below this part of the median are those of a station that lost its signal: its samples have no residual."""
 
 log = logging.getLogger("radrim")
 
@@ -106,13 +110,17 @@ class ClosureImager(ChannelImager):
         """Dirty image of the data, freed of the gains that the model visibilities `vis` imply, less the model."""
         data = self.closures.data
         gains = solve_gains(data.vis, vis, data.sigma, data.station, data.group)
-        corrected = data.vis / np.where(np.abs(gains) > 0, gains, 1) - extended * data.colocated
+        size = np.abs(gains)
+        # What a station hardly saw would show its noise, enlarged.
+        seen = (np.abs(data.vis) > SNR * data.sigma) & (size > WEAK * np.median(size))
+        corrected = np.where(seen, data.vis / np.where(seen, gains, 1) - extended * data.colocated, 0)
         blocks, used = [], 0
         for block, (row, chan) in zip(self.observation.blocks, self.closures.places, strict=True):
-            fresh = np.zeros_like(block.data)
-            fresh[row, chan] = corrected[used : used + len(row)]
+            fresh, weight = np.zeros_like(block.data), np.zeros_like(block.weight)
+            part = slice(used, used + len(row))
+            fresh[row, chan], weight[row, chan] = corrected[part], block.weight[row, chan] * seen[part]
             used += len(row)
-            blocks.append(replace(block, data=fresh))
+            blocks.append(replace(block, data=fresh, weight=weight))
         config = self.config
         how = config.operator, config.epsilon, self.threads, self.device
         return make_measurement(blocks, self.grid, self.dishes, *how).residual(channel.model)

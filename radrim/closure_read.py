@@ -1,8 +1,8 @@
 """Step 1 for `--data closure`: each hand's visibilities, averaged as far as they are coherent, and their closures.
 
-Receivers of the two hands of polarisation have gains of their own, so the sum of both, Stokes I, does not close unless they
-are calibrated to each other: closure quantities are formed of each hand by itself. Both see the same Stokes I where the
-source is not polarised in these hands (RR and LL: circularly, which hardly any is).
+Receivers of the two hands of polarisation have gains of their own, so the sum of both, Stokes I, does not close unless
+they are calibrated to each other: closure quantities are formed of each hand by itself. Both see the same Stokes I
+where the source is not polarised in these hands (RR and LL: circularly, which hardly any is).
 """
 
 import math
@@ -14,8 +14,7 @@ from radrim.averaging import average, choose_interval
 from radrim.closure import COLOCATED, ClosureData, closures_of
 from radrim.errors import DataError
 from radrim.geometry import C, format_angle
-from radrim.metrics import measured_scatter
-from radrim.read import Selection, read
+from radrim.read import read
 
 HANDS = (("RR", "LL"), ("XX", "YY"))
 SYSTEMATIC = 0.01
@@ -24,11 +23,9 @@ SMEARING = 0.15
 """Turns by which the edge of the field may move within an average: they lose 4 % of its flux."""
 EARTH = 7.292e-5
 """Turn of the Earth [rad/s]."""
-TOO_QUIET = 1.5
-"""Scatter over what the weights promise, from which on the weights are corrected."""
 
 
-def read_hands(paths, selection=Selection(), keep=None, block_bytes=None):
+def read_hands(paths, selection, keep=None, block_bytes=None):
     """As `radrim.read.read`, each hand in blocks of its own, rows averaged in time.
 
     Parameters
@@ -48,7 +45,6 @@ def read_hands(paths, selection=Selection(), keep=None, block_bytes=None):
     parts = _read_each(paths, selection, block_bytes)
     first = parts[0]
     blocks = [block for part in parts for block in part.blocks]
-    scatter = measured_scatter(blocks)
     field, longest = field_of(blocks)
     limit = SMEARING / (EARTH * longest * field / 2)
     interval, kept = choose_interval(blocks, COLOCATED, limit)
@@ -58,15 +54,8 @@ def read_hands(paths, selection=Selection(), keep=None, block_bytes=None):
         + (f"averaged over at most {interval:g} s, which keeps {100 * min(kept, 1):.1f} % of the power."
            if interval else "not averaged in time.")
     )  # fmt: skip
-    factor = 1.0
-    if scatter > TOO_QUIET:
-        factor = scatter**-2.0
-        notes.append(f"The data scatter {scatter:.3g} times as much as their weights say; the weights are corrected.")
-    averaged = []
-    for block in blocks:
-        mean = average(block, interval)
-        mean.weight = (mean.weight * factor).astype(np.float32)
-        averaged.append((keep or (lambda one: one))(mean))
+    keep = keep or (lambda block: block)
+    averaged = [keep(average(block, interval)) for block in blocks]
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
     return replace(first, blocks=averaged, notes=notes, counts=counts, stokes=selection.stokes)
 
@@ -95,7 +84,7 @@ def _same(a, b):
 
 
 def field_of(blocks):
-    """Width of the field that closure quantities can tell something about [rad], and the longest baseline [wavelengths].
+    """Width of the field that closure quantities tell something about [rad], and the longest baseline [wavelengths].
 
     The shortest baseline but those between neighbours resolves nothing larger than 1 / its length.
     """

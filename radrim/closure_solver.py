@@ -1,31 +1,28 @@
 """Images from closure quantities alone, by regularised maximum likelihood.
 
-The image is positive and its flux is fixed, ``I = x^2 / sum x^2``: closure quantities know no flux scale. (With ``exp(x)``
-pixels that begin faint hardly change: jets far from a bright core were never found.) Minimised is half the chi-squares of closure phases and log closure amplitudes plus their number times
-
-* the relative entropy of the image to a Gaussian of the size that the closure amplitudes ask for, which also keeps the
-  image where it is, as closure quantities know no position;
-* the squared differences of neighbouring pixels (total squared variation),
-
-in rounds: the first ones trust the data little; between rounds the image is blurred by part of the resolution and moved
-to the middle. Nothing here is tuned to an observation: sizes are in units of the resolution, weights are the same for
-all.
+The image is positive and its flux is fixed, ``I = x^2 / sum x^2``: closure quantities know no flux scale. (With
+``exp(x)``, pixels that begin faint hardly change: jets far from a bright core were never found.) Minimised is half the
+chi-squares of closure phases and log closure amplitudes, plus their number times the relative entropy of the image to a
+Gaussian of the size that the closure amplitudes ask for; it also keeps the image where it is, as closure quantities
+know no position. This is done in rounds: the first ones trust the data little, and work with coarse pixels; between
+rounds the image is blurred by part of the resolution and moved to the middle. Sizes are in units of the resolution, weights
+are the same for all observations.
 
 Baselines between neighbouring stations see the flux of all scales. What the image does not hold of it is one more
 unknown, `Solution.extended`; closure amplitudes with such baselines then say how bright the source is on the others.
 
 References
 ----------
-Chael et al. (2018), ApJ 857, 23: imaging with closure quantities.
-Event Horizon Telescope Collaboration (2019), ApJL 875, L4: regularisers, restarts.
-Kuramochi et al. (2018), ApJ 858, 56: total squared variation.
+Chael et al. (2018), ApJ 857, 23: imaging with closure quantities, relative entropy.
+Event Horizon Telescope Collaboration (2019), ApJL 875, L4: blurred restarts.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter, shift
+from scipy.ndimage import gaussian_filter, shift, zoom
 from scipy.optimize import minimize
 
 from radrim.closure import Closures
@@ -39,10 +36,13 @@ ITERATIONS = 130
 """Most steps of the minimiser in a round."""
 BLUR = 0.5
 """Width (FWHM) of the Gaussian that blurs the image between rounds, in units of the resolution."""
-ENTROPY = 1.0
-SMOOTHNESS = 0.02
-"""Weights of the regularisers for each closure quantity."""
-FLOOR = 1e-2
+ENTROPY = 0.3
+"""Weight of the relative entropy for each closure quantity."""
+COARSE = 3.0
+"""Coarse pixels in the resolution; the last round has those of the image."""
+SMALLEST = 32
+"""Fewest coarse pixels along a side."""
+FLOOR = 1e-3
 """Part of the flux that the prior spreads over the whole field."""
 FAINTEST = 1e-13
 """Least part of the flux that a pixel has, so that its logarithm is finite."""
@@ -71,8 +71,8 @@ class Solution:
 def phase_chi_square(phases: Closures, angle):
     """Chi-square of closure phases and its gradient.
 
-    With ``z = 1 - exp(i (model - data))`` it is ``z^H inverse z``: the usual chi-square where differences are small, without
-    a jump where they pass pi (for one closure phase, 2 (1 - cos) / sigma^2; Chael et al. 2018, equation 21).
+    With ``z = 1 - exp(i (model - data))`` it is ``z^H inverse z``: the usual chi-square where differences are small,
+    without a jump where they pass pi (for one closure phase, 2 (1 - cos) / sigma^2; Chael et al. 2018, equation 21).
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def phase_chi_square(phases: Closures, angle):
 
 
 def amplitude_chi_square(amplitudes: Closures, logarithm):
-    """Chi-square of log closure amplitudes, and its derivative by the logarithms of the model's amplitudes (sample,)."""
+    """Chi-square of log closure amplitudes, and its derivative by the logarithms of the model's (sample,)."""
     off = amplitudes.combine @ logarithm - amplitudes.value
     weighted = amplitudes.inverse @ off
     return float(off @ weighted), amplitudes.combine.T @ (2 * weighted)
@@ -121,7 +121,7 @@ def chi_squares(data, vis):
 
 
 class Objective:
-    """What is minimised: data, entropy, smoothness; a function of x, the roots of the pixels and of the extended part.
+    """What is minimised, a function of x: the roots of the pixels and of the extended part.
 
     Parameters
     ----------
@@ -129,19 +129,17 @@ class Objective:
     grid : ImageGrid
     prior : (y, x) float64
         Sums to 1, positive.
-    resolution : float
-        [pixel]
     weight : float
         Of the data.
     threads : int
     """
 
-    def __init__(self, data, grid, prior, resolution, weight=1.0, threads=1):
+    def __init__(self, data, grid, prior, weight=1.0, threads=1):
         self._data, self._shape, self._colocated = data, grid.shape, data.colocated
         self._prior, self._weight = np.log(prior), weight
         self._number = len(data.phases) + len(data.amplitudes)
-        self._smoothness = SMOOTHNESS * resolution**4
-        self._operator = make_operator("wgridder", data.uvw * C, np.ones(1), grid, EPSILON, threads)
+        kind = "wgridder" if min(grid.shape) >= SMALLEST else "dft"
+        self._operator = make_operator(kind, data.uvw * C, np.ones(1), grid, EPSILON, threads)
 
     def visibilities(self, image, extended):
         """Of an image that sums to 1, (sample,) complex128."""
@@ -159,22 +157,13 @@ class Objective:
         (phase, amplitude), by_vis = chi_squares(self._data, self.visibilities(image, extended))
         by_image = self._weight / 2 * self._operator.adjoint(torch.from_numpy(by_vis[:, None])).numpy()
         by_extended = self._weight / 2 * float(by_vis.real @ self._colocated)
-        rough, by_rough = squared_variation(image)
         relative = np.log(image) - self._prior
         value = self._weight / 2 * (phase + amplitude)
-        value += self._number * (ENTROPY * float((image * relative).sum()) + self._smoothness * rough)
-        by_image += self._number * (ENTROPY * (relative + 1) + self._smoothness * by_rough)
+        value += self._number * ENTROPY * float((image * relative).sum())
+        by_image += self._number * ENTROPY * (relative + 1)
         roots = x[:-1].reshape(self._shape)
         gradient = 2 * roots / (roots**2).sum() * (by_image - (image * by_image).sum())
         return value, np.append(gradient.ravel(), 2 * x[-1] * by_extended)
-
-
-def squared_variation(image):
-    """Sum of the squared differences of neighbours, with zeros around the image, and its gradient (y, x)."""
-    padded = np.pad(image, 1)
-    east, north = np.diff(padded, axis=1), np.diff(padded, axis=0)
-    gradient = 2 * (east[1:-1, :-1] - east[1:-1, 1:] + north[:-1, 1:-1] - north[1:, 1:-1])
-    return float((east**2).sum() + (north**2).sum()), gradient
 
 
 class ClosureSolver:
@@ -199,8 +188,8 @@ class ClosureSolver:
         self.resolution = 1 / np.hypot(data.uvw[:, 0], data.uvw[:, 1]).max()
         fitted, extended = fit_gaussian(data, self.resolution, min(grid.shape) * grid.scale / 2)
         self.size = float(np.hypot(fitted, self.resolution))
-        self._prior = _gaussian(grid, self.size)
-        self.start = Solution(self._prior, extended)
+        self._coarse = _coarse(grid, self.resolution / COARSE)
+        self.start = Solution(_gaussian(grid, self.size), extended)
 
     def round(self, number, solution: Solution) -> Solution:
         """The next solution.
@@ -217,11 +206,11 @@ class ClosureSolver:
         SolverError
             The objective is not finite.
         """
-        pixels = self.resolution / self._grid.scale
-        image = solution.image
+        grid = self._grid if number + 1 == len(ROUNDS) else self._coarse
+        image = _resampled(solution.image, grid.shape)
         if number:
-            image = centred(gaussian_filter(image, BLUR * pixels / FWHM_PER_SIGMA))
-        objective = Objective(self._data, self._grid, self._prior, pixels, ROUNDS[number], self._threads)
+            image = centred(gaussian_filter(image, BLUR * self.resolution / grid.scale / FWHM_PER_SIGMA))
+        objective = Objective(self._data, grid, _gaussian(grid, self.size), ROUNDS[number], self._threads)
         faint, extended = BEGIN
         x = np.sqrt(np.append(np.maximum(image, faint * image.max()), max(solution.extended, extended)))
         found = minimize(objective, x, jac=True, method="L-BFGS-B",
@@ -229,11 +218,12 @@ class ClosureSolver:
         if not np.isfinite(found.fun):
             raise SolverError("The closure quantities gave no finite chi-square; please report this observation.")
         image, extended = objective.unpack(found.x)
+        image = _resampled(image, self._grid.shape)
         return Solution(image, extended if self._data.colocated.any() else 0.0)
 
     def visibilities(self, solution: Solution):
         """Of a solution with the flux 1, (sample,) complex128."""
-        objective = Objective(self._data, self._grid, self._prior, 1.0, threads=self._threads)
+        objective = Objective(self._data, self._grid, self.start.image, threads=self._threads)
         return objective.visibilities(solution.image, solution.extended)
 
 
@@ -273,6 +263,21 @@ def _gaussian(grid, width):
     """A Gaussian in the middle on a faint floor, (y, x), sum 1."""
     image = np.exp(-4 * np.log(2) * (grid.l()[None, :] ** 2 + grid.m()[:, None] ** 2) / width**2)
     return (1 - FLOOR) * image / image.sum() + FLOOR / image.size
+
+
+def _coarse(grid, scale):
+    """The same field in pixels of about `scale` [rad], no finer than those of `grid`."""
+    factor = max(1.0, scale / grid.scale)
+    width, height = (min(n, max(SMALLEST, 2 * math.ceil(n / factor / 2))) for n in (grid.width, grid.height))
+    return replace(grid, width=width, height=height, scale=grid.scale * grid.width / width)
+
+
+def _resampled(image, shape):
+    """An image on other pixels of the same field, (y, x), sum 1."""
+    if image.shape != shape:
+        image = zoom(image, [new / old for new, old in zip(shape, image.shape, strict=True)], order=1,
+                     mode="nearest", grid_mode=True)  # fmt: skip
+    return image / image.sum()
 
 
 def centred(image):

@@ -123,8 +123,8 @@ class ImageConfig:
         "image",
         choice("visibilities", "closure"),
         "visibilities",
-        "what the image is made from: visibilities, or closure phases and log closure amplitudes alone, which no errors "
-        "of the antennas' gains change (VLBI)",
+        "what the image is made from: visibilities, or closure (phases and log amplitudes) alone, which no error of "
+        "the antennas' gains changes (VLBI)",
         "KIND",
     )
     flux: float | None = _option(
