@@ -5,8 +5,8 @@ The image is positive and its flux is fixed, ``I = x^2 / sum x^2``: closure quan
 chi-squares of closure phases and log closure amplitudes, plus their number times the relative entropy of the image to a
 Gaussian of the size that the closure amplitudes ask for; it also keeps the image where it is, as closure quantities
 know no position. This is done in rounds: the first ones trust the data little, and work with coarse pixels; between
-rounds the image is blurred by part of the resolution and moved to the middle. Sizes are in units of the resolution, weights
-are the same for all observations.
+rounds the image is blurred by part of the resolution and moved to the middle. Sizes are in units of the resolution,
+weights are the same for all observations.
 
 Baselines between neighbouring stations see the flux of all scales. What the image does not hold of it is one more
 unknown, `Solution.extended`; closure amplitudes with such baselines then say how bright the source is on the others.

@@ -132,7 +132,8 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
             if config.cube:
                 with clock("write"):
                     output.join(images, progress)
-    _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
+    if not closures:  # solving for gains always fits part of the noise
+        _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
     with clock("report"):
         paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, channels.beside)
     return Result(**{**vars(whole), "paths": whole.paths | paths}, grid=grid, channels=images)

@@ -23,9 +23,9 @@ from scipy.optimize import minimize
 from radrim.geometry import format_angle
 
 RAYS = 72
-STEPS = 4
+STEPS = 2
 """Points on a ray for each pixel."""
-LARGEST_SPREAD = 0.35
+LARGEST_SPREAD = 0.2
 """Scatter of the radii over their mean above which there is no ring."""
 SMALLEST = 1.5
 """Radius below which nothing counts as a ring [pixel]."""

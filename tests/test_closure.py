@@ -133,7 +133,7 @@ def test_position_is_not_known():
 
 
 def test_gains_of_a_model_are_found():
-    """Gains that vary by tens of per cent, with any phase, are solved for to the last digits where there is no noise."""
+    """Gains that vary by tens of per cent, with any phase, are solved for exactly where there is no noise."""
     uvw, vis, sigma, station, group = snapshots(gains=0.3)
     model = seen(uvw[:, :2])
     assert np.allclose(vis / solve_gains(vis, model, sigma, station, group), model, atol=1e-4)

@@ -13,7 +13,7 @@ SCALE = 2.0
 
 
 def ring(diameter, beam, fade=0.0, angle=0.0, size=96):
-    """A thin ring with `fade` towards one side, seen with a round beam [microarcsecond]; drawn on pixels four times finer."""
+    """A thin ring, brighter towards `angle`, seen with a round beam [microarcsecond]; drawn on finer pixels."""
     fine = SCALE / 4
     y, x = (np.indices((4 * size, 4 * size)) - 2 * size + 0.5) * fine
     radius, position = np.hypot(x, y), np.arctan2(-x, y)
@@ -29,7 +29,7 @@ def test_diameter_as_the_beam_makes_it(diameter, beam):
     assert found.diameter / UAS == pytest.approx(diameter - beam**2 / (4 * np.log(2) * diameter), rel=0.03)
     assert found.thin / UAS == pytest.approx(diameter, rel=0.04)
     assert found.width / UAS == pytest.approx(beam, rel=0.25)
-    assert found.scatter < 0.02 * found.diameter
+    assert found.scatter < 0.03 * found.diameter
     assert found.asymmetry < 0.02
 
 
