@@ -4,8 +4,8 @@
 
 Simulated: the Event Horizon Telescope's stations look at two points, a Gaussian, a ring and a crescent, with gain
 errors of 30 % and a random phase at each station in every scan. Real (--data): VLBA observations that are
-self-calibrated, whose ordinary image by radrim stands for the truth. Score: the largest normalised cross-correlation over all shifts, since
-closure quantities know no position, of both images seen with the same beam.
+self-calibrated, whose ordinary image by radrim stands for the truth. Score: the largest normalised cross-correlation
+over all shifts, since closure quantities know no position, of both images seen with the same beam.
 """
 
 import argparse

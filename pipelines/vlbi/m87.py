@@ -3,8 +3,8 @@
     python pipelines/vlbi/m87.py SELFCAL NETCAL [--out FOLDER]
 
 SELFCAL: self-calibrated visibilities, NETCAL: network-calibrated ones (a Measurement Set or whatever else `radrim
-image` reads; eventhorizontelescope.org, data product 2019-D01-01). Prints a table and writes m87.png. WSClean's row needs
-`wsclean` on the PATH and a Measurement Set; its mask is the one thing here that knows where the source is.
+image` reads; eventhorizontelescope.org, data product 2019-D01-01). Prints a table and writes m87.png. WSClean's row
+needs `wsclean` on the PATH and a Measurement Set; its mask is the one thing here that knows where the source is.
 
 To compare with another program: add its FITS image to `OTHERS`.
 """
@@ -45,8 +45,8 @@ def wsclean(ms, out):
     y, x = np.indices((128, 128)) - 64
     shutil.copytree(ms, copy, dirs_exist_ok=True, copy_function=shutil.copyfile)
     fits.writeto(mask, (np.hypot(y, x) < 30).astype(np.float32)[None, None], overwrite=True)
-    words = (f"wsclean -quiet -reorder -no-update-model-required -j 1 -size 128 128 -scale 0.000002asec "
-             f"-weight uniform -minuv-l 1e8 -niter 5000 -gain 0.02 -fits-mask {mask} -name {prefix} {copy}")  # fmt: skip
+    words = "wsclean -quiet -reorder -no-update-model-required -j 1 -size 128 128 -scale 0.000002asec -weight uniform "
+    words += f"-minuv-l 1e8 -niter 5000 -gain 0.02 -fits-mask {mask} -name {prefix} {copy}"
     subprocess.run(words.split(), check=True)
     shutil.rmtree(copy)
     return f"{prefix}-image.fits"
