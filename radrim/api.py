@@ -13,6 +13,7 @@ def image(
     channels_out: int | None = None, cube: bool | None = None, spectral_terms: int | None = None,
     outframe: str | None = None, pol: str | None = None, beam_fit: str | None = None,
     pb: str | bool | None = None, pb_limit: float | None = None, dish_diameter: float | None = None,
+    data: str | None = None, flux: float | None = None,
     data_column: str | None = None, field: str | int | Sequence[str | int] | None = None,
     spw: int | Sequence[int] | None = None, chan_range: tuple[int, int] | None = None,
     minuv_l: float | None = None, maxuv_l: float | None = None,

@@ -41,8 +41,8 @@ class VisibilityCache:
     def __init__(self, work: Store, block_bytes=BLOCK_BYTES, by_channel=False):
         self._work, self._block_bytes, self._by_channel = work, block_bytes, by_channel
 
-    def read(self, paths, selection):
-        """As `radrim.read.read`; the blocks are memory-mapped, read-only.
+    def read(self, paths, selection, reader=read):
+        """As `reader`, which is `radrim.read.read` or works like it; the blocks are memory-mapped, read-only.
 
         Returns
         -------
@@ -58,7 +58,7 @@ class VisibilityCache:
                 number += 1
                 return _load(work, number - 1)
 
-            observation = read(paths, selection, keep, self._block_bytes)
+            observation = reader(paths, selection, keep, self._block_bytes)
             facts = {
                 f.name: getattr(observation, f.name) for f in dataclasses.fields(observation) if f.name != "blocks"
             }

@@ -119,6 +119,21 @@ class ImageConfig:
         "diameter of the antennas in metres (default: DISH_DIAMETER)",
         "METRES",
     )
+    data: str = _option(
+        "image",
+        choice("visibilities", "closure"),
+        "visibilities",
+        "what the image is made from: visibilities, or closure (phases and log amplitudes) alone, which no error of "
+        "the antennas' gains changes (VLBI)",
+        "KIND",
+    )
+    flux: float | None = _option(
+        "image",
+        numeric(float, 0, open_low=True),
+        None,
+        "total flux of the image of closure quantities, which do not know it (default: from the amplitudes)",
+        "JY",
+    )
     # data selection
     data_column: str | None = _option(
         "data selection", to_text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
@@ -324,6 +339,10 @@ class ImageConfig:
             raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
         if self.spectral_terms is not None:
             self._check_spectral_terms()
+        if self.data == "closure":
+            self._check_closure()
+        elif self.flux is not None:
+            raise ConfigError("--flux is for --data closure: visibilities know their flux. Leave it out.")
         if self.scheduler and self.cluster:
             raise ConfigError("--scheduler is a cluster that runs already, --cluster one to start: give one of them.")
         if self.auto_mask < self.auto_threshold:
@@ -331,6 +350,25 @@ class ImageConfig:
                 f"--auto-mask {self.auto_mask:g} is below --auto-threshold {self.auto_threshold:g}: the mask is "
                 "made above the final threshold; raise one or lower the other."
             )
+
+    def _check_closure(self):
+        """What is not for images of closure quantities, and why."""
+        for option, given, why in (
+            ("--channels-out", self.channels_out > 1, "they are too few for several channels; choose one with --spw"),
+            ("--contsub", self.contsub is not None, "differences of channels do not close"),
+            ("--pb", self.pb != "none", "their field is far smaller than the primary beam"),
+            ("--facet", bool(self.facet), "their image is small"),
+            ("--scheduler", bool(self.scheduler), "their image is small"),
+            ("--cluster", bool(self.cluster), "their image is small"),
+            ("--compare", self.compare, "no minor cycle deconvolves them"),
+            ("--solver clean", self.solver == "clean", "no minor cycle deconvolves them"),
+            ("--niter 0", self.niter == 0, "there is no image of them before it is deconvolved"),
+            ("--mask", self.mask is not None, "they do not know the position that a mask is for"),
+            ("--taper", self.taper is not None, "weights do not enter closure quantities"),
+            (f"--pol {self.pol}", self.pol not in ("I", "RR", "LL", "XX", "YY"), "its gains do not cancel"),
+        ):
+            if given:
+                raise ConfigError(f"{option} is not for --data closure: {why}. Leave out one of the two.")
 
     def _check_spectral_terms(self):
         terms = self.spectral_terms

@@ -51,6 +51,8 @@ class ChannelState:
         One per major cycle, as `radrim.report.Report.cycles` wants them.
     stop : str
         Why the deconvolution ended; empty while it goes on.
+    facts : dict
+        More numbers for the FITS header, by the names of `radrim.write.KEYWORDS`.
     """
 
     label: str
@@ -64,6 +66,7 @@ class ChannelState:
     remembered: list = field(default_factory=list)
     cycles: list[dict] = field(default_factory=list)
     stop: str = ""
+    facts: dict = field(default_factory=dict)
 
     @property
     def components(self):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from radrim.closure_scores import shown_in_report
 from radrim.cube import write_cube
 from radrim.figures import si
 from radrim.files import check_writable
@@ -94,7 +95,9 @@ class Output:
         }
         if config.taper is not None:
             facts["taper"] = float(np.degrees(config.taper))
-        if deconvolved and config.solver == "rim":
+        if config.data == "closure":
+            facts |= {"data": config.data}
+        elif deconvolved and config.solver == "rim":
             facts |= {"solver": "rim", "model": Path(config.model).name, "threshold": config.threshold}
         elif deconvolved:
             names = ("solver", "niter", "gain", "mgain", "auto_mask", "auto_threshold", "threshold")
@@ -130,6 +133,7 @@ class Output:
         settings = self.config.resolved(grid, str(self.prefix)).as_text()
         programs = versions()
         facts = {"Expected noise": si(thermal, "Jy/beam"), "Stopped": image.stop or "not deconvolved"}
+        facts |= shown_in_report(image.facts)
         facts["Image"] = f"{grid.width} × {grid.height} pixels of {format_angle(grid.scale)}"
         image, grid, factor = overview(image, grid)
         if factor > 1:

@@ -12,6 +12,8 @@ from radrim.budget import block_bytes, largest_whole, plan_memory
 from radrim.cache import VisibilityCache, cached
 from radrim.channels import ChannelImager
 from radrim.clock import Clock
+from radrim.closure_imager import ClosureImager
+from radrim.closure_read import prepare, read_hands
 from radrim.cluster import Cluster, Threads
 from radrim.config import ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
@@ -22,7 +24,7 @@ from radrim.output import Output
 from radrim.pointings import each_at_its_pointing
 from radrim.primary_beam import choose_dishes
 from radrim.progress import Progress
-from radrim.read import Selection
+from radrim.read import Selection, read
 from radrim.result import Channels, Result
 from radrim.rim.checkpoint import find_model
 from radrim.solvers import choose_solvers
@@ -81,7 +83,10 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
     """The steps, each of which looks first whether the work directory has its result."""
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
-        observation = cache.read(config.ms, _selection(config))
+        closure = config.data == "closure"
+        observation = cache.read(config.ms, _selection(config), read_hands if closure else read)
+        # Before imaging weights take the place of those that say how noisy a sample is.
+        closures = prepare(observation.blocks) if closure else None
         _say_what_was_read(observation)
         dishes = choose_dishes(config, observation)
         observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
@@ -109,6 +114,8 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         if plan.side:
             workers = stack.enter_context(_workers(config, plan))
             channels = FacetImager(*common, work, plan.side, workers, device)
+        elif closures:
+            channels = ClosureImager(*common, rival, threads, device, closures=closures)
         elif config.spectral_terms:
             channels = SpectralImager(*common, rival, threads, device)
         else:
@@ -125,7 +132,8 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
             if config.cube:
                 with clock("write"):
                     output.join(images, progress)
-    _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
+    if not closures:  # solving for gains always fits part of the noise
+        _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
     with clock("report"):
         paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, channels.beside)
     return Result(**{**vars(whole), "paths": whole.paths | paths}, grid=grid, channels=images)
@@ -139,7 +147,7 @@ def describe_run(config):
     settings = {name: value for name, value in config.as_text().items() if name not in INDIFFERENT}
     files = [str(Path(ms).absolute()) for ms in config.ms]
     files += [str(Path(path).absolute()) for path in (config.mask,) if path]
-    if config.niter > 0 and (config.solver == "rim" or config.compare):
+    if config.niter > 0 and config.data != "closure" and (config.solver == "rim" or config.compare):
         files.append(str(find_model(config.model)))
     return {"radrim": __version__, "settings": settings,
             "files": {path: fingerprint(path) for path in files if os.path.exists(path)}}  # fmt: skip
@@ -159,6 +167,7 @@ def _plan(work, grid, config, threads, number):
     for what, asked in (
         ("--compare", config.compare),
         ("--spectral-terms", config.spectral_terms),
+        ("--data closure", config.data == "closure"),
         (f"A joint mosaic of {number} pointings", number > 1),
     ):
         if plan.side and asked:

@@ -138,6 +138,10 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
     InputError
         The Measurement Set cannot be read.
     """
+    if config.data == "closure":
+        raise ConfigError(
+            "radrim plan is for images of visibilities; one of closure quantities (--data closure) takes minutes."
+        )
     if config.size is None or config.scale is None:
         raise ConfigError("radrim plan does not read the data: give --size and --scale; 'radrim info' proposes some.")
     blocks, samples, reading = _sample(config)

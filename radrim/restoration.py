@@ -55,7 +55,7 @@ def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
             channel.cycles,
         )
         image.image = channel.residual + restore(channel.model, beam, grid.scale, threads)
-        image.facts |= {"major_cycles": len(channel.cycles), "components": channel.components}
+        image.facts |= {"major_cycles": len(channel.cycles), "components": channel.components, **channel.facts}
         log.info(
             "%sstopped: %s. Noise %.4g Jy/beam, peak over noise %.4g, beam %s.",
             f"{channel.label}, " if channel.label else "",

@@ -119,6 +119,18 @@ class RimCycles:
         return make
 
 
+class ClosureCycles:
+    """Stands where minor cycles do; `notes` are sentences for the log."""
+
+    name = "closure"
+    wide = False
+    notes = ("Closure phases and log closure amplitudes alone make the model; they know neither position nor flux.",)
+
+    def tiles(self, shape):
+        """One tile."""
+        return Tiles(shape, max(shape), 0)
+
+
 def _clean_settings(config, mask=None):
     return CleanSettings(
         niter=config.niter,
@@ -139,6 +151,8 @@ def _part(mask, tile):
 
 def choose_solvers(config, device):
     """The minor cycle that makes the images, and the one beside it that is compared; None where there is none."""
+    if config.data == "closure":
+        return ClosureCycles(), None
     if config.niter == 0:
         return None, None
     names = (config.solver, "rim" if config.solver == "clean" else "clean") if config.compare else (config.solver,)

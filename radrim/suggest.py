@@ -8,6 +8,7 @@ from scipy.fft import next_fast_len
 
 from radrim.beam import fit_beam, theoretical_beam
 from radrim.budget import largest_whole
+from radrim.closure_read import choose_field, size_in_pixels
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
 from radrim.measure import Measurement
@@ -49,7 +50,8 @@ def choose_grid(observation, config):
     longest = observation.longest_baseline()
     reasons = []
     scale = config.scale
-    width, why = _field_of_view(observation)
+    closure = config.data == "closure"
+    width, why = choose_field(observation) if closure else _field_of_view(observation)
     if scale is None:
         scale, why_scale = _choose_scale(_trial_beam(observation, config, longest, width), longest)
         reasons.append(why_scale)
@@ -57,7 +59,10 @@ def choose_grid(observation, config):
     if config.size is not None:
         size = config.size
     else:
-        pixels, note = _size(observation, width / scale, 2 / scale, largest_whole(config))
+        if closure:
+            pixels, note = size_in_pixels(width, scale), ""
+        else:
+            pixels, note = _size(observation, width / scale, 2 / scale, largest_whole(config))
         size = (pixels, pixels)
         reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or why}.")
     return ImageGrid(size[0], size[1], scale, observation.ra, observation.dec), reasons

@@ -1,0 +1,57 @@
+"""Gains that a model implies: what each station must have done to the visibilities, integration by integration."""
+
+import numpy as np
+
+ITERATIONS = 60
+ENOUGH = 1e-6
+"""Change of the gains at which iterations end."""
+
+
+def solve_gains(vis, model, sigma, station, group):
+    """Product of the two stations' gains for each visibility, by least squares on all baselines of an integration.
+
+    Parameters
+    ----------
+    vis, model : (sample,) complex128
+        Measured, and what a model predicts [Jy].
+    sigma : (sample,) float64
+        [Jy]
+    station : (sample, 2) int
+    group : (sample,) int
+        Gains are solved for each group by itself.
+
+    Returns
+    -------
+    (sample,) complex128
+        ``g_i conj(g_j)``: `vis` / this is as the model would have it but for the noise.
+
+    References
+    ----------
+    Salvini & Wijnholds (2014), A&A 571, A97: the gains in turn, each the solution of a linear problem.
+    """
+    _, node = np.unique(group * (int(station.max(initial=0)) + 1) + station.T, return_inverse=True)
+    first, second = node.reshape(2, -1)
+    # Both directions of each baseline: the gain of `here` is seen through that of `there`.
+    here, there = np.concatenate([first, second]), np.concatenate([second, first])
+    data, seen = np.concatenate([vis, vis.conj()]), np.concatenate([model, model.conj()])
+    weight = np.tile(sigma**-2.0, 2)
+    # Of the model's size from the start: it does not matter how far off they are.
+    power = [_per_node(here, weight * np.abs(one) ** 2) for one in (data, seen)]
+    level = np.sqrt(power[0] / power[1])
+    gain = np.full(len(level), np.sqrt(np.median(level)), complex)
+    for iteration in range(ITERATIONS):
+        z = seen * gain[there].conj()
+        update = _per_node(here, weight * data * z.conj()) / _per_node(here, weight * np.abs(z) ** 2)
+        update = (gain + update) / 2 if iteration % 2 else update
+        change = np.abs(update - gain).max() / np.abs(update).max()
+        gain = update
+        if change < ENOUGH:
+            break
+    return gain[first] * gain[second].conj()
+
+
+def _per_node(node, values):
+    """Sums over the samples of each node (node,); never 0, so that they can be divided by."""
+    if np.iscomplexobj(values):
+        return np.bincount(node, values.real) + 1j * np.bincount(node, values.imag)
+    return np.maximum(np.bincount(node, values), 1e-300)
