@@ -13,7 +13,7 @@ from radrim.cache import VisibilityCache, cached
 from radrim.channels import ChannelImager
 from radrim.clock import Clock
 from radrim.cluster import Cluster, Threads
-from radrim.config import ImageConfig
+from radrim.config import INDIFFERENT, ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.facet_imager import FacetImager
 from radrim.joint import describe_mosaic, noise_of_all, pointings
@@ -35,8 +35,6 @@ from radrim.write import open_image, read_image, read_mask
 
 log = logging.getLogger("radrim")
 
-INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite")
-"""Options that change nothing in the images; the Measurement Sets count by their content."""
 FITTED = 0.6
 """Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
 
