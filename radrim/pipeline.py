@@ -125,7 +125,9 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
                     output.join(images, progress)
     _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
     with clock("report"):
-        paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, channels.beside)
+        paths = output.write_summary(
+            whole, images, grid, observation, thermal, thermal * scatter, chosen, clock.seconds, channels.beside
+        )
     return Result(**{**vars(whole), "paths": whole.paths | paths}, grid=grid, channels=images)
 
 

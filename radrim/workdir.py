@@ -171,7 +171,7 @@ def _delete(path):
 def _remove_half_written(path):
     """Remove what a killed run left beside its work directory: files that did not get as far as to their names."""
     name = re.escape(path.name.removesuffix(SUFFIX))
-    what = rf"(-\d{{4,}}|-MFS)?-({PRODUCTS})\.fits|\.png|-report\.html|-run\.toml"
+    what = rf"(-\d{{4,}}|-MFS)?-({PRODUCTS})\.fits|\.png|-report\.html|-run\.toml|-qa\.json"
     half_written = re.compile(rf"\.{name}({what})\.[0-9a-f]{{8}}\.part")
     for part in path.parent.glob(".*.part"):
         if half_written.fullmatch(part.name):
