@@ -199,7 +199,10 @@ def expand(inputs):
             out += found
         else:
             out.append(str(given))
-    return list({os.path.abspath(path): path for path in reversed(out)}.values())[::-1]
+    once: dict[str, str] = {}
+    for path in out:
+        once.setdefault(os.path.abspath(path), path)
+    return list(once.values())
 
 
 def _is_set(path):

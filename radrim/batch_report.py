@@ -5,6 +5,7 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,8 @@ def _page(rows, items, output):
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
     shown = [row | _links(row, item, output) | {"cells": _cells(row)} for row, item in zip(rows, items, strict=True)]
     shown.sort(key=lambda row: ORDER.index(row["state"]))
-    return template.render(title=Path(output).absolute().name, rows=shown, counts=_counts(rows), heads=HEADS)
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return template.render(title=output.absolute().name, rows=shown, counts=_counts(rows), heads=HEADS, now=now)
 
 
 def _links(row, item, output):
@@ -150,9 +152,7 @@ def _links(row, item, output):
     files = {"picture": ".png", "report": "-report.html", "quality": "-qa.json", "log": ".log"}
     paths = {name: item.file(ending) for name, ending in files.items()}
     return {
-        name: path.relative_to(Path(output).absolute()).as_posix()
-        if path.exists() and (made or name == "log")
-        else None
+        name: path.relative_to(output.absolute()).as_posix() if path.exists() and (made or name == "log") else None
         for name, path in paths.items()
     }
 

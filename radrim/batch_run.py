@@ -25,6 +25,8 @@ from radrim.qa import read_qa
 
 log = logging.getLogger("radrim")
 
+CHILD = (sys.executable, "-m", "radrim.batch_child")
+"""What runs `radrim` for one image."""
 POLL = 0.1
 """Between two looks at a process [s]."""
 GRACE = 20.0
@@ -233,7 +235,7 @@ def run_process(words, log_path, time_limit, stop: threading.Event, folder) -> E
         output.flush()
         first = output.tell()
         # A session of its own: Ctrl-C on the terminal is for the batch, which asks its processes to end.
-        child = [sys.executable, "-m", "radrim.batch_child", *words]
+        child = [*CHILD, *words]
         process = subprocess.Popen(
             child, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
         )

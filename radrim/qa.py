@@ -183,8 +183,10 @@ def complaint(checks):
     words = []
     for check in checks:
         if check["state"] == "warn":
-            value = "unknown" if check["value"] is None else f"{check['value']:.3g}"
-            words.append(f"{check['check']} {check['limit']:g}: {value}")
+            side, what = check["check"].split("_", 1)
+            found = "unknown" if check["value"] is None else f"{check['value']:.3g}"
+            relation = "below" if side == "min" else "above"
+            words.append(f"{what.replace('_', ' ')} {found}, {relation} {check['check']} = {check['limit']:g}")
     return "; ".join(words)
 
 

@@ -181,7 +181,9 @@ def test_niter_0_writes_dirty_image_and_psf_only(sky_ms, tmp_path, request, repo
         request.getfixturevalue("no_report")
     words = ["--size", "128", "128", "--scale", "3asec", "--niter", "0", "--quiet", "--name", str(tmp_path / "d")]
     assert main(["image", str(sky_ms), *words]) == 0
-    names = {"d-dirty.fits", "d-psf.fits", "d-run.toml", "d-qa.json"} | ({"d.png", "d-report.html"} if report else set())
+    names = {"d-dirty.fits", "d-psf.fits", "d-run.toml", "d-qa.json"} | (
+        {"d.png", "d-report.html"} if report else set()
+    )
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
