@@ -238,8 +238,8 @@ def test_the_command_of_an_item_means_its_options(tmp_path):
     options = {
         "size": [512, 256], "scale": "0.5asec", "weight": "briggs -0.5", "chan-range": [1, 3], "spw": [0, 2],
         "multiscale": False, "cube": True, "channels-out": 2, "pb": True, "contsub": 1,
-        "contsub-channels": [0, 3, 5, 9], "time-range": ["2020-01-01T00:00:00", "2020-01-02T00:00:00"], "field": "0", "maxuv-l": 1e5, "niter": 10,
-        "auto-threshold": 5, "memory": "2GB",
+        "contsub-channels": [0, 3, 5, 9], "time-range": ["2020-01-01T00:00:00", "2020-01-02T00:00:00"], "field": "0",
+        "maxuv-l": 1e5, "niter": 10, "auto-threshold": 5, "memory": "2GB",
     }  # fmt: skip
     (item,) = make_items(BatchConfig(image=options, output=tmp_path), ["a b.ms"])
     args, rest = build_parser().parse_known_args(wsclean_spelling(item.words()))

@@ -1,4 +1,4 @@
-"""Twenty observations, three of them broken, as one batch: prints what became of them, and what the same command does again.
+"""Twenty observations, three of them broken, as one batch: what became of them, and what the same command does again.
 
     python pipelines/benchmarks/batch.py [--sets 20] [--jobs 2] [--work bench-work/batch]
 
