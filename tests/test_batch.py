@@ -428,6 +428,19 @@ def test_a_child_ends_with_its_parent(tmp_path):
     wait_for(tmp_path / "tidied")
 
 
+def test_the_batch_itself_stays_small(batch):
+    """What images need, torch above all, is loaded by their processes only: the memory is theirs."""
+    batch("good")
+    code = (
+        "import sys, radrim.batch_run, radrim.batch_report\n"
+        "from radrim.cli import main\n"
+        "main(['batch', 'obs', '--dry-run'])\n"
+        "print([name for name in ('torch', 'numba', 'ducc0', 'finufft', 'casacore') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["1 of 1 images would be made.", "[]"]
+
+
 # The summary
 
 
