@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from radrim.batch import DONE, FAILED, RUNNING, STOPPED, SUSPECT, WAITING, Item
+from radrim.beam import Beam
 from radrim.errors import InputError
 from radrim.figures import si
 from radrim.files import atomic_write
+from radrim.geometry import ARCSEC
 from radrim.qa import Limits, complaint, judge, read_qa, write_qa
 
 ORDER = (FAILED, SUSPECT, STOPPED, RUNNING, WAITING, DONE)
@@ -162,9 +164,10 @@ HEADS = ("Rms", "Dynamic range", "Beam", "Time", "Memory")
 
 def _cells(row):
     """(text, value to sort by) of the columns of numbers."""
-    beam = None
+    beam = ""
     if row["beam_major"] is not None:
-        beam = f"{row['beam_major']:.3g} × {row['beam_minor']:.3g}″"
+        axes = (row[f"beam_{name}"] * ARCSEC for name in ("major", "minor"))
+        beam = str(Beam(*axes, 0.0)).split(",")[0].replace(" x ", " × ")
     texts = (
         (row["rms"], lambda value: si(value, "Jy/beam")),
         (row["dynamic_range"], lambda value: f"{value:,.0f}"),

@@ -501,6 +501,7 @@ def test_the_page(batch):
     page = Page(text)
     assert page.classes == ["failed", "done", "done"]
     assert "odd &lt;b&gt; &amp; co" in text and "<b>" not in text
+    assert "1 mJy/beam" in text and "5 × 4 asec" in text
     assert "good/good.png" in page.links and "good/good-qa.json" in page.links and "bad/bad.log" in page.links
     from urllib.parse import unquote
 
