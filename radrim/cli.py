@@ -23,7 +23,10 @@ examples:
 
 
 def main(argv=None) -> int:
-    """Run the command; returns the exit status: 0 done, 2 for what the user can mend, 130 when interrupted."""
+    """Run the command; returns the exit status: 0 done, 2 for what the user can mend, 130 when interrupted.
+
+    `radrim batch` has one more, 3: some images could not be made.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
     args, rest = parser.parse_known_args(wsclean_spelling(argv))
@@ -39,7 +42,7 @@ def main(argv=None) -> int:
     args.line = shlex.join(["radrim", *argv])
     _set_up_log(args)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except RadrimError as error:
         if args.debug:
             raise
@@ -58,10 +61,9 @@ def main(argv=None) -> int:
               "batch or problems.size.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
-        more = ", and the same command goes on" if args.command in ("image", "train") else ""
+        more = ", and the same command goes on" if args.command in ("image", "batch", "train") else ""
         print(f"radrim: interrupted; nothing was half-written{more}.", file=sys.stderr)
         return 130
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -101,6 +103,19 @@ def build_parser() -> argparse.ArgumentParser:
     compare_cli.add_arguments(compare)
     _add_image_options(compare)
     compare.set_defaults(run=lambda args: compare_cli.run(args, parse_config(args)))
+
+    from radrim import batch_cli
+
+    batch = commands.add_parser(
+        "batch",
+        help="image many observations, one after the other or at once",
+        formatter_class=raw,
+        allow_abbrev=False,
+        description=batch_cli.DESCRIPTION,
+        epilog=batch_cli.EXAMPLES,
+    )
+    batch_cli.add_arguments(batch)
+    batch.set_defaults(run=batch_cli.run)
 
     plan = commands.add_parser(
         "plan",
@@ -148,7 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
     train_cli.add_model_arguments(model)
     model.set_defaults(run=train_cli.model)
 
-    for command in (image, compare, plan, clean, info, simulate, train, model):
+    for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
         command.add_argument("--quiet", action="store_true", help="print warnings only")
     return parser

@@ -173,8 +173,11 @@ class Cluster:
         if self._jobs is not None:
             self._jobs.close()
 
-    def run(self, label, calls, gpu=False):
-        """As `Threads.run`; calls and results travel, so that they should be small."""
+    def run(self, label, calls, gpu=False, done=None):
+        """As `Threads.run`; calls and results travel, so that they should be small.
+
+        `done` is told the number of each call that has finished; it is called by another thread.
+        """
         results: list = []
         for graph in graphs(calls):
             futures = [
@@ -183,6 +186,9 @@ class Cluster:
                 )
                 for (call,) in graph.values()
             ]
+            for number, future in zip(graph, futures, strict=True):
+                if done:
+                    future.add_done_callback(lambda future, number=number: future.status == "finished" and done(number))
             results += self._results(futures, label)
         return results
 

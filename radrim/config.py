@@ -7,14 +7,12 @@ imported here, so that `radrim --help` answers at once.
 
 import dataclasses
 import math
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from radrim.angles import exact_angle
-from radrim.errors import ConfigError, InputError
+from radrim.errors import ConfigError
 from radrim.option_values import (
     Weighting,
     choice,
@@ -25,14 +23,19 @@ from radrim.option_values import (
     to_flag,
     to_integers,
     to_memory,
+    to_paths,
     to_pattern,
     to_ranges,
     to_size,
     to_text,
     to_weight,
 )
+from radrim.toml_file import TomlFile, nearest
 
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
+ALL_OPTIONS = "radrim image --help lists them all."
+INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite")
+"""Options that change nothing in the images; the Measurement Sets count by their content."""
 STOKES = ("I", "Q", "U", "V", "XX", "XY", "YX", "YY", "RR", "RL", "LR", "LL")
 
 
@@ -309,13 +312,11 @@ class ImageConfig:
         for key, value in values.items():
             name = str(key).replace("_", "-")
             if name not in options:
-                raise ConfigError(f"{where}unknown option '{key}'; {_nearest(name, options)}")
+                raise ConfigError(f"{where}unknown option '{key}'; {nearest(name, options, ALL_OPTIONS)}")
             if value is not None:
                 parse: Callable = options[name].metadata["parse"]
                 parsed[name.replace("-", "_")] = parse(name, value)
-        paths = [ms] if isinstance(ms, (str, Path)) else ms
-        if not isinstance(paths, Sequence) or not all(isinstance(p, (str, Path)) for p in paths):
-            raise ConfigError(f"{where}ms takes the path of a Measurement Set or a list of paths, got '{ms}'.")
+        paths = to_paths("ms", ms)
         if not paths:
             raise ConfigError("No Measurement Set given; write radrim image OBS.ms.")
         # --auto-threshold 5 alone, as people write it for WSClean, leaves nothing to be cleaned within a mask.
@@ -407,13 +408,6 @@ class ImageConfig:
         return out
 
 
-def _nearest(name, options):
-    import difflib
-
-    close = difflib.get_close_matches(name, options, 1)
-    return f"did you mean '{close[0]}'?" if close else "radrim image --help lists them all."
-
-
 def load_toml(path) -> dict[str, Any]:
     """Options from a TOML file, as raw values for `ImageConfig.parse`; tables (such as [versions]) are refused.
 
@@ -422,18 +416,32 @@ def load_toml(path) -> dict[str, Any]:
     InputError
         The file is missing or is not TOML.
     ConfigError
-        An unknown key (named together with the file).
+        An unknown key, or a value that its option does not take; file and line are named.
     """
-    try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"--config {path} cannot be read: {error.strerror}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"--config {path} is not valid TOML: {error}.") from None
-    known = ImageConfig.options()
-    for key in values:
-        if key.replace("_", "-") not in known and key not in ("ms", "run"):
-            raise ConfigError(f"--config {path}: unknown key '{key}'; {_nearest(key, known)}")
+    file = TomlFile(path, f"--config {path}")
+    values = file.values
     values.pop("run", None)  # what radrim noted about the run that wrote this file
+    check_options(file, {key: value for key, value in values.items() if key != "ms"})
+    try:
+        to_paths("ms", values.get("ms", []))
+    except ConfigError as error:
+        raise file.fault(["ms"], error) from None
     return values
+
+
+def check_options(file: TomlFile, table: Mapping[str, Any], *above):
+    """Check that a table of a TOML file, to which the keys `above` lead, holds options of `radrim image` only.
+
+    Raises
+    ------
+    ConfigError
+        An unknown key, or a value that its option does not take; file and line are named.
+    """
+    options = ImageConfig.options()
+    file.check_keys(table, options, *above, more=ALL_OPTIONS)
+    for key, value in table.items():
+        name = key.replace("_", "-")
+        try:
+            options[name].metadata["parse"](name, value)
+        except ConfigError as error:
+            raise file.fault((*above, key), error) from None

@@ -52,7 +52,7 @@ def noise_mad(image):
 
 
 def dynamic_range(image, residual):
-    """Largest ``|pixel|`` of the restored image over the noise (`noise_mad`) of the residual; infinite without noise."""
+    """Largest ``|pixel|`` of the restored image over the noise (`noise_mad`) of the residual (infinite without)."""
     noise = noise_mad(residual)
     peak = float(np.nanmax(np.abs(image)))
     return peak / noise if noise > 0 else math.inf

@@ -157,6 +157,14 @@ def to_text(name, value):
     return str(value)
 
 
+def to_paths(name, value):
+    """A path, or a list of paths."""
+    paths = [value] if isinstance(value, (str, Path)) else value
+    if not isinstance(paths, Sequence) or not all(isinstance(path, (str, Path)) for path in paths):
+        raise ConfigError(f"{name} takes the path of a Measurement Set or a list of paths, got '{value}'.")
+    return list(paths)
+
+
 def to_fields(name, value):
     """Text, a number, or a list of them."""
     if isinstance(value, (list, tuple)) and value:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from radrim import qa
 from radrim.closure_scores import shown_in_report
 from radrim.cube import write_cube
 from radrim.figures import si
@@ -116,20 +117,23 @@ class Output:
         return Path(f"{self.prefix}-{label}-{ending}.fits" if label else f"{self.prefix}-{ending}.fits")
 
     def write_summary(
-        self, image: Image, channels, grid, observation, thermal, chosen, seconds, beside: Beside | None = None
+        self, image: Image, channels, grid, observation, thermal, scatter, chosen, seconds, beside: Beside | None = None
     ) -> dict[str, Path]:
-        """NAME.png, NAME-report.html and NAME-run.toml; returns their paths."""
+        """NAME.png, NAME-report.html, NAME-run.toml and, last of all, NAME-qa.json; returns their paths."""
         paths = {
             "png": Path(f"{self.prefix}.png"),
             "report": Path(f"{self.prefix}-report.html"),
             "run": Path(f"{self.prefix}-run.toml"),
+            "qa": Path(f"{self.prefix}-qa.json"),
         }
+        quality = qa.measure(image, len(channels), grid, observation, self.config, thermal, scatter)
         several, whole = len(channels) > 1, grid
         some = np.unique(np.linspace(0, len(channels) - 1, CHANNELS_SHOWN).astype(int))
         parts = channels.paths if several else []
         notes = list(observation.notes)
         if several and len(some) < len(channels):
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")
+        files = list(dict.fromkeys([*image.paths.values(), *parts, *paths.values()]))
         settings = self.config.resolved(grid, str(self.prefix)).as_text()
         programs = versions()
         facts = {"Expected noise": si(thermal, "Jy/beam"), "Stopped": image.stop or "not deconvolved"}
@@ -154,11 +158,12 @@ class Output:
             facts=facts,
             images=[_image_set(image), *(_image_set(overview(channels[k], whole)[0]) for k in some if several)],
             beside=None if beside is None else _comparison(image, beside),
-            files=[str(path) for path in [*image.paths.values(), *parts, *paths.values()]],
+            files=[str(path) for path in files],
         )
         write_png(paths["png"], image.best, grid, image.beam, image.noise, observation.object)
         write_report(paths["report"], report)
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
+        qa.write_qa(paths["qa"], qa.finish(quality, self.command, seconds, observation.notes, programs, files))
         return paths
 
 

@@ -15,7 +15,7 @@ from radrim.clock import Clock
 from radrim.closure_imager import ClosureImager
 from radrim.closure_read import prepare, read_hands
 from radrim.cluster import Cluster, Threads
-from radrim.config import ImageConfig
+from radrim.config import INDIFFERENT, ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.facet_imager import FacetImager
 from radrim.joint import describe_mosaic, noise_of_all, pointings
@@ -37,8 +37,6 @@ from radrim.write import open_image, read_image, read_mask
 
 log = logging.getLogger("radrim")
 
-INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite")
-"""Options that change nothing in the images; the Measurement Sets count by their content."""
 FITTED = 0.6
 """Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
 
@@ -135,7 +133,9 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
     if not closures:  # solving for gains always fits part of the noise
         _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
     with clock("report"):
-        paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, channels.beside)
+        paths = output.write_summary(
+            whole, images, grid, observation, thermal, thermal * scatter, chosen, clock.seconds, channels.beside
+        )
     return Result(**{**vars(whole), "paths": whole.paths | paths}, grid=grid, channels=images)
 
 

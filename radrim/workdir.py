@@ -101,7 +101,7 @@ class WorkDir(Store):
             return
         if before is not None and before != LEAVING and not overwrite:
             raise ConfigError(
-                f"{self.path} holds an unfinished run of something else ({_differences(before, manifest)}). Give the "
+                f"{self.path} holds an unfinished run of something else ({differences(before, manifest)}). Give the "
                 "command of that run to finish it, --overwrite to begin again, or another --name."
             )
         _empty(self.path)
@@ -171,7 +171,7 @@ def _delete(path):
 def _remove_half_written(path):
     """Remove what a killed run left beside its work directory: files that did not get as far as to their names."""
     name = re.escape(path.name.removesuffix(SUFFIX))
-    what = rf"(-\d{{4,}}|-MFS)?-({PRODUCTS})\.fits|\.png|-report\.html|-run\.toml"
+    what = rf"(-\d{{4,}}|-MFS)?-({PRODUCTS})\.fits|\.png|-report\.html|-run\.toml|-qa\.json"
     half_written = re.compile(rf"\.{name}({what})\.[0-9a-f]{{8}}\.part")
     for part in path.parent.glob(".*.part"):
         if half_written.fullmatch(part.name):
@@ -218,7 +218,7 @@ def _take_lock(path):
     return lock
 
 
-def _differences(before, now):
+def differences(before, now):
     """The first few entries in which two manifests differ, in words."""
     a, b = _flatten(before), _flatten(now)
     keys = [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]

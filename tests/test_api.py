@@ -53,7 +53,7 @@ def test_wcs_finds_the_source(result, point_source):
 
 def test_paths_exist(result):
     """Every path that is handed back is a file, the picture, report and settings among them."""
-    assert set(result.paths) == {*KINDS, "png", "report", "run"}
+    assert set(result.paths) == {*KINDS, "png", "report", "run", "qa"}
     assert all(path.is_file() for path in result.paths.values())
 
 

@@ -32,7 +32,8 @@ def parsed(monkeypatch, command):
 
 
 @pytest.mark.parametrize(
-    "words", [["--version"], ["--help"], ["image", "--help"], ["info", "--help"], ["simulate", "--help"]]
+    "words",
+    [["--version"], ["--help"], *([name, "--help"] for name in ("image", "batch", "info", "simulate"))],
 )
 def test_help_and_version_import_nothing_heavy(words):
     """Help and version answer at once, because nothing that takes long to import is imported."""

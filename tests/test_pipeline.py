@@ -115,7 +115,7 @@ def test_images_belong_together(cleaned):
 
 def test_file_names(cleaned):
     """WSClean's names, the picture, the report and the settings; nothing else, no temporary file."""
-    names = {f"v-{kind}.fits" for kind in KINDS} | {"v.png", "v-report.html", "v-run.toml"}
+    names = {f"v-{kind}.fits" for kind in KINDS} | {"v.png", "v-report.html", "v-run.toml", "v-qa.json"}
     assert {path.name for path in cleaned.iterdir()} == names
 
 
@@ -181,7 +181,9 @@ def test_niter_0_writes_dirty_image_and_psf_only(sky_ms, tmp_path, request, repo
         request.getfixturevalue("no_report")
     words = ["--size", "128", "128", "--scale", "3asec", "--niter", "0", "--quiet", "--name", str(tmp_path / "d")]
     assert main(["image", str(sky_ms), *words]) == 0
-    names = {"d-dirty.fits", "d-psf.fits", "d-run.toml"} | ({"d.png", "d-report.html"} if report else set())
+    names = {"d-dirty.fits", "d-psf.fits", "d-run.toml", "d-qa.json"} | (
+        {"d.png", "d-report.html"} if report else set()
+    )
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
@@ -217,7 +219,8 @@ def two_channels(sky_ms, tmp_path_factory, without_reports):
 def test_output_channels_have_their_own_files(two_channels):
     """NAME-0000-*, NAME-0001-* and NAME-MFS-*, each with its own frequency."""
     _, folder = two_channels
-    names = {f"c-{label}-{kind}.fits" for label in ("0000", "0001", "MFS") for kind in KINDS} | {"c-run.toml"}
+    names = {f"c-{label}-{kind}.fits" for label in ("0000", "0001", "MFS") for kind in KINDS}
+    names |= {"c-run.toml", "c-qa.json"}
     assert {path.name for path in folder.iterdir()} == names
     band = {label: fits.getheader(folder / f"c-{label}-image.fits") for label in ("0000", "0001", "MFS")}
     assert {label: header["CRVAL3"] for label, header in band.items()} == pytest.approx(

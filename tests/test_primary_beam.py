@@ -184,7 +184,7 @@ def test_facets_make_the_same_files(corrected, tmp_path, no_report):
     )  # fmt: skip
     for name in ("0000-pb.fits", "0001-pb.fits", "MFS-pb.fits"):
         np.testing.assert_allclose(data(tmp_path / f"f-{name}"), data(folder / f"p-{name}"), atol=2e-6)
-    assert {"dirty", "psf", "pb", "png", "report", "run"} == set(result.paths)
+    assert {"dirty", "psf", "pb", "png", "report", "run", "qa"} == set(result.paths)
 
 
 def test_facets_correct_the_image(corrected, tmp_path, no_report, monkeypatch):
@@ -226,7 +226,8 @@ def test_pb_alone_is_airys(make_ms, tmp_path, no_report):
     path = make_ms()
     words = ["-pb", str(path), "-size", "64", "64", "-scale", "6asec", "-niter", "0", "-name", str(tmp_path / "b")]
     assert main(["image", *words, "-quiet"]) == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"b-dirty.fits", "b-psf.fits", "b-pb.fits", "b-run.toml"}
+    names = {f"b-{kind}.fits" for kind in ("dirty", "psf", "pb")} | {"b-run.toml", "b-qa.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
     header = fits.getheader(tmp_path / "b-pb.fits")
     assert (header["RRPB"], header["RRDISH"]) == ("airy", 25.0)
 

@@ -172,6 +172,7 @@ def test_what_a_killed_run_left_beside_its_folder(tmp_path):
         ".x.png",
         ".x-report.html",
         ".x-run.toml",
+        ".x-qa.json",
     ]
     others = [".x-low-dirty.fits", ".xy-dirty.fits", ".x-low.png", ".x-2-psf.fits"]
     for way in (lambda: WorkDir(tmp_path / "x", {"size": 1}).close(), lambda: clean(tmp_path / "x.radrim")):
