@@ -78,13 +78,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     image = commands.add_parser(
         "image",
-        help="image Measurement Sets",
+        help="image Measurement Sets and UVFITS files",
         formatter_class=raw,
         allow_abbrev=False,
-        description="Image one or several Measurement Sets together.",
+        description="Image one or several Measurement Sets and UVFITS files together.",
         epilog=EXAMPLES,
     )
-    image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together")
+    image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
     _add_image_options(image)
     image.set_defaults(run=_image)
 
@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Predict a run of radrim image with the same options, from a few seconds of trial on this machine.",
     )
-    plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together")
+    plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
     plan.add_argument("--workers", type=int, metavar="N", help="of a cluster of such machines (default: this one)")
     plan.add_argument(
         "--active",
@@ -112,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
     clean.set_defaults(run=_clean)
 
-    info = commands.add_parser("info", help="what is in a Measurement Set, and how to image it", allow_abbrev=False)
+    info = commands.add_parser("info", help="what is in a Measurement Set or UVFITS file, and how to image it", allow_abbrev=False)
     info.add_argument("ms", nargs="+", metavar="OBS.ms")
     info.set_defaults(run=_info)
 
@@ -124,6 +124,12 @@ def build_parser() -> argparse.ArgumentParser:
     simulate_cli.add_arguments(simulate)
     simulate.set_defaults(run=simulate_cli.run)
 
+    convert = commands.add_parser("convert", help="write a UVFITS file as a Measurement Set", allow_abbrev=False)
+    from radrim import convert_cli
+
+    convert_cli.add_arguments(convert)
+    convert.set_defaults(run=convert_cli.run)
+
     from radrim import train_cli
 
     train = commands.add_parser("train", help="train a model of the RIM", allow_abbrev=False)
@@ -134,7 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
     train_cli.add_model_arguments(model)
     model.set_defaults(run=train_cli.model)
 
-    for command in (image, plan, clean, info, simulate, train, model):
+    for command in (image, plan, clean, info, simulate, convert, train, model):
         command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
         command.add_argument("--quiet", action="store_true", help="print warnings only")
     return parser

@@ -1,11 +1,15 @@
-"""`radrim info`: what is in a Measurement Set, and how to image it or why it cannot be imaged."""
+"""`radrim info`: what is in a Measurement Set or UVFITS file, and how to image it or why it cannot be imaged."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from radrim.config import ImageConfig
 from radrim.errors import RadrimError
 from radrim.geometry import C, format_angle
-from radrim.measurement_set import open_table, read_subtables, rows_per_id
+from radrim.inputs import open_inputs
+from radrim.measurement_set import open_table, rows_per_id
 from radrim.metrics import measured_scatter
 from radrim.read import read
 from radrim.suggest import choose_grid
@@ -13,14 +17,19 @@ from radrim.weight import apply_weights
 
 
 def describe(path) -> str:
-    """A page of text about the Measurement Set at `path`.
+    """A page of text about the Measurement Set or UVFITS file at `path`.
 
     Raises
     ------
     InputError
-        It is not a Measurement Set.
+        It is neither.
     """
-    ms = read_subtables(path)
+    with TemporaryDirectory(prefix="radrim-") as folder, open_inputs([path], Path(folder)) as (ms,):
+        return "\n".join(_page(ms, Path(folder)))
+
+
+def _page(ms, folder):
+    """Lines of the page; `folder` holds what was converted."""
     lines = [
         f"{ms.path}",
         f"  telescope      {ms.telescope}, {len(ms.antennas)} antennas, {_dishes(ms.dish_diameters)}",
@@ -42,10 +51,10 @@ def describe(path) -> str:
             f"{', '.join(window.correlations)}, {window_rows[window.data_desc]} rows"
         )
     try:
-        lines += _imaging(path)
+        lines += _imaging(ms, folder)
     except RadrimError as error:
         lines.append(f"  cannot be imaged as it is: {error}")
-    return "\n".join(lines)
+    return lines
 
 
 def _dishes(diameters):
@@ -63,14 +72,14 @@ def _direction(ra, dec):
 
 def _row_counts(ms):
     """Rows of each field and of each data description."""
-    with open_table(ms.path) as main:
+    with open_table(ms.tables) as main:
         fields = rows_per_id(main, "FIELD_ID", len(ms.fields))
         return fields, rows_per_id(main, "DATA_DESC_ID", len(ms.windows))
 
 
-def _imaging(path):
+def _imaging(ms, folder):
     """What the default selection holds, and what `radrim image` would choose."""
-    observation = read([path])
+    observation = read([ms.path], folder=folder)
     blocks = observation.blocks
     times = np.concatenate([block.time for block in blocks])
     # The shortest and longest baseline that carry data, in wavelengths.
@@ -79,7 +88,7 @@ def _imaging(path):
     longest = observation.longest_baseline()
     scatter = measured_scatter(blocks)
     counts = observation.counts
-    config = ImageConfig.parse(path, {})
+    config = ImageConfig.parse(ms.path, {})
     grid, reasons = choose_grid(observation, config)
     _, noise = apply_weights(blocks, grid, config.weight, config.taper, config.padding)
     lines = [
@@ -96,8 +105,7 @@ def _imaging(path):
         )
     lines += [f"  note           {note}" for note in observation.notes]
     lines += [f"  suggested      {reason}" for reason in reasons]
-    name = str(path).rstrip("/")
     lines.append(
-        f"  command        radrim image {name} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
+        f"  command        radrim image {ms.path} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
     )
     return lines
