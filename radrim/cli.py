@@ -112,8 +112,12 @@ def build_parser() -> argparse.ArgumentParser:
     clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
     clean.set_defaults(run=_clean)
 
-    info = commands.add_parser("info", help="what is in a Measurement Set or UVFITS file, and how to image it", allow_abbrev=False)
-    info.add_argument("ms", nargs="+", metavar="OBS.ms")
+    info = commands.add_parser(
+        "info", help="what is in a Measurement Set or UVFITS file, and how to image it", allow_abbrev=False
+    )
+    info.add_argument("ms", nargs="+", metavar="OBS.ms", help="Measurement Sets and UVFITS files")
+    info.add_argument("--antennas", action="store_true", help="list all antennas, however many there are")
+    info.add_argument("--baselines", action="store_true", help="list all baselines, however many there are")
     info.set_defaults(run=_info)
 
     simulate = commands.add_parser(
@@ -274,7 +278,7 @@ def _info(args):
     from radrim.info import describe
 
     for path in args.ms:
-        print(describe(path))
+        print(describe(path, args.antennas, args.baselines))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 from radrim.config import ImageConfig
 from radrim.errors import RadrimError
 from radrim.geometry import C, format_angle
+from radrim.info_tables import antenna_table, baseline_table
 from radrim.inputs import open_inputs
 from radrim.measurement_set import open_table, rows_per_id
 from radrim.metrics import measured_scatter
@@ -16,8 +17,14 @@ from radrim.suggest import choose_grid
 from radrim.weight import apply_weights
 
 
-def describe(path) -> str:
+def describe(path, antennas=False, baselines=False) -> str:
     """A page of text about the Measurement Set or UVFITS file at `path`.
+
+    Parameters
+    ----------
+    path : str or Path
+    antennas, baselines : bool
+        Whether to list them all, however many there are.
 
     Raises
     ------
@@ -25,11 +32,19 @@ def describe(path) -> str:
         It is neither.
     """
     with TemporaryDirectory(prefix="radrim-") as folder, open_inputs([path], Path(folder)) as (ms,):
-        return "\n".join(_page(ms, Path(folder)))
+        lines = _contents(ms)
+        try:
+            observation = read([ms.path], folder=Path(folder))
+            scatter = measured_scatter(observation.blocks)
+            lines += antenna_table(ms, observation, antennas) + baseline_table(ms, observation, scatter, baselines)
+            lines += _imaging(ms, observation, scatter)
+        except RadrimError as error:
+            lines.append(f"  cannot be imaged as it is: {error}")
+    return "\n".join(lines)
 
 
-def _page(ms, folder):
-    """Lines of the page; `folder` holds what was converted."""
+def _contents(ms):
+    """What the subtables say."""
     lines = [
         f"{ms.path}",
         f"  telescope      {ms.telescope}, {len(ms.antennas)} antennas, {_dishes(ms.dish_diameters)}",
@@ -50,10 +65,6 @@ def _page(ms, folder):
             f"  window {window.spw:<7} {len(freq)} {plural}, {span} ({window.frame}), "
             f"{', '.join(window.correlations)}, {window_rows[window.data_desc]} rows"
         )
-    try:
-        lines += _imaging(ms, folder)
-    except RadrimError as error:
-        lines.append(f"  cannot be imaged as it is: {error}")
     return lines
 
 
@@ -77,16 +88,14 @@ def _row_counts(ms):
         return fields, rows_per_id(main, "DATA_DESC_ID", len(ms.windows))
 
 
-def _imaging(ms, folder):
+def _imaging(ms, observation, scatter):
     """What the default selection holds, and what `radrim image` would choose."""
-    observation = read([ms.path], folder=folder)
     blocks = observation.blocks
     times = np.concatenate([block.time for block in blocks])
     # The shortest and longest baseline that carry data, in wavelengths.
     lengths = [block.uv_length[:, None] * (block.freq / C) for block in blocks]
     shortest = min(float(length[block.weight > 0].min()) for length, block in zip(lengths, blocks, strict=True))
     longest = observation.longest_baseline()
-    scatter = measured_scatter(blocks)
     counts = observation.counts
     config = ImageConfig.parse(ms.path, {})
     grid, reasons = choose_grid(observation, config)

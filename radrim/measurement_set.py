@@ -135,7 +135,7 @@ def read_subtables(path, converted=None) -> MeasurementSet:
     if not os.path.exists(path):  # not Path.exists, which fails for names that are too long
         raise InputError(f"{path} does not exist; give the path of a Measurement Set or a UVFITS file.")
     if tables.is_file():
-        raise InputError(f"{path} is a file, but no UVFITS file, and a Measurement Set is a folder.")
+        raise InputError(f"{path} is a file, and a Measurement Set is a folder; UVFITS it is not either.")
     if not (tables / "table.dat").exists():
         zarr = any(any(path.glob(level + name)) for level in ("", "*/", "*/*/") for name in ("zarr.json", ".zgroup"))
         what = (

@@ -10,6 +10,7 @@ References
 Greisen (2020), AIPS Memo 117, the AIPS FITS file format.
 """
 
+import math
 import os
 import warnings
 from contextlib import contextmanager, suppress
@@ -119,13 +120,12 @@ def read_header(path) -> UVFits:
         _check_axes(path, header)
         table = _Parameters(path, hdus[0].data)
         antennas = _antennas(path, hdus, table)
+        values = header["PCOUNT"] + math.prod(header[f"NAXIS{k}"] for k in range(2, header["NAXIS"] + 1))
         return UVFits(
             path,
             _clean(path, header),
             hdus[0].fileinfo()["datLoc"],
-            (header["PCOUNT"] + int(np.prod([header[f"NAXIS{k}"] for k in range(2, header["NAXIS"] + 1)])))
-            * abs(header["BITPIX"])
-            // 8,
+            values * abs(header["BITPIX"]) // 8,
             header["GCOUNT"],
             antennas,
             _frequencies(path, header, hdus, table),
@@ -184,7 +184,9 @@ def _check_kind(path, header, hdus):
         )
     parameters = {str(header.get(f"PTYPE{k}", ""))[:2] for k in range(1, header.get("PCOUNT", 0) + 1)}
     if not header.get("GROUPS", False) or header.get("NAXIS1", -1) != 0 or not {"UU", "VV"} <= parameters:
-        what = "a FITS image" if any(hdu.header.get("NAXIS", 0) >= 2 and hdu.is_image for hdu in hdus) else "a FITS file"
+        what = (
+            "a FITS image" if any(hdu.header.get("NAXIS", 0) >= 2 and hdu.is_image for hdu in hdus) else "a FITS file"
+        )
         raise InputError(f"{path} is {what} without visibilities; give a UVFITS file or a Measurement Set.")
 
 
@@ -195,6 +197,12 @@ def _check_whole(path, hdus):
         end = hdu.fileinfo()["datLoc"] + hdu.size
         if end > length:
             raise InputError(f"{path} is truncated: it has {length} bytes, and its {_table_name(hdu)} end at {end}. "
+                             f"{COPY_AGAIN}")  # fmt: skip
+    info = hdus[-1].fileinfo()
+    with open(path, "rb") as file:
+        file.seek(info["datLoc"] + info["datSpan"])
+        if file.read(8) == b"XTENSION":  # astropy leaves out what has half a header
+            raise InputError(f"{path} is truncated: it has {length} bytes and ends within the header of a table. "
                              f"{COPY_AGAIN}")  # fmt: skip
 
 
@@ -211,7 +219,8 @@ def _check_axes(path, header):
             or header["NAXIS2"] != 3:  # fmt: skip
         listed = ", ".join(f"{name or '?'} {header[f'NAXIS{k}']}" for k, name in enumerate(axes, 2))
         raise InputError(
-            f"{path} has the axes {listed}; read are COMPLEX 3 (with weights), STOKES, FREQ, IF, RA, DEC. {EXPORT_AGAIN}"
+            f"{path} has the axes {listed}; read are COMPLEX 3 (with weights), STOKES, FREQ, IF, RA, DEC. "
+            f"{EXPORT_AGAIN}"
         )
     suffixes = {name[2:] for name in parameters if name[:2] in ("UU", "VV", "WW")}
     if len(suffixes) != 1 or not suffixes <= {"", "--", "---SIN", "---NCP"}:

@@ -9,8 +9,7 @@ positions of the equinox 1950, which no imager of Measurement Sets takes.
 import logging
 import math
 import warnings
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
@@ -77,14 +76,17 @@ def convert(path, out, negative="keep", overwrite=False):
 
 @contextmanager
 def _quiet():
-    """pyuvdata's warnings are for its developers; and no table of the Earth's rotation is fetched for what has no use here."""
+    """No warnings of pyuvdata; and no table of the Earth's rotation is fetched for sidereal times that nobody needs."""
     from astropy.utils import iers
 
-    with warnings.catch_warnings(), iers.conf.set_temp("auto_download", False), \
-            iers.conf.set_temp("auto_max_age", None), iers.conf.set_temp("iers_degraded_accuracy", "ignore"):  # fmt: skip
+    offline = {"auto_download": False, "auto_max_age": None, "iers_degraded_accuracy": "ignore"}
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        with np.errstate(all="ignore"):
-            yield
+        stack.enter_context(np.errstate(all="ignore"))
+        for name, value in offline.items():
+            stack.enter_context(iers.conf.set_temp(name, value))
+        yield
 
 
 def _read(part, file: UVFits):
@@ -186,12 +188,18 @@ def _place_antennas(data, file: UVFits, notes):
         data.telescope.antenna_positions = choices[best] - centre
         _add(notes, f"Antenna positions of {file.path.name} were taken {best}: so they agree with (u, v).")
     elif AGREES < off[best] < np.inf:
-        _add(notes, f"Antenna positions of {file.path.name} do not agree with (u, v), by {off[best]:.0%} in the median; "
-                    "images do not need them, elevations do.")  # fmt: skip
+        _add(
+            notes,
+            f"Antenna positions of {file.path.name} do not agree with (u, v), by {off[best]:.0%} in the median; images "
+            "do not need them, elevations do.",
+        )
 
 
 def _mismatch(data, positions):
-    """Median difference of (u, v) from what positions give, as part of the baseline; infinite where that is unknown."""
+    """Median difference of (u, v) from what positions give, as part of the baseline; infinite where that is unknown.
+
+    Of both directions of a baseline: some programs have written it from the second antenna to the first.
+    """
     cross = np.flatnonzero((data.ant_1_array != data.ant_2_array) & np.isfinite(data.uvw_array).all(1))
     rows = cross[np.unique(np.linspace(0, len(cross) - 1, min(len(cross), ROWS_TRIED)).astype(int))]
     parts = []
@@ -202,8 +210,8 @@ def _mismatch(data, positions):
         expected = uvw_tracks(positions, source["cat_lon"], source["cat_lat"], [time], pair)[0, 0, :2]
         length = float(np.hypot(*data.uvw_array[row, :2]))
         if length > 0:
-            parts.append(float(np.hypot(*(data.uvw_array[row, :2] - expected))) / length)
-    return float(np.median(parts)) if parts and np.ptp(positions, axis=0).any() else np.inf
+            parts.append([np.hypot(*(data.uvw_array[row, :2] - sign * expected)) / length for sign in (1, -1)])
+    return float(np.median(parts, 0).min()) if parts and np.ptp(positions, axis=0).any() else np.inf
 
 
 def _weigh(data, negative):

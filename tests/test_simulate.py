@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from radrim import simulate_ms
+from radrim import files, simulate_ms
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.geometry import ARCSEC, C
 from radrim.simulate import (
