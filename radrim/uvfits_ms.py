@@ -19,6 +19,7 @@ from radrim.measurement_set import FREQ_FRAMES, NOTES, open_table
 from radrim.simulate_array import uvw_tracks
 from radrim.uvfits import EXPORT_AGAIN, PART_BYTES, UVFits, first_line, read_header
 from radrim.version import __version__
+from radrim.visibilities import ROWS
 
 log = logging.getLogger("radrim")
 
@@ -229,13 +230,14 @@ def _weigh(data, negative):
 def _mend_tables(path, data, file: UVFits):
     """What pyuvdata writes otherwise than a Measurement Set wants it."""
     with _editable(path) as table:
-        for start in range(0, table.nrows(), 2**16):
-            count = min(2**16, table.nrows() - start)
+        for start in range(0, table.nrows(), ROWS):
+            count = min(ROWS, table.nrows() - start)
             weight = np.median(table.getcol("WEIGHT_SPECTRUM", start, count), axis=1).astype(np.float32)
-            table.putcol("WEIGHT", weight, start)
+            table.putcol("WEIGHT", weight, start, count)
             size = np.abs(weight)
             usable = np.isfinite(size) & (size > 0)
-            table.putcol("SIGMA", np.where(usable, 1 / np.sqrt(np.where(usable, size, 1)), 0).astype(np.float32), start)
+            sigma = np.where(usable, 1 / np.sqrt(np.where(usable, size, 1)), 0)
+            table.putcol("SIGMA", sigma.astype(np.float32), start, count)
     frame = str(file.header.get("SPECSYS", "")).strip().upper()
     with _editable(f"{path}::SPECTRAL_WINDOW") as table:
         table.putcol("REF_FREQUENCY", np.array([table.getcell("CHAN_FREQ", k)[0] for k in range(table.nrows())]))

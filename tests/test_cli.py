@@ -11,7 +11,8 @@ from radrim.config import GROUPS, ImageConfig
 from radrim.option_values import Weighting
 from radrim.version import __version__
 
-HEAVY = ("torch", "numpy", "scipy", "astropy", "matplotlib", "casacore", "dask", "numba", "rich", "ducc0", "finufft")
+HEAVY = ("torch", "numpy", "scipy", "astropy", "matplotlib", "casacore", "dask", "numba", "rich", "ducc0", "finufft",
+         "erfa", "pyuvdata")  # fmt: skip
 
 
 @pytest.fixture
@@ -32,7 +33,8 @@ def parsed(monkeypatch, command):
 
 
 @pytest.mark.parametrize(
-    "words", [["--version"], ["--help"], ["image", "--help"], ["info", "--help"], ["simulate", "--help"]]
+    "words",
+    [["--version"], ["--help"], ["image", "--help"], ["info", "--help"], ["simulate", "--help"], ["convert", "--help"]],
 )
 def test_help_and_version_import_nothing_heavy(words):
     """Help and version answer at once, because nothing that takes long to import is imported."""
@@ -152,6 +154,7 @@ def test_command_line_is_kept_as_it_could_be_typed(monkeypatch, command):
         ("image", ["No Measurement Set given"]),
         ("info", ["OBS.ms", "radrim info --help"]),
         ("simulate a.ms b.ms", ["unknown option b.ms"]),
+        ("convert a.uvfits", ["OBS.ms", "radrim convert --help"]),
         ("--nope", ["unknown option --nope"]),
         ("image a.ms --uv-range 1 2 --minuv-l 1", ["--uv-range", "one or the other"]),
     ],

@@ -240,6 +240,7 @@ def test_one_subarray_and_one_setup_of_many(small_ms, make_uvfits):
 def test_parts_are_joined(circular_ms, make_uvfits, monkeypatch):
     """A file that is converted a few groups at a time gives the same."""
     monkeypatch.setattr("radrim.uvfits.PART_BYTES", 20_000)
+    monkeypatch.setattr("radrim.uvfits_ms.ROWS", 50)
     path = make_uvfits(circular_ms)
     assert_same(path, circular_ms)
     with open_inputs([path]) as (ms,), open_table(ms.tables) as table:
