@@ -251,10 +251,14 @@ def _mend_tables(path, data, file: UVFits):
 def _append(more, whole):
     """Move the rows of one Measurement Set to the end of another, of the same tables."""
     with _editable(whole) as table, open_table(more) as rows:
-        before = table.nrows()
-        scans = table.getcol("SCAN_NUMBER").max() if before else 0
-        rows.copyrows(table)
-        table.putcol("SCAN_NUMBER", rows.getcol("SCAN_NUMBER") + scans, before)
+        before, scans = table.nrows(), table.getcol("SCAN_NUMBER").max()
+        table.addrows(rows.nrows())
+        # Column by column: casacore's own copying of rows takes several times as long.
+        for name in rows.colnames():
+            for start in range(0, rows.nrows() if rows.iscelldefined(name, 0) else 0, ROWS):
+                count = min(ROWS, rows.nrows() - start)
+                values = rows.getcol(name, start, count)
+                table.putcol(name, values + scans if name == "SCAN_NUMBER" else values, before + start, count)
     from casacore.tables import tabledelete
 
     tabledelete(str(more), ack=False)
