@@ -75,9 +75,30 @@ def test_dirty_image_equals_that_of_the_measurement_set(shared_data, command, tm
             "image", path, "--size", 128, 128, "--scale", "0.2masec", "--niter", 0, "--name", tmp_path / kind
         )
         assert done.status == 0, done.err
+        assert "operator dft" in done.out  # exact, where data are as few as with VLBI
         images.append(fits.getdata(tmp_path / f"{kind}-dirty.fits"))
     assert np.abs(images[0] - images[1]).max() < 1e-4 * images[0].max()
     assert not [path for path in tmp_path.iterdir() if path.suffix not in (".fits", ".png", ".html", ".toml")]
+
+
+def test_event_horizon_telescope(shared_data, command, tmp_path, no_report):
+    """Micro-arcseconds from the option to the header, with the direct sum; the file says VLBA, and ???? of its frame."""
+    path = shared_data / "uvfits" / "eht_m87_2017_101_lo_selfcal.uvfits"
+    done = command("image", path, "--size", 128, 128, "--scale", "2uasec", "--niter", 0, "--name", tmp_path / "m87")
+    assert done.status == 0, done.err
+    assert "operator dft" in done.out
+    assert "warning" not in done.out
+    header = fits.getheader(tmp_path / "m87-dirty.fits")
+    assert header["CDELT2"] == pytest.approx(2e-6 / 3600)
+    assert 10e-6 / 3600 < header["BMIN"] < header["BMAJ"] < 40e-6 / 3600
+
+
+def test_infinite_weights(shared_data):
+    """Samples of infinite weight, here all of the cross-hands, are left out."""
+    path = shared_data / "uvfits" / "eht_m87_2017_101_lo_netcal.uvfits"
+    with pytest.raises(DataError, match="all 5876 unflagged samples have weights of zero, NaN or infinity"):
+        read([path], Selection(stokes="RL"))
+    assert all(np.isfinite(block.weight).all() for block in read([path]).blocks)
 
 
 def test_mixed_with_measurement_sets(small_ms, make_uvfits):
