@@ -2,8 +2,8 @@
 
 Both formats count (u, v, w) and phases the same way, so that numbers stay what they are. What pyuvdata does not carry
 over: the sign of weights, with which AIPS flags; antenna numbers that begin with 1; left-handed antenna positions;
-times in IAT; IFs whose channels run downwards; the frame of the frequencies; the order of correlations in WEIGHT; and
-positions of the equinox 1950, which no imager of Measurement Sets takes.
+times in IAT; reference channels other than the first; the frame of the frequencies; the order of correlations in
+WEIGHT; and positions of the equinox 1950, which no imager of Measurement Sets takes.
 """
 
 import logging
