@@ -113,6 +113,9 @@ def read_header(path) -> UVFits:
         says what to do.
     """
     path = Path(path)
+    if not is_fits(path):
+        fault = "is no FITS file" if os.path.exists(path) else "does not exist"
+        raise InputError(f"{path} {fault}; give the path of a UVFITS file.")
     with _opened(path) as hdus:
         header, notes = _legible(hdus[0].header, path)
         _check_kind(path, header, hdus)

@@ -401,6 +401,12 @@ def test_convert_command(small_ms, make_uvfits, command, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.ms"]
 
 
+def test_convert_takes_files_only(small_ms, command, tmp_path):
+    """What is no FITS file is not converted."""
+    assert f"{small_ms} is no FITS file" in command("convert", small_ms, tmp_path / "a.ms").err
+    assert "nowhere does not exist" in command("convert", "nowhere", tmp_path / "a.ms").err
+
+
 @pytest.mark.parametrize("take", [False, True])
 def test_convert_flags_negative_weights(small_ms, make_uvfits, command, tmp_path, take):
     """For other programs negative weights are flags, unless --abs-weights takes them."""
