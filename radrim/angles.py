@@ -19,7 +19,7 @@ _RADIANS = {
     "uas": math.pi / 180 / 3600e6,
 }
 ARCSEC = _RADIANS["asec"]
-_ANGLE = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-Z]*)\s*")
+_ANGLE = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-Zµμ]*)\s*")
 
 
 def parse_angle(text, name="angle", default_unit=None):
@@ -43,7 +43,7 @@ def parse_angle(text, name="angle", default_unit=None):
     units = "deg, amin, asec, masec, uasec, rad"
     if match is None:
         raise ConfigError(f"{name} '{text}' is not an angle; write a number and a unit ({units}), such as 1.5asec.")
-    unit = match[2].lower() or default_unit
+    unit = match[2].lower().replace("µ", "u").replace("μ", "u") or default_unit  # two characters that look alike
     if unit is None:
         raise ConfigError(f"{name} '{text}' has no unit; write one of {units}, such as {text}asec.")
     if unit not in _RADIANS:

@@ -16,6 +16,8 @@ BLOCK_BYTES = 512 * 2**20
 """Data and weights of one block, at most [bytes]: what sorting has in memory twice."""
 SAMPLES = ("data", "weight")
 """Arrays of (row, chan)."""
+CONVERTED = "converted"
+"""Folder of the Measurement Sets that UVFITS files were converted to, until all is read."""
 BY_CHANNEL = "-by-channel"
 """End of the names of their files where these hold (chan, row)."""
 ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in ("doppler", "pointing"))
@@ -58,11 +60,12 @@ class VisibilityCache:
                 number += 1
                 return _load(work, number - 1)
 
-            observation = reader(paths, selection, keep, self._block_bytes)
+            observation = reader(paths, selection, keep, self._block_bytes, work.path / CONVERTED)
             facts = {
                 f.name: getattr(observation, f.name) for f in dataclasses.fields(observation) if f.name != "blocks"
             }
             work.note("vis/observation", {**facts, "blocks": number})
+        work.discard(CONVERTED)
         facts = work.facts("vis/observation")
         return Observation(**{**facts, "blocks": [_load(work, k) for k in range(facts["blocks"])]})
 

@@ -81,13 +81,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     image = commands.add_parser(
         "image",
-        help="image Measurement Sets",
+        help="image Measurement Sets and UVFITS files",
         formatter_class=raw,
         allow_abbrev=False,
-        description="Image one or several Measurement Sets together.",
+        description="Image one or several Measurement Sets and UVFITS files together.",
         epilog=EXAMPLES,
     )
-    image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together")
+    image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
     _add_image_options(image)
     image.set_defaults(run=_image)
 
@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Predict a run of radrim image with the same options, from a few seconds of trial on this machine.",
     )
-    plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together")
+    plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
     plan.add_argument("--workers", type=int, metavar="N", help="of a cluster of such machines (default: this one)")
     plan.add_argument(
         "--active",
@@ -141,8 +141,12 @@ def build_parser() -> argparse.ArgumentParser:
     clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
     clean.set_defaults(run=_clean)
 
-    info = commands.add_parser("info", help="what is in a Measurement Set, and how to image it", allow_abbrev=False)
-    info.add_argument("ms", nargs="+", metavar="OBS.ms")
+    info = commands.add_parser(
+        "info", help="what is in a Measurement Set or UVFITS file, and how to image it", allow_abbrev=False
+    )
+    info.add_argument("ms", nargs="+", metavar="OBS.ms", help="Measurement Sets and UVFITS files")
+    info.add_argument("--antennas", action="store_true", help="list all antennas, however many there are")
+    info.add_argument("--baselines", action="store_true", help="list all baselines, however many there are")
     info.set_defaults(run=_info)
 
     simulate = commands.add_parser(
@@ -152,6 +156,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     simulate_cli.add_arguments(simulate)
     simulate.set_defaults(run=simulate_cli.run)
+
+    convert = commands.add_parser("convert", help="write a UVFITS file as a Measurement Set", allow_abbrev=False)
+    from radrim import convert_cli
+
+    convert_cli.add_arguments(convert)
+    convert.set_defaults(run=convert_cli.run)
 
     from radrim import train_cli
 
@@ -297,7 +307,7 @@ def _info(args):
     from radrim.info import describe
 
     for path in args.ms:
-        print(describe(path))
+        print(describe(path, args.antennas, args.baselines))
 
 
 if __name__ == "__main__":

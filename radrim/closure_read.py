@@ -25,12 +25,12 @@ EARTH = 7.292e-5
 """Turn of the Earth [rad/s]."""
 
 
-def read_hands(paths, selection, keep=None, block_bytes=None):
+def read_hands(paths, selection, keep=None, block_bytes=None, folder=None):
     """As `radrim.read.read`, each hand in blocks of its own, rows averaged in time.
 
     Parameters
     ----------
-    paths, selection, keep, block_bytes
+    paths, selection, keep, block_bytes, folder
         As there; Stokes I is read as RR and LL, or XX and YY, where they are there and differ.
 
     Returns
@@ -42,7 +42,7 @@ def read_hands(paths, selection, keep=None, block_bytes=None):
     InputError, ConfigError, DataError
         As there.
     """
-    parts = _read_each(paths, selection, block_bytes)
+    parts = _read_each(paths, selection, block_bytes, folder)
     first = parts[0]
     blocks = [block for part in parts for block in part.blocks]
     field, longest = field_of(blocks)
@@ -60,20 +60,20 @@ def read_hands(paths, selection, keep=None, block_bytes=None):
     return replace(first, blocks=averaged, notes=notes, counts=counts, stokes=selection.stokes)
 
 
-def _read_each(paths, selection, block_bytes):
+def _read_each(paths, selection, block_bytes, folder):
     """Observations of each hand, or of `selection.stokes` where there are no hands."""
     for hands in HANDS if selection.stokes == "I" else ():
         found = []
         for hand in hands:
             try:
-                found.append(read(paths, replace(selection, stokes=hand), block_bytes=block_bytes))
+                found.append(read(paths, replace(selection, stokes=hand), block_bytes=block_bytes, folder=folder))
             except DataError:  # not correlated, or all of it flagged
                 continue
         if len(found) == 2 and _same(*found):
             break  # a file that keeps Stokes I in both places, as those of the Event Horizon Telescope
         if found:
             return found
-    return [read(paths, selection, block_bytes=block_bytes)]
+    return [read(paths, selection, block_bytes=block_bytes, folder=folder)]
 
 
 def _same(a, b):

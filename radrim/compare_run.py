@@ -21,7 +21,7 @@ from radrim.config import ImageConfig, load_toml
 from radrim.errors import ConfigError, InputError, PeerError, RadrimError
 from radrim.files import check_writable
 from radrim.geometry import ImageGrid
-from radrim.measurement_set import read_subtables
+from radrim.inputs import open_inputs
 from radrim.metrics import measured_scatter
 from radrim.option_values import Weighting
 from radrim.pointings import choose_target
@@ -77,9 +77,10 @@ def run(config: ImageConfig, peer="auto", peer_limit=None, truth=None, command="
     from radrim.compare_report import write_comparison
 
     _check(config, peer, peer_limit, truth)
-    targets = [choose_target(read_subtables(path), config.field) for path in config.ms]
     notes: list[str] = []
-    version = _choose_peer(config, peer, targets, notes)
+    with open_inputs(config.ms) as sets:
+        targets = [choose_target(ms, config.field) for ms in sets]
+        version = _choose_peer(config, peer, targets, notes)
     prefix = config.name or Path(config.ms[0]).absolute().stem
     check_writable(f"{prefix}-compare")
     config = dataclasses.replace(config, threads=config.threads or len(os.sched_getaffinity(0)))
@@ -120,6 +121,8 @@ def _check(config, peer, limit, truth):
         raise ConfigError("radrim compare is for deconvolved images: leave out --niter 0.")
     if config.compare:
         raise ConfigError("radrim compare runs CLEAN as a process of its own: leave out --compare.")
+    if config.data == "closure":
+        raise ConfigError("radrim compare needs visibilities, and CLEAN knows no closure quantities: leave out --data.")
     if config.scheduler or config.cluster:
         raise ConfigError("radrim compare runs both programs on this machine: leave out --scheduler and --cluster.")
     if peer == "clean" and config.solver == "clean":

@@ -44,7 +44,10 @@ class Counts:
         if used == 0:
             number, fault = max(
                 (self.negative, "have negative weights; use --abs-weights to take their absolute value"),
-                (self.zero_weight, "have weights of zero or NaN; set WEIGHT or WEIGHT_SPECTRUM (CASA statwt)"),
+                (
+                    self.zero_weight,
+                    "have weights of zero, NaN or infinity; set WEIGHT or WEIGHT_SPECTRUM (CASA statwt)",
+                ),
                 (self.bad_uvw, "have a UVW of zero or NaN; recompute it (CASA fixvis)"),
                 (self.nonfinite, "are NaN or infinite; check the calibration, or choose another --data-column"),
                 (self.outside_uv, f"are outside the uv range; radrim info {path} shows the range there is"),

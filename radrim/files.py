@@ -78,6 +78,67 @@ def _part(path):
             part.unlink()
 
 
+@contextmanager
+def new_measurement_set(path, size, overwrite, smaller):
+    """A path for a Measurement Set to be written, which becomes `path` at the end of the block, or leaves nothing.
+
+    Parameters
+    ----------
+    path : str or Path
+    size : float
+        Of what the block will write, also into the folder of the path that it is given [bytes].
+    overwrite : bool
+        Whether a Measurement Set of that name may be replaced.
+    smaller : str
+        What makes it smaller, for the message where the disk is too full.
+
+    Raises
+    ------
+    OutputError
+        The path is taken, its folder is missing or cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    _check_room(path, size, overwrite, smaller)
+    folder = path.with_name(f"{path.name}.part")
+    try:
+        with writing(path):
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+            folder.mkdir()
+        yield folder / path.name
+        with writing(path):
+            if path.exists():
+                shutil.rmtree(path)
+            (folder / path.name).rename(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def writing(path):
+    """Turn what casacore and the system raise where `path` cannot be written into OutputError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # casacore reports every failure of the file system as RuntimeError
+        raise OutputError(f"{path} cannot be written ({error}); is the disk full, or the folder not yours?") from error
+
+
+def _check_room(path, size, overwrite, smaller):
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no folder {folder}; make it with: mkdir -p {folder}")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{path} cannot be written: the folder {folder} is read-only for you; choose another.")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already; choose another name, or replace it with --overwrite.")
+    if path.exists() and not (path / "table.dat").is_file():
+        raise OutputError(f"{path} exists and is not a Measurement Set, so it is not overwritten; choose another name.")
+    # casacore ends the process when the disk is full, so that must be known before.
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OutputError(f"{path} needs {size / 1e6:.0f} MB, and only {free / 1e6:.0f} MB are free in {folder}; "
+                          f"make room, or {smaller}.")  # fmt: skip
+
+
 def advice(error, folder):
     """What went wrong in a folder and what to do, as the end of a sentence.
 

@@ -1,26 +1,50 @@
-"""`radrim info`: what is in a Measurement Set, and how to image it or why it cannot be imaged."""
+"""`radrim info`: what is in a Measurement Set or UVFITS file, and how to image it or why it cannot be imaged."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from radrim.config import ImageConfig
 from radrim.errors import RadrimError
 from radrim.geometry import C, format_angle
-from radrim.measurement_set import open_table, read_subtables, rows_per_id
+from radrim.info_tables import antenna_table, baseline_table
+from radrim.inputs import open_inputs
+from radrim.measurement_set import open_table, rows_per_id
 from radrim.metrics import measured_scatter
 from radrim.read import read
 from radrim.suggest import choose_grid
 from radrim.weight import apply_weights
 
 
-def describe(path) -> str:
-    """A page of text about the Measurement Set at `path`.
+def describe(path, antennas=False, baselines=False) -> str:
+    """A page of text about the Measurement Set or UVFITS file at `path`.
+
+    Parameters
+    ----------
+    path : str or Path
+    antennas, baselines : bool
+        Whether to list them all, however many there are.
 
     Raises
     ------
     InputError
-        It is not a Measurement Set.
+        It is neither.
     """
-    ms = read_subtables(path)
+    with TemporaryDirectory(prefix="radrim-") as folder, open_inputs([path], Path(folder)) as (ms,):
+        lines = _contents(ms)
+        try:
+            observation = read([ms.path], folder=Path(folder))
+            scatter = measured_scatter(observation.blocks)
+            lines += antenna_table(ms, observation, antennas) + baseline_table(ms, observation, scatter, baselines)
+            lines += _imaging(ms, observation, scatter)
+        except RadrimError as error:
+            lines.append(f"  cannot be imaged as it is: {error}")
+    return "\n".join(lines)
+
+
+def _contents(ms):
+    """What the subtables say."""
     lines = [
         f"{ms.path}",
         f"  telescope      {ms.telescope}, {len(ms.antennas)} antennas, {_dishes(ms.dish_diameters)}",
@@ -41,11 +65,7 @@ def describe(path) -> str:
             f"  window {window.spw:<7} {len(freq)} {plural}, {span} ({window.frame}), "
             f"{', '.join(window.correlations)}, {window_rows[window.data_desc]} rows"
         )
-    try:
-        lines += _imaging(path)
-    except RadrimError as error:
-        lines.append(f"  cannot be imaged as it is: {error}")
-    return "\n".join(lines)
+    return lines
 
 
 def _dishes(diameters):
@@ -63,23 +83,21 @@ def _direction(ra, dec):
 
 def _row_counts(ms):
     """Rows of each field and of each data description."""
-    with open_table(ms.path) as main:
+    with open_table(ms.tables) as main:
         fields = rows_per_id(main, "FIELD_ID", len(ms.fields))
         return fields, rows_per_id(main, "DATA_DESC_ID", len(ms.windows))
 
 
-def _imaging(path):
+def _imaging(ms, observation, scatter):
     """What the default selection holds, and what `radrim image` would choose."""
-    observation = read([path])
     blocks = observation.blocks
     times = np.concatenate([block.time for block in blocks])
     # The shortest and longest baseline that carry data, in wavelengths.
     lengths = [block.uv_length[:, None] * (block.freq / C) for block in blocks]
     shortest = min(float(length[block.weight > 0].min()) for length, block in zip(lengths, blocks, strict=True))
     longest = observation.longest_baseline()
-    scatter = measured_scatter(blocks)
     counts = observation.counts
-    config = ImageConfig.parse(path, {})
+    config = ImageConfig.parse(ms.path, {})
     grid, reasons = choose_grid(observation, config)
     _, noise = apply_weights(blocks, grid, config.weight, config.taper, config.padding)
     lines = [
@@ -96,8 +114,7 @@ def _imaging(path):
         )
     lines += [f"  note           {note}" for note in observation.notes]
     lines += [f"  suggested      {reason}" for reason in reasons]
-    name = str(path).rstrip("/")
     lines.append(
-        f"  command        radrim image {name} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
+        f"  command        radrim image {ms.path} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
     )
     return lines

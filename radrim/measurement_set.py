@@ -16,6 +16,9 @@ FREQ_FRAMES = ("SOURCE", "LSRK", "LSRD", "BARYCENT", "GEOCENTR", "TOPOCENT", "GA
 
 DAMAGED = "The Measurement Set is damaged or incomplete: copy or export it again."
 
+NOTES = "RADRIM_NOTES"
+"""Keyword of the main table: what was put right when it was converted from another format, in sentences."""
+
 _SUBTABLES = ("ANTENNA", "DATA_DESCRIPTION", "FIELD", "POLARIZATION", "SPECTRAL_WINDOW")
 _COLUMNS = ("ANTENNA1", "ANTENNA2", "DATA_DESC_ID", "FIELD_ID", "FLAG", "FLAG_ROW", "TIME", "UVW", "WEIGHT")
 
@@ -44,9 +47,13 @@ class Field:
 
 @dataclass(frozen=True)
 class MeasurementSet:
-    """What the subtables of one Measurement Set say; positions are those of the antennas (antenna, 3) [m], ITRF."""
+    """What the subtables of one Measurement Set say; positions are those of the antennas (antenna, 3) [m], ITRF.
+
+    `path` is what the user named, `tables` the folder to read: another one where a UVFITS file was converted.
+    """
 
     path: Path
+    tables: Path
     rows: int
     columns: tuple[str, ...]
     windows: list[SpectralWindow]
@@ -54,8 +61,10 @@ class MeasurementSet:
     antennas: list[str]
     positions: np.ndarray
     dish_diameters: np.ndarray
+    mounts: list[str]
     telescope: str
     observer: str
+    notes: list[str]
 
 
 @contextmanager
@@ -107,8 +116,14 @@ def _reason(error):
     return str(error).strip().splitlines()[0]
 
 
-def read_subtables(path) -> MeasurementSet:
+def read_subtables(path, converted=None) -> MeasurementSet:
     """Everything but the visibilities of the Measurement Set at `path`.
+
+    Parameters
+    ----------
+    path : str or Path
+    converted : Path, optional
+        The Measurement Set that a file of another format, `path`, was converted to.
 
     Raises
     ------
@@ -116,18 +131,18 @@ def read_subtables(path) -> MeasurementSet:
         Not a Measurement Set, or one with missing or unreadable tables or columns.
     """
     path = Path(path)
+    tables = converted or path
     if not os.path.exists(path):  # not Path.exists, which fails for names that are too long
-        raise InputError(f"{path} does not exist; give the path of a Measurement Set.")
-    if path.is_file():
-        hint = "; UVFITS is not read yet, convert it with CASA's importuvfits" if "fits" in path.suffix.lower() else ""
-        raise InputError(f"{path} is a file, and a Measurement Set is a folder{hint}.")
-    if not (path / "table.dat").exists():
+        raise InputError(f"{path} does not exist; give the path of a Measurement Set or a UVFITS file.")
+    if tables.is_file():
+        raise InputError(f"{path} is a file, and a Measurement Set is a folder; UVFITS it is not either.")
+    if not (tables / "table.dat").exists():
         zarr = any(any(path.glob(level + name)) for level in ("", "*/", "*/*/") for name in ("zarr.json", ".zgroup"))
         what = (
             "a zarr store (Measurement Set v4 is not read yet; export it as version 2)" if zarr else "no casacore table"
         )
         raise InputError(f"{path} is not a Measurement Set: it holds {what}; no table.dat in it.")
-    with open_table(path) as main:
+    with open_table(tables) as main:
         columns = tuple(main.colnames())
         missing = [name for name in _COLUMNS if name not in columns]
         missing += [name for name in _SUBTABLES if name not in main.keywordnames()]
@@ -137,15 +152,19 @@ def read_subtables(path) -> MeasurementSet:
                 "If it is a calibration table or another casacore table, give the observation itself."
             )
         rows = main.nrows()
+        notes = list(main.getkeyword(NOTES)) if NOTES in main.keywordnames() else []
     try:
-        windows, fields = _windows(path), _fields(path)
-        with open_table(path / "ANTENNA") as table:
+        windows, fields = _windows(tables), _fields(tables)
+        with open_table(tables / "ANTENNA") as table:
             names, dishes = list(table.getcol("NAME")), np.asarray(table.getcol("DISH_DIAMETER"), float)
             positions = np.asarray(table.getcol("POSITION"), float)
-        telescope, observer = _observation(path)
+            mounts = list(table.getcol("MOUNT"))
+        telescope, observer = _observation(tables)
     except (KeyError, IndexError, ValueError) as error:
         raise InputError(f"{path}: the subtables do not fit together ({_reason(error)}). {DAMAGED}") from None
-    return MeasurementSet(path, rows, columns, windows, fields, names, positions, dishes, telescope, observer)
+    return MeasurementSet(
+        path, tables, rows, columns, windows, fields, names, positions, dishes, mounts, telescope, observer, notes
+    )
 
 
 def _windows(path):

@@ -20,7 +20,8 @@ from radrim.errors import ConfigError
 from radrim.facet_imager import FINER, on_one_thread
 from radrim.facet_tasks import LARGEST_PSF
 from radrim.geometry import ImageGrid
-from radrim.measurement_set import open_table, read_subtables
+from radrim.inputs import open_inputs
+from radrim.measurement_set import open_table
 from radrim.operator.tracks import Compressed
 from radrim.operator.wgridder import estimate_seconds
 from radrim.rim.solver import RimSettings, RimSolver
@@ -144,7 +145,8 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
         )
     if config.size is None or config.scale is None:
         raise ConfigError("radrim plan does not read the data: give --size and --scale; 'radrim info' proposes some.")
-    blocks, samples, reading = _sample(config)
+    with open_inputs(config.ms) as sets:
+        blocks, samples, reading = _sample(sets, config)
     grid = ImageGrid(config.size[0], config.size[1], config.scale)
     threads = config.threads or len(os.sched_getaffinity(0))
     cut = plan_memory(grid.shape, config, threads)
@@ -190,11 +192,10 @@ def _steps(facets, windows, blocks, cycles, kinds):
     return once + cycles * (facets + 3 * windows + blocks)
 
 
-def _sample(config):
+def _sample(sets, config):
     """Some tracks of the first Measurement Set, how many samples there are in all, and seconds to read one."""
     samples, blocks, reading = 0, [], 0.0
-    for path in config.ms:
-        ms = read_subtables(path)
+    for ms in sets:
         window = max(ms.windows, key=lambda w: len(w.freq))
         low, high = config.chan_range or (0, len(window.freq))
         freq = np.sort(window.freq[low:high])
@@ -203,7 +204,7 @@ def _sample(config):
             continue
         # One output channel holds a part of the band.
         freq = np.array_split(freq, min(config.channels_out, len(freq)))[0]
-        with open_table(path) as main:
+        with open_table(ms.tables) as main:
             wanted = max(1, round(len(ms.antennas) * min(1.0, SAMPLE_ROWS / ms.rows)))
             some = np.unique(np.linspace(0, len(ms.antennas) - 1, wanted).round().astype(int))
             with main.query(f"ANTENNA1 IN [{','.join(map(str, some))}] AND ANTENNA1 != ANTENNA2") as part:

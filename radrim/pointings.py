@@ -117,7 +117,7 @@ def _matching(ms, word):
 
 def _rows(ms):
     """Rows of each field."""
-    with open_table(ms.path) as main:
+    with open_table(ms.tables) as main:
         return rows_per_id(main, "FIELD_ID", len(ms.fields))
 
 

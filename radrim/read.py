@@ -12,12 +12,12 @@ from radrim.counts import Counts
 from radrim.errors import ConfigError, DataError, InputError
 from radrim.frames import SPECSYS, find_shift
 from radrim.geometry import C, format_angle
+from radrim.inputs import open_inputs
 from radrim.measurement_set import (
     DAMAGED,
     MeasurementSet,
     SpectralWindow,
     open_table,
-    read_subtables,
 )
 from radrim.pointings import Target, bring_to, choose_centre, choose_target
 from radrim.stokes import combination
@@ -51,18 +51,20 @@ class Selection:
     """Whether several pointings may be brought to one phase centre."""
 
 
-def read(paths, selection=Selection(), keep=None, block_bytes=None):
-    """Read the selected visibilities of one or several Measurement Sets.
+def read(paths, selection=Selection(), keep=None, block_bytes=None, folder=None):
+    """Read the selected visibilities of one or several Measurement Sets or UVFITS files.
 
     Parameters
     ----------
     paths : sequence of str or Path
-        Measurement Sets (version 2), of the same phase centre unless `selection.joint` is set.
+        Measurement Sets (version 2) and UVFITS files, of the same phase centre unless `selection.joint` is set.
     selection : Selection
     keep : callable, optional
         What becomes of each block once it is read, Visibilities to Visibilities: a place outside the memory.
     block_bytes : int, optional
         Largest block [bytes of data and weights]; one for each spectral window if absent.
+    folder : Path, optional
+        See `radrim.inputs.open_inputs`.
 
     Returns
     -------
@@ -72,15 +74,16 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None):
     Raises
     ------
     InputError
-        A path is not a Measurement Set, or a table or column is missing or unreadable.
+        A path is neither, or a table or column is missing or unreadable.
     ConfigError
         The selection names something that is not there.
     DataError
         Nothing is left that could be imaged, or phase centres differ and `selection.joint` is not set.
     """
-    targets = [choose_target(read_subtables(path), selection.field) for path in paths]
-    centre = choose_centre(targets, selection.joint)
-    parts = [_read_one(target, centre, selection, keep or (lambda block: block), block_bytes) for target in targets]
+    with open_inputs(paths, folder) as sets:
+        targets = [choose_target(ms, selection.field) for ms in sets]
+        centre = choose_centre(targets, selection.joint)
+        parts = [_read_one(target, centre, selection, keep or (lambda block: block), block_bytes) for target in targets]
     first = parts[0]
     for path, part in zip(paths[1:], parts[1:], strict=True):
         _same_phase_centre(paths[0], first, path, part)
@@ -120,12 +123,12 @@ def _same_phase_centre(path_a, a, path_b, b):
 def _read_one(target: Target, centre, selection, keep, block_bytes):
     """One Measurement Set; its phase centre becomes `centre` unless that is None."""
     ms = target.ms
-    notes: list[str] = []
+    notes = list(ms.notes)
     column = _choose_column(ms, selection, notes)
     notes += target.notes
     ra, dec = centre or target.positions[0]
     counts = Counts()
-    with open_table(ms.path) as main:
+    with open_table(ms.tables) as main:
         blocks: list[Visibilities] = []
         used: list[SpectralWindow] = []
         for field, window in product(target.fields, _choose_windows(ms, selection)):

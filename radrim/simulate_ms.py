@@ -7,17 +7,14 @@ References
 Kemball & Wieringa (2000), MeasurementSet definition version 2.0, casacore note 229.
 """
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import casacore.tables as ct
 import numpy as np
 
-from radrim.errors import OutputError
+from radrim.files import new_measurement_set, writing
 from radrim.simulate_array import Layout, uvw_tracks
 from radrim.stokes import NUMBERS
 from radrim.version import __version__
@@ -139,29 +136,12 @@ def write_ms(path, plan, observe, columns=("DATA",), *, overwrite=False, history
         The path is taken, its folder is missing or cannot be written, or the disk is full. Nothing is left behind.
     """
     path = Path(path)
-    _check_output(path, overwrite, _bytes(plan, columns))
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with _writing(path):
-            if part.exists():  # of a run that was killed
-                shutil.rmtree(part)
+    smaller = "simulate fewer channels, hours or antennas"
+    with new_measurement_set(path, _bytes(plan, columns), overwrite, smaller) as part:
         _write_main(part, plan, observe, columns)
-        with _writing(path):
+        with writing(path):
             _write_subtables(part, plan, history)
-            if path.exists():
-                shutil.rmtree(path)
-            part.rename(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return path
-
-
-@contextmanager
-def _writing(path):
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # casacore reports every failure of the file system as RuntimeError
-        raise OutputError(f"{path} cannot be written ({error}); is the disk full, or the folder not yours?") from error
 
 
 def _bytes(plan, columns):
@@ -169,23 +149,6 @@ def _bytes(plan, columns):
     samples = sum(len(w.freq) * len(w.correlations) for w in plan.windows) * plan.rows // len(plan.windows)
     per_sample = 1 / 8 + sum(8 if name in COMPLEX else 4 for name in columns)
     return int(samples * per_sample + plan.rows * 100 + 5e6)
-
-
-def _check_output(path, overwrite, size):
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {folder}; make it with: mkdir -p {folder}")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"{path} cannot be written: the folder {folder} is read-only for you; choose another.")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; choose another name, or replace it with --overwrite.")
-    if path.exists() and not (path / "table.dat").is_file():
-        raise OutputError(f"{path} exists and is not a Measurement Set, so it is not overwritten; choose another name.")
-    # casacore ends the process when the disk is full, so that must be known before.
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise OutputError(f"{path} needs {size / 1e6:.0f} MB, and only {free / 1e6:.0f} MB are free in {folder}; "
-                          "make room, or simulate fewer channels, hours or antennas.")  # fmt: skip
 
 
 def _blocks(plan) -> Iterator[Block]:
@@ -202,19 +165,19 @@ def _blocks(plan) -> Iterator[Block]:
 
 def _write_main(path, plan, observe, columns):
     description, managers = _main_description(plan, columns)
-    with _writing(path):
+    with writing(path):
         table = ct.default_ms(str(path), description, managers)
         table.addrows(plan.rows)
     try:
         start = 0
         for block in _blocks(plan):
             values = _bookkeeping(plan, block) | observe(block)
-            with _writing(path):
+            with writing(path):
                 for name, value in values.items():
                     table.putcol(name, value.astype(np.complex64) if name in COMPLEX else value, start, len(block.uvw))
             start += len(block.uvw)
     finally:
-        with _writing(path):
+        with writing(path):
             table.close()
 
 

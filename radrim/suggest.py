@@ -109,7 +109,8 @@ def _size(observation, wanted, sky, largest):
     """
     longest = max(float(block.uv_length.max()) for block in observation.blocks)
     if wanted > LARGEST_SIZE and longest > VLBI_BASELINE:
-        return VLBI_SIZE, f"the primary beam would be {wanted:.3g} pixels wide; choose with --size"
+        known = observation.dish_diameter > 0
+        return VLBI_SIZE, f"the primary beam would be {wanted:.3g} pixels wide; choose with --size" if known else ""
     largest = min(LARGEST_SIZE, largest)
     if wanted > largest:
         return largest, f"the primary beam's first null would need {wanted:.0f} pixels; choose with --size"

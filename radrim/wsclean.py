@@ -102,6 +102,10 @@ def translate_selection(config, targets):
         raise PeerError(_cannot("pb", "it knows the beams of some telescopes only, and other patterns"))
     if config.pol in ("XY", "YX", "RL", "LR"):
         raise PeerError(_cannot("pol", "of a complex correlation it makes two images"))
+    for ms in (target.ms for target in targets):
+        if ms.tables != ms.path:
+            raise PeerError(f"WSClean reads Measurement Sets only, and {ms.path} is a UVFITS file; write one with "
+                            "radrim convert, or use --peer clean.")  # fmt: skip
     notes = []
     windows = [w for t in targets for w in t.ms.windows if config.spw is None or w.spw in config.spw]
     if config.chan_range is not None and any(len({w.spw for w in t.ms.windows}) > 1 for t in targets):

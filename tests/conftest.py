@@ -250,3 +250,101 @@ def log_as_before():
     yield
     logger.handlers[:], logger.level = handlers, level
     logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def make_uvfits(tmp_path_factory, make_ms):
+    """Factory of UVFITS files with the data of a Measurement Set: `make_uvfits(ms, header={}, ...) -> Path`.
+
+    Written by astropy alone, as AIPS Memo 117 has it. `header` is added to that of the visibilities, `weight` (weights
+    to weights) changes these, `tables` (dictionary of the tables by name) may change or drop some, `parameters` adds
+    random parameters by name, values (group,); `sources` writes SOURCE and the table AIPS SU; `turned` is an angle by
+    which (u, v) is turned [rad].
+    """
+    from astropy.io import fits
+
+    from radrim.measurement_set import open_table, read_subtables
+
+    stokes = {"RR": -1, "LL": -2, "RL": -3, "LR": -4, "XX": -5, "YY": -6, "XY": -7, "YX": -8, "I": 1}
+
+    def make(ms, name="obs.uvfits", header=None, weight=None, tables=None, parameters=None, sources=False,
+             turned=None):  # fmt: skip
+        info = read_subtables(ms)
+        with open_table(ms) as main:
+            column = {key: np.asarray(main.getcol(key)) for key in main.colnames() if key != "FLAG_CATEGORY"}
+        windows = [column["DATA_DESC_ID"] == k for k in range(len(info.windows))]
+        row = {key: column[key][windows[0]] for key in ("UVW", "TIME", "ANTENNA1", "ANTENNA2", "FIELD_ID")}
+        data = np.stack([column["DATA"][rows] for rows in windows], 1)  # group, IF, channel, Stokes
+        weights = np.stack([column["WEIGHT"][rows][:, None] * ~column["FLAG"][rows] for rows in windows], 1)
+        weights = weights if weight is None else weight(weights)
+        names = info.windows[0].correlations
+        order = sorted(range(len(names)), key=lambda k: -stokes[names[k]])
+        array = np.stack([data.real, data.imag, weights], -1)[:, None, None][..., order, :].astype(np.float32)
+        day = np.floor(row["TIME"].min() / 86400)
+        if turned:
+            row["UVW"] = row["UVW"] @ [
+                [np.cos(turned), -np.sin(turned), 0],
+                [np.sin(turned), np.cos(turned), 0],
+                [0, 0, 1],
+            ]
+        # (u, v, w) is antenna 1 minus antenna 2 here, in a Measurement Set 2 minus 1.
+        pardata = [*(row["UVW"] / C).T, 256 * (row["ANTENNA2"] + 1) + row["ANTENNA1"] + 1.0,
+                   np.zeros(len(array)), row["TIME"] / 86400 - day]  # fmt: skip
+        parnames = ["UU---SIN", "VV---SIN", "WW---SIN", "BASELINE", "DATE", "DATE"]
+        for key, values in {**({"SOURCE": row["FIELD_ID"] + 1.0} if sources else {}), **(parameters or {})}.items():
+            parnames, pardata = [*parnames, key], [*pardata, values]
+        groups = fits.GroupData(array, bitpix=-32, parnames=parnames, pardata=pardata)
+        primary = fits.GroupsHDU(groups)
+        first, field = info.windows[0], info.fields[0]
+        step = stokes[names[order[1]]] - stokes[names[order[0]]] if len(names) > 1 else -1
+        axes = [("COMPLEX", 1.0, 1.0), ("STOKES", stokes[names[order[0]]], step),
+                ("FREQ", first.freq[0], first.width[0]), ("IF", 1.0, 1.0), ("RA", np.degrees(field.ra), 1.0),
+                ("DEC", np.degrees(field.dec), 1.0)]  # fmt: skip
+        for k, (kind, value, increment) in enumerate(axes, 2):
+            primary.header.update({f"CTYPE{k}": kind, f"CRVAL{k}": value, f"CDELT{k}": increment, f"CRPIX{k}": 1.0})
+        primary.header.update({"OBJECT": field.name, "TELESCOP": info.telescope, "EPOCH": 2000.0})
+        known = _aips_tables(info, sources)
+        for key, table in known.items():
+            table.name = key
+        known = tables(known) if tables else known
+        path = tmp_path_factory.mktemp("uvfits") / name
+        fits.HDUList([primary, *known.values()]).writeto(path)
+        for key, value in {"PZERO5": 2400000.5 + day, **(header or {})}.items():
+            fits.setval(path, key, value=value)
+        return path
+
+    return make
+
+
+def _aips_tables(info, sources):
+    """The tables AIPS AN and FQ, and SU if asked for, of what `read_subtables` gives."""
+    from astropy.io import fits
+
+    def table(values):
+        return fits.BinTableHDU.from_columns([fits.Column(name, form, array=v) for name, (form, v) in values.items()])
+
+    number, many, first = len(info.antennas), len(info.windows), info.windows[0].freq[0]
+    zeros = np.zeros(number)
+    known = {
+        "AIPS AN": table({
+            "ANNAME": ("8A", info.antennas), "STABXYZ": ("3D", info.positions), "NOSTA": ("1J", np.arange(number) + 1),
+            "MNTSTA": ("1J", zeros), "STAXOF": ("1E", zeros), "DIAMETER": ("1E", info.dish_diameters),
+            "POLTYA": ("1A", ["R"] * number), "POLAA": ("1E", zeros), "POLTYB": ("1A", ["L"] * number),
+            "POLAB": ("1E", zeros),
+        }),
+        "AIPS FQ": table({
+            "FRQSEL": ("1J", [1]), "IF FREQ": (f"{many}D", [[w.freq[0] - first for w in info.windows]]),
+            "CH WIDTH": (f"{many}E", [[w.width[0] for w in info.windows]]),
+            "TOTAL BANDWIDTH": (f"{many}E", [[w.width.sum() for w in info.windows]]),
+            "SIDEBAND": (f"{many}J", [[1] * many]),
+        }),
+    }  # fmt: skip
+    known["AIPS FQ"].header["NO_IF"] = many
+    if sources:
+        fields = info.fields
+        known["AIPS SU"] = table({
+            "ID. NO.": ("1J", np.arange(len(fields)) + 1), "SOURCE": ("16A", [f.name for f in fields]),
+            "RAEPO": ("1D", np.degrees([f.ra for f in fields])), "DECEPO": ("1D", np.degrees([f.dec for f in fields])),
+            "EPOCH": ("1D", [2000.0] * len(fields)),
+        })  # fmt: skip
+    return known

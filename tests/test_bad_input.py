@@ -24,7 +24,7 @@ READER = {
     "wsrt_3c343.1_5ants.MS": "12asec",
     "meerkat_allflagged.MS": ["all 700 samples are flagged"],
     "lofar_hba_3c48_msv4.ps": ["not a Measurement Set", "zarr", "version 2"],
-    "vlba_j0414_LLonly_8if16ch.uvfits": ["is a file", "UVFITS is not read yet", "importuvfits"],
+    "vlba_j0414_LLonly_8if16ch.uvfits": "0.4masec",
 }
 
 

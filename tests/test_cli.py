@@ -11,7 +11,8 @@ from radrim.config import GROUPS, ImageConfig
 from radrim.option_values import Weighting
 from radrim.version import __version__
 
-HEAVY = ("torch", "numpy", "scipy", "astropy", "matplotlib", "casacore", "dask", "numba", "rich", "ducc0", "finufft")
+HEAVY = ("torch", "numpy", "scipy", "astropy", "matplotlib", "casacore", "dask", "numba", "rich", "ducc0", "finufft",
+         "erfa", "pyuvdata")  # fmt: skip
 
 
 @pytest.fixture
@@ -33,7 +34,10 @@ def parsed(monkeypatch, command):
 
 @pytest.mark.parametrize(
     "words",
-    [["--version"], ["--help"], *([name, "--help"] for name in ("image", "batch", "info", "simulate"))],
+    [
+        ["--version"], ["--help"],
+        *([name, "--help"] for name in ("image", "batch", "compare", "info", "simulate", "convert")),
+    ],  # fmt: skip
 )
 def test_help_and_version_import_nothing_heavy(words):
     """Help and version answer at once, because nothing that takes long to import is imported."""
@@ -153,6 +157,7 @@ def test_command_line_is_kept_as_it_could_be_typed(monkeypatch, command):
         ("image", ["No Measurement Set given"]),
         ("info", ["OBS.ms", "radrim info --help"]),
         ("simulate a.ms b.ms", ["unknown option b.ms"]),
+        ("convert a.uvfits", ["OBS.ms", "radrim convert --help"]),
         ("--nope", ["unknown option --nope"]),
         ("image a.ms --uv-range 1 2 --minuv-l 1", ["--uv-range", "one or the other"]),
     ],

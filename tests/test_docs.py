@@ -24,6 +24,7 @@ SMALL = {
 NOT_RUN = {
     "--scheduler": "a cluster; tests/test_cluster.py has one",
     "--cluster": "a SLURM cluster; tests/test_cluster.py has its job script",
+    "radrim batch": "files of its own; tests/test_batch.py and tests/test_pipelines.py run batches",
     "radrim train": "hours of training; tests/test_rim_train.py trains for seconds",
 }
 """Commands that are parsed only, and where they are tested."""

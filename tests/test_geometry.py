@@ -73,6 +73,7 @@ def test_largest_n_term():
         ("3mas", 3e-3 * ARCSEC),
         ("2e1masec", 20e-3 * ARCSEC),
         ("20uasec", 20e-6 * ARCSEC),
+        ("20µas", 20e-6 * ARCSEC),
         ("0.1rad", 0.1),
     ],
 )

@@ -1,10 +1,16 @@
+import itertools
 import re
 
 import numpy as np
 import pytest
+from astropy.coordinates import AltAz, EarthLocation, SkyCoord
+from astropy.time import Time
+from astropy.utils import iers
 
 from radrim.angles import parse_angle
 from radrim.info import describe
+from radrim.info_tables import elevations
+from radrim.measurement_set import open_table, read_subtables
 from radrim.metrics import measured_scatter
 from radrim.read import read
 
@@ -113,3 +119,130 @@ def test_command_prints_the_page(command, small_ms):
     done = command("info", small_ms, small_ms)
     assert done.status == 0
     assert done.out == 2 * (describe(small_ms) + "\n")
+
+
+def read_column(path, name):
+    """A column of the main table."""
+    with open_table(path) as main:
+        return main.getcol(name)
+
+
+def table(text, title):
+    """Cells of a table of the page, row by row, without its head."""
+    rows = text.split(f"  {title}")[1].splitlines()[1:]
+    return [re.split(r"  +", row.strip()) for row in itertools.takewhile(lambda row: row.startswith(" " * 17), rows)]
+
+
+def test_elevations_agree_with_astropy():
+    """Within 0.1 degree of astropy's AltAz, at all latitudes, above and below the horizon; NaN off the Earth."""
+    rng = np.random.default_rng(1)
+    places = EarthLocation.from_geodetic(rng.uniform(-180, 180, 12), rng.uniform(-90, 90, 12), rng.uniform(0, 5000, 12))
+    positions = np.stack([getattr(places, axis).to_value("m") for axis in "xyz"], 1)
+    times = 61041 * 86400.0 + np.array([0.0, 30_000.0, 9e6])
+    source = SkyCoord(2.0, -0.7, unit="rad", frame="fk5")
+    found = np.degrees(elevations(np.concatenate([positions, np.zeros((1, 3))]), 2.0, -0.7, times))
+    assert np.isnan(found[:, -1]).all()
+    with iers.conf.set_temp("auto_download", False):
+        for time, row in zip(times, found, strict=True):
+            frame = AltAz(obstime=Time(time / 86400, format="mjd"), location=places)
+            np.testing.assert_allclose(row[:-1], source.transform_to(frame).alt.deg, atol=0.1)
+
+
+def test_antenna_table(small_ms):
+    """Each antenna has its number, name, mount, diameter, rows, and the range of elevations in which it observed."""
+    rows = table(describe(small_ms), "antennas")
+    ms = read_subtables(small_ms)
+    (block,) = read([small_ms]).blocks
+    field = ms.fields[0]
+    degrees = np.degrees(elevations(ms.positions, field.ra, field.dec, np.unique(block.time)))
+    assert [row[0] for row in rows] == [str(k) for k in range(9)]
+    assert [row[1] for row in rows] == ms.antennas
+    for k, row in enumerate(rows):
+        assert row[2:4] == ["ALT-AZ", "25 m"]
+        low, high = re.fullmatch(r"(\S+) to (\S+) deg", row[4]).groups()
+        assert float(low) == pytest.approx(degrees[:, k].min(), abs=0.1)
+        assert float(high) == pytest.approx(degrees[:, k].max(), abs=0.1)
+        assert row[5] == "48"
+
+
+def test_antennas_without_data_or_position(small_ms, edit_ms):
+    """An antenna that is flagged throughout has no elevation; one without a position, an unknown one, and a note."""
+
+    def flag_last(flag):
+        flag[read_column(small_ms, "ANTENNA2") == 8] = True
+        return flag
+
+    text = describe(edit_ms(FLAG=flag_last))
+    assert table(text, "antennas")[8][4:] == ["-", "0"]
+    assert table(text, "antennas")[7][5] == "42"
+    assert "note" not in text
+
+    def lose_first(positions):
+        positions[0] = 0
+        return positions
+
+    text = describe(edit_ms(subtable="ANTENNA", POSITION=lose_first))
+    assert table(text, "antennas")[0][4] == "unknown"
+    assert f"Without a position on the Earth: {read_subtables(small_ms).antennas[0]};" in text
+    text = describe(edit_ms(subtable="ANTENNA", POSITION=lambda positions: 0 * positions))
+    assert "Without a position on the Earth: all antennas;" in text
+
+
+def test_below_the_horizon(small_ms, edit_ms):
+    """A source that was below the horizon tells of wrong positions or times."""
+    assert "below the horizon of" in describe(edit_ms(subtable="ANTENNA", POSITION=lambda positions: -positions))
+
+
+def test_many_antennas_are_listed_on_request(shared_data, command):
+    """Of a large array the page has the number of antennas and groups of baselines, with the options all of them."""
+    path = shared_data / "obs" / "gmrt_1543+480_622MHz_2014.ms"
+    text = command("info", path).out
+    assert "30; --antennas lists them" in text
+    groups = table(text, "baselines")
+    assert groups[-1] == ["319 pairs in groups of similar length; --baselines lists each"]
+    assert sum(int(row[0].split()[0]) for row in groups[:-1]) == 319
+    text = command("info", path, "--antennas", "--baselines").out
+    assert len(table(text, "antennas")) == 30
+    pairs = table(text, "baselines")
+    assert len(pairs) == 319
+    assert sum(int(row[2]) for row in pairs) == sum(int(row[2]) for row in groups[:-1])
+
+
+def test_baseline_table(make_ms):
+    """A point source of 1 Jy: every baseline has its lengths, samples, amplitude and signal-to-noise ratio."""
+    path = make_ms(noise=0.1, times=24)
+    (block,) = read([path]).blocks
+    text = describe(path)
+    rows = table(text, "baselines")
+    names = read_subtables(path).antennas
+    assert "kλ" in text and "mean Jy" in text
+    assert len(rows) == 36
+    for row in rows:
+        a, b = (names.index(name) for name in row[0].split("-"))
+        of = (block.antenna == [a, b]).all(1)
+        length = block.uv_length[of, None] * block.freq / 299792458
+        low, high = re.fullmatch(r"(\S+) to (\S+)", row[1]).groups()
+        assert float(low) == pytest.approx(length.min() / 1e3, rel=1e-3)
+        assert float(high) == pytest.approx(length.max() / 1e3, rel=1e-3)
+        assert int(row[2]) == of.sum() * 4
+        # The noise of Stokes I is that of one hand over the root of 2, and the mean amplitude a bit above 1 Jy.
+        assert float(row[3]) == pytest.approx(1, abs=0.05)
+        assert float(row[4]) == pytest.approx(np.sqrt(2) / 0.1, rel=0.2)
+
+
+def test_no_signal(make_ms):
+    """On noise alone the signal-to-noise ratio stays small, because the noise's own power is taken out."""
+    rows = table(describe(make_ms(noise=0.1, times=24, stokes=(0.0, 0.0, 0.0, 0.0))), "baselines")
+    assert len(rows) == 36
+    # Without that it would be 1.4 and more.
+    assert all(row[4] == "below 1" or float(row[4]) < 1.2 for row in rows)
+
+
+def test_page_of_a_uvfits_file(small_ms, make_uvfits):
+    """Same data, same page, but for the name: the file's own, also in the suggested command."""
+    path = make_uvfits(small_ms)
+    ours, theirs = describe(path).splitlines(), describe(small_ms).splitlines()
+    assert f"radrim image {path} " in ours[-1]
+    start = [next(k for k, line in enumerate(page) if line.startswith("  start")) for page in (ours, theirs)]
+    for a, b in zip(ours[start[0] : -1], theirs[start[1] : -1], strict=True):
+        assert re.findall("[a-z]+", a) == re.findall("[a-z]+", b)

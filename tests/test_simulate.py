@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from radrim import simulate_ms
+from radrim import files, simulate_ms
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.geometry import ARCSEC, C
 from radrim.simulate import (
@@ -414,7 +414,7 @@ def test_missing_folder_is_named(tmp_path):
 
 def test_full_disk_is_seen_before_writing(tmp_path, monkeypatch):
     """What will not fit is refused with both sizes, because casacore does not survive a full disk."""
-    monkeypatch.setattr(simulate_ms.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     with pytest.raises(OutputError, match=r"needs \d+ MB, and only 1 MB are free"):
         simulate(tmp_path / "a.ms", **SHORT)
     assert not list(tmp_path.iterdir())

@@ -11,10 +11,11 @@ from radrim.config import ImageConfig
 from radrim.errors import PeerError
 
 
-def target(fields=(0,), names=("A",), correlations=(("XX", "YY"),)):
+def target(fields=(0,), names=("A",), correlations=(("XX", "YY"),), tables="obs.ms"):
     """What `radrim.pointings.choose_target` gives, as far as the translation looks."""
     windows = [SimpleNamespace(spw=k, correlations=list(c)) for k, c in enumerate(correlations)]
-    return SimpleNamespace(fields=list(fields), ms=SimpleNamespace(fields=names, windows=windows))
+    ms = SimpleNamespace(path="obs.ms", tables=tables, fields=names, windows=windows)
+    return SimpleNamespace(fields=list(fields), ms=ms)
 
 
 def words(*targets, ms="obs.ms", **options):
@@ -30,6 +31,12 @@ def test_defaults_are_said_explicitly():
         "-wgridder-accuracy 0.0001 -name out/a -size 256 256 -scale 4asec -weight briggs 0 -padding 1.2 -pol I "
         "-niter 2000000 -nmiter 20 -gain 0.1 -mgain 0.8 -auto-mask 3 -auto-threshold 0.5 -multiscale obs.ms"
     )
+
+
+def test_uvfits_is_refused():
+    """WSClean does not read what radrim converted for itself."""
+    with pytest.raises(PeerError, match="radrim convert"):
+        words(target(tables="obs.radrim/converted/0000.ms"))
 
 
 @pytest.mark.parametrize(

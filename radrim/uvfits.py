@@ -1,0 +1,395 @@
+"""UVFITS files: telling them from other FITS files, and cutting them into clean parts that pyuvdata reads.
+
+A UVFITS file is a FITS file of random groups: each group has parameters (UU, VV, WW, BASELINE, DATE, ...) and one
+array of real part, imaginary part and weight for every Stokes, channel and IF. Tables behind it say what antennas
+(AIPS AN), frequencies (AIPS FQ) and sources (AIPS SU) the numbers stand for. Files of thirty years are about, written
+by a dozen programs; what they do differently is put right here, so that what follows sees one kind.
+
+References
+----------
+Greisen (2020), AIPS Memo 117, the AIPS FITS file format.
+"""
+
+import math
+import os
+import warnings
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from radrim.errors import InputError
+
+PART_BYTES = 64 * 2**20
+"""Groups that are converted together [bytes]; pyuvdata takes several times that."""
+
+EXPORT_AGAIN = "Export it again (AIPS: FITTP; CASA: exportuvfits; DIFMAP: wobs)."
+COPY_AGAIN = "Copy or fetch it again."
+
+_KEPT = ("BITPIX", "BSCALE", "BZERO", "OBJECT", "TELESCOP", "INSTRUME", "OBSERVER", "DATE-OBS", "SPECSYS")
+_POSITION = ("EPOCH", "EQUINOX", "RADESYS")
+_AXES = ("CTYPE", "CRVAL", "CDELT", "CRPIX", "CROTA")
+_ANTENNA_KEYS = {
+    "ARRAYX": 0.0, "ARRAYY": 0.0, "ARRAYZ": 0.0, "GSTIA0": 0.0, "DEGPDY": 360.9856449733, "UT1UTC": 0.0, "DATUTC": 0.0,
+    "RDATE": "2000-01-01", "ARRNAM": "UNKNOWN",
+}  # fmt: skip
+"""Keywords that pyuvdata wants of an antenna table, and what they are where files leave them out."""
+
+
+def is_fits(path):
+    """Whether a file begins as every FITS file does."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(9) == b"SIMPLE  ="
+    return False
+
+
+@dataclass(frozen=True)
+class UVFits:
+    """What a UVFITS file says about itself.
+
+    Parameters
+    ----------
+    path : Path
+    header : Header
+        Of the visibilities, with the keywords that matter, cleaned.
+    start, group_bytes : int
+        Where the first group begins, and the length of one [bytes].
+    groups : int
+    antennas, frequencies, sources : BinTableHDU or None
+        The tables AIPS AN, FQ and SU; of FQ only the row in use.
+    offset : float
+        Seconds that its times are ahead of UTC.
+    notes : list of str
+        What was put right, in sentences.
+    """
+
+    path: Path
+    header: Any
+    start: int
+    group_bytes: int
+    groups: int
+    antennas: Any
+    frequencies: Any
+    sources: Any
+    offset: float
+    notes: list[str]
+
+    @property
+    def size(self):
+        """Of the visibilities [bytes]."""
+        return self.groups * self.group_bytes
+
+    def parts(self, folder):
+        """The groups as a series of clean UVFITS files in `folder`, of about `PART_BYTES`, one at a time."""
+        from astropy.io import fits
+
+        step = max(1, PART_BYTES // self.group_bytes)
+        path = Path(folder) / "part.uvfits"
+        for first in range(0, self.groups, step):
+            count = min(step, self.groups - first)
+            header = self.header.copy()
+            header["GCOUNT"] = count
+            with open(self.path, "rb") as source, open(path, "wb") as part:
+                part.write(header.tostring().encode("ascii"))
+                source.seek(self.start + first * self.group_bytes)
+                part.write(source.read(count * self.group_bytes))
+                part.write(b"\0" * (-part.tell() % 2880))
+            for table in (self.antennas, self.frequencies, self.sources):
+                if table is not None:
+                    fits.append(path, table.data, table.header)
+            yield path
+            path.unlink()
+
+
+def read_header(path) -> UVFits:
+    """Look at a FITS file and make sure that it holds visibilities that can be converted.
+
+    Raises
+    ------
+    InputError
+        It is another kind of FITS file, truncated, lacks a table, or is of a kind that cannot be read; the message
+        says what to do.
+    """
+    path = Path(path)
+    if not is_fits(path):
+        fault = "is no FITS file" if os.path.exists(path) else "does not exist"
+        raise InputError(f"{path} {fault}; give the path of a UVFITS file.")
+    with _opened(path) as hdus:
+        header, notes = _legible(hdus[0].header, path)
+        _check_kind(path, header, hdus)
+        _check_whole(path, hdus)
+        _check_axes(path, header)
+        table = _Parameters(path, hdus[0].data)
+        antennas = _antennas(path, hdus, table)
+        values = header["PCOUNT"] + math.prod(header[f"NAXIS{k}"] for k in range(2, header["NAXIS"] + 1))
+        return UVFits(
+            path,
+            _clean(path, header),
+            hdus[0].fileinfo()["datLoc"],
+            values * abs(header["BITPIX"]) // 8,
+            header["GCOUNT"],
+            antennas,
+            _frequencies(path, header, hdus, table),
+            _sources(path, header, hdus, table),
+            _ahead_of_utc(antennas.header),
+            notes,
+        )
+
+
+@contextmanager
+def _opened(path):
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong with the file is said in words below
+        try:
+            with fits.open(path, memmap=True) as hdus:
+                yield hdus
+        except (OSError, TypeError, ValueError, KeyError, IndexError, fits.VerifyError) as error:
+            raise InputError(f"{path} cannot be read as a FITS file ({first_line(error)}). {COPY_AGAIN}") from error
+
+
+def first_line(error):
+    """An error's message without what follows its first line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _legible(header, path):
+    """The header without cards that are no FITS, as far as they cannot be mended; and what was done, in words."""
+    from astropy.io.fits import VerifyError
+
+    header = header.copy()
+    bad = []
+    for index in reversed(range(len(header.cards))):
+        try:
+            header.cards[index].value  # noqa: B018 - reading it is the test
+        except VerifyError:
+            bad.append(header.cards[index].keyword)
+            del header[index]
+    # Others are comments to what is imaged.
+    words = ", ".join(key for key in reversed(bad) if key in (*_KEPT, *_POSITION))
+    return header, [f"Header cards of {path.name} that are not FITS were left out: {words}."] if words else []
+
+
+def _check_kind(path, header, hdus):
+    names = {hdu.name for hdu in hdus}
+    if "UV_DATA" in names or "ARRAY_GEOMETRY" in names:
+        raise InputError(
+            f"{path} is a FITS-IDI file, which is not read. Convert it with CASA's importfitsidi, or load it into AIPS "
+            "(FITLD) and write UVFITS (FITTP)."
+        )
+    if "AIPS UV" in names:
+        raise InputError(
+            f"{path} holds its visibilities in a table (AIPS UV), which is not read. Load it into AIPS (UVLOD) and "
+            "write it with FITTP, or convert it with CASA's importuvfits."
+        )
+    parameters = {str(header.get(f"PTYPE{k}", ""))[:2] for k in range(1, header.get("PCOUNT", 0) + 1)}
+    if not header.get("GROUPS", False) or header.get("NAXIS1", -1) != 0 or not {"UU", "VV"} <= parameters:
+        what = (
+            "a FITS image" if any(hdu.header.get("NAXIS", 0) >= 2 and hdu.is_image for hdu in hdus) else "a FITS file"
+        )
+        raise InputError(f"{path} is {what} without visibilities; give a UVFITS file or a Measurement Set.")
+
+
+def _check_whole(path, hdus):
+    """Raise InputError if the file ends before its header says."""
+    length = os.path.getsize(path)
+    for hdu in hdus:
+        end = hdu.fileinfo()["datLoc"] + hdu.size
+        if end > length:
+            raise InputError(f"{path} is truncated: it has {length} bytes, and its {_table_name(hdu)} end at {end}. "
+                             f"{COPY_AGAIN}")  # fmt: skip
+    info = hdus[-1].fileinfo()
+    with open(path, "rb") as file:
+        file.seek(info["datLoc"] + info["datSpan"])
+        if file.read(8) == b"XTENSION":  # astropy leaves out what has half a header
+            raise InputError(f"{path} is truncated: it has {length} bytes and ends within the header of a table. "
+                             f"{COPY_AGAIN}")  # fmt: skip
+
+
+def _table_name(hdu):
+    return "visibilities" if hdu.name in ("", "PRIMARY") else f"data of the table {hdu.name}"
+
+
+def _check_axes(path, header):
+    parameters = [str(header.get(f"PTYPE{k}", "")) for k in range(1, header["PCOUNT"] + 1)]
+    if "WEIGHT" in parameters and "SCALE" in parameters:
+        raise InputError(f"{path} is compressed (AIPS: DOUVCOMP 1), which is not read. Write it with DOUVCOMP -1.")
+    axes = [str(header.get(f"CTYPE{k}", "")).strip() for k in range(2, header["NAXIS"] + 1)]
+    if header["NAXIS"] not in (6, 7) or axes[:2] != ["COMPLEX", "STOKES"] or axes[2][:4] != "FREQ" \
+            or header["NAXIS2"] != 3:  # fmt: skip
+        listed = ", ".join(f"{name or '?'} {header[f'NAXIS{k}']}" for k, name in enumerate(axes, 2))
+        raise InputError(
+            f"{path} has the axes {listed}; read are COMPLEX 3 (with weights), STOKES, FREQ, IF, RA, DEC. "
+            f"{EXPORT_AGAIN}"
+        )
+    suffixes = {name[2:] for name in parameters if name[:2] in ("UU", "VV", "WW")}
+    if len(suffixes) != 1 or not suffixes <= {"", "--", "---SIN", "---NCP"}:
+        found = ", ".join(name for name in parameters if name[:2] in ("UU", "VV", "WW"))
+        raise InputError(f"{path} has the baseline coordinates {found}; read are UU, VV, WW, alone or with --, ---SIN, "
+                         f"---NCP. {EXPORT_AGAIN}")  # fmt: skip
+    if "DATE" not in parameters or not {"BASELINE", "ANTENNA1"} & set(parameters):
+        raise InputError(f"{path} does not say which baseline and time a group is of (DATE, BASELINE). {EXPORT_AGAIN}")
+
+
+class _Parameters:
+    """Values of the random parameters of a file."""
+
+    def __init__(self, path, data):
+        self._path, self._data, self.names = path, data, data.parnames
+
+    def different(self, name):
+        """Values of a parameter that occur, sorted; none if there is no such parameter."""
+        return np.unique(np.rint(self._data.par(name))).astype(int) if name in self.names else np.empty(0, int)
+
+    def only(self, name, what, default, split):
+        """The one value of a parameter."""
+        found = self.different(name)
+        if len(found) > 1:
+            raise InputError(
+                f"{self._path} has {what} {', '.join(map(str, found))}, and radrim reads files of one. {split}"
+            )
+        return int(found[0]) if len(found) else default
+
+    def subarray(self):
+        """Number of the one subarray; it can be the hundredths of the baseline."""
+        split = "Separate them in AIPS (UVCOP or SPLIT with SUBARRAY), or convert it with CASA's importuvfits."
+        if "SUBARRAY" in self.names:
+            return max(1, self.only("SUBARRAY", "the subarrays", 1, split))
+        found = np.unique(np.rint(self._data.par("BASELINE") % 1 * 100)).astype(int) + 1
+        if len(found) > 1:
+            raise InputError(
+                f"{self._path} has the subarrays {', '.join(map(str, found))}, and radrim reads files of one. {split}"
+            )
+        return int(found[0])
+
+
+def _tables(hdus, name):
+    return [hdu for hdu in hdus[1:] if hdu.name == name]
+
+
+def _antennas(path, hdus, parameters):
+    tables = _tables(hdus, "AIPS AN")
+    subarray = parameters.subarray()
+    chosen = [hdu for hdu in tables if hdu.ver == subarray] or (tables if len(tables) == 1 else [])
+    if not chosen:
+        raise InputError(
+            f"{path} has no antenna table (AIPS AN) for its subarray {subarray}. It was lost when the file was made or "
+            f"copied: {EXPORT_AGAIN}"
+        )
+    table = chosen[0].copy()
+    header = table.header
+    for key, value in _ANTENNA_KEYS.items():
+        header.setdefault(key, value)
+    # Question marks and the like: where the positions are is found out from UVW.
+    header["FRAME"], header["EXTVER"] = "ITRF", 1
+    header["TIMSYS"] = str(header.get("TIMESYS", header.get("TIMSYS", "UTC"))).strip() or "UTC"
+    header.remove("TIMESYS", ignore_missing=True)
+    if not {"POLTYA", "POLTYB", "POLAA", "POLAB"} <= set(table.columns.names):
+        header["HASFEED"] = False
+    return table
+
+
+def _ahead_of_utc(header):
+    """Seconds that the times of a file are ahead of UTC, from the header of its antenna table."""
+    if header["TIMSYS"].upper()[:3] in ("IAT", "TAI"):
+        return float(header.get("IATUTC", 0.0)) or _leap_seconds(header["RDATE"])
+    return float(header["DATUTC"])
+
+
+def _leap_seconds(date):
+    from astropy.time import Time
+
+    try:
+        moment = Time(str(date)[:10], scale="utc")
+    except ValueError:
+        return 0.0
+    return float((moment.tai.jd1 - moment.utc.jd1 + moment.tai.jd2 - moment.utc.jd2) * 86400)
+
+
+def _frequencies(path, header, hdus, parameters):
+    tables = _tables(hdus, "AIPS FQ")
+    number = header["NAXIS5"] if header["NAXIS"] == 7 else 1
+    if not tables:
+        if number > 1:
+            raise InputError(
+                f"{path} has {number} IFs, but no table of their frequencies (AIPS FQ). It was lost when the file was "
+                f"made or copied: {EXPORT_AGAIN}"
+            )
+        return None
+    table = tables[0].copy()
+    split = "Separate them in AIPS (UVCOP or SPLIT with FREQID), or convert it with CASA's importuvfits."
+    chosen = parameters.only("FREQSEL", "the frequency setups (FREQSEL)", 1, split)
+    rows = np.flatnonzero(np.asarray(table.data["FRQSEL"]) == chosen)
+    rows = rows if rows.size else np.arange(len(table.data))
+    table.data = table.data[rows[:1]]
+    if np.size(table.data["IF FREQ"]) != number or len(rows) == 0:
+        raise InputError(
+            f"{path} has {number} IFs, and its table AIPS FQ the frequencies of {np.size(table.data['IF FREQ'])}. "
+            f"{EXPORT_AGAIN}"
+        )
+    table.header["NO_IF"] = number
+    return table
+
+
+def _sources(path, header, hdus, parameters):
+    found = parameters.different("SOURCE")
+    tables = _tables(hdus, "AIPS SU")
+    if len(found) > 1 and not tables:
+        raise InputError(
+            f"{path} has {len(found)} sources, but no table of their positions (AIPS SU). It was lost when the file "
+            f"was made or copied: {EXPORT_AGAIN}"
+        )
+    if not tables or not len(found):
+        return None
+    known = np.asarray(tables[0].data["ID. NO."])
+    missing = [str(number) for number in found if number not in known]
+    if missing:
+        raise InputError(f"{path}: the table AIPS SU has no source {', '.join(missing)}. {EXPORT_AGAIN}")
+    return tables[0].copy()
+
+
+def _clean(path, header):
+    """A header with what the standard asks for and nothing else."""
+    from astropy.io import fits
+
+    clean = fits.Header()
+    clean["SIMPLE"], clean["BITPIX"], clean["NAXIS"] = True, header["BITPIX"], header["NAXIS"]
+    for k in range(1, header["NAXIS"] + 1):
+        clean[f"NAXIS{k}"] = header[f"NAXIS{k}"]
+    clean["EXTEND"], clean["GROUPS"] = True, True
+    clean["PCOUNT"], clean["GCOUNT"] = header["PCOUNT"], header["GCOUNT"]
+    for k in range(1, header["PCOUNT"] + 1):
+        clean[f"PTYPE{k}"] = header[f"PTYPE{k}"]
+        clean[f"PSCAL{k}"], clean[f"PZERO{k}"] = header.get(f"PSCAL{k}", 1.0), header.get(f"PZERO{k}", 0.0)
+    for k in range(2, header["NAXIS"] + 1):
+        for key in _AXES:
+            if f"{key}{k}" in header:
+                clean[f"{key}{k}"] = header[f"{key}{k}"]
+    for key in _KEPT:
+        if key in header:
+            clean[key] = header[key]
+    clean["BUNIT"] = "Jy"
+    system = str(header.get("RADESYS", "")).strip().upper()
+    equinox = _equinox(path, header)
+    if system in ("ICRS", "FK5", "FK4") and (system == "FK4") == (equinox == 1950.0):
+        clean["RADESYS"] = system
+    clean["EPOCH"] = equinox
+    return clean
+
+
+def _equinox(path, header):
+    """1950 or 2000, from EPOCH or EQUINOX, which may be text."""
+    text = str(header.get("EPOCH", header.get("EQUINOX", 2000.0))).strip().upper().lstrip("JB")
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if value not in (1950.0, 2000.0):
+        raise InputError(
+            f"{path} gives its position for the equinox {text or 'unknown'}, and 1950 and 2000 are read. Write the "
+            "equinox into its header (EPOCH), or precess it in AIPS (EPOSWTCH)."
+        )
+    return value
