@@ -12,6 +12,7 @@ __all__ = [
     "SolverError",
     "__version__",
     "image",
+    "predict",
 ]
 
 
@@ -21,4 +22,8 @@ def __getattr__(name):
         from radrim.api import image
 
         return image
+    if name == "predict":
+        from radrim.prediction import predict
+
+        return predict
     raise AttributeError(f"module 'radrim' has no attribute '{name}'")

@@ -17,6 +17,7 @@ examples:
   radrim image obs.ms                        choose everything, say what was chosen
   radrim image obs.ms --size 4096 4096 --scale 1asec --weight briggs -0.5 --name field
   radrim image a.ms b.ms --niter 0           dirty image and PSF of both together
+  radrim predict obs.ms --name field         visibilities of a model into MODEL_DATA
   radrim simulate demo.ms --array vla-b      a small observation to try things on
 """
 
@@ -58,13 +59,18 @@ def main(argv=None) -> int:
         return 2
     except KeyboardInterrupt:
         more = ", and the same command goes on" if args.command in ("image", "train") else ""
-        print(f"radrim: interrupted; nothing was half-written{more}.", file=sys.stderr)
+        what = "nothing was half-written"
+        if args.command == "predict":
+            what = f"if {args.column} was begun it is marked as unfinished, and the same command writes it anew"
+        print(f"radrim: interrupted; {what}{more}.", file=sys.stderr)
         return 130
     return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
+    from radrim import predict_cli, simulate_cli, train_cli
+
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         "radrim",
@@ -116,15 +122,22 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_argument("ms", nargs="+", metavar="OBS.ms")
     info.set_defaults(run=_info)
 
+    predict = commands.add_parser(
+        "predict",
+        help="write the visibilities of a model into MODEL_DATA",
+        formatter_class=raw,
+        allow_abbrev=False,
+        description="Write the visibilities of a model image into a column; nothing else is changed.",
+        epilog=predict_cli.EXAMPLES,
+    )
+    predict_cli.add_arguments(predict)
+    predict.set_defaults(run=predict_cli.run)
+
     simulate = commands.add_parser(
         "simulate", help="write a simulated Measurement Set", formatter_class=raw, allow_abbrev=False
     )
-    from radrim import simulate_cli
-
     simulate_cli.add_arguments(simulate)
     simulate.set_defaults(run=simulate_cli.run)
-
-    from radrim import train_cli
 
     train = commands.add_parser("train", help="train a model of the RIM", allow_abbrev=False)
     train_cli.add_train_arguments(train)
@@ -134,7 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     train_cli.add_model_arguments(model)
     model.set_defaults(run=train_cli.model)
 
-    for command in (image, plan, clean, info, simulate, train, model):
+    for command in (image, plan, clean, info, predict, simulate, train, model):
         command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
         command.add_argument("--quiet", action="store_true", help="print warnings only")
     return parser
