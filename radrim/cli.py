@@ -69,7 +69,7 @@ def main(argv=None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
-    from radrim import predict_cli, simulate_cli, train_cli
+    from radrim import plugin_cli, predict_cli, simulate_cli, train_cli
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -133,6 +133,17 @@ def build_parser() -> argparse.ArgumentParser:
     predict_cli.add_arguments(predict)
     predict.set_defaults(run=predict_cli.run)
 
+    plugin = commands.add_parser(
+        "plugin",
+        help="let WSClean use the RIM as its minor cycle",
+        formatter_class=raw,
+        allow_abbrev=False,
+        description="Write the file that WSClean takes for -python-deconvolution, and print its path.",
+        epilog=plugin_cli.EXAMPLES,
+    )
+    plugin_cli.add_arguments(plugin)
+    plugin.set_defaults(run=plugin_cli.run)
+
     simulate = commands.add_parser(
         "simulate", help="write a simulated Measurement Set", formatter_class=raw, allow_abbrev=False
     )
@@ -147,7 +158,7 @@ def build_parser() -> argparse.ArgumentParser:
     train_cli.add_model_arguments(model)
     model.set_defaults(run=train_cli.model)
 
-    for command in (image, plan, clean, info, predict, simulate, train, model):
+    for command in (image, plan, clean, info, plugin, predict, simulate, train, model):
         command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
         command.add_argument("--quiet", action="store_true", help="print warnings only")
     return parser
