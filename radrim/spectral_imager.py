@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from dask import delayed
 
-from radrim.channels import ChannelImager
+from radrim.channels import ChannelImager, begin_with
 from radrim.cluster import compute
 from radrim.deconvolve import ChannelState, accept, run_minor
 from radrim.errors import SolverError
@@ -129,6 +129,9 @@ class SpectralImager(ChannelImager):
         state = ChannelState(LABEL, terms, dirty, psf, np.zeros_like(dirty), dirty)
         state.expected = self.expected(sum(m.sum_weight for m in measurements))
         self.progress.resume(state)
+        if self.start and not state.cycles:
+            # What of the start model is no polynomial of frequency stays behind.
+            begin_with(state, terms.combine(self.start.image(label) for label in labels))
         return state
 
     def _deconvolve_terms(self, state):
@@ -147,7 +150,7 @@ class SpectralImager(ChannelImager):
         """One channel as its files will have it."""
         dirty, psf = self.progress.measured(label)
         model, residual = basis.image(number, state.model), dirty
-        if state.cycles:
+        if state.model.any():
             residual = state.measurement.residual_of(number, state.model)
         # The major cycles were common to all: they are told once.
         cycles = [] if number else state.cycles
