@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from radrim.columns import Column, writing_column
 from radrim.errors import ConfigError, InputError
@@ -69,6 +70,7 @@ def predict(
     log.info("Model: %s.", _describe(model, paths))
     author = f"predict of {', '.join(path.name for path in paths[:3])}{' ...' if len(paths) > 3 else ''}"
     threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)  # the direct sum's
     predictions = [_Prediction(each, model, field) for each in ([ms] if isinstance(ms, str | Path) else ms)]
     for prediction in predictions:  # all are checked before any is written
         prediction.write(column, author, epsilon, threads)

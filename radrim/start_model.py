@@ -110,9 +110,10 @@ def _check_grid(plane, grid):
     apart = math.hypot(apart, there.dec - grid.dec) / grid.scale + abs(there.scale / grid.scale - 1) * corner
     if there.shape == grid.shape and (there.x0, there.y0) == (grid.x0, grid.y0) and apart < SAME:
         return
+    options = f"--size {there.width} {there.height} --scale {format_angle(there.scale)}"
     raise InputError(
-        f"The start model {plane.path} is {_describe(there)}, and the run's image {_describe(grid)}: they must have the "
-        f"same pixels. Give --size {there.width} {there.height} --scale {format_angle(there.scale)}, or begin without."
+        f"The start model {plane.path} is {_describe(there)}, and the run's image {_describe(grid)}: they must have "
+        f"the same pixels. Give {options}, or begin without."
     )
 
 
