@@ -13,6 +13,7 @@ __all__ = [
     "__version__",
     "compare",
     "image",
+    "predict",
 ]
 
 
@@ -26,4 +27,8 @@ def __getattr__(name):
         from radrim.compare_run import compare
 
         return compare
+    if name == "predict":
+        from radrim.prediction import predict
+
+        return predict
     raise AttributeError(f"module 'radrim' has no attribute '{name}'")

@@ -17,6 +17,7 @@ from radrim.imager import Imager
 from radrim.joint import effective_beam, make_measurement
 from radrim.restoration import average_channels, restore_channel
 from radrim.result import Beside, Image
+from radrim.start_model import StartModel
 
 log = logging.getLogger("radrim")
 
@@ -32,11 +33,14 @@ class ChannelImager(Imager):
     threads : int
     device : str
         'cpu' or 'cuda'.
+    start : StartModel or None
+        What the deconvolution begins with; None for empty models.
     """
 
     rival: Any
     threads: int
     device: str
+    start: StartModel | None = None
     beside: Beside | None = None
     """What the rival made of the same data."""
 
@@ -114,6 +118,8 @@ class ChannelImager(Imager):
             channel = ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty)
             channel.expected = self.expected(measurement.sum_weight)
             self.progress.resume(channel)
+            if self.start and not channel.cycles:
+                begin_with(channel, self.start.image(label))
             channels.append(channel)
         return channels
 
@@ -159,3 +165,17 @@ class ChannelImager(Imager):
         }
         image = restore_channel(fresh, self.grid, self.observation.channel_width, config.beam_fit, self.threads)
         return Beside((self.solver.name, rival.name), image, seconds)
+
+
+def begin_with(channel: ChannelState, model):
+    """Give a channel a model to begin with, and its exact residual."""
+    if not model.any():  # what the channel has already, to the last bit
+        return
+    channel.model, channel.residual = model, channel.measurement.residual(model)
+    log.info(
+        "%sstart model: flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam.",
+        f"{channel.label}, " if channel.label else "",
+        (model[0] if model.ndim == 3 else model).sum(),
+        np.abs(channel.residual).max(),
+        channel.residual.std(),
+    )

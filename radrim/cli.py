@@ -18,6 +18,7 @@ examples:
   radrim image obs.ms --size 4096 4096 --scale 1asec --weight briggs -0.5 --name field
   radrim image a.ms b.ms --niter 0           dirty image and PSF of both together
   radrim compare obs.ms                      beside CLEAN, with the same settings
+  radrim predict obs.ms --name field         visibilities of a model into MODEL_DATA
   radrim simulate demo.ms --array vla-b      a small observation to try things on
 """
 
@@ -62,12 +63,17 @@ def main(argv=None) -> int:
         return 2
     except KeyboardInterrupt:
         more = ", and the same command goes on" if args.command in ("image", "batch", "train") else ""
-        print(f"radrim: interrupted; nothing was half-written{more}.", file=sys.stderr)
+        what = "nothing was half-written"
+        if args.command == "predict":
+            what = f"if {args.column} was begun it is marked as unfinished, and the same command writes it anew"
+        print(f"radrim: interrupted; {what}{more}.", file=sys.stderr)
         return 130
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
+    from radrim import batch_cli, compare_cli, convert_cli, plugin_cli, predict_cli, simulate_cli, train_cli
+
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         "radrim",
@@ -91,8 +97,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_image_options(image)
     image.set_defaults(run=_image)
 
-    from radrim import compare_cli
-
     compare = commands.add_parser(
         "compare",
         help="image with radrim and with CLEAN (WSClean), and compare",
@@ -103,8 +107,6 @@ def build_parser() -> argparse.ArgumentParser:
     compare_cli.add_arguments(compare)
     _add_image_options(compare)
     compare.set_defaults(run=lambda args: compare_cli.run(args, parse_config(args)))
-
-    from radrim import batch_cli
 
     batch = commands.add_parser(
         "batch",
@@ -149,21 +151,37 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_argument("--baselines", action="store_true", help="list all baselines, however many there are")
     info.set_defaults(run=_info)
 
+    predict = commands.add_parser(
+        "predict",
+        help="write the visibilities of a model into MODEL_DATA",
+        formatter_class=raw,
+        allow_abbrev=False,
+        description="Write the visibilities of a model image into a column; nothing else is changed.",
+        epilog=predict_cli.EXAMPLES,
+    )
+    predict_cli.add_arguments(predict)
+    predict.set_defaults(run=predict_cli.run)
+
+    plugin = commands.add_parser(
+        "plugin",
+        help="let WSClean use the RIM as its minor cycle",
+        formatter_class=raw,
+        allow_abbrev=False,
+        description="Write the file that WSClean takes for -python-deconvolution, and print its path.",
+        epilog=plugin_cli.EXAMPLES,
+    )
+    plugin_cli.add_arguments(plugin)
+    plugin.set_defaults(run=plugin_cli.run)
+
     simulate = commands.add_parser(
         "simulate", help="write a simulated Measurement Set", formatter_class=raw, allow_abbrev=False
     )
-    from radrim import simulate_cli
-
     simulate_cli.add_arguments(simulate)
     simulate.set_defaults(run=simulate_cli.run)
 
     convert = commands.add_parser("convert", help="write a UVFITS file as a Measurement Set", allow_abbrev=False)
-    from radrim import convert_cli
-
     convert_cli.add_arguments(convert)
     convert.set_defaults(run=convert_cli.run)
-
-    from radrim import train_cli
 
     train = commands.add_parser("train", help="train a model of the RIM", allow_abbrev=False)
     train_cli.add_train_arguments(train)

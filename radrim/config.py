@@ -241,6 +241,20 @@ class ImageConfig:
     mask: str | None = _option(
         "deconvolution", to_text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
     )
+    start_model: str | None = _option(
+        "deconvolution",
+        to_text,
+        None,
+        "begin with this model [Jy/pixel] in place of an empty one; same pixels as the image",
+        "FITS",
+    )
+    continue_run: bool = _option(
+        "deconvolution",
+        to_flag,
+        False,
+        "begin with the model of the complete run of this --name, and replace its results",
+        aliases=("continue",),
+    )
     max_major: int = _option("deconvolution", numeric(int, 1), 20, "most major cycles", "N", aliases=("nmiter",))
     tile: int = _option("deconvolution", numeric(int, 64), 2048, "largest tile that is deconvolved as one", "PIXELS")
     # computing
@@ -346,6 +360,7 @@ class ImageConfig:
             raise ConfigError("--flux is for --data closure: visibilities know their flux. Leave it out.")
         if self.scheduler and self.cluster:
             raise ConfigError("--scheduler is a cluster that runs already, --cluster one to start: give one of them.")
+        self._check_start()
         if self.auto_mask < self.auto_threshold:
             raise ConfigError(
                 f"--auto-mask {self.auto_mask:g} is below --auto-threshold {self.auto_threshold:g}: the mask is "
@@ -365,11 +380,20 @@ class ImageConfig:
             ("--solver clean", self.solver == "clean", "no minor cycle deconvolves them"),
             ("--niter 0", self.niter == 0, "there is no image of them before it is deconvolved"),
             ("--mask", self.mask is not None, "they do not know the position that a mask is for"),
+            ("--start-model", self.start_model is not None, "no minor cycle deconvolves them"),
+            ("--continue", self.continue_run, "no minor cycle deconvolves them"),
             ("--taper", self.taper is not None, "weights do not enter closure quantities"),
             (f"--pol {self.pol}", self.pol not in ("I", "RR", "LL", "XX", "YY"), "its gains do not cancel"),
         ):
             if given:
                 raise ConfigError(f"{option} is not for --data closure: {why}. Leave out one of the two.")
+
+    def _check_start(self):
+        if self.start_model and self.continue_run:
+            raise ConfigError("--start-model names a model, --continue means that of this --name: give one of them.")
+        asked = "--start-model" if self.start_model else "--continue"
+        if (self.start_model or self.continue_run) and (self.compare or self.niter == 0):
+            raise ConfigError(f"{asked} is where the deconvolution begins: leave out --niter 0 and --compare, or it.")
 
     def _check_spectral_terms(self):
         terms = self.spectral_terms

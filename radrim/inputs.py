@@ -5,7 +5,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from radrim.measurement_set import read_subtables
+from radrim.errors import InputError
+from radrim.measurement_set import MeasurementSet, read_subtables
 from radrim.uvfits import is_fits
 
 log = logging.getLogger("radrim")
@@ -43,6 +44,20 @@ def open_inputs(paths, folder=None):
                 folder = stack.enter_context(TemporaryDirectory(prefix="radrim-"))
             sets.append(read_subtables(path, _converted(path, Path(folder) / f"{number:04d}.ms")))
         yield sets
+
+
+def require_measurement_set(path) -> MeasurementSet:
+    """The subtables of an input that must be a Measurement Set, because columns are written or other programs read it.
+
+    Raises
+    ------
+    InputError
+        It is a UVFITS file, or cannot be read.
+    """
+    if is_fits(path):
+        out = Path(path).with_suffix(".ms").name
+        raise InputError(f"{path} is a FITS file, and this needs a Measurement Set: radrim convert {path} {out}")
+    return read_subtables(path)
 
 
 def _converted(path, out):

@@ -29,6 +29,7 @@ from radrim.result import Channels, Result
 from radrim.rim.checkpoint import find_model
 from radrim.solvers import choose_solvers
 from radrim.spectral_imager import SpectralImager
+from radrim.start_model import take_start
 from radrim.suggest import choose_grid
 from radrim.version import __version__
 from radrim.visibilities import split_channels
@@ -98,6 +99,7 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         describe_mosaic(observation, grid)
         output.check_space(grid)
         mask = read_mask(config.mask, grid) if config.mask else None
+        start = take_start(config, output.prefix, grid, work)
     with clock("weight"):
         scatter = measured_scatter(each_at_its_pointing(observation.blocks))
         sum_weight, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
@@ -115,9 +117,9 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
         elif closures:
             channels = ClosureImager(*common, rival, threads, device, closures=closures)
         elif config.spectral_terms:
-            channels = SpectralImager(*common, rival, threads, device)
+            channels = SpectralImager(*common, rival, threads, device, start)
         else:
-            channels = ChannelImager(*common, rival, threads, device)
+            channels = ChannelImager(*common, rival, threads, device, start)
         if config.channels_out == 1:
             images: Channels | list = channels.make([("", observation.blocks)])
             whole = images[0]
@@ -146,7 +148,7 @@ def describe_run(config):
     """
     settings = {name: value for name, value in config.as_text().items() if name not in INDIFFERENT}
     files = [str(Path(ms).absolute()) for ms in config.ms]
-    files += [str(Path(path).absolute()) for path in (config.mask,) if path]
+    files += [str(Path(path).absolute()) for path in (config.mask, config.start_model) if path]
     if config.niter > 0 and config.data != "closure" and (config.solver == "rim" or config.compare):
         files.append(str(find_model(config.model)))
     return {"radrim": __version__, "settings": settings,
@@ -168,6 +170,8 @@ def _plan(work, grid, config, threads, number):
         ("--compare", config.compare),
         ("--spectral-terms", config.spectral_terms),
         ("--data closure", config.data == "closure"),
+        ("--start-model", config.start_model),
+        ("--continue", config.continue_run),
         (f"A joint mosaic of {number} pointings", number > 1),
     ):
         if plan.side and asked:

@@ -171,7 +171,7 @@ def bring_to(block: Visibilities, position, centre) -> Visibilities:
     """
     turn = axes(*centre) @ axes(*position).T
     uvw = block.uvw @ turn.T
-    _lengthen(block.data, block.uvw[:, 2] - uvw[:, 2], block.freq)
+    lengthen(block.data, block.uvw[:, 2] - uvw[:, 2], block.freq)
     return replace(block, uvw=uvw, pointing=turn[:2, 2].copy())
 
 
@@ -184,12 +184,12 @@ def each_at_its_pointing(blocks):
         l, m = block.pointing.tolist()  # noqa: E741 - the field's own names
         if l or m:
             block = replace(block, data=np.array(block.data))
-            _lengthen(block.data, -block.uvw @ (l, m, n_minus_1(l, m)), block.freq)
+            lengthen(block.data, -block.uvw @ (l, m, n_minus_1(l, m)), block.freq)
         yield block
 
 
-def _lengthen(data, paths, freq):
-    """Give data (row, chan) the phases of additional paths (row,) [m], in place."""
+def lengthen(data, paths, freq):
+    """Give data (row, chan) the phases of additional paths (row,) [m], in place, at frequencies (chan,) [Hz]."""
     for start in range(0, len(data), ROWS):
         rows = slice(start, start + ROWS)
         turns = np.multiply.outer(SIGN * paths[rows], freq / C)

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 
+from radrim.columns import check_finished
 from radrim.continuum import Continuum, line_free
 from radrim.counts import Counts
 from radrim.errors import ConfigError, DataError, InputError
@@ -274,6 +275,7 @@ class _ChunkReader:
         self.weights = "WEIGHT_SPECTRUM" if "WEIGHT_SPECTRUM" in ms.columns else "WEIGHT"
         if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
             self.weights = "WEIGHT"
+        check_finished(ms.path, table, column)
         if not table.iscelldefined(column, 0):
             raise InputError(
                 f"{ms.path}: column {column} is empty (no array in its first row); choose another with --data-column."

@@ -19,7 +19,7 @@ from radrim.geometry import C
 from radrim.simulate_array import elevations, known_layouts, read_layout, track_times, uvw_tracks
 from radrim.simulate_ms import Field, Plan, Window, write_ms
 from radrim.simulate_sky import Sky, demo_sky, make_sky, predict, read_sky
-from radrim.stokes import NUMBERS
+from radrim.stokes import MIXTURES, NUMBERS
 
 __all__ = ["Field", "Plan", "Receivers", "Sky", "Window", "demo_sky", "known_layouts", "make_sky", "observe", "predict",
            "read_layout", "read_sky", "simulate", "uvw_tracks", "write_ms"]  # fmt: skip
@@ -30,11 +30,6 @@ MIN_ELEVATION = math.radians(8)
 """Below it an antenna's samples are flagged."""
 DRIFT = 600.0
 """Time over which gain errors change [s]."""
-
-# Coefficients of I, Q, U, V in each correlation (Hamaker & Bregman 1996).
-_MIX = {"I": (1, 0, 0, 0), "Q": (0, 1, 0, 0), "U": (0, 0, 1, 0), "V": (0, 0, 0, 1),
-        "RR": (1, 0, 0, 1), "RL": (0, 1, 1j, 0), "LR": (0, 1, -1j, 0), "LL": (1, 0, 0, -1),
-        "XX": (1, 1, 0, 0), "XY": (0, 0, 1, 1j), "YX": (0, 0, 1, -1j), "YY": (1, -1, 0, 0)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ def observe(plan, sky, receivers, threads=1):
     def block_columns(block):
         field, window = plan.fields[block.field], plan.windows[block.window]
         stokes = predict(sky, block.uvw, window.freq, field.ra, field.dec, threads)
-        clean = stokes @ np.array([_MIX[c] for c in window.correlations]).T
+        clean = stokes @ np.array([MIXTURES[c] for c in window.correlations]).T
         thermal = receivers.noise * noise_rng.standard_normal((*clean.shape, 2)).view(complex)[..., 0]
         data = clean + thermal
         if receivers.gain_error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from dask import delayed
 
-from radrim.channels import ChannelImager
+from radrim.channels import ChannelImager, begin_with
 from radrim.cluster import compute
 from radrim.deconvolve import ChannelState, accept, run_minor
 from radrim.errors import SolverError
@@ -129,6 +129,9 @@ class SpectralImager(ChannelImager):
         state = ChannelState(LABEL, terms, dirty, psf, np.zeros_like(dirty), dirty)
         state.expected = self.expected(sum(m.sum_weight for m in measurements))
         self.progress.resume(state)
+        if self.start and not state.cycles:
+            # What of the start model is no polynomial of frequency stays behind.
+            begin_with(state, terms.combine(self.start.image(label) for label in labels))
         return state
 
     def _deconvolve_terms(self, state):
@@ -147,7 +150,7 @@ class SpectralImager(ChannelImager):
         """One channel as its files will have it."""
         dirty, psf = self.progress.measured(label)
         model, residual = basis.image(number, state.model), dirty
-        if state.cycles:
+        if state.model.any():
             residual = state.measurement.residual_of(number, state.model)
         # The major cycles were common to all: they are told once.
         cycles = [] if number else state.cycles
@@ -178,33 +181,53 @@ def deconvolve_terms(state, tiles, make_solvers, max_major, workers, keep=lambda
     SolverError
         As `radrim.deconvolve.deconvolve`.
     """
-    terms = range(len(state.dirty))
     state.solvers = [make(tile, state) for make in make_solvers for tile in tiles]
     for solver, remembered in zip(state.solvers, state.remembered, strict=False):
         solver.resume(*remembered)
     while not state.stop and len(state.cycles) < max_major:
         start = time.perf_counter()
-        peaks = [float(np.abs(residual).max()) for residual in state.residual]
-        model, minors = state.model, []
-        for term in sorted(terms, key=lambda i: -peaks[i]):
-            try:
-                found = _minor_cycles(state, term, tiles, workers)
-            except SolverError:
-                failed = f"a minor cycle failed in major cycle {len(state.cycles) + 1}"
-                state.stop = failed if state.cycles else ""
-                raise
-            minors += [dataclasses.replace(minor, stop=f"term {term}: {minor.stop}") for minor in found]
-            update = mosaic(model.shape[1:], tiles, [minor.update for minor in found])
-            if update.any():
-                model = model.copy()
-                model[term] += update
-                break
+        try:
+            model, minors = improve_term(state, tiles, workers)
+        except SolverError:
+            failed = f"a minor cycle failed in major cycle {len(state.cycles) + 1}"
+            state.stop = failed if state.cycles else ""
+            raise
         changed = model is not state.model
         residual = state.measurement.residual(model) if changed else state.residual
         accept(state, model, residual, minors, time.perf_counter() - start)
         if len(state.cycles) == max_major:
             state.stop = state.stop or f"{max_major} major cycles (--max-major)"
         keep(state)
+
+
+def improve_term(state, tiles, workers):
+    """Minor cycles of one term: the one with the highest residual in which they find anything.
+
+    Parameters
+    ----------
+    state : ChannelState
+        Of terms, with the minor cycles of each tile for one term after the other.
+    tiles : sequence of Tile
+    workers : int
+
+    Returns
+    -------
+    model : (term, y, x) float32
+        The state's own where nothing was found.
+    minors : list of MinorCycle
+        Of all terms that were tried.
+    """
+    peaks = [float(np.abs(residual).max()) for residual in state.residual]
+    minors: list[MinorCycle] = []
+    for term in sorted(range(len(peaks)), key=lambda i: -peaks[i]):
+        found = _minor_cycles(state, term, tiles, workers)
+        minors += [dataclasses.replace(minor, stop=f"term {term}: {minor.stop}") for minor in found]
+        update = mosaic(state.model.shape[1:], tiles, [minor.update for minor in found])
+        if update.any():
+            model = state.model.copy()
+            model[term] += update
+            return model, minors
+    return state.model, minors
 
 
 def _minor_cycles(state, term, tiles, workers) -> list[MinorCycle]:

@@ -9,6 +9,11 @@ from radrim.errors import DataError
 NAMES = {1: "I", 2: "Q", 3: "U", 4: "V", 5: "RR", 6: "RL", 7: "LR", 8: "LL", 9: "XX", 10: "XY", 11: "YX", 12: "YY"}
 NUMBERS = {name: number for number, name in NAMES.items()}
 
+MIXTURES = {"I": (1, 0, 0, 0), "Q": (0, 1, 0, 0), "U": (0, 0, 1, 0), "V": (0, 0, 0, 1),
+            "RR": (1, 0, 0, 1), "RL": (0, 1, 1j, 0), "LR": (0, 1, -1j, 0), "LL": (1, 0, 0, -1),
+            "XX": (1, 1, 0, 0), "XY": (0, 0, 1, 1j), "YX": (0, 0, 1, -1j), "YY": (1, -1, 0, 0)}  # fmt: skip
+"""Coefficients of I, Q, U and V in each correlation."""
+
 _COMBINATIONS: dict[str, list[dict[str, complex]]] = {
     "I": [{"I": 1}, {"RR": 0.5, "LL": 0.5}, {"XX": 0.5, "YY": 0.5}],
     "Q": [{"Q": 1}, {"RL": 0.5, "LR": 0.5}, {"XX": 0.5, "YY": -0.5}],

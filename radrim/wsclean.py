@@ -21,6 +21,8 @@ REFUSED = {
     "contsub": "it does not subtract the continuum",
     "outframe": "it does not change the frame of the frequencies",
     "abs_weights": "it takes negative weights as they are",
+    "start_model": "it begins with an empty model",
+    "continue_run": "its own images of that name are not those of radrim",
 }
 """Options of the data's selection that it has not, and why."""
 
