@@ -17,6 +17,7 @@ examples:
   radrim image obs.ms                        choose everything, say what was chosen
   radrim image obs.ms --size 4096 4096 --scale 1asec --weight briggs -0.5 --name field
   radrim image a.ms b.ms --niter 0           dirty image and PSF of both together
+  radrim selfcal obs.ms                      find the errors of the antennas with the image itself
   radrim simulate demo.ms --array vla-b      a small observation to try things on
 """
 
@@ -57,7 +58,7 @@ def main(argv=None) -> int:
               "batch or problems.size.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
-        more = ", and the same command goes on" if args.command in ("image", "train") else ""
+        more = ", and the same command goes on" if args.command in ("image", "selfcal", "train") else ""
         print(f"radrim: interrupted; nothing was half-written{more}.", file=sys.stderr)
         return 130
     return 0
@@ -112,6 +113,21 @@ def build_parser() -> argparse.ArgumentParser:
     clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
     clean.set_defaults(run=_clean)
 
+    from radrim import selfcal_cli
+
+    selfcal = commands.add_parser(
+        "selfcal",
+        help="self-calibrate a Measurement Set, imaging in between",
+        formatter_class=raw,
+        allow_abbrev=False,
+        description="Alternate imaging with solving for the gains of the antennas. Takes the options of radrim image.",
+        epilog=selfcal_cli.EXAMPLES,
+    )
+    selfcal.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Set")
+    selfcal_cli.add_arguments(selfcal)
+    _add_image_options(selfcal)
+    selfcal.set_defaults(run=lambda args: selfcal_cli.run(args, parse_config(args)))
+
     info = commands.add_parser("info", help="what is in a Measurement Set, and how to image it", allow_abbrev=False)
     info.add_argument("ms", nargs="+", metavar="OBS.ms")
     info.set_defaults(run=_info)
@@ -134,7 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
     train_cli.add_model_arguments(model)
     model.set_defaults(run=train_cli.model)
 
-    for command in (image, plan, clean, info, simulate, train, model):
+    for command in (image, plan, selfcal, clean, info, simulate, train, model):
         command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
         command.add_argument("--quiet", action="store_true", help="print warnings only")
     return parser

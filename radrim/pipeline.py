@@ -41,7 +41,7 @@ FITTED = 0.6
 """Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
 
 
-def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
+def run(config: ImageConfig, command: str = "radrim.image(...)", report=True) -> Result:
     """Image what `config` says and write the files; goes on where an unfinished run of the same left off.
 
     Parameters
@@ -49,6 +49,8 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     config : ImageConfig
     command : str
         Noted in the headers and the report.
+    report : bool
+        Whether to write more than the FITS files.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
         try:
-            result = _image(config, work, output, solver, rival, clock, threads, device)
+            result = _image(config, work, output, solver, rival, clock, threads, device, report)
         except (RadrimError, MemoryError) as error:
             # The same command would fail again, and another one must find its way free; but a full disk can be mended,
             # and so can a cluster.
@@ -77,11 +79,11 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     return result
 
 
-def _image(config, work, output, solver, rival, clock, threads, device) -> Result:
+def _image(config, work, output, solver, rival, clock, threads, device, report) -> Result:
     """The steps, each of which looks first whether the work directory has its result."""
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
-        observation = cache.read(config.ms, _selection(config))
+        observation = cache.read(config.ms, selection(config))
         _say_what_was_read(observation)
         dishes = choose_dishes(config, observation)
         observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
@@ -126,6 +128,8 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
                 with clock("write"):
                     output.join(images, progress)
     _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
+    if not report:
+        return Result(**vars(whole), grid=grid, channels=images)
     with clock("report"):
         paths = output.write_summary(whole, images, grid, observation, thermal, chosen, clock.seconds, channels.beside)
     return Result(**{**vars(whole), "paths": whole.paths | paths}, grid=grid, channels=images)
@@ -185,7 +189,8 @@ def _choose_machine(config):
     return threads, "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _selection(config):
+def selection(config: ImageConfig) -> Selection:
+    """What the options of `config` say about the data to be read."""
     return Selection(
         column=config.data_column,
         field=config.field,

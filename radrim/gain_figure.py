@@ -1,0 +1,65 @@
+"""The plot of gains: phase and amplitude against time, a panel for each antenna."""
+
+import math
+
+import numpy as np
+
+from radrim.figures import BLUE, GREY, INK, RED, render
+
+COLUMNS = 4
+COLOURS = (BLUE, RED, "#3f8f5f", "#8a5fa8")
+
+
+def draw_gains(gains):
+    """PNG of the gains: two panels for each antenna, phase [deg] above amplitude; a colour for each feed.
+
+    Parameters
+    ----------
+    gains : Gains
+
+    Returns
+    -------
+    bytes
+    """
+    count = len(gains.antennas)
+    across = min(COLUMNS, count)
+    down = math.ceil(count / across)
+    return render((2.9 * across, 1.9 * down + 0.4), _gains_figure, gains, across, down, dpi=110)
+
+
+def _gains_figure(fig, gains, across, down):
+    hours = (gains.time - gains.time[0]) / 3600
+    unit, scale = ("h", 1.0) if np.ptp(hours) > 0.5 else ("min", 60.0)
+    usable = ~gains.flag
+    size = np.abs(gains.gain[usable])
+    top = 1.15 * float(np.percentile(size, 99.5)) if size.size else 2.0
+    margin = 0.04 * (np.ptp(hours) * scale or 1.0)
+    grid = fig.add_gridspec(2 * down, across, height_ratios=[3, 2] * down)
+    for number, name in enumerate(gains.antennas):
+        row, column = divmod(number, across)
+        phase, amplitude = (fig.add_subplot(grid[2 * row + k, column]) for k in (0, 1))
+        for feed, label in enumerate(gains.feeds):
+            for window in range(len(gains.windows)):
+                good = usable[:, window, feed, number]
+                values = gains.gain[good, window, feed, number]
+                style = {"ls": "", "marker": "o", "ms": 2.2, "mew": 0, "color": COLOURS[feed], "alpha": 0.8}
+                phase.plot(hours[good] * scale, np.degrees(np.angle(values)), **style, label=None if window else label)
+                amplitude.plot(hours[good] * scale, np.abs(values), **style)
+        phase.set(ylim=(-190, 190), yticks=[-180, -90, 0, 90, 180], xticklabels=[])
+        amplitude.set(ylim=(0, max(top, 1.2)))
+        amplitude.axhline(1, color=GREY, lw=0.5)
+        phase.axhline(0, color=GREY, lw=0.5)
+        for axes in (phase, amplitude):
+            axes.set_xlim(-margin, hours[-1] * scale + margin)
+            axes.tick_params(labelsize=6.5)
+        reference = ", reference" if name == gains.refant else ""
+        if not usable[:, :, :, number].any():
+            reference = ", no solution"
+        phase.set_title(f"{name}{reference}", fontsize=8, color=INK)
+        if column == 0:
+            phase.set_ylabel("phase [deg]", fontsize=7)
+            amplitude.set_ylabel("amplitude", fontsize=7)
+        if number >= len(gains.antennas) - across:
+            amplitude.set_xlabel(f"time [{unit}]", fontsize=7)
+        if number == 0 and len(gains.feeds) > 1:
+            phase.legend(fontsize=6.5, ncols=len(gains.feeds), loc="upper left", handletextpad=0.1)
