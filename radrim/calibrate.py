@@ -65,6 +65,7 @@ class Calibrator:
             self._where += f" AND TIME>={start!r} AND TIME<={end!r}"
         self._read_times()
         self.feeds = tuple(sorted({feed for w in self.windows for name in w.correlations for feed in _feeds(name)}))
+        self.names = _labels(self.ms.antennas)
         self._reference = self._named_reference(config.refant)
 
     def _read_times(self):
@@ -88,12 +89,15 @@ class Calibrator:
         self.scans = np.concatenate(scans)[first]
         self.integration = float(np.median(np.concatenate(lengths)))
         if not self.integration > 0:
-            steps = np.diff(self.times)
-            self.integration = float(np.median(steps)) if len(steps) else 1.0
+            self.integration = self._step() or 1.0
+
+    def _step(self):
+        """Median distance of the integrations [s]."""
+        return float(np.median(np.diff(self.times))) if len(self.times) > 1 else 0.0
 
     def _named_reference(self, wanted):
         """Number of the reference antenna that was asked for, or None."""
-        names = self.ms.antennas
+        names = self.names
         if wanted is None:
             return None
         found = [k for k, name in enumerate(names) if name.lower() == wanted.lower()]
@@ -126,6 +130,7 @@ class Calibrator:
         normal = self._sums(self.windows, model, slots, scatters).joined(1)
         total = Normal(*(part.sum((0, 1)) for part in vars(normal).values()))
         self._check_antennas(total.count > 0)
+        self.with_data = [name for name, some in zip(self.names, total.count.any(1), strict=True) if some]
         scatter = float(np.nanmedian(scatters)) if np.isfinite(scatters).any() else 1.0
         power = np.maximum(total.z - 2 * scatter**2 * total.count, 0)
         # The data's own power is known where it stands out of the noise.
@@ -165,7 +170,7 @@ class Calibrator:
     @property
     def refant(self):
         """Name of the reference antenna."""
-        return self.ms.antennas[self.order[0]]
+        return self.names[self.order[0]]
 
     def choose_length(self, kind, budget: Budget):
         """Shortest interval [s] in which the median antenna gets `WANTED_SNR`: 0 for an integration, or infinity."""
@@ -173,7 +178,8 @@ class Calibrator:
         longest = max(np.ptp(self.times[self.scans == scan]) for scan in np.unique(self.scans)) + self.integration
         if count == 1:
             return 0.0
-        return math.inf if count * self.integration >= longest else count * self.integration
+        length = count * max(self.integration, self._step())
+        return math.inf if length >= longest else length
 
     def solve(self, model, one: Round, phase_length, budget: Budget):
         """Gains of one round.
@@ -221,7 +227,7 @@ class Calibrator:
             for k in range(3)
         )
         chi2 = sum(s[3] for s in solutions) / max(1, 2 * sum(s[4] for s in solutions))
-        gains = Gains(*self._spans(fine), [window.spw for window in self.windows], self.feeds, self.ms.antennas,
+        gains = Gains(*self._spans(fine), [window.spw for window in self.windows], self.feeds, self.names,
                       gain, flag, snr, self.refant, self.field.name, self.column)  # fmt: skip
         if flag.all():
             raise DataError(
@@ -339,6 +345,11 @@ class Calibrator:
                 rows.close()
                 into.close()
         return lost
+
+
+def _labels(names):
+    """Names of antennas, made different from each other by their numbers where they are not."""
+    return [name if name and names.count(name) == 1 else f"{name}#{k}" for k, name in enumerate(names)]
 
 
 def _pairs(gains, window, slot, antenna, feeds):

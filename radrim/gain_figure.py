@@ -31,8 +31,11 @@ def _gains_figure(fig, gains, across, down):
     hours = (gains.time - gains.time[0]) / 3600
     unit, scale = ("h", 1.0) if np.ptp(hours) > 0.5 else ("min", 60.0)
     usable = ~gains.flag
-    size = np.abs(gains.gain[usable])
-    top = 1.15 * float(np.percentile(size, 99.5)) if size.size else 2.0
+    # One range for all antennas, wide enough for all but a few solutions.
+    turn, change = (np.percentile(np.abs(v), 99.5) if v.size else 0 for v in
+                    (np.degrees(np.angle(gains.gain[usable])), np.abs(gains.gain[usable]) - 1))  # fmt: skip
+    limit = next((limit for limit in (10, 30, 90) if 1.1 * turn < limit), 180)
+    low, high = max(0, 1 - 1.2 * max(change, 0.08)), 1 + 1.2 * max(change, 0.08)
     margin = 0.04 * (np.ptp(hours) * scale or 1.0)
     grid = fig.add_gridspec(2 * down, across, height_ratios=[3, 2] * down)
     for number, name in enumerate(gains.antennas):
@@ -45,8 +48,8 @@ def _gains_figure(fig, gains, across, down):
                 style = {"ls": "", "marker": "o", "ms": 2.2, "mew": 0, "color": COLOURS[feed], "alpha": 0.8}
                 phase.plot(hours[good] * scale, np.degrees(np.angle(values)), **style, label=None if window else label)
                 amplitude.plot(hours[good] * scale, np.abs(values), **style)
-        phase.set(ylim=(-190, 190), yticks=[-180, -90, 0, 90, 180], xticklabels=[])
-        amplitude.set(ylim=(0, max(top, 1.2)))
+        phase.set(ylim=(-1.06 * limit, 1.06 * limit), yticks=[-limit, -limit / 2, 0, limit / 2, limit], xticklabels=[])
+        amplitude.set(ylim=(low, high))
         amplitude.axhline(1, color=GREY, lw=0.5)
         phase.axhline(0, color=GREY, lw=0.5)
         for axes in (phase, amplitude):

@@ -140,9 +140,10 @@ def read_gains(path) -> Gains:
         raise InputError(f"{path} holds no gains that radrim wrote ({error}); give a file NAME-gains.fits.") from None
 
 
-def describe_unsolved(gains: Gains):
-    """Antennas without any solution, by name."""
-    return [name for name, none in zip(gains.antennas, gains.flag.all((0, 1, 2)), strict=True) if none]
+def describe_unsolved(gains: Gains, names):
+    """Those of the named antennas that have no solution at all."""
+    unsolved = gains.flag.all((0, 1, 2))
+    return [name for name, none in zip(gains.antennas, unsolved, strict=True) if none and name in names]
 
 
 def find_outliers(gains: Gains):

@@ -249,9 +249,10 @@ def _power(values):
 
 
 def _unit(values, instead):
-    """Values of modulus 1; `instead` where they are 0."""
+    """Values of modulus 1; `instead` where they are 0, or nearly so (an eigenvector's, of antennas without data)."""
     size = np.abs(values)
-    return np.where(size > 0, values / np.where(size > 0, size, 1), instead)
+    known = size > 1e-150
+    return np.where(known, values / np.where(known, size, 1), instead)
 
 
 def _times(x, gain):

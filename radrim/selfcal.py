@@ -198,7 +198,7 @@ class _Loop:
             if one in done:
                 log.info("Round %d (%s) is left out: the one before was no better.", number, one.kind)
                 continue
-            if self.grid is not None and gains is not None and number > 1:
+            if one.length is None and gains is not None:  # the model has become another
                 budget = dataclasses.replace(budget, snr=calibrator.survey(model)[0].snr)
             chosen = self._with_length(one, budget, phase_length)
             outcome, solved, new = self._round(number, chosen, model, phase_length, budget)
@@ -223,6 +223,8 @@ class _Loop:
             "Reference antenna %s (%s). Signal-to-noise ratio of the median antenna in one integration (%.3g s): %.3g.",
             self.calibrator.refant, wanted, self.calibrator.integration, budget.snr,
         )  # fmt: skip
+        if idle := [name for name in self.calibrator.names if name not in self.calibrator.with_data]:
+            log.info("Without unflagged data: %s.", ", ".join(idle))
         if abs(budget.scatter - 1) > 0.2:
             log.info("The noise of the data is %.3g times what the weights say; taken into account.", budget.scatter)
 
@@ -253,8 +255,8 @@ class _Loop:
         return outcome, gains, new
 
     def _say_what_was_found(self, gains):
-        if names := describe_unsolved(gains):
-            log.warning("No solution for %s: no data, too few baselines or too little signal.", ", ".join(names))
+        if names := describe_unsolved(gains, self.calibrator.with_data):
+            log.warning("No solution for %s: too few baselines or too little signal.", ", ".join(names))
         for sentence in find_outliers(gains):
             log.info("%s", sentence)
 
