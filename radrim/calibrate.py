@@ -23,6 +23,8 @@ log = logging.getLogger("radrim")
 MIN_ANTENNAS = {"p": 3, "ap": 4}
 WANTED_SNR = {"p": 10.0, "ap": 30.0}
 """Of the median antenna, for which radrim chooses the length of an interval."""
+PAUSE = 60.0
+"""Where all rows have one scan number, a new scan begins after so long [s], and five integrations, without data."""
 OTHERS = ("Q", "U", "V")
 """Correlations that are Stokes parameters but no sum of powers."""
 
@@ -90,6 +92,9 @@ class Calibrator:
         self.integration = float(np.median(np.concatenate(lengths)))
         if not self.integration > 0:
             self.integration = self._step() or 1.0
+        if len(np.unique(self.scans)) == 1:  # as in all data that were UVFITS files
+            pause = max(PAUSE, 5 * max(self.integration, self._step()))
+            self.scans = np.cumsum(np.diff(self.times, prepend=self.times[0]) > pause)
 
     def _step(self):
         """Median distance of the integrations [s]."""
@@ -130,7 +135,7 @@ class Calibrator:
         normal = self._sums(self.windows, model, slots, scatters).joined(1)
         total = Normal(*(part.sum((0, 1)) for part in vars(normal).values()))
         self._check_antennas(total.count > 0)
-        self.with_data = [name for name, some in zip(self.names, total.count.any(1), strict=True) if some]
+        self.with_data = [self.names[k] for k in np.flatnonzero(total.count.sum(1))]
         scatter = float(np.nanmedian(scatters)) if np.isfinite(scatters).any() else 1.0
         power = np.maximum(total.z - 2 * scatter**2 * total.count, 0)
         # The data's own power is known where it stands out of the noise.
@@ -227,8 +232,10 @@ class Calibrator:
             for k in range(3)
         )
         chi2 = sum(s[3] for s in solutions) / max(1, 2 * sum(s[4] for s in solutions))
-        gains = Gains(*self._spans(fine), [window.spw for window in self.windows], self.feeds, self.names,
-                      gain, flag, snr, self.refant, self.field.name, self.column)  # fmt: skip
+        time, interval = self._spans(fine)
+        spws = [window.spw for window in self.windows]
+        labels = self.refant, self.field.name, self.column
+        gains = Gains(time, interval, spws, self.feeds, self.names, gain, flag, snr, *labels)
         if flag.all():
             raise DataError(
                 f"No solution of {one.kind}:{format_interval(one.length)} reaches a signal-to-noise ratio of "

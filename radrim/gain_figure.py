@@ -1,4 +1,4 @@
-"""The plot of gains: phase and amplitude against time, a panel for each antenna."""
+"""The plot of gains: phase and amplitude against time, a panel for each antenna with data."""
 
 import math
 
@@ -21,13 +21,15 @@ def draw_gains(gains):
     -------
     bytes
     """
-    count = len(gains.antennas)
+    # Antennas without data, such as those that were parked, get no panel.
+    shown = np.flatnonzero((gains.snr > 0).any((0, 1, 2)))
+    count = max(1, len(shown))
     across = min(COLUMNS, count)
     down = math.ceil(count / across)
-    return render((2.9 * across, 1.9 * down + 0.4), _gains_figure, gains, across, down, dpi=110)
+    return render((2.9 * across, 1.9 * down + 0.4), _gains_figure, gains, shown, across, down, dpi=110)
 
 
-def _gains_figure(fig, gains, across, down):
+def _gains_figure(fig, gains, shown, across, down):
     hours = (gains.time - gains.time[0]) / 3600
     unit, scale = ("h", 1.0) if np.ptp(hours) > 0.5 else ("min", 60.0)
     usable = ~gains.flag
@@ -38,8 +40,9 @@ def _gains_figure(fig, gains, across, down):
     low, high = max(0, 1 - 1.2 * max(change, 0.08)), 1 + 1.2 * max(change, 0.08)
     margin = 0.04 * (np.ptp(hours) * scale or 1.0)
     grid = fig.add_gridspec(2 * down, across, height_ratios=[3, 2] * down)
-    for number, name in enumerate(gains.antennas):
-        row, column = divmod(number, across)
+    for place, number in enumerate(shown):
+        name = gains.antennas[number]
+        row, column = divmod(place, across)
         phase, amplitude = (fig.add_subplot(grid[2 * row + k, column]) for k in (0, 1))
         for feed, label in enumerate(gains.feeds):
             for window in range(len(gains.windows)):
@@ -62,7 +65,7 @@ def _gains_figure(fig, gains, across, down):
         if column == 0:
             phase.set_ylabel("phase [deg]", fontsize=7)
             amplitude.set_ylabel("amplitude", fontsize=7)
-        if number >= len(gains.antennas) - across:
+        if place >= len(shown) - across:
             amplitude.set_xlabel(f"time [{unit}]", fontsize=7)
-        if number == 0 and len(gains.feeds) > 1:
+        if place == 0 and len(gains.feeds) > 1:
             phase.legend(fontsize=6.5, ncols=len(gains.feeds), loc="upper left", handletextpad=0.1)

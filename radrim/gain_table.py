@@ -142,8 +142,8 @@ def read_gains(path) -> Gains:
 
 def describe_unsolved(gains: Gains, names):
     """Those of the named antennas that have no solution at all."""
-    unsolved = gains.flag.all((0, 1, 2))
-    return [name for name, none in zip(gains.antennas, unsolved, strict=True) if none and name in names]
+    solved = (~gains.flag).sum((0, 1, 2))
+    return [name for name, count in zip(gains.antennas, solved, strict=True) if not count and name in names]
 
 
 def find_outliers(gains: Gains):

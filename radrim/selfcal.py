@@ -189,6 +189,11 @@ class _Loop:
             log.info("Imaging the data as they are.")
             outcome, model = self._image(Outcome("start"))
             best = outcome.dynamic_range
+            if model is None:
+                raise DataError(
+                    "The image of the data as they are shows no source, so there is no model to calibrate with. Start "
+                    "from --start-model point (or gauss:SIZE, disc:SIZE, a FITS image)."
+                )
             self._note(outcome)
         budget, model = calibrator.survey(model)
         self._say_how(budget)
@@ -208,12 +213,14 @@ class _Loop:
             if outcome.dynamic_range > BETTER * best:
                 best, model, gains = outcome.dynamic_range, new, solved
             else:
-                log.info("Round %d is no better than the best before it: its gains are not used.", number)
+                why = "is no better than the best before it" if new else "leads to an image without any source"
+                log.info("Round %d %s: its gains are not used.", number, why)
                 done.add(one)
         if gains is None:
             raise DataError(
-                "No round raised the dynamic range: the data need no self-calibration, or have too little signal for "
-                "it. Try longer solution intervals (--solint), another --start-model, or --rounds p."
+                "No round raised the dynamic range: the data need no self-calibration, have too little signal for it, "
+                "or their images show no source. Try longer solution intervals (--solint), another --start-model, or a "
+                "--mask."
             )
         return gains
 
@@ -261,7 +268,7 @@ class _Loop:
             log.info("%s", sentence)
 
     def _image(self, outcome):
-        """Image the corrected data; the outcome with its residual, and the model."""
+        """Image the corrected data; the outcome with its residual, and the model, None if nothing was found."""
         label = outcome.label.replace(" ", "")
         prefix = self.work.path / label
         if f"{label}-imaged" not in self.work:
@@ -272,7 +279,7 @@ class _Loop:
             result = run(config, self.command, report=False)
             grid = result.grid
             self.work.note(f"{label}-imaged", {
-                "rms": float(result.residual.std()), "peak": float(np.abs(result.image).max()),
+                **_scores(result),
                 "grid": [grid.width, grid.height, grid.scale, grid.ra, grid.dec],
                 "planes": [(one.freq, str(one.paths["model"].name), one.plane) for one in result.channels],
             })  # fmt: skip
@@ -280,12 +287,10 @@ class _Loop:
         self.grid = ImageGrid(*facts["grid"])
         images = [(freq, read_image(self.work.path / name, plane)) for freq, name, plane in facts["planes"]]
         model = ImageModel(images, self.grid, self.config.operator, self.config.epsilon, self.config.threads or 1)
-        if not model.flux > 0:
-            raise DataError(
-                f"The image of the {outcome.label} shows no source, so there is no model to calibrate with. Start from "
-                "--start-model point (or gauss:SIZE, disc:SIZE, a FITS image), or solve in longer intervals (--solint)."
-            )
-        return dataclasses.replace(outcome, rms=facts["rms"], peak=facts["peak"]), model
+        found = model.flux > 0
+        return dataclasses.replace(
+            outcome, rms=facts["rms"], peak=facts["peak"] if found else 0.0
+        ), model if found else None
 
     def _resolved(self):
         """The configuration with the grid of the first image, so that all rounds have the same."""
@@ -320,13 +325,18 @@ class _Loop:
             file.write(draw_gains(gains))
         ms = self.calibrator.ms.path if self.options.in_place else Path(f"{name}.ms")
         result = run(dataclasses.replace(self._resolved(), ms=(str(ms),), data_column=columns.CORRECTED), self.command)
-        final = Outcome("final", rms=float(result.residual.std()), peak=float(np.abs(result.image).max()))
-        self.rows.append(final)
+        self.rows.append(Outcome("final", **_scores(result)))
         for line in table(self.rows):
             log.info("%s", line)
         paths: dict[str, Any] = {"gains": Path(f"{name}-gains.fits"), "gains_png": Path(f"{name}-gains.png"), "ms": ms}
         log.info("Gains: %s, %s; corrected data: CORRECTED_DATA of %s.", *paths.values())
         return SelfcalResult(result, gains, self.rows, ms, paths | result.paths)
+
+
+def _scores(result: Result):
+    """Residual rms and peak of an image that was deconvolved."""
+    assert result.residual is not None and result.image is not None
+    return {"rms": float(result.residual.std()), "peak": float(np.abs(result.image).max())}
 
 
 def table(rows: list[Outcome]):
