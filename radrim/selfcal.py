@@ -225,12 +225,14 @@ class _Loop:
         return gains
 
     def _say_how(self, budget):
+        calibrator = self.calibrator
+        log.info("Calibrating %s of field %s.", calibrator.column, calibrator.field.name)
         wanted = "asked for" if self.options.refant else "most signal in nearly all integrations"
         log.info(
             "Reference antenna %s (%s). Signal-to-noise ratio of the median antenna in one integration (%.3g s): %.3g.",
-            self.calibrator.refant, wanted, self.calibrator.integration, budget.snr,
+            calibrator.refant, wanted, calibrator.integration, budget.snr,
         )  # fmt: skip
-        if idle := [name for name in self.calibrator.names if name not in self.calibrator.with_data]:
+        if idle := [name for name in calibrator.names if name not in calibrator.with_data]:
             log.info("Without unflagged data: %s.", ", ".join(idle))
         if abs(budget.scatter - 1) > 0.2:
             log.info("The noise of the data is %.3g times what the weights say; taken into account.", budget.scatter)
