@@ -413,6 +413,18 @@ def test_wrong_intervals(text):
         parse_interval(text, "solint")
 
 
+def test_model_images_are_predicted_channel_by_channel(small_uv, small_grid):
+    """Each channel takes the image nearest in frequency, also where frequencies fall: fluxes of a point are its."""
+    uvw, freq = small_uv
+    images = [np.zeros(small_grid.shape, np.float32) for _ in range(2)]
+    for flux, image in zip((1.0, 3.0), images, strict=True):
+        image[small_grid.height // 2, small_grid.width // 2] = flux
+    model = ImageModel([(1.3e9, images[0]), (1.45e9, images[1])], small_grid)
+    found = model.predict(uvw, freq[::-1])
+    np.testing.assert_allclose(found, np.broadcast_to([3.0, 3.0, 1.0], found.shape), atol=1e-3)
+    assert model.flux == 4
+
+
 def test_rounds_are_read_with_their_intervals():
     """Intervals stand with the rounds, or come from --solint and --solint-amp."""
     assert parse_rounds("p:inf,p,ap", 30.0, 60.0) == (Round("p", np.inf), Round("p", 30.0), Round("ap", 60.0))
