@@ -33,9 +33,10 @@ def _gains_figure(fig, gains, shown, across, down):
     hours = (gains.time - gains.time[0]) / 3600
     unit, scale = ("h", 1.0) if np.ptp(hours) > 0.5 else ("min", 60.0)
     usable = ~gains.flag
-    # One range for all antennas, wide enough for all but a few solutions.
-    turn, change = (np.percentile(np.abs(v), 99.5) if v.size else 0 for v in
-                    (np.degrees(np.angle(gains.gain[usable])), np.abs(gains.gain[usable]) - 1))  # fmt: skip
+    # One range for all antennas, wide enough for all phases and all but a few amplitudes.
+    turn = np.degrees(np.abs(np.angle(gains.gain[usable]))).max(initial=0)
+    sizes = np.abs(gains.gain[usable])
+    change = np.percentile(np.abs(sizes - 1), 99.5) if sizes.size else 0.0
     limit = next((limit for limit in (10, 30, 90) if 1.1 * turn < limit), 180)
     low, high = max(0, 1 - 1.2 * max(change, 0.08)), 1 + 1.2 * max(change, 0.08)
     margin = 0.04 * (np.ptp(hours) * scale or 1.0)
