@@ -227,10 +227,8 @@ class Calibrator:
                 gain, mean = normalise(gain, flag)
             means.append(mean)
             solutions.append((gain, flag, snr, solution.chi2.sum(), solution.samples.sum()))
-        gain, flag, snr = (
-            np.stack([s[k] for s in solutions] * (len(self.windows) if self.config.combine_spw else 1), 1)
-            for k in range(3)
-        )
+        copies = len(self.windows) if self.config.combine_spw else 1
+        gain, flag, snr = (np.stack([s[k] for s in solutions] * copies, 1) for k in range(3))
         chi2 = sum(s[3] for s in solutions) / max(1, 2 * sum(s[4] for s in solutions))
         time, interval = self._spans(fine)
         spws = [window.spw for window in self.windows]

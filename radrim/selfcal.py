@@ -206,7 +206,14 @@ class _Loop:
             if one.length is None and gains is not None:  # the model has become another
                 budget = dataclasses.replace(budget, snr=calibrator.survey(model)[0].snr)
             chosen = self._with_length(one, budget, phase_length)
-            outcome, solved, new = self._round(number, chosen, model, phase_length, budget)
+            try:
+                outcome, solved, new = self._round(number, chosen, model, phase_length, budget)
+            except DataError as error:  # too little signal for so many solutions
+                if gains is None:
+                    raise
+                log.warning("Round %d is left out: %s", number, error)
+                done.add(one)
+                continue
             if one.kind == "p":
                 phase_length = chosen.length
             self._note(outcome)

@@ -29,8 +29,14 @@ EHT = "--size 128 128 --scale 0.002masec --weight uniform --minuv-l 1e8 --gain 0
 EHT += "--auto-threshold 0.3 --gain-type T --rounds p:inf,p:60s,p:int,p:int,ap:inf,ap:inf --mask {work}/mask.fits "
 # name: Measurement Set, and what stands on the command line of radrim selfcal
 CASES = {
-    "simulated VLA B, errors 0.3": ("{work}/vla.ms", "--size 256 256 --scale 1asec --no-multiscale --rounds p,p,ap,ap"),
-    "simulated VLBA, errors 0.3": ("{work}/vlba.ms", "--size 128 128 --scale 0.2masec --rounds p,p,ap,ap"),
+    "simulated VLA B, errors 0.3": (
+        "{work}/vla.ms",
+        "--size 128 128 --scale 1asec --no-multiscale --max-major 6 --rounds p,p,ap,ap",
+    ),
+    "simulated VLBA, errors 0.3": (
+        "{work}/vlba.ms",
+        "--size 128 128 --scale 0.2masec --no-multiscale --rounds p,p,ap,ap",
+    ),
     "VLBA M87 8.1 GHz": ("{data}/obs/vlba_m87_8.1GHz_2006.ms", "--size 512 512 --scale 0.2masec --weight uniform"),
     "VLBA 3C279 43 GHz": ("{data}/obs/vlba_3c279_43GHz_2013a.ms", "--size 256 256 --scale 0.04masec --weight uniform"),
     "GMRT 1543+480 622 MHz": (
@@ -46,7 +52,7 @@ CASES = {
     "EHT M87*, from a Gaussian": ("{work}/eht.ms", EHT + "--start-model gauss:40uasec"),
 }
 SIMULATED = {
-    "vla": "--array vla-b --sky {work}/field.csv --gain-error 0.3 --hours 2 --integration 120 --noise 0.05",
+    "vla": "--sky {work}/field.csv --gain-error 0.3 --hours 1 --integration 120 --channels 2 --noise 0.05",
     "vlba": "--array vlba --freq 8.4GHz --sky {work}/jet.csv --gain-error 0.3 --hours 8 --integration 120 --noise 0.02",
 }
 RADIUS = 35.0
@@ -62,7 +68,7 @@ def simulate(work):
         "299.8666673,40.7338895,0.3,0.002,0.001,30\n299.8666681,40.7338901,0.1,0.003,0.002,30\n"
     )
     rng = np.random.default_rng(5)
-    places = np.array([299.8666667, 40.7338889]) + rng.uniform(-0.02, 0.02, (10, 2))
+    places = np.array([299.8666667, 40.7338889]) + rng.uniform(-0.012, 0.012, (10, 2))
     fluxes = 0.7 ** np.arange(10)
     rows = [f"{ra},{dec},{flux}" for (ra, dec), flux in zip(places, fluxes, strict=True)]
     (work / "field.csv").write_text("\n".join(["ra_deg,dec_deg,i_jy", *rows]) + "\n")
