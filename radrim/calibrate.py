@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from radrim import columns
+from radrim import ms_rows
 from radrim.errors import ConfigError, DataError
 from radrim.gain_table import Gains
 from radrim.gains import Normal, Solution, group_times, normalise, solve
@@ -274,7 +274,7 @@ class Calibrator:
         with open_table(self.ms.path) as main:
             for window in windows:
                 rows = main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}")
-                for chunk in columns.chunks(self.ms, rows, self.column, window):
+                for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
                     self._add(normal, window, chunk, model, slots, scatters)
                 rows.close()
         return normal
@@ -317,7 +317,7 @@ class Calibrator:
         gains : Gains
             From `solve`.
         path : str or Path
-            A copy, with CORRECTED_DATA (`radrim.columns.copy`).
+            A copy, with CORRECTED_DATA (`radrim.ms_rows.copy`).
 
         Returns
         -------
@@ -326,18 +326,18 @@ class Calibrator:
         """
         keep = self.config.unsolved == "keep" or self.config.in_place
         lost = 0
-        with open_table(self.ms.path) as source, columns.open_for_writing(path) as target:
+        with open_table(self.ms.path) as source, ms_rows.open_for_writing(path) as target:
             for number, window in enumerate(self.windows):
                 query = f"{self._where} AND DATA_DESC_ID=={window.data_desc}"
                 rows, into = source.query(query), target.query(query)
-                has = columns.weight_column(self.ms, rows) == "WEIGHT_SPECTRUM"
+                has = ms_rows.weight_column(self.ms, rows) == "WEIGHT_SPECTRUM"
                 feeds = np.array([[self.feeds.index(f) for f in _feeds(name)] for name in window.correlations]).T
                 begins = gains.time - gains.interval / 2
-                for chunk in columns.chunks(self.ms, rows, self.column, window):
+                for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
                     start, count = chunk.start, len(chunk.time)
                     slot = np.searchsorted(begins, chunk.time, side="right") - 1
                     pair, bad = _pairs(gains, number, slot, chunk.antenna, feeds)
-                    into.putcol(columns.CORRECTED, (chunk.data / pair[:, None, :]).astype(np.complex64), start, count)
+                    into.putcol(ms_rows.CORRECTED, (chunk.data / pair[:, None, :]).astype(np.complex64), start, count)
                     lost += int(np.count_nonzero(bad[:, None, :] & ~chunk.flag))
                     flag = chunk.flag if keep else chunk.flag | bad[:, None, :]
                     if self.config.in_place:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from radrim import columns
+from radrim import ms_rows
 from radrim.calibrate import Budget, Calibrator
 from radrim.config import ImageConfig
 from radrim.errors import ConfigError, DataError, OutputError, RadrimError
@@ -31,7 +31,7 @@ from radrim.geometry import ImageGrid
 from radrim.pipeline import describe_run, run, selection
 from radrim.result import Result
 from radrim.selfcal_config import Round, SelfcalConfig, check_image_options, format_interval
-from radrim.start_model import ImageModel, parse_start_model
+from radrim.selfcal_model import ImageModel, parse_start_model
 from radrim.workdir import WorkDir
 from radrim.write import read_image
 
@@ -143,14 +143,14 @@ def _check_target(config, options, calibrator, published):
     """Whether what shall be written can be written, before any work."""
     ms, target = calibrator.ms, Path(f"{config.name}.ms")
     if options.in_place:
-        if calibrator.column == columns.CORRECTED:
+        if calibrator.column == ms_rows.CORRECTED:
             raise ConfigError(
-                f"--in-place overwrites {columns.CORRECTED}, and that is the column of {ms.path} to be calibrated; "
+                f"--in-place overwrites {ms_rows.CORRECTED}, and that is the column of {ms.path} to be calibrated; "
                 "calibrate --data-column DATA, or leave --in-place out and get a copy."
             )
         if not os.access(ms.path / "table.dat", os.W_OK):
             raise OutputError(f"{ms.path} is read-only; leave --in-place out and get a copy, {target}.")
-        with columns.open_for_writing(ms.path):
+        with ms_rows.open_for_writing(ms.path):
             return
     if target.exists() and target.resolve() == ms.path.resolve():
         raise ConfigError(f"--name {config.name} would replace the input, {ms.path}; choose another --name.")
@@ -173,7 +173,7 @@ class _Loop:
         if "published" not in self.work:
             if "copied" not in self.work:
                 shutil.rmtree(self.data, ignore_errors=True)
-                columns.copy(self.calibrator.ms, self.calibrator.column, self.data)
+                ms_rows.copy(self.calibrator.ms, self.calibrator.column, self.data)
                 self.work.note("copied", True)
             gains = self._rounds(start)
             write_gains(f"{self.config.name}-gains.fits", gains)
@@ -282,7 +282,7 @@ class _Loop:
         prefix = self.work.path / label
         if f"{label}-imaged" not in self.work:
             config = dataclasses.replace(
-                self._resolved(), ms=(str(self.data),), name=str(prefix), data_column=columns.CORRECTED,
+                self._resolved(), ms=(str(self.data),), name=str(prefix), data_column=ms_rows.CORRECTED,
                 max_major=min(MAJOR, self.config.max_major), keep=False, overwrite=True,
             )  # fmt: skip
             result = run(config, self.command, report=False)
@@ -318,8 +318,8 @@ class _Loop:
             log.info("%d samples have no solution and are %s.", lost, how)
         if self.options.in_place:
             ms = self.calibrator.ms
-            with columns.open_for_writing(ms.path) as into, columns.open_for_writing(self.data) as source:
-                columns.fill_corrected(into, ms, columns.CORRECTED, source)
+            with ms_rows.open_for_writing(ms.path) as into, ms_rows.open_for_writing(self.data) as source:
+                ms_rows.fill_corrected(into, ms, ms_rows.CORRECTED, source)
         else:
             _rename(self.data, Path(f"{self.config.name}.ms"))
         self.work.note("published", {"grid": dataclasses.astuple(self.grid)[:5]})
@@ -333,7 +333,7 @@ class _Loop:
         with atomic_write(f"{name}-gains.png") as file:
             file.write(draw_gains(gains))
         ms = self.calibrator.ms.path if self.options.in_place else Path(f"{name}.ms")
-        result = run(dataclasses.replace(self._resolved(), ms=(str(ms),), data_column=columns.CORRECTED), self.command)
+        result = run(dataclasses.replace(self._resolved(), ms=(str(ms),), data_column=ms_rows.CORRECTED), self.command)
         self.rows.append(Outcome("final", **_scores(result)))
         for line in table(self.rows):
             log.info("%s", line)

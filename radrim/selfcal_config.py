@@ -30,7 +30,7 @@ class SelfcalConfig:
     ----------
     rounds : tuple of Round
     start_model : str or None
-        See `radrim.start_model.parse_start_model`; None images the data as they are.
+        See `radrim.selfcal_model.parse_start_model`; None images the data as they are.
     gain_type : {'G', 'T'}
         Each feed by itself, or both together.
     combine_spw : bool

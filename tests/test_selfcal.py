@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from radrim.calibrate import Calibrator
-from radrim.columns import CORRECTED, HALF_WRITTEN, fill_corrected, open_for_writing
+from radrim.ms_rows import CORRECTED, HALF_WRITTEN, fill_corrected, open_for_writing
 from radrim.config import ImageConfig
 from radrim.errors import ConfigError, DataError, OutputError
 from radrim.gain_table import read_gains
@@ -18,7 +18,7 @@ from radrim.selfcal import selfcal
 from radrim.selfcal_cli import parse_rounds
 from radrim.selfcal_config import Round, SelfcalConfig, parse_interval
 from radrim.simulate_sky import make_sky, offset_position, predict
-from radrim.start_model import ImageModel, parse_start_model
+from radrim.selfcal_model import ImageModel, parse_start_model
 
 OPTIONS = {"size": (64, 64), "scale": "3asec", "solver": "clean", "multiscale": False, "threads": 1, "max_major": 4}
 ERROR = 0.3
@@ -241,7 +241,7 @@ def test_a_column_that_is_not_complete_replaces_nothing(bad_ms, edit_ms, monkeyp
     """Stopped while writing CORRECTED_DATA in place: the old one is as it was; the next time it goes through."""
     ms = edit_ms(bad_ms)
     old, data = column(ms, CORRECTED, "DATA")
-    monkeypatch.setattr("radrim.columns.CHUNK_BYTES", 1)
+    monkeypatch.setattr("radrim.ms_rows.CHUNK_BYTES", 1)
 
     class Stopping:
         """Stands for the source; breaks after some rows, as a killed process does."""
