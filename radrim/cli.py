@@ -5,6 +5,7 @@ import itertools
 import logging
 import shlex
 import sys
+from types import MappingProxyType
 
 from radrim.config import GROUPS, ImageConfig, load_toml
 from radrim.errors import ConfigError, RadrimError
@@ -19,6 +20,7 @@ examples:
   radrim image a.ms b.ms --niter 0           dirty image and PSF of both together
   radrim compare obs.ms                      beside CLEAN, with the same settings
   radrim predict obs.ms --name field         visibilities of a model into MODEL_DATA
+  radrim selfcal obs.ms                      find the errors of the antennas with the image itself
   radrim simulate demo.ms --array vla-b      a small observation to try things on
 """
 
@@ -62,7 +64,7 @@ def main(argv=None) -> int:
               "batch or problems.size.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
-        more = ", and the same command goes on" if args.command in ("image", "batch", "train") else ""
+        more = ", and the same command goes on" if args.command in ("image", "batch", "selfcal", "train") else ""
         what = "nothing was half-written"
         if args.command == "predict":
             what = f"if {args.column} was begun it is marked as unfinished, and the same command writes it anew"
@@ -72,7 +74,16 @@ def main(argv=None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
-    from radrim import batch_cli, compare_cli, convert_cli, plugin_cli, predict_cli, simulate_cli, train_cli
+    from radrim import (
+        batch_cli,
+        compare_cli,
+        convert_cli,
+        plugin_cli,
+        predict_cli,
+        selfcal_cli,
+        simulate_cli,
+        train_cli,
+    )
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -151,6 +162,19 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_argument("--baselines", action="store_true", help="list all baselines, however many there are")
     info.set_defaults(run=_info)
 
+    selfcal = commands.add_parser(
+        "selfcal",
+        help="self-calibrate a Measurement Set, imaging in between",
+        formatter_class=raw,
+        allow_abbrev=False,
+        description="Alternate imaging with solving for the gains of the antennas. Takes the options of radrim image.",
+        epilog=selfcal_cli.EXAMPLES,
+    )
+    selfcal.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Set")
+    selfcal_cli.add_arguments(selfcal)
+    _add_image_options(selfcal, {"start-model": selfcal_cli.START_MODEL})
+    selfcal.set_defaults(run=lambda args: selfcal_cli.run(args, parse_config(args)))
+
     predict = commands.add_parser(
         "predict",
         help="write the visibilities of a model into MODEL_DATA",
@@ -205,13 +229,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2)
 
 
-def _add_image_options(parser):
+def _add_image_options(parser, instead=MappingProxyType({})):
+    """The options of `radrim image`; `instead` has the help of those that mean something else in another command."""
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     groups["image"].add_argument("--config", metavar="FILE.toml", help="read options from here; the command line wins")
     for name, field in ImageConfig.options().items():
         meta = field.metadata
         flags = [f"--{spelling}" for spelling in (name, *meta["aliases"])]
-        text = meta["help"]
+        text = instead.get(name, meta["help"])
         default = field.default
         if "default" not in text and default is not None and default is not False and default != float("inf"):
             text += f" (default: {'on' if default is True else default})"

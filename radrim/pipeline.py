@@ -42,7 +42,7 @@ FITTED = 0.6
 """Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
 
 
-def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
+def run(config: ImageConfig, command: str = "radrim.image(...)", report=True) -> Result:
     """Image what `config` says and write the files; goes on where an unfinished run of the same left off.
 
     Parameters
@@ -50,6 +50,8 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     config : ImageConfig
     command : str
         Noted in the headers and the report.
+    report : bool
+        Whether to write more than the FITS files.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
         try:
-            result = _image(config, work, output, solver, rival, clock, threads, device)
+            result = _image(config, work, output, solver, rival, clock, threads, device, report)
         except (RadrimError, MemoryError) as error:
             # The same command would fail again, and another one must find its way free; but a full disk can be mended,
             # and so can a cluster.
@@ -78,12 +80,12 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
     return result
 
 
-def _image(config, work, output, solver, rival, clock, threads, device) -> Result:
+def _image(config, work, output, solver, rival, clock, threads, device, report) -> Result:
     """The steps, each of which looks first whether the work directory has its result."""
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
         closure = config.data == "closure"
-        observation = cache.read(config.ms, _selection(config), read_hands if closure else read)
+        observation = cache.read(config.ms, selection(config), read_hands if closure else read)
         # Before imaging weights take the place of those that say how noisy a sample is.
         closures = prepare(observation.blocks) if closure else None
         _say_what_was_read(observation)
@@ -134,6 +136,8 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
                     output.join(images, progress)
     if not closures:  # solving for gains always fits part of the noise
         _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
+    if not report:
+        return Result(**vars(whole), grid=grid, channels=images)
     with clock("report"):
         paths = output.write_summary(
             whole, images, grid, observation, thermal, thermal * scatter, chosen, clock.seconds, channels.beside
@@ -198,7 +202,8 @@ def _choose_machine(config):
     return threads, "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _selection(config):
+def selection(config: ImageConfig) -> Selection:
+    """What the options of `config` say about the data to be read."""
     return Selection(
         column=config.data_column,
         field=config.field,

@@ -125,14 +125,14 @@ def _read_one(target: Target, centre, selection, keep, block_bytes):
     """One Measurement Set; its phase centre becomes `centre` unless that is None."""
     ms = target.ms
     notes = list(ms.notes)
-    column = _choose_column(ms, selection, notes)
+    column = choose_column(ms, selection, notes)
     notes += target.notes
     ra, dec = centre or target.positions[0]
     counts = Counts()
     with open_table(ms.tables) as main:
         blocks: list[Visibilities] = []
         used: list[SpectralWindow] = []
-        for field, window in product(target.fields, _choose_windows(ms, selection)):
+        for field, window in product(target.fields, choose_windows(ms, selection)):
             found = _read_window(ms, main, window, field, column, selection, counts, notes, block_bytes)
             if centre:
                 position = ms.fields[field].ra, ms.fields[field].dec
@@ -172,7 +172,8 @@ def _dishes_with_data(ms: MeasurementSet, blocks):
     return np.unique(ms.dish_diameters[seen & (ms.dish_diameters > 0)]).tolist()
 
 
-def _choose_column(ms: MeasurementSet, selection, notes):
+def choose_column(ms: MeasurementSet, selection, notes):
+    """Name of the column to read; what was decided without being asked is appended to the notes."""
     available = [name for name in ("CORRECTED_DATA", "DATA") if name in ms.columns]
     column = selection.column or (available[0] if available else None)
     if column is None:
@@ -185,7 +186,8 @@ def _choose_column(ms: MeasurementSet, selection, notes):
     return column
 
 
-def _choose_windows(ms: MeasurementSet, selection) -> list[SpectralWindow]:
+def choose_windows(ms: MeasurementSet, selection) -> list[SpectralWindow]:
+    """The spectral windows to read."""
     if selection.spw is None:
         return ms.windows
     known = sorted({w.spw for w in ms.windows})
@@ -195,7 +197,8 @@ def _choose_windows(ms: MeasurementSet, selection) -> list[SpectralWindow]:
     return [w for w in ms.windows if w.spw in selection.spw]
 
 
-def _channels(ms, window: SpectralWindow, selection):
+def choose_channels(ms, window: SpectralWindow, selection):
+    """First channel to read of a spectral window, and the first after them."""
     if selection.chan_range is None:
         return 0, len(window.freq)
     start, end = selection.chan_range
@@ -211,14 +214,14 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
     """All selected rows of one spectral window with data, block by block."""
     query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
     if selection.time_range is not None:
-        start, end = (_mjd_seconds(text) for text in selection.time_range)
+        start, end = (mjd_seconds(text) for text in selection.time_range)
         query += f" AND TIME>={start!r} AND TIME<={end!r}"
     rows = main.query(query)
     try:
         total = rows.nrows()
         if total == 0:
             return
-        first, last = _channels(ms, window, selection)
+        first, last = choose_channels(ms, window, selection)
         shift = find_shift(ms, window, ms.fields[field], selection.outframe)
         terms = _terms(ms, window, selection.stokes, notes)
         # A selection of every row is the table itself, and reading that avoids the list of row numbers.
@@ -249,7 +252,8 @@ def _terms(ms, window: SpectralWindow, stokes, notes):
     return terms
 
 
-def _mjd_seconds(text):
+def mjd_seconds(text):
+    """Modified Julian Date in seconds, UTC, of a time as --time-range takes it."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -35,7 +35,8 @@ def parsed(monkeypatch, command):
 @pytest.mark.parametrize(
     "words",
     [
-        ["--version"], ["--help"],
+        ["--version"],
+        ["--help"],
         *([name, "--help"] for name in ("image", "batch", "compare", "info", "simulate", "convert")),
     ],  # fmt: skip
 )
