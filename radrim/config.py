@@ -16,6 +16,7 @@ from typing import Any
 from radrim.angles import exact_angle
 from radrim.errors import ConfigError, InputError
 from radrim.option_values import (
+    STOKES,
     Weighting,
     choice,
     numeric,
@@ -28,12 +29,12 @@ from radrim.option_values import (
     to_pattern,
     to_ranges,
     to_size,
+    to_stokes,
     to_text,
     to_weight,
 )
 
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
-STOKES = ("I", "Q", "U", "V", "XX", "XY", "YX", "YY", "RR", "RL", "LR", "LL")
 
 
 def _option(group, parse, default, help, metavar=None, nargs=None, aliases=()):
@@ -90,7 +91,14 @@ class ImageConfig:
         "frame of the frequencies of output channels and headers: TOPO, LSRK or BARY (default: as stored)",
         "FRAME",
     )
-    pol: str = _option("image", choice(*STOKES), "I", "Stokes parameter or correlation to image")
+    pol: str = _option(
+        "image",
+        to_stokes,
+        "I",
+        "Stokes parameters or correlations to image, such as IQUV, I,V or XX,YY; Q and U also give NAME-P-image and "
+        "NAME-angle",
+        "LIST",
+    )
     beam_fit: str = _option(
         "image",
         choice("quadrant", "box"),
@@ -320,8 +328,15 @@ class ImageConfig:
             raise ConfigError(
                 "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."
             )
+        if self.compare and len(self.stokes) > 1:
+            raise ConfigError(f"--compare shows one image by two minor cycles, not {self.pol}: choose one with --pol.")
         if self.cube and self.channels_out == 1:
             raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
+        if self.cube and not self._evenly_spaced():
+            raise ConfigError(
+                f"--cube cannot hold --pol {self.pol}: a FITS axis counts evenly. Image one more or one less of them, "
+                "such as IQUV or I,V, or leave out --cube."
+            )
         if self.spectral_terms is not None:
             self._check_spectral_terms()
         if self.scheduler and self.cluster:
@@ -332,6 +347,16 @@ class ImageConfig:
                 "made above the final threshold; raise one or lower the other."
             )
 
+    @property
+    def stokes(self) -> tuple[str, ...]:
+        """The Stokes parameters or correlations of `pol`."""
+        return tuple(self.pol.split(","))
+
+    def _evenly_spaced(self):
+        """Whether an axis that counts evenly can number the Stokes parameters."""
+        numbers = [STOKES.index(stokes) for stokes in self.stokes]
+        return len({b - a for a, b in zip(numbers, numbers[1:], strict=False)}) <= 1
+
     def _check_spectral_terms(self):
         terms = self.spectral_terms
         if self.channels_out < terms:
@@ -341,7 +366,8 @@ class ImageConfig:
             )
         if self.niter == 0 or self.pol != "I":
             raise ConfigError(
-                "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or it."
+                "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or it. Q and U "
+                "turn with frequency and have no smooth spectrum: image them with --channels-out alone."
             )
         if self.scheduler or self.cluster or self.facet:
             raise ConfigError(

@@ -32,6 +32,7 @@ class ChannelState:
     Parameters
     ----------
     label : str
+        That of the image, unique in the run.
     measurement : Measurement, JointMeasurement or SpectralMeasurement
     dirty : (y, x) float32
         [Jy/beam]
@@ -51,6 +52,7 @@ class ChannelState:
         One per major cycle, as `radrim.report.Report.cycles` wants them.
     stop : str
         Why the deconvolution ended; empty while it goes on.
+    stokes : str
     """
 
     label: str
@@ -64,6 +66,7 @@ class ChannelState:
     remembered: list = field(default_factory=list)
     cycles: list[dict] = field(default_factory=list)
     stop: str = ""
+    stokes: str = "I"
 
     @property
     def components(self):

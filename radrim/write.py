@@ -29,6 +29,8 @@ log = logging.getLogger("radrim")
 STOKES_CODE = {"I": 1, "Q": 2, "U": 3, "V": 4}
 STOKES_CODE |= {"RR": -1, "LL": -2, "RL": -3, "LR": -4, "XX": -5, "YY": -6, "XY": -7, "YX": -8}
 """FITS numbers of the STOKES axis (Greisen & Calabretta 2002, table 7)."""
+STOKES_CODE |= {"P": 129, "angle": 132}
+"""Linear polarisation, intensity and angle, for which FITS has none: casacore's, 100 + its own (Plinear, Pangle)."""
 
 KEYWORDS = {
     "weighting": ("RRWEIGHT", "imaging weights"),
@@ -37,6 +39,8 @@ KEYWORDS = {
     "visibilities": ("RRNVIS", "number of visibilities imaged"),
     "sum_weight": ("RRVWSUM", "[Jy**-2] sum of the imaging weights"),
     "noise": ("RRNOISE", "[Jy/beam] noise of the residual, from its MAD"),
+    "debias": ("RRDEBIAS", "Wardle & Kronberg 1974, s is RRNOISE"),
+    "certain": ("RRPSIGMA", "[sigma] intensity below which the angle is NaN"),
     "thermal_noise": ("RRTHERM", "[Jy/beam] noise expected from the weights"),
     "solver": ("RRSOLVER", "minor cycle"),
     "model": ("RRMODEL", "trained model of the RIM"),
@@ -212,6 +216,14 @@ def fits_file(path, shape, header):
         yield FitsPixels(Path(file.name).absolute(), len(header), shape[1])
 
 
+def write_rows(path, image, header, rows=1024):
+    """As `write_fits`, of an image of which some rows are read at once, and which need not be in memory."""
+    with fits_file(path, image.shape, header) as pixels:
+        for start in range(0, image.shape[0], rows):
+            part = slice(start, min(start + rows, image.shape[0]))
+            pixels.put((part, slice(0, image.shape[1])), image[part])
+
+
 @dataclass(frozen=True)
 class FitsPixels:
     """The pixels of a FITS file in the making, which several processes may fill in at once.
@@ -245,12 +257,13 @@ def open_image(path, plane=0):
     ----------
     path : str or Path
     plane : int
-        Which one, if the file is a cube.
+        Which one, if the file is a cube, counted over the channels of one Stokes parameter after the other; cubes of
+        what all Stokes parameters share begin anew with each.
     """
     with fits.open(path, memmap=True) as hdus:
         data = hdus[0].data
         planes = data.reshape(-1, *data.shape[-2:])
-        return planes[plane if len(planes) > 1 else 0]
+        return planes[plane % len(planes)]
 
 
 def read_image(path, plane=0):
