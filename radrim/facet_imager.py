@@ -93,8 +93,8 @@ class FacetImager(Imager):
         """The images of a Stokes parameter of a batch of channels; their arrays are memory-mapped FITS files."""
         labels = [self.label(name, stokes) for name, _ in batch]
         found = [
-            self.progress.image(label, open_image) or self._make(label, *one, stokes)
-            for label, one in zip(labels, batch, strict=True)
+            self.progress.image(label, open_image) or self._make(label, name, blocks, stokes)
+            for label, (name, blocks) in zip(labels, batch, strict=True)
         ]
         self.forget(batch, stokes)
         return found

@@ -13,11 +13,11 @@ from radrim.files import check_writable
 from radrim.geometry import format_angle
 from radrim.linear import LinearChannels
 from radrim.measure import uv_samples
-from radrim.overview import overview
-from radrim.report import Comparison, ImageSet, Report, write_png, write_report
+from radrim.overview import overview, thin_out
+from radrim.report import Comparison, ImageSet, Polarisation, Report, write_png, write_report
 from radrim.result import KINDS, SHARED, Beside, Channels, Image, Linear, Stokes
 from radrim.version import __version__
-from radrim.write import image_header, write_fits, write_rows, write_run_toml
+from radrim.write import image_header, open_image, whole_header, write_fits, write_rows, write_run_toml
 
 CHANNELS_SHOWN = 8
 """Channels in the report, evenly spaced."""
@@ -46,11 +46,12 @@ class Output:
 
     def check_space(self, grid):
         """Raise OutputError if the disk cannot take the images."""
-        kinds = (2 if self.config.niter == 0 else 5) + (self.config.pb != "none") * (1 + (self.config.niter > 0))
+        kinds = count_kinds(self.config)
         images = self.config.channels_out + (self.config.channels_out > 1)
         if self.config.cube:  # of one kind, while its channels are still there
             images += -(-self.config.channels_out // kinds)
-        # In the work directory: dirty image, PSF of four times the pixels, model and residual of two cycles.
+        # In the work directory: dirty image, PSF of four times the pixels, model and residual of two cycles. Stokes
+        # parameters follow each other.
         working = 9 if self.config.niter else 5
         check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
 
@@ -79,7 +80,7 @@ class Output:
             planes = (channels.plane(number, kind) for number in range(len(named)))
             if together:
                 path = self.path("", "angle" if kind == "angle" else f"P-{kind}")
-                write_planes(path, named[0][1], channels.facts, 1, planes)
+                write_planes(path, whole_header(grid.shape, named[0][1]), channels.facts, 1, planes)
                 named = [(path, header) for _, header in named]
             else:
                 for (path, header), plane in zip(named, planes, strict=True):
@@ -216,12 +217,33 @@ class Output:
             facts=facts,
             images=[_image_set(image), *(_image_set(overview(channels[k], whole)[0]) for k in some if several)],
             beside=None if beside is None else _comparison(image, beside),
+            polarisation=_polarisation(stokes, linear, image.stokes, whole),
             files=[str(path) for path in dict.fromkeys(files)],
         )
         write_png(paths["png"], image.best, grid, image.beam, image.noise, observation.object)
         write_report(paths["report"], report)
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **versions}})
         return paths
+
+
+def _polarisation(stokes: Stokes, linear: Linear | None, shown, grid):
+    """What the report shows of the Stokes parameters beside the one that is `shown` in full."""
+    if len(stokes) == 1:
+        return None
+    noise = {name: image.noise for name, image in zip(stokes, stokes.facts, strict=True)}
+    images = {name: overview(stokes[name], grid)[0].best for name in stokes if name != shown}
+    if linear is None:
+        return Polarisation(images, noise)
+    intensity, angle = (thin_out(open_image(linear.paths[kind])) for kind in ("image", "angle"))
+    return Polarisation(images, noise, intensity, angle, linear.noise)
+
+
+def count_kinds(config):
+    """Images of all kinds and Stokes parameters that each output channel leaves as files."""
+    beams, deconvolved = config.pb != "none", config.niter > 0
+    shared = 1 + beams
+    linear = (2 + beams) if deconvolved and {"Q", "U"} <= set(config.stokes) else 0
+    return shared + len(config.stokes) * (1 + deconvolved * (3 + beams)) + linear
 
 
 def _comparison(image, beside):

@@ -74,7 +74,8 @@ def run(config: ImageConfig, command: str = "radrim.image(...)") -> Result:
             raise
         if not config.keep:
             work.remove()
-    files = dict.fromkeys([*result.polarisations.paths, *result.paths.values()])
+    maps = result.linear.paths.values() if result.linear else ()
+    files = dict.fromkeys([*result.polarisations.paths, *maps, *result.paths.values()])
     log.info("Done in %.1f s: %s", clock.total, ", ".join(str(path) for path in files))
     return result
 

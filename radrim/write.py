@@ -184,6 +184,11 @@ def write_fits(path, image, header):
         file.write(bytes(-data.nbytes % 2880))
 
 
+def whole_header(shape, header):
+    """A header from `image_header` with what every FITS file begins with, for an image (y, x)."""
+    return fits.PrimaryHDU(np.broadcast_to(np.zeros((), ">f4"), (1, 1, *shape)), header).header
+
+
 @contextmanager
 def fits_file(path, shape, header):
     """A FITS file as `write_fits` makes it, filled by whoever sees it; it appears when the block is complete.
@@ -206,8 +211,7 @@ def fits_file(path, shape, header):
     OutputError
         See `atomic_write`.
     """
-    nothing = np.broadcast_to(np.zeros((), ">f4"), (1, 1, *shape))
-    header = fits.PrimaryHDU(nothing, header).header.tostring().encode("ascii")
+    header = whole_header(shape, header).tostring().encode("ascii")
     size = 4 * shape[0] * shape[1]
     with atomic_write(path) as file:
         os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
