@@ -263,7 +263,7 @@ def _comparison(image, beside):
 
 def _image_set(image):
     return ImageSet(
-        image.label, image.freq, image.dirty, image.psf, image.noise, image.beam, image.model, image.residual,
+        image.channel, image.freq, image.dirty, image.psf, image.noise, image.beam, image.model, image.residual,
         image.image,
     )  # fmt: skip
 
