@@ -120,22 +120,14 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
             channels = SpectralImager(*common, rival, threads, device)
         else:
             channels = ChannelImager(*common, rival, threads, device)
-        images = {name: Channels(open_image if plan.side else read_image) for name in config.stokes}
-        for batch in channels.batches(split_channels(observation, config.channels_out)):
-            for name in config.stokes:
-                for image in channels.make(batch, name):
-                    images[name].append(image)
-        wholes = Channels(open_image if plan.side else read_image)
-        for name in config.stokes:
-            wholes.append(images[name].facts[0] if config.channels_out == 1 else channels.average(images[name]))
-        stokes = Stokes(wholes, images)
+        stokes = _make_images(channels, observation, config, open_image if plan.side else read_image)
     with clock("write"):
         if config.cube:
-            output.join(list(images.values()), progress)
+            output.join(list(stokes.channels.values()), progress)
         linear = write_linear(stokes, output, grid, observation, config.cube)
-    for name, image in zip(config.stokes, wholes.facts, strict=True):
-        _warn_of_fitted_noise(image, expected[name], observation.notes)
-    whole = wholes[0]
+    for image in stokes.facts:
+        _warn_of_fitted_noise(image, expected[image.stokes], observation.notes)
+    whole = stokes[config.stokes[0]]
     with clock("report"):
         paths = output.write_summary(
             whole, stokes, linear, grid, observation, thermal, chosen, clock.seconds, channels.beside
@@ -143,10 +135,26 @@ def _image(config, work, output, solver, rival, clock, threads, device) -> Resul
     return Result(
         **{**vars(whole), "paths": whole.paths | paths},
         grid=grid,
-        channels=images[config.stokes[0]],
+        channels=stokes.channels[whole.stokes],
         polarisations=stokes,
         linear=linear,
     )
+
+
+def _make_images(channels, observation, config, read) -> Stokes:
+    """All images, written: each Stokes parameter of a batch of output channels, and in the end of all channels.
+
+    Stokes parameters follow each other, so that their number takes no memory; those of a channel share its PSF.
+    """
+    images = {name: Channels(read) for name in config.stokes}
+    for batch in channels.batches(split_channels(observation, config.channels_out)):
+        for name in config.stokes:
+            for image in channels.make(batch, name):
+                images[name].append(image)
+    wholes = Channels(read)
+    for name in config.stokes:
+        wholes.append(images[name].facts[0] if config.channels_out == 1 else channels.average(images[name]))
+    return Stokes(wholes, images)
 
 
 def describe_run(config):

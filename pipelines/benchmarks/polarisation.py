@@ -31,6 +31,8 @@ SOURCES = np.array([
     (0, 0, 1.0, 0.10, -0.06, 0.02, 0), (-16, 10, 0.5, -0.03, 0.04, -0.01, 0), (12, -15, 2.0, 0.25, 0.10, 0.0, 9),
     (20, -12, 0.6, -0.15, 0.10, 0.0, 6), (-8, -20, 0.3, 0.0, 0.0, 0.0, 9),
 ])  # fmt: skip
+TITLES = ("data, minor cycle", "Stokes", "peak [Jy]", "true [Jy]", "error, on [uJy]", "error, off [uJy]",
+          "residual [uJy]", "model off [mJy]", "s")  # fmt: skip
 LEVEL = 8
 """Of Stokes I over its noise, where the mask lets Q, U and V be cleaned."""
 
@@ -96,27 +98,25 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    differences, lines = [], []
-    for array, feeds in (("vla-c", "linear"), ("vla-c", "circular"), ("vlba", "circular")):
-        ms, scale = build(args.work, array, feeds)
-        stem, common = f"{array}-{feeds}", {"size": SIZE, "scale": scale, "threads": args.threads}
-        differences.append((stem, *(f"{d:.1e}" for d in compare_dirty(ms, scale, args.work, stem))))
-        mask = args.work / f"{stem}-mask.fits"
+    cases = (("vlba", "circular"), ("vla-c", "linear"), ("vla-c", "circular"))
+    built = {f"{array}-{feeds}": build(args.work, array, feeds) for array, feeds in cases}
+    differences = [
+        (stem, *(f"{d:.1e}" for d in compare_dirty(ms, scale, args.work, stem))) for stem, (ms, scale) in built.items()
+    ]
+    print(table(("data", "I", "Q", "U", "V"), differences), flush=True)
+    print(table(TITLES, []))
+    for stem, (ms, scale) in built.items():
+        common, mask = {"size": SIZE, "scale": scale, "threads": args.threads}, args.work / f"{stem}-mask.fits"
         for solver, masked in (("rim", False), ("clean", False), ("rim", True), ("clean", True)):
-            if masked and feeds == "linear":
-                continue
             more = {"mask": mask, "pol": "QUV"} if masked else {"pol": "IQUV"}
             name, start = args.work / f"{stem}-{solver}{'-mask' * masked}", time.perf_counter()
             result = radrim.image(ms, solver=solver, name=name, **common, **more)
-            lines += rows(f"{stem} {solver}{', mask' * masked}", result, time.perf_counter() - start)
+            lines = rows(f"{stem} {solver}{', mask' * masked}", result, time.perf_counter() - start)
+            print(*table((), lines).splitlines()[2:], sep="\n", flush=True)
             if solver == "rim" and not masked:
                 bright = binary_dilation(result.image > LEVEL * result.noise, iterations=3)
                 header = fits.getheader(result.paths["image"])
                 fits.writeto(mask, bright.astype(np.float32)[None, None], header, overwrite=True)
-    print(table(("data", "I", "Q", "U", "V"), differences))
-    titles = ("data, minor cycle", "Stokes", "peak [Jy]", "true [Jy]", "error, on [uJy]", "error, off [uJy]",
-              "residual [uJy]", "model off [mJy]", "s")  # fmt: skip
-    print(table(titles, lines))
 
 
 if __name__ == "__main__":
