@@ -163,6 +163,22 @@ def test_each_stokes_loses_its_continuum(make_ms):
         np.testing.assert_array_equal(both.weight, alone.weight)
 
 
+def test_pointings_and_frames_of_each_stokes(make_ms):
+    """Brought to one phase centre and another frame, cut by rows and channels: I and V together as each alone."""
+    path = make_ms(correlations=LINEAR, stokes=(1.0, 0.1, 0.2, 0.3), fields=2, times=2)
+    how = {"field": "all", "joint": True, "outframe": "LSRK"}
+    together = read([path], Selection(stokes="I,V", **how)).blocks
+    rows, keep = np.array([3, 5, 8]), np.array([False, True, True, False])
+    for stokes in "IV":
+        alone = read([path], Selection(stokes=stokes, **how)).blocks
+        assert len(alone) == len(together) == 2
+        for one, both in zip(alone, together, strict=True):
+            assert both.doppler == one.doppler != 1 and (both.pointing == one.pointing).all()
+            np.testing.assert_array_equal(both.of(stokes).data, one.data)
+            np.testing.assert_array_equal(both.select_rows(rows).of(stokes).data, one.data[rows])
+            np.testing.assert_array_equal(both.select_channels(keep).of(stokes).data, one.data[:, keep])
+
+
 def test_windows_of_different_shapes(make_ms, point_source):
     """Each spectral window keeps its own channels and correlations; together they are one observation."""
     path = make_ms(
