@@ -11,7 +11,7 @@ def image(
     ms: str | Path | Sequence[str | Path], *,
     name: str | Path | None = None, size: int | tuple[int, int] | None = None, scale: str | None = None,
     channels_out: int | None = None, cube: bool | None = None, spectral_terms: int | None = None,
-    outframe: str | None = None, pol: str | None = None, beam_fit: str | None = None,
+    outframe: str | None = None, pol: str | Sequence[str] | None = None, beam_fit: str | None = None,
     pb: str | bool | None = None, pb_limit: float | None = None, dish_diameter: float | None = None,
     data: str | None = None, flux: float | None = None,
     data_column: str | None = None, field: str | int | Sequence[str | int] | None = None,
@@ -42,6 +42,8 @@ def image(
         Measurement Sets; several are imaged together.
     size : int or (int, int)
         Width and height [pixel].
+    pol : str or sequence of str
+        'I', 'IQUV', 'I,V', ['XX', 'YY']; see docs/polarisation.md.
     weight : str
         'natural', 'uniform' or 'briggs R'.
 

@@ -20,7 +20,9 @@ CONVERTED = "converted"
 """Folder of the Measurement Sets that UVFITS files were converted to, until all is read."""
 BY_CHANNEL = "-by-channel"
 """End of the names of their files where these hold (chan, row)."""
-ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in ("doppler", "pointing"))
+FACTS = ("doppler", "pointing", "stokes", "others")
+"""What has none of its own; other Stokes parameters have one each, `data-Q` and the like."""
+ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in FACTS)
 """What has a file of its own."""
 
 
@@ -93,14 +95,16 @@ class VisibilityCache:
         if f"{name}/complete" in self._work:
             return
         order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
-        for array in ARRAYS:
-            values = getattr(block, array)
+        arrays = {array: getattr(block, array) for array in ARRAYS}
+        arrays |= {_other(stokes): data for stokes, data in block.others.items()}
+        for array, values in arrays.items():
             values = values if array == "freq" else values[order]
-            if self._by_channel and array in SAMPLES:
+            if self._by_channel and array.startswith(SAMPLES):
                 self._work.save(f"{name}/{array}{BY_CHANNEL}", values.T)
             else:
                 self._work.save(f"{name}/{array}", values)
-        self._work.note(f"{name}/complete", {"pointing": block.pointing.tolist(), "doppler": block.doppler})
+        facts = {"pointing": block.pointing.tolist(), "doppler": block.doppler}
+        self._work.note(f"{name}/complete", {**facts, "stokes": block.stokes, "others": list(block.others)})
 
 
 class Blocks(Sequence):
@@ -113,10 +117,11 @@ class Blocks(Sequence):
     store : Store
     band : (float, float)
         First and last frequency in the output frame [Hz].
+    stokes : str
     """
 
-    def __init__(self, store: Store, band):
-        self._store, self._band = store, band
+    def __init__(self, store: Store, band, stokes="I"):
+        self._store, self._band, self._stokes = store, band, stokes
         count = store.facts("vis/observation")["blocks"]
         self._numbers = [k for k in range(count) if self._inside(_freq(store, k) * _doppler(store, k)).any()]
 
@@ -127,7 +132,7 @@ class Blocks(Sequence):
         name = f"vis/{self._numbers[index]:04d}"
         block = _load(self._store, self._numbers[index])
         block.weight = _samples(self._store, f"{name}/imaging")
-        return block.select_channels(self._inside(block.output_freq))
+        return block.of(self._stokes).select_channels(self._inside(block.output_freq))
 
     def _inside(self, freq):
         return (freq >= self._band[0]) & (freq <= self._band[1])
@@ -136,7 +141,7 @@ class Blocks(Sequence):
 def release(blocks):
     """Drop what is in memory of memory-mapped blocks that nobody has changed; it is read again when it is needed."""
     for block in blocks:
-        for array in vars(block).values():
+        for array in (*vars(block).values(), *block.others.values()):
             mapped = getattr(array, "_mmap", None)
             if mapped is not None:
                 mapped.madvise(mmap.MADV_DONTNEED)
@@ -147,8 +152,14 @@ def _load(store, number):
     for array in SAMPLES:
         arrays[array] = _samples(store, f"vis/{number:04d}/{array}")
     facts = store.facts(f"vis/{number:04d}/complete")
-    more = {"doppler": facts["doppler"], "pointing": np.array(facts["pointing"])}
+    more = {"doppler": facts["doppler"], "pointing": np.array(facts["pointing"]), "stokes": facts["stokes"]}
+    more["others"] = {other: _samples(store, f"vis/{number:04d}/{_other(other)}") for other in facts["others"]}
     return Visibilities(**{**arrays, "freq": _freq(store, number)}, **more)
+
+
+def _other(stokes):
+    """Name of the visibilities of a further Stokes parameter among the arrays of a block."""
+    return f"data-{stokes}"
 
 
 def _freq(store, number):

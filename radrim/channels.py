@@ -50,15 +50,22 @@ class ChannelImager(Imager):
     def batches(self, groups):
         """Output channels in batches that keep the processors busy, so that memory does not grow with their number."""
         at_once = max(1, self.threads // max(1, len(self.tiles)))
-        numbered = [(f"{k:04d}", blocks) for k, blocks in enumerate(groups)]
+        numbered = self.name(groups)
         return [numbered[first : first + at_once] for first in range(0, len(numbered), at_once)]
 
-    def make(self, batch) -> list[Image]:
-        """The images of a batch of channels, (label, blocks) each; those of an earlier run from their files."""
-        images = {label: self.progress.image(label) for label, _ in batch}
-        batch = [(label, blocks) for label, blocks in batch if images[label] is None or self.rival]
+    def make(self, batch, stokes) -> list[Image]:
+        """The images of a Stokes parameter of a batch of channels; those of an earlier run from their files.
+
+        Parameters
+        ----------
+        batch : list of (str, list of Visibilities)
+            Label and blocks of each channel.
+        stokes : str
+        """
+        images = {label: self.progress.image(label) for label in (self.label(channel, stokes) for channel, _ in batch)}
+        missing = [one for one, image in zip(batch, images.values(), strict=True) if image is None or self.rival]
         with self.clock("measure"):
-            channels = self._measure(batch)
+            channels = self._measure(missing, stokes)
         failure = self._deconvolve(channels) if self.solver else None
         for channel in channels:
             images[channel.label] = self._restore(channel)
@@ -69,7 +76,8 @@ class ChannelImager(Imager):
         if self.rival:
             with self.clock("compare"):
                 self.beside = self._deconvolve_beside(channels[0])
-        for _, blocks in batch:  # or in the end the visibilities of all channels would be in memory
+        self.forget(batch, stokes)
+        for _, blocks in missing:  # or in the end the visibilities of all channels would be in memory
             release(blocks)
         return list(images.values())
 
@@ -87,27 +95,28 @@ class ChannelImager(Imager):
             self.dishes.add(image, image.pb)
         return image
 
-    def _measure(self, batch) -> list[ChannelState]:
+    def _measure(self, batch, stokes) -> list[ChannelState]:
         """Dirty image and PSF of each channel of a batch, and how far an earlier run came with it."""
         config, threads = self.config, max(1, self.threads // max(1, len(batch)))
         wide = any(minor is not None and minor.wide for minor in (self.solver, self.rival))
-        measurements = [
-            make_measurement(blocks, self.grid, self.dishes, config.operator, config.epsilon, threads, self.device)
-            for _, blocks in batch
-        ]
+        how = self.grid, self.dishes, config.operator, config.epsilon, threads, self.device
+        measurements = [make_measurement([block.of(stokes) for block in blocks], *how) for _, blocks in batch]
 
-        def measure(label, measurement):
-            found = self.progress.measured(label)
+        def measure(channel, measurement):
+            label = self.label(channel, stokes)
+            found = self.progress.measured(label, channel)
             if found is None:
-                found = measurement.dirty(), measurement.psf(wide)
-                self.progress.keep_measured(label, *found)
+                dirty, psf = measurement.dirty(), self.progress.psf(channel)
+                found = dirty, measurement.psf(wide) if psf is None else psf
+                self.progress.keep_measured(label, *found, channel)
             return found
 
         # As many tasks as channels: dirty image and PSF of one channel follow each other and share the same memory.
-        tasks = [delayed(measure, pure=False)(label, m) for (label, _), m in zip(batch, measurements, strict=True)]
+        tasks = [delayed(measure, pure=False)(name, m) for (name, _), m in zip(batch, measurements, strict=True)]
         measured = compute(tasks, "dirty images and PSFs", max(1, len(batch)))
         channels = []
-        for (label, _), measurement, (dirty, psf) in zip(batch, measurements, measured, strict=True):
+        for (name, _), measurement, (dirty, psf) in zip(batch, measurements, measured, strict=True):
+            label = self.label(name, stokes)
             log.info(
                 "%sdirty image: peak %.4g Jy/beam, %d visibilities, operator %s.",
                 f"{label}, " if label else "",
@@ -115,8 +124,8 @@ class ChannelImager(Imager):
                 measurement.samples,
                 measurement.kind,
             )
-            channel = ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty)
-            channel.expected = self.expected(measurement.sum_weight)
+            channel = ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty, stokes=stokes)
+            channel.expected = self.expected(stokes, measurement.sum_weight)
             self.progress.resume(channel)
             if self.start and not channel.cycles:
                 begin_with(channel, self.start.image(label))
@@ -144,7 +153,7 @@ class ChannelImager(Imager):
             if self.dishes:
                 self.dishes.add(image, effective_beam(channel.measurement, self.grid, self.dishes))
         with self.clock("write"):
-            self.output.write_images(image, self.grid, self.observation, self.thermal_of(channel.label))
+            self.output.write_images(image, self.grid, self.observation, self.thermal_of(image))
         return image
 
     def _deconvolve_beside(self, channel):

@@ -55,7 +55,8 @@ def read_hands(paths, selection, keep=None, block_bytes=None, folder=None):
            if interval else "not averaged in time.")
     )  # fmt: skip
     keep = keep or (lambda block: block)
-    averaged = [keep(average(block, interval)) for block in blocks]
+    # Of the hands only their gains differ: both are images of the Stokes parameter that was asked for.
+    averaged = [keep(replace(average(block, interval), stokes=selection.stokes)) for block in blocks]
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
     return replace(first, blocks=averaged, notes=notes, counts=counts, stokes=selection.stokes)
 

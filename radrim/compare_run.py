@@ -121,6 +121,8 @@ def _check(config, peer, limit, truth):
         raise ConfigError("radrim compare is for deconvolved images: leave out --niter 0.")
     if config.compare:
         raise ConfigError("radrim compare runs CLEAN as a process of its own: leave out --compare.")
+    if len(config.stokes) > 1:
+        raise ConfigError(f"radrim compare compares one image, not {config.pol}: choose one with --pol.")
     if config.data == "closure":
         raise ConfigError("radrim compare needs visibilities, and CLEAN knows no closure quantities: leave out --data.")
     if config.scheduler or config.cluster:

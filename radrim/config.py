@@ -14,6 +14,7 @@ from typing import Any
 from radrim.angles import exact_angle
 from radrim.errors import ConfigError
 from radrim.option_values import (
+    STOKES,
     Weighting,
     choice,
     numeric,
@@ -27,6 +28,7 @@ from radrim.option_values import (
     to_pattern,
     to_ranges,
     to_size,
+    to_stokes,
     to_text,
     to_weight,
 )
@@ -36,7 +38,6 @@ GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
 ALL_OPTIONS = "radrim image --help lists them all."
 INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite")
 """Options that change nothing in the images; the Measurement Sets count by their content."""
-STOKES = ("I", "Q", "U", "V", "XX", "XY", "YX", "YY", "RR", "RL", "LR", "LL")
 
 
 def _option(group, parse, default, help, metavar=None, nargs=None, aliases=()):
@@ -93,7 +94,14 @@ class ImageConfig:
         "frame of the frequencies of output channels and headers: TOPO, LSRK or BARY (default: as stored)",
         "FRAME",
     )
-    pol: str = _option("image", choice(*STOKES), "I", "Stokes parameter or correlation to image")
+    pol: str = _option(
+        "image",
+        to_stokes,
+        "I",
+        "Stokes parameters or correlations to image, such as IQUV, I,V or XX,YY; Q and U also give NAME-P-image and "
+        "NAME-angle",
+        "LIST",
+    )
     beam_fit: str = _option(
         "image",
         choice("quadrant", "box"),
@@ -350,8 +358,15 @@ class ImageConfig:
             raise ConfigError(
                 "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."
             )
+        if self.compare and len(self.stokes) > 1:
+            raise ConfigError(f"--compare shows one image by two minor cycles, not {self.pol}: choose one with --pol.")
         if self.cube and self.channels_out == 1:
             raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
+        if self.cube and not self._evenly_spaced():
+            raise ConfigError(
+                f"--cube cannot hold --pol {self.pol}: a FITS axis counts evenly. Image one more or one less of them, "
+                "such as IQUV or I,V, or leave out --cube."
+            )
         if self.spectral_terms is not None:
             self._check_spectral_terms()
         if self.data == "closure":
@@ -392,8 +407,22 @@ class ImageConfig:
         if self.start_model and self.continue_run:
             raise ConfigError("--start-model names a model, --continue means that of this --name: give one of them.")
         asked = "--start-model" if self.start_model else "--continue"
+        if (self.start_model or self.continue_run) and len(self.stokes) > 1:
+            raise ConfigError(
+                f"{asked} begins with a model of one Stokes parameter, not {self.pol}: choose with --pol."
+            )
         if (self.start_model or self.continue_run) and (self.compare or self.niter == 0):
             raise ConfigError(f"{asked} is where the deconvolution begins: leave out --niter 0 and --compare, or it.")
+
+    @property
+    def stokes(self) -> tuple[str, ...]:
+        """The Stokes parameters or correlations of `pol`."""
+        return tuple(self.pol.split(","))
+
+    def _evenly_spaced(self):
+        """Whether an axis that counts evenly can number the Stokes parameters."""
+        numbers = [STOKES.index(stokes) for stokes in self.stokes]
+        return len({b - a for a, b in zip(numbers, numbers[1:], strict=False)}) <= 1
 
     def _check_spectral_terms(self):
         terms = self.spectral_terms
@@ -404,7 +433,8 @@ class ImageConfig:
             )
         if self.niter == 0 or self.pol != "I":
             raise ConfigError(
-                "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or it."
+                "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or it. Q and U "
+                "turn with frequency and have no smooth spectrum: image them with --channels-out alone."
             )
         if self.scheduler or self.cluster or self.facet:
             raise ConfigError(

@@ -10,7 +10,7 @@ NONFINITE_LIMIT = 0.01
 
 @dataclass
 class Counts:
-    """Samples of one Stokes parameter that were read from a Measurement Set, and those that were dropped."""
+    """Samples that were read from a Measurement Set, and those that were dropped."""
 
     samples: int = 0
     flagged: int = 0
@@ -20,6 +20,8 @@ class Counts:
     nonfinite: int = 0
     outside_uv: int = 0
     no_continuum: int = 0
+    incomplete: int = 0
+    """Flagged for some of the Stokes parameters only, and so for all."""
 
     def check(self, path, used, flag_nonfinite):
         """Raise DataError, with the main reason, if nothing is left or too much is broken.
@@ -39,6 +41,11 @@ class Counts:
                 f"radrim info {path} lists what is there."
             )
         usable = self.samples - self.flagged
+        if usable == 0 and self.incomplete:
+            raise DataError(
+                f"{path}: no sample has all the correlations of the Stokes parameters asked for ({self.incomplete} of "
+                f"{self.samples} have those of some); nothing is left to image together. Image one alone: --pol I."
+            )
         if usable == 0:
             raise DataError(f"{path}: all {self.samples} samples are flagged; nothing is left to image.")
         if used == 0:
@@ -69,6 +76,11 @@ class Counts:
         out = []
         if self.nonfinite:
             out.append(f"{self.nonfinite} NaN or infinite samples of {name} were treated as flagged.")
+        if self.incomplete:
+            out.append(
+                f"{self.incomplete} of {self.samples} samples of {name} count for no Stokes parameter because they are "
+                "flagged in a correlation that one of them needs: all share one PSF. --pol with fewer keeps more."
+            )
         if self.negative and not abs_weights:
             out.append(
                 f"{self.negative} samples of {name} with negative weights were dropped; "

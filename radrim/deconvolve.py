@@ -32,6 +32,7 @@ class ChannelState:
     Parameters
     ----------
     label : str
+        That of the image, unique in the run.
     measurement : Measurement, JointMeasurement or SpectralMeasurement
     dirty : (y, x) float32
         [Jy/beam]
@@ -53,6 +54,7 @@ class ChannelState:
         Why the deconvolution ended; empty while it goes on.
     facts : dict
         More numbers for the FITS header, by the names of `radrim.write.KEYWORDS`.
+    stokes : str
     """
 
     label: str
@@ -67,6 +69,7 @@ class ChannelState:
     cycles: list[dict] = field(default_factory=list)
     stop: str = ""
     facts: dict = field(default_factory=dict)
+    stokes: str = "I"
 
     @property
     def components(self):

@@ -23,7 +23,7 @@ from radrim.metrics import noise_mad
 from radrim.minor import Others
 from radrim.progress import opened
 from radrim.restoration import average_of
-from radrim.result import KINDS, Image
+from radrim.result import KINDS, SHARED, Image
 from radrim.store import Store, StoredArray
 from radrim.tile import Tiles
 from radrim.write import fits_file, open_image
@@ -87,24 +87,30 @@ class FacetImager(Imager):
 
     def batches(self, groups):
         """Output channels one by one: each keeps all workers busy."""
-        return [[(f"{k:04d}", blocks)] for k, blocks in enumerate(groups)]
+        return [[one] for one in self.name(groups)]
 
-    def make(self, batch) -> list[Image]:
-        """The images of a batch of channels, (label, blocks) each; their arrays are memory-mapped FITS files."""
-        return [self.progress.image(label, open_image) or self._make(label, blocks) for label, blocks in batch]
+    def make(self, batch, stokes) -> list[Image]:
+        """The images of a Stokes parameter of a batch of channels; their arrays are memory-mapped FITS files."""
+        labels = [self.label(name, stokes) for name, _ in batch]
+        found = [
+            self.progress.image(label, open_image) or self._make(label, name, blocks, stokes)
+            for label, (name, blocks) in zip(labels, batch, strict=True)
+        ]
+        self.forget(batch, stokes)
+        return found
 
-    def _make(self, label, blocks):
-        channel = self._begin(label, blocks)
+    def _make(self, label, name, blocks, stokes):
+        channel = self._begin(label, name, blocks, stokes)
         tasks = channel.tasks
         if partly := self.progress.partly(label):  # an earlier run came as far as to its files
-            image = self._write(partly, self._parts(channel), self.thermal_of(label))
+            image = self._write(partly, self._parts(channel), self.thermal_of(partly))
             self.progress.keep_image(image)
             return image
         with self.clock("measure"):
             self._run("dirty image and PSF", ((tasks.measure, window) for window in range(len(self._windows))))
             channel.looks = self._look(tasks.residual(channel.at))
-            name = f"{label}, " if label else ""
-            log.info("%sdirty image: peak %.4g Jy/beam, %d facets.", name, channel.looks.peak, len(self.tiles))
+            prefix = f"{label}, " if label else ""
+            log.info("%sdirty image: peak %.4g Jy/beam, %d facets.", prefix, channel.looks.peak, len(self.tiles))
         failure = None
         if self.solver:
             with self.clock("deconvolve"):
@@ -124,7 +130,7 @@ class FacetImager(Imager):
     def _facets(self):
         return range(len(self.tiles))
 
-    def _begin(self, label, blocks):
+    def _begin(self, label, name, blocks, stokes):
         """A channel as an earlier run left it, or at its beginning."""
         freq = np.concatenate([block.output_freq for block in blocks])
         sum_weight = float(sum(block.weight.sum(dtype=np.float64) for block in blocks))
@@ -138,14 +144,16 @@ class FacetImager(Imager):
             self.config.operator,
             max(FINER * self.config.epsilon, 1e-12),
             sum_weight,
-            self.expected(sum_weight),
+            self.expected(stokes, sum_weight),
             self.solver.factory(self._mask, 1) if self.solver else None,
+            stokes,
+            f"channel-{name or 'all'}",
         )
         release(blocks)
         channel = FacetedChannel(label, tasks)
         if f"{tasks.folder}/cycles" in self.store:
-            for name, value in self.store.facts(f"{tasks.folder}/cycles").items():
-                setattr(channel, name, value)
+            for fact, value in self.store.facts(f"{tasks.folder}/cycles").items():
+                setattr(channel, fact, value)
             tasks.forget(channel.at - 1)  # in case the earlier run was killed before it could
         return channel
 
@@ -212,7 +220,7 @@ class FacetImager(Imager):
             image = Image(
                 channel.label, float(np.average(freq, weights=weight)),
                 float(np.ptp(freq)) + self.observation.channel_width, beam, channel.looks.noise,
-                np.zeros((0, 0)), np.zeros((0, 0)), stop=channel.stop, cycles=channel.cycles,
+                np.zeros((0, 0)), np.zeros((0, 0)), stop=channel.stop, cycles=channel.cycles, stokes=tasks.stokes,
             )  # fmt: skip
             image.facts = {
                 "visibilities": sum(int(np.count_nonzero(block.weight)) for block in blocks),
@@ -223,7 +231,7 @@ class FacetImager(Imager):
                 image.facts |= {"major_cycles": len(channel.cycles), "components": channel.components}
                 self._restore_facets(parts, beam)
             self.progress.keep_partly(image)
-        return self._write(image, parts, self.thermal_of(channel.label))
+        return self._write(image, parts, self.thermal_of(image))
 
     def _parts(self, channel):
         """The images of a channel by their kinds, before they are FITS files."""
@@ -241,19 +249,20 @@ class FacetImager(Imager):
         weights = np.array([image.facts["sum_weight"] for image in images.facts])
         weights /= weights.sum()
         made = [kind for kind in images.facts[0].paths if kind != "image_pb"]  # that follows from the others
-        parts = {kind: FacetImage(self.files, f"average/{kind}", self.tiles) for kind in made}
+        image = average_of(images.facts, self.observation)
+        folder = f"average-{image.label}"
+        parts = {kind: FacetImage(self.files, f"{folder}/{kind}", self.tiles) for kind in made}
         kinds = [kind for kind in parts if kind != "image"]
-        if partly := self.progress.partly("MFS"):
+        if partly := self.progress.partly(image.label):
             return self._write(partly, parts, self.thermal)
         with self.clock("restore"):
             for kind in kinds:
-                made_of = f"average/{kind}-of"
+                made_of = f"{folder}/{kind}-of"
                 pairs = zip(images.facts, weights, strict=True)
-                listed = [(str(image.paths[kind].absolute()), image.plane, weight) for image, weight in pairs]
+                listed = [(str(one.paths[kind].absolute()), one.plane, weight) for one, weight in pairs]
                 self.files.note(made_of, listed)
                 common = self.files, made_of, parts[kind], self.tiles
                 self._run("average", ((average_facets, *common, window.tiles) for window in self._windows))
-            image = average_of(images.facts, self.observation)
             image.beam = self._fit_beam(parts["psf"])
             image.noise = self._look(parts["residual" if "residual" in parts else "dirty"]).noise
             if "model" in parts:
@@ -283,10 +292,12 @@ class FacetImager(Imager):
             With its arrays memory-mapped.
         """
         if self.dishes and image.stop:
-            files = (self.output.path(image.label, kind).absolute() for kind in ("image", "pb"))
+            files = (self.output.path_of(image, kind).absolute() for kind in ("image", "pb"))
             parts = parts | {"image_pb": CorrectedFacets(self.dishes, self.tiles, *files)}
         with self.clock("write"):
             for kind in KINDS:
+                if kind in parts and not self.output.writes(image, kind):
+                    image.paths[kind] = self.output.path_of(image, kind)  # written with the first Stokes parameter
                 if kind in parts and kind not in image.paths:
                     path, header = self.output.file(image, kind, self.grid, self.observation, thermal)
                     with fits_file(path, self.grid.shape, header) as pixels:
@@ -296,7 +307,8 @@ class FacetImager(Imager):
                     self.progress.keep_partly(image)
                     # Where the first cycle was undone, the residual is the dirty image.
                     if all(parts[other].name != parts[kind].name for other in parts if other not in image.paths):
-                        parts[kind].discard()
+                        if len(self.config.stokes) == 1 or kind not in SHARED:
+                            parts[kind].discard()
         return opened(image, open_image)
 
 

@@ -64,6 +64,9 @@ class FacetTasks:
         Noise expected of the dirty image [Jy/beam].
     make_solver : callable
         Tile and these tasks to a minor cycle.
+    stokes : str
+    shared : str
+        Folder of what all Stokes parameters of the channel have in common: its PSFs.
     """
 
     store: Store
@@ -77,6 +80,8 @@ class FacetTasks:
     sum_weight: float
     expected: float
     make_solver: Callable | None
+    stokes: str
+    shared: str
 
     def __getstate__(self):
         """What travels to workers, which open the blocks themselves."""
@@ -85,7 +90,7 @@ class FacetTasks:
     @cached_property
     def blocks(self):
         """The channel's visibilities."""
-        return Blocks(self.store, self.band)
+        return Blocks(self.store, self.band, self.stokes)
 
     @cached_property
     def windows(self):
@@ -94,7 +99,7 @@ class FacetTasks:
 
     def image(self, name):
         """An image of the channel by name: 'dirty', 'psf', 'residual/3', ..."""
-        return FacetImage(self.store, f"{self.folder}/{name}", self.tiles)
+        return FacetImage(self.store, f"{self.shared if name == 'psf' else self.folder}/{name}", self.tiles)
 
     def residual(self, cycle):
         """The residual that a major cycle begins with; they count from 0."""
@@ -118,7 +123,7 @@ class FacetTasks:
 
     def local_psf(self, facet):
         """The PSF in the middle of a facet, `LARGEST_PSF` times as large as what its minor cycle sees."""
-        name = f"{self.folder}/local-psf/{facet:05d}"
+        name = f"{self.shared}/local-psf/{facet:05d}"
         if name not in self.store:
             grid = self.grid.window(*self.tiles[facet].outer)
             # The PSF of a facet with its middle near or below the horizon is that of a place above it.
@@ -136,7 +141,7 @@ class FacetTasks:
 
     def note_sidelobes(self):
         """Keep what `sidelobes` gives, of the PSF around the phase centre as far as the minor cycle of a facet sees."""
-        name = f"{self.folder}/sidelobes"
+        name = f"{self.shared}/sidelobes"
         if name not in self.store:
             seen = self.tiles[len(self.tiles) // 2].shape
             half = [min(LARGEST_PSF * n, full) // 2 for n, full in zip(seen, self.grid.shape, strict=True)]
@@ -204,7 +209,7 @@ class FacetTasks:
         if not find_active(residual, noise).any():
             return NOISE
         # Not even points are looked for so far below the sidelobes of what is brighter elsewhere.
-        known = self.store.facts(f"{self.folder}/sidelobes")
+        known = self.store.facts(f"{self.shared}/sidelobes")
         above = [DEEP * part * bright for part, bright in zip(known, others.bands, strict=True)]
         return "" if find_active(residual, noise, above=above).any() else "sidelobes of other facets"
 

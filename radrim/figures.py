@@ -12,6 +12,7 @@ import numpy as np
 from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
@@ -105,8 +106,9 @@ def reduce_image(image, shown, keep_peaks):
     ----------
     image : (y, x) array
     shown : int
-    keep_peaks : bool
-        A block shows its largest |value|, so that no point source is lost; otherwise its mean, true to the noise.
+    keep_peaks : bool or None
+        A block shows its largest |value|, so that no point source is lost; otherwise its mean, true to the noise. None:
+        a pixel in its middle, for angles, of which there is no mean.
 
     Returns
     -------
@@ -119,6 +121,8 @@ def reduce_image(image, shown, keep_peaks):
     height, width = (n // k for n in image.shape)
     blocks = image[: height * k, : width * k].reshape(height, k, width, k)
     # One axis after the other: rows first run through memory in order, several times faster than both at once.
+    if keep_peaks is None:
+        return image[k // 2 :: k, k // 2 :: k][:height, :width], k
     if not keep_peaks:
         return blocks.mean(1).mean(-1), k
     high, low = blocks.max(1).max(-1), blocks.min(1).min(-1)
@@ -281,6 +285,37 @@ def sky_figure(fig, image, grid, beam, norm, title="", detail="", unit="Jy/beam"
     draw_scale_bar(ax, grid.scale, colour)
     ax.set_title(title, parse_math=False)  # a name may hold a dollar sign
     ax.set_title(detail, loc="right", fontsize=8.5, weight="normal", parse_math=False)
+
+
+def vectors_figure(fig, image, intensity, angle, grid, beam, norm, title, shown=1024, across=48):
+    """An image and short lines along the electric vector, where the angle is known; longer where polarisation is more.
+
+    Parameters
+    ----------
+    image, intensity, angle : (y, x) array
+        Angle in degrees, north through east.
+    across : int
+        Most lines along a side of the part with polarisation.
+    """
+    ax = sky_axes(fig, grid)
+    colour_bar(fig, ax, draw_image(ax, image, norm, "inferno", shown, True), "Jy/beam")
+    known = np.isfinite(angle)
+    if known.any():
+        rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
+        part = max(np.ptp(rows), np.ptp(columns)) + 1
+        # Less than half a beam apart they say nothing new.
+        step = max(1, round(part / across), round(0.5 * beam.minor / grid.scale))
+        y, x = np.mgrid[rows[0] : rows[-1] + 1 : step, columns[0] : columns[-1] + 1 : step]
+        y, x = (n[known[y, x]] for n in (y, x))
+        turn, strength = np.radians(angle[y, x]), intensity[y, x]
+        length = step * (0.5 + 0.9 * np.sqrt(strength / max(float(np.nanmax(intensity)), 1e-30)))
+        # East is to the left.
+        dx, dy = -np.sin(turn) * length / 2, np.cos(turn) * length / 2
+        lines = np.stack([np.stack([x - dx, y - dy], -1), np.stack([x + dx, y + dy], -1)], 1)
+        ax.add_collection(LineCollection(lines, colors="white", linewidths=0.7))
+    draw_beam(ax, beam, grid.scale)
+    draw_scale_bar(ax, grid.scale)
+    ax.set_title(title, parse_math=False)
 
 
 def psf_norm():

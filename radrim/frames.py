@@ -103,8 +103,7 @@ class FrameShift:
         out = []
         for one in np.unique(number):
             rows = np.flatnonzero(number == one)
-            arrays = {name: getattr(block, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
-            out.append(replace(block, doppler=float(factor[rows].mean()), **arrays))
+            out.append(replace(block.select_rows(rows), doppler=float(factor[rows].mean())))
         return out
 
 

@@ -12,6 +12,7 @@ from radrim.geometry import ImageGrid
 from radrim.output import Output
 from radrim.primary_beam import Dishes
 from radrim.progress import Progress
+from radrim.result import label_of
 from radrim.visibilities import Observation
 
 log = logging.getLogger("radrim")
@@ -34,8 +35,8 @@ class Imager:
     clock : Clock
     thermal : float
         Noise expected of all channels together if the weights are 1/sigma^2 [Jy/beam].
-    scatter : float
-        That from the scatter of the data, times the root of the sum of weights.
+    scatter : dict of str to float
+        That from the scatter of the data of each Stokes parameter, times the root of the sum of weights.
     dishes : Dishes or None
         For primary beams; None where none were asked for.
     """
@@ -49,16 +50,31 @@ class Imager:
     solver: Any
     clock: Clock
     thermal: float
-    scatter: float
+    scatter: dict[str, float]
     dishes: Dishes | None
 
-    def thermal_of(self, label):
-        """The noise expected of a channel from the weights: known for all channels together only."""
-        return None if label else self.thermal
+    def name(self, groups):
+        """(label, blocks) of each channel: a single one needs no number."""
+        labels = [f"{k:04d}" for k in range(len(groups))] if self.config.channels_out > 1 else [""]
+        return list(zip(labels, groups, strict=True))
 
-    def expected(self, sum_weight):
+    def label(self, channel, stokes):
+        """Label of an image; the Stokes parameter is part of it where there are several."""
+        return label_of(channel, stokes if len(self.config.stokes) > 1 else "")
+
+    def thermal_of(self, image):
+        """The noise expected of an image from the weights: known for all channels together only."""
+        return None if image.channel else self.thermal
+
+    def expected(self, stokes, sum_weight):
         """Noise of a dirty image from the scatter [Jy/beam], as if the weights of all channels were alike."""
-        return self.scatter / np.sqrt(sum_weight)  # exact where all samples have the same noise
+        return self.scatter[stokes] / np.sqrt(sum_weight)  # exact where all samples have the same noise
+
+    def forget(self, batch, stokes):
+        """Drop what the Stokes parameters of a batch of channels share, after the last of them."""
+        if stokes == self.config.stokes[-1] and len(self.config.stokes) > 1:
+            for channel, _ in batch:
+                self.progress.forget(channel)
 
     def give_up(self, failure, images):
         """Raise what a minor cycle failed with, once what took hours to compute is written."""

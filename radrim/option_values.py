@@ -14,6 +14,8 @@ from radrim.errors import ConfigError
 
 BEAMS = ("none", "airy", "gauss")
 """Primary beams."""
+STOKES = ("I", "Q", "U", "V", "XX", "YY", "XY", "YX", "RR", "LL", "RL", "LR")
+"""Stokes parameters and correlations, in the order of FITS."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,22 @@ def to_pattern(name, value):
     if isinstance(value, bool):
         return "airy" if value else "none"
     return choice(*BEAMS)(name, value)
+
+
+def to_stokes(name, value):
+    """Stokes parameters or correlations in the order of FITS, with commas between: 'I,Q,U,V' from 'iquv'."""
+    words = "".join(str(word).upper() for word in to_words(value))
+    found = re.findall("[IQUV]|[XY]{2}|[RL]{2}", words)
+    if not found or "".join(found) != words:
+        raise ConfigError(
+            f"--{name} '{value}' is unknown: choose of {', '.join(STOKES)}; several such as IQUV, I,V or XX,YY."
+        )
+    if len({len(stokes) for stokes in found}) > 1:
+        raise ConfigError(
+            f"--{name} '{value}' has Stokes parameters and correlations, which share no weights: image them one after "
+            "the other."
+        )
+    return ",".join(sorted(set(found), key=STOKES.index))
 
 
 def to_text(name, value):

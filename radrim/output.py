@@ -1,22 +1,25 @@
 """Step 7, write: the files of a run, by their names in WSClean's manner."""
 
 import platform
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from radrim import qa
 from radrim.closure_scores import shown_in_report
-from radrim.cube import write_cube
+from radrim.cube import write_cube, write_planes
 from radrim.figures import si
 from radrim.files import check_writable
 from radrim.geometry import format_angle
+from radrim.linear import LinearChannels
 from radrim.measure import uv_samples
-from radrim.overview import overview
-from radrim.report import Comparison, ImageSet, Report, write_png, write_report
-from radrim.result import KINDS, Beside, Channels, Image
+from radrim.overview import overview, thin_out
+from radrim.report import Comparison, ImageSet, Polarisation, Report, write_png, write_report
+from radrim.result import KINDS, SHARED, Beside, Channels, Image, Linear, Stokes
 from radrim.version import __version__
-from radrim.write import image_header, write_fits, write_run_toml
+from radrim.write import image_header, open_image, whole_header, write_fits, write_rows, write_run_toml
 
 CHANNELS_SHOWN = 8
 """Channels in the report, evenly spaced."""
@@ -45,11 +48,12 @@ class Output:
 
     def check_space(self, grid):
         """Raise OutputError if the disk cannot take the images."""
-        kinds = (2 if self.config.niter == 0 else 5) + (self.config.pb != "none") * (1 + (self.config.niter > 0))
+        kinds = count_kinds(self.config)
         images = self.config.channels_out + (self.config.channels_out > 1)
         if self.config.cube:  # of one kind, while its channels are still there
             images += -(-self.config.channels_out // kinds)
-        # In the work directory: dirty image, PSF of four times the pixels, model and residual of two cycles.
+        # In the work directory: dirty image, PSF of four times the pixels, model and residual of two cycles. Stokes
+        # parameters follow each other.
         working = 9 if self.config.niter else 5
         check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
 
@@ -57,9 +61,44 @@ class Output:
         """NAME-{dirty,psf,model,residual,image,pb,image-pb}.fits, or NAME-0000-... for one channel of several."""
         for kind in KINDS:
             array = getattr(image, kind)
-            if array is not None:
+            if array is not None and not self.writes(image, kind):
+                image.paths[kind] = self.path_of(image, kind)
+            elif array is not None:
                 image.paths[kind], header = self.file(image, kind, grid, observation, thermal)
                 write_fits(image.paths[kind], array, header)
+
+    def write_linear(self, channels: LinearChannels, grid, observation, together=False):
+        """NAME-P-image.fits, NAME-P-image-pb.fits and NAME-angle.fits; of several NAME-0000-P-image.fits and so on.
+
+        Parameters
+        ----------
+        channels : LinearChannels
+            Whose `facts` learn the paths.
+        together : bool
+            All in one cube of each kind.
+        """
+        for kind in channels.kinds:
+            named = [self._linear_file(image, kind, grid, observation) for image in channels.facts]
+            planes = (channels.plane(number, kind) for number in range(len(named)))
+            if together:
+                path = self.path("", "angle" if kind == "angle" else f"P-{kind}")
+                write_planes(path, whole_header(grid.shape, named[0][1]), channels.facts, 1, planes)
+                named = [(path, header) for _, header in named]
+            else:
+                for (path, header), plane in zip(named, planes, strict=True):
+                    write_rows(path, plane, header)
+            for number, (image, (path, _)) in enumerate(zip(channels.facts, named, strict=True)):
+                image.paths[kind], image.plane = path, number if together else 0
+
+    def _linear_file(self, image, kind, grid, observation):
+        """Path and header of a map of linear polarisation."""
+        if kind != "angle":
+            path, header = self.file(image, kind, grid, observation, None)
+            header["BTYPE"] = "polarized_intensity"
+            return path, header
+        path, header = self.file(replace(image, label=image.channel, stokes="angle"), kind, grid, observation, None)
+        header["BUNIT"], header["BTYPE"] = ("deg", "north through east"), "position_angle"
+        return path, header
 
     def write_map(self, image: Image, kind, array, grid, observation):
         """NAME-MFS-{kind}.fits: a map without unit that belongs to an image, such as its spectral index."""
@@ -68,20 +107,28 @@ class Output:
         write_fits(path, array, header)
         image.paths[kind] = path
 
-    def join(self, channels: Channels, progress):
+    def join(self, stokes: Sequence[Channels], progress):
         """`--cube`: NAME-{dirty,psf,...}.fits with all channels in place of NAME-0000-... and so on.
 
         A channel's own file goes when its `paths` say that it is in the cube, in the work directory, too.
+
+        Parameters
+        ----------
+        stokes : sequence of Channels
+            Of each Stokes parameter.
+        progress : Progress
         """
-        for kind in channels.facts[0].paths:
+        facts = [image for channels in stokes for image in channels.facts]
+        for kind in facts[0].paths:
             path = self.path("", kind)
-            if any(image.paths[kind] != path for image in channels.facts):
-                write_cube(path, kind, channels)
-            for image in channels.facts:
+            if any(image.paths[kind] != path for image in facts):
+                write_cube(path, kind, *stokes[: 1 if kind in SHARED else None])
+            for plane, image in enumerate(facts):
                 if image.paths[kind] != path:
-                    image.paths[kind] = path
+                    image.paths[kind], image.plane = path, plane
                     progress.keep_image(image)
-                self.path(image.label, kind).unlink(missing_ok=True)  # an earlier run may have come as far as here
+            for image in facts:
+                self.path_of(image, kind).unlink(missing_ok=True)  # an earlier run may have come as far as here
 
     def file(self, image: Image, kind, grid, observation, thermal):
         """Path and header of one of the files of an image; its arrays do not count."""
@@ -107,17 +154,35 @@ class Output:
             facts |= {"pb": config.pb, "dish_diameter": observation.dish_diameter, "pb_limit": config.pb_limit}
         unit, beam = {"model": ("JY/PIXEL", None), "pb": ("", None)}.get(kind, ("JY/BEAM", image.beam))
         header = image_header(
-            grid, image.freq, image.bandwidth, observation, config.pol, unit, beam, facts, [self.command]
+            grid, image.freq, image.bandwidth, observation, image.stokes, unit, beam, facts, [self.command]
         )
-        return self.path(image.label, kind), header
+        return self.path_of(image, kind), header
+
+    def writes(self, image: Image, kind):
+        """Whether a file is this image's to write, and not that of the first Stokes parameter for all."""
+        return kind not in SHARED or image.stokes == self.config.stokes[0]
+
+    def path_of(self, image: Image, kind):
+        """Of one of the files of an image."""
+        return self.path(image.channel if kind in SHARED else image.label, kind)
 
     def path(self, label, kind):
-        """Of one of the files of an image."""
+        """Of the file of a kind, and of a label or of none."""
         ending = kind.replace("_", "-")
         return Path(f"{self.prefix}-{label}-{ending}.fits" if label else f"{self.prefix}-{ending}.fits")
 
     def write_summary(
-        self, image: Image, channels, grid, observation, thermal, scatter, chosen, seconds, beside: Beside | None = None
+        self,
+        image: Image,
+        stokes: Stokes,
+        linear: Linear | None,
+        grid,
+        observation,
+        thermal,
+        scatter,
+        chosen,
+        seconds,
+        beside: Beside | None = None,
     ) -> dict[str, Path]:
         """NAME.png, NAME-report.html, NAME-run.toml and, last of all, NAME-qa.json; returns their paths."""
         paths = {
@@ -126,14 +191,18 @@ class Output:
             "run": Path(f"{self.prefix}-run.toml"),
             "qa": Path(f"{self.prefix}-qa.json"),
         }
-        quality = qa.measure(image, len(channels), grid, observation, self.config, thermal, scatter)
+        channels = stokes.channels[image.stokes]
+        quality = qa.measure(image, len(channels), grid, observation, self.config, thermal, scatter[image.stokes])
+        quality["other_stokes"] = qa.measure_others(stokes, image.stokes, scatter)
         several, whole = len(channels) > 1, grid
         some = np.unique(np.linspace(0, len(channels) - 1, CHANNELS_SHOWN).astype(int))
-        parts = channels.paths if several else []
+        files = [*stokes.paths, *(linear.paths.values() if linear else []), *paths.values()]
+        if several:
+            files += [path for one in stokes.channels.values() for path in one.paths]
         notes = list(observation.notes)
         if several and len(some) < len(channels):
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")
-        files = list(dict.fromkeys([*image.paths.values(), *parts, *paths.values()]))
+        files = list(dict.fromkeys(files))
         settings = self.config.resolved(grid, str(self.prefix)).as_text()
         programs = versions()
         facts = {"Expected noise": si(thermal, "Jy/beam"), "Stopped": image.stop or "not deconvolved"}
@@ -145,7 +214,7 @@ class Output:
         report = Report(
             title=observation.object,
             subtitle=f"{observation.telescope}, {observation.date_obs[:10]}",
-            stokes=self.config.pol,
+            stokes=image.stokes,
             command=self.command,
             grid=grid,
             uv=uv_samples(observation.blocks),
@@ -158,6 +227,7 @@ class Output:
             facts=facts,
             images=[_image_set(image), *(_image_set(overview(channels[k], whole)[0]) for k in some if several)],
             beside=None if beside is None else _comparison(image, beside),
+            polarisation=_polarisation(stokes, linear, image.stokes, whole),
             files=[str(path) for path in files],
         )
         write_png(paths["png"], image.best, grid, image.beam, image.noise, observation.object)
@@ -165,6 +235,26 @@ class Output:
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
         qa.write_qa(paths["qa"], qa.finish(quality, self.command, seconds, observation.notes, programs, files))
         return paths
+
+
+def _polarisation(stokes: Stokes, linear: Linear | None, shown, grid):
+    """What the report shows of the Stokes parameters beside the one that is `shown` in full."""
+    if len(stokes) == 1:
+        return None
+    noise = {name: image.noise for name, image in zip(stokes, stokes.facts, strict=True)}
+    images = {name: overview(stokes[name], grid)[0].best for name in stokes if name != shown}
+    if linear is None:
+        return Polarisation(images, noise)
+    intensity, angle = (thin_out(open_image(linear.paths[kind])) for kind in ("image", "angle"))
+    return Polarisation(images, noise, intensity, angle, linear.noise)
+
+
+def count_kinds(config):
+    """Images of all kinds and Stokes parameters that each output channel leaves as files."""
+    beams, deconvolved = config.pb != "none", config.niter > 0
+    shared = 1 + beams
+    linear = (2 + beams) if deconvolved and {"Q", "U"} <= set(config.stokes) else 0
+    return shared + len(config.stokes) * (1 + deconvolved * (3 + beams)) + linear
 
 
 def _comparison(image, beside):
@@ -184,7 +274,7 @@ def _comparison(image, beside):
 
 def _image_set(image):
     return ImageSet(
-        image.label, image.freq, image.dirty, image.psf, image.noise, image.beam, image.model, image.residual,
+        image.channel, image.freq, image.dirty, image.psf, image.noise, image.beam, image.model, image.residual,
         image.image,
     )  # fmt: skip
 

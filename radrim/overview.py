@@ -26,12 +26,9 @@ def overview(image: Image, grid: ImageGrid):
     Image, ImageGrid, int
         The last is how many pixels one stands for along each axis.
     """
-    factor = -(-max(grid.shape) // LARGEST)
+    factor, (height, width), first = _cells(grid.shape)
     if factor == 1:
         return image, grid, 1
-    height, width = (n // factor // 2 * 2 for n in grid.shape)
-    # The middle pixel stays the middle: cells are counted from there.
-    first = [n // 2 - factor * (m // 2) for n, m in zip(grid.shape, (height, width), strict=True)]
     arrays: dict[str, Any] = {}
     for kind in KINDS:
         whole = getattr(image, kind)
@@ -50,3 +47,19 @@ def overview(image: Image, grid: ImageGrid):
                 out[row] = cells.sum(1) if kind == "model" else cells.mean(1)
         arrays[kind] = out
     return replace(image, **arrays), replace(grid, width=width, height=height, scale=factor * grid.scale), factor
+
+
+def thin_out(image):
+    """As many pixels of an array (y, x) as `overview` leaves: for angles, of which there is no mean."""
+    factor, (height, width), (y, x) = _cells(image.shape)
+    return np.asarray(image[y + factor // 2 :: factor, x + factor // 2 :: factor][:height, :width], np.float32)
+
+
+def _cells(shape):
+    """Size of the cells of which one pixel is shown, their number (y, x), and where the first one begins."""
+    factor = -(-max(shape) // LARGEST)
+    if factor == 1:
+        return 1, shape, (0, 0)
+    number = [n // factor // 2 * 2 for n in shape]
+    # The middle pixel stays the middle: cells are counted from there.
+    return factor, number, [n // 2 - factor * (m // 2) for n, m in zip(shape, number, strict=True)]

@@ -19,13 +19,14 @@ from radrim.config import INDIFFERENT, ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.facet_imager import FacetImager
 from radrim.joint import describe_mosaic, noise_of_all, pointings
+from radrim.linear import write_linear
 from radrim.metrics import measured_scatter
 from radrim.output import Output
 from radrim.pointings import each_at_its_pointing
 from radrim.primary_beam import choose_dishes
 from radrim.progress import Progress
 from radrim.read import Selection, read
-from radrim.result import Channels, Result
+from radrim.result import Channels, Result, Stokes
 from radrim.rim.checkpoint import find_model
 from radrim.solvers import choose_solvers
 from radrim.spectral_imager import SpectralImager
@@ -76,7 +77,9 @@ def run(config: ImageConfig, command: str = "radrim.image(...)", report=True) ->
             raise
         if not config.keep:
             work.remove()
-    log.info("Done in %.1f s: %s", clock.total, ", ".join(str(path) for path in result.paths.values()))
+    maps = result.linear.paths.values() if result.linear else ()
+    files = dict.fromkeys([*result.polarisations.paths, *maps, *result.paths.values()])
+    log.info("Done in %.1f s: %s", clock.total, ", ".join(str(path) for path in files))
     return result
 
 
@@ -103,12 +106,16 @@ def _image(config, work, output, solver, rival, clock, threads, device, report) 
         mask = read_mask(config.mask, grid) if config.mask else None
         start = take_start(config, output.prefix, grid, work)
     with clock("weight"):
-        scatter = measured_scatter(each_at_its_pointing(observation.blocks))
+        scatter = {
+            name: measured_scatter(each_at_its_pointing(block.of(name) for block in observation.blocks))
+            for name in config.stokes
+        }
         sum_weight, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
         sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
-    noise = thermal, thermal * scatter * np.sqrt(sum_weight)
+    expected = {name: thermal * factor for name, factor in scatter.items()}
+    noise = thermal, {name: value * np.sqrt(sum_weight) for name, value in expected.items()}
     progress = Progress(work)
     common = config, observation, grid, mask, output, progress, solver, clock, *noise, dishes
     with ExitStack() as stack:
@@ -122,27 +129,43 @@ def _image(config, work, output, solver, rival, clock, threads, device, report) 
             channels = SpectralImager(*common, rival, threads, device, start)
         else:
             channels = ChannelImager(*common, rival, threads, device, start)
-        if config.channels_out == 1:
-            images: Channels | list = channels.make([("", observation.blocks)])
-            whole = images[0]
-        else:
-            images = Channels(open_image if plan.side else read_image)
-            for batch in channels.batches(split_channels(observation, config.channels_out)):
-                for image in channels.make(batch):
-                    images.append(image)
-            whole = channels.average(images)
-            if config.cube:
-                with clock("write"):
-                    output.join(images, progress)
-    if not closures:  # solving for gains always fits part of the noise
-        _warn_of_fitted_noise(whole, thermal * scatter, observation.notes)
-    if not report:
-        return Result(**vars(whole), grid=grid, channels=images)
-    with clock("report"):
-        paths = output.write_summary(
-            whole, images, grid, observation, thermal, thermal * scatter, chosen, clock.seconds, channels.beside
-        )
-    return Result(**{**vars(whole), "paths": whole.paths | paths}, grid=grid, channels=images)
+        stokes = _make_images(channels, observation, config, open_image if plan.side else read_image)
+    with clock("write"):
+        if config.cube:
+            output.join(list(stokes.channels.values()), progress)
+        linear = write_linear(stokes, output, grid, observation, config.cube)
+    for image in stokes.facts if not closures else ():  # solving for gains always fits part of the noise
+        _warn_of_fitted_noise(image, expected[image.stokes], observation.notes)
+    whole = stokes[config.stokes[0]]
+    paths = dict(whole.paths)
+    if report:
+        with clock("report"):
+            paths |= output.write_summary(
+                whole, stokes, linear, grid, observation, thermal, expected, chosen, clock.seconds, channels.beside
+            )
+    return Result(
+        **{**vars(whole), "paths": paths},
+        grid=grid,
+        channels=stokes.channels[whole.stokes],
+        polarisations=stokes,
+        linear=linear,
+    )
+
+
+def _make_images(channels, observation, config, read) -> Stokes:
+    """All images, written: each Stokes parameter of a batch of output channels, and in the end of all channels.
+
+    Stokes parameters follow each other, so that their number takes no memory; those of a channel share its PSF.
+    """
+    images = {name: Channels(read) for name in config.stokes}
+    for batch in channels.batches(split_channels(observation, config.channels_out)):
+        for name in config.stokes:
+            for image in channels.make(batch, name):
+                images[name].append(image)
+    wholes = Channels(read)
+    for name in config.stokes:
+        wholes.append(images[name].facts[0] if config.channels_out == 1 else channels.average(images[name]))
+    return Stokes(wholes, images)
 
 
 def describe_run(config):
@@ -242,9 +265,11 @@ def _say_what_was_read(observation):
 
 def _warn_of_fitted_noise(image, expected, notes):
     """A residual well below the noise in the data means that CLEAN went on into the noise."""
-    if image.model is not None and image.noise < FITTED * expected:
+    if image.stop and image.noise < FITTED * expected:
+        which = f" of {image.stokes}" if image.stokes in image.label.split("-") else ""
         notes.append(
-            f"The residual's noise, {image.noise:.3g} Jy/beam, is far below that of the data, {expected:.3g} Jy/beam "
-            f"from their scatter: noise has been fitted, faint features are not real. Use --threshold {expected:.2g}."
+            f"The residual's noise{which}, {image.noise:.3g} Jy/beam, is far below that of the data, {expected:.3g} "
+            f"Jy/beam from their scatter: noise has been fitted, faint features are not real. Use --threshold "
+            f"{expected:.2g}."
         )
         log.warning("%s", notes[-1])

@@ -24,6 +24,7 @@ from radrim.inputs import open_inputs
 from radrim.measurement_set import open_table
 from radrim.operator.tracks import Compressed
 from radrim.operator.wgridder import estimate_seconds
+from radrim.output import count_kinds
 from radrim.rim.solver import RimSettings, RimSolver
 from radrim.solvers import load_machine
 from radrim.store import Store
@@ -68,6 +69,8 @@ class Plan:
     extended : float
         Seconds that a major cycle takes where every facet is full of extended emission.
     cycles : int
+    stokes : int
+        Stokes parameters, whose images are made one after the other.
     """
 
     grid: ImageGrid
@@ -87,6 +90,7 @@ class Plan:
     rest: float
     extended: float
     cycles: int
+    stokes: int = 1
 
     @property
     def seconds(self):
@@ -98,8 +102,10 @@ class Plan:
         cut = (
             f"{self.facets} facets of at most {self.side} pixels, {self.workers} at once" if self.side else "as a whole"
         )
+        each = f", {self.stokes} Stokes parameters" if self.stokes > 1 else ""
+        number = f"{self.channels} output channel{'s' * (self.channels > 1)}{each}"
         lines = {
-            "image": f"{g.width} x {g.height} pixels, {self.channels} output channel{'s' * (self.channels > 1)}; {cut}",
+            "image": f"{g.width} x {g.height} pixels, {number}; {cut}",
             "visibilities": f"{self.samples:.4g}; {self.nodes:.3g} values are as good for a part of a channel's image",
             "tasks": f"{self.tasks}, of which a scheduler knows at most {self.known} at once",
             "memory": f"{self.memory / 1e9:.2f} GB",
@@ -115,7 +121,8 @@ class Plan:
 
     @property
     def _fits(self):
-        return 20.0 * self.grid.width * self.grid.height * (self.channels + (self.channels > 1))
+        kinds = 5 * self.stokes - (self.stokes - 1)  # one PSF for all
+        return 4.0 * kinds * self.grid.width * self.grid.height * (self.channels + (self.channels > 1))
 
 
 def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
@@ -165,24 +172,28 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
     disk_speed = _time_disk(os.path.dirname(os.path.abspath(config.name or ".")) or ".")
     # Per channel: windows are measured, twice in every cycle; facets with sources have a minor cycle, and a PSF once.
     # A window is one worker's; the transforms of an image that is made as a whole use all threads.
-    rounds = math.ceil(len(windows) / at_once) if cut.side else 1 / at_once
-    measure = rounds * 2 * (fixed + each)
-    cycle, extended = (measure + facets * part * minor / at_once for part, minor in ((active, compact), (1.0, full)))
+    # All Stokes parameters share the PSFs.
+    rounds, stokes = math.ceil(len(windows) / at_once) if cut.side else 1 / at_once, len(config.stokes)
+    measure = rounds * (1 + stokes) * (fixed + each)
+    cycle, extended = (
+        stokes * (rounds * 2 * (fixed + each) + facets * part * minor / at_once)
+        for part, minor in ((active, compact), (1.0, full))
+    )
     psfs = active * facets * psf / at_once if cycles else 0.0
-    kinds = (5 if cycles else 2) + (config.pb != "none") * (1 + bool(cycles))
+    kinds = count_kinds(config)
     # Each image is a file of facets before it is a FITS file; a cycle reads and writes some more of them.
-    moved = 4.0 * pixels * (3 * kinds + 1 + cycles * (6 + 7 * active))
+    moved = 4.0 * pixels * (3 * kinds + 1 + stokes * cycles * (6 + 7 * active))
     # The disk of this machine is one for all; that of a cluster shall give each worker what one gets here.
     moving = moved / disk_speed / (workers or 1)
-    rest = START + PASSES * samples * reading + config.channels_out * (psfs + moving)
+    rest = START + (PASSES - 1 + stokes) * samples * reading + config.channels_out * (psfs + moving)
     memory = BASE + cut.workers * (FACET["none" if not cycles else config.solver] * outer**2 + 2 * block_bytes(config))
-    disk = 24.0 * (samples + pixels) + 4 * pixels * kinds * config.channels_out
+    disk = 24.0 * (samples + pixels) + 8.0 * (stokes - 1) * samples + 4 * pixels * kinds * config.channels_out
     blocks_of = max(len(config.ms), math.ceil(of_channel * SAMPLE / block_bytes(config)))
-    steps = _steps(facets, len(windows), blocks_of, cycles, kinds)
+    steps = _steps(facets, len(windows), blocks_of, cycles, math.ceil(kinds / stokes))
     return Plan(
-        grid, config.channels_out, facets, cut.side, at_once, samples, nodes, config.channels_out * steps,
+        grid, config.channels_out, facets, cut.side, at_once, samples, nodes, config.channels_out * stokes * steps,
         min(BATCH, facets), memory, disk, config.channels_out * moved, config.channels_out * measure,
-        config.channels_out * cycle, rest, config.channels_out * extended, cycles,
+        config.channels_out * cycle, rest, config.channels_out * extended, cycles, stokes,
     )  # fmt: skip
 
 

@@ -171,7 +171,8 @@ def bring_to(block: Visibilities, position, centre) -> Visibilities:
     """
     turn = axes(*centre) @ axes(*position).T
     uvw = block.uvw @ turn.T
-    lengthen(block.data, block.uvw[:, 2] - uvw[:, 2], block.freq)
+    for data in block.planes.values():
+        lengthen(data, block.uvw[:, 2] - uvw[:, 2], block.freq)
     return replace(block, uvw=uvw, pointing=turn[:2, 2].copy())
 
 

@@ -26,19 +26,29 @@ class Progress:
     def __init__(self, work: WorkDir):
         self._work = work
 
-    def measured(self, label):
-        """Dirty image and PSF of a channel, or None if they are not there."""
-        folder = _folder(label)
-        if f"{folder}/measured" not in self._work:
+    def measured(self, label, channel=None):
+        """Dirty image and PSF of an image, or None if they are not both there; the PSF is that of its channel."""
+        psf = self.psf(label if channel is None else channel)
+        if f"{_folder(label)}/measured" not in self._work or psf is None:
             return None
-        return self._work.load(f"{folder}/dirty"), self._work.load(f"{folder}/psf")
+        return self._work.load(f"{_folder(label)}/dirty"), psf
 
-    def keep_measured(self, label, dirty, psf):
-        """Keep dirty image and PSF of a channel."""
-        folder = _folder(label)
-        self._work.save(f"{folder}/dirty", dirty)
-        self._work.save(f"{folder}/psf", psf)
-        self._work.note(f"{folder}/measured", True)
+    def psf(self, channel):
+        """The PSF of a channel, or None if it is not there."""
+        name = f"{_folder(channel)}/psf"
+        return self._work.load(name) if name in self._work else None
+
+    def keep_measured(self, label, dirty, psf, channel=None):
+        """Keep the dirty image of an image, and the PSF of its channel, which other Stokes parameters use, too."""
+        self._work.save(f"{_folder(label)}/dirty", dirty)
+        name = f"{_folder(label if channel is None else channel)}/psf"
+        if name not in self._work:
+            self._work.save(name, psf)
+        self._work.note(f"{_folder(label)}/measured", True)
+
+    def forget(self, channel):
+        """All Stokes parameters of a channel are written: what they shared is needed no more."""
+        self._work.discard(_folder(channel))
 
     def keep_cycle(self, channel: ChannelState):
         """Keep a channel after a major cycle."""

@@ -80,13 +80,13 @@ def measure(image, channels, grid, observation, config, thermal, scatter):
     peak = _peak(image.best)
     sources, edge = [], EDGE * image.noise
     if image.image is not None:  # a dirty image's brightest islands may be sidelobes
-        sources, edge = brightest(image.image, grid, image.noise, image.beam, signed=config.pol in ("Q", "U", "V"))
+        sources, edge = brightest(image.image, grid, image.noise, image.beam, signed=image.stokes in ("Q", "U", "V"))
     return {
         "inputs": list(config.ms),
         "object": observation.object,
         "telescope": observation.telescope,
         "date_obs": observation.date_obs,
-        "stokes": config.pol,
+        "stokes": image.stokes,
         "image": {
             "width_pixels": grid.width,
             "height_pixels": grid.height,
@@ -121,6 +121,31 @@ def measure(image, channels, grid, observation, config, thermal, scatter):
             "major_cycles": len(image.cycles),
             "components": sum(cycle["components"] for cycle in image.cycles),
         },
+    }
+
+
+def measure_others(stokes, first, scatter):
+    """Noise and peak of a run's Stokes parameters beside the first, which `measure` describes in full.
+
+    Parameters
+    ----------
+    stokes : Stokes
+    first : str
+    scatter : dict of str to float
+        Noise expected of each from the scatter of the data [Jy/beam].
+
+    Returns
+    -------
+    dict of str to dict
+    """
+    return {
+        name: {
+            "residual_rms_jy_per_beam": facts.noise,
+            "expected_from_scatter_jy_per_beam": scatter[name],
+            "peak_jy_per_beam": _peak(stokes[name].best),
+        }
+        for name, facts in zip(stokes, stokes.facts, strict=True)
+        if name != first
     }
 
 

@@ -1,4 +1,4 @@
-"""Step 1, read: Measurement Sets to the visibilities of one Stokes parameter, in row chunks."""
+"""Step 1, read: Measurement Sets to the visibilities of one Stokes parameter or of several, in row chunks."""
 
 import logging
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from radrim.measurement_set import (
     open_table,
 )
 from radrim.pointings import Target, bring_to, choose_centre, choose_target
-from radrim.stokes import combination
+from radrim.stokes import combinations
 from radrim.visibilities import Observation, Visibilities
 
 log = logging.getLogger("radrim")
@@ -43,6 +43,7 @@ class Selection:
     uv_range: tuple[float, float] = (0.0, np.inf)
     time_range: tuple[str, str] | None = None
     stokes: str = "I"
+    """One or several, with commas between: 'I,Q,U,V'."""
     abs_weights: bool = False
     flag_nonfinite: bool = False
     contsub: int | None = None
@@ -223,11 +224,11 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
             return
         first, last = choose_channels(ms, window, selection)
         shift = find_shift(ms, window, ms.fields[field], selection.outframe)
-        terms = _terms(ms, window, selection.stokes, notes)
+        recipes = _recipes(ms, window, selection, notes)
         # A selection of every row is the table itself, and reading that avoids the list of row numbers.
         source = main if total == main.nrows() else rows
-        reader = _ChunkReader(ms, source, column, window, (first, last), terms, selection, counts)
-        size = max(1, block_bytes // (12 * (last - first))) if block_bytes else total
+        reader = _ChunkReader(ms, source, column, window, (first, last), recipes, selection, counts)
+        size = max(1, block_bytes // ((8 * len(recipes) + 4) * (last - first))) if block_bytes else total
         for start in range(0, total, size):
             block = reader.read(start, min(size, total - start))
             if block is not None:
@@ -236,20 +237,28 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
         rows.close()
 
 
-def _terms(ms, window: SpectralWindow, stokes, notes):
-    """Index and coefficient of the correlations that make the Stokes parameter."""
+def _recipes(ms, window: SpectralWindow, selection, notes):
+    """Of each Stokes parameter, index and coefficient of the correlations that make it."""
+    wanted = selection.stokes.split(",")
     try:
-        terms, one_hand = combination(stokes, window.correlations)
+        recipes, one_hand = combinations(wanted, window.correlations)
     except DataError as error:
-        raise DataError(f"{ms.path}, spectral window {window.spw}: {error}") from None
-    note = ""
+        others = [w.spw for w in choose_windows(ms, selection) if _has_all(w, wanted)]
+        advice = f" Or image the windows that have all, --spw {','.join(map(str, others))}." if others else ""
+        raise DataError(f"{ms.path}, spectral window {window.spw}: {error}{advice}") from None
+    found = [f"The image of {s} is complex; this is its real part." for s in wanted if s in ("RL", "LR", "XY", "YX")]
     if one_hand:
-        note = f"Stokes I of {ms.path.name} is taken from {window.correlations[terms[0][0]]} alone, as if unpolarised."
-    elif stokes in ("RL", "LR", "XY", "YX"):
-        note = f"The image of {stokes} is complex; this is its real part."
-    if note and note not in notes:
-        notes.append(note)
-    return terms
+        hand = window.correlations[recipes[0][0][0]]
+        found.append(f"Stokes I of {ms.path.name} is taken from {hand} alone, as if unpolarised.")
+    notes += [note for note in found if note not in notes]
+    return recipes
+
+
+def _has_all(window, wanted):
+    try:
+        return not combinations(wanted, window.correlations)[1]
+    except DataError:
+        return False
 
 
 def mjd_seconds(text):
@@ -265,10 +274,10 @@ def mjd_seconds(text):
 class _ChunkReader:
     """Reads one spectral window chunk by chunk into arrays allocated once."""
 
-    def __init__(self, ms, table, column, window, channels, terms, selection, counts):
+    def __init__(self, ms, table, column, window, channels, recipes, selection, counts):
         self.ms, self.table, self.column, self.window = ms, table, column, window
         self.first, self.last = channels
-        self.terms, self.selection, self.counts = terms, selection, counts
+        self.recipes, self.selection, self.counts = recipes, selection, counts
         freq = window.freq[self.first : self.last]
         # Lower sidebands count down; the operators want channels that count up.
         self.order = np.argsort(freq, kind="stable")
@@ -302,7 +311,7 @@ class _ChunkReader:
         uvw = np.empty((total, 3))
         time = np.empty(total)
         antenna = np.empty((total, 2), np.int32)
-        data = np.empty((total, len(freq)), np.complex64)
+        planes = np.empty((len(self.recipes), total, len(freq)), np.complex64)
         weight = np.empty((total, len(freq)), np.float32)
         step = max(1, CHUNK_BYTES // (8 * len(self.window.correlations) * len(self.window.freq)))
         filled = 0
@@ -316,15 +325,18 @@ class _ChunkReader:
                     f"{self.ms.path}: rows {start} to {start + count} cannot be read: {reason}. {DAMAGED}"
                 ) from None
             end = filled + len(chunk[0])
-            for target, part in zip((uvw, time, antenna, data, weight), chunk, strict=True):
+            for target, part in zip((uvw, time, antenna, weight, *planes), chunk, strict=True):
                 target[filled:end] = part
             filled = end
         if filled == 0:
             return None
-        return Visibilities(uvw[:filled], freq, data[:filled], weight[:filled], time[:filled], antenna[:filled])
+        uvw, time, antenna, weight, *planes = (array[:filled] for array in (uvw, time, antenna, weight, *planes))
+        stokes, *others = self.selection.stokes.split(",")
+        others = dict(zip(others, planes[1:], strict=True))
+        return Visibilities(uvw, freq, planes[0], weight, time, antenna, stokes=stokes, others=others)
 
     def _chunk(self, start, count):
-        """(uvw, time, antenna, data, weight) of the rows of one chunk that hold any sample."""
+        """(uvw, time, antenna, weight, data, ...) of the rows of one chunk that hold any sample."""
         table = self.table
         uvw = np.asarray(table.getcol("UVW", start, count), float)
         correlated = self._slice(self.column, start, count)
@@ -337,19 +349,22 @@ class _ChunkReader:
             natural = np.asarray(table.getcol("WEIGHT", start, count))[:, None, :]
             self._check_shape("WEIGHT", natural, (1, flag.shape[2]))
         flag |= table.getcol("FLAG_ROW", start, count)[:, None, None]
-        data, weight = self._form_stokes(correlated, flag, natural)
-        self._drop_unusable(data, weight, uvw)
+        planes, weight = self._form_stokes(correlated, flag, natural)
+        self._drop_unusable(planes, weight, uvw)
         if self.continuum is not None:
-            lost = self.continuum.subtract(data, weight)
+            before = weight.copy()
+            for data in planes:
+                weight[:] = before
+                lost = self.continuum.subtract(data, weight)
             self.counts.no_continuum += np.count_nonzero(lost[:, self.imaged])
-            data, weight = data[:, self.imaged], weight[:, self.imaged]
+            planes, weight = planes[:, :, self.imaged], weight[:, self.imaged]
         if not self.sorted:
-            data, weight = data[:, self.order], weight[:, self.order]
+            planes, weight = planes[:, :, self.order], weight[:, self.order]
         self._drop_outside(weight, uvw)
-        data[weight == 0] = 0
+        planes[:, weight == 0] = 0
         keep = weight.any(1)
         antennas = np.stack([table.getcol("ANTENNA1", start, count), table.getcol("ANTENNA2", start, count)], 1)
-        chunk = (uvw, np.asarray(table.getcol("TIME", start, count)), antennas, data, weight)
+        chunk = (uvw, np.asarray(table.getcol("TIME", start, count)), antennas, weight, *planes)
         return chunk if keep.all() else tuple(part[keep] for part in chunk)
 
     def _slice(self, column, start, count):
@@ -370,38 +385,44 @@ class _ChunkReader:
         return part
 
     def _form_stokes(self, correlated, flag, natural):
-        """One Stokes parameter and its weight, 0 where any term is missing.
+        """The Stokes parameters, (pol, row, chan), and the weight of all, 0 where any term of any is missing.
 
-        The weight is that of the poorer hand for both, min(w) / sum |c|^2: 1/sigma^2 for equal hands, never more
-        than that for unequal ones, and what WSClean uses, so that both programs weight the same data the same way.
+        The weight is that of the poorest correlation, min(w) / sum |c|^2: 1/sigma^2 for equal ones, never more than
+        that for unequal ones, and of one Stokes parameter what WSClean uses, so that both programs weight the same data
+        the same way. Samples count for all Stokes parameters or for none, so that these have the same PSF.
         """
         shape = correlated.shape[:2]
-        data = np.zeros(shape, np.complex64)
-        good = np.ones(shape, bool)
+        planes = np.zeros((len(self.recipes), *shape), np.complex64)
+        good, partly = np.ones(shape, bool), np.zeros(shape, bool)
         weight = np.full(shape, np.inf, np.float32)
-        for index, factor in self.terms:
-            good &= ~flag[:, :, index]
-            with np.errstate(invalid="ignore", over="ignore"):  # flagged samples can hold anything
-                data += np.complex64(factor) * correlated[:, :, index]
-            hand = natural[:, :, index]
-            weight = np.minimum(weight, np.abs(hand) if self.selection.abs_weights else hand)
+        for data, terms in zip(planes, self.recipes, strict=True):
+            whole = np.ones(shape, bool)
+            for index, factor in terms:
+                whole &= ~flag[:, :, index]
+                with np.errstate(invalid="ignore", over="ignore"):  # flagged samples can hold anything
+                    data += np.complex64(factor) * correlated[:, :, index]
+                hand = natural[:, :, index]
+                weight = np.minimum(weight, np.abs(hand) if self.selection.abs_weights else hand)
+            good &= whole
+            partly |= whole
         usable = good & (weight > 0) & np.isfinite(weight)
         negative = good & (weight < 0)
         total, kept, used, below = (int(a[:, self.imaged].sum()) for a in (np.ones_like(good), good, usable, negative))
         self.counts.samples += total
         self.counts.flagged += total - kept
+        self.counts.incomplete += int((partly & ~good)[:, self.imaged].sum())
         self.counts.negative += below
         self.counts.zero_weight += kept - used - below
-        weight *= np.float32(1 / sum(abs(factor) ** 2 for _, factor in self.terms))
+        weight *= np.float32(1 / max(sum(abs(factor) ** 2 for _, factor in terms) for terms in self.recipes))
         weight[~usable] = 0
-        return data, weight
+        return planes, weight
 
-    def _drop_unusable(self, data, weight, uvw):
+    def _drop_unusable(self, planes, weight, uvw):
         """Samples without finite data or without UVW get weight 0."""
         # Rows that are absent from the correlator's output can come back with zero or NaN coordinates.
         absent = ~np.isfinite(uvw).all(1)[:, None] | (uvw == 0).all(1)[:, None]
         self.counts.bad_uvw += _drop(weight, absent, self.imaged)
-        self.counts.nonfinite += _drop(weight, ~np.isfinite(data), self.imaged)
+        self.counts.nonfinite += _drop(weight, ~np.isfinite(planes).all(0), self.imaged)
 
     def _drop_outside(self, weight, uvw):
         """Samples of the image's channels outside the uv range get weight 0."""

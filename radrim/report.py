@@ -83,6 +83,29 @@ class Comparison:
 
 
 @dataclass
+class Polarisation:
+    """Stokes parameters beside the first, and maps of linear polarisation.
+
+    Parameters
+    ----------
+    images : mapping of str to (y, x) array
+        Restored images by Stokes parameter, or dirty ones [Jy/beam].
+    noise : mapping of str to float
+        Of each [Jy/beam].
+    intensity, angle : (y, x) float32, optional
+        `radrim.linear`'s [Jy/beam] and [degrees].
+    linear_noise : float
+        Of Q and U [Jy/beam].
+    """
+
+    images: Mapping[str, np.ndarray]
+    noise: Mapping[str, float]
+    intensity: np.ndarray | None = None
+    angle: np.ndarray | None = None
+    linear_noise: float = 0.0
+
+
+@dataclass
 class Report:
     """What the report of one run shows.
 
@@ -111,6 +134,7 @@ class Report:
         Step to seconds.
     settings, versions : mapping of str to anything printable
     beside : Comparison, optional
+    polarisation : Polarisation, optional
     files : sequence of str
         Files written.
     """
@@ -130,6 +154,7 @@ class Report:
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, object] = field(default_factory=dict)
     beside: Comparison | None = None
+    polarisation: Polarisation | None = None
     files: Sequence[str] = ()
 
 
@@ -229,6 +254,8 @@ def _figures(report):
                            SHOWN // 2, key != "residual", palette=[style[-1]])  # fmt: skip
     if report.beside:
         pngs |= _beside(report)
+    if report.polarisation:
+        pngs |= _polarisation(report)
     if report.cycles:
         size = (4.5, 3.2)
         pngs["convergence"] = render(size, figures.cycles_figure, report.cycles, ("peak", "rms"), "Residual", "Jy/beam")
@@ -256,6 +283,34 @@ def _beside(report):
                 figures.sky_size(grid, 4.5), figures.sky_figure, getattr(images, kind), grid, images.beam, norm,
                 f"{name}, {kind}", "", unit, cmap, SHOWN // 2, kind != "residual", palette=[cmap],
             )  # fmt: skip
+    return pngs
+
+
+def _polarisation(report):
+    """Vectors on the first image, intensity and angle; the other Stokes parameters on one scale each."""
+    first, grid, of = report.images[0], report.grid, report.polarisation
+    pngs, size = {}, figures.sky_size(grid, 4.5)
+    if of.intensity is not None:
+        norm = figures.brightness_norm(first.best, first.noise)
+        pngs["vectors"] = figures.render(
+            figures.sky_size(grid, 6.6), figures.vectors_figure, first.best, of.intensity, of.angle, grid, first.beam,
+            norm, f"Stokes {report.stokes} and the electric vector", dpi=220, palette=["inferno"],
+        )  # fmt: skip
+        norm = figures.brightness_norm(of.intensity, of.linear_noise)
+        maps = {
+            "intensity": (of.intensity, norm, "Polarised intensity", "Jy/beam", "inferno", True),
+            "angle": (of.angle, Normalize(-90, 90), "Angle, north through east", "°", "twilight", None),
+        }
+        for key, (image, norm, name, unit, cmap, peaks) in maps.items():
+            pngs[key] = figures.render(size, figures.sky_figure, image, grid, first.beam, norm, name, "", unit, cmap,
+                                       SHOWN // 2, peaks, palette=[cmap])  # fmt: skip
+    for stokes, image in of.images.items():
+        limit = max(float(np.nanmax(np.abs(image))), 5 * of.noise[stokes]) or 1.0
+        norm = AsinhNorm(3 * of.noise[stokes] or limit, -limit, limit)
+        pngs[f"stokes_{stokes}"] = figures.render(
+            size, figures.sky_figure, image, grid, first.beam, norm, f"Stokes {stokes}", "", "Jy/beam", "RdBu_r",
+            SHOWN // 2, True, palette=["RdBu_r"],
+        )  # fmt: skip
     return pngs
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from radrim.beam import fit_beam, restore, theoretical_beam
 from radrim.geometry import C
 from radrim.metrics import noise_mad
-from radrim.result import Image
+from radrim.result import Image, label_of
 from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
@@ -41,6 +41,7 @@ def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
         noise_mad(channel.residual),
         channel.dirty,
         np.ascontiguousarray(psf),
+        stokes=channel.stokes,
     )
     image.facts = {
         "visibilities": channel.measurement.samples,
@@ -79,8 +80,9 @@ def average_of(images, observation) -> Image:
     weights = [image.facts["sum_weight"] for image in images]
     freq = float(np.average([image.freq for image in images], weights=weights))
     bandwidth = float(np.ptp(observation.frequencies)) + observation.channel_width
-    nothing = np.zeros((0, 0), np.float32)
-    out = Image("MFS", freq, bandwidth, images[0].beam, float("nan"), nothing, nothing)
+    nothing, first = np.zeros((0, 0), np.float32), images[0]
+    label = label_of("MFS", first.label.removeprefix(first.channel).removeprefix("-"))
+    out = Image(label, freq, bandwidth, first.beam, float("nan"), nothing, nothing, stokes=first.stokes)
     out.facts = {"visibilities": sum(image.facts["visibilities"] for image in images), "sum_weight": sum(weights)}
     if images[0].stop:
         out.stop, out.cycles = "each channel by itself", [cycle for image in images for cycle in image.cycles]

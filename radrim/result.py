@@ -1,6 +1,6 @@
 """What a run hands back: the images of each output channel and of all of them together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,24 @@ from radrim.write import read_image
 
 KINDS = ("dirty", "psf", "model", "residual", "image", "pb", "image_pb")
 """Images of one channel, in the order of the data; with - for _ also the endings of their files."""
+SHARED = ("psf", "pb")
+"""Of these there is one file for all Stokes parameters, whose samples and weights are the same: the first one's."""
+
+
+def label_of(channel, stokes):
+    """Label of an image, '0000-Q', of its channel and, where a run has several, of its Stokes parameter."""
+    return "-".join(part for part in (channel, stokes) if part)
 
 
 @dataclass
 class Image:
-    """One output channel, or all of them together (MFS).
+    """One Stokes parameter of one output channel, or of all of them together (MFS).
 
     Parameters
     ----------
     label : str
-        '' for a single image, '0000', '0001', ... for channels, 'MFS' for all.
+        '' for a single image, '0000', '0001', ... for channels, 'MFS' for all; of several Stokes parameters 'Q',
+        '0000-Q', 'MFS-Q'.
     freq, bandwidth : float
         [Hz]
     beam : Beam
@@ -47,6 +55,9 @@ class Image:
         Numbers for the FITS header, by the names of `radrim.write.KEYWORDS`.
     paths : dict of str to Path
         'dirty', 'psf', 'model', 'residual', 'image', 'pb', 'image_pb' to FITS file.
+    stokes : str
+    plane : int
+        Which plane of a cube the image is.
     """
 
     label: str
@@ -65,11 +76,13 @@ class Image:
     cycles: list[dict] = field(default_factory=list)
     facts: dict = field(default_factory=dict)
     paths: dict[str, Path] = field(default_factory=dict)
+    stokes: str = "I"
+    plane: int = 0
 
     @property
-    def plane(self):
-        """Which plane of a cube the channel is."""
-        return int(self.label) if self.label.isdigit() else 0
+    def channel(self):
+        """Label without the Stokes parameter: '', '0000', 'MFS'."""
+        return self.label.removesuffix(self.stokes).removesuffix("-")
 
     @property
     def best(self):
@@ -90,7 +103,7 @@ class Channels(Sequence):
 
     def __init__(self, read=read_image):
         self._images: list[Image] = []
-        self._read = read
+        self.read = read
 
     def append(self, image: Image):
         """One more channel, whose files are written."""
@@ -104,13 +117,14 @@ class Channels(Sequence):
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
         image = self._images[index]
-        arrays: dict[str, Any] = {kind: self._read(path, image.plane) for kind, path in image.paths.items()}
+        paths = {kind: path for kind, path in image.paths.items() if kind in KINDS}
+        arrays: dict[str, Any] = {kind: self.read(path, image.plane) for kind, path in paths.items()}
         return replace(image, **arrays)
 
     def plane(self, index, kind):
         """One kind of image of one channel, (y, x)."""
         image = self._images[index]
-        return self._read(image.paths[kind], image.plane)
+        return self.read(image.paths[kind], image.plane)
 
     @property
     def facts(self):
@@ -121,6 +135,76 @@ class Channels(Sequence):
     def paths(self):
         """All files, channel by channel; cubes once."""
         return list(dict.fromkeys(path for image in self._images for path in image.paths.values()))
+
+
+class Stokes(Mapping):
+    """The images of each Stokes parameter by its name, whose arrays are read from the files when one is asked for.
+
+    Parameters
+    ----------
+    wholes : Channels
+        Of all channels together, one image for each Stokes parameter.
+    channels : dict of str to Channels
+        Output channels of each.
+
+    Attributes
+    ----------
+    channels : dict of str to Channels
+    """
+
+    def __init__(self, wholes: Channels, channels: dict[str, Channels]):
+        self._wholes, self.channels = wholes, channels
+
+    def __getitem__(self, name) -> Image:
+        return self._wholes[list(self.channels).index(name)]
+
+    def __iter__(self):
+        return iter(self.channels)
+
+    def __len__(self):
+        return len(self.channels)
+
+    @property
+    def facts(self):
+        """The images without their arrays."""
+        return self._wholes.facts
+
+    @property
+    def paths(self):
+        """Files of all channels together, each once."""
+        return self._wholes.paths
+
+    def pick(self, name) -> Channels:
+        """The image of one Stokes parameter as a sequence of one, its arrays not read."""
+        one = Channels(self._wholes.read)
+        one.append(self._wholes.facts[list(self.channels).index(name)])
+        return one
+
+
+@dataclass
+class Linear:
+    """Maps of linear polarisation (`radrim.linear`), read from their files when they are asked for.
+
+    Parameters
+    ----------
+    noise : float
+        Of Q and of U [Jy/beam].
+    paths : dict of str to Path
+        'image', 'image_pb' and 'angle'.
+    """
+
+    noise: float
+    paths: dict[str, Path]
+
+    @property
+    def intensity(self):
+        """Polarised intensity without its bias, (y, x) float32 [Jy/beam]."""
+        return read_image(self.paths["image"])
+
+    @property
+    def angle(self):
+        """Angle of the electric vector, (y, x) float32 [degrees], north through east; NaN where it is uncertain."""
+        return read_image(self.paths["angle"])
 
 
 @dataclass
@@ -146,6 +230,8 @@ class Beside:
 class Result(Image):
     """What `radrim.image` returns: the image of all channels together, and each output channel.
 
+    Of several Stokes parameters it is the first one's; `stokes` has all.
+
     Parameters
     ----------
     grid : ImageGrid
@@ -153,10 +239,16 @@ class Result(Image):
         One per output channel; only the image itself if ``channels_out`` is 1. Several are read from their files.
     paths : dict of str to Path
         Besides the FITS files: 'png', 'report' and 'run' (the settings, as TOML).
+    polarisations : Stokes
+        Images by Stokes parameter: ``result.polarisations["Q"].image``.
+    linear : Linear or None
+        Maps of polarised intensity and angle, where Q and U were deconvolved.
     """
 
     grid: ImageGrid = field(kw_only=True)
     channels: Sequence[Image] = field(kw_only=True)
+    polarisations: Stokes = field(kw_only=True)
+    linear: Linear | None = field(kw_only=True, default=None)
 
     @property
     def wcs(self):

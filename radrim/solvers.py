@@ -109,7 +109,7 @@ class RimCycles:
                 noise=channel.expected,
                 threshold=config.threshold,
                 # What is left of absorption once the continuum is subtracted is negative.
-                positive=config.pol == "I" and config.contsub is None and not signed,
+                positive=channel.stokes == "I" and config.contsub is None and not signed,
                 tile=min(config.tile, CPU_TILE) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
                 clean=_clean_settings(config),

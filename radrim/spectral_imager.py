@@ -73,9 +73,9 @@ class SpectralImager(ChannelImager):
 
     def batches(self, groups):
         """All output channels at once."""
-        return [[(f"{k:04d}", blocks) for k, blocks in enumerate(groups)]]
+        return [self.name(groups)]
 
-    def make(self, batch) -> list[Image]:
+    def make(self, batch, stokes) -> list[Image]:
         """The images of all channels, from their files if an earlier run has written them."""
         images = {label: self.progress.image(label) for label, _ in batch}
         if all(images.values()):
@@ -84,7 +84,7 @@ class SpectralImager(ChannelImager):
             how = self.config.operator, self.config.epsilon, self.threads, self.device
             measurements = [make_measurement(blocks, self.grid, self.dishes, *how) for _, blocks in batch]
             basis = self._basis([m.freq for m in measurements], [m.sum_weight for m in measurements])
-            state = self._begin([label for label, _ in batch], measurements, basis)
+            state = self._begin([label for label, _ in batch], measurements, basis, stokes)
         failure = self._deconvolve_terms(state)
         for number, (label, measurement) in enumerate(zip(images, measurements, strict=True)):
             if images[label] is None:
@@ -111,7 +111,7 @@ class SpectralImager(ChannelImager):
     def _basis(self, freq, weight):
         return Basis.of(freq, weight, self.config.spectral_terms)
 
-    def _begin(self, labels, measurements, basis) -> ChannelState:
+    def _begin(self, labels, measurements, basis, stokes) -> ChannelState:
         """Dirty images and PSFs of the terms, and how far an earlier run came with them."""
         terms = SpectralMeasurement(measurements, basis)
         if self.progress.measured(LABEL) is None:
@@ -126,8 +126,8 @@ class SpectralImager(ChannelImager):
             "%d channels, %d terms: peaks of their dirty images %s Jy/beam.", len(labels), len(dirty),
             ", ".join(f"{np.abs(term).max():.4g}" for term in dirty),
         )  # fmt: skip
-        state = ChannelState(LABEL, terms, dirty, psf, np.zeros_like(dirty), dirty)
-        state.expected = self.expected(sum(m.sum_weight for m in measurements))
+        state = ChannelState(LABEL, terms, dirty, psf, np.zeros_like(dirty), dirty, stokes=stokes)
+        state.expected = self.expected(stokes, sum(m.sum_weight for m in measurements))
         self.progress.resume(state)
         if self.start and not state.cycles:
             # What of the start model is no polynomial of frequency stays behind.

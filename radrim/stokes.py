@@ -22,6 +22,43 @@ _COMBINATIONS: dict[str, list[dict[str, complex]]] = {
 }
 
 
+def combinations(wanted, correlations):
+    """How to form several Stokes parameters from what was correlated.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+    correlations : list of str
+        The correlations of a spectral window, in order.
+
+    Returns
+    -------
+    list of list of (int, complex)
+        Of each, as `combination` gives it.
+    bool
+        As `combination`; never with several, of which one hand says nothing.
+
+    Raises
+    ------
+    DataError
+        The correlations do not give all of them.
+    """
+    if len(wanted) == 1:
+        terms, one_hand = combination(wanted[0], correlations)
+        return [terms], one_hand
+    found = [_find_recipe(stokes, correlations) for stokes in wanted]
+    missing = [stokes for stokes, recipe in zip(wanted, found, strict=True) if recipe is None]
+    if missing:
+        possible = [stokes for stokes in wanted if stokes not in missing]
+        hands = [name for name in ("RR", "LL", "XX", "YY") if name in correlations]
+        advice = ",".join(possible or hands[:1])
+        raise DataError(
+            f"Stokes {' and '.join(missing)} cannot be formed from the correlations {', '.join(correlations)}: "
+            f"{missing[0]} needs {_needed(missing[0])}." + (f" Use --pol {advice}." if advice else "")
+        )
+    return [_terms(recipe, correlations) for recipe in found], False
+
+
 def combination(stokes, correlations):
     """How to form `stokes` from what was correlated.
 
@@ -44,16 +81,31 @@ def combination(stokes, correlations):
     DataError
         The correlations do not give this Stokes parameter.
     """
-    recipes = _COMBINATIONS.get(stokes, [{stokes: 1}])
-    for recipe in recipes:
-        if all(name in correlations for name in recipe):
-            return [(correlations.index(name), complex(factor)) for name, factor in recipe.items()], False
+    recipe = _find_recipe(stokes, correlations)
+    if recipe is not None:
+        return _terms(recipe, correlations), False
     hands = [name for name in ("RR", "LL", "XX", "YY") if name in correlations]
     if stokes == "I" and hands:
         return [(correlations.index(hands[0]), 1 + 0j)], True
     instead = [*hands, *(name for name in correlations if name in NUMBERS)][:1]
-    needed = " or ".join(" and ".join(recipe) for recipe in recipes)
     raise DataError(
-        f"Stokes {stokes} cannot be formed from the correlations {', '.join(correlations)}: it needs {needed}."
+        f"Stokes {stokes} cannot be formed from the correlations {', '.join(correlations)}: it needs {_needed(stokes)}."
         + "".join(f" Use --pol {name}." for name in instead)
     )
+
+
+def _recipes(stokes):
+    return _COMBINATIONS.get(stokes, [{stokes: 1}])
+
+
+def _find_recipe(stokes, correlations):
+    """The first recipe of which everything is there, or None."""
+    return next((r for r in _recipes(stokes) if all(name in correlations for name in r)), None)
+
+
+def _terms(recipe, correlations):
+    return [(correlations.index(name), complex(factor)) for name, factor in recipe.items()]
+
+
+def _needed(stokes):
+    return " or ".join(" and ".join(recipe) for recipe in _recipes(stokes))

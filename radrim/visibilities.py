@@ -1,4 +1,4 @@
-"""What the readers hand on: the samples of one Stokes parameter, and what the observation was."""
+"""What the readers hand on: samples of one Stokes parameter or of several, and what the observation was."""
 
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +34,10 @@ class Visibilities:
         Frequencies in the output frame over those of the telescope; see `radrim.frames`.
     pointing : (2,) float64
         Direction cosines (l, m), from the phase centre, of where the antennas point.
+    stokes : str
+        What `data` is of: 'I', 'Q', 'U', 'V' or a correlation such as 'XX'.
+    others : dict of str to (row, chan) complex64
+        Visibilities of the run's other Stokes parameters [Jy]: the same samples, with the same weights.
     """
 
     uvw: np.ndarray
@@ -44,6 +48,17 @@ class Visibilities:
     antenna: np.ndarray
     doppler: float = 1.0
     pointing: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    stokes: str = "I"
+    others: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def planes(self):
+        """Visibilities of each Stokes parameter, by its name."""
+        return {self.stokes: self.data, **self.others}
+
+    def of(self, stokes):
+        """The same samples of one of the Stokes parameters, without the others."""
+        return replace(self, data=self.planes[stokes], stokes=stokes, others={})
 
     @property
     def output_freq(self):
@@ -64,7 +79,18 @@ class Visibilities:
         if index.size == 0:
             return None
         part = slice(index[0], index[-1] + 1) if index[-1] - index[0] + 1 == index.size else index
-        return replace(self, freq=self.freq[part], data=self.data[:, part], weight=self.weight[:, part])
+        return replace(
+            self,
+            freq=self.freq[part],
+            data=self.data[:, part],
+            weight=self.weight[:, part],
+            others={stokes: data[:, part] for stokes, data in self.others.items()},
+        )
+
+    def select_rows(self, rows):
+        """The same channels with the rows of an array of row numbers."""
+        arrays = {name: getattr(self, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
+        return replace(self, **arrays, others={stokes: data[rows] for stokes, data in self.others.items()})
 
 
 @dataclass
@@ -77,7 +103,7 @@ class Observation:
     ra, dec : float
         Phase centre [rad], J2000.
     stokes : str
-        'I', 'Q', 'U', 'V' or a correlation such as 'XX'.
+        Stokes parameters or correlations of the samples, such as 'I', 'I,Q,U,V' or 'XX,YY'.
     telescope, object, observer, date_obs : str
         For the FITS header; date_obs in ISO format, UTC, start of the first integration.
     dish_diameter : float

@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 LOCK = "lock"
 LEAVING = {"radrim": "being removed"}
 """Manifest of a work directory that is being deleted, or would be, had the process not been killed."""
-PRODUCTS = "|".join([*(kind.replace("_", "-") for kind in KINDS), "alpha", "alpha-error"])
+PRODUCTS = "|".join([*(kind.replace("_", "-") for kind in KINDS), "alpha", "alpha-error", "angle"])
 """Endings of a run's FITS files, as a pattern."""
 SHOWN = 3
 """Differences from an earlier run that a message lists."""
@@ -170,11 +170,14 @@ def _delete(path):
 
 def _remove_half_written(path):
     """Remove what a killed run left beside its work directory: files that did not get as far as to their names."""
-    name = re.escape(path.name.removesuffix(SUFFIX))
-    what = rf"(-\d{{4,}}|-MFS)?-({PRODUCTS})\.fits|\.png|-report\.html|-run\.toml|-qa\.json"
-    half_written = re.compile(rf"\.{name}({what})\.[0-9a-f]{{8}}\.part")
+    name = path.name.removesuffix(SUFFIX)
+    stokes = r"(-(?P<stokes>[IQUVP]|[XY]{2}|[RL]{2}))?"
+    what = rf"(-\d{{4,}}|-MFS)?{stokes}-({PRODUCTS})\.fits|\.png|-report\.html|-run\.toml|-qa\.json"
+    half_written = re.compile(rf"\.{re.escape(name)}({what})\.[0-9a-f]{{8}}\.part")
     for part in path.parent.glob(".*.part"):
-        if half_written.fullmatch(part.name):
+        match = half_written.fullmatch(part.name)
+        # 'x-Q' can also be the name of another run, one for each Stokes parameter.
+        if match and not (match["stokes"] and folder_of(path.parent / f"{name}-{match['stokes']}").exists()):
             with suppress(OSError):  # read-only folders are complained of elsewhere
                 part.unlink()
 

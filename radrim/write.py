@@ -29,6 +29,8 @@ log = logging.getLogger("radrim")
 STOKES_CODE = {"I": 1, "Q": 2, "U": 3, "V": 4}
 STOKES_CODE |= {"RR": -1, "LL": -2, "RL": -3, "LR": -4, "XX": -5, "YY": -6, "XY": -7, "YX": -8}
 """FITS numbers of the STOKES axis (Greisen & Calabretta 2002, table 7)."""
+STOKES_CODE |= {"P": 129, "angle": 132}
+"""Linear polarisation, intensity and angle, for which FITS has none: casacore's, 100 + its own (Plinear, Pangle)."""
 
 KEYWORDS = {
     "weighting": ("RRWEIGHT", "imaging weights"),
@@ -37,6 +39,8 @@ KEYWORDS = {
     "visibilities": ("RRNVIS", "number of visibilities imaged"),
     "sum_weight": ("RRVWSUM", "[Jy**-2] sum of the imaging weights"),
     "noise": ("RRNOISE", "[Jy/beam] noise of the residual, from its MAD"),
+    "debias": ("RRDEBIAS", "Wardle & Kronberg 1974, s is RRNOISE"),
+    "certain": ("RRPSIGMA", "[sigma] intensity below which the angle is NaN"),
     "thermal_noise": ("RRTHERM", "[Jy/beam] noise expected from the weights"),
     "data": ("RRDATA", "what the model was made from"),
     "chisq_phase": ("RRCHICP", "reduced chi-square of closure phases"),
@@ -187,6 +191,11 @@ def write_fits(path, image, header):
         file.write(bytes(-data.nbytes % 2880))
 
 
+def whole_header(shape, header):
+    """A header from `image_header` with what every FITS file begins with, for an image (y, x)."""
+    return fits.PrimaryHDU(np.broadcast_to(np.zeros((), ">f4"), (1, 1, *shape)), header).header
+
+
 @contextmanager
 def fits_file(path, shape, header):
     """A FITS file as `write_fits` makes it, filled by whoever sees it; it appears when the block is complete.
@@ -209,14 +218,21 @@ def fits_file(path, shape, header):
     OutputError
         See `atomic_write`.
     """
-    nothing = np.broadcast_to(np.zeros((), ">f4"), (1, 1, *shape))
-    header = fits.PrimaryHDU(nothing, header).header.tostring().encode("ascii")
+    header = whole_header(shape, header).tostring().encode("ascii")
     size = 4 * shape[0] * shape[1]
     with atomic_write(path) as file:
         os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
         file.write(header)
         file.flush()
         yield FitsPixels(Path(file.name).absolute(), len(header), shape[1])
+
+
+def write_rows(path, image, header, rows=1024):
+    """As `write_fits`, of an image of which some rows are read at once, and which need not be in memory."""
+    with fits_file(path, image.shape, header) as pixels:
+        for start in range(0, image.shape[0], rows):
+            part = slice(start, min(start + rows, image.shape[0]))
+            pixels.put((part, slice(0, image.shape[1])), image[part])
 
 
 @dataclass(frozen=True)
@@ -252,12 +268,13 @@ def open_image(path, plane=0):
     ----------
     path : str or Path
     plane : int
-        Which one, if the file is a cube.
+        Which one, if the file is a cube, counted over the channels of one Stokes parameter after the other; cubes of
+        what all Stokes parameters share begin anew with each.
     """
     with fits.open(path, memmap=True) as hdus:
         data = hdus[0].data
         planes = data.reshape(-1, *data.shape[-2:])
-        return planes[plane if len(planes) > 1 else 0]
+        return planes[plane % len(planes)]
 
 
 def read_image(path, plane=0):

@@ -89,3 +89,23 @@ def test_an_interrupted_reading_goes_on(small_ms, tmp_path, monkeypatch):
         plain = read([small_ms])
         assert sum(b.data.size for b in observation.blocks) == plain.blocks[0].data.size
         assert observation.counts == plain.counts
+
+
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_several_stokes(make_ms, tmp_path, by_channel):
+    """Each Stokes parameter comes back, from the observation and block by block; weights are there once."""
+    ms = make_ms(correlations=("XX", "XY", "YX", "YY"), stokes=(1.0, 0.1, -0.2, 0.3), times=2)
+    plain = read([ms], Selection(stokes="I,Q,V")).blocks
+    with WorkDir(tmp_path / "run", {}) as work:
+        store = VisibilityCache(work, by_channel=by_channel)
+        observation = store.read([ms], Selection(stokes="I,Q,V"))
+        store.weigh(observation, GRID, Weighting())
+        for stokes in "IQV":
+            expected = sorted_rows([block.of(stokes) for block in plain])["data"]
+            for blocks in (observation.blocks, [block.of(stokes) for block in observation.blocks]):
+                found = np.concatenate([block.planes[stokes] for block in blocks])
+                np.testing.assert_array_equal(found, expected)
+            (one,) = cache.Blocks(work, (0, np.inf), stokes)
+            np.testing.assert_array_equal(one.data, expected)
+            assert one.stokes == stokes and not one.others
+        assert len(list((work.path / "vis/0000").glob("imaging*"))) == 1

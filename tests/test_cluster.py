@@ -208,7 +208,7 @@ def test_tasks_are_small(tmp_path):
     shape = 120_000, 120_000
     tiles = Tiles(shape, 1024, 128)
     tasks = FacetTasks(Store(tmp_path), "channel-0001", ImageGrid(*shape, 0.1), tiles, 1, (1e9, 1.1e9), "auto", 1e-4,
-                       1.0, 1.0, None)  # fmt: skip
+                       1.0, 1.0, None, "I", "channel-0001")  # fmt: skip
     facets = range(len(tasks.tiles))
     assert len(pickle.dumps((tasks.measure, facets[-1]))) < 2000
     sizes = [len(graph) for graph in cluster.graphs([(tasks.measure, facet) for facet in facets])]

@@ -85,3 +85,11 @@ def test_size_and_scale_are_needed(small_ms):
     """The data are not read: what depends on them must be given."""
     with pytest.raises(ConfigError, match="give --size and --scale; 'radrim info' proposes some"):
         make_plan(ImageConfig.parse(str(small_ms), {"size": 256}))
+
+
+def test_several_stokes_take_more(small_ms):
+    """Four Stokes parameters: four times the cycles, and more on the disk; less than four times the measuring."""
+    one, four = (plan(small_ms, {"cycles": 2}, pol=pol, niter=100) for pol in ("I", "IQUV"))
+    assert "4 Stokes parameters" in str(four) and "Stokes" not in str(one)
+    assert four.tasks == 4 * one.tasks
+    assert one.disk < four.disk < 4 * one.disk

@@ -73,6 +73,112 @@ def test_stokes_of_a_polarised_source(make_ms, point_source, feeds, stokes):
     np.testing.assert_allclose(block.data, flux * stokes_visibilities(block, point_source), atol=2e-6)
 
 
+@pytest.mark.parametrize("feeds", [LINEAR, CIRCULAR, STOKES])
+def test_several_stokes_share_their_samples(make_ms, point_source, feeds):
+    """I,Q,U,V in one reading: each as it is alone, with one weight for all."""
+    fluxes = (1.0, 0.1, -0.2, 0.05)
+    path = make_ms(correlations=feeds, stokes=fluxes, noise=0.01, times=2)
+    (block,) = read([path], Selection(stokes="I,Q,U,V")).blocks
+    assert list(block.planes) == list("IQUV")
+    for stokes in "IQUV":
+        (alone,) = read([path], Selection(stokes=stokes)).blocks
+        of = block.of(stokes)
+        assert of.stokes == stokes and not of.others
+        for name in ARRAYS:
+            np.testing.assert_array_equal(getattr(of, name), getattr(alone, name), err_msg=name)
+
+
+def test_one_flagged_correlation_takes_all_stokes(make_ms, edit_ms):
+    """A flagged XY counts for U and V, and so for I and Q of the same run, which says how many; not for I alone."""
+    linear = make_ms(correlations=LINEAR, noise=0.01, times=2)
+
+    def flag_some(flag):
+        flag[3:7, 1, 1] = True
+        return flag
+
+    path = edit_ms(linear, FLAG=flag_some)
+    whole, observation = read([path]), read([path], Selection(stokes="I,Q,U,V"))
+    (block,) = observation.blocks
+    lost = np.zeros(block.weight.shape, bool)
+    lost[3:7, 1] = True
+    np.testing.assert_array_equal(block.weight == 0, lost)
+    assert (whole.blocks[0].weight > 0).all() and not any("flagged in a correlation" in note for note in whole.notes)
+    assert all((data[lost] == 0).all() for data in block.planes.values())
+    assert any(note.startswith(f"4 of {lost.size} samples of edited.ms count for no") for note in observation.notes)
+
+
+def test_the_poorest_correlation_weighs_all_stokes(make_ms, edit_ms):
+    """WEIGHT of XY a quarter of the others': twice that is the weight of I, Q, U and V together."""
+
+    def poorer(weight):
+        weight[:, 1] /= 4
+        return weight
+
+    path = edit_ms(make_ms(correlations=LINEAR, noise=0.5, times=2), WEIGHT=poorer)
+    (block,) = read([path], Selection(stokes="I,Q,U,V")).blocks
+    np.testing.assert_allclose(block.weight, 2 * (1 / 0.5**2) / 4, rtol=1e-6)
+    np.testing.assert_allclose(read([path]).blocks[0].weight, 2 / 0.5**2, rtol=1e-6)
+
+
+def test_all_cross_hands_flagged(make_ms, edit_ms):
+    """Nothing is left for I and U together: the message says that one alone can be imaged."""
+
+    def crossed(flag):
+        flag[:, :, 1:3] = True
+        return flag
+
+    path = edit_ms(make_ms(correlations=LINEAR, times=2), FLAG=crossed)
+    with pytest.raises(DataError, match="no sample has all the correlations.*--pol I"):
+        read([path], Selection(stokes="I,U"))
+
+
+def test_windows_without_cross_hands_are_named(make_ms):
+    """Some windows have all correlations, one has not: the message says which of both can be imaged."""
+    path = make_ms(windows=((1.38e9, 2), (1.6e9, 1), (1.2e9, 1)), correlations=(LINEAR, ("XX", "YY"), LINEAR))
+    with pytest.raises(DataError) as error:
+        read([path], Selection(stokes="I,Q,U,V"))
+    for words in ("spectral window 1", "Stokes U and V", "XX, YY", "Use --pol I,Q.", "--spw 0,2"):
+        assert words in str(error.value)
+    assert read([path], Selection(stokes="I,Q,U,V", spw=(0, 2))).channels == 3
+
+
+def test_several_stokes_of_real_data(shared_data):
+    """ALMA, where the window of XX alone has no rows of the target: what all share is at most what I alone has."""
+    path = shared_data / "reader/alma_multispw_mixedpol_raw.ms"
+    alone, together = read([path]), read([path], Selection(stokes="I,Q,U,V"))
+    assert [block.data.shape[1] for block in together.blocks] == [64, 1]
+    for one, all_four in zip(alone.blocks, together.blocks, strict=True):
+        assert set(all_four.planes) == set("IQUV")
+        assert np.count_nonzero(all_four.weight) <= np.count_nonzero(one.weight)
+        assert all(np.isfinite(data).all() for data in all_four.planes.values())
+
+
+def test_each_stokes_loses_its_continuum(make_ms):
+    """--contsub on I and V together is that on each alone."""
+    path = make_ms(correlations=LINEAR, windows=((1.38e9, 8),), stokes=(1.0, 0.1, 0.2, 0.3), flagged=0.1, times=3)
+    (both,) = read([path], Selection(stokes="U,V", contsub=1)).blocks
+    for stokes in "UV":
+        (alone,) = read([path], Selection(stokes=stokes, contsub=1)).blocks
+        np.testing.assert_array_equal(both.of(stokes).data, alone.data)
+        np.testing.assert_array_equal(both.weight, alone.weight)
+
+
+def test_pointings_and_frames_of_each_stokes(make_ms):
+    """Brought to one phase centre and another frame, cut by rows and channels: I and V together as each alone."""
+    path = make_ms(correlations=LINEAR, stokes=(1.0, 0.1, 0.2, 0.3), fields=2, times=2)
+    how = {"field": "all", "joint": True, "outframe": "LSRK"}
+    together = read([path], Selection(stokes="I,V", **how)).blocks
+    rows, keep = np.array([3, 5, 8]), np.array([False, True, True, False])
+    for stokes in "IV":
+        alone = read([path], Selection(stokes=stokes, **how)).blocks
+        assert len(alone) == len(together) == 2
+        for one, both in zip(alone, together, strict=True):
+            assert both.doppler == one.doppler != 1 and (both.pointing == one.pointing).all()
+            np.testing.assert_array_equal(both.of(stokes).data, one.data)
+            np.testing.assert_array_equal(both.select_rows(rows).of(stokes).data, one.data[rows])
+            np.testing.assert_array_equal(both.select_channels(keep).of(stokes).data, one.data[:, keep])
+
+
 def test_windows_of_different_shapes(make_ms, point_source):
     """Each spectral window keeps its own channels and correlations; together they are one observation."""
     path = make_ms(

@@ -169,12 +169,17 @@ def test_what_a_killed_run_left_beside_its_folder(tmp_path):
         ".x-dirty.fits",
         ".x-0003-image-pb.fits",
         ".x-MFS-alpha-error.fits",
+        ".x-V-image.fits",
+        ".x-0003-XX-model.fits",
+        ".x-MFS-P-image-pb.fits",
+        ".x-angle.fits",
         ".x.png",
         ".x-report.html",
         ".x-run.toml",
         ".x-qa.json",
     ]
-    others = [".x-low-dirty.fits", ".xy-dirty.fits", ".x-low.png", ".x-2-psf.fits"]
+    (tmp_path / "x-Q.radrim").mkdir()  # another run, that of Stokes Q alone
+    others = [".x-Q-dirty.fits", ".x-low-dirty.fits", ".xy-dirty.fits", ".x-low.png", ".x-2-psf.fits"]
     for way in (lambda: WorkDir(tmp_path / "x", {"size": 1}).close(), lambda: clean(tmp_path / "x.radrim")):
         for name in half + others:
             (tmp_path / f"{name}.0123abcd.part").touch()
