@@ -74,151 +74,118 @@ def main(argv=None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
-    from radrim import (
-        batch_cli,
-        compare_cli,
-        convert_cli,
-        plugin_cli,
-        predict_cli,
-        selfcal_cli,
-        simulate_cli,
-        train_cli,
-    )
-
-    raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         "radrim",
-        description="Visibilities of any radio interferometer in, science-grade FITS images out.",
+        usage="radrim COMMAND [OBS.ms ...] [options]",
         epilog=EXAMPLES,
-        formatter_class=raw,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"radrim {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = _Commands(parser)
+    _add_imaging(commands)
+    _add_calibration(commands)
+    _add_making(commands)
+    parser.description = commands.describe()
+    return parser
 
-    image = commands.add_parser(
-        "image",
-        help="image Measurement Sets and UVFITS files",
-        formatter_class=raw,
-        allow_abbrev=False,
-        description="Image one or several Measurement Sets and UVFITS files together.",
-        epilog=EXAMPLES,
-    )
-    image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
-    _add_image_options(image)
-    image.set_defaults(run=_image)
 
-    compare = commands.add_parser(
-        "compare",
-        help="image with radrim and with CLEAN (WSClean), and compare",
-        allow_abbrev=False,
-        description="Image Measurement Sets with radrim and with CLEAN, same settings, and write a report of both.",
-    )
-    compare.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together, not changed")
-    compare_cli.add_arguments(compare)
-    _add_image_options(compare)
-    compare.set_defaults(run=lambda args: compare_cli.run(args, parse_config(args)))
+def _add_imaging(commands):
+    """Commands that look at observations, or make images of them."""
+    from radrim import batch_cli, compare_cli
 
-    batch = commands.add_parser(
-        "batch",
-        help="image many observations, one after the other or at once",
-        formatter_class=raw,
-        allow_abbrev=False,
-        description=batch_cli.DESCRIPTION,
-        epilog=batch_cli.EXAMPLES,
-    )
-    batch_cli.add_arguments(batch)
-    batch.set_defaults(run=batch_cli.run)
-
-    plan = commands.add_parser(
-        "plan",
-        help="what imaging will take: facets, tasks, memory, disk and time",
-        formatter_class=raw,
-        allow_abbrev=False,
-        description="Predict a run of radrim image with the same options, from a few seconds of trial on this machine.",
-    )
-    plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
-    plan.add_argument("--workers", type=int, metavar="N", help="of a cluster of such machines (default: this one)")
-    plan.add_argument(
-        "--active",
-        type=float,
-        default=0.5,
-        metavar="PART",
-        help="part of the facets with compact sources (default: 0.5)",
-    )
-    plan.add_argument("--cycles", type=int, metavar="N", help="major cycles it will need (default: --max-major)")
-    _add_image_options(plan)
-    plan.set_defaults(run=_plan)
-
-    clean = commands.add_parser("clean", help="remove the work directory of a run that shall not go on")
-    clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
-    clean.set_defaults(run=_clean)
-
-    info = commands.add_parser(
-        "info", help="what is in a Measurement Set or UVFITS file, and how to image it", allow_abbrev=False
-    )
+    commands.begin("imaging")
+    info = commands.add("info", _info, "what is in a Measurement Set or UVFITS file, and how to image it")
     info.add_argument("ms", nargs="+", metavar="OBS.ms", help="Measurement Sets and UVFITS files")
     info.add_argument("--antennas", action="store_true", help="list all antennas, however many there are")
     info.add_argument("--baselines", action="store_true", help="list all baselines, however many there are")
-    info.set_defaults(run=_info)
 
-    selfcal = commands.add_parser(
-        "selfcal",
-        help="self-calibrate a Measurement Set, imaging in between",
-        formatter_class=raw,
-        allow_abbrev=False,
-        description="Alternate imaging with solving for the gains of the antennas. Takes the options of radrim image.",
-        epilog=selfcal_cli.EXAMPLES,
-    )
+    image = commands.add("image", _image, "image Measurement Sets and UVFITS files, several together", EXAMPLES)
+    image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
+    _add_image_options(image)
+
+    what = "predict memory, disk and time of radrim image with the same options, from a few seconds of trial"
+    plan = commands.add("plan", _plan, what)
+    plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
+    plan.add_argument("--workers", type=int, metavar="N", help="of a cluster of such machines (default: this one)")
+    active = "part of the facets with compact sources (default: 0.5)"
+    plan.add_argument("--active", type=float, default=0.5, metavar="PART", help=active)
+    plan.add_argument("--cycles", type=int, metavar="N", help="major cycles it will need (default: --max-major)")
+    _add_image_options(plan)
+
+    what = "image with radrim and with CLEAN (WSClean), same settings, and write a report of both"
+    compare = commands.add("compare", lambda args: compare_cli.run(args, parse_config(args)), what)
+    compare.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together, not changed")
+    compare_cli.add_arguments(compare)
+    _add_image_options(compare)
+
+    batch = commands.add("batch", batch_cli.run, "image many observations, one after the other or at once",
+                         batch_cli.EXAMPLES, batch_cli.DESCRIPTION)  # fmt: skip
+    batch_cli.add_arguments(batch)
+
+    clean = commands.add("clean", _clean, "remove the work directory of a run that shall not go on")
+    clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
+
+
+def _add_calibration(commands):
+    """Commands that write data, or give models to others."""
+    from radrim import convert_cli, plugin_cli, predict_cli, selfcal_cli
+
+    commands.begin("calibration and models")
+    selfcal = commands.add("selfcal", lambda args: selfcal_cli.run(args, parse_config(args)),
+                           "self-calibrate a Measurement Set, imaging in between", selfcal_cli.EXAMPLES)  # fmt: skip
     selfcal.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Set")
     selfcal_cli.add_arguments(selfcal)
     _add_image_options(selfcal, {"start-model": selfcal_cli.START_MODEL})
-    selfcal.set_defaults(run=lambda args: selfcal_cli.run(args, parse_config(args)))
 
-    predict = commands.add_parser(
-        "predict",
-        help="write the visibilities of a model into MODEL_DATA",
-        formatter_class=raw,
-        allow_abbrev=False,
-        description="Write the visibilities of a model image into a column; nothing else is changed.",
-        epilog=predict_cli.EXAMPLES,
-    )
-    predict_cli.add_arguments(predict)
-    predict.set_defaults(run=predict_cli.run)
+    what = "write the visibilities of a model image into MODEL_DATA; nothing else is changed"
+    predict_cli.add_arguments(commands.add("predict", predict_cli.run, what, predict_cli.EXAMPLES))
 
-    plugin = commands.add_parser(
-        "plugin",
-        help="let WSClean use the RIM as its minor cycle",
-        formatter_class=raw,
-        allow_abbrev=False,
-        description="Write the file that WSClean takes for -python-deconvolution, and print its path.",
-        epilog=plugin_cli.EXAMPLES,
-    )
-    plugin_cli.add_arguments(plugin)
-    plugin.set_defaults(run=plugin_cli.run)
+    what = "let WSClean use the RIM: write the file for its -python-deconvolution, and print the path"
+    plugin_cli.add_arguments(commands.add("plugin", plugin_cli.run, what, plugin_cli.EXAMPLES))
 
-    simulate = commands.add_parser(
-        "simulate", help="write a simulated Measurement Set", formatter_class=raw, allow_abbrev=False
-    )
-    simulate_cli.add_arguments(simulate)
-    simulate.set_defaults(run=simulate_cli.run)
+    convert_cli.add_arguments(commands.add("convert", convert_cli.run, "write a UVFITS file as a Measurement Set"))
 
-    convert = commands.add_parser("convert", help="write a UVFITS file as a Measurement Set", allow_abbrev=False)
-    convert_cli.add_arguments(convert)
-    convert.set_defaults(run=convert_cli.run)
 
-    train = commands.add_parser("train", help="train a model of the RIM", allow_abbrev=False)
-    train_cli.add_train_arguments(train)
-    train.set_defaults(run=train_cli.train)
+def _add_making(commands):
+    """Commands that make observations and models."""
+    from radrim import simulate_cli, train_cli
 
-    model = commands.add_parser("model", help="list the trained models, or show one", allow_abbrev=False)
-    train_cli.add_model_arguments(model)
-    model.set_defaults(run=train_cli.model)
+    commands.begin("simulation and training")
+    simulate_cli.add_arguments(commands.add("simulate", simulate_cli.run, "write a simulated Measurement Set"))
+    train_cli.add_train_arguments(commands.add("train", train_cli.train, "train a model of the RIM"))
+    train_cli.add_model_arguments(commands.add("model", train_cli.model, "list the trained models, or show one"))
 
-    for command in commands.choices.values():
-        command.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
-        command.add_argument("--quiet", action="store_true", help="print warnings only")
-    return parser
+
+class _Commands:
+    """The subcommands of a parser, in groups: argparse would list them all in a row."""
+
+    def __init__(self, parser):
+        self._parsers = parser.add_subparsers(dest="command", prog="radrim", help=argparse.SUPPRESS)
+        self._lines = ["Visibilities of any radio interferometer in, science-grade FITS images out."]
+
+    def begin(self, group):
+        """What is added from here on belongs to this group."""
+        self._lines += ["", f"{group}:"]
+
+    def add(self, name, run, summary, epilog=None, description=None):
+        """A parser for the arguments of a subcommand, which `run` is called with."""
+        self._lines.append(f"  {name:10}{summary}")
+        parser = self._parsers.add_parser(
+            name,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            description=description or f"{summary[0].upper()}{summary[1:]}.",
+            epilog=epilog,
+        )
+        parser.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
+        parser.add_argument("--quiet", action="store_true", help="print warnings only")
+        parser.set_defaults(run=run)
+        return parser
+
+    def describe(self):
+        """All of them, as text."""
+        return "\n".join([*self._lines, "", "radrim COMMAND --help lists the options of one."])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -231,6 +198,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _add_image_options(parser, instead=MappingProxyType({})):
     """The options of `radrim image`; `instead` has the help of those that mean something else in another command."""
+    parser.usage = f"{parser.prog} OBS.ms [OBS.ms ...] [options]"  # argparse's would be a screen of options
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     groups["image"].add_argument("--config", metavar="FILE.toml", help="read options from here; the command line wins")
     for name, field in ImageConfig.options().items():

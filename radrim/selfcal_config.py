@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from radrim.config import ImageConfig
 from radrim.errors import ConfigError
@@ -49,7 +49,7 @@ class SelfcalConfig:
         Whether CORRECTED_DATA of the input is written, in place of a copy.
     """
 
-    rounds: tuple[Round, ...]
+    rounds: tuple[Round, ...] = field(default_factory=lambda: parse_rounds(ROUNDS))
     start_model: str | None = None
     gain_type: str = "G"
     combine_spw: bool = False

@@ -60,7 +60,7 @@ def test_paths_exist(result):
 def test_single_image_is_its_own_channel(result):
     """With one output channel the list holds that image."""
     (channel,) = result.channels
-    assert channel.image is result.image
+    np.testing.assert_array_equal(channel.image, result.image)
     assert result.stop
     assert result.cycles[-1]["cycle"] == len(result.cycles)
 

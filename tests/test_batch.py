@@ -366,6 +366,7 @@ def start_driver(child, *words):
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER.format(child=child), "batch", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )  # fmt: skip
 
 

@@ -219,5 +219,7 @@ def test_which_skies_are_positive(options, signed, positive):
     """Stokes I is, but neither what a spectrum adds to it nor lines, which may be absorbed."""
     solvers = RimCycles(ImageConfig.parse("x.ms", options), "cpu")
     (tile,) = solvers.tiles((64, 64))
-    solver = solvers.factory(None, 1, signed=signed)(tile, SimpleNamespace(expected=1.0))
+    solver = solvers.factory(None, 1, signed=signed)(
+        tile, SimpleNamespace(expected=1.0, stokes=options.get("pol", "I"))
+    )
     assert solver.settings.positive is positive

@@ -78,7 +78,7 @@ def test_dirty_image_equals_that_of_the_measurement_set(shared_data, command, tm
         assert "operator dft" in done.out  # exact, where data are as few as with VLBI
         images.append(fits.getdata(tmp_path / f"{kind}-dirty.fits"))
     assert np.abs(images[0] - images[1]).max() < 1e-4 * images[0].max()
-    assert not [path for path in tmp_path.iterdir() if path.suffix not in (".fits", ".png", ".html", ".toml")]
+    assert not [path for path in tmp_path.iterdir() if path.suffix not in (".fits", ".png", ".html", ".toml", ".json")]
 
 
 def test_event_horizon_telescope(shared_data, command, tmp_path, no_report):
