@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from radrim.batch import make_items
 from radrim.batch_config import load_batch
@@ -64,3 +65,24 @@ def test_cube(cube):
     # Sources of 0.3 to 1 Jy were there; without subtraction they would be thousands of times the noise.
     for channel in (0, 1, 14, 15):
         assert np.abs(channels[channel]).max() < 8 * noise
+
+
+def test_vlba(command, tmp_path, no_report):
+    """pipelines/vlbi/vlba.toml: a core and a knot 4 milliarcseconds away are where and as bright as they were put."""
+    sky = tmp_path / "jet.csv"
+    sky.write_text("ra_deg,dec_deg,i_jy\n187.7059300,12.3911200,1.0\n187.7059292,12.3911208,0.2\n")
+    simulate(
+        tmp_path / "jet.ms", array="vlba", sky=sky, ra=187.70593, dec=12.39112, freq=8.4e9, bandwidth=64e6, channels=2,
+        hours=6, integration=600, noise=0.02,
+    )  # fmt: skip
+    done = command(
+        "image", tmp_path / "jet.ms", "--config", PIPELINES / "vlbi" / "vlba.toml", "--name", tmp_path / "jet"
+    )
+    assert done.status == 0, done.err
+    image, header = fits.getdata(tmp_path / "jet-image.fits").squeeze(), fits.getheader(tmp_path / "jet-image.fits")
+    assert image.shape == (512, 512)
+    sky = WCS(header).celestial
+    for ra, dec, flux in ((187.70593, 12.39112, 1.0), (187.7059292, 12.3911208, 0.2)):
+        x, y = sky.all_world2pix(ra, dec, 0)
+        near = image[round(float(y)) - 2 : round(float(y)) + 3, round(float(x)) - 2 : round(float(x)) + 3]
+        assert near.max() == pytest.approx(flux, rel=0.05)
