@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import logging
+import os
 import shlex
 import sys
 from types import MappingProxyType
@@ -45,7 +46,15 @@ def main(argv=None) -> int:
     args.line = shlex.join(["radrim", *argv])
     _set_up_log(args)
     try:
-        return args.run(args) or 0
+        status = args.run(args) or 0
+        sys.stdout.flush()  # here, where it can be said that nobody reads any more
+        return status
+    except BrokenPipeError:
+        if args.command not in ("info", "plan", "model"):  # that of a worker, maybe
+            raise
+        # `radrim info obs.ms | head` has seen enough; Python would complain when it closes the output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except RadrimError as error:
         if args.debug:
             raise

@@ -229,3 +229,13 @@ def test_quiet_prints_warnings_only(command, small_ms, tmp_path, no_report):
         "image", small_ms, "--quiet", "--size", 64, 64, "--scale", "4asec", "--niter", 0, "--name", tmp_path / "q"
     )
     assert (done.status, done.out, done.err) == (0, "", "")
+
+
+def test_output_that_nobody_reads():
+    """`radrim model show base | head`: no traceback, and the exit status that shells give for a closed pipe."""
+    command = [sys.executable, "-c", "import sys; from radrim.cli import main; sys.exit(main(['model', 'list']))"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141
