@@ -120,7 +120,7 @@ def make_images(items: Sequence[Item], terms: Terms, jobs, seen: Callable[[Item,
         try:
             for future in as_completed(futures):
                 seen(futures[future], future.result())
-        except BaseException:
+        except BaseException:  # an interrupt, or no room for the state of an item: the processes must end, too
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise

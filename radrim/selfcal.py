@@ -342,9 +342,9 @@ class _Loop:
 
 
 def _scores(result: Result):
-    """Residual rms and peak of an image that was deconvolved."""
-    assert result.residual is not None and result.image is not None
-    return {"rms": float(result.residual.std()), "peak": float(np.abs(result.image).max())}
+    """Residual rms and peak of an image; what has no model yet leaves all of the dirty image."""
+    left = result.dirty if result.residual is None else result.residual
+    return {"rms": float(left.std()), "peak": float(np.abs(result.best).max())}
 
 
 def table(rows: list[Outcome]):
