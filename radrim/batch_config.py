@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from radrim.config import check_options
+from radrim.config_file import check_options
 from radrim.errors import ConfigError
 from radrim.option_values import numeric, to_memory, to_paths, to_text
 from radrim.toml_file import TomlFile

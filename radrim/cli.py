@@ -8,7 +8,8 @@ import shlex
 import sys
 from types import MappingProxyType
 
-from radrim.config import GROUPS, ImageConfig, load_toml
+from radrim.config import GROUPS, ImageConfig
+from radrim.config_file import load_toml
 from radrim.errors import ConfigError, RadrimError
 from radrim.option_values import BEAMS
 from radrim.version import __version__

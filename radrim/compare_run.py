@@ -17,7 +17,8 @@ from radrim import child, wsclean
 from radrim.angles import parse_angle
 from radrim.cache import VisibilityCache
 from radrim.comparison import Comparison, Expected, compare_images, read_side, to_common_beam
-from radrim.config import ImageConfig, load_toml
+from radrim.config import ImageConfig
+from radrim.config_file import load_toml
 from radrim.errors import ConfigError, InputError, PeerError, RadrimError
 from radrim.files import check_writable
 from radrim.geometry import ImageGrid

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from radrim.angles import exact_angle
+from radrim.config_rules import check
 from radrim.errors import ConfigError
 from radrim.option_values import (
-    STOKES,
     Weighting,
     choice,
     numeric,
@@ -32,7 +32,7 @@ from radrim.option_values import (
     to_text,
     to_weight,
 )
-from radrim.toml_file import TomlFile, nearest
+from radrim.toml_file import nearest
 
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
 ALL_OPTIONS = "radrim image --help lists them all."
@@ -345,101 +345,13 @@ class ImageConfig:
         if "auto_mask" not in parsed and "auto_threshold" in parsed:
             parsed["auto_mask"] = max(cls.auto_mask, parsed["auto_threshold"])
         config = cls(ms=tuple(str(p) for p in paths), **parsed)
-        config._check()
+        check(config)
         return config
-
-    def _check(self):
-        """Options that exclude each other, or need one another."""
-        if not self.minuv_l < self.maxuv_l:
-            raise ConfigError(f"--minuv-l {self.minuv_l:g} is not below --maxuv-l {self.maxuv_l:g}: nothing is left.")
-        if self.contsub_channels and self.contsub is None:
-            raise ConfigError("--contsub-channels says where --contsub ORDER fits the continuum: give both or none.")
-        if self.compare and (self.channels_out > 1 or self.niter == 0):
-            raise ConfigError(
-                "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."
-            )
-        if self.compare and len(self.stokes) > 1:
-            raise ConfigError(f"--compare shows one image by two minor cycles, not {self.pol}: choose one with --pol.")
-        if self.cube and self.channels_out == 1:
-            raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
-        if self.cube and not self._evenly_spaced():
-            raise ConfigError(
-                f"--cube cannot hold --pol {self.pol}: a FITS axis counts evenly. Image one more or one less of them, "
-                "such as IQUV or I,V, or leave out --cube."
-            )
-        if self.spectral_terms is not None:
-            self._check_spectral_terms()
-        if self.data == "closure":
-            self._check_closure()
-        elif self.flux is not None:
-            raise ConfigError("--flux is for --data closure: visibilities know their flux. Leave it out.")
-        if self.scheduler and self.cluster:
-            raise ConfigError("--scheduler is a cluster that runs already, --cluster one to start: give one of them.")
-        self._check_start()
-        if self.auto_mask < self.auto_threshold:
-            raise ConfigError(
-                f"--auto-mask {self.auto_mask:g} is below --auto-threshold {self.auto_threshold:g}: the mask is "
-                "made above the final threshold; raise one or lower the other."
-            )
-
-    def _check_closure(self):
-        """What is not for images of closure quantities, and why."""
-        for option, given, why in (
-            ("--channels-out", self.channels_out > 1, "they are too few for several channels; choose one with --spw"),
-            ("--contsub", self.contsub is not None, "differences of channels do not close"),
-            ("--pb", self.pb != "none", "their field is far smaller than the primary beam"),
-            ("--facet", bool(self.facet), "their image is small"),
-            ("--scheduler", bool(self.scheduler), "their image is small"),
-            ("--cluster", bool(self.cluster), "their image is small"),
-            ("--compare", self.compare, "no minor cycle deconvolves them"),
-            ("--solver clean", self.solver == "clean", "no minor cycle deconvolves them"),
-            ("--niter 0", self.niter == 0, "there is no image of them before it is deconvolved"),
-            ("--mask", self.mask is not None, "they do not know the position that a mask is for"),
-            ("--start-model", self.start_model is not None, "no minor cycle deconvolves them"),
-            ("--continue", self.continue_run, "no minor cycle deconvolves them"),
-            ("--taper", self.taper is not None, "weights do not enter closure quantities"),
-            (f"--pol {self.pol}", self.pol not in ("I", "RR", "LL", "XX", "YY"), "its gains do not cancel"),
-        ):
-            if given:
-                raise ConfigError(f"{option} is not for --data closure: {why}. Leave out one of the two.")
-
-    def _check_start(self):
-        if self.start_model and self.continue_run:
-            raise ConfigError("--start-model names a model, --continue means that of this --name: give one of them.")
-        asked = "--start-model" if self.start_model else "--continue"
-        if (self.start_model or self.continue_run) and len(self.stokes) > 1:
-            raise ConfigError(
-                f"{asked} begins with a model of one Stokes parameter, not {self.pol}: choose with --pol."
-            )
-        if (self.start_model or self.continue_run) and (self.compare or self.niter == 0):
-            raise ConfigError(f"{asked} is where the deconvolution begins: leave out --niter 0 and --compare, or it.")
 
     @property
     def stokes(self) -> tuple[str, ...]:
         """The Stokes parameters or correlations of `pol`."""
         return tuple(self.pol.split(","))
-
-    def _evenly_spaced(self):
-        """Whether an axis that counts evenly can number the Stokes parameters."""
-        numbers = [STOKES.index(stokes) for stokes in self.stokes]
-        return len({b - a for a, b in zip(numbers, numbers[1:], strict=False)}) <= 1
-
-    def _check_spectral_terms(self):
-        terms = self.spectral_terms
-        if self.channels_out < terms:
-            raise ConfigError(
-                f"--spectral-terms {terms} needs at least {terms} output channels, and --channels-out is "
-                f"{self.channels_out}; some more, such as {3 * terms}, also average the noise."
-            )
-        if self.niter == 0 or self.pol != "I":
-            raise ConfigError(
-                "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or it. Q and U "
-                "turn with frequency and have no smooth spectrum: image them with --channels-out alone."
-            )
-        if self.scheduler or self.cluster or self.facet:
-            raise ConfigError(
-                "--spectral-terms needs images made as a whole: leave out --facet, --scheduler and --cluster."
-            )
 
     def resolved(self, grid, name):
         """The configuration with the image grid and the name that the run chose."""
@@ -460,42 +372,3 @@ class ImageConfig:
                 value = list(value)
             out[name] = value
         return out
-
-
-def load_toml(path) -> dict[str, Any]:
-    """Options from a TOML file, as raw values for `ImageConfig.parse`; tables (such as [versions]) are refused.
-
-    Raises
-    ------
-    InputError
-        The file is missing or is not TOML.
-    ConfigError
-        An unknown key, or a value that its option does not take; file and line are named.
-    """
-    file = TomlFile(path, f"--config {path}")
-    values = file.values
-    values.pop("run", None)  # what radrim noted about the run that wrote this file
-    check_options(file, {key: value for key, value in values.items() if key != "ms"})
-    try:
-        to_paths("ms", values.get("ms", []))
-    except ConfigError as error:
-        raise file.fault(["ms"], error) from None
-    return values
-
-
-def check_options(file: TomlFile, table: Mapping[str, Any], *above):
-    """Check that a table of a TOML file, to which the keys `above` lead, holds options of `radrim image` only.
-
-    Raises
-    ------
-    ConfigError
-        An unknown key, or a value that its option does not take; file and line are named.
-    """
-    options = ImageConfig.options()
-    file.check_keys(table, options, *above, more=ALL_OPTIONS)
-    for key, value in table.items():
-        name = key.replace("_", "-")
-        try:
-            options[name].metadata["parse"](name, value)
-        except ConfigError as error:
-            raise file.fault((*above, key), error) from None

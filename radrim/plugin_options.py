@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from radrim.config import STOKES
 from radrim.errors import ConfigError
-from radrim.option_values import numeric
+from radrim.option_values import STOKES, numeric
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from radrim.child import Finished
 from radrim.compare_report import glance, write_comparison
 from radrim.compare_run import _run_clean, _run_wsclean, image_words
 from radrim.comparison import Expected, Side, compare_images, to_common_beam
-from radrim.config import ImageConfig, load_toml
+from radrim.config import ImageConfig
+from radrim.config_file import load_toml
 from radrim.errors import PeerError
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.measurement_set import read_subtables

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from radrim.angles import ARCSEC
 from radrim.api import image
-from radrim.config import ImageConfig, load_toml
+from radrim.config import ImageConfig
+from radrim.config_file import load_toml
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ImageGrid
 from radrim.option_values import Weighting

@@ -2,7 +2,7 @@
 
 import pytest
 
-from radrim.config import load_toml
+from radrim.config_file import load_toml
 from radrim.errors import ConfigError, InputError
 from radrim.toml_file import TomlFile, line_of, nearest
 

@@ -20,7 +20,7 @@ import numpy as np
 from astropy.io import fits
 
 import radrim
-from radrim.config import load_toml
+from radrim.config_file import load_toml
 from radrim.geometry import ARCSEC
 from radrim.ring import measure_ring
 
