@@ -284,10 +284,10 @@ def test_flux_needs_closure():
         radrim.image("x.ms", flux=1)
 
 
-def test_m87(shared_data, tmp_path, no_report):
-    """Real, calibrated data without any mask: the ring of M87*, 42 +- 3 microarcseconds, bright in the south."""
-    ms = shared_data / "obs" / "eht_m87_2017_101_hilo_selfcal.ms"
-    result = radrim.image(ms, name=tmp_path / "m87", data="closure", threads=1)
+@pytest.mark.parametrize("data", ["obs/eht_m87_2017_101_hilo_selfcal.ms", "uvfits/eht_m87_2017_101_lo_netcal.uvfits"])
+def test_m87(data, shared_data, tmp_path, no_report):
+    """Real data, calibrated or not, without a mask: the ring of M87*, 42 +- 3 microarcseconds, bright in the south."""
+    result = radrim.image(shared_data / data, name=tmp_path / "m87", data="closure", threads=1)
     ring = measure_ring(result.model, result.grid.scale)
     assert ring.found
     assert 38 < ring.diameter / UAS < 46

@@ -12,6 +12,7 @@ from radrim.cli import main
 from radrim.config import ImageConfig
 from radrim.errors import ConfigError, DataError
 from radrim.linear import CERTAIN, polarisation_angle, polarised_intensity
+from radrim.qa import read_qa
 from radrim.workdir import WorkDir
 from radrim.write import read_image
 
@@ -86,6 +87,17 @@ def test_headers_and_beams_agree(four):
         assert len({headers[s][keyword] for s in "IQUV"}) == 1, keyword
     assert len({four.polarisations[s].paths["psf"] for s in "IQUV"}) == 1
     assert len({image.tobytes() for image in (four.polarisations[s].psf for s in "IQUV")}) == 1
+
+
+def test_quality_of_each(four):
+    """NAME-qa.json is about the first, and has noise and peak of the others."""
+    quality = read_qa(four.paths["qa"])
+    assert quality["stokes"] == "I" and list(quality["other_stokes"]) == ["Q", "U", "V"]
+    for name, facts in quality["other_stokes"].items():
+        image = four.polarisations[name]
+        assert facts["residual_rms_jy_per_beam"] == pytest.approx(image.noise)
+        assert facts["peak_jy_per_beam"] == pytest.approx(image.image.flat[np.abs(image.image).argmax()])
+        assert facts["expected_from_scatter_jy_per_beam"] == pytest.approx(image.noise, rel=0.3)
 
 
 def test_the_result_gives_all(four):

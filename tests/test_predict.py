@@ -409,3 +409,11 @@ def test_command_line(edit_ms, write_model, command):
     answer = command("predict", "-name", write_model("m").parent / "m", "-j", 1, ms)
     assert answer.status == 0
     assert command("predict", "--model-image", write_model()).err.startswith("radrim: No Measurement Set given")
+
+
+def test_uvfits_has_no_columns(make_ms, make_uvfits):
+    """MODEL_DATA of a UVFITS file is refused with the command that makes a Measurement Set of it."""
+    path = make_uvfits(make_ms())
+    with pytest.raises(InputError, match=r"this needs a Measurement Set: radrim convert .*obs.uvfits obs.ms"):
+        with writing_column(path, "MODEL_DATA", "a test"):
+            pytest.fail("there is a column")

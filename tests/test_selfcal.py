@@ -306,6 +306,8 @@ def test_command_writes_all_files(bad_ms, command, tmp_path):
         ({"start_model": "blob"}, {}, r"--start-model 'blob' is unknown: write point"),
         ({}, {"pol": "Q"}, r"leave out --pol Q"),
         ({}, {"niter": 0}, r"leave out --niter 0"),
+        ({}, {"continue_run": True}, r"leave out --continue"),
+        ({}, {"data": "closure", "solver": "rim"}, r"leave out --data closure"),
         ({}, {"data_column": "MODEL_DATA"}, r"has no column MODEL_DATA"),
     ],
 )
