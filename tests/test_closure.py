@@ -264,6 +264,7 @@ def test_hands_have_gains_of_their_own(make_ms):
     """RR and LL are read by themselves; where both hold the same numbers, they are one measurement, Stokes I."""
     both = read_hands([make_ms(correlations=("RR", "LL"))], Selection())
     assert len(both.blocks) == 2
+    assert [block.stokes for block in both.blocks] == ["I", "I"]  # what the image is of
     same = read_hands([make_ms(correlations=("RR", "LL"), noise=0.0)], Selection())
     assert len(same.blocks) == 1
     assert "RR and LL" in both.notes[-1] and "of I" in same.notes[-1]
