@@ -1,8 +1,10 @@
 """Running radrim and WSClean side by side: wall time, peak memory, and the images they wrote."""
 
+import argparse
 import os
 import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
@@ -46,6 +48,15 @@ def load(prefix, kind):
 def mad(image):
     """Noise from the median absolute deviation."""
     return 1.4826 * float(np.median(np.abs(image - np.median(image))))
+
+
+def case_parser(description, cases, work):
+    """A parser for scripts that go through observations one by one: --data, --work and --only."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/obs"), help="folder of the observations")
+    parser.add_argument("--work", type=Path, default=Path(work), help="folder for what is made")
+    parser.add_argument("--only", nargs="*", default=list(cases), choices=list(cases), help="some of the observations")
+    return parser
 
 
 def table(columns, rows):

@@ -8,13 +8,12 @@ from the direct sum in double precision, over some rows, and of one from the oth
 time and peak memory of both. WSClean runs as it does by default, and with its most accurate gridder. Needs `wsclean`.
 """
 
-import argparse
 from pathlib import Path
 
 import casacore.tables as casatables
 import numpy as np
 from astropy.io import fits
-from peer import WSCLEAN_ACCURATE, radrim, run, table
+from peer import WSCLEAN_ACCURATE, case_parser, radrim, run, table
 from real_data import prepare
 
 from radrim.geometry import C, n_minus_1
@@ -106,10 +105,7 @@ def error(found, truth):
 
 def main():
     """Run the cases and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/obs"))
-    parser.add_argument("--work", type=Path, default=Path("bench-work/predict"))
-    parser.add_argument("--only", nargs="*", default=list(CASES), choices=list(CASES))
+    parser = case_parser(__doc__, CASES, "bench-work/predict")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--epsilon", type=float, default=1e-4, help="of radrim predict")
     args = parser.parse_args()

@@ -6,13 +6,11 @@ Prints two Markdown tables. Both programs get the same Measurement Set, size, sc
 Differences are the largest anywhere in the image, over the peak. Needs `wsclean` (3.1) on the PATH.
 """
 
-import argparse
 import shutil
-from pathlib import Path
 
 import casacore.tables as casatables
 import numpy as np
-from peer import WSCLEAN_ACCURATE, WSCLEAN_TINY, load, mad, radrim, table, wsclean
+from peer import WSCLEAN_ACCURATE, WSCLEAN_TINY, case_parser, load, mad, radrim, table, wsclean
 
 CLEAN = "-multiscale -mgain 0.8 -gain 0.1 -auto-mask 3 -auto-threshold 0.5 -niter 2000000"
 
@@ -99,10 +97,7 @@ def difference(ours, theirs):
 
 def main():
     """Run the cases and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/obs"))
-    parser.add_argument("--work", type=Path, default=Path("bench-work/real"))
-    parser.add_argument("--only", nargs="*", default=list(CASES), choices=list(CASES))
+    parser = case_parser(__doc__, CASES, "bench-work/real")
     parser.add_argument("--options", default="", help="more options for radrim, such as '--auto-mask 3'")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

@@ -6,14 +6,12 @@ Both runs are WSClean's, with the same settings but for the minor cycle. Prints 
 residual [Jy/beam], flux of the model, major cycles and wall time. Needs `wsclean` (3.1) with Python.
 """
 
-import argparse
 import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
-from peer import WSCLEAN_ACCURATE, load, mad, table, wsclean
+from peer import WSCLEAN_ACCURATE, case_parser, load, mad, table, wsclean
 from real_data import prepare
 
 # name: size, scale, weighting.
@@ -50,10 +48,7 @@ def compare(name, case, data, work, threads):
 
 def main():
     """Run the cases and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/obs"))
-    parser.add_argument("--work", type=Path, default=Path("bench-work/plugin"))
-    parser.add_argument("--only", nargs="*", default=list(CASES), choices=list(CASES))
+    parser = case_parser(__doc__, CASES, "bench-work/plugin")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
