@@ -385,14 +385,14 @@ def test_an_interrupted_batch_goes_on(batch, actor, number):
     driver = start_driver(actor, "obs", "--output", "out")
     wait_for(slow.folder / "tried")
     driver.send_signal(number)
-    out, err = driver.communicate(timeout=60)
+    out, err = driver.communicate(timeout=180)
     assert driver.returncode == 130
     assert err == "radrim: interrupted; nothing was half-written, and the same command goes on.\n"
     assert "1 interrupted" in out and "1 waiting" in out
     assert (slow.folder / "ended").exists()
     assert (slow.state()["state"], good.state()["state"]) == ("interrupted", "waiting")
     again = start_driver(actor, "obs", "--output", "out")
-    assert again.wait(60) == 0 and "2 done" in again.communicate()[0]
+    assert again.wait(180) == 0 and "2 done" in again.communicate()[0]
 
 
 def test_two_batches_at_once(batch, actor, command, tmp_path):
