@@ -38,12 +38,9 @@ class Measurement:
         self.sum_weight = float(sum(b.weight.sum(dtype=np.float64) for b in self.blocks))
         if not self.sum_weight > 0:
             raise DataError("An output channel has no unflagged visibility; use fewer --channels-out.")
-        if kind == "auto":
-            samples = sum(b.data.size for b in self.blocks)
-            kind = choose_kind(samples, grid, max(max_w(b.uvw, b.freq) for b in self.blocks), device)
-        self.kind = kind
         self.device = torch.device(device)
-        self._grid, self._how = grid, (epsilon, threads, device)
+        self._grid, self._asked, self._how = grid, kind, (epsilon, threads, device)
+        self.kind = self._choose_kind(grid)
         self._operators = self._make_operators(grid)
         self.channels = freq = np.concatenate([b.output_freq for b in blocks])
         """Frequencies of the channels of the data in the output frame, block by block [Hz]."""
@@ -110,7 +107,15 @@ class Measurement:
         return total / self.sum_weight
 
     def _make_operators(self, grid):
-        return [make_operator(self.kind, b.uvw, b.freq, grid, *self._how) for b in self.blocks]
+        kind = self._choose_kind(grid)  # matrix products that do for the image may not do for the PSF of twice its size
+        return [make_operator(kind, b.uvw, b.freq, grid, *self._how) for b in self.blocks]
+
+    def _choose_kind(self, grid):
+        if self._asked != "auto":
+            return self._asked
+        epsilon, _, device = self._how
+        samples = sum(b.data.size for b in self.blocks)
+        return choose_kind(samples, grid, max(max_w(b.uvw, b.freq) for b in self.blocks), device, epsilon)
 
     def _tensor(self, array):
         return torch.from_numpy(array).to(self.device)

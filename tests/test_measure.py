@@ -6,6 +6,8 @@ import pytest
 from radrim.errors import DataError
 from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
 from radrim.measure import Measurement, merge_blocks, uv_samples
+from radrim.operator import make_operator
+from radrim.operator.dft import separable_terms
 from radrim.visibilities import Observation, Visibilities, split_channels
 
 GRID = ImageGrid(96, 64, 2e-3)
@@ -149,3 +151,36 @@ def test_empty_output_channel_is_refused(blocks):
     weight[:, 0] = 0
     with pytest.raises(DataError, match=r"Output channel 0 \(1000 to 1000 MHz\) has no unflagged data"):
         split_channels(Observation([replace(blocks[0], weight=weight)], 0.0, 0.0), 3)
+
+
+def narrow_block(largest_w, rows=200):
+    """Small data, as of VLBI, whose w reaches `largest_w` wavelengths."""
+    rng = np.random.default_rng(7)
+    uvw = rng.uniform(-1, 1, (rows, 3)) * [500, 500, largest_w]
+    uvw[0, 2] = largest_w
+    ones = np.ones((rows, 1), np.float32)
+    return Visibilities(uvw, np.array([C]), ones + 0j, ones, np.zeros(rows), np.zeros((rows, 2), np.int32))
+
+
+def test_direct_sum_is_chosen_for_the_accuracy_asked_for():
+    """Where matrix products reach --epsilon; where only every single phase would do, another operator is faster."""
+    block = narrow_block(2 * C / 1e9)
+    grid = next(
+        grid
+        for grid in (ImageGrid(64, 64, scale) for scale in np.geomspace(1e-4, 1e-2, 200))
+        if separable_terms(grid, block.uvw[0, 2], 1e-4) and not separable_terms(grid, block.uvw[0, 2], 1e-8)
+    )
+    assert Measurement([block], grid, epsilon=1e-4).kind == "dft"
+    assert Measurement([block], grid, epsilon=1e-8).kind == "wgridder"
+
+
+def test_wide_psf_has_the_operator_of_its_own_field(monkeypatch):
+    """Where the image's field is just narrow enough for matrix products, one twice as wide is not."""
+    block = narrow_block(0.6)
+    scales = np.geomspace(1e-4, 1.2e-2, 400)
+    grid = [ImageGrid(64, 64, s) for s in scales if separable_terms(ImageGrid(64, 64, s), 0.6, 1e-4)][-1]
+    measurement, used = Measurement([block], grid, epsilon=1e-4), []
+    monkeypatch.setattr("radrim.measure.make_operator", lambda kind, *a: used.append(kind) or make_operator(kind, *a))
+    wide = measurement.psf(wide=True)
+    assert (measurement.kind, used) == ("dft", ["wgridder"])
+    np.testing.assert_allclose(wide[32:96, 32:96], measurement.psf(), atol=1e-3)
