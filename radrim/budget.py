@@ -5,6 +5,7 @@ import os
 from typing import NamedTuple
 
 from radrim.errors import ConfigError
+from radrim.weight import GRID_BYTES
 
 PART = 0.6
 """Part of the machine's memory that a run may take if the user does not say how much."""
@@ -105,6 +106,11 @@ def measured_together(config, side):
 def block_bytes(config):
     """Largest block of visibilities [bytes]."""
     return int(min(LARGEST_BLOCK, BLOCKS * _memory(config)))
+
+
+def uv_bytes(config):
+    """Largest part of the uv grid that is weighted at once [bytes]; weighting takes four times as much."""
+    return int(min(GRID_BYTES, _memory(config) / 8))
 
 
 def largest_whole(config):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from radrim.budget import block_bytes, largest_whole, plan_memory
+from radrim.budget import block_bytes, largest_whole, plan_memory, uv_bytes
 from radrim.cache import VisibilityCache, cached
 from radrim.channels import ChannelImager
 from radrim.clock import Clock
@@ -110,7 +110,9 @@ def _image(config, work, output, solver, rival, clock, threads, device, report) 
             name: measured_scatter(each_at_its_pointing(block.of(name) for block in observation.blocks))
             for name in config.stokes
         }
-        sum_weight, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
+        sum_weight, thermal = cache.weigh(
+            observation, grid, config.weight, config.taper, config.padding, uv_bytes(config)
+        )
         sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 

@@ -1,8 +1,8 @@
 """Step 2, weight: natural, uniform and Briggs imaging weights, and the Gaussian taper.
 
 The density of samples is counted over all blocks and channels on the uv grid of the padded image (cell = 1 / padded
-field of view), one half plane for both conjugates, u and v rounded down; with uniform weights, cells that would weigh
-much more than their surroundings are limited. That is WSClean's definition to the last detail, as its -save-weights
+field of view), one half plane for both conjugates, u and v rounded down; cells that would weigh much more than their
+surroundings are limited. That is WSClean's definition to the last detail, as its -save-weights
 shows, so that ``--weight briggs 0`` is the same weighting in both programs.
 
 Briggs (1995), PhD thesis, New Mexico Tech, chapter 3: W = w / (1 + S^2 D), S^2 = (5 * 10^-R)^2 / (sum D^2 / sum w),
@@ -19,9 +19,9 @@ from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, C
 
 RANK_LEVEL, RANK_WINDOW = 3.0, 16
-"""A cell's factor is at most RANK_LEVEL times the mean of the filled cells in a window of this many cells."""
+"""A cell's factor is at most RANK_LEVEL times the mean of those that are not 0 in a window of this many cells."""
 GRID_BYTES = 2**30
-"""Largest part of the uv grid that is counted at once; a larger grid is done in bands of v."""
+"""Largest part of the uv grid that is counted at once, in four times the memory; a larger one is done in bands of v."""
 
 
 def apply_weights(blocks, grid, weighting, taper=None, padding=1.2, outputs=None, grid_bytes=GRID_BYTES):
@@ -99,11 +99,10 @@ class _Density:
     def factors(self, weighting):
         """Bands of lines, (first line, (line, u) factors), one after the other."""
         counted = self._count(0, self._lines) if self.whole else None
-        margin = RANK_WINDOW if weighting.kind == "uniform" else 0
         slope = self._slope(weighting.robust, counted) if weighting.kind == "briggs" else 0.0
         for first, end in self._bands:
-            start = max(0, first - margin)
-            density = counted if counted is not None else self._count(start, min(end + margin, self._lines))
+            start = max(0, first - RANK_WINDOW)
+            density = counted if counted is not None else self._count(start, min(end + RANK_WINDOW, self._lines))
             yield first, _cell_factors(density, weighting.kind, slope)[first - start : end - start]
 
     def _slope(self, robust, counted):
@@ -123,16 +122,18 @@ class _Density:
 
 
 def _cell_factors(density, kind, slope):
-    """What the natural weights in each uv cell are multiplied with, (v, u); 0 in empty cells."""
-    filled = density > 0
+    """What the natural weights in each uv cell are multiplied with, (v, u); empty cells have 0 (uniform) or 1."""
     if kind == "briggs":
-        return filled / (1 + slope * density)
-    factors = np.divide(1.0, density, out=np.zeros_like(density), where=filled)
+        factors = 1 / (1 + slope * density)
+    else:
+        factors = np.divide(1.0, density, out=np.zeros_like(density), where=density > 0)
     # One poor sample alone in its cell would weigh as much as hundreds of good ones beside it.
-    mean = uniform_filter(factors, RANK_WINDOW, mode="constant")
-    share = uniform_filter(filled.astype(float), RANK_WINDOW, mode="constant")
-    limit = RANK_LEVEL * np.divide(mean, share, out=np.full_like(mean, np.inf), where=filled)
-    return np.minimum(factors, limit, out=factors)
+    there = factors > 0
+    limit = uniform_filter(factors, RANK_WINDOW, mode="constant")
+    share = uniform_filter(there.astype(np.float32), RANK_WINDOW, mode="constant")
+    np.divide(limit, share, out=limit, where=there)
+    limit *= RANK_LEVEL
+    return np.minimum(factors, limit, out=factors, where=there)
 
 
 @numba.njit(nogil=True, cache=True)
