@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from radrim.bar import Bar
 from radrim.read import read
 from radrim.store import Store
 from radrim.visibilities import Observation, Visibilities
@@ -83,6 +84,7 @@ class VisibilityCache:
                     shape = block.weight.shape[::-1] if self._by_channel else block.weight.shape
                     output = stack.enter_context(work.create(name, shape, np.float32))
                     outputs.append(output.T if self._by_channel else output)
+                stack.enter_context(Bar("weighting"))
                 found = apply_weights(blocks, grid, weighting, taper, padding, outputs, grid_bytes)
             work.note("vis/weights", found)
         for k, block in enumerate(blocks):

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,8 @@ import dask
 import torch
 from dask.callbacks import Callback
 from dask.threaded import get
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from radrim.bar import Bar
 from radrim.errors import ClusterError, ConfigError
 
 log = logging.getLogger("radrim")
@@ -45,7 +44,12 @@ def compute(tasks: Sequence, label, workers):
         Their results, in order.
     """
     # Fusing would hide the tasks from the progress bar, and each of ours is worth seeing.
-    with dask.config.set({"optimization.fuse.active": False}), _ProgressBar(label), _pool(workers) as pool:
+    with (
+        dask.config.set({"optimization.fuse.active": False}),
+        Bar(label, 0) as bar,
+        _TaskBar(bar),
+        _pool(workers) as pool,
+    ):
         return dask.compute(*tasks, scheduler="threads", pool=pool)
 
 
@@ -115,7 +119,7 @@ class Threads:
         """
         results: list = []
         for graph in graphs(calls):
-            with _ProgressBar(label), _pool(self.workers) as pool:
+            with Bar(label, len(graph)) as bar, _TaskBar(bar), _pool(self.workers) as pool:
                 results += get(graph, list(graph), pool=pool)
         return results
 
@@ -254,32 +258,15 @@ def start_jobs(jobs):
     return cluster
 
 
-class _ProgressBar(Callback):
-    """A bar that counts the graph's tasks; silent where nobody watches."""
+class _TaskBar(Callback):
+    """Counts the tasks of a graph."""
 
-    def __init__(self, label):
+    def __init__(self, bar):
         super().__init__()
-        self._label = label
-        self._shown = sys.stdout.isatty() and log.isEnabledFor(logging.INFO)
-        self._progress = None
-
-    def __enter__(self):
-        if self._shown:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._progress = Progress(*columns, transient=True)
-            self._progress.start()
-            self._bar = self._progress.add_task(self._label, total=None)
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        if self._progress is not None:
-            self._progress.stop()
-        return super().__exit__(*error)
+        self._bar = bar
 
     def _start_state(self, dsk, state):
-        if self._progress is not None:
-            self._progress.update(self._bar, total=len(state["ready"]) + len(state["waiting"]))
+        self._bar.expect(len(state["ready"]) + len(state["waiting"]))
 
     def _posttask(self, key, result, dsk, state, worker_id):
-        if self._progress is not None:
-            self._progress.advance(self._bar)
+        self._bar.advance()

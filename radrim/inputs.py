@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from radrim.bar import Bar
 from radrim.errors import InputError
 from radrim.measurement_set import MeasurementSet, read_subtables
 from radrim.uvfits import is_fits
@@ -67,5 +68,6 @@ def _converted(path, out):
 
         log.info("Converting %s to a Measurement Set.", path)
         out.parent.mkdir(parents=True, exist_ok=True)
-        convert(path, out)
+        with Bar("converting"):
+            convert(path, out)
     return out

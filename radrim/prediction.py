@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from radrim.bar import Bar
 from radrim.columns import Column, writing_column
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C, axes, format_angle
@@ -172,15 +173,17 @@ class _Prediction:
                 self._fill_others(main, out)
             for index, window, rows in self._parts:
                 field = self.ms.fields[index]
-                for part in _chunks(rows, window, self._largest()):
-                    uvw = _uvw(main, part)
-                    known = np.isfinite(uvw).all(1)  # rows absent from the correlator's output
-                    seen = self.model.visibilities(
-                        np.where(known[:, None], uvw, 0), window.freq, window.correlations, (field.ra, field.dec),
-                        epsilon, threads,
-                    )  # fmt: skip
-                    seen[~known] = 0
-                    out.put(part, seen)
+                with Bar(f"predicting {field.name}, spectral window {window.spw}", len(rows)) as bar:
+                    for part in _chunks(rows, window, self._largest()):
+                        uvw = _uvw(main, part)
+                        known = np.isfinite(uvw).all(1)  # rows absent from the correlator's output
+                        seen = self.model.visibilities(
+                            np.where(known[:, None], uvw, 0), window.freq, window.correlations, (field.ra, field.dec),
+                            epsilon, threads,
+                        )  # fmt: skip
+                        seen[~known] = 0
+                        out.put(part, seen)
+                        bar.advance(len(part))
                 log.info(
                     "%s of %s: field %s, spectral window %d, %d rows, %d channels, %s.", column, self.ms.path,
                     field.name, window.spw, len(rows), len(window.freq), " ".join(window.correlations),

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 
+from radrim.bar import Bar
 from radrim.columns import check_finished
 from radrim.continuum import Continuum, line_free
 from radrim.counts import Counts
@@ -229,10 +230,11 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
         source = main if total == main.nrows() else rows
         reader = _ChunkReader(ms, source, column, window, (first, last), recipes, selection, counts)
         size = max(1, block_bytes // ((8 * len(recipes) + 4) * (last - first))) if block_bytes else total
-        for start in range(0, total, size):
-            block = reader.read(start, min(size, total - start))
-            if block is not None:
-                yield from shift.cut(block) if shift else [block]
+        with Bar(f"reading {ms.path.name}, spectral window {window.spw}", total) as bar:
+            for start in range(0, total, size):
+                block = reader.read(start, min(size, total - start), bar)
+                if block is not None:
+                    yield from shift.cut(block) if shift else [block]
     finally:
         rows.close()
 
@@ -305,8 +307,8 @@ class _ChunkReader:
         around = slice(self.first, self.last)
         return Continuum(window.freq[around], free[around], order)
 
-    def read(self, begin, total):
-        """The rows from `begin` on that hold any sample, or None."""
+    def read(self, begin, total, bar):
+        """The rows from `begin` on that hold any sample, or None; the bar counts all rows."""
         freq = self.freq
         uvw = np.empty((total, 3))
         time = np.empty(total)
@@ -328,6 +330,7 @@ class _ChunkReader:
             for target, part in zip((uvw, time, antenna, weight, *planes), chunk, strict=True):
                 target[filled:end] = part
             filled = end
+            bar.advance(count)
         if filled == 0:
             return None
         uvw, time, antenna, weight, *planes = (array[:filled] for array in (uvw, time, antenna, weight, *planes))

@@ -14,6 +14,7 @@ from pathlib import Path
 import casacore.tables as ct
 import numpy as np
 
+from radrim.bar import Bar
 from radrim.files import new_measurement_set, writing
 from radrim.simulate_array import Layout, uvw_tracks
 from radrim.stokes import NUMBERS
@@ -170,12 +171,15 @@ def _write_main(path, plan, observe, columns):
         table.addrows(plan.rows)
     try:
         start = 0
-        for block in _blocks(plan):
-            values = _bookkeeping(plan, block) | observe(block)
-            with writing(path):
-                for name, value in values.items():
-                    table.putcol(name, value.astype(np.complex64) if name in COMPLEX else value, start, len(block.uvw))
-            start += len(block.uvw)
+        with Bar("simulating", plan.rows) as bar:
+            for block in _blocks(plan):
+                values = _bookkeeping(plan, block) | observe(block)
+                count = len(block.uvw)
+                with writing(path):
+                    for name, value in values.items():
+                        table.putcol(name, value.astype(np.complex64) if name in COMPLEX else value, start, count)
+                start += count
+                bar.advance(count)
     finally:
         with writing(path):
             table.close()

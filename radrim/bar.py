@@ -1,0 +1,43 @@
+"""Progress bars: on a terminal they say what is being done and how much of it is done; elsewhere they are silent."""
+
+import logging
+import sys
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+log = logging.getLogger("radrim")
+
+
+class Bar:
+    """A bar while its block runs, gone after it.
+
+    Parameters
+    ----------
+    label : str
+        What is being done. Shown on a terminal, and when the log level is INFO or lower.
+    total : int, optional
+        Steps; without it the bar only shows that something is going on, and for how long.
+    """
+
+    def __init__(self, label, total=None):
+        columns = [TextColumn("{task.description}", markup=False), BarColumn()]
+        if total is not None:
+            columns.append(MofNCompleteColumn())
+        shown = sys.stdout.isatty() and log.isEnabledFor(logging.INFO)
+        self._progress = Progress(*columns, TimeElapsedColumn(), transient=True, disable=not shown)
+        self._task = self._progress.add_task(label, total=total)
+
+    def __enter__(self):
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error):
+        self._progress.stop()
+
+    def expect(self, steps):
+        """There are so many steps in all."""
+        self._progress.update(self._task, total=steps)
+
+    def advance(self, steps=1):
+        """So many more steps are done."""
+        self._progress.advance(self._task, steps)
