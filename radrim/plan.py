@@ -1,15 +1,19 @@
 """`radrim plan`: what a run will take, before any work: facets, tasks, memory, disk and time.
 
 Times are those of this machine: the transform of a part of the image with some of the tracks, two minor cycles and the
-disk are tried for some seconds, and what depends on visibilities, pixels and facets is scaled to the whole. What the
-sky is like nobody knows before the dirty image: the time is that for compact sources, in the part of the facets that
-`--active` says, and beside it stands what extended emission in all of them would take.
+disk are tried for some seconds, on as many threads at once as in the run, which share the machine's memory and
+caches; what depends on visibilities, pixels and facets is scaled to the whole. What the sky is like nobody knows before
+the dirty image: the time is that for compact sources, in the part of the facets that `--active` says, and beside it
+stands what extended emission in all of them would take.
 """
 
 import math
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +26,7 @@ from radrim.facet_tasks import LARGEST_PSF
 from radrim.geometry import ImageGrid
 from radrim.inputs import open_inputs
 from radrim.measurement_set import open_table
+from radrim.operator import make_operator
 from radrim.operator.tracks import Compressed
 from radrim.operator.wgridder import estimate_seconds
 from radrim.output import count_kinds
@@ -164,16 +169,17 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
     of_channel = samples / config.channels_out
     share = min(1.0, sum(block.data.size for block in blocks) / of_channel)
     windows = [block.core for block in tiles.blocks(measured_together(config, side) if cut.side else 1)]
-    fixed, each, nodes = on_one_thread(_time_window, blocks, grid, windows, share, FINER * config.epsilon)
+    trial = _Trial(config, threads, 0 if not cut.side else 1 if workers else cut.workers)
+    fixed, each, nodes = _time_window(trial, blocks, grid, windows, share)
     outer = max(tiles[len(tiles) // 2].shape)
     psf = fixed * len(windows) * (LARGEST_PSF * outer) ** 2 / (grid.width * grid.height) + each
-    compact, full = on_one_thread(_time_minor, blocks, grid, config, outer) if cycles else (0.0, 0.0)
+    compact, full = _time_minor(trial, blocks, grid, config, outer) if cycles else (0.0, 0.0)
     pixels = grid.width * grid.height
     disk_speed = _time_disk(os.path.dirname(os.path.abspath(config.name or ".")) or ".")
     # Per channel: windows are measured, twice in every cycle; facets with sources have a minor cycle, and a PSF once.
-    # A window is one worker's; the transforms of an image that is made as a whole use all threads.
+    # A window is one worker's; the transforms of an image that is made as a whole use all threads, in the trial, too.
     # All Stokes parameters share the PSFs.
-    rounds, stokes = math.ceil(len(windows) / at_once) if cut.side else 1 / at_once, len(config.stokes)
+    rounds, stokes = math.ceil(len(windows) / at_once) if cut.side else 1, len(config.stokes)
     measure = rounds * (1 + stokes) * (fixed + each)
     cycle, extended = (
         stokes * (rounds * 2 * (fixed + each) + facets * part * minor / at_once)
@@ -232,26 +238,66 @@ def _sample(sets, config):
     return blocks, samples, reading
 
 
-def _time_window(blocks, grid, windows, share, epsilon):
+@dataclass
+class _Trial:
+    """How things are tried: as in the run.
+
+    Parameters
+    ----------
+    config : ImageConfig
+    threads : int
+        Of an image that is made as a whole.
+    workers : int
+        Facets at once, each on one thread; 0 for an image that is made as a whole.
+    """
+
+    config: Any
+    threads: int
+    workers: int
+
+    def seconds(self, function, *arguments):
+        """What one call returns, and the seconds of the slowest of all."""
+
+        def timed(_):
+            begin = time.perf_counter()
+            found = on_one_thread(function, *arguments) if self.workers else function(*arguments)
+            return time.perf_counter() - begin, found
+
+        if not self.workers:
+            seconds, found = timed(0)
+            return found, seconds
+        with ThreadPoolExecutor(self.workers) as pool:
+            every = list(pool.map(timed, range(self.workers)))
+        return every[0][1], max(seconds for seconds, _ in every)
+
+    def transform(self, blocks, window):
+        """What stands for the samples in a transform of a window, and its seconds."""
+        return self.seconds(self._through_nodes if self.workers else self._whole, blocks, window)
+
+    def _through_nodes(self, blocks, window):
+        through = Compressed(blocks, window, epsilon=FINER * self.config.epsilon)
+        through.adjoint([block.data for block in blocks])
+        return sum(len(nodes.uvw) for nodes in through.nodes)
+
+    def _whole(self, blocks, window):
+        for b in blocks:
+            operator = make_operator(self.config.operator, b.uvw, b.freq, window, self.config.epsilon, self.threads)
+            operator.adjoint(torch.from_numpy(b.data), torch.from_numpy(b.weight))
+        return sum(b.data.size for b in blocks)
+
+
+def _time_window(trial, blocks, grid, windows, share):
     """Seconds of a window's transform: what does not depend on samples, and what all of them take; nodes of all."""
     middle = grid.window(*windows[len(windows) // 2])
     # In a small part samples are all that counts; the window has more nodes for them, of known cost.
     small = replace(middle, width=min(SMALL, middle.width), height=min(SMALL, middle.height))
-    few, seconds = min((_transform(blocks, small, epsilon) for _ in range(3)), key=lambda trial: trial[1])
-    nodes, whole = _transform(blocks, middle, epsilon)
-    each = min(whole, seconds + estimate_seconds(small, 0.0, nodes - few, epsilon))
+    few, seconds = min((trial.transform(blocks, small) for _ in range(3)), key=lambda found: found[1])
+    nodes, whole = trial.transform(blocks, middle)
+    each = min(whole, seconds + estimate_seconds(small, 0.0, nodes - few, FINER * trial.config.epsilon))
     return whole - each, each / share, nodes / share
 
 
-def _transform(blocks, window, epsilon):
-    """Nodes of a window, and seconds of its transform."""
-    begin = time.perf_counter()
-    through = Compressed(blocks, window, epsilon=epsilon)
-    through.adjoint([block.data for block in blocks])
-    return sum(len(nodes.uvw) for nodes in through.nodes), time.perf_counter() - begin
-
-
-def _time_minor(blocks, grid, config, outer):
+def _time_minor(trial, blocks, grid, config, outer):
     """Seconds of the minor cycle of a facet with two compact sources, and of one that is full of extended emission."""
     size = min(TRIED, outer)
     psf = Compressed(blocks, replace(grid, width=2 * size, height=2 * size)).psf()
@@ -260,11 +306,11 @@ def _time_minor(blocks, grid, config, outer):
     compact, full = np.zeros((2, size, size), np.float32)
     compact[size // 3, size // 3], compact[size // 2, 2 * size // 3] = 1.0, 0.1
     full[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = rng.random((size // 2, size // 2)) ** 8
-    _try_minor(compact, psf, config, rng)  # compiles
-    return [_try_minor(sky, psf, config, rng) * (outer / size) ** 2 for sky in (compact, full)]
+    _minor(trial, compact, psf, config, rng)  # compiles
+    return [_minor(trial, sky, psf, config, rng) * (outer / size) ** 2 for sky in (compact, full)]
 
 
-def _try_minor(sky, psf, config, rng):
+def _minor(trial, sky, psf, config, rng):
     """Seconds of a minor cycle on a sky."""
     size = len(sky)
     convolve = np.fft.irfft2(np.fft.rfft2(sky, psf.shape) * np.fft.rfft2(np.fft.ifftshift(psf)), psf.shape)
@@ -274,16 +320,18 @@ def _try_minor(sky, psf, config, rng):
     if config.solver == "clean":
         from radrim.clean import CleanSolver
 
-        solver, psf = CleanSolver(), np.ascontiguousarray(crop_centre(psf, residual.shape))
+        make, psf = CleanSolver, np.ascontiguousarray(crop_centre(psf, residual.shape))
     else:
         from radrim.rim.checkpoint import find_model
 
         machine = load_machine(find_model(config.model), "cpu", "")
-        solver = RimSolver(machine, RimSettings(noise=noise))
-    begin = time.perf_counter()
-    with torch.inference_mode():
-        solver(residual, psf, np.zeros_like(residual), noise)
-    return time.perf_counter() - begin
+        make = partial(RimSolver, machine, RimSettings(noise=noise))
+
+    def solve():
+        with torch.inference_mode():
+            make()(residual, psf, np.zeros_like(residual), noise)
+
+    return trial.seconds(solve)[1]
 
 
 def _time_disk(folder):

@@ -5,7 +5,8 @@
 Dirty image, PSF, two major cycles and the restored image within --memory, on all cores; prints wall time, the largest
 resident memory of all processes together, and what became of the sources, and draws memory over time.
 With --sizes it makes images of growing size instead, and prints the time per pixel and what `radrim plan` said before;
-with --speedup two Dask workers race one, on an image of --size; with --wsclean it is WSClean's turn (until --limit).
+with --speedup two Dask workers race one, on an image of --size; with --wsclean it is WSClean's turn (until --limit),
+and with --sizes, its turn too.
 """
 
 import argparse
@@ -42,6 +43,8 @@ RA, DEC = 0.0, 52.0
 SOURCES = 300
 """In the largest image; smaller ones have fewer, as densely, and none outside."""
 LARGEST = 32768
+GRIDDERS = {"w-gridder": "-use-wgridder", "default gridder": ""}
+"""WSClean's, and how it is told."""
 SMALL = 4096
 """Images up to this size are made three times."""
 
@@ -188,23 +191,27 @@ def whole(args, ms, *sources):
 
 
 def beside(args, ms):
-    """What becomes of WSClean, which may have nearly all memory of this machine, whatever it was told."""
-    size = f"-size {args.size} {args.size} -scale {SCALE_ARCSEC}asec -weight briggs 0"
+    """What becomes of WSClean."""
     clean = f"-niter 100000 -mgain 0.8 -auto-mask 3 -auto-threshold 1 -nmiter {args.cycles}"
-    rows, free = [], 0.9 * total_memory()
-    for gridder in ("-use-wgridder", ""):
-        log = args.work / "ws.log"
-        line = f"{gridder} -abs-mem {args.memory} {size} {clean} -name {args.work / 'ws'} {ms}"
-        begin = time.perf_counter()
-        try:
-            done = wsclean(line, log, limit=args.limit, memory=free)
-            found = "not finished" if done is None else f"done, {done.memory / 1e9:.2f} GB"
-        except SystemExit:
-            found = "failed"
-        last = log.read_text().strip().splitlines()[-1]
-        rows.append((gridder or "default gridder", f"{time.perf_counter() - begin:.0f}", found, last))
+    rows = []
+    for gridder in args.gridders:
+        rows.append((gridder, *_wsclean(args, ms, args.size, f"{GRIDDERS[gridder]} {clean}")))
         print(rows[-1], flush=True)
-    print(table((f"WSClean, at most {free / 1e9:.1f} GB of addresses", "s", "", "its last line"), rows))
+    print(table(("WSClean", "s", "", "its last line"), rows))
+
+
+def _wsclean(args, ms, size, options):
+    """Seconds, what became of it, and its last line; it may have 0.9 of this machine's memory, whatever it is told."""
+    log = args.work / "ws.log"
+    view = f"-size {size} {size} -scale {SCALE_ARCSEC}asec -weight briggs 0"
+    line = f"{options} -abs-mem {args.memory} {view} -name {args.work / 'ws'} {ms}"
+    begin = time.perf_counter()
+    try:
+        done = wsclean(line, log, limit=args.limit, memory=0.9 * total_memory())
+        found = "not finished" if done is None else f"done, {done.memory / 1e9:.2f} GB"
+    except SystemExit:
+        found = "failed"
+    return f"{time.perf_counter() - begin:.0f}", found, log.read_text().strip().splitlines()[-1]
 
 
 def facet(args):
@@ -224,7 +231,10 @@ def sizes(args, ms):
         wall, watch = _median(command, log) if size <= SMALL else radrim(command, log)
         per_pixel = f"{(wall - start) / size**2 * 1e6:.2f}"
         memory = f"{watch.highest / 1e9:.2f}"
-        rows.append((f"{size} x {size}", f"{wall:.0f}", per_pixel, memory, f"{seconds:.0f}", f"{seconds / wall:.2f}"))
+        row = [f"{size} x {size}", f"{wall:.0f}", per_pixel, memory, f"{seconds:.0f}", f"{seconds / wall:.2f}"]
+        if args.wsclean:
+            row += _wsclean(args, ms, size, f"{GRIDDERS[args.gridders[0]]} -niter 0 -make-psf")[:2]
+        rows.append(row)
         print(rows[-1], flush=True)
     columns = (
         "dirty image and PSF",
@@ -233,6 +243,7 @@ def sizes(args, ms):
         "GB",
         "predicted s",
         "predicted / measured",
+        *(["WSClean s", "WSClean"] if args.wsclean else []),
     )
     print(table(columns, rows))
 
@@ -316,7 +327,8 @@ def main():
     parser.add_argument("--cycles", type=int, default=2)
     parser.add_argument("--memory", type=float, default=8.0, help="[GB]")
     parser.add_argument("--options", default="", help="more options for radrim")
-    parser.add_argument("--wsclean", action="store_true", help="WSClean instead")
+    parser.add_argument("--wsclean", action="store_true", help="WSClean instead; with --sizes, too")
+    parser.add_argument("--gridders", nargs="*", default=list(GRIDDERS), choices=list(GRIDDERS), help="WSClean's")
     parser.add_argument("--limit", type=float, help="stop WSClean after so many seconds")
     parser.add_argument("--sizes", type=int, nargs="*", help="cost against size instead")
     parser.add_argument("--windows", type=int, nargs="*", help="cost of parts of the image instead, by their size")
