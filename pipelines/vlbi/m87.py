@@ -6,7 +6,7 @@ SELFCAL: self-calibrated visibilities, NETCAL: network-calibrated ones (a Measur
 image` reads; eventhorizontelescope.org, data product 2019-D01-01). Prints a table and writes m87.png. WSClean's row
 needs `wsclean` on the PATH and a Measurement Set; its mask is the one thing here that knows where the source is.
 
-To compare with another program: add its FITS image to `OTHERS`.
+To compare with another program, give its image: --other "NAME=FILE.fits"; for eht-imaging m87_ehtim.py makes one.
 """
 
 import argparse
@@ -30,8 +30,6 @@ import matplotlib.pyplot as plt
 UAS = ARCSEC * 1e-6
 CONFIG = Path(__file__).parent / "eht.toml"
 PLAIN = {"size": 128, "scale": "2uasec", "weight": "uniform", "minuv_l": 1e8}
-OTHERS: dict[str, str] = {}
-"""Name to FITS image, such as {"eht-imaging": "m87-ehtim.fits"}."""
 SHOWN = 60
 """Half the width of the figure's panels [microarcsecond]."""
 
@@ -72,6 +70,7 @@ def main():
     parser.add_argument("selfcal")
     parser.add_argument("netcal")
     parser.add_argument("--out", type=Path, default=Path("m87"))
+    parser.add_argument("--other", action="append", default=[], metavar="NAME=FILE", help="FITS image to compare with")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     print("| image | diameter [uas] | thin | width | bright at [deg] | centre / ring | chi2 closure phase | chi2 log "
@@ -84,7 +83,8 @@ def main():
         result = radrim.image(path, name=f"{prefix}-closure", overwrite=True, **load_toml(CONFIG))
         shown[f"{kind}, closure"] = row(f"{kind}, closure, model", result.model, result.grid.scale, result.facts)
         row(f"{kind}, closure, restored image", result.image, result.grid.scale, result.facts)
-    others = {"self-calibrated, WSClean with a mask": wsclean(args.selfcal, args.out), **OTHERS}
+    others = {"self-calibrated, WSClean with a mask": wsclean(args.selfcal, args.out)}
+    others |= dict(other.rsplit("=", 1) for other in args.other)
     for name, path in others.items():
         if path:
             header = fits.getheader(path)
