@@ -6,7 +6,8 @@ The fit repeats what WSClean 3.1 does, because beam areas decide flux densities 
 over a box of ten beams, sidelobes included. WSClean's loops count pixels with unsigned integers, so that the Gaussian
 vanishes at every negative offset and the fit sees only the quadrant to the north-west of the centre. Three observations
 out of eight get a major axis 10 to 50 % longer from this quadrant than from the full box, which follows the main
-lobe more closely. ``region="box"`` fits the full box; the default stays with WSClean, see docs/decisions.md.
+lobe more closely. ``region="box"`` fits the full box, ``region="lobe"`` the main lobe alone, as CASA does; the default
+stays with WSClean, see docs/decisions.md.
 """
 
 import logging
@@ -15,7 +16,7 @@ import string
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 from scipy.optimize import least_squares
 
 from radrim.errors import DataError
@@ -28,6 +29,11 @@ BOX = 10
 """Width of the fitting box in beams,"""
 WINDOW = 1024
 """and at most so many pixels: a fit that runs away from a PSF with a pedestal ends there, not at the image's edge."""
+
+LOBE = 0.35
+"""Where the main lobe ends, of the peak; as CASA's ``psfcutoff``."""
+RUNAWAY = 2.0
+"""A beam that is longer than the main lobe by this factor is not the PSF's."""
 
 CUTOFF = 1e-9
 """The restoring Gaussian is cut where it falls below this: well under float32's resolution of the peak."""
@@ -85,9 +91,9 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
     fitted major axis times 0.8 `BOX` exceeds the box, the fit is repeated in a box of `BOX` times that axis, of
     `WINDOW` pixels at most.
 
-    A fit of the quadrant that fails, or whose major axis exceeds the image or `WINDOW`, is repeated for the whole box.
-    If that fails too, the beam is a circle of width `estimate` (at least one pixel, at most the image); an axis below
-    one pixel becomes one pixel. Both are logged as warnings.
+    A fit that fails, or whose major axis is longer by a factor of `RUNAWAY` than that of a fit to the main lobe alone,
+    is replaced by the latter. If that fails too, the beam is a circle of width `estimate` (at least one pixel, at most
+    the image); an axis below one pixel becomes one pixel. Both are logged as warnings.
 
     Parameters
     ----------
@@ -97,8 +103,9 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
         Pixel size [rad].
     estimate : float
         First estimate of the width, see `theoretical_beam` [rad].
-    region : {'quadrant', 'box'}
-        Pixels of the box that count: those at or to the north-west of the centre, as in WSClean, or all.
+    region : {'quadrant', 'box', 'lobe'}
+        Pixels of the box that count: those at or to the north-west of the centre, as in WSClean, or all; or those of
+        the main lobe, down to `LOBE` of its peak and one pixel further, as in CASA.
 
     Returns
     -------
@@ -108,7 +115,8 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
     psf = crop_centre(psf, [min(n, WINDOW) for n in psf.shape])
     size = max(psf.shape)
     start = box = estimate / scale
-    for _ in range(5):
+    lobe = major, minor, pa = _fit_gaussian(psf, [n // 2 for n in psf.shape], start, "lobe")
+    for _ in range(5 * (region != "lobe")):
         pixels = max(BOX, math.ceil(BOX * box))
         pixels += pixels % 2  # as WSClean, and the window stays centred
         half = [min(pixels, n) // 2 for n in psf.shape]
@@ -118,9 +126,10 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
             break
         box = min(major, size)
         start = max(box, start)
-    if region == "quadrant" and not major <= size:  # also true for NaN
-        # A PSF with a pedestal, such as that of LOFAR's short tracks, can bend the quadrant's fit to infinity.
-        return fit_beam(psf, scale, estimate, "box")
+    if lobe[0] <= size and not major < RUNAWAY * lobe[0]:  # also true for NaN
+        # Pedestals, as of LOFAR's short tracks, and sidelobes of few stations bend a fit, up to infinity.
+        log.info("The %s of the PSF is no Gaussian: the restoring beam is fitted to its main lobe.", region)
+        major, minor, pa = lobe
     if not major <= size:
         circle = min(max(estimate, scale), scale * min(psf.shape))
         why = (
@@ -146,8 +155,10 @@ def _fit_gaussian(psf, half, start, region):
     part = np.asarray(psf[y0 - back[0] : y0 + half[0], x0 - back[1] : x0 + half[1]], np.float64)
     if part.size < 3 or not (psf[y0, x0] > 0 and np.isfinite(part).all()):
         return (math.nan,) * 3
-    values = (part / psf[y0, x0]).ravel()
-    north, east = (g.ravel() for g in np.mgrid[-back[0] : half[0], back[1] : -half[1] : -1].astype(np.float64))
+    part = part / psf[y0, x0]
+    within = _main_lobe(part) if region == "lobe" else np.ones(part.shape, bool)
+    values = part[within]
+    north, east = (g[within] for g in np.mgrid[-back[0] : half[0], back[1] : -half[1] : -1].astype(np.float64))
 
     def gaussian(p):
         along, across = p[0] * east + p[1] * north, p[2] * north
@@ -163,6 +174,13 @@ def _fit_gaussian(psf, half, start, region):
     with np.errstate(divide="ignore"):
         major, minor = FWHM_PER_SIGMA / np.sqrt(inverse_variance.clip(min=0))
     return float(major), float(minor), math.atan2(axes[0, 0], axes[1, 0]) % math.pi
+
+
+def _main_lobe(psf):
+    """Pixels around the centre above `LOBE`, and those next to them, without which a narrow lobe has no width."""
+    labels, _ = ndimage.label(psf > LOBE)
+    centre = tuple(n // 2 for n in psf.shape)
+    return ndimage.binary_dilation(labels == labels[centre], np.ones((3, 3), bool))
 
 
 def restore(model, beam, scale, threads=1):

@@ -104,9 +104,9 @@ class ImageConfig:
     )
     beam_fit: str = _option(
         "image",
-        choice("quadrant", "box"),
+        choice("quadrant", "box", "lobe"),
         "quadrant",
-        "part of the PSF that the beam is fitted to; quadrant is WSClean's",
+        "part of the PSF that the beam is fitted to; quadrant is WSClean's, lobe CASA's",
     )
     pb: str = _option(
         "image",

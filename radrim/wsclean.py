@@ -82,7 +82,8 @@ def translate(config, targets, name):
         notes.append("The field is too small for WSClean's w-gridder; its w-stacking ran, with a wide kernel. It is "
                      "exact enough with --padding 4.")  # fmt: skip
     if config.beam_fit != "quadrant":
-        notes.append("WSClean fits its restoring beam to one quadrant of the PSF, radrim here to the whole box.")
+        part = {"box": "the whole box", "lobe": "its main lobe"}[config.beam_fit]
+        notes.append(f"WSClean fits its restoring beam to one quadrant of the PSF, radrim here to {part}.")
     words = ["-j", str(config.threads), "-no-update-model-required", "-reorder", "-temp-dir", f"{name}.tmp", *gridder]
     if config.memory is not None:
         words += ["-abs-mem", f"{config.memory / 1e9:.6g}"]

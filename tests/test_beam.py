@@ -46,7 +46,7 @@ def test_no_baseline_no_beam():
         theoretical_beam(0.0)
 
 
-@pytest.mark.parametrize("region", ["quadrant", "box"])
+@pytest.mark.parametrize("region", ["quadrant", "box", "lobe"])
 @settings(max_examples=40, deadline=None)
 @given(minor=st.floats(1.5, 8), ratio=st.floats(1.05, 6), pa=st.floats(0, 3.1), guess=st.floats(0.5, 2))
 def test_fit_finds_a_gaussian(region, minor, ratio, pa, guess):
@@ -138,18 +138,31 @@ def test_fit_agrees_with_wsclean(name, size, scale, weight, longest, tmp_path):
     assert math.degrees(beam.pa) == pytest.approx(header["BPA"] % 180, abs=0.5)
 
 
-def test_a_failed_quadrant_falls_back_to_the_box(monkeypatch):
-    """Where no Gaussian fits the quadrant within the image, the beam is that of the whole box and not a guess."""
-    north, west = np.mgrid[-32:32, -32:32].astype(float)
-    psf = np.exp(-(north**2) / 18 - west**2 / 50)
-    wanted = fit_beam(psf, 1e-5, 4e-5, "box")
+@pytest.mark.parametrize("region", ["quadrant", "box"])
+@pytest.mark.parametrize("major", [1e5, 25.0, math.nan])
+def test_a_fit_that_runs_away_is_replaced_by_that_of_the_main_lobe(region, major, monkeypatch, caplog):
+    """Whether it leaves the image, is much longer than the main lobe, or fails."""
+    psf = gaussian((64, 64), 9, 4, 0.4)
+    wanted = fit_beam(psf, SCALE, 5 * SCALE, "lobe")
     fit = beam._fit_gaussian
+    monkeypatch.setattr(beam, "_fit_gaussian", lambda *a: fit(*a) if a[-1] == "lobe" else (major, 4.0, 0.4))
+    with caplog.at_level(logging.INFO, "radrim"):
+        assert fit_beam(psf, SCALE, 5 * SCALE, region) == wanted
+    assert f"The {region} of the PSF is no Gaussian" in caplog.text
 
-    def runaway(psf, half, start, region):
-        return (1e5, 7.0, 1.0) if region == "quadrant" else fit(psf, half, start, region)
 
-    monkeypatch.setattr(beam, "_fit_gaussian", runaway)
-    assert fit_beam(psf, 1e-5, 4e-5) == wanted
+def test_sidelobes_of_few_stations_leave_the_beam_alone():
+    """Two more peaks of 0.9, as next to the main lobe of some stations, bend the quadrant's fit, but not the beam."""
+    lobe = gaussian((64, 64), 9, 6, 0.1)
+    psf = lobe.copy()
+    for step in (-8, 8):  # to the north-west, and the other way
+        psf += 0.9 * np.roll(lobe, (step, step), (0, 1))
+    psf /= psf[32, 32]
+    found = {region: fit_beam(psf, SCALE, 6 * SCALE, region).major / SCALE for region in ("quadrant", "lobe")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beam, "RUNAWAY", math.inf)
+        assert fit_beam(psf, SCALE, 6 * SCALE).major / SCALE > 20
+    assert found["quadrant"] == found["lobe"] == pytest.approx(9, rel=0.02)
 
 
 def test_a_pedestal_costs_no_time_and_gives_one_beam():
