@@ -293,3 +293,19 @@ def test_m87(data, shared_data, tmp_path, no_report):
     assert ring.found
     assert 38 < ring.diameter / UAS < 46
     assert 120 < np.degrees(ring.angle) < 240
+
+
+def test_closure_image_begins_self_calibration(shared_data, tmp_path, no_report, command):
+    """Real data that show no source as they are: from the closure model, self-calibration leads to the ring."""
+    ms, field = tmp_path / "m87.ms", ["--size", 84, 84, "--scale", "2uasec", "--weight", "uniform", "--minuv-l", 1e8]
+    found = {}
+    assert command("convert", shared_data / "uvfits/eht_m87_2017_101_lo_netcal.uvfits", ms).status == 0
+    start = radrim.image(ms, name=tmp_path / "m87", data="closure", size=84, scale="2uasec", threads=1).paths["model"]
+    assert command("image", ms, *field, "--name", tmp_path / "before").status == 0
+    rounds = ["--start-model", start, "--rounds", "p:inf,ap:inf", "--gain-type", "T"]
+    assert command("selfcal", ms, *field, *rounds, "--name", tmp_path / "after").status == 0
+    for name in ("before", "after"):
+        image, header = fits.getdata(tmp_path / f"{name}-image.fits", header=True)
+        found[name] = measure_ring(image.squeeze(), np.radians(header["CDELT2"]))
+    assert not found["before"].found
+    assert found["after"].found and 36 < found["after"].diameter / UAS < 46

@@ -28,6 +28,8 @@ NOT_RUN = {
     "--scheduler": "a cluster; tests/test_cluster.py has one",
     "--cluster": "a SLURM cluster; tests/test_cluster.py has its job script",
     "--data closure": "a minute; tests/test_closure.py",
+    "eht.toml": "the same",
+    "--start-model m87-model.fits": "what the closure image leaves; tests/test_closure.py",
     "vla_3c391": "an observation that is not part of radrim; it made the figure",
     "radrim batch": "files of its own; tests/test_batch.py and tests/test_pipelines.py run batches",
     "radrim train": "hours of training; tests/test_rim_train.py trains for seconds",

@@ -33,6 +33,7 @@ SOURCES = np.array([
 ])  # fmt: skip
 TITLES = ("data, minor cycle", "Stokes", "peak [Jy]", "true [Jy]", "error, on [uJy]", "error, off [uJy]",
           "residual [uJy]", "model off [mJy]", "s")  # fmt: skip
+WEIGHT = "briggs 0"
 LEVEL = 8
 """Of Stokes I over its noise, where the mask lets Q, U and V be cleaned."""
 
@@ -81,9 +82,9 @@ def rows(label, result, seconds):
 
 def compare_dirty(ms, scale, work, stem):
     """Largest difference of dirty images from WSClean's, over the peak of Stokes I."""
-    line = f"-use-wgridder -no-small-inversion -reorder -pol iquv -size {SIZE} {SIZE} -scale {scale} -weight natural "
+    line = f"-use-wgridder -no-small-inversion -reorder -pol iquv -size {SIZE} {SIZE} -scale {scale} -weight {WEIGHT} "
     wsclean(f"{line} -niter 0 -name {work / stem}-w {ms}", work / f"{stem}-w.log")
-    mine = radrim.image(ms, pol="IQUV", size=SIZE, scale=scale, weight="natural", niter=0, name=work / f"{stem}-d")
+    mine = radrim.image(ms, pol="IQUV", size=SIZE, scale=scale, weight=WEIGHT, niter=0, name=work / f"{stem}-d")
     peak = np.abs(mine.dirty).max()
     return [
         np.abs(image.dirty - fits.getdata(f"{work / stem}-w-{name}-dirty.fits").squeeze()).max() / peak

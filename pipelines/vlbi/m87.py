@@ -3,8 +3,9 @@
     python pipelines/vlbi/m87.py SELFCAL NETCAL [--out FOLDER]
 
 SELFCAL: self-calibrated visibilities, NETCAL: network-calibrated ones (a Measurement Set or whatever else `radrim
-image` reads; eventhorizontelescope.org, data product 2019-D01-01). Prints a table and writes m87.png. WSClean's row
-needs `wsclean` on the PATH and a Measurement Set; its mask is the one thing here that knows where the source is.
+image` reads; eventhorizontelescope.org, data product 2019-D01-01). Prints a table and writes m87.png. The closure model
+of NETCAL is also the start of its self-calibration, after which the i-RIM sees the ring, too. WSClean's row needs
+`wsclean` on the PATH and a Measurement Set; its mask is the one thing here that knows where the source is.
 
 To compare with another program, give its image: --other "NAME=FILE.fits"; for eht-imaging m87_ehtim.py makes one.
 """
@@ -13,6 +14,7 @@ import argparse
 import math
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -31,7 +33,9 @@ UAS = ARCSEC * 1e-6
 CONFIG = Path(__file__).parent / "eht.toml"
 PLAIN = {"size": 128, "scale": "2uasec", "weight": "uniform", "minuv_l": 1e8}
 SHOWN = 60
-"""Half the width of the figure's panels [microarcsecond]."""
+"""Half the width of the figure's panels [microarcsecond],"""
+ACROSS = 5
+"""and how many are side by side."""
 
 
 def wsclean(ms, out):
@@ -50,6 +54,25 @@ def wsclean(ms, out):
     return f"{prefix}-image.fits"
 
 
+def self_calibrated(path, model, out):
+    """Prefix of the i-RIM's images of data that are self-calibrated from a model: phases, then amplitudes, by scan."""
+    ms, prefix = Path(path), out / "selfcal"
+    if not (ms / "table.dat").exists():
+        ms = out / "netcal.ms"
+        radrim_command("convert", path, ms, "--overwrite")
+    field = load_toml(CONFIG)
+    radrim_command(
+        "selfcal", ms, "--start-model", model, "--size", *field["size"], "--scale", field["scale"],
+        "--weight", PLAIN["weight"], "--minuv-l", PLAIN["minuv_l"], "--rounds", "p:inf,ap:inf", "--gain-type", "T",
+        "--name", prefix, "--overwrite",
+    )  # fmt: skip
+    return prefix
+
+
+def radrim_command(*words):
+    subprocess.run([sys.executable, "-m", "radrim.cli", *map(str, words), "--quiet"], check=True)
+
+
 def row(name, image, scale, facts):
     """A line of the table, printed."""
     ring = measure_ring(image, scale)
@@ -63,6 +86,11 @@ def row(name, image, scale, facts):
         cells.append(f"{facts[key]:.3g}" if key in facts else "-")
     print("| " + " | ".join(cells) + " |", flush=True)
     return image, scale
+
+
+def measured_row(name, path):
+    """The line of a FITS image."""
+    return row(name, fits.getdata(path).squeeze(), math.radians(fits.getheader(path)["CDELT2"]), {})
 
 
 def main():
@@ -83,20 +111,26 @@ def main():
         result = radrim.image(path, name=f"{prefix}-closure", overwrite=True, **load_toml(CONFIG))
         shown[f"{kind}, closure"] = row(f"{kind}, closure, model", result.model, result.grid.scale, result.facts)
         row(f"{kind}, closure, restored image", result.image, result.grid.scale, result.facts)
+    prefix = self_calibrated(args.netcal, result.paths["model"], args.out)
+    for what in ("model", "image"):
+        name = f"network-calibrated, self-calibrated, {what}"
+        shown[name] = measured_row(name, f"{prefix}-{what}.fits")
     others = {"self-calibrated, WSClean with a mask": wsclean(args.selfcal, args.out)}
     others |= dict(other.rsplit("=", 1) for other in args.other)
     for name, path in others.items():
         if path:
-            header = fits.getheader(path)
-            shown[name] = row(name, fits.getdata(path).squeeze(), math.radians(header["CDELT2"]), {})
+            shown[name] = measured_row(name, path)
     figure(shown, args.out / "m87.png")
     print(f"Figure: {args.out / 'm87.png'}")
 
 
 def figure(shown, path):
-    """All images side by side, north up, each on its own scale."""
-    fig, axes = plt.subplots(1, len(shown), figsize=(2.6 * len(shown), 2.9), layout="constrained")
-    for ax, (name, (image, scale)) in zip(axes, shown.items(), strict=True):
+    """All images, north up, each on its own scale."""
+    lines = math.ceil(len(shown) / ACROSS)
+    fig, axes = plt.subplots(lines, ACROSS, figsize=(2.6 * ACROSS, 2.9 * lines), layout="constrained", squeeze=False)
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    for ax, (name, (image, scale)) in zip(axes.flat, shown.items(), strict=False):
         half_x, half_y = (n / 2 * scale / UAS for n in image.shape[::-1])
         extent = (half_x, -half_x, -half_y, half_y)
         ax.imshow(image, origin="lower", extent=extent, cmap="afmhot", vmin=0)
@@ -105,7 +139,7 @@ def figure(shown, path):
         ax.set(xlim=(at[0] + SHOWN, at[0] - SHOWN), ylim=(at[1] - SHOWN, at[1] + SHOWN), facecolor="black")
         ax.set_title(name.replace(", ", "\n", 1), fontsize=8)
         ax.tick_params(labelsize=6)
-    axes[0].set_xlabel("microarcseconds", fontsize=7)
+    axes[-1, 0].set_xlabel("microarcseconds", fontsize=7)
     fig.savefig(path, dpi=110)
 
 

@@ -4,10 +4,10 @@
     ehtim/bin/python pipelines/vlbi/m87_ehtim.py M87.uvfits m87-ehtim.fits
     python pipelines/vlbi/m87.py SELFCAL NETCAL --other "network-calibrated, eht-imaging=m87-ehtim.fits"
 
-Runs in an environment of its own: radrim does not need eht-imaging. Settings are those that the collaboration found
-best for these data (Event Horizon Telescope Collaboration 2019, ApJL 875, L4, section 6.2): 0.6 Jy in the compact
-source, a Gaussian of 40 microarcseconds as prior, closure phases, log closure amplitudes and amplitudes, maximum entropy
-and total variation; imaged again from the smoothed image before, and after self-calibration with it.
+Runs in an environment of its own: radrim does not need eht-imaging. Settings are near those that the collaboration
+chose for these data (Event Horizon Telescope Collaboration 2019, ApJL 875, L4): 0.6 Jy in the compact source, a
+Gaussian of 40 microarcseconds as prior, closure phases, log closure amplitudes and amplitudes, maximum entropy and
+total variation; imaged again from the smoothed image before, and after self-calibration with it.
 """
 
 import sys
@@ -50,8 +50,8 @@ def main():
     for number in range(ROUNDS):
         for _ in range(TIMES):
             imager = eh.imager.Imager(
-                calibrated, image, prior_im=prior, flux=FLUX, data_term=TERMS[number > 0], reg_term=REGULARISERS, maxit=100,
-                stop=1e-4, ttype="direct", norm_reg=True, epsilon_tv=1e-10,
+                calibrated, image, prior_im=prior, flux=FLUX, data_term=TERMS[number > 0], reg_term=REGULARISERS,
+                maxit=100, stop=1e-4, ttype="direct", norm_reg=True, epsilon_tv=1e-10,
             )  # fmt: skip
             imager.make_image_I(show_updates=False)
             last = imager.out_last()
