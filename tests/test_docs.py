@@ -72,7 +72,7 @@ def observations(make_ms, make_uvfits):
     mosaic = make_ms(correlations=feeds, fields=26, times=1)
     uvfits = make_uvfits(wide)
     sets = dict.fromkeys(("obs.ms", "a.ms", "b.ms", "line.ms", "vlbi.ms"), wide)
-    return sets | {"alma.ms": mosaic, "obs.uvfits": uvfits, "b.uvfits": uvfits}
+    return sets | {"alma.ms": mosaic, "obs.uvfits": uvfits, "b.uvfits": uvfits, "m87.uvfits": uvfits}
 
 
 @pytest.fixture
