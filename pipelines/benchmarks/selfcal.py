@@ -124,8 +124,10 @@ def calibrate(label, case, data, work):
     words = ["selfcal", ms, "--name", str(name), "--overwrite", *shlex.split(options), *OURS]
     args = parse(words)
     config = parse_config(args)
+    settings = parse_options(args, config.start_model)
+    config = dataclasses.replace(config, start_model=None)  # images begin without a model
     start = time.perf_counter()
-    result = selfcal(config, parse_options(args), args.line)
+    result = selfcal(config, settings, args.line)
     seconds = time.perf_counter() - start
     grid = result.image.grid
     before = image(dataclasses.replace(config.resolved(grid, f"{name}-before"), data_column="DATA"), report=False)
