@@ -13,7 +13,7 @@ from radrim.errors import SolverError
 from radrim.minor import Others
 from radrim.rim.detection import CELL, REACH
 from radrim.rim.model import IRIM, IRIMConfig
-from radrim.rim.solver import RimSettings, RimSolver
+from radrim.rim.solver import RimSettings, RimSolver, _part_above
 from radrim.tile import Tiles, crop_centre
 
 
@@ -347,3 +347,13 @@ def test_a_solver_leaves_nothing_in_memory(machine, seen_sky, sky):
         assert held() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.4])
+def test_an_update_that_fits_noise_is_cut(offset, rng):
+    """To so much that the scatter of the residual stays; an offset, of flux that is missing, is no scatter."""
+    before = offset + 1.2 * torch.randn(64, 64, generator=rng).numpy()
+    after = 0.5 * before
+    part = _part_above(before, after, 0.92)
+    assert (before + part * (after - before)).std() == pytest.approx(0.92, rel=1e-5)
+    assert _part_above(before, 0.9 * before, 0.92) == 1

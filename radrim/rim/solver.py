@@ -370,10 +370,12 @@ def _both(mask, window):
 def _part_above(before, after, least):
     """How much of an update may be taken: all, or so much that the residual's rms does not fall below `least`.
 
-    With the residual r before and d = after - before, the mean of (r + a d)^2 is a parabola in a.
+    With the residual r before and d = after - before, the mean of (r + a d)^2 is a parabola in a; r and d without their
+    means, which are no noise: where diffuse flux is missing, residuals lie beside 0.
     """
     before = before.astype(np.float64)
-    change = after.astype(np.float64) - before
+    change = after - before
+    before, change = before - before.mean(), change - change.mean()
     if np.mean((before + change) ** 2) >= least**2:
         return 1.0
     square, slope, curve = np.mean(before**2) - least**2, np.mean(before * change), np.mean(change**2)
