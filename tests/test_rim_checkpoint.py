@@ -142,7 +142,7 @@ def test_folder(tmp_path):
         ({"architecture": "unet"}, "'unet'.*irim, rim"),
         ({"config": "{"}, "no readable 'config'"),
         ({"config": "[]"}, "'config'.*no table"),
-        ({"config": json.dumps({"channels": 28})}, "missing or unknown entries: depth"),
+        ({"config": json.dumps({"channels": 28, "wings": 2})}, "unknown entries: wings"),
         ({"recipe": "no JSON"}, "no readable 'recipe'"),
         ({"digest": "0"}, "damaged"),
     ],
@@ -202,3 +202,16 @@ def test_models_by_name_or_path(saved, monkeypatch):
     assert checkpoint.find_model(str(saved)) == saved
     with pytest.raises(InputError, match="'bad'.*are: good"):
         checkpoint.find_model("bad")
+
+
+def test_of_an_earlier_version(tmp_path):
+    """What a file's configuration does not name has the default, with which nothing changes."""
+    torch.manual_seed(1)
+    machine = IRIM(CONFIG)
+    checkpoint.save(tmp_path / "new.safetensors", machine, {}, {})
+    with safe_open(tmp_path / "new.safetensors", "pt") as file:
+        metadata = file.metadata()
+    config = json.loads(metadata["config"])
+    del config["detail"], config["widths"]
+    save_file(machine.state_dict(), tmp_path / "old.safetensors", metadata | {"config": json.dumps(config)})
+    assert checkpoint.load(tmp_path / "old.safetensors").model.config == CONFIG

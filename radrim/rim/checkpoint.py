@@ -212,10 +212,9 @@ def _architecture(path, metadata):
         raise InputError(f"Checkpoint {path} has the architecture '{name}'; known are {', '.join(ARCHITECTURES)}.")
     kind, make = ARCHITECTURES[name]
     values = _json(path, metadata, "config")
-    fields = {field.name for field in dataclasses.fields(make)}
-    if values.keys() != fields:
-        wrong = ", ".join(sorted(values.keys() ^ fields))
-        raise InputError(f"Checkpoint {path} has a configuration with missing or unknown entries: {wrong}.")
+    unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(make)})
+    if unknown:  # a missing one is newer than the file: its default is what there was before
+        raise InputError(f"Checkpoint {path} has a configuration with unknown entries: {', '.join(unknown)}.")
     try:
         return kind, make(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
     except (ConfigError, TypeError) as error:
