@@ -22,6 +22,7 @@ MACHINES = {
         dataclasses.replace(SMALL, shared=False, squeeze=1, channels=12, groups=2),
     ),
     "irim, wider where coarser": (IRIM, dataclasses.replace(SMALL, hidden=(4, 16))),
+    "irim of U-Nets, with detail": (IRIM, dataclasses.replace(SMALL, depth=1, widths=(4, 8), detail=True)),
     "rim": (PlainRIM, PlainConfig(channels=8, steps=3)),
 }
 
@@ -38,7 +39,7 @@ def stir(machine, gain=1.0):
     """The machine with random numbers instead of zeros: it proposes nonsense of the size of the image."""
     torch.manual_seed(5)
     for name, parameter in machine.named_parameters():
-        if name.endswith("value.gain") or name.startswith("last."):
+        if name.endswith("value.gain") or name.startswith(("last.", "details.")):
             torch.nn.init.normal_(parameter, 0, gain)
     return machine
 

@@ -5,6 +5,7 @@ channel, y, x) and on cubes (batch, channel, chan, y, x), which are down-sampled
 channels. Tensors with channels last in memory stay so; on CPUs the transposed convolution is several times faster then.
 """
 
+import itertools
 import math
 
 import torch
@@ -109,6 +110,11 @@ class ResidualBlock(nn.Module):
         self.gate = Convolution(dims, hidden, outputs, factor, factor, up=up)
 
     @property
+    def alignment(self):
+        """Pixels after which it is the same again under translation."""
+        return self.factor
+
+    @property
     def reach(self):
         """Pixels along y and x from an output to the farthest input it depends on."""
         return 2 * self.factor - 1
@@ -122,3 +128,73 @@ class ResidualBlock(nn.Module):
         hidden = F.relu(self.middle(F.relu(self.down(x), inplace=True)), inplace=True)
         out = self.value(hidden) * torch.sigmoid(self.gate(hidden))
         return out[..., :ny, :nx]
+
+
+class UNet(nn.Module):
+    """G of a coupling: a small U-Net (Ronneberger et al. 2015), gated at its end as `ResidualBlock`.
+
+    Each level works at half of the resolution of the one before: a residual pair of 3x3 convolutions on the way down,
+    and one on the way up; what comes up is added to what went down.
+
+    Parameters
+    ----------
+    dims : int
+        2, or 3 for cubes.
+    inputs, outputs : int
+        Channels of the state read and written.
+    widths : sequence of int
+        Channels of each level.
+    """
+
+    def __init__(self, dims, inputs, outputs, widths):
+        super().__init__()
+        self.widths = tuple(widths)
+        steps = list(itertools.pairwise(self.widths))
+        self.first = Convolution(dims, inputs, self.widths[0], 1)
+        self.falling = nn.ModuleList(_Pair(dims, width) for width in self.widths)
+        self.rising = nn.ModuleList(_Pair(dims, width) for width in self.widths[:-1])
+        self.down = nn.ModuleList(Convolution(dims, fine, coarse, 2, 2) for fine, coarse in steps)
+        self.up = nn.ModuleList(Convolution(dims, coarse, fine, 2, 2, up=True) for fine, coarse in steps)
+        self.value = Convolution(dims, self.widths[0], outputs, 1, gain=0.0, bias=False)
+        self.gate = Convolution(dims, self.widths[0], outputs, 1)
+
+    @property
+    def alignment(self):
+        """Pixels after which it is the same again under translation."""
+        return 2 ** (len(self.widths) - 1)
+
+    @property
+    def reach(self):
+        """Pixels along y and x from an output to the farthest input it depends on."""
+        levels = len(self.widths)
+        return sum(2**level * (4 if level < levels - 1 else 2) for level in range(levels)) + self.alignment - 1
+
+    def forward(self, x):
+        """(batch, inputs, *space) to (batch, outputs, *space)."""
+        ny, nx = x.shape[-2:]
+        missing = -ny % self.alignment, -nx % self.alignment
+        if any(missing):
+            x = F.pad(x, (0, missing[1], 0, missing[0]))
+        state, passed = self.first(x), []
+        for pair, down in zip(self.falling, self.down, strict=False):
+            state = pair(state)
+            passed.append(state)
+            state = down(state)
+        state = self.falling[-1](state)
+        for pair, up, before in reversed(list(zip(self.rising, self.up, passed, strict=True))):
+            state = pair(before + up(state))
+        state = F.relu(state)
+        out = self.value(state) * torch.sigmoid(self.gate(state))
+        return out[..., :ny, :nx]
+
+
+class _Pair(nn.Module):
+    """x + two 3x3 convolutions of x."""
+
+    def __init__(self, dims, width):
+        super().__init__()
+        self.first = Convolution(dims, width, width, 3, 1, 1, 3, gain=2**0.5)
+        self.second = Convolution(dims, width, width, 3, 1, 1, 3, gain=0.5)
+
+    def forward(self, x):
+        return x + self.second(F.relu(self.first(F.relu(x)), inplace=True))

@@ -6,8 +6,9 @@ that turns the network's fields into an update, the step length, and the new res
 - The link gates what the data propose, ``2 hardsigmoid(m) (sum_lambda (1/L + g_lambda) w_lambda + h p + envelope o)``
   for the network's fields (g, h, m, o); p are the point sources that CLEAN would see. Where all fields are 0 that is
   the mean of the w_lambda. Where m <= -3 it is exactly 0: empty sky can stay empty.
-- What comes out is smoothed by a Gaussian of 0.38 of the width of the PSF's main lobe (`inputs.FINEST`): no array
-  measures finer detail, and what a network puts there is more often wrong than right.
+- What comes out is smoothed by a Gaussian of 0.38 of the width of the PSF's main lobe (`inputs.FINEST`): little finer
+  detail is measured, and what a network puts there is more often wrong than right. A field d of its own, where the
+  network has it, says where to smooth by half of that only (`inputs.SHARPEST`): bright sources show more detail.
 - Stokes I is positive: the proposal is projected, ``d = max(x + proposal, 0) - x``, *before* the step length is taken.
   Then every ``x + alpha d`` with alpha in [0, 1] is positive too, and chi^2 falls as it does for any direction.
 - alpha minimises chi^2 along d, in [0, 1], so that chi^2 never rises, whatever the network says.
@@ -21,7 +22,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError, SolverError
-from radrim.rim.inputs import CELL, TAPS, StepImages, envelope, features, measure_scales, point_sources, smooth
+from radrim.rim.inputs import (
+    CELL,
+    FINEST,
+    SHARPEST,
+    TAPS,
+    StepImages,
+    envelope,
+    features,
+    measure_scales,
+    point_sources,
+    smooth,
+)
 
 AROUND = 32
 """Pixels of the cells in which a step changes something or does not."""
@@ -115,7 +127,7 @@ class InferenceMachine(nn.Module):
 
         Returns
         -------
-        eta : Tensor, (batch, (lambda + 3) * squeeze^2, [chan,] y / squeeze, x / squeeze)
+        eta : Tensor, (batch, (lambda + 3 or + 4) * squeeze^2, [chan,] y / squeeze, x / squeeze)
         state : Tensor
         """
         raise NotImplementedError
@@ -420,8 +432,8 @@ def link(eta, images):
 
     Parameters
     ----------
-    eta : Tensor, (batch, lambda + 3, [chan,] y, x)
-        Gates of each lambda, gate of the points, mask, free part.
+    eta : Tensor, (batch, lambda + 3 or + 4, [chan,] y, x)
+        Gates of each lambda, gate of the points, mask, free part; and how much of the finer detail to keep.
     images : StepImages
 
     Returns
@@ -429,11 +441,16 @@ def link(eta, images):
     Tensor, (batch, [chan,] y, x)
         [Jy/pixel]
     """
-    gates, points, mask, free = eta[:, :-3], eta[:, -3], eta[:, -2], eta[:, -1]
+    count = images.wiener.shape[1]
+    gates, points, mask, free = eta[:, :count], eta[:, count], eta[:, count + 1], eta[:, count + 2]
     gated = ((1 / gates.shape[1] + gates) * images.wiener).sum(1)
     sharp = 2 * F.hardsigmoid(mask) * (gated + points * point_sources(images.residual) + envelope(images) * free)
     with torch.autocast(sharp.device.type, enabled=False):
-        return smooth(sharp, images.scales.finest)
+        blurred = smooth(sharp, images.scales.finest)
+        if eta.shape[1] == count + 3:
+            return blurred
+        finer = smooth(sharp, images.scales.finest * (SHARPEST / FINEST))
+        return blurred + F.hardtanh(eta[:, -1]) * (finer - blurred)
 
 
 def _unsqueeze(cells, factor):

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError
-from radrim.rim.blocks import Convolution, ResidualBlock
+from radrim.rim.blocks import Convolution, ResidualBlock, UNet
 from radrim.rim.inputs import feature_count
 from radrim.rim.machine import InferenceMachine, check_machine, check_range, field_count
 from radrim.rim.reversible import Coupling, ReversibleSequence
@@ -54,6 +54,11 @@ class IRIMConfig:
         Groups of channels in the 3x3 convolutions.
     reflections : int
         Householder reflections per coupling; 0: as many as channels.
+    widths : tuple of int
+        Channels of the levels of a U-Net, which then is the residual function of every coupling; `hidden`, `factors`
+        and `groups` do not count. Fewer couplings, each of which does more, train faster.
+    detail : bool
+        Whether the network says where updates have finer detail (see `radrim.rim.machine`).
 
     Raises
     ------
@@ -72,6 +77,8 @@ class IRIMConfig:
     squeeze: int = 2
     groups: int = 1
     reflections: int = 0
+    widths: tuple[int, ...] = ()
+    detail: bool = False
 
     def __post_init__(self):
         check_machine(self)
@@ -82,6 +89,8 @@ class IRIMConfig:
         check_range("reflections", self.reflections, 0, 4096)
         if not self.factors:
             raise ConfigError("factors is empty; it needs at least one down-sampling factor, 1 for none.")
+        for width in self.widths:
+            check_range("each of widths", width, 1, 4096)
         for factor in self.factors:
             check_range("each of factors", factor, 1, 64)
         least = field_count(self) + 1
@@ -112,6 +121,9 @@ class IRIM(InferenceMachine):
             Convolution(config.dims, 1 + 2 * len(config.lambdas), memory, 1, bias=False) for _ in range(weights)
         )
         self.layers = nn.ModuleList(self._couplings(config) for _ in range(weights))
+        self.details = nn.ModuleList(
+            Convolution(config.dims, config.channels, cell**2, 1, gain=0.0) for _ in range(weights * config.detail)
+        )
 
     @staticmethod
     def _couplings(config):
@@ -120,7 +132,9 @@ class IRIM(InferenceMachine):
         return ReversibleSequence(
             Coupling(
                 config.channels,
-                ResidualBlock(
+                UNet(config.dims, read, config.channels - read, config.widths)
+                if config.widths
+                else ResidualBlock(
                     config.dims,
                     read,
                     config.channels - read,
@@ -142,7 +156,10 @@ class IRIM(InferenceMachine):
         else:
             state = torch.cat([state[:, : self.eta], state[:, self.eta :] + added], 1)
         state = self.layers[index](state)
-        return state[:, : self.eta], state
+        eta = state[:, : self.eta]
+        if self.details:
+            eta = torch.cat([eta, self.details[index](state).to(eta.dtype)], 1)
+        return eta, state
 
     @property
     def cell_reach(self):
@@ -152,4 +169,4 @@ class IRIM(InferenceMachine):
     @property
     def cell_alignment(self):
         """See `InferenceMachine.cell_alignment`."""
-        return math.lcm(*self.config.factors)
+        return math.lcm(*(layer.residual.alignment for layer in self.layers[0].layers))
