@@ -8,7 +8,7 @@ import torch
 
 from radrim.errors import ConfigError, SolverError
 from radrim.rim.inputs import FINEST, WIDEST, PsfConvolution, StepImages, measure_scales, smooth
-from radrim.rim.loss import FLUX_WEIGHT, WEIGHTS, beam_responses, decibel_loss
+from radrim.rim.loss import FLUX_WEIGHT, WEIGHTS, beam_responses, decibel_loss, faint_loss
 from radrim.rim.machine import changed, cover
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.plain import PlainConfig, PlainRIM
@@ -396,6 +396,31 @@ def test_loss_punishes_haze_more_than_noise(rng):
     errors = torch.full_like(truth, 1e-3), noise
     hazy, noisy = (decibel_loss([truth + error], truth, floor, BEAM[:1]) for error in errors)
     assert hazy > noisy + 20
+
+
+def test_faint_loss_sees_what_the_other_does_not():
+    """Missing faint structure beside a bright source costs decibels, an error of 3 % of that source next to nothing."""
+    truth = torch.zeros(1, 64, 64)
+    truth[0, 32, 32] = 1
+    faint = truth.clone()
+    truth[0, 10:20, 10:50] = 1e-4
+    floor = torch.tensor([1e-6])
+    missing, off = (
+        (decibel_loss([x], truth, floor, BEAM[:1]), faint_loss(x, truth, floor, BEAM[:1]))
+        for x in (faint, 1.03 * truth)
+    )
+    assert missing[0] < off[0] - 30
+    assert missing[1] > off[1] + 10
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_faint_loss_has_no_unit(rng, unit):
+    """Nor is it infinite where there is nothing."""
+    truth, floor = torch.rand(2, 20, 18, generator=rng), torch.full((2,), 1e-3)
+    loss = faint_loss(1.1 * truth, truth, floor, BEAM)
+    assert abs(faint_loss(unit * 1.1 * truth, unit * truth, unit * floor, BEAM) - loss) < 1e-3
+    assert faint_loss(truth, truth, floor, BEAM) < loss - 2
+    assert abs(faint_loss(0 * truth, 0 * truth, floor, BEAM)) < 1e-6
 
 
 def test_loss_of_an_empty_sky_is_finite():

@@ -56,6 +56,37 @@ def decibel_loss(estimates, truth, floor, beam, late=0.0):
     return 10 * total / sum(counts)
 
 
+def faint_loss(estimate, truth, floor, beam):
+    """Decibels of error at the scale of the beam where brightness is compressed: faint structure counts as bright does.
+
+    Smoothed by the beam, x becomes ``asinh(x / (2 f))``, f what `floor` is after smoothing: linear up to the noise,
+    logarithmic above. Errors of a fifth of f over the whole image no longer matter.
+
+    Parameters
+    ----------
+    estimate, truth : Tensor, (batch, [chan,] y, x)
+        [Jy/pixel]
+    floor, beam
+        As for `decibel_loss`.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    with torch.autocast(truth.device.type, enabled=False):
+        batch, *_, ny, nx = truth.shape
+        [response] = beam_responses(beam, (ny, nx), (1.0,))
+        unit = 2 * floor * torch.sqrt(_half_plane_mean(response, nx))
+        kernel = response.sqrt()
+        seen, was = (
+            torch.asinh(torch.fft.irfft2(kernel * torch.fft.rfft2(image.reshape(batch, -1, ny, nx)), s=(ny, nx))
+                        / unit.view(-1, 1, 1, 1)).flatten(1)
+            for image in (estimate, truth)
+        )  # fmt: skip
+        error, signal = ((image**2).mean(1) + 0.01 for image in (seen - was, was))
+        return 10 * torch.log10(error / signal).mean()
+
+
 def beam_responses(beam, shape, parts=PARTS):
     """Squared transforms of the Gaussian beam, unit integral, shrunk or widened by each part.
 

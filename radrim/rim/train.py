@@ -26,7 +26,7 @@ from radrim.rim import checkpoint
 from radrim.rim.blocks import Convolution
 from radrim.rim.curves import Curve, plot
 from radrim.rim.inputs import PsfConvolution
-from radrim.rim.loss import decibel_loss
+from radrim.rim.loss import decibel_loss, faint_loss
 from radrim.rim.problems import batches
 from radrim.rim.validation import SCORES, held_back, score, summarise
 
@@ -234,6 +234,9 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             found = self.model(convolution, states.residual, states.noise, states.estimate, detach=not config.through)
             loss = decibel_loss(found.estimates, states.truth, states.floor, states.beam, config.late)
+            if config.faint:
+                last = found.estimates[-1]
+                loss = loss + config.faint * faint_loss(last, states.truth, states.floor, states.beam)
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip))

@@ -45,6 +45,8 @@ class TrainingConfig:
         itself, which is stable from the start; with, early steps learn not to spoil what later ones could do.
     late : float
         Step t of T counts (t / T)^late in the loss.
+    faint : float
+        How much faint structure at the scale of the beam, after the last step, counts beside the rest of the loss.
     optimiser : str
         'muon' (Jordan et al. 2024) for the kernels of convolutions and Adam for the rest, or 'adam' for all.
     learning_rate : float
@@ -93,6 +95,7 @@ class TrainingConfig:
     cycles: int = 4
     through: bool = False
     late: float = 0.0
+    faint: float = 0.0
     optimiser: str = "muon"
     learning_rate: float = 1e-3
     warmup: int = 200
@@ -163,7 +166,7 @@ class TrainingConfig:
 
 _RANGES = (
     ("seed", 0, 2**62), ("samples", 1, 10**12), ("batch", 1, 65536), ("carried", 0, 0.95), ("cycles", 1, 100),
-    ("late", 0, 100), ("learning_rate", 1e-9, 1.0), ("warmup", 1, 10**9), ("cooldown", 0, 1), ("clip", 1e-9, math.inf),
+    ("late", 0, 100), ("faint", 0, 100), ("learning_rate", 1e-9, 1.0), ("warmup", 1, 10**9), ("cooldown", 0, 1), ("clip", 1e-9, math.inf),
     ("average", 0, 0.999999), ("noise_jitter", 0, 2), ("workers", 0, 1024), ("checkpoint_minutes", 0, 1e6),
     ("validation_minutes", 0, 1e6), ("validation_problems", 1, 100_000),
 )  # fmt: skip
