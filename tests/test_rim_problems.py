@@ -63,6 +63,19 @@ def test_dirty_image_is_psf_times_truth(sky):
         assert gap <= 1e-5 * np.abs(problem.dirty).max()
 
 
+def test_coverage_can_be_given():
+    """The samples of a coverage that was handed over are seen, and no others: without short ones, there is no flux."""
+    drawn = coverages.draw_coverage(np.random.default_rng(4), "y_shaped", samples=SAMPLES)
+    recipe = make_recipe(PURE | {"samples": SAMPLES, "coverages": {"sparse": 1}}, SIZE)
+    whole, cut = (
+        make_problem(0, 0, recipe, "disc", coverage=drawn.select(np.hypot(drawn.u, drawn.v) > shortest))
+        for shortest in (0, 0.3)
+    )
+    assert whole.coverage == cut.coverage == "y_shaped"
+    near = [np.fft.fft2(np.fft.ifftshift(p.psf))[0, 0].real for p in (whole, cut)]
+    assert abs(near[1]) < 0.05 * near[0]
+
+
 def test_psf_is_one_at_its_centre_and_symmetric():
     """Peak exactly 1 at (n, n) of 2n pixels, the largest value, the same in both directions."""
     for problem in draw(count=20):

@@ -74,7 +74,7 @@ class Problem:
     number: int
 
 
-def make_problem(seed, number, recipe, sky=None, stream_key=(), image=None):
+def make_problem(seed, number, recipe, sky=None, stream_key=(), image=None, coverage=None):
     """Problem `number` of the stream of `seed`.
 
     Parameters
@@ -88,6 +88,8 @@ def make_problem(seed, number, recipe, sky=None, stream_key=(), image=None):
         Makes another stream of the same seed.
     image : (y, x) array, optional
         The sky itself, of the recipe's size, not negative and with peak 1; `sky` then is its name only.
+    coverage : Coverage, optional
+        The samples, instead of those drawn by the recipe's proportions.
 
     Returns
     -------
@@ -96,7 +98,8 @@ def make_problem(seed, number, recipe, sky=None, stream_key=(), image=None):
     rng = np.random.default_rng([seed, number, *stream_key])
     drawn, kind = _draw(rng, recipe.skies), _draw(rng, recipe.coverages)
     sky = sky or drawn
-    coverage = coverages.draw_coverage(rng, kind, recipe.arrays, recipe.samples)
+    if coverage is None:
+        coverage = coverages.draw_coverage(rng, kind, recipe.arrays, recipe.samples)
     robust = _draw_robust(rng)
     coverage, u, v, weight = _scale(rng, coverage, robust, recipe)
     uv = Samples(coverage, u, v, weight, recipe.size)
