@@ -169,11 +169,23 @@ def _fit_gaussian(psf, half, start, region):
         return np.stack([-g * along * east, -g * along * north, -g * across * north], axis=1)
 
     first = np.array([FWHM_PER_SIGMA / start, 0.0, FWHM_PER_SIGMA / start])
+    if region == "lobe":  # a few pixels, of which a search from a wrong width finds a wrong Gaussian
+        first = _ellipse(values, east, north, first)
     a, b, c = least_squares(lambda p: gaussian(p)[0] - values, first, jacobian, method="lm", x_scale=first[0]).x
     inverse_variance, axes = np.linalg.eigh([[a * a, a * b], [a * b, b * b + c * c]])
     with np.errstate(divide="ignore"):
         major, minor = FWHM_PER_SIGMA / np.sqrt(inverse_variance.clip(min=0))
     return float(major), float(minor), math.atan2(axes[0, 0], axes[1, 0]) % math.pi
+
+
+def _ellipse(values, east, north, otherwise):
+    """(a, b, c) of `_fit_gaussian` from a parabola through the logarithms of the values, or `otherwise`."""
+    high = values > 0.1
+    points = np.stack([east**2, 2 * east * north, north**2], 1)[high]
+    q, _, rank, _ = np.linalg.lstsq(points, -2 * np.log(values[high]))
+    if rank < 3 or not (q[0] > 0 and q[2] > q[1] ** 2 / q[0]):
+        return otherwise
+    return np.array([math.sqrt(q[0]), q[1] / math.sqrt(q[0]), math.sqrt(q[2] - q[1] ** 2 / q[0])])
 
 
 def _main_lobe(psf):

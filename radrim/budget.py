@@ -5,7 +5,6 @@ import os
 from typing import NamedTuple
 
 from radrim.errors import ConfigError
-from radrim.weight import GRID_BYTES
 
 PART = 0.6
 """Part of the machine's memory that a run may take if the user does not say how much."""
@@ -25,6 +24,8 @@ BLOCKS = 1 / 16
 """Part of the memory for each block of visibilities that is at hand."""
 LARGEST_BLOCK = 512 * 2**20
 """Larger blocks gain nothing [bytes]."""
+GRID_BYTES = 2**30
+"""Largest part of the uv grid that is counted at once, in four times the memory; a larger one is done in bands of v."""
 HALO = 128
 """Pixels that the minor cycle of a facet sees around it."""
 SHARED = 2048

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 import numpy as np
 
 from radrim.bar import Bar
+from radrim.budget import GRID_BYTES
 from radrim.read import read
 from radrim.store import Store
 from radrim.visibilities import Observation, Visibilities
-from radrim.weight import GRID_BYTES, apply_weights
+from radrim.weight import apply_weights
 
 BLOCK_BYTES = 512 * 2**20
 """Data and weights of one block, at most [bytes]: what sorting has in memory twice."""

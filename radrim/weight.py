@@ -3,25 +3,18 @@
 The density of samples is counted over all blocks and channels on the uv grid of the padded image (cell = 1 / padded
 field of view), one half plane for both conjugates, u and v rounded down; cells that would weigh much more than their
 surroundings are limited. That is WSClean's definition to the last detail, as its -save-weights
-shows, so that ``--weight briggs 0`` is the same weighting in both programs.
-
-Briggs (1995), PhD thesis, New Mexico Tech, chapter 3: W = w / (1 + S^2 D), S^2 = (5 * 10^-R)^2 / (sum D^2 / sum w),
-w the natural weight and D its sum over the sample's uv cell.
+shows, so that ``--weight briggs 0`` is the same weighting in both programs; `radrim.robust` has the formulae.
 """
 
 import math
 
 import numba
 import numpy as np
-from scipy.ndimage import uniform_filter
 
+from radrim.budget import GRID_BYTES
 from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, C
-
-RANK_LEVEL, RANK_WINDOW = 3.0, 16
-"""A cell's factor is at most RANK_LEVEL times the mean of those that are not 0 in a window of this many cells."""
-GRID_BYTES = 2**30
-"""Largest part of the uv grid that is counted at once, in four times the memory; a larger one is done in bands of v."""
+from radrim.robust import RANK_WINDOW, briggs_slope, cell_factors
 
 
 def apply_weights(blocks, grid, weighting, taper=None, padding=1.2, outputs=None, grid_bytes=GRID_BYTES):
@@ -99,41 +92,26 @@ class _Density:
     def factors(self, weighting):
         """Bands of lines, (first line, (line, u) factors), one after the other."""
         counted = self._count(0, self._lines) if self.whole else None
-        slope = self._slope(weighting.robust, counted) if weighting.kind == "briggs" else 0.0
+        slope = self._slope(weighting.robust, counted) if weighting.kind == "briggs" else None
         for first, end in self._bands:
             start = max(0, first - RANK_WINDOW)
             density = counted if counted is not None else self._count(start, min(end + RANK_WINDOW, self._lines))
-            yield first, _cell_factors(density, weighting.kind, slope)[first - start : end - start]
+            yield first, cell_factors(density, slope)[first - start : end - start]
 
     def _slope(self, robust, counted):
-        """Briggs's S^2: what the density is multiplied with."""
+        """Of `briggs_slope`."""
         total = square = 0.0
         for first, end in self._bands:
             density = counted if counted is not None else self._count(first, end)
             total += float(density.sum())
             square += float(np.vdot(density, density))
-        return (5 * 10**-robust) ** 2 * total / square if square > 0 else 0.0
+        return briggs_slope(robust, total, square)
 
     def _count(self, first, end):
         density = np.zeros((end - first, self._nx))
         for block in self._blocks:
             _count(block.uvw, block.freq / C, block.weight, density, first, *self.cells)
         return density
-
-
-def _cell_factors(density, kind, slope):
-    """What the natural weights in each uv cell are multiplied with, (v, u); empty cells have 0 (uniform) or 1."""
-    if kind == "briggs":
-        factors = 1 / (1 + slope * density)
-    else:
-        factors = np.divide(1.0, density, out=np.zeros_like(density), where=density > 0)
-    # One poor sample alone in its cell would weigh as much as hundreds of good ones beside it.
-    there = factors > 0
-    limit = uniform_filter(factors, RANK_WINDOW, mode="constant")
-    share = uniform_filter(there.astype(np.float32), RANK_WINDOW, mode="constant")
-    np.divide(limit, share, out=limit, where=there)
-    limit *= RANK_LEVEL
-    return np.minimum(factors, limit, out=factors, where=there)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from radrim.errors import DataError, InputError
+from radrim.robust import briggs_slope, cell_factors
 
 LAYOUTS = Path(__file__).parents[1] / "arrays"
 
@@ -28,7 +28,7 @@ CELLS = 200
 DAY = 10_000
 """Integrations of the second configuration are numbered from here on."""
 
-WEIGHT_PADDING, RANK_LEVEL, RANK_WINDOW = 1.2, 3.0, 16
+WEIGHT_PADDING = 1.2
 """As in `radrim.weight`."""
 
 LONGEST_BEAM = 8.0
@@ -352,10 +352,6 @@ def imaging_weights(u, v, weight, robust, size):
     -------
     (sample,) float64
         Imaging weights, not normalised.
-
-    References
-    ----------
-    Briggs (1995), PhD thesis, New Mexico Tech, chapter 3.
     """
     if robust == math.inf:
         return weight
@@ -364,13 +360,5 @@ def imaging_weights(u, v, weight, robust, size):
     x, y = np.floor(u * sign).astype(np.int32) + cells // 2, np.floor(v * sign).astype(np.int32)
     cell = y * cells + x
     density = np.bincount(cell, weight, cells // 2 * cells)
-    if robust > -math.inf:
-        slope = (5 * 10**-robust) ** 2 / (float(np.vdot(density, density)) / weight.sum())
-        return weight / (1 + slope * density[cell])
-    density = density.reshape(cells // 2, cells)
-    filled = density > 0
-    factors = np.divide(1.0, density, out=np.zeros_like(density), where=filled)
-    mean = uniform_filter(factors, RANK_WINDOW, mode="constant")
-    share = uniform_filter(filled.astype(float), RANK_WINDOW, mode="constant")
-    limit = RANK_LEVEL * np.divide(mean, share, out=np.full_like(mean, np.inf), where=filled)
-    return weight * np.minimum(factors, limit).ravel()[cell]
+    slope = briggs_slope(robust, weight.sum(), np.vdot(density, density)) if robust > -math.inf else None
+    return weight * cell_factors(density.reshape(cells // 2, cells), slope).ravel()[cell]
