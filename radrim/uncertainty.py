@@ -66,7 +66,8 @@ def uncertainties(model, residual, psf, noise, beam, scale, network=None):
         features, units = see(outcome)
         found = np.empty((len(UNCERTAINTIES), *model.shape), np.float32)
         for core, outer in _tiles(model.shape, network.reach):
-            part = network(features[(..., *outer)])[0].flatten(0, 1).exp()
+            seen = features[(..., *outer)].contiguous(memory_format=torch.channels_last)
+            part = network(seen)[0].flatten(0, 1).exp()
             inside = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
             found[(slice(None), *core)] = part[(slice(None), *inside)].numpy()
     found[:2] *= float(units.beam)

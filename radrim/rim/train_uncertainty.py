@@ -29,6 +29,7 @@ from radrim.rim import checkpoint
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.outcomes import make_outcome
 from radrim.rim.recipe import make_recipe
+from radrim.rim.train import use_half
 from radrim.rim.uncertainty import (
     KINDS,
     LEAST,
@@ -143,6 +144,8 @@ class UncertaintyTrainer:
         (self.folder / "outcomes").mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.network = Uncertainty(config.network)
+        self.network.to(memory_format=torch.channels_last)  # several times as fast on a CPU
+        self.half = use_half("auto", torch.device("cpu"))
         self.optimiser = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
         self.update = 0
         if (self.folder / "state.safetensors").exists():
@@ -211,7 +214,9 @@ class UncertaintyTrainer:
             rate = config.learning_rate * min(1, (self.update + 1) / 50) * (1 - self.update / config.updates)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            loss = pinball(self.network(features), logs, weight)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+                answers = self.network(features)
+            loss = pinball(answers.float(), logs, weight)
             self.optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -327,6 +332,7 @@ def _draw(seen, rng, batch):
         drawn = [part.transpose(-1, -2) for part in drawn]
     if rng.random() < 0.25:  # Stokes Q, U and V
         drawn[0][:, :ODD] *= -1
+    drawn[0] = drawn[0].contiguous(memory_format=torch.channels_last)
     return drawn
 
 
