@@ -162,7 +162,7 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
     grid = ImageGrid(config.size[0], config.size[1], config.scale)
     threads = config.threads or len(os.sched_getaffinity(0))
     cut = plan_memory(grid.shape, config, threads)
-    at_once = workers or cut.workers
+    at_once = (workers or cut.workers) if cut.side else 1  # an image that is made as a whole uses all threads
     side = cut.side or max(grid.shape)
     tiles = Tiles(grid.shape, side, HALO if cut.side else 0)
     facets, cycles = len(tiles), 0 if config.niter == 0 else cycles or config.max_major
@@ -177,9 +177,8 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
     pixels = grid.width * grid.height
     disk_speed = _time_disk(os.path.dirname(os.path.abspath(config.name or ".")) or ".")
     # Per channel: windows are measured, twice in every cycle; facets with sources have a minor cycle, and a PSF once.
-    # A window is one worker's; the transforms of an image that is made as a whole use all threads, in the trial, too.
-    # All Stokes parameters share the PSFs.
-    rounds, stokes = math.ceil(len(windows) / at_once) if cut.side else 1, len(config.stokes)
+    # A window is one worker's. All Stokes parameters share the PSFs.
+    rounds, stokes = math.ceil(len(windows) / at_once), len(config.stokes)
     measure = rounds * (1 + stokes) * (fixed + each)
     cycle, extended = (
         stokes * (rounds * 2 * (fixed + each) + facets * part * minor / at_once)

@@ -57,6 +57,9 @@ def test_threads_share_the_work(small_ms, monkeypatch):
     """An image made as a whole is measured by all threads together, facets by as many workers as there are windows."""
     monkeypatch.setattr("radrim.plan._time_window", lambda *_: (3.0, 1.0, 1000.0))
     assert plan(small_ms, niter=0).measure == 8
+    monkeypatch.setattr("radrim.plan._time_minor", lambda *_: (10.0, 20.0))  # what all threads together take
+    minor = [plan(small_ms, {"active": 1, "cycles": 1}, threads=n).cycle for n in (1, 4)]
+    assert minor[0] == minor[1] == 18
     assert [plan(small_ms, {"workers": n}, niter=0, facet=64).measure for n in (1, 2, 3, 16, 99)] == [32, 16, 16, 8, 8]
 
 

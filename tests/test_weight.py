@@ -78,6 +78,24 @@ def test_weights_follow_the_definition(weighting, taper):
     assert sum_weight == pytest.approx(expected.sum())
 
 
+@pytest.mark.parametrize("weighting", [UNIFORM, briggs(-0.5), briggs(0)], ids=str)
+def test_a_poor_sample_among_many_is_limited(weighting):
+    """Alone in its cell it may weigh three times the mean of the 16 x 16 cells around, its own counted as it was."""
+    x, y = (grid.ravel() for grid in np.meshgrid(np.arange(-40, 40), np.arange(0, 40)))
+    poor = (x == 3) & (y == 20)
+    uvw = np.stack([(x + 0.5) / 144e-4, (y + 0.5) / 120e-4, 0.0 * x], 1)
+    weight = np.where(poor, 1.0, 200.0).astype(np.float32)[:, None]
+    block = Visibilities(uvw, np.array([C]), weight + 0j, weight, 0.0 * x, np.zeros((len(x), 2), np.int32))
+    expected = definition([block], GRID, weighting)
+    apply_weights([block], GRID, weighting)
+    np.testing.assert_allclose(block.weight.ravel(), expected, rtol=1e-5)
+    natural = np.where(poor, 1.0, 200.0)
+    slope = (5 * 10**-weighting.robust) ** 2 * natural.sum() / (natural**2).sum()
+    alone, others = 1 / (natural if weighting.kind == "uniform" else 1 + slope * natural)[[poor.argmax(), 0]]
+    limited = block.weight[poor, 0]
+    assert limited == pytest.approx(3 * (255 * others + alone) / 256, rel=1e-4) and limited < 0.2 * alone
+
+
 def test_robust_2_is_nearly_natural():
     """At robust 2 no sample loses more than a few per cent of its natural weight."""
     block, natural = make_block(), make_block()
