@@ -326,8 +326,8 @@ def _draw(seen, rng, batch):
     """Some of the features, errors and weights; mirrored, turned, and some with the other sign."""
     index = torch.from_numpy(rng.integers(len(seen[0]), size=batch))
     drawn = [part[index].float() for part in seen[:3]]
-    if rng.random() < 0.5:
-        drawn = [part.flip(-1) for part in drawn]
+    axes = [axis for axis in (-1, -2) if rng.random() < 0.5]
+    drawn = [part.flip(axes) for part in drawn]
     if rng.random() < 0.5:
         drawn = [part.transpose(-1, -2) for part in drawn]
     if rng.random() < 0.25:  # Stokes Q, U and V
