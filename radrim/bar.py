@@ -38,6 +38,10 @@ class Bar:
         """There are so many steps in all."""
         self._progress.update(self._task, total=steps)
 
+    def reach(self, steps):
+        """So many steps are done now."""
+        self._progress.update(self._task, completed=steps)
+
     def advance(self, steps=1):
         """So many more steps are done."""
         self._progress.advance(self._task, steps)

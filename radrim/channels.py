@@ -18,6 +18,7 @@ from radrim.joint import effective_beam, make_measurement
 from radrim.restoration import average_channels, restore_channel
 from radrim.result import Beside, Image
 from radrim.start_model import StartModel
+from radrim.uncertainty import add_uncertainties
 
 log = logging.getLogger("radrim")
 
@@ -91,6 +92,8 @@ class ChannelImager(Imager):
 
     def _average(self, images):
         image = average_channels(images, self.observation, self.grid, self.config.beam_fit, self.threads)
+        if self.config.uncertainty and image.stop:
+            add_uncertainties(image, image.psf, self.grid.scale)
         if self.dishes:
             self.dishes.add(image, image.pb)
         return image
@@ -98,7 +101,7 @@ class ChannelImager(Imager):
     def _measure(self, batch, stokes) -> list[ChannelState]:
         """Dirty image and PSF of each channel of a batch, and how far an earlier run came with it."""
         config, threads = self.config, max(1, self.threads // max(1, len(batch)))
-        wide = any(minor is not None and minor.wide for minor in (self.solver, self.rival))
+        wide = config.uncertainty or any(minor is not None and minor.wide for minor in (self.solver, self.rival))
         how = self.grid, self.dishes, config.operator, config.epsilon, threads, self.device
         measurements = [make_measurement([block.of(stokes) for block in blocks], *how) for _, blocks in batch]
 
@@ -150,6 +153,8 @@ class ChannelImager(Imager):
         width, beam_fit = self.observation.channel_width, self.config.beam_fit
         with self.clock("restore"):
             image = restore_channel(channel, self.grid, width, beam_fit, self.threads)
+            if self.config.uncertainty and channel.stop:
+                add_uncertainties(image, channel.psf, self.grid.scale)
             if self.dishes:
                 self.dishes.add(image, effective_beam(channel.measurement, self.grid, self.dishes))
         with self.clock("write"):

@@ -263,6 +263,12 @@ class ImageConfig:
         "begin with the model of the complete run of this --name, and replace its results",
         aliases=("continue",),
     )
+    uncertainty: bool = _option(
+        "deconvolution",
+        to_flag,
+        False,
+        "write how wrong image and model may be, pixel by pixel: NAME-uncertainty.fits, NAME-model-uncertainty.fits",
+    )
     max_major: int = _option("deconvolution", numeric(int, 1), 20, "most major cycles", "N", aliases=("nmiter",))
     tile: int = _option("deconvolution", numeric(int, 64), 2048, "largest tile that is deconvolved as one", "PIXELS")
     # computing

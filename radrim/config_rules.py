@@ -23,6 +23,8 @@ def check(config):
             f"--cube cannot hold --pol {config.pol}: a FITS axis counts evenly. Image one more or one less of them, "
             "such as IQUV or I,V, or leave out --cube."
         )
+    if config.uncertainty:
+        _check_uncertainty(config)
     if config.spectral_terms is not None:
         _check_spectral_terms(config)
     if config.data == "closure":
@@ -59,6 +61,23 @@ def _check_closure(config):
     ):
         if given:
             raise ConfigError(f"{option} is not for --data closure: {why}. Leave out one of the two.")
+
+
+def _check_uncertainty(config):
+    """Where nobody has learned how wrong images are."""
+    for option, given in (
+        ("--niter 0", config.niter == 0),
+        ("--spectral-terms", config.spectral_terms is not None),
+        ("--data closure", config.data == "closure"),
+        ("--facet", bool(config.facet)),
+        ("--scheduler", bool(config.scheduler)),
+        ("--cluster", bool(config.cluster)),
+    ):
+        if given:
+            raise ConfigError(
+                f"--uncertainty is for deconvolved images that are made as a whole, not for {option}: leave out one of "
+                "the two."
+            )
 
 
 def _check_start(config):

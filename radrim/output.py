@@ -17,7 +17,7 @@ from radrim.linear import LinearChannels
 from radrim.measure import uv_samples
 from radrim.overview import overview, thin_out
 from radrim.report import Comparison, ImageSet, Polarisation, Report, write_png, write_report
-from radrim.result import KINDS, SHARED, Beside, Channels, Image, Linear, Stokes
+from radrim.result import KINDS, SHARED, UNCERTAINTIES, Beside, Channels, Image, Linear, Stokes
 from radrim.version import __version__
 from radrim.write import image_header, open_image, whole_header, write_fits, write_rows, write_run_toml
 
@@ -152,7 +152,9 @@ class Output:
             facts |= {name: getattr(config, name) for name in names}
         if config.pb != "none":
             facts |= {"pb": config.pb, "dish_diameter": observation.dish_diameter, "pb_limit": config.pb_limit}
-        unit, beam = {"model": ("JY/PIXEL", None), "pb": ("", None)}.get(kind, ("JY/BEAM", image.beam))
+        pixel = "JY/PIXEL", None
+        units = {"model": pixel, "model_uncertainty": pixel, "model_uncertainty_95": pixel, "pb": ("", None)}
+        unit, beam = units.get(kind, ("JY/BEAM", image.beam))
         header = image_header(
             grid, image.freq, image.bandwidth, observation, image.stokes, unit, beam, facts, [self.command]
         )
@@ -254,7 +256,8 @@ def count_kinds(config):
     beams, deconvolved = config.pb != "none", config.niter > 0
     shared = 1 + beams
     linear = (2 + beams) if deconvolved and {"Q", "U"} <= set(config.stokes) else 0
-    return shared + len(config.stokes) * (1 + deconvolved * (3 + beams)) + linear
+    more = beams + config.uncertainty * len(UNCERTAINTIES)
+    return shared + len(config.stokes) * (1 + deconvolved * (3 + more)) + linear
 
 
 def _comparison(image, beside):

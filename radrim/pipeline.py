@@ -201,6 +201,7 @@ def _plan(work, grid, config, threads, number):
         ("--data closure", config.data == "closure"),
         ("--start-model", config.start_model),
         ("--continue", config.continue_run),
+        ("--uncertainty", config.uncertainty),
         (f"A joint mosaic of {number} pointings", number > 1),
     ):
         if plan.side and asked:
@@ -208,6 +209,11 @@ def _plan(work, grid, config, threads, number):
                 f"{what} needs an image that is made as a whole, here of at most {largest_whole(config)} pixels along "
                 "each side: give more --memory, a smaller --size, or do without."
             )
+    if number > 1 and config.uncertainty:
+        raise ConfigError(
+            f"--uncertainty is for one pointing, and these are {number}, whose noise differs from place to place: "
+            "choose one with --field, or leave out --uncertainty."
+        )
     return plan
 
 

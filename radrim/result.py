@@ -11,7 +11,8 @@ from radrim.beam import Beam
 from radrim.geometry import ImageGrid
 from radrim.write import read_image
 
-KINDS = ("dirty", "psf", "model", "residual", "image", "pb", "image_pb")
+UNCERTAINTIES = ("uncertainty", "uncertainty_95", "model_uncertainty", "model_uncertainty_95")
+KINDS = ("dirty", "psf", "model", "residual", "image", "pb", "image_pb", *UNCERTAINTIES)
 """Images of one channel, in the order of the data; with - for _ also the endings of their files."""
 SHARED = ("psf", "pb")
 """Of these there is one file for all Stokes parameters, whose samples and weights are the same: the first one's."""
@@ -47,6 +48,10 @@ class Image:
         Primary beam, 1 where it sees best; None without --pb.
     image_pb : (y, x) float32 or None
         `image` / `pb` [Jy/beam], NaN where `pb` is below --pb-limit.
+    uncertainty, uncertainty_95 : (y, x) float32 or None
+        What 68.3 and 95.4 % of the errors of `image` are below [Jy/beam]; None without --uncertainty.
+    model_uncertainty, model_uncertainty_95 : (y, x) float32 or None
+        The same of `model` [Jy/pixel].
     stop : str
         Why the deconvolution ended.
     cycles : list of dict
@@ -72,6 +77,10 @@ class Image:
     image: np.ndarray | None = None
     pb: np.ndarray | None = None
     image_pb: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
+    uncertainty_95: np.ndarray | None = None
+    model_uncertainty: np.ndarray | None = None
+    model_uncertainty_95: np.ndarray | None = None
     stop: str = ""
     cycles: list[dict] = field(default_factory=list)
     facts: dict = field(default_factory=dict)

@@ -28,14 +28,17 @@ def add_train_arguments(parser):
 def train(args):
     """Run `radrim train`."""
     from radrim.errors import ConfigError
-    from radrim.rim.training_config import default_folder, load_training
+    from radrim.rim.training_config import default_folder, is_uncertainty, load_training
 
     if args.threads is not None and args.threads < 1:
         raise ConfigError(f"--threads {args.threads} must be at least 1.")
     if not args.minutes > 0:
         raise ConfigError(f"--minutes {args.minutes:g} must be above 0.")
-    stages = load_training(args.recipe, workers=args.workers, samples=args.samples)
     folder = args.output or default_folder(args.recipe)
+    if is_uncertainty(args.recipe):
+        _train_uncertainty(args, folder)
+        return
+    stages = load_training(args.recipe, workers=args.workers, samples=args.samples)
     import torch
 
     from radrim.rim.train import Trainer
@@ -61,6 +64,33 @@ def train(args):
         if trainer.seen < config.samples:
             break
     done = trainer.seen >= stages[-1].samples
+    log.info("%s %s", "Done:" if done else "Stopped; the same command goes on:", trainer.folder / "model.safetensors")
+
+
+def _train_uncertainty(args, folder):
+    """The network that says how wrong an image may be."""
+    import torch
+
+    from radrim.bar import Bar
+    from radrim.rim.train_uncertainty import UncertaintyTrainer, load_uncertainty_training
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    config = load_uncertainty_training(args.recipe, workers=args.workers, outcomes=args.samples)
+    trainer = UncertaintyTrainer(config, folder)
+    log.info("Training %d parameters in %s.", sum(p.numel() for p in trainer.network.parameters()), folder)
+    last = time.monotonic()
+    with Bar("training") as bar:
+
+        def show(what, done, total):
+            nonlocal last
+            bar.expect(total)
+            bar.reach(done)
+            if time.monotonic() - last > LINE_SECONDS:
+                last = time.monotonic()
+                log.info("%d of %d %s", done, total, what)
+
+        done = trainer.run(args.minutes, show)
     log.info("%s %s", "Done:" if done else "Stopped; the same command goes on:", trainer.folder / "model.safetensors")
 
 
@@ -120,7 +150,7 @@ def add_model_arguments(parser):
 def model(args):
     """Run `radrim model`."""
     from radrim.errors import ConfigError
-    from radrim.rim.checkpoint import describe, find_model, list_models
+    from radrim.rim.checkpoint import UNCERTAINTY, describe, find_model, list_models
 
     if args.action == "list":
         models = list_models()
@@ -139,11 +169,16 @@ def model(args):
         print(f"{title}:")
         for key, value in facts[title].items():
             print(f"  {key} = {value}")
-    print("scores (medians of held-back problems; dB, dB, dB, part, part):")
+    coverage = facts["architecture"] == UNCERTAINTY
+    what = "coverage of the intervals" if coverage else "medians of held-back problems; dB, dB, dB, part, part"
+    print(f"scores ({what}):")
     for name, values in facts["scores"].items():
         print(f"  {name:28s} " + "  ".join(f"{key} {value:.3g}" for key, value in values.items()))
 
 
 def _line(facts):
-    dims, recipe = facts["config"]["dims"], facts["recipe"]
+    recipe = facts["recipe"]
+    if "dims" not in facts["config"]:
+        return f"{facts['architecture']}, trained on {recipe.get('outcomes', '?')} images"
+    dims = facts["config"]["dims"]
     return f"{facts['architecture']}, {dims}-D, trained on {recipe.get('seen', '?')} problems"

@@ -12,19 +12,23 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from radrim.errors import ConfigError, InputError, OutputError
-from radrim.rim.machine import InferenceMachine
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.plain import PlainConfig, PlainRIM
+from radrim.rim.uncertainty import Uncertainty, UncertaintyConfig
 
 FORMAT = "radrim checkpoint"
 VERSION = 2
 ARCHITECTURES = {"irim": (IRIM, IRIMConfig), "rim": (PlainRIM, PlainConfig)}
+"""Minor cycles."""
+UNCERTAINTY = "uncertainty"
+_KNOWN = {**ARCHITECTURES, UNCERTAINTY: (Uncertainty, UncertaintyConfig)}
 MODELS = Path(__file__).parent / "models"
 """Folder of the models that come with the package."""
 
@@ -35,13 +39,13 @@ class Checkpoint:
 
     Parameters
     ----------
-    model : InferenceMachine
+    model : InferenceMachine or Uncertainty
         In evaluation mode.
     recipe, scores : dict
         As given to `save`.
     """
 
-    model: InferenceMachine
+    model: Any
     recipe: dict
     scores: dict
 
@@ -52,8 +56,8 @@ def save(path, model, recipe, scores):
     Parameters
     ----------
     path : path-like
-    model : InferenceMachine
-        One of `ARCHITECTURES`; its parameters are written as float32.
+    model : InferenceMachine or Uncertainty
+        One of `ARCHITECTURES`, or what says how wrong images are; its parameters are written as float32.
     recipe, scores : dict
         How it was trained and what it reaches; anything that JSON can hold.
 
@@ -63,7 +67,7 @@ def save(path, model, recipe, scores):
         The file cannot be written.
     """
     path = Path(path)
-    name = next(name for name, (kind, _) in ARCHITECTURES.items() if type(model) is kind)
+    name = next(name for name, (kind, _) in _KNOWN.items() if type(model) is kind)
     tensors = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
     metadata = {
         "format": FORMAT,
@@ -90,13 +94,13 @@ def save(path, model, recipe, scores):
 
 
 def load(path, dims=None, device="cpu"):
-    """Read a checkpoint.
+    """Read the checkpoint of a minor cycle, or of any model.
 
     Parameters
     ----------
     path : path-like
     dims : int, optional
-        What the model must be for: 2 (images) or 3 (cubes).
+        What the minor cycle must be for: 2 (images) or 3 (cubes). Without it any model is welcome.
     device : str or torch.device
         Where the model shall be.
 
@@ -113,6 +117,8 @@ def load(path, dims=None, device="cpu"):
     path = Path(path)
     tensors, metadata = _read(path)
     kind, config = _architecture(path, metadata)
+    if dims is not None and metadata["architecture"] not in ARCHITECTURES:
+        raise InputError(f"Checkpoint {path} says how wrong images are; it is no minor cycle. See radrim model list.")
     if dims is not None and config.dims != dims:
         raise InputError(
             f"Checkpoint {path} is for {config.dims}-D data, {dims}-D was asked for; "
@@ -150,6 +156,14 @@ def describe(path):
     _architecture(path, metadata)
     found = {key: _json(path, metadata, key) for key in ("config", "recipe", "scores")}
     return {"architecture": metadata["architecture"], **found}
+
+
+def load_uncertainty(path):
+    """Read the checkpoint of a network that says how wrong images are; as `load`, which see for errors."""
+    found = load(path)
+    if not isinstance(found.model, Uncertainty):
+        raise InputError(f"Checkpoint {path} is a minor cycle; it cannot say how wrong images are.")
+    return found
 
 
 def list_models():
@@ -208,9 +222,9 @@ def _read(path, tensors=True):
 
 def _architecture(path, metadata):
     name = metadata.get("architecture")
-    if name not in ARCHITECTURES:
-        raise InputError(f"Checkpoint {path} has the architecture '{name}'; known are {', '.join(ARCHITECTURES)}.")
-    kind, make = ARCHITECTURES[name]
+    if name not in _KNOWN:
+        raise InputError(f"Checkpoint {path} has the architecture '{name}'; known are {', '.join(_KNOWN)}.")
+    kind, make = _KNOWN[name]
     values = _json(path, metadata, "config")
     unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(make)})
     if unknown:  # a missing one is newer than the file: its default is what there was before

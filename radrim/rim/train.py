@@ -114,7 +114,7 @@ class Trainer:
             raise ConfigError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use cpu or auto.")
         cuda = device != "cpu" and torch.cuda.is_available()
         self.config, self.folder, self.device = config, Path(folder), torch.device("cuda" if cuda else "cpu")
-        self.half = _use_half(config.precision, self.device)
+        self.half = use_half(config.precision, self.device)
         torch.manual_seed(config.seed)
         self.model = config.build().to(self.device)
         for layers in getattr(self.model, "layers", ()):
@@ -387,7 +387,7 @@ def _optimisers(name, model):
     return found
 
 
-def _use_half(precision, device):
+def use_half(precision, device):
     """Whether the network runs in bfloat16: asked for, or fast on this machine."""
     if precision != "auto":
         return precision == "bfloat16"

@@ -172,6 +172,15 @@ _RANGES = (
 )  # fmt: skip
 
 
+def is_uncertainty(path):
+    """Whether a training file is for the network that says how wrong images are (`radrim.rim.train_uncertainty`)."""
+    try:
+        with open(path, "rb") as file:
+            return "uncertainty" in tomllib.load(file)
+    except (OSError, ValueError):  # `load_training` says what is wrong
+        return False
+
+
 def load_training(path, **changes):
     """The stages of a training run from a TOML file; `changes` that are not None replace what it says.
 

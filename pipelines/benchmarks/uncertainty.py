@@ -1,0 +1,93 @@
+"""Uncertainties: how many errors of simulated images they hold, by class of the sky and by dynamic range.
+
+    python pipelines/benchmarks/uncertainty.py --count 300 --work bench-work/uncertainty
+
+Problems of 128 x 128 pixels with another seed than the training, imaged by the RIM (three quarters) and by CLEAN.
+Counted are all pixels of the restored image, and those where sky or model are above three times the noise
+(`on sources`); of the model those where it or the sky is not 0. Draws coverage.png.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from peer import table
+
+from radrim.rim import checkpoint
+from radrim.rim.outcomes import make_outcome
+from radrim.rim.recipe import make_recipe
+from radrim.rim.train_uncertainty import coverage
+from radrim.uncertainty import NETWORK
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+SEED = 4000
+RANGES = (0, 100, 1000, 10_000, 100_000, np.inf)
+COLUMNS = ("beam68", "beam95", "beam68_on", "beam95_on", "pixel68", "pixel95")
+TITLES = ("", "images", "68 %", "95 %", "68 %, on sources", "95 %, on sources", "model, 68 %", "model, 95 %")
+
+
+def make(path, number, problems):
+    """One outcome, unless it is there."""
+    if not path.exists():
+        torch.set_num_threads(1)
+        machine = checkpoint.load(checkpoint.find_model("base"), 2).model
+        np.savez(path, **make_outcome(SEED, number, make_recipe(problems), machine))
+
+
+def main():
+    """Make the images, count, print and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("bench-work/uncertainty"))
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--network", type=Path, default=NETWORK)
+    parser.add_argument("--layouts", type=Path, default=Path("../shared/data/arrays"))
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    paths, problems = [args.work / f"{k:05d}.npz" for k in range(args.count)], {"layouts": str(args.layouts)}
+    with ProcessPoolExecutor(args.workers) as pool:
+        list(pool.map(make, paths, range(args.count), [problems] * args.count))
+    network, facts = checkpoint.load_uncertainty(args.network).model, []
+    for path in paths:
+        with np.load(path) as arrays:
+            facts.append((str(arrays["sky"]), float(arrays["dynamic_range"]), str(arrays["solver"])))
+    groups = {"all": paths}
+    groups |= {sky: _where(paths, [f[0] == sky for f in facts]) for sky in sorted({f[0] for f in facts})}
+    for low, high in zip(RANGES, RANGES[1:], strict=False):
+        groups[f"dynamic range {low:g} to {high:g}"] = _where(paths, [low <= f[1] < high for f in facts])
+    groups |= {f"by {name}": _where(paths, [f[2] == name for f in facts]) for name in ("rim", "clean")}
+    found = {name: coverage(network, members)["all"] for name, members in groups.items() if members}
+    print(table(TITLES, [
+        (name, len(groups[name]), *(f"{100 * one[key]:.1f}" if key in one else "" for key in COLUMNS))
+        for name, one in found.items()
+    ]))  # fmt: skip
+    draw(found, args.work / "coverage.png")
+
+
+def _where(paths, chosen):
+    return [path for path, one in zip(paths, chosen, strict=True) if one]
+
+
+def draw(found, path):
+    """Coverage of each group beside what it should be."""
+    fig, axes = plt.subplots(1, 2, figsize=(10, 0.3 * len(found) + 1.5), sharey=True, layout="constrained")
+    for ax, suffix, title in zip(axes, ("", "_on"), ("all pixels", "on sources"), strict=True):
+        for key, wanted, color in (("beam68", 68.3, "tab:blue"), ("beam95", 95.4, "tab:orange")):
+            ax.axvline(wanted, color=color, lw=1)
+            values = [100 * one.get(key + suffix, np.nan) for one in found.values()]
+            ax.plot(values, range(len(found)), "o", color=color, label=f"{wanted:g} % interval")
+        ax.set(title=f"Restored image, {title}", xlabel="errors within [%]", xlim=(40, 101))
+        ax.grid(alpha=0.3)
+    axes[0].set_yticks(range(len(found)), list(found))
+    axes[0].invert_yaxis()
+    axes[0].legend()
+    fig.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

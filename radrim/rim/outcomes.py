@@ -1,0 +1,91 @@
+"""What whole runs of major cycles leave of simulated problems: what `radrim.rim.uncertainty` learns from.
+
+Outcome number k of a stream depends on the seed, on k and on the minor cycle, whoever makes it. Making one takes a
+hundred times as long as learning from it, so they are kept in files.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from radrim.clean import CleanSettings, CleanSolver
+from radrim.metrics import noise_mad
+from radrim.rim.inputs import PsfConvolution
+from radrim.rim.problems import Problem, make_problem
+from radrim.rim.recipe import make_recipe
+from radrim.rim.solver import RimSettings, RimSolver
+
+CLEANED = 0.25
+"""Part of the problems that CLEAN solves: its images have uncertainties, too."""
+CYCLES = 10
+
+
+def deconvolve(solver, problem: Problem, cycles=CYCLES):
+    """Model and residual after the major cycles of one problem; residuals are by PSF convolution.
+
+    Parameters
+    ----------
+    solver : RimSolver or CleanSolver
+        A new one.
+    problem : Problem
+    cycles : int
+        At most.
+
+    Returns
+    -------
+    model, residual : (y, x) float32
+        [Jy/pixel], [Jy/beam]
+    """
+    convolution = PsfConvolution(torch.from_numpy(problem.psf), problem.dirty.shape)
+    model, residual = np.zeros_like(problem.dirty), problem.dirty
+    best = float(residual.std()), model, residual
+    for _ in range(cycles):
+        minor = solver(residual, problem.psf, model, noise_mad(residual))
+        model = model + minor.update
+        residual = problem.dirty - convolution.normal(torch.from_numpy(model)).numpy()
+        if residual.std() < best[0]:  # the imager undoes cycles that make things worse
+            best = float(residual.std()), model, residual
+        if minor.converged:
+            break
+    return best[1:]
+
+
+def make_outcome(seed, number, recipe, machine, stream_key=()):
+    """Problem `number` of a stream and what major cycles leave of it, as a dict of arrays for `numpy.savez`.
+
+    Parameters
+    ----------
+    seed, number, recipe, stream_key
+        As for `radrim.rim.problems.make_problem`.
+    machine : InferenceMachine
+
+    Returns
+    -------
+    dict
+        `model`, `truth` [Jy/pixel], `residual` [Jy/beam], `psf`, `noise` of the residual [Jy/beam], `beam` (major and
+        minor axis [pixel], position angle [rad]), `sky`, `dynamic_range` and `solver`.
+    """
+    problem = make_problem(seed, number, recipe, stream_key=stream_key)
+    cleaned = np.random.default_rng([seed, number, 9, *stream_key]).random() < CLEANED
+    solver = CleanSolver(CleanSettings()) if cleaned else RimSolver(machine, RimSettings(noise=problem.noise))
+    with torch.inference_mode():
+        model, residual = deconvolve(solver, problem)
+    return {
+        "model": model,
+        "residual": residual,
+        "psf": problem.psf,
+        "truth": problem.truth,
+        "noise": np.float32(noise_mad(residual)),
+        "beam": np.array([problem.beam.major, problem.beam.minor, problem.beam.pa], np.float32),
+        "sky": problem.sky,
+        "dynamic_range": problem.dynamic_range,
+        "solver": "clean" if cleaned else "rim",
+    }
+
+
+def outcomes(seed, machine, mix, numbers, stream_key=()) -> Iterator[dict]:
+    """Several of them; `mix` as in `radrim.rim.recipe.make_recipe`."""
+    recipe = make_recipe(mix)
+    for number in numbers:
+        yield make_outcome(seed, number, recipe, machine, stream_key)

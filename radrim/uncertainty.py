@@ -1,0 +1,86 @@
+"""Step 6, restore: how wrong an image may be, pixel by pixel, by a trained network (`radrim.rim.uncertainty`)."""
+
+import numpy as np
+import torch
+
+from radrim.result import UNCERTAINTIES, Image
+from radrim.rim.checkpoint import MODELS, load_uncertainty
+from radrim.rim.inputs import PsfConvolution
+from radrim.rim.uncertainty import Outcome, see
+
+NETWORK = MODELS / "uncertainty.safetensors"
+TILE = 1024
+"""Largest part of an image that the network sees at once [pixel]."""
+
+
+def add_uncertainties(image: Image, psf, scale):
+    """Give a deconvolved image its uncertainties.
+
+    Parameters
+    ----------
+    image : Image
+    psf : (y, x) float32
+        Its PSF, as large as the image or better twice as large.
+    scale : float
+        Pixel size [rad].
+    """
+    found = uncertainties(image.model, image.residual, psf, image.noise, image.beam, scale)
+    for name, array in found.items():
+        setattr(image, name, array)
+
+
+def uncertainties(model, residual, psf, noise, beam, scale, network=None):
+    """How wrong an image may be.
+
+    Parameters
+    ----------
+    model : (y, x) float32
+        [Jy/pixel]
+    residual : (y, x) float32
+        [Jy/beam]
+    psf : (y, x) float32
+        Peak 1 at (ny // 2, nx // 2); as large as the image, or better twice as large.
+    noise : float
+        Of the residual [Jy/beam].
+    beam : Beam
+        Of the restored image.
+    scale : float
+        Pixel size [rad].
+    network : Uncertainty, optional
+        The one that comes with radrim if absent.
+
+    Returns
+    -------
+    dict of str to (y, x) float32
+        By the names in `radrim.result.UNCERTAINTIES`.
+    """
+    network = load_uncertainty(NETWORK).model if network is None else network
+    with torch.inference_mode():
+        outcome = Outcome(
+            torch.from_numpy(np.ascontiguousarray(model, np.float32))[None],
+            torch.from_numpy(np.ascontiguousarray(residual, np.float32))[None],
+            PsfConvolution(torch.from_numpy(np.ascontiguousarray(psf, np.float32)), model.shape),
+            torch.tensor([noise], dtype=torch.float32),
+            torch.tensor([[beam.major / scale, beam.minor / scale, beam.pa]], dtype=torch.float32),
+        )
+        features, units = see(outcome)
+        found = np.empty((len(UNCERTAINTIES), *model.shape), np.float32)
+        for core, outer in _tiles(model.shape, network.reach):
+            seen = features[(..., *outer)].contiguous(memory_format=torch.channels_last)
+            part = network(seen)[0].flatten(0, 1).exp()
+            inside = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
+            found[(slice(None), *core)] = part[(slice(None), *inside)].numpy()
+    found[:2] *= float(units.beam)
+    found[2:] *= float(units.pixel)
+    return dict(zip(UNCERTAINTIES, found, strict=True))
+
+
+def _tiles(shape, halo):
+    """(core, outer) rectangles, pairs of slices (y, x), whose cores cover an image."""
+    for y in range(0, shape[0], TILE):
+        for x in range(0, shape[1], TILE):
+            core = slice(y, min(y + TILE, shape[0])), slice(x, min(x + TILE, shape[1]))
+            outer = tuple(
+                slice(max(0, c.start - halo), min(n, c.stop + halo)) for c, n in zip(core, shape, strict=True)
+            )
+            yield core, outer
