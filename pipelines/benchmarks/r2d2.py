@@ -3,8 +3,8 @@
     python pipelines/benchmarks/r2d2.py --bench ../shared/bench --data ../shared/data --work bench-work/r2d2 --wsclean
 
 The authors' own 200 problems are not used here: these are made anew by their recipe, as far as it is public, and ours
-are named a rebuild everywhere. Numbers of the same row of the table can be compared, those of different problems only
-with care. Options of radrim come after --; a run that was interrupted goes on from what is in --work. WSClean has the
+are named a rebuild everywhere. Rows of the rebuild can be compared with each other, with the published ones only
+loosely: other skies, other noise, another machine. Options of radrim come after --; a run that was interrupted goes on from what is in --work. WSClean has the
 benchmark's strong multi-scale settings and its accurate gridder.
 
 The recipe is that of the second R2D2 paper (Aghabiglou et al. 2025, arXiv:2503.02554), whose tables have the published
@@ -23,15 +23,15 @@ super-resolution is 1.5 and the weighting Briggs 0 throughout.
   complex visibilities, A(W) what the weights W make of an image, transform and back, |.| its largest eigenvalue and
   eta^2 = |A(W^2)| / |A(W)|. (In the benchmark peak / DR is the noise of the naturally weighted image in Jy/beam, which
   is some times larger for extended sources.)
-- skies: 3C353 as the authors' repository has it (it is exponentiated, for a dynamic range of 16430, which is undone
-  first), in every other problem; else a galaxy of the FIRST survey: one of those with at least `--least` pixels above
+- skies: in every other problem 3C353 as the authors' repository has it (it is exponentiated already, which is undone
+  first, taking the 16430 of the benchmark's case for its dynamic range: the file does not say); else a galaxy of the FIRST survey: one of those with at least `--least` pixels above
   the noise, in at most 120 x 120 of the survey's pixels; smoothed with a Gaussian of one survey pixel (rms), enlarged
   by a cubic spline until its longer side is 0.4 to 0.7 of the image, and cut at 0, so that no noise of the survey is in
   the truth. The authors used 3C353, M106, A2034 and PSZ2 G165.68+44.01.
 
 radrim's network has never been trained on 3C353 (it was scored on it during training). The FIRST galaxies are one
 class of skies of its training, turned, resized and not exponentiated, and `radrim.rim.skies` holds none of them back:
-the rows of 3C353 are the test, those of FIRST say how much wider skies cost.
+the rows of 3C353 are the test, and those of FIRST stand beside them because these galaxies were seen in training.
 
 `native` and `logSNR` are the authors' SNR and logSNR: of the model as it is, and after x -> log_DR(DR x + 1).
 `restored` is the SNR of the restored image over the area of its beam; `beam` that of the model at the beam's scale;
@@ -56,7 +56,7 @@ from radrim.rim.skies import read_first
 
 SIZE = 512
 MODEL_RANGE = 16430.0
-"""Dynamic range of the authors' picture of 3C353."""
+"""Dynamic range of the authors' picture of 3C353, as the benchmark's case has it."""
 FIRST_RANGE = 255.0
 """Of the pictures of the FIRST galaxies: they have so many steps."""
 EXTENT = 120
