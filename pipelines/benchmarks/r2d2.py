@@ -4,8 +4,8 @@
 
 The authors' own 200 problems are not used here: these are made anew by their recipe, as far as it is public, and ours
 are named a rebuild everywhere. Rows of the rebuild can be compared with each other, with the published ones only
-loosely: other skies, other noise, another machine. Options of radrim come after --; a run that was interrupted goes on from what is in --work. WSClean has the
-benchmark's strong multi-scale settings and its accurate gridder.
+loosely: other skies, other noise, another machine. Options of radrim come after --; a run that was interrupted goes on
+from what is in --work. WSClean has the benchmark's strong multi-scale settings and its accurate gridder.
 
 The recipe is that of the second R2D2 paper (Aghabiglou et al. 2025, arXiv:2503.02554), whose tables have the published
 figures below: pixel size and robustness vary there, while in the first (Aghabiglou et al. 2024, arXiv:2403.05452) the
@@ -24,10 +24,11 @@ super-resolution is 1.5 and the weighting Briggs 0 throughout.
   eta^2 = |A(W^2)| / |A(W)|. (In the benchmark peak / DR is the noise of the naturally weighted image in Jy/beam, which
   is some times larger for extended sources.)
 - skies: in every other problem 3C353 as the authors' repository has it (it is exponentiated already, which is undone
-  first, taking the 16430 of the benchmark's case for its dynamic range: the file does not say); else a galaxy of the FIRST survey: one of those with at least `--least` pixels above
-  the noise, in at most 120 x 120 of the survey's pixels; smoothed with a Gaussian of one survey pixel (rms), enlarged
-  by a cubic spline until its longer side is 0.4 to 0.7 of the image, and cut at 0, so that no noise of the survey is in
-  the truth. The authors used 3C353, M106, A2034 and PSZ2 G165.68+44.01.
+  first, taking the 16430 of the benchmark's case for its dynamic range: the file does not say); else a galaxy of the
+  FIRST survey: one of those with at least `--least` pixels above the noise, in at most 120 x 120 of the survey's
+  pixels; smoothed with a Gaussian of one survey pixel (rms), enlarged by a cubic spline until its longer side is 0.4 to
+  0.7 of the image, and cut at 0, so that no noise of the survey is in the truth. The authors used 3C353, M106, A2034
+  and PSZ2 G165.68+44.01.
 
 radrim's network has never been trained on 3C353 (it was scored on it during training). The FIRST galaxies are one
 class of skies of its training, turned, resized and not exponentiated, and `radrim.rim.skies` holds none of them back:
