@@ -7,9 +7,11 @@ are named a rebuild everywhere. Rows of the rebuild can be compared with each ot
 loosely: other skies, other noise, another machine. Options of radrim come after --; a run that was interrupted goes on
 from what is in --work. WSClean has the benchmark's strong multi-scale settings and its accurate gridder.
 
-The recipe is that of the second R2D2 paper (Aghabiglou et al. 2025, arXiv:2503.02554), whose tables have the published
-figures below: pixel size and robustness vary there, while in the first (Aghabiglou et al. 2024, arXiv:2403.05452) the
-super-resolution is 1.5 and the weighting Briggs 0 throughout.
+The published figures are of the authors' benchmarking page (basp-group.github.io/BASPLib), for the networks of the
+second R2D2 paper (Aghabiglou et al. 2025, arXiv:2503.02554), and so is the recipe: pixel size and robustness vary
+there. In the first paper (Aghabiglou et al. 2024, arXiv:2403.05452) the super-resolution is 1.5 and the weighting
+Briggs 0 throughout; the page still describes its problems so, beside the newer figures, so that what these were
+measured with is not certain.
 
 - uv coverage: VLA A (5 to 10 hours) and C (1 to 3 hours) around transit, declination 5 to 60 degrees, a sample every 30
   seconds, 1 to 3 frequencies from 1 GHz up to a ratio of 2, the uv plane turned by any angle, up to a fifth of the
@@ -21,8 +23,8 @@ super-resolution is 1.5 and the weighting Briggs 0 throughout.
   (a^x - 1) / a, a from DR and the dynamic range of the picture it is made from (see `exponentiate`). The noise is the
   authors' definition, not the benchmark's: tau = sqrt(2 |A(W)|) / (eta DR), where tau is the standard deviation of the
   complex visibilities, A(W) what the weights W make of an image, transform and back, |.| its largest eigenvalue and
-  eta^2 = |A(W^2)| / |A(W)|. (In the benchmark peak / DR is the noise of the naturally weighted image in Jy/beam, which
-  is some times larger for extended sources.)
+  eta^2 = |A(W^2)| / |A(W)|. (In the benchmark peak / DR is the noise of the naturally weighted image in Jy/beam: 33 and
+  3 times as much for the first two problems.)
 - skies: in every other problem 3C353 as the authors' repository has it (it is exponentiated already, which is undone
   first, taking the 16430 of the benchmark's case for its dynamic range: the file does not say); else a galaxy of the
   FIRST survey: one of those with at least `--least` pixels above the noise, in at most 120 x 120 of the survey's
