@@ -13,12 +13,15 @@ removal  Points and Gaussians (1.5 beams wide) with peaks of 5 to 100 sigma, sev
          and to a field of points. Recovered: the amplitude of each source, seen with the beam, in the restored image
          minus the one made without sources, by least squares; median, smallest and largest. Left: the same of the error
          of the restored image made without the sources, in sigma, at their places and at random places of that kind.
-strange  Skies of kinds that no training has (strange_skies.py), with a peak of 1000 sigma, and pictures of them.
+strange  Skies of kinds that no training has (strange_skies.py), with a peak of 1000 sigma, and pictures of them; also
+         what the models have where nothing is: their largest |value|, seen with the beam, and the sum of all |values|,
+         more than a beam away from where the truth, seen with the beam, is above sigma.
 support  Features of the models of the two parts before, which are made first where they are missing. The model, seen
          with the beam, is cut at 5 sigma; each connected region is a feature. Where a region falls apart at a higher
          level (in steps of 1.5), each part is one, as far as it rises above that level, if that is by 5 sigma. A
          feature is supported if the residual, with the feature put back through the dirty PSF, is above 4 sigma at the
-         feature's peak. Sigma is here that of PREFIX-uncertainty.fits where there is one.
+         feature's peak. Sigma is here that of PREFIX-uncertainty.fits where there is one. What no visibility measures
+         the residual cannot show to be wrong; part `strange` does.
 
 Options of radrim come after --. A second run goes on from what --work holds, which is of one model and one set of
 options.
@@ -267,14 +270,27 @@ def strange_part(bench, args):
     """A row for each array, sky and program, and a picture for each array."""
     rows = []
     for array, skies in strange(bench, args).items():
-        for name, (_, result) in skies.items():
-            for who in PROGRAMS:
-                one = result[who]
-                scores = [one["error"], *[""] * len(SCORES)] if "error" in one else [
-                    *(f"{one[score]:.3g}" for score in SCORES), f"{one['wall']:.1f}"]  # fmt: skip
-                rows.append([f"{name}, {array}", who, *scores])
+        for name, (truth, result) in skies.items():
+            for who, one in result.items():
+                if "error" in one:
+                    rows.append([f"{name}, {array}", who, one["error"], *[""] * (len(SCORES) + 2)])
+                    continue
+                beyond = where_nothing_is(bench, bench.work / "strange" / f"{array}-{name}" / who, truth, one["sigma"])
+                numbers = [*(one[score] for score in SCORES), *beyond]
+                rows.append([f"{name}, {array}", who, *(f"{x:.3g}" for x in numbers), f"{one['wall']:.1f}"])
         draw_strange(bench, array, skies)
-    print(table(("sky, array", "", *SCORES, "wall_s"), rows), "\n", flush=True)
+    columns = ("sky, array", "", *SCORES, "where nothing is: largest / sigma", "flux / true flux", "wall_s")
+    print(table(columns, rows), "\n", flush=True)
+
+
+def where_nothing_is(bench, prefix, truth, sigma):
+    """Of a model, where the truth is below sigma out to a beam around: largest |value| with the beam, and flux."""
+    model, header = bench.load(prefix, "model"), bench.score.load(f"{prefix}-image.fits")[1]
+    beam = round(header["BMAJ"] / abs(header["CDELT2"]))
+    around = ndimage.maximum_filter(bench.score.smooth(np.pad(truth, SIZE // 4), header), 2 * beam + 1)
+    empty = around < sigma
+    largest = np.abs(bench.score.smooth(model, header))[empty].max() / sigma
+    return float(largest), float(np.abs(model[empty]).sum() / truth.sum())
 
 
 def draw_strange(bench, array, skies):
