@@ -34,6 +34,16 @@ def test_faint_extended_emission_is_no_noise():
     assert describe_noise(residual, 1.0) == ""
 
 
+def test_noise_without_short_spacings_is_noise():
+    """What an array without short spacings makes of noise averages to 0, but not where the image is cut off."""
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.rfftfreq(512))
+    for _ in range(3):
+        spectrum = np.fft.rfft2(rng.standard_normal((512, 512))) * ((frequency > 0.04) & (frequency < 0.3))
+        residual = np.fft.irfft2(spectrum)[:400, :400].astype(np.float32)
+        assert "noise" in describe_noise(residual, 1.0)
+
+
 def test_what_sidelobes_may_explain_waits():
     """With high sidelobes a source of a tenth of the brightest is left to a later cycle, with low ones not."""
     residual = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)

@@ -16,29 +16,11 @@ import torch
 from peer import table
 
 from radrim.clean import CleanSettings, CleanSolver
-from radrim.metrics import noise_mad
 from radrim.rim.checkpoint import find_model, load
-from radrim.rim.inputs import PsfConvolution
+from radrim.rim.outcomes import deconvolve
 from radrim.rim.problems import stack, validation_set
 from radrim.rim.solver import RimSettings, RimSolver
 from radrim.rim.validation import SCORES, judge
-
-
-def deconvolve(solver, problem, cycles):
-    """Model and residual after the major cycles of one problem."""
-    psf = torch.from_numpy(problem.psf)
-    convolution = PsfConvolution(psf, problem.dirty.shape)
-    model, residual = np.zeros_like(problem.dirty), problem.dirty
-    best = float(residual.std()), model, residual
-    for _ in range(cycles):
-        minor = solver(residual, problem.psf, model, noise_mad(residual))
-        model = model + minor.update
-        residual = problem.dirty - convolution.normal(torch.from_numpy(model)).numpy()
-        if residual.std() < best[0]:  # the imager undoes cycles that make things worse
-            best = float(residual.std()), model, residual
-        if minor.converged:
-            break
-    return best[1:]
 
 
 def main():

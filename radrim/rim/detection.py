@@ -15,6 +15,8 @@ FIELD = 1024 * 1024
 """Pixels of the largest image on which these levels were tried."""
 SCALES = (0, 2, 8)
 """Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
+EDGE = 4
+"""Standard deviations of such a Gaussian that are left out at the edges of the image."""
 DEPTH = 1 / 300
 """One minor cycle looks for sources down to this part of the brightest residual, or to the PSF's highest sidelobe."""
 ADDED = 2.0
@@ -109,7 +111,8 @@ def describe_noise(residual, most):
     """Why a residual counts as noise, or an empty text if it does not.
 
     Its rms must be small enough, and at no scale may a peak stand out of it: as it is, and smoothed, so that faint
-    extended emission counts.
+    extended emission counts. Smoothed pixels near the edges do not count: there the image is not all there to smooth,
+    and noise without short spacings, which averages to 0 elsewhere, does not.
 
     Parameters
     ----------
@@ -127,11 +130,17 @@ def describe_noise(residual, most):
         return ""
     highest = 0.0
     for scale in SCALES:
-        image = scipy.ndimage.gaussian_filter(residual, scale, mode="constant") if scale else residual
-        highest = max(highest, float(np.abs(image).max()) / max(noise_mad(image), 1e-30))
+        image = scipy.ndimage.gaussian_filter(residual, scale, mode="constant")
+        peak = np.abs(image[_inner(image.shape, EDGE * scale)]).max()
+        highest = max(highest, float(peak) / max(noise_mad(image), 1e-30))
     if highest > level_for(residual.size, CLEAR):
         return ""
     return f"the residual is noise (rms {rms:.3g} Jy/beam, no peak above {highest:.1f} sigma)"
+
+
+def _inner(shape, edge):
+    """All of an image but an edge of so many pixels, and of small images the inner half at least."""
+    return tuple(slice(width, n - width) for n in shape for width in [min(edge, n // 4)])
 
 
 def brightest(residual):

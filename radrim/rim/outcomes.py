@@ -4,8 +4,6 @@ Outcome number k of a stream depends on the seed, on k and on the minor cycle, w
 hundred times as long as learning from it, so they are kept in files.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 
@@ -13,7 +11,6 @@ from radrim.clean import CleanSettings, CleanSolver
 from radrim.metrics import noise_mad
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.problems import Problem, make_problem
-from radrim.rim.recipe import make_recipe
 from radrim.rim.solver import RimSettings, RimSolver
 
 CLEANED = 0.25
@@ -82,10 +79,3 @@ def make_outcome(seed, number, recipe, machine, stream_key=()):
         "dynamic_range": problem.dynamic_range,
         "solver": "clean" if cleaned else "rim",
     }
-
-
-def outcomes(seed, machine, mix, numbers, stream_key=()) -> Iterator[dict]:
-    """Several of them; `mix` as in `radrim.rim.recipe.make_recipe`."""
-    recipe = make_recipe(mix)
-    for number in numbers:
-        yield make_outcome(seed, number, recipe, machine, stream_key)

@@ -166,9 +166,9 @@ class TrainingConfig:
 
 _RANGES = (
     ("seed", 0, 2**62), ("samples", 1, 10**12), ("batch", 1, 65536), ("carried", 0, 0.95), ("cycles", 1, 100),
-    ("late", 0, 100), ("faint", 0, 100), ("learning_rate", 1e-9, 1.0), ("warmup", 1, 10**9), ("cooldown", 0, 1), ("clip", 1e-9, math.inf),
-    ("average", 0, 0.999999), ("noise_jitter", 0, 2), ("workers", 0, 1024), ("checkpoint_minutes", 0, 1e6),
-    ("validation_minutes", 0, 1e6), ("validation_problems", 1, 100_000),
+    ("late", 0, 100), ("faint", 0, 100), ("learning_rate", 1e-9, 1.0), ("warmup", 1, 10**9), ("cooldown", 0, 1),
+    ("clip", 1e-9, math.inf), ("average", 0, 0.999999), ("noise_jitter", 0, 2), ("workers", 0, 1024),
+    ("checkpoint_minutes", 0, 1e6), ("validation_minutes", 0, 1e6), ("validation_problems", 1, 100_000),
 )  # fmt: skip
 
 
