@@ -38,7 +38,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from minor_cycles import deconvolve
 from peer import table
 from scipy import fft, ndimage
 from scipy.signal import windows
@@ -50,6 +49,7 @@ from radrim.rim.checkpoint import find_model, load
 from radrim.rim.coverages import draw_coverage
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import beam_responses
+from radrim.rim.outcomes import deconvolve
 from radrim.rim.problems import make_problem, stack
 from radrim.rim.recipe import COVERAGES, SKIES, make_recipe
 from radrim.rim.skies import draw_sky

@@ -8,6 +8,7 @@ Counted are all pixels of the restored image, and those where sky or model are a
 """
 
 import argparse
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -52,25 +53,29 @@ def main():
     paths, problems = [args.work / f"{k:05d}.npz" for k in range(args.count)], {"layouts": str(args.layouts)}
     with ProcessPoolExecutor(args.workers) as pool:
         list(pool.map(make, paths, range(args.count), [problems] * args.count))
-    network, facts = checkpoint.load_uncertainty(args.network).model, []
-    for path in paths:
-        with np.load(path) as arrays:
-            facts.append((str(arrays["sky"]), float(arrays["dynamic_range"]), str(arrays["solver"])))
-    groups = {"all": paths}
-    groups |= {sky: _where(paths, [f[0] == sky for f in facts]) for sky in sorted({f[0] for f in facts})}
-    for low, high in zip(RANGES, RANGES[1:], strict=False):
-        groups[f"dynamic range {low:g} to {high:g}"] = _where(paths, [low <= f[1] < high for f in facts])
-    groups |= {f"by {name}": _where(paths, [f[2] == name for f in facts]) for name in ("rim", "clean")}
-    found = {name: coverage(network, members)["all"] for name, members in groups.items() if members}
+    network, groups = checkpoint.load_uncertainty(args.network).model, [groups_of(path) for path in paths]
+    found = coverage(network, paths, groups)
+    ranges = [_range(low, high) for low, high in zip(RANGES, RANGES[1:], strict=False)]
+    skies = sorted(set(found) - {"all", "by rim", "by clean", *ranges})
+    found = {name: found[name] for name in ("all", *skies, *ranges, "by rim", "by clean") if name in found}
+    sizes = Counter(name for names in groups for name in names)
     print(table(TITLES, [
-        (name, len(groups[name]), *(f"{100 * one[key]:.1f}" if key in one else "" for key in COLUMNS))
+        (name, sizes[name], *(f"{100 * one[key]:.1f}" if key in one else "" for key in COLUMNS))
         for name, one in found.items()
     ]))  # fmt: skip
     draw(found, args.work / "coverage.png")
 
 
-def _where(paths, chosen):
-    return [path for path, one in zip(paths, chosen, strict=True) if one]
+def groups_of(path):
+    """The groups an outcome belongs to: all, its class, its dynamic range and who made it."""
+    with np.load(path) as arrays:
+        value = float(arrays["dynamic_range"])
+        low, high = next(pair for pair in zip(RANGES, RANGES[1:], strict=False) if pair[0] <= value < pair[1])
+        return "all", str(arrays["sky"]), _range(low, high), f"by {arrays['solver']}"
+
+
+def _range(low, high):
+    return f"dynamic range {low:g} to {high:g}"
 
 
 def draw(found, path):

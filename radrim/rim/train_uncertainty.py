@@ -254,33 +254,36 @@ class UncertaintyTrainer:
             raise InputError(f"{path} cannot be resumed from: {error}. Remove it to start anew.") from error
 
 
-def coverage(network, paths, batch=8):
-    """How many errors the quantiles of a network hold, by class of the sky.
+def coverage(network, paths, groups=None, batch=8):
+    """How many errors the quantiles of a network hold, by group.
 
     Parameters
     ----------
     network : Uncertainty
     paths : sequence of Path
-        Outcomes.
+        Of outcomes.
+    groups : sequence of sequences of str, optional
+        The groups of each outcome; 'all' and the class of its sky if absent.
     batch : int
 
     Returns
     -------
     dict of str to dict
-        Class, and 'all', to `beam68`, `beam95`, `pixel68`, `pixel95` (parts of all pixels; of the model's, those where
+        Group to `beam68`, `beam95`, `pixel68`, `pixel95` (parts of all pixels; of the model's, those where
         it or the sky is not 0), and the same where there is emission: `beam68_on` and so on.
     """
+    if groups is None:
+        groups = [("all", str(np.load(path)["sky"])) for path in paths]
     found: dict = {}
     network.eval()
     for first in range(0, len(paths), batch):
         part = paths[first : first + batch]
-        skies = [str(np.load(path)["sky"]) for path in part]
         features, logs, weight, there = _load(part)
         with torch.inference_mode():
             below = logs.float().unsqueeze(2) <= network(features.float())
-        for k, sky in enumerate(skies):
+        for k, names in enumerate(groups[first : first + batch]):
             counts = _count(below[k], weight[k] > 0, there[k])
-            for name in ("all", sky):
+            for name in names:
                 found[name] = found.get(name, 0) + counts
     return {name: _parts(counts) for name, counts in found.items()}
 
