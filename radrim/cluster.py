@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,19 @@ class Threads:
         return results
 
 
+class _Once:
+    """A function of a number, called at most once for each; other threads wait while it runs."""
+
+    def __init__(self, function):
+        self._function, self._seen, self._lock = function, set(), threading.Lock()
+
+    def __call__(self, number):
+        with self._lock:
+            if number not in self._seen:
+                self._seen.add(number)
+                self._function(number)
+
+
 class Cluster:
     """Calls by the workers of a Dask cluster, which see the same files under the same names.
 
@@ -180,9 +194,11 @@ class Cluster:
     def run(self, label, calls, gpu=False, done=None):
         """As `Threads.run`; calls and results travel, so that they should be small.
 
-        `done` is told the number of each call that has finished; it is called by another thread.
+        `done` is told the number of each call that has finished, once; mostly by another thread, one at a time, and
+        of all before this returns.
         """
         results: list = []
+        tell = _Once(done) if done else None
         for graph in graphs(calls):
             futures = [
                 self._client.submit(
@@ -191,9 +207,12 @@ class Cluster:
                 for (call,) in graph.values()
             ]
             for number, future in zip(graph, futures, strict=True):
-                if done:
-                    future.add_done_callback(lambda future, number=number: future.status == "finished" and done(number))
+                if tell:
+                    future.add_done_callback(lambda future, number=number: future.status == "finished" and tell(number))
             results += self._results(futures, label)
+            if tell:  # results can be here before distributed has come to its callbacks
+                for number in graph:
+                    tell(number)
         return results
 
     def _results(self, futures, label):

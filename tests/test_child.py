@@ -43,7 +43,7 @@ def test_limit_stops_the_process(tmp_path):
     assert done.status < 0
     assert done.wall < 30
     assert done.output == "begun\n"
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # threads of earlier tests may have ended
 
 
 def test_missing_program_is_an_error(tmp_path):

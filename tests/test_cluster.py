@@ -215,6 +215,21 @@ def test_tasks_are_small(tmp_path):
     assert sum(sizes) == len(facets) > 13_000 and max(sizes) == cluster.BATCH
 
 
+def test_what_is_done_is_told_before_the_end(dask):
+    """Each finished call is told once, by one thread at a time, and all are told when the results are there."""
+    told, telling = [], threading.Lock()
+
+    def done(number):
+        assert telling.acquire(blocking=False)
+        time.sleep(0.05)  # longer than the calls take
+        told.append(number)
+        telling.release()
+
+    with Cluster(dask.address) as crew:
+        crew.run("numbers", [(divmod, n, 3) for n in range(9)], done=done)
+        assert sorted(told) == list(range(9))
+
+
 def test_threads_do_not_remember_an_earlier_run():
     """Torch uses the caller's number of threads in every task, whatever another run in this process has set."""
     torch.set_num_threads(2)
