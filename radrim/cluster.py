@@ -126,7 +126,7 @@ class Threads:
 
 
 class _Once:
-    """A function of a number, called at most once for each; other threads wait while it runs."""
+    """A function of a number, called until it has succeeded once for each; other threads wait while it runs."""
 
     def __init__(self, function):
         self._function, self._seen, self._lock = function, set(), threading.Lock()
@@ -134,8 +134,8 @@ class _Once:
     def __call__(self, number):
         with self._lock:
             if number not in self._seen:
-                self._seen.add(number)
                 self._function(number)
+                self._seen.add(number)
 
 
 class Cluster:
@@ -195,7 +195,8 @@ class Cluster:
         """As `Threads.run`; calls and results travel, so that they should be small.
 
         `done` is told the number of each call that has finished, once; mostly by another thread, one at a time, and
-        of all before this returns.
+        of all before this returns. What it raises in the other thread is only logged: then it is called again by this
+        one, and what it raises comes through.
         """
         results: list = []
         tell = _Once(done) if done else None

@@ -1,5 +1,6 @@
 """Facets made by the workers of a Dask cluster: the same bytes, even if workers are killed."""
 
+import errno
 import os
 import pickle
 import signal
@@ -228,6 +229,16 @@ def test_what_is_done_is_told_before_the_end(dask):
     with Cluster(dask.address) as crew:
         crew.run("numbers", [(divmod, n, 3) for n in range(9)], done=done)
         assert sorted(told) == list(range(9))
+
+
+def test_errors_of_telling_come_through(dask):
+    """A full disk, met while a finished call is noted, ends the run; it is not lost in another thread."""
+
+    def done(number):
+        raise OSError(errno.ENOSPC, "no room")
+
+    with Cluster(dask.address) as crew, pytest.raises(OSError, match="no room"):
+        crew.run("numbers", [(divmod, n, 3) for n in range(3)], done=done)
 
 
 def test_threads_do_not_remember_an_earlier_run():

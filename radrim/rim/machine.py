@@ -34,9 +34,7 @@ from radrim.rim.inputs import (
     point_sources,
     smooth,
 )
-
-AROUND = 32
-"""Pixels of the cells in which a step changes something or does not."""
+from radrim.rim.windows import changed, cover, widen
 
 
 def check_machine(config):
@@ -329,102 +327,6 @@ class InferenceMachine(nn.Module):
         """A window of pixels as one of the state's cells."""
         squeeze = self.config.squeeze
         return tuple(slice(part.start // squeeze, -(-part.stop // squeeze)) for part in window)
-
-
-def changed(before, after, least):
-    """Where a step changed a residual.
-
-    Parameters
-    ----------
-    before, after : Tensor, (batch, [chan,] y, x)
-        [Jy/beam]
-    least : float
-        Part by which the rms has changed, in the cells around.
-
-    Returns
-    -------
-    (y, x) bool Tensor
-        Whole cells of `AROUND` pixels.
-    """
-    ny, nx = before.shape[-2:]
-    was, now = (
-        F.avg_pool2d(
-            F.avg_pool2d(image.reshape(-1, 1, ny, nx) ** 2, AROUND, AROUND, ceil_mode=True, count_include_pad=False),
-            3, 1, 1, count_include_pad=False,
-        ).sqrt()
-        for image in (before, after)
-    )  # fmt: skip
-    cells = ((now - was).abs() >= least * was).any(0, keepdim=True)
-    cells = F.max_pool2d(cells.float(), 3, 1, 1)[0, 0] > 0
-    return cells.repeat_interleave(AROUND, 0).repeat_interleave(AROUND, 1)[:ny, :nx]
-
-
-def widen(window, halo, shape):
-    """A window with more pixels on each side, cut at the edges of the image.
-
-    Parameters
-    ----------
-    window : (slice, slice)
-        Along y and x.
-    halo : int
-        [pixel]
-    shape : (int, int)
-        (y, x) of the image.
-
-    Returns
-    -------
-    (slice, slice)
-    """
-    return tuple(slice(max(0, c.start - halo), min(c.stop + halo, n)) for c, n in zip(window, shape, strict=True))
-
-
-def cover(active, window, halo, alignment):
-    """Windows that cover the active pixels of a window, with as few pixels as possible once they get their halos.
-
-    Parameters
-    ----------
-    active : Tensor, (y, x) bool
-    window : (slice, slice)
-        Begins at multiples of `alignment`.
-    halo, alignment : int
-        [pixel]
-
-    Returns
-    -------
-    list of (slice, slice)
-        Disjoint; begin at multiples of `alignment`.
-    """
-    found = [torch.nonzero(active[window].any(axis)).flatten() for axis in (1, 0)]
-    if not len(found[0]):
-        return []
-    core = tuple(
-        slice(
-            c.start + int(f[0]) // alignment * alignment,
-            min(c.stop, c.start + (int(f[-1]) // alignment + 1) * alignment),
-        )
-        for c, f in zip(window, found, strict=True)
-    )
-    axis = 0 if core[0].stop - core[0].start >= core[1].stop - core[1].start else 1
-    length = core[axis].stop - core[axis].start
-    middle = core[axis].start + length // 2 // alignment * alignment
-    # Without a gap to leave out, or with halos larger than the whole, two parts cost more than one.
-    if middle == core[axis].start or length <= halo or bool(active[core].all()):
-        return [core]
-    halves = [slice(core[axis].start, middle), slice(middle, core[axis].stop)]
-    parts = [
-        part
-        for half in halves
-        for part in cover(active, (half, core[1]) if axis == 0 else (core[0], half), halo, alignment)
-    ]
-    return (
-        parts
-        if sum(_pixels(part, halo, active.shape) for part in parts) < _pixels(core, halo, active.shape)
-        else [core]
-    )
-
-
-def _pixels(window, halo, shape):
-    return math.prod(part.stop - part.start for part in widen(window, halo, shape))
 
 
 def link(eta, images):
