@@ -212,6 +212,6 @@ def test_of_an_earlier_version(tmp_path):
     with safe_open(tmp_path / "new.safetensors", "pt") as file:
         metadata = file.metadata()
     config = json.loads(metadata["config"])
-    del config["detail"], config["widths"]
+    del config["detail"], config["unets"], config["widths"]
     save_file(machine.state_dict(), tmp_path / "old.safetensors", metadata | {"config": json.dumps(config)})
     assert checkpoint.load(tmp_path / "old.safetensors").model.config == CONFIG

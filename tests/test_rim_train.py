@@ -233,6 +233,27 @@ def test_start_from_a_checkpoint(tmp_path):
         Trainer(wider, tmp_path / "three", "cpu")
 
 
+def test_growing_a_network(tmp_path):
+    """A larger network that starts from a smaller one gives the same answers to begin with, and learns from there."""
+    Trainer(config(12), tmp_path / "small", "cpu").run()
+    start = tmp_path / "small" / "model.safetensors"
+    more = {**MODEL, "unets": 1, "widths": [4, 8], "detail": True}
+    large = Trainer(TrainingConfig(model=more, problems=PROBLEMS, start=str(start)), tmp_path / "large", "cpu").model
+    small = checkpoint.load(start).model
+    rng = torch.Generator().manual_seed(5)
+    psf = torch.zeros(1, 64, 64)
+    psf[:, 31:34, 31:34] = 0.3
+    psf[:, 32, 32] = 1
+    problem = PsfConvolution(psf, (32, 32)), torch.randn(1, 32, 32, generator=rng), torch.full((1,), 0.5)
+    for one, other in zip(small(*problem).estimates, large(*problem).estimates, strict=True):
+        assert torch.equal(one, other) and one.abs().max() > 0
+    large(*problem).estimates[-1].square().sum().backward()
+    added = [name for name, _ in large.named_parameters() if name not in small.state_dict()]
+    assert len(added) > 10
+    gains = [p.grad for name, p in large.named_parameters() if name in added and name.endswith("value.gain")]
+    assert gains and all(gain.abs().max() > 0 for gain in gains)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

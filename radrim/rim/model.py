@@ -10,6 +10,7 @@ the preconditioned gradients, and the step length alpha is the one that lowers c
 the couplings start as identities, so that a fresh machine already gives a sensible estimate.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class IRIMConfig:
         Channels inside the residual functions; several are taken in turn, like `factors`. A 3x3 convolution that works
         at a half of the resolution costs as much with twice the channels.
     depth : int
-        Couplings per step.
+        Couplings per step, before `unets`.
     factors : tuple of int
         Down-sampling inside the couplings, in turn.
     steps : int
@@ -54,9 +55,11 @@ class IRIMConfig:
         Groups of channels in the 3x3 convolutions.
     reflections : int
         Householder reflections per coupling; 0: as many as channels.
+    unets : int
+        Couplings that follow these, with U-Nets as residual functions: each sees much of a tile at once. What is
+        trained can grow by them (`TrainingConfig.start`).
     widths : tuple of int
-        Channels of the levels of a U-Net, which then is the residual function of every coupling; `hidden`, `factors`
-        and `groups` do not count. Fewer couplings, each of which does more, train faster.
+        Channels of the levels of each U-Net.
     detail : bool
         Whether the network says where updates have finer detail (see `radrim.rim.machine`).
 
@@ -77,13 +80,19 @@ class IRIMConfig:
     squeeze: int = 2
     groups: int = 1
     reflections: int = 0
+    unets: int = 0
     widths: tuple[int, ...] = ()
     detail: bool = False
 
     def __post_init__(self):
         check_machine(self)
-        for name in ("depth", "groups"):
-            check_range(name, getattr(self, name), 1, 4096)
+        check_range("groups", self.groups, 1, 4096)
+        for name in ("depth", "unets"):
+            check_range(name, getattr(self, name), 0, 4096)
+        if self.depth + self.unets == 0:
+            raise ConfigError("depth and unets are both 0; a step needs at least one coupling.")
+        if bool(self.unets) != bool(self.widths):
+            raise ConfigError(f"unets is {self.unets} and widths {self.widths!r}; U-Nets need both, others neither.")
         for hidden in self.hidden if isinstance(self.hidden, tuple) and self.hidden else (self.hidden,):
             check_range("hidden", hidden, 1, 4096)
         check_range("reflections", self.reflections, 0, 4096)
@@ -127,24 +136,23 @@ class IRIM(InferenceMachine):
 
     @staticmethod
     def _couplings(config):
-        read = config.channels // 2
+        read, write = config.channels // 2, config.channels - config.channels // 2
         hidden = config.hidden if isinstance(config.hidden, tuple) else (config.hidden,)
-        return ReversibleSequence(
-            Coupling(
-                config.channels,
-                UNet(config.dims, read, config.channels - read, config.widths)
-                if config.widths
-                else ResidualBlock(
-                    config.dims,
-                    read,
-                    config.channels - read,
-                    hidden[layer % len(hidden)],
-                    config.factors[layer % len(config.factors)],
-                    config.groups,
-                ),
-                config.reflections or config.channels,
+        blocks = (
+            ResidualBlock(
+                config.dims,
+                read,
+                write,
+                hidden[layer % len(hidden)],
+                config.factors[layer % len(config.factors)],
+                config.groups,
             )
             for layer in range(config.depth)
+        )
+        unets = (UNet(config.dims, read, write, config.widths) for _ in range(config.unets))
+        return ReversibleSequence(
+            Coupling(config.channels, residual, config.reflections or config.channels)
+            for residual in itertools.chain(blocks, unets)
         )
 
     def advance(self, step, inputs, context, state):

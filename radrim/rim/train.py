@@ -371,10 +371,22 @@ class Trainer:
                         optimiser.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in slot.items()}
 
     def _starting_weights(self, path):
-        found = checkpoint.load(checkpoint.find_model(path), self.model.config.dims, self.device)
-        if found.model.config != self.model.config:
-            raise ConfigError(f"start = {path} has another architecture than the training file asks for.")
-        return found.model.state_dict()
+        """Those of the checkpoint, and this network's own where that one has none: fresh couplings change nothing."""
+        found = checkpoint.load(checkpoint.find_model(path), self.model.config.dims, self.device).model
+        fresh, start = self.model.state_dict(), found.state_dict()
+        fits = all(name in fresh and fresh[name].shape == value.shape for name, value in start.items())
+        if not (type(found) is type(self.model) and fits and grown(found.config) == grown(self.model.config)):
+            raise ConfigError(
+                f"start = {path} has another architecture than the training file asks for; only steps, unets with "
+                "widths, and detail may be added."
+            )
+        return fresh | start
+
+
+def grown(config):
+    """What of a network's configuration, a dict, may not change when another one starts from its weights."""
+    added = ("steps", "unets", "widths", "detail")
+    return {name: value for name, value in vars(config).items() if name not in added}
 
 
 def _optimisers(name, model):

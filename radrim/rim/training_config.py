@@ -75,7 +75,8 @@ class TrainingConfig:
     truth : str, optional
         Folder of FITS images that are scored as skies beside them; never trained on.
     start : str, optional
-        Checkpoint whose weights to start from: the name of a model or a path.
+        Checkpoint whose weights to start from: the name of a model or a path. The network may have `unets` and `detail`
+        that the checkpoint has not: they change nothing until they are trained.
 
     Raises
     ------
