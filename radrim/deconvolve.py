@@ -181,19 +181,20 @@ def _best_part(update, before, after):
 
 def accept(channel, model, residual, minors, seconds):
     """Take over a major cycle's result, cut it or undo it if it made things worse, and decide whether to go on."""
-    part = _best_part(model - channel.model, channel.residual, residual)
+    whole = max(minor.whole for minor in minors)
+    part = 1.0 if whole else _best_part(model - channel.model, channel.residual, residual)
     if 0 < part < 1:  # tiles, or a PSF that changes over the field, can make an update too large
         model = channel.model + np.float32(part) * (model - channel.model)
         residual = channel.residual + np.float32(part) * (residual - channel.residual)
     rms = float(residual.std())
-    if not conclude(channel, minors, part, float(channel.residual.std()), rms):
+    if not conclude(channel, minors, part, float(channel.residual.std()), rms, whole):
         channel.model, channel.residual = model, residual
     # Of several terms of a spectrum the first is that of all channels together.
     flux = float((channel.model[0] if channel.model.ndim == 3 else channel.model).sum())
     describe(channel, float(np.abs(channel.residual).max()), flux, seconds)
 
 
-def conclude(channel, minors, part, before, rms):
+def conclude(channel, minors, part, before, rms, whole=0.0):
     """Note a major cycle and decide whether the deconvolution goes on.
 
     Parameters
@@ -206,6 +207,8 @@ def conclude(channel, minors, part, before, rms):
         How much of the update was taken, if above 0 and below 1.
     before, rms : float
         Of the residual before and after [Jy/beam].
+    whole : float
+        Largest `rms` of an update that is taken whole or not at all (`MinorCycle.whole`) [Jy/beam].
 
     Returns
     -------
@@ -215,7 +218,7 @@ def conclude(channel, minors, part, before, rms):
     cycles = channel.cycles
     reason = max(minors, key=lambda minor: minor.components).stop
     components = sum(minor.components for minor in minors)
-    risen = not rms <= RISE_LIMIT * before
+    risen = not rms <= (whole or RISE_LIMIT * before)
     stalled = rms > STALL_LIMIT * before and bool(cycles) and cycles[-1].get("stalled", False)
     if risen:
         channel.stop = "the residual rose; the last cycle was undone"

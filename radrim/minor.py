@@ -25,6 +25,9 @@ class MinorCycle:
         Nothing left to do.
     finishing : bool
         Only CLEAN's finish is left to do, for a learned minor cycle.
+    whole : float
+        Above 0: the update is taken as a whole if the exact residual's rms then is at most this [Jy/beam], and undone
+        otherwise; a part of it would make no sense.
     """
 
     update: np.ndarray
@@ -33,6 +36,7 @@ class MinorCycle:
     stop: str
     converged: bool
     finishing: bool = False
+    whole: float = 0.0
 
 
 class Others(NamedTuple):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,21 @@ def test_a_cycle_that_goes_too_far_is_cut():
     np.testing.assert_allclose(far.residual, sky.residual(far.model), atol=1e-6)
     assert "one component, cut to 3" in far.cycles[0]["stop"]
     assert far.cycles[0]["rms"] == pytest.approx(right.cycles[0]["rms"], rel=0.01)
+
+
+@pytest.mark.parametrize("most", [10.0, 1e-6])
+def test_whole_or_not_at_all(most):
+    """An update that is to be taken as a whole is not cut, and undone if the residual is louder than it may be."""
+    sky = Sky()
+    (state,) = states = [sky.state()]
+    solve = peak_only(1.8)
+    run(states, lambda *given: dataclasses.replace(solve(*given), whole=most * sky.dirty.std()), max_major=1)
+    if most > 1:
+        assert state.model.max() == pytest.approx(1.8 * sky.dirty.max())
+        np.testing.assert_allclose(state.residual, sky.residual(state.model), atol=1e-6)
+    else:
+        assert not state.model.any()
+        assert "undone" in state.stop
 
 
 def test_a_short_step_is_not_stretched():

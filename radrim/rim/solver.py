@@ -18,6 +18,7 @@ from radrim.minor import MinorCycle, Others
 from radrim.rim.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.points import PointFinder, Points
+from radrim.rim.support import LOUDER, tighten
 from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
@@ -44,6 +45,8 @@ LITTLE = 0.008
 """A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
 FINISH = 3.0, 0.7
 """CLEAN's automatic mask, as `level_for` has it, and its final threshold, in units of the noise."""
+NEAR = 1.2
+"""A model is tightened at the end if the rms of its residual is at most so many times the noise that was expected."""
 FREE = 0.95
 """It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
 HALO = 56
@@ -120,6 +123,7 @@ class RimSolver:
         self._settled: tuple[np.ndarray, np.ndarray] | None = None
         self._extended: np.ndarray | None = None
         self._clean: CleanSolver | None = None
+        self._end, self._tightened = "", False
         self._resumed: tuple[dict, dict] | None = None
 
     def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
@@ -155,9 +159,24 @@ class RimSolver:
         # A residual with far less noise than was expected shows that the expectation was wrong, for ever.
         self._trusted &= bool(0 < self.settings.noise <= TRUST[int(model.any())] * noise)
         expected = self.settings.noise if self._trusted else noise
+        if self._end:
+            minor = _nothing(residual, self._end)
+        else:
+            minor = self._improve(residual, psf, model, noise, expected, window, peak, others)
+        # A part of an image cannot tell what is haze of the others.
+        if not minor.converged or self._tightened or others is not None:
+            return minor
+        self._end = minor.stop
+        if minor.update.any():  # whose exact residual is not known yet
+            return dataclasses.replace(minor, converged=False)
+        self._tightened = True
+        return self._tighten(residual, psf, model, expected, window) or minor
+
+    def _improve(self, residual, psf, model, noise, expected, window, peak, others):
+        """Points, network or CLEAN, whichever it is the turn of."""
         reason = self._why_done(residual, expected, model.any())
         if reason:
-            return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), reason, True)
+            return _nothing(residual, reason)
         if self._finishing and not (others and others.wait):
             return self._finish(residual, psf, model, noise, expected, window, peak)
         self._take_psf(psf, residual.shape)
@@ -218,6 +237,20 @@ class RimSolver:
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
+    def _tighten(self, residual, psf, model, noise, window):
+        """The end of a deconvolution: what the data do not need goes from the model. None if that is nothing."""
+        if not (self.settings.positive and model.any() and 0 < residual.std() <= NEAR * noise):
+            return None
+        self._take_psf(psf, residual.shape)
+        lobe = self._on_device(lambda: self._convolution.widths().cpu().numpy())
+        found = tighten(model, residual, self._convolve, lobe, noise, _both(self.settings.mask, window))
+        if found is None:
+            return None
+        emptied = int(np.count_nonzero(found.update))
+        stop = f"emptied what is below {found.level / noise:.1f} times the noise, and the data do not need"
+        most = LOUDER * max(float(residual.std()), float(found.residual.std()))
+        return MinorCycle(found.update, emptied, float(np.abs(found.residual).max()), stop, False, True, most)
+
     def state(self):
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
         clean, arrays = ({}, {}) if self._clean is None else self._clean.state()
@@ -225,13 +258,21 @@ class RimSolver:
             arrays = arrays | dict(zip(("active", "left"), self._settled, strict=True))
         if self._extended is not None:
             arrays = arrays | {"extended": self._extended}
-        facts = {"trusted": self._trusted, "finishing": self._finishing, "tile": self.tile, "clean": clean}
+        facts = {
+            "trusted": self._trusted,
+            "finishing": self._finishing,
+            "tile": self.tile,
+            "clean": clean,
+            "end": self._end,
+            "tightened": self._tightened,
+        }
         return facts, arrays
 
     def resume(self, facts, arrays):
         """Go on from a `state`; the PSF of the next cycle must be that of the last."""
         arrays = {name: np.array(array) for name, array in arrays.items()}
         self._trusted, self._finishing, self.tile = (facts[name] for name in ("trusted", "finishing", "tile"))
+        self._end, self._tightened = facts["end"], facts["tightened"]
         if "active" in arrays:
             self._settled = arrays.pop("active"), arrays.pop("left")
         self._extended = arrays.pop("extended", None)
@@ -285,7 +326,8 @@ class RimSolver:
         self._finishing = minor.stop != "rising peak"
         if self.settings.mask is not None:  # the kernels of large scales reach beyond it
             minor.update[~self.settings.mask] = 0
-        return dataclasses.replace(minor, stop=f"CLEAN of what the network leaves: {minor.stop}", finishing=True)
+        stop = f"CLEAN of what the network leaves: {minor.stop}"
+        return dataclasses.replace(minor, stop=stop, finishing=True)
 
     def _finish_after(self, points, psf, model, noise, expected, window):
         """The first cycle of CLEAN's finish: of what isolated points leave."""
@@ -359,6 +401,11 @@ class RimSolver:
 
     def _tensor(self, array):
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _nothing(residual, stop):
+    """The minor cycle that has nothing to do, and why."""
+    return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), stop, True)
 
 
 def _both(mask, window):
