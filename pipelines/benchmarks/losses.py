@@ -2,6 +2,8 @@
 
     python pipelines/benchmarks/losses.py --work bench-work/losses [--model NAME=MODEL ...] [--count 16] [--workers 2]
 
+MODEL:loose is not tightened at the end (`RimSettings.tighten`).
+
 The groups differ from the easy case, a sky on a tile of 128 x 128 pixels seen by a well-filled array, calibrated, with
 nothing outside the tile and a dynamic range of 300 to 30,000, in what their name says; `GROUPS` has the numbers. Where
 a group is not of one class of sky, the classes take turns. The problems have seeds of their own: no training and no
@@ -57,6 +59,8 @@ from radrim.rim.solver import RimSettings, RimSolver
 from radrim.rim.validation import SCORES, judge
 
 CLEAN = "CLEAN"
+LOOSE = ":loose"
+"""At the end of a model's name: it keeps what the data do not need (`RimSettings.tighten`)."""
 EASY = {"outside": 0.0, "gain_errors": 0.0, "dynamic_range": (300.0, 3e4)}
 FILLED = 0.5
 """A well-filled array has samples in so much of the uv plane, out to its longest baseline;"""
@@ -229,13 +233,13 @@ def result_of(problem, model, residual):
     return result
 
 
-def make_solver(path, problem):
+def make_solver(path, problem, tighten=True):
     """CLEAN (no path) or the RIM for a problem."""
     if path is None:
         return CleanSolver(CleanSettings())
     if path not in _machines:
         _machines[path] = load(path, 2).model
-    return RimSolver(_machines[path], RimSettings(noise=problem.noise))
+    return RimSolver(_machines[path], RimSettings(noise=problem.noise, tighten=tighten))
 
 
 _machines: dict = {}
@@ -247,8 +251,8 @@ def examine(name, number, seed, size, cycles, solvers):
 
     Parameters
     ----------
-    solvers : dict of str to (Path or None, Path)
-        Name to the file of the model, and to that of the result.
+    solvers : dict of str to ((Path or None, bool), Path)
+        Name to the file of the model and whether it is tightened, and to the file of the result.
 
     Returns
     -------
@@ -260,11 +264,11 @@ def examine(name, number, seed, size, cycles, solvers):
         return []
     failures = []
     problem = problem_of(name, number, seed, size)
-    for solver, (path, out) in solvers.items():
+    for solver, ((path, tighten), out) in solvers.items():
         if out.exists():
             continue
         try:
-            result = result_of(problem, *deconvolve(make_solver(path, problem), problem, cycles))
+            result = result_of(problem, *deconvolve(make_solver(path, problem, tighten), problem, cycles))
         except Exception as error:  # one failure is a result; the others must go on
             failures.append(f"{solver}: {type(error).__name__}: {error}")
             continue
@@ -426,15 +430,21 @@ def save_small(figure, path, dpi=110):
 
 
 def parse_model(text):
-    """(name, path) of NAME=MODEL, or of MODEL alone."""
+    """(name, (path, tighten)) of NAME=MODEL, or of MODEL alone; `LOOSE` at the end of the model."""
     name, _, path = text.partition("=")
-    return name, find_model(path or name)
+    path = path or name
+    return name, (find_model(path.removesuffix(LOOSE)), not path.endswith(LOOSE))
 
 
 def main():
     """Solve what is missing, print the tables, draw the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", metavar="NAME=MODEL", help="a trained model (base)")
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME=MODEL",
+        help="a trained model (base); MODEL:loose: not tightened at the end",
+    )
     parser.add_argument("--work", type=Path, default=Path("bench-work/losses"))
     parser.add_argument("--only", nargs="*", default=list(GROUPS), choices=list(GROUPS), help="some of the groups")
     parser.add_argument("--count", type=int, default=16, help="problems of each group")
@@ -450,10 +460,11 @@ def main():
     if args.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {CLEAN: None} | dict(map(parse_model, args.model or ["base"]))
+    paths = {CLEAN: (None, False)} | dict(map(parse_model, args.model or ["base"]))
     # A model is known by its bytes: trained further, it is another one.
     labels = {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path else CLEAN for name, path in paths.items()
+        name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] + LOOSE * (not tighten) if path else CLEAN
+        for name, (path, tighten) in paths.items()
     }
     names = list(paths)
 
@@ -478,7 +489,7 @@ def main():
         keys = worst_problems(results, name, args.worst)
         problems = {key: problem_of(*key, args.seed, args.size) for key in keys}
         answers = {
-            key: [deconvolve(make_solver(paths[who], p), p, args.cycles) for who in (name, CLEAN)]
+            key: [deconvolve(make_solver(paths[who][0], p, paths[who][1]), p, args.cycles) for who in (name, CLEAN)]
             for key, p in problems.items()
         }
         if problems:

@@ -71,6 +71,8 @@ class RimSettings:
         Largest tile of the network [pixel].
     mask : (y, x) bool or None
         The model is 0 elsewhere.
+    tighten : bool
+        At the end, what the data do not need goes from the model of a positive sky (`radrim.rim.support`).
     clean : CleanSettings
         Of the finish, but for its thresholds and its mask, which follow from `FINISH` and from these.
     """
@@ -80,6 +82,7 @@ class RimSettings:
     positive: bool = True
     tile: int = 1024
     mask: np.ndarray | None = None
+    tighten: bool = True
     clean: CleanSettings = field(default_factory=CleanSettings)
 
 
@@ -239,7 +242,8 @@ class RimSolver:
 
     def _tighten(self, residual, psf, model, noise, window):
         """The end of a deconvolution: what the data do not need goes from the model. None if that is nothing."""
-        if not (self.settings.positive and model.any() and 0 < residual.std() <= NEAR * noise):
+        settings = self.settings
+        if not (settings.tighten and settings.positive and model.any() and 0 < residual.std() <= NEAR * noise):
             return None
         self._take_psf(psf, residual.shape)
         lobe = self._on_device(lambda: self._convolution.widths().cpu().numpy())
