@@ -40,7 +40,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peer import table
+from peer import save_small, table
 from scipy import fft, ndimage
 from scipy.signal import windows
 
@@ -82,8 +82,6 @@ LOST = 0.1
 """A model loses if it is worse than CLEAN by so many decibels."""
 SIMILAR = 2
 """At most so many problems of a group are drawn."""
-BYTES = 600_000
-"""Largest picture."""
 
 
 # Arrays and skies of the groups
@@ -408,22 +406,6 @@ def describe(problem):
     text += f", dynamic range {problem.dynamic_range:.2g}"
     text += f", phase errors {np.degrees(problem.gain_error):.1f} deg" if problem.gain_error else ""
     return text + (", sources outside" if problem.outside else "")
-
-
-def save_small(figure, path, dpi=110):
-    """Save as PNG of 128 colours, with fewer dots where it would be larger than `BYTES`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    while True:
-        figure.set_dpi(dpi)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-        picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
-        if path.stat().st_size <= BYTES or dpi <= 40:
-            return
-        dpi -= 5
 
 
 # The run

@@ -14,6 +14,9 @@ from radrim.wsclean import ACCURATE, TINY
 
 WSCLEAN_ACCURATE, WSCLEAN_TINY = (" ".join([*words, "-reorder"]) for words in (ACCURATE, TINY))
 
+LARGEST = 600_000
+"""Largest picture of a page [byte]."""
+
 
 def run(command, log, limit=None):
     """Run a command to its end; its output goes to `log` and the exit status must be 0.
@@ -63,3 +66,19 @@ def table(columns, rows):
     """A Markdown table as text."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+
+
+def save_small(figure, path, dpi=110):
+    """Save as PNG of 128 colours, with fewer dots where it would be larger than `LARGEST`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    while True:
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+        picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size <= LARGEST or dpi <= 40:
+            return
+        dpi -= 5

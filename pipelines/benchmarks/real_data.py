@@ -2,15 +2,17 @@
 
     python pipelines/benchmarks/real_data.py --data ../shared/data/obs --work bench-work/real
 
-Prints two Markdown tables. Both programs get the same Measurement Set, size, scale, weighting and CLEAN settings.
-Differences are the largest anywhere in the image, over the peak. Needs `wsclean` (3.1) on the PATH.
+Prints two Markdown tables, and draws real.png: the restored images, radrim's above WSClean's. Both programs get the
+same Measurement Set, size, scale, weighting and CLEAN settings. Differences are the largest anywhere, over the
+peak. Needs `wsclean` (3.1) on the PATH.
 """
 
 import shutil
 
 import casacore.tables as casatables
 import numpy as np
-from peer import WSCLEAN_ACCURATE, WSCLEAN_TINY, case_parser, load, mad, radrim, table, wsclean
+from matplotlib.figure import Figure
+from peer import WSCLEAN_ACCURATE, WSCLEAN_TINY, case_parser, load, mad, radrim, save_small, table, wsclean
 
 CLEAN = "-multiscale -mgain 0.8 -gain 0.1 -auto-mask 3 -auto-threshold 0.5 -niter 2000000"
 
@@ -95,6 +97,40 @@ def difference(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
+def around(image, noise):
+    """A square window (y, x) around what is brighter than 10 times the noise; all of the image if it is small."""
+    size = len(image)
+    highest = np.abs(image).max()
+    bright = np.argwhere(np.abs(image) > np.clip(10 * noise, 0.01 * highest, 0.3 * highest))
+    low, high = (np.percentile(bright, edge, 0) for edge in (1, 99))
+    middle, half = (low + high) / 2, int(np.clip(0.7 * (high - low).max(), 48, size // 2))
+    start = np.clip(middle - half, 0, size - 2 * half).astype(int)
+    return tuple(slice(at, at + 2 * half) for at in start)
+
+
+def draw(names, work, path):
+    """Restored images of both programs, of each observation on one scale: linear up to the noise, then logarithmic."""
+    columns = 4
+    lines = -(-len(names) // columns)
+    figure = Figure((3.2 * columns, 6.6 * lines), layout="constrained")
+    panels = figure.subplots(2 * lines, columns, squeeze=False)
+    for axes in panels.flat:
+        axes.axis("off")
+    for number, name in enumerate(names):
+        line, column = divmod(number, columns)
+        prefixes = {"radrim": work / f"{name}-radrim", "WSClean": work / f"{name}-wsclean"}
+        images = {who: load(prefix, "image")[0] for who, prefix in prefixes.items()}
+        noise = mad(load(prefixes["WSClean"], "residual")[0])
+        window = around(images["radrim"], noise)
+        highest = max(image[window].max() for image in images.values())
+        for row, (who, image) in enumerate(images.items()):
+            axes = panels[2 * line + row, column]
+            seen = np.arcsinh(image[window] / noise)
+            axes.imshow(seen, origin="lower", cmap="inferno", vmin=-2, vmax=np.arcsinh(highest / noise))
+            axes.set_title(f"{who}: {name}" if who == "radrim" else who, fontsize=8)
+    save_small(figure, path)
+
+
 def main():
     """Run the cases and print the tables."""
     parser = case_parser(__doc__, CASES, "bench-work/real")
@@ -105,6 +141,7 @@ def main():
     for name in args.only:
         results.append(compare(name, CASES[name], args.data, args.work, args.options))
         print(results[-1], flush=True)
+    draw(args.only, args.work, args.work / "real.png")
     print()
     print(table(("observation", "dirty", "PSF", "BMAJ", "BMIN"), [r[0] for r in results]))
     print()
