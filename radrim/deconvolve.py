@@ -208,7 +208,7 @@ def conclude(channel, minors, part, before, rms, whole=0.0):
     before, rms : float
         Of the residual before and after [Jy/beam].
     whole : float
-        Largest `rms` of an update that is taken whole or not at all (`MinorCycle.whole`) [Jy/beam].
+        Largest `rms` over `before` of an update that is taken whole or not at all (`MinorCycle.whole`), if above 0.
 
     Returns
     -------
@@ -218,7 +218,7 @@ def conclude(channel, minors, part, before, rms, whole=0.0):
     cycles = channel.cycles
     reason = max(minors, key=lambda minor: minor.components).stop
     components = sum(minor.components for minor in minors)
-    risen = not rms <= (whole or RISE_LIMIT * before)
+    risen = not rms <= (whole or RISE_LIMIT) * before
     stalled = rms > STALL_LIMIT * before and bool(cycles) and cycles[-1].get("stalled", False)
     if risen:
         channel.stop = "the residual rose; the last cycle was undone"

@@ -26,8 +26,8 @@ class MinorCycle:
     finishing : bool
         Only CLEAN's finish is left to do, for a learned minor cycle.
     whole : float
-        Above 0: the update is taken as a whole if the exact residual's rms then is at most this [Jy/beam], and undone
-        otherwise; a part of it would make no sense.
+        Above 0: the update is taken as a whole if the exact residual's rms then is at most so many times what it was,
+        and undone otherwise; a part of it would make no sense.
     """
 
     update: np.ndarray

@@ -247,13 +247,13 @@ class RimSolver:
             return None
         self._take_psf(psf, residual.shape)
         lobe = self._on_device(lambda: self._convolution.widths().cpu().numpy())
-        found = tighten(model, residual, self._convolve, lobe, noise, _both(self.settings.mask, window))
+        found = tighten(model, residual, self._convolve, lobe, noise, _both(settings.mask, window))
         if found is None:
             return None
         emptied = int(np.count_nonzero(found.update))
         stop = f"emptied what is below {found.level / noise:.1f} times the noise, and the data do not need"
-        most = LOUDER * max(float(residual.std()), float(found.residual.std()))
-        return MinorCycle(found.update, emptied, float(np.abs(found.residual).max()), stop, False, True, most)
+        most = LOUDER * max(1.0, float(found.residual.std() / residual.std()))
+        return MinorCycle(found.update, emptied, float(np.abs(found.residual).max()), stop, False, whole=most)
 
     def state(self):
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""

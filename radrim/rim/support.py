@@ -5,8 +5,8 @@ of, some times the noise deep; a sidelobe of a galaxy, say, holds flux that the 
 the data equally well, `tighten` takes the one that is empty in more places: all that is fainter than some level, seen
 with the main lobe of the PSF, is taken out, and what remains is fitted again, by conjugate gradients of chi^2 on its
 support alone. As long as nothing stands out of the residual where the model was emptied, and chi^2 rises by no more
-than the freedom given up accounts for (Akaike 1974), the level is raised. Nothing new can appear: the support only
-shrinks, and a source that the data do show comes back into the residual, which refuses the level.
+than the freedom given up accounts for (Akaike 1974), the level is raised. Nothing new can appear beyond a margin around
+what stays, and a source that the data do show comes back into the residual, which refuses the level.
 """
 
 from typing import NamedTuple
