@@ -26,6 +26,9 @@ NYQUIST = 0.49
 LARGEST_IMAGE = 1024
 """The weights are made for images from the tile's size up to 8 times that, but not beyond this size."""
 
+STRETCH = math.log(10), math.log(3e5)
+"""How far skies are stretched: what was half of the peak becomes a quarter of it, or a five-hundredth."""
+
 CUT = 0.12
 """Of the extended skies, so many are cut by the tile's edge and continue outside."""
 
@@ -107,6 +110,10 @@ def make_problem(seed, number, recipe, sky=None, stream_key=(), image=None, cove
         truth, beyond = _draw_truth(rng, sky, recipe)
     else:
         truth, beyond = np.asarray(image, np.float32), np.zeros((FRAME * recipe.size,) * 2, np.float32)
+    stretching = np.random.default_rng([seed, number, 77, *stream_key])  # its own: other problems stay what they were
+    if sky in skies.STRETCHED and stretching.random() < recipe.stretched:
+        power = stretching.uniform(*STRETCH)
+        truth, beyond = skies.stretch(truth, power), skies.stretch(beyond, power)
     flux = _log_uniform(rng, 1e-3, 10)
     truth, beyond = truth * np.float32(flux), beyond * np.float32(flux)
 

@@ -35,8 +35,9 @@ class Recipe:
         needs it.
     samples : int
         Visibilities of one problem, at most: fewer are faster, and leave gaps along the tracks.
-    gain_errors, outside : float
-        Fractions of problems with residual gain errors, and with sources outside the tile.
+    gain_errors, outside, stretched : float
+        Fractions of problems with residual gain errors, with sources outside the tile, and, of those with an extended
+        sky, with one whose faint parts are fainter still (`skies.stretch`).
     first, layouts : str, optional
         Path of the FIRST galaxies (see `skies.read_first`), and of a folder of layouts beside the shipped ones.
     """
@@ -50,6 +51,7 @@ class Recipe:
     samples: int = SAMPLES
     gain_errors: float = 0.2
     outside: float = 0.4
+    stretched: float = 0.0
     first: str | None = None
     layouts: str | None = None
     galaxies: list = field(default_factory=list, repr=False)
@@ -92,7 +94,7 @@ def make_recipe(mix=None, size=128):
             mix[name] = _range(name, mix[name], low, high)
     if "samples" in mix and not (isinstance(mix["samples"], int) and mix["samples"] >= 1000):
         raise ConfigError(f"samples = {mix['samples']!r} in the training mix must be a whole number from 1000 on.")
-    for name in ("gain_errors", "outside"):
+    for name in ("gain_errors", "outside", "stretched"):
         if name in mix and not (_is_number(mix[name]) and 0 <= mix[name] <= 1):
             raise ConfigError(f"{name} = {mix[name]!r} in the training mix must be a fraction from 0 to 1.")
     if "first" in mix["skies"] and not mix.get("first"):
