@@ -4,7 +4,7 @@ import functools
 
 from radrim.clean import CleanSettings, CleanSolver
 from radrim.config import ImageConfig
-from radrim.rim.checkpoint import find_model, load
+from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
 from radrim.rim.solver import RimSettings, RimSolver
 from radrim.tile import Tiles
 from radrim.workdir import fingerprint
@@ -65,6 +65,12 @@ def load_machine(path, device, stamp):
     return load(path, 2, device).model
 
 
+@functools.lru_cache(maxsize=2)
+def load_second_look(device):
+    """The network that looks again at finished models, loaded once by each process."""
+    return load_prior(PRIOR_NETWORK, device).model
+
+
 class RimCycles:
     """The RIM of the whole image; it cuts tiles itself, for its network only; `notes` are sentences for the log.
 
@@ -112,6 +118,7 @@ class RimCycles:
                 positive=channel.stokes == "I" and config.contsub is None and not signed,
                 tile=min(config.tile, CPU_TILE) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
+                prior=load_second_look(source[1]),
                 clean=_clean_settings(config),
             )
             return RimSolver(load_machine(*source), settings, threads)

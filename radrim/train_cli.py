@@ -28,15 +28,15 @@ def add_train_arguments(parser):
 def train(args):
     """Run `radrim train`."""
     from radrim.errors import ConfigError
-    from radrim.rim.training_config import default_folder, is_uncertainty, load_training
+    from radrim.rim.training_config import default_folder, kind_of, load_training
 
     if args.threads is not None and args.threads < 1:
         raise ConfigError(f"--threads {args.threads} must be at least 1.")
     if not args.minutes > 0:
         raise ConfigError(f"--minutes {args.minutes:g} must be above 0.")
     folder = args.output or default_folder(args.recipe)
-    if is_uncertainty(args.recipe):
-        _train_uncertainty(args, folder)
+    if (kind := kind_of(args.recipe)) != "model":
+        _train_on_outcomes(kind, args, folder)
         return
     stages = load_training(args.recipe, workers=args.workers, samples=args.samples)
     import torch
@@ -67,17 +67,21 @@ def train(args):
     log.info("%s %s", "Done:" if done else "Stopped; the same command goes on:", trainer.folder / "model.safetensors")
 
 
-def _train_uncertainty(args, folder):
-    """The network that says how wrong an image may be."""
+def _train_on_outcomes(kind, args, folder):
+    """A network that learns from finished images."""
     import torch
 
     from radrim.bar import Bar
+    from radrim.rim.train_prior import PriorTrainer, load_prior_training
     from radrim.rim.train_uncertainty import UncertaintyTrainer, load_uncertainty_training
 
+    load, make = {
+        "prior": (load_prior_training, PriorTrainer),
+        "uncertainty": (load_uncertainty_training, UncertaintyTrainer),
+    }[kind]
     if args.threads:
         torch.set_num_threads(args.threads)
-    config = load_uncertainty_training(args.recipe, workers=args.workers, outcomes=args.samples)
-    trainer = UncertaintyTrainer(config, folder)
+    trainer = make(load(args.recipe, workers=args.workers, outcomes=args.samples), folder)
     log.info("Training %d parameters in %s.", sum(p.numel() for p in trainer.network.parameters()), folder)
     last = time.monotonic()
     with Bar("training") as bar:
@@ -150,7 +154,7 @@ def add_model_arguments(parser):
 def model(args):
     """Run `radrim model`."""
     from radrim.errors import ConfigError
-    from radrim.rim.checkpoint import UNCERTAINTY, describe, find_model, list_models
+    from radrim.rim.checkpoint import PRIOR, UNCERTAINTY, describe, find_model, list_models
 
     if args.action == "list":
         models = list_models()
@@ -169,8 +173,9 @@ def model(args):
         print(f"{title}:")
         for key, value in facts[title].items():
             print(f"  {key} = {value}")
-    coverage = facts["architecture"] == UNCERTAINTY
-    what = "coverage of the intervals" if coverage else "medians of held-back problems; dB, dB, dB, part, part"
+    what = {UNCERTAINTY: "coverage of the intervals", PRIOR: "medians of held-back models, dB"}.get(
+        facts["architecture"], "medians of held-back problems; dB, dB, dB, part, part"
+    )
     print(f"scores ({what}):")
     for name, values in facts["scores"].items():
         print(f"  {name:28s} " + "  ".join(f"{key} {value:.3g}" for key, value in values.items()))

@@ -4,11 +4,10 @@ import numpy as np
 import torch
 
 from radrim.result import UNCERTAINTIES, Image
-from radrim.rim.checkpoint import MODELS, load_uncertainty
+from radrim.rim.checkpoint import UNCERTAINTY_NETWORK, load_uncertainty
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.uncertainty import Outcome, see
 
-NETWORK = MODELS / "uncertainty.safetensors"
 TILE = 1024
 """Largest part of an image that the network sees at once [pixel]."""
 
@@ -54,7 +53,7 @@ def uncertainties(model, residual, psf, noise, beam, scale, network=None):
     dict of str to (y, x) float32
         By the names in `radrim.result.UNCERTAINTIES`.
     """
-    network = load_uncertainty(NETWORK).model if network is None else network
+    network = load_uncertainty(UNCERTAINTY_NETWORK).model if network is None else network
     with torch.inference_mode():
         outcome = Outcome(
             torch.from_numpy(np.ascontiguousarray(model, np.float32))[None],

@@ -13,7 +13,7 @@ from radrim.rim.inputs import (
     CELL,
     PsfConvolution,
     StepImages,
-    _asinh,
+    asinh,
     features,
     local_peak,
     measure_scales,
@@ -231,7 +231,7 @@ def test_asinh_is_exact():
     """The vectorised asinh equals torch's to float32's rounding over thirty decades, for both signs."""
     value = torch.logspace(-15, 15, 301)
     value = torch.cat([-value, torch.zeros(1), value])
-    torch.testing.assert_close(_asinh(value), torch.asinh(value.double()).float(), rtol=4e-7, atol=0)
+    torch.testing.assert_close(asinh(value), torch.asinh(value.double()).float(), rtol=4e-7, atol=0)
 
 
 def test_small_psf_is_refused(array):

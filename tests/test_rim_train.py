@@ -22,8 +22,9 @@ from radrim.rim.machine import Inference
 from radrim.rim.problems import make_problem
 from radrim.rim.recipe import make_recipe
 from radrim.rim.train import Trainer
+from radrim.rim.train_prior import load_prior_training
 from radrim.rim.train_uncertainty import load_uncertainty_training
-from radrim.rim.training_config import TrainingConfig, is_uncertainty, load_training
+from radrim.rim.training_config import TrainingConfig, kind_of, load_training
 from radrim.rim.validation import SCORES, score, shrink, summarise, truth_problems
 
 ROOT = Path(__file__).parents[1]
@@ -293,8 +294,9 @@ def test_shipped_recipes(tmp_path, path):
     assert left_out == {"first", "layouts"}
     without = tmp_path / path.name
     without.write_text("\n".join(lines))
-    if is_uncertainty(path):
-        assert load_uncertainty_training(without).outcomes >= 1000
+    if (kind := kind_of(path)) != "model":
+        load = {"prior": load_prior_training, "uncertainty": load_uncertainty_training}[kind]
+        assert load(without).outcomes >= 1000
         return
     stages = load_training(without)
     assert sum(p.numel() for p in stages[0].build().parameters()) > 1e5

@@ -28,7 +28,7 @@ from radrim.rim.uncertainty import (
     pinball,
     see,
 )
-from radrim.uncertainty import NETWORK, uncertainties
+from radrim.uncertainty import uncertainties
 
 PROBLEMS = {"size": 32, "coverages": {"y_shaped": 1.0}, "skies": {"points": 1.0, "disc": 1.0}, "samples": 2000}
 
@@ -220,9 +220,10 @@ def test_where_nobody_knows(option, small_ms, tmp_path):
 def test_coverage_of_unseen_problems(tmp_path):
     """What comes with radrim holds about as many errors as it says, on problems of other seeds than the training's."""
     recipe, machine = make_recipe(), checkpoint.load(checkpoint.find_model("base"), 2).model
+    prior = checkpoint.load_prior(checkpoint.PRIOR_NETWORK).model
     paths = [tmp_path / f"{k}.npz" for k in range(24)]
     for k, path in enumerate(paths):
-        np.savez(path, **make_outcome(77, k, recipe, machine))
-    found = coverage(checkpoint.load_uncertainty(NETWORK).model, paths)["all"]
+        np.savez(path, **make_outcome(77, k, recipe, machine, prior=prior))
+    found = coverage(checkpoint.load_uncertainty(checkpoint.UNCERTAINTY_NETWORK).model, paths)["all"]
     assert math.isclose(found["beam68"], 0.683, abs_tol=0.08)
     assert math.isclose(found["beam95"], 0.954, abs_tol=0.04)

@@ -2,7 +2,8 @@
 
     python pipelines/benchmarks/losses.py --work bench-work/losses [--model NAME=MODEL ...] [--count 16] [--workers 2]
 
-MODEL:loose is not tightened at the end (`RimSettings.tighten`).
+MODEL:once has no second look at the end (`RimSettings.prior`), and MODEL:loose is not tightened either
+(`RimSettings.tighten`).
 
 The groups differ from the easy case, a sky on a tile of 128 x 128 pixels seen by a well-filled array, calibrated, with
 nothing outside the tile and a dynamic range of 300 to 30,000, in what their name says; `GROUPS` has the numbers. Where
@@ -47,7 +48,7 @@ from scipy.signal import windows
 from radrim.clean import CleanSettings, CleanSolver
 from radrim.metrics import log_snr_db
 from radrim.rim.brushes import add_spots, log_uniform, unit
-from radrim.rim.checkpoint import find_model, load
+from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
 from radrim.rim.coverages import draw_coverage
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import beam_responses
@@ -59,8 +60,8 @@ from radrim.rim.solver import RimSettings, RimSolver
 from radrim.rim.validation import SCORES, judge
 
 CLEAN = "CLEAN"
-LOOSE = ":loose"
-"""At the end of a model's name: it keeps what the data do not need (`RimSettings.tighten`)."""
+ENDINGS = ("", ":once", ":loose")
+"""At the end of a model's name: what of the end of a deconvolution is left out; nothing, the second look, all of it."""
 EASY = {"outside": 0.0, "gain_errors": 0.0, "dynamic_range": (300.0, 3e4)}
 FILLED = 0.5
 """A well-filled array has samples in so much of the uv plane, out to its longest baseline;"""
@@ -231,13 +232,16 @@ def result_of(problem, model, residual):
     return result
 
 
-def make_solver(path, problem, tighten=True):
+def make_solver(path, problem, ending=""):
     """CLEAN (no path) or the RIM for a problem."""
     if path is None:
         return CleanSolver(CleanSettings())
     if path not in _machines:
         _machines[path] = load(path, 2).model
-    return RimSolver(_machines[path], RimSettings(noise=problem.noise, tighten=tighten))
+        _machines[PRIOR_NETWORK] = load_prior(PRIOR_NETWORK).model
+    prior = None if ending else _machines[PRIOR_NETWORK]
+    settings = RimSettings(noise=problem.noise, prior=prior, tighten=ending != ":loose")
+    return RimSolver(_machines[path], settings)
 
 
 _machines: dict = {}
@@ -250,7 +254,7 @@ def examine(name, number, seed, size, cycles, solvers):
     Parameters
     ----------
     solvers : dict of str to ((Path or None, bool), Path)
-        Name to the file of the model and whether it is tightened, and to the file of the result.
+        Name to the file of the model and its ending, and to the file of the result.
 
     Returns
     -------
@@ -262,11 +266,11 @@ def examine(name, number, seed, size, cycles, solvers):
         return []
     failures = []
     problem = problem_of(name, number, seed, size)
-    for solver, ((path, tighten), out) in solvers.items():
+    for solver, ((path, ending), out) in solvers.items():
         if out.exists():
             continue
         try:
-            result = result_of(problem, *deconvolve(make_solver(path, problem, tighten), problem, cycles))
+            result = result_of(problem, *deconvolve(make_solver(path, problem, ending), problem, cycles))
         except Exception as error:  # one failure is a result; the others must go on
             failures.append(f"{solver}: {type(error).__name__}: {error}")
             continue
@@ -412,10 +416,15 @@ def describe(problem):
 
 
 def parse_model(text):
-    """(name, (path, tighten)) of NAME=MODEL, or of MODEL alone; `LOOSE` at the end of the model."""
+    """(name, (path, ending)) of NAME=MODEL, or of MODEL alone; one of `ENDINGS` at the end of the model."""
     name, _, path = text.partition("=")
     path = path or name
-    return name, (find_model(path.removesuffix(LOOSE)), not path.endswith(LOOSE))
+    ending = next((ending for ending in ENDINGS[1:] if path.endswith(ending)), "")
+    return name, (find_model(path.removesuffix(ending)), ending)
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def main():
@@ -425,13 +434,13 @@ def main():
         "--model",
         action="append",
         metavar="NAME=MODEL",
-        help="a trained model (base); MODEL:loose: not tightened at the end",
+        help="a trained model (base); MODEL:once: no second look; MODEL:loose: not tightened either",
     )
     parser.add_argument("--work", type=Path, default=Path("bench-work/losses"))
     parser.add_argument("--only", nargs="*", default=list(GROUPS), choices=list(GROUPS), help="some of the groups")
     parser.add_argument("--count", type=int, default=16, help="problems of each group")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--cycles", type=int, default=10)
+    parser.add_argument("--cycles", type=int, default=20)
     parser.add_argument("--seed", type=int, default=7000)
     parser.add_argument("--worst", type=int, default=6, help="problems drawn for each model")
     parser.add_argument("--workers", type=int, default=2, help="processes")
@@ -442,11 +451,11 @@ def main():
     if args.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {CLEAN: (None, False)} | dict(map(parse_model, args.model or ["base"]))
+    paths = {CLEAN: (None, "")} | dict(map(parse_model, args.model or ["base"]))
     # A model is known by its bytes: trained further, it is another one.
     labels = {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] + LOOSE * (not tighten) if path else CLEAN
-        for name, (path, tighten) in paths.items()
+        name: "".join(map(_digest, (path,) if ending else (path, PRIOR_NETWORK))) + ending if path else CLEAN
+        for name, (path, ending) in paths.items()
     }
     names = list(paths)
 

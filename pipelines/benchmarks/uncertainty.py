@@ -21,7 +21,6 @@ from radrim.rim import checkpoint
 from radrim.rim.outcomes import make_outcome
 from radrim.rim.recipe import make_recipe
 from radrim.rim.train_uncertainty import coverage
-from radrim.uncertainty import NETWORK
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -37,7 +36,8 @@ def make(path, number, problems):
     if not path.exists():
         torch.set_num_threads(1)
         machine = checkpoint.load(checkpoint.find_model("base"), 2).model
-        np.savez(path, **make_outcome(SEED, number, make_recipe(problems), machine))
+        prior = checkpoint.load_prior(checkpoint.PRIOR_NETWORK).model
+        np.savez(path, **make_outcome(SEED, number, make_recipe(problems), machine, prior=prior))
 
 
 def main():
@@ -45,7 +45,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("bench-work/uncertainty"))
     parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--network", type=Path, default=NETWORK)
+    parser.add_argument("--network", type=Path, default=checkpoint.UNCERTAINTY_NETWORK)
     parser.add_argument("--layouts", type=Path, default=Path("../shared/data/arrays"))
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()

@@ -21,16 +21,22 @@ from safetensors.torch import save_file
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.plain import PlainConfig, PlainRIM
+from radrim.rim.prior import Prior, PriorConfig
 from radrim.rim.uncertainty import Uncertainty, UncertaintyConfig
 
 FORMAT = "radrim checkpoint"
 VERSION = 2
 ARCHITECTURES = {"irim": (IRIM, IRIMConfig), "rim": (PlainRIM, PlainConfig)}
 """Minor cycles."""
-UNCERTAINTY = "uncertainty"
-_KNOWN = {**ARCHITECTURES, UNCERTAINTY: (Uncertainty, UncertaintyConfig)}
+UNCERTAINTY, PRIOR = "uncertainty", "prior"
+_KNOWN = {**ARCHITECTURES, UNCERTAINTY: (Uncertainty, UncertaintyConfig), PRIOR: (Prior, PriorConfig)}
+_OTHERS = {UNCERTAINTY: "says how wrong images are", PRIOR: "looks again at finished models"}
 MODELS = Path(__file__).parent / "models"
-"""Folder of the models that come with the package."""
+"""Folder of the models that come with the package;"""
+PRIOR_NETWORK = MODELS / "prior.safetensors"
+"""what looks again at the models of the learned minor cycle,"""
+UNCERTAINTY_NETWORK = MODELS / "uncertainty.safetensors"
+"""and what says how wrong images are."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Checkpoint:
 
     Parameters
     ----------
-    model : InferenceMachine or Uncertainty
+    model : InferenceMachine, Prior or Uncertainty
         In evaluation mode.
     recipe, scores : dict
         As given to `save`.
@@ -56,8 +62,9 @@ def save(path, model, recipe, scores):
     Parameters
     ----------
     path : path-like
-    model : InferenceMachine or Uncertainty
-        One of `ARCHITECTURES`, or what says how wrong images are; its parameters are written as float32.
+    model : InferenceMachine, Prior or Uncertainty
+        One of `ARCHITECTURES`, what looks again at models, or what says how wrong images are; its parameters are
+        written as float32.
     recipe, scores : dict
         How it was trained and what it reaches; anything that JSON can hold.
 
@@ -118,7 +125,8 @@ def load(path, dims=None, device="cpu"):
     tensors, metadata = _read(path)
     kind, config = _architecture(path, metadata)
     if dims is not None and metadata["architecture"] not in ARCHITECTURES:
-        raise InputError(f"Checkpoint {path} says how wrong images are; it is no minor cycle. See radrim model list.")
+        does = _OTHERS[metadata["architecture"]]
+        raise InputError(f"Checkpoint {path} {does}; it is no minor cycle. See radrim model list.")
     if dims is not None and config.dims != dims:
         raise InputError(
             f"Checkpoint {path} is for {config.dims}-D data, {dims}-D was asked for; "
@@ -163,6 +171,14 @@ def load_uncertainty(path):
     found = load(path)
     if not isinstance(found.model, Uncertainty):
         raise InputError(f"Checkpoint {path} is a minor cycle; it cannot say how wrong images are.")
+    return found
+
+
+def load_prior(path, device="cpu"):
+    """Read the checkpoint of a network that looks again at finished models; as `load`, which see for errors."""
+    found = load(path, device=device)
+    if not isinstance(found.model, Prior):
+        raise InputError(f"Checkpoint {path} does not look again at finished models; it is of another kind.")
     return found
 
 

@@ -127,6 +127,10 @@ class PsfConvolution:
             self._widths = math.sqrt(8 * math.log(2)) / (2 * math.pi * torch.sqrt(moments[..., 0, 0, :]))
         return self._widths
 
+    def finest(self):
+        """Standard deviation of the finest detail of an update along y and x [pixel], (..., 2)."""
+        return (FINEST * self.widths()).clamp_max(WIDEST)
+
     def step_length(self, direction, residual):
         """How far to go along a direction d so that chi^2 falls most, but not beyond d itself.
 
@@ -170,6 +174,32 @@ class PsfConvolution:
             weight[-1] = 1
         columns = half.sum(-2, keepdim=True, dtype=torch.float64)
         return ((columns * weight).sum(-1, keepdim=True) / math.prod(self.grid)).to(half.dtype)
+
+
+class SmoothConvolution:
+    """What the data say of images that are smoothed to the finest detail of an update: S of them, and S G S.
+
+    Parameters
+    ----------
+    psf : PsfConvolution
+        G; no reference to it is kept.
+    """
+
+    def __init__(self, psf):
+        self.shape, self.grid = psf.shape, psf.grid
+        v = torch.fft.fftfreq(self.grid[0], device=psf.transfer.device).view(-1, 1)
+        u = torch.fft.rfftfreq(self.grid[1], device=psf.transfer.device)
+        sigma = psf.finest()[..., None, None]
+        self._smooth = torch.exp(-2 * math.pi**2 * ((sigma[..., 0, :, :] * v) ** 2 + (sigma[..., 1, :, :] * u) ** 2))
+        self._both = psf.transfer * self._smooth**2
+
+    def smooth(self, image):
+        """S of images (..., y, x)."""
+        return _inverse(_times(_transform(image, self.grid), self._smooth, last=True), self.grid, self.shape)
+
+    def normal(self, image):
+        """S G S [Jy/beam] of images (..., y, x) [Jy/pixel]."""
+        return _inverse(_times(_transform(image, self.grid), self._both, last=True), self.grid, self.shape)
 
 
 @dataclass(frozen=True)
@@ -217,7 +247,7 @@ def measure_scales(psf, residual, lambdas, noise, peak=None):
     point = torch.stack([gain.expand_as(peak) for gain, _ in gains], 1)
     thermal = torch.stack([gain.expand_as(peak) for _, gain in gains], 1)
     context = torch.cat([torch.log10(peak / noise).unsqueeze(1) / 3, point, thermal], 1)
-    finest = (FINEST * psf.widths()).clamp_max(WIDEST).expand(*residual.shape[:-2], 2)
+    finest = psf.finest().expand(*residual.shape[:-2], 2)
     return Scales(noise, peak, thermal * noise.unsqueeze(1), point * peak.unsqueeze(1), context, finest)
 
 
@@ -261,20 +291,20 @@ def features(images):
     scales, residual, estimate = images.scales, images.residual, images.estimate
     peaks = point_sources(residual)
     channels = [
-        _asinh(residual / scales.noise) / 3,
-        _asinh(100 * residual / scales.peak) / 5,
-        _asinh(peaks / scales.noise) / 3,
-        _asinh(4 * peaks / torch.hypot(local_peak(residual, CELL), scales.noise)) / 2,
+        asinh(residual / scales.noise) / 3,
+        asinh(100 * residual / scales.peak) / 5,
+        asinh(peaks / scales.noise) / 3,
+        asinh(4 * peaks / torch.hypot(local_peak(residual, CELL), scales.noise)) / 2,
     ]
     for k in range(images.wiener.shape[1]):
         image, noise = images.wiener[:, k], scales.wiener_noise[:, k]
         local = torch.hypot(local_peak(image, CELL), noise.expand_as(image))
         if k == 0:
-            channels += [_asinh(estimate / noise) / 3, _asinh(4 * estimate / local) / 2]
+            channels += [asinh(estimate / noise) / 3, asinh(4 * estimate / local) / 2]
         channels += [
-            _asinh(image / noise) / 3,
-            _asinh(100 * image / scales.wiener_peak[:, k]) / 5,
-            _asinh(4 * image / local) / 2,
+            asinh(image / noise) / 3,
+            asinh(100 * image / scales.wiener_peak[:, k]) / 5,
+            asinh(4 * image / local) / 2,
             torch.log10(local / noise) / 2,
         ]
     last = torch.channels_last_3d if residual.ndim == 4 else torch.channels_last
@@ -355,7 +385,8 @@ def smooth(image, widths):
     return F.conv2d(flat, along_x, padding=(0, TAPS), groups=count).reshape(image.shape)
 
 
-def _asinh(value):
+def asinh(value):
+    """The inverse of sinh, fast on CPUs."""
     return _Asinh.apply(value)
 
 

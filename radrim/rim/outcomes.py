@@ -39,16 +39,18 @@ def deconvolve(solver, problem: Problem, cycles=CYCLES):
     best = float(residual.std()), model, residual
     for _ in range(cycles):
         minor = solver(residual, problem.psf, model, noise_mad(residual))
+        most = (minor.whole or 1.0) * float(residual.std())
         model = model + minor.update
         residual = problem.dirty - convolution.normal(torch.from_numpy(model)).numpy()
-        if residual.std() < best[0]:  # the imager undoes cycles that make things worse
-            best = float(residual.std()), model, residual
+        rms = float(residual.std())
+        if rms < best[0] or minor.whole and rms <= most:  # the imager undoes cycles that make things worse
+            best = rms, model, residual
         if minor.converged:
             break
     return best[1:]
 
 
-def make_outcome(seed, number, recipe, machine, stream_key=()):
+def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, **settings):
     """Problem `number` of a stream and what major cycles leave of it, as a dict of arrays for `numpy.savez`.
 
     Parameters
@@ -56,26 +58,34 @@ def make_outcome(seed, number, recipe, machine, stream_key=()):
     seed, number, recipe, stream_key
         As for `radrim.rim.problems.make_problem`.
     machine : InferenceMachine
+    cleaned : float
+        Part of the problems that CLEAN solves.
+    settings
+        Of the others: fields of `RimSettings`.
 
     Returns
     -------
     dict
-        `model`, `truth` [Jy/pixel], `residual` [Jy/beam], `psf`, `noise` of the residual [Jy/beam], `beam` (major and
-        minor axis [pixel], position angle [rad]), `sky`, `dynamic_range` and `solver`.
+        `model`, `extended` (what of it the network made), `truth` [Jy/pixel], `residual` [Jy/beam], `psf`, `noise` of
+        the residual, `thermal` noise of the dirty image [Jy/beam], `beam` (major and minor axis [pixel], position angle
+        [rad]), `sky`, `dynamic_range` and `solver`.
     """
     problem = make_problem(seed, number, recipe, stream_key=stream_key)
-    cleaned = np.random.default_rng([seed, number, 9, *stream_key]).random() < CLEANED
-    solver = CleanSolver(CleanSettings()) if cleaned else RimSolver(machine, RimSettings(noise=problem.noise))
+    cleans = np.random.default_rng([seed, number, 9, *stream_key]).random() < cleaned
+    chosen = RimSettings(noise=problem.noise, **settings)
+    solver = CleanSolver(CleanSettings()) if cleans else RimSolver(machine, chosen)
     with torch.inference_mode():
         model, residual = deconvolve(solver, problem)
     return {
         "model": model,
+        "extended": np.zeros_like(model) if cleans else solver.extended(model),
         "residual": residual,
         "psf": problem.psf,
         "truth": problem.truth,
         "noise": np.float32(noise_mad(residual)),
+        "thermal": np.float32(problem.noise),
         "beam": np.array([problem.beam.major, problem.beam.minor, problem.beam.pa], np.float32),
         "sky": problem.sky,
         "dynamic_range": problem.dynamic_range,
-        "solver": "clean" if cleaned else "rim",
+        "solver": "clean" if cleans else "rim",
     }

@@ -18,7 +18,8 @@ from radrim.minor import MinorCycle, Others
 from radrim.rim.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.points import PointFinder, Points
-from radrim.rim.support import LOUDER, tighten
+from radrim.rim.prior import Prior, held_back, look_again
+from radrim.rim.support import LOUDER, QUIET, tighten
 from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
@@ -51,6 +52,8 @@ FREE = 0.95
 """It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
 HALO = 56
 """Largest halo of a tile [pixel]. Networks of several blocks could see farther, but trained ones do not look."""
+LOOK_TILE = 1024
+"""Largest tile of the network that looks again [pixel]; what it sees around each is 176 pixels wide."""
 SMALLEST = 128
 """Smallest tile that is tried when the memory of the GPU is not enough."""
 
@@ -71,8 +74,10 @@ class RimSettings:
         Largest tile of the network [pixel].
     mask : (y, x) bool or None
         The model is 0 elsewhere.
+    prior : Prior or None
+        Looks again at the model of a positive sky at the end (`radrim.rim.prior`).
     tighten : bool
-        At the end, what the data do not need goes from the model of a positive sky (`radrim.rim.support`).
+        After that, what the data do not need goes from it (`radrim.rim.support`).
     clean : CleanSettings
         Of the finish, but for its thresholds and its mask, which follow from `FINISH` and from these.
     """
@@ -82,6 +87,7 @@ class RimSettings:
     positive: bool = True
     tile: int = 1024
     mask: np.ndarray | None = None
+    prior: Prior | None = None
     tighten: bool = True
     clean: CleanSettings = field(default_factory=CleanSettings)
 
@@ -126,7 +132,7 @@ class RimSolver:
         self._settled: tuple[np.ndarray, np.ndarray] | None = None
         self._extended: np.ndarray | None = None
         self._clean: CleanSolver | None = None
-        self._end, self._tightened = "", False
+        self._end, self._closed = "", 0
         self._resumed: tuple[dict, dict] | None = None
 
     def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
@@ -167,13 +173,17 @@ class RimSolver:
         else:
             minor = self._improve(residual, psf, model, noise, expected, window, peak, others)
         # A part of an image cannot tell what is haze of the others.
-        if not minor.converged or self._tightened or others is not None:
+        if not minor.converged or others is not None:
             return minor
         self._end = minor.stop
         if minor.update.any():  # whose exact residual is not known yet
             return dataclasses.replace(minor, converged=False)
-        self._tightened = True
-        return self._tighten(residual, psf, model, expected, window) or minor
+        for close in (self._look_again, self._tighten)[self._closed :]:
+            self._closed += 1
+            found = close(residual, psf, model, expected, window)
+            if found is not None:
+                return found
+        return minor
 
     def _improve(self, residual, psf, model, noise, expected, window, peak, others):
         """Points, network or CLEAN, whichever it is the turn of."""
@@ -240,10 +250,44 @@ class RimSolver:
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
+    def _look_again(self, residual, psf, model, noise, window):
+        """The end of a deconvolution: the model that a prior of skies and the data make of this one, if they agree."""
+        network, settings = self.settings.prior, self.settings
+        if network is None or not self._near(residual, model, noise):
+            return None
+        self._take_psf(psf, residual.shape)
+        allowed, seen = _both(settings.mask, window), model - held_back(model, self.extended(model))
+        if not seen.any():
+            return None
+
+        def look():
+            limit = None if allowed is None else self._tensor(allowed)
+            return look_again(
+                network, self._tensor(seen), self._tensor(residual), self._convolution, noise, LOOK_TILE, limit
+            )
+
+        update = self._on_device(look).cpu().numpy() - seen
+        left = residual - self._convolve(update)
+        louder = float(left.std()) / max(float(residual.std()), QUIET * noise)
+        log.debug("a second look: the residual's rms is %.3f of what it was", left.std() / residual.std())
+        if not louder <= LOUDER:
+            return None
+        most = LOUDER * max(1.0, float(left.std() / residual.std()))
+        changed = int(np.count_nonzero(update))
+        return MinorCycle(update, changed, float(np.abs(left).max()), "a second look", False, whole=most)
+
+    def extended(self, model):
+        """What of the model (y, x) the network made, if no update was cut [Jy/pixel]."""
+        return np.zeros_like(model) if self._extended is None else self._extended
+
+    def _near(self, residual, model, noise):
+        """Whether a model of a positive sky leaves little but noise."""
+        return self.settings.positive and model.any() and 0 < residual.std() <= NEAR * noise
+
     def _tighten(self, residual, psf, model, noise, window):
-        """The end of a deconvolution: what the data do not need goes from the model. None if that is nothing."""
+        """Then what the data do not need goes from the model. None if that is nothing."""
         settings = self.settings
-        if not (settings.tighten and settings.positive and model.any() and 0 < residual.std() <= NEAR * noise):
+        if not (settings.tighten and self._near(residual, model, noise)):
             return None
         self._take_psf(psf, residual.shape)
         lobe = self._on_device(lambda: self._convolution.widths().cpu().numpy())
@@ -268,7 +312,7 @@ class RimSolver:
             "tile": self.tile,
             "clean": clean,
             "end": self._end,
-            "tightened": self._tightened,
+            "closed": self._closed,
         }
         return facts, arrays
 
@@ -276,7 +320,7 @@ class RimSolver:
         """Go on from a `state`; the PSF of the next cycle must be that of the last."""
         arrays = {name: np.array(array) for name, array in arrays.items()}
         self._trusted, self._finishing, self.tile = (facts[name] for name in ("trusted", "finishing", "tile"))
-        self._end, self._tightened = facts["end"], facts["tightened"]
+        self._end, self._closed = facts["end"], facts["closed"]
         if "active" in arrays:
             self._settled = arrays.pop("active"), arrays.pop("left")
         self._extended = arrays.pop("extended", None)

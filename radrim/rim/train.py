@@ -122,7 +122,7 @@ class Trainer:
         if config.start:
             self.model.load_state_dict(self._starting_weights(config.start))
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.optimisers = _optimisers(config.optimiser, self.model)
+        self.optimisers = kernel_optimisers(config.optimiser, self.model)
         self.update = self.seen = 0
         self.seconds = 0.0
         self.pool: States | None = None
@@ -389,7 +389,7 @@ def grown(config):
     return {name: value for name, value in vars(config).items() if name not in added}
 
 
-def _optimisers(name, model):
+def kernel_optimisers(name, model):
     """Adam for all parameters, or for all but the kernels' directions and Muon for these; and the rate over `rate`."""
     turned = [] if name == "adam" else [m.direction for m in model.modules() if isinstance(m, Convolution)]
     others = [p for p in model.parameters() if not any(p is direction for direction in turned)]

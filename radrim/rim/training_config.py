@@ -173,13 +173,18 @@ _RANGES = (
 )  # fmt: skip
 
 
-def is_uncertainty(path):
-    """Whether a training file is for the network that says how wrong images are (`radrim.rim.train_uncertainty`)."""
+OTHERS = ("prior", "uncertainty")
+"""Tables of training files for networks that learn from finished images (`radrim.rim.train_outcomes`)."""
+
+
+def kind_of(path):
+    """What a training file is for: one of `OTHERS`, or 'model', a minor cycle."""
     try:
         with open(path, "rb") as file:
-            return "uncertainty" in tomllib.load(file)
+            tables = tomllib.load(file)
     except (OSError, ValueError):  # `load_training` says what is wrong
-        return False
+        return "model"
+    return next((name for name in OTHERS if name in tables), "model")
 
 
 def load_training(path, **changes):

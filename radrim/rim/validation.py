@@ -157,20 +157,36 @@ def judge(estimate, residual, part):
         `SCORES` of each problem; an empty sky has no decibels (NaN), and its flux is in units of the noise.
     """
     rows = []
-    responses = beam_responses(part.beam.double(), estimate.shape[-2:], (0.0, 0.5, 1.0))
-    truth, error = part.truth.double(), estimate.double() - part.truth.double()
-    spectra = [torch.fft.rfft2(image).unsqueeze(1) for image in (truth, error)]
-    for k in range(len(truth)):
-        decibels = []
-        for response in responses:
-            signal, wrong = (
-                torch.fft.irfft2(spectrum[k] * response[k].sqrt(), s=truth.shape[-2:]).norm() for spectrum in spectra
-            )
-            decibels.append(float(20 * torch.log10(signal / wrong.clamp_min(1e-30))) if signal > 0 else np.nan)
-        flux = truth[k].sum()
+    error = estimate.double() - part.truth.double()
+    for k, snrs in enumerate(decibels(estimate, part.truth, part.beam)):
+        flux = part.truth[k].double().sum()
         off = float((error[k].sum() / flux).abs()) if flux > 0 else float(error[k].sum().abs() / part.noise[k])
-        rows.append((*decibels, off, float(residual[k].std() / part.noise[k])))
+        rows.append((*snrs, off, float(residual[k].std() / part.noise[k])))
     return rows
+
+
+def decibels(estimate, truth, beam):
+    """SNR of models as they are, at half the beam and at the beam [dB], a list of three for each; NaN of empty skies.
+
+    Parameters
+    ----------
+    estimate, truth : Tensor, (batch, y, x)
+        [Jy/pixel]
+    beam : Tensor, (batch, 3)
+        Major and minor axis (FWHM) [pixel], position angle [rad].
+    """
+    truth, error = truth.double(), estimate.double() - truth.double()
+    shape = truth.shape[-2:]
+    responses = beam_responses(beam.double(), shape, (0.0, 0.5, 1.0))
+    spectra = [torch.fft.rfft2(image).unsqueeze(1) for image in (truth, error)]
+    found = []
+    for k in range(len(truth)):
+        row = []
+        for response in responses:
+            signal, wrong = (torch.fft.irfft2(spectrum[k] * response[k].sqrt(), s=shape).norm() for spectrum in spectra)
+            row.append(float(20 * torch.log10(signal / wrong.clamp_min(1e-30))) if signal > 0 else np.nan)
+        found.append(row)
+    return found
 
 
 def summarise(problems, scores):

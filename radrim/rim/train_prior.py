@@ -1,0 +1,189 @@
+"""Training of the network that looks again at a finished model, `radrim.rim.prior`, through its conjugate gradients."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from radrim.errors import ConfigError
+from radrim.rim.inputs import PsfConvolution
+from radrim.rim.loss import decibel_loss, faint_loss
+from radrim.rim.prior import Prior, PriorConfig, Units, expect, held_back, look_again, look_at, see, settle
+from radrim.rim.train import FLOOR, kernel_optimisers
+from radrim.rim.train_outcomes import OutcomeTrainer, OutcomeTraining, load_outcome_training
+from radrim.rim.validation import SCORES, decibels
+
+STEPS = 8
+"""Conjugate gradients in training: gradients through many more of them are all rounding."""
+FAINT = 0.75
+"""How much faint structure counts in the loss, at the scale of the beam and at `FINE` of it."""
+FINE = 0.3
+NEAR = 1.5
+"""Only models with a residual of at most so many times the noise are learned from, and scored."""
+COOLDOWN = 0.35
+"""Last part of the updates in which the learning rate falls to 0."""
+AVERAGE = 0.998
+"""Of the running average of the weights."""
+TAME = 0.05
+"""Largest gradient by the answers that one problem of a batch may have: those of high dynamic range would drown all."""
+
+
+@dataclass(frozen=True)
+class PriorTraining(OutcomeTraining):
+    """What a training is asked to do; the models that `minor` leaves are looked at again."""
+
+    network: PriorConfig = field(default_factory=PriorConfig)
+    seed: int = 31
+    outcomes: int = 4000
+    held_back: int = 100
+    updates: int = 3000
+    learning_rate: float = 1.5e-3
+
+
+def load_prior_training(path, **changes):
+    """A `PriorTraining` from a TOML file; see `radrim.rim.train_outcomes.load_outcome_training`."""
+    return load_outcome_training(path, PriorTraining, "prior", PriorConfig, **changes)
+
+
+class Seen(NamedTuple):
+    """Outcomes in memory, all batched; `model` without what is `held` back (`radrim.rim.prior`, `radrim.rim.loss`)."""
+
+    features: torch.Tensor
+    model: torch.Tensor
+    held: torch.Tensor
+    residual: torch.Tensor
+    truth: torch.Tensor
+    psf: torch.Tensor
+    noise: torch.Tensor
+    pixel: torch.Tensor
+    beam: torch.Tensor
+    floor: torch.Tensor
+
+
+class PriorTrainer(OutcomeTrainer):
+    """One training in its folder; goes on where it was stopped.
+
+    Parameters
+    ----------
+    config : PriorTraining
+    folder : path-like
+    """
+
+    making = {"cleaned": 0.0, "tighten": False}
+    clip = 2.0
+
+    def __init__(self, config, folder):
+        super().__init__(config, folder, Prior)
+
+    def make_optimisers(self):
+        """Muon for the kernels, Adam for the rest."""
+        return kernel_optimisers("muon", self.network)
+
+    def rate(self, done):
+        """Constant, then falling."""
+        return min(1.0, (1 - done) / COOLDOWN)
+
+    def average_decay(self):
+        """Slow."""
+        return AVERAGE
+
+    def load(self, paths):
+        """Features as float16, and what the conjugate gradients and the loss need."""
+        parts = []
+        for path in paths:
+            with np.load(path) as arrays:
+                model, residual, truth, psf, noise, beam, extended = (
+                    torch.from_numpy(np.atleast_1d(arrays[name]))[None]
+                    for name in ("model", "residual", "truth", "psf", "thermal", "beam", "extended")
+                )
+            held = held_back(model, extended)
+            model = model - held
+            if not model.any() or residual.std() > NEAR * noise:
+                continue  # these teach nothing that is asked for
+            with torch.no_grad():
+                finished = look_at(model, residual, PsfConvolution(psf, model.shape[-2:]), noise)
+                features = see(finished).half()
+            area = torch.pi / (4 * np.log(2)) * beam[:, 0] * beam[:, 1]
+            floor = FLOOR * noise[0] / torch.sqrt(area / 2)
+            parts.append(
+                Seen(
+                    features, model, held, residual, truth, psf, finished.units.noise, finished.units.pixel, beam, floor
+                )
+            )
+        if not parts:
+            raise ConfigError(
+                f"None of the {len(paths)} outcomes can be learned from: no model is extended and leaves little but "
+                "noise. Ask for more outcomes, other skies, or fewer sources outside."
+            )
+        return Seen(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def loss(self, seen, rng):
+        """Decibels after the second look, faint structure included."""
+        index = torch.from_numpy(rng.integers(len(seen.model), size=self.config.batch))
+        part = Seen(*(value[index] for value in seen))
+        # The network sees it mirrored and turned; its answers are turned back to where the PSF is.
+        axes, turned = [axis for axis in (-1, -2) if rng.random() < 0.5], rng.random() < 0.5
+        features = part.features.float().flip(axes)
+        answers = self.network(features.transpose(-1, -2) if turned else features)
+        _tame(answers)
+        answers = (answers.transpose(-1, -2) if turned else answers).flip(axes)
+        units = Units(part.noise, part.pixel, part.noise, part.noise)
+        mean, spread = expect(answers, part.model, units)
+        convolution = PsfConvolution(part.psf, part.model.shape[-2:])
+        found = part.held + settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
+        loss = decibel_loss([found], part.truth, part.floor, part.beam)
+        for beam in (part.beam, FINE * part.beam):
+            loss = loss + FAINT * faint_loss(found, part.truth, part.floor, beam)
+        return loss
+
+    def scores(self, paths):
+        """Medians by class of sky before and after the second look."""
+        return scores(self.network.eval(), paths)
+
+
+def scores(network, paths):
+    """Decibels of models before and after a second look, medians by class of sky.
+
+    Parameters
+    ----------
+    network : Prior
+    paths : sequence of Path
+        Of outcomes.
+
+    Returns
+    -------
+    dict of str to dict
+        Class, and 'all', to `native`, `half`, `beam` [dB], and the same `before`.
+    """
+    rows: dict = {}
+    for path in paths:
+        with np.load(path) as arrays:
+            sky, truth = str(arrays["sky"]), arrays["truth"]
+            model, residual, psf, beam, extended = (
+                torch.from_numpy(arrays[name]) for name in ("model", "residual", "psf", "beam", "extended")
+            )
+            noise = float(arrays["thermal"])
+        if not truth.any() or residual.std() > NEAR * noise:
+            continue
+        held = held_back(model, extended)
+        after = held + look_again(network, model - held, residual, PsfConvolution(psf, model.shape), noise)
+        both = [decibels(image[None], torch.from_numpy(truth)[None], beam[None])[0] for image in (after, model)]
+        for name in ("all", sky):
+            rows.setdefault(name, []).append([*both[0], *both[1]])
+    names = [*SCORES[:3], *(f"{name} before" for name in SCORES[:3])]
+    return {
+        name: dict(zip(names, (round(float(value), 3) for value in np.median(found, 0)), strict=True))
+        for name, found in rows.items()
+    }
+
+
+def _tame(answers):
+    """Bound the gradient of each problem's answers."""
+    if answers.requires_grad:
+
+        def bound(gradient):
+            gradient = torch.nan_to_num(gradient, 0, 0, 0)
+            return gradient * (TAME / gradient.flatten(1).norm(dim=1).clamp_min(TAME)).view(-1, 1, 1, 1)
+
+        answers.register_hook(bound)

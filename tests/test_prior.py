@@ -1,0 +1,346 @@
+"""A second look at a finished model: what the network sees, what prior and data make of it, training, the imager."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+import radrim
+from radrim.errors import ConfigError, InputError
+from radrim.geometry import ARCSEC
+from radrim.rim import checkpoint
+from radrim.rim.inputs import PsfConvolution, SmoothConvolution
+from radrim.rim.outcomes import deconvolve, make_outcome
+from radrim.rim.prior import FEATURES, Prior, PriorConfig, expect, look_again, look_at, see, settle
+from radrim.rim.problems import make_problem
+from radrim.rim.recipe import make_recipe
+from radrim.rim.skies import stretch
+from radrim.rim.solver import RimSettings, RimSolver
+from radrim.rim.train_prior import PriorTrainer, PriorTraining, load_prior_training, scores
+from radrim.simulate_sky import make_sky, offset_position
+
+NOISE = 0.05
+
+
+class Scene:
+    """A source in an empty sky, a PSF with sidelobes, and what a model left."""
+
+    def __init__(self, size=48, flux=1.0, seed=0):
+        rng = np.random.default_rng(seed)
+        y, x = np.indices((2 * size, 2 * size)) - size
+        radius = np.hypot(y, x)
+        psf = np.exp(-(radius**2) / 12) + 0.1 * np.cos(radius / 2) * np.exp(-radius / 15)
+        self.psf = torch.from_numpy((psf / psf[size, size]).astype(np.float32))
+        model = np.zeros((size, size), np.float32)
+        model[size // 2 - 4 : size // 2 + 6, size // 3 - 1 : size // 3 + 6] = rng.random((10, 7))
+        self.model = flux * torch.from_numpy(model)
+        self.residual = flux * torch.from_numpy(rng.normal(0, NOISE, (size, size)).astype(np.float32))
+        self.noise = flux * NOISE
+        self.convolution = PsfConvolution(self.psf, (size, size))
+
+    def finished(self):
+        """As the network takes it."""
+        return look_at(self.model[None], self.residual[None], self.convolution, torch.tensor([self.noise]))
+
+    def look(self, network, **options):
+        """The model after a second look."""
+        return look_again(network, self.model, self.residual, self.convolution, self.noise, **options)
+
+
+def network(scale=0.0, widths=(8, 8), seed=1):
+    """A network that says something, or nothing."""
+    torch.manual_seed(seed)
+    made = Prior(PriorConfig(widths))
+    torch.nn.init.constant_(made.unet.value.gain, scale)
+    return made.eval()
+
+
+def test_features_have_no_flux_unit():
+    """A sky a million times as bright looks the same."""
+    one, many = (see(Scene(flux=flux).finished()) for flux in (1.0, 1e6))
+    assert one.shape == (1, FEATURES, 48, 48) and torch.isfinite(one).all()
+    torch.testing.assert_close(many, one, rtol=1e-3, atol=1e-3)
+
+
+def test_the_answer_has_the_flux_unit():
+    """And so is the model that comes out a million times as bright."""
+    made = network(0.3)
+    one, many = (Scene(flux=flux).look(made) for flux in (1.0, 1e6))
+    torch.testing.assert_close(many / 1e6, one, rtol=1e-3, atol=1e-4)
+
+
+def test_conjugate_gradients_find_the_most_probable_sky():
+    """The posterior's mean, by the matrices of a small image."""
+    scene, rng = Scene(12), np.random.default_rng(3)
+    scene.model = torch.from_numpy(rng.random((12, 12)).astype(np.float32))
+    mean = torch.from_numpy(rng.random((12, 12)).astype(np.float32))
+    spread = torch.from_numpy(rng.uniform(0, 0.2, (12, 12)).astype(np.float32))
+    units = torch.eye(144).view(144, 12, 12)
+    smooth = SmoothConvolution(scene.convolution)
+    s, both = (f(units).reshape(144, 144).numpy().astype(float) for f in (smooth.smooth, smooth.normal))
+    w = np.diag(spread.numpy().ravel().astype(float))
+    model, prior = (image.numpy().ravel().astype(float) for image in (scene.model, mean))
+    right = w @ (s @ scene.residual.numpy().ravel() - both @ (prior - model))
+    z = np.linalg.solve(w @ both @ w + scene.noise**2 * np.eye(144), right)
+    expected = model + s @ (prior - model + w @ z)
+    noise = torch.full((1, 1, 1), scene.noise)
+    found = settle(mean[None], spread[None], scene.model[None], scene.residual[None], scene.convolution, noise, 150)
+    np.testing.assert_allclose(found[0].numpy().ravel(), expected, atol=1e-2)
+    assert np.abs(expected - prior).max() > 0.1
+
+
+def test_a_network_that_says_nothing_expects_the_model():
+    """It changes nothing before it has learned."""
+    scene = Scene()
+    finished = scene.finished()
+    with torch.inference_mode():
+        mean, spread = expect(network()(see(finished)), finished.model, finished.units)
+    torch.testing.assert_close(mean, finished.model, rtol=1e-5, atol=1e-5)
+    assert (spread >= 0).all() and (spread[finished.model > 0] > 0).all()
+
+
+def test_an_empty_sky_stays_empty():
+    """Whatever the network says; and so does what is far from all that the model has."""
+    made = network(3.0)
+    scene = Scene(96)
+    found = scene.look(made)
+    assert not torch.equal(found, scene.model)
+    assert not found[:, 75:].any()
+    scene.model[:] = 0
+    assert not scene.look(made).any()
+
+
+def test_the_model_changes_only_where_it_may():
+    """By the user's mask."""
+    scene, allowed = Scene(), torch.zeros(48, 48, dtype=torch.bool)
+    allowed[:25] = True
+    found = scene.look(network(0.3), allowed=allowed)
+    assert torch.equal(found[25:], scene.model[25:])
+    assert not torch.equal(found[:25], scene.model[:25])
+
+
+def test_tiles_change_nothing():
+    """A large image is seen in parts; the network's answer is the same."""
+    made = network(0.3)
+    scene = Scene(250)
+    scene.model[120:220, 30:200] = torch.rand(100, 170, generator=torch.manual_seed(2))
+    whole, parts = scene.look(made), scene.look(made, tile=64)
+    assert made.reach < 250 - 64  # so that no part is the whole
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_stretched_skies():
+    """Fainter where they are faint, peak and order the same; other problems stay what they were."""
+    sky = np.linspace(0, 1, 101, dtype=np.float32).reshape(1, -1)
+    found = stretch(sky, 7.0)
+    assert found.max() == 1 and (np.diff(found) >= 0).all() and found[0, 50] < 0.05
+    mixes = [{"size": 32, "samples": 2000, "stretched": part, "skies": {"disc": 1, "points": 1}} for part in (0, 1.0)]
+    plain, stretched = ([make_problem(3, k, make_recipe(mix)) for k in range(8)] for mix in mixes)
+    assert {p.sky for p in plain} == {"disc", "points"}
+    for one, other in zip(plain, stretched, strict=True):
+        assert np.array_equal(one.truth, other.truth) == (one.sky == "points")
+        assert np.array_equal(one.psf, other.psf)
+
+
+# Training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training of seconds, complete."""
+    folder = tmp_path_factory.mktemp("prior")
+    recipe = folder / "small.toml"
+    recipe.write_text(
+        "[prior]\nwidths = [8, 8]\n"
+        "[problems]\nsize = 32\nsamples = 2000\ncoverages = {y_shaped = 1.0}\nskies = {points = 1.0, disc = 1.0}\n"
+        "[training]\noutcomes = 6\nheld_back = 2\nupdates = 30\nbatch = 2\n"
+    )
+    trainer = PriorTrainer(load_prior_training(recipe), folder / "run")
+    assert trainer.run()
+    return recipe, folder / "run"
+
+
+def test_a_stopped_training_goes_on(trained, tmp_path):
+    """To the same weights as one that was never stopped, without making an outcome twice."""
+    recipe, folder = trained
+    config = load_prior_training(recipe)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/outcomes").symlink_to(folder / "outcomes")
+
+    def stop(what, done, total):
+        if (what, done) == ("updates", 10):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        PriorTrainer(config, tmp_path / "run").run(progress=stop)
+    again = PriorTrainer(config, tmp_path / "run")
+    assert again.update == 10
+    assert again.run()
+    for name, value in checkpoint.load_prior(folder / "model.safetensors").model.state_dict().items():
+        torch.testing.assert_close(again.network.state_dict()[name], value)
+    with pytest.raises(ConfigError, match="other settings"):
+        PriorTrainer(PriorTraining(problems={"size": 32}), tmp_path / "run")
+
+
+def test_training_makes_the_loss_smaller(trained, tmp_path):
+    """On the outcomes that it learns from, the same ones before and after."""
+    recipe, folder = trained
+    config = load_prior_training(recipe, learning_rate=1e-2, updates=150)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/outcomes").symlink_to(folder / "outcomes")
+    trainer = PriorTrainer(config, tmp_path / "run")
+    seen = trainer.load(sorted((folder / "outcomes").glob("0*.npz")))
+
+    def loss():
+        with torch.no_grad():
+            return np.mean([float(trainer.loss(seen, np.random.default_rng(k))) for k in range(8)])
+
+    before = loss()
+    assert trainer.run()
+    assert loss() < before - 0.5
+
+
+def test_training_from_the_command_line(trained, command):
+    """`radrim train` knows what the file is for; `radrim model show` says what came out."""
+    recipe, folder = trained
+    run = command("train", recipe, "--output", folder)
+    assert run.status == 0 and "Done" in run.out
+    shown = command("model", "show", folder / "model.safetensors")
+    assert "before" in shown.out and "trained on 6 images" in shown.out
+
+
+def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
+    """Nor the other way round: said by name."""
+    path = trained[1] / "model.safetensors"
+    with pytest.raises(InputError, match="looks again at finished models; it is no minor cycle"):
+        radrim.image(small_ms, size=64, scale="4asec", model=path, name=tmp_path / "x")
+    with pytest.raises(InputError, match="of another kind"):
+        checkpoint.load_prior(checkpoint.find_model("base"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[prior]\nwidth = [8]\n", "line 2: unknown key 'width'; did you mean 'widths'"),
+        ("[prior]\nwidths = []\n", "must be one to four numbers"),
+        ("[prior]\n[training]\nupdates = 0\n", "updates = 0 in the training file must be a number from 1 on"),
+    ],
+)
+def test_mistakes_in_the_training_file(text, message, tmp_path):
+    """Named, with the line where it can be."""
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_prior_training(path)
+
+
+# The end of a deconvolution
+
+
+class Done:
+    """A machine that never finds anything."""
+
+    config = IRIM = None
+
+    def parameters(self):
+        """For the device."""
+        yield torch.zeros(1)
+
+
+def end(scene, prior, **settings):
+    """What the solver does with a residual that is noise."""
+    solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False, **settings))
+    facts, _ = solver.state()
+    solver.resume(facts, {"extended": scene.model.numpy()})  # all of it is the network's
+    minor = solver(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
+    return solver, minor
+
+
+def test_the_solver_looks_again_once():
+    """Once the residual is noise, as a whole; then it is done, in a run that goes on later, too."""
+    scene, prior = Scene(), network(0.05)
+    solver, minor = end(scene, prior)
+    assert minor.update.any() and minor.stop == "a second look" and not minor.converged
+    assert 1 < minor.whole < 1.2
+    other = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
+    other.resume(*solver.state())
+    model = scene.model.numpy() + minor.update
+    residual = scene.residual.numpy() - scene.convolution.normal(torch.from_numpy(minor.update)).numpy()
+    for one in (solver, other):
+        after = one(residual, scene.psf.numpy(), model, scene.noise)
+        assert after.converged and not after.update.any()
+
+
+def test_points_are_held_back():
+    """What is not the network's, in most part, stays as it is, to the last bit, and nothing comes up around it."""
+    scene, prior = Scene(96), network(0.05)
+    point = torch.zeros(96, 96)
+    point[80, 80] = 50.0
+    scene.model += point
+    solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
+    facts, _ = solver.state()
+    solver.resume(facts, {"extended": (scene.model - point).numpy()})
+    minor = solver(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
+    assert minor.update.any() and not minor.update[70:, 70:].any()
+    alone = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
+    minor = alone(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
+    assert minor.converged and not minor.update.any()
+
+
+def test_what_the_data_do_not_bear_is_not_taken():
+    """A prior that is sure of nonsense makes the residual louder, and the model stays as it was."""
+
+    class Sure(torch.nn.Module):
+        reach = 4
+
+        def forward(self, features):
+            """Half of the brightness, and no doubt."""
+            answers = torch.full((len(features), 2, *features.shape[-2:]), -30.0)
+            answers[:, 0] = -0.7
+            return answers
+
+    _, minor = end(Scene(), Sure())
+    assert minor.converged and not minor.update.any()
+
+
+@pytest.mark.parametrize("settings", [{"positive": False}, {"threshold": 10.0}])
+def test_where_it_does_not_apply(settings):
+    """Skies of both signs are left alone, and a model whose residual is not noise."""
+    scene = Scene()
+    if "threshold" in settings:
+        scene.residual *= 3
+        scene.noise *= 1.6
+    _, minor = end(scene, network(0.05), **settings)
+    assert minor.converged and not minor.update.any()
+
+
+def test_the_second_look_makes_models_better(tmp_path):
+    """What comes with radrim, on problems of other seeds than the training's: at every scale, in the median."""
+    recipe = make_recipe({"stretched": 0.4, "gain_errors": 0.1})
+    machine = checkpoint.load(checkpoint.find_model("base"), 2).model
+    paths = [tmp_path / f"{k}.npz" for k in range(40)]
+    for k, path in enumerate(paths):
+        np.savez(path, **make_outcome(78, k, recipe, machine, cleaned=0.0, tighten=False))
+    found = scores(checkpoint.load_prior(checkpoint.PRIOR_NETWORK).model, paths)["all"]
+    for name in ("native", "half", "beam"):
+        assert found[name] > found[f"{name} before"] + 0.2
+
+
+def test_a_deconvolution_with_it():
+    """It goes through the major cycles as all updates do, and leaves noise."""
+    problem = make_problem(79, 6, make_recipe({"skies": {"radio_galaxy": 1}, "outside": 0.0, "gain_errors": 0.0}))
+    machine = checkpoint.load(checkpoint.find_model("base"), 2).model
+    prior = checkpoint.load_prior(checkpoint.PRIOR_NETWORK).model
+    models = [deconvolve(RimSolver(machine, RimSettings(noise=problem.noise, prior=p)), problem) for p in (None, prior)]
+    assert not np.array_equal(models[0][0], models[1][0])
+    assert models[1][1].std() < 1.1 * problem.noise
+
+
+def test_the_imager_looks_again(make_ms, tmp_path, no_report, caplog):
+    """At an extended source, and says so."""
+    position = offset_position(40 * ARCSEC, -25 * ARCSEC, 2.0, 0.6)
+    sky = make_sky(*position, [(1.0, 0.0, 0.0, 0.0)], 1.4e9, shape=(40 * ARCSEC, 25 * ARCSEC, 0.5))
+    with caplog.at_level(logging.INFO, "radrim"):
+        radrim.image(make_ms(sky=sky, noise=0.02), size=128, scale="3asec", name=tmp_path / "x")
+    assert "a second look" in caplog.text
