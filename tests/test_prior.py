@@ -288,20 +288,31 @@ def test_points_are_held_back():
     assert minor.converged and not minor.update.any()
 
 
-def test_what_the_data_do_not_bear_is_not_taken():
-    """A prior that is sure of nonsense makes the residual louder, and the model stays as it was."""
+class Sure(torch.nn.Module):
+    """Says that all is brighter, or fainter, and has no doubt."""
 
-    class Sure(torch.nn.Module):
-        reach = 4
+    reach = 4
 
-        def forward(self, features):
-            """Half of the brightness, and no doubt."""
-            answers = torch.full((len(features), 2, *features.shape[-2:]), -30.0)
-            answers[:, 0] = -0.7
-            return answers
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
 
-    _, minor = end(Scene(), Sure())
-    assert minor.converged and not minor.update.any()
+    def forward(self, features):
+        """On the scale of asinh."""
+        answers = torch.full((len(features), 2, *features.shape[-2:]), -30.0)
+        answers[:, 0] = self.shift
+        return answers
+
+
+@pytest.mark.parametrize(("shift", "taken"), [(-0.002, "look"), (-0.01, "of it"), (-3.0, "noise")])
+def test_what_the_data_do_not_bear_is_not_taken(shift, taken):
+    """Of a prior that is sure of what is not so as much is taken as leaves the residual near the noise, or nothing."""
+    scene = Scene()
+    _, minor = end(scene, Sure(shift))
+    assert taken in minor.stop
+    left = scene.residual - scene.convolution.normal(torch.from_numpy(minor.update))
+    assert left.std() < 1.04 * scene.noise
+    assert minor.update.any() == (taken != "noise")
 
 
 @pytest.mark.parametrize("settings", [{"positive": False}, {"threshold": 10.0}])
@@ -310,7 +321,7 @@ def test_where_it_does_not_apply(settings):
     scene = Scene()
     if "threshold" in settings:
         scene.residual *= 3
-        scene.noise *= 1.6
+        scene.noise *= 1.2
     _, minor = end(scene, network(0.05), **settings)
     assert minor.converged and not minor.update.any()
 

@@ -148,7 +148,7 @@ FEATURES = 15 + 2 * len(LAMBDAS) + 2
 
 
 def held_back(model, extended):
-    """What of a model is not to be looked at: points, which are exact, and what CLEAN found alone; 0 elsewhere.
+    """Which pixels of a model are not to be looked at: points, which are exact, and what CLEAN found alone.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def held_back(model, extended):
     extended : (y, x) array
         What of it the network of the minor cycles made.
     """
-    return model * (abs(model - extended) > HELD * abs(model))
+    return abs(model - extended) > HELD * abs(model)
 
 
 def look_at(model, residual, convolution: PsfConvolution, noise):

@@ -46,8 +46,11 @@ LITTLE = 0.008
 """A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
 FINISH = 3.0, 0.7
 """CLEAN's automatic mask, as `level_for` has it, and its final threshold, in units of the noise."""
-NEAR = 1.2
-"""A model is tightened at the end if the rms of its residual is at most so many times the noise that was expected."""
+NEAR, LOOK_NEAR = 1.2, 2.0
+"""A model is tightened at the end if the rms of its residual is at most so many times the noise that was expected; and
+looked at again after that."""
+LEAST_PART = 0.1
+"""If the data bear less than this part of what a second look changes, nothing is changed."""
 FREE = 0.95
 """It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
 HALO = 56
@@ -74,10 +77,10 @@ class RimSettings:
         Largest tile of the network [pixel].
     mask : (y, x) bool or None
         The model is 0 elsewhere.
-    prior : Prior or None
-        Looks again at the model of a positive sky at the end (`radrim.rim.prior`).
     tighten : bool
-        After that, what the data do not need goes from it (`radrim.rim.support`).
+        At the end, what the data do not need goes from the model of a positive sky (`radrim.rim.support`).
+    prior : Prior or None
+        After that, it looks again at the model (`radrim.rim.prior`).
     clean : CleanSettings
         Of the finish, but for its thresholds and its mask, which follow from `FINISH` and from these.
     """
@@ -87,8 +90,8 @@ class RimSettings:
     positive: bool = True
     tile: int = 1024
     mask: np.ndarray | None = None
-    prior: Prior | None = None
     tighten: bool = True
+    prior: Prior | None = None
     clean: CleanSettings = field(default_factory=CleanSettings)
 
 
@@ -133,6 +136,7 @@ class RimSolver:
         self._extended: np.ndarray | None = None
         self._clean: CleanSolver | None = None
         self._end, self._closed = "", 0
+        self._held: np.ndarray | None = None
         self._resumed: tuple[dict, dict] | None = None
 
     def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
@@ -178,7 +182,9 @@ class RimSolver:
         self._end = minor.stop
         if minor.update.any():  # whose exact residual is not known yet
             return dataclasses.replace(minor, converged=False)
-        for close in (self._look_again, self._tighten)[self._closed :]:
+        if self._held is None:
+            self._held = held_back(model, self.extended(model))
+        for close in (self._tighten, self._look_again)[self._closed :]:
             self._closed += 1
             found = close(residual, psf, model, expected, window)
             if found is not None:
@@ -250,44 +256,10 @@ class RimSolver:
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
-    def _look_again(self, residual, psf, model, noise, window):
-        """The end of a deconvolution: the model that a prior of skies and the data make of this one, if they agree."""
-        network, settings = self.settings.prior, self.settings
-        if network is None or not self._near(residual, model, noise):
-            return None
-        self._take_psf(psf, residual.shape)
-        allowed, seen = _both(settings.mask, window), model - held_back(model, self.extended(model))
-        if not seen.any():
-            return None
-
-        def look():
-            limit = None if allowed is None else self._tensor(allowed)
-            return look_again(
-                network, self._tensor(seen), self._tensor(residual), self._convolution, noise, LOOK_TILE, limit
-            )
-
-        update = self._on_device(look).cpu().numpy() - seen
-        left = residual - self._convolve(update)
-        louder = float(left.std()) / max(float(residual.std()), QUIET * noise)
-        log.debug("a second look: the residual's rms is %.3f of what it was", left.std() / residual.std())
-        if not louder <= LOUDER:
-            return None
-        most = LOUDER * max(1.0, float(left.std() / residual.std()))
-        changed = int(np.count_nonzero(update))
-        return MinorCycle(update, changed, float(np.abs(left).max()), "a second look", False, whole=most)
-
-    def extended(self, model):
-        """What of the model (y, x) the network made, if no update was cut [Jy/pixel]."""
-        return np.zeros_like(model) if self._extended is None else self._extended
-
-    def _near(self, residual, model, noise):
-        """Whether a model of a positive sky leaves little but noise."""
-        return self.settings.positive and model.any() and 0 < residual.std() <= NEAR * noise
-
     def _tighten(self, residual, psf, model, noise, window):
-        """Then what the data do not need goes from the model. None if that is nothing."""
+        """The end of a deconvolution: what the data do not need goes from the model. None if that is nothing."""
         settings = self.settings
-        if not (settings.tighten and self._near(residual, model, noise)):
+        if not (settings.tighten and self._near(residual, model, NEAR * noise)):
             return None
         self._take_psf(psf, residual.shape)
         lobe = self._on_device(lambda: self._convolution.widths().cpu().numpy())
@@ -299,6 +271,42 @@ class RimSolver:
         most = LOUDER * max(1.0, float(found.residual.std() / residual.std()))
         return MinorCycle(found.update, emptied, float(np.abs(found.residual).max()), stop, False, whole=most)
 
+    def _look_again(self, residual, psf, model, noise, window):
+        """Then the model that a prior of skies and the data make of this one, if they agree."""
+        network, settings = self.settings.prior, self.settings
+        if network is None or not self._near(residual, model, LOOK_NEAR * noise):
+            return None
+        self._take_psf(psf, residual.shape)
+        allowed, seen = _both(settings.mask, window), model * ~self._held
+        if not seen.any():
+            return None
+
+        def look():
+            limit = None if allowed is None else self._tensor(allowed)
+            return look_again(
+                network, self._tensor(seen), self._tensor(residual), self._convolution, noise, LOOK_TILE, limit
+            )
+
+        update = self._on_device(look).cpu().numpy() - seen
+        left = residual - self._convolve(update)
+        part = _part_to(residual, left, LOUDER * max(float(residual.std()), QUIET * noise))
+        log.debug("a second look: the residual's rms is %.3f of what it was", left.std() / residual.std())
+        if not part >= LEAST_PART:
+            return None
+        left = residual + np.float32(part) * (left - residual)
+        update *= np.float32(part)
+        stop = "a second look" + (f", {part:.0%} of it: the data bear no more" if part < 1 else "")
+        most = LOUDER * max(1.0, float(left.std() / residual.std()))
+        return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False, whole=most)
+
+    def extended(self, model):
+        """What of the model (y, x) the network made, if no update was cut [Jy/pixel]."""
+        return np.zeros_like(model) if self._extended is None else self._extended
+
+    def _near(self, residual, model, most):
+        """Whether a model of a positive sky leaves a residual of at most that rms."""
+        return self.settings.positive and model.any() and 0 < residual.std() <= most
+
     def state(self):
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
         clean, arrays = ({}, {}) if self._clean is None else self._clean.state()
@@ -306,6 +314,8 @@ class RimSolver:
             arrays = arrays | dict(zip(("active", "left"), self._settled, strict=True))
         if self._extended is not None:
             arrays = arrays | {"extended": self._extended}
+        if self._held is not None:
+            arrays = arrays | {"held": self._held}
         facts = {
             "trusted": self._trusted,
             "finishing": self._finishing,
@@ -323,7 +333,7 @@ class RimSolver:
         self._end, self._closed = facts["end"], facts["closed"]
         if "active" in arrays:
             self._settled = arrays.pop("active"), arrays.pop("left")
-        self._extended = arrays.pop("extended", None)
+        self._extended, self._held = arrays.pop("extended", None), arrays.pop("held", None)
         self._resumed = (facts["clean"], arrays) if facts["clean"] else None
 
     def _has_settled(self, residual, active):
@@ -475,6 +485,17 @@ def _part_above(before, after, least):
         return 1.0
     square, slope, curve = np.mean(before**2) - least**2, np.mean(before * change), np.mean(change**2)
     return float((-slope - np.sqrt(slope**2 - curve * square)) / curve)
+
+
+def _part_to(before, after, most):
+    """How much of an update may be taken: all, or as much as leaves a residual with that rms; see `_part_above`."""
+    before = before.astype(np.float64)
+    change = after - before
+    before, change = before - before.mean(), change - change.mean()
+    if np.mean((before + change) ** 2) <= most**2:
+        return 1.0
+    square, slope, curve = np.mean(before**2) - most**2, np.mean(before * change), np.mean(change**2)
+    return float((-slope + np.sqrt(slope**2 - curve * square)) / curve) if square <= 0 else 0.0
 
 
 def _check(residual, psf, model, noise):

@@ -97,7 +97,7 @@ class PriorTrainer(OutcomeTrainer):
                     torch.from_numpy(np.atleast_1d(arrays[name]))[None]
                     for name in ("model", "residual", "truth", "psf", "thermal", "beam", "extended")
                 )
-            held = held_back(model, extended)
+            held = model * held_back(model, extended)
             model = model - held
             if not model.any() or residual.std() > NEAR * noise:
                 continue  # these teach nothing that is asked for
@@ -166,7 +166,7 @@ def scores(network, paths):
             noise = float(arrays["thermal"])
         if not truth.any() or residual.std() > NEAR * noise:
             continue
-        held = held_back(model, extended)
+        held = model * held_back(model, extended)
         after = held + look_again(network, model - held, residual, PsfConvolution(psf, model.shape), noise)
         both = [decibels(image[None], torch.from_numpy(truth)[None], beam[None])[0] for image in (after, model)]
         for name in ("all", sky):
