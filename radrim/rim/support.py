@@ -34,8 +34,8 @@ LOUDER = 1.03
 """nor may it become louder than that, or than it was, by more than this factor."""
 STANDS_OUT = 6.0
 """A peak of so many times the noise in a place that was emptied, as `level_for` has it: something was there."""
-WORTH = 1.0
-"""Largest rise of chi^2 per beam that was given up."""
+WORTH = 2.0
+"""Largest rise of chi^2 per beam that was given up (Akaike 1974)."""
 
 
 class Tightened(NamedTuple):
