@@ -7,6 +7,7 @@ from radrim.result import UNCERTAINTIES, Image
 from radrim.rim.checkpoint import UNCERTAINTY_NETWORK, load_uncertainty
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.uncertainty import Outcome, see
+from radrim.rim.windows import tiles
 
 TILE = 1024
 """Largest part of an image that the network sees at once [pixel]."""
@@ -64,22 +65,10 @@ def uncertainties(model, residual, psf, noise, beam, scale, network=None):
         )
         features, units = see(outcome)
         found = np.empty((len(UNCERTAINTIES), *model.shape), np.float32)
-        for core, outer in _tiles(model.shape, network.reach):
+        for core, outer, inside in tiles(model.shape, TILE, network.reach):
             seen = features[(..., *outer)].contiguous(memory_format=torch.channels_last)
             part = network(seen)[0].flatten(0, 1).exp()
-            inside = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
             found[(slice(None), *core)] = part[(slice(None), *inside)].numpy()
     found[:2] *= float(units.beam)
     found[2:] *= float(units.pixel)
     return dict(zip(UNCERTAINTIES, found, strict=True))
-
-
-def _tiles(shape, halo):
-    """(core, outer) rectangles, pairs of slices (y, x), whose cores cover an image."""
-    for y in range(0, shape[0], TILE):
-        for x in range(0, shape[1], TILE):
-            core = slice(y, min(y + TILE, shape[0])), slice(x, min(x + TILE, shape[1]))
-            outer = tuple(
-                slice(max(0, c.start - halo), min(n, c.stop + halo)) for c, n in zip(core, shape, strict=True)
-            )
-            yield core, outer

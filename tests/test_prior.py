@@ -95,7 +95,7 @@ def test_a_network_that_says_nothing_expects_the_model():
     scene = Scene()
     finished = scene.finished()
     with torch.inference_mode():
-        mean, spread = expect(network()(see(finished)), finished.model, finished.units)
+        mean, spread = expect(network()(see(finished)), finished.model, finished.units.pixel)
     torch.testing.assert_close(mean, finished.model, rtol=1e-5, atol=1e-5)
     assert (spread >= 0).all() and (spread[finished.model > 0] > 0).all()
 
@@ -240,8 +240,6 @@ def test_mistakes_in_the_training_file(text, message, tmp_path):
 
 class Done:
     """A machine that never finds anything."""
-
-    config = IRIM = None
 
     def parameters(self):
         """For the device."""

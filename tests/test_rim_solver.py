@@ -14,7 +14,7 @@ from radrim.errors import SolverError
 from radrim.minor import Others
 from radrim.rim.detection import CELL, REACH
 from radrim.rim.model import IRIM, IRIMConfig
-from radrim.rim.solver import RimSettings, RimSolver, _part_above
+from radrim.rim.solver import RimSettings, RimSolver, _part_above, _part_below
 from radrim.tile import Tiles, crop_centre
 
 
@@ -362,3 +362,11 @@ def test_an_update_that_fits_noise_is_cut(offset, rng):
     part = _part_above(before, after, 0.92)
     assert (before + part * (after - before)).std() == pytest.approx(0.92, rel=1e-5)
     assert _part_above(before, 0.9 * before, 0.92) == 1
+
+
+def test_so_much_of_an_update_is_taken_that_the_residual_is_not_louder():
+    """As `_part_above`, from the other side."""
+    before, change = np.random.default_rng(1).normal(size=(2, 100, 100))
+    part = _part_below(before, before + change, 1.1)
+    assert 0 < part < 1 and (before + part * change).std() == pytest.approx(1.1)
+    assert _part_below(before, before + 0.1 * change, 1.1) == 1

@@ -23,7 +23,8 @@ from torch import nn
 
 from radrim.errors import ConfigError
 from radrim.rim.blocks import UNet
-from radrim.rim.inputs import TAPS, PsfConvolution, SmoothConvolution, asinh, local_peak
+from radrim.rim.inputs import SINGLE, TAPS, PsfConvolution, SmoothConvolution, asinh, local_peak
+from radrim.rim.windows import tiles
 
 LAMBDAS = 2.0, 8.0, 30.0
 CELLS = 4, 16
@@ -46,8 +47,9 @@ HELD = 0.5
 """Pixels of which more than this part is not the network's are not looked at."""
 ALIGNMENT = 16
 """Tiles begin at multiples of so many pixels: they give what the whole gives."""
-SINGLE = 1e-7
-"""Noise below this part of the residual's peak is below the rounding of float32."""
+TINY = 1e-20
+"""Squares below it count as so much where something is divided by them."""
+FEATURES = 15 + 2 * len(LAMBDAS) + 2
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,7 @@ class Finished:
     def cut(self, window):
         """The part in a window, a pair of slices (y, x)."""
         part = (..., *window)
-        return Finished(
-            self.model[part], self.residual[part], self.gradients[part], self.measured[part], self.units
-        )  # fmt: skip
-
-
-FEATURES = 15 + 2 * len(LAMBDAS) + 2
+        return Finished(self.model[part], self.residual[part], self.gradients[part], self.measured[part], self.units)
 
 
 def held_back(model, extended):
@@ -202,7 +199,7 @@ def see(finished):
     return torch.stack(channels, 1)
 
 
-def expect(answers, model, units):
+def expect(answers, model, pixel):
     """What the network expects of a sky: mean and standard deviation of each pixel, (batch, y, x) [Jy/pixel].
 
     Parameters
@@ -211,10 +208,10 @@ def expect(answers, model, units):
         Of a `Prior`; 0 expects the model itself.
     model : Tensor, (batch, y, x)
         [Jy/pixel]
-    units : Units
+    pixel : Tensor, (batch, 1, 1)
+        `Units.pixel`.
     """
     shift, spread = answers.unbind(1)
-    pixel = units.pixel
     # Where there is nothing for some pixels around, nothing can come: an empty sky stays empty.
     nearby = pixel * torch.sinh(_mean(_mean(asinh(model.abs() / pixel), 5), 5))
     there = nearby / (nearby + EMPTY * pixel)
@@ -257,9 +254,6 @@ def settle(mean, spread, model, residual, convolution, noise, steps=STEPS):
     return model + smooth.smooth(change + spread * found)
 
 
-TINY = 1e-20
-
-
 @torch.inference_mode()
 def look_again(network, model, residual, convolution, noise, tile=1024, allowed=None, steps=STEPS):
     """The model that a second look makes of a finished one.
@@ -287,14 +281,15 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
     noise = torch.full((1,), float(noise), device=model.device)
     finished = look_at(model[None], residual[None], convolution, noise)
     mean, spread = model[None].clone(), torch.zeros_like(model[None])
-    for core, outer, inside in _tiles(model.shape, max(ALIGNMENT, tile // ALIGNMENT * ALIGNMENT), network.reach):
+    size, halo = max(1, tile // ALIGNMENT) * ALIGNMENT, math.ceil(network.reach / ALIGNMENT) * ALIGNMENT
+    for core, outer, inside in tiles(model.shape, size, halo):
         if not finished.model[(..., *outer)].any():
             continue
         part = finished.cut(outer)
         ny, nx = part.model.shape[-2:]
         features = F.pad(see(part), (0, nx % 2, 0, ny % 2))
         answers = network(features)[..., :ny, :nx]
-        for image, found in zip((mean, spread), expect(answers, part.model, part.units), strict=True):
+        for image, found in zip((mean, spread), expect(answers, part.model, part.units.pixel), strict=True):
             image[(..., *core)] = found[(..., *inside)]
     if allowed is not None:
         mean, spread = torch.where(allowed, mean, model), spread * allowed
@@ -306,19 +301,6 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
     if allowed is not None:
         touched &= allowed
     return torch.where(touched, found, model)[0]
-
-
-def _tiles(shape, size, reach):
-    """(core, outer, inside): the parts of an image, each with what is around it, and where it is in that."""
-    halo = math.ceil(reach / ALIGNMENT) * ALIGNMENT
-    for y in range(0, shape[0], size):
-        for x in range(0, shape[1], size):
-            core = slice(y, min(y + size, shape[0])), slice(x, min(x + size, shape[1]))
-            outer = tuple(
-                slice(max(0, c.start - halo), min(n, c.stop + halo)) for c, n in zip(core, shape, strict=True)
-            )
-            inside = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
-            yield core, outer, inside
 
 
 def _mean(image, size):

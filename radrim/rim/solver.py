@@ -283,13 +283,14 @@ class RimSolver:
 
         def look():
             limit = None if allowed is None else self._tensor(allowed)
+            tile = min(LOOK_TILE, 2 * self.tile)  # one step keeps less than the five of the minor cycle
             return look_again(
-                network, self._tensor(seen), self._tensor(residual), self._convolution, noise, LOOK_TILE, limit
+                network, self._tensor(seen), self._tensor(residual), self._convolution, noise, tile, limit
             )
 
         update = self._on_device(look).cpu().numpy() - seen
         left = residual - self._convolve(update)
-        part = _part_to(residual, left, LOUDER * max(float(residual.std()), QUIET * noise))
+        part = _part_below(residual, left, LOUDER * max(float(residual.std()), QUIET * noise))
         log.debug("a second look: the residual's rms is %.3f of what it was", left.std() / residual.std())
         if not part >= LEAST_PART:
             return None
@@ -473,7 +474,23 @@ def _both(mask, window):
 
 
 def _part_above(before, after, least):
-    """How much of an update may be taken: all, or so much that the residual's rms does not fall below `least`.
+    """How much of an update may be taken: all, or so much that the residual's rms does not fall below `least`."""
+    square, slope, curve = _parabola(before, after, least)
+    if square + 2 * slope + curve >= 0:
+        return 1.0
+    return float((-slope - np.sqrt(slope**2 - curve * square)) / curve)
+
+
+def _part_below(before, after, most):
+    """The same if its rms may not rise above `most`, from below it."""
+    square, slope, curve = _parabola(before, after, most)
+    if square + 2 * slope + curve <= 0:
+        return 1.0
+    return float((-slope + np.sqrt(slope**2 - curve * square)) / curve)
+
+
+def _parabola(before, after, level):
+    """Coefficients of the residual's mean square over `level`^2 when a part of an update is taken.
 
     With the residual r before and d = after - before, the mean of (r + a d)^2 is a parabola in a; r and d without their
     means, which are no noise: where diffuse flux is missing, residuals lie beside 0.
@@ -481,21 +498,7 @@ def _part_above(before, after, least):
     before = before.astype(np.float64)
     change = after - before
     before, change = before - before.mean(), change - change.mean()
-    if np.mean((before + change) ** 2) >= least**2:
-        return 1.0
-    square, slope, curve = np.mean(before**2) - least**2, np.mean(before * change), np.mean(change**2)
-    return float((-slope - np.sqrt(slope**2 - curve * square)) / curve)
-
-
-def _part_to(before, after, most):
-    """How much of an update may be taken: all, or as much as leaves a residual with that rms; see `_part_above`."""
-    before = before.astype(np.float64)
-    change = after - before
-    before, change = before - before.mean(), change - change.mean()
-    if np.mean((before + change) ** 2) <= most**2:
-        return 1.0
-    square, slope, curve = np.mean(before**2) - most**2, np.mean(before * change), np.mean(change**2)
-    return float((-slope + np.sqrt(slope**2 - curve * square)) / curve) if square <= 0 else 0.0
+    return np.mean(before**2) - level**2, np.mean(before * change), np.mean(change**2)
 
 
 def _check(residual, psf, model, noise):

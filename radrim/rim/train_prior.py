@@ -9,7 +9,7 @@ import torch
 from radrim.errors import ConfigError
 from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import decibel_loss, faint_loss
-from radrim.rim.prior import Prior, PriorConfig, Units, expect, held_back, look_again, look_at, see, settle
+from radrim.rim.prior import Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
 from radrim.rim.train import FLOOR, kernel_optimisers
 from radrim.rim.train_outcomes import OutcomeTrainer, OutcomeTraining, load_outcome_training
 from radrim.rim.validation import SCORES, decibels
@@ -128,8 +128,7 @@ class PriorTrainer(OutcomeTrainer):
         answers = self.network(features.transpose(-1, -2) if turned else features)
         _tame(answers)
         answers = (answers.transpose(-1, -2) if turned else answers).flip(axes)
-        units = Units(part.noise, part.pixel, part.noise, part.noise)
-        mean, spread = expect(answers, part.model, units)
+        mean, spread = expect(answers, part.model, part.pixel)
         convolution = PsfConvolution(part.psf, part.model.shape[-2:])
         found = part.held + settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
         loss = decibel_loss([found], part.truth, part.floor, part.beam)

@@ -56,6 +56,32 @@ def widen(window, halo, shape):
     return tuple(slice(max(0, c.start - halo), min(c.stop + halo, n)) for c, n in zip(window, shape, strict=True))
 
 
+def tiles(shape, size, halo):
+    """Tiles that cover an image, and what a network must see of it for each.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        (y, x) of the image.
+    size, halo : int
+        [pixel]
+
+    Yields
+    ------
+    core, outer, inside : (slice, slice)
+        The tile; with its halo; and where it is in that.
+    """
+    for y in range(0, shape[0], size):
+        for x in range(0, shape[1], size):
+            core = slice(y, min(y + size, shape[0])), slice(x, min(x + size, shape[1]))
+            outer = widen(core, halo, shape)
+            yield (
+                core,
+                outer,
+                tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True)),
+            )
+
+
 def cover(active, window, halo, alignment):
     """Windows that cover the active pixels of a window, with as few pixels as possible once they get their halos.
 
