@@ -219,7 +219,9 @@ def conclude(channel, minors, part, before, rms, whole=0.0):
     reason = max(minors, key=lambda minor: minor.components).stop
     components = sum(minor.components for minor in minors)
     risen = not rms <= (whole or RISE_LIMIT) * before
-    stalled = rms > STALL_LIMIT * before and bool(cycles) and cycles[-1].get("stalled", False)
+    # The end of a deconvolution lets the residual rise, on purpose.
+    slow = rms > STALL_LIMIT * before and not whole
+    stalled = slow and bool(cycles) and cycles[-1].get("stalled", False)
     if risen:
         channel.stop = "the residual rose; the last cycle was undone"
     else:
@@ -238,7 +240,7 @@ def conclude(channel, minors, part, before, rms, whole=0.0):
             "rms": rms,
             "components": components,
             "stop": channel.stop or reason,
-            "stalled": rms > STALL_LIMIT * before,
+            "stalled": slow,
         }
     )
     return risen

@@ -115,6 +115,17 @@ def test_whole_or_not_at_all(most):
         assert "undone" in state.stop
 
 
+@pytest.mark.parametrize("whole", [0.0, 1.1])
+def test_updates_taken_as_a_whole_are_no_stall(whole):
+    """They let the residual rise on purpose; others that change nothing to speak of end the deconvolution."""
+    sky = Sky()
+    (state,) = states = [sky.state()]
+    solve = peak_only(1e-6)
+    run(states, lambda *given: dataclasses.replace(solve(*given), whole=whole), max_major=5)
+    assert len(state.cycles) == (5 if whole else 2)
+    assert ("no longer falls" in state.stop) == (not whole)
+
+
 def test_a_short_step_is_not_stretched():
     """A solver that takes a third of the peak gets a third: the gain is its own choice."""
     sky = Sky()
