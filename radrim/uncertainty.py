@@ -5,7 +5,7 @@ import torch
 
 from radrim.result import UNCERTAINTIES, Image
 from radrim.rim.checkpoint import UNCERTAINTY_NETWORK, load_uncertainty
-from radrim.rim.inputs import PsfConvolution
+from radrim.rim.psf import PsfConvolution
 from radrim.rim.uncertainty import Outcome, see
 from radrim.rim.windows import tiles
 

@@ -152,7 +152,7 @@ class SeenSky:
     """
 
     def __init__(self, shape=(128, 160), sources=((40, 60, 1.0), (90, 110, -0.5)), noise=1e-3, seed=0, width=0.0):
-        from radrim.rim.inputs import PsfConvolution
+        from radrim.rim.psf import PsfConvolution
 
         self.noise = noise
         rng = np.random.default_rng(seed)

@@ -10,10 +10,10 @@ import radrim
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC
 from radrim.rim import checkpoint
-from radrim.rim.inputs import PsfConvolution, SmoothConvolution
 from radrim.rim.outcomes import deconvolve, make_outcome
 from radrim.rim.prior import FEATURES, Prior, PriorConfig, expect, look_again, look_at, see, settle
 from radrim.rim.problems import make_problem
+from radrim.rim.psf import PsfConvolution, SmoothConvolution
 from radrim.rim.recipe import make_recipe
 from radrim.rim.skies import stretch
 from radrim.rim.solver import RimSettings, RimSolver
@@ -262,8 +262,6 @@ class Done:
 def end(scene, prior, **settings):
     """What the solver does with a residual that is noise."""
     solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False, **settings))
-    facts, _ = solver.state()
-    solver.resume(facts, {"extended": scene.model.numpy()})  # all of it is the network's
     minor = solver(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
     return solver, minor
 
@@ -284,17 +282,18 @@ def test_the_solver_looks_again_once():
 
 
 def test_points_are_held_back():
-    """What is not the network's, in most part, stays as it is, to the last bit, and nothing comes up around it."""
+    """What was taken for an isolated point stays as it is, to the last bit, and nothing comes up around it."""
     scene, prior = Scene(96), network(0.05)
     point = torch.zeros(96, 96)
     point[80, 80] = 50.0
     scene.model += point
     solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
     facts, _ = solver.state()
-    solver.resume(facts, {"extended": (scene.model - point).numpy()})
+    solver.resume(facts, {"points": point.numpy()})
     minor = solver(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
     assert minor.update.any() and not minor.update[70:, 70:].any()
     alone = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
+    alone.resume(facts, {"points": scene.model.numpy()})
     minor = alone(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
     assert minor.converged and not minor.update.any()
 

@@ -9,18 +9,9 @@ from radrim.errors import SolverError
 from radrim.geometry import ImageGrid
 from radrim.measure import Measurement
 from radrim.rim.exact import ExactConvolution
-from radrim.rim.inputs import (
-    CELL,
-    PsfConvolution,
-    StepImages,
-    asinh,
-    features,
-    local_peak,
-    measure_scales,
-    point_sources,
-    smooth,
-)
+from radrim.rim.inputs import CELL, StepImages, asinh, features, local_peak, measure_scales, point_sources
 from radrim.rim.model import IRIM, IRIMConfig
+from radrim.rim.psf import PsfConvolution, smooth
 from radrim.visibilities import Visibilities
 
 LAMBDAS = (2.0, 8.0, 30.0)

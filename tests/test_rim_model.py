@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from radrim.errors import ConfigError, SolverError
-from radrim.rim.inputs import FINEST, WIDEST, PsfConvolution, StepImages, measure_scales, smooth
+from radrim.rim.inputs import StepImages, measure_scales
 from radrim.rim.loss import FLUX_WEIGHT, WEIGHTS, beam_responses, decibel_loss, faint_loss
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.plain import PlainConfig, PlainRIM
+from radrim.rim.psf import FINEST, WIDEST, PsfConvolution, smooth
 from radrim.rim.windows import changed, cover
 
 BEAM = torch.tensor([[4.0, 3.0, 0.3], [5.0, 5.0, 0.0]])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from radrim.rim.inputs import PsfConvolution
 from radrim.rim.points import PointFinder
+from radrim.rim.psf import PsfConvolution
 from radrim.tile import crop_centre
 
 

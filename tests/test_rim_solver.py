@@ -14,7 +14,8 @@ from radrim.errors import SolverError
 from radrim.minor import Others
 from radrim.rim.detection import CELL, REACH
 from radrim.rim.model import IRIM, IRIMConfig
-from radrim.rim.solver import RimSettings, RimSolver, _part_above, _part_below
+from radrim.rim.parts import part_above, part_below
+from radrim.rim.solver import RimSettings, RimSolver
 from radrim.tile import Tiles, crop_centre
 
 
@@ -345,7 +346,7 @@ def test_a_solver_leaves_nothing_in_memory(machine, seen_sky, sky):
     seen = seen_sky(**{"sources": ((40, 60, 5.0),), **sky})
     solver = RimSolver(machine, RimSettings(noise=seen.noise))
     solver(seen.dirty, seen.psf, np.zeros_like(seen.dirty), seen.noise)
-    held = weakref.ref(solver._convolution)
+    held = weakref.ref(solver._convolver._convolution)
     gc.disable()
     try:
         del solver
@@ -359,14 +360,14 @@ def test_an_update_that_fits_noise_is_cut(offset, rng):
     """To so much that the scatter of the residual stays; an offset, of flux that is missing, is no scatter."""
     before = offset + 1.2 * torch.randn(64, 64, generator=rng).numpy()
     after = 0.5 * before
-    part = _part_above(before, after, 0.92)
+    part = part_above(before, after, 0.92)
     assert (before + part * (after - before)).std() == pytest.approx(0.92, rel=1e-5)
-    assert _part_above(before, 0.9 * before, 0.92) == 1
+    assert part_above(before, 0.9 * before, 0.92) == 1
 
 
 def test_so_much_of_an_update_is_taken_that_the_residual_is_not_louder():
     """As `_part_above`, from the other side."""
     before, change = np.random.default_rng(1).normal(size=(2, 100, 100))
-    part = _part_below(before, before + change, 1.1)
+    part = part_below(before, before + change, 1.1)
     assert 0 < part < 1 and (before + part * change).std() == pytest.approx(1.1)
-    assert _part_below(before, before + 0.1 * change, 1.1) == 1
+    assert part_below(before, before + 0.1 * change, 1.1) == 1

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from radrim.cli import main
 from radrim.errors import ConfigError, InputError, OutputError, SolverError
 from radrim.rim import checkpoint
-from radrim.rim.inputs import PsfConvolution
 from radrim.rim.machine import Inference
 from radrim.rim.problems import make_problem
+from radrim.rim.psf import PsfConvolution
 from radrim.rim.recipe import make_recipe
 from radrim.rim.train import Trainer
 from radrim.rim.train_prior import load_prior_training

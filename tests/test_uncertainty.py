@@ -13,8 +13,8 @@ from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC
 from radrim.result import UNCERTAINTIES
 from radrim.rim import checkpoint
-from radrim.rim.inputs import PsfConvolution
 from radrim.rim.outcomes import make_outcome
+from radrim.rim.psf import PsfConvolution
 from radrim.rim.recipe import make_recipe
 from radrim.rim.train_uncertainty import UncertaintyTrainer, UncertaintyTraining, coverage, load_uncertainty_training
 from radrim.rim.uncertainty import (

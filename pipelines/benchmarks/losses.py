@@ -50,10 +50,10 @@ from radrim.metrics import log_snr_db
 from radrim.rim.brushes import add_spots, log_uniform, unit
 from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
 from radrim.rim.coverages import draw_coverage
-from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import beam_responses
 from radrim.rim.outcomes import deconvolve
 from radrim.rim.problems import make_problem, stack
+from radrim.rim.psf import PsfConvolution
 from radrim.rim.recipe import COVERAGES, SKIES, make_recipe
 from radrim.rim.skies import draw_sky
 from radrim.rim.solver import RimSettings, RimSolver

@@ -28,9 +28,9 @@ from pathlib import Path
 
 import torch
 
-from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import decibel_loss
 from radrim.rim.model import IRIM, IRIMConfig
+from radrim.rim.psf import PsfConvolution
 
 STEPS = 5
 MODES = ("recomputed", "stored")

@@ -2,7 +2,7 @@
 
 import torch
 
-from radrim.rim.inputs import PsfConvolution
+from radrim.rim.psf import PsfConvolution
 
 
 class ExactConvolution(PsfConvolution):

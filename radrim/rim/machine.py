@@ -6,7 +6,7 @@ that turns the network's fields into an update, the step length, and the new res
 - The link gates what the data propose, ``2 hardsigmoid(m) (sum_lambda (1/L + g_lambda) w_lambda + h p + envelope o)``
   for the network's fields (g, h, m, o); p are the point sources that CLEAN would see. Where all fields are 0 that is
   the mean of the w_lambda. Where m <= -3 it is exactly 0: empty sky can stay empty.
-- What comes out is smoothed by a Gaussian of 0.38 of the width of the PSF's main lobe (`inputs.FINEST`): little finer
+- What comes out is smoothed by a Gaussian of 0.38 of the width of the PSF's main lobe (`psf.FINEST`): little finer
   detail is measured, and what a network puts there is more often wrong than right. A field d of its own, where the
   network has it, says where to smooth by half of that only (`inputs.SHARPEST`): bright sources show more detail.
 - Stokes I is positive: the proposal is projected, ``d = max(x + proposal, 0) - x``, *before* the step length is taken.
@@ -22,19 +22,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError, SolverError
-from radrim.rim.inputs import (
-    CELL,
-    FINEST,
-    SHARPEST,
-    TAPS,
-    StepImages,
-    envelope,
-    features,
-    measure_scales,
-    point_sources,
-    smooth,
-)
-from radrim.rim.windows import changed, cover, widen
+from radrim.rim.inputs import CELL, StepImages, envelope, features, measure_scales, point_sources
+from radrim.rim.psf import FINEST, SHARPEST, TAPS, smooth
+from radrim.rim.windows import changed, cover, widen, within
 
 
 def check_machine(config):
@@ -313,7 +303,7 @@ class InferenceMachine(nn.Module):
                 new = torch.empty(
                     (*after.shape[:-2], *cells), dtype=after.dtype, device=after.device, memory_format=last
                 ).zero_()
-            inner = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
+            inner = within(core, outer)
             proposal[(..., *core)] = update[(..., *inner)]
             new[(..., *self._cells(core))] = after[(..., *self._cells(inner))]
         return proposal, new

@@ -9,8 +9,8 @@ import torch
 
 from radrim.clean import CleanSettings, CleanSolver
 from radrim.metrics import noise_mad
-from radrim.rim.inputs import PsfConvolution
 from radrim.rim.problems import Problem, make_problem
+from radrim.rim.psf import PsfConvolution
 from radrim.rim.solver import RimSettings, RimSolver
 
 CLEANED = 0.25
@@ -66,9 +66,9 @@ def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, 
     Returns
     -------
     dict
-        `model`, `extended` (what of it the network made), `truth` [Jy/pixel], `residual` [Jy/beam], `psf`, `noise` of
-        the residual, `thermal` noise of the dirty image [Jy/beam], `beam` (major and minor axis [pixel], position angle
-        [rad]), `sky`, `dynamic_range` and `solver`.
+        `model`, `points` (what of it was taken for isolated ones), `truth` [Jy/pixel], `residual` [Jy/beam], `psf`,
+        `noise` of the residual, `thermal` noise of the dirty image [Jy/beam], `beam` (major and minor axis [pixel],
+        position angle [rad]), `sky`, `dynamic_range` and `solver`.
     """
     problem = make_problem(seed, number, recipe, stream_key=stream_key)
     cleans = np.random.default_rng([seed, number, 9, *stream_key]).random() < cleaned
@@ -78,7 +78,7 @@ def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, 
         model, residual = deconvolve(solver, problem)
     return {
         "model": model,
-        "extended": np.zeros_like(model) if cleans else solver.extended(model),
+        "points": np.zeros_like(model) if cleans else solver.points(model),
         "residual": residual,
         "psf": problem.psf,
         "truth": problem.truth,

@@ -23,7 +23,8 @@ from torch import nn
 
 from radrim.errors import ConfigError
 from radrim.rim.blocks import UNet
-from radrim.rim.inputs import SINGLE, TAPS, PsfConvolution, SmoothConvolution, asinh, local_peak
+from radrim.rim.inputs import SINGLE, asinh, local_peak
+from radrim.rim.psf import TAPS, PsfConvolution, SmoothConvolution
 from radrim.rim.windows import tiles
 
 LAMBDAS = 2.0, 8.0, 30.0
@@ -144,17 +145,17 @@ class Finished:
         return Finished(self.model[part], self.residual[part], self.gradients[part], self.measured[part], self.units)
 
 
-def held_back(model, extended):
-    """Which pixels of a model are not to be looked at: points, which are exact, and what CLEAN found alone.
+def held_back(model, points):
+    """Which pixels of a model are not to be looked at: isolated points, which are exact.
 
     Parameters
     ----------
     model : (y, x) array
         [Jy/pixel]
-    extended : (y, x) array
-        What of it the network of the minor cycles made.
+    points : (y, x) array
+        What of it was taken for isolated points.
     """
-    return abs(model - extended) > HELD * abs(model)
+    return abs(points) > HELD * abs(model)
 
 
 def look_at(model, residual, convolution: PsfConvolution, noise):

@@ -12,14 +12,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from radrim.clean import CleanSettings, CleanSolver
+from radrim.clean import CleanSettings
 from radrim.errors import SolverError
 from radrim.minor import MinorCycle, Others
+from radrim.rim.convolver import Convolver
 from radrim.rim.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
-from radrim.rim.inputs import PsfConvolution
+from radrim.rim.ends import Ends
+from radrim.rim.finish import Finish
+from radrim.rim.parts import part_above
 from radrim.rim.points import PointFinder, Points
-from radrim.rim.prior import Prior, held_back, look_again
-from radrim.rim.support import LOUDER, QUIET, tighten
+from radrim.rim.prior import Prior
 from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
@@ -44,21 +46,8 @@ POINTS_FIRST = 0.2
 everywhere, leave of them is seen once they are subtracted exactly, and the network would take it for something."""
 LITTLE = 0.008
 """A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
-FINISH = 3.0, 0.7
-"""CLEAN's automatic mask, as `level_for` has it, and its final threshold, in units of the noise."""
-NEAR, LOOK_NEAR = 1.2, 2.0
-"""A model is tightened at the end if the rms of its residual is at most so many times the noise that was expected; and
-looked at again after that."""
-LEAST_PART = 0.1
-"""If the data bear less than this part of what a second look changes, nothing is changed."""
-FREE = 0.95
-"""It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
 HALO = 56
 """Largest halo of a tile [pixel]. Networks of several blocks could see farther, but trained ones do not look."""
-LOOK_TILE = 1024
-"""Largest tile of the network that looks again [pixel]; what it sees around each is 176 pixels wide."""
-SMALLEST = 128
-"""Smallest tile that is tried when the memory of the GPU is not enough."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +71,7 @@ class RimSettings:
     prior : Prior or None
         After that, it looks again at the model (`radrim.rim.prior`).
     clean : CleanSettings
-        Of the finish, but for its thresholds and its mask, which follow from `FINISH` and from these.
+        Of the finish, but for its thresholds and its mask, which follow from `radrim.rim.finish` and from these.
     """
 
     noise: float = float("nan")
@@ -122,22 +111,16 @@ class RimSolver:
         self._threads = threads
         self.machine = machine
         self.settings = settings or RimSettings()
-        self.tile = self.settings.tile
-        self.device = next(machine.parameters()).device
         self._trusted = True
-        self._psf: np.ndarray | None = None
-        self._convolution: PsfConvolution | None = None
-        self._shape = (0, 0)
+        self._convolver = Convolver(next(machine.parameters()).device, self.settings.tile)
+        self._finish = Finish(self.settings, threads)
+        self._ends = Ends(self.settings, self._convolver)
         self._depths: list[float] = []
         self._far_depths: list[float] = []
         self._finder: PointFinder | None = None
-        self._finishing = False
         self._settled: tuple[np.ndarray, np.ndarray] | None = None
         self._extended: np.ndarray | None = None
-        self._clean: CleanSolver | None = None
-        self._end, self._closed = "", 0
-        self._held: np.ndarray | None = None
-        self._resumed: tuple[dict, dict] | None = None
+        self._points: np.ndarray | None = None
 
     def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
         """One minor cycle.
@@ -172,31 +155,26 @@ class RimSolver:
         # A residual with far less noise than was expected shows that the expectation was wrong, for ever.
         self._trusted &= bool(0 < self.settings.noise <= TRUST[int(model.any())] * noise)
         expected = self.settings.noise if self._trusted else noise
-        if self._end:
-            minor = _nothing(residual, self._end)
+        if self._ends.reason:
+            minor = _nothing(residual, self._ends.reason)
         else:
             minor = self._improve(residual, psf, model, noise, expected, window, peak, others)
         # A part of an image cannot tell what is haze of the others.
         if not minor.converged or others is not None:
             return minor
-        self._end = minor.stop
+        self._ends.reason = minor.stop
         if minor.update.any():  # whose exact residual is not known yet
             return dataclasses.replace(minor, converged=False)
-        if self._held is None:
-            self._held = held_back(model, self.extended(model))
-        for close in (self._tighten, self._look_again)[self._closed :]:
-            self._closed += 1
-            found = close(residual, psf, model, expected, window)
-            if found is not None:
-                return found
-        return minor
+        self._take_psf(psf, residual.shape)
+        allowed = _both(self.settings.mask, window)
+        return self._ends(residual, model, self.points(model), expected, allowed) or minor
 
     def _improve(self, residual, psf, model, noise, expected, window, peak, others):
         """Points, network or CLEAN, whichever it is the turn of."""
         reason = self._why_done(residual, expected, model.any())
         if reason:
             return _nothing(residual, reason)
-        if self._finishing and not (others and others.wait):
+        if self._finish.on and not (others and others.wait):
             return self._finish(residual, psf, model, noise, expected, window, peak)
         self._take_psf(psf, residual.shape)
         allowed, told = _both(self.settings.mask, window), min(expected, noise)
@@ -215,20 +193,20 @@ class RimSolver:
         if active.any() and not (near or settled or alone):
             brightest = peak if peak is not None and not points.number else float(np.abs(points.residual).max())
             found, settled = self._ask_network(points, model, told, brightest, active)
-        part = _part_above(residual, found.residual, LEAST * expected)
+        part = part_above(residual, found.residual, LEAST * expected)
         if not others.wait and (
             finish or not near and part * (1 - float(found.residual.std() / residual.std())) < SLOW
         ):
-            self._finishing = True
-            return self._finish_after(points, psf, model, noise, expected, window)
+            return self._finish_rest(points, psf, model, noise, expected, window)
         left = residual + np.float32(part) * (found.residual - residual)
         if settled:
             self._settled = active, left
         stop = found.stop + (f", {part:.0%} of it: beyond is noise" if part < 1 else "")
         update = np.float32(part) * found.update
         # What the network found of a source is not perfect, and its errors are no points.
-        extended = update - np.float32(part) * points.update
-        self._extended = extended if self._extended is None else self._extended + extended
+        taken = np.float32(part) * points.update
+        self._extended = _sum(self._extended, update - taken)
+        self._points = _sum(self._points, taken)
         return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False)
 
     def _why_done(self, residual, expected, begun):
@@ -237,7 +215,7 @@ class RimSolver:
         if float(np.abs(residual).max()) <= threshold:
             return f"no residual above the threshold of {threshold:.3g} Jy/beam"
         # CLEAN, once it has begun, stops by itself, below the level at which single peaks can be told from noise.
-        cleaned = self._clean is not None or self._resumed is not None
+        cleaned = self._finish.begun
         if not cleaned and (noise := describe_noise(residual, (FLOOR if begun else LOOSE) * expected)):
             return noise
         if rms <= (DONE if cleaned else FITTED) * expected:
@@ -256,86 +234,31 @@ class RimSolver:
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
-    def _tighten(self, residual, psf, model, noise, window):
-        """The end of a deconvolution: what the data do not need goes from the model. None if that is nothing."""
-        settings = self.settings
-        if not (settings.tighten and self._near(residual, model, NEAR * noise)):
-            return None
-        self._take_psf(psf, residual.shape)
-        lobe = self._on_device(lambda: self._convolution.widths().cpu().numpy())
-        found = tighten(model, residual, self._convolve, lobe, noise, _both(settings.mask, window))
-        if found is None:
-            return None
-        emptied = int(np.count_nonzero(found.update))
-        stop = f"emptied what is below {found.level / noise:.1f} times the noise, and the data do not need"
-        most = LOUDER * max(1.0, float(found.residual.std() / residual.std()))
-        return MinorCycle(found.update, emptied, float(np.abs(found.residual).max()), stop, False, whole=most)
-
-    def _look_again(self, residual, psf, model, noise, window):
-        """Then the model that a prior of skies and the data make of this one, if they agree."""
-        network, settings = self.settings.prior, self.settings
-        if network is None or not self._near(residual, model, LOOK_NEAR * noise):
-            return None
-        self._take_psf(psf, residual.shape)
-        allowed, seen = _both(settings.mask, window), model * ~self._held
-        if not seen.any():
-            return None
-
-        def look():
-            limit = None if allowed is None else self._tensor(allowed)
-            tile = min(LOOK_TILE, 2 * self.tile)  # one step keeps less than the five of the minor cycle
-            return look_again(
-                network, self._tensor(seen), self._tensor(residual), self._convolution, noise, tile, limit
-            )
-
-        update = self._on_device(look).cpu().numpy() - seen
-        left = residual - self._convolve(update)
-        part = _part_below(residual, left, LOUDER * max(float(residual.std()), QUIET * noise))
-        log.debug("a second look: the residual's rms is %.3f of what it was", left.std() / residual.std())
-        if not part >= LEAST_PART:
-            return None
-        left = residual + np.float32(part) * (left - residual)
-        update *= np.float32(part)
-        stop = "a second look" + (f", {part:.0%} of it: the data bear no more" if part < 1 else "")
-        most = LOUDER * max(1.0, float(left.std() / residual.std()))
-        return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False, whole=most)
-
-    def extended(self, model):
-        """What of the model (y, x) the network made, if no update was cut [Jy/pixel]."""
-        return np.zeros_like(model) if self._extended is None else self._extended
-
-    def _near(self, residual, model, most):
-        """Whether a model of a positive sky leaves a residual of at most that rms."""
-        return self.settings.positive and model.any() and 0 < residual.std() <= most
+    def points(self, model):
+        """What of the model (y, x) was taken for isolated points, if no update was cut [Jy/pixel]."""
+        return np.zeros_like(model) if self._points is None else self._points
 
     def state(self):
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
-        clean, arrays = ({}, {}) if self._clean is None else self._clean.state()
+        facts, arrays = {"trusted": self._trusted, "tile": self._convolver.tile}, {}
+        for part in (self._finish, self._ends):
+            more = part.state()
+            facts |= more[0]
+            arrays |= more[1]
         if self._settled is not None:
-            arrays = arrays | dict(zip(("active", "left"), self._settled, strict=True))
-        if self._extended is not None:
-            arrays = arrays | {"extended": self._extended}
-        if self._held is not None:
-            arrays = arrays | {"held": self._held}
-        facts = {
-            "trusted": self._trusted,
-            "finishing": self._finishing,
-            "tile": self.tile,
-            "clean": clean,
-            "end": self._end,
-            "closed": self._closed,
-        }
-        return facts, arrays
+            arrays |= dict(zip(("active", "left"), self._settled, strict=True))
+        images = {"extended": self._extended, "points": self._points}
+        return facts, arrays | {name: image for name, image in images.items() if image is not None}
 
     def resume(self, facts, arrays):
         """Go on from a `state`; the PSF of the next cycle must be that of the last."""
         arrays = {name: np.array(array) for name, array in arrays.items()}
-        self._trusted, self._finishing, self.tile = (facts[name] for name in ("trusted", "finishing", "tile"))
-        self._end, self._closed = facts["end"], facts["closed"]
+        self._trusted, self._convolver.tile = facts["trusted"], facts["tile"]
         if "active" in arrays:
             self._settled = arrays.pop("active"), arrays.pop("left")
-        self._extended, self._held = arrays.pop("extended", None), arrays.pop("held", None)
-        self._resumed = (facts["clean"], arrays) if facts["clean"] else None
+        self._extended, self._points = (arrays.pop(name, None) for name in ("extended", "points"))
+        self._ends.resume(facts, arrays)
+        self._finish.resume(facts, arrays)
 
     def _has_settled(self, residual, active):
         """Whether the network has just left off by itself, here, at this residual: it would not do more."""
@@ -346,109 +269,58 @@ class RimSolver:
         return new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std()
 
     def _take_psf(self, psf, shape):
-        """What follows from the PSF, again only when it changes; its convolution is made where it is used."""
-        if self._psf is None or not np.array_equal(self._psf, psf):
-            self._psf, self._convolution, self._shape = psf.copy(), None, shape
+        """What follows from the PSF, again only when it changes."""
+        if self._convolver.take(psf, shape):
             self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
             self._finder = PointFinder(psf, shape, self._threads, self.settings.positive)
-
-    def _convolve(self, image):
-        return self._on_device(lambda: self._convolution.normal(self._tensor(image)).cpu().numpy())
 
     def _take_points(self, residual, noise, allowed, peak):
         """Isolated points, if anything is bright enough to be one."""
         highest = (residual if self.settings.positive else np.abs(residual)).max()
         if highest < level_for(residual.size, CLEAR) * noise:
             return Points(np.zeros_like(residual), residual, 0)
-        return self._finder.take(residual, noise, self._convolve, allowed, self._extended, peak)
+        return self._finder.take(residual, noise, self._convolver.see, allowed, self._extended, peak)
 
-    def _finish(self, residual, psf, model, noise, expected, window, peak):
-        """CLEAN for what the network leaves: what it takes for empty sky, and what it cannot mend any more."""
-        if self._clean is None:
-            settings = self.settings
-            self._clean = CleanSolver(
-                dataclasses.replace(
-                    settings.clean,
-                    auto_mask=level_for(residual.size, FINISH[0]),
-                    auto_threshold=FINISH[1],
-                    noise_fall=FREE,
-                    threshold=max(settings.threshold, FINISH[1] * expected),
-                    mask=settings.mask,
-                ),
-                self._threads,
-            )
-            if self._resumed is not None:
-                self._clean.resume(*self._resumed)
-        psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
-        minor = self._clean(residual, psf, model, noise, window, peak)
-        # On very sparse arrays CLEAN can fail far above the noise; what it changed may be enough for the network.
-        self._finishing = minor.stop != "rising peak"
-        if self.settings.mask is not None:  # the kernels of large scales reach beyond it
-            minor.update[~self.settings.mask] = 0
-        stop = f"CLEAN of what the network leaves: {minor.stop}"
-        return dataclasses.replace(minor, stop=stop, finishing=True)
-
-    def _finish_after(self, points, psf, model, noise, expected, window):
+    def _finish_rest(self, points, psf, model, noise, expected, window):
         """The first cycle of CLEAN's finish: of what isolated points leave."""
         minor = self._finish(points.residual, psf, model + points.update, noise, expected, window, None)
         if not points.number:
             return minor
+        self._points = _sum(self._points, points.update)
         text = f"{minor.stop}, isolated points: {points.number}"
         update, components = minor.update + points.update, minor.components + points.number
         return dataclasses.replace(minor, update=update, components=components, stop=text)
 
     def _infer(self, residual, model, noise, peak, active):
-        return self._on_device(
-            lambda: self._run(self._tensor(residual)[None], self._tensor(model)[None], noise, peak, active)
-        )
+        def steps(convolution):
+            images = (self._convolver.tensor(image) for image in (residual[None], model[None], active))
+            return self._run(convolution, *images, noise, peak)
 
-    def _on_device(self, work):
-        """What `work` gives, with the PSF's convolution at hand; smaller tiles if the GPU's memory is not enough."""
-        while True:
-            try:
-                if self._convolution is None:
-                    self._convolution = PsfConvolution(self._tensor(self._psf), self._shape)
-                with torch.inference_mode():
-                    return work()
-            except RuntimeError as error:
-                # The Fourier transforms' library has no class of its own for that.
-                if not isinstance(error, torch.OutOfMemoryError) and "CUFFT_ALLOC_FAILED" not in str(error):
-                    raise
-                self._convolution = None
-                torch.cuda.empty_cache()
-                if self.tile // 2 < SMALLEST:
-                    ny, nx = self._shape
-                    raise SolverError(
-                        f"The GPU's memory is not enough for an image of {nx} x {ny} pixels, even with tiles of "
-                        f"{self.tile}; use --device cpu, or a smaller --size."
-                    ) from None
-                self.tile //= 2
-                log.warning("the GPU's memory is not enough; going on with tiles of %d pixels", self.tile)
+        return self._convolver.run(steps)
 
-    def _run(self, residual, model, noise, peak, active):
+    def _run(self, convolution, residual, model, active, noise, peak):
         """Estimate and residual after the steps of the network, and their lengths.
 
         The network knows positive skies only. A sky of both signs is the difference of two: first the positive one is
         improved, then the other, on the residual turned over.
         """
-        active = self._tensor(active)
         if self.settings.positive:
-            found = self._steps(residual, model, noise, peak, active)
+            found = self._steps(convolution, residual, model, noise, peak, active)
             return found.estimates[-1], found.residual, found.lengths
-        plus = self._steps(residual, model.clamp_min(0), noise, peak, active)
-        minus = self._steps(-plus.residual, (-model).clamp_min(0), noise, peak, active)
+        plus = self._steps(convolution, residual, model.clamp_min(0), noise, peak, active)
+        minus = self._steps(convolution, -plus.residual, (-model).clamp_min(0), noise, peak, active)
         return plus.estimates[-1] - minus.estimates[-1], -minus.residual, plus.lengths + minus.lengths
 
-    def _steps(self, residual, estimate, noise, peak, active):
+    def _steps(self, convolution, residual, estimate, noise, peak, active):
         halo = min(self.machine.halo, HALO // self.machine.alignment * self.machine.alignment)
         found = self.machine(
-            self._convolution,
+            convolution,
             residual,
             noise,
             estimate,
             peak,
             positive=True,
-            tile=self.tile,
+            tile=self._convolver.tile,
             active=active,
             halo=halo,
             least=LITTLE,
@@ -458,47 +330,20 @@ class RimSolver:
             raise SolverError(f"The network's image has {_bad(image)}; is this checkpoint sound?")
         return found
 
-    def _tensor(self, array):
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
 
 def _nothing(residual, stop):
     """The minor cycle that has nothing to do, and why."""
     return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), stop, True)
 
 
+def _sum(image, update):
+    return update if image is None else image + update
+
+
 def _both(mask, window):
     """Where both allow it; None if neither is given."""
     given = [limit > 0 for limit in (mask, window) if limit is not None]
     return np.logical_and.reduce(given) if given else None
-
-
-def _part_above(before, after, least):
-    """How much of an update may be taken: all, or so much that the residual's rms does not fall below `least`."""
-    square, slope, curve = _parabola(before, after, least)
-    if square + 2 * slope + curve >= 0:
-        return 1.0
-    return float((-slope - np.sqrt(slope**2 - curve * square)) / curve)
-
-
-def _part_below(before, after, most):
-    """The same if its rms may not rise above `most`, from below it."""
-    square, slope, curve = _parabola(before, after, most)
-    if square + 2 * slope + curve <= 0:
-        return 1.0
-    return float((-slope + np.sqrt(slope**2 - curve * square)) / curve)
-
-
-def _parabola(before, after, level):
-    """Coefficients of the residual's mean square over `level`^2 when a part of an update is taken.
-
-    With the residual r before and d = after - before, the mean of (r + a d)^2 is a parabola in a; r and d without their
-    means, which are no noise: where diffuse flux is missing, residuals lie beside 0.
-    """
-    before = before.astype(np.float64)
-    change = after - before
-    before, change = before - before.mean(), change - change.mean()
-    return np.mean(before**2) - level**2, np.mean(before * change), np.mean(change**2)
 
 
 def _check(residual, psf, model, noise):

@@ -25,9 +25,9 @@ from radrim.errors import ConfigError, InputError, OutputError, SolverError
 from radrim.rim import checkpoint
 from radrim.rim.blocks import Convolution
 from radrim.rim.curves import Curve, plot
-from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import decibel_loss, faint_loss
 from radrim.rim.problems import batches
+from radrim.rim.psf import PsfConvolution
 from radrim.rim.validation import SCORES, held_back, score, summarise
 
 log = logging.getLogger("radrim")

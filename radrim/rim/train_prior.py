@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from radrim.errors import ConfigError
-from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import decibel_loss, faint_loss
 from radrim.rim.prior import Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
+from radrim.rim.psf import PsfConvolution
 from radrim.rim.train import FLOOR, kernel_optimisers
 from radrim.rim.train_outcomes import OutcomeTrainer, OutcomeTraining, load_outcome_training
 from radrim.rim.validation import SCORES, decibels
@@ -70,7 +70,7 @@ class PriorTrainer(OutcomeTrainer):
     folder : path-like
     """
 
-    making = {"cleaned": 0.0, "tighten": False}
+    making = {"cleaned": 0.0, "tighten": True}
     clip = 2.0
 
     def __init__(self, config, folder):
@@ -93,11 +93,11 @@ class PriorTrainer(OutcomeTrainer):
         parts = []
         for path in paths:
             with np.load(path) as arrays:
-                model, residual, truth, psf, noise, beam, extended = (
+                model, residual, truth, psf, noise, beam, points = (
                     torch.from_numpy(np.atleast_1d(arrays[name]))[None]
-                    for name in ("model", "residual", "truth", "psf", "thermal", "beam", "extended")
+                    for name in ("model", "residual", "truth", "psf", "thermal", "beam", "points")
                 )
-            held = model * held_back(model, extended)
+            held = model * held_back(model, points)
             model = model - held
             if not model.any() or residual.std() > NEAR * noise:
                 continue  # these teach nothing that is asked for
@@ -159,13 +159,13 @@ def scores(network, paths):
     for path in paths:
         with np.load(path) as arrays:
             sky, truth = str(arrays["sky"]), arrays["truth"]
-            model, residual, psf, beam, extended = (
-                torch.from_numpy(arrays[name]) for name in ("model", "residual", "psf", "beam", "extended")
+            model, residual, psf, beam, points = (
+                torch.from_numpy(arrays[name]) for name in ("model", "residual", "psf", "beam", "points")
             )
             noise = float(arrays["thermal"])
         if not truth.any() or residual.std() > NEAR * noise:
             continue
-        held = model * held_back(model, extended)
+        held = model * held_back(model, points)
         after = held + look_again(network, model - held, residual, PsfConvolution(psf, model.shape), noise)
         both = [decibels(image[None], torch.from_numpy(truth)[None], beam[None])[0] for image in (after, model)]
         for name in ("all", sky):

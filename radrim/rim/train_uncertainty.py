@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from radrim.rim.checkpoint import PRIOR_NETWORK
-from radrim.rim.inputs import PsfConvolution
+from radrim.rim.psf import PsfConvolution
 from radrim.rim.train import use_half
 from radrim.rim.train_outcomes import OutcomeTrainer, OutcomeTraining, load_outcome_training
 from radrim.rim.uncertainty import (

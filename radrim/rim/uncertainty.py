@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError
-from radrim.rim.inputs import PsfConvolution, local_peak
+from radrim.rim.inputs import local_peak
 from radrim.rim.loss import beam_responses
+from radrim.rim.psf import PsfConvolution
 
 QUANTILES = 0.683, 0.954
 LAMBDAS = 2.0, 8.0, 30.0

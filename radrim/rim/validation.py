@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from radrim.errors import InputError
-from radrim.rim.inputs import PsfConvolution
 from radrim.rim.loss import beam_responses
 from radrim.rim.problems import make_problem, stack, validation_set
+from radrim.rim.psf import PsfConvolution
 from radrim.rim.recipe import make_recipe
 
 log = logging.getLogger("radrim")

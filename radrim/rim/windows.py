@@ -56,6 +56,11 @@ def widen(window, halo, shape):
     return tuple(slice(max(0, c.start - halo), min(c.stop + halo, n)) for c, n in zip(window, shape, strict=True))
 
 
+def within(window, outer):
+    """Where a window is in one that holds it."""
+    return tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(window, outer, strict=True))
+
+
 def tiles(shape, size, halo):
     """Tiles that cover an image, and what a network must see of it for each.
 
@@ -75,11 +80,7 @@ def tiles(shape, size, halo):
         for x in range(0, shape[1], size):
             core = slice(y, min(y + size, shape[0])), slice(x, min(x + size, shape[1]))
             outer = widen(core, halo, shape)
-            yield (
-                core,
-                outer,
-                tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True)),
-            )
+            yield core, outer, within(core, outer)
 
 
 def cover(active, window, halo, alignment):

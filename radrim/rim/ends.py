@@ -1,0 +1,114 @@
+"""The ends of a deconvolution: what is done once to the model of a whole image that leaves little but noise.
+
+First what the data do not need goes from it (`radrim.rim.support`), then a prior of skies looks at what is left
+(`radrim.rim.prior`). Both make the residual a little louder; the imager takes their updates as a whole or not at all.
+"""
+
+import logging
+
+import numpy as np
+
+from radrim.minor import MinorCycle
+from radrim.rim.parts import part_below
+from radrim.rim.prior import held_back, look_again
+from radrim.rim.support import LOUDER, QUIET, tighten
+
+log = logging.getLogger("radrim")
+
+NEAR, LOOK_NEAR = 1.2, 2.0
+"""A model is tightened if the rms of its residual is at most so many times the noise that was expected; and looked at
+again."""
+LEAST_PART = 0.1
+"""If the data bear less than this part of what a second look changes, nothing is changed."""
+LOOK_TILE = 1024
+"""Largest tile of the network that looks again [pixel]; what it sees around each is 176 pixels wide."""
+
+
+class Ends:
+    """What is left to do once the minor cycles have come to their end.
+
+    Parameters
+    ----------
+    settings : RimSettings
+    convolver : Convolver
+    """
+
+    def __init__(self, settings, convolver):
+        self._settings, self._convolver = settings, convolver
+        self.reason = ""
+        """Why the minor cycles ended; empty while they go on."""
+        self._done = 0
+        self._held: np.ndarray | None = None
+
+    def __call__(self, residual, model, points, noise, allowed):
+        """The next end that changes something, as a `MinorCycle`; None if there is none.
+
+        Parameters
+        ----------
+        residual, model : (y, x) float32
+            [Jy/beam], [Jy/pixel]
+        points : (y, x) float32
+            What of the model was taken for isolated points.
+        noise : float
+            That was expected [Jy/beam].
+        allowed : (y, x) bool or None
+            Where the model may change; None: anywhere.
+        """
+        if self._held is None:
+            self._held = held_back(model, points)
+        for end in (self._tighten, self._look_again)[self._done :]:
+            self._done += 1
+            found = end(residual, model, noise, allowed)
+            if found is not None:
+                return found
+        return None
+
+    def state(self):
+        """As for the solver."""
+        return {"end": self.reason, "ends": self._done}, {} if self._held is None else {"held": self._held}
+
+    def resume(self, facts, arrays):
+        """Go on from a `state`; what is its own leaves `arrays`."""
+        self.reason, self._done, self._held = facts["end"], facts["ends"], arrays.pop("held", None)
+
+    def _tighten(self, residual, model, noise, allowed):
+        """What the data do not need goes from the model."""
+        if not (self._settings.tighten and self._near(residual, model, NEAR * noise)):
+            return None
+        found = tighten(model, residual, self._convolver.see, self._convolver.lobe(), noise, allowed)
+        if found is None:
+            return None
+        stop = f"emptied what is below {found.level / noise:.1f} times the noise, and the data do not need"
+        return _whole(found.update, residual, found.residual, stop)
+
+    def _look_again(self, residual, model, noise, allowed):
+        """The model that a prior of skies and the data make of this one, as far as the data bear it."""
+        network, convolver, seen = self._settings.prior, self._convolver, model * ~self._held
+        if network is None or not seen.any() or not self._near(residual, model, LOOK_NEAR * noise):
+            return None
+
+        def look(convolution):
+            limit = None if allowed is None else convolver.tensor(allowed)
+            tile = min(LOOK_TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
+            return look_again(
+                network, convolver.tensor(seen), convolver.tensor(residual), convolution, noise, tile, limit
+            )
+
+        update = convolver.run(look).cpu().numpy() - seen
+        left = residual - convolver.see(update)
+        part = part_below(residual, left, LOUDER * max(float(residual.std()), QUIET * noise))
+        log.debug("a second look: the residual's rms is %.3f of what it was", left.std() / residual.std())
+        if not part >= LEAST_PART:
+            return None
+        stop = "a second look" + (f", {part:.0%} of it: the data bear no more" if part < 1 else "")
+        return _whole(np.float32(part) * update, residual, residual + np.float32(part) * (left - residual), stop)
+
+    def _near(self, residual, model, most):
+        """Whether a model of a positive sky leaves a residual of at most that rms."""
+        return self._settings.positive and model.any() and 0 < residual.std() <= most
+
+
+def _whole(update, before, after, stop):
+    """An update that is taken as a whole or not at all."""
+    most = LOUDER * max(1.0, float(after.std() / before.std()))
+    return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(after).max()), stop, False, whole=most)

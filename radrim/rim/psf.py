@@ -1,0 +1,258 @@
+"""What a PSF does to images, and how it is undone: convolution, preconditioned gradients, the finest detail of updates.
+
+Images are (batch, y, x), cubes (batch, chan, y, x). For a residual r [Jy/beam] and the transform B of the PSF (peak 1)
+on a padded grid, the preconditioned gradients are ``w_lambda = F^-1[ F[r] / (B + lambda) ]``, in Jy/pixel: r convolved
+with the kernel ``k = F^-1[ 1 / (B + lambda) ]``.
+
+**Their noise.** Noise of the dirty image with natural weights is stationary with the covariance ``sigma^2 psf(p - q)``
+(A^H W A over the sum of the weights; psf(0) = 1). So it has the power ``sigma^2 B`` per frequency, and w_lambda of an
+infinite image has ``sigma^2 B / (B + lambda)^2``. An image ends, though, and beyond it r counts as 0: at its centre
+w_lambda knows only the part k_T of the kernel that is no longer than half the image. With K its transform, the variance
+there is ``sigma^2 mean(K^2 B)``, the mean over all frequencies of the grid. Without the cut it is ``mean(B / (B +
+lambda)^2)``, up to a factor of two too small in rms: noise cut at the edges leaks into frequencies that no baseline
+measured, where w_lambda divides by lambda only. Towards the edges the noise rises, by up to 20 %. A source of 1 Jy at
+the centre gives w_lambda the peak ``mean(K B)`` there.
+
+Other weightings have noise of the power ``sigma^2 C``, C the transform of its own correlation: the PSF of
+W^2 / W_natural instead of W. Both scales are closed forms of the PSF and the size of the image: no tile changes them.
+"""
+
+import math
+
+import numpy as np
+import scipy.fft
+import torch
+import torch.nn.functional as F
+
+from radrim.errors import SolverError
+
+FINEST = 0.16
+"""Standard deviation of the finest detail of an update, in widths (FWHM) of the PSF's main lobe,"""
+SHARPEST = 0.08
+"""and where the network is sure of more."""
+TAPS = 4
+"""Pixels to each side of the Gaussian of that width,"""
+WIDEST = 1.5
+"""and its largest standard deviation [pixel], which fits in there."""
+
+
+class PsfConvolution:
+    """Convolution of images with the PSF and its relatives, by transforms of the PSF computed once.
+
+    Parameters
+    ----------
+    psf : Tensor, (y, x), (batch, y, x) or (batch, chan, y, x)
+        Peak 1 at (ny // 2, nx // 2). As large as the image or larger: twice as large is exact, of less the missing
+        part counts as 0. Its part odd under reflection, which a PSF has not, is dropped: it then is self-adjoint.
+    shape : (int, int)
+        (y, x) of the images.
+    padding : float
+        Grid over image. 2 keeps the convolution free of wrapping; 1 is periodic.
+    noise_psf : Tensor, optional
+        Correlation of the noise, laid out as `psf`; `psf` itself if absent, which is right for natural weights.
+
+    Raises
+    ------
+    SolverError
+        The PSF is smaller than the image.
+    """
+
+    def __init__(self, psf, shape, padding=2.0, noise_psf=None):
+        self.shape = tuple(shape)
+        if any(have < want for have, want in zip(psf.shape[-2:], self.shape, strict=True)):
+            raise SolverError(f"The PSF has the shape {tuple(psf.shape[-2:])}; it must cover the image, {self.shape}.")
+        self.grid = tuple(scipy.fft.next_fast_len(math.ceil(padding * n), real=True) for n in self.shape)
+        self.transfer = self._transfer(psf)
+        # Truncation makes some of it negative; what divides by it must not see that.
+        self.power = self.transfer.clamp_min(0)
+        self.noise_power = self.transfer if noise_psf is None else self._transfer(noise_psf)
+        self._gains = {}
+        self._widths: torch.Tensor | None = None
+
+    def normal(self, image):
+        """psf * image [Jy/beam] of an image [Jy/pixel], both (..., y, x): what the data say of a model."""
+        return _inverse(_times(_transform(image, self.grid), self.transfer, last=True), self.grid, self.shape)
+
+    def wiener(self, residual, lambdas):
+        """The images w_lambda [Jy/pixel], (batch, lambda, ...), of a residual (batch, ...) [Jy/beam]."""
+        spectrum = _transform(residual, self.grid)
+        images = []
+        for k, value in enumerate(lambdas, 1):
+            filtered = _times(spectrum, (self.power + value).reciprocal_(), last=k == len(lambdas))
+            images.append(_inverse(filtered, self.grid, self.shape))
+        return torch.stack(images, dim=1)
+
+    def gains(self, value):
+        """What w_lambda has at the image's centre for a source of 1 Jy there, and for noise of unit rms.
+
+        Returns
+        -------
+        point, noise : Tensor, (..., 1, 1)
+        """
+        if value not in self._gains:
+            middle = self.shape[0] // 2, self.shape[1] // 2
+            point = torch.zeros(*self.power.shape[:-2], *self.shape, device=self.power.device)
+            point[(..., *middle)] = 1
+            kernel = _inverse(
+                _times(_transform(point, self.grid), 1 / (self.power + value), last=True), self.grid, self.shape
+            )
+            spectrum = _transform(kernel, self.grid)
+            power = spectrum.abs() ** 2
+            # Truncation can make B negative, but not this sum, as long as the PSF is twice as large as the image.
+            variance = self._mean(power * self.noise_power)
+            if not (variance > 0).all():
+                # A smaller PSF can make it negative all the same; the positive part of its power is a fair guess then.
+                variance = torch.where(variance > 0, variance, self._mean(power * self.noise_power.clamp_min(0)))
+            seen = _inverse(_times(spectrum, self.transfer, last=True), self.grid, self.shape)
+            self._gains[value] = seen[(..., *middle)][..., None, None].abs(), torch.sqrt(variance)
+        return self._gains[value]
+
+    def widths(self):
+        """Width (FWHM) [pixel] of the PSF's main lobe along y and x, (..., 2), from its curvature at the peak.
+
+        A Gaussian of the standard deviation s has a transform with the second moment ``1 / (2 pi s)^2``.
+        """
+        if self._widths is None:
+            v = torch.fft.fftfreq(self.grid[0], device=self.power.device).view(-1, 1)
+            u = torch.fft.rfftfreq(self.grid[1], device=self.power.device)
+            total = self._mean(self.power)
+            moments = torch.stack([self._mean(self.power * square) / total for square in (v**2, u**2)], -1)
+            self._widths = math.sqrt(8 * math.log(2)) / (2 * math.pi * torch.sqrt(moments[..., 0, 0, :]))
+        return self._widths
+
+    def finest(self):
+        """Standard deviation of the finest detail of an update along y and x [pixel], (..., 2)."""
+        return (FINEST * self.widths()).clamp_max(WIDEST)
+
+    def step_length(self, direction, residual):
+        """How far to go along a direction d so that chi^2 falls most, but not beyond d itself.
+
+        Chi^2 changes by ``-2 a <d, r> + a^2 <d, G d>`` times the sum of the weights, lowest at ``<d, r> / <d, G d>``.
+
+        Parameters
+        ----------
+        direction : Tensor, (..., y, x)
+            Proposed update [Jy/pixel].
+        residual : Tensor, (..., y, x)
+            [Jy/beam]
+
+        Returns
+        -------
+        length : Tensor, (..., 1, 1)
+            In [0, 1], 0 where ``<d, r> <= 0``; sums in float64.
+        product : Tensor, (..., y, x)
+            G d [Jy/beam]: the residual after the step is ``residual - length * product``.
+        """
+        product = self.normal(direction)
+        slope = _sum(direction * residual)
+        curvature = _sum(direction * product)
+        # With a truncated PSF the curvature can come out negative: chi^2 then falls all the way.
+        safe = torch.where(curvature > 0, curvature, torch.ones_like(curvature))
+        length = torch.where(curvature > 0, (slope / safe).clamp(max=1), torch.ones_like(slope))
+        return torch.where(slope > 0, length, torch.zeros_like(length)).to(direction.dtype), product
+
+    def _transfer(self, psf):
+        rows, columns = (min(n, g) for n, g in zip(psf.shape[-2:], self.grid, strict=True))
+        top, left = psf.shape[-2] // 2 - rows // 2, psf.shape[-1] // 2 - columns // 2
+        padded = torch.zeros(*psf.shape[:-2], *self.grid, dtype=torch.float64, device=psf.device)
+        padded[..., :rows, :columns] = psf[..., top : top + rows, left : left + columns]
+        centred = torch.roll(padded, (-(rows // 2), -(columns // 2)), (-2, -1))
+        return _transform(centred, self.grid).real.to(psf.dtype)
+
+    def _mean(self, half):
+        """Mean over the whole grid of frequencies of a real, even function given on the half plane."""
+        weight = torch.full((half.shape[-1],), 2.0, dtype=torch.float64, device=half.device)
+        weight[0] = 1
+        if self.grid[1] % 2 == 0:
+            weight[-1] = 1
+        columns = half.sum(-2, keepdim=True, dtype=torch.float64)
+        return ((columns * weight).sum(-1, keepdim=True) / math.prod(self.grid)).to(half.dtype)
+
+
+class SmoothConvolution:
+    """What the data say of images that are smoothed to the finest detail of an update: S of them, and S G S.
+
+    Parameters
+    ----------
+    psf : PsfConvolution
+        G; no reference to it is kept.
+    """
+
+    def __init__(self, psf):
+        self.shape, self.grid = psf.shape, psf.grid
+        v = torch.fft.fftfreq(self.grid[0], device=psf.transfer.device).view(-1, 1)
+        u = torch.fft.rfftfreq(self.grid[1], device=psf.transfer.device)
+        sigma = psf.finest()[..., None, None]
+        self._smooth = torch.exp(-2 * math.pi**2 * ((sigma[..., 0, :, :] * v) ** 2 + (sigma[..., 1, :, :] * u) ** 2))
+        self._both = psf.transfer * self._smooth**2
+
+    def smooth(self, image):
+        """S of images (..., y, x)."""
+        return _inverse(_times(_transform(image, self.grid), self._smooth, last=True), self.grid, self.shape)
+
+    def normal(self, image):
+        """S G S [Jy/beam] of images (..., y, x) [Jy/pixel]."""
+        return _inverse(_times(_transform(image, self.grid), self._both, last=True), self.grid, self.shape)
+
+
+def smooth(image, widths):
+    """Convolve with a Gaussian, cut at `TAPS` pixels; beyond its edges the image counts as 0.
+
+    Parameters
+    ----------
+    image : Tensor, (..., y, x)
+    widths : Tensor, (..., 2)
+        Standard deviations along y and x [pixel], at most `WIDEST`; 0 changes nothing.
+
+    Returns
+    -------
+    Tensor, (..., y, x)
+    """
+    offset = torch.arange(-TAPS, TAPS + 1, device=image.device, dtype=image.dtype)
+    kernel = torch.exp(-0.5 * (offset / widths.to(image.dtype).clamp_min(1e-3).unsqueeze(-1)) ** 2)
+    kernel = (kernel / kernel.sum(-1, keepdim=True)).flatten(0, -3)
+    count = len(kernel)
+    flat = image.reshape(1, count, *image.shape[-2:])
+    along_y, along_x = kernel[:, 0].view(count, 1, -1, 1), kernel[:, 1].view(count, 1, 1, -1)
+    flat = F.conv2d(flat, along_y, padding=(TAPS, 0), groups=count)
+    return F.conv2d(flat, along_x, padding=(0, TAPS), groups=count).reshape(image.shape)
+
+
+def _transform(image, grid):
+    """Half plane of the transform of images (..., y, x), with zeros around them up to the size of the grid.
+
+    On CPUs and without gradients scipy's takes half of the time of torch's: it leaves out the rows of zeros.
+    """
+    if image.requires_grad or image.device.type != "cpu":
+        return torch.fft.rfft2(image, s=grid)
+    threads = torch.get_num_threads()
+    rows = scipy.fft.rfft(image.numpy(), n=grid[1], axis=-1, workers=threads)
+    return torch.from_numpy(scipy.fft.fft(rows, n=grid[0], axis=-2, workers=threads))
+
+
+def _inverse(spectrum, grid, shape):
+    """The corner of that shape of the images on the grid that have this spectrum, which is overwritten."""
+    if spectrum.requires_grad or spectrum.device.type != "cpu":
+        return torch.fft.irfft2(spectrum, s=grid)[..., : shape[0], : shape[1]]
+    threads = torch.get_num_threads()
+    columns = scipy.fft.ifft(spectrum.numpy(), axis=-2, overwrite_x=True, workers=threads)[..., : shape[0], :]
+    rows = scipy.fft.irfft(columns, n=grid[1], axis=-1, workers=threads)[..., : shape[1]]
+    return torch.from_numpy(np.ascontiguousarray(rows))
+
+
+def _times(spectrum, transfer, last=False):
+    """A spectrum times a real transfer function; overwritten if that is its last use and nothing needs gradients."""
+    # Complex times real would turn the real factor into a complex one first.
+    parts, factor = torch.view_as_real(spectrum), transfer.unsqueeze(-1)
+    if (
+        last
+        and not parts.requires_grad
+        and not factor.requires_grad
+        and parts.shape[:-1] == torch.broadcast_shapes(parts.shape[:-1], transfer.shape)
+    ):
+        return torch.view_as_complex(parts.mul_(factor))
+    return torch.view_as_complex(parts * factor)
+
+
+def _sum(image):
+    return image.sum((-2, -1), keepdim=True, dtype=torch.float64)
