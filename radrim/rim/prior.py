@@ -25,12 +25,12 @@ from radrim.errors import ConfigError
 from radrim.rim.blocks import UNet
 from radrim.rim.inputs import SINGLE, asinh, local_peak
 from radrim.rim.psf import TAPS, PsfConvolution, SmoothConvolution
-from radrim.rim.windows import tiles
+from radrim.rim.windows import cover, tiles, widen, within
 
 LAMBDAS = 2.0, 8.0, 30.0
 CELLS = 4, 16
 """Pixels per cell of the two local peaks; see `radrim.rim.inputs.local_peak`."""
-STEPS = 20
+STEPS = 40
 """Conjugate gradients, unless the training says otherwise."""
 SHIFT = 5.0
 """Largest change of a brightness, on the scale of asinh."""
@@ -283,15 +283,13 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
     finished = look_at(model[None], residual[None], convolution, noise)
     mean, spread = model[None].clone(), torch.zeros_like(model[None])
     size, halo = max(1, tile // ALIGNMENT) * ALIGNMENT, math.ceil(network.reach / ALIGNMENT) * ALIGNMENT
-    for core, outer, inside in tiles(model.shape, size, halo):
-        if not finished.model[(..., *outer)].any():
-            continue
+    cores = [core for tile, _, _ in tiles(model.shape, size, halo) for core in cover(model != 0, tile, halo, ALIGNMENT)]
+    for core in cores:
+        outer = widen(core, halo, model.shape)
         part = finished.cut(outer)
-        ny, nx = part.model.shape[-2:]
-        features = F.pad(see(part), (0, nx % 2, 0, ny % 2))
-        answers = network(features)[..., :ny, :nx]
+        answers = _answer(network, see(part))
         for image, found in zip((mean, spread), expect(answers, part.model, part.units.pixel), strict=True):
-            image[(..., *core)] = found[(..., *inside)]
+            image[(..., *core)] = found[(..., *within(core, outer))]
     if allowed is not None:
         mean, spread = torch.where(allowed, mean, model), spread * allowed
     units = finished.units
@@ -302,6 +300,13 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
     if allowed is not None:
         touched &= allowed
     return torch.where(touched, found, model)[0]
+
+
+def _answer(network, features):
+    """The mean of what the network says of an image and of it turned by half a circle: it errs differently."""
+    ny, nx = features.shape[-2:]
+    seen = F.pad(features, (0, -nx % ALIGNMENT, 0, -ny % ALIGNMENT))
+    return ((network(seen) + network(seen.flip((-2, -1))).flip((-2, -1))) / 2)[..., :ny, :nx]
 
 
 def _mean(image, size):
