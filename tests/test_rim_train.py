@@ -255,11 +255,39 @@ def test_growing_a_network(tmp_path):
     assert gains and all(gain.abs().max() > 0 for gain in gains)
 
 
+def test_pruning_a_network(tmp_path):
+    """A network of fewer couplings begins with those of the larger one that are kept, and with all else it had."""
+
+    def pruned(depth, **changes):
+        model = {**MODEL, "depth": depth, "factors": [1]}
+        return TrainingConfig(model=model, problems=PROBLEMS, samples=4, **SETTINGS, **changes)
+
+    Trainer(pruned(3), tmp_path / "large", "cpu").run()
+    path = tmp_path / "large" / "model.safetensors"
+
+    def start(depth, kept):
+        recipe = pruned(depth, start=str(path), kept=kept)
+        return Trainer(recipe, tmp_path / f"{depth}-{len(kept)}", "cpu").model
+
+    large, small = checkpoint.load(path).model, start(2, (2, 0))
+    ours, theirs = (m.layers[0].layers for m in (small, large))
+    for one, other in ((ours[0], theirs[2]), (ours[1], theirs[0]), (small.gradients[0], large.gradients[0])):
+        assert one.state_dict().keys() == other.state_dict().keys()
+        for name, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
+    with pytest.raises(ConfigError, match="couplings 0 to 2"):
+        start(2, (1, 3))
+    with pytest.raises(ConfigError, match="another architecture"):
+        start(2, (1,))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[modell]\n", "unknown 'modell'"),
         ("[model]\nwidth = 3\n", "unknown key 'width'"),
+        ("[training]\nkept = [0]\n", "couplings of start"),
+        ("[training]\nstart = 'base'\nkept = [true]\n", "couplings of start"),
         ('[model]\narchitecture = "unet"\n', "architecture 'unet'"),
         ("[model]\nchannels = 5\n", "channels is 5"),
         ("[problems]\nflavour = 3\n", "unknown key 'flavour'"),

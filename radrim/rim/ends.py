@@ -20,6 +20,8 @@ NEAR, LOOK_NEAR = 1.2, 2.0
 again."""
 LEAST_PART = 0.1
 """If the data bear less than this part of what a second look changes, nothing is changed."""
+LOOKS = 2
+"""Times that it is looked at."""
 LOOK_TILE = 1024
 """Largest tile of the network that looks again [pixel]; what it sees around each is 176 pixels wide."""
 
@@ -82,26 +84,42 @@ class Ends:
         return _whole(found.update, residual, found.residual, stop)
 
     def _look_again(self, residual, model, noise, allowed):
-        """The model that a prior of skies and the data make of this one, as far as the data bear it."""
-        network, convolver, seen = self._settings.prior, self._convolver, model * ~self._held
-        if network is None or not seen.any() or not self._near(residual, model, LOOK_NEAR * noise):
+        """The model that a prior of skies and the data make of this one, and of that, as far as the data bear it."""
+        seen = model * ~self._held
+        if self._settings.prior is None or not seen.any() or not self._near(residual, model, LOOK_NEAR * noise):
             return None
+
+        most = LOUDER * max(float(residual.std()), QUIET * noise)
+        update, left, parts = np.zeros_like(seen), residual, []
+        while len(parts) < LOOKS:
+            change = self._look(seen + update, left, noise, allowed)
+            after = left - self._convolver.see(change)
+            part = part_below(left, after, most)
+            log.debug("another look: the residual's rms is %.3f of what it was", after.std() / left.std())
+            if not part >= LEAST_PART:
+                break
+            update, left = update + np.float32(part) * change, left + np.float32(part) * (after - left)
+            parts.append(part)
+            if part < 1:
+                break
+        if not parts:
+            return None
+        stop = " and ".join(("a second look", "a third")[: len(parts)])
+        if parts[-1] < 1:
+            stop += f", {parts[-1]:.0%} of it: the data bear no more"
+        return _whole(update, residual, left, stop)
+
+    def _look(self, model, residual, noise, allowed):
+        """What another look changes of a model."""
+        convolver = self._convolver
 
         def look(convolution):
+            images = convolver.tensor(model), convolver.tensor(residual)
             limit = None if allowed is None else convolver.tensor(allowed)
             tile = min(LOOK_TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
-            return look_again(
-                network, convolver.tensor(seen), convolver.tensor(residual), convolution, noise, tile, limit
-            )
+            return look_again(self._settings.prior, *images, convolution, noise, tile, limit)
 
-        update = convolver.run(look).cpu().numpy() - seen
-        left = residual - convolver.see(update)
-        part = part_below(residual, left, LOUDER * max(float(residual.std()), QUIET * noise))
-        log.debug("a second look: the residual's rms is %.3f of what it was", left.std() / residual.std())
-        if not part >= LEAST_PART:
-            return None
-        stop = "a second look" + (f", {part:.0%} of it: the data bear no more" if part < 1 else "")
-        return _whole(np.float32(part) * update, residual, residual + np.float32(part) * (left - residual), stop)
+        return convolver.run(look).cpu().numpy() - model
 
     def _near(self, residual, model, most):
         """Whether a model of a positive sky leaves a residual of at most that rms."""

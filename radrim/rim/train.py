@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -373,12 +374,18 @@ class Trainer:
     def _starting_weights(self, path):
         """Those of the checkpoint, and this network's own where that one has none: fresh couplings change nothing."""
         found = checkpoint.load(checkpoint.find_model(path), self.model.config.dims, self.device).model
-        fresh, start = self.model.state_dict(), found.state_dict()
+        fresh, start, shape = self.model.state_dict(), found.state_dict(), grown(found.config)
+        if kept := self.config.kept:
+            if not all(0 <= k < shape.get("depth", 0) for k in kept):
+                raise ConfigError(
+                    f"kept = {list(kept)}, but start = {path} has the couplings 0 to {shape['depth'] - 1}."
+                )
+            start, shape = prune(start, kept), shape | {"depth": len(kept)}
         fits = all(name in fresh and fresh[name].shape == value.shape for name, value in start.items())
-        if not (type(found) is type(self.model) and fits and grown(found.config) == grown(self.model.config)):
+        if not (type(found) is type(self.model) and fits and shape == grown(self.model.config)):
             raise ConfigError(
                 f"start = {path} has another architecture than the training file asks for; only steps, unets with "
-                "widths, and detail may be added."
+                "widths, and detail may be added, and couplings taken away (kept)."
             )
         return fresh | start
 
@@ -387,6 +394,23 @@ def grown(config):
     """What of a network's configuration, a dict, may not change when another one starts from its weights."""
     added = ("steps", "unets", "widths", "detail")
     return {name: value for name, value in vars(config).items() if name not in added}
+
+
+def prune(weights, kept):
+    """The weights of an i-RIM, a dict, of which only some couplings are kept, in that order."""
+    found = {}
+    for name, value in weights.items():
+        coupling = COUPLING.fullmatch(name)
+        if coupling is None:
+            found[name] = value
+            continue
+        before, number, after = coupling.groups()
+        found |= {f"{before}{place}{after}": value for place, k in enumerate(kept) if k == int(number)}
+    return found
+
+
+COUPLING = re.compile(r"(layers\.\d+\.layers\.)(\d+)(\..*)")
+"""Name of a weight of a coupling."""
 
 
 def kernel_optimisers(name, model):

@@ -10,17 +10,20 @@ from radrim.errors import ConfigError
 from radrim.rim.loss import decibel_loss, faint_loss
 from radrim.rim.prior import Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
 from radrim.rim.psf import PsfConvolution
+from radrim.rim.support import LOUDER, QUIET
 from radrim.rim.train import FLOOR, kernel_optimisers
 from radrim.rim.train_outcomes import OutcomeTrainer, OutcomeTraining, load_outcome_training
 from radrim.rim.validation import SCORES, decibels
 
-STEPS = 8
+STEPS = 12
 """Conjugate gradients in training: gradients through many more of them are all rounding."""
 FAINT = 0.75
 """How much faint structure counts in the loss, at the scale of the beam and at `FINE` of it."""
 FINE = 0.3
 NEAR = 1.5
 """Only models with a residual of at most so many times the noise are learned from, and scored."""
+AGAIN = 0.5
+"""Part of the updates that learn from what the network itself leaves: the imager looks again twice."""
 COOLDOWN = 0.35
 """Last part of the updates in which the learning rate falls to 0."""
 AVERAGE = 0.998
@@ -122,6 +125,9 @@ class PriorTrainer(OutcomeTrainer):
         """Decibels after the second look, faint structure included."""
         index = torch.from_numpy(rng.integers(len(seen.model), size=self.config.batch))
         part = Seen(*(value[index] for value in seen))
+        convolution = PsfConvolution(part.psf, part.model.shape[-2:])
+        if rng.random() < AGAIN:
+            part = self._look(part, convolution)
         # The network sees it mirrored and turned; its answers are turned back to where the PSF is.
         axes, turned = [axis for axis in (-1, -2) if rng.random() < 0.5], rng.random() < 0.5
         features = part.features.float().flip(axes)
@@ -129,12 +135,23 @@ class PriorTrainer(OutcomeTrainer):
         _tame(answers)
         answers = (answers.transpose(-1, -2) if turned else answers).flip(axes)
         mean, spread = expect(answers, part.model, part.pixel)
-        convolution = PsfConvolution(part.psf, part.model.shape[-2:])
         found = part.held + settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
         loss = decibel_loss([found], part.truth, part.floor, part.beam)
         for beam in (part.beam, FINE * part.beam):
             loss = loss + FAINT * faint_loss(found, part.truth, part.floor, beam)
         return loss
+
+    @torch.no_grad()
+    def _look(self, part, convolution):
+        """What a second look leaves of a batch, where the residual does not become louder by it."""
+        mean, spread = expect(self.network(part.features.float()), part.model, part.pixel)
+        model = settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
+        residual = part.residual - convolution.normal(model - part.model)
+        before, after = (image.std((-2, -1), keepdim=True) for image in (part.residual, residual))
+        quiet = after <= LOUDER * torch.maximum(before, QUIET * part.noise)
+        model, residual = torch.where(quiet, model, part.model), torch.where(quiet, residual, part.residual)
+        finished = look_at(model, residual, convolution, part.noise.flatten())
+        return part._replace(model=model, residual=residual, features=see(finished), pixel=finished.units.pixel)
 
     def scores(self, paths):
         """Medians by class of sky before and after the second look."""

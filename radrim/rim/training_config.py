@@ -77,6 +77,8 @@ class TrainingConfig:
     start : str, optional
         Checkpoint whose weights to start from: the name of a model or a path. The network may have `unets` and `detail`
         that the checkpoint has not: they change nothing until they are trained.
+    kept : tuple of int
+        Couplings of `start`, counted from 0, that a network of so many couplings begins with: the others are pruned.
 
     Raises
     ------
@@ -112,6 +114,7 @@ class TrainingConfig:
     validation_problems: int = 72
     truth: str | None = None
     start: str | None = None
+    kept: tuple[int, ...] = ()
 
     def __post_init__(self):
         if self.architecture not in ARCHITECTURES:
@@ -131,6 +134,11 @@ class TrainingConfig:
         for name in ("stored", "through"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} = {getattr(self, name)!r} in the training file must be true or false.")
+        object.__setattr__(self, "kept", tuple(self.kept))
+        if self.kept and (not self.start or any(isinstance(k, bool) or not isinstance(k, int) for k in self.kept)):
+            raise ConfigError(
+                f"kept = {list(self.kept)} in the training file must be couplings of start, 0 the first."
+            )
         self.model_config()
         make_recipe(self.problems)
 
