@@ -23,6 +23,8 @@ endif
 # TORCH_INDEX: a second package index, such as the one with PyTorch's small CPU builds; their version "2.13.0+cpu"
 # ranks above the same "2.13.0" with CUDA, so pip takes it.
 # Compiling every module of every dependency takes longer than installing them; Python does it for those it imports.
+# Where the environment forbids that, every command would compile them anew, for longer than it works.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check $(PIP_FLAGS)
 GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo cufinufft==2.5.1)
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -215,3 +217,13 @@ def test_of_an_earlier_version(tmp_path):
     del config["detail"], config["unets"], config["widths"]
     save_file(machine.state_dict(), tmp_path / "old.safetensors", metadata | {"config": json.dumps(config)})
     assert checkpoint.load(tmp_path / "old.safetensors").model.config == CONFIG
+
+
+@pytest.mark.parametrize("name", sorted(checkpoint.list_models()))
+def test_loading_a_model_is_quick(name):
+    """It does without torch's compiler, whose modules take as long to load as all else of torch."""
+    code = (
+        "import sys; from radrim.rim import checkpoint; "
+        f"checkpoint.load(checkpoint.find_model({name!r})); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -20,6 +20,12 @@ _CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 _CONVOLVE_UP = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
+def draw(scale, *shape):
+    """Normal random numbers; only their shape on the device 'meta', where drawing loads torch's compiler."""
+    numbers = torch.empty(shape)
+    return numbers if numbers.is_meta else numbers.normal_(0, scale)
+
+
 class Convolution(nn.Module):
     """Weight-normalised convolution.
 
@@ -53,7 +59,7 @@ class Convolution(nn.Module):
         self.padding = (depth // 2,) * cube + (padding, padding)
         self.kernel = (outputs, inputs // groups, *size)
         # One row per output channel; its length changes nothing but how fast steps of fixed size turn it.
-        self.direction = nn.Parameter(AGILE * torch.randn(outputs, math.prod(self.kernel[1:])))
+        self.direction = nn.Parameter(draw(AGILE, outputs, math.prod(self.kernel[1:])))
         self.gain = nn.Parameter(torch.full((outputs,), float(gain)))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 

@@ -20,6 +20,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from radrim.errors import ConfigError
+from radrim.rim.blocks import draw
 
 
 def orthogonal(vectors):
@@ -75,7 +76,7 @@ class Coupling(nn.Module):
         if channels < 2:
             raise ConfigError(f"A coupling has {channels} channels; it needs at least 2 to split them.")
         self.split = channels // 2
-        self.vectors = nn.Parameter(0.2 * torch.randn(reflections or channels, channels))  # small: see blocks.AGILE
+        self.vectors = nn.Parameter(draw(0.2, reflections or channels, channels))  # small: see blocks.AGILE
         self.residual = residual
 
     def evaluate(self, rows, matrix):

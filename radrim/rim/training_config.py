@@ -136,9 +136,7 @@ class TrainingConfig:
                 raise ConfigError(f"{name} = {getattr(self, name)!r} in the training file must be true or false.")
         object.__setattr__(self, "kept", tuple(self.kept))
         if self.kept and (not self.start or any(isinstance(k, bool) or not isinstance(k, int) for k in self.kept)):
-            raise ConfigError(
-                f"kept = {list(self.kept)} in the training file must be couplings of start, 0 the first."
-            )
+            raise ConfigError(f"kept = {list(self.kept)} in the training file must be couplings of start, 0 the first.")
         self.model_config()
         make_recipe(self.problems)
 
