@@ -294,12 +294,24 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
         mean, spread = torch.where(allowed, mean, model), spread * allowed
     units = finished.units
     del finished
-    found = settle(mean, spread, model[None], residual[None], convolution, units.noise, steps)
     # Transforms smooth as far as rounding reaches; a Gaussian of at most `WIDEST` pixels ends before.
     touched = F.max_pool2d(((mean != model) | (spread > 0)).float(), 2 * TAPS + 1, 1, TAPS) > 0
+    if not touched.any():
+        return model
+    window = widen(_around(touched[0]), TAPS, model.shape)
+    mean, spread, before, left = (image[(..., *window)] for image in (mean, spread, model[None], residual[None]))
+    found = settle(mean, spread, before, left, convolution.narrowed(before.shape[-2:]), units.noise, steps)
     if allowed is not None:
         touched &= allowed
-    return torch.where(touched, found, model)[0]
+    result = model.clone()
+    result[window] = torch.where(touched[(..., *window)], found, before)[0]
+    return result
+
+
+def _around(mask):
+    """The smallest window (slice, slice) that holds what is true in a mask (y, x)."""
+    found = [torch.nonzero(mask.any(axis)).flatten() for axis in (1, 0)]
+    return tuple(slice(int(f[0]), int(f[-1]) + 1) for f in found)
 
 
 def _answer(network, features):

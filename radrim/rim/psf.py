@@ -69,6 +69,14 @@ class PsfConvolution:
         self._gains = {}
         self._widths: torch.Tensor | None = None
 
+    def narrowed(self, shape):
+        """The same for smaller images, of a shape (y, x)."""
+        psf = torch.fft.irfft2(self.transfer.to(torch.complex64), s=self.grid)
+        psf = torch.fft.fftshift(psf, (-2, -1))
+        corner = [max(0, g // 2 - n) for g, n in zip(self.grid, shape, strict=True)]
+        rows, columns = (slice(c, g // 2 + (g // 2 - c)) for c, g in zip(corner, self.grid, strict=True))
+        return PsfConvolution(psf[..., rows, columns].contiguous(), shape)
+
     def normal(self, image):
         """psf * image [Jy/beam] of an image [Jy/pixel], both (..., y, x): what the data say of a model."""
         return _inverse(_times(_transform(image, self.grid), self.transfer, last=True), self.grid, self.shape)
