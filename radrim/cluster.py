@@ -51,7 +51,7 @@ def compute(tasks: Sequence, label, workers):
         _TaskBar(bar),
         _pool(workers) as pool,
     ):
-        return dask.compute(*tasks, scheduler="threads", pool=pool)
+        return dask.compute(*tasks, scheduler=get, pool=pool)
 
 
 def _pool(workers):

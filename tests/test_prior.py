@@ -277,11 +277,11 @@ def end(scene, prior, **settings):
     return solver, minor
 
 
-def test_the_solver_looks_again_once():
-    """Once the residual is noise, as a whole; then it is done, in a run that goes on later, too."""
+def test_the_solver_looks_again_at_the_end():
+    """Once the residual is noise, twice and as a whole; then it is done, in a run that goes on later, too."""
     scene, prior = Scene(), network(0.05)
     solver, minor = end(scene, prior)
-    assert minor.update.any() and minor.stop.startswith("a second look") and not minor.converged
+    assert minor.update.any() and minor.stop == "a second look and a third" and not minor.converged
     assert 1 < minor.whole < 1.2
     other = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
     other.resume(*solver.state())

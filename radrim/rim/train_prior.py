@@ -22,8 +22,9 @@ FAINT = 0.75
 FINE = 0.3
 NEAR = 1.5
 """Only models with a residual of at most so many times the noise are learned from, and scored."""
-AGAIN = 0.5
-"""Part of the updates that learn from what the network itself leaves: the imager looks again twice."""
+BEFORE = 0.45, 0.3, 0.25
+"""Parts of the updates that learn from a finished model, from what one look of the network left, and from what two did:
+the imager looks more than once."""
 COOLDOWN = 0.35
 """Last part of the updates in which the learning rate falls to 0."""
 AVERAGE = 0.998
@@ -126,7 +127,7 @@ class PriorTrainer(OutcomeTrainer):
         index = torch.from_numpy(rng.integers(len(seen.model), size=self.config.batch))
         part = Seen(*(value[index] for value in seen))
         convolution = PsfConvolution(part.psf, part.model.shape[-2:])
-        if rng.random() < AGAIN:
+        for _ in range(rng.choice(len(BEFORE), p=BEFORE)):
             part = self._look(part, convolution)
         # The network sees it mirrored and turned; its answers are turned back to where the PSF is.
         axes, turned = [axis for axis in (-1, -2) if rng.random() < 0.5], rng.random() < 0.5

@@ -1,0 +1,104 @@
+"""What a second look at finished models gains, by how often one looks and how far the equations are solved.
+
+    python pipelines/benchmarks/second_look.py [--model prior] [--count 120] [--workers 2]
+
+Simulated problems of 128 x 128 pixels, the mix of the network's own training with another seed, are deconvolved without
+a second look (`radrim.rim.outcomes`). The models that leave at most 1.5 times the noise are then looked at in several
+ways. Prints the mean gain in decibels (`native`, `half`, `beam`; `lognative` and `logbeam` on a logarithmic scale), the
+worst `beam` and `logbeam`, and the seconds of one look; then the gain of the last way for each class of sky.
+"""
+
+import argparse
+import time
+import tomllib
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from peer import table
+
+from radrim.metrics import log_snr_db
+from radrim.rim import checkpoint
+from radrim.rim.loss import beam_responses
+from radrim.rim.outcomes import make_outcome
+from radrim.rim.prior import held_back, look_again
+from radrim.rim.psf import PsfConvolution
+from radrim.rim.recipe import make_recipe
+from radrim.rim.train_prior import NEAR
+from radrim.rim.validation import decibels
+
+SEED, STREAM = 91, (6,)
+NAMES = ("native", "half", "beam", "lognative", "logbeam")
+WAYS = {"one look, 10 steps": (1, 10), "one, 20": (1, 20), "one, 40": (1, 40), "one, 160": (1, 160),
+        "two looks, 10 steps": (2, 10), "two, 20": (2, 20), "two, 40": (2, 40), "three, 40": (3, 40)}  # fmt: skip
+
+
+def smoothed(image, beam):
+    """An image (y, x) at the scale of the beam."""
+    image = torch.from_numpy(image).double()
+    [response] = beam_responses(torch.from_numpy(beam)[None].double(), image.shape, (1.0,))
+    return torch.fft.irfft2(torch.fft.rfft2(image) * response[0, 0].sqrt(), s=image.shape).numpy()
+
+
+def scores(model, outcome):
+    """Decibels of a model, in the order of `NAMES`."""
+    truth, beam, span = outcome["truth"], outcome["beam"], float(outcome["dynamic_range"])
+    found = decibels(*(torch.from_numpy(np.ascontiguousarray(image))[None] for image in (model, truth, beam)))[0][:3]
+    return [*found, log_snr_db(truth, model, span), log_snr_db(smoothed(truth, beam), smoothed(model, beam), span)]
+
+
+def judge(job):
+    """Gains of one problem by all ways, and the seconds of a look; None if it teaches nothing."""
+    number, mix, minor, prior = job
+    torch.set_num_threads(1)
+    machine = checkpoint.load(checkpoint.find_model(minor), 2).model
+    network = checkpoint.load_prior(checkpoint.find_model(prior)).model
+    outcome = make_outcome(SEED, number, make_recipe(mix), machine, STREAM, cleaned=0.0)
+    model, residual, psf, points = (torch.from_numpy(outcome[k]) for k in ("model", "residual", "psf", "points"))
+    noise = float(outcome["thermal"])
+    held = model * held_back(model, points)
+    if not outcome["truth"].any() or not (model - held).any() or residual.std() > NEAR * noise:
+        return None
+    before, convolution, gains = scores(outcome["model"], outcome), PsfConvolution(psf, model.shape), {}
+    for name, (looks, steps) in WAYS.items():
+        start, seen, left = time.perf_counter(), model - held, residual
+        for _ in range(looks):
+            after = look_again(network, seen, left, convolution, noise, steps=steps)
+            seen, left = after, left - convolution.normal(after - seen)
+        seconds = time.perf_counter() - start
+        gains[name] = [*np.subtract(scores((held + seen).numpy(), outcome), before), seconds]
+    return outcome["sky"], gains
+
+
+def main():
+    """Parse the command line, deconvolve, look, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="pipelines/train/prior.toml")
+    parser.add_argument("--minor", default="base")
+    parser.add_argument("--model", default="prior")
+    parser.add_argument("--count", type=int, default=120)
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    mix = tomllib.loads(Path(args.recipe).read_text())["problems"]
+    jobs = [(number, mix, args.minor, args.model) for number in range(args.count)]
+    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
+        found = [result for result in pool.map(judge, jobs) if result]
+    rows = []
+    for name in WAYS:
+        gains = np.array([result[name] for _, result in found])
+        worst = [f"{gains[:, NAMES.index(k)].min():+.1f}" for k in ("beam", "logbeam")]
+        rows.append([name, *(f"{v:+.2f}" for v in gains[:, :5].mean(0)), *worst, f"{np.median(gains[:, 5]):.2f}"])
+    print(f"{len(found)} of {args.count} problems ended within {NEAR} times the noise\n")
+    print(table(("way", *NAMES, "worst beam", "worst logbeam", "s"), rows))
+    by_sky = defaultdict(list)
+    for sky, result in found:
+        by_sky[sky].append(result["two, 40"][:5])
+    rows = [[sky, str(len(g)), *(f"{v:+.2f}" for v in np.mean(g, 0))] for sky, g in sorted(by_sky.items())]
+    print(table(("two looks, 40 steps", "problems", *NAMES), rows))
+
+
+if __name__ == "__main__":
+    main()
