@@ -292,20 +292,28 @@ def test_the_solver_looks_again_at_the_end():
         assert after.converged and not after.update.any()
 
 
-def test_points_are_held_back():
-    """What was taken for an isolated point stays as it is, to the last bit, and nothing comes up around it."""
-    scene, prior = Scene(96), network(0.05)
-    point = torch.zeros(96, 96)
-    point[80, 80] = 50.0
-    scene.model += point
+@pytest.mark.parametrize(("flux", "seen"), [(5.0, True), (500.0, False)])
+def test_points_are_held_back(flux, seen):
+    """Points stay as they are, to the last bit, and nothing comes up around; so does CLEAN's part among bright ones."""
+    scene, prior = Scene(144), network(0.05)
+    network_made, point, cleaned = scene.model.clone(), torch.zeros(144, 144), torch.zeros(144, 144)
+    point[128, 128] = flux
+    cleaned[16:22, 16:22] = 0.3
+    scene.model += point + cleaned
     solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
     facts, _ = solver.state()
-    solver.resume(facts, {"points": point.numpy()})
+    solver.resume(facts, {"points": point.numpy(), "extended": network_made.numpy()})
     minor = solver(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
-    assert minor.update.any() and not minor.update[70:, 70:].any()
-    alone = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
-    alone.resume(facts, {"points": scene.model.numpy()})
-    minor = alone(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
+    assert minor.update.any() and not minor.update[118:, 118:].any()
+    assert minor.update[16:22, 16:22].any() == seen
+
+
+def test_nothing_but_points_is_left_alone():
+    """There is nothing to look at."""
+    scene = Scene(96)
+    solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=network(0.05), tighten=False))
+    solver.resume(solver.state()[0], {"points": scene.model.numpy()})
+    minor = solver(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
     assert minor.converged and not minor.update.any()
 
 

@@ -20,6 +20,8 @@ NEAR, LOOK_NEAR = 1.2, 2.0
 again."""
 LEAST_PART = 0.1
 """If the data bear less than this part of what a second look changes, nothing is changed."""
+CROWDED = 0.5
+"""Where isolated points have more than this part of the flux, what CLEAN found is held back, too: more of them."""
 LOOKS = 2
 """Times that it is looked at."""
 LOOK_TILE = 1024
@@ -42,15 +44,15 @@ class Ends:
         self._done = 0
         self._held: np.ndarray | None = None
 
-    def __call__(self, residual, model, points, noise, allowed):
+    def __call__(self, residual, model, points, extended, noise, allowed):
         """The next end that changes something, as a `MinorCycle`; None if there is none.
 
         Parameters
         ----------
         residual, model : (y, x) float32
             [Jy/beam], [Jy/pixel]
-        points : (y, x) float32
-            What of the model was taken for isolated points.
+        points, extended : (y, x) float32
+            What of the model was taken for isolated points, and what the network made; CLEAN has found the rest.
         noise : float
             That was expected [Jy/beam].
         allowed : (y, x) bool or None
@@ -58,6 +60,8 @@ class Ends:
         """
         if self._held is None:
             self._held = held_back(model, points)
+            if abs(model[self._held]).sum() > CROWDED * abs(model).sum():
+                self._held |= held_back(model, model - extended)
         for end in (self._tighten, self._look_again)[self._done :]:
             self._done += 1
             found = end(residual, model, noise, allowed)

@@ -145,17 +145,17 @@ class Finished:
         return Finished(self.model[part], self.residual[part], self.gradients[part], self.measured[part], self.units)
 
 
-def held_back(model, points):
-    """Which pixels of a model are not to be looked at: isolated points, which are exact.
+def held_back(model, others):
+    """Which pixels of a model are not to be looked at: those that something else made, in most part.
 
     Parameters
     ----------
     model : (y, x) array
         [Jy/pixel]
-    points : (y, x) array
-        What of it was taken for isolated points.
+    others : (y, x) array
+        What of it is isolated points, say, which are exact.
     """
-    return abs(points) > HELD * abs(model)
+    return abs(others) > HELD * abs(model)
 
 
 def look_at(model, residual, convolution: PsfConvolution, noise):

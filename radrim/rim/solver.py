@@ -167,7 +167,8 @@ class RimSolver:
             return dataclasses.replace(minor, converged=False)
         self._take_psf(psf, residual.shape)
         allowed = _both(self.settings.mask, window)
-        return self._ends(residual, model, self.points(model), expected, allowed) or minor
+        extended = np.zeros_like(model) if self._extended is None else self._extended
+        return self._ends(residual, model, self.points(model), extended, expected, allowed) or minor
 
     def _improve(self, residual, psf, model, noise, expected, window, peak, others):
         """Points, network or CLEAN, whichever it is the turn of."""
