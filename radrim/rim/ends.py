@@ -15,7 +15,7 @@ from radrim.rim.support import LOUDER, QUIET, tighten
 
 log = logging.getLogger("radrim")
 
-NEAR, LOOK_NEAR = 1.2, 2.0
+NEAR, LOOK_NEAR = 1.2, 1.5
 """A model is tightened if the rms of its residual is at most so many times the noise that was expected; and looked at
 again."""
 LEAST_PART = 0.1
