@@ -9,6 +9,7 @@ worst `beam` and `logbeam`, and the seconds of one look; then the gain of the la
 """
 
 import argparse
+import functools
 import time
 import tomllib
 from collections import defaultdict
@@ -50,13 +51,20 @@ def scores(model, outcome):
     return [*found, log_snr_db(truth, model, span), log_snr_db(smoothed(truth, beam), smoothed(model, beam), span)]
 
 
+@functools.cache
+def tools(path, size, minor, prior):
+    """Recipe, minor cycle and network, once in each process."""
+    torch.set_num_threads(1)
+    mix = tomllib.loads(Path(path).read_text())["problems"] | {"size": size}
+    machine = checkpoint.load(checkpoint.find_model(minor), 2).model
+    return make_recipe(mix), machine, checkpoint.load_prior(checkpoint.find_model(prior)).model
+
+
 def judge(job):
     """Gains of one problem by all ways, and the seconds of a look; None if it teaches nothing."""
-    number, mix, minor, prior = job
-    torch.set_num_threads(1)
-    machine = checkpoint.load(checkpoint.find_model(minor), 2).model
-    network = checkpoint.load_prior(checkpoint.find_model(prior)).model
-    outcome = make_outcome(SEED, number, make_recipe(mix), machine, STREAM, cleaned=0.0)
+    number, *which = job
+    recipe, machine, network = tools(*which)
+    outcome = make_outcome(SEED, number, recipe, machine, STREAM, cleaned=0.0)
     model, residual, psf, points = (torch.from_numpy(outcome[k]) for k in ("model", "residual", "psf", "points"))
     noise = float(outcome["thermal"])
     held = model * held_back(model, points)
@@ -83,8 +91,7 @@ def main():
     parser.add_argument("--count", type=int, default=120)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    mix = tomllib.loads(Path(args.recipe).read_text())["problems"] | {"size": args.size}
-    jobs = [(number, mix, args.minor, args.model) for number in range(args.count)]
+    jobs = [(number, args.recipe, args.size, args.minor, args.model) for number in range(args.count)]
     with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
         found = [result for result in pool.map(judge, jobs) if result]
     rows = []
