@@ -99,7 +99,7 @@ def main():
         gains = np.array([result[name] for _, result in found])
         worst = [f"{gains[:, NAMES.index(k)].min():+.1f}" for k in ("beam", "logbeam")]
         rows.append([name, *(f"{v:+.2f}" for v in gains[:, :5].mean(0)), *worst, f"{np.median(gains[:, 5]):.2f}"])
-    print(f"{len(found)} of {args.count} of {args.size}^2 pixels ended within {NEAR} times the noise\n")
+    print(f"{len(found)} of {args.count} problems of {args.size}^2 pixels ended within {NEAR} times the noise\n")
     print(table(("way", *NAMES, "worst beam", "worst logbeam", "s"), rows))
     by_sky = defaultdict(list)
     for sky, result in found:
