@@ -57,7 +57,7 @@ def image(ms, name, **options):
 
 @pytest.fixture(scope="module")
 def both(pair_ms, quiet):
-    """The same image at once and in sixteen facets, both without a second look, for which facets are too small."""
+    """The same image at once and in sixteen facets, both without a second look, which facets do not get."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("radrim.solvers.load_second_look", lambda device: None)
         return image(pair_ms, quiet / "whole"), image(pair_ms, quiet / "facets", facet=64)

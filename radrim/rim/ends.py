@@ -10,14 +10,13 @@ import numpy as np
 
 from radrim.minor import MinorCycle
 from radrim.rim.parts import part_below
-from radrim.rim.prior import held_back, look_again
+from radrim.rim.prior import NEAR, held_back, look_again
 from radrim.rim.support import LOUDER, QUIET, tighten
 
 log = logging.getLogger("radrim")
 
-NEAR, LOOK_NEAR = 1.2, 1.5
-"""A model is tightened if the rms of its residual is at most so many times the noise that was expected; and looked at
-again."""
+CLOSE = 1.2
+"""A model is tightened if the rms of its residual is at most so many times the noise that was expected."""
 LEAST_PART = 0.1
 """If the data bear less than this part of what a second look changes, nothing is changed."""
 CROWDED = 0.5
@@ -79,7 +78,7 @@ class Ends:
 
     def _tighten(self, residual, model, noise, allowed):
         """What the data do not need goes from the model."""
-        if not (self._settings.tighten and self._near(residual, model, NEAR * noise)):
+        if not (self._settings.tighten and self._near(residual, model, CLOSE * noise)):
             return None
         found = tighten(model, residual, self._convolver.see, self._convolver.lobe(), noise, allowed)
         if found is None:
@@ -90,9 +89,8 @@ class Ends:
     def _look_again(self, residual, model, noise, allowed):
         """The model that a prior of skies and the data make of this one, and of that, as far as the data bear it."""
         seen = model * ~self._held
-        if self._settings.prior is None or not seen.any() or not self._near(residual, model, LOOK_NEAR * noise):
+        if self._settings.prior is None or not seen.any() or not self._near(residual, model, NEAR * noise):
             return None
-
         most = LOUDER * max(float(residual.std()), QUIET * noise)
         update, left, parts = np.zeros_like(seen), residual, []
         while len(parts) < LOOKS:

@@ -40,6 +40,8 @@ SPREAD_RANGE = 6.0
 """the largest change of its logarithm,"""
 LEAST = 0.1
 """and what faint pixels are taken for in it, in units of the noise."""
+NEAR = 1.5
+"""Largest residual, in units of the noise, of the models that it learns from, and is asked about."""
 EMPTY = 0.03
 """Where a model has so much nearby, in units of the noise, the network may change half as much as elsewhere."""
 AGILE = 4.0

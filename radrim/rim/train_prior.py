@@ -8,7 +8,7 @@ import torch
 
 from radrim.errors import ConfigError
 from radrim.rim.loss import decibel_loss, faint_loss
-from radrim.rim.prior import Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
+from radrim.rim.prior import NEAR, Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
 from radrim.rim.psf import PsfConvolution
 from radrim.rim.support import LOUDER, QUIET
 from radrim.rim.train import FLOOR, kernel_optimisers
@@ -20,8 +20,6 @@ STEPS = 12
 FAINT = 0.75
 """How much faint structure counts in the loss, at the scale of the beam and at `FINE` of it."""
 FINE = 0.3
-NEAR = 1.5
-"""Only models with a residual of at most so many times the noise are learned from, and scored."""
 BEFORE = 0.45, 0.3, 0.25
 """Parts of the updates that learn from a finished model, from what one look of the network left, and from what two did:
 the imager looks more than once."""
