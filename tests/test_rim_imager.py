@@ -105,12 +105,8 @@ def test_noise_gives_an_empty_model(empty_ms, tmp_path):
     ("scene", "cycles"),
     [("galaxy_ms", 2), ("crowded_ms", 2), ("bright_ms", 1), ("bright_ms", 2), ("bright_ms", 4)],
 )
-def test_tiles_give_the_same_image(request, tmp_path, scene, cycles, monkeypatch):
-    """However small the minor cycle's tiles are, the image is the same to 1e-4 of its peak.
-
-    Without a second look, which makes more of rounding; its tiles have a test of their own (test_prior.py).
-    """
-    monkeypatch.setattr("radrim.solvers.load_second_look", lambda device: None)
+def test_tiles_give_the_same_image(request, tmp_path, scene, cycles):
+    """However small the network's tiles are, the image is the same to 1e-4 of its peak."""
     ms = request.getfixturevalue(scene)
     whole = image(ms, tmp_path / "whole", max_major=cycles)
     assert any("steps" in cycle["stop"] for cycle in whole.cycles)
