@@ -295,6 +295,26 @@ def test_points_count_when_clean_takes_over(machine, monkeypatch, seen_sky):
     assert state.model[200, 250] == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.parametrize("slow", [0.1, 2.0])
+def test_points_are_kept_apart(machine, seen_sky, monkeypatch, slow):
+    """What was taken for an isolated point is known, and not what network or CLEAN found; in a resumed run, too."""
+    monkeypatch.setattr("radrim.rim.solver.SLOW", slow)
+    sky = seen_sky((256, 320), ((60, 60, 5.0),), width=4.0)
+    sky.dirty = sky.dirty + sky.point(200, 250)
+    solver, model, residual = RimSolver(machine, RimSettings(noise=sky.noise)), np.zeros_like(sky.dirty), sky.dirty
+    for _ in range(2):
+        minor = solver(residual, sky.psf, model, float(residual.std()))
+        model = model + minor.update
+        residual = sky.dirty - sky.see(model)
+    assert model[40:80, 40:80].sum() > 1
+    resumed = RimSolver(machine, RimSettings(noise=sky.noise))
+    resumed.resume(*solver.state())
+    for one in (solver, resumed):
+        points = one.points(model)
+        assert points[195:206, 245:256].sum() == pytest.approx(1.0, rel=0.05)
+        assert not points[40:80, 40:80].any()
+
+
 @pytest.mark.parametrize("slow, expected", [(0.1, "steps"), (2.0, "CLEAN")])
 def test_a_resumed_solver_goes_on_as_if_unbroken(machine, seen_sky, monkeypatch, slow, expected):
     """Its state after any cycle, brought to a new solver through files' types, gives the same models, bit by bit."""
