@@ -165,7 +165,7 @@ def trained(tmp_path_factory):
     recipe.write_text(
         "[prior]\nwidths = [8, 8]\n"
         "[problems]\nsize = 32\nsamples = 2000\ncoverages = {y_shaped = 1.0}\nskies = {points = 1.0, disc = 1.0}\n"
-        "[training]\noutcomes = 6\nheld_back = 2\nupdates = 30\nbatch = 2\n"
+        "[training]\noutcomes = 12\nheld_back = 2\nupdates = 30\nbatch = 2\nlarger = 0.4\n"
     )
     trainer = PriorTrainer(load_prior_training(recipe), folder / "run")
     assert trainer.run()
@@ -215,6 +215,7 @@ def test_training_makes_the_loss_smaller(trained, tmp_path):
     (tmp_path / "run/outcomes").symlink_to(folder / "outcomes")
     trainer = PriorTrainer(config, tmp_path / "run")
     seen = trainer.load(sorted((folder / "outcomes").glob("0*.npz")))
+    assert [outcomes.model.shape[-1] for outcomes in seen] == [32, 64]
 
     def loss():
         with torch.no_grad():
@@ -231,7 +232,7 @@ def test_training_from_the_command_line(trained, command):
     run = command("train", recipe, "--output", folder)
     assert run.status == 0 and "Done" in run.out
     shown = command("model", "show", folder / "model.safetensors")
-    assert "before" in shown.out and "trained on 6 images" in shown.out
+    assert "before" in shown.out and "trained on 12 images" in shown.out
 
 
 def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
@@ -248,6 +249,7 @@ def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
     [
         ("[prior]\nwidth = [8]\n", "line 2: unknown key 'width'; did you mean 'widths'"),
         ("[prior]\nwidths = []\n", "must be one to four numbers"),
+        ("[prior]\n[training]\nlarger = 2\n", "larger = 2 in the training file must be a fraction"),
         ("[prior]\n[training]\nupdates = 0\n", "updates = 0 in the training file must be a number from 1 on"),
     ],
 )

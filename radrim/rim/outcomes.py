@@ -4,6 +4,8 @@ Outcome number k of a stream depends on the seed, on k and on the minor cycle, w
 hundred times as long as learning from it, so they are kept in files.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -50,7 +52,7 @@ def deconvolve(solver, problem: Problem, cycles=CYCLES):
     return best[1:]
 
 
-def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, **settings):
+def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, larger=0.0, **settings):
     """Problem `number` of a stream and what major cycles leave of it, as a dict of arrays for `numpy.savez`.
 
     Parameters
@@ -60,6 +62,8 @@ def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, 
     machine : InferenceMachine
     cleaned : float
         Part of the problems that CLEAN solves.
+    larger : float
+        Part of the problems that are twice as large along each side as the recipe says.
     settings
         Of the others: fields of `RimSettings`.
 
@@ -70,6 +74,8 @@ def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, 
         `noise` of the residual, `thermal` noise of the dirty image [Jy/beam], `beam` (major and minor axis [pixel],
         position angle [rad]), `sky`, `dynamic_range` and `solver`.
     """
+    if np.random.default_rng([seed, number, 10, *stream_key]).random() < larger:
+        recipe = replace(recipe, size=2 * recipe.size)
     problem = make_problem(seed, number, recipe, stream_key=stream_key)
     cleans = np.random.default_rng([seed, number, 9, *stream_key]).random() < cleaned
     chosen = RimSettings(noise=problem.noise, **settings)

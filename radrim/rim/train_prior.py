@@ -33,7 +33,13 @@ TAME = 0.05
 
 @dataclass(frozen=True)
 class PriorTraining(OutcomeTraining):
-    """What a training is asked to do; the models that `minor` leaves are looked at again."""
+    """What a training is asked to do; the models that `minor` leaves are looked at again.
+
+    Parameters
+    ----------
+    larger : float
+        Part of the problems, and of the updates, that are twice as large along each side; their batches are a quarter.
+    """
 
     network: PriorConfig = field(default_factory=PriorConfig)
     seed: int = 31
@@ -41,6 +47,12 @@ class PriorTraining(OutcomeTraining):
     held_back: int = 100
     updates: int = 3000
     learning_rate: float = 1.5e-3
+    larger: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.larger, bool) or not 0 <= self.larger <= 1:
+            raise ConfigError(f"larger = {self.larger!r} in the training file must be a fraction from 0 to 1.")
 
 
 def load_prior_training(path, **changes):
@@ -49,7 +61,7 @@ def load_prior_training(path, **changes):
 
 
 class Seen(NamedTuple):
-    """Outcomes in memory, all batched; `model` without what is `held` back (`radrim.rim.prior`, `radrim.rim.loss`)."""
+    """Outcomes of one size in memory, all batched; `model` without what is `held` back (`radrim.rim.prior`, `radrim.rim.loss`)."""
 
     features: torch.Tensor
     model: torch.Tensor
@@ -72,10 +84,10 @@ class PriorTrainer(OutcomeTrainer):
     folder : path-like
     """
 
-    making = {"cleaned": 0.0, "tighten": True}
     clip = 2.0
 
     def __init__(self, config, folder):
+        self.making = {"cleaned": 0.0, "tighten": True, "larger": config.larger}
         super().__init__(config, folder, Prior)
 
     def make_optimisers(self):
@@ -91,8 +103,8 @@ class PriorTrainer(OutcomeTrainer):
         return AVERAGE
 
     def load(self, paths):
-        """Features as float16, and what the conjugate gradients and the loss need."""
-        parts = []
+        """Features as float16, and what the conjugate gradients and the loss need; a `Seen` for each size."""
+        sizes: dict[int, list[Seen]] = {}
         for path in paths:
             with np.load(path) as arrays:
                 model, residual, truth, psf, noise, beam, points = (
@@ -108,22 +120,24 @@ class PriorTrainer(OutcomeTrainer):
                 features = see(finished).half()
             area = torch.pi / (4 * np.log(2)) * beam[:, 0] * beam[:, 1]
             floor = FLOOR * noise[0] / torch.sqrt(area / 2)
-            parts.append(
+            sizes.setdefault(model.shape[-1], []).append(
                 Seen(
                     features, model, held, residual, truth, psf, finished.units.noise, finished.units.pixel, beam, floor
                 )
             )
-        if not parts:
+        if not sizes:
             raise ConfigError(
                 f"None of the {len(paths)} outcomes can be learned from: no model is extended and leaves little but "
                 "noise. Ask for more outcomes, other skies, or fewer sources outside."
             )
-        return Seen(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        return [Seen(*(torch.cat(part) for part in zip(*parts, strict=True))) for _, parts in sorted(sizes.items())]
 
     def loss(self, seen, rng):
         """Decibels after the second look, faint structure included."""
-        index = torch.from_numpy(rng.integers(len(seen.model), size=self.config.batch))
-        part = Seen(*(value[index] for value in seen))
+        large = len(seen) > 1 and rng.random() < self.config.larger
+        outcomes, batch = (seen[-1], max(1, self.config.batch // 4)) if large else (seen[0], self.config.batch)
+        index = torch.from_numpy(rng.integers(len(outcomes.model), size=batch))
+        part = Seen(*(value[index] for value in outcomes))
         convolution = PsfConvolution(part.psf, part.model.shape[-2:])
         for _ in range(rng.choice(len(BEFORE), p=BEFORE)):
             part = self._look(part, convolution)
