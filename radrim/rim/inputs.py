@@ -182,13 +182,15 @@ def asinh(value):
 
 
 class _Asinh(torch.autograd.Function):
-    """torch.asinh is not vectorised on CPUs: this takes a tenth of its time, and is as exact."""
+    """torch.asinh as exact, in about half of its time on CPUs."""
 
     @staticmethod
     def forward(ctx, value):
         ctx.save_for_backward(value)
         size = value.abs()
-        return torch.copysign(torch.log1p(size + size * size / (1 + torch.sqrt(size * size + 1))), value)
+        square = size * size
+        root = (square + 1).sqrt_()  # in place from here on: fresh memory costs as much as the arithmetic
+        return square.div_(root.add_(1)).add_(size).log1p_().copysign_(value)
 
     @staticmethod
     def backward(ctx, grad):
