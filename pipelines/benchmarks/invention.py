@@ -79,7 +79,9 @@ def noise_part(bench, args):
                "model flux / sigma: median", "largest", "largest peak / sigma: restored", "dirty", "failed",
                "s, median")  # fmt: skip
     rows = [
-        [array, len(several), who, *noise_cells(several, who)] for array, several in found.items() for who in PROGRAMS
+        [array, sum(who in result for result in several), who, *noise_cells(several, who)]
+        for array, several in found.items()
+        for who in PROGRAMS
     ]
     print(table(columns, rows), "\n", flush=True)
 
@@ -408,10 +410,15 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("bench-work/invention"))
     parser.add_argument("--parts", nargs="+", default=list(parts), choices=list(parts))
     parser.add_argument("--count", type=int, default=100, help="skies with nothing but noise")
+    parser.add_argument(
+        "--no-wsclean", action="store_true", help="for skies not yet imaged; with --parts noise"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("options", nargs="*", help="options for radrim, after --")
     args = parser.parse_args()
-    bench = Bench(args.bench, args.work, args.options)
+    if args.no_wsclean and args.parts != ["noise"]:
+        parser.error("--no-wsclean is for --parts noise: the other parts compare the two programs")
+    bench = Bench(args.bench, args.work, args.options, PROGRAMS[:1] if args.no_wsclean else PROGRAMS)
     for name in args.parts:
         start = time.perf_counter()
         parts[name](bench, args)

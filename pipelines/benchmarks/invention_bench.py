@@ -72,9 +72,12 @@ class Bench:
         For what is made.
     options : list of str
         For radrim.
+    programs : sequence of str
+        Which of `PROGRAMS` make images.
     """
 
-    def __init__(self, folder, work, options):
+    def __init__(self, folder, work, options, programs=PROGRAMS):
+        self.programs = programs
         sys.path.append(str(folder))
         self.run, self.score = (importlib.import_module(name) for name in ("run", "score"))
         self.work = work
@@ -113,8 +116,9 @@ class Bench:
         ms = folder / "data.ms"
         setup.observe(ms, seed, sky)
         result = {}
-        for who, command in self.commands(setup, ms, folder).items():
-            done = child.run(shlex.split(command), folder / f"{who}.log", LIMIT)
+        commands = self.commands(setup, ms, folder)
+        for who in self.programs:
+            done = child.run(shlex.split(commands[who]), folder / f"{who}.log", LIMIT)
             try:
                 if done.status:
                     raise OSError("took too long" if done.stopped else f"exit status {done.status}")
@@ -157,5 +161,6 @@ class Bench:
 
 def successes(results, who):
     """(results of a program where it did not fail, how many times it did)."""
-    good = [result[who] for result in results if "error" not in result[who]]
-    return good, len(results) - len(good)
+    made = [result[who] for result in results if who in result]
+    good = [one for one in made if "error" not in one]
+    return good, len(made) - len(good)

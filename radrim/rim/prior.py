@@ -33,7 +33,7 @@ CELLS = 4, 16
 STEPS = 160
 """Conjugate gradients, at most, unless the training says otherwise;"""
 TOLERANCE = 1e-4
-"""they end where what is left of the equations is so small, over what was there at first: sooner at low dynamic range."""
+"""they end where so little of the equations is left, over what was there at first: sooner at low dynamic range."""
 SHIFT = 5.0
 """Largest change of a brightness, on the scale of asinh."""
 SPREAD = 0.05

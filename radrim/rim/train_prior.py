@@ -38,7 +38,8 @@ class PriorTraining(OutcomeTraining):
     Parameters
     ----------
     larger : float
-        Part of the problems, and of the updates, that are twice as large along each side; their batches are a quarter.
+        Part of the problems, and of the updates, that are twice as large along each side; their batches are a quarter
+        of the others'.
     """
 
     network: PriorConfig = field(default_factory=PriorConfig)
