@@ -410,9 +410,7 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("bench-work/invention"))
     parser.add_argument("--parts", nargs="+", default=list(parts), choices=list(parts))
     parser.add_argument("--count", type=int, default=100, help="skies with nothing but noise")
-    parser.add_argument(
-        "--no-wsclean", action="store_true", help="for skies not yet imaged; with --parts noise"
-    )
+    parser.add_argument("--no-wsclean", action="store_true", help="for skies not yet imaged; with --parts noise")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("options", nargs="*", help="options for radrim, after --")
     args = parser.parse_args()

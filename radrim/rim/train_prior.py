@@ -62,7 +62,7 @@ def load_prior_training(path, **changes):
 
 
 class Seen(NamedTuple):
-    """Outcomes of one size in memory, all batched; `model` without what is `held` back (`radrim.rim.prior`, `radrim.rim.loss`)."""
+    """Outcomes of one size in memory, all batched; `model` without what is `held` back by `radrim.rim.prior`."""
 
     features: torch.Tensor
     model: torch.Tensor
