@@ -27,6 +27,7 @@ from radrim.rim.uncertainty import (
     in_beam,
     pinball,
     see,
+    weights,
 )
 from radrim.uncertainty import uncertainties
 
@@ -83,6 +84,17 @@ def test_the_loss_is_least_at_the_quantiles():
         optimiser.step()
     expected = torch.quantile(logs.flatten(2), torch.tensor(QUANTILES, dtype=torch.float64), dim=-1)[:, 0].T
     torch.testing.assert_close(answers.detach()[0, :, :, 0, 0], expected, rtol=0, atol=0.05)
+
+
+def test_large_sources_count_more_but_not_by_all_their_pixels():
+    """A source of four times as many pixels counts twice as much; a model's error counts where there is something."""
+    seen, truth, there = outcome(), torch.zeros(1, 48, 48), torch.zeros(2, 1, 48, 48, dtype=torch.bool)
+    truth[0, 20:28, 15:23] = 1
+    there[0, 0, 20:24, 15:19] = there[1, 0, 20:28, 15:23] = True
+    small, large = (weights(seen, truth, part)[0, 0][part[0]].sum() for part in there)
+    torch.testing.assert_close(large, 2 * small)
+    pixel = weights(seen, truth, there[1])[0, 1]
+    assert not pixel[(seen.model[0] == 0) & (truth[0] == 0)].any() and (pixel[truth[0] > 0] > 0).all()
 
 
 def test_two_standard_deviations_are_never_below_one():

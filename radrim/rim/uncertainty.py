@@ -180,12 +180,15 @@ def emission(outcome, truth, units):
 
 
 def weights(outcome, truth, there):
-    """How much each pixel counts in training, (batch, kind, y, x): as much where there is emission as elsewhere.
+    """How much each pixel counts in training, (batch, kind, y, x): more where there is emission than elsewhere.
 
-    The model's error is 0 where neither it nor the sky have anything, and says nothing: there it does not count.
+    The sum over the emission of an image, and that over the rest, go by the root of their numbers of pixels. Were they
+    the same for all images, errors of large sources, which have most of the pixels, would be held too rarely in the
+    end; were they in proportion, small sources would count for nothing. The model's error is 0 where neither it nor
+    the sky have anything, and says nothing: there it does not count.
     """
     some = (outcome.model != 0) | (truth != 0)
-    return torch.stack([_halves(there, ~there), _halves(some & there, some & ~there)], 1)
+    return torch.stack([_roots(there, ~there), _roots(some & there, some & ~there)], 1)
 
 
 def pinball(answers, logs, weight):
@@ -208,13 +211,10 @@ def pinball(answers, logs, weight):
     return loss.sum() / weight.sum().clamp_min(1e-30)
 
 
-def _halves(one, other):
-    """Weights that give two sets of pixels of each image the same sum, 1/2 each, or 1 to the only one there is."""
-    total = torch.zeros(one.shape, device=one.device)
-    for part in (one, other):
-        count = part.sum((-2, -1), keepdim=True)
-        total = total + part / count.clamp_min(1)
-    return total / 2
+def _roots(*sets):
+    """Weights that give each set of pixels of an image the root of its part of the image."""
+    size = sets[0][0].numel()
+    return sum(part / torch.sqrt(part.sum((-2, -1), keepdim=True).clamp_min(1) * size) for part in sets)
 
 
 def _compress(value):
