@@ -249,6 +249,7 @@ def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
     [
         ("[prior]\nwidth = [8]\n", "line 2: unknown key 'width'; did you mean 'widths'"),
         ("[prior]\nwidths = []\n", "must be one to four numbers"),
+        ("[prior]\n[training]\nlarger = 'some'\n", "larger = 'some' in the training file must be a fraction"),
         ("[prior]\n[training]\nlarger = 2\n", "larger = 2 in the training file must be a fraction"),
         ("[prior]\n[training]\nupdates = 0\n", "updates = 0 in the training file must be a number from 1 on"),
     ],

@@ -112,7 +112,7 @@ def noise_cells(results, who):
     fields = [sum(one[key] > 0 for one in good) for key in ("sources", "invented", "flux")]
     flux = [one["flux"] for one in good]
     peaks = [max(one[key] for one in good) for key in ("peak", "dirty")]
-    return [*fields, f"{np.median(flux):.3g}", f"{max(flux):.3g}", *(f"{peak:.2f}" for peak in peaks), failed,
+    return [*fields, f"{np.median(flux):.3g}", f"{max(flux):.3g}", *(f"{peak:.3g}" for peak in peaks), failed,
             f"{np.median([one['wall'] for one in good]):.1f}"]  # fmt: skip
 
 

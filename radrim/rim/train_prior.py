@@ -52,7 +52,7 @@ class PriorTraining(OutcomeTraining):
 
     def __post_init__(self):
         super().__post_init__()
-        if isinstance(self.larger, bool) or not 0 <= self.larger <= 1:
+        if isinstance(self.larger, bool) or not isinstance(self.larger, int | float) or not 0 <= self.larger <= 1:
             raise ConfigError(f"larger = {self.larger!r} in the training file must be a fraction from 0 to 1.")
 
 
