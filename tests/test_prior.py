@@ -226,6 +226,18 @@ def test_training_makes_the_loss_smaller(trained, tmp_path):
     assert loss() < before - 0.5
 
 
+@pytest.mark.parametrize("larger", [0.0, 1.0])
+def test_updates_learn_from_the_size_they_should(trained, tmp_path, larger):
+    """As many of them from larger problems as the training file says."""
+    recipe, folder = trained
+    trainer = PriorTrainer(load_prior_training(recipe, larger=larger), tmp_path / "run")
+    seen = trainer.load(sorted((folder / "outcomes").glob("0*.npz")))
+    unused = seen[larger == 0]
+    unused.truth.fill_(torch.nan)
+    with torch.no_grad():
+        assert all(torch.isfinite(trainer.loss(seen, np.random.default_rng(k))) for k in range(4))
+
+
 def test_training_from_the_command_line(trained, command):
     """`radrim train` knows what the file is for; `radrim model show` says what came out."""
     recipe, folder = trained
