@@ -1,7 +1,12 @@
 """radrim: visibilities of any radio interferometer in, science-grade FITS images out."""
 
+import os
+
 from radrim.errors import ConfigError, DataError, InputError, OutputError, RadrimError, SolverError
 from radrim.version import __version__
+
+# Torch asks for huge pages then, and networks spend less time on CPUs waiting for memory. It looks when it is loaded.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __all__ = [
     "ConfigError",

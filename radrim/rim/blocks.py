@@ -181,7 +181,11 @@ class UNet(nn.Module):
         missing = -ny % self.alignment, -nx % self.alignment
         if any(missing):
             x = F.pad(x, (0, missing[1], 0, missing[0]))
-        state, passed = self.first(x), []
+        return self.levels(self.first(x))[..., :ny, :nx]
+
+    def levels(self, state):
+        """What follows the first convolution; y and x are multiples of `alignment`."""
+        passed = []
         for pair, down in zip(self.falling, self.down, strict=False):
             state = pair(state)
             passed.append(state)
@@ -190,8 +194,7 @@ class UNet(nn.Module):
         for pair, up, before in reversed(list(zip(self.rising, self.up, passed, strict=True))):
             state = pair(before + up(state))
         state = F.relu(state)
-        out = self.value(state) * torch.sigmoid(self.gate(state))
-        return out[..., :ny, :nx]
+        return self.value(state) * torch.sigmoid(self.gate(state))
 
 
 class _Pair(nn.Module):

@@ -8,8 +8,9 @@ from radrim.clean import CleanSolver
 from radrim.rim.detection import level_for
 from radrim.tile import crop_centre
 
-LEVELS = 3.0, 0.7
-"""CLEAN's automatic mask, as `level_for` has it, and its final threshold, in units of the noise."""
+LEVELS = 3.0, 1.5
+"""CLEAN's automatic mask, as `level_for` has it, and its final threshold, in units of the noise: what is
+fainter in there the second look finds better than single components do."""
 FREE = 0.95
 """It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
 

@@ -94,8 +94,14 @@ class Prior(nn.Module):
 
     def forward(self, features):
         """What is to be changed, (batch, 2, y, x), of features (batch, feature, y, x); y and x even."""
-        cells = F.pixel_unshuffle(features, 2).contiguous(memory_format=torch.channels_last)
-        return AGILE * F.pixel_shuffle(self.unet(cells), 2).float()
+        ny, nx = features.shape[-2:]
+        size = 2 * self.unet.alignment
+        # On cells of 2 x 2 pixels the first convolution is one of 2 x 2, which spares a copy of all features.
+        first = self.unet.first
+        kernel = first.weight().reshape(-1, FEATURES, 2, 2)
+        state = F.conv2d(F.pad(features, (0, -nx % size, 0, -ny % size)), kernel, first.bias, 2)
+        answers = self.unet.levels(state.contiguous(memory_format=torch.channels_last))
+        return AGILE * F.pixel_shuffle(answers, 2)[..., :ny, :nx].float()
 
 
 @dataclass(frozen=True)
