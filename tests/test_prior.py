@@ -11,7 +11,7 @@ from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC
 from radrim.rim import checkpoint
 from radrim.rim.outcomes import deconvolve, make_outcome
-from radrim.rim.prior import FEATURES, Prior, PriorConfig, expect, look_again, look_at, see, settle
+from radrim.rim.prior import FEATURES, Prior, PriorConfig, expect, look_again, look_at, see, settle, soften
 from radrim.rim.problems import make_problem
 from radrim.rim.psf import PsfConvolution, SmoothConvolution
 from radrim.rim.recipe import make_recipe
@@ -118,6 +118,24 @@ def test_the_model_changes_only_where_it_may():
     found = scene.look(network(0.3), allowed=allowed)
     assert torch.equal(found[25:], scene.model[25:])
     assert not torch.equal(found[:25], scene.model[:25])
+
+
+def test_a_faint_model_is_no_finer_than_the_beam():
+    """What a beam holds little of is spread, and its flux kept; the bright stays, the empty and the forbidden, too."""
+    scene = Scene(96)
+    bright = torch.zeros_like(scene.model)
+    bright[20:24, 20:24] = 100 * NOISE
+    noise = torch.zeros_like(bright)
+    noise[60:80, 60:80] = NOISE * torch.randn(20, 20, generator=torch.Generator().manual_seed(0)) / 10
+    after = soften(bright + noise, scene.convolution, NOISE)
+    torch.testing.assert_close(after[10:34, 10:34], bright[10:34, 10:34], rtol=1e-3, atol=1e-2 * NOISE)
+    assert after[50:90, 50:90].std() < 0.3 * noise[50:90, 50:90].std()
+    torch.testing.assert_close(after.sum(), (bright + noise).sum(), rtol=1e-3, atol=0)
+    assert not after[:, 44].any()
+    allowed = torch.ones_like(noise, dtype=torch.bool)
+    allowed[:, 70:] = False
+    limited = soften(bright + noise, scene.convolution, NOISE, allowed)
+    assert torch.equal(limited[:, 70:], noise[:, 70:]) and not torch.equal(limited[:, :70], (bright + noise)[:, :70])
 
 
 def test_tiles_change_nothing():

@@ -10,7 +10,7 @@ import numpy as np
 
 from radrim.minor import MinorCycle
 from radrim.rim.parts import part_below
-from radrim.rim.prior import NEAR, held_back, look_again
+from radrim.rim.prior import NEAR, held_back, look_again, soften
 from radrim.rim.support import LOUDER, QUIET, tighten
 
 log = logging.getLogger("radrim")
@@ -106,6 +106,10 @@ class Ends:
                 break
         if not parts:
             return None
+        change = self._soften(seen + update, noise, allowed)
+        after = left - self._convolver.see(change)
+        if after.std() <= most:
+            update, left = update + change, after
         stop = " and ".join(("a second look", "a third")[: len(parts)])
         if parts[-1] < 1:
             stop += f", {parts[-1]:.0%} of it: the data bear no more"
@@ -122,6 +126,12 @@ class Ends:
             return look_again(self._settings.prior, *images, convolution, noise, tile, limit)
 
         return convolver.run(look).cpu().numpy() - model
+
+    def _soften(self, model, noise, allowed):
+        """What becomes of a model where it is faint, as a change."""
+        limit = None if allowed is None else self._convolver.tensor(allowed)
+        image = self._convolver.tensor(model)
+        return self._convolver.run(lambda psf: soften(image, psf, noise, limit)).cpu().numpy() - model
 
     def _near(self, residual, model, most):
         """Whether a model of a positive sky leaves a residual of at most that rms."""

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError
+from radrim.geometry import FWHM_PER_SIGMA
 from radrim.rim.blocks import UNet
 from radrim.rim.inputs import SINGLE, asinh, local_peak
 from radrim.rim.psf import TAPS, PsfConvolution, SmoothConvolution
@@ -52,6 +53,10 @@ HELD = 0.5
 """Pixels of which more than this part is not the network's are not looked at."""
 ALIGNMENT = 16
 """Tiles begin at multiples of so many pixels: they give what the whole gives."""
+FAINT = 4.0
+"""Where a beam of the model holds so many times the noise, half of it is made no finer than the beam; of less, more."""
+COARSE = 1, 2
+"""Multiples n of the beam for which that is done, one after the other: for n, where it is 1 / n^2 as bright."""
 TINY = 1e-20
 """Squares below it count as so much where something is divided by them."""
 FEATURES = 15 + 2 * len(LAMBDAS) + 2
@@ -319,6 +324,43 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
     result = model.clone()
     result[window] = torch.where(touched[(..., *window)], found, before)[0]
     return result
+
+
+@torch.inference_mode()
+def soften(model, convolution, noise, allowed=None):
+    """A model that is no finer than the beam, or twice the beam, where that holds little more than noise.
+
+    There the data say nothing of finer detail, and what the model has of it is noise, such as single pixels of both
+    signs. Flux is moved over such distances only; what is bright stays as it is.
+
+    Parameters
+    ----------
+    model : Tensor, (y, x)
+        [Jy/pixel]
+    convolution : PsfConvolution
+    noise : float
+        Thermal noise of the dirty image [Jy/beam].
+    allowed : Tensor, (y, x) bool, optional
+        The model stays as it is elsewhere.
+
+    Returns
+    -------
+    Tensor, (y, x)
+        [Jy/pixel]
+    """
+    beam = convolution.widths() / FWHM_PER_SIGMA
+    area = 2 * math.pi * float(beam.prod())
+    reach = math.ceil(3 * COARSE[-1] * float(beam.max()))
+    near = F.max_pool2d((model != 0)[None].float(), 2 * reach + 1, 1, reach)[0] > 0
+    if allowed is not None:
+        near &= allowed
+    for scale in COARSE:
+        sigma = scale * beam
+        level = FAINT / scale**2 * noise / area
+        part = model / (1 + (convolution.blur(model, sigma) / level) ** 2)
+        part = torch.where(near, part, 0)
+        model = model - part + torch.where(near, convolution.blur(part, sigma), 0)
+    return model
 
 
 def _around(mask):

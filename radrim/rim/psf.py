@@ -128,6 +128,10 @@ class PsfConvolution:
         """Standard deviation of the finest detail of an update along y and x [pixel], (..., 2)."""
         return (FINEST * self.widths()).clamp_max(WIDEST)
 
+    def blur(self, image, sigma):
+        """Images (..., y, x) in a Gaussian of unit integral; `sigma` along y and x [pixel], (..., 2)."""
+        return _filter(image, _gaussian(self.grid, sigma), self.grid)
+
     def step_length(self, direction, residual):
         """How far to go along a direction d so that chi^2 falls most, but not beyond d itself.
 
@@ -184,10 +188,7 @@ class SmoothConvolution:
 
     def __init__(self, psf):
         self.shape, self.grid = psf.shape, psf.grid
-        v = torch.fft.fftfreq(self.grid[0], device=psf.transfer.device).view(-1, 1)
-        u = torch.fft.rfftfreq(self.grid[1], device=psf.transfer.device)
-        sigma = psf.finest()[..., None, None]
-        self._smooth = torch.exp(-2 * math.pi**2 * ((sigma[..., 0, :, :] * v) ** 2 + (sigma[..., 1, :, :] * u) ** 2))
+        self._smooth = _gaussian(self.grid, psf.finest())
         self._both = psf.transfer * self._smooth**2
 
     def smooth(self, image):
@@ -220,6 +221,14 @@ def smooth(image, widths):
     along_y, along_x = kernel[:, 0].view(count, 1, -1, 1), kernel[:, 1].view(count, 1, 1, -1)
     flat = F.conv2d(flat, along_y, padding=(TAPS, 0), groups=count)
     return F.conv2d(flat, along_x, padding=(0, TAPS), groups=count).reshape(image.shape)
+
+
+def _gaussian(grid, sigma):
+    """Half plane of the transform (..., v, u) of a Gaussian of unit integral, `sigma` (..., 2) along y and x [pixel]."""
+    v = torch.fft.fftfreq(grid[0], device=sigma.device).view(-1, 1)
+    u = torch.fft.rfftfreq(grid[1], device=sigma.device)
+    along_y, along_x = (part[..., None, None] for part in sigma.unbind(-1))
+    return torch.exp(-2 * math.pi**2 * ((along_y * v) ** 2 + (along_x * u) ** 2))
 
 
 def _filter(image, transfer, grid):
