@@ -224,7 +224,7 @@ def smooth(image, widths):
 
 
 def _gaussian(grid, sigma):
-    """Half plane of the transform (..., v, u) of a Gaussian of unit integral, `sigma` (..., 2) along y and x [pixel]."""
+    """Half plane of the transform (..., v, u) of a Gaussian of unit integral; `sigma` (..., 2) along y, x [pixel]."""
     v = torch.fft.fftfreq(grid[0], device=sigma.device).view(-1, 1)
     u = torch.fft.rfftfreq(grid[1], device=sigma.device)
     along_y, along_x = (part[..., None, None] for part in sigma.unbind(-1))
