@@ -16,7 +16,13 @@ from radrim.rim import checkpoint
 from radrim.rim.outcomes import make_outcome
 from radrim.rim.psf import PsfConvolution
 from radrim.rim.recipe import make_recipe
-from radrim.rim.train_uncertainty import UncertaintyTrainer, UncertaintyTraining, coverage, load_uncertainty_training
+from radrim.rim.train_uncertainty import (
+    UncertaintyTrainer,
+    UncertaintyTraining,
+    corrections,
+    coverage,
+    load_uncertainty_training,
+)
 from radrim.rim.uncertainty import (
     FEATURES,
     ODD,
@@ -27,6 +33,7 @@ from radrim.rim.uncertainty import (
     in_beam,
     pinball,
     see,
+    shows,
     weights,
 )
 from radrim.uncertainty import uncertainties
@@ -105,6 +112,31 @@ def test_two_standard_deviations_are_never_below_one():
     answers = network(torch.randn(2, FEATURES, 24, 24))
     assert answers.shape == (2, 2, 2, 24, 24)
     assert (answers[:, :, 1] >= answers[:, :, 0]).all()
+    network.corrections[..., 0] += 3  # as large as none is: the larger interval still holds the smaller one
+    answers = network(torch.randn(2, FEATURES, 24, 24))
+    assert (answers[:, :, 1] >= answers[:, :, 0]).all()
+
+
+def test_corrections_make_the_intervals_right(trained):
+    """Of the outcomes that they were found on, on sources and elsewhere; found again, they are the same."""
+    folder = trained[1]
+    paths = sorted((folder / "outcomes").glob("correction-*.npz"))
+    assert len(paths) == 4
+    network = checkpoint.load_uncertainty(folder / "model.safetensors").model
+    assert network.corrections.any()
+    torch.testing.assert_close(corrections(network, paths), network.corrections)
+    held = coverage(network, paths)["all"]
+    assert abs(held["beam68"] - QUANTILES[0]) < 0.002 and abs(held["beam95"] - QUANTILES[1]) < 0.002
+    seen = outcome()
+    features, units = see(seen)
+    assert torch.equal(shows(features), in_beam(seen.model, seen.beam).abs() > 3 * units.beam)
+    with torch.inference_mode():
+        before = network(features)
+        network.corrections[1, 0, 0] += 1  # on sources, of the restored image, the smaller interval
+        after = network(features)
+    assert torch.equal(before[:, 1], after[:, 1])
+    changed = before[0, 0, 0] != after[0, 0, 0]
+    assert torch.equal(changed, shows(features)[0])
 
 
 def test_tiles_change_nothing(monkeypatch):
@@ -129,7 +161,7 @@ def trained(tmp_path_factory):
     recipe.write_text(
         "[uncertainty]\nchannels = 8\ndilations = [1, 2]\n"
         "[problems]\nsize = 32\nsamples = 2000\ncoverages = {y_shaped = 1.0}\nskies = {points = 1.0, disc = 1.0}\n"
-        "[training]\noutcomes = 6\nheld_back = 2\nupdates = 30\nbatch = 2\n"
+        "[training]\noutcomes = 6\nheld_back = 2\nupdates = 30\nbatch = 2\ncorrection = 4\n"
     )
     trainer = UncertaintyTrainer(load_uncertainty_training(recipe), folder / "run")
     assert trainer.run()
@@ -184,6 +216,7 @@ def test_a_network_for_errors_is_no_minor_cycle(trained, small_ms, tmp_path):
         ("[uncertainty]\nchanels = 8\n", "line 2: unknown key 'chanels'; did you mean 'channels'"),
         ("[uncertainty]\n[training]\noutcomes = 0\n", "outcomes = 0 in the training file must be a number from 1 on"),
         ("[uncertainty]\n[training]\nlearning_rate = 2\n", "learning_rate = 2"),
+        ("[uncertainty]\n[training]\ncorrection = -1\n", "correction = -1 in the training file must be"),
         ("[uncertainty]\ndilations = []\n", "dilations of at least 1"),
     ],
 )

@@ -181,6 +181,13 @@ class OutcomeTrainer:
         """The loss of a batch that is drawn from what `load` gave."""
         raise NotImplementedError
 
+    def streams(self):
+        """The outcomes that are needed: the beginning of their files' names to their number, and their stream's key."""
+        return {"": (self.config.outcomes, ()), "held-back-": (self.config.held_back, HELD_BACK)}
+
+    def complete(self):
+        """What is left to do once all is learned."""
+
     def scores(self, paths):
         """Scores of the network on outcomes, a dict of class to dict."""
         raise NotImplementedError
@@ -197,11 +204,10 @@ class OutcomeTrainer:
         """
         end = time.monotonic() + 60 * minutes
         config = self.config
-        learn, judge = self._paths(config.outcomes, ""), self._paths(config.held_back, "held-back-")
-        if not self._make(learn, judge, end, progress):
+        if not self._make(end, progress):
             return False
         if self.update < config.updates:
-            seen = self.load(learn)
+            seen = self.load(self.paths(""))
             try:
                 self._learn(seen, end, progress)
             finally:
@@ -209,7 +215,8 @@ class OutcomeTrainer:
         if self.update < config.updates:
             return False
         self.network.load_state_dict(self.average)
-        scores = self.scores(judge)
+        self.complete()
+        scores = self.scores(self.paths("held-back-"))
         recipe = {
             name: value for name, value in dataclasses.asdict(config).items() if name not in ("network", "workers")
         }
@@ -217,13 +224,15 @@ class OutcomeTrainer:
         checkpoint.save(self.folder / "model.safetensors", self.network.eval(), recipe, scores)
         return True
 
-    def _paths(self, count, kind):
+    def paths(self, kind):
+        """The files of one of the `streams`."""
+        count, _ = self.streams()[kind]
         return [self.folder / "outcomes" / f"{kind}{number:05d}.npz" for number in range(count)]
 
-    def _make(self, learn, judge, end, progress):
+    def _make(self, end, progress):
         """Make the outcomes that are missing; whether all are there now."""
-        wanted = [(path, k, ()) for k, path in enumerate(learn)] + [
-            (path, k, HELD_BACK) for k, path in enumerate(judge)
+        wanted = [
+            (path, k, key) for kind, (_, key) in self.streams().items() for k, path in enumerate(self.paths(kind))
         ]
         missing = [job for job in wanted if not job[0].exists()]
         workers = max(1, min(self.config.workers, len(missing)))

@@ -1,10 +1,12 @@
 """Training of the network that says how wrong an image may be: runs on simulated skies first, then their errors."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from radrim.errors import ConfigError
 from radrim.rim.checkpoint import PRIOR_NETWORK
 from radrim.rim.psf import PsfConvolution
 from radrim.rim.train import use_half
@@ -21,15 +23,31 @@ from radrim.rim.uncertainty import (
     errors,
     pinball,
     see,
+    shows,
     weights,
 )
+
+CORRECTION = (3,)
+"""Key of the stream of problems that corrections are found on."""
 
 
 @dataclass(frozen=True)
 class UncertaintyTraining(OutcomeTraining):
-    """What a training is asked to do; errors of `minor` are learned, and CLEAN's beside them."""
+    """What a training is asked to do; errors of `minor` are learned, and CLEAN's beside them.
+
+    Parameters
+    ----------
+    correction : int
+        Simulated problems that the answers are corrected on when all is learned; 0: they are not.
+    """
 
     network: UncertaintyConfig = field(default_factory=UncertaintyConfig)
+    correction: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.correction, bool) or not isinstance(self.correction, int) or self.correction < 0:
+            raise ConfigError(f"correction = {self.correction!r} in the training file must be a number from 0 on.")
 
 
 def load_uncertainty_training(path, **changes):
@@ -63,9 +81,56 @@ class UncertaintyTrainer(OutcomeTrainer):
             answers = self.network(features)
         return pinball(answers.float(), logs, weight)
 
+    def streams(self):
+        """Those of every training, and what the answers are corrected on."""
+        return super().streams() | {"correction-": (self.config.correction, CORRECTION)}
+
+    def complete(self):
+        """Correct the answers on images that the training has not seen."""
+        self.network.corrections.copy_(corrections(self.network, self.paths("correction-")))
+
     def scores(self, paths):
         """How many errors the quantiles hold."""
         return coverage(self.network, paths)
+
+
+@torch.inference_mode()
+def corrections(network, paths, batch=8):
+    """What is to be added to the answers of a network so that they hold as many errors of outcomes as they should.
+
+    Found for pixels without and with emission of the model apart, each of which counts the same: in training those of
+    large sources, where errors are largest, count for less.
+
+    Parameters
+    ----------
+    network : Uncertainty
+    paths : sequence of Path
+        Of outcomes.
+    batch : int
+
+    Returns
+    -------
+    Tensor, (2, kind, quantile)
+        As `Uncertainty.corrections`, which they replace.
+    """
+    found = torch.zeros_like(network.corrections)
+    if not paths:
+        return found
+    network.eval()
+    over, counts, where = [], [], []
+    for first in range(0, len(paths), batch):
+        features, logs, weight, _ = _load(paths[first : first + batch])
+        shown = shows(features.float())
+        answers = network(features.float()) - network.corrections[shown.long()].permute(0, 3, 4, 1, 2)
+        over.append(logs.float().unsqueeze(2) - answers)
+        counts.append(weight > 0)
+        where.append(shown)
+    over, counts, where = (torch.cat(parts) for parts in (over, counts, where))
+    for part, k, q in itertools.product((0, 1), range(len(KINDS)), range(len(QUANTILES))):
+        values = over[:, k, q][counts[:, k] & (where == bool(part))]
+        if len(values):
+            found[part, k, q] = float(np.quantile(values.numpy(), QUANTILES[q]))
+    return found
 
 
 def coverage(network, paths, groups=None, batch=8):

@@ -33,6 +33,8 @@ KINDS = "beam", "pixel"
 """Errors of the restored image, and of the model."""
 LEAST = 1e-4
 """Errors are not told apart below this part of their unit."""
+CLEAR = 3.0
+"""There is emission where the sky or the model, in the restoring beam, is above so many times the noise."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class Uncertainty(nn.Module):
         self.last = nn.Conv2d(width, 2 * len(KINDS), 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
+        # What is added to the answers, where the model has no emission and where it has; found after the training, on
+        # images that it has not seen: it is too sure of those that it has.
+        self.register_buffer("corrections", torch.zeros(2, len(KINDS), len(QUANTILES)))
 
     @property
     def reach(self):
@@ -84,7 +89,10 @@ class Uncertainty(nn.Module):
         for layer in self.layers:
             state = state + F.relu(layer(state))
         middle, wider = self.last(F.relu(state)).unflatten(1, (len(KINDS), 2)).unbind(2)
-        return torch.stack([middle, middle + F.softplus(wider)], 2)
+        none, some = self.corrections[..., None, None]
+        corrections = torch.where(shows(features)[:, None, None], some, none)
+        middle, wider = (torch.stack([middle, middle + F.softplus(wider)], 2) + corrections).unbind(2)
+        return torch.stack([middle, torch.maximum(middle, wider)], 2)
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,8 @@ class Outcome:
     beam: torch.Tensor
 
 
+MODEL = 2
+"""The feature that is the model in the restoring beam over the noise, compressed."""
 ODD = 6 + len(LAMBDAS)
 """Features that change their sign with the image's; they come first."""
 FEATURES = ODD + len(CELLS) + 2 * len(LAMBDAS) + 2
@@ -167,6 +177,11 @@ def see(outcome):
     return torch.stack(channels, 1), Units(noise, pixel)
 
 
+def shows(features):
+    """Where what `see` gives has emission of the model, (batch, y, x) bool."""
+    return features[:, MODEL].abs() > _compress(torch.tensor(CLEAR))
+
+
 def errors(outcome, truth, units):
     """Magnitudes of the errors over their units, (batch, kind, y, x), of skies that are known [Jy/pixel]."""
     error = outcome.model - truth
@@ -176,7 +191,8 @@ def errors(outcome, truth, units):
 
 def emission(outcome, truth, units):
     """Where model or sky are above three times the noise in the restoring beam, (batch, y, x) bool."""
-    return torch.maximum(*(in_beam(image, outcome.beam).abs() for image in (outcome.model, truth))) > 3 * units.beam
+    seen = torch.maximum(*(in_beam(image, outcome.beam).abs() for image in (outcome.model, truth)))
+    return seen > CLEAR * units.beam
 
 
 def weights(outcome, truth, there):
