@@ -313,7 +313,7 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
     units = finished.units
     del finished
     # Transforms smooth as far as rounding reaches; a Gaussian of at most `WIDEST` pixels ends before.
-    touched = F.max_pool2d(((mean != model) | (spread > 0)).float(), 2 * TAPS + 1, 1, TAPS) > 0
+    touched = _near((mean != model) | (spread > 0), TAPS)
     if not touched.any():
         return model
     window = widen(_around(touched[0]), TAPS, model.shape)
@@ -351,7 +351,7 @@ def soften(model, convolution, noise, allowed=None):
     beam = convolution.widths() / FWHM_PER_SIGMA
     area = 2 * math.pi * float(beam.prod())
     reach = math.ceil(3 * COARSE[-1] * float(beam.max()))
-    near = F.max_pool2d((model != 0)[None].float(), 2 * reach + 1, 1, reach)[0] > 0
+    near = _near(model != 0, reach)
     if allowed is not None:
         near &= allowed
     for scale in COARSE:
@@ -361,6 +361,12 @@ def soften(model, convolution, noise, allowed=None):
         part = torch.where(near, part, 0)
         model = model - part + torch.where(near, convolution.blur(part, sigma), 0)
     return model
+
+
+def _near(mask, reach):
+    """Where a mask (..., y, x) is true within so many pixels along y and along x."""
+    wide = F.max_pool2d(mask.float().reshape(-1, 1, *mask.shape[-2:]), (2 * reach + 1, 1), 1, (reach, 0))
+    return (F.max_pool2d(wide, (1, 2 * reach + 1), 1, (0, reach)) > 0).reshape(mask.shape)
 
 
 def _around(mask):
