@@ -4,6 +4,7 @@
 
 Each case is simulated by the benchmark's own simulator, imaged by WSClean 3.1 with strong multi-scale settings and by
 radrim, and scored against the truth; ../shared/bench/README.md explains the columns. Options of radrim come after --.
+Draws dev_cases.png in the folder of --work: truth, models of both programs and radrim's residual of `DRAWN`.
 """
 
 import argparse
@@ -15,11 +16,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from peer import table
+from astropy.io import fits
+from matplotlib.figure import Figure
+from peer import save_small, table
 
 COLUMNS = ("native", "half", "beam", "image", "limit", "lognative", "logbeam", "flux", "residual", "wall_s")
 SLOW = 10
 """Seconds of WSClean from which on times are asked to be compared."""
+DRAWN = ("radio_galaxy_vla_ac", "m31_meerkat", "cyga_vla_b", "remnant_gmrt")
+FAINT = 3e-4
+"""Of the truth's peak: pictures of models are linear up to it, then logarithmic."""
 
 
 def main():
@@ -59,6 +65,30 @@ def main():
         _, median, worst = _difference("wall_s", slow, theirs)
         rows.append((f"wall_s (ratio), the {len(slow)} where WSClean needs more than {SLOW} s", median, worst))
     print(table(("radrim minus WSClean", "median", "worst"), rows))
+    draw(args.work, [case for case in DRAWN if case in ours])
+
+
+def draw(work, cases):
+    """A line of pictures for each case."""
+    if not cases:
+        return
+    figure = Figure((12, 3.2 * len(cases)), layout="constrained")
+    for case, axes in zip(cases, figure.subplots(len(cases), 4, squeeze=False), strict=True):
+        names = {"truth": "truth", "radrim": "imager-model", "WSClean": "wsclean-model", "residual": "imager-residual"}
+        images = {title: fits.getdata(work / case / f"{name}.fits").squeeze() for title, name in names.items()}
+        half = len(images["truth"]) // 2
+        peak, noise = images["truth"].max(), images["residual"].std()
+        for ax, (title, image) in zip(axes, images.items(), strict=True):
+            middle = len(image) // 2
+            image = image[middle - half : middle + half, middle - half : middle + half]
+            ax.axis("off")
+            ax.set_title(f"{case}: {title}" if title == "truth" else title, fontsize=8)
+            if title == "residual":
+                ax.imshow(image, origin="lower", cmap="gray", vmin=-4 * noise, vmax=4 * noise)
+            else:
+                seen, highest = np.arcsinh(image / (FAINT * peak)), np.arcsinh(0.3 / FAINT)
+                ax.imshow(seen, origin="lower", cmap="inferno", vmin=-0.5, vmax=highest)
+    save_small(figure, work / "dev_cases.png")
 
 
 def _difference(column, ours, theirs):
