@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 from invention_bench import DYNAMIC_RANGE, PROGRAMS, SIZE, Bench, Setup, successes
 from matplotlib.figure import Figure
-from peer import table
+from peer import save_small, table
 from scipy import ndimage, signal
 from strange_skies import SKIES
 
@@ -317,7 +317,7 @@ def draw_strange(bench, array, skies):
     figure.suptitle(
         f"{array}; models: square root of brightness up to the truth's peak, residuals: ±5 sigma", fontsize=9
     )
-    figure.savefig(bench.work / f"strange-{array}.png", dpi=90)
+    save_small(figure, bench.work / f"strange-{array}.png", dpi=90)
 
 
 # Do the data support the features?
