@@ -20,13 +20,17 @@ W^2 / W_natural instead of W. Both scales are closed forms of the PSF and the si
 import math
 from concurrent.futures import ThreadPoolExecutor
 
-import ducc0
 import numpy as np
 import scipy.fft
 import torch
 import torch.nn.functional as F
 
 from radrim.errors import SolverError
+
+try:
+    import ducc0
+except ImportError:  # a bare training machine
+    ducc0 = None
 
 FINEST = 0.16
 """Standard deviation of the finest detail of an update, in widths (FWHM) of the PSF's main lobe,"""
@@ -237,7 +241,7 @@ def _filter(image, transfer, grid):
     On CPUs and without gradients whole spectra are never written: a few columns at a time go to and fro, those of zeros
     are left out. Whole transforms take about twice as long, and twice the memory.
     """
-    if image.requires_grad or transfer.requires_grad or image.device.type != "cpu":
+    if image.requires_grad or transfer.requires_grad or image.device.type != "cpu" or ducc0 is None:
         ny, nx = image.shape[-2:]
         # Complex times real would turn the real factor into a complex one first.
         parts = torch.view_as_real(torch.fft.rfft2(image, s=grid)) * transfer.unsqueeze(-1)
