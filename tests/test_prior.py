@@ -325,6 +325,20 @@ def test_the_solver_looks_again_at_the_end():
         assert after.converged and not after.update.any()
 
 
+@pytest.mark.parametrize(("loud", "taken"), [(0.01, True), (5.0, False)])
+def test_the_end_of_looking_makes_what_is_faint_coarser(loud, taken, monkeypatch):
+    """As far as the data bear it: what makes the residual too loud is not taken."""
+    scene, prior = Scene(), network(0.05)
+    monkeypatch.setattr("radrim.rim.ends.soften", lambda model, *_: model)
+    _, plain = end(scene, prior)
+    bump = torch.zeros_like(scene.model)
+    bump[30, 30] = loud * NOISE
+    monkeypatch.setattr("radrim.rim.ends.soften", lambda model, *_: model + bump)
+    _, minor = end(scene, prior)
+    expected = plain.update + taken * bump.numpy()
+    np.testing.assert_allclose(minor.update, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(("flux", "seen"), [(5.0, True), (500.0, False)])
 def test_points_are_held_back(flux, seen):
     """Points stay as they are, to the last bit, and nothing comes up around; so does CLEAN's part among bright ones."""
