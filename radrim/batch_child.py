@@ -17,9 +17,9 @@ def main(argv):
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(OSError, AttributeError):  # other systems than Linux
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    from radrim.cli import main as command
+    from radrim.cli import program
 
-    return command(argv)
+    return program(argv)
 
 
 def _interrupt(signum, frame):

@@ -1,6 +1,7 @@
 """The command `radrim`. Everything heavy is imported by the subcommand that needs it, so that help answers at once."""
 
 import argparse
+import gc
 import itertools
 import logging
 import os
@@ -8,6 +9,7 @@ import shlex
 import sys
 from types import MappingProxyType
 
+from radrim.allocator import keep_memory
 from radrim.config import GROUPS, ImageConfig
 from radrim.config_file import load_toml
 from radrim.errors import ConfigError, RadrimError
@@ -25,6 +27,17 @@ examples:
   radrim selfcal obs.ms                      find the errors of the antennas with the image itself
   radrim simulate demo.ms --array vla-b      a small observation to try things on
 """
+
+
+SELDOM = 50_000
+"""New objects after which Python looks for garbage: else it does so all the time while modules load."""
+
+
+def program(argv=None) -> int:
+    """`main` of a process that does nothing else."""
+    keep_memory()
+    gc.set_threshold(SELDOM)
+    return main(argv)
 
 
 def main(argv=None) -> int:
@@ -332,4 +345,4 @@ def _info(args):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())
