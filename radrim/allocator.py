@@ -1,8 +1,8 @@
 """How this process gets memory from the system, where that is glibc's malloc.
 
-It gives arrays back to the system as soon as they are free, and the system fills the next ones with zeros again, page by
-page. Networks and Fourier transforms make and forget arrays of megabytes all the time: on CPUs a run spends a tenth of
-its time on that. So the process keeps what it once had; see malloc's manual page, mallopt(3).
+It gives arrays back to the system as soon as they are free, and the system fills the next ones with zeros again, page
+by page. Networks and Fourier transforms make and forget arrays of megabytes all the time: on CPUs a run spends a
+tenth of its time on that. So the process keeps what it once had; see malloc's manual page, mallopt(3).
 """
 
 import contextlib

@@ -37,7 +37,9 @@ def program(argv=None) -> int:
     """`main` of a process that does nothing else."""
     keep_memory()
     gc.set_threshold(SELDOM)
-    return main(argv)
+    status = main(argv)
+    gc.freeze()  # nor at the end, a second for what the system takes back at once
+    return status
 
 
 def main(argv=None) -> int:

@@ -16,7 +16,7 @@ from radrim.geometry import format_angle
 from radrim.linear import LinearChannels
 from radrim.measure import uv_samples
 from radrim.overview import overview, thin_out
-from radrim.report import Comparison, ImageSet, Polarisation, Report, write_png, write_report
+from radrim.report import Comparison, ImageSet, Polarisation, Report, write_report
 from radrim.result import KINDS, SHARED, UNCERTAINTIES, Beside, Channels, Image, Linear, Stokes
 from radrim.version import __version__
 from radrim.write import image_header, open_image, whole_header, write_fits, write_rows, write_run_toml
@@ -232,8 +232,7 @@ class Output:
             polarisation=_polarisation(stokes, linear, image.stokes, whole),
             files=[str(path) for path in files],
         )
-        write_png(paths["png"], image.best, grid, image.beam, image.noise, observation.object)
-        write_report(paths["report"], report)
+        write_report(paths["report"], report, paths["png"])
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
         qa.write_qa(paths["qa"], qa.finish(quality, self.command, seconds, observation.notes, programs, files))
         return paths

@@ -22,6 +22,8 @@ SHOWN = 1024
 """Most pixels on a side that the restored image shows, and half as many in the small panels: no more than the figures
 have dots, or matplotlib would leave some out."""
 
+BEST_DPI = 220
+"""Dots per inch of the picture of the restored image."""
 CHANNELS = 12
 """Most channels whose restored images the report shows."""
 
@@ -158,7 +160,7 @@ class Report:
     files: Sequence[str] = ()
 
 
-def write_report(path, report):
+def write_report(path, report, png=None):
     """Write the page, atomically.
 
     Parameters
@@ -166,13 +168,19 @@ def write_report(path, report):
     path : str or Path
         Such as NAME-report.html.
     report : Report
+    png : str or Path, optional
+        The restored image is written here, too, by itself and in all its colours: it is drawn once for both.
 
     Raises
     ------
     OutputError
         The folder is missing or read-only, or the disk is full.
     """
-    write_page(path, "report.html.j2", report=report, facts=_facts(report), figures=_figures(report),
+    best = _best(report)
+    if png is not None:
+        with atomic_write(png) as file:
+            file.write(figures.encode(best, BEST_DPI))
+    write_page(path, "report.html.j2", report=report, facts=_facts(report), figures=_figures(report, best),
                reduction=_reduction(report), total=sum(report.timings.values()))  # fmt: skip
 
 
@@ -188,34 +196,6 @@ def write_page(path, template, **values):
 def data_uri(png):
     """A PNG as it is embedded in a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def write_png(path, image, grid, beam, noise, title="", detail="", unit="Jy/beam"):
-    """Write an image as PNG with axes, colour bar, beam and scale bar, atomically.
-
-    Parameters
-    ----------
-    path : str or Path
-    image : (y, x) array
-        [unit]; shown pixel by pixel up to `SHOWN` on a side, larger images as the brightest pixel of each block.
-    grid : ImageGrid
-    beam : Beam or None
-    noise : float
-        Sets the stretch: linear within three times the noise, logarithmic above [unit].
-    title, detail : str
-        Above the image, to the left and to the right.
-    unit : str
-
-    Raises
-    ------
-    OutputError
-        As `write_report`.
-    """
-    norm = figures.brightness_norm(image, noise)
-    png = figures.render(figures.sky_size(grid, 6.6), figures.sky_figure, image, grid, beam, norm, title, detail, unit,
-                         "inferno", SHOWN, dpi=220)  # fmt: skip
-    with atomic_write(path) as file:
-        file.write(png)
 
 
 def _facts(report):
@@ -235,15 +215,21 @@ def _facts(report):
     return facts | dict(report.facts)
 
 
-def _figures(report):
-    """name -> data URI of each figure."""
-    first, grid, render, half = report.images[0], report.grid, figures.render, (4.5, 3.5)
+def _best(report):
+    """The restored image as a picture: pixel by pixel up to `SHOWN` on a side, larger ones as the peaks of blocks."""
+    first, grid = report.images[0], report.grid
     detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
-    left, name = (first.dirty, "Dirty image") if first.residual is None else (first.residual, "Residual")
     norm = figures.brightness_norm(first.best, first.noise)
+    return figures.paint(figures.sky_size(grid, 6.6), figures.sky_figure, first.best, grid, first.beam, norm,
+                         report.title, detail, "Jy/beam", "inferno", SHOWN, dpi=BEST_DPI)  # fmt: skip
+
+
+def _figures(report, best):
+    """name -> data URI of each figure; `best` is the picture of the restored image."""
+    first, grid, render, half = report.images[0], report.grid, figures.render, (4.5, 3.5)
+    left, name = (first.dirty, "Dirty image") if first.residual is None else (first.residual, "Residual")
     pngs = {
-        "image": render(figures.sky_size(grid, 6.6), figures.sky_figure, first.best, grid, first.beam, norm,
-                        report.title, detail, "Jy/beam", "inferno", SHOWN, dpi=220, palette=["inferno"]),
+        "image": figures.encode(best, BEST_DPI, ["inferno"]),
         "psf_centre": render(half, figures.psf_figure, first.psf, first.beam, grid.scale, palette=["RdBu_r"]),
         "psf_cuts": render(half, figures.cuts_figure, first.psf, first.beam, grid.scale),
         "uv": render(half, figures.uv_figure, report.uv),

@@ -226,7 +226,6 @@ def without_reports():
     @contextmanager
     def context():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("radrim.output.write_png", lambda *args: None)
             patch.setattr("radrim.output.write_report", lambda *args: None)
             yield patch
 

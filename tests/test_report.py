@@ -15,7 +15,7 @@ from radrim.beam import Beam, restore
 from radrim.errors import OutputError
 from radrim.figures import reduce_image, si
 from radrim.geometry import ARCSEC, ImageGrid
-from radrim.report import CHANNELS, ImageSet, Report, write_png, write_report
+from radrim.report import CHANNELS, ImageSet, Report, write_report
 
 GRID = ImageGrid(96, 64, 2 * ARCSEC, ra=4.9, dec=0.4)
 BEAM = Beam(9 * ARCSEC, 6 * ARCSEC, 0.5)
@@ -150,14 +150,13 @@ def test_page_of_a_large_image_stays_small(tmp_path):
 
 
 def test_png_is_written_whole_or_not_at_all(tmp_path):
-    """The picture decodes; a missing folder is an OutputError that says how to make it."""
-    one = image_set()
-    write_png(tmp_path / "a.png", one.image, GRID, BEAM, NOISE, "3C391", "1.4 GHz")
+    """The picture decodes, in more colours than the page's; a missing folder is an OutputError with what to do."""
+    write_report(tmp_path / "r.html", report(), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as png:
-        assert png.size[0] > 1000
+        assert png.size[0] > 1000 and png.mode == "RGB" and len(png.getcolors(10**6)) > 256
     with pytest.raises(OutputError, match="mkdir -p"):
-        write_png(tmp_path / "none" / "a.png", one.image, GRID, BEAM, NOISE)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+        write_report(tmp_path / "s.html", report(), tmp_path / "none" / "a.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "r.html"]
 
 
 def test_reduction_keeps_peaks_of_both_signs():

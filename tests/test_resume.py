@@ -84,7 +84,6 @@ def interrupt(monkeypatch, step):
 def no_report(monkeypatch, tmp_path):
     """In an empty folder, without pictures and reports, which take longer than all else."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("radrim.output.write_png", lambda *args: None)
     monkeypatch.setattr("radrim.output.write_report", lambda *args: None)
 
 

@@ -25,6 +25,8 @@ from radrim.operator.base import COMPLEX, REAL, Operator, ProlateExpansion, w_ma
 
 FACETS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 """Numbers of facets along each axis to choose from."""
+VISIT = 150e-9
+"""Seconds that a sample costs in each facet, beside its transforms: phase and coordinates."""
 
 SINGLE_LIMIT = 5e-5
 """Smallest epsilon for which plans in single precision do."""
@@ -243,6 +245,9 @@ def choose_facets(grid, max_w, samples, epsilon):
     """
     seconds, chosen = np.inf, 1
     for count in FACETS:
+        # Half of the facets lie below the horizon at most, and each visits all samples: more would only cost more.
+        if count**2 / 2 * VISIT * samples > seconds:
+            break
         (rows, columns), facets = split_facets(grid, count, coarse=True)
         if min(rows, columns) < 32 and count > 1:
             break
@@ -251,7 +256,7 @@ def choose_facets(grid, max_w, samples, epsilon):
         # A transform carries two terms: an FFT with 1.25 times oversampling, and each sample twice. Per term there
         # are a factor image and its product, per facet the phase and the coordinates of the samples.
         transforms = terms / 2 * (30e-9 * pixels + 250e-9 * samples)
-        cost = len(facets) * (transforms + terms * 10e-9 * pixels + 150e-9 * samples)
+        cost = len(facets) * (transforms + terms * 10e-9 * pixels + VISIT * samples)
         if cost < seconds and (terms * pixels <= FACTOR_LIMIT or count == 1):
             seconds, chosen = cost, count
     return chosen, seconds

@@ -142,8 +142,7 @@ def point_sources(residual):
         [Jy/pixel]
     """
     size = residual.abs()
-    highest = F.max_pool2d(size.reshape(-1, 1, *size.shape[-2:]), 3, 1, 1).reshape(size.shape)
-    return torch.where(size == highest, residual, 0)
+    return torch.where(size == highest_around(size), residual, 0)
 
 
 def envelope(images):
@@ -169,11 +168,29 @@ def local_peak(image, cell):
         Depends on pixels at most ``4 * cell - 1`` away along each axis.
     """
     ny, nx = image.shape[-2:]
-    flat = image.abs().reshape(-1, 1, ny, nx)
-    cells = F.max_pool2d(flat, cell, cell, ceil_mode=True)
-    cells = F.avg_pool2d(F.max_pool2d(cells, 3, 1, 1), 3, 1, 1, count_include_pad=False)
+    cells = highest_in_cells(image.abs().reshape(-1, 1, ny, nx), cell)
+    cells = F.avg_pool2d(highest_around(cells), 3, 1, 1, count_include_pad=False)
     smooth = F.interpolate(cells, scale_factor=cell, mode="bilinear", align_corners=False)
     return smooth[..., :ny, :nx].reshape(image.shape)
+
+
+def highest_in_cells(image, cell):
+    """The largest pixel of each cell of `cell` x `cell`, (..., cells, cells), of an image (..., y, x) nowhere below 0.
+
+    This and the next are many times as fast on CPUs as max_pool2d, which looks for the place of each maximum, too.
+    """
+    ny, nx = image.shape[-2:]
+    whole = F.pad(image, (0, -nx % cell, 0, -ny % cell))
+    return whole.unflatten(-2, (-1, cell)).amax(-2).unflatten(-1, (-1, cell)).amax(-1)
+
+
+def highest_around(image):
+    """The largest of each pixel and its eight neighbours; (..., y, x), nowhere below 0."""
+    for axis in (-1, -2):
+        size = image.shape[axis]
+        wide = F.pad(image, (1, 1) if axis == -1 else (0, 0, 1, 1))
+        image = torch.maximum(image, torch.maximum(wide.narrow(axis, 0, size), wide.narrow(axis, 2, size)))
+    return image
 
 
 def asinh(value):

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError, SolverError
-from radrim.rim.inputs import CELL, StepImages, envelope, features, measure_scales, point_sources
+from radrim.rim.inputs import CELL, StepImages, envelope, features, highest_in_cells, measure_scales, point_sources
 from radrim.rim.psf import FINEST, SHARPEST, TAPS, smooth
 from radrim.rim.windows import changed, cover, widen, within
 
@@ -310,8 +310,7 @@ class InferenceMachine(nn.Module):
 
     def _active_cells(self, active):
         """The cells of the state that hold an active pixel."""
-        squeeze = self.config.squeeze
-        return F.max_pool2d(active[None].float(), squeeze, squeeze, ceil_mode=True)[0] > 0
+        return highest_in_cells(active.float(), self.config.squeeze) > 0
 
     def _cells(self, window):
         """A window of pixels as one of the state's cells."""

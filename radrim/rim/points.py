@@ -37,6 +37,8 @@ APART = 3.0
 """In units of the main lobe's extent."""
 ERRORS = 0.03
 """It is brighter than so much of the extended emission that is known near it: what is left of that is no point."""
+BETWEEN = 0.8
+"""Of a point, the brightest pixel shows at least so much."""
 BESIDE = 56
 """Near is within so many pixels: so far a network sees."""
 LIKE = 0.03
@@ -133,9 +135,28 @@ class PointFinder:
         # Where a network has worked, its errors are noise to the eyes of points.
         least = noise if extended is None else max(noise, noise_mad(residual))
         level = max(LEAST * least, DEEP * self.sidelobe * max(peak, float(np.abs(residual).max())))
+        tried, faintest = mask, (CLEAR - 1) * level
+        if extended is not None:
+            seen = scipy.ndimage.maximum_filter(np.abs(convolve(extended)), 2 * BESIDE + 1)
+            faintest = np.maximum(faintest, ERRORS * seen)
+            tried = self._may_be(residual, faintest, mask)
+            if not tried.any():
+                return Points(np.zeros_like(residual), residual, 0)
         self._trial.forget()
-        trial = self._trial(residual, self._narrow, np.zeros_like(residual), level, mask).update
-        return _Search(self, convolve, residual, noise, level, mask).choose(trial, extended)
+        trial = self._trial(residual, self._narrow, np.zeros_like(residual), level, tried).update
+        return _Search(self, convolve, residual, noise, level, mask).choose(trial, faintest)
+
+    def _may_be(self, residual, faintest, mask):
+        """Where a trial is worth its time: around what is bright enough for a point, as far as it may have company."""
+        bright = (residual if self.positive else np.abs(residual)) >= BETWEEN * faintest
+        reach = [WIDEST // 2 + _apart(along) for along in self.lobe]
+        near = scipy.ndimage.maximum_filter(bright, [2 * r + 1 for r in reach])
+        return near if mask is None else near & mask
+
+
+def _apart(along):
+    """How far from a point others count [pixel], of the offsets of the main lobe's pixels along an axis."""
+    return round(APART * max(1, int(np.abs(along).max())))
 
 
 class _Points(NamedTuple):
@@ -156,21 +177,19 @@ class _Search:
         self._residual, self._noise, self._mask = residual, noise, mask
         self._level, self._confusion = level, CONFUSION * level
 
-    def choose(self, trial, extended=None):
-        """The components that are points, as `Points`."""
+    def choose(self, trial, faintest):
+        """The components that are points, as `Points`; `faintest` is the least flux of one, in each pixel or in all."""
         groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
         if count == 0:
             return Points(np.zeros_like(self._residual), self._residual, 0)
         fresh, spread = _gather(trial, groups, count)
         extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
-        good = ((fresh.flux > 0) | (not self._positive)) & (np.abs(fresh.flux) >= (CLEAR - 1) * self._level)
+        bright = np.abs(fresh.flux) >= (faintest if np.isscalar(faintest) else faintest[tuple(fresh.pixel.T)])
+        good = bright & ((fresh.flux > 0) | (not self._positive))
         good &= (extent.max(1) <= WIDEST) & (spread.max(1) <= SPREAD)
         size = np.abs(trial)
         around = self._around(size, fresh.pixel) - scipy.ndimage.sum_labels(size, groups, np.arange(1, count + 1))
         good &= around <= ALONE * np.abs(fresh.flux)
-        if extended is not None:
-            seen = scipy.ndimage.maximum_filter(np.abs(self._convolve(extended)), 2 * BESIDE + 1)
-            good &= ERRORS * seen[tuple(fresh.pixel.T)] <= np.abs(fresh.flux)
         order = np.argsort(-np.abs(fresh.flux), kind="stable")
         good[order[np.cumsum(good[order]) > POINTS]] = False
         while good.any():
@@ -188,7 +207,7 @@ class _Search:
 
     def _around(self, size, pixel):
         """Flux [Jy] of an image [Jy/pixel] around each pixel."""
-        reach = [round(APART * max(1, int(np.abs(along).max()))) for along in self._lobe]
+        reach = [_apart(along) for along in self._lobe]
         box = scipy.ndimage.uniform_filter(size, [2 * r + 1 for r in reach], output=np.float64, mode="constant")
         return box[tuple(pixel.T)] * np.prod([2 * r + 1 for r in reach])
 

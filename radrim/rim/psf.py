@@ -246,7 +246,7 @@ def _filter(image, transfer, grid):
         # Complex times real would turn the real factor into a complex one first.
         parts = torch.view_as_real(torch.fft.rfft2(image, s=grid)) * transfer.unsqueeze(-1)
         return torch.fft.irfft2(torch.view_as_complex(parts), s=grid)[..., :ny, :nx]
-    lead = torch.broadcast_shapes(image.shape[:-2], transfer.shape[:-2])
+    lead = np.broadcast_shapes(image.shape[:-2], transfer.shape[:-2])  # torch's loads sympy
     images, transfers = (part.expand(*lead, *part.shape[-2:]).detach().numpy() for part in (image, transfer))
     found = np.empty((*lead, *image.shape[-2:]), images.dtype)
     for index in np.ndindex(*lead):
