@@ -4,12 +4,23 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
+import torch.nn.functional as F
 
 from radrim.errors import SolverError
 from radrim.geometry import ImageGrid
 from radrim.measure import Measurement
 from radrim.rim.exact import ExactConvolution
-from radrim.rim.inputs import CELL, StepImages, asinh, features, local_peak, measure_scales, point_sources
+from radrim.rim.inputs import (
+    CELL,
+    StepImages,
+    asinh,
+    features,
+    highest_around,
+    highest_in_cells,
+    local_peak,
+    measure_scales,
+    point_sources,
+)
 from radrim.rim.model import IRIM, IRIMConfig
 from radrim.rim.psf import PsfConvolution, smooth
 from radrim.visibilities import Visibilities
@@ -216,6 +227,26 @@ def test_local_peak_sees_only_its_neighbourhood(cell, rng):
     felt = (local_peak(changed, cell) != local_peak(image, cell))[0].nonzero()
     assert cell < (felt - 45).abs().max() <= 4 * cell - 1
     assert local_peak(changed, cell)[0, 45, 45] > 20
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 14), (1, 16, 8), (3, 1, 5)])
+def test_maxima_are_those_of_pooling(shape, rng):
+    """Around each pixel and in cells, cut ones at the edges included, as torch's pooling has them."""
+    image = torch.rand(shape, generator=rng)
+    torch.testing.assert_close(highest_around(image), F.max_pool2d(image, 3, 1, 1))
+    for cell in (2, 4):
+        torch.testing.assert_close(highest_in_cells(image, cell), F.max_pool2d(image, cell, cell, ceil_mode=True))
+
+
+def test_wiener_filters_share_their_transform(array, rng):
+    """Several at once are those of one each, for one PSF and for one of each image."""
+    image = torch.randn(2, 32, 48, generator=rng)
+    for psfs in (torch.rand(96, 96, generator=rng), torch.rand(2, 96, 96, generator=rng)):
+        psf = PsfConvolution(psfs, (32, 48))
+        together = psf.wiener(image, (2.0, 8.0))
+        assert together.shape == (2, 2, 32, 48)
+        for k, value in enumerate((2.0, 8.0)):
+            torch.testing.assert_close(together[:, k], psf.wiener(image, (value,))[:, 0])
 
 
 def test_asinh_is_exact():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from radrim.errors import ConfigError, SolverError
+from radrim.rim.blocks import Convolution
 from radrim.rim.inputs import StepImages, measure_scales
 from radrim.rim.loss import FLUX_WEIGHT, WEIGHTS, beam_responses, decibel_loss, faint_loss
 from radrim.rim.model import IRIM, IRIMConfig
@@ -478,3 +479,18 @@ def test_cover_is_exact_and_no_larger_than_it_must_be(rng):
     assert len(windows) == 3
     assert cover(torch.zeros_like(active), (slice(0, 512), slice(0, 640)), 32, 8) == []
     assert cover(torch.ones_like(active), (slice(0, 512), slice(0, 640)), 32, 8) == [(slice(0, 512), slice(0, 640))]
+
+
+def test_kernels_follow_their_parameters():
+    """Without gradients a kernel is made once, and again after a change in place, loaded weights, or another type."""
+    layer, other = (Convolution(2, 3, 5, 3) for _ in range(2))
+    with torch.no_grad():
+        before = layer.weight()
+        assert layer.weight() is before
+        layer.gain.mul_(2)
+        torch.testing.assert_close(layer.weight(), 2 * before)
+        layer.load_state_dict(other.state_dict())
+        torch.testing.assert_close(layer.weight(), other.weight())
+        layer.double()
+        assert layer.weight().dtype == torch.float64
+    assert layer.weight().requires_grad

@@ -62,9 +62,18 @@ class Convolution(nn.Module):
         self.direction = nn.Parameter(draw(AGILE, outputs, math.prod(self.kernel[1:])))
         self.gain = nn.Parameter(torch.full((outputs,), float(gain)))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self._made = None
 
     def weight(self):
-        """The kernel: `direction`, scaled to the norm `gain` for each output channel."""
+        """The kernel: `direction`, scaled to the norm `gain` for each output channel; without gradients made once."""
+        if torch.is_grad_enabled() or self.direction.is_inference():  # which do not count their changes
+            return self._weight()
+        state = [(part.data_ptr(), part._version) for part in (self.direction, self.gain)]
+        if self._made is None or self._made[0] != state:
+            self._made = state, self._weight()
+        return self._made[1]
+
+    def _weight(self):
         norm = torch.linalg.vector_norm(self.direction, dim=1)
         scale = self.gain / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         weight = (self.direction * scale[:, None]).view(self.kernel)

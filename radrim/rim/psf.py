@@ -91,7 +91,7 @@ class PsfConvolution:
 
     def wiener(self, residual, lambdas):
         """The images w_lambda [Jy/pixel], (batch, lambda, ...), of a residual (batch, ...) [Jy/beam]."""
-        return torch.stack([_filter(residual, (self.power + v).reciprocal_(), self.grid) for v in lambdas], dim=1)
+        return torch.stack(_filters(residual, [(self.power + v).reciprocal_() for v in lambdas], self.grid), dim=1)
 
     def gains(self, value):
         """What w_lambda has at the image's centre for a source of 1 Jy there, and for noise of unit rms.
@@ -236,39 +236,49 @@ def _gaussian(grid, sigma):
 
 
 def _filter(image, transfer, grid):
-    """Images (..., y, x) times a real transfer function of the half plane; zeros around them fill the grid.
+    """Images (..., y, x) times a real transfer function of the half plane; zeros around them fill the grid."""
+    return _filters(image, [transfer], grid)[0]
+
+
+def _filters(image, transfers, grid):
+    """`_filter` for each of several transfer functions of one shape.
 
     On CPUs and without gradients whole spectra are never written: a few columns at a time go to and fro, those of zeros
     are left out. Whole transforms take about twice as long, and twice the memory.
     """
-    if image.requires_grad or transfer.requires_grad or image.device.type != "cpu" or ducc0 is None:
+    gradients = any(part.requires_grad for part in (image, *transfers))
+    if gradients or image.device.type != "cpu" or ducc0 is None:
         ny, nx = image.shape[-2:]
+        spectrum = torch.view_as_real(torch.fft.rfft2(image, s=grid))
         # Complex times real would turn the real factor into a complex one first.
-        parts = torch.view_as_real(torch.fft.rfft2(image, s=grid)) * transfer.unsqueeze(-1)
-        return torch.fft.irfft2(torch.view_as_complex(parts), s=grid)[..., :ny, :nx]
-    lead = np.broadcast_shapes(image.shape[:-2], transfer.shape[:-2])  # torch's loads sympy
-    images, transfers = (part.expand(*lead, *part.shape[-2:]).detach().numpy() for part in (image, transfer))
-    found = np.empty((*lead, *image.shape[-2:]), images.dtype)
+        parts = (torch.view_as_complex(spectrum * transfer.unsqueeze(-1)) for transfer in transfers)
+        return [torch.fft.irfft2(part, s=grid)[..., :ny, :nx] for part in parts]
+    lead = np.broadcast_shapes(image.shape[:-2], transfers[0].shape[:-2])  # torch's loads sympy
+    images, *factors = (part.expand(*lead, *part.shape[-2:]).detach().numpy() for part in (image, *transfers))
+    found = [np.empty((*lead, *image.shape[-2:]), images.dtype) for _ in factors]
     for index in np.ndindex(*lead):
-        found[index] = _filter_one(images[index], transfers[index], grid)
-    return torch.from_numpy(found)
+        _filter_one(images[index], [factor[index] for factor in factors], grid, [out[index] for out in found])
+    return [torch.from_numpy(out) for out in found]
 
 
-def _filter_one(image, transfer, grid):
-    """`_filter` of one image (y, x)."""
+def _filter_one(image, transfers, grid, found):
+    """`_filters` of one image (y, x), into the arrays `found`."""
     (ny, nx), threads = image.shape, torch.get_num_threads()
     padded = np.zeros((ny, grid[1]), image.dtype)
     padded[:, :nx] = image
     rows = ducc0.fft.r2c(padded, axes=[1], nthreads=threads)
+    results = [rows, *(np.empty_like(rows) for _ in transfers[1:])]
 
     def work(first):
         block = slice(first, min(first + BLOCK, rows.shape[1]))
         columns = np.zeros((grid[0], block.stop - first), rows.dtype)
         columns[:ny] = rows[:, block]
         ducc0.fft.c2c(columns, axes=[0], out=columns)
-        columns *= transfer[:, block]
-        ducc0.fft.c2c(columns, axes=[0], forward=False, inorm=2, out=columns)
-        rows[:, block] = columns[:ny]
+        product = columns if len(transfers) == 1 else np.empty_like(columns)
+        for transfer, result in zip(transfers, results, strict=True):
+            np.multiply(columns, transfer[:, block], out=product)
+            ducc0.fft.c2c(product, axes=[0], forward=False, inorm=2, out=product)
+            result[:, block] = product[:ny]
 
     blocks = range(0, rows.shape[1], BLOCK)
     if threads == 1 or len(blocks) <= 2:
@@ -276,8 +286,9 @@ def _filter_one(image, transfer, grid):
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, blocks))
-    ducc0.fft.c2r(rows, axes=[1], forward=False, inorm=2, lastsize=grid[1], nthreads=threads, out=padded)
-    return padded[:, :nx]
+    for result, out in zip(results, found, strict=True):
+        ducc0.fft.c2r(result, axes=[1], forward=False, inorm=2, lastsize=grid[1], nthreads=threads, out=padded)
+        out[:] = padded[:, :nx]
 
 
 def _sum(image):
