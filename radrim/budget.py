@@ -91,6 +91,11 @@ def plan_memory(shape, config, threads) -> Cut:
     )
 
 
+def is_small(shape, config):
+    """Whether an image of a shape (y, x), made as a whole, takes less than half of the memory that it may."""
+    return BASE + _whole(config) * shape[0] * shape[1] <= _memory(config) / 2
+
+
 def measured_together(config, side):
     """Facets along an axis that are measured together: the memory that the minor cycle of one takes is there anyway.
 

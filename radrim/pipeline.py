@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from radrim.budget import block_bytes, largest_whole, plan_memory, uv_bytes
+from radrim.allocator import give_back_memory
+from radrim.budget import block_bytes, is_small, largest_whole, plan_memory, uv_bytes
 from radrim.cache import VisibilityCache, cached
 from radrim.channels import ChannelImager
 from radrim.clock import Clock
@@ -99,6 +100,8 @@ def _image(config, work, output, solver, rival, clock, threads, device, report) 
         for sentence in [*chosen, *(solver.notes if solver else [])]:
             log.info("%s", sentence)
         plan = _plan(work, grid, config, threads, len(pointings(observation.blocks)))
+        if plan.side or not is_small(grid.shape, config):
+            give_back_memory()
         if plan.side:
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
         describe_mosaic(observation, grid)
