@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from radrim.errors import ConfigError, SolverError
+from radrim.rim.abreast import abreast
 from radrim.rim.blocks import Convolution
 from radrim.rim.inputs import StepImages, measure_scales
 from radrim.rim.loss import FLUX_WEIGHT, WEIGHTS, beam_responses, decibel_loss, faint_loss
@@ -494,3 +496,22 @@ def test_kernels_follow_their_parameters():
         layer.double()
         assert layer.weight().dtype == torch.float64
     assert layer.weight().requires_grad
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_parts_abreast(threads):
+    """In order, without gradients, on all threads together; afterwards all is as before, also after an error."""
+    before, weight = torch.get_num_threads(), torch.ones(1, requires_grad=True)
+    torch.set_num_threads(threads)
+    try:
+        found = list(abreast(lambda part: (part * weight, torch.get_num_threads()), [1, 2, 3], torch.device("cpu")))
+        assert [float(value) for value, _ in found] == [1, 2, 3]
+        assert not any(value.requires_grad for value, _ in found)
+        assert {share for _, share in found} == {max(1, threads // 3)}
+        with pytest.raises(ZeroDivisionError):
+            list(abreast(lambda part: 1 / part, [1, 0], torch.device("cpu")))
+        assert torch.get_num_threads() == threads
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError, SolverError
+from radrim.rim.abreast import abreast
 from radrim.rim.inputs import CELL, StepImages, envelope, features, highest_in_cells, measure_scales, point_sources
 from radrim.rim.psf import FINEST, SHARPEST, TAPS, smooth
 from radrim.rim.windows import changed, cover, widen, within
@@ -293,17 +294,20 @@ class InferenceMachine(nn.Module):
                  for y in range(0, ny, size) for x in range(0, nx, size)]  # fmt: skip
         if active is not None:
             tiles = [part for window in tiles for part in cover(active, window, halo, self.alignment)]
-        for core in tiles:
+
+        def one(core):
             outer = widen(core, halo, shape)
             before = None if state is None else state[(..., *self._cells(outer))]
-            update, after = self.propose(step, images.cut(outer), before, None if active is None else active[outer])
+            return self.propose(step, images.cut(outer), before, None if active is None else active[outer])
+
+        for core, (update, after) in zip(tiles, abreast(one, tiles, proposal.device), strict=True):
             if new is None:
                 cells = [-(-n // self.config.squeeze) for n in shape]
                 last = torch.channels_last_3d if after.ndim == 5 else torch.channels_last
                 new = torch.empty(
                     (*after.shape[:-2], *cells), dtype=after.dtype, device=after.device, memory_format=last
                 ).zero_()
-            inner = within(core, outer)
+            inner = within(core, widen(core, halo, shape))
             proposal[(..., *core)] = update[(..., *inner)]
             new[(..., *self._cells(core))] = after[(..., *self._cells(inner))]
         return proposal, new

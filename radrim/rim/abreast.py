@@ -1,0 +1,38 @@
+"""Several parts of an image through a network at once, each on its share of the threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+
+def abreast(work, parts, device):
+    """`work(part)` for each part, in order, without gradients.
+
+    Most operations of a network on a tile are too short to keep several threads busy: tiles beside each other are. On
+    a GPU, which does so by itself, one part follows the other.
+
+    Parameters
+    ----------
+    work : callable
+    parts : sequence
+    device : torch.device
+
+    Yields
+    ------
+    What `work` returns.
+    """
+    threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
+    together = min(threads, len(parts)) if device.type == "cpu" else 1
+
+    def alone(part):
+        with torch.inference_mode(inference), torch.no_grad():  # neither is inherited by threads
+            return work(part)
+
+    if together < 2:
+        yield from map(alone, parts)
+        return
+    try:
+        with ThreadPoolExecutor(together, initializer=torch.set_num_threads, initargs=(threads // together,)) as pool:
+            yield from pool.map(alone, parts)
+    finally:
+        torch.set_num_threads(threads)  # new threads take the number that was told last
