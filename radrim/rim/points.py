@@ -135,16 +135,20 @@ class PointFinder:
         # Where a network has worked, its errors are noise to the eyes of points.
         least = noise if extended is None else max(noise, noise_mad(residual))
         level = max(LEAST * least, DEEP * self.sidelobe * max(peak, float(np.abs(residual).max())))
-        tried, faintest = mask, (CLEAR - 1) * level
+        search, faintest = _Search(self, convolve, residual, noise, level, mask), (CLEAR - 1) * level
         if extended is not None:
             seen = scipy.ndimage.maximum_filter(np.abs(convolve(extended)), 2 * BESIDE + 1)
             faintest = np.maximum(faintest, ERRORS * seen)
-            tried = self._may_be(residual, faintest, mask)
-            if not tried.any():
+            # In extended emission a trial can be long and in vain: first one of a few places only.
+            near = self._may_be(residual, faintest, mask)
+            if not near.any() or not search.choose(self._try(residual, level, near), faintest).number:
                 return Points(np.zeros_like(residual), residual, 0)
+        return search.choose(self._try(residual, level, mask), faintest)
+
+    def _try(self, residual, level, where):
+        """Components that explain a residual down to a level [Jy/pixel]."""
         self._trial.forget()
-        trial = self._trial(residual, self._narrow, np.zeros_like(residual), level, tried).update
-        return _Search(self, convolve, residual, noise, level, mask).choose(trial, faintest)
+        return self._trial(residual, self._narrow, np.zeros_like(residual), level, where).update
 
     def _may_be(self, residual, faintest, mask):
         """Where a trial is worth its time: around what is bright enough for a point, as far as it may have company."""
