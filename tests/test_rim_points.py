@@ -68,6 +68,31 @@ def test_a_point_on_extended_emission(seen_sky):
     assert rest.max() == pytest.approx(sky.dirty.max(), rel=0.05)
 
 
+def test_what_a_network_leaves_of_emission_costs_no_long_trial(seen_sky, monkeypatch):
+    """Errors of known emission have no points: a trial near the brightest is all. A point far away is found as ever."""
+    sky = seen_sky((256, 320), ((60, 60, 50.0),), width=4.0)
+    ny, nx = sky.dirty.shape
+    y, x = np.ogrid[:ny, :nx]
+    known = np.exp(-0.5 * ((y - 60) ** 2 + (x - 60) ** 2) / 4.0**2).astype(np.float32)
+    known *= 50 / known.sum()
+    left = (0.02 * sky.see(known) * np.cos(0.6 * x) + sky.noise * np.cos(1.3 * y)).astype(np.float32)
+    parts, once = [], PointFinder._try
+
+    def seen(self, residual, level, where):
+        parts.append(1.0 if where is None else where.mean())
+        return once(self, residual, level, where)
+
+    monkeypatch.setattr(PointFinder, "_try", seen)
+    for flux, trials in ((0.0, 1), (1.0, 2)):
+        parts.clear()
+        residual = left + flux * sky.point(200, 250)
+        finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05)
+        points, _, count = finder.take(residual, sky.noise, sky.see, extended=known)
+        assert count == bool(flux) and len(parts) <= trials
+        assert all(part < 0.3 for part in parts[:1]) and parts[1:] == [1.0] * len(parts[1:])
+        assert points.sum() == pytest.approx(flux, abs=0.03)
+
+
 def test_points_with_a_small_psf(seen_sky):
     """A PSF no larger than the image is enough: what it does not say counts as 0, as in the convolution."""
     sky = seen_sky((128, 160), ((10, 12, 1.0), (118, 150, 0.5)))
