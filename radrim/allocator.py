@@ -1,9 +1,9 @@
 """How this process gets memory from the system, where that is glibc's malloc.
 
 It gives arrays back to the system as soon as they are free, and the system fills the next ones with zeros again, page
-by page. Networks and Fourier transforms make and forget arrays of megabytes all the time: on CPUs a run spends a
-tenth of its time on that. So a process of our own keeps what it once had, as long as that is little beside what it may
-have: between pieces that are in use there are some that fit nothing. See malloc's manual page, mallopt(3).
+by page. Networks and Fourier transforms make and forget arrays of megabytes all the time, and on CPUs a run feels it.
+So a process of our own keeps what it once had, as long as that is little beside what it may have: between pieces that
+are in use there are some that fit nothing. See malloc's manual page, mallopt(3).
 """
 
 import contextlib

@@ -5,7 +5,8 @@ import math
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from radrim.figures import BLUE, GREY, INK, MIST, RED, _angle_unit, _number, _prefix, _round_ticks, si
+from radrim.canvas import BLUE, GREY, INK, MIST, RED
+from radrim.figures import _angle_unit, _number, _prefix, _round_ticks, si
 from radrim.geometry import ARCSEC
 
 COLOURS = RED, BLUE

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import AsinhNorm, Normalize
 from PIL import Image as Picture
 
-from radrim import compare_figures, figures
+from radrim import canvas, compare_figures, figures
 from radrim.beam import restore
 from radrim.figures import si
 from radrim.files import atomic_write
@@ -285,13 +285,13 @@ def _figures(comparison):
     pngs["difference"] = _sky(comparison, difference, _wide_norm([difference], limit),
                               f"{sides[0].name} − {sides[1].name}, image", "Jy/beam", "RdBu_r")  # fmt: skip
     half = (PANEL, 3.5)
-    pngs["spectra"] = figures.render(half, compare_figures.spectra_figure, comparison.spectra, sides, beam)
-    pngs["histogram"] = figures.render(half, compare_figures.histograms_figure, sides, expected)
+    pngs["spectra"] = canvas.render(half, compare_figures.spectra_figure, comparison.spectra, sides, beam)
+    pngs["histogram"] = canvas.render(half, compare_figures.histograms_figure, sides, expected)
     if max(pair["both"] for pair in agreement(comparison)) >= PLOTTED:
         reference = (sides[1].key, sides[1].name) if comparison.truth is None else ("truth", "truth")
         shown = sides[:1] if comparison.truth is None else sides
-        pngs["fluxes"] = figures.render(half, compare_figures.fluxes_figure, comparison.sources, shown, reference)
-        pngs["positions"] = figures.render(half, compare_figures.positions_figure, comparison.sources, shown, reference,
+        pngs["fluxes"] = canvas.render(half, compare_figures.fluxes_figure, comparison.sources, shown, reference)
+        pngs["positions"] = canvas.render(half, compare_figures.positions_figure, comparison.sources, shown, reference,
                                            beam)  # fmt: skip
     return pngs
 
@@ -312,7 +312,7 @@ def _sky(comparison, image, norm, title, unit, cmap):
     """One picture of the sky."""
     grid = comparison.grid
     keep = cmap != "RdBu_r"
-    return figures.render(figures.sky_size(grid, PANEL), figures.sky_figure, image, grid, comparison.beam, norm, title,
+    return canvas.render(figures.sky_size(grid, PANEL), figures.sky_figure, image, grid, comparison.beam, norm, title,
                           "", unit, cmap, SHOWN // 2, keep, palette=[cmap])  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from radrim.figures import BLUE, GREY, INK, RED, render
+from radrim.canvas import BLUE, GREY, INK, RED, render
 
 COLUMNS = 4
 COLOURS = (BLUE, RED, "#3f8f5f", "#8a5fa8")

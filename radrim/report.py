@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.colors import AsinhNorm, Normalize
 
-from radrim import figures
+from radrim import canvas, figures
 from radrim.beam import Beam
 from radrim.figures import si
 from radrim.files import atomic_write
@@ -179,7 +179,7 @@ def write_report(path, report, png=None):
     best = _best(report)
     if png is not None:
         with atomic_write(png) as file:
-            file.write(figures.encode(best, BEST_DPI))
+            file.write(canvas.encode(best, BEST_DPI))
     write_page(path, "report.html.j2", report=report, facts=_facts(report), figures=_figures(report, best),
                reduction=_reduction(report), total=sum(report.timings.values()))  # fmt: skip
 
@@ -220,16 +220,16 @@ def _best(report):
     first, grid = report.images[0], report.grid
     detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
     norm = figures.brightness_norm(first.best, first.noise)
-    return figures.paint(figures.sky_size(grid, 6.6), figures.sky_figure, first.best, grid, first.beam, norm,
+    return canvas.paint(figures.sky_size(grid, 6.6), figures.sky_figure, first.best, grid, first.beam, norm,
                          report.title, detail, "Jy/beam", "inferno", SHOWN, dpi=BEST_DPI)  # fmt: skip
 
 
 def _figures(report, best):
     """name -> data URI of each figure; `best` is the picture of the restored image."""
-    first, grid, render, half = report.images[0], report.grid, figures.render, (4.5, 3.5)
+    first, grid, render, half = report.images[0], report.grid, canvas.render, (4.5, 3.5)
     left, name = (first.dirty, "Dirty image") if first.residual is None else (first.residual, "Residual")
     pngs = {
-        "image": figures.encode(best, BEST_DPI, ["inferno"]),
+        "image": canvas.encode(best, BEST_DPI, ["inferno"]),
         "psf_centre": render(half, figures.psf_figure, first.psf, first.beam, grid.scale, palette=["RdBu_r"]),
         "psf_cuts": render(half, figures.cuts_figure, first.psf, first.beam, grid.scale),
         "uv": render(half, figures.uv_figure, report.uv),
@@ -265,7 +265,7 @@ def _beside(report):
     pngs = {}
     for kind, (unit, norm, cmap) in kinds.items():
         for place, name, images in zip(("left", "right"), report.beside.names, (first, other), strict=True):
-            pngs[f"{kind}_{place}"] = figures.render(
+            pngs[f"{kind}_{place}"] = canvas.render(
                 figures.sky_size(grid, 4.5), figures.sky_figure, getattr(images, kind), grid, images.beam, norm,
                 f"{name}, {kind}", "", unit, cmap, SHOWN // 2, kind != "residual", palette=[cmap],
             )  # fmt: skip
@@ -278,7 +278,7 @@ def _polarisation(report):
     pngs, size = {}, figures.sky_size(grid, 4.5)
     if of.intensity is not None:
         norm = figures.brightness_norm(first.best, first.noise)
-        pngs["vectors"] = figures.render(
+        pngs["vectors"] = canvas.render(
             figures.sky_size(grid, 6.6), figures.vectors_figure, first.best, of.intensity, of.angle, grid, first.beam,
             norm, f"Stokes {report.stokes} and the electric vector", dpi=220, palette=["inferno"],
         )  # fmt: skip
@@ -288,12 +288,12 @@ def _polarisation(report):
             "angle": (of.angle, Normalize(-90, 90), "Angle, north through east", "°", "twilight", None),
         }
         for key, (image, norm, name, unit, cmap, peaks) in maps.items():
-            pngs[key] = figures.render(size, figures.sky_figure, image, grid, first.beam, norm, name, "", unit, cmap,
+            pngs[key] = canvas.render(size, figures.sky_figure, image, grid, first.beam, norm, name, "", unit, cmap,
                                        SHOWN // 2, peaks, palette=[cmap])  # fmt: skip
     for stokes, image in of.images.items():
         limit = max(float(np.nanmax(np.abs(image))), 5 * of.noise[stokes]) or 1.0
         norm = AsinhNorm(3 * of.noise[stokes] or limit, -limit, limit)
-        pngs[f"stokes_{stokes}"] = figures.render(
+        pngs[f"stokes_{stokes}"] = canvas.render(
             size, figures.sky_figure, image, grid, first.beam, norm, f"Stokes {stokes}", "", "Jy/beam", "RdBu_r",
             SHOWN // 2, True, palette=["RdBu_r"],
         )  # fmt: skip

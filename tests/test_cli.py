@@ -239,3 +239,15 @@ def test_output_that_nobody_reads():
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize(("how", "kept"), [("program", True), ("main", False)])
+def test_only_a_process_of_its_own_keeps_its_memory(how, kept):
+    """The program changes its process; a caller of `main` finds allocator and garbage collection as they were."""
+    code = (
+        "import gc; from radrim import allocator, cli; before = gc.get_threshold()\n"
+        f"status = cli.{how}(['model', 'list'])\n"
+        "print(status, allocator._keeps, gc.get_threshold() != before, gc.get_freeze_count() > 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == f"0 {kept} {kept} {kept}"

@@ -401,3 +401,14 @@ def test_sizes_of_memory(text, size):
 def test_memory_of_the_machine():
     """More than nothing."""
     assert budget.total_memory() > 1e8
+
+
+@pytest.mark.parametrize(
+    ("options", "given_back"), [({}, 0), ({"facet": 128}, 1), ({"memory": 1.7e9}, 1)], ids=["small", "facets", "tight"]
+)
+def test_memory_is_kept_only_where_there_is_plenty(options, given_back, pair_ms, quiet, monkeypatch, request):
+    """What a heap that is kept has between its pieces must fit into `--memory`, too."""
+    calls = []
+    monkeypatch.setattr("radrim.pipeline.give_back_memory", lambda: calls.append(1))
+    image(pair_ms, quiet / request.node.name.replace("[", "_"), niter=0, **options)
+    assert len(calls) == given_back

@@ -188,7 +188,7 @@ class _Search:
             return Points(np.zeros_like(self._residual), self._residual, 0)
         fresh, spread = _gather(trial, groups, count)
         extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
-        bright = np.abs(fresh.flux) >= (faintest if np.isscalar(faintest) else faintest[tuple(fresh.pixel.T)])
+        bright = np.abs(fresh.flux) >= np.broadcast_to(faintest, trial.shape)[tuple(fresh.pixel.T)]
         good = bright & ((fresh.flux > 0) | (not self._positive))
         good &= (extent.max(1) <= WIDEST) & (spread.max(1) <= SPREAD)
         size = np.abs(trial)
