@@ -1,9 +1,10 @@
 """Where the time of the learned minor cycle goes: convolutions of the network, transforms, copies, the rest.
 
-    python pipelines/benchmarks/rim_profile.py [--model base] [--size 1024] [--threads 2]
+    python pipelines/benchmarks/rim_profile.py [--model base] [--size 1024]
 
-One minor cycle of a simulated galaxy, profiled by PyTorch: time of its operations, in groups. Fourier transforms of
-images, and the search for points, are not PyTorch's.
+One minor cycle of a simulated galaxy, profiled by PyTorch: time of its operations, in groups, on one thread: with more
+of them tiles go through the network beside each other, on threads of their own, which the profiler does not see.
+Fourier transforms of images, and the search for points, are not PyTorch's.
 """
 
 import argparse
@@ -49,14 +50,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="base")
     parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
     psf, dirty = observation(args.size)
     machine = load(find_model(args.model), 2, "cpu").model
     zero = np.zeros_like(dirty)
-    RimSolver(machine, RimSettings(noise=1e-3, tile=512), args.threads)(dirty, psf, zero, 1e-3)  # warm up
-    solver = RimSolver(machine, RimSettings(noise=1e-3, tile=512), args.threads)
+    RimSolver(machine, RimSettings(noise=1e-3, tile=512))(dirty, psf, zero, 1e-3)  # warm up
+    solver = RimSolver(machine, RimSettings(noise=1e-3, tile=512))
     start = time.perf_counter()
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
         minor = solver(dirty, psf, zero, 1e-3)
