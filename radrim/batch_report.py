@@ -13,10 +13,10 @@ from typing import Any
 from radrim.batch import DONE, FAILED, RUNNING, STOPPED, SUSPECT, WAITING, Item
 from radrim.beam import Beam
 from radrim.errors import InputError
-from radrim.figures import si
 from radrim.files import atomic_write
 from radrim.geometry import ARCSEC
 from radrim.qa import Limits, complaint, judge, read_qa, write_qa
+from radrim.units import si
 
 ORDER = (FAILED, SUSPECT, STOPPED, RUNNING, WAITING, DONE)
 """How the page lists states: what somebody should look at comes first."""

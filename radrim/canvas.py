@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-DPI = 190
-"""Dots per inch of a figure, unless it says otherwise."""
+from radrim.pictures import DPI
+
 COMPRESSION = 3
 """Of PNGs: half of the time of zlib's usual level, for 2 % more bytes."""
 

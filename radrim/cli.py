@@ -14,6 +14,7 @@ from radrim.config import GROUPS, ImageConfig
 from radrim.config_file import load_toml
 from radrim.errors import ConfigError, RadrimError
 from radrim.option_values import BEAMS
+from radrim.painters import Painters
 from radrim.version import __version__
 
 EXAMPLES = """\
@@ -37,14 +38,15 @@ def program(argv=None) -> int:
     """`main` of a process that does nothing else."""
     keep_memory()
     gc.set_threshold(SELDOM)
-    status = main(argv)
+    status = main(argv, alone=True)
     gc.freeze()  # nor at the end, a second for what the system takes back at once
     return status
 
 
-def main(argv=None) -> int:
+def main(argv=None, alone=False) -> int:
     """Run the command; returns the exit status: 0 done, 2 for what the user can mend, 130 when interrupted.
 
+    `alone` in a process that does nothing else: some more may work for it.
     `radrim batch` has one more, 3: some images could not be made.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -59,7 +61,7 @@ def main(argv=None) -> int:
         return 0
     if rest:  # argparse leaves a Measurement Set that follows an option
         args.ms += rest
-    args.line = shlex.join(["radrim", *argv])
+    args.line, args.alone = shlex.join(["radrim", *argv]), alone
     _set_up_log(args)
     try:
         status = args.run(args) or 0
@@ -320,9 +322,11 @@ def parse_config(args):
 
 def _image(args):
     config = parse_config(args)
-    from radrim.pipeline import run
+    # They get ready while this process loads what imaging needs, if it has not loaded that before.
+    with Painters((config.threads or len(os.sched_getaffinity(0))) if args.alone else 0) as painters:
+        from radrim.pipeline import run
 
-    run(config, command=args.line)
+        run(config, command=args.line, painters=painters)
 
 
 def _plan(args):

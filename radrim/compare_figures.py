@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from radrim.canvas import BLUE, GREY, INK, MIST, RED
-from radrim.figures import _angle_unit, _number, _prefix, _round_ticks, si
+from radrim.figures import _angle_unit, _number, _round_ticks
 from radrim.geometry import ARCSEC
+from radrim.units import prefix, si
 
 COLOURS = RED, BLUE
 """Of radrim and of its peer."""
@@ -38,7 +39,7 @@ def spectra_figure(fig, spectra, sides, beam):
     amplitude = {name: np.sqrt(np.asarray(spectra[name])) for name in ("expected", *(side.key for side in sides))}
     word, unit = _angle_unit(math.sqrt(scale[0] * scale[-1]))
     values = np.concatenate([amplitude[side.key] for side in sides])
-    factor, prefix = _prefix(float(values.max()) / 10)
+    factor, sign = prefix(float(values.max()) / 10)
     ax = fig.add_subplot()
     for number, (side, colour) in enumerate(zip(sides, COLOURS, strict=True)):
         # Two lines that lie on each other are both seen.
@@ -55,7 +56,7 @@ def spectra_figure(fig, spectra, sides, beam):
     floor = max(min(v for v in low if v > 0), 1e-3 * max(low)) if max(low) > 0 else 1
     ax.set(xscale="log", yscale="log", xlim=(scale[0] / unit * 1.1, scale[-1] / unit / 1.1),
            ylim=(floor / factor / 1.5, max(low) / factor * 1.8), xlabel=f"Angular scale ({word})",
-           ylabel=f"√power ({prefix}Jy/beam)")  # fmt: skip
+           ylabel=f"√power ({sign}Jy/beam)")  # fmt: skip
     _plain_ticks(ax, ax.xaxis, ax.yaxis)
     ax.grid(color=MIST, linewidth=0.7)
     ax.set_axisbelow(True)
@@ -84,7 +85,7 @@ def histograms_figure(fig, sides, noise):
     """Both residuals' histograms on one scale, beside the Gaussian of the noise to be expected."""
     residuals = [side.residual[np.isfinite(side.residual)] for side in sides]
     reach = max(6 * noise, 1.02 * max(float(np.abs(values).max()) for values in residuals))
-    factor, prefix = _prefix(reach / 3)
+    factor, sign = prefix(reach / 3)
     ax = fig.add_subplot()
     highest = 1
     for number, (side, values, colour) in enumerate(zip(sides, residuals, COLOURS, strict=True)):
@@ -99,7 +100,7 @@ def histograms_figure(fig, sides, noise):
             label=f"Gaussian, σ = {si(noise, 'Jy/beam')}")  # fmt: skip
     limits = (-reach / factor, reach / factor)
     ax.set(yscale="log", xlim=limits, xticks=_round_ticks(*limits), ylim=(0.5, 30 * highest),
-           xlabel=f"{prefix}Jy/beam", ylabel="Pixels")  # fmt: skip
+           xlabel=f"{sign}Jy/beam", ylabel="Pixels")  # fmt: skip
     ax.legend(loc="upper right")
     ax.set_title("Residuals")
 
@@ -120,7 +121,7 @@ def fluxes_figure(fig, table, sides, reference):
     key, name = reference
     ax = fig.add_subplot()
     flux, error = np.asarray(table[f"{key}_flux"]), np.asarray(table["flux_error"])
-    factor, prefix = _prefix(float(np.nanmedian(flux)) if np.isfinite(flux).any() else 1.0)
+    factor, sign = prefix(float(np.nanmedian(flux)) if np.isfinite(flux).any() else 1.0)
     ax.axhline(1, color=INK, linewidth=1, alpha=0.6)
     highest = 0.05
     for side, marker in zip(sides, "os", strict=False):
@@ -133,7 +134,7 @@ def fluxes_figure(fig, table, sides, reference):
                     markersize=3.5, linewidth=0.8, label=side.name)  # fmt: skip
         highest = max(highest, float(np.percentile(np.abs(ratio[good] - 1), 95)) * 1.6)
     low = max(1 - highest, 0)
-    ax.set(xscale="log", ylim=(low, 1 + highest), xlabel=f"Flux, {name} ({prefix}Jy)",
+    ax.set(xscale="log", ylim=(low, 1 + highest), xlabel=f"Flux, {name} ({sign}Jy)",
            ylabel=f"Flux over that of {name}")  # fmt: skip
     _plain_ticks(ax, ax.xaxis)
     ax.grid(color=MIST, linewidth=0.7)

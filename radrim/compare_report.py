@@ -6,17 +6,17 @@ import math
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import AsinhNorm, Normalize
-from PIL import Image as Picture
+from PIL import Image
 
 from radrim import canvas, compare_figures, figures
 from radrim.beam import restore
-from radrim.figures import si
 from radrim.files import atomic_write
 from radrim.geometry import ARCSEC, format_angle
 from radrim.output import versions
+from radrim.pictures import Norm, brightness_norm, even_norm, sky_size
 from radrim.report import SHOWN, data_uri, write_page
 from radrim.sources import EDGE, THRESHOLD
+from radrim.units import si
 
 LISTED = 20
 """Sources in the page's table; all are in the CSV file."""
@@ -266,9 +266,9 @@ def _figures(comparison):
     expected = comparison.expected.noise if comparison.expected else max(side.noise for side in sides)
     limit = residual_limit(comparison)
     kinds = {
-        "image": ("smoothed", "Jy/beam", figures.brightness_norm(brightest, noise), "inferno"),
-        "residual": ("residual", "Jy/beam", Normalize(-limit, limit), "RdBu_r"),
-        "model": ("model", "Jy/pixel", AsinhNorm(peak / 300, 0, peak), "inferno"),
+        "image": ("smoothed", "Jy/beam", brightness_norm(brightest, noise), "inferno"),
+        "residual": ("residual", "Jy/beam", even_norm(limit), "RdBu_r"),
+        "model": ("model", "Jy/pixel", Norm(0, peak, peak / 300), "inferno"),
     }
     pngs = {}
     for kind, (name, unit, norm, cmap) in kinds.items():
@@ -305,23 +305,23 @@ def residual_limit(comparison):
 def _wide_norm(images, least):
     """Colours from blue to red that few pixels go beyond, on both sides of 0."""
     limit = max(least, *(float(np.percentile(np.abs(image), 99.5)) for image in images))
-    return Normalize(-limit, limit)
+    return even_norm(limit)
 
 
 def _sky(comparison, image, norm, title, unit, cmap):
     """One picture of the sky."""
     grid = comparison.grid
     keep = cmap != "RdBu_r"
-    return canvas.render(figures.sky_size(grid, PANEL), figures.sky_figure, image, grid, comparison.beam, norm, title,
+    return canvas.render(sky_size(grid, PANEL), figures.sky_figure, image, grid, comparison.beam, norm, title,
                           "", unit, cmap, SHOWN // 2, keep, palette=[cmap])  # fmt: skip
 
 
 def _mosaic(rows):
     """One PNG of rows of PNGs."""
-    pictures = [[Picture.open(io.BytesIO(png)).convert("RGB") for png in row] for row in rows]
+    pictures = [[Image.open(io.BytesIO(png)).convert("RGB") for png in row] for row in rows]
     width = max(sum(p.width for p in row) for row in pictures)
     height = sum(max(p.height for p in row) for row in pictures)
-    whole, y = Picture.new("RGB", (width, height), "white"), 0
+    whole, y = Image.new("RGB", (width, height), "white"), 0
     for row in pictures:
         x = 0
         for picture in row:
@@ -329,7 +329,7 @@ def _mosaic(rows):
             x += picture.width
         y += max(p.height for p in row)
     file = io.BytesIO()
-    whole.quantize(256, dither=Picture.Dither.NONE).save(file, "PNG", optimize=True)
+    whole.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 

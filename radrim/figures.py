@@ -10,35 +10,22 @@ import numpy as np
 from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
 from matplotlib.collections import LineCollection
-from matplotlib.colors import AsinhNorm
+from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy.ndimage import map_coordinates
 
 from radrim.canvas import BLUE, GREY, INK, MIST, RED
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, parse_angle
+from radrim.pictures import MARGINS, PSF_NORM, brightness_norm
+from radrim.units import prefix, si
 
 OFFSETS_BELOW = parse_angle("30asec")
 """Narrower fields get axes in offsets from the centre, since hours and degrees would need too many digits. So do fields
 near a pole, where the circles of right ascension meet."""
 
-MARGINS = {"left": 0.82, "right": 0.98, "bottom": 0.5, "top": 0.32}
-"""Room for labels and colour bar around an image [inch]: fixed, so that images of one grid line up on a page."""
-
 _DEG = parse_angle("1deg")
 _ANGLES = {"deg": _DEG, "arcmin": _DEG / 60, "arcsec": ARCSEC, "mas": ARCSEC / 1e3, "µas": ARCSEC / 1e6}
-_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
-
-
-def si(value, unit, digits=3):
-    """`value` with the metric prefix that suits it: si(0.0123, 'Jy') is '12.3 mJy'."""
-    value = float(f"{value:.{digits}g}")  # rounded first, or 0.9999 would be 1000 m
-    factor, prefix = _prefix(value)
-    return f"{value / factor:.{max(digits, 3)}g} {prefix}{unit}"
-
-
-def _prefix(value):
-    return next(((f, p) for f, p in _PREFIXES if abs(value) >= f), _PREFIXES[3] if not value else _PREFIXES[-1])
 
 
 def _angle_unit(angle):
@@ -74,13 +61,6 @@ def reduce_image(image, shown, keep_peaks):
         return blocks.mean(1).mean(-1), k
     high, low = blocks.max(1).max(-1), blocks.min(1).min(-1)
     return np.where(high >= -low, high, low), k
-
-
-def sky_size(grid, width):
-    """Size [inch] of a figure `width` wide that holds an image of the grid; bounded for slender images."""
-    room = width - MARGINS["left"] - MARGINS["right"]
-    height = min(max(room * grid.height / grid.width, 0.8), 2.5 * room)
-    return width, height + MARGINS["bottom"] + MARGINS["top"]
 
 
 def _image_box(fig):
@@ -131,12 +111,17 @@ def offset_ticks(ax, scale, centre):
         axis.set_label_text(f"Relative {name} ({word})")
 
 
+def _made(norm):
+    """matplotlib's, of a `radrim.pictures.Norm`."""
+    return AsinhNorm(norm.linear, norm.low, norm.high) if norm.linear else Normalize(norm.low, norm.high)
+
+
 def draw_image(ax, image, norm, cmap, shown, keep_peaks=False):
     """Show `image` in its own pixels, reduced to `shown`; returns the artist for a colour bar."""
     reduced, k = reduce_image(image, shown, keep_peaks)
     extent = (-0.5, reduced.shape[1] * k - 0.5, -0.5, reduced.shape[0] * k - 0.5)
     cmap = matplotlib.colormaps[cmap].with_extremes(bad="#d0d0d0")
-    return ax.imshow(reduced, norm=norm, cmap=cmap, extent=extent, origin="lower", interpolation="nearest")
+    return ax.imshow(reduced, norm=_made(norm), cmap=cmap, extent=extent, origin="lower", interpolation="nearest")
 
 
 def colour_bar(fig, ax, artist, unit):
@@ -158,10 +143,10 @@ def _label_bar(bar, unit, height):
         ticks, middle = _asinh_ticks(norm, 0.2 / height), math.sqrt(norm.vmax * norm.linear_width)
     else:
         ticks, middle = _round_ticks(norm.vmin, norm.vmax), norm.vmax
-    factor, prefix = _prefix(middle) if unit else (1, "")
+    factor, sign = prefix(middle) if unit else (1, "")
     bar.set_ticks(ticks, labels=[_number(t / factor) for t in ticks], minor=False)
     bar.minorlocator = NullLocator()
-    bar.set_label(f"{prefix}{unit}")
+    bar.set_label(f"{sign}{unit}")
     bar.outline.set_linewidth(0.8)
 
 
@@ -211,18 +196,11 @@ def draw_scale_bar(ax, scale, colour="white"):
             ha="center", va="bottom", fontsize=8.5)  # fmt: skip
 
 
-def brightness_norm(image, noise):
-    """Linear within three times the noise, logarithmic above: faint emission and bright cores in one picture."""
-    peak = float(np.nanmax(image)) if np.isfinite(image).any() else 0.0
-    sigma = noise if noise > 0 else (peak if peak > 0 else 1.0) / 1000
-    return AsinhNorm(3 * sigma, -4 * sigma, max(peak, 12 * sigma))
-
-
 def sky_figure(fig, image, grid, beam, norm, title="", detail="", unit="Jy/beam", cmap="inferno", shown=1024,
                keep_peaks=True):  # fmt: skip
     """One image with its axes, colour bar, beam and scale bar; `title` above to the left, `detail` to the right.
 
-    `norm` maps brightness to colour, see `brightness_norm`; `shown` and `keep_peaks` as in `reduce_image`.
+    `norm` is a `radrim.pictures.Norm`; `shown` and `keep_peaks` as in `reduce_image`.
     """
     colour = INK if cmap == "RdBu_r" else "white"
     ax = sky_axes(fig, grid, colour)
@@ -265,22 +243,16 @@ def vectors_figure(fig, image, intensity, angle, grid, beam, norm, title, shown=
     ax.set_title(title, parse_math=False)
 
 
-def psf_norm():
-    """Sidelobes of a few per cent and the peak of 1 in one picture."""
-    return AsinhNorm(0.05, -1, 1)
-
-
-def channels_figure(fig, sets, grid, columns=4, shown=320):
-    """The restored images of several channels, on one scale of brightness."""
-    specs = fig.add_gridspec(-(-len(sets) // columns), columns)
-    noise = float(np.median([s.noise for s in sets]))
-    norm = brightness_norm(np.array([np.nanmax(s.best) for s in sets]), noise)
-    for n, images in enumerate(sets):
+def channels_figure(fig, channels, noise, grid, columns=4, shown=320):
+    """The images of several channels, on one scale of brightness; each is (image, beam, title)."""
+    specs = fig.add_gridspec(-(-len(channels) // columns), columns)
+    norm = brightness_norm(np.array([np.nanmax(image) for image, *_ in channels]), noise)
+    for n, (image, beam, title) in enumerate(channels):
         ax = fig.add_subplot(specs[n // columns, n % columns])
-        artist = draw_image(ax, images.best, norm, "inferno", shown, keep_peaks=True)
+        artist = draw_image(ax, image, norm, "inferno", shown, keep_peaks=True)
         ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal", xticks=[], yticks=[])
-        draw_beam(ax, images.beam, grid.scale)
-        ax.set_title(f"{images.label} · {si(images.freq, 'Hz', 5)}", fontsize=8, weight="normal")
+        draw_beam(ax, beam, grid.scale)
+        ax.set_title(title, fontsize=8, weight="normal")
     _label_bar(fig.colorbar(artist, ax=fig.axes, pad=0.01, fraction=0.02, aspect=40), "Jy/beam", fig.get_figheight())
 
 
@@ -295,7 +267,7 @@ def psf_figure(fig, psf, beam, scale):
     half = _psf_reach(psf, beam, scale)
     part = psf[y0 - half : y0 + half, x0 - half : x0 + half]
     ax = fig.add_axes(_image_box(fig))
-    artist = ax.imshow(part, norm=psf_norm(), cmap="RdBu_r", origin="lower", interpolation="nearest")
+    artist = ax.imshow(part, norm=_made(PSF_NORM), cmap="RdBu_r", origin="lower", interpolation="nearest")
     ax.add_patch(Ellipse((half, half), beam.minor / scale, beam.major / scale, angle=math.degrees(beam.pa), fill=False,
                          edgecolor="black", linewidth=1.2))  # fmt: skip
     offset_ticks(ax, scale, (half, half))
@@ -332,21 +304,21 @@ def uv_figure(fig, uv):
     """The uv coverage, both conjugates."""
     uv = np.asarray(uv, np.float64).reshape(-1, 2)
     reach = 1.05 * float(np.abs(uv).max(initial=0)) or 2.0
-    factor, prefix = _prefix(reach / 2)
+    factor, sign = prefix(reach / 2)
     both = np.concatenate([uv, -uv]) / factor
     ax = fig.add_subplot()
     size = min(3.0, max(0.8, 150 / math.sqrt(max(len(both), 1))))
     ax.plot(both[:, 0], both[:, 1], "o", color=BLUE, markersize=size, markeredgewidth=0, alpha=0.6)
     limits = (-reach / factor, reach / factor)
     # East is to the left, as in the image that this plane is the transform of.
-    ax.set(xlim=limits[::-1], ylim=limits, aspect="equal", xlabel=f"u ({prefix}λ)", ylabel=f"v ({prefix}λ)")
+    ax.set(xlim=limits[::-1], ylim=limits, aspect="equal", xlabel=f"u ({sign}λ)", ylabel=f"v ({sign}λ)")
     ax.set_title("uv coverage")
 
 
 def histogram_figure(fig, residual, noise, title="Residual"):
     """Histogram of the residual beside the Gaussian of the same noise: wings are signal left or artefacts."""
     values = residual[np.isfinite(residual)]
-    factor, prefix = _prefix(noise)
+    factor, sign = prefix(noise)
     reach = max(6 * noise, float(np.abs(values).max(initial=0)) * 1.02) or 1.0
     counts, edges = np.histogram(values, 161, (-reach, reach))
     middle = (edges[1:] + edges[:-1]) / 2
@@ -359,7 +331,7 @@ def histogram_figure(fig, residual, noise, title="Residual"):
         ax.plot(middle / factor, gaussian, "--", color=RED, label=f"Gaussian, σ = {si(noise, 'Jy/beam')}")
     limits = (-reach / factor, reach / factor)
     ax.set(yscale="log", xlim=limits, xticks=_round_ticks(*limits), ylim=(0.5, 12 * max(counts.max(initial=1), 1)),
-           xlabel=f"{prefix}Jy/beam", ylabel="Pixels")  # fmt: skip
+           xlabel=f"{sign}Jy/beam", ylabel="Pixels")  # fmt: skip
     ax.legend(loc="upper right")
     ax.set_title(title)
 

@@ -10,14 +10,15 @@ import numpy as np
 from radrim import qa
 from radrim.closure_scores import shown_in_report
 from radrim.cube import write_cube, write_planes
-from radrim.figures import si
 from radrim.files import check_writable
 from radrim.geometry import format_angle
 from radrim.linear import LinearChannels
 from radrim.measure import uv_samples
 from radrim.overview import overview, thin_out
+from radrim.painters import Painters
 from radrim.report import Comparison, ImageSet, Polarisation, Report, write_report
 from radrim.result import KINDS, SHARED, UNCERTAINTIES, Beside, Channels, Image, Linear, Stokes
+from radrim.units import si
 from radrim.version import __version__
 from radrim.write import image_header, open_image, whole_header, write_fits, write_rows, write_run_toml
 
@@ -185,6 +186,7 @@ class Output:
         chosen,
         seconds,
         beside: Beside | None = None,
+        painters: Painters | None = None,
     ) -> dict[str, Path]:
         """NAME.png, NAME-report.html, NAME-run.toml and, last of all, NAME-qa.json; returns their paths."""
         paths = {
@@ -232,7 +234,7 @@ class Output:
             polarisation=_polarisation(stokes, linear, image.stokes, whole),
             files=[str(path) for path in files],
         )
-        write_report(paths["report"], report, paths["png"])
+        write_report(paths["report"], report, paths["png"], painters)
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
         qa.write_qa(paths["qa"], qa.finish(quality, self.command, seconds, observation.notes, programs, files))
         return paths

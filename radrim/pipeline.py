@@ -44,7 +44,7 @@ FITTED = 0.6
 """Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
 
 
-def run(config: ImageConfig, command: str = "radrim.image(...)", report=True) -> Result:
+def run(config: ImageConfig, command: str = "radrim.image(...)", report=True, painters=None) -> Result:
     """Image what `config` says and write the files; goes on where an unfinished run of the same left off.
 
     Parameters
@@ -54,6 +54,8 @@ def run(config: ImageConfig, command: str = "radrim.image(...)", report=True) ->
         Noted in the headers and the report.
     report : bool
         Whether to write more than the FITS files.
+    painters : Painters, optional
+        Who draws the report's pictures; this process if absent.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)", report=True) ->
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
         try:
-            result = _image(config, work, output, solver, rival, clock, threads, device, report)
+            result = _image(config, work, output, solver, rival, clock, threads, device, report, painters)
         except (RadrimError, MemoryError) as error:
             # The same command would fail again, and another one must find its way free; but a full disk can be mended,
             # and so can a cluster.
@@ -84,7 +86,7 @@ def run(config: ImageConfig, command: str = "radrim.image(...)", report=True) ->
     return result
 
 
-def _image(config, work, output, solver, rival, clock, threads, device, report) -> Result:
+def _image(config, work, output, solver, rival, clock, threads, device, report, painters) -> Result:
     """The steps, each of which looks first whether the work directory has its result."""
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
@@ -146,8 +148,9 @@ def _image(config, work, output, solver, rival, clock, threads, device, report) 
     if report:
         with clock("report"):
             paths |= output.write_summary(
-                whole, stokes, linear, grid, observation, thermal, expected, chosen, clock.seconds, channels.beside
-            )
+                whole, stokes, linear, grid, observation, thermal, expected, chosen, clock.seconds, channels.beside,
+                painters,
+            )  # fmt: skip
     return Result(
         **{**vars(whole), "paths": paths},
         grid=grid,

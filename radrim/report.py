@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.colors import AsinhNorm, Normalize
 
-from radrim import canvas, figures
 from radrim.beam import Beam
-from radrim.figures import si
 from radrim.files import atomic_write
 from radrim.geometry import ImageGrid, format_angle
+from radrim.painters import Painters
+from radrim.pictures import PSF_NORM, Norm, Picture, brightness_norm, even_norm, model_norm, sky_size
+from radrim.units import si
 
 SHOWN = 1024
 """Most pixels on a side that the restored image shows, and half as many in the small panels: no more than the figures
@@ -160,7 +160,7 @@ class Report:
     files: Sequence[str] = ()
 
 
-def write_report(path, report, png=None):
+def write_report(path, report, png=None, painters=None):
     """Write the page, atomically.
 
     Parameters
@@ -170,17 +170,20 @@ def write_report(path, report, png=None):
     report : Report
     png : str or Path, optional
         The restored image is written here, too, by itself and in all its colours: it is drawn once for both.
+    painters : Painters, optional
+        Who draws; this process if absent.
 
     Raises
     ------
     OutputError
         The folder is missing or read-only, or the disk is full.
     """
-    best = _best(report)
+    drawn = (painters or Painters()).draw(_pictures(report))
     if png is not None:
         with atomic_write(png) as file:
-            file.write(canvas.encode(best, BEST_DPI))
-    write_page(path, "report.html.j2", report=report, facts=_facts(report), figures=_figures(report, best),
+            file.write(drawn["image"][1])
+    figures = {name: data_uri(pngs[0]) for name, pngs in drawn.items()}
+    write_page(path, "report.html.j2", report=report, facts=_facts(report), figures=figures,
                reduction=_reduction(report), total=sum(report.timings.values()))  # fmt: skip
 
 
@@ -215,106 +218,101 @@ def _facts(report):
     return facts | dict(report.facts)
 
 
-def _best(report):
-    """The restored image as a picture: pixel by pixel up to `SHOWN` on a side, larger ones as the peaks of blocks."""
-    first, grid = report.images[0], report.grid
-    detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
-    norm = figures.brightness_norm(first.best, first.noise)
-    return canvas.paint(figures.sky_size(grid, 6.6), figures.sky_figure, first.best, grid, first.beam, norm,
-                         report.title, detail, "Jy/beam", "inferno", SHOWN, dpi=BEST_DPI)  # fmt: skip
-
-
-def _figures(report, best):
-    """name -> data URI of each figure; `best` is the picture of the restored image."""
-    first, grid, render, half = report.images[0], report.grid, canvas.render, (4.5, 3.5)
+def _pictures(report):
+    """name -> Picture of each figure."""
+    first, grid, half = report.images[0], report.grid, (4.5, 3.5)
     left, name = (first.dirty, "Dirty image") if first.residual is None else (first.residual, "Residual")
-    pngs = {
-        "image": canvas.encode(best, BEST_DPI, ["inferno"]),
-        "psf_centre": render(half, figures.psf_figure, first.psf, first.beam, grid.scale, palette=["RdBu_r"]),
-        "psf_cuts": render(half, figures.cuts_figure, first.psf, first.beam, grid.scale),
-        "uv": render(half, figures.uv_figure, report.uv),
-        "histogram": render(half, figures.histogram_figure, left, first.noise, name),
-    }  # fmt: skip
-    for key, image, norm, *style in _panels(first):
-        pngs[key] = render(figures.sky_size(grid, 4.5), figures.sky_figure, image, grid, first.beam, norm, *style,
-                           SHOWN // 2, key != "residual", palette=[style[-1]])  # fmt: skip
+    pictures = {
+        "image": _best(report),
+        **_panels(first, grid),
+        "psf_centre": Picture(half, "psf_figure", (first.psf, first.beam, grid.scale), palettes=(("RdBu_r",),)),
+        "psf_cuts": Picture(half, "cuts_figure", (first.psf, first.beam, grid.scale)),
+        "uv": Picture(half, "uv_figure", (report.uv,)),
+        "histogram": Picture(half, "histogram_figure", (left, first.noise, name)),
+    }
     if report.beside:
-        pngs |= _beside(report)
+        pictures |= _beside(report)
     if report.polarisation:
-        pngs |= _polarisation(report)
+        pictures |= _polarisation(report)
     if report.cycles:
-        size = (4.5, 3.2)
-        pngs["convergence"] = render(size, figures.cycles_figure, report.cycles, ("peak", "rms"), "Residual", "Jy/beam")
-        pngs["flux"] = render(size, figures.cycles_figure, report.cycles, ("flux",), "Model flux", "Jy")
+        size, cycles = (4.5, 3.2), report.cycles
+        pictures["convergence"] = Picture(size, "cycles_figure", (cycles, ("peak", "rms"), "Residual", "Jy/beam"))
+        pictures["flux"] = Picture(size, "cycles_figure", (cycles, ("flux",), "Model flux", "Jy"))
     if len(report.images) > 1:
         sets = _spread(report.images[1:])
+        channels = [(s.best, s.beam, f"{s.label} · {si(s.freq, 'Hz', 5)}") for s in sets]
         size = 9, -(-len(sets) // 4) * (2.1 * grid.height / grid.width + 0.3)
-        pngs["channels"] = render(size, figures.channels_figure, sets, grid, palette=["inferno"])
-    return {name: data_uri(png) for name, png in pngs.items()}
+        args = channels, float(np.median([s.noise for s in sets])), grid
+        pictures["channels"] = Picture(size, "channels_figure", args, palettes=(("inferno",),))
+    return pictures
+
+
+def _best(report):
+    """The restored image: pixel by pixel up to `SHOWN` on a side, larger ones as the peaks of blocks.
+
+    Twice: for the page, and in all its colours.
+    """
+    first, grid = report.images[0], report.grid
+    detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
+    norm = brightness_norm(first.best, first.noise)
+    args = first.best, grid, first.beam, norm, report.title, detail, "Jy/beam", "inferno", SHOWN
+    return Picture(sky_size(grid, 6.6), "sky_figure", args, BEST_DPI, (("inferno",), ()))
+
+
+def _sky(grid, image, beam, norm, title, unit, cmap, keep_peaks):
+    """One of the smaller pictures of the sky."""
+    args = image, grid, beam, norm, title, "", unit, cmap, SHOWN // 2, keep_peaks
+    return Picture(sky_size(grid, 4.5), "sky_figure", args, palettes=((cmap,),))
+
+
+def _panels(images, grid):
+    """The images of one channel but the restored one."""
+    # Sidelobes, not noise, fill a dirty image: the median of |pixels| keeps them within the colours.
+    dirty = brightness_norm(images.dirty, max(images.noise, float(np.nanmedian(np.abs(images.dirty)))))
+    panels = {
+        "dirty": (images.dirty, dirty, "Dirty image", "Jy/beam", "inferno", True),
+        "psf": (images.psf, PSF_NORM, "PSF", "", "RdBu_r", True),
+    }
+    if images.model is not None:
+        panels["model"] = images.model, model_norm(images.model), "Model", "Jy/pixel", "inferno", True
+        panels["residual"] = images.residual, even_norm(5 * images.noise), "Residual", "Jy/beam", "RdBu_r", False
+    return {name: _sky(grid, image, images.beam, *rest) for name, (image, *rest) in panels.items()}
 
 
 def _beside(report):
     """Restored images, models and residuals of both minor cycles, each pair on one scale."""
     first, other, grid = report.images[0], report.beside.images, report.grid
-    peak, limit = max(float(first.model.max()), 0) or 1.0, 5 * first.noise or 1.0
     kinds = {
-        "image": ("Jy/beam", figures.brightness_norm(first.image, first.noise), "inferno"),
-        "model": ("Jy/pixel", AsinhNorm(peak / 300, 0, peak), "inferno"),
-        "residual": ("Jy/beam", Normalize(-limit, limit), "RdBu_r"),
+        "image": (brightness_norm(first.image, first.noise), "Jy/beam", "inferno"),
+        "model": (model_norm(first.model), "Jy/pixel", "inferno"),
+        "residual": (even_norm(5 * first.noise), "Jy/beam", "RdBu_r"),
     }
-    pngs = {}
-    for kind, (unit, norm, cmap) in kinds.items():
+    pictures = {}
+    for kind, (norm, unit, cmap) in kinds.items():
         for place, name, images in zip(("left", "right"), report.beside.names, (first, other), strict=True):
-            pngs[f"{kind}_{place}"] = canvas.render(
-                figures.sky_size(grid, 4.5), figures.sky_figure, getattr(images, kind), grid, images.beam, norm,
-                f"{name}, {kind}", "", unit, cmap, SHOWN // 2, kind != "residual", palette=[cmap],
-            )  # fmt: skip
-    return pngs
+            title, image = f"{name}, {kind}", getattr(images, kind)
+            pictures[f"{kind}_{place}"] = _sky(grid, image, images.beam, norm, title, unit, cmap, kind != "residual")
+    return pictures
 
 
 def _polarisation(report):
     """Vectors on the first image, intensity and angle; the other Stokes parameters on one scale each."""
     first, grid, of = report.images[0], report.grid, report.polarisation
-    pngs, size = {}, figures.sky_size(grid, 4.5)
+    pictures = {}
     if of.intensity is not None:
-        norm = figures.brightness_norm(first.best, first.noise)
-        pngs["vectors"] = canvas.render(
-            figures.sky_size(grid, 6.6), figures.vectors_figure, first.best, of.intensity, of.angle, grid, first.beam,
-            norm, f"Stokes {report.stokes} and the electric vector", dpi=220, palette=["inferno"],
-        )  # fmt: skip
-        norm = figures.brightness_norm(of.intensity, of.linear_noise)
-        maps = {
-            "intensity": (of.intensity, norm, "Polarised intensity", "Jy/beam", "inferno", True),
-            "angle": (of.angle, Normalize(-90, 90), "Angle, north through east", "°", "twilight", None),
-        }
-        for key, (image, norm, name, unit, cmap, peaks) in maps.items():
-            pngs[key] = canvas.render(size, figures.sky_figure, image, grid, first.beam, norm, name, "", unit, cmap,
-                                       SHOWN // 2, peaks, palette=[cmap])  # fmt: skip
+        norm = brightness_norm(first.best, first.noise)
+        title = f"Stokes {report.stokes} and the electric vector"
+        args = first.best, of.intensity, of.angle, grid, first.beam, norm, title
+        pictures["vectors"] = Picture(sky_size(grid, 6.6), "vectors_figure", args, BEST_DPI, (("inferno",),))
+        norm, title = brightness_norm(of.intensity, of.linear_noise), "Polarised intensity"
+        pictures["intensity"] = _sky(grid, of.intensity, first.beam, norm, title, "Jy/beam", "inferno", True)
+        title = "Angle, north through east"
+        pictures["angle"] = _sky(grid, of.angle, first.beam, even_norm(90), title, "°", "twilight", None)
     for stokes, image in of.images.items():
         limit = max(float(np.nanmax(np.abs(image))), 5 * of.noise[stokes]) or 1.0
-        norm = AsinhNorm(3 * of.noise[stokes] or limit, -limit, limit)
-        pngs[f"stokes_{stokes}"] = canvas.render(
-            size, figures.sky_figure, image, grid, first.beam, norm, f"Stokes {stokes}", "", "Jy/beam", "RdBu_r",
-            SHOWN // 2, True, palette=["RdBu_r"],
-        )  # fmt: skip
-    return pngs
-
-
-def _panels(images):
-    """(key, image, norm, title, detail, unit, colour map) of the smaller pictures of the sky."""
-    # Sidelobes, not noise, fill a dirty image: the median of |pixels| keeps them within the colours.
-    dirty = figures.brightness_norm(images.dirty, max(images.noise, float(np.nanmedian(np.abs(images.dirty)))))
-    panels = [
-        ("dirty", images.dirty, dirty, "Dirty image", "", "Jy/beam", "inferno"),
-        ("psf", images.psf, figures.psf_norm(), "PSF", "", "", "RdBu_r"),
-    ]
-    if images.model is not None:
-        peak, limit = max(float(images.model.max()), 0) or 1.0, 5 * images.noise or 1.0
-        panels += [
-            ("model", images.model, AsinhNorm(peak / 300, 0, peak), "Model", "", "Jy/pixel", "inferno"),
-            ("residual", images.residual, Normalize(-limit, limit), "Residual", "", "Jy/beam", "RdBu_r"),
-        ]
-    return panels
+        norm, title = Norm(-limit, limit, 3 * of.noise[stokes] or limit), f"Stokes {stokes}"
+        pictures[f"stokes_{stokes}"] = _sky(grid, image, first.beam, norm, title, "Jy/beam", "RdBu_r", True)
+    return pictures
 
 
 def _spread(sets):

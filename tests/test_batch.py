@@ -416,7 +416,7 @@ def test_a_child_ends_with_its_parent(tmp_path):
     """However the batch dies, no image goes on without it; asked to end, a child ends as after Ctrl-C."""
     child = (
         "import os, sys, time, radrim.cli, radrim.batch_child\n"
-        f"def wait(argv):\n    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        f"def wait(argv, **how):\n    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
         f"    try: time.sleep(60)\n    except KeyboardInterrupt: open({str(tmp_path / 'tidied')!r}, 'w').write('x')\n"
         "radrim.cli.main = wait\nradrim.batch_child.main([])"
     )

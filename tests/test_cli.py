@@ -21,7 +21,7 @@ def parsed(monkeypatch, command):
 
     def parse(*words):
         runs = []
-        monkeypatch.setattr(pipeline, "run", lambda config, command: runs.append((config, command)))
+        monkeypatch.setattr(pipeline, "run", lambda config, command, **how: runs.append((config, command)))
         done = command(*words)
         assert done.status == 0, done.err
         (config, line), *more = runs
@@ -143,7 +143,7 @@ def test_command_line_wins_over_the_file(parsed, tmp_path):
 def test_command_line_is_kept_as_it_could_be_typed(monkeypatch, command):
     """The headers' HISTORY holds the command with blanks quoted."""
     lines = []
-    monkeypatch.setattr(pipeline, "run", lambda config, command: lines.append(command))
+    monkeypatch.setattr(pipeline, "run", lambda config, command, **how: lines.append(command))
     command("image", "my obs.ms", "-niter", "0")
     assert lines == ["radrim image 'my obs.ms' -niter 0"]
 
@@ -185,7 +185,7 @@ def test_debug_shows_where_an_error_came_from():
 def test_too_little_memory_is_said(monkeypatch, command):
     """MemoryError becomes a message with what to do, like every error that the user can mend."""
 
-    def fail(config, command):
+    def fail(config, command, **how):
         raise MemoryError("Unable to allocate 1 TiB")
 
     monkeypatch.setattr(pipeline, "run", fail)
@@ -198,7 +198,7 @@ def test_too_little_memory_is_said(monkeypatch, command):
 def test_out_of_gpu_memory(command, monkeypatch):
     """So does torch's error of a full GPU; other RuntimeErrors are faults of radrim and keep their traceback."""
 
-    def fail(config, command):
+    def fail(config, command, **how):
         raise error
 
     monkeypatch.setattr(pipeline, "run", fail)
@@ -214,7 +214,7 @@ def test_out_of_gpu_memory(command, monkeypatch):
 def test_interrupt_ends_quietly(monkeypatch, command):
     """Ctrl-C gives status 130 and one line, no traceback."""
 
-    def interrupt(config, command):
+    def interrupt(config, command, **how):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "run", interrupt)

@@ -247,7 +247,7 @@ def test_channels_are_read_from_their_files(two_channels):
 def test_the_report_shows_some_of_many_channels(sky_ms, tmp_path, no_report, monkeypatch):
     """Evenly spaced ones, and says so; all files are listed."""
     written = []
-    monkeypatch.setattr("radrim.output.write_report", lambda path, report, png: written.append(report))
+    monkeypatch.setattr("radrim.output.write_report", lambda path, report, *where: written.append(report))
     monkeypatch.setattr("radrim.output.CHANNELS_SHOWN", 2)
     radrim.image(sky_ms, size=64, scale="6asec", channels_out=4, niter=0, name=tmp_path / "c")
     (report,) = written

@@ -13,9 +13,11 @@ from PIL import Image
 from radrim import figures
 from radrim.beam import Beam, restore
 from radrim.errors import OutputError
-from radrim.figures import reduce_image, si
+from radrim.figures import reduce_image
 from radrim.geometry import ARCSEC, ImageGrid
+from radrim.pictures import brightness_norm
 from radrim.report import CHANNELS, ImageSet, Report, write_report
+from radrim.units import si
 
 GRID = ImageGrid(96, 64, 2 * ARCSEC, ra=4.9, dec=0.4)
 BEAM = Beam(9 * ARCSEC, 6 * ARCSEC, 0.5)
@@ -234,7 +236,7 @@ def test_uv_plot_has_both_conjugates():
 @pytest.mark.parametrize("peak_over_noise", [15, 100, 1e6])
 def test_colour_bar_labels_do_not_meet(peak_over_noise):
     """Ticks of the asinh scale hold 0 and stay apart, however large the dynamic range."""
-    norm = figures.brightness_norm(np.array([peak_over_noise * NOISE]), NOISE)
+    norm = figures._made(brightness_norm(np.array([peak_over_noise * NOISE]), NOISE))
     ticks = figures._asinh_ticks(norm, 0.06)
     assert 0 in ticks
     assert len(ticks) >= 4
