@@ -49,6 +49,46 @@ def test_points_between_pixels(dy, dx, positive, seen_sky):
         assert (points[box] * columns).sum() / points[box].sum() == pytest.approx(x, abs=0.04)
 
 
+def wide_point(sky, y, x, variance):
+    """A Gaussian as the PSF shows it: points at the nodes of Gauss and Hermite, variances along y and x [pixel^2]."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(4)
+    weights = weights / weights.sum()
+    root = np.sqrt(variance)
+    return sum(
+        a * b * sky.point(y + root[0] * j, x + root[1] * i)
+        for a, j in zip(weights, nodes, strict=True)
+        for b, i in zip(weights, nodes, strict=True)
+    )
+
+
+@pytest.mark.parametrize("variance", [(0.25, 0.25), (0.0, 0.25), (0.4, 0.25)])
+@pytest.mark.parametrize("dy, dx", [(0.0, 0.0), (0.45, -0.3)])
+def test_points_a_little_wider_than_one(dy, dx, variance, seen_sky):
+    """Sources barely resolved are taken out to the noise, with their flux, place and size; next to nothing is left."""
+    sky = seen_sky((256, 320), ())
+    truth = [(40 + dy, 60 + dx, 1.0), (90 - dy, 110 + dx, 0.5)]
+    for y, x, flux in truth:
+        sky.dirty = sky.dirty + np.float32(flux) * wide_point(sky, y, x, variance).astype(np.float32)
+    points, rest, count = take_all(sky)
+    assert count == len(truth)
+    assert np.abs(rest).max() < 0.01 + 7 * sky.noise
+    for y, x, flux in truth:
+        box = slice(round(y) - 8, round(y) + 9), slice(round(x) - 8, round(x) + 9)
+        total, along = points[box].sum(), np.ogrid[box]
+        assert total == pytest.approx(flux, rel=0.02)
+        for axis, at, wide in zip(along, (y, x), variance, strict=True):
+            middle = (points[box] * axis).sum() / total
+            assert middle == pytest.approx(at, abs=0.04)
+            assert (points[box] * (axis - middle) ** 2).sum() / total == pytest.approx(wide, abs=0.04)
+
+
+def test_two_points_close_together_are_no_wide_one(seen_sky):
+    """A pair that no Gaussian explains is left to the network."""
+    sky = seen_sky((256, 320), ((60, 60, 1.0), (62, 62, 0.6)))
+    points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
+    assert count == 0 and not points.any() and rest is sky.dirty
+
+
 def test_extended_emission_has_no_points(seen_sky):
     """Blobs twice as wide as the beam, smooth or close together, are left to the network."""
     for sources in (((40, 60, 100.0),), ((40, 60, 60.0), (46, 68, 40.0), (100, 120, 5.0))):

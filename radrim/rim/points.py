@@ -2,12 +2,10 @@
 
 A network adds nothing to a point that CLEAN finds at once, and is less exact. So CLEAN, with points only, goes through
 the residual for a trial; what it needs one pixel for, or a few neighbours, is perhaps a point. Their fluxes then follow
-together from linear equations, their places between the pixels from the slope of what is left at each. Those that leave
-nothing around are points; the rest of the trial is forgotten. In extended emission, and among sidelobes that nobody has
-explained yet, CLEAN's components lie side by side, or leave much: the network comes first there.
-
-A point between pixels is several pixels of the model, some of them negative: they give the same values to a smooth
-function that multiplies the visibilities as the point does, to the order of `TAPS`.
+together from linear equations, their places between the pixels, and how much wider than a point they are, from what is
+left of each (`radrim.rim.shapes`). Those that leave nothing around are points; the rest of the trial is forgotten. In
+extended emission, and among sidelobes that nobody has explained yet, CLEAN's components lie side by side, or leave
+much: the network comes first there.
 """
 
 from typing import NamedTuple
@@ -19,6 +17,7 @@ import scipy.ndimage
 from radrim.clean import CleanSettings, CleanSolver
 from radrim.metrics import noise_mad
 from radrim.rim.detection import highest_sidelobe
+from radrim.rim.shapes import TAPS, WIDEST, Lobe, Shapes, draw
 from radrim.tile import crop_centre
 
 DEEP = 0.5
@@ -27,10 +26,12 @@ LEAST = 2.0
 """And not below so many times the noise."""
 CLEAR = 3.0
 """A point is so many times brighter than what the trial leaves."""
-WIDEST = 7
+EXTENT = 7
 """Largest extent [pixel] of neighbouring components that can be one point,"""
-SPREAD = 0.27
-"""and the largest variance [pixel^2] along an axis, weighted with their fluxes: halfway between pixels it is 0.25."""
+SPREAD = 0.6
+"""and the largest variance [pixel^2] along an axis, weighted with their fluxes."""
+POINTLIKE = 0.27
+"""Those with less can be a point: halfway between pixels it is 0.25."""
 ALONE = 0.7
 """Around it, within `APART`, there are components of less than so many times its flux."""
 APART = 3.0
@@ -47,6 +48,10 @@ SCATTER = 4.0
 """or so many times the noise,"""
 CONFUSION = 0.25
 """or so much of what the trial leaves anywhere."""
+EXACT = 0.005
+"""Of what is no point by its components a Gaussian may leave so much of itself,"""
+CERTAIN = 0.2
+"""and so much of the confusion: the network can make more of it."""
 LOBE = 0.5
 """The main lobe is the PSF above this."""
 COMPONENTS = 20_000
@@ -55,15 +60,19 @@ POINTS = 2048
 """Most points at once: as many equations."""
 RIDGE = 1e-3
 """Added to the diagonal of the equations: near points must not take flux from each other without end."""
-TAPS = 6
-"""Pixels along an axis that stand for a point between them."""
 SHIFTED = 3.0
 """A point lies off its pixel's centre if so many times the noise, and confusion, cannot have moved it there,"""
 CENTRED = 0.02
 """and if it lies so many pixels away from it."""
 FARTHEST = 1.0
 """A point is no more pixels away from where the trial found it."""
-FITS = 3
+SIZED = 3.0
+"""A point is wider than one if so many times the noise cannot have made it so,"""
+BLURRED = 0.05
+"""nor so much of the confusion, which has little detail of that kind,"""
+WIDER = 0.02
+"""and if its variance is at least this [pixel^2]."""
+FITS = 5
 """Times that points are drawn and compared, at most."""
 
 
@@ -107,6 +116,7 @@ class PointFinder:
         self._narrow = np.ascontiguousarray(crop_centre(psf, shape))
         self.sidelobe = highest_sidelobe(self._narrow) if sidelobe is None else sidelobe
         self.lobe, self.curvature = _main_lobe(self._narrow), _curvature(psf)
+        self.near = Lobe(psf, self.lobe)
         settings = CleanSettings(niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False)
         self._trial = CleanSolver(settings, threads)
 
@@ -153,7 +163,7 @@ class PointFinder:
     def _may_be(self, residual, faintest, mask):
         """Where a trial is worth its time: around what is bright enough for a point, as far as it may have company."""
         bright = (residual if self.positive else np.abs(residual)) >= BETWEEN * faintest
-        reach = [WIDEST // 2 + _apart(along) for along in self.lobe]
+        reach = [EXTENT // 2 + _apart(along) for along in self.lobe]
         near = scipy.ndimage.maximum_filter(bright, [2 * r + 1 for r in reach])
         return near if mask is None else near & mask
 
@@ -166,17 +176,17 @@ def _apart(along):
 class _Points(NamedTuple):
     pixel: np.ndarray  # (point, 2) int, y and x
     flux: np.ndarray  # (point,) [Jy]
-    shift: np.ndarray  # (point, 2) from the pixel's centre, along y and x [pixel]
+    shapes: Shapes
 
     def take(self, which):
-        return _Points(*(array[which] for array in self))
+        return _Points(self.pixel[which], self.flux[which], self.shapes.take(which))
 
 
 class _Search:
     """The points of a residual among the components of a trial that went down to a level."""
 
     def __init__(self, finder, convolve, residual, noise, level, mask):
-        self._psf, self._lobe, self._curvature = finder.psf, finder.lobe, finder.curvature
+        self._psf, self._lobe, self._curvature, self._near = finder.psf, finder.lobe, finder.curvature, finder.near
         self._convolve, self._positive = convolve, finder.positive
         self._residual, self._noise, self._mask = residual, noise, mask
         self._level, self._confusion = level, CONFUSION * level
@@ -190,9 +200,10 @@ class _Search:
         extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
         bright = np.abs(fresh.flux) >= np.broadcast_to(faintest, trial.shape)[tuple(fresh.pixel.T)]
         good = bright & ((fresh.flux > 0) | (not self._positive))
-        good &= (extent.max(1) <= WIDEST) & (spread.max(1) <= SPREAD)
-        size = np.abs(trial)
-        around = self._around(size, fresh.pixel) - scipy.ndimage.sum_labels(size, groups, np.arange(1, count + 1))
+        good &= (extent.max(1) <= EXTENT) & (spread.max(1) <= SPREAD)
+        wide = spread.max(1) > POINTLIKE
+        flux = np.abs(trial)
+        around = self._around(flux, fresh.pixel) - scipy.ndimage.sum_labels(flux, groups, np.arange(1, count + 1))
         good &= around <= ALONE * np.abs(fresh.flux)
         order = np.argsort(-np.abs(fresh.flux), kind="stable")
         good[order[np.cumsum(good[order]) > POINTS]] = False
@@ -201,9 +212,12 @@ class _Search:
             others = np.where(np.append(False, good)[groups], 0, trial).astype(np.float32)
             without = self._residual - self._convolve(others)
             fit, points, seen = self._fit(without, fresh.take(good))
-            left = np.abs((without - seen)[self._near(fit.pixel)]).max(1)
-            keep = left <= SCATTER * self._noise + LIKE * np.abs(fit.flux) + self._confusion
-            keep &= (fit.flux * np.sign(fresh.flux[good]) > 0) & (np.abs(fit.shift).max(1) <= FARTHEST)
+            left = np.abs((without - seen)[self._around_each(fit.pixel, self._lobe)]).max(1)
+            size = np.abs(fit.flux)
+            as_point, as_gaussian = LIKE * size + self._confusion, EXACT * size + CERTAIN * self._confusion
+            as_gaussian[fit.shapes.size.max(1) >= WIDEST] = 0
+            keep = left <= SCATTER * self._noise + np.where(wide[good], as_gaussian, as_point)
+            keep &= (fit.flux * np.sign(fresh.flux[good]) > 0) & (np.abs(fit.shapes.shift).max(1) <= FARTHEST)
             if keep.all():
                 return Points(points, self._residual - seen, len(fit.flux))
             good[np.flatnonzero(good)[~keep]] = False
@@ -215,43 +229,51 @@ class _Search:
         box = scipy.ndimage.uniform_filter(size, [2 * r + 1 for r in reach], output=np.float64, mode="constant")
         return box[tuple(pixel.T)] * np.prod([2 * r + 1 for r in reach])
 
-    def _near(self, pixel):
-        """Rows and columns, (point, lobe) each, of the main lobe around each pixel; it ends at the image's edge."""
+    def _around_each(self, pixel, offsets):
+        """Rows and columns, (point, offset) each, of pixels around each pixel; they end at the image's edge."""
         ny, nx = self._residual.shape
-        rows, columns = pixel[:, :1] + self._lobe[0], pixel[:, 1:] + self._lobe[1]
+        rows, columns = pixel[:, :1] + offsets[0], pixel[:, 1:] + offsets[1]
         return np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
 
     def _fit(self, residual, start):
-        """Fluxes and places of points, by Newton's method from those given; they as an image, and as the PSF shows it.
+        """Fluxes, places and sizes of points, from those given; they as an image, and as the PSF shows it.
 
-        At the solution, what is left of the residual is 0 at the points, and flat: then no other flux or place makes
-        chi-squared smaller. Sidelobes count for the fluxes; the slopes of distant ones are taken for 0.
+        At the solution, what is left of the residual is 0 at the points, and nothing in their main lobes that another
+        place or size would explain. Sidelobes count for the fluxes; of distant ones the slopes are taken for 0.
         """
-        pixel, flux, shift = start
+        pixel, flux, shapes = start
         y, x = pixel.T
         free = self._has_room(y, x)[:, None] & (self._curvature is not None)
-        shift = np.where((np.abs(shift) > CENTRED) & free, shift, 0)
+        shapes = Shapes(np.where((np.abs(shapes.shift) > CENTRED) & free, shapes.shift, 0), np.zeros_like(shapes.size))
         for fit in range(1, FITS + 1):
-            points = _draw(residual.shape, y, x, flux, shift)
+            points = draw(residual.shape, y, x, flux, shapes)
             seen = self._convolve(points)
             if fit == FITS:
                 break
             left = residual - seen
-            change, moved = _fluxes(left, self._psf, y, x), shift
+            change, new = _fluxes(left, self._psf, y, x) / self._near.peak(shapes), shapes
             if free.any():
-                error = (
-                    (SHIFTED * self._noise + self._confusion)
-                    / np.sqrt(np.diag(self._curvature))
-                    / np.abs(flux[:, None])
-                )
-                moved = shift + np.linalg.solve(self._curvature, _slopes(left, y, x).T).T / flux[:, None]
-                moved = np.clip(moved, -2 * FARTHEST, 2 * FARTHEST)
-                moved[~free[:, 0]] = 0
-                moved[np.abs(moved) <= np.maximum(error, CENTRED)] = 0
-            if (np.abs(change) <= self._noise).all() and (np.abs(moved - shift) <= CENTRED).all():
+                near = left[self._around_each(pixel, self._near.offsets)]
+                new = self._certain(self._near.improve(near, flux, shapes), flux, free)
+            if (
+                (np.abs(change) <= self._noise).all()
+                and (np.abs(new.shift - shapes.shift) <= CENTRED).all()
+                and (np.abs(new.size - shapes.size) <= WIDER).all()
+            ):
                 break
-            flux, shift = flux + change, moved
-        return _Points(pixel, flux, shift), points, seen
+            flux, shapes = flux + change, new
+        return _Points(pixel, flux, shapes), points, seen
+
+    def _certain(self, shapes, flux, free):
+        """Shapes without the shifts and sizes that noise and confusion can have made."""
+        noise, confusion = self._noise / np.abs(flux[:, None]), self._confusion / np.abs(flux[:, None])
+        shift = np.clip(shapes.shift, -2 * FARTHEST, 2 * FARTHEST)
+        error = (SHIFTED * noise + confusion) / np.sqrt(np.diag(self._curvature))
+        shift[~free | (np.abs(shift) <= np.maximum(error, CENTRED))] = 0
+        size = np.clip(shapes.size, 0, WIDEST)
+        error = SIZED * noise * self._near.scatter + BLURRED * confusion * self._near.worst
+        size[~free | (size <= np.maximum(error, WIDER))] = 0
+        return Shapes(shift, size)
 
     def _has_room(self, y, x):
         """Whether points may lie between pixels: all that may stand for them are in the image and in the mask."""
@@ -274,11 +296,11 @@ def _gather(trial, groups, count):
     square = [np.bincount(group, value * (along - place[group, k]) ** 2, count) for k, along in enumerate(at)]
     pixel = np.rint(place).astype(int)
     spread = np.stack(square, 1) / np.where(flux == 0, 1e-30, flux)[:, None]
-    return _Points(pixel, flux, place - pixel), spread
+    return _Points(pixel, flux, Shapes(place - pixel, np.zeros_like(place))), spread
 
 
 def _curvature(psf):
-    """Minus the second derivatives of the PSF at its peak, (2, 2), as `_slopes` sees them; None if it is no peak."""
+    """Minus the second derivatives of the PSF at its peak, (2, 2); None if it is no peak."""
     y, x = psf.shape[0] // 2, psf.shape[1] // 2
     near = psf[y - 2 : y + 3, x - 2 : x + 3].astype(np.float64)
     if near.shape != (5, 5):
@@ -287,42 +309,6 @@ def _curvature(psf):
     mixed = near[3, 1] + near[1, 3] - near[3, 3] - near[1, 1]
     out = np.array([[along_y, mixed], [mixed, along_x]]) / 4
     return out if np.linalg.eigvalsh(out)[0] > 0 else None
-
-
-def _slopes(image, y, x):
-    """First derivatives along y and x in given pixels, (point, 2)."""
-    ny, nx = image.shape
-    up, down, right, left = (
-        np.minimum(y + 1, ny - 1),
-        np.maximum(y - 1, 0),
-        np.minimum(x + 1, nx - 1),
-        np.maximum(x - 1, 0),
-    )
-    return np.stack([image[up, x] - image[down, x], image[y, right] - image[y, left]], 1).astype(np.float64) / 2
-
-
-def _draw(shape, y, x, flux, shift):
-    """An image [Jy/pixel] of points between pixels."""
-    low = np.floor(shift).astype(int)
-    taps = np.arange(1 - TAPS // 2, TAPS // 2 + 1)
-    wy, wx = (_lagrange(along, taps) for along in (shift - low).T)
-    rows, columns = (y + low[:, 0])[:, None] + taps, (x + low[:, 1])[:, None] + taps
-    value = flux[:, None, None] * wy[:, :, None] * wx[:, None, :]
-    used = value != 0
-    rows, columns = (np.broadcast_to(a, value.shape)[used] for a in (rows[:, :, None], columns[:, None, :]))
-    points = np.zeros(shape)
-    np.add.at(points, (rows, columns), value[used])
-    return points.astype(np.float32)
-
-
-def _lagrange(at, taps):
-    """Lagrange's polynomials of the integers `taps` at the places `at`: (place, tap), exactly 0 and 1 at integers."""
-    out = np.ones((len(at), len(taps)))
-    for k, tap in enumerate(taps):
-        for other in taps:
-            if other != tap:
-                out[:, k] *= (at - other) / (tap - other)
-    return out
 
 
 def _fluxes(residual, psf, y, x):

@@ -41,6 +41,8 @@ DONE = 0.995
 """The same once CLEAN finishes: it goes deeper than the network, with less to show for it."""
 SLOW = 0.1
 """A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
+FAR, SLOWEST = 3.0, 0.03
+"""With an rms of so many times the noise, less than this part: CLEAN would have far to go."""
 POINTS_FIRST = 0.2
 """Points that take more than this part from the residual's rms go alone: what their sidelobes, which are not the same
 everywhere, leave of them is seen once they are subtracted exactly, and the network would take it for something."""
@@ -195,9 +197,9 @@ class RimSolver:
             brightest = peak if peak is not None and not points.number else float(np.abs(points.residual).max())
             found, settled = self._ask_network(points, model, told, brightest, active)
         part = part_above(residual, found.residual, LEAST * expected)
-        if not others.wait and (
-            finish or not near and part * (1 - float(found.residual.std() / residual.std())) < SLOW
-        ):
+        least = SLOW if residual.std() < FAR * expected else SLOWEST
+        slow = not near and part * (1 - float(found.residual.std() / residual.std())) < least
+        if not others.wait and (finish or slow):
             return self._finish_rest(points, psf, model, noise, expected, window)
         left = residual + np.float32(part) * (found.residual - residual)
         if settled:

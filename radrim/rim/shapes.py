@@ -1,0 +1,171 @@
+"""Sources of next to no size as a few pixels of a model: between pixels, and a little wider than a point.
+
+Such a source is pixels along each axis, some of them negative, that have its moments: they give the same values to a
+smooth function that multiplies the visibilities as the source does, to the order of `TAPS`. A source that is wider has
+the second and fourth moments of a Gaussian.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+TAPS = 6
+"""Pixels along an axis that stand for a source."""
+WIDEST = 0.5
+"""Largest variance along an axis [pixel^2]: wider Gaussians are not `TAPS` pixels."""
+REACH = 6
+"""Pixels from the peak to the farthest of the lobe that are looked at: further ones would cost more than they say."""
+STEP = 0.01
+"""Of the differences that stand for derivatives [pixel, pixel^2]."""
+RIDGE = 1e-9
+"""Added to the diagonal of the equations, relative to it: in a narrow lobe shapes are hard to tell apart."""
+
+
+class Shapes(NamedTuple):
+    """Sources, (source, 2) each, along y and x.
+
+    Parameters
+    ----------
+    shift : array
+        From the middle of the source's pixel [pixel].
+    size : array
+        Variance, 0 of a point [pixel^2].
+    """
+
+    shift: np.ndarray
+    size: np.ndarray
+
+    def take(self, which):
+        return Shapes(*(array[which] for array in self))
+
+
+class Lobe:
+    """Sources as they are seen near their pixels, in the main lobe of a PSF.
+
+    Parameters
+    ----------
+    psf : (y, x) float32
+        Peak 1 at (ny // 2, nx // 2).
+    offsets : (array, array)
+        Of the lobe's pixels from the peak, along y and x; the peak's neighbours are taken as well.
+
+    Attributes
+    ----------
+    offsets : (2, lobe) array
+    scatter : (2,) array
+        Standard errors along y and x of the sizes of a point of 1 Jy, for noise of 1 Jy/beam seen with this PSF.
+    worst : (2,) array
+        The largest sizes that errors of at most 1 Jy/beam can make of it.
+    """
+
+    def __init__(self, psf, offsets):
+        lobe = np.stack(offsets)
+        lobe = lobe[:, np.abs(lobe).max(0) <= REACH]
+        near = {(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)} | {*zip(*lobe.tolist(), strict=True)}
+        self.offsets = np.array(sorted(near)).T
+        # Shifts of two pixels at most, and taps on both sides: as far as that the PSF may be needed, 0 beyond it.
+        margin = int(np.abs(self.offsets).max()) + TAPS
+        y, x = (np.arange(-margin, margin + 1) + n // 2 for n in psf.shape)
+        inside = ((y >= 0) & (y < psf.shape[0]))[:, None] & ((x >= 0) & (x < psf.shape[1]))
+        near = psf[np.clip(y, 0, psf.shape[0] - 1)[:, None], np.clip(x, 0, psf.shape[1] - 1)]
+        self._near, self._margin = np.where(inside, near, 0).astype(np.float64), margin
+        answers = self._sizes()
+        dy, dx = (np.clip(along[:, None] - along, -margin, margin) + margin for along in self.offsets)
+        self.scatter = np.sqrt(np.maximum(np.einsum("ka,ab,kb->k", answers, self._near[dy, dx], answers), 0))
+        self.worst = np.abs(answers).sum(1)
+
+    def peak(self, shapes):
+        """What sources of 1 Jy show at the middle of their pixels [Jy/beam], (source,)."""
+        low = np.floor(shapes.shift).astype(int)
+        wy, wx = _both_weights(shapes, low)
+        return np.einsum("pi,pj,plij->p", wy, wx, self._taps(low, np.zeros((2, 1), int)), optimize=True)
+
+    def improve(self, left, flux, shapes):
+        """A step of Gauss and Newton towards shapes that leave nothing.
+
+        Parameters
+        ----------
+        left : (source, lobe) array
+            What they leave [Jy/beam].
+        flux : (source,) array
+            [Jy]
+        shapes : Shapes
+
+        Returns
+        -------
+        Shapes
+            Their shifts may be far off, and their sizes negative.
+        """
+        low = np.floor(shapes.shift).astype(int)
+        seen, (wy, wx) = self._taps(low, self.offsets), _both_weights(shapes, low)
+        by_row, by_column = np.einsum("plij,pj->pli", seen, wx), np.einsum("plij,pi->plj", seen, wy)
+        columns = [np.einsum("pli,pi->pl", by_row, wy)]
+        for step in (Shapes(STEP, 0.0), Shapes(0.0, STEP)):
+            ends = [
+                _both_weights(Shapes(shapes.shift + sign * step.shift, shapes.size + sign * step.size), low)
+                for sign in (1, -1)
+            ]
+            along_y, along_x = ((up - down) / (2 * STEP) for up, down in zip(*ends, strict=True))
+            columns += [np.einsum("pli,pi->pl", by_row, along_y), np.einsum("plj,pj->pl", by_column, along_x)]
+        change = _solve(np.stack(columns, -1), left) / flux[:, None]
+        return Shapes(shapes.shift + change[:, 1:3], shapes.size + change[:, 3:])
+
+    def _taps(self, low, offsets):
+        """The PSF of each of the pixels that stand for a source, at the offsets: (source, offset, tap, tap)."""
+        y, x = (along + self._margin - low[:, k, None] for k, along in enumerate(offsets))
+        rows, columns = y[:, :, None] - _AT, x[:, :, None] - _AT
+        return self._near[rows[:, :, :, None], columns[:, :, None, :]]
+
+    def _sizes(self):
+        """The sizes that 1 Jy/beam in each of the lobe's pixels would seem to be of a point of 1 Jy, (2, lobe)."""
+        point, unit = Shapes(np.zeros((1, 2)), np.zeros((1, 2))), np.eye(self.offsets.shape[1])
+        return np.stack([self.improve(one[None], np.ones(1), point).size[0] for one in unit], 1)
+
+
+def draw(shape, y, x, flux, shapes):
+    """An image [Jy/pixel] of sources in the pixels (y, x) or beside them; of each an exact point is one pixel."""
+    low = np.floor(shapes.shift).astype(int)
+    wy, wx = _both_weights(shapes, low)
+    rows, columns = (y + low[:, 0])[:, None] + _AT, (x + low[:, 1])[:, None] + _AT
+    value = flux[:, None, None] * wy[:, :, None] * wx[:, None, :]
+    used = value != 0
+    rows, columns = (np.broadcast_to(a, value.shape)[used] for a in (rows[:, :, None], columns[:, None, :]))
+    image = np.zeros(shape)
+    np.add.at(image, (rows, columns), value[used])
+    return image.astype(np.float32)
+
+
+_AT = np.arange(1 - TAPS // 2, TAPS // 2 + 1)
+
+
+def _both_weights(shapes, low):
+    """Weights along y and x, (source, tap) each, at the pixels `low` + `_AT` from the source's."""
+    return [_weights(*along) for along in zip((shapes.shift - low).T, shapes.size.T, strict=True)]
+
+
+def _weights(at, variance):
+    """(source, tap) weights at the integers `_AT` with the moments of Gaussians at the places `at`.
+
+    Of variance 0 they are Lagrange's polynomials, exactly 0 and 1 at integers.
+    """
+    out = np.ones((len(at), TAPS))
+    for k, tap in enumerate(_AT):
+        for other in _AT:
+            if other != tap:
+                out[:, k] *= (at - other) / (tap - other)
+    wide = variance != 0
+    if wide.any():
+        v = variance[wide]
+        powers = (_AT - at[wide, None])[:, None, :] ** np.arange(TAPS)[:, None]
+        moments = np.zeros((len(v), TAPS))
+        moments[:, 0], moments[:, 2], moments[:, 4] = 1, v, 3 * v**2
+        out[wide] = np.linalg.solve(powers, moments[:, :, None])[:, :, 0]
+    return out
+
+
+def _solve(design, left):
+    """Least squares of (source, lobe, unknown) equations each."""
+    normal = np.einsum("pla,plb->pab", design, design)
+    diagonal = np.einsum("paa->pa", normal)
+    normal[:, np.arange(design.shape[2]), np.arange(design.shape[2])] += RIDGE * diagonal
+    return np.linalg.solve(normal, np.einsum("pla,pl->pa", design, left)[:, :, None])[:, :, 0]
