@@ -119,6 +119,7 @@ class RimCycles:
                 tile=min(config.tile, CPU_TILE) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
                 prior=load_second_look(source[1]),
+                sizes=not config.spectral_terms,
                 clean=_clean_settings(config),
             )
             return RimSolver(load_machine(*source), settings, threads)

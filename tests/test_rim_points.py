@@ -82,6 +82,19 @@ def test_points_a_little_wider_than_one(dy, dx, variance, seen_sky):
             assert (points[box] * (axis - middle) ** 2).sum() / total == pytest.approx(wide, abs=0.04)
 
 
+def test_points_without_sizes(seen_sky):
+    """Where a spectrum looks like a size points stay points, and what is wider than they are is the network's."""
+    sky = seen_sky((256, 320), ())
+    for y, variance in ((60, (0.2, 0.0)), (180, (0.45, 0.45))):
+        sky.dirty = sky.dirty + wide_point(sky, y, 150, variance).astype(np.float32)
+    found = {}
+    for sizes in (True, False):
+        finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05, sizes=sizes)
+        points, _, found[sizes] = finder.take(sky.dirty, sky.noise, sky.see)
+        assert (np.count_nonzero(points[56:65]) > 1) == sizes
+    assert found == {True: 2, False: 1}
+
+
 def test_two_points_close_together_are_no_wide_one(seen_sky):
     """A pair that no Gaussian explains is left to the network."""
     sky = seen_sky((256, 320), ((60, 60, 1.0), (62, 62, 0.6)))

@@ -286,7 +286,8 @@ def test_a_network_that_has_settled_is_not_asked_again(machine, monkeypatch, cha
 
 def test_points_count_when_clean_takes_over(machine, monkeypatch, seen_sky):
     """Beside an extended source the network no longer mends, points are part of the update that CLEAN completes."""
-    monkeypatch.setattr("radrim.rim.solver.SLOW", 2.0)
+    for name in ("SLOW", "SLOWEST"):
+        monkeypatch.setattr(f"radrim.rim.solver.{name}", 2.0)
     sky = seen_sky((256, 320), ((60, 60, 5.0),), width=4.0)
     sky.dirty = sky.dirty + sky.point(200, 250)
     state = run(sky.state(), machine, 1)
@@ -298,7 +299,8 @@ def test_points_count_when_clean_takes_over(machine, monkeypatch, seen_sky):
 @pytest.mark.parametrize("slow", [0.1, 2.0])
 def test_points_are_kept_apart(machine, seen_sky, monkeypatch, slow):
     """What was taken for an isolated point is known, and not what network or CLEAN found; in a resumed run, too."""
-    monkeypatch.setattr("radrim.rim.solver.SLOW", slow)
+    for name in ("SLOW", "SLOWEST"):
+        monkeypatch.setattr(f"radrim.rim.solver.{name}", slow)
     sky = seen_sky((256, 320), ((60, 60, 5.0),), width=4.0)
     sky.dirty = sky.dirty + sky.point(200, 250)
     solver, model, residual = RimSolver(machine, RimSettings(noise=sky.noise)), np.zeros_like(sky.dirty), sky.dirty
@@ -318,7 +320,8 @@ def test_points_are_kept_apart(machine, seen_sky, monkeypatch, slow):
 @pytest.mark.parametrize("slow, expected", [(0.1, "steps"), (2.0, "CLEAN")])
 def test_a_resumed_solver_goes_on_as_if_unbroken(machine, seen_sky, monkeypatch, slow, expected):
     """Its state after any cycle, brought to a new solver through files' types, gives the same models, bit by bit."""
-    monkeypatch.setattr("radrim.rim.solver.SLOW", slow)
+    for name in ("SLOW", "SLOWEST"):
+        monkeypatch.setattr(f"radrim.rim.solver.{name}", slow)
 
     def cycles(resume_after):
         sky = seen_sky((256, 320), ((60, 60, 5.0),), width=4.0)

@@ -70,7 +70,7 @@ SIZED = 3.0
 """A point is wider than one if so many times the noise cannot have made it so,"""
 BLURRED = 0.05
 """nor so much of the confusion, which has little detail of that kind,"""
-WIDER = 0.02
+WIDER = 0.1
 """and if its variance is at least this [pixel^2]."""
 FITS = 5
 """Times that points are drawn and compared, at most."""
@@ -109,10 +109,12 @@ class PointFinder:
         Stokes I: points are positive. In Q, U and V they have either sign.
     sidelobe : float, optional
         As `highest_sidelobe` gives it, which is the default.
+    sizes : bool
+        Points may be a little wider than points.
     """
 
-    def __init__(self, psf, shape, threads=1, positive=True, sidelobe=None):
-        self.psf, self.positive = psf, positive
+    def __init__(self, psf, shape, threads=1, positive=True, sidelobe=None, sizes=True):
+        self.psf, self.positive, self.sizes = psf, positive, sizes
         self._narrow = np.ascontiguousarray(crop_centre(psf, shape))
         self.sidelobe = highest_sidelobe(self._narrow) if sidelobe is None else sidelobe
         self.lobe, self.curvature = _main_lobe(self._narrow), _curvature(psf)
@@ -187,7 +189,7 @@ class _Search:
 
     def __init__(self, finder, convolve, residual, noise, level, mask):
         self._psf, self._lobe, self._curvature, self._near = finder.psf, finder.lobe, finder.curvature, finder.near
-        self._convolve, self._positive = convolve, finder.positive
+        self._convolve, self._positive, self._sizes = convolve, finder.positive, finder.sizes
         self._residual, self._noise, self._mask = residual, noise, mask
         self._level, self._confusion = level, CONFUSION * level
 
@@ -200,7 +202,7 @@ class _Search:
         extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
         bright = np.abs(fresh.flux) >= np.broadcast_to(faintest, trial.shape)[tuple(fresh.pixel.T)]
         good = bright & ((fresh.flux > 0) | (not self._positive))
-        good &= (extent.max(1) <= EXTENT) & (spread.max(1) <= SPREAD)
+        good &= (extent.max(1) <= EXTENT) & (spread.max(1) <= (SPREAD if self._sizes else POINTLIKE))
         wide = spread.max(1) > POINTLIKE
         flux = np.abs(trial)
         around = self._around(flux, fresh.pixel) - scipy.ndimage.sum_labels(flux, groups, np.arange(1, count + 1))
@@ -272,7 +274,7 @@ class _Search:
         shift[~free | (np.abs(shift) <= np.maximum(error, CENTRED))] = 0
         size = np.clip(shapes.size, 0, WIDEST)
         error = SIZED * noise * self._near.scatter + BLURRED * confusion * self._near.worst
-        size[~free | (size <= np.maximum(error, WIDER))] = 0
+        size[~(free & self._sizes) | (size <= np.maximum(error, WIDER))] = 0
         return Shapes(shift, size)
 
     def _has_room(self, y, x):

@@ -72,6 +72,8 @@ class RimSettings:
         At the end, what the data do not need goes from the model of a positive sky (`radrim.rim.support`).
     prior : Prior or None
         After that, it looks again at the model (`radrim.rim.prior`).
+    sizes : bool
+        Isolated points may be a little wider than points; not where spectra are fitted, for an index looks like a size.
     clean : CleanSettings
         Of the finish, but for its thresholds and its mask, which follow from `radrim.rim.finish` and from these.
     """
@@ -83,6 +85,7 @@ class RimSettings:
     mask: np.ndarray | None = None
     tighten: bool = True
     prior: Prior | None = None
+    sizes: bool = True
     clean: CleanSettings = field(default_factory=CleanSettings)
 
 
@@ -275,7 +278,7 @@ class RimSolver:
         """What follows from the PSF, again only when it changes."""
         if self._convolver.take(psf, shape):
             self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
-            self._finder = PointFinder(psf, shape, self._threads, self.settings.positive)
+            self._finder = PointFinder(psf, shape, self._threads, self.settings.positive, sizes=self.settings.sizes)
 
     def _take_points(self, residual, noise, allowed, peak):
         """Isolated points, if anything is bright enough to be one."""
