@@ -70,8 +70,9 @@ SIZED = 3.0
 """A point is wider than one if so many times the noise cannot have made it so,"""
 BLURRED = 0.05
 """nor so much of the confusion, which has little detail of that kind,"""
-WIDER = 0.1
-"""and if its variance is at least this [pixel^2]."""
+WIDER = 0.18
+"""and if its variance is at least this [pixel^2]: a steep spectrum looks like less, and so does a PSF that is not the
+same at the field's edge."""
 FITS = 5
 """Times that points are drawn and compared, at most."""
 
