@@ -13,7 +13,7 @@ from radrim.beam import restore
 from radrim.files import atomic_write
 from radrim.geometry import ARCSEC, format_angle
 from radrim.output import versions
-from radrim.pictures import Norm, brightness_norm, even_norm, sky_size
+from radrim.pictures import brightness_norm, even_norm, model_norm, sky_size
 from radrim.report import SHOWN, data_uri, write_page
 from radrim.sources import EDGE, THRESHOLD
 from radrim.units import si
@@ -262,13 +262,12 @@ def _figures(comparison):
     """name -> PNG of each figure."""
     sides, grid, noise, beam = comparison.sides, comparison.grid, comparison.noise, comparison.beam
     brightest = max((side.smoothed for side in sides), key=np.max)
-    peak = max(max(float(side.model.max()) for side in sides), 0) or 1.0
     expected = comparison.expected.noise if comparison.expected else max(side.noise for side in sides)
     limit = residual_limit(comparison)
     kinds = {
         "image": ("smoothed", "Jy/beam", brightness_norm(brightest, noise), "inferno"),
         "residual": ("residual", "Jy/beam", even_norm(limit), "RdBu_r"),
-        "model": ("model", "Jy/pixel", Norm(0, peak, peak / 300), "inferno"),
+        "model": ("model", "Jy/pixel", model_norm(max((side.model for side in sides), key=np.max)), "inferno"),
     }
     pngs = {}
     for kind, (name, unit, norm, cmap) in kinds.items():

@@ -53,14 +53,10 @@ class Painters:
 
     def draw(self, pictures: Mapping[str, "Picture"]) -> dict[str, list[bytes]]:
         """The PNGs of each picture, one for each of its palettes."""
-        todo, done = list(pictures)[::-1], {}
+        names, done = iter(list(pictures)), {}
 
         def ask(process):
-            while todo:
-                try:
-                    name = todo.pop()
-                except IndexError:  # the other was faster
-                    return
+            for name in names:  # which the painters share
                 try:
                     pickle.dump(pictures[name], process.stdin, pickle.HIGHEST_PROTOCOL)
                     process.stdin.flush()

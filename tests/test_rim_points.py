@@ -178,3 +178,11 @@ def test_negative_points(positive, seen_sky):
     points, _, _ = finder.take(sky.dirty, sky.noise, sky.see)
     assert points[40, 60] == pytest.approx(1.0, rel=0.05)
     assert points[90, 110] == pytest.approx(0 if positive else -0.5, rel=0.02)
+
+
+def test_arrays_that_see_no_shape_along_an_axis():
+    """A PSF that is the same everywhere along an axis, or everywhere, is no fault: no place or size is known there."""
+    x = np.arange(128) - 64
+    for psf in (np.cos(0.4 * x) * np.ones((128, 1)), np.ones((128, 128)), np.eye(128)[64] * np.eye(128)[64][:, None]):
+        finder = PointFinder(psf.astype(np.float32), (64, 64))
+        assert np.isfinite(finder.near.scatter).all() and np.isfinite(finder.near.worst).all()

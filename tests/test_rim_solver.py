@@ -296,6 +296,15 @@ def test_points_count_when_clean_takes_over(machine, monkeypatch, seen_sky):
     assert state.model[200, 250] == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.parametrize("far, expected", [(3.0, "steps"), (1e9, "CLEAN")])
+def test_far_from_the_noise_a_slow_network_goes_on(machine, monkeypatch, seen_sky, far, expected):
+    """CLEAN takes over from a network that is slow only near to the noise."""
+    monkeypatch.setattr("radrim.rim.solver.SLOW", 2.0)
+    monkeypatch.setattr("radrim.rim.solver.FAR", far)
+    state = run(seen_sky((256, 320), ((60, 60, 50.0),), width=4.0).state(), machine, 1)
+    assert expected in state.cycles[0]["stop"]
+
+
 @pytest.mark.parametrize("slow", [0.1, 2.0])
 def test_points_are_kept_apart(machine, seen_sky, monkeypatch, slow):
     """What was taken for an isolated point is known, and not what network or CLEAN found; in a resumed run, too."""

@@ -254,7 +254,7 @@ class _Search:
             if fit == FITS:
                 break
             left = residual - seen
-            change, new = _fluxes(left, self._psf, y, x) / self._near.peak(shapes), shapes
+            change, new = _fluxes(left, self._psf, y, x) / np.maximum(self._near.peak(shapes), LOBE), shapes
             if free.any():
                 near = left[self._around_each(pixel, self._near.offsets)]
                 new = self._certain(self._near.improve(near, flux, shapes), flux, free)

@@ -18,7 +18,7 @@ REACH = 6
 STEP = 0.01
 """Of the differences that stand for derivatives [pixel, pixel^2]."""
 RIDGE = 1e-9
-"""Added to the diagonal of the equations, relative to it: in a narrow lobe shapes are hard to tell apart."""
+"""Added to the diagonal of the equations, relative to its largest: some arrays see no shape along an axis at all."""
 
 
 class Shapes(NamedTuple):
@@ -107,7 +107,7 @@ class Lobe:
             ]
             along_y, along_x = ((up - down) / (2 * STEP) for up, down in zip(*ends, strict=True))
             columns += [np.einsum("pli,pi->pl", by_row, along_y), np.einsum("plj,pj->pl", by_column, along_x)]
-        change = _solve(np.stack(columns, -1), left) / flux[:, None]
+        change = _solve(np.stack(columns, -1), left) / np.where(flux == 0, 1e-30, flux)[:, None]
         return Shapes(shapes.shift + change[:, 1:3], shapes.size + change[:, 3:])
 
     def _taps(self, low, offsets):
@@ -166,6 +166,6 @@ def _weights(at, variance):
 def _solve(design, left):
     """Least squares of (source, lobe, unknown) equations each."""
     normal = np.einsum("pla,plb->pab", design, design)
-    diagonal = np.einsum("paa->pa", normal)
-    normal[:, np.arange(design.shape[2]), np.arange(design.shape[2])] += RIDGE * diagonal
+    largest = np.einsum("paa->pa", normal).max(1)
+    normal += RIDGE * largest[:, None, None] * np.eye(design.shape[2])
     return np.linalg.solve(normal, np.einsum("pla,pl->pa", design, left)[:, :, None])[:, :, 0]
