@@ -211,6 +211,10 @@ class CleanSolver:
         for scale in self._scales:
             scale.mask[:] = False
 
+    def expect(self, noise):
+        """The noise that is to be expected [Jy/beam] changes nothing: CLEAN goes by that of the residual."""
+        return False
+
     def state(self):
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
         facts = {name: getattr(self, f"_{name}") for name in REMEMBERED}

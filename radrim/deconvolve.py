@@ -24,6 +24,12 @@ RISE_LIMIT = 1.02
 STALL_LIMIT = 0.995
 """Two major cycles in a row that leave more than this part of the residual's rms end the deconvolution."""
 
+OVERSTATED = 0.8
+"""What a model leaves of the visibilities shows less than this part of the noise expected: the rest was the sky."""
+
+UNFINISHED = 0.9
+"""In the end less than this part, of the residual's rms, too, is enough: what makes the difference is no noise."""
+
 
 @dataclass
 class ChannelState:
@@ -43,7 +49,8 @@ class ChannelState:
     residual : (y, x) float32
         [Jy/beam]
     expected : float
-        Noise of the dirty image, from the weights and the scatter of the data [Jy/beam]; NaN if unknown.
+        Noise of the dirty image, from the weights and the scatter of the data [Jy/beam]; NaN if unknown. Lower, where
+        the data scatter less once the model is taken from them.
     solvers : list
         One minor cycle per tile.
     remembered : list of (dict, dict)
@@ -187,11 +194,36 @@ def accept(channel, model, residual, minors, seconds):
         model = channel.model + np.float32(part) * (model - channel.model)
         residual = channel.residual + np.float32(part) * (residual - channel.residual)
     rms = float(residual.std())
-    if not conclude(channel, minors, part, float(channel.residual.std()), rms, whole):
+    risen = conclude(channel, minors, part, float(channel.residual.std()), rms, whole)
+    if not risen:
         channel.model, channel.residual = model, residual
     # Of several terms of a spectrum the first is that of all channels together.
     flux = float((channel.model[0] if channel.model.ndim == 3 else channel.model).sum())
     describe(channel, float(np.abs(channel.residual).max()), flux, seconds)
+    if not risen:
+        _expect_less(channel)
+
+
+def _expect_less(channel):
+    """Lower the noise expected if the visibilities show less of it than before; the deconvolution then goes on.
+
+    Where few, wide channels and long integrations let the sky change from sample to sample, it scatters as noise does,
+    until a model explains it.
+    """
+    seen, most = channel.measurement.left_noise, OVERSTATED * channel.expected
+    if channel.stop:
+        most = UNFINISHED * min(channel.expected, float(channel.residual.std()))
+    if not seen < most:
+        return
+    log.info(
+        "%sonce the model is taken from them, the data scatter less: noise expected %.3g, not %.3g Jy/beam.",
+        f"{channel.label}, " if channel.label else "",
+        seen,
+        channel.expected,
+    )
+    channel.expected = seen
+    if any([solver.expect(seen) for solver in channel.solvers]):
+        channel.stop = ""
 
 
 def conclude(channel, minors, part, before, rms, whole=0.0):

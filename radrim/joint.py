@@ -97,7 +97,7 @@ class JointMeasurement:
         """What the best pixel has of the weights [Jy^-2]: the noise follows from it as from that of one pointing."""
         self.blocks = [block for part in self.parts for block in part.blocks]
         self.kind = " ".join(dict.fromkeys(part.kind for part in self.parts))
-        self.device = self.parts[0].device
+        self.device, self.left_noise = self.parts[0].device, float("nan")  # not the same everywhere
         self.channels = np.concatenate([part.channels for part in self.parts])
         self.freq = float(np.average([part.freq for part in self.parts], weights=self.coverage.weights))
 

@@ -7,6 +7,7 @@ import torch
 
 from radrim.errors import DataError
 from radrim.geometry import C
+from radrim.neighbours import Neighbours
 from radrim.operator import choose_kind, make_operator
 from radrim.operator.base import max_w
 
@@ -47,6 +48,9 @@ class Measurement:
         weight = np.concatenate([b.weight.sum(0, dtype=np.float64) for b in blocks])
         self.freq = float(np.average(freq, weights=weight))
         """Centre of the band, each channel counted by its weight [Hz]."""
+        self.left_noise = float("nan")
+        """Of the dirty image [Jy/beam], as what the last model left of the visibilities shows it; NaN before."""
+        self._neighbours: list[Neighbours] = []
 
     @property
     def samples(self):
@@ -78,14 +82,21 @@ class Measurement:
         return (image / self.sum_weight).cpu().numpy()
 
     def residual(self, model):
-        """Exact residual A^H W (V - A model) / sum W, (y, x) float32 [Jy/beam], of a model (y, x) [Jy/pixel]."""
+        """Exact residual A^H W (V - A model) / sum W, (y, x) float32 [Jy/beam], of a model (y, x) [Jy/pixel].
+
+        Says in `left_noise` what it saw on the way.
+        """
         model = self._tensor(np.ascontiguousarray(model, np.float32))
-        total = torch.zeros_like(model)
-        for op, block in zip(self._operators, self.blocks, strict=True):
+        if not self._neighbours:
+            self._neighbours = [Neighbours(block, self.device) for block in self.blocks]
+        total, power = torch.zeros_like(model), 0.0
+        for op, block, neighbours in zip(self._operators, self.blocks, self._neighbours, strict=True):
             rest = op.forward(model)
             torch.sub(self._tensor(block.data), rest, out=rest)
+            power += neighbours.power(rest)
             total += op.adjoint(rest, self._tensor(block.weight))
             del rest
+        self.left_noise = power**0.5 / self.sum_weight
         return (total / self.sum_weight).cpu().numpy()
 
     def normal(self, model):

@@ -141,6 +141,8 @@ def _image(config, work, output, solver, rival, clock, threads, device, report, 
         if config.cube:
             output.join(list(stokes.channels.values()), progress)
         linear = write_linear(stokes, output, grid, observation, config.cube)
+    for image in stokes.facts:
+        expected[image.stokes] = image.facts.get("expected_noise", expected[image.stokes])
     for image in stokes.facts if not closures else ():  # solving for gains always fits part of the noise
         _warn_of_fitted_noise(image, expected[image.stokes], observation.notes)
     whole = stokes[config.stokes[0]]

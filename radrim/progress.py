@@ -62,7 +62,9 @@ class Progress:
             for name, array in arrays.items():
                 self._work.save(f"{cycle}/tile{tile}-{name}", array)
             remembered.append({"facts": facts, "arrays": list(arrays)})
-        self._work.note(f"{folder}/state", {"cycles": channel.cycles, "stop": channel.stop, "remembered": remembered})
+        noise = {"expected": channel.expected, "left_noise": channel.measurement.left_noise}
+        state = {"cycles": channel.cycles, "stop": channel.stop, **noise, "remembered": remembered}
+        self._work.note(f"{folder}/state", state)
         self._work.discard(f"{folder}/cycle{number - 1:04d}")
 
     def resume(self, channel: ChannelState):
@@ -73,6 +75,7 @@ class Progress:
         state = self._work.facts(f"{folder}/state")
         cycle = f"{folder}/cycle{len(state['cycles']):04d}"
         channel.cycles, channel.stop = state["cycles"], state["stop"]
+        channel.expected, channel.measurement.left_noise = state["expected"], state["left_noise"]
         channel.model, channel.residual = self._work.load(f"{cycle}/model"), self._work.load(f"{cycle}/residual")
         channel.remembered = [
             (one["facts"], {name: self._work.load(f"{cycle}/tile{tile}-{name}") for name in one["arrays"]})

@@ -1,6 +1,7 @@
 """Step 6, restore: the fitted beam on the model, and the average over output channels."""
 
 import logging
+import math
 
 import numpy as np
 
@@ -56,7 +57,12 @@ def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
             channel.cycles,
         )
         image.image = channel.residual + restore(channel.model, beam, grid.scale, threads)
-        image.facts |= {"major_cycles": len(channel.cycles), "components": channel.components, **channel.facts}
+        image.facts |= {
+            "expected_noise": channel.expected,
+            "major_cycles": len(channel.cycles),
+            "components": channel.components,
+            **channel.facts,
+        }
         log.info(
             "%sstopped: %s. Noise %.4g Jy/beam, peak over noise %.4g, beam %s.",
             f"{channel.label}, " if channel.label else "",
@@ -87,6 +93,9 @@ def average_of(images, observation) -> Image:
     if images[0].stop:
         out.stop, out.cycles = "each channel by itself", [cycle for image in images for cycle in image.cycles]
         out.facts["components"] = sum(cycle["components"] for cycle in out.cycles)
+    if all("expected_noise" in image.facts for image in images):
+        noise = [weight * image.facts["expected_noise"] for weight, image in zip(weights, images, strict=True)]
+        out.facts["expected_noise"] = math.hypot(*noise) / sum(weights)
     return out
 
 

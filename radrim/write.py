@@ -42,6 +42,7 @@ KEYWORDS = {
     "debias": ("RRDEBIAS", "Wardle & Kronberg 1974, s is RRNOISE"),
     "certain": ("RRPSIGMA", "[sigma] intensity below which the angle is NaN"),
     "thermal_noise": ("RRTHERM", "[Jy/beam] noise expected from the weights"),
+    "expected_noise": ("RREXPECT", "[Jy/beam] noise expected from the data"),
     "data": ("RRDATA", "what the model was made from"),
     "chisq_phase": ("RRCHICP", "reduced chi-square of closure phases"),
     "closure_phases": ("RRNCP", "number of closure phases"),

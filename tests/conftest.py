@@ -120,6 +120,20 @@ def small_ms(make_ms):
     return make_ms()
 
 
+@pytest.fixture(scope="session")
+def crowded_ms(make_ms):
+    """Forty points all over a field of 6 arcminutes, one channel, little noise: integrations lie far apart."""
+    from radrim.simulate import make_sky
+    from radrim.simulate_sky import offset_position
+
+    rng = np.random.default_rng(5)
+    places = [offset_position(*offset, 2.0, 0.6) for offset in rng.uniform(-170, 170, (40, 2)) * ARCSEC]
+    ra, dec = np.array(places).T
+    flux = 0.05 * (1 + rng.pareto(1.2, 40)).clip(max=20)
+    sky = make_sky(ra, dec, flux[:, None] * [[1.0, 0, 0, 0]], 1.4e9)
+    return make_ms(sky=sky, noise=0.01, times=48, windows=((1.38e9, 1),))
+
+
 @pytest.fixture
 def edit_ms(small_ms, tmp_path_factory):
     """Factory of changed copies of a Measurement Set: `edit_ms(FLAG=lambda flag: flag | True) -> Path`.
@@ -184,6 +198,9 @@ class SeenSky:
         phase = np.exp(-2j * np.pi * (np.fft.fftfreq(ny)[:, None] * y + np.fft.fftfreq(nx) * x))
         seen = np.fft.ifft2(self.transfer * phase).real[: self.truth.shape[0], : self.truth.shape[1]]
         return seen.astype(np.float32)
+
+    left_noise = float("nan")
+    """There are no visibilities that would show it."""
 
     def residual(self, model):
         """What the imager asks of a measurement [Jy/beam]."""

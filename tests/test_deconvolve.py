@@ -17,6 +17,8 @@ SOURCES = [(30, 40, 1.0), (60, 100, 0.5)]  # y, x, flux [Jy]
 class Sky:
     """Stands for a measurement: residuals of `SOURCES` seen through a PSF, noise included."""
 
+    left_noise = float("nan")
+
     def __init__(self, noise=1e-4, seed=0):
         y, x = np.indices(SHAPE)
         r2 = (y - SHAPE[0] // 2) ** 2 + (x - SHAPE[1] // 2) ** 2
@@ -299,3 +301,53 @@ def test_a_failing_solver_leaves_what_was_accepted(good, stop):
     assert len(state.cycles) == good
     assert state.model.any() == (good > 0)
     np.testing.assert_allclose(state.residual, sky.residual(state.model), atol=1e-6)
+
+
+class Expecting:
+    """A minor cycle that stops at twice the noise that it is told of, or, like CLEAN, does not care."""
+
+    def __init__(self, noise, heeds):
+        self.noise, self.heeds, self.told = noise, heeds, []
+
+    def __call__(self, residual, psf, model, noise, window, peak):
+        if np.abs(residual).max() < 2 * self.noise:
+            return MinorCycle(np.zeros_like(residual), 0, peak, "noise", True)
+        return peak_only(0.5)(residual, psf, model, noise, window, peak)
+
+    def expect(self, noise):
+        self.told.append(noise)
+        if self.heeds:
+            self.noise = noise
+        return self.heeds
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+@pytest.mark.parametrize("shown", [0.1, 0.95])
+def test_goes_on_to_the_noise_that_the_data_show(shown, heeds):
+    """What the model leaves of the data shows less noise than was expected: a solver that heeds that goes on to it."""
+    sky, expected = Sky(), 0.1
+    sky.left_noise = shown * expected
+    state = sky.state()
+    state.expected = expected
+    solver = Expecting(expected, heeds)
+    run([state], solver, 200)
+    assert state.stop == "noise"
+    assert solver.told == ([sky.left_noise] if shown < 0.8 else [])
+    assert state.expected == (sky.left_noise if shown < 0.8 else expected)
+    assert (np.abs(state.residual).max() < 0.2 * expected) == (heeds and shown < 0.8)
+
+
+def test_a_residual_that_rose_says_nothing_of_the_noise():
+    """A model that was undone is none to measure the noise with."""
+    sky = Sky()
+    sky.left_noise = 1e-5
+    state = sky.state()
+    state.expected = 1.0
+
+    def worse(residual, psf, model, noise, window, peak):
+        minor = peak_only(-5.0)(residual, psf, model, noise, window, peak)
+        return dataclasses.replace(minor, whole=1.01)
+
+    run([state], worse)
+    assert "undone" in state.stop
+    assert state.expected == 1.0

@@ -110,6 +110,30 @@ def test_interrupted_after_every_step(sky_ms, tmp_path, monkeypatch, no_report, 
     assert not list(tmp_path.rglob("*.radrim"))
 
 
+def test_the_noise_expected_is_remembered(crowded_ms, tmp_path, monkeypatch, no_report):
+    """Interrupted after each major cycle, a run that learns of less noise leaves the files of an unbroken one."""
+    monkeypatch.setenv(*next(iter(DATE.items())))
+    keep = Progress.keep_cycle
+
+    def interrupted(self, channel):
+        keep(self, channel)
+        raise KeyboardInterrupt
+
+    words = command(crowded_ms, "--max-major", "20")
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "whole")
+    assert main(words) == 0
+    monkeypatch.chdir(tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "keep_cycle", interrupted)
+        stops = 0
+        while main(words) == 130:
+            stops += 1
+    assert stops > 5
+    assert outputs(tmp_path / "broken") == outputs(tmp_path / "whole")
+
+
 def test_finished_steps_are_not_done_again(sky_ms, tmp_path, monkeypatch, no_report):
     """After an interruption the Measurement Set is not read and the dirty image not computed again."""
 

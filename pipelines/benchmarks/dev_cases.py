@@ -1,6 +1,7 @@
 """The simulated benchmark cases: runs ../shared/bench/run.py with radrim and prints its results as a Markdown table.
 
     python pipelines/benchmarks/dev_cases.py --bench ../shared/bench --data ../shared/data --work bench-work/dev
+    python pipelines/benchmarks/dev_cases.py --cases pipelines/benchmarks/fields.csv --work bench-work/fields
 
 Each case is simulated by the benchmark's own simulator, imaged by WSClean 3.1 with strong multi-scale settings and by
 radrim, and scored against the truth; ../shared/bench/README.md explains the columns. Options of radrim come after --.
@@ -33,6 +34,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", type=Path, default=Path("../shared/bench"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--cases", type=Path, help="CSV of cases; by default the benchmark's own, dev_cases.csv")
     parser.add_argument("--work", type=Path, default=Path("bench-work/dev"))
     parser.add_argument("--fresh", action="store_true", help="run WSClean again too, which a comparison of times needs")
     parser.add_argument("--only", help="names of cases, comma-separated")
@@ -44,8 +46,8 @@ def main():
             f"{sys.executable} -m radrim.cli image {{ms}} --size {{size}} {{size}} --scale {{scale}}asec "
             f"--weight {{weight}} --name {{name}} {shlex.join(args.options)}"
         )
-        command = [sys.executable, args.bench / "run.py", "--cases", args.bench / "dev_cases.csv", "--data", args.data]
-        command += ["--work", args.work, "--imager", imager] + ["--fresh"] * args.fresh
+        command = [sys.executable, args.bench / "run.py", "--cases", args.cases or args.bench / "dev_cases.csv"]
+        command += ["--data", args.data, "--work", args.work, "--imager", imager] + ["--fresh"] * args.fresh
         command += ["--only", args.only] if args.only else []
         # Python keeps what it has compiled, as it does for users.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -70,6 +70,8 @@ SIZED = 3.0
 """A point is wider than one if so many times the noise cannot have made it so,"""
 BLURRED = 0.05
 """nor so much of the confusion, which has little detail of that kind,"""
+UNEVEN = 3.0
+"""nor so many times the rms of what the fit leaves, as even emission below the point,"""
 WIDER = 0.18
 """and if its variance is at least this [pixel^2]: a steep spectrum looks like less, and so does a PSF that is not the
 same at the field's edge."""
@@ -257,7 +259,7 @@ class _Search:
             change, new = _fluxes(left, self._psf, y, x) / np.maximum(self._near.peak(shapes), LOBE), shapes
             if free.any():
                 near = left[self._around_each(pixel, self._near.offsets)]
-                new = self._certain(self._near.improve(near, flux, shapes), flux, free)
+                new = self._certain(self._near.improve(near, flux, shapes), flux, free, float(left.std()))
             if (
                 (np.abs(change) <= self._noise).all()
                 and (np.abs(new.shift - shapes.shift) <= CENTRED).all()
@@ -267,14 +269,16 @@ class _Search:
             flux, shapes = flux + change, new
         return _Points(pixel, flux, shapes), points, seen
 
-    def _certain(self, shapes, flux, free):
-        """Shapes without the shifts and sizes that noise and confusion can have made."""
+    def _certain(self, shapes, flux, free, rest):
+        """Shapes without the shifts and sizes that noise and confusion can have made, or the rest's rms [Jy/beam]."""
         noise, confusion = self._noise / np.abs(flux[:, None]), self._confusion / np.abs(flux[:, None])
         shift = np.clip(shapes.shift, -2 * FARTHEST, 2 * FARTHEST)
         error = (SHIFTED * noise + confusion) / np.sqrt(np.diag(self._curvature))
         shift[~free | (np.abs(shift) <= np.maximum(error, CENTRED))] = 0
         size = np.clip(shapes.size, 0, WIDEST)
-        error = SIZED * noise * self._near.scatter + BLURRED * confusion * self._near.worst
+        below = UNEVEN * rest / np.abs(flux[:, None])
+        error = SIZED * noise * self._near.scatter
+        error = error + np.maximum(BLURRED * confusion * self._near.worst, below * self._near.even)
         size[~(free & self._sizes) | (size <= np.maximum(error, WIDER))] = 0
         return Shapes(shift, size)
 

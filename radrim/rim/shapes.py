@@ -54,8 +54,8 @@ class Lobe:
     offsets : (2, lobe) array
     scatter : (2,) array
         Standard errors along y and x of the sizes of a point of 1 Jy, for noise of 1 Jy/beam seen with this PSF.
-    worst : (2,) array
-        The largest sizes that errors of at most 1 Jy/beam can make of it.
+    worst, even : (2,) array
+        The largest sizes that errors of at most 1 Jy/beam can make of it, and what an even error of 1 Jy/beam does.
     """
 
     def __init__(self, psf, offsets):
@@ -72,7 +72,7 @@ class Lobe:
         answers = self._sizes()
         dy, dx = (np.clip(along[:, None] - along, -margin, margin) + margin for along in self.offsets)
         self.scatter = np.sqrt(np.maximum(np.einsum("ka,ab,kb->k", answers, self._near[dy, dx], answers), 0))
-        self.worst = np.abs(answers).sum(1)
+        self.worst, self.even = np.abs(answers).sum(1), np.abs(answers.sum(1))
 
     def peak(self, shapes):
         """What sources of 1 Jy show at the middle of their pixels [Jy/beam], (source,)."""

@@ -244,6 +244,13 @@ class RimSolver:
         """What of the model (y, x) was taken for isolated points, if no update was cut [Jy/pixel]."""
         return np.zeros_like(model) if self._points is None else self._points
 
+    def expect(self, noise):
+        """Go on with another noise [Jy/beam] than was expected so far; True: what has ended with that begins again."""
+        self.settings = dataclasses.replace(self.settings, noise=noise)
+        self._finish, self._ends = Finish(self.settings, self._threads), Ends(self.settings, self._convolver)
+        self._trusted, self._settled = True, None
+        return True
+
     def state(self):
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
         facts, arrays = {"trusted": self._trusted, "tile": self._convolver.tile}, {}
