@@ -125,7 +125,8 @@ def deconvolve(
                 channel.stop = failed if channel.cycles else ""
             raise
         for channel, (model, residual, minors) in zip(active, results, strict=True):
-            accept(channel, model, residual, minors, time.perf_counter() - start)
+            if accept(channel, model, residual, minors, time.perf_counter() - start):
+                _expect_less(channel)
             if len(channel.cycles) == max_major:
                 channel.stop = channel.stop or f"{max_major} major cycles (--max-major)"
             keep(channel)
@@ -187,7 +188,10 @@ def _best_part(update, before, after):
 
 
 def accept(channel, model, residual, minors, seconds):
-    """Take over a major cycle's result, cut it or undo it if it made things worse, and decide whether to go on."""
+    """Take over a major cycle's result, cut it or undo it if it made things worse, and decide whether to go on.
+
+    False: it was undone.
+    """
     whole = max(minor.whole for minor in minors)
     part = 1.0 if whole else _best_part(model - channel.model, channel.residual, residual)
     if 0 < part < 1:  # tiles, or a PSF that changes over the field, can make an update too large
@@ -200,8 +204,7 @@ def accept(channel, model, residual, minors, seconds):
     # Of several terms of a spectrum the first is that of all channels together.
     flux = float((channel.model[0] if channel.model.ndim == 3 else channel.model).sum())
     describe(channel, float(np.abs(channel.residual).max()), flux, seconds)
-    if not risen:
-        _expect_less(channel)
+    return not risen
 
 
 def _expect_less(channel):
