@@ -30,6 +30,9 @@ OVERSTATED = 0.8
 UNFINISHED = 0.9
 """In the end less than this part, of the residual's rms, too, is enough: what makes the difference is no noise."""
 
+BRIGHT = 8.0
+"""With a peak of so many times its rms the residual is no noise anyway, and its rms does not count."""
+
 
 @dataclass
 class ChannelState:
@@ -215,7 +218,9 @@ def _expect_less(channel):
     """
     seen, most = channel.measurement.left_noise, OVERSTATED * channel.expected
     if channel.stop:
-        most = UNFINISHED * min(channel.expected, float(channel.residual.std()))
+        rms = float(channel.residual.std())
+        bright = np.abs(channel.residual).max() > BRIGHT * rms
+        most = UNFINISHED * (channel.expected if bright else min(channel.expected, rms))
     if not seen < most:
         return
     log.info(

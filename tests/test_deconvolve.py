@@ -322,9 +322,12 @@ class Expecting:
 
 
 @pytest.mark.parametrize("heeds", [True, False])
-@pytest.mark.parametrize("shown", [0.1, 0.95])
-def test_goes_on_to_the_noise_that_the_data_show(shown, heeds):
-    """What the model leaves of the data shows less noise than was expected: a solver that heeds that goes on to it."""
+@pytest.mark.parametrize(("shown", "less"), [(0.1, True), (0.85, True), (0.95, False)])
+def test_goes_on_to_the_noise_that_the_data_show(shown, less, heeds):
+    """What the model leaves of the data shows less noise than was expected: a solver that heeds that goes on to it.
+
+    A little less is enough where the deconvolution would end with a bright peak left.
+    """
     sky, expected = Sky(), 0.1
     sky.left_noise = shown * expected
     state = sky.state()
@@ -332,9 +335,27 @@ def test_goes_on_to_the_noise_that_the_data_show(shown, heeds):
     solver = Expecting(expected, heeds)
     run([state], solver, 200)
     assert state.stop == "noise"
-    assert solver.told == ([sky.left_noise] if shown < 0.8 else [])
-    assert state.expected == (sky.left_noise if shown < 0.8 else expected)
+    assert solver.told == ([sky.left_noise] if less else [])
+    assert state.expected == (sky.left_noise if less else expected)
     assert (np.abs(state.residual).max() < 0.2 * expected) == (heeds and shown < 0.8)
+
+
+def test_a_little_less_noise_changes_nothing_where_no_peak_is_left():
+    """With the residual as loud as the noise that the data show, the end is the end."""
+    sky = Sky(noise=0.01)
+    truth = np.zeros(SHAPE)
+    for row, column, flux in SOURCES:
+        truth[row, column] = flux
+    state = sky.state()
+    state.residual = sky.residual(truth)
+    rms = float(state.residual.std())
+    sky.left_noise, state.expected = 0.95 * rms, 1.1 * rms  # 0.86 of what was expected
+
+    def nothing(residual, psf, model, noise, window, peak):
+        return MinorCycle(np.zeros_like(residual), 0, peak, "noise", True)
+
+    run([state], nothing)
+    assert state.expected == 1.1 * rms
 
 
 def test_a_residual_that_rose_says_nothing_of_the_noise():
