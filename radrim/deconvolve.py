@@ -102,7 +102,8 @@ def deconvolve(
     channels : sequence of ChannelState
     tiles : sequence of Tile
     make_solver : callable
-        Tile and ChannelState to a minor cycle ``(residual, psf, model, noise, window, peak) -> MinorCycle``.
+        Tile and ChannelState to a minor cycle ``(residual, psf, model, noise, window, peak) -> MinorCycle``; its
+        ``expect(noise)`` is told of less noise than was expected, and answers whether it has more to do then.
     max_major : int
         Most major cycles.
     workers : int

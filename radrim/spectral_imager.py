@@ -36,7 +36,7 @@ class SpectralMeasurement:
 
     def __init__(self, measurements, basis):
         self._measurements, self._basis = measurements, basis
-        self.left_noise = float("nan")  # of which term?
+        self.left_noise = float("nan")  # the terms have different ones
 
     def combine(self, images):
         """Images of the terms, (term, y, x) float32, from those of the channels, given one after the other.

@@ -92,6 +92,18 @@ def test_points_without_sizes(seen_sky):
         assert count == 1 and (np.count_nonzero(points) > 1) == sizes
 
 
+def test_what_goes_up_and_down_under_points_makes_them_no_wider(seen_sky):
+    """Points on the crests of faint waves, as sidelobes of a crowded field are, stay in their pixels."""
+    places = [(32, 64, 1.0), (96, 128, 0.3), (192, 96, 0.2)]
+    sky = seen_sky((256, 320), places)
+    y, x = np.indices(sky.dirty.shape)
+    waves = 0.005 * np.cos(2 * np.pi * y / 32) * np.cos(2 * np.pi * x / 32)
+    finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05)
+    points, _, count = finder.take(sky.dirty + waves.astype(np.float32), sky.noise, sky.see)
+    assert count == len(places)
+    assert set(zip(*np.nonzero(points), strict=True)) == {place[:2] for place in places}
+
+
 def test_two_points_close_together_are_no_wide_one(seen_sky):
     """A pair that no Gaussian explains is left to the network."""
     sky = seen_sky((256, 320), ((60, 60, 1.0), (62, 62, 0.6)))
