@@ -307,15 +307,16 @@ class Expecting:
     """A minor cycle that stops at twice the noise that it is told of, or, like CLEAN, does not care."""
 
     def __init__(self, noise, heeds):
-        self.noise, self.heeds, self.told = noise, heeds, []
+        self.noise, self.heeds, self.told, self.calls = noise, heeds, [], 0
 
     def __call__(self, residual, psf, model, noise, window, peak):
+        self.calls += 1
         if np.abs(residual).max() < 2 * self.noise:
             return MinorCycle(np.zeros_like(residual), 0, peak, "noise", True)
         return peak_only(0.5)(residual, psf, model, noise, window, peak)
 
     def expect(self, noise):
-        self.told.append(noise)
+        self.told.append((self.calls, noise))
         if self.heeds:
             self.noise = noise
         return self.heeds
@@ -326,7 +327,7 @@ class Expecting:
 def test_goes_on_to_the_noise_that_the_data_show(shown, less, heeds):
     """What the model leaves of the data shows less noise than was expected: a solver that heeds that goes on to it.
 
-    A little less is enough where the deconvolution would end with a bright peak left.
+    Far less counts from the first major cycle on; a little less, where the end would leave a bright peak.
     """
     sky, expected = Sky(), 0.1
     sky.left_noise = shown * expected
@@ -335,7 +336,8 @@ def test_goes_on_to_the_noise_that_the_data_show(shown, less, heeds):
     solver = Expecting(expected, heeds)
     run([state], solver, 200)
     assert state.stop == "noise"
-    assert solver.told == ([sky.left_noise] if less else [])
+    assert [noise for _, noise in solver.told] == ([sky.left_noise] if less else [])
+    assert [call == 1 for call, _ in solver.told] == ([shown < 0.8] if less else [])
     assert state.expected == (sky.left_noise if less else expected)
     assert (np.abs(state.residual).max() < 0.2 * expected) == (heeds and shown < 0.8)
 

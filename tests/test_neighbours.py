@@ -55,7 +55,8 @@ def test_a_source_counts_until_it_is_in_the_model(make_ms):
 
 def test_flagged_samples_and_other_baselines_are_no_neighbours(make_ms):
     """Values under flags, and differences between baselines, do not count."""
-    block = read([make_ms(noise=0.1, times=24, flagged=0.3, stokes=(0.0, 0.0, 0.0, 0.0))], Selection()).blocks[0]
+    path = make_ms(noise=0.1, times=24, flagged=0.3, windows=((1.38e9, 1),), stokes=(0.0, 0.0, 0.0, 0.0))
+    block = read([path], Selection()).blocks[0]
     rest = torch.from_numpy(block.data.copy())
     clean = Neighbours(block, "cpu").power(rest)
     pair = torch.from_numpy(1000.0 * (40 * block.antenna[:, 0] + block.antenna[:, 1]))[:, None]

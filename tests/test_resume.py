@@ -113,11 +113,17 @@ def test_interrupted_after_every_step(sky_ms, tmp_path, monkeypatch, no_report, 
 def test_the_noise_expected_is_remembered(crowded_ms, tmp_path, monkeypatch, no_report):
     """Interrupted after each major cycle, a run that learns of less noise leaves the files of an unbroken one."""
     monkeypatch.setenv(*next(iter(DATE.items())))
-    keep = Progress.keep_cycle
+    keep, resume, seen = Progress.keep_cycle, Progress.resume, []
 
     def interrupted(self, channel):
         keep(self, channel)
+        seen.append((channel.expected, channel.measurement.left_noise))
         raise KeyboardInterrupt
+
+    def resumed(self, channel):
+        resume(self, channel)
+        if seen:
+            assert (channel.expected, channel.measurement.left_noise) == seen[-1]
 
     words = command(crowded_ms, "--max-major", "20")
     for name in ("whole", "broken"):
@@ -127,6 +133,7 @@ def test_the_noise_expected_is_remembered(crowded_ms, tmp_path, monkeypatch, no_
     monkeypatch.chdir(tmp_path / "broken")
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "keep_cycle", interrupted)
+        patch.setattr(Progress, "resume", resumed)
         stops = 0
         while main(words) == 130:
             stops += 1
