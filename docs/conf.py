@@ -14,7 +14,7 @@ nitpicky = False
 # Pages are Markdown that GitHub shows as well; their links go to files and headings.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # they are kept with their output; tests/test_notebooks.py runs them
+nb_execution_mode = "off"  # they are kept with their output; tests/end_to_end/test_notebooks.py runs them
 nb_merge_streams = True
 
 autosummary_generate = True

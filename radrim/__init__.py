@@ -29,11 +29,11 @@ def __getattr__(name):
 
         return image
     if name == "compare":
-        from radrim.compare_run import compare
+        from radrim.comparison.run import compare
 
         return compare
     if name == "predict":
-        from radrim.prediction import predict
+        from radrim.sky.prediction import predict
 
         return predict
     raise AttributeError(f"module 'radrim' has no attribute '{name}'")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from radrim.config import ImageConfig
+from radrim.config.options import ImageConfig
 from radrim.result import Result
 
 

@@ -19,9 +19,9 @@ import numpy as np
 from scipy import fft, ndimage
 from scipy.optimize import least_squares
 
+from radrim.deconvolve.tiles import crop_centre
 from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, format_angle
-from radrim.tile import crop_centre
 
 log = logging.getLogger("radrim")
 

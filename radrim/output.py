@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from radrim import qa
-from radrim.closure_scores import shown_in_report
-from radrim.cube import write_cube, write_planes
-from radrim.files import check_writable
+from radrim.closure.scores import shown_in_report
 from radrim.geometry import format_angle
-from radrim.linear import LinearChannels
-from radrim.measure import uv_samples
-from radrim.overview import overview, thin_out
-from radrim.painters import Painters
-from radrim.report import Comparison, ImageSet, Polarisation, Report, write_report
+from radrim.measure.measurement import uv_samples
+from radrim.report import qa
+from radrim.report.draw_pool import Painters
+from radrim.report.overview import overview, thin_out
+from radrim.report.page import Comparison, ImageSet, Polarisation, Report, write_report
+from radrim.restore.polarisation import LinearChannels
 from radrim.result import KINDS, SHARED, UNCERTAINTIES, Beside, Channels, Image, Linear, Stokes
+from radrim.runtime.files import check_writable
 from radrim.units import si
 from radrim.version import __version__
-from radrim.write import image_header, open_image, whole_header, write_fits, write_rows, write_run_toml
+from radrim.write.cube import write_cube, write_planes
+from radrim.write.fits import image_header, open_image, whole_header, write_fits, write_rows, write_run_toml
 
 CHANNELS_SHOWN = 8
 """Channels in the report, evenly spaced."""

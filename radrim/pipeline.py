@@ -8,35 +8,35 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from radrim.allocator import give_back_memory
-from radrim.budget import block_bytes, is_small, largest_whole, plan_memory, uv_bytes
-from radrim.cache import VisibilityCache, cached
-from radrim.channels import ChannelImager
-from radrim.clock import Clock
-from radrim.closure_imager import ClosureImager
-from radrim.closure_read import prepare, read_hands
-from radrim.cluster import Cluster, Threads
-from radrim.config import INDIFFERENT, ImageConfig
+from radrim.closure.read import prepare, read_hands
+from radrim.config.options import INDIFFERENT, ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
-from radrim.facet_imager import FacetImager
-from radrim.joint import describe_mosaic, noise_of_all, pointings
-from radrim.linear import write_linear
+from radrim.imagers.channels import ChannelImager
+from radrim.imagers.closure import ClosureImager
+from radrim.imagers.facets import FacetImager
+from radrim.imagers.grid import choose_grid
+from radrim.imagers.minor_cycles import choose_solvers
+from radrim.imagers.spectral import SpectralImager
+from radrim.imagers.start_model import take_start
+from radrim.measure.mosaic import describe_mosaic, noise_of_all, pointings
+from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
 from radrim.output import Output
-from radrim.pointings import each_at_its_pointing
-from radrim.primary_beam import choose_dishes
-from radrim.progress import Progress
-from radrim.read import Selection, read
+from radrim.read.pointings import each_at_its_pointing
+from radrim.read.reader import Selection, read
+from radrim.restore.polarisation import write_linear
 from radrim.result import Channels, Result, Stokes
 from radrim.rim.checkpoint import find_model
-from radrim.solvers import choose_solvers
-from radrim.spectral_imager import SpectralImager
-from radrim.start_model import take_start
-from radrim.suggest import choose_grid
+from radrim.runtime.allocator import give_back_memory
+from radrim.runtime.clock import Clock
+from radrim.runtime.executors import Cluster, Threads
+from radrim.runtime.memory import block_bytes, is_small, largest_whole, plan_memory, uv_bytes
 from radrim.version import __version__
 from radrim.visibilities import split_channels
-from radrim.workdir import WorkDir, fingerprint
-from radrim.write import open_image, read_image, read_mask
+from radrim.workdir.directory import WorkDir, fingerprint
+from radrim.workdir.progress import Progress
+from radrim.workdir.visibilities import VisibilityCache, cached
+from radrim.write.fits import open_image, read_image, read_mask
 
 log = logging.getLogger("radrim")
 
@@ -179,7 +179,7 @@ def _make_images(channels, observation, config, read) -> Stokes:
 
 
 def describe_run(config):
-    """What a run is of, for `radrim.workdir.WorkDir`: settings, versions and the state of all input files.
+    """What a run is of, for `radrim.workdir.directory.WorkDir`: settings, versions and the state of all input files.
 
     Where and how fast it runs does not count.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid
-from radrim.write import read_image
+from radrim.write.fits import read_image
 
 UNCERTAINTIES = ("uncertainty", "uncertainty_95", "model_uncertainty", "model_uncertainty_95")
 KINDS = ("dirty", "psf", "model", "residual", "image", "pb", "image_pb", *UNCERTAINTIES)
@@ -55,9 +55,9 @@ class Image:
     stop : str
         Why the deconvolution ended.
     cycles : list of dict
-        What happened in each major cycle; see `radrim.report.Report`.
+        What happened in each major cycle; see `radrim.report.page.Report`.
     facts : dict
-        Numbers for the FITS header, by the names of `radrim.write.KEYWORDS`.
+        Numbers for the FITS header, by the names of `radrim.write.fits.KEYWORDS`.
     paths : dict of str to Path
         'dirty', 'psf', 'model', 'residual', 'image', 'pb', 'image_pb' to FITS file.
     stokes : str
@@ -192,7 +192,7 @@ class Stokes(Mapping):
 
 @dataclass
 class Linear:
-    """Maps of linear polarisation (`radrim.linear`), read from their files when they are asked for.
+    """Maps of linear polarisation (`radrim.restore.polarisation`), read from their files when they are asked for.
 
     Parameters
     ----------

@@ -25,13 +25,13 @@ class Visibilities:
         Visibilities of one Stokes parameter [Jy]; 0 where flagged.
     weight : (row, chan) float32
         Natural weights 1/sigma^2, sigma the noise of the real and of the imaginary part [Jy^-2]; 0 marks a flagged
-        sample. After `radrim.weight.apply_weights`, imaging weights.
+        sample. After `radrim.weight.imaging.apply_weights`, imaging weights.
     time : (row,) float64
         Centre of the integration [s], Modified Julian Date, UTC.
     antenna : (row, 2) int32
         Numbers of the two antennas.
     doppler : float
-        Frequencies in the output frame over those of the telescope; see `radrim.frames`.
+        Frequencies in the output frame over those of the telescope; see `radrim.read.frames`.
     pointing : (2,) float64
         Direction cosines (l, m), from the phase centre, of where the antennas point.
     stokes : str

@@ -41,7 +41,7 @@ def shared_data():
 @pytest.fixture(scope="session")
 def small_uv():
     """(uvw (row, 3) [m], freq (chan,) [Hz]): nine antennas within 34 m, so that the w-term counts on a small grid."""
-    from radrim.simulate_array import read_layout, track_times, uvw_tracks
+    from radrim.earth import read_layout, track_times, uvw_tracks
 
     layout = read_layout("vla-c")
     times = track_times(layout, 1.0, 0.5, 0.2, 6.0, 3600.0)
@@ -72,9 +72,9 @@ def make_ms(tmp_path_factory, point_source):
     noise [Jy], flagged (fraction), gain_error, corrected (write CORRECTED_DATA too), weight_spectrum (write it, rising
     with the channel), autocorrelations, stokes of the source, sky (a `Sky`, in place of the source), seed.
     """
-    from radrim.simulate import Field, Plan, Receivers, Window, make_sky, observe, read_layout, write_ms
-    from radrim.simulate_array import track_times
-    from radrim.simulate_sky import offset_position
+    from radrim.earth import track_times
+    from radrim.simulation import Field, Plan, Receivers, Window, make_sky, observe, read_layout, write_ms
+    from radrim.sky.catalogue import offset_position
 
     ra, dec = 2.0, 0.6
 
@@ -123,8 +123,8 @@ def small_ms(make_ms):
 @pytest.fixture(scope="session")
 def crowded_ms(make_ms):
     """Forty points all over a field of 6 arcminutes, one channel, little noise: integrations lie far apart."""
-    from radrim.simulate import make_sky
-    from radrim.simulate_sky import offset_position
+    from radrim.simulation import make_sky
+    from radrim.sky.catalogue import offset_position
 
     rng = np.random.default_rng(5)
     places = [offset_position(*offset, 2.0, 0.6) for offset in rng.uniform(-170, 170, (40, 2)) * ARCSEC]
@@ -143,7 +143,7 @@ def edit_ms(small_ms, tmp_path_factory):
     """
     import shutil
 
-    from radrim.measurement_set import open_table
+    from radrim.ms.tables import open_table
 
     def edit(source=small_ms, subtable="", name="edited.ms", **columns):
         path = tmp_path_factory.mktemp("edited") / name
@@ -166,7 +166,7 @@ class SeenSky:
     """
 
     def __init__(self, shape=(128, 160), sources=((40, 60, 1.0), (90, 110, -0.5)), noise=1e-3, seed=0, width=0.0):
-        from radrim.rim.psf import PsfConvolution
+        from radrim.rim.network.psf import PsfConvolution
 
         self.noise = noise
         rng = np.random.default_rng(seed)
@@ -208,7 +208,7 @@ class SeenSky:
 
     def state(self, expected=None):
         """Where `deconvolve` starts; `expected` [Jy/beam] is what it is told of the noise, by default the truth."""
-        from radrim.deconvolve import ChannelState
+        from radrim.deconvolve.major import ChannelState
 
         expected = self.noise if expected is None else expected
         return ChannelState("", self, self.dirty, self.psf, np.zeros_like(self.dirty), self.dirty, expected)
@@ -223,7 +223,7 @@ def seen_sky():
 @pytest.fixture
 def command(capfd):
     """Run `radrim` with these words, in this process: `command("image", path, "--niter", 0)`; status, out and err."""
-    from radrim.cli import main
+    from radrim.cli.main import main
 
     def run(*words):
         try:
@@ -279,7 +279,7 @@ def make_uvfits(tmp_path_factory, make_ms):
     """
     from astropy.io import fits
 
-    from radrim.measurement_set import open_table, read_subtables
+    from radrim.ms.tables import open_table, read_subtables
 
     stokes = {"RR": -1, "LL": -2, "RL": -3, "LR": -4, "XX": -5, "YY": -6, "XY": -7, "YX": -8, "I": 1}
 

@@ -5,11 +5,11 @@ import re
 import pytest
 
 import radrim
-from radrim.cluster import Threads
-from radrim.config import ImageConfig
+from radrim.config.options import ImageConfig
+from radrim.deconvolve.tiles import Tiles
 from radrim.errors import ConfigError
-from radrim.plan import make_plan
-from radrim.tile import Tiles
+from radrim.planning import make_plan
+from radrim.runtime.executors import Threads
 
 
 def plan(ms, how=None, **options):
@@ -55,9 +55,9 @@ def test_tasks_are_those_of_the_run(small_ms, tmp_path, no_report, monkeypatch):
 
 def test_threads_share_the_work(small_ms, monkeypatch):
     """An image made as a whole is measured by all threads together, facets by as many workers as there are windows."""
-    monkeypatch.setattr("radrim.plan._time_window", lambda *_: (3.0, 1.0, 1000.0))
+    monkeypatch.setattr("radrim.planning._time_window", lambda *_: (3.0, 1.0, 1000.0))
     assert plan(small_ms, niter=0).measure == 8
-    monkeypatch.setattr("radrim.plan._time_minor", lambda *_: (10.0, 20.0))  # what all threads together take
+    monkeypatch.setattr("radrim.planning._time_minor", lambda *_: (10.0, 20.0))  # what all threads together take
     minor = [plan(small_ms, {"active": 1, "cycles": 1}, threads=n).cycle for n in (1, 4)]
     assert minor[0] == minor[1] == 18
     assert [plan(small_ms, {"workers": n}, niter=0, facet=64).measure for n in (1, 2, 3, 16, 99)] == [32, 16, 16, 8, 8]

@@ -12,10 +12,12 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from radrim import files, simulate_ms
+from radrim.earth import celestial_to_terrestrial, directions, hour_angles, track_times, uvw_tracks
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.geometry import ARCSEC, C
-from radrim.simulate import (
+from radrim.ms import writer as simulate_ms
+from radrim.runtime import files
+from radrim.simulation import (
     known_layouts,
     make_sky,
     parse_correlations,
@@ -27,8 +29,7 @@ from radrim.simulate import (
     simulate,
     write_ms,
 )
-from radrim.simulate_array import celestial_to_terrestrial, directions, hour_angles, track_times, uvw_tracks
-from radrim.simulate_sky import demo_sky, direction_cosines, offset_position
+from radrim.sky.catalogue import demo_sky, direction_cosines, offset_position
 
 RA, DEC = 2.0, 0.6
 SHORT = {"array": "vla-d", "hours": 0.5, "integration": 300.0, "channels": 2, "sky": "point"}
@@ -473,6 +474,6 @@ def test_bad_arguments_are_refused(tmp_path, argument, message):
 
 def test_parser_needs_nothing_heavy():
     """`radrim --help` builds the parser of simulate without numpy."""
-    code = ("import argparse, sys; from radrim.simulate_cli import add_arguments; p = argparse.ArgumentParser();"
+    code = ("import argparse, sys; from radrim.cli.simulate import add_arguments; p = argparse.ArgumentParser();"
             "add_arguments(p); p.parse_args(['a.ms']); print('numpy' in sys.modules)")  # fmt: skip
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from peer import table
 
-import radrim.simulate
+import radrim.simulation
 
 BROKEN = {"flagged": 3, "no subtable": 8, "truncated": 14}
 """What is wrong with which observation."""
@@ -37,7 +37,7 @@ def simulate(folder, number):
     """One observation after the other, each of another sky noise."""
     for k in range(number):
         path = folder / f"obs{k:02d}.ms"
-        radrim.simulate.simulate(path, array="vla-c", hours=1, integration=300, seed=k, noise=0.02)
+        radrim.simulation.simulate(path, array="vla-c", hours=1, integration=300, seed=k, noise=0.02)
     import casacore.tables as casatables
 
     with casatables.table(str(folder / f"obs{BROKEN['flagged']:02d}.ms"), readonly=False, ack=False) as ms:
@@ -61,7 +61,7 @@ def written(images):
 def run(work, jobs):
     """The command: exit status, seconds, states by item, and items whose files are other than before."""
     before, begin = written(work / "images"), time.perf_counter()
-    command = [sys.executable, "-m", "radrim.cli", "batch", "batch.toml", "--jobs", str(jobs)]
+    command = [sys.executable, "-m", "radrim", "batch", "batch.toml", "--jobs", str(jobs)]
     done = subprocess.run(command, cwd=work, stdout=subprocess.PIPE, text=True)
     seconds = time.perf_counter() - begin
     (work / "batch.log").open("a").write(done.stdout)

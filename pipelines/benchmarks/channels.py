@@ -14,7 +14,7 @@ import numpy as np
 from gigapixel import radrim, watched
 from peer import table
 
-from radrim.simulate import simulate
+from radrim.simulation import simulate
 
 IMAGE = "--size 1024 1024 --scale 3asec --weight briggs 0"
 CLEAN = "-multiscale -mgain 0.8 -auto-mask 3 -auto-threshold 0.5 -niter 100000 -nmiter 10"

@@ -16,11 +16,11 @@ import numpy as np
 
 import radrim
 from radrim.beam import restore
+from radrim.closure.ring import measure_ring
 from radrim.geometry import ARCSEC, format_angle
-from radrim.measurement_set import open_table
-from radrim.ring import measure_ring
-from radrim.simulate import make_sky, simulate
-from radrim.simulate_sky import offset_position
+from radrim.ms.tables import open_table
+from radrim.simulation import make_sky, simulate
+from radrim.sky.catalogue import offset_position
 
 UAS = ARCSEC * 1e-6
 RA, DEC = 187.7, 12.39

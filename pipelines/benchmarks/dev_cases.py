@@ -43,7 +43,7 @@ def main():
     args = parser.parse_args()
     if not args.print:
         imager = (
-            f"{sys.executable} -m radrim.cli image {{ms}} --size {{size}} {{size}} --scale {{scale}}asec "
+            f"{sys.executable} -m radrim image {{ms}} --size {{size}} {{size}} --scale {{scale}}asec "
             f"--weight {{weight}} --name {{name}} {shlex.join(args.options)}"
         )
         command = [sys.executable, args.bench / "run.py", "--cases", args.cases or args.bench / "dev_cases.csv"]

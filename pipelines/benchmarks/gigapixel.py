@@ -25,18 +25,18 @@ import torch
 from peer import table, wsclean
 from workers import dask_workers
 
-from radrim.budget import total_memory
-from radrim.cache import Blocks, VisibilityCache
-from radrim.cli import build_parser, parse_config, wsclean_spelling
+from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+from radrim.config.values import Weighting
 from radrim.geometry import ImageGrid
 from radrim.operator.tracks import Compressed
-from radrim.option_values import Weighting
-from radrim.plan import make_plan
-from radrim.read import Selection
-from radrim.simulate import simulate
-from radrim.simulate_sky import offset_position
-from radrim.workdir import WorkDir
-from radrim.write import open_image
+from radrim.planning import make_plan
+from radrim.read.reader import Selection
+from radrim.runtime.memory import total_memory
+from radrim.simulation import simulate
+from radrim.sky.catalogue import offset_position
+from radrim.workdir.directory import WorkDir
+from radrim.workdir.visibilities import Blocks, VisibilityCache
+from radrim.write.fits import open_image
 
 SCALE_ARCSEC = 1.0
 RA, DEC = 0.0, 52.0
@@ -116,7 +116,7 @@ def _highest(pid):
 
 def radrim(arguments, log):
     """As `watched`, of this checkout's radrim."""
-    return watched([sys.executable, "-m", "radrim.cli", *shlex.split(arguments)], log)
+    return watched([sys.executable, "-m", "radrim", *shlex.split(arguments)], log)
 
 
 def watched(words, log):

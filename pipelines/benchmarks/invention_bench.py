@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from radrim import child
 from radrim.geometry import ARCSEC, C
-from radrim.simulate import make_sky, read_layout, simulate
-from radrim.simulate_sky import SkyImage
+from radrim.runtime import process as child
+from radrim.simulation import make_sky, read_layout, simulate
+from radrim.sky.catalogue import SkyImage
 
 SIZE = 512
 """Pixels along each side of an image; truths have half as many."""
@@ -85,7 +85,7 @@ class Bench:
         with open(folder / "dev_cases.csv") as rows:
             # Sparse arrays, on which CLEAN's strong settings diverge, have settings of their own there.
             self.clean = {row["array"].split("_", 1)[-1]: row["clean"] for row in csv.DictReader(rows)}
-        words = [sys.executable, "-m", "radrim.cli", "image"]
+        words = [sys.executable, "-m", "radrim", "image"]
         knows = "--uncertainty" in child.run([*words, "--help"], work / "help.log").output
         self.radrim = (
             f"{shlex.join(words)} {{ms}} --size {{size}} {{size}} --scale {{scale}}asec --weight {{weight}} "

@@ -29,7 +29,7 @@ OVER = "all (it was over)"
 
 def start(ms, folder, options):
     """Start `radrim image` in a folder."""
-    command = [sys.executable, "-m", "radrim.cli", "image", str(ms), "--name", "x", "--quiet", *options]
+    command = [sys.executable, "-m", "radrim", "image", str(ms), "--name", "x", "--quiet", *options]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
     return subprocess.Popen(command, cwd=folder, env=environment)
 

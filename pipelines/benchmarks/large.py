@@ -19,7 +19,7 @@ from astropy.io import fits
 from peer import load, mad, radrim, table, wsclean
 
 from radrim.metrics import snr_db
-from radrim.simulate import simulate
+from radrim.simulation import simulate
 
 SIZE, SCALE_ARCSEC = 4096, 1.3
 IMAGE = f"-size {SIZE} {SIZE} -scale {SCALE_ARCSEC}asec -weight briggs 0"

@@ -16,21 +16,21 @@ from pathlib import Path
 import cloudpickle
 from peer import table
 
-from radrim.budget import HALO, measured_together
-from radrim.cli import build_parser, parse_config, wsclean_spelling
-from radrim.cluster import BATCH, graphs
-from radrim.facet_imager import on_one_thread
-from radrim.facet_tasks import FacetTasks
-from radrim.facets import look, restore_facet, write_facets
+from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+from radrim.deconvolve.minor import Others
+from radrim.deconvolve.tiles import Tiles
+from radrim.facets.images import look, restore_facet, write_facets
+from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ImageGrid
-from radrim.minor import Others
-from radrim.plan import make_plan
+from radrim.imagers.facets import on_one_thread
+from radrim.imagers.minor_cycles import choose_solvers
+from radrim.planning import make_plan
 from radrim.result import KINDS
-from radrim.simulate import simulate
-from radrim.solvers import choose_solvers
-from radrim.store import Store
-from radrim.tile import Tiles
-from radrim.write import FitsPixels
+from radrim.runtime.executors import BATCH, graphs
+from radrim.runtime.memory import HALO, measured_together
+from radrim.simulation import simulate
+from radrim.workdir.store import Store
+from radrim.write.fits import FitsPixels
 
 SIZE, SCALE, CHANNELS = 120_000, "0.1asec", 1000
 PIECES = 96

@@ -45,19 +45,19 @@ from peer import save_small, table
 from scipy import fft, ndimage
 from scipy.signal import windows
 
-from radrim.clean import CleanSettings, CleanSolver
+from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.metrics import log_snr_db
-from radrim.rim.brushes import add_spots, log_uniform, unit
 from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
-from radrim.rim.coverages import draw_coverage
-from radrim.rim.loss import beam_responses
-from radrim.rim.outcomes import deconvolve
-from radrim.rim.problems import make_problem, stack
-from radrim.rim.psf import PsfConvolution
-from radrim.rim.recipe import COVERAGES, SKIES, make_recipe
-from radrim.rim.skies import draw_sky
-from radrim.rim.solver import RimSettings, RimSolver
-from radrim.rim.validation import SCORES, judge
+from radrim.rim.minor.solver import RimSettings, RimSolver
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.training.brushes import add_spots, log_uniform, unit
+from radrim.rim.training.coverages import draw_coverage
+from radrim.rim.training.losses import beam_responses
+from radrim.rim.training.problems import make_problem, stack
+from radrim.rim.training.recipe import COVERAGES, SKIES, make_recipe
+from radrim.rim.training.runs import deconvolve
+from radrim.rim.training.skies import draw_sky
+from radrim.rim.training.validation import SCORES, judge
 
 CLEAN = "CLEAN"
 ENDINGS = ("", ":once", ":loose")

@@ -2,7 +2,8 @@
 
     python pipelines/benchmarks/minor_cycles.py --model irim=MODEL --model rim=MODEL [--count 72] [--cycles 10]
 
-The problems are those of `radrim.rim.problems.validation_set`: tiles of 128 x 128 pixels that no training has seen,
+The problems are those of `radrim.rim.training.problems.validation_set`: tiles of 128 x 128 pixels that no training has
+seen,
 skies and arrays of all classes, calibrated or not. Every solver gets the same dirty image, PSF and noise, and as many
 major cycles, in which the residual is that of the model by PSF convolution. CLEAN is radrim's multi-scale CLEAN with
 the defaults of `radrim image`.
@@ -15,12 +16,12 @@ import numpy as np
 import torch
 from peer import table
 
-from radrim.clean import CleanSettings, CleanSolver
+from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.rim.checkpoint import find_model, load
-from radrim.rim.outcomes import deconvolve
-from radrim.rim.problems import stack, validation_set
-from radrim.rim.solver import RimSettings, RimSolver
-from radrim.rim.validation import SCORES, judge
+from radrim.rim.minor.solver import RimSettings, RimSolver
+from radrim.rim.training.problems import stack, validation_set
+from radrim.rim.training.runs import deconvolve
+from radrim.rim.training.validation import SCORES, judge
 
 
 def main():

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from peer import table
 
-from radrim.config import ImageConfig
+from radrim.config.options import ImageConfig
+from radrim.imagers.grid import choose_grid
 from radrim.metrics import measured_scatter
-from radrim.read import Selection, read
-from radrim.suggest import choose_grid
-from radrim.weight import apply_weights
+from radrim.read.reader import Selection, read
+from radrim.weight.imaging import apply_weights
 
 
 def main():

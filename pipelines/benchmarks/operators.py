@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from radrim.earth import read_layout, track_times, uvw_tracks
 from radrim.geometry import ARCSEC, C, ImageGrid, n_minus_1
 from radrim.operator import choose_kind, make_operator
 from radrim.operator.base import max_w
-from radrim.simulate_array import read_layout, track_times, uvw_tracks
 
 FIELD_HEAD = ("field", "operator", "epsilon", "precision", "adjoint s (CPU s)", "forward s (CPU s)", "adjoint error",
               "forward error")  # fmt: skip

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from radrim import child
-from radrim.wsclean import ACCURATE, TINY
+from radrim.runtime import process as child
+from radrim.wsclean.command import ACCURATE, TINY
 
 WSCLEAN_ACCURATE, WSCLEAN_TINY = (" ".join([*words, "-reorder"]) for words in (ACCURATE, TINY))
 
@@ -33,7 +33,7 @@ def run(command, log, limit=None):
 
 def radrim(arguments, log):
     """Run `radrim` of this checkout."""
-    return run(f"{sys.executable} -m radrim.cli {arguments}", log)
+    return run(f"{sys.executable} -m radrim {arguments}", log)
 
 
 def wsclean(arguments, log, threads=None, limit=None, memory=None):

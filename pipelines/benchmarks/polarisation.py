@@ -19,8 +19,8 @@ from scipy.ndimage import binary_dilation
 import radrim
 from radrim.beam import restore
 from radrim.geometry import ARCSEC
-from radrim.simulate import simulate
-from radrim.simulate_sky import offset_position
+from radrim.simulation import simulate
+from radrim.sky.catalogue import offset_position
 
 RA, DEC, SIZE = 30.0, 40.0, 256
 ARRAYS = {"vla-c": (3.5, 1.4e9, 300.0, 0.05), "vlba": (3e-4, 8.4e9, 300.0, 0.02)}

@@ -17,7 +17,7 @@ from peer import WSCLEAN_ACCURATE, case_parser, radrim, run, table
 from real_data import prepare
 
 from radrim.geometry import C, n_minus_1
-from radrim.measurement_set import read_subtables
+from radrim.ms.tables import read_subtables
 
 # name: size, scale and weighting of the model, output channels.
 CASES = {

@@ -17,9 +17,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from peer import table
 
-from radrim.rim import coverages, skies
-from radrim.rim.problems import make_problem
-from radrim.rim.recipe import SKIES, make_recipe
+from radrim.rim.training import coverages, skies
+from radrim.rim.training.problems import make_problem
+from radrim.rim.training.recipe import SKIES, make_recipe
 
 COLUMNS = 8
 

@@ -33,7 +33,8 @@ measured with is not certain.
   and PSZ2 G165.68+44.01.
 
 radrim's network has never been trained on 3C353 (it was scored on it during training). The FIRST galaxies are one
-class of skies of its training, turned, resized and not exponentiated, and `radrim.rim.skies` holds none of them back:
+class of skies of its training, turned, resized and not exponentiated, and `radrim.rim.training.skies` holds none of
+them back:
 the rows of 3C353 are the test, and those of FIRST stand beside them because these galaxies were seen in training.
 
 `native` and `logSNR` are the authors' SNR and logSNR: of the model as it is, and after x -> log_DR(DR x + 1).
@@ -55,7 +56,7 @@ from peer import WSCLEAN_ACCURATE, table
 from scipy import fft, ndimage, optimize
 from simulated import PADDING, back_project, bench_modules, claim, mean_and_spread, run_imager, unit_block, weigh
 
-from radrim.rim.skies import read_first
+from radrim.rim.training.skies import read_first
 
 SIZE = 512
 MODEL_RANGE = 16430.0

@@ -28,9 +28,9 @@ from pathlib import Path
 
 import torch
 
-from radrim.rim.loss import decibel_loss
-from radrim.rim.model import IRIM, IRIMConfig
-from radrim.rim.psf import PsfConvolution
+from radrim.rim.network.irim import IRIM, IRIMConfig
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.training.losses import decibel_loss
 
 STEPS = 5
 MODES = ("recomputed", "stored")

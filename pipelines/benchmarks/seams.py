@@ -14,8 +14,8 @@ import numpy as np
 from gigapixel import radrim
 from peer import table
 
-from radrim.simulate import simulate
-from radrim.write import read_image
+from radrim.simulation import simulate
+from radrim.write.fits import read_image
 
 SIZE, FACET = 1024, 256
 

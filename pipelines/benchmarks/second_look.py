@@ -3,7 +3,8 @@
     python pipelines/benchmarks/second_look.py [--model prior] [--size 128] [--count 120] [--workers 2]
 
 Simulated problems, the mix of the network's own training with another seed, are deconvolved without a second look
-(`radrim.rim.outcomes`). The models that leave at most 1.5 times the noise are then looked at in several ways. Prints
+(`radrim.rim.training.runs`). The models that leave at most 1.5 times the noise are then looked at in several ways.
+Prints
 the mean gain in decibels (`native`, `half`, `beam`; `lognative` and `logbeam` on a logarithmic scale), the worst `beam`
 and `logbeam`, and the seconds of all looks (median); then, for each class of sky, the gain of the imager's own way.
 """
@@ -24,11 +25,11 @@ from peer import table
 
 from radrim.metrics import log_snr_db
 from radrim.rim import checkpoint
-from radrim.rim.outcomes import make_outcome
-from radrim.rim.prior import NEAR, STEPS, held_back, look_again
-from radrim.rim.psf import PsfConvolution
-from radrim.rim.recipe import make_recipe
-from radrim.rim.validation import decibels
+from radrim.rim.network.prior import NEAR, STEPS, held_back, look_again
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.training.recipe import make_recipe
+from radrim.rim.training.runs import make_outcome
+from radrim.rim.training.validation import decibels
 
 SEED, STREAM = 91, (6,)
 NAMES = ("native", "half", "beam", "lognative", "logbeam")

@@ -19,11 +19,11 @@ import numpy as np
 from astropy.io import fits
 from peer import mad, table
 
-from radrim.cli import build_parser, parse_config, wsclean_spelling
-from radrim.gain_table import read_gains
+from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+from radrim.cli.selfcal import parse_options
+from radrim.gains.table import read_gains
 from radrim.pipeline import run as image
-from radrim.selfcal import selfcal
-from radrim.selfcal_cli import parse_options
+from radrim.selfcalibration.loop import selfcal
 
 EHT = "--size 128 128 --scale 0.002masec --weight uniform --minuv-l 1e8 --gain 0.05 --mgain 0.5 --auto-mask 1 "
 EHT += "--auto-threshold 0.3 --gain-type T --rounds p:inf,p:60s,p:int,p:int,ap:inf,ap:inf --mask {work}/mask.fits "
@@ -61,7 +61,7 @@ RADIUS = 35.0
 
 def simulate(work):
     """The two simulated observations, and their gains: DATA over what the same command writes without errors."""
-    from radrim.cli import main as command
+    from radrim.cli.main import main as command
 
     (work / "jet.csv").write_text(
         "ra_deg,dec_deg,i_jy,major_arcsec,minor_arcsec,pa_deg\n299.8666667,40.7338889,1.0,0,0,0\n"
@@ -156,7 +156,7 @@ def summary(label, result, before, seconds):
 
 def gain_errors(name, result, work):
     """A row: differences of g_p conj(g_q) from those of the simulation, scatter of amplitude and phase."""
-    from radrim.measurement_set import open_table
+    from radrim.ms.tables import open_table
 
     def column(ms, *names):
         with open_table(ms) as main:

@@ -11,11 +11,11 @@ import sys
 import ducc0
 import numpy as np
 
-from radrim import child
+from radrim.config.values import to_weight
 from radrim.geometry import ImageGrid
-from radrim.option_values import to_weight
+from radrim.runtime import process as child
 from radrim.visibilities import Visibilities
-from radrim.weight import apply_weights
+from radrim.weight.imaging import apply_weights
 
 PADDING = 2
 """Padding of both imagers: it sets the uv cell of the weighting."""
@@ -104,7 +104,7 @@ def run_imager(program, options, sets, log, limit=None):
         [s]
     """
     if program == "radrim":
-        words = [sys.executable, "-m", "radrim.cli", "image", *map(str, sets), *shlex.split(options)]
+        words = [sys.executable, "-m", "radrim", "image", *map(str, sets), *shlex.split(options)]
     else:
         words = ["wsclean", "-no-update-model-required", *shlex.split(options), *map(str, sets)]
     try:

@@ -17,8 +17,8 @@ from peer import table, wsclean
 
 import radrim
 from radrim.geometry import ARCSEC
-from radrim.simulate import simulate
-from radrim.simulate_sky import offset_position
+from radrim.simulation import simulate
+from radrim.sky.catalogue import offset_position
 
 RA, DEC = 30.0, 40.0
 SIZE, CHANNELS, MIDDLE = 512, 8, 1.5e9

@@ -18,9 +18,9 @@ import torch
 from peer import table
 
 from radrim.rim import checkpoint
-from radrim.rim.outcomes import make_outcome
-from radrim.rim.recipe import make_recipe
-from radrim.rim.train_uncertainty import coverage
+from radrim.rim.training.recipe import make_recipe
+from radrim.rim.training.runs import make_outcome
+from radrim.rim.training.uncertainty_trainer import coverage
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -18,10 +18,10 @@ from astropy.wcs import WCS
 from peer import table
 
 import radrim
-from radrim.config import ImageConfig
+from radrim.config.options import ImageConfig
 from radrim.operator import make_operator
-from radrim.read import Selection, read
-from radrim.weight import apply_weights
+from radrim.read.reader import Selection, read
+from radrim.weight.imaging import apply_weights
 
 EPSILON = 1e-4
 WINDOW = 16

@@ -29,7 +29,7 @@ def compare(name, case, data, work, threads):
     ms = work / f"{name}.ms"
     prepare(data / f"{name}.ms", ms, 0)
     common = f"{WSCLEAN_ACCURATE} -size {size} {size} -scale {scale} -weight {weighting} -mgain 0.8 -nmiter 20"
-    command = [sys.executable, "-m", "radrim.cli", "plugin", "--threads", str(threads)]
+    command = [sys.executable, "-m", "radrim", "plugin", "--threads", str(threads)]
     plugin = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     minors = {
         "multi-scale": "-multiscale -gain 0.1 -niter 2000000 -auto-mask 3 -auto-threshold 0.5",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from radrim.simulate import simulate
+from radrim.simulation import simulate
 
 RA, DEC = 150.0, 30.0
 CHANNELS, WIDTH = 16, 1e5

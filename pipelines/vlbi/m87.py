@@ -22,9 +22,9 @@ import numpy as np
 from astropy.io import fits
 
 import radrim
-from radrim.config_file import load_toml
+from radrim.closure.ring import measure_ring
+from radrim.config.files import load_toml
 from radrim.geometry import ARCSEC
-from radrim.ring import measure_ring
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -70,7 +70,7 @@ def self_calibrated(path, model, out):
 
 
 def radrim_command(*words):
-    subprocess.run([sys.executable, "-m", "radrim.cli", *map(str, words), "--quiet"], check=True)
+    subprocess.run([sys.executable, "-m", "radrim", *map(str, words), "--quiet"], check=True)
 
 
 def row(name, image, scale, facts):

@@ -19,10 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from radrim.errors import ConfigError, InputError, OutputError
-from radrim.rim.model import IRIM, IRIMConfig
-from radrim.rim.plain import PlainConfig, PlainRIM
-from radrim.rim.prior import Prior, PriorConfig
-from radrim.rim.uncertainty import Uncertainty, UncertaintyConfig
+from radrim.rim.network.irim import IRIM, IRIMConfig
+from radrim.rim.network.plain import PlainConfig, PlainRIM
+from radrim.rim.network.prior import Prior, PriorConfig
+from radrim.rim.network.uncertainty import Uncertainty, UncertaintyConfig
 
 FORMAT = "radrim checkpoint"
 VERSION = 2

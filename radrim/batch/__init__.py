@@ -1,0 +1,1 @@
+"""`radrim batch`: many observations, resumed, retried and summed up."""

@@ -1,0 +1,251 @@
+"""`radrim batch`: what is to be imaged, with which options, and what is known of each image from earlier runs.
+
+A batch is a list of items; each is one Measurement Set, or several that are imaged together, and has its own folder
+OUTPUT/NAME with all that `radrim image` writes, a log, and NAME-batch.json: what became of it. The same command looks
+there, and does what is missing, what failed, and what had other input or settings.
+"""
+
+import glob
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from radrim.batch.config import BatchConfig
+from radrim.config.options import INDIFFERENT, ImageConfig
+from radrim.errors import ConfigError, InputError
+from radrim.runtime.files import atomic_write
+from radrim.workdir.directory import differences, fingerprint
+
+LISTS = (".txt", ".list", ".lst")
+"""Endings of files that hold one input per line."""
+SETS = (".ms", ".uvfits", ".uvf")
+"""Endings of what counts as an observation in a folder, in any case."""
+DONE, SUSPECT, FAILED, RUNNING, STOPPED, WAITING = "done", "suspect", "failed", "running", "interrupted", "waiting"
+"""What can become of an item; suspect: there is an image, but not within the limits."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a batch.
+
+    Parameters
+    ----------
+    name : str
+    folder : Path
+        OUTPUT/NAME, absolute.
+    root : Path
+        What other paths are relative to; a worker of a cluster may be elsewhere.
+    options : mapping
+        As they were given for this item, by their names with -.
+    config : ImageConfig
+        The same, parsed.
+    """
+
+    name: str
+    folder: Path
+    root: Path
+    options: dict[str, Any]
+    config: ImageConfig
+
+    @property
+    def prefix(self):
+        """--name of its images."""
+        return self.folder / self.name
+
+    def file(self, ending):
+        """One of its files, such as NAME-qa.json."""
+        return Path(f"{self.prefix}{ending}")
+
+    def words(self):
+        """The options as words of `radrim image`, the Measurement Sets and --name among them."""
+        values = self.config.as_text()
+        words = ["image", *self.config.ms]
+        for name in self.options:
+            value = values.get(name)
+            if isinstance(value, bool):
+                words.append(f"--{name}" if value else f"--no-{name}")
+            elif isinstance(value, list) and ImageConfig.options()[name].metadata["nargs"]:
+                words += [f"--{name}", *(str(part) for part in value)]
+            elif value is not None:
+                separator = " " if name == "contsub-channels" else ","
+                text = separator.join(str(part) for part in value) if isinstance(value, list) else value
+                words.append(f"--{name}={text}")
+        return [*words, "--name", str(self.prefix)]
+
+    def describe(self):
+        """What the image is of: its settings and the state of its input files. Where and how fast does not count.
+
+        Nor does the version of radrim: who installs a new one does not ask for a thousand images to be made again.
+        """
+        settings = {
+            name: value for name, value in self.config.as_text().items() if name not in (*INDIFFERENT, "memory")
+        }
+        inputs = [*self.config.ms, self.config.model, *([self.config.mask] if self.config.mask else [])]
+        paths = [str(self.root / path) for path in inputs]  # a model that comes with radrim is not there
+        files = {path: fingerprint(path) for path in paths if os.path.exists(path)}
+        return json.loads(json.dumps({"settings": settings, "files": files}))
+
+    def state(self) -> dict[str, Any]:
+        """What is known of it; {'state': 'waiting'} if nothing is."""
+        try:
+            state = json.loads(self.file("-batch.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            state = None
+        return state if isinstance(state, dict) and "state" in state else {"state": WAITING}
+
+    def keep_state(self, state):
+        """Note what became of it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.file("-batch.json")) as file:
+            file.write(f"{json.dumps(state, indent=1)}\n".encode())
+
+    def to_do(self):
+        """Why the image must be made, or made again, in words; empty if there is nothing to do."""
+        state = self.state()
+        if state["state"] in (FAILED, STOPPED, RUNNING):
+            reason = f": {state['reason']}" if state.get("reason") else ""
+            return {FAILED: "failed before", STOPPED: "was interrupted", RUNNING: "was not finished"}[
+                state["state"]
+            ] + reason
+        if state["state"] == WAITING:
+            return "not made yet"
+        missing = [name for name in state["files"] if not (self.folder / name).exists()]
+        if missing:
+            return f"{missing[0]} is missing"
+        now = self.describe()
+        return "" if state["of"] == now else f"changed: {differences(state['of'], now)}"
+
+
+def make_items(config: BatchConfig, inputs: Sequence[str] = ()) -> list[Item]:
+    """The items of a batch: its groups, then its inputs in order of their paths.
+
+    Parameters
+    ----------
+    config : BatchConfig
+    inputs : sequence of str
+        In place of those of the configuration.
+
+    Raises
+    ------
+    ConfigError
+        Nothing to image, two items of one name, or options that contradict each other.
+    InputError
+        An input that matches nothing.
+    """
+    sets = {group.name: group.ms for group in config.groups} if not inputs else {}
+    grouped = {os.path.abspath(path) for paths in sets.values() for path in paths}
+    single = [path for path in expand(inputs or config.inputs) if os.path.abspath(path) not in grouped]
+    for name, path in zip(_names(single), single, strict=True):
+        if name in sets:
+            raise ConfigError(f"{path} would be called '{name}', as a group is; give the group another name.")
+        sets[name] = (path,)
+    if not sets:
+        raise ConfigError(
+            "No input given; write inputs = ['FOLDER/*.ms'] below [batch], or radrim batch CONFIG.toml OBS.ms."
+        )
+    return [_item(name, paths, config) for name, paths in sets.items()]
+
+
+def choose_item(items: Sequence[Item], which) -> Item:
+    """One item by its name, or by its number, from 1 on.
+
+    Raises
+    ------
+    ConfigError
+        There is no such item.
+    """
+    names = [item.name for item in items]
+    if which in names:
+        return items[names.index(which)]
+    if which.isdecimal() and 1 <= int(which) <= len(items):
+        return items[int(which) - 1]
+    raise ConfigError(
+        f"--item {which}: there is none of that name or number; the {len(items)} items are counted from 1, and "
+        "--dry-run lists them."
+    )
+
+
+def expand(inputs):
+    """Paths of observations from paths, patterns, folders and lists, in order, each once.
+
+    A path that does not exist stays: that an observation is missing is a failure of one image, not of the batch.
+
+    Raises
+    ------
+    InputError
+        A pattern or folder without observations, or a list that cannot be read.
+    """
+    out: list[str] = []
+    for given in inputs:
+        path = Path(given)
+        if glob.has_magic(str(given)) and not path.exists():
+            found = sorted(glob.glob(str(given), recursive=True))
+            if not found:
+                raise InputError(f"The input {given} matches nothing; give patterns in quotes, such as 'obs/*.ms'.")
+            out += found
+        elif path.is_file() and path.suffix.lower() in LISTS:
+            out += expand(_read_list(path))
+        elif path.is_dir() and not _is_set(path):
+            found = sorted(str(inside) for inside in path.iterdir() if _is_set(inside))
+            if not found:
+                raise InputError(
+                    f"The input {given} is no Measurement Set and holds none; for folders further down give a pattern, "
+                    f"such as '{given}/**/*.ms'."
+                )
+            out += found
+        else:
+            out.append(str(given))
+    once: dict[str, str] = {}
+    for path in out:
+        once.setdefault(os.path.abspath(path), path)
+    return list(once.values())
+
+
+def _is_set(path):
+    # A set that has lost its table.dat must fail with a message, not be overlooked.
+    return (path / "table.dat").exists() or path.suffix.lower() in SETS
+
+
+def _read_list(path):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The list {path} cannot be read: {error}.") from None
+    lines = [line.strip() for line in lines]
+    # Paths in a list are relative to it: it travels with the data.
+    return [os.path.join(path.parent, line) for line in lines if line and not line.startswith("#")]
+
+
+def _names(paths):
+    """A name for each path: that of the file without its ending, with as many folders as tell it from the others."""
+    wholes = [Path(os.path.abspath(path)) for path in paths]
+    # A name such as 3c391_4.6GHz has no ending.
+    parts = [(path.with_suffix("") if path.suffix.lower() in SETS else path).parts[1:] for path in wholes]
+    names = [part[-1] for part in parts]
+    deep = 1
+    while len(set(names)) < len(names):
+        deep += 1
+        alike = {name for name in names if names.count(name) > 1}
+        longer = ["-".join(p[-deep:]) if name in alike else name for name, p in zip(names, parts, strict=True)]
+        if longer == names:
+            raise ConfigError(f"Two inputs would be called '{min(alike)}'; rename one, or make them [[group]]s.")
+        names = longer
+    return names
+
+
+def _item(name, paths, config):
+    """The item of these Measurement Sets, with the options that hold for it."""
+    options = dict(config.image)
+    for override in config.overrides:
+        if any(fnmatchcase(text, override.match) for text in (name, *paths)):
+            options |= override.image
+    folder = config.output.absolute() / name
+    try:
+        parsed = ImageConfig.parse(paths, {**options, "name": str(folder / name)})
+    except ConfigError as error:
+        raise ConfigError(f"Item {name}: {error}") from None
+    return Item(name, folder, Path.cwd(), options, parsed)

@@ -1,0 +1,175 @@
+"""`radrim batch`: many observations, each an image of its own. Only `run` imports what computes."""
+
+import logging
+import signal
+from contextlib import contextmanager
+
+from radrim.errors import ConfigError
+
+log = logging.getLogger("radrim")
+
+SOME_FAILED = 3
+"""Exit status where some images could not be made."""
+
+DESCRIPTION = """\
+Image many observations, each in a process of its own. The same command again makes what is missing, what failed, and
+what has other input or settings than before.
+
+exit status: 0 all images are there, 3 some could not be made, 2 the configuration is wrong, 130 interrupted
+(also by SIGTERM; the same command goes on).
+"""
+
+EXAMPLES = """\
+examples:
+  radrim batch survey.toml                   what the file says (docs/batch.md)
+  radrim batch survey.toml a.ms b.ms         these, with the options of the file
+  radrim batch survey.toml --dry-run         what would be done, and why
+  radrim batch survey.toml --slurm --submit  as a SLURM array
+"""
+
+
+def add_arguments(parser):
+    """Add the arguments of `radrim batch` to an argparse parser."""
+    inputs = "what to do; and Measurement Sets, folders, patterns or lists in place of its inputs"
+    parser.add_argument("ms", nargs="*", metavar="CONFIG.toml|OBS.ms", help=inputs)
+    parser.add_argument("--config", metavar="CONFIG.toml", help="the same as CONFIG.toml in the first place")
+    parser.add_argument("--output", metavar="DIR", help="folder of the images (default: images)")
+    parser.add_argument("--jobs", metavar="N", help="images at once; threads and memory are divided (default: 1)")
+    parser.add_argument("--retries", metavar="N", help="further tries if a process is killed (default: 1)")
+    parser.add_argument("--time-limit", metavar="TIME", help="for one image, such as 45min (default: none)")
+    parser.add_argument("--memory", metavar="SIZE", help="of all images at once (default: 0.6 of the machine's)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="let the workers of this Dask scheduler make the images")
+    parser.add_argument("--slurm", action="store_true", help="write a job script, OUTPUT/slurm.sh, for a SLURM array")
+    parser.add_argument("--submit", action="store_true", help="hand it to sbatch, too")
+    parser.add_argument("--item", metavar="N", help="make this one only, by number or name, as a task of an array does")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be done, and why")
+
+
+def run(args):
+    """Run `radrim batch`; returns the exit status."""
+    from radrim.batch.items import choose_item, make_items
+    from radrim.report.qa import Limits
+    from radrim.runtime.files import check_writable
+
+    config, inputs = _configuration(args)
+    items = make_items(config, inputs)
+    limits = Limits(**{**vars(Limits()), **config.quality})
+    todo = {item.name: reason for item in items if (reason := item.to_do())}
+    asked = items if args.item is None else [choose_item(items, args.item)]
+    items_now = [item for item in asked if item.name in todo]
+    if args.dry_run:
+        return _list(items, todo)
+    _make_folder(config.output)
+    check_writable(config.output / "summary")
+    if args.slurm:
+        return _slurm(args, items_now, config, inputs)
+    made = _make(args, items, items_now, config, limits)
+    return 0 if all(made[item.name] for item in asked) else SOME_FAILED
+
+
+def _configuration(args):
+    """The configuration, and the inputs that the command line gives in place of its own."""
+    from radrim.batch.config import BatchConfig, load_batch
+
+    words = list(args.ms)
+    path = args.config
+    if path is None and words and words[0].lower().endswith(".toml"):
+        path = words.pop(0)
+    config = BatchConfig() if path is None else load_batch(path)
+    if args.submit and not args.slurm:
+        raise ConfigError("--submit is for --slurm: give both.")
+    given = (args.slurm, args.item is not None, args.scheduler is not None)
+    if sum(given) > 1:
+        raise ConfigError("--slurm, --item and --scheduler are three ways of running a batch: give one of them.")
+    names = ("output", "jobs", "retries", "time_limit", "memory")
+    return config.with_options(**{name: getattr(args, name) for name in names}), words
+
+
+def _make_folder(output):
+    from radrim.errors import OutputError
+    from radrim.runtime.files import advice
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--output {output} cannot be made: {advice(error, output.parent)}") from None
+
+
+def _list(items, todo):
+    for number, item in enumerate(items, 1):
+        print(f"{number:4d}  {item.name}: {todo.get(item.name) or 'nothing to do'}")
+    print(f"{len(todo)} of {len(items)} images would be made.")
+    return 0
+
+
+def _slurm(args, items, config, inputs):
+    from radrim.batch.slurm import submit, write_script
+
+    if not items:
+        log.info("Nothing to do: all images are there.")
+        return 0
+    words = [*([str(config.path)] if config.path else []), *inputs]
+    for option in ("output", "retries", "time_limit", "memory"):
+        if getattr(args, option) is not None:
+            words += [f"--{option.replace('_', '-')}", getattr(args, option)]
+    script = write_script(items, config, words)
+    if args.submit:
+        log.info("Job %s: %s, %d tasks.", submit(script), script, len(items))
+    else:
+        log.info("Wrote %s, %d tasks; submit it with: sbatch %s", script, len(items), script)
+    return 0
+
+
+def _make(args, items, items_now, config, limits):
+    """Make the images, keep the summary up to date, print it; whether each image of the batch is there, by its name."""
+    from radrim.batch.items import DONE, FAILED, SUSPECT
+    from radrim.batch.report import print_summary, write_summaries
+    from radrim.batch.run import lock, make_images, make_on_cluster, terms_of
+
+    alone = args.item is not None
+    count = 0
+
+    def seen(item, state):
+        nonlocal count
+        count += 1
+        rows = {row["name"]: row for row in write_summaries(items, limits, config.output)}
+        row = rows[item.name]
+        level = logging.WARNING if row["state"] in (FAILED, SUSPECT) else logging.INFO
+        log.log(level, "[%d/%d] %s: %s", count, len(items_now), item.name, _words(row, state))
+
+    # Tasks of an array share the folder with each other, but not with a batch that makes everything.
+    with _terminable(), lock(config.output, f"The folder {config.output}", shared=alone):
+        log.info("%d of %d images to make in %s.", len(items_now), len(items), config.output)
+        try:
+            if items_now and args.scheduler is not None:
+                make_on_cluster(items_now, terms_of(config), args.scheduler, seen)
+            elif items_now:
+                make_images(items_now, terms_of(config, alone), 1 if alone else config.jobs, seen)
+        finally:
+            rows = write_summaries(items, limits, config.output)
+            if not alone and log.isEnabledFor(logging.INFO):
+                print_summary(rows)
+                log.info("%s, summary.csv, summary.ecsv", config.output / "index.html")
+    return {row["name"]: row["state"] in (DONE, SUSPECT) for row in rows}
+
+
+def _words(row, state):
+    """What became of an image, in a line."""
+    from radrim.batch.report import duration
+
+    took = f" after {duration(state['seconds'])}" if state.get("seconds") is not None else ""
+    return f"{row['state']}{took}" + (f": {row['reason']}" if row["reason"] else "")
+
+
+@contextmanager
+def _terminable():
+    """SIGTERM, with which SLURM warns before the end, counts as Ctrl-C."""
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,24 @@
+"""The arguments of `radrim compare`: those of `radrim image` and a few more. Only `run` imports what computes."""
+
+
+def add_arguments(parser):
+    """Add the arguments that `radrim image` has not to an argparse parser."""
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
+        "--peer",
+        choices=("auto", "wsclean", "clean"),
+        default="auto",
+        help="who runs CLEAN: WSClean 3, radrim's own multi-scale CLEAN, or WSClean where it is on the PATH and can do "
+        "the same (default: auto)",
+    )
+    group.add_argument("--peer-limit", type=float, metavar="SECONDS", help="stop CLEAN after this time")
+    group.add_argument(
+        "--truth", metavar="FILE", help="true sky of simulated data: a FITS image in Jy/pixel or a CSV catalogue"
+    )
+
+
+def run(args, config):
+    """Compare what the parsed arguments say."""
+    from radrim.comparison.run import run
+
+    run(config, args.peer, args.peer_limit, args.truth, command=args.line)

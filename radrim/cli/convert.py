@@ -1,0 +1,23 @@
+"""The arguments of `radrim convert`. Only `run` imports what computes, so that help answers at once."""
+
+
+def add_arguments(parser):
+    """Add the arguments of `radrim convert` to an argparse parser."""
+    parser.add_argument("uvfits", metavar="OBS.uvfits", help="UVFITS file to read")
+    parser.add_argument("out", metavar="OBS.ms", help="Measurement Set to write")
+    parser.add_argument(
+        "--abs-weights", action="store_true", help="take the absolute value of negative weights (default: flagged)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a Measurement Set of that name")
+
+
+def run(args):
+    """Convert what the parsed arguments say."""
+    import logging
+
+    from radrim.ms.uvfits_convert import convert
+
+    log = logging.getLogger("radrim")
+    for note in convert(args.uvfits, args.out, "abs" if args.abs_weights else "flag", args.overwrite):
+        log.warning("%s", note)
+    log.info("%s is written.", args.out)

@@ -1,0 +1,355 @@
+"""The command `radrim`. Everything heavy is imported by the subcommand that needs it, so that help answers at once."""
+
+import argparse
+import gc
+import itertools
+import logging
+import os
+import shlex
+import sys
+from types import MappingProxyType
+
+from radrim.config.files import load_toml
+from radrim.config.options import GROUPS, ImageConfig
+from radrim.config.values import BEAMS
+from radrim.errors import ConfigError, RadrimError
+from radrim.report.draw_pool import Painters
+from radrim.runtime.allocator import keep_memory
+from radrim.version import __version__
+
+EXAMPLES = """\
+examples:
+  radrim info obs.ms                         what is in it, and how to image it
+  radrim image obs.ms                        choose everything, say what was chosen
+  radrim image obs.ms --size 4096 4096 --scale 1asec --weight briggs -0.5 --name field
+  radrim image a.ms b.ms --niter 0           dirty image and PSF of both together
+  radrim compare obs.ms                      beside CLEAN, with the same settings
+  radrim predict obs.ms --name field         visibilities of a model into MODEL_DATA
+  radrim selfcal obs.ms                      find the errors of the antennas with the image itself
+  radrim simulate demo.ms --array vla-b      a small observation to try things on
+"""
+
+
+SELDOM = 50_000
+"""New objects after which Python looks for garbage: else it does so all the time while modules load."""
+
+
+def program(argv=None) -> int:
+    """`main` of a process that does nothing else."""
+    keep_memory()
+    gc.set_threshold(SELDOM)
+    status = main(argv, alone=True)
+    gc.freeze()  # nor at the end, a second for what the system takes back at once
+    return status
+
+
+def main(argv=None, alone=False) -> int:
+    """Run the command; returns the exit status: 0 done, 2 for what the user can mend, 130 when interrupted.
+
+    `alone` in a process that does nothing else: some more may work for it.
+    `radrim batch` has one more, 3: some images could not be made.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser()
+    args, rest = parser.parse_known_args(wsclean_spelling(argv))
+    unknown = [word for word in rest if word.startswith("-") or "ms" not in args]
+    if unknown:
+        parser.prog = " ".join(filter(None, ["radrim", args.command]))
+        parser.error(f"unknown option {unknown[0]}")
+    if args.command is None:
+        parser.print_help()
+        return 0
+    if rest:  # argparse leaves a Measurement Set that follows an option
+        args.ms += rest
+    args.line, args.alone = shlex.join(["radrim", *argv]), alone
+    _set_up_log(args)
+    try:
+        status = args.run(args) or 0
+        sys.stdout.flush()  # here, where it can be said that nobody reads any more
+        return status
+    except BrokenPipeError:
+        if args.command not in ("info", "plan", "model"):  # that of a worker, maybe
+            raise
+        # `radrim info obs.ms | head` has seen enough; Python would complain when it closes the output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except RadrimError as error:
+        if args.debug:
+            raise
+        print(f"radrim: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        if args.debug:
+            raise
+        print(f"radrim: the memory is not enough: {error}. Select less data (--spw, --chan-range, --time-range), "
+              "or image a smaller --size.", file=sys.stderr)  # fmt: skip
+        return 2
+    except RuntimeError as error:
+        if args.debug or type(error).__name__ != "OutOfMemoryError":  # torch's; not imported for its name alone
+            raise
+        print("radrim: the GPU's memory is not enough. Use --device cpu, a smaller --size, or in training a smaller "
+              "batch or problems.size.", file=sys.stderr)  # fmt: skip
+        return 2
+    except KeyboardInterrupt:
+        more = ", and the same command goes on" if args.command in ("image", "batch", "selfcal", "train") else ""
+        what = "nothing was half-written"
+        if args.command == "predict":
+            what = f"if {args.column} was begun it is marked as unfinished, and the same command writes it anew"
+        print(f"radrim: interrupted; {what}{more}.", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = _Parser(
+        "radrim",
+        usage="radrim COMMAND [OBS.ms ...] [options]",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"radrim {__version__}")
+    commands = _Commands(parser)
+    _add_imaging(commands)
+    _add_calibration(commands)
+    _add_making(commands)
+    parser.description = commands.describe()
+    return parser
+
+
+def _add_imaging(commands):
+    """Commands that look at observations, or make images of them."""
+    from radrim.cli import batch as batch_cli
+    from radrim.cli import compare as compare_cli
+
+    commands.begin("imaging")
+    info = commands.add("info", _info, "what is in a Measurement Set or UVFITS file, and how to image it")
+    info.add_argument("ms", nargs="+", metavar="OBS.ms", help="Measurement Sets and UVFITS files")
+    info.add_argument("--antennas", action="store_true", help="list all antennas, however many there are")
+    info.add_argument("--baselines", action="store_true", help="list all baselines, however many there are")
+
+    image = commands.add("image", _image, "image Measurement Sets and UVFITS files, several together", EXAMPLES)
+    image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
+    _add_image_options(image)
+
+    what = "predict memory, disk and time of radrim image with the same options, from a few seconds of trial"
+    plan = commands.add("plan", _plan, what)
+    plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
+    plan.add_argument("--workers", type=int, metavar="N", help="of a cluster of such machines (default: this one)")
+    active = "part of the facets with compact sources (default: 0.5)"
+    plan.add_argument("--active", type=float, default=0.5, metavar="PART", help=active)
+    plan.add_argument("--cycles", type=int, metavar="N", help="major cycles it will need (default: --max-major)")
+    _add_image_options(plan)
+
+    what = "image with radrim and with CLEAN (WSClean), same settings, and write a report of both"
+    compare = commands.add("compare", lambda args: compare_cli.run(args, parse_config(args)), what)
+    compare.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together, not changed")
+    compare_cli.add_arguments(compare)
+    _add_image_options(compare)
+
+    batch = commands.add("batch", batch_cli.run, "image many observations, one after the other or at once",
+                         batch_cli.EXAMPLES, batch_cli.DESCRIPTION)  # fmt: skip
+    batch_cli.add_arguments(batch)
+
+    clean = commands.add("clean", _clean, "remove the work directory of a run that shall not go on")
+    clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
+
+
+def _add_calibration(commands):
+    """Commands that write data, or give models to others."""
+    from radrim.cli import convert as convert_cli
+    from radrim.cli import plugin as plugin_cli
+    from radrim.cli import predict as predict_cli
+    from radrim.cli import selfcal as selfcal_cli
+
+    commands.begin("calibration and models")
+    selfcal = commands.add("selfcal", lambda args: selfcal_cli.run(args, parse_config(args)),
+                           "self-calibrate a Measurement Set, imaging in between", selfcal_cli.EXAMPLES)  # fmt: skip
+    selfcal.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Set")
+    selfcal_cli.add_arguments(selfcal)
+    _add_image_options(selfcal, {"start-model": selfcal_cli.START_MODEL})
+
+    what = "write the visibilities of a model image into MODEL_DATA; nothing else is changed"
+    predict_cli.add_arguments(commands.add("predict", predict_cli.run, what, predict_cli.EXAMPLES))
+
+    what = "let WSClean use the RIM: write the file for its -python-deconvolution, and print the path"
+    plugin_cli.add_arguments(commands.add("plugin", plugin_cli.run, what, plugin_cli.EXAMPLES))
+
+    convert_cli.add_arguments(commands.add("convert", convert_cli.run, "write a UVFITS file as a Measurement Set"))
+
+
+def _add_making(commands):
+    """Commands that make observations and models."""
+    from radrim.cli import simulate as simulate_cli
+    from radrim.cli import train as train_cli
+
+    commands.begin("simulation and training")
+    simulate_cli.add_arguments(commands.add("simulate", simulate_cli.run, "write a simulated Measurement Set"))
+    train_cli.add_train_arguments(commands.add("train", train_cli.train, "train a model of the RIM"))
+    train_cli.add_model_arguments(commands.add("model", train_cli.model, "list the trained models, or show one"))
+
+
+class _Commands:
+    """The subcommands of a parser, in groups: argparse would list them all in a row."""
+
+    def __init__(self, parser):
+        self._parsers = parser.add_subparsers(dest="command", prog="radrim", help=argparse.SUPPRESS)
+        self._lines = ["Visibilities of any radio interferometer in, science-grade FITS images out."]
+
+    def begin(self, group):
+        """What is added from here on belongs to this group."""
+        self._lines += ["", f"{group}:"]
+
+    def add(self, name, run, summary, epilog=None, description=None):
+        """A parser for the arguments of a subcommand, which `run` is called with."""
+        self._lines.append(f"  {name:10}{summary}")
+        parser = self._parsers.add_parser(
+            name,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            description=description or f"{summary[0].upper()}{summary[1:]}.",
+            epilog=epilog,
+        )
+        parser.add_argument("--debug", action="store_true", help="log every step and show the traceback of an error")
+        parser.add_argument("--quiet", action="store_true", help="print warnings only")
+        parser.set_defaults(run=run)
+        return parser
+
+    def describe(self):
+        """All of them, as text."""
+        return "\n".join([*self._lines, "", "radrim COMMAND --help lists the options of one."])
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; argparse would print the usage, a page of options, first."""
+
+    def error(self, message):
+        print(f"radrim: {message}; {self.prog} --help lists what there is.", file=sys.stderr)
+        self.exit(2)
+
+
+def _add_image_options(parser, instead=MappingProxyType({})):
+    """The options of `radrim image`; `instead` has the help of those that mean something else in another command."""
+    parser.usage = f"{parser.prog} OBS.ms [OBS.ms ...] [options]"  # argparse's would be a screen of options
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    groups["image"].add_argument("--config", metavar="FILE.toml", help="read options from here; the command line wins")
+    for name, field in ImageConfig.options().items():
+        meta = field.metadata
+        flags = [f"--{spelling}" for spelling in (name, *meta["aliases"])]
+        text = instead.get(name, meta["help"])
+        default = field.default
+        if "default" not in text and default is not None and default is not False and default != float("inf"):
+            text += f" (default: {'on' if default is True else default})"
+        # The parsers of config.py check the values; here every value stays text and None means "not given".
+        if isinstance(default, bool):
+            groups[meta["group"]].add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            groups[meta["group"]].add_argument(
+                *flags, dest=field.name, metavar=meta["metavar"], nargs=meta["nargs"], help=text
+            )
+    groups["data selection"].add_argument(
+        "--uv-range", nargs=2, metavar=("MIN", "MAX"), help="both limits at once, in wavelengths"
+    )
+
+
+def wsclean_spelling(argv):
+    """WSClean's habits in argparse's terms: one dash for long options, and options of as many words as there are."""
+    known = {"quiet", "debug", "config", "uv-range", "version"}
+    for name, field in ImageConfig.options().items():
+        prefixes = ("", "no-") if isinstance(field.default, bool) else ("",)
+        known |= {prefix + spelling for spelling in (name, *field.metadata["aliases"]) for prefix in prefixes}
+    out: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word.startswith("-") and not word.startswith("--") and word[1:].split("=")[0] in known:
+            word = f"-{word}"
+        if word == "--weight" or word.startswith("--weight="):
+            scheme = word.removeprefix("--weight=") if "=" in word else "".join(words[:1])
+            del words[: "=" not in word]
+            # argparse would take a following file name for the robustness, or "-0.5" for an option.
+            if scheme.lower() == "briggs" and words and _is_number(words[0]):
+                scheme = f"{scheme} {words.pop(0)}"
+            word = f"--weight={scheme}"
+        elif word == "--contsub-channels":
+            # As many numbers as there are: argparse would take a following file name for one more.
+            numbers = list(itertools.takewhile(_is_number, words))
+            del words[: len(numbers)]
+            word = f"{word}={' '.join(numbers)}"
+        # Alone it is Airy's: what follows is another option or a Measurement Set.
+        if word == "--pb" and "".join(words[:1]).lower() not in BEAMS:
+            word = "--pb=airy"
+        out.append(word)
+    return out
+
+
+def _is_number(word):
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _set_up_log(args):
+    logger = logging.getLogger("radrim")
+    logger.handlers.clear()
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Formatter())
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if args.debug else logging.WARNING if args.quiet else logging.INFO)
+
+
+class _Formatter(logging.Formatter):
+    """Plain lines; only warnings say what they are."""
+
+    def format(self, record):
+        text = record.getMessage()
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
+
+
+def parse_config(args):
+    """The configuration of `radrim image` that the parsed arguments say."""
+    values = {f.name: getattr(args, f.name) for f in ImageConfig.options().values()}
+    if args.uv_range is not None:
+        if args.minuv_l is not None or args.maxuv_l is not None:
+            raise ConfigError("--uv-range was given together with --minuv-l or --maxuv-l; use one or the other.")
+        values["minuv_l"], values["maxuv_l"] = args.uv_range
+    ms = args.ms
+    if args.config is not None:
+        stored = load_toml(args.config)
+        ms = ms or stored.pop("ms", [])
+        stored.pop("ms", None)
+        given = {name: value for name, value in values.items() if value is not None}
+        values = {key.replace("-", "_"): value for key, value in stored.items()} | given
+    return ImageConfig.parse(ms, values)
+
+
+def _image(args):
+    config = parse_config(args)
+    # They get ready while this process loads what imaging needs, if it has not loaded that before.
+    with Painters((config.threads or len(os.sched_getaffinity(0))) if args.alone else 0) as painters:
+        from radrim.pipeline import run
+
+        run(config, command=args.line, painters=painters)
+
+
+def _plan(args):
+    config = parse_config(args)
+    from radrim.planning import make_plan
+
+    print(make_plan(config, args.workers, args.active, args.cycles))
+
+
+def _clean(args):
+    from radrim.workdir.directory import clean
+
+    for name in args.name:
+        print(f"removed {clean(name)}")
+
+
+def _info(args):
+    from radrim.inspection.describe import describe
+
+    for path in args.ms:
+        print(describe(path, args.antennas, args.baselines))

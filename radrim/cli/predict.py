@@ -1,0 +1,51 @@
+"""The arguments of `radrim predict`. Only `run` imports what computes, so that help answers at once."""
+
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  radrim predict obs.ms --name field                    the model of: radrim image obs.ms --name field
+  radrim predict obs.ms --model-image field-model.fits
+"""
+
+
+def add_arguments(parser):
+    """Add the arguments of `radrim predict` to an argparse parser."""
+    parser.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets to write to")
+    parser.add_argument(
+        "--model-image",
+        nargs="+",
+        metavar="FITS",
+        help="model in Jy/pixel; several images for several frequencies or Stokes parameters",
+    )
+    parser.add_argument(
+        "--name", metavar="PREFIX", help="the --name of the run that made the model, with all its channels; or this"
+    )
+    parser.add_argument("--field", help="fields to predict for, by number or name (default: the one with most rows)")
+    parser.add_argument("--column", default="MODEL_DATA", help="column to write (default: MODEL_DATA)")
+    parser.add_argument(
+        "--epsilon",
+        type=float,
+        default=1e-4,
+        metavar="X",
+        help="accuracy against the direct sum, over the rms of the visibilities (default: 1e-4)",
+    )
+    parser.add_argument("--threads", "--j", type=int, metavar="N", help="processor threads (default: all)")
+
+
+def run(args):
+    """Predict what the parsed arguments say."""
+    from radrim.errors import ConfigError
+    from radrim.sky.prediction import predict
+
+    images = args.model_image
+    # argparse gives a Measurement Set that follows --model-image to it.
+    ms = args.ms + [path for path in images or [] if Path(path).is_dir()]
+    if images:
+        images = [path for path in images if not Path(path).is_dir()]
+    if not ms:
+        raise ConfigError("No Measurement Set given; write radrim predict OBS.ms --name PREFIX.")
+    predict(
+        ms, model_image=images, name=args.name, field=args.field, column=args.column, epsilon=args.epsilon,
+        threads=args.threads,
+    )  # fmt: skip

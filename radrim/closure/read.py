@@ -1,0 +1,154 @@
+"""Step 1 for `--data closure`: each hand's visibilities, averaged as far as they are coherent, and their closures.
+
+Receivers of the two hands of polarisation have gains of their own, so the sum of both, Stokes I, does not close unless
+they are calibrated to each other: closure quantities are formed of each hand by itself. Both see the same Stokes I
+where the source is not polarised in these hands (RR and LL: circularly, which hardly any is).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from radrim.closure.quantities import COLOCATED, ClosureData, closures_of
+from radrim.errors import DataError
+from radrim.geometry import C, format_angle
+from radrim.read.averaging import average, choose_interval
+from radrim.read.reader import read
+
+HANDS = (("RR", "LL"), ("XX", "YY"))
+SYSTEMATIC = 0.01
+"""Part of each visibility that is uncertain besides the noise: what does not close, such as leakage and bandpasses."""
+SMEARING = 0.15
+"""Turns by which the edge of the field may move within an average: they lose 4 % of its flux."""
+EARTH = 7.292e-5
+"""Turn of the Earth [rad/s]."""
+
+
+def read_hands(paths, selection, keep=None, block_bytes=None, folder=None):
+    """As `radrim.read.reader.read`, each hand in blocks of its own, rows averaged in time.
+
+    Parameters
+    ----------
+    paths, selection, keep, block_bytes, folder
+        As there; Stokes I is read as RR and LL, or XX and YY, where they are there and differ.
+
+    Returns
+    -------
+    Observation
+
+    Raises
+    ------
+    InputError, ConfigError, DataError
+        As there.
+    """
+    parts = _read_each(paths, selection, block_bytes, folder)
+    first = parts[0]
+    blocks = [block for part in parts for block in part.blocks]
+    field, longest = field_of(blocks)
+    limit = SMEARING / (EARTH * longest * field / 2)
+    interval, kept = choose_interval(blocks, COLOCATED, limit)
+    notes = list(dict.fromkeys(note for part in parts for note in part.notes))
+    notes.append(
+        f"Closure quantities of {' and '.join(part.stokes for part in parts)}, "
+        + (f"averaged over at most {interval:g} s, which keeps {100 * min(kept, 1):.1f} % of the power."
+           if interval else "not averaged in time.")
+    )  # fmt: skip
+    keep = keep or (lambda block: block)
+    # Of the hands only their gains differ: both are images of the Stokes parameter that was asked for.
+    averaged = [keep(replace(average(block, interval), stokes=selection.stokes)) for block in blocks]
+    counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
+    return replace(first, blocks=averaged, notes=notes, counts=counts, stokes=selection.stokes)
+
+
+def _read_each(paths, selection, block_bytes, folder):
+    """Observations of each hand, or of `selection.stokes` where there are no hands."""
+    for hands in HANDS if selection.stokes == "I" else ():
+        found = []
+        for hand in hands:
+            try:
+                found.append(read(paths, replace(selection, stokes=hand), block_bytes=block_bytes, folder=folder))
+            except DataError:  # not correlated, or all of it flagged
+                continue
+        if len(found) == 2 and _same(*found):
+            break  # a file that keeps Stokes I in both places, as those of the Event Horizon Telescope
+        if found:
+            return found
+    return [read(paths, selection, block_bytes=block_bytes, folder=folder)]
+
+
+def _same(a, b):
+    """Whether two hands hold the same numbers: they are not two measurements."""
+    if len(a.blocks) != len(b.blocks):
+        return False
+    return all(np.array_equal(p.data, q.data) for p, q in zip(a.blocks, b.blocks, strict=True))
+
+
+def field_of(blocks):
+    """Width of the field that closure quantities tell something about [rad], and the longest baseline [wavelengths].
+
+    The shortest baseline but those between neighbours resolves nothing larger than 1 / its length.
+    """
+    lengths = np.concatenate([b.uv_length[(b.weight > 0).any(1)] * (b.freq.mean() / C) for b in blocks])
+    longest = float(lengths.max())
+    return 1 / float(lengths[lengths > COLOCATED * longest].min()), longest
+
+
+@dataclass
+class ClosureInput:
+    """What images of closure quantities are made from.
+
+    Parameters
+    ----------
+    data : ClosureData
+    places : list of (row, chan)
+        Where the samples of `data` are in each block, two integer arrays (sample,).
+    field : float
+        Width of the part of the sky that can hold emission [rad].
+    """
+
+    data: ClosureData
+    places: list
+    field: float
+
+
+def prepare(blocks) -> ClosureInput:
+    """Closure quantities of the unflagged samples of blocks.
+
+    Parameters
+    ----------
+    blocks : list of Visibilities
+        From `read_hands`, with natural weights. Each channel of each block has gains of its own.
+
+    Raises
+    ------
+    DataError
+        Fewer than three antennas were ever measured together.
+    """
+    columns: list[list] = [[], [], [], [], []]
+    places, number = [], 0
+    for block in blocks:
+        row, chan = np.nonzero(block.weight > 0)
+        times, moment = np.unique(block.time, return_inverse=True)
+        vis = block.data[row, chan].astype(complex)
+        noise = block.weight[row, chan].astype(float) ** -0.5
+        parts = (block.uvw[row] * (block.freq[chan] / C)[:, None], vis, np.hypot(noise, SYSTEMATIC * np.abs(vis)),
+                 block.antenna[row], number + moment[row] * len(block.freq) + chan)  # fmt: skip
+        number += len(times) * len(block.freq)
+        places.append((row, chan))
+        for column, part in zip(columns, parts, strict=True):
+            column.append(part)
+    data = closures_of(*(np.concatenate(column) for column in columns))
+    return ClosureInput(data, places, field_of(blocks)[0])
+
+
+def choose_field(observation):
+    """Width of the image of closure quantities [rad], and why."""
+    field, _ = field_of(observation.blocks)
+    why = f"{format_angle(field, 3)}, all that the shortest baseline between stations that are no neighbours resolves"
+    return field, why
+
+
+def size_in_pixels(field, scale):
+    """Pixels along a side of a field [rad], even and at least 32."""
+    return max(32, 2 * math.ceil(field / scale / 2))

@@ -1,0 +1,56 @@
+"""How well an image explains each kind of data: chi-squares for the log, the report and the FITS header."""
+
+import numpy as np
+
+from radrim.closure.solver import chi_squares
+
+FACTS = ("chisq_phase", "closure_phases", "chisq_amplitude", "closure_amplitudes", "chisq_visibility", "extended_flux")
+"""What the FITS header says of the closure quantities, by the names of `radrim.write.fits.KEYWORDS`."""
+
+
+def chi_square_facts(data, vis, flux, extended):
+    """Reduced chi-squares of each kind of data, and their numbers, by the names of `radrim.write.fits.KEYWORDS`.
+
+    Parameters
+    ----------
+    data : ClosureData
+    vis : (sample,) complex128
+        Of the model with flux 1.
+    flux : float
+        [Jy]
+    extended : float
+        See `radrim.closure.solver.Solution`.
+    """
+    (phase, amplitude), _ = chi_squares(data, vis)
+    phases, amplitudes = len(data.phases), len(data.amplitudes)
+    level = float(np.mean(((np.abs(data.vis) - flux * np.abs(vis)) / data.sigma) ** 2))
+    return {
+        "chisq_phase": phase / phases,
+        "closure_phases": phases,
+        "chisq_amplitude": amplitude / amplitudes if amplitudes else float("nan"),
+        "closure_amplitudes": amplitudes,
+        "chisq_visibility": level,
+        "extended_flux": flux * extended,
+    }
+
+
+def in_words(facts):
+    """The chi-squares in a sentence."""
+    amplitude = (
+        f", log closure amplitude {facts['chisq_amplitude']:.3g} of {facts['closure_amplitudes']}"
+        if facts["closure_amplitudes"] else ""
+    )  # fmt: skip
+    return (
+        f"chi-square of closure phase {facts['chisq_phase']:.3g} of {facts['closure_phases']}{amplitude}, of "
+        f"amplitude as read {facts['chisq_visibility']:.3g}"
+    )
+
+
+def shown_in_report(facts):
+    """Key numbers for the head of the report; nothing for images of visibilities."""
+    if "chisq_phase" not in facts:
+        return {}
+    shown = {"Closure phases": f"χ² {facts['chisq_phase']:.3g} of {facts['closure_phases']}"}
+    if facts["closure_amplitudes"]:
+        shown["Log closure amplitudes"] = f"χ² {facts['chisq_amplitude']:.3g} of {facts['closure_amplitudes']}"
+    return shown | {"Amplitudes as read": f"χ² {facts['chisq_visibility']:.3g}"}

@@ -1,0 +1,289 @@
+"""Images from closure quantities alone, by regularised maximum likelihood.
+
+The image is positive and its flux is fixed, ``I = x^2 / sum x^2``: closure quantities know no flux scale. (With
+``exp(x)``, pixels that begin faint hardly change: jets far from a bright core were never found.) Minimised is half the
+chi-squares of closure phases and log closure amplitudes, plus their number times the relative entropy of the image to a
+Gaussian of the size that the closure amplitudes ask for; it also keeps the image where it is, as closure quantities
+know no position. This is done in rounds: the first ones trust the data little, and work with coarse pixels; between
+rounds the image is blurred by part of the resolution and moved to the middle. Sizes are in units of the resolution,
+weights are the same for all observations.
+
+Baselines between neighbouring stations see the flux of all scales. What the image does not hold of it is one more
+unknown, `Solution.extended`; closure amplitudes with such baselines then say how bright the source is on the others.
+
+References
+----------
+Chael et al. (2018), ApJ 857, 23: imaging with closure quantities, relative entropy.
+Event Horizon Telescope Collaboration (2019), ApJL 875, L4: blurred restarts.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter, shift, zoom
+from scipy.optimize import minimize
+
+from radrim.closure.quantities import Closures
+from radrim.errors import SolverError
+from radrim.geometry import FWHM_PER_SIGMA, C
+from radrim.operator import make_operator
+
+ROUNDS = (0.003, 0.03, 0.3, 1.0)
+"""Weight of the data in each round."""
+ITERATIONS = 130
+"""Most steps of the minimiser in a round."""
+BLUR = 0.5
+"""Width (FWHM) of the Gaussian that blurs the image between rounds, in units of the resolution."""
+ENTROPY = 0.3
+"""Weight of the relative entropy for each closure quantity."""
+COARSE = 3.0
+"""Coarse pixels in the resolution; the last round has those of the image."""
+SMALLEST = 32
+"""Fewest coarse pixels along a side."""
+FLOOR = 1e-3
+"""Part of the flux that the prior spreads over the whole field."""
+FAINTEST = 1e-13
+"""Least part of the flux that a pixel has, so that its logarithm is finite."""
+BEGIN = 1e-9, 0.1
+"""Least pixel, over the brightest, and least extended part with which a round begins: at zero they would stay there."""
+EPSILON = 1e-9
+"""Accuracy of the transforms: the minimiser compares values that differ little."""
+
+
+@dataclass
+class Solution:
+    """An image and what goes with it.
+
+    Parameters
+    ----------
+    image : (y, x) float64
+        Sums to 1.
+    extended : float
+        Flux that only baselines between neighbouring stations see, over that of the image.
+    """
+
+    image: np.ndarray
+    extended: float
+
+
+def phase_chi_square(phases: Closures, angle):
+    """Chi-square of closure phases and its gradient.
+
+    With ``z = 1 - exp(i (model - data))`` it is ``z^H inverse z``: the usual chi-square where differences are small,
+    without a jump where they pass pi (for one closure phase, 2 (1 - cos) / sigma^2; Chael et al. 2018, equation 21).
+
+    Parameters
+    ----------
+    phases : Closures
+    angle : (sample,) float64
+        Phases of the model's visibilities [rad].
+
+    Returns
+    -------
+    float
+    (sample,) float64
+        Derivative by `angle`.
+    """
+    turn = np.exp(1j * (phases.combine @ angle - phases.value))
+    weighted = phases.inverse @ (1 - turn)
+    value = float(np.vdot(1 - turn, weighted).real)
+    return value, phases.combine.T @ (2 * (1j * turn.conj() * weighted).real)
+
+
+def amplitude_chi_square(amplitudes: Closures, logarithm):
+    """Chi-square of log closure amplitudes, and its derivative by the logarithms of the model's (sample,)."""
+    off = amplitudes.combine @ logarithm - amplitudes.value
+    weighted = amplitudes.inverse @ off
+    return float(off @ weighted), amplitudes.combine.T @ (2 * weighted)
+
+
+def chi_squares(data, vis):
+    """(closure phases', log closure amplitudes') chi-square of model visibilities, and the gradient by these.
+
+    Parameters
+    ----------
+    data : ClosureData
+    vis : (sample,) complex128
+        With the flux on scales larger than the image on colocated baselines.
+
+    Returns
+    -------
+    (float, float)
+    (sample,) complex128
+        Derivative of the sum by the real part, plus i times that by the imaginary part.
+    """
+    size = np.maximum(np.abs(vis), 1e-12)
+    phase, by_angle = phase_chi_square(data.phases, np.angle(vis))
+    amplitude, by_log = amplitude_chi_square(data.amplitudes, np.log(size))
+    return (phase, amplitude), (by_log + 1j * by_angle) * vis / size**2
+
+
+class Objective:
+    """What is minimised, a function of x: the roots of the pixels and of the extended part.
+
+    Parameters
+    ----------
+    data : ClosureData
+    grid : ImageGrid
+    prior : (y, x) float64
+        Sums to 1, positive.
+    weight : float
+        Of the data.
+    threads : int
+    """
+
+    def __init__(self, data, grid, prior, weight=1.0, threads=1):
+        self._data, self._shape, self._colocated = data, grid.shape, data.colocated
+        self._prior, self._weight = np.log(prior), weight
+        self._number = len(data.phases) + len(data.amplitudes)
+        kind = "wgridder" if min(grid.shape) >= SMALLEST else "dft"
+        self._operator = make_operator(kind, data.uvw * C, np.ones(1), grid, EPSILON, threads)
+
+    def visibilities(self, image, extended):
+        """Of an image that sums to 1, (sample,) complex128."""
+        vis = self._operator.forward(torch.from_numpy(np.ascontiguousarray(image))).numpy()[:, 0]
+        return vis + extended * self._colocated
+
+    def unpack(self, x):
+        """Image and extended part of an x."""
+        image = x[:-1].reshape(self._shape) ** 2
+        return np.maximum(image / image.sum(), FAINTEST), float(x[-1] ** 2)
+
+    def __call__(self, x):
+        """Value and gradient."""
+        image, extended = self.unpack(x)
+        (phase, amplitude), by_vis = chi_squares(self._data, self.visibilities(image, extended))
+        by_image = self._weight / 2 * self._operator.adjoint(torch.from_numpy(by_vis[:, None])).numpy()
+        by_extended = self._weight / 2 * float(by_vis.real @ self._colocated)
+        relative = np.log(image) - self._prior
+        value = self._weight / 2 * (phase + amplitude)
+        value += self._number * ENTROPY * float((image * relative).sum())
+        by_image += self._number * ENTROPY * (relative + 1)
+        roots = x[:-1].reshape(self._shape)
+        gradient = 2 * roots / (roots**2).sum() * (by_image - (image * by_image).sum())
+        return value, np.append(gradient.ravel(), 2 * x[-1] * by_extended)
+
+
+class ClosureSolver:
+    """Rounds of minimisation; each begins where the one before left off.
+
+    Parameters
+    ----------
+    data : ClosureData
+    grid : ImageGrid
+    threads : int
+
+    Attributes
+    ----------
+    resolution : float
+        1 / longest baseline [rad].
+    size : float
+        Width (FWHM) of the prior [rad].
+    """
+
+    def __init__(self, data, grid, threads=1):
+        self._data, self._grid, self._threads = data, grid, threads
+        self.resolution = 1 / np.hypot(data.uvw[:, 0], data.uvw[:, 1]).max()
+        fitted, extended = fit_gaussian(data, self.resolution, min(grid.shape) * grid.scale / 2)
+        self.size = float(np.hypot(fitted, self.resolution))
+        self._coarse = _coarse(grid, self.resolution / COARSE)
+        self.start = Solution(_gaussian(grid, self.size), extended)
+
+    def round(self, number, solution: Solution) -> Solution:
+        """The next solution.
+
+        Parameters
+        ----------
+        number : int
+            Of the round, from 0 to len(ROUNDS) - 1.
+        solution : Solution
+            `start`, or what the round before gave.
+
+        Raises
+        ------
+        SolverError
+            The objective is not finite.
+        """
+        grid = self._grid if number + 1 == len(ROUNDS) else self._coarse
+        image = _resampled(solution.image, grid.shape)
+        if number:
+            image = centred(gaussian_filter(image, BLUR * self.resolution / grid.scale / FWHM_PER_SIGMA))
+        objective = Objective(self._data, grid, _gaussian(grid, self.size), ROUNDS[number], self._threads)
+        faint, extended = BEGIN
+        x = np.sqrt(np.append(np.maximum(image, faint * image.max()), max(solution.extended, extended)))
+        found = minimize(objective, x, jac=True, method="L-BFGS-B",
+                         options={"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "maxcor": 20})  # fmt: skip
+        if not np.isfinite(found.fun):
+            raise SolverError("The closure quantities gave no finite chi-square; please report this observation.")
+        image, extended = objective.unpack(found.x)
+        image = _resampled(image, self._grid.shape)
+        return Solution(image, extended if self._data.colocated.any() else 0.0)
+
+    def visibilities(self, solution: Solution):
+        """Of a solution with the flux 1, (sample,) complex128."""
+        objective = Objective(self._data, self._grid, self.start.image, threads=self._threads)
+        return objective.visibilities(solution.image, solution.extended)
+
+
+def fit_gaussian(data, smallest, largest):
+    """The round Gaussian that the log closure amplitudes fit best.
+
+    Parameters
+    ----------
+    data : ClosureData
+    smallest, largest : float
+        Half the smallest width that is tried, and the largest [rad].
+
+    Returns
+    -------
+    float
+        Width (FWHM) [rad]; `smallest` where there are no closure amplitudes.
+    float
+        Flux that only colocated baselines see, over that of the Gaussian.
+    """
+    amplitudes, colocated = data.amplitudes, data.colocated
+    if not len(amplitudes):
+        return smallest, 0.0
+    length = np.hypot(data.uvw[:, 0], data.uvw[:, 1])
+    best = np.inf, smallest, 0.0
+    for width in np.geomspace(smallest / 2, largest, 40):
+        # No source is a Gaussian far below its peak, so what is fainter than e^-6 of it does not count as such.
+        log = np.maximum(-((np.pi * width * length) ** 2) / (4 * np.log(2)), -6)
+        for extended in (0.0, 0.1, 0.3, 1.0, 3.0) if colocated.any() else (0.0,):
+            off = amplitudes.combine @ np.where(colocated, np.log1p(extended), log) - amplitudes.value
+            score = float(np.mean(np.abs(off) / np.hypot(amplitudes.sigma, 0.2)))
+            if score < best[0]:
+                best = score, width, extended
+    return best[1], best[2]
+
+
+def _gaussian(grid, width):
+    """A Gaussian in the middle on a faint floor, (y, x), sum 1."""
+    image = np.exp(-4 * np.log(2) * (grid.l()[None, :] ** 2 + grid.m()[:, None] ** 2) / width**2)
+    return (1 - FLOOR) * image / image.sum() + FLOOR / image.size
+
+
+def _coarse(grid, scale):
+    """The same field in pixels of about `scale` [rad], no finer than those of `grid`."""
+    factor = max(1.0, scale / grid.scale)
+    width, height = (min(n, max(SMALLEST, 2 * math.ceil(n / factor / 2))) for n in (grid.width, grid.height))
+    return replace(grid, width=width, height=height, scale=grid.scale * grid.width / width)
+
+
+def _resampled(image, shape):
+    """An image on other pixels of the same field, (y, x), sum 1."""
+    if image.shape != shape:
+        image = zoom(image, [new / old for new, old in zip(shape, image.shape, strict=True)], order=1,
+                     mode="nearest", grid_mode=True)  # fmt: skip
+    return image / image.sum()
+
+
+def centred(image):
+    """The image moved by whole pixels so that its centroid is in the middle, (y, x), sum 1; what leaves it is lost."""
+    y, x = (np.arange(n) - n // 2 for n in image.shape)
+    total = image.sum()
+    steps = -round(float(y @ image.sum(1) / total)), -round(float(image.sum(0) @ x / total))
+    moved = shift(image, steps, order=0)
+    return moved / moved.sum()

@@ -1,0 +1,176 @@
+"""Figures of a comparison: power spectra and histograms of residuals, fluxes and positions of sources."""
+
+import math
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from radrim.geometry import ARCSEC
+from radrim.report.figures import _angle_unit, _number, _round_ticks
+from radrim.report.render import BLUE, GREY, INK, MIST, RED
+from radrim.units import prefix, si
+
+COLOURS = RED, BLUE
+"""Of radrim and of its peer."""
+SEEN = 1e-3
+"""Rings whose expected noise is below this part of the highest hold next to no samples."""
+
+
+def measured_rings(spectra):
+    """Which rings hold samples enough to be compared with the noise, (bin,) bool."""
+    expected = np.asarray(spectra["expected"])
+    if not np.isfinite(expected).any():
+        return np.zeros(len(expected), bool)
+    return expected > SEEN * np.nanmax(expected)
+
+
+def spectra_figure(fig, spectra, sides, beam):
+    """Amplitude of the residuals, the square root of their power, by angular scale.
+
+    Parameters
+    ----------
+    fig : Figure
+    spectra : Table
+        Of a `radrim.comparison.images.Comparison`.
+    sides : sequence of Side
+    beam : Beam
+    """
+    scale, used = np.asarray(spectra["scale"]) * ARCSEC, measured_rings(spectra)
+    amplitude = {name: np.sqrt(np.asarray(spectra[name])) for name in ("expected", *(side.key for side in sides))}
+    word, unit = _angle_unit(math.sqrt(scale[0] * scale[-1]))
+    values = np.concatenate([amplitude[side.key] for side in sides])
+    factor, sign = prefix(float(values.max()) / 10)
+    ax = fig.add_subplot()
+    for number, (side, colour) in enumerate(zip(sides, COLOURS, strict=True)):
+        # Two lines that lie on each other are both seen.
+        ax.plot(scale / unit, amplitude[side.key] / factor, "-o" if number == 0 else "--s", color=colour,
+                markersize=3, label=side.name)  # fmt: skip
+    if used.any():
+        ax.plot(scale[used] / unit, amplitude["expected"][used] / factor, color=INK, linewidth=2.2, alpha=0.45,
+                label="noise expected from the data", zorder=1)  # fmt: skip
+        _shade_unmeasured(ax, scale / unit, used)
+    width = math.sqrt(beam.major * beam.minor) / unit
+    ax.axvline(width, color=GREY, linewidth=0.9, linestyle=":")
+    ax.text(width, 0.99, " beam", color=GREY, fontsize=8, va="top", transform=ax.get_xaxis_transform())
+    low = [*values, *amplitude["expected"][used]]
+    floor = max(min(v for v in low if v > 0), 1e-3 * max(low)) if max(low) > 0 else 1
+    ax.set(xscale="log", yscale="log", xlim=(scale[0] / unit * 1.1, scale[-1] / unit / 1.1),
+           ylim=(floor / factor / 1.5, max(low) / factor * 1.8), xlabel=f"Angular scale ({word})",
+           ylabel=f"√power ({sign}Jy/beam)")  # fmt: skip
+    _plain_ticks(ax, ax.xaxis, ax.yaxis)
+    ax.grid(color=MIST, linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.legend(loc="lower left")
+    ax.set_title("What is left at which scale")
+
+
+def _shade_unmeasured(ax, scale, used):
+    """Grey where the array has no samples."""
+    edges = np.sqrt(scale[1:] * scale[:-1])
+    edges = np.concatenate([[scale[0] * 1.2], edges, [scale[-1] / 1.2]])
+    for number in np.flatnonzero(~used):
+        ax.axvspan(edges[number + 1], edges[number], color=MIST, linewidth=0, zorder=0)
+
+
+def _plain_ticks(ax, *axes):
+    """1, 2, 5 on logarithmic axes, as plain numbers."""
+    for axis in axes:
+        low, high = sorted(ax.get_xlim() if axis is ax.xaxis else ax.get_ylim())
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def histograms_figure(fig, sides, noise):
+    """Both residuals' histograms on one scale, beside the Gaussian of the noise to be expected."""
+    residuals = [side.residual[np.isfinite(side.residual)] for side in sides]
+    reach = max(6 * noise, 1.02 * max(float(np.abs(values).max()) for values in residuals))
+    factor, sign = prefix(reach / 3)
+    ax = fig.add_subplot()
+    highest = 1
+    for number, (side, values, colour) in enumerate(zip(sides, residuals, COLOURS, strict=True)):
+        counts, edges = np.histogram(values, 161, (-reach, reach))
+        highest = max(highest, counts.max())
+        ax.stairs(counts, edges / factor, color=colour, linewidth=1.2, fill=False, label=side.name,
+                  linestyle="-" if number == 0 else "--")  # fmt: skip
+    middle = (edges[1:] + edges[:-1]) / 2
+    gaussian = np.exp(-0.5 * (middle / noise) ** 2) / (noise * math.sqrt(2 * math.pi))
+    gaussian *= residuals[0].size * (edges[1] - edges[0])
+    ax.plot(middle / factor, gaussian, color=INK, linewidth=2.2, alpha=0.45, zorder=1,
+            label=f"Gaussian, σ = {si(noise, 'Jy/beam')}")  # fmt: skip
+    limits = (-reach / factor, reach / factor)
+    ax.set(yscale="log", xlim=limits, xticks=_round_ticks(*limits), ylim=(0.5, 30 * highest),
+           xlabel=f"{sign}Jy/beam", ylabel="Pixels")  # fmt: skip
+    ax.legend(loc="upper right")
+    ax.set_title("Residuals")
+
+
+def fluxes_figure(fig, table, sides, reference):
+    """Ratios of fluxes and of peaks to those of the reference, with the errors that noise makes.
+
+    Parameters
+    ----------
+    fig : Figure
+    table : Table
+        Sources.
+    sides : sequence of Side
+        Whose fluxes are shown.
+    reference : (str, str)
+        Column prefix and name of what they are divided by.
+    """
+    key, name = reference
+    ax = fig.add_subplot()
+    flux, error = np.asarray(table[f"{key}_flux"]), np.asarray(table["flux_error"])
+    factor, sign = prefix(float(np.nanmedian(flux)) if np.isfinite(flux).any() else 1.0)
+    ax.axhline(1, color=INK, linewidth=1, alpha=0.6)
+    highest = 0.05
+    for side, marker in zip(sides, "os", strict=False):
+        ratio = np.asarray(table[f"{side.key}_flux"]) / flux
+        good = np.isfinite(ratio)
+        if not good.any():
+            continue
+        colour = COLOURS[0] if side.key == "radrim" else COLOURS[1]
+        ax.errorbar(flux[good] / factor, ratio[good], (error / np.abs(flux))[good], fmt=marker, color=colour,
+                    markersize=3.5, linewidth=0.8, label=side.name)  # fmt: skip
+        highest = max(highest, float(np.percentile(np.abs(ratio[good] - 1), 95)) * 1.6)
+    low = max(1 - highest, 0)
+    ax.set(xscale="log", ylim=(low, 1 + highest), xlabel=f"Flux, {name} ({sign}Jy)",
+           ylabel=f"Flux over that of {name}")  # fmt: skip
+    _plain_ticks(ax, ax.xaxis)
+    ax.grid(color=MIST, linewidth=0.7)
+    ax.set_axisbelow(True)
+    if len(sides) > 1:
+        ax.legend(loc="best")
+    ax.set_title("Integrated fluxes")
+
+
+def positions_figure(fig, table, sides, reference, beam):
+    """Offsets of centroids from those of the reference, east to the left; the circle: a tenth of the beam."""
+    key, name = reference
+    ax = fig.add_subplot()
+    offsets = []
+    for side, marker in zip(sides, "os", strict=False):
+        east, north = (
+            np.asarray(table[f"{side.key}_{axis}"]) - np.asarray(table[f"{key}_{axis}"]) for axis in ("dra", "ddec")
+        )
+        good = np.isfinite(east)
+        offsets.append((side, marker, east[good], north[good], good))
+    far = [float(np.percentile(np.hypot(e, n), 95)) for _, _, e, n, _ in offsets if len(e)]
+    tenth = math.sqrt(beam.major * beam.minor) / ARCSEC / 10
+    reach = max([1.4 * tenth, *(1.3 * r for r in far)])
+    word, unit = _angle_unit(reach * ARCSEC / 1.5)
+    unit /= ARCSEC
+    for side, marker, east, north, good in offsets:
+        colour = COLOURS[0] if side.key == "radrim" else COLOURS[1]
+        errors = [np.asarray(table[f"{axis}_error"])[good] / unit for axis in ("dec", "ra")]
+        ax.errorbar(east / unit, north / unit, *errors, fmt=marker, color=colour, markersize=3.5, linewidth=0.8,
+                    label=side.name)  # fmt: skip
+    turn = np.linspace(0, 2 * np.pi, 200)
+    ax.plot(tenth / unit * np.cos(turn), tenth / unit * np.sin(turn), color=GREY, linestyle=":", label="beam / 10")
+    limits = (-reach / unit, reach / unit)
+    ax.set(xlim=limits[::-1], ylim=limits, aspect="equal", xlabel=f"Relative R.A. ({word})",
+           ylabel=f"Relative Dec. ({word})")  # fmt: skip
+    ax.axhline(0, color=MIST, linewidth=0.8, zorder=0)
+    ax.axvline(0, color=MIST, linewidth=0.8, zorder=0)
+    ax.legend(loc="upper right")
+    ax.set_title(f"Positions, from {name}'s" if name != "truth" else "Positions, from the true ones")

@@ -1,0 +1,294 @@
+"""Two images of the same data, side by side: sources, what is left at which scale, and scores against a truth."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+from radrim.beam import Beam, common_beam, restore, smooth
+from radrim.comparison.spectra import power_spectrum, spectrum_bins
+from radrim.comparison.truth import score
+from radrim.errors import PeerError
+from radrim.geometry import ARCSEC, ImageGrid
+from radrim.metrics import noise_mad
+from radrim.report import sources
+from radrim.runtime.process import Finished
+from radrim.sky.catalogue import offset_position
+from radrim.write.fits import read_image
+
+KINDS = ("dirty", "psf", "model", "residual", "image")
+SAME_BEAM = 1.02
+"""Beams are the same if the smallest one that holds both is no larger than this times each [area]."""
+
+
+@dataclass
+class Side:
+    """One program's run and its images.
+
+    Parameters
+    ----------
+    key, name, detail : str
+        For columns and file names ('radrim', 'wsclean', 'clean'), for people, and version or solver.
+    command : str
+        Repeats the run.
+    done : Finished
+        Time and memory.
+    paths : dict of str to Path
+        Kind to FITS file.
+    dirty, psf, model, residual, image : (y, x) float32
+        [Jy/beam], the model [Jy/pixel]; the image with this side's own restoring beam.
+    beam : Beam
+    cycles : int or None
+        Major cycles.
+    smoothed : (y, x) float32
+        `image` with the beam that both sides have in common.
+    noise : float
+        Of the residual, from its median absolute deviation [Jy/beam].
+    holes : int
+        Islands below -5 times the noise in `smoothed`.
+    scores : dict of str to float
+        Against the truth, see `radrim.comparison.truth.score`; empty without one.
+    """
+
+    key: str
+    name: str
+    detail: str
+    command: str
+    done: Finished
+    paths: dict[str, Path]
+    dirty: np.ndarray
+    psf: np.ndarray
+    model: np.ndarray
+    residual: np.ndarray
+    image: np.ndarray
+    beam: Beam
+    cycles: int | None = None
+    smoothed: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    noise: float = math.nan
+    holes: int = 0
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Expected:
+    """The noise that the data promise.
+
+    Parameters
+    ----------
+    noise : float
+        Of the dirty image [Jy/beam]: from the weights, times the scatter.
+    scatter : float
+        Noise of the samples over that which their weights promise; NaN if it could not be measured (1 is used).
+    power : (bin,) array
+        [(Jy/beam)^2], see `radrim.comparison.spectra.noise_spectrum`.
+    """
+
+    noise: float
+    scatter: float
+    power: np.ndarray
+
+
+@dataclass
+class Comparison:
+    """What `radrim.compare` returns.
+
+    Parameters
+    ----------
+    radrim, peer : Side
+    grid : ImageGrid
+    freq : float
+        [Hz]
+    title, subtitle : str
+        Object; telescope and date.
+    beam : Beam
+        Of both sides' `smoothed` images, in which sources are measured.
+    noise : float
+        That sources are found with, the same for both: the largest of the two residuals' and the expected one, in the
+        common beam [Jy/beam].
+    expected : Expected or None
+        None for a joint mosaic.
+    sources : astropy.table.Table
+        One row for each source, see `source_table`.
+    spectra : astropy.table.Table
+        Power of the residuals by angular scale: columns `scale` [arcsec], `baseline` [wavelengths], `modes`,
+        `expected`, `radrim` and the peer's key [(Jy/beam)^2].
+    truth : (y, x) float32 or None
+        [Jy/pixel]
+    settings : dict
+        Of radrim's run, resolved.
+    notes : list of str
+        Where the two runs are not quite the same.
+    paths : dict of str to Path
+        'report', 'png', 'json', 'csv'.
+    """
+
+    radrim: Side
+    peer: Side
+    grid: ImageGrid
+    freq: float
+    title: str
+    subtitle: str
+    beam: Beam
+    noise: float
+    expected: Expected | None
+    sources: Table
+    spectra: Table
+    truth: np.ndarray | None
+    settings: Mapping[str, object]
+    notes: list[str]
+    paths: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def sides(self):
+        """Both, radrim's first."""
+        return self.radrim, self.peer
+
+
+def read_side(key, name, detail, command, done, prefix, several) -> Side:
+    """The images that a run wrote.
+
+    Parameters
+    ----------
+    key, name, detail, command, done
+        As in `Side`.
+    prefix : str or Path
+        Beginning of the files' names.
+    several : bool
+        Whether there are several output channels: then their average is read.
+
+    Raises
+    ------
+    PeerError
+        An image is missing, or not finite, or has no beam.
+    """
+    middle = "-MFS" if several else ""
+    paths = {kind: Path(f"{prefix}{middle}-{kind}.fits") for kind in KINDS}
+    try:
+        images = {kind: read_image(path) for kind, path in paths.items()}
+        header = fits.getheader(paths["image"])
+        beam = Beam(*(math.radians(header[axis]) for axis in ("BMAJ", "BMIN", "BPA")))
+    except (OSError, KeyError) as error:
+        raise PeerError(f"{name} ran, but its images cannot be used: {error}. See {prefix}.log.") from None
+    for kind in ("residual", "image"):
+        if not np.isfinite(images[kind]).all():
+            raise PeerError(f"{name} ran, but {paths[kind]} is not finite: it diverged. See {prefix}.log.")
+    cycles = header.get("RRMAJOR", header.get("WSCMAJOR"))
+    return Side(key, name, detail, command, done, paths, **images, beam=beam,
+                cycles=None if cycles is None else int(cycles), noise=noise_mad(images["residual"]))  # fmt: skip
+
+
+def to_common_beam(sides, grid, notes, threads=1):
+    """Give each side its `smoothed` image; returns the beam, and what smoothing did to the noise (at least 1).
+
+    Residuals stay as they are: both are seen with the same dirty beam, whatever was restored.
+    """
+    beams = [side.beam for side in sides]
+    beam = common_beam(*beams)
+    if beam.area(1) < SAME_BEAM * min(b.area(1) for b in beams):
+        for side in sides:
+            side.smoothed = side.image
+        return beams[0], 1.0
+    notes.append("The restoring beams differ: " + ", ".join(f"{side.name} {side.beam}" for side in sides) +
+                 f". Restored images are compared after smoothing both to {beam}.")  # fmt: skip
+    change = 1.0
+    for side in sides:
+        side.smoothed = smooth(side.image, side.beam, beam, grid.scale, threads)
+        seen = noise_mad(smooth(side.residual, side.beam, beam, grid.scale, threads))
+        change = max(change, seen / side.noise if side.noise > 0 else 1.0)
+    return beam, change
+
+
+def compare_images(sides, grid, expected, truth, beam, change):
+    """Sources and spectra of two runs.
+
+    Parameters
+    ----------
+    sides : (Side, Side)
+        After `to_common_beam`; their `holes` and `scores` are filled in.
+    grid : ImageGrid
+    expected : Expected or None
+    truth : ((y, x) float32, bool) or None
+        From `radrim.comparison.truth.read_truth`.
+    beam : Beam
+    change : float
+        Both from `to_common_beam`.
+
+    Returns
+    -------
+    sources : Table
+    spectra : Table
+    noise : float
+    """
+    levels = [side.noise for side in sides] + ([expected.noise] if expected else [])
+    noise = change * max(levels)
+    found = {side.key: sources.find_sources(side.smoothed, noise, beam, grid) for side in sides}
+    if truth is not None:
+        model, exact = truth
+        found = {"truth": sources.find_sources(restore(model, beam, grid.scale), noise, beam, grid)} | found
+        for side in sides:
+            side.scores = score(model, exact, side.model, side.smoothed, beam, grid.scale, noise)
+    for side in sides:
+        side.holes = sources.count_holes(side.smoothed, noise)
+    edges = spectrum_bins(grid)
+    spectra = Table()
+    middle = np.sqrt(edges[1:] * edges[:-1])
+    spectra["scale"] = 1 / middle / ARCSEC
+    spectra["baseline"] = middle
+    for side in sides:
+        spectra[side.key], spectra["modes"] = power_spectrum(side.residual, grid, edges)
+    spectra["expected"] = expected.power if expected else np.nan
+    spectra["scale"].unit = "arcsec"
+    for name in ("expected", *(side.key for side in sides)):
+        spectra[name].unit = "Jy2 / beam2"
+    spectra = spectra["scale", "baseline", "modes", "expected", *(side.key for side in sides)]
+    return source_table(found, grid, beam), spectra, noise
+
+
+def source_table(found, grid, beam):
+    """All sources, as a table.
+
+    Parameters
+    ----------
+    found : dict of str to array of SOURCE
+        By image; the first that has a source is its reference.
+    grid : ImageGrid
+    beam : Beam
+
+    Returns
+    -------
+    Table
+        Columns `source` (number), `ra`, `dec` [deg] of the reference; the errors that noise makes in one image,
+        `peak_error` [Jy/beam], `flux_error` [Jy], `ra_error`, `dec_error` [arcsec]; `pixels`; and for each image NAME,
+        NaN where it has not found the source, `NAME_peak`, `NAME_flux`, `NAME_dra`, `NAME_ddec`: the last two are
+        offsets from the reference, to the east and north [arcsec].
+    """
+    indices = sources.join(found, beam)
+    rows = len(next(iter(indices.values())))
+    reference = np.zeros(rows, sources.SOURCE)
+    for name in reversed(list(found)):
+        has = indices[name] >= 0
+        reference[has] = found[name][indices[name][has]]
+    ra, dec = offset_position(reference["l"], reference["m"], grid.ra, grid.dec)
+    table = Table()
+    table["source"] = np.arange(1, rows + 1)
+    table["ra"], table["dec"] = np.degrees(ra) % 360, np.degrees(dec)
+    table["peak_error"], table["flux_error"] = reference["peak_error"], reference["flux_error"]
+    table["ra_error"], table["dec_error"] = reference["l_error"] / ARCSEC, reference["m_error"] / ARCSEC
+    table["pixels"] = reference["pixels"].astype(int)
+    units = {"ra": "deg", "dec": "deg", "peak_error": "Jy / beam", "flux_error": "Jy",
+             "ra_error": "arcsec", "dec_error": "arcsec"}  # fmt: skip
+    for name, index in indices.items():
+        mine = np.full(rows, np.nan, sources.SOURCE)
+        mine[index >= 0] = found[name][index[index >= 0]]
+        table[f"{name}_peak"], table[f"{name}_flux"] = mine["peak"], mine["flux"]
+        table[f"{name}_dra"] = (mine["l"] - reference["l"]) / ARCSEC
+        table[f"{name}_ddec"] = (mine["m"] - reference["m"]) / ARCSEC
+        units |= {f"{name}_{column}": unit for column, unit in
+                  (("peak", "Jy / beam"), ("flux", "Jy"), ("dra", "arcsec"), ("ddec", "arcsec"))}  # fmt: skip
+    for column, unit in units.items():
+        table[column].unit = unit
+    return table

@@ -1,0 +1,265 @@
+"""`radrim compare` on one page: radrim, then CLEAN with the same settings, each a process of its own; then the two side
+by side. CLEAN is WSClean where it is installed and can do the same, else radrim's own multi-scale CLEAN."""
+
+import dataclasses
+import logging
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from radrim.angles import parse_angle
+from radrim.comparison.images import Comparison, Expected, compare_images, read_side, to_common_beam
+from radrim.comparison.spectra import noise_spectrum, spectrum_bins
+from radrim.comparison.truth import read_truth
+from radrim.config.files import load_toml
+from radrim.config.options import ImageConfig
+from radrim.config.values import Weighting
+from radrim.errors import ConfigError, InputError, PeerError, RadrimError
+from radrim.geometry import ImageGrid
+from radrim.metrics import measured_scatter
+from radrim.ms.inputs import open_inputs
+from radrim.read.pointings import choose_target
+from radrim.runtime import process as child
+from radrim.runtime.files import check_writable
+from radrim.version import __version__
+from radrim.workdir.directory import clean, folder_of
+from radrim.workdir.store import Store
+from radrim.workdir.visibilities import VisibilityCache
+from radrim.wsclean import command as wsclean
+
+log = logging.getLogger("radrim")
+
+PEERS = ("auto", "wsclean", "clean")
+
+
+def compare(ms, options: Mapping[str, Any] | None = None, *, peer="auto", peer_limit=None, truth=None) -> Comparison:
+    """Image Measurement Sets with radrim and with CLEAN, and compare; the same as the command `radrim compare`.
+
+    Parameters
+    ----------
+    ms : str, Path or sequence of them
+        Measurement Sets; several are imaged together. They are not changed.
+    options : mapping, optional
+        Options of `radrim.image`, such as ``{"size": 512, "scale": "1asec"}``.
+    peer : {'auto', 'wsclean', 'clean'}
+        Who runs CLEAN: WSClean, radrim itself, or WSClean where it can.
+    peer_limit : float, optional
+        Time that CLEAN may take [s].
+    truth : str or Path, optional
+        The true sky of a simulated observation, see `radrim.comparison.truth.read_truth`.
+
+    Returns
+    -------
+    Comparison
+        Both runs' images, the table of sources, the power spectra of the residuals, and the paths of what was written.
+
+    Raises
+    ------
+    PeerError
+        CLEAN is missing, failed or ran out of time; radrim's images are kept.
+    RadrimError
+        Whatever else the user can mend.
+
+    Examples
+    --------
+    >>> c = radrim.compare("obs.ms", {"size": 512, "scale": "1asec"})  # doctest: +SKIP
+    >>> c.radrim.residual.std(), c.peer.residual.std(), c.sources, c.paths["report"]  # doctest: +SKIP
+    """
+    return run(ImageConfig.parse(ms, options or {}), peer, peer_limit, truth)
+
+
+def run(config: ImageConfig, peer="auto", peer_limit=None, truth=None, command="radrim.compare(...)") -> Comparison:
+    """As `compare`, of a configuration; `command` is noted in the report."""
+    from radrim.comparison.page import write_comparison
+
+    _check(config, peer, peer_limit, truth)
+    notes: list[str] = []
+    with open_inputs(config.ms) as sets:
+        targets = [choose_target(ms, config.field) for ms in sets]
+        version = _choose_peer(config, peer, targets, notes)
+    prefix = config.name or Path(config.ms[0]).absolute().stem
+    check_writable(f"{prefix}-compare")
+    config = dataclasses.replace(config, threads=config.threads or len(os.sched_getaffinity(0)))
+
+    ours, config = _run_radrim(config, f"{prefix}-radrim")
+    try:
+        grid, facts = _what_it_measured(config, f"{prefix}-radrim")
+    finally:
+        if not config.keep:
+            clean(f"{prefix}-radrim")
+    true_sky = read_truth(truth, grid, facts["freq"]) if truth else None
+    if version:
+        theirs = _run_wsclean(config, targets, f"{prefix}-wsclean", version, peer_limit, notes)
+    else:
+        theirs = _run_clean(config, f"{prefix}-clean", peer_limit)
+
+    sides = ours, theirs
+    beam, change = to_common_beam(sides, grid, notes, config.threads)
+    sources, spectra, noise = compare_images(sides, grid, facts["expected"], true_sky, beam, change)
+    comparison = Comparison(
+        *sides, grid=grid, freq=facts["freq"], title=facts["title"], subtitle=facts["subtitle"], beam=beam, noise=noise,
+        expected=facts["expected"], sources=sources, spectra=spectra, truth=true_sky[0] if true_sky else None,
+        settings=config.as_text(), notes=notes + facts["notes"],
+    )  # fmt: skip
+    comparison.paths = write_comparison(comparison, f"{prefix}-compare", command)
+    log.info("Compared: %s", ", ".join(str(path) for path in comparison.paths.values()))
+    return comparison
+
+
+def _check(config, peer, limit, truth):
+    if peer not in PEERS:
+        raise ConfigError(f"--peer '{peer}' is unknown: choose one of {', '.join(PEERS)}.")
+    if limit is not None and not limit > 0:
+        raise ConfigError(f"--peer-limit {limit:g} is out of range: it must be above 0 seconds.")
+    if truth is not None and not Path(truth).is_file():
+        raise InputError(f"--truth {truth} does not exist; give a FITS image in Jy/pixel or a CSV catalogue.")
+    if config.niter == 0:
+        raise ConfigError("radrim compare is for deconvolved images: leave out --niter 0.")
+    if config.compare:
+        raise ConfigError("radrim compare runs CLEAN as a process of its own: leave out --compare.")
+    if len(config.stokes) > 1:
+        raise ConfigError(f"radrim compare compares one image, not {config.pol}: choose one with --pol.")
+    if config.data == "closure":
+        raise ConfigError("radrim compare needs visibilities, and CLEAN knows no closure quantities: leave out --data.")
+    if config.scheduler or config.cluster:
+        raise ConfigError("radrim compare runs both programs on this machine: leave out --scheduler and --cluster.")
+    if peer == "clean" and config.solver == "clean":
+        raise ConfigError("--solver clean and --peer clean are the same; leave out one of them.")
+
+
+def _choose_peer(config, peer, targets, notes):
+    """Version of WSClean, or None for radrim's own CLEAN."""
+    if peer == "clean":
+        return None
+    try:
+        version = wsclean.find_wsclean()
+        wsclean.translate_selection(config, targets)
+    except PeerError as error:
+        if peer == "wsclean" or config.solver == "clean":
+            raise
+        notes.append(f"CLEAN is radrim's own, not WSClean: {str(error).split(';')[0].split(' Use --peer')[0]}")
+        log.warning("%s", notes[-1])
+        return None
+    return version
+
+
+def _run_radrim(config, prefix):
+    """radrim's side, and the configuration with what it chose."""
+    done, line = _run_ours(config, prefix, keep=True)
+    if done.status:
+        raise _error_of(done, f"{prefix}.log")
+    chosen = load_toml(f"{prefix}-run.toml")
+    config = dataclasses.replace(config, size=tuple(chosen["size"]), scale=parse_angle(chosen["scale"]))
+    what = "radrim" if config.solver == "rim" else "radrim's CLEAN"
+    detail = f"{__version__}, " + (f"i-RIM '{Path(config.model).name}'" if config.solver == "rim" else "CLEAN")
+    return read_side("radrim", what, detail, line, done, prefix, config.channels_out > 1), config
+
+
+def _run_clean(config, prefix, limit):
+    """radrim's own CLEAN, on the same grid."""
+    done, line = _run_ours(dataclasses.replace(config, solver="clean", keep=False), prefix, limit=limit)
+    if done.stopped:
+        if folder_of(prefix).exists():
+            clean(prefix)
+        raise PeerError(f"CLEAN was stopped after {limit:g} s: give it longer with --peer-limit. "
+                        f"radrim's own images are kept; what CLEAN said is in {prefix}.log.")  # fmt: skip
+    if done.status:
+        raise _error_of(done, f"{prefix}.log")
+    return read_side("clean", "CLEAN", f"multi-scale, radrim {__version__}" if config.multiscale else
+                     f"radrim {__version__}", line, done, prefix, config.channels_out > 1)  # fmt: skip
+
+
+def _run_ours(config, prefix, keep=False, limit=None):
+    """Run `radrim image` as a process; returns it and the command that repeats it."""
+    words = ["image", *image_words(dataclasses.replace(config, name=prefix))]
+    line = shlex.join(["radrim", *words])
+    log.info("%s", line)
+    # The visibilities are wanted once more, for the noise to be expected.
+    more = ["--keep"] if keep and not config.keep else []
+    done = child.run([sys.executable, "-m", "radrim", *words, *more], f"{prefix}.log", limit)
+    log.info("%.1f s, %.2f GB at most.", done.wall, done.memory / 1e9)
+    return done, line
+
+
+def _error_of(done, path):
+    """The error that radrim's process ended with."""
+    said = [line for line in done.output.splitlines() if line.startswith("radrim: ")]
+    if said:
+        return RadrimError(done.output[done.output.index(said[-1]) + len("radrim: ") :].strip())
+    last = [line for line in done.output.splitlines() if line.strip()][-1:]
+    return RadrimError(f"radrim image ended with status {done.status}: {''.join(last)} All it said is in {path}.")
+
+
+def _run_wsclean(config, targets, prefix, version, limit, notes):
+    """WSClean's side."""
+    words, remarks = wsclean.translate(config, targets, prefix)
+    notes += remarks
+    line = shlex.join(["wsclean", *words])
+    log.info("%s", line)
+    folder = Path(f"{prefix}.tmp")
+    folder.mkdir(exist_ok=True)
+    try:
+        done = child.run(["wsclean", *words], f"{prefix}.log", limit)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # a run that was stopped leaves its reordered data
+    log.info("%.1f s, %.2f GB at most.", done.wall, done.memory / 1e9)
+    if done.stopped or done.status:
+        raise wsclean.explain_failure(done, limit, f"{prefix}.log")
+    return read_side("wsclean", "WSClean", version, line, done, prefix, config.channels_out > 1)
+
+
+def _what_it_measured(config, prefix):
+    """The grid, and what the data say, from the work directory that radrim's run has kept."""
+    store = Store(folder_of(prefix))
+    cache = VisibilityCache(store)
+    observation = cache.read(config.ms, None)
+    width, height = config.size
+    grid = ImageGrid(width, height, config.scale, observation.ra, observation.dec)
+    scatter, natural = measured_scatter(observation.blocks), [block.weight for block in observation.blocks]
+    _, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
+    expected = None
+    if len({tuple(block.pointing) for block in observation.blocks}) == 1:
+        edges = spectrum_bins(grid)
+        factor = scatter if np.isfinite(scatter) else 1.0
+        power = noise_spectrum(observation.blocks, natural, grid, edges) * factor**2
+        expected = Expected(thermal * factor, scatter, power)
+    facts = {
+        "freq": float(observation.frequencies[[0, -1]].mean()),
+        "title": observation.object,
+        "subtitle": f"{observation.telescope}, {observation.date_obs[:10]}",
+        "notes": list(observation.notes),
+        "expected": expected,
+    }
+    return grid, facts
+
+
+def image_words(config):
+    """The arguments of `radrim image` that say what a configuration says; what is at its default is left out.
+
+    Returns
+    -------
+    list of str
+        Options, then Measurement Sets.
+    """
+    words, values = [], config.as_text()
+    for name, option in ImageConfig.options().items():
+        if name not in values or getattr(config, option.name) == option.default:
+            continue
+        value = values[name]
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(getattr(config, option.name), Weighting):
+            words += [f"--{name}", *value.split()]
+        elif isinstance(value, list):
+            several = option.metadata["nargs"] == 2 or name == "contsub-channels"
+            words += [f"--{name}", *map(str, value)] if several else [f"--{name}", ",".join(map(str, value))]
+        else:
+            words += [f"--{name}", str(value)]
+    # Before the Measurement Sets, which an option could otherwise take.
+    return [*config.ms, *words]

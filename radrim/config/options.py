@@ -1,0 +1,380 @@
+"""The options of `radrim image`: one table that the command line, the TOML file and the Python call all read.
+
+Each field of `ImageConfig` carries its parser, its help text and its WSClean spelling. A parser takes what any
+of the three sources gives (text, number, list) and raises ConfigError with the option's name. Nothing heavy is
+imported here, so that `radrim --help` answers at once.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from radrim.angles import exact_angle
+from radrim.config.rules import check
+from radrim.config.toml_file import nearest
+from radrim.config.values import (
+    Weighting,
+    choice,
+    numeric,
+    pair,
+    to_angle,
+    to_fields,
+    to_flag,
+    to_integers,
+    to_memory,
+    to_paths,
+    to_pattern,
+    to_ranges,
+    to_size,
+    to_stokes,
+    to_text,
+    to_weight,
+)
+from radrim.errors import ConfigError
+
+GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
+ALL_OPTIONS = "radrim image --help lists them all."
+INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite")
+"""Options that change nothing in the images; the Measurement Sets count by their content."""
+
+
+def _option(group, parse, default, help, metavar=None, nargs=None, aliases=()):
+    """A field of ImageConfig; `aliases` are WSClean's spellings where they differ."""
+    meta = {"group": group, "parse": parse, "help": help, "metavar": metavar, "nargs": nargs, "aliases": aliases}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """What one run of `radrim image` is asked to do. None means: radrim chooses, and says what it chose.
+
+    Values are in radians, wavelengths and Jy. `ImageConfig.parse` makes one from text such as ``scale="1asec"``.
+    """
+
+    ms: tuple[str, ...] = dataclasses.field(metadata={})
+    # image
+    name: str | None = _option(
+        "image", to_text, None, "prefix of the output files (default: name of the first Measurement Set)", "PREFIX"
+    )
+    size: tuple[int, int] | None = _option(
+        "image",
+        to_size,
+        None,
+        "width and height in pixels (default: out to the primary beam's first null)",
+        ("W", "H"),
+        2,
+    )
+    scale: float | None = _option(
+        "image",
+        to_angle,
+        None,
+        "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)",
+        "ANGLE",
+    )
+    channels_out: int = _option(
+        "image", numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
+    )
+    cube: bool = _option(
+        "image", to_flag, False, "write all output channels into one file of each kind, with a table of their beams"
+    )
+    spectral_terms: int | None = _option(
+        "image",
+        numeric(int, 2, 5),
+        None,
+        "deconvolve output channels together, spectra being polynomials of so many terms; writes the spectral index",
+        "N",
+        aliases=("fit-spectral-pol",),
+    )
+    outframe: str | None = _option(
+        "image",
+        choice("TOPO", "LSRK", "BARY"),
+        None,
+        "frame of the frequencies of output channels and headers: TOPO, LSRK or BARY (default: as stored)",
+        "FRAME",
+    )
+    pol: str = _option(
+        "image",
+        to_stokes,
+        "I",
+        "Stokes parameters or correlations to image, such as IQUV, I,V or XX,YY; Q and U also give NAME-P-image and "
+        "NAME-angle",
+        "LIST",
+    )
+    beam_fit: str = _option(
+        "image",
+        choice("quadrant", "box", "lobe"),
+        "quadrant",
+        "part of the PSF that the beam is fitted to; quadrant is WSClean's, lobe CASA's",
+    )
+    pb: str = _option(
+        "image",
+        to_pattern,
+        "none",
+        "primary beam: airy (also --pb alone), gauss, or none; writes NAME-pb and NAME-image-pb, and joins the "
+        "pointings of a mosaic",
+        "PATTERN",
+    )
+    pb_limit: float = _option(
+        "image",
+        numeric(float, 0, 1, open_low=True),
+        0.2,
+        "primary beam below which NAME-image-pb is NaN",
+        aliases=("primary-beam-limit",),
+    )
+    dish_diameter: float | None = _option(
+        "image",
+        numeric(float, 0, open_low=True),
+        None,
+        "diameter of the antennas in metres (default: DISH_DIAMETER)",
+        "METRES",
+    )
+    data: str = _option(
+        "image",
+        choice("visibilities", "closure"),
+        "visibilities",
+        "what the image is made from: visibilities, or closure (phases and log amplitudes) alone, which no error of "
+        "the antennas' gains changes (VLBI)",
+        "KIND",
+    )
+    flux: float | None = _option(
+        "image",
+        numeric(float, 0, open_low=True),
+        None,
+        "total flux of the image of closure quantities, which do not know it (default: from the amplitudes)",
+        "JY",
+    )
+    # data selection
+    data_column: str | None = _option(
+        "data selection", to_text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
+    )
+    field: str | None = _option(
+        "data selection",
+        to_fields,
+        None,
+        "field to image, by number or name (default: the one with most rows); several, such as 0,3 or 2~24, or all, "
+        "with --pb: their joint mosaic",
+    )
+    spw: tuple[int, ...] | None = _option(
+        "data selection", to_integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",)
+    )
+    chan_range: tuple[int, int] | None = _option(
+        "data selection",
+        pair(int, 0),
+        None,
+        "channels of each spectral window, START included, END not",
+        ("START", "END"),
+        2,
+        ("channel-range",),
+    )
+    minuv_l: float = _option(
+        "data selection", numeric(float, 0), 0.0, "drop baselines shorter than this many wavelengths", "L"
+    )
+    maxuv_l: float = _option(
+        "data selection",
+        numeric(float, 0, open_low=True),
+        math.inf,
+        "drop baselines longer than this many wavelengths",
+        "L",
+    )
+    time_range: tuple[str, str] | None = _option(
+        "data selection", pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2
+    )
+    abs_weights: bool = _option("data selection", to_flag, False, "take the absolute value of negative weights")
+    flag_nonfinite: bool = _option(
+        "data selection", to_flag, False, "accept any number of NaN or infinite samples, as flagged"
+    )
+    contsub: int | None = _option(
+        "data selection",
+        numeric(int, 0, 5),
+        None,
+        "subtract the continuum of each row, a polynomial of this order in frequency",
+        "ORDER",
+    )
+    contsub_channels: tuple[int, ...] | None = _option(
+        "data selection",
+        to_ranges,
+        None,
+        "line-free channels of each spectral window for --contsub, END not included (default: all)",
+        "START END ...",
+    )
+    # weighting
+    weight: Weighting = _option(
+        "weighting", to_weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
+    )
+    taper: float | None = _option(
+        "weighting",
+        to_angle,
+        None,
+        "Gaussian taper: width (FWHM) of the beam it makes",
+        "ANGLE",
+        aliases=("taper-gaussian",),
+    )
+    padding: float = _option(
+        "weighting", numeric(float, 1, 4), 1.2, "padded over true image size; sets the uv cell, as in WSClean"
+    )
+    # deconvolution
+    solver: str = _option("deconvolution", choice("rim", "clean"), "rim", "minor cycle: learned, or CLEAN")
+    model: str = _option(
+        "deconvolution", to_text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
+    )
+    compare: bool = _option(
+        "deconvolution",
+        to_flag,
+        False,
+        "deconvolve with the other minor cycle, too; the report shows both side by side",
+    )
+    niter: int = _option(
+        "deconvolution", numeric(int, 0), 2_000_000, "most CLEAN components; 0 writes dirty image and PSF only", "N"
+    )
+    gain: float = _option(
+        "deconvolution", numeric(float, 0, 1, open_low=True), 0.1, "part of a peak that one component takes"
+    )
+    mgain: float = _option(
+        "deconvolution", numeric(float, 0, 1, open_low=True), 0.8, "part of the peak that one major cycle takes"
+    )
+    auto_mask: float = _option(
+        "deconvolution",
+        numeric(float, 0, open_low=True),
+        3.0,
+        "clean freely down to this many times the noise, then only where components are",
+        "SIGMA",
+    )
+    auto_threshold: float = _option(
+        "deconvolution", numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA"
+    )
+    threshold: float = _option("deconvolution", numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
+    multiscale: bool = _option("deconvolution", to_flag, True, "let CLEAN use extended components")
+    mask: str | None = _option(
+        "deconvolution", to_text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
+    )
+    start_model: str | None = _option(
+        "deconvolution",
+        to_text,
+        None,
+        "begin with this model [Jy/pixel] in place of an empty one; same pixels as the image",
+        "FITS",
+    )
+    continue_run: bool = _option(
+        "deconvolution",
+        to_flag,
+        False,
+        "begin with the model of the complete run of this --name, and replace its results",
+        aliases=("continue",),
+    )
+    uncertainty: bool = _option(
+        "deconvolution",
+        to_flag,
+        False,
+        "write how wrong image and model may be, pixel by pixel: NAME-uncertainty.fits, NAME-model-uncertainty.fits",
+    )
+    max_major: int = _option("deconvolution", numeric(int, 1), 20, "most major cycles", "N", aliases=("nmiter",))
+    tile: int = _option("deconvolution", numeric(int, 64), 2048, "largest tile that is deconvolved as one", "PIXELS")
+    # computing
+    operator: str = _option(
+        "computing", choice("auto", "wgridder", "nufft", "dft"), "auto", "how visibilities and images are transformed"
+    )
+    epsilon: float = _option(
+        "computing", numeric(float, 1e-12, 1e-2), 1e-4, "accuracy of the transforms", aliases=("wgridder-accuracy",)
+    )
+    threads: int | None = _option(
+        "computing", numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",)
+    )
+    memory: float | None = _option(
+        "computing",
+        to_memory,
+        None,
+        "memory to keep within, such as 8GB (default: 0.6 of the machine's); larger images are made in facets",
+        "SIZE",
+    )
+    facet: int | None = _option(
+        "computing",
+        numeric(int, 64),
+        None,
+        "make the image in facets of this size, whatever the memory",
+        "PIXELS",
+    )
+    scheduler: str | None = _option(
+        "computing",
+        to_text,
+        None,
+        "let the workers of this Dask scheduler make the facets, such as tcp://node1:8786",
+        "ADDRESS",
+    )
+    cluster: str | None = _option(
+        "computing", choice("slurm"), None, "let jobs make the facets, as ~/.config/dask/jobqueue.yaml describes them"
+    )
+    jobs: int = _option("computing", numeric(int, 1), 1, "number of jobs for --cluster", "N")
+    keep: bool = _option("computing", to_flag, False, "keep the work directory NAME.radrim of a run that is complete")
+    overwrite: bool = _option(
+        "computing", to_flag, False, "begin again where NAME.radrim holds an unfinished run of something else"
+    )
+    device: str = _option("computing", choice("auto", "cpu", "cuda"), "auto", "where to compute")
+
+    @classmethod
+    def options(cls) -> dict[str, dataclasses.Field]:
+        """Every option by its long name with dashes; `ms` is not among them."""
+        return {f.name.replace("_", "-"): f for f in dataclasses.fields(cls) if f.name != "ms"}
+
+    @classmethod
+    def parse(cls, ms, values: Mapping[str, Any], where=""):
+        """A configuration from raw values.
+
+        Parameters
+        ----------
+        ms : str, Path or sequence of them
+            Measurement Sets.
+        values : mapping
+            Option (with - or _) to text, number or list; None stands for the default.
+        where : str
+            Where the values come from, for the message about an unknown option.
+
+        Raises
+        ------
+        ConfigError
+            Unknown option, wrong type, or a value out of range.
+        """
+        options = cls.options()
+        parsed: dict[str, Any] = {}
+        for key, value in values.items():
+            name = str(key).replace("_", "-")
+            if name not in options:
+                raise ConfigError(f"{where}unknown option '{key}'; {nearest(name, options, ALL_OPTIONS)}")
+            if value is not None:
+                parse: Callable = options[name].metadata["parse"]
+                parsed[name.replace("-", "_")] = parse(name, value)
+        paths = to_paths("ms", ms)
+        if not paths:
+            raise ConfigError("No Measurement Set given; write radrim image OBS.ms.")
+        # --auto-threshold 5 alone, as people write it for WSClean, leaves nothing to be cleaned within a mask.
+        if "auto_mask" not in parsed and "auto_threshold" in parsed:
+            parsed["auto_mask"] = max(cls.auto_mask, parsed["auto_threshold"])
+        config = cls(ms=tuple(str(p) for p in paths), **parsed)
+        check(config)
+        return config
+
+    @property
+    def stokes(self) -> tuple[str, ...]:
+        """The Stokes parameters or correlations of `pol`."""
+        return tuple(self.pol.split(","))
+
+    def resolved(self, grid, name):
+        """The configuration with the image grid and the name that the run chose."""
+        return dataclasses.replace(self, scale=grid.scale, size=(grid.width, grid.height), name=name)
+
+    def as_text(self) -> dict[str, Any]:
+        """The options as TOML values that `parse` reads back; options at None or infinity are left out."""
+        out: dict[str, Any] = {"ms": list(self.ms)}
+        for name, f in self.options().items():
+            value = getattr(self, f.name)
+            if value is None or value == math.inf:
+                continue
+            if f.metadata["parse"] is to_angle:
+                value = exact_angle(value)
+            elif isinstance(value, Weighting):
+                value = str(value)
+            elif isinstance(value, tuple):
+                value = list(value)
+            out[name] = value
+        return out

@@ -1,0 +1,114 @@
+"""Which options of `radrim image` exclude each other, or need one another: said before any work begins."""
+
+from radrim.config.values import STOKES
+from radrim.errors import ConfigError
+
+
+def check(config):
+    """Options that exclude each other, or need one another."""
+    if not config.minuv_l < config.maxuv_l:
+        raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
+    if config.contsub_channels and config.contsub is None:
+        raise ConfigError("--contsub-channels says where --contsub ORDER fits the continuum: give both or none.")
+    if config.compare and (config.channels_out > 1 or config.niter == 0):
+        raise ConfigError(
+            "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."
+        )
+    if config.compare and len(config.stokes) > 1:
+        raise ConfigError(f"--compare shows one image by two minor cycles, not {config.pol}: choose one with --pol.")
+    if config.cube and config.channels_out == 1:
+        raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
+    if config.cube and not _evenly_spaced(config):
+        raise ConfigError(
+            f"--cube cannot hold --pol {config.pol}: a FITS axis counts evenly. Image one more or one less of them, "
+            "such as IQUV or I,V, or leave out --cube."
+        )
+    if config.uncertainty:
+        _check_uncertainty(config)
+    if config.spectral_terms is not None:
+        _check_spectral_terms(config)
+    if config.data == "closure":
+        _check_closure(config)
+    elif config.flux is not None:
+        raise ConfigError("--flux is for --data closure: visibilities know their flux. Leave it out.")
+    if config.scheduler and config.cluster:
+        raise ConfigError("--scheduler is a cluster that runs already, --cluster one to start: give one of them.")
+    _check_start(config)
+    if config.auto_mask < config.auto_threshold:
+        raise ConfigError(
+            f"--auto-mask {config.auto_mask:g} is below --auto-threshold {config.auto_threshold:g}: the mask is "
+            "made above the final threshold; raise one or lower the other."
+        )
+
+
+def _check_closure(config):
+    """What is not for images of closure quantities, and why."""
+    for option, given, why in (
+        ("--channels-out", config.channels_out > 1, "they are too few for several channels; choose one with --spw"),
+        ("--contsub", config.contsub is not None, "differences of channels do not close"),
+        ("--pb", config.pb != "none", "their field is far smaller than the primary beam"),
+        ("--facet", bool(config.facet), "their image is small"),
+        ("--scheduler", bool(config.scheduler), "their image is small"),
+        ("--cluster", bool(config.cluster), "their image is small"),
+        ("--compare", config.compare, "no minor cycle deconvolves them"),
+        ("--solver clean", config.solver == "clean", "no minor cycle deconvolves them"),
+        ("--niter 0", config.niter == 0, "there is no image of them before it is deconvolved"),
+        ("--mask", config.mask is not None, "they do not know the position that a mask is for"),
+        ("--start-model", config.start_model is not None, "no minor cycle deconvolves them"),
+        ("--continue", config.continue_run, "no minor cycle deconvolves them"),
+        ("--taper", config.taper is not None, "weights do not enter closure quantities"),
+        (f"--pol {config.pol}", config.pol not in ("I", "RR", "LL", "XX", "YY"), "its gains do not cancel"),
+    ):
+        if given:
+            raise ConfigError(f"{option} is not for --data closure: {why}. Leave out one of the two.")
+
+
+def _check_uncertainty(config):
+    """Where nobody has learned how wrong images are."""
+    for option, given in (
+        ("--niter 0", config.niter == 0),
+        ("--spectral-terms", config.spectral_terms is not None),
+        ("--data closure", config.data == "closure"),
+        ("--facet", bool(config.facet)),
+        ("--scheduler", bool(config.scheduler)),
+        ("--cluster", bool(config.cluster)),
+    ):
+        if given:
+            raise ConfigError(
+                f"--uncertainty is for deconvolved images that are made as a whole, not for {option}: leave out one of "
+                "the two."
+            )
+
+
+def _check_start(config):
+    if config.start_model and config.continue_run:
+        raise ConfigError("--start-model names a model, --continue means that of this --name: give one of them.")
+    asked = "--start-model" if config.start_model else "--continue"
+    if (config.start_model or config.continue_run) and len(config.stokes) > 1:
+        raise ConfigError(f"{asked} begins with a model of one Stokes parameter, not {config.pol}: choose with --pol.")
+    if (config.start_model or config.continue_run) and (config.compare or config.niter == 0):
+        raise ConfigError(f"{asked} is where the deconvolution begins: leave out --niter 0 and --compare, or it.")
+
+
+def _evenly_spaced(config):
+    """Whether an axis that counts evenly can number the Stokes parameters."""
+    numbers = [STOKES.index(stokes) for stokes in config.stokes]
+    return len({b - a for a, b in zip(numbers, numbers[1:], strict=False)}) <= 1
+
+
+def _check_spectral_terms(config):
+    terms = config.spectral_terms
+    if config.channels_out < terms:
+        raise ConfigError(
+            f"--spectral-terms {terms} needs at least {terms} output channels, and --channels-out is "
+            f"{config.channels_out}; some more, such as {3 * terms}, also average the noise."
+        )
+    if config.niter == 0 or config.pol != "I":
+        raise ConfigError(
+            "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or it. Q and U "
+            "turn with frequency and have no smooth spectrum: image them with --channels-out alone."
+        )
+    if config.scheduler or config.cluster or config.facet:
+        raise ConfigError(
+            "--spectral-terms needs images made as a whole: leave out --facet, --scheduler and --cluster."
+        )

@@ -1,0 +1,429 @@
+"""The reference minor cycle: Hogbom and multi-scale CLEAN with automatic masks and thresholds.
+
+Multi-scale CLEAN is Cornwell's (2008, IEEE JSTSP 2, 793) in the fast form of Offringa & Smirnov (2017, MNRAS 471, 301):
+pick the scale whose biased peak is largest, clean only that scale's bright pixels (Clark's loop) until they have fallen
+by a fifth, then subtract all of it at once by FFT. It departs from them in three points:
+
+- The residual stays in Fourier space, and each scale sees it through its own band: a kernel of 64 pixels needs only
+  every eighth pixel. All large scales together cost about one FFT of the full image.
+- Every such step is scaled by the length that lowers chi^2 most, at most 1 (see `CleanSolver._subtract`), so that chi^2
+  cannot rise within a call.
+- Components of a scale are found only where its kernel fits inside the tile.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import ducc0
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+
+from radrim.deconvolve.clean_kernels import largest, stamp, subminor
+from radrim.deconvolve.minor import MinorCycle
+from radrim.errors import ConfigError, SolverError
+
+log = logging.getLogger("radrim")
+
+# The periodic grid, in units of the tile: a larger PSF makes it larger. Beyond 1.5, accuracy no longer gains.
+PADDING = (1.2, 1.5)
+# Clark's loop of one scale ends when its peak has fallen by this part (Offringa & Smirnov's sub-minor gain).
+SUBMINOR_GAIN = 0.2
+# A peak of so many times the noise is a source.
+CLEAR = 5.0
+# What a solver remembers from one cycle to the next, beside the masks.
+REMEMBERED = ("found", "masked", "mask_reached", "reopened", "noise")
+
+
+@dataclass(frozen=True)
+class CleanSettings:
+    """What the user decides about CLEAN.
+
+    Parameters
+    ----------
+    niter : int
+        Largest number of components in all, per tile.
+    gain : float
+        Part of a peak that one component removes, in (0, 1].
+    mgain : float
+        Part of the peak that one minor cycle may remove before the exact residual is computed again, in (0, 1].
+    auto_mask : float or None
+        Clean freely down to this many times the noise, and below it only where components were found before.
+    auto_threshold : float
+        Stop at this many times the noise.
+    threshold : float
+        Stop at this absolute level [Jy/beam]; the higher of both thresholds counts.
+    multiscale : bool
+        False is Hogbom's CLEAN: points only.
+    scales : tuple of float or None
+        Full widths of the kernels [pixel], 0 for points. None: 0, four times the beam's width (a kernel's
+        half-power width is 0.45 of its full width), and on by doubling.
+    scale_bias : float
+        A scale's peak counts scale_bias**-n at the n-th doubling, as in WSClean. Smaller prefers larger scales.
+    negative : bool
+        Whether components may be negative.
+    mask : (y, x) bool or None
+        Components are found only here; the part of the user's mask that covers the tile.
+    noise_fall : float
+        Cleaning is free until a major cycle leaves more than this part of the noise.
+
+    Raises
+    ------
+    ConfigError
+        A value outside its range.
+    """
+
+    niter: int = 1_000_000
+    gain: float = 0.1
+    mgain: float = 0.8
+    auto_mask: float | None = 3.0
+    auto_threshold: float = 0.5
+    threshold: float = 0.0
+    multiscale: bool = True
+    scales: tuple[float, ...] | None = None
+    scale_bias: float = 0.6
+    negative: bool = True
+    mask: np.ndarray | None = None
+    noise_fall: float = 0.7
+
+    def __post_init__(self):
+        for name in ("gain", "mgain", "scale_bias"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise ConfigError(f"CLEAN's {name} is {value:g}; it must be above 0 and at most 1.")
+        for name in ("niter", "auto_threshold", "threshold"):
+            value = getattr(self, name)
+            if not value >= 0:
+                raise ConfigError(f"CLEAN's {name} is {value:g}; it must not be negative.")
+        if self.auto_mask is not None and not self.auto_mask >= self.auto_threshold:
+            raise ConfigError(
+                f"auto_mask is {self.auto_mask:g} sigma, below auto_threshold, {self.auto_threshold:g} sigma; "
+                "the mask is made above the final threshold: raise auto_mask, or switch it off."
+            )
+        if self.scales is not None and (len(self.scales) == 0 or min(self.scales) < 0):
+            raise ConfigError(f"CLEAN's scales are {self.scales}; give at least one width in pixels, 0 for points.")
+
+
+def _kernel(size):
+    """Shape of one scale, unit sum: (1 - r^2/R^2)^3 of full width 2R = `size` pixels; one pixel for 0.
+
+    It is smooth at its edge, so that its transform falls as fast as the coarse grids need.
+    """
+    radius = int(np.ceil(size / 2))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    shape = np.clip(1 - (x * x + y * y) / max(size / 2, 0.5) ** 2, 0, None) ** 3
+    return (shape / shape.sum()).astype(np.float32)
+
+
+def _around_origin(image, shape):
+    """`image`, whose centre is at (ny // 2, nx // 2), on a periodic grid of `shape` with that centre at [0, 0]."""
+    out = np.zeros(shape, np.float32)
+    (ny, nx), (height, width) = image.shape, shape
+    rows, columns = min(ny, height), min(nx, width)
+    y0, x0 = ny // 2 - rows // 2, nx // 2 - columns // 2
+    out[:rows, :columns] = image[y0 : y0 + rows, x0 : x0 + columns]
+    return np.roll(out, (-(rows // 2), -(columns // 2)), (0, 1))
+
+
+def _rfft2(image, threads):
+    return ducc0.fft.r2c(image, nthreads=threads)
+
+
+def _irfft2(ft, width, threads):
+    return ducc0.fft.c2r(ft, lastsize=width, forward=False, inorm=2, nthreads=threads, allow_overwriting_input=True)
+
+
+def _band(ft, shape):
+    """The low frequencies of the half-plane transform `ft` that a grid of `shape` holds."""
+    height, width = shape
+    if height == ft.shape[0]:
+        return ft
+    columns = width // 2 + 1
+    return np.concatenate([ft[: height // 2, :columns], ft[ft.shape[0] - height // 2 :, :columns]])
+
+
+def beam_width(psf):
+    """Width of the main lobe [pixel]: of the circle with the area in which the PSF exceeds one half."""
+    lobes, _ = scipy.ndimage.label(psf > 0.5 * psf.max())
+    centre = lobes[psf.shape[0] // 2, psf.shape[1] // 2]
+    return float(np.sqrt(4 / np.pi * np.count_nonzero(lobes == centre)))
+
+
+class _Peak(NamedTuple):
+    size: float  # weighted by the scale's bias
+    scale: "_Scale"
+    image: np.ndarray
+
+
+class _Scale:
+    """One scale: its kernel, the coarse periodic grid on which it is seen, and its PSF there."""
+
+    def __init__(self, size, step, bias, transfer, grid, threads):
+        self.size, self.step, self.threads = size, step, threads
+        self.grid = (grid[0] // step, grid[1] // step)
+        self.kernel = _kernel(size)
+        kernel_ft = _band(_rfft2(_around_origin(self.kernel, grid), threads).real, self.grid)
+        if step > 1:  # the highest frequency of a coarse grid is not its own conjugate on the fine one
+            kernel_ft[self.grid[0] // 2] = 0
+            kernel_ft[:, -1] = 0
+        self.kernel_ft = kernel_ft.astype(np.float32)
+        self.transfer = self.kernel_ft * _band(transfer, self.grid)
+        self.psf = self.image(self.transfer.astype(np.complex64))
+        # |residual| / sqrt(peak of this PSF) ranks scales by how far they lower chi^2. Where short spacings dominate,
+        # it grows more slowly than the bias, and the bias alone would find everything at the largest scale.
+        self.bias = min(bias, max(float(self.psf[0, 0]), 1e-12) ** -0.5)
+        self.allowed = None
+        self.mask = None
+        self.components = None
+
+    def image(self, ft_band):
+        """Inverse transform of a band times the kernel, on the coarse grid."""
+        ft = ft_band * (self.kernel_ft / np.float32(self.step**2))
+        return _irfft2(ft, self.grid[1], self.threads)
+
+
+class CleanSolver:
+    """CLEAN of one tile of one channel; keeps its automatic masks from one major cycle to the next.
+
+    Parameters
+    ----------
+    settings : CleanSettings
+    threads : int
+        Threads of the Fourier transforms.
+    """
+
+    def __init__(self, settings=None, threads=1):
+        self.settings = settings or CleanSettings()
+        self.threads = threads
+        self._psf = None
+        self._scales = []
+        self._masks: dict = {}
+        self.forget()
+
+    def forget(self):
+        """Begin again with another residual; what follows from the PSF alone stays."""
+        self._found = 0
+        self._masked = False
+        self._mask_reached = False
+        self._reopened = False
+        self._noise = np.inf
+        for scale in self._scales:
+            scale.mask[:] = False
+
+    def expect(self, noise):
+        """The noise that is to be expected [Jy/beam] changes nothing: CLEAN goes by that of the residual."""
+        return False
+
+    def state(self):
+        """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
+        facts = {name: getattr(self, f"_{name}") for name in REMEMBERED}
+        return facts, {f"mask{k}": scale.mask for k, scale in enumerate(self._scales)}
+
+    def resume(self, facts, arrays):
+        """Go on from a `state`; the PSF of the next cycle must be that of the last."""
+        for name in REMEMBERED:
+            setattr(self, f"_{name}", facts[name])
+        self._masks = dict(arrays)
+
+    def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
+        """One minor cycle.
+
+        Parameters
+        ----------
+        residual : (y, x) float32
+            Residual of the tile with its halo [Jy/beam].
+        psf : (y, x) float32
+            Peak 1 at (ny // 2, nx // 2); as large as the tile or larger.
+        model : (y, x) float32
+            Current model [Jy/pixel]; CLEAN does not look at it.
+        noise : float
+            Noise of the whole residual image [Jy/beam].
+        window : (y, x) bool or float, optional
+            Components are found only where it is above 0.
+        peak : float, optional
+            Largest |residual| of the whole image where components may be found [Jy/beam]; the tile's own if absent.
+        others : optional
+            What the learned minor cycle is told of other parts of the image; CLEAN does not look at it.
+
+        Returns
+        -------
+        MinorCycle
+
+        Raises
+        ------
+        SolverError
+            NaN in an input, or arrays that do not fit together.
+        """
+        settings = self.settings
+        _check(residual, psf, noise, window, settings.mask)
+        self._prepare(psf, residual.shape, window)
+        ft = _rfft2(_padded(residual, self._grid), self.threads)
+        self._choose_stage(noise, self._peaks(ft, masked=False)[0].size)
+        free = settings.auto_mask is not None and not self._masked
+        final = max((settings.auto_mask if free else settings.auto_threshold) * noise, settings.threshold)
+        brightest = self._peaks(ft, self._masked)[0].size
+        if peak is not None and not self._masked and settings.mask is None:
+            # With a mask, the brightest pixels of the image may lie outside it, where nobody will clean them.
+            brightest = max(brightest, peak)
+        level = max(final, (1 - settings.mgain) * brightest)
+        for scale in self._scales:
+            scale.components = np.zeros(scale.allowed.shape, np.float32)
+        count, left, stop = self._minor(ft, level)
+        self._found += count
+        update = np.zeros(residual.shape, np.float32)
+        for scale in self._scales:
+            stamp(update, scale.components, scale.kernel, scale.step)
+            if free:
+                scale.mask |= scale.components != 0
+        reached = stop == "" and level == final
+        self._mask_reached = bool(free and reached)
+        hidden = self._masked and self._hides_sources(noise, self._peaks(ft, masked=False)[0].size)
+        if stop == "":
+            stop = ("mask threshold" if free else "final threshold") if reached else "major-cycle threshold"
+        converged = (reached and not free and not hidden) or self._found >= settings.niter
+        return MinorCycle(update, count, left, stop, converged)
+
+    def _choose_stage(self, noise, peak):
+        """Go on from free cleaning to the masked stage, or back; `peak` is the largest anywhere.
+
+        The first estimates of the noise contain sidelobes: the mask is closed when the noise has stopped falling,
+        and opened, once, when it turns out to leave sources outside. More often would fit the noise: cleaning it lowers
+        the noise that is measured.
+        """
+        if self._masked:
+            if self._hides_sources(noise, peak):
+                self._masked, self._reopened = False, True
+        else:
+            quiet = noise > self.settings.noise_fall * self._noise or self._reopened
+            self._masked = bool(self._mask_reached and quiet)
+            self._noise = float(noise)
+
+    def _hides_sources(self, noise, peak):
+        return not self._reopened and noise < 0.8 * self._noise and peak > max(CLEAR, self.settings.auto_mask) * noise
+
+    def _minor(self, ft, level):
+        """Clean the residual whose transform is `ft`, changed in place, down to `level`.
+
+        Returns the number of components, the largest peak left, and why it ended, empty if at `level`.
+        """
+        settings = self.settings
+        count, lowest, since = 0, np.inf, []
+        while True:
+            peaks = self._peaks(ft, self._masked)
+            best, scale, image = peaks[0]
+            if best < lowest:
+                lowest, since = best, []
+            elif best > 2 * lowest:  # no real PSF does this; go back to where it was best
+                for scale, new, found in since:
+                    scale.components -= new
+                    count -= found
+                return count, lowest, "rising peak"
+            if best <= level:
+                return count, best, ""
+            left = settings.niter - self._found - count
+            if left <= 0:
+                return count, best, "component limit"
+            inner = max((1 - SUBMINOR_GAIN) * best, level) / scale.bias
+            new = np.zeros(scale.allowed.shape, np.float32)
+            found, projection, curvature = subminor(
+                image, self._where(scale, self._masked), scale.psf, new, inner, settings.gain, left, settings.negative
+            )
+            log.debug("clean: scale %g px, peak %.4g, %d components", scale.size, best, found)
+            self._subtract(ft, scale, new, projection, curvature)
+            since.append((scale, new, found))
+            count += found
+
+    def _peaks(self, ft, masked):
+        """The largest peak of each scale, the largest of all first; `image` is the scale's residual."""
+        found = []
+        for scale in self._scales:
+            image = scale.image(_band(ft, scale.grid))[: scale.allowed.shape[0], : scale.allowed.shape[1]]
+            value = largest(image, self._where(scale, masked), self.settings.negative)
+            found.append(_Peak(scale.bias * abs(value), scale, image))
+        return sorted(found, key=lambda peak: -peak.size)
+
+    def _where(self, scale, masked):
+        return scale.allowed & scale.mask if masked else scale.allowed
+
+    def _subtract(self, ft, scale, components, projection, curvature):
+        """Take the components of one scale from the residual, at the step length that lowers chi^2 most.
+
+        With d the components, r the residual and G the PSF, chi^2 changes by -2 a <d, r> + a^2 <d, G d> along a d:
+        lowest at a = <d, r> / <d, G d>. CLEAN's gain keeps a above 1, where it is clipped; below 1 the loop overdid it.
+        """
+        length = np.float32(min(1.0, projection / curvature) if curvature > 0 else 1.0)
+        components *= length
+        spectrum = _rfft2(_padded(components, scale.grid), self.threads)
+        spectrum *= scale.transfer
+        if scale.step == 1:
+            ft -= spectrum
+        else:
+            half, columns = scale.grid[0] // 2, scale.grid[1] // 2 + 1
+            ft[:half, :columns] -= spectrum[:half]
+            ft[ft.shape[0] - half :, :columns] -= spectrum[half:]
+        scale.components += components
+
+    def _prepare(self, psf, shape, window):
+        """Scales, their grids and where their components may lie; done again only when the PSF changes."""
+        if self._psf is None or self._psf.shape != psf.shape or not np.array_equal(self._psf, psf):
+            self._psf = psf.copy()
+            sizes = self._sizes(psf, shape)
+            steps = [int(2 ** np.clip(np.floor(np.log2(max(size, 1) / 6.5)), 0, 4)) for size in sizes]
+            unit = 2 * max(steps)
+            least = [min(max(p, PADDING[0] * n), PADDING[1] * n) for p, n in zip(psf.shape, shape, strict=True)]
+            self._grid = tuple(unit * scipy.fft.next_fast_len(int(np.ceil(n / unit)), real=True) for n in least)
+            transfer = _rfft2(_around_origin(psf, self._grid), self.threads).real
+            first = min((size for size in sizes if size > 0), default=1)
+            self._scales = []
+            for size, step in zip(sizes, steps, strict=True):
+                bias = self.settings.scale_bias ** -(1 + np.log2(size / first)) if size > 0 else 1.0
+                scale = _Scale(size, step, bias, transfer, self._grid, self.threads)
+                kept = self._masks.get(f"mask{len(self._scales)}")
+                scale.mask = np.zeros(tuple(-(-n // step) for n in shape), bool) if kept is None else np.array(kept)
+                self._scales.append(scale)
+            self._masks = {}
+        for scale in self._scales:
+            scale.allowed = _allowed(shape, scale, window, self.settings.mask)
+
+    def _sizes(self, psf, shape):
+        if not self.settings.multiscale:
+            return (0,)
+        if self.settings.scales is not None:
+            return tuple(s for s in self.settings.scales if s < min(shape) / 2)
+        sizes, size = [0.0], 4 * beam_width(psf)
+        while size < min(shape) / 2:
+            sizes.append(size)
+            size *= 2
+        return tuple(sizes)
+
+
+def _allowed(shape, scale, window, mask):
+    """Where centres of a scale's components may lie, on the scale's grid."""
+    allowed = np.ones(shape, bool)
+    if window is not None:
+        allowed &= window > 0
+    if mask is not None:
+        allowed &= mask
+    border = scale.kernel.shape[0] // 2
+    inside = np.zeros(shape, bool)
+    inside[border : shape[0] - border, border : shape[1] - border] = True
+    return np.ascontiguousarray((allowed & inside)[:: scale.step, :: scale.step])
+
+
+def _padded(image, shape):
+    out = np.zeros(shape, np.float32)
+    out[: image.shape[0], : image.shape[1]] = image
+    return out
+
+
+def _check(residual, psf, noise, window, mask):
+    if residual.ndim != 2 or psf.ndim != 2 or any(p < r for p, r in zip(psf.shape, residual.shape, strict=True)):
+        raise SolverError(f"The PSF has the shape {psf.shape}; it must cover the residual, {residual.shape}.")
+    for name, image in (("window", window), ("mask", mask)):
+        if image is not None and image.shape != residual.shape:
+            raise SolverError(f"The {name} has the shape {image.shape}; it must be the residual's, {residual.shape}.")
+    for name, image in (("residual", residual), ("psf", psf), ("noise", np.asarray(noise))):
+        if not np.isfinite(image).all():
+            bad = np.count_nonzero(~np.isfinite(image))
+            raise SolverError(f"The {name} has {bad} of {image.size} values NaN or infinite; CLEAN needs finite ones.")

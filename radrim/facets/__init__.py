@@ -1,0 +1,1 @@
+"""Images larger than the memory, as tasks over files."""

@@ -1,0 +1,133 @@
+"""Images larger than the memory: facets, parts of one pixel grid on the common tangent plane, a file for each.
+
+What is of no use in memory is never there as a whole: any window of the image, across facets, is read when a facet is
+worked at. Below the class stands what is done to a whole image, as functions of some facets that any worker can carry
+out; results that are there already are not made again.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from radrim.beam import restore
+from radrim.deconvolve.tiles import Tile
+from radrim.rim.minor.detection import brightest
+from radrim.workdir.store import Store
+from radrim.write.fits import open_image
+
+SAMPLES = 1_000_000
+"""Pixels of the whole image from which its noise follows."""
+
+
+class FacetImage:
+    """An image of which every facet is a file; what has no file is 0.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        Folder of the files.
+    tiles : sequence of Tile
+        Their cores are the facets.
+    """
+
+    def __init__(self, store: Store, name, tiles: Sequence[Tile]):
+        self._store, self.name, self._tiles = store, name, tiles
+
+    def __contains__(self, facet):
+        return self._name(facet) in self._store
+
+    def save(self, facet, core):
+        """Keep a facet, (y, x) of its core."""
+        self._store.save(self._name(facet), np.asarray(core, np.float32))
+
+    def load(self, facet):
+        """A facet, (y, x) float32 of its core."""
+        if facet in self:
+            return self._store.load(self._name(facet))
+        return np.zeros([s.stop - s.start for s in self._tiles[facet].core], np.float32)
+
+    def read(self, window):
+        """A window of the image, (y, x) float32; beyond the image's edges it is 0.
+
+        Parameters
+        ----------
+        window : (slice, slice)
+            Rows and columns.
+        """
+        out = np.zeros([s.stop - s.start for s in window], np.float32)
+        for facet, tile in enumerate(self._tiles):
+            here, there = [], []
+            for want, have in zip(window, tile.core, strict=True):
+                start, stop = max(want.start, have.start), min(want.stop, have.stop)
+                here.append(slice(start - want.start, stop - want.start))
+                there.append(slice(start - have.start, stop - have.start))
+            if all(s.start < s.stop for s in here) and facet in self:
+                out[tuple(here)] = self._store.load(self._name(facet))[tuple(there)]
+        return out
+
+    def discard(self):
+        """Forget all facets."""
+        self._store.discard(self.name)
+
+    def _name(self, facet):
+        return f"{self.name}/{facet:05d}"
+
+
+def look(image, facets, count):
+    """What the whole image must know of some facets.
+
+    Parameters
+    ----------
+    image : FacetImage
+    facets : iterable of int
+    count : int
+        Facets that there are.
+
+    Returns
+    -------
+    dict
+        Of each facet: largest |value| of all and of each of the `radrim.rim.minor.detection.bands`, number of pixels,
+        the sum of their squares, and some of them (float32).
+    """
+    return {facet: _look(np.asarray(image.load(facet)), count) for facet in facets}
+
+
+def _look(core, count):
+    step = max(1, core.size * count // SAMPLES)
+    step += step % 2 == 0  # even ones would see few of the columns
+    return {
+        "peak": float(np.abs(core).max()),
+        "bands": brightest(core),
+        "size": core.size,
+        "square": float(np.vdot(core.astype(np.float64), core)),
+        "pixels": core.ravel()[::step].copy(),
+    }
+
+
+def restore_facet(image, model, residual, tiles, facet, beam, scale, margin):
+    """A facet of the restored image; sources up to `margin` pixels (y, x) away from it reach into it."""
+    if facet in image:
+        return
+    core = tiles[facet].core
+    window = tuple(slice(s.start - m, s.stop + m) for s, m in zip(core, margin, strict=True))
+    inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(core, margin, strict=True))
+    image.save(facet, residual.load(facet) + restore(model.read(window), beam, scale)[inner])
+
+
+def average_facets(store, listed, image, tiles, facets):
+    """Some facets of the average of images in FITS files, which are listed under a name: [file, plane, weight] each."""
+    missing = [facet for facet in facets if facet not in image]
+    total = {facet: np.zeros([s.stop - s.start for s in tiles[facet].core]) for facet in missing}
+    for file, plane, weight in store.facts(listed) if missing else ():
+        channel = open_image(file, plane)
+        for facet in missing:
+            total[facet] += weight * channel[tiles[facet].core]
+    for facet in missing:
+        image.save(facet, total[facet])
+
+
+def write_facets(pixels, image, tiles, facets):
+    """Put some facets of an image into a FITS file in the making, a `FitsPixels`."""
+    for facet in facets:
+        pixels.put(tiles[facet].core, image.load(facet))

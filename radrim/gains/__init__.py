@@ -1,0 +1,5 @@
+"""Antenna gains: solving for them, reading and writing them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"stefcal": ["solve"]})

@@ -1,0 +1,167 @@
+"""Gains of a run: in memory as `Gains`, on the disk as a FITS file that astropy, TOPCAT and CASA's users can read.
+
+The file has two binary tables. GAINS, a row for each interval, spectral window, feed and antenna:
+
+    TIME      double   s        middle of the solution interval, Modified Julian Date in seconds, UTC
+    INTERVAL  double   s        its length, from the beginning of its first integration to the end of its last
+    ANTENNA   short             number in the Measurement Set and in the table ANTENNAS
+    FEED      char              R, L, X, Y, or I where the correlations are Stokes parameters
+    SPW       short             spectral window
+    GAIN      complex           g of V_pq = g_p conj(g_q) M_pq; data are divided by g_p conj(g_q). 1 where flagged
+    FLAG      logical           no solution
+    SNR       float             |g| over its error
+
+and ANTENNAS: NUMBER and NAME. The header of GAINS says REFANT, FIELD, COLUMN (which the gains belong to) and ORIGIN.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from radrim.errors import InputError
+from radrim.runtime.files import atomic_write
+from radrim.version import __version__
+
+FORMAT = "radrim gains 1"
+FAR = math.radians(30), 0.3
+"""Phase [rad] and relative amplitude from which an antenna is said to be off."""
+
+
+@dataclass
+class Gains:
+    """Gains of all antennas.
+
+    Parameters
+    ----------
+    time, interval : (time,) float64
+        Middle and length of the solution intervals [s], MJD, UTC.
+    windows : list of int
+        Numbers of the spectral windows.
+    feeds : tuple of str
+        'R', 'L', 'X', 'Y', 'I'.
+    antennas : list of str
+        Names, in the order of the Measurement Set.
+    gain : (time, window, feed, antenna) complex128
+        1 where flagged.
+    flag : (time, window, feed, antenna) bool
+    snr : (time, window, feed, antenna) float64
+    refant, field, column : str
+        Reference antenna; field, and column of the Measurement Set that they belong to.
+    """
+
+    time: np.ndarray
+    interval: np.ndarray
+    windows: list[int]
+    feeds: tuple[str, ...]
+    antennas: list[str]
+    gain: np.ndarray
+    flag: np.ndarray
+    snr: np.ndarray
+    refant: str = ""
+    field: str = ""
+    column: str = "DATA"
+
+    @property
+    def flagged(self):
+        """Part of the solutions of antennas with data that are flagged."""
+        seen = self.snr > 0
+        return float((self.flag & seen).sum() / max(1, seen.sum()))
+
+
+def write_gains(path, gains: Gains):
+    """Write gains as FITS; the file appears when it is complete.
+
+    Raises
+    ------
+    OutputError
+        See `radrim.runtime.files.atomic_write`.
+    """
+    from astropy.io import fits
+
+    t, w, f, a = (index.ravel() for index in np.indices(gains.gain.shape))
+    columns = [
+        fits.Column("TIME", "D", unit="s", array=gains.time[t]),
+        fits.Column("INTERVAL", "D", unit="s", array=gains.interval[t]),
+        fits.Column("ANTENNA", "I", array=a),
+        fits.Column("FEED", "1A", array=np.array(gains.feeds)[f]),
+        fits.Column("SPW", "I", array=np.array(gains.windows)[w]),
+        fits.Column("GAIN", "M", array=gains.gain.ravel()),
+        fits.Column("FLAG", "L", array=gains.flag.ravel()),
+        fits.Column("SNR", "E", array=gains.snr.ravel()),
+    ]
+    table = fits.BinTableHDU.from_columns(columns, name="GAINS")
+    cards = (
+        ("FORMAT", FORMAT, "V(p,q) = g(p) conj(g(q)) M(p,q)"), ("REFANT", gains.refant, "antenna of phase 0"),
+        ("FIELD", gains.field, ""), ("COLUMN", gains.column, "that the gains belong to"),
+        ("ORIGIN", f"radrim {__version__}", ""), ("TIMESYS", "UTC", "TIME is MJD in seconds"),
+    )  # fmt: skip
+    for keyword, value, comment in cards:
+        table.header[keyword] = (value.encode("ascii", "replace").decode()[:60], comment)
+    names = [name.encode("ascii", "replace").decode() for name in gains.antennas]
+    antennas = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("NUMBER", "I", array=np.arange(len(names))),
+            fits.Column("NAME", f"{max(map(len, names))}A", array=names),
+        ],
+        name="ANTENNAS",
+    )
+    content = io.BytesIO()  # astropy does not write to a file opened as exclusively as atomic_write's
+    fits.HDUList([fits.PrimaryHDU(), table, antennas]).writeto(content)
+    with atomic_write(path) as file:
+        file.write(content.getbuffer())
+
+
+def read_gains(path) -> Gains:
+    """Gains from a file that `write_gains` wrote.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or is of another kind.
+    """
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            header, table = hdus["GAINS"].header, hdus["GAINS"].data
+            antennas = [str(name) for name in hdus["ANTENNAS"].data["NAME"]]
+            if header.get("FORMAT") != FORMAT:
+                raise InputError(f"{path} is of the format '{header.get('FORMAT')}', not '{FORMAT}'.")
+            time, windows = np.unique(table["TIME"]), list(dict.fromkeys(int(w) for w in table["SPW"]))
+            feeds = tuple(dict.fromkeys(str(feed) for feed in table["FEED"]))
+            shape = len(time), len(windows), len(feeds), len(antennas)
+            gain, flag, snr = (np.array(table[name]).reshape(shape) for name in ("GAIN", "FLAG", "SNR"))
+            interval = np.array(table["INTERVAL"]).reshape(len(time), -1)[:, 0]
+            words = (str(header[key]) for key in ("REFANT", "FIELD", "COLUMN"))
+            return Gains(time, interval, windows, feeds, antennas, gain, flag.astype(bool), snr.astype(float), *words)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} holds no gains that radrim wrote ({error}); give a file NAME-gains.fits.") from None
+
+
+def describe_unsolved(gains: Gains, names):
+    """Those of the named antennas that have no solution at all."""
+    solved = (~gains.flag).sum((0, 1, 2))
+    return [name for name, count in zip(gains.antennas, solved, strict=True) if not count and name in names]
+
+
+def find_outliers(gains: Gains):
+    """Antennas whose mean gain is far from the median antenna's, in words; none where many are that far."""
+    good = ~gains.flag
+    seen = good.any((0, 1, 2))
+    count = np.maximum(good.sum((0, 1, 2)), 1)
+    unit = np.where(good, gains.gain / np.maximum(np.abs(gains.gain), 1e-300), 0).sum((0, 1, 2)) / count
+    size = np.where(good, np.abs(gains.gain), 0).sum((0, 1, 2)) / count
+    middle = np.median(unit[seen].real) + 1j * np.median(unit[seen].imag)
+    angle = np.angle(unit * np.conj(middle))
+    ratio = size / np.median(size[seen]) - 1
+    sentences = []
+    for values, limit, what in ((angle, FAR[0], "phase"), (ratio, FAR[1], "amplitude")):
+        far = np.flatnonzero(seen & (np.abs(values) > limit))
+        if 0 < len(far) <= seen.sum() // 4:
+            rest = np.abs(np.delete(values, far)[np.delete(seen, far)]).max()
+            scale, unit_name = (180 / math.pi, "deg") if what == "phase" else (100, "%")
+            names = ", ".join(f"{gains.antennas[k]} {scale * values[k]:+.0f} {unit_name}" for k in far)
+            sentences.append(f"Off in {what}: {names}; all others are within {scale * rest:.0f} {unit_name}.")
+    return sentences

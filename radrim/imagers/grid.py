@@ -1,0 +1,143 @@
+"""What radrim chooses where the user does not: pixel scale and image size, with the reasons in words."""
+
+import copy
+import math
+
+import numpy as np
+from scipy.fft import next_fast_len
+
+from radrim.beam import fit_beam, theoretical_beam
+from radrim.closure.read import choose_field, size_in_pixels
+from radrim.errors import ConfigError
+from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
+from radrim.measure.measurement import Measurement
+from radrim.runtime.memory import largest_whole
+from radrim.weight.imaging import apply_weights
+
+PIXELS_PER_BEAM = 4.5
+"""Pixels across the narrow side of the PSF: a quarter to a fifth of its width each."""
+
+VLBI_BASELINE = 300e3
+"""Longest baseline from which the primary beam is too many pixels to image without being asked [m]."""
+
+VLBI_SIZE = 1024
+LARGEST_SIZE = 8192
+SMALLEST_SIZE = 128
+
+TRIAL_SIZE = 256
+
+
+def choose_grid(observation, config):
+    """The image grid for an observation.
+
+    Parameters
+    ----------
+    observation : Observation
+        With natural weights; not changed.
+    config : ImageConfig
+
+    Returns
+    -------
+    ImageGrid
+    list of str
+        What was chosen and why, in sentences.
+
+    Raises
+    ------
+    ConfigError
+        The scale is too coarse for the longest baseline.
+    """
+    longest = observation.longest_baseline()
+    reasons = []
+    scale = config.scale
+    closure = config.data == "closure"
+    width, why = choose_field(observation) if closure else _field_of_view(observation)
+    if scale is None:
+        scale, why_scale = _choose_scale(_trial_beam(observation, config, longest, width), longest)
+        reasons.append(why_scale)
+    check_scale(scale, longest)
+    if config.size is not None:
+        size = config.size
+    else:
+        if closure:
+            pixels, note = size_in_pixels(width, scale), ""
+        else:
+            pixels, note = _size(observation, width / scale, 2 / scale, largest_whole(config))
+        size = (pixels, pixels)
+        reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or why}.")
+    return ImageGrid(size[0], size[1], scale, observation.ra, observation.dec), reasons
+
+
+def _choose_scale(beam, longest):
+    """Pixel scale [rad] for a PSF, and why."""
+    # No PSF is narrower than half of 1 / longest baseline; a fit that says so met sidelobes.
+    minor = max(beam.minor, 0.5 / longest)
+    scale = _round_down(min(minor / PIXELS_PER_BEAM, 1 / (2 * longest)))
+    why = f"{minor / scale:.1f} pixels across the narrow side of the PSF, {format_angle(minor)}"
+    if minor / PIXELS_PER_BEAM > 1 / (2 * longest):
+        why = f"what the longest baseline ({longest:.3g} wavelengths) needs; the PSF ({beam}) is wider"
+    return scale, f"Pixel scale {format_angle(scale)}: {why}."
+
+
+def check_scale(scale, longest):
+    """Raise ConfigError if pixels of `scale` [rad] cannot sample baselines of `longest` wavelengths (Nyquist)."""
+    limit = 1 / (2 * longest)
+    if scale > limit * (1 + 1e-9):
+        # A bit less than the limits, so that they still hold when rounded to the digits that are printed.
+        raise ConfigError(
+            f"--scale {format_angle(scale)} is too coarse for the longest baseline ({longest:.3g} wavelengths): it "
+            f"must be at most {format_angle(0.9995 * limit)}. Use --scale {format_angle(limit / 1.5, 2)}, or drop "
+            f"long baselines with --maxuv-l {0.995 / (2 * scale):.3g}."
+        )
+
+
+def _field_of_view(observation):
+    """Width of the field [rad], between the first nulls of the primary beam, and how it was found."""
+    wavelength = C / float(np.mean(observation.frequencies))
+    dish = observation.dish_diameter
+    mosaic = 2 * max(float(np.abs(block.pointing).max()) for block in observation.blocks)
+    if not dish > 0:
+        return math.radians(1), "the antennas' diameters are unknown; choose with --size"
+    width = min(mosaic + 2 * 1.22 * wavelength / dish, math.radians(90))
+    return width, f"out to the first null of the primary beam of {dish:.3g} m antennas"
+
+
+def _size(observation, wanted, sky, largest):
+    """Number of pixels along a side for a field of `wanted` pixels, and the reason if it was limited to `largest`.
+
+    Beyond `sky` pixels, the whole hemisphere (direction cosines from -1 to 1), there is nothing to see.
+    """
+    longest = max(float(block.uv_length.max()) for block in observation.blocks)
+    if wanted > LARGEST_SIZE and longest > VLBI_BASELINE:
+        known = observation.dish_diameter > 0
+        return VLBI_SIZE, f"the primary beam would be {wanted:.3g} pixels wide; choose with --size" if known else ""
+    largest = min(LARGEST_SIZE, largest)
+    if wanted > largest:
+        return largest, f"the primary beam's first null would need {wanted:.0f} pixels; choose with --size"
+    pixels = next_fast_len(max(SMALLEST_SIZE, math.ceil(wanted / 2)), real=True) * 2
+    if pixels > sky:
+        return max(32, int(sky) // 2 * 2), "the whole sky above the horizon"
+    return pixels, ""
+
+
+def _trial_beam(observation, config, longest, field):
+    """The PSF's beam with the run's weighting, from a small image of finer pixels."""
+    scale = theoretical_beam(longest) / 5
+    trial = copy.copy(observation)
+    trial.blocks = [copy.copy(block) for block in observation.blocks]
+    for block in trial.blocks:
+        block.weight = block.weight.copy()
+    # The weighting depends on the field of view of the final image, not on that of the trial.
+    if config.size is not None:
+        field = config.size[0] * scale
+    pixels = int(np.clip(field / scale, SMALLEST_SIZE, LARGEST_SIZE)) // 2 * 2
+    apply_weights(trial.blocks, ImageGrid(pixels, pixels, scale), config.weight, config.taper, config.padding)
+    grid = ImageGrid(TRIAL_SIZE, TRIAL_SIZE, scale, observation.ra, observation.dec)
+    psf = Measurement(trial.blocks, grid, epsilon=1e-3).psf()
+    return fit_beam(psf, scale, theoretical_beam(longest))
+
+
+def _round_down(angle):
+    """`angle` [rad] cut to two digits in arc seconds, so that the printed scale is the one used."""
+    step = ARCSEC * 10.0 ** (math.floor(math.log10(angle / ARCSEC)) - 1)
+    return parse_angle(format_angle(math.floor(angle / step) * step))

@@ -1,0 +1,1 @@
+"""`radrim info`: what is in an observation, and how to image it."""

@@ -1,0 +1,120 @@
+"""`radrim info`: what is in a Measurement Set or UVFITS file, and how to image it or why it cannot be imaged."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from radrim.config.options import ImageConfig
+from radrim.errors import RadrimError
+from radrim.geometry import C, format_angle
+from radrim.imagers.grid import choose_grid
+from radrim.inspection.tables import antenna_table, baseline_table
+from radrim.metrics import measured_scatter
+from radrim.ms.inputs import open_inputs
+from radrim.ms.tables import open_table, rows_per_id
+from radrim.read.reader import read
+from radrim.weight.imaging import apply_weights
+
+
+def describe(path, antennas=False, baselines=False) -> str:
+    """A page of text about the Measurement Set or UVFITS file at `path`.
+
+    Parameters
+    ----------
+    path : str or Path
+    antennas, baselines : bool
+        Whether to list them all, however many there are.
+
+    Raises
+    ------
+    InputError
+        It is neither.
+    """
+    with TemporaryDirectory(prefix="radrim-") as folder, open_inputs([path], Path(folder)) as (ms,):
+        lines = _contents(ms)
+        try:
+            observation = read([ms.path], folder=Path(folder))
+            scatter = measured_scatter(observation.blocks)
+            lines += antenna_table(ms, observation, antennas) + baseline_table(ms, observation, scatter, baselines)
+            lines += _imaging(ms, observation, scatter)
+        except RadrimError as error:
+            lines.append(f"  cannot be imaged as it is: {error}")
+    return "\n".join(lines)
+
+
+def _contents(ms):
+    """What the subtables say."""
+    lines = [
+        f"{ms.path}",
+        f"  telescope      {ms.telescope}, {len(ms.antennas)} antennas, {_dishes(ms.dish_diameters)}",
+        f"  rows           {ms.rows}",
+        f"  data columns   {', '.join(name for name in ms.columns if name.endswith('DATA')) or 'none'}",
+    ]
+    field_rows, window_rows = _row_counts(ms)
+    for index, field in enumerate(ms.fields):
+        lines.append(
+            f"  field {index:<8} {field.name}, phase centre {_direction(field.ra, field.dec)} {field.frame}, "
+            f"{field_rows[index]} rows"
+        )
+    for window in ms.windows:
+        freq = window.freq / 1e6
+        span = f"{freq[0]:.6g} MHz" if len(freq) == 1 else f"{freq[0]:.6g} to {freq[-1]:.6g} MHz"
+        plural = "channel" if len(freq) == 1 else "channels"
+        lines.append(
+            f"  window {window.spw:<7} {len(freq)} {plural}, {span} ({window.frame}), "
+            f"{', '.join(window.correlations)}, {window_rows[window.data_desc]} rows"
+        )
+    return lines
+
+
+def _dishes(diameters):
+    known = np.unique(diameters[diameters > 0].round(1))
+    if known.size == 0:
+        return "diameters unknown"
+    return f"diameter {known[0]:g} m" if known.size == 1 else f"diameters {known[0]:g} to {known[-1]:g} m"
+
+
+def _direction(ra, dec):
+    from astropy.coordinates import SkyCoord
+
+    return SkyCoord(ra, dec, unit="rad").to_string("hmsdms", precision=2)
+
+
+def _row_counts(ms):
+    """Rows of each field and of each data description."""
+    with open_table(ms.tables) as main:
+        fields = rows_per_id(main, "FIELD_ID", len(ms.fields))
+        return fields, rows_per_id(main, "DATA_DESC_ID", len(ms.windows))
+
+
+def _imaging(ms, observation, scatter):
+    """What the default selection holds, and what `radrim image` would choose."""
+    blocks = observation.blocks
+    times = np.concatenate([block.time for block in blocks])
+    # The shortest and longest baseline that carry data, in wavelengths.
+    lengths = [block.uv_length[:, None] * (block.freq / C) for block in blocks]
+    shortest = min(float(length[block.weight > 0].min()) for length, block in zip(lengths, blocks, strict=True))
+    longest = observation.longest_baseline()
+    counts = observation.counts
+    config = ImageConfig.parse(ms.path, {})
+    grid, reasons = choose_grid(observation, config)
+    _, noise = apply_weights(blocks, grid, config.weight, config.taper, config.padding)
+    lines = [
+        f"  start          {observation.date_obs[:19]} UTC, {np.ptp(times) / 3600:.3g} h",
+        f"  samples        {counts['samples']} of Stokes I, {counts['flagged'] / counts['samples']:.1%} flagged",
+        f"  uv range       {shortest:.4g} to {longest:.4g} wavelengths "
+        f"(scales {format_angle(1 / longest)} to {format_angle(1 / shortest)})",
+        f"  noise          {noise:.3g} Jy/beam at briggs 0 if the weights are 1/sigma^2",
+    ]
+    if np.isfinite(scatter):
+        lines.append(
+            f"                 {noise * scatter:.3g} Jy/beam from the scatter of the data, "
+            f"{scatter:.3g} times what the weights say"
+        )
+    lines += [f"  note           {note}" for note in observation.notes]
+    lines += [f"  suggested      {reason}" for reason in reasons]
+    lines.append(
+        f"  command        radrim image {ms.path} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
+    )
+    return lines

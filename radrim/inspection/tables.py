@@ -1,0 +1,236 @@
+"""The tables of `radrim info`: antennas, with the elevations that they observed at, and baselines."""
+
+from dataclasses import dataclass
+
+import erfa
+import numpy as np
+
+from radrim.earth import celestial_to_terrestrial, directions
+from radrim.geometry import C
+from radrim.read.frames import SURFACE
+from radrim.visibilities import ROWS
+
+FEW_ANTENNAS = 15
+"""Up to so many are listed without being asked for."""
+FEW_BASELINES = 45
+"""Up to so many have a line each without being asked for; more are put together in groups of similar length."""
+GROUPS = 10
+WGS84 = 1
+STEP = 10.0
+"""Times closer together have one elevation [s]: it changes by 0.04 degrees at most."""
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
+
+
+def elevations(positions, ra, dec, times):
+    """Elevation of a source above the horizon of each antenna, that of the ellipsoid, without refraction.
+
+    Parameters
+    ----------
+    positions : (antenna, 3) float64
+        ITRF [m].
+    ra, dec : float
+        J2000 [rad].
+    times : (time,) float64
+        MJD seconds, UTC.
+
+    Returns
+    -------
+    (time, antenna) float64
+        [rad]; NaN for an antenna that is not on the Earth's surface, such as one without a position.
+    """
+    distance = np.linalg.norm(positions, axis=1)
+    known = (distance > SURFACE[0]) & (distance < SURFACE[1])
+    longitude, latitude, _ = erfa.gc2gd(WGS84, np.where(known[:, None], positions, [SURFACE[0], 0, 0]))
+    up = erfa.s2c(longitude, latitude)
+    source = celestial_to_terrestrial(times) @ directions(ra, dec)[2]
+    out = np.arcsin(np.clip(source @ up.T, -1, 1))
+    out[:, ~known] = np.nan
+    return out
+
+
+def antenna_table(ms, observation, full=False) -> list[str]:
+    """Lines about the antennas: number, name, mount, diameter, elevation, rows with data.
+
+    Parameters
+    ----------
+    ms : MeasurementSet
+    observation : Observation or None
+        None where nothing could be read.
+    full : bool
+        Whether to list more than `FEW_ANTENNAS`.
+    """
+    number = len(ms.antennas)
+    if number > FEW_ANTENNAS and not full:
+        return [f"  antennas       {number}; --antennas lists them"]
+    rows, low, high = _observed(ms, observation)
+    table = [("no.", "name", "mount", "diameter", "elevation", "rows")]
+    for k, name in enumerate(ms.antennas):
+        diameter = f"{ms.dish_diameters[k]:g} m" if ms.dish_diameters[k] > 0 else "unknown"
+        elevation = "unknown" if np.isnan(low[k]) else f"{low[k]:.1f} to {high[k]:.1f} deg"
+        elevation = elevation if rows[k] else "-"
+        table.append((str(k), name, ms.mounts[k] or "unknown", diameter, elevation, str(rows[k])))
+    lines = _aligned("antennas", table, "rlllrr")
+    seen = rows > 0
+    lost = [ms.antennas[k] for k in np.flatnonzero(seen & np.isnan(low))]
+    if lost:
+        which = "all antennas" if len(lost) == seen.sum() else ", ".join(lost)
+        lines.append(f"  note           Without a position on the Earth: {which}; elevations need it, images do not.")
+    if (low[seen] < 0).any():
+        below = ", ".join(ms.antennas[k] for k in np.flatnonzero(seen & (low < 0)))
+        lines.append(f"  note           The field was below the horizon of {below}: positions or times are wrong.")
+    return lines
+
+
+def _observed(ms, observation):
+    """Rows with data of each antenna, and the lowest and highest elevation in them [degrees]."""
+    number = len(ms.antennas)
+    rows, low, high = np.zeros(number, int), np.full(number, np.nan), np.full(number, np.nan)
+    seen = []
+    for block in observation.blocks if observation else []:
+        rows += np.bincount(block.antenna.ravel(), minlength=number)
+        steps = np.round(np.asarray(block.time) / STEP).astype(np.int64)
+        seen.append(np.unique(np.stack([np.repeat(steps, 2), block.antenna.ravel()]), axis=1))
+    if not seen:
+        return rows, low, high
+    steps, antenna = np.unique(np.concatenate(seen, 1), axis=1)
+    times, inverse = np.unique(steps, return_inverse=True)
+    degrees = np.degrees(elevations(ms.positions, observation.ra, observation.dec, times * STEP))[inverse, antenna]
+    low[antenna], high[antenna] = np.inf, -np.inf
+    with np.errstate(invalid="ignore"):  # NaN, of an antenna without position, stays
+        np.minimum.at(low, antenna, degrees)
+        np.maximum.at(high, antenna, degrees)
+    return rows, low, high
+
+
+@dataclass
+class Pairs:
+    """Sums over the unflagged samples of each pair of antennas, or group of them, (pair,) each.
+
+    Parameters
+    ----------
+    first, second : int
+        Antennas; of a group the first pair's.
+    count : int
+        Pairs in a group.
+    shortest, longest, length : float
+        Projected length [wavelengths]; the last is the sum over samples.
+    samples : int
+    weight, amplitude : float
+        Sum of weights, and of weights times |visibility|.
+    power : float
+        Sum of weights times |visibility|^2.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    count: np.ndarray
+    shortest: np.ndarray
+    longest: np.ndarray
+    length: np.ndarray
+    samples: np.ndarray
+    weight: np.ndarray
+    amplitude: np.ndarray
+    power: np.ndarray
+
+    def signal_to_noise(self, scatter):
+        """Of a sample: amplitude over the noise of its real part, in the quadratic mean; the noise is taken out."""
+        return np.sqrt(np.maximum(self.power / (self.samples * scatter**2) - 2, 0))
+
+    def grouped(self, groups):
+        """Pairs of similar length put together, as many in each group."""
+        order = np.argsort(self.length / self.samples)
+        parts = np.array_split(order, min(groups, len(order)))
+
+        def each(values, gather):
+            return np.array([gather(values[part]) for part in parts])
+
+        sums = {name: each(getattr(self, name), np.sum) for name in
+                ("count", "length", "samples", "weight", "amplitude", "power")}  # fmt: skip
+        return Pairs(
+            each(self.first, lambda v: v[0]), each(self.second, lambda v: v[0]),
+            shortest=each(self.shortest, np.min), longest=each(self.longest, np.max), **sums,
+        )  # fmt: skip
+
+
+def gather_pairs(blocks, number) -> Pairs:
+    """Sums over the samples of each pair of `number` antennas, in the order of their numbers.
+
+    Parameters
+    ----------
+    blocks : list of Visibilities
+        With natural weights.
+    number : int
+    """
+    size = number * number
+    shortest, longest = np.full(size, np.inf), np.zeros(size)
+    sums = np.zeros((5, size))
+    for block in blocks:
+        for start in range(0, len(block.time), ROWS):
+            rows = slice(start, start + ROWS)
+            pair = np.sort(block.antenna[rows], 1) @ [number, 1]
+            weight = np.asarray(block.weight[rows], float)
+            used = weight > 0
+            length = block.uv_length[rows, None] * (block.freq / C)
+            np.minimum.at(shortest, pair, np.where(used, length, np.inf).min(1))
+            np.maximum.at(longest, pair, np.where(used, length, 0).max(1))
+            size_of = np.abs(block.data[rows]).astype(float)
+            for total, values in zip(
+                sums, (used, length * used, weight, weight * size_of, weight * size_of**2), strict=True
+            ):
+                total += np.bincount(pair, values.sum(1), size)
+    there = np.flatnonzero(sums[0])
+    samples, length, weight, amplitude, power = sums[:, there]
+    first, second = np.divmod(there, number)
+    return Pairs(first, second, np.ones(len(there), int), shortest[there], longest[there], length, samples, weight,
+                 amplitude, power)  # fmt: skip
+
+
+def baseline_table(ms, observation, scatter, full=False) -> list[str]:
+    """Lines about the baselines: lengths, samples, mean amplitude and signal-to-noise ratio of a sample.
+
+    Parameters
+    ----------
+    ms : MeasurementSet
+    observation : Observation
+    scatter : float
+        Noise of the data over what the weights say, NaN where unknown; see `radrim.metrics.measured_scatter`.
+    full : bool
+        Whether each baseline has a line, even if there are more than `FEW_BASELINES`.
+    """
+    pairs = gather_pairs(observation.blocks, len(ms.antennas))
+    number = len(pairs.samples)
+    grouped = number > FEW_BASELINES and not full
+    if grouped:
+        pairs = pairs.grouped(GROUPS)
+        names = [f"{count} pairs" for count in pairs.count]
+    else:
+        names = [f"{ms.antennas[a]}-{ms.antennas[b]}" for a, b in zip(pairs.first, pairs.second, strict=True)]
+    amplitude = pairs.amplitude / pairs.weight
+    length_unit, jansky = _prefix(pairs.longest.max()), _prefix(np.median(amplitude))
+    ratio = pairs.signal_to_noise(scatter if np.isfinite(scatter) and scatter > 0 else 1.0)
+    table = [("pair", f"{length_unit[1]}λ", "samples", f"mean {jansky[1]}Jy", "S/N")]
+    for k, name in enumerate(names):
+        span = f"{pairs.shortest[k] / length_unit[0]:.4g} to {pairs.longest[k] / length_unit[0]:.4g}"
+        strength = f"{ratio[k]:.3g}" if ratio[k] >= 1 else "below 1"
+        table.append((name, span, f"{pairs.samples[k]:.0f}", f"{amplitude[k] / jansky[0]:.4g}", strength))
+    lines = _aligned("baselines", table, "lrrrr")
+    if grouped:
+        lines.append(f"                 {number} pairs in groups of similar length; --baselines lists each")
+    return lines
+
+
+def _prefix(value):
+    return next((prefix for prefix in _PREFIXES if value >= prefix[0]), _PREFIXES[-1] if value > 0 else (1.0, ""))
+
+
+def _aligned(title, table, sides):
+    """Rows of text in columns, `l` to the left and `r` to the right; the first row is the head."""
+    widths = [max(len(row[k]) for row in table) for k in range(len(sides))]
+    lines = []
+    for row in table:
+        cells = (
+            cell.ljust(w) if side == "l" else cell.rjust(w) for cell, w, side in zip(row, widths, sides, strict=True)
+        )
+        lines.append(f"  {title:<14} {'  '.join(cells)}".rstrip())
+        title = ""
+    return lines

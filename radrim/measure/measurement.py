@@ -1,0 +1,168 @@
+"""Step 3, measure: dirty image, PSF and residual of one output channel, over all its visibilities."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from radrim.errors import DataError
+from radrim.geometry import C
+from radrim.measure.neighbours import Neighbours
+from radrim.operator import choose_kind, make_operator
+from radrim.operator.base import max_w
+
+
+class Measurement:
+    """The weighted visibilities of one output channel and the operators that image and predict them.
+
+    Parameters
+    ----------
+    blocks : list of Visibilities
+        With imaging weights.
+    grid : ImageGrid
+    kind : str
+        An operator of `radrim.operator.KINDS`, or 'auto'.
+    epsilon : float
+        Accuracy of the operators.
+    threads : int
+    device : str
+        'cpu' or 'cuda'.
+
+    Raises
+    ------
+    DataError
+        No sample has weight.
+    """
+
+    def __init__(self, blocks, grid, kind="auto", epsilon=1e-4, threads=1, device="cpu"):
+        self.blocks = merge_blocks(blocks)
+        self.sum_weight = float(sum(b.weight.sum(dtype=np.float64) for b in self.blocks))
+        if not self.sum_weight > 0:
+            raise DataError("An output channel has no unflagged visibility; use fewer --channels-out.")
+        self.device = torch.device(device)
+        self._grid, self._asked, self._how = grid, kind, (epsilon, threads, device)
+        self.kind = self._choose_kind(grid)
+        self._operators = self._make_operators(grid)
+        self.channels = freq = np.concatenate([b.output_freq for b in blocks])
+        """Frequencies of the channels of the data in the output frame, block by block [Hz]."""
+        weight = np.concatenate([b.weight.sum(0, dtype=np.float64) for b in blocks])
+        self.freq = float(np.average(freq, weights=weight))
+        """Centre of the band, each channel counted by its weight [Hz]."""
+        self.left_noise = float("nan")
+        """Of the dirty image [Jy/beam], as what the last model left of the visibilities shows it; NaN before."""
+        self._neighbours: list[Neighbours] = []
+
+    @property
+    def samples(self):
+        """Number of unflagged visibilities."""
+        return sum(int(np.count_nonzero(b.weight)) for b in self.blocks)
+
+    def psf(self, wide=False):
+        """Point-spread function, (y, x) float32, exactly 1 at the phase centre.
+
+        Parameters
+        ----------
+        wide : bool
+            Twice as large as the image along each axis, if the sky is: every pixel's response on the whole image.
+        """
+        operators = self._operators
+        if wide:
+            grid = replace(self._grid, width=2 * self._grid.width, height=2 * self._grid.height)
+            operators = self._make_operators(grid) if grid.max_n_term < 1 else operators
+        image = sum(op.psf(self._tensor(b.weight)) for op, b in zip(operators, self.blocks, strict=True))
+        psf = image.cpu().numpy()
+        return psf / psf[psf.shape[0] // 2, psf.shape[1] // 2]
+
+    def dirty(self):
+        """Dirty image D = A^H W V / sum W, (y, x) float32 [Jy/beam]."""
+        image = sum(
+            op.adjoint(self._tensor(b.data), self._tensor(b.weight))
+            for op, b in zip(self._operators, self.blocks, strict=True)
+        )
+        return (image / self.sum_weight).cpu().numpy()
+
+    def residual(self, model):
+        """Exact residual A^H W (V - A model) / sum W, (y, x) float32 [Jy/beam], of a model (y, x) [Jy/pixel].
+
+        Says in `left_noise` what it saw on the way.
+        """
+        model = self._tensor(np.ascontiguousarray(model, np.float32))
+        if not self._neighbours:
+            self._neighbours = [Neighbours(block, self.device) for block in self.blocks]
+        total, power = torch.zeros_like(model), 0.0
+        for op, block, neighbours in zip(self._operators, self.blocks, self._neighbours, strict=True):
+            rest = op.forward(model)
+            torch.sub(self._tensor(block.data), rest, out=rest)
+            power += neighbours.power(rest)
+            total += op.adjoint(rest, self._tensor(block.weight))
+            del rest
+        self.left_noise = power**0.5 / self.sum_weight
+        return (total / self.sum_weight).cpu().numpy()
+
+    def normal(self, model):
+        """Dirty image of what a model predicts, A^H W A model / sum W: the exact psf * model.
+
+        Parameters
+        ----------
+        model : Tensor, (y, x) float32
+            [Jy/pixel], on the measurement's device.
+
+        Returns
+        -------
+        Tensor, (y, x) float32
+            [Jy/beam]
+        """
+        total = torch.zeros_like(model)
+        for op, block in zip(self._operators, self.blocks, strict=True):
+            total += op.adjoint(op.forward(model), self._tensor(block.weight))
+        return total / self.sum_weight
+
+    def _make_operators(self, grid):
+        kind = self._choose_kind(grid)  # matrix products that do for the image may not do for the PSF of twice its size
+        return [make_operator(kind, b.uvw, b.freq, grid, *self._how) for b in self.blocks]
+
+    def _choose_kind(self, grid):
+        if self._asked != "auto":
+            return self._asked
+        epsilon, _, device = self._how
+        samples = sum(b.data.size for b in self.blocks)
+        return choose_kind(samples, grid, max(max_w(b.uvw, b.freq) for b in self.blocks), device, epsilon)
+
+    def _tensor(self, array):
+        return torch.from_numpy(array).to(self.device)
+
+
+def merge_blocks(blocks):
+    """The same samples in fewer blocks, because every block costs a transform of the whole image.
+
+    Blocks with the same channels are joined; a block of one channel joins any other, its uvw scaled to the other's
+    frequency (only uvw * freq enters the measurement equation).
+    """
+    groups: dict[tuple, list] = {}
+    for block in blocks:
+        key = tuple(block.freq) if len(block.freq) > 1 else ("one channel",)
+        groups.setdefault(key, []).append(block)
+    return [_join(group) for group in groups.values()]
+
+
+def _join(group):
+    first = group[0]
+    if len(group) == 1:
+        return first
+    uvw = np.concatenate([b.uvw * (b.freq[0] / first.freq[0]) for b in group])
+    parts = {name: np.concatenate([getattr(b, name) for b in group]) for name in ("data", "weight", "time", "antenna")}
+    return replace(first, uvw=uvw, **parts)
+
+
+def uv_samples(blocks, count=20000, seed=0):
+    """At most about `count` of the unflagged (u, v), drawn evenly, (sample, 2) [wavelengths]; for plots."""
+    rng = np.random.default_rng(seed)
+    total = sum(b.data.size for b in blocks)
+    out = []
+    for block in blocks:
+        take = min(block.data.size, int(np.ceil(count * block.data.size / total)))
+        index = np.sort(rng.choice(block.data.size, take, replace=False))
+        row, chan = np.divmod(index, len(block.freq))
+        used = block.weight[row, chan] > 0
+        out.append((block.uvw[row, :2] * (block.freq[chan] / C)[:, None])[used])
+    return np.concatenate(out)

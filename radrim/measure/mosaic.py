@@ -1,0 +1,177 @@
+"""Step 3, measure, for a mosaic: several pointings, each behind its primary beam, as one linear problem.
+
+Pointing p sees the sky I through its beam B_p: V_p = A_p B_p I. With W_p the sum of its weights, what all pointings
+together know of a pixel is S = sum_p W_p B_p^2, and the effective primary beam is pb = sqrt(S / max S). The images are
+those of the flat-noise sky pb I, as with a single pointing (where pb = B): with h_p = B_p / pb,
+
+    D = sum_p h_p A_p^H W_p V_p / max S          dirty image
+    V_p = A_p h_p M                              visibilities of a model M
+
+M and D belong to pb I, noise is the same everywhere, a source of flux pb I has a peak of pb I, and D / pb is the sky.
+Predictions are exact for each pointing, and so is every major cycle. The PSF of the minor cycle is the mean over
+pointings, each counted by its weight.
+
+References
+----------
+Cornwell, Holdaway & Uson (1993), A&A 271, 697; Sault, Staveley-Smith & Brouw (1996), A&AS 120, 375 (flat noise).
+"""
+
+import logging
+
+import numpy as np
+
+from radrim.geometry import format_angle
+from radrim.measure.measurement import Measurement
+
+log = logging.getLogger("radrim")
+
+FLOOR = 1e-6
+"""Least primary beam: where no pointing sees anything they count alike, instead of 0 / 0."""
+
+
+def pointings(blocks):
+    """Different pointings (l, m) of blocks."""
+    return list(dict.fromkeys(tuple(block.pointing.tolist()) for block in blocks))
+
+
+def by_pointing(blocks):
+    """Blocks in groups of one pointing; pointings without any weight are left out."""
+    groups: dict[tuple, list] = {pointing: [] for pointing in pointings(blocks)}
+    if len(groups) == 1:
+        return [blocks]
+    for block in blocks:
+        groups[tuple(block.pointing.tolist())].append(block)
+    return [group for group in groups.values() if any(block.weight.any() for block in group)] or [blocks]
+
+
+class Coverage:
+    """How well the pointings of a mosaic see each pixel.
+
+    Parameters
+    ----------
+    groups : list of list of Visibilities
+        From `by_pointing`, with imaging weights.
+    grid : ImageGrid
+    dishes : Dishes
+
+    Attributes
+    ----------
+    weights : list of float
+        Sum of the weights of each pointing [Jy^-2].
+    peak : float
+        What the best pixel has of them, max S [Jy^-2].
+    pb : (y, x) float32
+        Effective primary beam, 1 at that pixel.
+    """
+
+    def __init__(self, groups, grid, dishes):
+        self.weights = [float(sum(block.weight.sum(dtype=np.float64) for block in group)) for group in groups]
+        self._beams, self._grid = [dishes.beam(group) for group in groups], grid
+        square = sum(weight * self._beam(k).astype(np.float64) ** 2 for k, weight in enumerate(self.weights))
+        self.peak = float(square.max())
+        self.pb = np.sqrt(square / self.peak).astype(np.float32)
+
+    def share(self, k):
+        """h_p of one pointing, (y, x) float32: its beam over the effective one."""
+        return self._beam(k) / self.pb
+
+    def _beam(self, k):
+        return np.maximum(self._beams[k].image(self._grid), np.float32(FLOOR))
+
+
+class JointMeasurement:
+    """The weighted visibilities of one output channel of a mosaic; for the rest as
+    `radrim.measure.measurement.Measurement`.
+
+    Parameters
+    ----------
+    groups, grid, dishes
+        As `Coverage` takes them.
+    how
+        Operator, epsilon, threads and device, as `Measurement` takes them.
+    """
+
+    def __init__(self, groups, grid, dishes, *how):
+        self.parts = [Measurement(group, grid, *how) for group in groups]
+        self.coverage = Coverage(groups, grid, dishes)
+        self.sum_weight = self.coverage.peak
+        """What the best pixel has of the weights [Jy^-2]: the noise follows from it as from that of one pointing."""
+        self.blocks = [block for part in self.parts for block in part.blocks]
+        self.kind = " ".join(dict.fromkeys(part.kind for part in self.parts))
+        self.device, self.left_noise = self.parts[0].device, float("nan")  # not the same everywhere
+        self.channels = np.concatenate([part.channels for part in self.parts])
+        self.freq = float(np.average([part.freq for part in self.parts], weights=self.coverage.weights))
+
+    @property
+    def samples(self):
+        """Number of unflagged visibilities."""
+        return sum(part.samples for part in self.parts)
+
+    def psf(self, wide=False):
+        """Mean point-spread function, (y, x) float32, exactly 1 in the middle; see `Measurement.psf`."""
+        total = sum(self.coverage.weights)
+        psf = sum(np.float32(part.sum_weight / total) * part.psf(wide) for part in self.parts)
+        return psf / psf[psf.shape[0] // 2, psf.shape[1] // 2]
+
+    def dirty(self):
+        """Dirty image of the flat-noise sky, (y, x) float32 [Jy/beam]."""
+        return sum(part.dirty() * self._back(k) for k, part in enumerate(self.parts))
+
+    def residual(self, model):
+        """Exact residual, (y, x) float32 [Jy/beam], of a model (y, x) of the flat-noise sky [Jy/pixel]."""
+        total = np.zeros(model.shape, np.float32)
+        for k, part in enumerate(self.parts):
+            share = self.coverage.share(k)
+            total += part.residual(share * model) * (share * np.float32(part.sum_weight / self.sum_weight))
+        return total
+
+    def normal(self, model):
+        """Dirty image of what a model predicts; tensors as `Measurement.normal` takes and gives."""
+        total = model.new_zeros(model.shape)
+        for k, part in enumerate(self.parts):
+            share = model.new_tensor(self.coverage.share(k))
+            total += part.normal(share * model) * share * (part.sum_weight / self.sum_weight)
+        return total
+
+    def _back(self, k):
+        """What a part's dirty image is multiplied with, (y, x) float32."""
+        return self.coverage.share(k) * np.float32(self.parts[k].sum_weight / self.sum_weight)
+
+
+def make_measurement(blocks, grid, dishes, *how) -> Measurement | JointMeasurement:
+    """The measurement of an output channel, of however many pointings; `how` as `Measurement` takes it."""
+    groups = by_pointing(blocks)
+    return Measurement(blocks, grid, *how) if len(groups) == 1 else JointMeasurement(groups, grid, dishes, *how)
+
+
+def effective_beam(measurement, grid, dishes):
+    """Primary beam of a measurement, (y, x) float32."""
+    if isinstance(measurement, JointMeasurement):
+        return measurement.coverage.pb
+    return dishes.beam(measurement.blocks).image(grid)
+
+
+def noise_of_all(observation, grid, dishes, sum_weight, thermal):
+    """Sum of weights and noise [Jy/beam] of the best pixel, from those of all samples taken as one pointing."""
+    groups = by_pointing(observation.blocks)
+    if len(groups) == 1:
+        return sum_weight, thermal
+    peak = Coverage(groups, grid, dishes).peak
+    return peak, thermal * float(np.sqrt(sum_weight / peak))
+
+
+def describe_mosaic(observation, grid):
+    """Say what the mosaic is; a warning and a note about pointings that are not on the image."""
+    places = pointings(observation.blocks)
+    if len(places) == 1:
+        return
+    widest = 2 * float(np.abs(places).max())
+    log.info("Joint mosaic of %d pointings, %s wide.", len(places), format_angle(widest))
+    pixels = [grid.pixel(*place) for place in places]
+    outside = sum(not (0 <= y < grid.height and 0 <= x < grid.width) for y, x in pixels)
+    if outside:
+        observation.notes.append(
+            f"{outside} of {len(places)} pointings lie outside the image: make it wider with --size, or leave them out "
+            "with --field if they are calibrators or another target."
+        )
+        log.warning("%s", observation.notes[-1])

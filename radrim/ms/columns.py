@@ -1,0 +1,201 @@
+"""Writing a column of visibilities into an existing Measurement Set: MODEL_DATA, CORRECTED_DATA and the like.
+
+Nothing but that one column is written. As casacore changes tables in place, a column cannot appear all at once; instead
+it bears a mark, a keyword of the column, from before its first row is written until its last row is on the disk. A
+killed run leaves the mark, `unfinished` finds it, and the same command writes the column anew.
+"""
+
+import shutil
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from radrim.errors import InputError, OutputError
+from radrim.ms.inputs import require_measurement_set
+from radrim.version import __version__
+
+MARK = "RADRIM_UNFINISHED"
+"""Keyword of a column that is being written, or was when a run was killed: by whom."""
+BORN = "RADRIM_BORN_UNFINISHED"
+"""Keyword of such a column that was not there before: rows may be empty, and none holds anything of another program."""
+WRITTEN = "RADRIM_WRITTEN"
+"""Keyword of a column that is complete: by whom."""
+TILE = 1 << 17
+"""Samples in one tile of a new column whose model has none: 1 MB."""
+
+
+class Column:
+    """A column of visibilities that is being written; made by `writing_column`.
+
+    Attributes
+    ----------
+    fresh : bool
+        The column is new, or was left unfinished by the run that made it: every row must be written.
+    """
+
+    def __init__(self, table, name, fresh):
+        self._table, self._name, self.fresh = table, name, fresh
+
+    def get(self, rows):
+        """Visibilities of rows (rising row numbers), (row, chan, corr) complex64; not of fresh columns."""
+        with self._selected(rows) as part:
+            return np.asarray(part.getcol(self._name))
+
+    def put(self, rows, values):
+        """Write (row, chan, corr) visibilities to rows (rising row numbers) of one shape."""
+        with self._selected(rows) as part:
+            part.putcol(self._name, np.asarray(values, np.complex64))
+
+    @contextmanager
+    def _selected(self, rows):
+        part = self._table.selectrows(rows)
+        try:
+            yield part
+        finally:
+            part.close()
+
+
+@contextmanager
+def writing_column(path, name, author, like="DATA"):
+    """A column of the Measurement Set at `path`, to be filled within the block; made if it is not there.
+
+    Parameters
+    ----------
+    path : str or Path
+    name : str
+        Such as MODEL_DATA.
+    author : str
+        Who writes it, in a few words; kept in a keyword of the column.
+    like : str
+        Column whose tiles a new one takes over, if it is there.
+
+    Yields
+    ------
+    Column
+
+    Raises
+    ------
+    OutputError
+        The Measurement Set is read-only or in use, or the disk is too full, and nothing was changed; or casacore could
+        not write, and the column is marked as unfinished.
+    """
+    ms = require_measurement_set(path)
+    table = _open(ms.path, name)
+    try:
+        with _writing(ms.path, name):
+            new = name not in table.colnames()
+            if new:
+                _check_space(ms, table, name)
+                _add(table, name, like, author)
+            keywords = table.getcolkeywords(name)
+            fresh = new or BORN in keywords
+            table.putcolkeyword(name, MARK, author)
+            table.flush()
+        yield Column(table, name, fresh)
+        with _writing(ms.path, name):
+            table.flush()  # first the visibilities, then the word that they are there
+            for keyword in (MARK, BORN) if fresh else (MARK,):
+                table.removecolkeyword(name, keyword)
+            table.putcolkeyword(name, WRITTEN, f"radrim {__version__}, {author}")
+            table.flush()
+    except RuntimeError as error:  # of `Column`
+        raise _failure(ms.path, name, error) from None
+    finally:
+        table.close()
+
+
+def unfinished(table, name):
+    """Who left a column of a casacore table unfinished, in a few words; empty if it is complete or not there."""
+    return table.getcolkeywords(name).get(MARK, "") if name in table.colnames() else ""
+
+
+def check_finished(path, table, name):
+    """Raise InputError if a column of the Measurement Set at `path` was left unfinished."""
+    author = unfinished(table, name)
+    if author:
+        raise InputError(
+            f"{path}: column {name} is unfinished: '{author}' is writing it, or was interrupted. Give that command "
+            "again, or use another column with --data-column."
+        )
+
+
+def _open(path, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # casacore's bindings are compiled against an older numpy and say so
+        import casacore.tables as casatables
+    try:
+        # "permanent": another writer shows now, and not by waiting for it for ever.
+        table = casatables.table(str(path), readonly=False, ack=False, lockoptions="permanent")
+    except RuntimeError as error:
+        raise OutputError(
+            f"{name} cannot be written to {path}: {_reason(error)}. Close what else is writing to it, make it "
+            f"writable (chmod -R u+w {path}), or use a copy of it."
+        ) from None
+    if not table.iswritable():
+        table.close()
+        raise OutputError(
+            f"{name} cannot be written to {path}, which is read-only for you. Use a copy of it (cp -r), or make it "
+            f"writable: chmod -R u+w {path}"
+        )
+    return table
+
+
+@contextmanager
+def _writing(path, name):
+    try:
+        yield
+    except RuntimeError as error:  # casacore reports every failure so
+        raise _failure(path, name, error) from None
+
+
+def _failure(path, name, error):
+    return OutputError(
+        f"{name} of {path} cannot be written: {_reason(error)}. The column is unfinished and marked so; once that is "
+        "mended, the same command writes it anew."
+    )
+
+
+def _reason(error):
+    return str(error).strip().splitlines()[0].rstrip(".")
+
+
+def _check_space(ms, table, name):
+    """casacore ends the process when the disk is full, so that must be known before."""
+    samples = {w.data_desc: len(w.freq) * len(w.correlations) for w in ms.windows}
+    needed = 0
+    for start in range(0, table.nrows(), 2**20):
+        ids = table.getcol("DATA_DESC_ID", start, min(2**20, table.nrows() - start))
+        needed += sum(8 * samples[int(k)] * int(rows) for k, rows in enumerate(np.bincount(ids)) if rows)
+    free = shutil.disk_usage(ms.path).free
+    if needed > free:
+        raise OutputError(
+            f"{name} of {ms.path} needs {needed / 1e6:.0f} MB, and only {free / 1e6:.0f} MB are free in "
+            f"{Path(ms.path).absolute().parent}. Make room, or use a copy on another disk."
+        )
+
+
+def _add(table, name, like, author):
+    """A new column of complex arrays in a file of its own, tiled as `like` is."""
+    import casacore.tables as casatables
+
+    description = casatables.makearrcoldesc(
+        name, 0j, ndim=2, valuetype="complex", datamanagertype="TiledShapeStMan", datamanagergroup=f"{name}_radrim",
+        comment="visibilities by radrim", keywords={MARK: author, BORN: author},
+    )  # fmt: skip
+    tile = {"DEFAULTTILESHAPE": np.array(_tile_shape(table, like), np.int32)}
+    manager = {"TYPE": "TiledShapeStMan", "NAME": f"{name}_radrim", "SPEC": tile}
+    table.addcols(casatables.maketabdesc(description), {"*1": {**manager, "COLUMNS": np.array([name])}})
+
+
+def _tile_shape(table, like):
+    """(corr, chan, row) of the tiles of another column, or of about TILE samples."""
+    for manager in table.getdminfo().values():
+        if like in manager["COLUMNS"] and manager["TYPE"].startswith("Tiled"):
+            cubes = manager["SPEC"].get("HYPERCUBES", {})
+            shapes = [tuple(cube["TileShape"]) for cube in cubes.values() if len(cube["TileShape"]) == 3]
+            if shapes:
+                return max(shapes, key=np.prod)
+    channels = 64
+    return 4, channels, TILE // (4 * channels)

@@ -1,0 +1,73 @@
+"""Input files as Measurement Sets: those that are, as they are; UVFITS files, converted."""
+
+import logging
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from radrim.errors import InputError
+from radrim.ms.tables import MeasurementSet, read_subtables
+from radrim.ms.uvfits import is_fits
+from radrim.runtime.progress_bar import Bar
+
+log = logging.getLogger("radrim")
+
+
+@contextmanager
+def open_inputs(paths, folder=None):
+    """What the subtables of input files say; whatever was converted is there until the end of the context.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        Measurement Sets and UVFITS files, told apart by what is in them.
+    folder : Path, optional
+        Where conversions are kept and looked for, those of the same files; by default a temporary folder.
+
+    Yields
+    ------
+    list of MeasurementSet
+
+    Raises
+    ------
+    InputError
+        A path is neither, or cannot be read.
+    OutputError
+        There is no room for a conversion.
+    """
+    with ExitStack() as stack:
+        sets = []
+        for number, path in enumerate(paths):
+            if not is_fits(path):
+                sets.append(read_subtables(path))
+                continue
+            if folder is None:
+                folder = stack.enter_context(TemporaryDirectory(prefix="radrim-"))
+            sets.append(read_subtables(path, _converted(path, Path(folder) / f"{number:04d}.ms")))
+        yield sets
+
+
+def require_measurement_set(path) -> MeasurementSet:
+    """The subtables of an input that must be a Measurement Set, because columns are written or other programs read it.
+
+    Raises
+    ------
+    InputError
+        It is a UVFITS file, or cannot be read.
+    """
+    if is_fits(path):
+        out = Path(path).with_suffix(".ms").name
+        raise InputError(f"{path} is a FITS file, and this needs a Measurement Set: radrim convert {path} {out}")
+    return read_subtables(path)
+
+
+def _converted(path, out):
+    """The Measurement Set of a UVFITS file; it is there already where an earlier run was stopped later on."""
+    if not out.exists():
+        from radrim.ms.uvfits_convert import convert  # pyuvdata takes seconds to import
+
+        log.info("Converting %s to a Measurement Set.", path)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with Bar("converting"):
+            convert(path, out)
+    return out

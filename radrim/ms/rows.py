@@ -1,0 +1,171 @@
+"""Rows of a Measurement Set in chunks, copies of it, and CORRECTED_DATA; DATA is never written."""
+
+import shutil
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from radrim.errors import ConfigError, InputError, OutputError
+from radrim.ms.columns import writing_column
+from radrim.ms.tables import DAMAGED, MeasurementSet, SpectralWindow, open_table
+from radrim.runtime.files import advice
+
+CORRECTED = "CORRECTED_DATA"
+CHUNK_BYTES = 32 * 2**20
+"""Data of the rows that are in memory at a time."""
+
+
+@dataclass
+class Rows:
+    """Some rows of one spectral window.
+
+    Parameters
+    ----------
+    start : int
+        Number of the first in the selection.
+    uvw : (row, 3) float64
+        [m]
+    time : (row,) float64
+        [s]
+    antenna : (row, 2) int
+    data : (row, chan, corr) complex64
+    flag : (row, chan, corr) bool
+        Of FLAG and FLAG_ROW together.
+    weight : (row, chan or 1, corr) float32
+    """
+
+    start: int
+    uvw: np.ndarray
+    time: np.ndarray
+    antenna: np.ndarray
+    data: np.ndarray
+    flag: np.ndarray
+    weight: np.ndarray
+
+
+@contextmanager
+def open_for_writing(path):
+    """A casacore table that can be changed; closed at the end.
+
+    Raises
+    ------
+    OutputError
+        It cannot be opened for writing, or writing fails.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as in radrim.ms.tables.open_table
+        import casacore.tables as casatables
+    try:
+        table = casatables.table(str(path), readonly=False, ack=False, lockoptions="auto")
+        try:
+            yield table
+        finally:
+            table.close()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OutputError(
+            f"{path} cannot be written: {reason}. Make it writable and see that the disk is not full."
+        ) from None
+
+
+def row_starts(rows, window: SpectralWindow):
+    """(start, count) of the chunks of a selection."""
+    step = max(1, CHUNK_BYTES // (8 * len(window.correlations) * len(window.freq)))
+    return [(start, min(step, rows - start)) for start in range(0, rows, step)]
+
+
+def weight_column(ms: MeasurementSet, table):
+    """WEIGHT_SPECTRUM where it is filled, else WEIGHT."""
+    filled = "WEIGHT_SPECTRUM" in ms.columns and table.nrows() and table.iscelldefined("WEIGHT_SPECTRUM", 0)
+    return "WEIGHT_SPECTRUM" if filled else "WEIGHT"
+
+
+def chunks(ms: MeasurementSet, table, column, window: SpectralWindow):
+    """The rows of a selection, chunk by chunk.
+
+    Parameters
+    ----------
+    ms : MeasurementSet
+    table
+        Rows of one spectral window.
+    column : str
+    window : SpectralWindow
+
+    Yields
+    ------
+    Rows
+
+    Raises
+    ------
+    InputError
+        A column has no values, values of the wrong shape, or cannot be read.
+    """
+    weights = weight_column(ms, table)
+    expected = len(window.freq), len(window.correlations)
+    for start, count in row_starts(table.nrows(), window):
+        try:
+            uvw, time, first, second, data, flag, whole, weight = (
+                np.asarray(table.getcol(name, start, count))
+                for name in ("UVW", "TIME", "ANTENNA1", "ANTENNA2", column, "FLAG", "FLAG_ROW", weights)
+            )
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{ms.path}: rows {start} to {start + count}: {reason}. {DAMAGED}") from None
+        if data.dtype.kind != "c":
+            raise ConfigError(f"--data-column {column} of {ms.path} holds no visibilities; try DATA.")
+        if data.shape[1:] != expected or flag.shape[1:] != expected:
+            raise InputError(
+                f"{ms.path}: {column} and FLAG have cells of shape {data.shape[1:]} and {flag.shape[1:]}, but spectral "
+                f"window {window.spw} has {expected[0]} channels and {expected[1]} correlations."
+            )
+        if weights == "WEIGHT":
+            weight = weight[:, None, :]
+        yield Rows(start, uvw, time, np.stack([first, second], 1), data, flag | whole[:, None, None], weight)
+
+
+def copy(ms: MeasurementSet, column, path):
+    """Copy a Measurement Set to `path` with a CORRECTED_DATA that holds what `column` does.
+
+    Raises
+    ------
+    OutputError
+        There is no room, or the folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        needed = sum(file.stat().st_size for file in ms.path.rglob("*") if file.is_file())
+        if (free := shutil.disk_usage(path.parent).free) < 1.5 * needed:
+            raise OutputError(
+                f"A copy of {ms.path} takes up to {1.5 * needed / 1e9:.3g} GB, but {path.parent.absolute()} has only "
+                f"{free / 1e9:.3g} GB free. Free some space, or write elsewhere with --name FOLDER/prefix."
+            )
+        # Contents without permissions: originals are often write-protected.
+        shutil.copytree(ms.path, path, copy_function=shutil.copyfile)
+        for folder in (path, *(entry for entry in path.rglob("*") if entry.is_dir())):
+            folder.chmod(folder.stat().st_mode | 0o700)
+    except (OSError, shutil.Error) as error:
+        # copytree gathers what went wrong with single files in a list of its own.
+        first = error if isinstance(error, OSError) and error.errno else OSError(str(error)[:200])
+        raise OutputError(f"{ms.path} cannot be copied: {advice(first, path.parent)}") from error
+    if column != CORRECTED:
+        fill_corrected(path, ms.windows, column, path)
+
+
+def fill_corrected(path, windows, column, source):
+    """Write CORRECTED_DATA of the Measurement Set at `path`: `column` of the one at `source`, which has the same rows.
+
+    Raises
+    ------
+    OutputError
+        See `radrim.ms.columns.writing_column`, by which it is marked until it is complete.
+    """
+    with writing_column(path, CORRECTED, "radrim selfcal", like=column) as out, open_table(source) as table:
+        for window in windows:
+            rows = table.query(f"DATA_DESC_ID=={window.data_desc}")
+            numbers = np.asarray(rows.rownumbers())
+            for start, count in row_starts(rows.nrows(), window):
+                out.put(numbers[start : start + count], rows.getcol(column, start, count))
+            rows.close()

@@ -1,0 +1,280 @@
+"""From UVFITS to a Measurement Set: pyuvdata reads and writes, and what gets lost on its way is put right here.
+
+Both formats count (u, v, w) and phases the same way, so that numbers stay what they are. What pyuvdata does not carry
+over: the sign of weights, with which AIPS flags; antenna numbers that begin with 1; left-handed antenna positions;
+times in IAT; reference channels other than the first; the frame of the frequencies; the order of correlations in
+WEIGHT; and positions of the equinox 1950, which no imager of Measurement Sets takes.
+"""
+
+import logging
+import math
+import warnings
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+
+from radrim.earth import uvw_tracks
+from radrim.errors import InputError, RadrimError
+from radrim.ms.tables import FREQ_FRAMES, NOTES, open_table
+from radrim.ms.uvfits import EXPORT_AGAIN, PART_BYTES, UVFits, first_line, read_header
+from radrim.runtime.files import new_measurement_set, writing
+from radrim.version import __version__
+from radrim.visibilities import ROWS
+
+log = logging.getLogger("radrim")
+
+NEGATIVE = ("keep", "flag", "abs")
+"""What to do with negative weights: leave them to the reader, flag the samples, or take the absolute value."""
+AGREES = 0.01
+"""Part of a baseline by which (u, v) may differ from what the antenna positions say."""
+ROWS_TRIED = 200
+"""Groups in which they are compared."""
+
+
+def convert(path, out, negative="keep", overwrite=False):
+    """Write the Measurement Set of a UVFITS file; of a large file one part at a time is in the memory.
+
+    Parameters
+    ----------
+    path, out : str or Path
+    negative : {'keep', 'flag', 'abs'}
+        See `NEGATIVE`.
+    overwrite : bool
+        Whether a Measurement Set of that name may be replaced.
+
+    Returns
+    -------
+    list of str
+        What was put right, in sentences; the Measurement Set remembers it, too.
+
+    Raises
+    ------
+    InputError
+        `path` is no UVFITS file, or one that cannot be converted.
+    OutputError
+        `out` is taken or cannot be written; nothing is left behind.
+    """
+    file = read_header(path)
+    notes = list(file.notes)
+    needed = 1.2 * file.size + 500 * file.groups + 3 * PART_BYTES
+    with new_measurement_set(out, needed, overwrite, "select less in the program that wrote the file") as whole:
+        for number, part in enumerate(file.parts(whole.parent)):
+            target = whole if number == 0 else whole.with_name("more.ms")
+            with _quiet():
+                data = _read(part, file)
+                _mend(data, file, notes)
+                _weigh(data, negative)
+                with writing(out):
+                    data.write_ms(str(target), run_check=False)
+            with writing(out):
+                _mend_tables(target, data, file)
+                if number:
+                    _append(target, whole)
+        with writing(out), _editable(whole) as table:
+            table.putkeyword(NOTES, notes)
+    return notes
+
+
+@contextmanager
+def _quiet():
+    """No warnings of pyuvdata; and no table of the Earth's rotation is fetched for sidereal times that nobody needs."""
+    from astropy.utils import iers
+
+    offline = {"auto_download": False, "auto_max_age": None, "iers_degraded_accuracy": "ignore"}
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(np.errstate(all="ignore"))
+        for name, value in offline.items():
+            stack.enter_context(iers.conf.set_temp(name, value))
+        yield
+
+
+def _read(part, file: UVFits):
+    """A part of the file as pyuvdata has it."""
+    from pyuvdata import UVData
+
+    try:
+        return UVData.from_file(
+            str(part), file_type="uvfits", run_check=False, background_lsts=False, fix_autos=False, check_autos=False
+        )
+    except (RadrimError, MemoryError):
+        raise
+    except Exception as error:  # whatever a reader of foreign files meets in them
+        raise InputError(
+            f"{file.path} cannot be read as UVFITS ({type(error).__name__}: {first_line(error)}). {EXPORT_AGAIN}"
+        ) from error
+
+
+def _mend(data, file: UVFits, notes):
+    """Numbers, times, frequencies and positions as a Measurement Set has them."""
+    numbers = np.asarray(data.telescope.antenna_numbers)
+    lost = np.setdiff1d(np.union1d(data.ant_1_array, data.ant_2_array), numbers)
+    if lost.size:
+        raise InputError(
+            f"{file.path} has data of antenna {lost[0]}, which its table AIPS AN does not know. {EXPORT_AGAIN}"
+        )
+    row = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
+    data.ant_1_array, data.ant_2_array = (
+        np.array([row[n] for n in antenna.tolist()]) for antenna in (data.ant_1_array, data.ant_2_array)
+    )
+    data.telescope.antenna_numbers = np.arange(len(numbers))
+    names = [name.strip() for name in data.telescope.antenna_names]
+    data.telescope.antenna_names = [name or f"ANT{n}" for name, n in zip(names, numbers, strict=True)]
+    data.time_array = data.time_array - file.offset / 86400
+    if data.integration_time is None:
+        data.integration_time = np.ones(data.Nblts)
+    header, table = file.header, file.frequencies
+    if table is not None:
+        # Each IF has a width of its own, negative where its channels run downwards.
+        first, width = (np.ravel(table.data[name]).astype(float) for name in ("IF FREQ", "CH WIDTH"))
+        width = np.where(width == 0, header["CDELT4"], width)
+        steps = np.arange(header["NAXIS4"]) + 1 - header.get("CRPIX4", 1.0)
+        data.freq_array = (header["CRVAL4"] + first[:, None] + steps * width[:, None]).ravel()
+        data.channel_width = np.repeat(np.abs(width), header["NAXIS4"])
+    data.channel_width = np.abs(data.channel_width)
+    _to_j2000(data, file, notes)
+    _place_antennas(data, file, notes)
+    data.extra_keywords = {k: v for k, v in data.extra_keywords.items() if k == "OBSERVER"}
+    data.history = f"Converted from {file.path.name} by radrim {__version__}."
+
+
+def _to_j2000(data, file: UVFits, notes):
+    """Positions and (u, v) of the equinox 1950 as of J2000."""
+    from astropy.coordinates import FK4, FK5, SkyCoord
+    from astropy.time import Time
+
+    for number, source in data.phase_center_catalog.items():
+        if source["cat_frame"] != "fk4":
+            if source["cat_epoch"] not in (None, 2000.0):
+                _check_epoch(source, data, number, file)
+                source["cat_frame"], source["cat_epoch"] = "fk5", 2000.0
+            continue
+        moment = Time(np.median(data.time_array), format="jd")
+        # The place itself, and one a bit to the north of it: north is another direction in 2000.
+        dec = source["cat_lat"] + np.array([0.0, math.copysign(1e-4, -source["cat_lat"])])
+        old = SkyCoord([source["cat_lon"]] * 2, dec, unit="rad", frame=FK4(equinox="B1950", obstime=moment))
+        new = old.transform_to(FK5(equinox="J2000"))
+        turn = float(new[0].position_angle(new[1]).rad) + (math.pi if dec[1] < dec[0] else 0.0)
+        rows = data.phase_center_id_array == number
+        u, v = data.uvw_array[rows, :2].T
+        data.uvw_array[rows, 0] = math.cos(turn) * u + math.sin(turn) * v
+        data.uvw_array[rows, 1] = math.cos(turn) * v - math.sin(turn) * u
+        source.update(cat_lon=float(new[0].ra.rad), cat_lat=float(new[0].dec.rad), cat_frame="fk5", cat_epoch=2000.0)
+        _add(notes, f"The position of {file.path.name} was brought from the equinox 1950 to J2000.")
+
+
+def _check_epoch(source, data, number, file: UVFits):
+    """Sources in the table that nothing was observed of may have any equinox; 0 stands for that of the file."""
+    if source["cat_epoch"] and (data.phase_center_id_array == number).any():
+        raise InputError(
+            f"{file.path} gives the position of {source['cat_name']} for the equinox {source['cat_epoch']:g}, and 1950 "
+            "and 2000 are read. Precess it in AIPS (EPOSWTCH)."
+        )
+
+
+def _place_antennas(data, file: UVFits, notes):
+    """Antenna positions that (u, v) follows from: as written, mirrored or not turned, as programs have written them."""
+    from astropy.coordinates import EarthLocation
+
+    header, local = file.antennas.header, np.asarray(file.antennas.data["STABXYZ"], float)
+    array = np.array([header[f"ARRAY{axis}"] for axis in "XYZ"], float)
+    written = data.telescope.antenna_positions + np.array(data.telescope._location.xyz())
+    choices = {"as written": written, "mirrored": written * [1, -1, 1], "as if not turned": array + local}
+    off = {name: _mismatch(data, positions) for name, positions in choices.items()}
+    best = min(off, key=lambda name: off[name])
+    if best != "as written" and off[best] < AGREES and off[best] < 0.5 * off["as written"]:
+        centre = choices[best].mean(0)
+        data.telescope.location = EarthLocation.from_geocentric(*centre, unit="m")
+        data.telescope.antenna_positions = choices[best] - centre
+        _add(notes, f"Antenna positions of {file.path.name} were taken {best}: so they agree with (u, v).")
+    elif AGREES < off[best] < np.inf:
+        _add(
+            notes,
+            f"Antenna positions of {file.path.name} do not agree with (u, v), by {off[best]:.0%} in the median; images "
+            "do not need them, elevations do.",
+        )
+
+
+def _mismatch(data, positions):
+    """Median difference of (u, v) from what positions give, as part of the baseline; infinite where that is unknown.
+
+    Of both directions of a baseline: some programs have written it from the second antenna to the first.
+    """
+    cross = np.flatnonzero((data.ant_1_array != data.ant_2_array) & np.isfinite(data.uvw_array).all(1))
+    rows = cross[np.unique(np.linspace(0, len(cross) - 1, min(len(cross), ROWS_TRIED)).astype(int))]
+    parts = []
+    for row in rows:
+        source = data.phase_center_catalog[data.phase_center_id_array[row]]
+        pair = data.ant_1_array[[row]], data.ant_2_array[[row]]
+        time = (data.time_array[row] - 2400000.5) * 86400
+        expected = uvw_tracks(positions, source["cat_lon"], source["cat_lat"], [time], pair)[0, 0, :2]
+        length = float(np.hypot(*data.uvw_array[row, :2]))
+        if length > 0:
+            parts.append([np.hypot(*(data.uvw_array[row, :2] - sign * expected)) / length for sign in (1, -1)])
+    return float(np.median(parts, 0).min()) if parts and np.ptp(positions, axis=0).any() else np.inf
+
+
+def _weigh(data, negative):
+    """Weights and flags; pyuvdata has split weights into their size and a flag where they were not positive."""
+    below = data.flag_array & (data.nsample_array > 0)
+    if negative == "keep":
+        data.nsample_array[below] *= -1
+        data.flag_array = data.nsample_array == 0
+    else:
+        unusable = ~np.isfinite(data.nsample_array)
+        data.nsample_array[unusable] = 0
+        data.flag_array = (data.nsample_array == 0) | (below if negative == "flag" else False)
+
+
+def _mend_tables(path, data, file: UVFits):
+    """What pyuvdata writes otherwise than a Measurement Set wants it."""
+    with _editable(path) as table:
+        for start in range(0, table.nrows(), ROWS):
+            count = min(ROWS, table.nrows() - start)
+            weight = np.median(table.getcol("WEIGHT_SPECTRUM", start, count), axis=1).astype(np.float32)
+            table.putcol("WEIGHT", weight, start, count)
+            size = np.abs(weight)
+            usable = np.isfinite(size) & (size > 0)
+            sigma = np.where(usable, 1 / np.sqrt(np.where(usable, size, 1)), 0)
+            table.putcol("SIGMA", sigma.astype(np.float32), start, count)
+    frame = str(file.header.get("SPECSYS", "")).strip().upper()
+    with _editable(f"{path}::SPECTRAL_WINDOW") as table:
+        table.putcol("REF_FREQUENCY", np.array([table.getcell("CHAN_FREQ", k)[0] for k in range(table.nrows())]))
+        if frame in FREQ_FRAMES:
+            table.putcol("MEAS_FREQ_REF", np.full(table.nrows(), FREQ_FRAMES.index(frame), np.int32))
+    with _editable(f"{path}::ANTENNA") as table:
+        table.putcol("MOUNT", [str(mount).upper() for mount in table.getcol("MOUNT")])
+        table.putcol("TYPE", ["GROUND-BASED"] * table.nrows())
+
+
+def _append(more, whole):
+    """Move the rows of one Measurement Set to the end of another, of the same tables."""
+    with _editable(whole) as table, open_table(more) as rows:
+        before, scans = table.nrows(), table.getcol("SCAN_NUMBER").max()
+        table.addrows(rows.nrows())
+        # Column by column: casacore's own copying of rows takes several times as long.
+        for name in rows.colnames():
+            for start in range(0, rows.nrows() if rows.iscelldefined(name, 0) else 0, ROWS):
+                count = min(ROWS, rows.nrows() - start)
+                values = rows.getcol(name, start, count)
+                table.putcol(name, values + scans if name == "SCAN_NUMBER" else values, before + start, count)
+    from casacore.tables import tabledelete
+
+    tabledelete(str(more), ack=False)
+
+
+@contextmanager
+def _editable(path):
+    from casacore.tables import table
+
+    opened = table(str(path), readonly=False, ack=False)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _add(notes, note):
+    if note not in notes:
+        notes.append(note)

@@ -1,0 +1,145 @@
+"""Frequency frames: from what the telescope observed to the rest of the barycentre or of the local stars.
+
+A line fixed in the sky drifts through the channels of a telescope that turns with the Earth (0.5 km/s) around the Sun
+(30 km/s). Visibilities are not interpolated: the operators go on with the frequencies of the telescope, because (u, v)
+is the baseline times these; only which samples belong to an output channel, and the headers, follow the other frame.
+
+The velocity of the Earth is that of ERFA, the library below astropy, and so is its rotation, with UT1 taken as UTC (at
+most 0.9 s: 3 cm/s): no table of the Earth's rotation is needed, none is downloaded, and no date is too late for one.
+
+References
+----------
+Greisen, Calabretta, Valdes & Allen (2006), A&A 446, 747 (WCS paper III): the frames and their names.
+"""
+
+from dataclasses import dataclass, replace
+
+import erfa
+import numpy as np
+
+from radrim.earth import MJD_ZERO, TT_MINUS_UTC, celestial_to_terrestrial, directions
+from radrim.errors import ConfigError, InputError
+from radrim.geometry import C
+
+SPECSYS = {"TOPO": "TOPOCENT", "LSRK": "LSRK", "BARY": "BARYCENT"}
+"""The frames of --outframe, and what FITS calls them."""
+DRIFT = 0.1
+"""Range of frequencies within a block, as part of a channel: no sample is farther from where the block's factor puts
+it, and few would belong to another output channel. The Earth's rotation takes at most 0.12 km/s in an hour: about one
+block for channels of 1 km/s, twelve for 0.1 km/s."""
+SUN = np.array([0.28999706839, -17.31726478972, 10.00141199547]) * 1e3
+"""Velocity of the Sun in the kinematic local standard of rest [m/s]: 20 km/s towards 18h, +30 deg (B1900), in J2000."""
+SPIN = np.array([0, 0, 7.292115855e-5])
+"""Of the Earth [rad/s]."""
+SURFACE = 6.3e6, 6.4e6
+"""Where antennas are, from the Earth's centre [m]."""
+
+
+def frame_factor(frame, ra, dec, position, time):
+    """What to multiply the frequencies of a telescope with to have them in another frame.
+
+    Parameters
+    ----------
+    frame : {'LSRK', 'BARY'}
+    ra, dec : float
+        Direction of the source, J2000 [rad].
+    position : (3,) float64
+        Of the telescope, ITRF [m].
+    time : (time,) float64
+        MJD seconds, UTC.
+
+    Returns
+    -------
+    (time,) float64
+        By special relativity; the redshift of the Sun's field, 1e-8, belongs to no frame.
+    """
+    time = np.atleast_1d(np.asarray(time, float))
+    towards = directions(ra, dec)[2]
+    _, earth = erfa.epv00(MJD_ZERO, (time + TT_MINUS_UTC) / 86400)
+    turning = celestial_to_terrestrial(time).transpose(0, 2, 1) @ np.cross(SPIN, position)
+    velocity = earth["v"] * (erfa.DAU / erfa.DAYSEC) + turning
+    factor = 1 / _seen(velocity, towards)
+    return factor * _seen(-SUN, towards) if frame == "LSRK" else factor
+
+
+def _seen(velocity, towards):
+    """Frequency seen by who moves with `velocity` (..., 3) [m/s], over that at rest, of light from a direction (3,)."""
+    beta = velocity / C
+    return (1 + beta @ towards) / np.sqrt(1 - (beta**2).sum(-1))
+
+
+@dataclass(frozen=True)
+class FrameShift:
+    """Gives the blocks of one spectral window their factor.
+
+    Parameters
+    ----------
+    frame : {'LSRK', 'BARY'}
+    ra, dec : float
+        Phase centre, J2000 [rad].
+    position : (3,) float64
+        Of the array, ITRF [m].
+    width : float
+        Of a channel [Hz].
+    """
+
+    frame: str
+    ra: float
+    dec: float
+    position: np.ndarray
+    width: float
+
+    def cut(self, block):
+        """The rows of a block in as many blocks as its drift needs, each with its `doppler`."""
+        times, inverse = np.unique(block.time, return_inverse=True)
+        factor = frame_factor(self.frame, self.ra, self.dec, self.position, times)
+        drift = np.ptp(factor) * block.freq.max()
+        count = int(drift / (DRIFT * self.width)) + 1
+        # Equal ranges of the factor, and not of time: months later it may be the same again.
+        number = np.minimum((factor - factor.min()) * (count / max(np.ptp(factor), 1e-300)), count - 1).astype(int)
+        factor, number = factor[inverse], number[inverse]
+        if count == 1:
+            return [replace(block, doppler=float(factor.mean()))]
+        out = []
+        for one in np.unique(number):
+            rows = np.flatnonzero(number == one)
+            out.append(replace(block.select_rows(rows), doppler=float(factor[rows].mean())))
+        return out
+
+
+def find_shift(ms, window, field, outframe) -> FrameShift | None:
+    """How the frequencies of a spectral window come into the output frame; None if they are in it.
+
+    Parameters
+    ----------
+    ms : MeasurementSet
+    window : SpectralWindow
+    field : Field
+    outframe : {'TOPO', 'LSRK', 'BARY'} or None
+        None stands for the frame of the data.
+
+    Raises
+    ------
+    ConfigError
+        The data are in yet another frame.
+    InputError
+        The antennas are not where antennas are.
+    """
+    if outframe is None or window.frame == SPECSYS[outframe]:
+        return None
+    if window.frame != "TOPOCENT":
+        raise ConfigError(
+            f"--outframe {outframe} is made from topocentric frequencies, and those of spectral window {window.spw} of "
+            f"{ms.path} are in the frame {window.frame}; leave --outframe out to keep it, or choose windows with --spw."
+        )
+    distance = float(np.median(np.linalg.norm(ms.positions, axis=1)))
+    if not SURFACE[0] <= distance <= SURFACE[1]:
+        raise InputError(
+            f"--outframe {outframe} needs the place of the array, but the antennas of {ms.path} are {distance:.4g} m "
+            f"from the Earth's centre, not {SURFACE[0]:.2g} to {SURFACE[1]:.2g}; put ITRF positions into its ANTENNA "
+            "table, or leave --outframe out."
+        )
+    spacing = np.abs(np.diff(window.freq))
+    width = float(np.median(spacing if spacing.any() else window.width))
+    # A single channel without a width drifts to no other.
+    return FrameShift(outframe, field.ra, field.dec, ms.positions.mean(0), width if width > 0 else np.inf)

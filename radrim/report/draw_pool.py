@@ -1,0 +1,78 @@
+"""Who draws the pictures of the report: processes that load what drawing needs while the image is made.
+
+Loading matplotlib and astropy's axes, and drawing, take seconds of one processor, of which the network leaves some.
+"""
+
+import contextlib
+import logging
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # help and errors need no numpy
+    from radrim.report.specs import Picture
+
+log = logging.getLogger("radrim")
+
+MOST = 2
+"""Painters beside each other: more would hold memory for a second that they save."""
+
+
+class Painters:
+    """Some processes that draw, from `with` to its end.
+
+    Parameters
+    ----------
+    number : int
+        How many; `MOST` at most. 0 draws in this process, as all of them do where no painter can be started.
+    """
+
+    def __init__(self, number=0):
+        # -P: a file of the user's with the name of a module, in the folder where he is, is not that module.
+        words = [sys.executable, "-P", "-m", "radrim.report.draw_worker"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._processes = []
+        with contextlib.suppress(OSError):
+            for _ in range(min(number, MOST)):
+                self._processes.append(subprocess.Popen(words, **pipes))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for process in self._processes:
+            process.kill()  # they have nothing to lose
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):  # what it was not told any more
+                    pipe.close()
+        self._processes = []
+
+    def draw(self, pictures: Mapping[str, "Picture"]) -> dict[str, list[bytes]]:
+        """The PNGs of each picture, one for each of its palettes."""
+        names, done = iter(list(pictures)), {}
+
+        def ask(process):
+            for name in names:  # which the painters share
+                try:
+                    pickle.dump(pictures[name], process.stdin, pickle.HIGHEST_PROTOCOL)
+                    process.stdin.flush()
+                    done[name] = pickle.load(process.stdout)
+                except (OSError, EOFError, pickle.UnpicklingError) as error:
+                    log.debug("A painter is gone (%r); its pictures are drawn here.", error)
+                    return
+
+        threads = [threading.Thread(target=ask, args=(process,)) for process in self._processes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        left = [name for name in pictures if name not in done]
+        if left:
+            from radrim.report.draw_worker import draw
+
+            done |= {name: draw(pictures[name]) for name in left}
+        return {name: done[name] for name in pictures}

@@ -1,0 +1,48 @@
+"""Draws pictures: here, or as a process of its own, which `radrim.report.draw_pool` talks to.
+
+python -P -m radrim.report.draw_worker: each pickled `Picture` that comes in on stdin goes out on stdout as a list of
+PNGs.
+"""
+
+import os
+import pickle
+import signal
+import sys
+
+import numpy as np
+
+from radrim.geometry import ImageGrid
+from radrim.report.specs import Norm, Picture
+
+BEHIND = 10
+"""How much less of the processors than its parent it asks for: it draws when that has nothing left to do."""
+FIRST = Picture((3, 3), "sky_figure", (np.eye(16), ImageGrid(16, 16, 1e-5), None, Norm(0, 1, 0.1)))
+"""Drawn for nobody, before the first real one: modules and fonts are loaded then."""
+
+
+def draw(picture):
+    """The PNGs of a `radrim.report.specs.Picture`, one for each of its palettes: a list of bytes."""
+    from radrim.report import figures
+    from radrim.report import render as canvas
+
+    painted = canvas.paint(picture.size, getattr(figures, picture.draw), *picture.args, dpi=picture.dpi)
+    return [canvas.encode(painted, picture.dpi, palette) for palette in picture.palettes]
+
+
+def main():
+    """Draw until nothing more comes in."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then closes stdin
+    os.nice(BEHIND)
+    draw(FIRST)
+    answers, sys.stdout = sys.stdout.buffer, sys.stderr  # what a library prints is no answer
+    while True:
+        try:
+            picture = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        pickle.dump(draw(picture), answers, pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,326 @@
+"""Step 8, report: one HTML page that shows what a run did, and the restored image as a PNG.
+
+The page needs no network and no scripts; its figures are embedded as PNG. It is laid out for a desk and for a phone.
+"""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from radrim.beam import Beam
+from radrim.geometry import ImageGrid, format_angle
+from radrim.report.draw_pool import Painters
+from radrim.report.specs import PSF_NORM, Norm, Picture, brightness_norm, even_norm, model_norm, sky_size
+from radrim.runtime.files import atomic_write
+from radrim.units import si
+
+SHOWN = 1024
+"""Most pixels on a side that the restored image shows, and half as many in the small panels: no more than the figures
+have dots, or matplotlib would leave some out."""
+
+BEST_DPI = 220
+"""Dots per inch of the picture of the restored image."""
+CHANNELS = 12
+"""Most channels whose restored images the report shows."""
+
+
+@dataclass
+class ImageSet:
+    """The images of one output channel, or of all channels together (MFS).
+
+    Parameters
+    ----------
+    label : str
+        Such as 'MFS' or 'channel 0003'; may be empty.
+    freq : float
+        Centre of the band [Hz].
+    dirty, psf : (y, x) float32
+        [Jy/beam]
+    noise : float
+        Noise of the residual, or of the dirty image if there is no residual [Jy/beam].
+    beam : Beam
+    model : (y, x) float32, optional
+        [Jy/pixel]; None if nothing was deconvolved, as `residual` and `image`.
+    residual, image : (y, x) float32, optional
+        [Jy/beam]
+    """
+
+    label: str
+    freq: float
+    dirty: np.ndarray
+    psf: np.ndarray
+    noise: float
+    beam: Beam
+    model: np.ndarray | None = None
+    residual: np.ndarray | None = None
+    image: np.ndarray | None = None
+
+    @property
+    def best(self):
+        """The restored image, or the dirty one if nothing was deconvolved."""
+        return self.dirty if self.image is None else self.image
+
+
+@dataclass
+class Comparison:
+    """Another minor cycle on the same data, shown beside the first.
+
+    Parameters
+    ----------
+    names : (str, str)
+        Of the minor cycle that made the images, and of the other.
+    images : ImageSet
+        The other's.
+    rows : mapping of str to mapping of str to str
+        Name to quantity to value.
+    """
+
+    names: tuple[str, str]
+    images: ImageSet
+    rows: Mapping[str, Mapping[str, str]]
+
+
+@dataclass
+class Polarisation:
+    """Stokes parameters beside the first, and maps of linear polarisation.
+
+    Parameters
+    ----------
+    images : mapping of str to (y, x) array
+        Restored images by Stokes parameter, or dirty ones [Jy/beam].
+    noise : mapping of str to float
+        Of each [Jy/beam].
+    intensity, angle : (y, x) float32, optional
+        `radrim.restore.polarisation`'s [Jy/beam] and [degrees].
+    linear_noise : float
+        Of Q and U [Jy/beam].
+    """
+
+    images: Mapping[str, np.ndarray]
+    noise: Mapping[str, float]
+    intensity: np.ndarray | None = None
+    angle: np.ndarray | None = None
+    linear_noise: float = 0.0
+
+
+@dataclass
+class Report:
+    """What the report of one run shows.
+
+    Parameters
+    ----------
+    title : str
+        The object imaged.
+    command : str
+        Command line of the run.
+    grid : ImageGrid
+    images : sequence of ImageSet
+        The first is shown in full; of the others, up to `CHANNELS`, the restored image.
+    uv : (sample, 2) array
+        A few thousand of the imaged (u, v), one of each conjugate pair [wavelengths].
+    subtitle : str
+        Telescope, date and the like.
+    stokes : str
+    facts : mapping of str to str
+        More key numbers for the head of the page, such as 'visibilities'.
+    chosen, notes : sequence of str
+        What radrim chose on its own and why; warnings and remarks. In sentences.
+    cycles : sequence of mappings
+        One per major cycle: cycle (int), peak and rms of the residual [Jy/beam], components (int), flux of the
+        model [Jy], stop (str), seconds (float), and channel (str) if there are several.
+    timings : mapping of str to float
+        Step to seconds.
+    settings, versions : mapping of str to anything printable
+    beside : Comparison, optional
+    polarisation : Polarisation, optional
+    files : sequence of str
+        Files written.
+    """
+
+    title: str
+    command: str
+    grid: ImageGrid
+    images: Sequence[ImageSet]
+    uv: np.ndarray
+    subtitle: str = ""
+    stokes: str = "I"
+    facts: Mapping[str, object] = field(default_factory=dict)
+    chosen: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    cycles: Sequence[Mapping] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, object] = field(default_factory=dict)
+    beside: Comparison | None = None
+    polarisation: Polarisation | None = None
+    files: Sequence[str] = ()
+
+
+def write_report(path, report, png=None, painters=None):
+    """Write the page, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        Such as NAME-report.html.
+    report : Report
+    png : str or Path, optional
+        The restored image is written here, too, by itself and in all its colours: it is drawn once for both.
+    painters : Painters, optional
+        Who draws; this process if absent.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or read-only, or the disk is full.
+    """
+    drawn = (painters or Painters()).draw(_pictures(report))
+    if png is not None:
+        with atomic_write(png) as file:
+            file.write(drawn["image"][1])
+    figures = {name: data_uri(pngs[0]) for name, pngs in drawn.items()}
+    write_page(path, "report.html.j2", report=report, facts=_facts(report), figures=figures,
+               reduction=_reduction(report), total=sum(report.timings.values()))  # fmt: skip
+
+
+def write_page(path, template, **values):
+    """Fill in a template of this package and write the page, atomically; see `write_report`."""
+    loader = PackageLoader("radrim.report")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.get_template(template).render(**values, si=si)
+    with atomic_write(path) as file:
+        file.write(page.encode("utf-8"))
+
+
+def data_uri(png):
+    """A PNG as it is embedded in a page."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _facts(report):
+    """The key numbers at the head of the page, in reading order."""
+    first, grid = report.images[0], report.grid
+    peak = float(np.nanmax(np.abs(first.best)))
+    facts = {
+        "Peak": si(peak, "Jy/beam", 4),
+        "Noise": si(first.noise, "Jy/beam"),
+        "Dynamic range": f"{peak / first.noise:,.0f}" if first.noise > 0 else "∞",
+        "Beam": str(first.beam).replace(" x ", " × "),
+        "Image": f"{grid.width} × {grid.height} pixels of {format_angle(grid.scale)}",
+        "Frequency": si(first.freq, "Hz", 5),
+    }
+    if first.model is not None:
+        facts["Model flux"] = si(float(first.model.sum(dtype=np.float64)), "Jy", 4)
+    return facts | dict(report.facts)
+
+
+def _pictures(report):
+    """name -> Picture of each figure."""
+    first, grid, half = report.images[0], report.grid, (4.5, 3.5)
+    left, name = (first.dirty, "Dirty image") if first.residual is None else (first.residual, "Residual")
+    pictures = {
+        "image": _best(report),
+        **_panels(first, grid),
+        "psf_centre": Picture(half, "psf_figure", (first.psf, first.beam, grid.scale), palettes=(("RdBu_r",),)),
+        "psf_cuts": Picture(half, "cuts_figure", (first.psf, first.beam, grid.scale)),
+        "uv": Picture(half, "uv_figure", (report.uv,)),
+        "histogram": Picture(half, "histogram_figure", (left, first.noise, name)),
+    }
+    if report.beside:
+        pictures |= _beside(report)
+    if report.polarisation:
+        pictures |= _polarisation(report)
+    if report.cycles:
+        size, cycles = (4.5, 3.2), report.cycles
+        pictures["convergence"] = Picture(size, "cycles_figure", (cycles, ("peak", "rms"), "Residual", "Jy/beam"))
+        pictures["flux"] = Picture(size, "cycles_figure", (cycles, ("flux",), "Model flux", "Jy"))
+    if len(report.images) > 1:
+        sets = _spread(report.images[1:])
+        channels = [(s.best, s.beam, f"{s.label} · {si(s.freq, 'Hz', 5)}") for s in sets]
+        size = 9, -(-len(sets) // 4) * (2.1 * grid.height / grid.width + 0.3)
+        args = channels, float(np.median([s.noise for s in sets])), grid
+        pictures["channels"] = Picture(size, "channels_figure", args, palettes=(("inferno",),))
+    return pictures
+
+
+def _best(report):
+    """The restored image: pixel by pixel up to `SHOWN` on a side, larger ones as the peaks of blocks.
+
+    Twice: for the page, and in all its colours.
+    """
+    first, grid = report.images[0], report.grid
+    detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
+    norm = brightness_norm(first.best, first.noise)
+    args = first.best, grid, first.beam, norm, report.title, detail, "Jy/beam", "inferno", SHOWN
+    return Picture(sky_size(grid, 6.6), "sky_figure", args, BEST_DPI, (("inferno",), ()))
+
+
+def _sky(grid, image, beam, norm, title, unit, cmap, keep_peaks):
+    """One of the smaller pictures of the sky."""
+    args = image, grid, beam, norm, title, "", unit, cmap, SHOWN // 2, keep_peaks
+    return Picture(sky_size(grid, 4.5), "sky_figure", args, palettes=((cmap,),))
+
+
+def _panels(images, grid):
+    """The images of one channel but the restored one."""
+    # Sidelobes, not noise, fill a dirty image: the median of |pixels| keeps them within the colours.
+    dirty = brightness_norm(images.dirty, max(images.noise, float(np.nanmedian(np.abs(images.dirty)))))
+    panels = {
+        "dirty": (images.dirty, dirty, "Dirty image", "Jy/beam", "inferno", True),
+        "psf": (images.psf, PSF_NORM, "PSF", "", "RdBu_r", True),
+    }
+    if images.model is not None:
+        panels["model"] = images.model, model_norm(images.model), "Model", "Jy/pixel", "inferno", True
+        panels["residual"] = images.residual, even_norm(5 * images.noise), "Residual", "Jy/beam", "RdBu_r", False
+    return {name: _sky(grid, image, images.beam, *rest) for name, (image, *rest) in panels.items()}
+
+
+def _beside(report):
+    """Restored images, models and residuals of both minor cycles, each pair on one scale."""
+    first, other, grid = report.images[0], report.beside.images, report.grid
+    kinds = {
+        "image": (brightness_norm(first.image, first.noise), "Jy/beam", "inferno"),
+        "model": (model_norm(first.model), "Jy/pixel", "inferno"),
+        "residual": (even_norm(5 * first.noise), "Jy/beam", "RdBu_r"),
+    }
+    pictures = {}
+    for kind, (norm, unit, cmap) in kinds.items():
+        for place, name, images in zip(("left", "right"), report.beside.names, (first, other), strict=True):
+            title, image = f"{name}, {kind}", getattr(images, kind)
+            pictures[f"{kind}_{place}"] = _sky(grid, image, images.beam, norm, title, unit, cmap, kind != "residual")
+    return pictures
+
+
+def _polarisation(report):
+    """Vectors on the first image, intensity and angle; the other Stokes parameters on one scale each."""
+    first, grid, of = report.images[0], report.grid, report.polarisation
+    pictures = {}
+    if of.intensity is not None:
+        norm = brightness_norm(first.best, first.noise)
+        title = f"Stokes {report.stokes} and the electric vector"
+        args = first.best, of.intensity, of.angle, grid, first.beam, norm, title
+        pictures["vectors"] = Picture(sky_size(grid, 6.6), "vectors_figure", args, BEST_DPI, (("inferno",),))
+        norm, title = brightness_norm(of.intensity, of.linear_noise), "Polarised intensity"
+        pictures["intensity"] = _sky(grid, of.intensity, first.beam, norm, title, "Jy/beam", "inferno", True)
+        title = "Angle, north through east"
+        pictures["angle"] = _sky(grid, of.angle, first.beam, even_norm(90), title, "°", "twilight", None)
+    for stokes, image in of.images.items():
+        limit = max(float(np.nanmax(np.abs(image))), 5 * of.noise[stokes]) or 1.0
+        norm, title = Norm(-limit, limit, 3 * of.noise[stokes] or limit), f"Stokes {stokes}"
+        pictures[f"stokes_{stokes}"] = _sky(grid, image, first.beam, norm, title, "Jy/beam", "RdBu_r", True)
+    return pictures
+
+
+def _spread(sets):
+    """At most `CHANNELS` of the sets, evenly over the band, with both ends."""
+    count = min(len(sets), CHANNELS)
+    return [sets[round(i * (len(sets) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _reduction(report):
+    """How many pixels of the image one shown pixel stands for, in the large picture and in the panels."""
+    return tuple(math.ceil(max(report.grid.shape) / shown) for shown in (SHOWN, SHOWN // 2))

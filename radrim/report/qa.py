@@ -1,0 +1,320 @@
+"""NAME-qa.json: the numbers by which an observatory judges an image without looking at it.
+
+The file is the last that a run writes. Its numbers are plain, their units stand in their names, and what is unknown or
+infinite is null; docs/batch.md describes each. Limits that an image must keep are checked here, too, so that
+`radrim image` and `radrim batch` mean the same by them.
+"""
+
+import json
+import math
+import resource
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from radrim.errors import InputError
+from radrim.report.islands import EDGE, PEAK, brightest
+from radrim.runtime.files import atomic_write
+
+SCHEMA, VERSION = "radrim-qa", 1
+"""The version rises when a key changes its meaning or goes; new keys leave it as it is."""
+ROWS = 1024
+"""Rows of an image, or of the data, that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an image must keep to be passed; None: does not matter.
+
+    Parameters
+    ----------
+    max_rms : float
+        Noise of the residual [Jy/beam].
+    max_noise_ratio : float
+        That noise over the noise expected from the scatter of the data.
+    min_dynamic_range : float
+        Peak over noise; below 5 nothing stands out of the noise.
+    max_flagged : float
+        Flagged part of the visibilities.
+    max_beam_arcsec : float
+        Major axis of the restoring beam.
+    """
+
+    max_rms: float | None = None
+    max_noise_ratio: float | None = None
+    min_dynamic_range: float | None = 5.0
+    max_flagged: float | None = 0.9
+    max_beam_arcsec: float | None = None
+
+
+MEASURED = {
+    "max_rms": ("noise", "residual_rms_jy_per_beam"),
+    "max_noise_ratio": ("noise", "ratio_to_scatter"),
+    "min_dynamic_range": ("dynamic_range",),
+    "max_flagged": ("data", "flagged_fraction"),
+    "max_beam_arcsec": ("beam", "major_arcsec"),
+}
+"""Where each limit's quantity stands in the file."""
+
+
+def measure(image, channels, grid, observation, config, thermal, scatter):
+    """The numbers of one run that come from its images and data; `finish` adds those of the run itself.
+
+    Parameters
+    ----------
+    image : Image
+        The whole: of all output channels together, if there are several.
+    channels : int
+        Output channels.
+    grid : ImageGrid
+    observation : Observation
+    config : ImageConfig
+    thermal, scatter : float
+        Noise expected from the weights if they are 1/sigma^2, and from the scatter of the data [Jy/beam].
+
+    Returns
+    -------
+    dict
+    """
+    peak = _peak(image.best)
+    sources, edge = [], EDGE * image.noise
+    if image.image is not None:  # a dirty image's brightest islands may be sidelobes
+        sources, edge = brightest(image.image, grid, image.noise, image.beam, signed=image.stokes in ("Q", "U", "V"))
+    return {
+        "inputs": list(config.ms),
+        "object": observation.object,
+        "telescope": observation.telescope,
+        "date_obs": observation.date_obs,
+        "stokes": image.stokes,
+        "image": {
+            "width_pixels": grid.width,
+            "height_pixels": grid.height,
+            "scale_arcsec": _arcsec(grid.scale),
+            "ra_deg": math.degrees(grid.ra),
+            "dec_deg": math.degrees(grid.dec),
+            "frequency_hz": image.freq,
+            "bandwidth_hz": image.bandwidth,
+            "output_channels": channels,
+        },
+        "noise": {
+            "residual_rms_jy_per_beam": image.noise,
+            "expected_from_weights_jy_per_beam": thermal,
+            "expected_from_scatter_jy_per_beam": scatter,
+            "ratio_to_weights": image.noise / thermal if thermal else None,
+            "ratio_to_scatter": image.noise / scatter if scatter else None,
+        },
+        "peak_jy_per_beam": peak,
+        "dynamic_range": abs(peak) / image.noise if image.noise else None,
+        "model_flux_jy": None if image.model is None else _total(image.model),
+        "beam": {
+            "major_arcsec": _arcsec(image.beam.major),
+            "minor_arcsec": _arcsec(image.beam.minor),
+            "pa_deg": math.degrees(image.beam.pa),
+        },
+        "sources": [_source(one, image.pb) for one in sources],
+        "source_limits": {"peak_jy_per_beam": PEAK * image.noise, "edge_jy_per_beam": edge},
+        "data": _data(observation),
+        "deconvolution": {
+            "solver": config.solver if image.stop else None,
+            "stop": image.stop or None,
+            "major_cycles": len(image.cycles),
+            "components": sum(cycle["components"] for cycle in image.cycles),
+        },
+    }
+
+
+def measure_others(stokes, first, scatter):
+    """Noise and peak of a run's Stokes parameters beside the first, which `measure` describes in full.
+
+    Parameters
+    ----------
+    stokes : Stokes
+    first : str
+    scatter : dict of str to float
+        Noise expected of each from the scatter of the data [Jy/beam].
+
+    Returns
+    -------
+    dict of str to dict
+    """
+    return {
+        name: {
+            "residual_rms_jy_per_beam": facts.noise,
+            "expected_from_scatter_jy_per_beam": scatter[name],
+            "peak_jy_per_beam": _peak(stokes[name].best),
+        }
+        for name, facts in zip(stokes, stokes.facts, strict=True)
+        if name != first
+    }
+
+
+def finish(quality, command, seconds, notes, versions, files):
+    """The complete content of the file: what `measure` found, the run itself, and whether the usual limits are kept.
+
+    Parameters
+    ----------
+    quality : dict
+    command : str
+    seconds : mapping of str to float
+        Of each step so far.
+    notes : list of str
+        Warnings and remarks.
+    versions : mapping of str to str
+    files : list of Path
+        That the run has written.
+    """
+    quality = {"schema": SCHEMA, "schema_version": VERSION, "state": "complete", **quality}
+    quality["checks"] = judge(quality, Limits())
+    return quality | {
+        "notes": list(notes),
+        "times_s": {**seconds, "total": sum(seconds.values())},
+        "peak_memory_bytes": peak_memory(),
+        "command": command,
+        "versions": versions,
+        "files": [Path(path).name for path in files],
+    }
+
+
+def judge(quality, limits: Limits):
+    """Whether an image keeps its limits.
+
+    Parameters
+    ----------
+    quality : mapping
+        As `read_qa` gives it.
+    limits : Limits
+
+    Returns
+    -------
+    list of dict
+        For each limit check, value, limit, and state: 'pass' or 'warn'. What cannot be told does not pass.
+    """
+    checks = []
+    for field in fields(limits):
+        limit = getattr(limits, field.name)
+        if limit is None:
+            continue
+        value = quality
+        for key in MEASURED[field.name]:
+            value = value[key]
+        kept = value is not None and (value >= limit if field.name.startswith("min") else value <= limit)
+        checks.append({"check": field.name, "value": value, "limit": limit, "state": "pass" if kept else "warn"})
+    return checks
+
+
+def complaint(checks):
+    """The checks that did not pass, in words; empty if all did."""
+    words = []
+    for check in checks:
+        if check["state"] == "warn":
+            side, what = check["check"].split("_", 1)
+            found = "unknown" if check["value"] is None else f"{check['value']:.3g}"
+            relation = "below" if side == "min" else "above"
+            words.append(f"{what.replace('_', ' ')} {found}, {relation} {check['check']} = {check['limit']:g}")
+    return "; ".join(words)
+
+
+def write_qa(path, quality):
+    """Write the file, atomically.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or read-only, or the disk is full.
+    """
+    text = json.dumps(_plain(quality), indent=1, allow_nan=False, ensure_ascii=False)
+    with atomic_write(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+def read_qa(path):
+    """The content of a NAME-qa.json.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or is not of this version.
+    """
+    try:
+        quality = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(quality, dict) or (quality.get("schema"), quality.get("schema_version")) != (SCHEMA, VERSION):
+        raise InputError(f"{path} is no quality file of radrim of version {VERSION}; make the image again.")
+    return quality
+
+
+def peak_memory():
+    """Largest memory that this process or one of its finished children had at once [bytes]."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return 1024 * max(_own_peak(), children)
+
+
+def _own_peak():
+    """Of this process [KiB]."""
+    try:
+        # Not ru_maxrss, which begins with that of the process that started this one.
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _source(island, pb):
+    """One source as the file has it."""
+    facts = {
+        "ra_deg": math.degrees(island.ra),
+        "dec_deg": math.degrees(island.dec),
+        "x_pixel": island.x,
+        "y_pixel": island.y,
+        "peak_jy_per_beam": island.peak,
+        "flux_jy": island.flux,
+        "pixels": island.pixels,
+    }
+    if pb is not None:
+        facts["primary_beam"] = float(pb[island.peak_y, island.peak_x])
+    return facts
+
+
+def _data(observation):
+    """What was read, and what of it counts."""
+    counts, used = observation.counts, 0
+    for block in observation.blocks:
+        for start in range(0, len(block.weight), ROWS):  # blocks may be larger than the memory
+            used += int(np.count_nonzero(block.weight[start : start + ROWS] > 0))
+    dropped = {f"dropped_{name}": number for name, number in counts.items() if name not in ("samples", "flagged")}
+    return {
+        "visibilities": counts["samples"],
+        "visibilities_used": used,
+        "flagged_fraction": counts["flagged"] / counts["samples"],
+        **dropped,
+    }
+
+
+def _peak(image):
+    """The finite pixel of largest magnitude, with its sign."""
+    parts = (np.asarray(image[row : row + ROWS]) for row in range(0, image.shape[0], ROWS))
+    extremes = [value for part in parts for value in (np.nanmin(part), np.nanmax(part))]
+    return float(max(extremes, key=abs))
+
+
+def _total(image):
+    return float(sum(np.asarray(image[row : row + ROWS]).sum(dtype=np.float64) for row in range(0, len(image), ROWS)))
+
+
+def _arcsec(angle):
+    return math.degrees(angle) * 3600
+
+
+def _plain(value):
+    """As JSON has it: numbers that are not finite become null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,79 @@
+"""What pictures show, before anybody draws them: this module is light, and needs no matplotlib."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+DPI = 190
+"""Dots per inch of a picture, unless it says otherwise."""
+
+MARGINS = {"left": 0.82, "right": 0.98, "bottom": 0.5, "top": 0.32}
+"""Room for labels and colour bar around an image [inch]: fixed, so that images of one grid line up on a page."""
+
+
+class Norm(NamedTuple):
+    """From brightness to colour.
+
+    Parameters
+    ----------
+    low, high : float
+        Where the colours end.
+    linear : float
+        Linear within this, logarithmic beyond, by the inverse hyperbolic sine; 0: linear everywhere.
+    """
+
+    low: float
+    high: float
+    linear: float = 0.0
+
+
+class Picture(NamedTuple):
+    """One figure, and how it becomes PNGs.
+
+    Parameters
+    ----------
+    size : (float, float)
+        Width and height [inch].
+    draw : str
+        Name of a function of `radrim.report.figures`,
+    args : tuple
+        and what it is given after the figure.
+    dpi : float
+    palettes : tuple of tuple of str
+        One PNG for each: all its colours if empty, or those of these colour maps; see `radrim.report.render.encode`.
+    """
+
+    size: tuple[float, float]
+    draw: str
+    args: tuple
+    dpi: float = DPI
+    palettes: tuple[tuple[str, ...], ...] = ((),)
+
+
+def brightness_norm(image, noise):
+    """Linear within three times the noise, logarithmic above: faint emission and bright cores in one picture."""
+    peak = float(np.nanmax(image)) if np.isfinite(image).any() else 0.0
+    sigma = noise if noise > 0 else (peak if peak > 0 else 1.0) / 1000
+    return Norm(-4 * sigma, max(peak, 12 * sigma), 3 * sigma)
+
+
+def model_norm(model):
+    """From nothing to the brightest pixel; logarithmic above 1/300 of it."""
+    peak = max(float(model.max()), 0) or 1.0
+    return Norm(0, peak, peak / 300)
+
+
+def even_norm(limit):
+    """Linear, as far below 0 as above; a limit of 0 counts as 1."""
+    return Norm(-(limit or 1.0), limit or 1.0)
+
+
+PSF_NORM = Norm(-1, 1, 0.05)
+"""Sidelobes of a few per cent and the peak of 1 in one picture."""
+
+
+def sky_size(grid, width):
+    """Size [inch] of a figure `width` wide that holds an image of the grid; bounded for slender images."""
+    room = width - MARGINS["left"] - MARGINS["right"]
+    height = min(max(room * grid.height / grid.width, 0.8), 2.5 * room)
+    return width, height + MARGINS["bottom"] + MARGINS["top"]

@@ -1,0 +1,1 @@
+"""Step 7, restore: from models and residuals to restored images, spectra, polarisation and uncertainties."""

@@ -1,0 +1,127 @@
+"""Step 6, restore: the fitted beam on the model, and the average over output channels."""
+
+import logging
+import math
+
+import numpy as np
+
+from radrim.beam import fit_beam, restore, theoretical_beam
+from radrim.deconvolve.tiles import crop_centre
+from radrim.geometry import C
+from radrim.metrics import noise_mad
+from radrim.result import Image, label_of
+
+log = logging.getLogger("radrim")
+
+
+def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
+    """Beam and restored image of one output channel.
+
+    Parameters
+    ----------
+    channel : ChannelState
+        Deconvolved, or as measured if nothing was to be deconvolved.
+    grid : ImageGrid
+    channel_width : float
+        Width of one channel of the data [Hz].
+    beam_fit : str
+        Region of `radrim.beam.fit_beam`.
+    threads : int
+    """
+    blocks = channel.measurement.blocks
+    # A strong taper can leave a block without weight.
+    longest = max(float(b.uv_length[b.weight.any(1)].max(initial=0) * b.freq.max() / C) for b in blocks)
+    psf = crop_centre(channel.psf, grid.shape)
+    beam = fit_beam(psf, grid.scale, theoretical_beam(longest), beam_fit)
+    freq = channel.measurement.channels
+    image = Image(
+        channel.label,
+        channel.measurement.freq,
+        float(np.ptp(freq)) + channel_width,
+        beam,
+        noise_mad(channel.residual),
+        channel.dirty,
+        np.ascontiguousarray(psf),
+        stokes=channel.stokes,
+    )
+    image.facts = {
+        "visibilities": channel.measurement.samples,
+        "sum_weight": channel.measurement.sum_weight,
+        "operator": channel.measurement.kind,
+    }
+    if channel.stop:
+        image.model, image.residual, image.stop, image.cycles = (
+            channel.model,
+            channel.residual,
+            channel.stop,
+            channel.cycles,
+        )
+        image.image = channel.residual + restore(channel.model, beam, grid.scale, threads)
+        image.facts |= {
+            "expected_noise": channel.expected,
+            "major_cycles": len(channel.cycles),
+            "components": channel.components,
+            **channel.facts,
+        }
+        log.info(
+            "%sstopped: %s. Noise %.4g Jy/beam, peak over noise %.4g, beam %s.",
+            f"{channel.label}, " if channel.label else "",
+            channel.stop,
+            image.noise,
+            np.abs(image.image).max() / max(image.noise, 1e-30),
+            beam,
+        )
+    return image
+
+
+def average_of(images, observation) -> Image:
+    """What all channels together are but for their arrays, beam and noise.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        The channels; their arrays do not count.
+    observation : Observation
+    """
+    weights = [image.facts["sum_weight"] for image in images]
+    freq = float(np.average([image.freq for image in images], weights=weights))
+    bandwidth = float(np.ptp(observation.frequencies)) + observation.channel_width
+    nothing, first = np.zeros((0, 0), np.float32), images[0]
+    label = label_of("MFS", first.label.removeprefix(first.channel).removeprefix("-"))
+    out = Image(label, freq, bandwidth, first.beam, float("nan"), nothing, nothing, stokes=first.stokes)
+    out.facts = {"visibilities": sum(image.facts["visibilities"] for image in images), "sum_weight": sum(weights)}
+    if images[0].stop:
+        out.stop, out.cycles = "each channel by itself", [cycle for image in images for cycle in image.cycles]
+        out.facts["components"] = sum(cycle["components"] for cycle in out.cycles)
+    if all("expected_noise" in image.facts for image in images):
+        noise = [weight * image.facts["expected_noise"] for weight, image in zip(weights, images, strict=True)]
+        out.facts["expected_noise"] = math.hypot(*noise) / sum(weights)
+    return out
+
+
+def average_channels(images, observation, grid, beam_fit, threads) -> Image:
+    """All channels together, each counted by its weight, restored with the beam of the average PSF.
+
+    Parameters
+    ----------
+    images : Channels
+        Read one after the other.
+    observation : Observation
+    grid : ImageGrid
+    beam_fit : str
+        Region of `radrim.beam.fit_beam`.
+    threads : int
+    """
+    out = average_of(images.facts, observation)
+    kinds = ["dirty", "psf"] + ["model", "residual"] * bool(out.stop) + ["pb"] * ("pb" in images.facts[0].paths)
+    sums = {kind: np.zeros(grid.shape) for kind in kinds}
+    for image in images:
+        for kind, total in sums.items():
+            total += image.facts["sum_weight"] * getattr(image, kind)
+    for kind, total in sums.items():
+        setattr(out, kind, (total / out.facts["sum_weight"]).astype(np.float32))
+    out.beam = fit_beam(out.psf, grid.scale, theoretical_beam(observation.longest_baseline()), beam_fit)
+    out.noise = noise_mad(out.residual if out.stop else out.dirty)
+    if out.stop:
+        out.image = out.residual + restore(out.model, out.beam, grid.scale, threads)
+    return out

@@ -1,0 +1,75 @@
+"""Step 6, restore: how wrong an image may be, pixel by pixel, by a trained network
+(`radrim.rim.network.uncertainty`)."""
+
+import numpy as np
+import torch
+
+from radrim.result import UNCERTAINTIES, Image
+from radrim.rim.checkpoint import UNCERTAINTY_NETWORK, load_uncertainty
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.network.uncertainty import Outcome, see
+from radrim.rim.network.windows import tiles
+
+TILE = 1024
+"""Largest part of an image that the network sees at once [pixel]."""
+
+
+def add_uncertainties(image: Image, psf, scale):
+    """Give a deconvolved image its uncertainties.
+
+    Parameters
+    ----------
+    image : Image
+    psf : (y, x) float32
+        Its PSF, as large as the image or better twice as large.
+    scale : float
+        Pixel size [rad].
+    """
+    found = uncertainties(image.model, image.residual, psf, image.noise, image.beam, scale)
+    for name, array in found.items():
+        setattr(image, name, array)
+
+
+def uncertainties(model, residual, psf, noise, beam, scale, network=None):
+    """How wrong an image may be.
+
+    Parameters
+    ----------
+    model : (y, x) float32
+        [Jy/pixel]
+    residual : (y, x) float32
+        [Jy/beam]
+    psf : (y, x) float32
+        Peak 1 at (ny // 2, nx // 2); as large as the image, or better twice as large.
+    noise : float
+        Of the residual [Jy/beam].
+    beam : Beam
+        Of the restored image.
+    scale : float
+        Pixel size [rad].
+    network : Uncertainty, optional
+        The one that comes with radrim if absent.
+
+    Returns
+    -------
+    dict of str to (y, x) float32
+        By the names in `radrim.result.UNCERTAINTIES`.
+    """
+    network = load_uncertainty(UNCERTAINTY_NETWORK).model if network is None else network
+    with torch.inference_mode():
+        outcome = Outcome(
+            torch.from_numpy(np.ascontiguousarray(model, np.float32))[None],
+            torch.from_numpy(np.ascontiguousarray(residual, np.float32))[None],
+            PsfConvolution(torch.from_numpy(np.ascontiguousarray(psf, np.float32)), model.shape),
+            torch.tensor([noise], dtype=torch.float32),
+            torch.tensor([[beam.major / scale, beam.minor / scale, beam.pa]], dtype=torch.float32),
+        )
+        features, units = see(outcome)
+        found = np.empty((len(UNCERTAINTIES), *model.shape), np.float32)
+        for core, outer, inside in tiles(model.shape, TILE, network.reach):
+            seen = features[(..., *outer)].contiguous(memory_format=torch.channels_last)
+            part = network(seen)[0].flatten(0, 1).exp()
+            found[(slice(None), *core)] = part[(slice(None), *inside)].numpy()
+    found[:2] *= float(units.beam)
+    found[2:] *= float(units.pixel)
+    return dict(zip(UNCERTAINTIES, found, strict=True))

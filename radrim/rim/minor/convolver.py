@@ -1,0 +1,79 @@
+"""The convolution with one PSF at hand on a device, and what to do when the memory there is not enough."""
+
+import logging
+
+import numpy as np
+import torch
+
+from radrim.errors import SolverError
+from radrim.rim.network.psf import PsfConvolution
+
+log = logging.getLogger("radrim")
+
+SMALLEST = 128
+"""Smallest tile that is tried when the memory of the GPU is not enough."""
+
+
+class Convolver:
+    """Work with the convolution of the PSF of the day.
+
+    Parameters
+    ----------
+    device : torch.device
+    tile : int
+        Largest tile of networks [pixel]; it shrinks where memory is short.
+    """
+
+    def __init__(self, device, tile):
+        self.device, self.tile = device, tile
+        self._psf: np.ndarray | None = None
+        self._shape = (0, 0)
+        self._convolution: PsfConvolution | None = None
+
+    def take(self, psf, shape):
+        """Take a PSF (y, x) for images of a shape, and say whether it is another one."""
+        if self._psf is not None and self._shape == tuple(shape) and np.array_equal(self._psf, psf):
+            return False
+        self._psf, self._shape, self._convolution = psf.copy(), tuple(shape), None
+        return True
+
+    def run(self, work):
+        """What `work` makes of the `PsfConvolution`; again with smaller tiles if the GPU's memory is not enough.
+
+        Raises
+        ------
+        SolverError
+            It is not enough for any tile.
+        """
+        while True:
+            try:
+                if self._convolution is None:
+                    self._convolution = PsfConvolution(self.tensor(self._psf), self._shape)
+                with torch.inference_mode():
+                    return work(self._convolution)
+            except RuntimeError as error:
+                # The Fourier transforms' library has no class of its own for that.
+                if not isinstance(error, torch.OutOfMemoryError) and "CUFFT_ALLOC_FAILED" not in str(error):
+                    raise
+                self._convolution = None
+                torch.cuda.empty_cache()
+                if self.tile // 2 < SMALLEST:
+                    ny, nx = self._shape
+                    raise SolverError(
+                        f"The GPU's memory is not enough for an image of {nx} x {ny} pixels, even with tiles of "
+                        f"{self.tile}; use --device cpu, or a smaller --size."
+                    ) from None
+                self.tile //= 2
+                log.warning("the GPU's memory is not enough; going on with tiles of %d pixels", self.tile)
+
+    def see(self, image):
+        """psf * image [Jy/beam] of an image [Jy/pixel], both (y, x) float32 arrays."""
+        return self.run(lambda convolution: convolution.normal(self.tensor(image)).cpu().numpy())
+
+    def lobe(self):
+        """Width (FWHM) of the PSF's main lobe along y and x [pixel]."""
+        return self.run(lambda convolution: convolution.widths().cpu().numpy())
+
+    def tensor(self, array):
+        """An array on the device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

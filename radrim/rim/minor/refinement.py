@@ -1,0 +1,145 @@
+"""The ends of a deconvolution: what is done once to the model of a whole image that leaves little but noise.
+
+First what the data do not need goes from it (`radrim.rim.minor.sparsify`), then a prior of skies looks at what is left
+(`radrim.rim.network.prior`). Both make the residual a little louder; the imager takes their updates as a whole or not
+at all.
+"""
+
+import logging
+
+import numpy as np
+
+from radrim.deconvolve.minor import MinorCycle
+from radrim.deconvolve.step_length import part_below
+from radrim.rim.minor.sparsify import LOUDER, QUIET, tighten
+from radrim.rim.network.prior import NEAR, held_back, look_again, soften
+
+log = logging.getLogger("radrim")
+
+CLOSE = 1.2
+"""A model is tightened if the rms of its residual is at most so many times the noise that was expected."""
+LEAST_PART = 0.1
+"""If the data bear less than this part of what a second look changes, nothing is changed."""
+CROWDED = 0.5
+"""Where isolated points have more than this part of the flux, what CLEAN found is held back, too: more of them."""
+LOOKS = 2
+"""Times that it is looked at."""
+LOOK_TILE = 1024
+"""Largest tile of the network that looks again [pixel]; what it sees around each is 176 pixels wide."""
+
+
+class Ends:
+    """What is left to do once the minor cycles have come to their end.
+
+    Parameters
+    ----------
+    settings : RimSettings
+    convolver : Convolver
+    """
+
+    def __init__(self, settings, convolver):
+        self._settings, self._convolver = settings, convolver
+        self.reason = ""
+        """Why the minor cycles ended; empty while they go on."""
+        self._done = 0
+        self._held: np.ndarray | None = None
+
+    def __call__(self, residual, model, points, extended, noise, allowed):
+        """The next end that changes something, as a `MinorCycle`; None if there is none.
+
+        Parameters
+        ----------
+        residual, model : (y, x) float32
+            [Jy/beam], [Jy/pixel]
+        points, extended : (y, x) float32
+            What of the model was taken for isolated points, and what the network made; CLEAN has found the rest.
+        noise : float
+            That was expected [Jy/beam].
+        allowed : (y, x) bool or None
+            Where the model may change; None: anywhere.
+        """
+        if self._held is None:
+            self._held = held_back(model, points)
+            if abs(model[self._held]).sum() > CROWDED * abs(model).sum():
+                self._held |= held_back(model, model - extended)
+        for end in (self._tighten, self._look_again)[self._done :]:
+            self._done += 1
+            found = end(residual, model, noise, allowed)
+            if found is not None:
+                return found
+        return None
+
+    def state(self):
+        """As for the solver."""
+        return {"end": self.reason, "ends": self._done}, {} if self._held is None else {"held": self._held}
+
+    def resume(self, facts, arrays):
+        """Go on from a `state`; what is its own leaves `arrays`."""
+        self.reason, self._done, self._held = facts["end"], facts["ends"], arrays.pop("held", None)
+
+    def _tighten(self, residual, model, noise, allowed):
+        """What the data do not need goes from the model."""
+        if not (self._settings.tighten and self._near(residual, model, CLOSE * noise)):
+            return None
+        found = tighten(model, residual, self._convolver.see, self._convolver.lobe(), noise, allowed)
+        if found is None:
+            return None
+        stop = f"emptied what is below {found.level / noise:.1f} times the noise, and the data do not need"
+        return _whole(found.update, residual, found.residual, stop)
+
+    def _look_again(self, residual, model, noise, allowed):
+        """The model that a prior of skies and the data make of this one, and of that, as far as the data bear it."""
+        seen = model * ~self._held
+        if self._settings.prior is None or not seen.any() or not self._near(residual, model, NEAR * noise):
+            return None
+        most = LOUDER * max(float(residual.std()), QUIET * noise)
+        update, left, parts = np.zeros_like(seen), residual, []
+        while len(parts) < LOOKS:
+            change = self._look(seen + update, left, noise, allowed)
+            after = left - self._convolver.see(change)
+            part = part_below(left, after, most)
+            log.debug("another look: the residual's rms is %.3f of what it was", after.std() / left.std())
+            if not part >= LEAST_PART:
+                break
+            update, left = update + np.float32(part) * change, left + np.float32(part) * (after - left)
+            parts.append(part)
+            if part < 1:
+                break
+        if not parts:
+            return None
+        change = self._soften(seen + update, noise, allowed)
+        after = left - self._convolver.see(change)
+        if after.std() <= most:
+            update, left = update + change, after
+        stop = " and ".join(("a second look", "a third")[: len(parts)])
+        if parts[-1] < 1:
+            stop += f", {parts[-1]:.0%} of it: the data bear no more"
+        return _whole(update, residual, left, stop)
+
+    def _look(self, model, residual, noise, allowed):
+        """What another look changes of a model."""
+        convolver = self._convolver
+
+        def look(convolution):
+            images = convolver.tensor(model), convolver.tensor(residual)
+            limit = None if allowed is None else convolver.tensor(allowed)
+            tile = min(LOOK_TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
+            return look_again(self._settings.prior, *images, convolution, noise, tile, limit)
+
+        return convolver.run(look).cpu().numpy() - model
+
+    def _soften(self, model, noise, allowed):
+        """What becomes of a model where it is faint, as a change."""
+        limit = None if allowed is None else self._convolver.tensor(allowed)
+        image = self._convolver.tensor(model)
+        return self._convolver.run(lambda psf: soften(image, psf, noise, limit)).cpu().numpy() - model
+
+    def _near(self, residual, model, most):
+        """Whether a model of a positive sky leaves a residual of at most that rms."""
+        return self._settings.positive and model.any() and 0 < residual.std() <= most
+
+
+def _whole(update, before, after, stop):
+    """An update that is taken as a whole or not at all."""
+    most = LOUDER * max(1.0, float(after.std() / before.std()))
+    return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(after).max()), stop, False, whole=most)

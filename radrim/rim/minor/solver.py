@@ -1,0 +1,380 @@
+"""The learned minor cycle: a trained machine on the residual of a whole image, its network on tiles with signal.
+
+Convolution and step length belong to the whole image, only the network works tile by tile: the answer does not depend
+on how the image was cut. Where there is nothing above the noise the network does not run, and the model stays as it is.
+"""
+
+import dataclasses
+import logging
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from radrim.deconvolve.clean import CleanSettings
+from radrim.deconvolve.minor import MinorCycle, Others
+from radrim.deconvolve.step_length import part_above
+from radrim.deconvolve.tiles import crop_centre
+from radrim.errors import SolverError
+from radrim.rim.minor.clean_finish import Finish
+from radrim.rim.minor.convolver import Convolver
+from radrim.rim.minor.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
+from radrim.rim.minor.points import PointFinder, Points
+from radrim.rim.minor.refinement import Ends
+from radrim.rim.network.prior import Prior
+
+log = logging.getLogger("radrim")
+
+TRUST = 1.5, 2.0
+"""More noise expected than so many times what the first residual shows, or a later one, from which some noise may have
+been fitted, is not believed."""
+FLOOR = 1.05
+"""A residual with less than so many times the noise that was expected can be noise."""
+LOOSE = 1.3
+"""The same while nothing has been found: expectations are not exact, and small images have few independent pixels."""
+LEAST = 0.92
+"""No update may bring the rms of the residual below so many times the noise that was expected: it would fit noise."""
+FITTED = 0.94
+"""A residual with an rms of less than so many times the noise that was expected is left alone."""
+DONE = 0.995
+"""The same once CLEAN finishes: it goes deeper than the network, with less to show for it."""
+SLOW = 0.1
+"""A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
+FAR, SLOWEST = 3.0, 0.03
+"""With an rms of so many times the noise, less than this part: CLEAN would have far to go."""
+POINTS_FIRST = 0.2
+"""Points that take more than this part from the residual's rms go alone: what their sidelobes, which are not the same
+everywhere, leave of them is seen once they are subtracted exactly, and the network would take it for something."""
+LITTLE = 0.008
+"""A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
+HALO = 56
+"""Largest halo of a tile [pixel]. Networks of several blocks could see farther, but trained ones do not look."""
+
+
+@dataclass(frozen=True)
+class RimSettings:
+    """What the user decides about the learned minor cycle.
+
+    Parameters
+    ----------
+    noise : float
+        Expected of the dirty image [Jy/beam]; NaN if unknown.
+    threshold : float
+        Stop when no residual is above this [Jy/beam].
+    positive : bool
+        Stokes I; other Stokes parameters have either sign.
+    tile : int
+        Largest tile of the network [pixel].
+    mask : (y, x) bool or None
+        The model is 0 elsewhere.
+    tighten : bool
+        At the end, what the data do not need goes from the model of a positive sky (`radrim.rim.minor.sparsify`).
+    prior : Prior or None
+        After that, it looks again at the model (`radrim.rim.network.prior`).
+    sizes : bool
+        Isolated points may be a little wider than points; not where spectra are fitted, for an index looks like a size.
+    clean : CleanSettings
+        Of the finish, but for its thresholds and its mask, which follow from `radrim.rim.minor.clean_finish` and from
+        these.
+    """
+
+    noise: float = float("nan")
+    threshold: float = 0.0
+    positive: bool = True
+    tile: int = 1024
+    mask: np.ndarray | None = None
+    tighten: bool = True
+    prior: Prior | None = None
+    sizes: bool = True
+    clean: CleanSettings = field(default_factory=CleanSettings)
+
+
+class Found(NamedTuple):
+    """An update [Jy/pixel], the residual after it by the PSF [Jy/beam], and what found it."""
+
+    update: np.ndarray
+    residual: np.ndarray
+    stop: str
+
+
+class RimSolver:
+    """Minor cycles of one channel; every call sees the whole image.
+
+    Parameters
+    ----------
+    machine : InferenceMachine
+        For images, on the device it shall run on.
+    settings : RimSettings
+    threads : int
+        Of CLEAN's finish; the network's are torch's.
+    """
+
+    psf_factor = 2
+    """PSF over image: twice as large, the convolution is exact, and so is the noise that the network is told of."""
+
+    def __init__(self, machine, settings=None, threads=1):
+        self._threads = threads
+        self.machine = machine
+        self.settings = settings or RimSettings()
+        self._trusted = True
+        self._convolver = Convolver(next(machine.parameters()).device, self.settings.tile)
+        self._finish = Finish(self.settings, threads)
+        self._ends = Ends(self.settings, self._convolver)
+        self._depths: list[float] = []
+        self._far_depths: list[float] = []
+        self._finder: PointFinder | None = None
+        self._settled: tuple[np.ndarray, np.ndarray] | None = None
+        self._extended: np.ndarray | None = None
+        self._points: np.ndarray | None = None
+
+    def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
+        """One minor cycle.
+
+        Parameters
+        ----------
+        residual : (y, x) float32
+            [Jy/beam]
+        psf : (y, x) float32
+            Peak 1 at (ny // 2, nx // 2); as large as the image or larger.
+        model : (y, x) float32
+            Current model [Jy/pixel].
+        noise : float
+            Noise of the residual image [Jy/beam]; an upper limit to the thermal noise.
+        window : (y, x) bool or float, optional
+            The model changes only where it is above 0.
+        peak : float, optional
+            Largest |residual| of the whole image [Jy/beam]; that of `residual` if absent.
+        others : Others, optional
+            If this is a part of an image: what the other parts hold.
+
+        Returns
+        -------
+        MinorCycle
+
+        Raises
+        ------
+        SolverError
+            NaN in an input, or arrays that do not fit; the memory of the GPU is not enough for any tile.
+        """
+        _check(residual, psf, model, noise)
+        # A residual with far less noise than was expected shows that the expectation was wrong, for ever.
+        self._trusted &= bool(0 < self.settings.noise <= TRUST[int(model.any())] * noise)
+        expected = self.settings.noise if self._trusted else noise
+        if self._ends.reason:
+            minor = _nothing(residual, self._ends.reason)
+        else:
+            minor = self._improve(residual, psf, model, noise, expected, window, peak, others)
+        # A part of an image cannot tell what is haze of the others.
+        if not minor.converged or others is not None:
+            return minor
+        self._ends.reason = minor.stop
+        if minor.update.any():  # whose exact residual is not known yet
+            return dataclasses.replace(minor, converged=False)
+        self._take_psf(psf, residual.shape)
+        allowed = _both(self.settings.mask, window)
+        extended = np.zeros_like(model) if self._extended is None else self._extended
+        return self._ends(residual, model, self.points(model), extended, expected, allowed) or minor
+
+    def _improve(self, residual, psf, model, noise, expected, window, peak, others):
+        """Points, network or CLEAN, whichever it is the turn of."""
+        reason = self._why_done(residual, expected, model.any())
+        if reason:
+            return _nothing(residual, reason)
+        if self._finish.on and not (others and others.wait):
+            return self._finish(residual, psf, model, noise, expected, window, peak)
+        self._take_psf(psf, residual.shape)
+        allowed, told = _both(self.settings.mask, window), min(expected, noise)
+        points = self._take_points(residual, told, allowed, peak or 0.0)
+        found = Found(points.update, points.residual, f"isolated points: {points.number}")
+        # Without the points a residual can be noise, or so near to it that the network is not worth its while.
+        near = points.residual.std() < FLOOR * expected
+        finish = near and not (points.number and describe_noise(points.residual, FLOOR * expected))
+        others = others or Others()
+        above = [part * bright for part, bright in zip(sidelobes(self._far_depths), others.bands, strict=True)]
+        active = find_active(points.residual, told, self._depths, above)
+        if allowed is not None:
+            active &= allowed
+        settled, self._settled = self._has_settled(residual, active), None
+        alone = points.residual.std() < (1 - POINTS_FIRST) * residual.std()
+        if active.any() and not (near or settled or alone):
+            brightest = peak if peak is not None and not points.number else float(np.abs(points.residual).max())
+            found, settled = self._ask_network(points, model, told, brightest, active)
+        part = part_above(residual, found.residual, LEAST * expected)
+        least = SLOW if residual.std() < FAR * expected else SLOWEST
+        slow = not near and part * (1 - float(found.residual.std() / residual.std())) < least
+        if not others.wait and (finish or slow):
+            return self._finish_rest(points, psf, model, noise, expected, window)
+        left = residual + np.float32(part) * (found.residual - residual)
+        if settled:
+            self._settled = active, left
+        stop = found.stop + (f", {part:.0%} of it: beyond is noise" if part < 1 else "")
+        update = np.float32(part) * found.update
+        # What the network found of a source is not perfect, and its errors are no points.
+        taken = np.float32(part) * points.update
+        self._extended = _sum(self._extended, update - taken)
+        self._points = _sum(self._points, taken)
+        return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False)
+
+    def _why_done(self, residual, expected, begun):
+        """Why nothing is left to do, or an empty text."""
+        threshold, rms = self.settings.threshold, float(residual.std())
+        if float(np.abs(residual).max()) <= threshold:
+            return f"no residual above the threshold of {threshold:.3g} Jy/beam"
+        # CLEAN, once it has begun, stops by itself, below the level at which single peaks can be told from noise.
+        cleaned = self._finish.begun
+        if not cleaned and (noise := describe_noise(residual, (FLOOR if begun else LOOSE) * expected)):
+            return noise
+        if rms <= (DONE if cleaned else FITTED) * expected:
+            return f"the residual's rms is {rms / expected:.2f} of the noise expected"
+        return ""
+
+    def _ask_network(self, points, model, noise, peak, active):
+        """What points and network together found, and whether the network left off by itself."""
+        # Points between pixels have negative pixels, too, which are none of the network's business.
+        known = model + points.update
+        start = np.maximum(known, 0) if self.settings.positive else known
+        estimate, seen, lengths = self._infer(points.residual, start, noise, peak, active)
+        update = estimate[0].cpu().numpy() - start + points.update
+        shown = ", ".join(f"{float(length):.2f}" for length in lengths)
+        log.debug("rim: noise %.3g, %.0f %% active, steps %s", noise, 100 * active.mean(), shown)
+        stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
+        return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
+
+    def points(self, model):
+        """What of the model (y, x) was taken for isolated points, if no update was cut [Jy/pixel]."""
+        return np.zeros_like(model) if self._points is None else self._points
+
+    def expect(self, noise):
+        """Go on with another noise [Jy/beam] than was expected so far; True: what has ended with that begins again."""
+        self.settings = dataclasses.replace(self.settings, noise=noise)
+        self._finish, self._ends = Finish(self.settings, self._threads), Ends(self.settings, self._convolver)
+        self._trusted, self._settled = True, None
+        return True
+
+    def state(self):
+        """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
+        facts, arrays = {"trusted": self._trusted, "tile": self._convolver.tile}, {}
+        for part in (self._finish, self._ends):
+            more = part.state()
+            facts |= more[0]
+            arrays |= more[1]
+        if self._settled is not None:
+            arrays |= dict(zip(("active", "left"), self._settled, strict=True))
+        images = {"extended": self._extended, "points": self._points}
+        return facts, arrays | {name: image for name, image in images.items() if image is not None}
+
+    def resume(self, facts, arrays):
+        """Go on from a `state`; the PSF of the next cycle must be that of the last."""
+        arrays = {name: np.array(array) for name, array in arrays.items()}
+        self._trusted, self._convolver.tile = facts["trusted"], facts["tile"]
+        if "active" in arrays:
+            self._settled = arrays.pop("active"), arrays.pop("left")
+        self._extended, self._points = (arrays.pop(name, None) for name in ("extended", "points"))
+        self._ends.resume(facts, arrays)
+        self._finish.resume(facts, arrays)
+
+    def _has_settled(self, residual, active):
+        """Whether the network has just left off by itself, here, at this residual: it would not do more."""
+        if self._settled is None:
+            return False
+        before, left = self._settled
+        new = np.count_nonzero(active & ~before)
+        return new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std()
+
+    def _take_psf(self, psf, shape):
+        """What follows from the PSF, again only when it changes."""
+        if self._convolver.take(psf, shape):
+            self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
+            self._finder = PointFinder(psf, shape, self._threads, self.settings.positive, sizes=self.settings.sizes)
+
+    def _take_points(self, residual, noise, allowed, peak):
+        """Isolated points, if anything is bright enough to be one."""
+        highest = (residual if self.settings.positive else np.abs(residual)).max()
+        if highest < level_for(residual.size, CLEAR) * noise:
+            return Points(np.zeros_like(residual), residual, 0)
+        return self._finder.take(residual, noise, self._convolver.see, allowed, self._extended, peak)
+
+    def _finish_rest(self, points, psf, model, noise, expected, window):
+        """The first cycle of CLEAN's finish: of what isolated points leave."""
+        minor = self._finish(points.residual, psf, model + points.update, noise, expected, window, None)
+        if not points.number:
+            return minor
+        self._points = _sum(self._points, points.update)
+        text = f"{minor.stop}, isolated points: {points.number}"
+        update, components = minor.update + points.update, minor.components + points.number
+        return dataclasses.replace(minor, update=update, components=components, stop=text)
+
+    def _infer(self, residual, model, noise, peak, active):
+        def steps(convolution):
+            images = (self._convolver.tensor(image) for image in (residual[None], model[None], active))
+            return self._run(convolution, *images, noise, peak)
+
+        return self._convolver.run(steps)
+
+    def _run(self, convolution, residual, model, active, noise, peak):
+        """Estimate and residual after the steps of the network, and their lengths.
+
+        The network knows positive skies only. A sky of both signs is the difference of two: first the positive one is
+        improved, then the other, on the residual turned over.
+        """
+        if self.settings.positive:
+            found = self._steps(convolution, residual, model, noise, peak, active)
+            return found.estimates[-1], found.residual, found.lengths
+        plus = self._steps(convolution, residual, model.clamp_min(0), noise, peak, active)
+        minus = self._steps(convolution, -plus.residual, (-model).clamp_min(0), noise, peak, active)
+        return plus.estimates[-1] - minus.estimates[-1], -minus.residual, plus.lengths + minus.lengths
+
+    def _steps(self, convolution, residual, estimate, noise, peak, active):
+        halo = min(self.machine.halo, HALO // self.machine.alignment * self.machine.alignment)
+        found = self.machine(
+            convolution,
+            residual,
+            noise,
+            estimate,
+            peak,
+            positive=True,
+            tile=self._convolver.tile,
+            active=active,
+            halo=halo,
+            least=LITTLE,
+        )
+        if not torch.isfinite(found.estimates[-1]).all():
+            image = found.estimates[-1][0].cpu().numpy()
+            raise SolverError(f"The network's image has {_bad(image)}; is this checkpoint sound?")
+        return found
+
+
+def _nothing(residual, stop):
+    """The minor cycle that has nothing to do, and why."""
+    return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), stop, True)
+
+
+def _sum(image, update):
+    return update if image is None else image + update
+
+
+def _both(mask, window):
+    """Where both allow it; None if neither is given."""
+    given = [limit > 0 for limit in (mask, window) if limit is not None]
+    return np.logical_and.reduce(given) if given else None
+
+
+def _check(residual, psf, model, noise):
+    if residual.ndim != 2 or psf.ndim != 2 or any(p < r for p, r in zip(psf.shape, residual.shape, strict=True)):
+        raise SolverError(f"The PSF has the shape {psf.shape}; it must cover the residual, {residual.shape}.")
+    if model.shape != residual.shape:
+        raise SolverError(f"The model has the shape {model.shape}; it must be the residual's, {residual.shape}.")
+    for name, image in (("residual", residual), ("psf", psf), ("model", model), ("noise", np.asarray(noise))):
+        if not np.isfinite(image).all():
+            raise SolverError(f"The {name} has {_bad(image)}; the RIM needs finite ones.")
+
+
+def _bad(image):
+    """How many values of an image are not finite, and the smallest rectangle that holds them."""
+    bad = ~np.isfinite(image)
+    text = f"{np.count_nonzero(bad)} of {image.size} values NaN or infinite"
+    if image.ndim == 2:
+        y, x = (np.flatnonzero(bad.any(axis)) for axis in (1, 0))
+        text += f" (rows y {y[0]}:{y[-1] + 1}, columns x {x[0]}:{x[-1] + 1})"
+    return text

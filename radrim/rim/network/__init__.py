@@ -1,0 +1,1 @@
+"""The networks: i-RIM, RIM, prior and uncertainty. Needs only numpy, scipy, torch and safetensors."""

@@ -1,0 +1,222 @@
+"""What a network of `radrim.rim` sees: preconditioned gradients, compressed at several scales, free of any flux unit.
+
+Images are (batch, y, x), cubes (batch, chan, y, x); the gradients are those of `radrim.rim.network.psf`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+CELL = 8
+"""Pixels per cell of the local peak scale."""
+ENVELOPE_CELL = 2
+"""The same for the amplitude of the free part of an update."""
+SINGLE = 1e-7
+"""Noise below this part of the peak is below the rounding of float32 and counts as so much."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What an image is measured against; numbers of the whole image, the same for each of its tiles.
+
+    Parameters
+    ----------
+    noise, peak : Tensor, (batch, [chan,] 1, 1)
+        Of the residual [Jy/beam], before the first step.
+    wiener_noise, wiener_peak : Tensor, (batch, lambda, [chan,] 1, 1)
+        Noise of w_lambda, and its peak for a point source of `peak` [Jy/pixel].
+    context : Tensor, (batch, 1 + 2 lambda, [chan,] 1, 1)
+        What the network is told of them: log of peak over noise, gains of point and noise.
+    finest : Tensor, (batch, [chan,] 2)
+        Standard deviation of the finest detail along y and x [pixel].
+    """
+
+    noise: torch.Tensor
+    peak: torch.Tensor
+    wiener_noise: torch.Tensor
+    wiener_peak: torch.Tensor
+    context: torch.Tensor
+    finest: torch.Tensor
+
+
+def measure_scales(psf, residual, lambdas, noise, peak=None):
+    """The `Scales` of a residual.
+
+    Parameters
+    ----------
+    psf : PsfConvolution
+    residual : Tensor, (batch, [chan,] y, x)
+        [Jy/beam]
+    lambdas : sequence of float
+    noise, peak : float or Tensor, (batch,) or (batch, chan)
+        Of the whole residual image, if `residual` is a part of it [Jy/beam]. The part's own peak if absent.
+    """
+    if peak is None:
+        peak = residual.detach().abs().amax((-2, -1))
+    tiny = torch.finfo(residual.dtype).tiny ** 0.5
+    peak = _per_image(peak, residual).clamp_min(tiny)
+    noise = torch.maximum(_per_image(noise, residual), SINGLE * peak)
+    gains = [psf.gains(value) for value in lambdas]
+    point = torch.stack([gain.expand_as(peak) for gain, _ in gains], 1)
+    thermal = torch.stack([gain.expand_as(peak) for _, gain in gains], 1)
+    context = torch.cat([torch.log10(peak / noise).unsqueeze(1) / 3, point, thermal], 1)
+    finest = psf.finest().expand(*residual.shape[:-2], 2)
+    return Scales(noise, peak, thermal * noise.unsqueeze(1), point * peak.unsqueeze(1), context, finest)
+
+
+@dataclass(frozen=True)
+class StepImages:
+    """What one step of a network starts from, for a whole image or for a tile of it.
+
+    Parameters
+    ----------
+    wiener : Tensor, (batch, lambda, [chan,] y, x)
+        [Jy/pixel]
+    residual : Tensor, (batch, [chan,] y, x)
+        [Jy/beam]
+    estimate : Tensor, (batch, [chan,] y, x)
+        [Jy/pixel]
+    scales : Scales
+    """
+
+    wiener: torch.Tensor
+    residual: torch.Tensor
+    estimate: torch.Tensor
+    scales: Scales
+
+    def cut(self, window):
+        """The part in a window, a pair of slices (y, x); the scales stay those of the whole."""
+        part = (..., *window)
+        return StepImages(self.wiener[part], self.residual[part], self.estimate[part], self.scales)
+
+
+def feature_count(lambdas):
+    """Number of channels that `features` makes."""
+    return 4 * len(lambdas) + 6
+
+
+def features(images):
+    """The channels that a network sees, all of order 1, (batch, feature, [chan,] y, x).
+
+    Each w_lambda is compressed by asinh against its noise, against the image's peak, and against its own peak nearby:
+    with one scale for the whole image the brightest source would hide all others. Reach: ``4 * CELL - 1`` pixels.
+    """
+    scales, residual, estimate = images.scales, images.residual, images.estimate
+    peaks = point_sources(residual)
+    channels = [
+        asinh(residual / scales.noise) / 3,
+        asinh(100 * residual / scales.peak) / 5,
+        asinh(peaks / scales.noise) / 3,
+        asinh(4 * peaks / torch.hypot(local_peak(residual, CELL), scales.noise)) / 2,
+    ]
+    for k in range(images.wiener.shape[1]):
+        image, noise = images.wiener[:, k], scales.wiener_noise[:, k]
+        local = torch.hypot(local_peak(image, CELL), noise.expand_as(image))
+        if k == 0:
+            channels += [asinh(estimate / noise) / 3, asinh(4 * estimate / local) / 2]
+        channels += [
+            asinh(image / noise) / 3,
+            asinh(100 * image / scales.wiener_peak[:, k]) / 5,
+            asinh(4 * image / local) / 2,
+            torch.log10(local / noise) / 2,
+        ]
+    last = torch.channels_last_3d if residual.ndim == 4 else torch.channels_last
+    return torch.stack(channels, 1).contiguous(memory_format=last)
+
+
+def point_sources(residual):
+    """The update that CLEAN would make: at the peaks of a residual the flux of the point that makes them, 0 elsewhere.
+
+    The dirty image of a point source of 1 Jy/pixel has a peak of 1 Jy/beam. Peaks are the pixels whose neighbours are
+    closer to 0 than they.
+
+    Parameters
+    ----------
+    residual : Tensor, (..., y, x)
+        [Jy/beam]
+
+    Returns
+    -------
+    Tensor, (..., y, x)
+        [Jy/pixel]
+    """
+    size = residual.abs()
+    return torch.where(size == highest_around(size), residual, 0)
+
+
+def envelope(images):
+    """Amplitude of the free part of an update [Jy/pixel], (batch, [chan,] y, x): the size of the mean w_lambda nearby.
+
+    Reach: ``4 * ENVELOPE_CELL - 1`` pixels.
+    """
+    return local_peak(images.wiener.mean(1), ENVELOPE_CELL)
+
+
+def local_peak(image, cell):
+    """Smooth image of the largest |pixel| nearby: maxima of cells and their neighbours, averaged and interpolated.
+
+    Parameters
+    ----------
+    image : Tensor, (..., y, x)
+    cell : int
+        Pixels per cell along each axis; cells are counted from the image's corner.
+
+    Returns
+    -------
+    Tensor, (..., y, x)
+        Depends on pixels at most ``4 * cell - 1`` away along each axis.
+    """
+    ny, nx = image.shape[-2:]
+    cells = highest_in_cells(image.abs().reshape(-1, 1, ny, nx), cell)
+    cells = F.avg_pool2d(highest_around(cells), 3, 1, 1, count_include_pad=False)
+    smooth = F.interpolate(cells, scale_factor=cell, mode="bilinear", align_corners=False)
+    return smooth[..., :ny, :nx].reshape(image.shape)
+
+
+def highest_in_cells(image, cell):
+    """The largest pixel of each cell of `cell` x `cell`, (..., cells, cells), of an image (..., y, x) nowhere below 0.
+
+    This and the next are many times as fast on CPUs as max_pool2d, which looks for the place of each maximum, too.
+    """
+    ny, nx = image.shape[-2:]
+    whole = F.pad(image, (0, -nx % cell, 0, -ny % cell))
+    return whole.unflatten(-2, (-1, cell)).amax(-2).unflatten(-1, (-1, cell)).amax(-1)
+
+
+def highest_around(image):
+    """The largest of each pixel and its eight neighbours; (..., y, x), nowhere below 0."""
+    for axis in (-1, -2):
+        size = image.shape[axis]
+        wide = F.pad(image, (1, 1) if axis == -1 else (0, 0, 1, 1))
+        image = torch.maximum(image, torch.maximum(wide.narrow(axis, 0, size), wide.narrow(axis, 2, size)))
+    return image
+
+
+def asinh(value):
+    """The inverse of sinh, fast on CPUs."""
+    return _Asinh.apply(value)
+
+
+class _Asinh(torch.autograd.Function):
+    """torch.asinh as exact, in about half of its time on CPUs."""
+
+    @staticmethod
+    def forward(ctx, value):
+        ctx.save_for_backward(value)
+        size = value.abs()
+        square = size * size
+        root = (square + 1).sqrt_()  # in place from here on: fresh memory costs as much as the arithmetic
+        return square.div_(root.add_(1)).add_(size).log1p_().copysign_(value)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (value,) = ctx.saved_tensors
+        return grad * torch.rsqrt(value * value + 1)
+
+
+def _per_image(value, image):
+    """A number per image, or per channel of each cube, as (batch, [chan,] 1, 1)."""
+    value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
+    value = value.reshape(value.shape + (1,) * (image.ndim - value.ndim))
+    return value.expand(*image.shape[:-2], 1, 1)

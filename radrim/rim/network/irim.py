@@ -1,0 +1,181 @@
+"""The invertible Recurrent Inference Machine for images (Putzky & Welling 2019, arXiv:1911.10914).
+
+Each step follows equation 10 of the paper: the data enter the state (eta, s) additively, invertible layers h mix it::
+
+    s' = s + g(inputs(x, r)),    (eta, s) <- h(eta, s'),    x <- x + alpha d(Psi(eta)).
+
+It departs from the paper in what a radio image needs: the gradient r = D - psf * x enters preconditioned and free of
+scale, through a linear g (`radrim.rim.network.features`); eta is not the estimate itself, but the link Psi turns it
+into gates of the preconditioned gradients, and the step length alpha is the one that lowers chi^2 most
+(`radrim.rim.network.machine`). And
+the couplings start as identities, so that a fresh machine already gives a sensible estimate.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from radrim.errors import ConfigError
+from radrim.rim.network.blocks import Convolution, ResidualBlock, UNet
+from radrim.rim.network.features import feature_count
+from radrim.rim.network.machine import InferenceMachine, check_machine, check_range, field_count
+from radrim.rim.network.reversible import Coupling, ReversibleSequence
+
+
+@dataclass(frozen=True)
+class IRIMConfig:
+    """The architecture; stored with every checkpoint.
+
+    Parameters
+    ----------
+    dims : int
+        2 for images, 3 for cubes (channel, y, x).
+    channels : int
+        Of the state, eta and s together.
+    hidden : int or tuple of int
+        Channels inside the residual functions; several are taken in turn, like `factors`. A 3x3 convolution that works
+        at a half of the resolution costs as much with twice the channels.
+    depth : int
+        Couplings per step, before `unets`.
+    factors : tuple of int
+        Down-sampling inside the couplings, in turn.
+    steps : int
+        Steps of training; with shared weights any number can be run.
+    shared : bool
+        The same weights in all steps.
+    lambdas : tuple of float
+        Of the preconditioned gradients.
+    squeeze : int
+        The state has one cell per `squeeze` x `squeeze` pixels, whose features become channels. 2 takes a quarter of
+        the time and memory of 1.
+    groups : int
+        Groups of channels in the 3x3 convolutions.
+    reflections : int
+        Householder reflections per coupling; 0: as many as channels.
+    unets : int
+        Couplings that follow these, with U-Nets as residual functions: each sees much of a tile at once. What is
+        trained can grow by them (`TrainingConfig.start`).
+    widths : tuple of int
+        Channels of the levels of each U-Net.
+    detail : bool
+        Whether the network says where updates have finer detail (see `radrim.rim.network.machine`).
+
+    Raises
+    ------
+    ConfigError
+        A value outside its range, or too few channels to hold eta.
+    """
+
+    dims: int = 2
+    channels: int = 64
+    hidden: int | tuple[int, ...] = 64
+    depth: int = 8
+    factors: tuple[int, ...] = (1, 2, 4, 2)
+    steps: int = 5
+    shared: bool = True
+    lambdas: tuple[float, ...] = (2.0, 8.0, 30.0)
+    squeeze: int = 2
+    groups: int = 1
+    reflections: int = 0
+    unets: int = 0
+    widths: tuple[int, ...] = ()
+    detail: bool = False
+
+    def __post_init__(self):
+        check_machine(self)
+        check_range("groups", self.groups, 1, 4096)
+        for name in ("depth", "unets"):
+            check_range(name, getattr(self, name), 0, 4096)
+        if self.depth + self.unets == 0:
+            raise ConfigError("depth and unets are both 0; a step needs at least one coupling.")
+        if bool(self.unets) != bool(self.widths):
+            raise ConfigError(f"unets is {self.unets} and widths {self.widths!r}; U-Nets need both, others neither.")
+        for hidden in self.hidden if isinstance(self.hidden, tuple) and self.hidden else (self.hidden,):
+            check_range("hidden", hidden, 1, 4096)
+        check_range("reflections", self.reflections, 0, 4096)
+        if not self.factors:
+            raise ConfigError("factors is empty; it needs at least one down-sampling factor, 1 for none.")
+        for width in self.widths:
+            check_range("each of widths", width, 1, 4096)
+        for factor in self.factors:
+            check_range("each of factors", factor, 1, 64)
+        least = field_count(self) + 1
+        if self.channels < least:
+            raise ConfigError(f"channels is {self.channels}; lambdas and squeeze need at least {least}.")
+
+
+class IRIM(InferenceMachine):
+    """The invertible machine; training memory does not depend on the number of couplings per step.
+
+    With fresh weights eta stays 0, and the first estimate is ``x + alpha d`` for the mean w_lambda.
+
+    Parameters
+    ----------
+    config : IRIMConfig
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.eta = field_count(config)
+        weights = 1 if config.shared else config.steps
+        inputs, memory, cell = feature_count(config.lambdas), config.channels - self.eta, config.squeeze
+        # 3 x 3 cells around each cell.
+        self.gradients = nn.ModuleList(
+            Convolution(config.dims, inputs, memory, 3 * cell, cell, cell, 3) for _ in range(weights)
+        )
+        self.contexts = nn.ModuleList(
+            Convolution(config.dims, 1 + 2 * len(config.lambdas), memory, 1, bias=False) for _ in range(weights)
+        )
+        self.layers = nn.ModuleList(self._couplings(config) for _ in range(weights))
+        self.details = nn.ModuleList(
+            Convolution(config.dims, config.channels, cell**2, 1, gain=0.0) for _ in range(weights * config.detail)
+        )
+
+    @staticmethod
+    def _couplings(config):
+        read, write = config.channels // 2, config.channels - config.channels // 2
+        hidden = config.hidden if isinstance(config.hidden, tuple) else (config.hidden,)
+        blocks = (
+            ResidualBlock(
+                config.dims,
+                read,
+                write,
+                hidden[layer % len(hidden)],
+                config.factors[layer % len(config.factors)],
+                config.groups,
+            )
+            for layer in range(config.depth)
+        )
+        unets = (UNet(config.dims, read, write, config.widths) for _ in range(config.unets))
+        return ReversibleSequence(
+            Coupling(config.channels, residual, config.reflections or config.channels)
+            for residual in itertools.chain(blocks, unets)
+        )
+
+    def advance(self, step, inputs, context, state):
+        """See `InferenceMachine.advance`; the state is (eta, s), 0 before the first step."""
+        index = 0 if self.config.shared else step
+        added = (self.gradients[index](inputs) + self.contexts[index](context)).to(inputs.dtype)
+        if state is None:
+            state = F.pad(added, (0, 0) * self.config.dims + (self.eta, 0))
+        else:
+            state = torch.cat([state[:, : self.eta], state[:, self.eta :] + added], 1)
+        state = self.layers[index](state)
+        eta = state[:, : self.eta]
+        if self.details:
+            eta = torch.cat([eta, self.details[index](state).to(eta.dtype)], 1)
+        return eta, state
+
+    @property
+    def cell_reach(self):
+        """See `InferenceMachine.cell_reach`."""
+        return 1 + sum(layer.residual.reach for layer in self.layers[0].layers)
+
+    @property
+    def cell_alignment(self):
+        """See `InferenceMachine.cell_alignment`."""
+        return math.lcm(*(layer.residual.alignment for layer in self.layers[0].layers))

@@ -1,0 +1,363 @@
+"""What every Recurrent Inference Machine shares: the loop around the data, the link, tiles.
+
+A machine repeats: preconditioned gradients of the residual (`radrim.rim.network.features`), the network of one step,
+the link
+that turns the network's fields into an update, the step length, and the new residual, all by the PSF convolution.
+
+- The link gates what the data propose, ``2 hardsigmoid(m) (sum_lambda (1/L + g_lambda) w_lambda + h p + envelope o)``
+  for the network's fields (g, h, m, o); p are the point sources that CLEAN would see. Where all fields are 0 that is
+  the mean of the w_lambda. Where m <= -3 it is exactly 0: empty sky can stay empty.
+- What comes out is smoothed by a Gaussian of 0.38 of the width of the PSF's main lobe (`psf.FINEST`): little finer
+  detail is measured, and what a network puts there is more often wrong than right. A field d of its own, where the
+  network has it, says where to smooth by half of that only (`inputs.SHARPEST`): bright sources show more detail.
+- Stokes I is positive: the proposal is projected, ``d = max(x + proposal, 0) - x``, *before* the step length is taken.
+  Then every ``x + alpha d`` with alpha in [0, 1] is positive too, and chi^2 falls as it does for any direction.
+- alpha minimises chi^2 along d, in [0, 1], so that chi^2 never rises, whatever the network says.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from radrim.errors import ConfigError, SolverError
+from radrim.rim.network.features import (
+    CELL,
+    StepImages,
+    envelope,
+    features,
+    highest_in_cells,
+    measure_scales,
+    point_sources,
+)
+from radrim.rim.network.psf import FINEST, SHARPEST, TAPS, smooth
+from radrim.rim.network.threads import abreast
+from radrim.rim.network.windows import changed, cover, widen, within
+
+
+def check_machine(config):
+    """Check what the configurations of all machines have in common.
+
+    Parameters
+    ----------
+    config : IRIMConfig or PlainConfig
+
+    Raises
+    ------
+    ConfigError
+        A value outside its range.
+    """
+    if config.dims not in (2, 3):
+        raise ConfigError(f"dims is {config.dims!r}; it must be 2 (images) or 3 (cubes).")
+    for name, most in (("channels", 4096), ("steps", 1024), ("squeeze", 16)):
+        check_range(name, getattr(config, name), 1, most)
+    if not config.lambdas or not all(math.isfinite(value) and value > 0 for value in config.lambdas):
+        raise ConfigError(f"lambdas is {config.lambdas!r}; it must hold positive numbers.")
+
+
+def check_range(name, value, least, most):
+    """Check that a configured number is whole and within its range.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number from {least} to {most}.")
+
+
+def field_count(config):
+    """Channels of eta: gates of each lambda and of the points, mask and free part, for each pixel of a cell."""
+    return (len(config.lambdas) + 3) * config.squeeze**2
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a machine found.
+
+    Parameters
+    ----------
+    estimates : list of Tensor, (batch, [chan,] y, x)
+        After each step [Jy/pixel].
+    residual : Tensor, (batch, [chan,] y, x)
+        After the last step, by the PSF convolution [Jy/beam].
+    lengths : list of Tensor, (batch, [chan,] 1, 1)
+        Step lengths; 0 where nothing lowered chi^2.
+    """
+
+    estimates: list[torch.Tensor]
+    residual: torch.Tensor
+    lengths: list[torch.Tensor]
+
+
+class InferenceMachine(nn.Module):
+    """The loop that every RIM shares; a subclass supplies `advance`, the network of one step.
+
+    **Tiles.** A step has a local part, `propose`, and a global part, convolution and step length. `propose` sees
+    `receptive_field` pixels around each pixel: cut the `StepImages` of the whole image (their scales stay those of the
+    whole), at multiples of `alignment`, with `halo` more pixels on every side that is not the image's edge, and what is
+    left after cutting the halo off equals the whole image's to rounding. `forward` with ``tile`` does so. A tile whose
+    convolution is done on the tile alone differs by what its PSF and its own step length do not know of the rest.
+
+    Parameters
+    ----------
+    config : IRIMConfig or PlainConfig
+        With `dims`, `lambdas`, `squeeze`, `steps` and `shared`.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
+    def advance(self, step, inputs, context, state):
+        """One step of the network.
+
+        Parameters
+        ----------
+        step : int
+        inputs : Tensor, (batch, feature, [chan,] y, x)
+            Both sides multiples of `squeeze`.
+        context : Tensor, (batch, 1 + 2 lambda, [chan,] 1, 1)
+        state : Tensor or None, (batch, any, [chan,] y / squeeze, x / squeeze)
+            None before the first step.
+
+        Returns
+        -------
+        eta : Tensor, (batch, (lambda + 3 or + 4) * squeeze^2, [chan,] y / squeeze, x / squeeze)
+        state : Tensor
+        """
+        raise NotImplementedError
+
+    @property
+    def cell_reach(self):
+        """Cells from an output of `advance` to the farthest input it depends on."""
+        raise NotImplementedError
+
+    @property
+    def cell_alignment(self):
+        """Cells after which `advance` is the same again under translation."""
+        raise NotImplementedError
+
+    @property
+    def receptive_field(self):
+        """Pixels along y and x from an output of one step to the farthest input of that step it depends on."""
+        return 4 * CELL - 1 + (self.cell_reach + 1) * self.config.squeeze - 1 + TAPS
+
+    @property
+    def alignment(self):
+        """Pixels; a step commutes with translations by multiples of it."""
+        return math.lcm(CELL, self.cell_alignment * self.config.squeeze)
+
+    @property
+    def halo(self):
+        """`receptive_field`, rounded up to a multiple of `alignment`."""
+        return -(-self.receptive_field // self.alignment) * self.alignment
+
+    def propose(self, step, images, state=None, active=None):
+        """The update that the network proposes; the local part of a step.
+
+        Parameters
+        ----------
+        step : int
+            From 0.
+        images : StepImages
+            Of the whole image or of a tile.
+        state : Tensor, optional
+            What the step before returned for the same tile.
+        active : Tensor, (y, x) bool, optional
+            Elsewhere proposal and state are 0; see `forward`.
+
+        Returns
+        -------
+        proposal : Tensor, (batch, [chan,] y, x)
+            [Jy/pixel]
+        state : Tensor, (batch, any, [chan,] y / squeeze, x / squeeze), rounded up
+        """
+        ny, nx = images.residual.shape[-2:]
+        inputs = features(images)
+        if ny % self.config.squeeze or nx % self.config.squeeze:
+            inputs = F.pad(inputs, (0, -nx % self.config.squeeze, 0, -ny % self.config.squeeze))
+        eta, state = self.advance(step, inputs, images.scales.context, state)
+        eta = _unsqueeze(eta, self.config.squeeze)[..., :ny, :nx].to(images.residual.dtype)
+        proposal = link(eta, images)
+        if active is None:
+            return proposal, state
+        return torch.where(active, proposal, 0), torch.where(self._active_cells(active), state, 0)
+
+    def forward(
+        self,
+        psf,
+        residual,
+        noise,
+        estimate=None,
+        peak=None,
+        steps=None,
+        positive=True,
+        detach=True,
+        tile=None,
+        active=None,
+        halo=None,
+        least=None,
+    ):
+        """Deconvolve: several steps from a residual.
+
+        Parameters
+        ----------
+        psf : PsfConvolution
+        residual : Tensor, (batch, [chan,] y, x)
+            Of `estimate` [Jy/beam].
+        noise, peak : float or Tensor, (batch,) or (batch, chan)
+            Of the whole residual image [Jy/beam]; the peak of `residual` if absent.
+        estimate : Tensor, (batch, [chan,] y, x), optional
+            [Jy/pixel]; 0 if absent.
+        steps : int, optional
+            As in training if absent; with weights of their own there are no more steps than trained.
+        positive : bool
+            Stokes I: the estimate stays positive where it is positive, and becomes so elsewhere. Not for Q, U, V.
+        detach : bool
+            Training: no gradient through the image from one step to the next; it always flows through the state.
+        tile : int, optional
+            Run the network on tiles of about so many pixels, one after the other, to save memory; no gradients.
+        active : Tensor, (y, x) bool, optional
+            Where the estimate may change. Tiles without such a pixel cost nothing.
+        halo : int, optional
+            Of the tiles [pixel], a multiple of `alignment`; `halo`, with which tiles change nothing, if absent.
+        least : float, optional
+            Stop once a step changes the residual's rms by less than this part, or the next one would, if changes go on
+            falling as they do. With `active`, steps leave out what the one before changed by less than that.
+
+        Returns
+        -------
+        Inference
+
+        Raises
+        ------
+        SolverError
+            Shapes that do not fit, or too many steps.
+        """
+        steps = self._check(psf, residual, estimate, steps)
+        scales = measure_scales(psf, residual, self.config.lambdas, noise, peak)
+        estimate = torch.zeros_like(residual) if estimate is None else estimate
+        halo = self.halo if halo is None else halo
+        estimates, lengths, state, spare = [], [], None, None
+        norm, fall = (float(torch.linalg.vector_norm(residual)) if least is not None else 0.0), 0.0
+        for step in range(steps):
+            images = StepImages(psf.wiener(residual, self.config.lambdas), residual, estimate, scales)
+            if tile is None:
+                proposal, state = self.propose(step, images, state, active)
+            else:
+                proposal, new = self._propose_tiled(step, images, state, spare, tile, active, halo)
+                state, spare = new, state
+            direction = (estimate + proposal).clamp_min(0) - estimate if positive else proposal
+            length, product = psf.step_length(direction, residual)
+            estimate, before = estimate + length * direction, residual
+            residual = residual - length * product
+            estimates.append(estimate)
+            lengths.append(length.detach())
+            if least is not None:
+                high, norm = norm, float(torch.linalg.vector_norm(residual))
+                last, fall = fall, high - norm
+                if abs(fall) < least * high or (min(last, fall) > 0 and fall * fall < least * norm * last):
+                    break
+                if active is not None:
+                    active = active & changed(before, residual, least)
+            if detach:
+                estimate, residual = estimate.detach(), residual.detach()
+        return Inference(estimates, residual, lengths)
+
+    def _check(self, psf, residual, estimate, steps):
+        config = self.config
+        steps = config.steps if steps is None else steps
+        if steps < 1 or (steps > config.steps and not config.shared):
+            raise SolverError(
+                f"{steps} steps; with weights of its own for each the model has {config.steps}, at least 1."
+            )
+        if residual.shape[-2:] != psf.shape:
+            shapes = tuple(residual.shape[-2:]), psf.shape
+            raise SolverError("The residual has {} pixels, the PSF convolution was made for {}.".format(*shapes))
+        if residual.ndim != config.dims + 1:
+            shape = tuple(residual.shape)
+            raise SolverError(
+                f"The residual has the shape {shape}; a model for {config.dims}-D needs {config.dims + 1} axes."
+            )
+        if estimate is not None and estimate.shape != residual.shape:
+            raise SolverError(
+                f"The estimate's shape {tuple(estimate.shape)} is not the residual's, {tuple(residual.shape)}."
+            )
+        return steps
+
+    @torch.no_grad()
+    def _propose_tiled(self, step, images, state, new, tile, active, halo):
+        """`propose` for tiles with halos; the new state is put together beside the old one, which halos still need.
+
+        `new` is the state of two steps before, whose memory is used again: it is 0 outside the same tiles.
+        """
+        proposal = torch.zeros_like(images.residual)
+        if new is not None:
+            new.zero_()
+        size = max(1, round(tile / self.alignment)) * self.alignment
+        shape = ny, nx = proposal.shape[-2:]
+        tiles = [(slice(y, min(y + size, ny)), slice(x, min(x + size, nx)))
+                 for y in range(0, ny, size) for x in range(0, nx, size)]  # fmt: skip
+        if active is not None:
+            tiles = [part for window in tiles for part in cover(active, window, halo, self.alignment)]
+
+        def one(core):
+            outer = widen(core, halo, shape)
+            before = None if state is None else state[(..., *self._cells(outer))]
+            return self.propose(step, images.cut(outer), before, None if active is None else active[outer])
+
+        for core, (update, after) in zip(tiles, abreast(one, tiles, proposal.device), strict=True):
+            if new is None:
+                cells = [-(-n // self.config.squeeze) for n in shape]
+                last = torch.channels_last_3d if after.ndim == 5 else torch.channels_last
+                new = torch.empty(
+                    (*after.shape[:-2], *cells), dtype=after.dtype, device=after.device, memory_format=last
+                ).zero_()
+            inner = within(core, widen(core, halo, shape))
+            proposal[(..., *core)] = update[(..., *inner)]
+            new[(..., *self._cells(core))] = after[(..., *self._cells(inner))]
+        return proposal, new
+
+    def _active_cells(self, active):
+        """The cells of the state that hold an active pixel."""
+        return highest_in_cells(active.float(), self.config.squeeze) > 0
+
+    def _cells(self, window):
+        """A window of pixels as one of the state's cells."""
+        squeeze = self.config.squeeze
+        return tuple(slice(part.start // squeeze, -(-part.stop // squeeze)) for part in window)
+
+
+def link(eta, images):
+    """The proposed update: gated preconditioned gradients, smoothed (see the top of this file).
+
+    Parameters
+    ----------
+    eta : Tensor, (batch, lambda + 3 or + 4, [chan,] y, x)
+        Gates of each lambda, gate of the points, mask, free part; and how much of the finer detail to keep.
+    images : StepImages
+
+    Returns
+    -------
+    Tensor, (batch, [chan,] y, x)
+        [Jy/pixel]
+    """
+    count = images.wiener.shape[1]
+    gates, points, mask, free = eta[:, :count], eta[:, count], eta[:, count + 1], eta[:, count + 2]
+    gated = ((1 / gates.shape[1] + gates) * images.wiener).sum(1)
+    sharp = 2 * F.hardsigmoid(mask) * (gated + points * point_sources(images.residual) + envelope(images) * free)
+    with torch.autocast(sharp.device.type, enabled=False):
+        blurred = smooth(sharp, images.scales.finest)
+        if eta.shape[1] == count + 3:
+            return blurred
+        finer = smooth(sharp, images.scales.finest * (SHARPEST / FINEST))
+        return blurred + F.hardtanh(eta[:, -1]) * (finer - blurred)
+
+
+def _unsqueeze(cells, factor):
+    """(batch, field * factor^2, [chan,] y, x) to (batch, field, [chan,] y * factor, x * factor), contiguous."""
+    blocks = cells.unflatten(1, (-1, factor, factor)).movedim(2, -2).movedim(2, -1)
+    return blocks.flatten(-2).flatten(-3, -2)

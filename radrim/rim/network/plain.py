@@ -1,0 +1,113 @@
+"""The plain Recurrent Inference Machine (Putzky & Welling 2017, arXiv:1706.04008), the i-RIM's baseline.
+
+Convolution, gated recurrent unit, convolution, gated recurrent unit, convolution: few layers, and autograd stores their
+activations. Inputs, link and step length are the i-RIM's, so that a comparison shows the network alone. The layers are
+those of the paper's authors in later work (kernels of 5, 3 dilated by 2, and 3 pixels; recurrent kernels of 1 pixel).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from radrim.rim.network.blocks import Convolution
+from radrim.rim.network.features import feature_count
+from radrim.rim.network.machine import InferenceMachine, check_machine, field_count
+
+_CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+@dataclass(frozen=True)
+class PlainConfig:
+    """The architecture; stored with every checkpoint. All steps share their weights.
+
+    Parameters
+    ----------
+    dims : int
+        2 for images, 3 for cubes (channel, y, x).
+    channels : int
+        Of each layer and each of the two recurrent states.
+    steps : int
+        Steps of training; any number can be run.
+    lambdas : tuple of float
+        Of the preconditioned gradients.
+    squeeze : int
+        The states have one cell per `squeeze` x `squeeze` pixels.
+
+    Raises
+    ------
+    ConfigError
+        A value outside its range.
+    """
+
+    dims: int = 2
+    channels: int = 64
+    steps: int = 5
+    lambdas: tuple[float, ...] = (2.0, 8.0, 30.0)
+    squeeze: int = 2
+
+    def __post_init__(self):
+        check_machine(self)
+
+    @property
+    def shared(self):
+        """All steps use the same weights, so any number of steps can be run."""
+        return True
+
+
+class RecurrentUnit(nn.Module):
+    """Convolutional gated recurrent unit (Cho et al. 2014) with kernels of 1 pixel.
+
+    Parameters
+    ----------
+    dims : int
+        2, or 3 for cubes.
+    channels : int
+        Of input and state.
+    """
+
+    def __init__(self, dims, channels):
+        super().__init__()
+        convolution = _CONVOLUTION[dims]
+        self.gates = convolution(2 * channels, 2 * channels, 1)
+        self.candidate = convolution(2 * channels, channels, 1)
+
+    def forward(self, x, state):
+        """The new state, (batch, channels, *space) like both arguments."""
+        keep, reset = torch.sigmoid(self.gates(torch.cat([x, state], 1))).chunk(2, 1)
+        candidate = torch.tanh(self.candidate(torch.cat([x, reset * state], 1)))
+        return keep * state + (1 - keep) * candidate
+
+
+class PlainRIM(InferenceMachine):
+    """The plain machine; with fresh weights its first estimate is the i-RIM's.
+
+    Parameters
+    ----------
+    config : PlainConfig
+    """
+
+    cell_reach = 2 + 2 + 1
+    cell_alignment = 1
+
+    def __init__(self, config):
+        super().__init__(config)
+        convolution, channels, cell = _CONVOLUTION[config.dims], config.channels, config.squeeze
+        self.first = Convolution(config.dims, feature_count(config.lambdas), channels, 5 * cell, cell, 2 * cell, 5)
+        self.context = convolution(1 + 2 * len(config.lambdas), channels, 1, bias=False)
+        self.second = convolution(channels, channels, 3, padding=2, dilation=2)
+        self.last = convolution(channels, field_count(config), 3, padding=1)
+        self.units = nn.ModuleList(RecurrentUnit(config.dims, channels) for _ in range(2))
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def advance(self, step, inputs, context, state):
+        """See `InferenceMachine.advance`; the state is that of both recurrent units, 0 before the first step."""
+        hidden = F.relu(self.first(inputs) + self.context(context))
+        if state is None:
+            state = torch.cat([torch.zeros_like(hidden)] * 2, 1)
+        before = state.chunk(2, 1)
+        first = self.units[0](hidden, before[0])
+        second = self.units[1](F.relu(self.second(first)), before[1])
+        return self.last(second), torch.cat([first, second], 1)

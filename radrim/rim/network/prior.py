@@ -1,0 +1,391 @@
+"""A second look at a finished model: what a network expects of the sky behind it, and what the data make of that.
+
+Of what an array did not measure, the data allow anything that the minor cycles put there: faint lobes that are broken
+into ripples narrower than the beam, haze along sidelobes. A network that has seen what whole deconvolutions leave of
+simulated skies says for each pixel what to expect, as a normal distribution: the mean m and the standard deviation w
+[Jy/pixel]. With thermal noise s and the PSF's convolution G, the sky that is most probable then (and the mean of all
+probable ones) is
+
+    x = m + W z,    (W G W + s^2) z = W (D - G m),    W = diag(w),
+
+which `settle` finds by conjugate gradients. So the data decide where they can, and the network where they cannot; a
+model that is empty in some place stays so. As in the minor cycles, what changes is smoothed: a network that learned on
+simulated skies makes detail out of pixels that real ones do not have. The network is trained through these conjugate
+gradients (as MoDL is, Aggarwal et al. 2019, IEEE TMI 38, 394), on the decibels that they reach.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from radrim.errors import ConfigError
+from radrim.geometry import FWHM_PER_SIGMA
+from radrim.rim.network.blocks import UNet
+from radrim.rim.network.features import SINGLE, asinh, local_peak
+from radrim.rim.network.psf import TAPS, PsfConvolution, SmoothConvolution
+from radrim.rim.network.windows import cover, tiles, widen, within
+
+LAMBDAS = 2.0, 8.0, 30.0
+CELLS = 4, 16
+"""Pixels per cell of the two local peaks; see `radrim.rim.network.features.local_peak`."""
+STEPS = 160
+"""Conjugate gradients, at most, unless the training says otherwise;"""
+TOLERANCE = 1e-4
+"""they end where so little of the equations is left, over what was there at first: sooner at low dynamic range."""
+SHIFT = 5.0
+"""Largest change of a brightness, on the scale of asinh."""
+SPREAD = 0.05
+"""Standard deviation over mean where the network says nothing,"""
+SPREAD_RANGE = 6.0
+"""the largest change of its logarithm,"""
+LEAST = 0.1
+"""and what faint pixels are taken for in it, in units of the noise."""
+NEAR = 1.5
+"""Largest residual, in units of the noise, of the models that it learns from, and is asked about."""
+EMPTY = 0.03
+"""Where a model has so much nearby, in units of the noise, the network may change half as much as elsewhere."""
+AGILE = 4.0
+"""Answers over the network's last layer: it would learn slowly otherwise."""
+HELD = 0.5
+"""Pixels of which more than this part is not the network's are not looked at."""
+ALIGNMENT = 16
+"""Tiles begin at multiples of so many pixels: they give what the whole gives."""
+FAINT = 4.0
+"""Where a beam of the model holds so many times the noise, half of it is made no finer than the beam; of less, more."""
+COARSE = 1, 2
+"""Multiples n of the beam for which that is done, one after the other: for n, where it is 1 / n^2 as bright."""
+TINY = 1e-20
+"""Squares below it count as so much where something is divided by them."""
+FEATURES = 15 + 2 * len(LAMBDAS) + 2
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """The architecture; stored with every checkpoint.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Channels of the U-Net's levels; the first works on cells of 2 x 2 pixels.
+    """
+
+    widths: tuple[int, ...] = (48, 64, 96, 128)
+
+    def __post_init__(self):
+        if not 1 <= len(self.widths) <= 4 or min(self.widths) < 1:
+            raise ConfigError(f"widths = {list(self.widths)} of a prior must be one to four numbers from 1 on.")
+
+
+class Prior(nn.Module):
+    """The network.
+
+    Parameters
+    ----------
+    config : PriorConfig
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.unet = UNet(2, 4 * FEATURES, 8, config.widths)
+
+    @property
+    def reach(self):
+        """Pixels from an answer to the farthest pixel of an image it depends on, `see` included."""
+        return 2 * self.unet.reach + 1 + 4 * max(CELLS) - 1
+
+    def forward(self, features):
+        """What is to be changed, (batch, 2, y, x), of features (batch, feature, y, x); y and x even."""
+        ny, nx = features.shape[-2:]
+        size = 2 * self.unet.alignment
+        # On cells of 2 x 2 pixels the first convolution is one of 2 x 2, which spares a copy of all features.
+        first = self.unet.first
+        kernel = first.weight().reshape(-1, FEATURES, 2, 2)
+        state = F.conv2d(F.pad(features, (0, -nx % size, 0, -ny % size)), kernel, first.bias, 2)
+        answers = self.unet.levels(state.contiguous(memory_format=torch.channels_last))
+        return AGILE * F.pixel_shuffle(answers, 2)[..., :ny, :nx].float()
+
+
+@dataclass(frozen=True)
+class Units:
+    """What images are measured in, the same for each tile of an image; (batch, 1, 1).
+
+    Parameters
+    ----------
+    noise : Tensor
+        Thermal noise of the dirty image [Jy/beam].
+    pixel : Tensor
+        The noise that it makes in the preconditioned gradient of the smallest lambda [Jy/pixel].
+    gradients : Tensor, (batch, lambda, 1, 1)
+        The same for each lambda.
+    facts : Tensor, (batch, fact, 1, 1)
+        Gains of the preconditioned gradients, logarithms of dynamic range and area of the main lobe.
+    """
+
+    noise: torch.Tensor
+    pixel: torch.Tensor
+    gradients: torch.Tensor
+    facts: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a deconvolution left, of a whole image or of a tile of it.
+
+    Parameters
+    ----------
+    model : Tensor, (batch, y, x)
+        [Jy/pixel]
+    residual : Tensor, (batch, y, x)
+        [Jy/beam]
+    gradients : Tensor, (batch, lambda, y, x)
+        Preconditioned ones of the residual [Jy/pixel].
+    measured : Tensor, (batch, lambda, y, x)
+        What Wiener filters see of the model [Jy/pixel]; the rest is what the data say little about.
+    units : Units
+    """
+
+    model: torch.Tensor
+    residual: torch.Tensor
+    gradients: torch.Tensor
+    measured: torch.Tensor
+    units: Units
+
+    def cut(self, window):
+        """The part in a window, a pair of slices (y, x)."""
+        part = (..., *window)
+        return Finished(self.model[part], self.residual[part], self.gradients[part], self.measured[part], self.units)
+
+
+def held_back(model, others):
+    """Which pixels of a model are not to be looked at: those that something else made, in most part.
+
+    Parameters
+    ----------
+    model : (y, x) array
+        [Jy/pixel]
+    others : (y, x) array
+        What of it is isolated points, say, which are exact.
+    """
+    return abs(others) > HELD * abs(model)
+
+
+def look_at(model, residual, convolution: PsfConvolution, noise):
+    """The `Finished` of a model (batch, y, x) [Jy/pixel] with its residual and thermal noise (batch,) [Jy/beam]."""
+    noise = noise.view(-1, 1, 1)
+    gains = [convolution.gains(value) for value in LAMBDAS]
+    one = torch.ones_like(noise)
+    gradients = torch.stack([gain * noise for _, gain in gains], 1)
+    pixel = gains[0][1] * torch.maximum(noise, SINGLE * residual.abs().amax((-2, -1), keepdim=True))
+    peak = model.abs().amax((-2, -1), keepdim=True)
+    area = torch.log10(convolution.widths().prod(-1)).view(-1, 1, 1)
+    facts = [*(gain for pair in gains for gain in pair), torch.log10(peak / pixel + 1) / 3, area]
+    return Finished(
+        model,
+        residual,
+        convolution.wiener(residual, LAMBDAS),
+        convolution.wiener(convolution.normal(model), LAMBDAS),
+        Units(noise, pixel, gradients, torch.stack([fact * one for fact in facts], 1)),
+    )
+
+
+def see(finished):
+    """What the network sees, (batch, feature, y, x), all of order 1 and without a flux unit."""
+    x, units = finished.model, finished.units
+    pixel = units.pixel
+    local = torch.hypot(local_peak(x, 8), pixel.expand_as(x))
+    unseen = x[:, None] - finished.measured
+    sharp = x - _mean(x, 3)
+    channels = [
+        asinh(x / pixel) / 3,
+        asinh(sharp / pixel) / 3,
+        asinh(4 * x / local) / 2,
+        asinh(4 * sharp / local) / 2,
+        asinh(finished.residual / units.noise) / 3,
+        *(asinh(finished.gradients / units.gradients) / 3).unbind(1),
+        *(asinh(unseen / pixel[:, None]) / 3).unbind(1),
+        asinh(4 * unseen[:, 0] / local) / 2,
+        asinh(_mean(x, 5) / pixel) / 3,
+        *(torch.log10(torch.hypot(local_peak(x, cell), pixel.expand_as(x)) / pixel) / 2 for cell in CELLS),
+        *(fact.expand_as(x) for fact in units.facts.unbind(1)),
+    ]
+    return torch.stack(channels, 1)
+
+
+def expect(answers, model, pixel):
+    """What the network expects of a sky: mean and standard deviation of each pixel, (batch, y, x) [Jy/pixel].
+
+    Parameters
+    ----------
+    answers : Tensor, (batch, 2, y, x)
+        Of a `Prior`; 0 expects the model itself.
+    model : Tensor, (batch, y, x)
+        [Jy/pixel]
+    pixel : Tensor, (batch, 1, 1)
+        `Units.pixel`.
+    """
+    shift, spread = answers.unbind(1)
+    # Where there is nothing for some pixels around, nothing can come: an empty sky stays empty.
+    nearby = pixel * torch.sinh(_mean(_mean(asinh(model.abs() / pixel), 5), 5))
+    there = nearby / (nearby + EMPTY * pixel)
+    mean = pixel * torch.sinh(asinh(model / pixel) + SHIFT * torch.tanh(shift / SHIFT) * there)
+    factor = SPREAD * torch.exp(SPREAD_RANGE * torch.tanh(spread / SPREAD_RANGE))
+    return mean, factor * (mean.abs() + LEAST * pixel * there)
+
+
+def settle(mean, spread, model, residual, convolution, noise, steps=STEPS):
+    """What is most probable by prior and data; its difference to the model before is smoothed (S): G becomes S G S.
+
+    Parameters
+    ----------
+    mean, spread : Tensor, (batch, y, x)
+        The prior [Jy/pixel].
+    model, residual : Tensor, (batch, y, x)
+        The model before, and its residual [Jy/pixel], [Jy/beam].
+    convolution : PsfConvolution
+    noise : Tensor, (batch, 1, 1)
+        Thermal noise [Jy/beam].
+    steps : int
+        Of the conjugate gradients, from the prior's mean on, at most.
+
+    Returns
+    -------
+    Tensor, (batch, y, x)
+        [Jy/pixel]
+    """
+    smooth, change = SmoothConvolution(convolution), mean - model
+    weight = spread / noise
+    gradient = weight * (smooth.smooth(residual) - smooth.normal(change)) / noise
+    found, direction, square = torch.zeros_like(gradient), gradient, _square(gradient)
+    enough = TOLERANCE**2 * square
+    for _ in range(steps):
+        product = weight * smooth.normal(weight * direction) + direction
+        length = square / (direction * product).sum((-2, -1), keepdim=True).clamp_min(TINY)
+        found = found + length * direction
+        gradient = gradient - length * product
+        square, last = _square(gradient), square
+        if (square <= enough).all():
+            break
+        direction = gradient + square / last.clamp_min(TINY) * direction
+    return model + smooth.smooth(change + spread * found)
+
+
+@torch.inference_mode()
+def look_again(network, model, residual, convolution, noise, tile=1024, allowed=None, steps=STEPS):
+    """The model that a second look makes of a finished one.
+
+    Parameters
+    ----------
+    network : Prior
+    model, residual : Tensor, (y, x)
+        [Jy/pixel], [Jy/beam]
+    convolution : PsfConvolution
+    noise : float
+        Thermal noise of the dirty image [Jy/beam].
+    tile : int
+        The network sees parts of the image of at most so many pixels along y and x, and what is around them.
+    allowed : Tensor, (y, x) bool, optional
+        The model stays as it is elsewhere.
+    steps : int
+        As for `settle`.
+
+    Returns
+    -------
+    Tensor, (y, x)
+        [Jy/pixel]
+    """
+    noise = torch.full((1,), float(noise), device=model.device)
+    finished = look_at(model[None], residual[None], convolution, noise)
+    mean, spread = model[None].clone(), torch.zeros_like(model[None])
+    size, halo = max(1, tile // ALIGNMENT) * ALIGNMENT, math.ceil(network.reach / ALIGNMENT) * ALIGNMENT
+    cores = [core for tile, _, _ in tiles(model.shape, size, halo) for core in cover(model != 0, tile, halo, ALIGNMENT)]
+    for core in cores:
+        outer = widen(core, halo, model.shape)
+        part = finished.cut(outer)
+        answers = _answer(network, see(part))
+        for image, found in zip((mean, spread), expect(answers, part.model, part.units.pixel), strict=True):
+            image[(..., *core)] = found[(..., *within(core, outer))]
+    if allowed is not None:
+        mean, spread = torch.where(allowed, mean, model), spread * allowed
+    units = finished.units
+    del finished
+    # Transforms smooth as far as rounding reaches; a Gaussian of at most `WIDEST` pixels ends before.
+    touched = _near((mean != model) | (spread > 0), TAPS)
+    if not touched.any():
+        return model
+    window = widen(_around(touched[0]), TAPS, model.shape)
+    mean, spread, before, left = (image[(..., *window)] for image in (mean, spread, model[None], residual[None]))
+    found = settle(mean, spread, before, left, convolution.narrowed(before.shape[-2:]), units.noise, steps)
+    if allowed is not None:
+        touched &= allowed
+    result = model.clone()
+    result[window] = torch.where(touched[(..., *window)], found, before)[0]
+    return result
+
+
+@torch.inference_mode()
+def soften(model, convolution, noise, allowed=None):
+    """A model that is no finer than the beam, or twice the beam, where that holds little more than noise.
+
+    There the data say nothing of finer detail, and what the model has of it is noise, such as single pixels of both
+    signs. Flux is moved over such distances only; what is bright stays as it is.
+
+    Parameters
+    ----------
+    model : Tensor, (y, x)
+        [Jy/pixel]
+    convolution : PsfConvolution
+    noise : float
+        Thermal noise of the dirty image [Jy/beam].
+    allowed : Tensor, (y, x) bool, optional
+        The model stays as it is elsewhere.
+
+    Returns
+    -------
+    Tensor, (y, x)
+        [Jy/pixel]
+    """
+    beam = convolution.widths() / FWHM_PER_SIGMA
+    area = 2 * math.pi * float(beam.prod())
+    reach = math.ceil(3 * COARSE[-1] * float(beam.max()))
+    near = _near(model != 0, reach)
+    if allowed is not None:
+        near &= allowed
+    for scale in COARSE:
+        sigma = scale * beam
+        level = FAINT / scale**2 * noise / area
+        part = model / (1 + (convolution.blur(model, sigma) / level) ** 2)
+        part = torch.where(near, part, 0)
+        model = model - part + torch.where(near, convolution.blur(part, sigma), 0)
+    return model
+
+
+def _near(mask, reach):
+    """Where a mask (..., y, x) is true within so many pixels along y and along x."""
+    wide = F.max_pool2d(mask.float().reshape(-1, 1, *mask.shape[-2:]), (2 * reach + 1, 1), 1, (reach, 0))
+    return (F.max_pool2d(wide, (1, 2 * reach + 1), 1, (0, reach)) > 0).reshape(mask.shape)
+
+
+def _around(mask):
+    """The smallest window (slice, slice) that holds what is true in a mask (y, x)."""
+    found = [torch.nonzero(mask.any(axis)).flatten() for axis in (1, 0)]
+    return tuple(slice(int(f[0]), int(f[-1]) + 1) for f in found)
+
+
+def _answer(network, features):
+    """The mean of what the network says of an image and of it turned by half a circle: it errs differently."""
+    ny, nx = features.shape[-2:]
+    seen = F.pad(features, (0, -nx % ALIGNMENT, 0, -ny % ALIGNMENT))
+    return ((network(seen) + network(seen.flip((-2, -1))).flip((-2, -1))) / 2)[..., :ny, :nx]
+
+
+def _mean(image, size):
+    """The mean of the pixels around each one, itself included."""
+    return F.avg_pool2d(image[:, None], size, 1, size // 2, count_include_pad=False)[:, 0]
+
+
+def _square(image):
+    return (image * image).sum((-2, -1), keepdim=True)

@@ -1,0 +1,237 @@
+"""How wrong an image may be, pixel by pixel, as a small network has learned on simulated skies.
+
+After the last major cycle it sees model, residual and PSF, whichever minor cycle made them, and predicts two quantiles
+of the error's magnitude: the one that 68.3 % of errors stay below, and the one for 95.4 %. These are one and two
+standard deviations where errors are Gaussian; the errors of a deconvolution have longer tails, so both are predicted.
+Errors are those of the restored image against the sky in the restoring beam [Jy/beam], and of the model against the sky
+itself [Jy/pixel].
+
+What an array did not measure is where a model can be wrong without leaving a residual. So next to model and residual
+the network sees the part of the model that the data say little about: the model in the beam minus its Wiener filter,
+``R - F^-1[B / (B + lambda) F[R]]``, for several lambda.
+
+It is trained with the pinball loss (Koenker & Bassett 1978, Econometrica 46, 33) of the logarithm of the error, which
+needs no assumption on the distribution and no flux unit: quantiles of a logarithm are logarithms of quantiles.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from radrim.errors import ConfigError
+from radrim.rim.network.features import local_peak
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.training.losses import beam_responses
+
+QUANTILES = 0.683, 0.954
+LAMBDAS = 2.0, 8.0, 30.0
+CELLS = 4, 16
+"""Pixels per cell of the two local peaks; see `radrim.rim.network.features.local_peak`."""
+KINDS = "beam", "pixel"
+"""Errors of the restored image, and of the model."""
+LEAST = 1e-4
+"""Errors are not told apart below this part of their unit."""
+CLEAR = 3.0
+"""There is emission where the sky or the model, in the restoring beam, is above so many times the noise."""
+
+
+@dataclass(frozen=True)
+class UncertaintyConfig:
+    """The architecture; stored with every checkpoint.
+
+    Parameters
+    ----------
+    channels : int
+        Of the hidden layers.
+    dilations : tuple of int
+        Of the 3 x 3 convolutions, one after the other.
+    """
+
+    channels: int = 32
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 1)
+
+    def __post_init__(self):
+        if self.channels < 1 or not self.dilations or min(self.dilations) < 1:
+            raise ConfigError("An uncertainty network needs channels and dilations of at least 1.")
+
+
+class Uncertainty(nn.Module):
+    """The network: residual 3 x 3 convolutions of growing dilation.
+
+    Parameters
+    ----------
+    config : UncertaintyConfig
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        width = config.channels
+        self.first = nn.Conv2d(FEATURES, width, 1)
+        self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in config.dilations)
+        self.last = nn.Conv2d(width, 2 * len(KINDS), 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+        # What is added to the answers, where the model has no emission and where it has; found after the training, on
+        # images that it has not seen: it is too sure of those that it has.
+        self.register_buffer("corrections", torch.zeros(2, len(KINDS), len(QUANTILES)))
+
+    @property
+    def reach(self):
+        """Pixels from an output to the farthest feature it depends on."""
+        return sum(self.config.dilations)
+
+    def forward(self, features):
+        """Logarithms of the quantiles over the `Units`: (batch, kind, quantile, y, x) of (batch, feature, y, x)."""
+        state = self.first(features)
+        for layer in self.layers:
+            state = state + F.relu(layer(state))
+        middle, wider = self.last(F.relu(state)).unflatten(1, (len(KINDS), 2)).unbind(2)
+        none, some = self.corrections[..., None, None]
+        corrections = torch.where(shows(features)[:, None, None], some, none)
+        middle, wider = (torch.stack([middle, middle + F.softplus(wider)], 2) + corrections).unbind(2)
+        return torch.stack([middle, torch.maximum(middle, wider)], 2)
+
+
+@dataclass(frozen=True)
+class Units:
+    """What errors are measured in; (batch, 1, 1).
+
+    Parameters
+    ----------
+    beam : Tensor
+        Noise of the residual [Jy/beam].
+    pixel : Tensor
+        The noise that it makes in the preconditioned gradient of the smallest lambda [Jy/pixel].
+    """
+
+    beam: torch.Tensor
+    pixel: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of major cycles left.
+
+    Parameters
+    ----------
+    model : Tensor, (batch, y, x)
+        [Jy/pixel]
+    residual : Tensor, (batch, y, x)
+        [Jy/beam]
+    convolution : PsfConvolution
+    noise : Tensor, (batch,)
+        Of the residual [Jy/beam].
+    beam : Tensor, (batch, 3)
+        Major and minor axis (FWHM) [pixel], position angle [rad] of the restoring beam.
+    """
+
+    model: torch.Tensor
+    residual: torch.Tensor
+    convolution: PsfConvolution
+    noise: torch.Tensor
+    beam: torch.Tensor
+
+
+MODEL = 2
+"""The feature that is the model in the restoring beam over the noise, compressed."""
+ODD = 6 + len(LAMBDAS)
+"""Features that change their sign with the image's; they come first."""
+FEATURES = ODD + len(CELLS) + 2 * len(LAMBDAS) + 2
+
+
+def in_beam(image, beam):
+    """Images (batch, y, x) [Jy/pixel] in the restoring beam [Jy/beam]; zeros around them keep them from wrapping."""
+    ny, nx = image.shape[-2:]
+    grid = 2 * ny, 2 * nx
+    [power] = beam_responses(beam, grid, (1.0,))
+    area = torch.pi * beam[:, 0] * beam[:, 1] / (4 * torch.log(torch.tensor(2.0)))
+    spectrum = torch.fft.rfft2(image, s=grid) * power[:, 0].sqrt()
+    return torch.fft.irfft2(spectrum, s=grid)[..., :ny, :nx] * area[:, None, None]
+
+
+def see(outcome):
+    """What the network sees of an outcome, (batch, feature, y, x), and the `Units` of its answers."""
+    noise = outcome.noise.view(-1, 1, 1)
+    model = in_beam(outcome.model, outcome.beam)
+    expected = outcome.convolution.normal(model)
+    measured = outcome.convolution.wiener(expected, LAMBDAS)
+    gains = [outcome.convolution.gains(value) for value in LAMBDAS]
+    pixel = gains[0][1].expand_as(noise) * noise
+    peak = torch.maximum(model.abs().amax((-2, -1), keepdim=True), noise)
+    area = torch.log10(outcome.beam[:, 0] * outcome.beam[:, 1]).view(-1, 1, 1)
+    channels = [
+        _compress((model + outcome.residual) / noise),
+        _compress(outcome.residual / noise),
+        _compress(model / noise),
+        _compress(100 * model / peak),
+        _compress(outcome.model / pixel),
+        _compress((outcome.model - F.avg_pool2d(outcome.model[:, None], 3, 1, 1)[:, 0]) / pixel),
+        *(_compress((model - part) / noise) for part in measured.unbind(1)),
+        *(torch.log10(torch.hypot(local_peak(model, cell), noise.expand_as(model)) / noise) / 2 for cell in CELLS),
+    ]
+    facts = [*(gain for pair in gains for gain in pair), torch.log10(peak / noise) / 3, area]
+    channels += [fact.expand_as(model) for fact in facts]
+    return torch.stack(channels, 1), Units(noise, pixel)
+
+
+def shows(features):
+    """Where what `see` gives has emission of the model, (batch, y, x) bool."""
+    return features[:, MODEL].abs() > _compress(torch.tensor(CLEAR))
+
+
+def errors(outcome, truth, units):
+    """Magnitudes of the errors over their units, (batch, kind, y, x), of skies that are known [Jy/pixel]."""
+    error = outcome.model - truth
+    beam = in_beam(error, outcome.beam) + outcome.residual
+    return torch.stack([beam / units.beam, error / units.pixel], 1).abs()
+
+
+def emission(outcome, truth, units):
+    """Where model or sky are above three times the noise in the restoring beam, (batch, y, x) bool."""
+    seen = torch.maximum(*(in_beam(image, outcome.beam).abs() for image in (outcome.model, truth)))
+    return seen > CLEAR * units.beam
+
+
+def weights(outcome, truth, there):
+    """How much each pixel counts in training, (batch, kind, y, x): more where there is emission than elsewhere.
+
+    The sum over the emission of an image, and that over the rest, go by the root of their numbers of pixels. Were they
+    the same for all images, errors of large sources, which have most of the pixels, would be held too rarely in the
+    end; were they in proportion, small sources would count for nothing. The model's error is 0 where neither it nor
+    the sky have anything, and says nothing: there it does not count.
+    """
+    some = (outcome.model != 0) | (truth != 0)
+    return torch.stack([_roots(there, ~there), _roots(some & there, some & ~there)], 1)
+
+
+def pinball(answers, logs, weight):
+    """The loss: 0.683 and 0.954 of the errors shall be below the two answers.
+
+    Parameters
+    ----------
+    answers : Tensor, (batch, kind, quantile, y, x)
+        As `Uncertainty` gives them.
+    logs, weight : Tensor, (batch, kind, y, x)
+        Logarithms of what `errors` gives, and what `weights` gives.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    over = logs.unsqueeze(2) - answers
+    level = torch.tensor(QUANTILES, device=over.device).view(-1, 1, 1)
+    loss = torch.maximum(level * over, (level - 1) * over) * weight.unsqueeze(2)
+    return loss.sum() / weight.sum().clamp_min(1e-30)
+
+
+def _roots(*sets):
+    """Weights that give each set of pixels of an image the root of its part of the image."""
+    size = sets[0][0].numel()
+    return sum(part / torch.sqrt(part.sum((-2, -1), keepdim=True).clamp_min(1) * size) for part in sets)
+
+
+def _compress(value):
+    return torch.asinh(value) / 3

@@ -1,0 +1,364 @@
+"""Random uv coverages to learn with: antennas on a site, a source above its horizon, tracks, channels, flags, weights.
+
+Lengths are relative: the longest baseline that is left is 1, because only the pixel scale (see `problems`) ties a tile
+to an array. The w-coordinate is left out; on the scale of a tile the imager has removed it (coplanar facets).
+Conventions are those of `radrim.geometry`: antenna 2 minus antenna 1, u to the east, v to the north.
+Thompson, Moran & Swenson (2017), Interferometry and Synthesis in Radio Astronomy, section 4.1.
+"""
+
+import csv
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from radrim.errors import DataError, InputError
+from radrim.weight.briggs import briggs_slope, cell_factors
+
+LAYOUTS = Path(__file__).parents[2] / "arrays"
+
+SAMPLES = 60_000
+"""Visibilities of one problem, at most: integrations grow longer and channels fewer until it fits."""
+
+CELLS = 200
+"""Integrations per radian of hour angle at most: the longest baseline then moves by about a cell of a 128^2 tile."""
+
+DAY = 10_000
+"""Integrations of the second configuration are numbered from here on."""
+
+WEIGHT_PADDING = 1.2
+"""As in `radrim.weight.imaging`."""
+
+LONGEST_BEAM = 8.0
+"""Coverages whose beam is more elongated are drawn again; nobody images them."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What an array sampled.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `KINDS`, with the name of the layout behind a slash if it is a real one.
+    u, v : (sample,) float64
+        In units of the longest baseline in wavelengths.
+    weight : (sample,) float64
+        Natural weights 1/sigma^2, mean about 1; all above 0.
+    first, second, time : (sample,) int32
+        Antennas and number of the integration.
+    """
+
+    kind: str
+    u: np.ndarray
+    v: np.ndarray
+    weight: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    time: np.ndarray
+
+    def select(self, good):
+        """The samples of the mask `good`, (sample,) bool."""
+        names = ("u", "v", "weight", "first", "second", "time")
+        return replace(self, **{name: getattr(self, name)[good] for name in names})
+
+
+class Array(NamedTuple):
+    """Antennas in the Earth's frame turned to their own meridian: x to the meridian, y to the east, z to the north."""
+
+    positions: np.ndarray  # (antenna, 3), any unit
+    up: np.ndarray  # (antenna, 3), unit vectors to the zenith
+    shortest: float  # track [h]
+
+
+def draw_coverage(rng, kind, layouts=None, samples=SAMPLES):
+    """One coverage.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    kind : str
+        A key of `KINDS`.
+    layouts : dict of str to (antenna, 3) array, optional
+        The real arrays, ITRF [m], from `read_layouts`; needed for the kind 'real'.
+    samples : int
+        At most so many visibilities.
+
+    Returns
+    -------
+    Coverage
+
+    Raises
+    ------
+    DataError
+        Fifty draws gave no coverage that an image could be made of, which real layouts without baselines can do.
+    """
+    for _ in range(50):
+        name, array = _real(rng, layouts) if kind == "real" else (kind, KINDS[kind](rng))
+        array = _lose_antennas(rng, array, samples)
+        coverage = _observe(rng, name, array, samples)
+        if coverage is not None and len(coverage.u) >= 40 and _elongation(coverage) < LONGEST_BEAM:
+            return coverage
+    raise DataError(f"No usable coverage in 50 draws of the kind '{kind}'; check the layouts it draws from.")
+
+
+def read_layouts(folder=LAYOUTS):
+    """Antenna positions of every CSV file of a folder, by name; columns x_itrf_m, y_itrf_m, z_itrf_m [m].
+
+    `radrim.earth` reads the same files, but needs packages that a bare training machine lacks.
+    """
+    out = {}
+    for path in sorted(Path(folder).glob("*.csv")):
+        try:
+            with open(path, newline="") as stream:
+                rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+            if rows and "x_itrf_m" in rows[0]:
+                positions = np.array([[float(row[f"{axis}_itrf_m"]) for axis in "xyz"] for row in rows])
+                out[path.stem] = positions
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is not an antenna layout ({error}): it must be a CSV file with the columns "
+                             "x_itrf_m, y_itrf_m and z_itrf_m.") from None  # fmt: skip
+    if not out:
+        raise InputError(f"The folder {folder} holds no antenna layout (CSV with x_itrf_m, y_itrf_m, z_itrf_m).")
+    return out
+
+
+# Arrays
+
+
+def _on_site(rng, east, north, shortest=0.0):
+    """An array on flat ground at a random latitude."""
+    latitude = math.asin(rng.uniform(-0.75, 0.85))
+    sin, cos = math.sin(latitude), math.cos(latitude)
+    height = rng.normal(0, 0.002 * np.abs(east).max(), len(east))
+    positions = np.stack([height * cos - north * sin, east, north * cos + height * sin], -1)
+    return Array(positions, np.tile([cos, 0.0, sin], (len(east), 1)), shortest)
+
+
+def _polar(rng, radius, angle):
+    """East and north of radius and angle, turned as a whole."""
+    angle = angle + rng.uniform(0, 2 * np.pi)
+    return radius * np.cos(angle), radius * np.sin(angle)
+
+
+def y_shaped(rng):
+    """Three arms, stations at k ** 1.2 to 2.2 along them (the VLA: 1.716), all slightly off their places."""
+    arm = rng.integers(4, 13)
+    radius = (np.arange(1, arm + 1) / arm) ** rng.uniform(1.2, 2.2)
+    angle = 2 * np.pi / 3 * np.arange(3) + rng.normal(0, 0.08, 3)
+    radius = np.tile(radius, 3) * (1 + rng.normal(0, rng.uniform(0, 0.08), 3 * arm))
+    return _on_site(rng, *_polar(rng, radius, np.repeat(angle, arm)))
+
+
+def core_halo(rng):
+    """A dense core and a thin halo, as of MeerKAT, SKA or LOFAR."""
+    count = rng.integers(18, 90)
+    core = int(count * rng.uniform(0.3, 0.8))
+    size = math.exp(rng.uniform(math.log(0.01), math.log(0.2)))
+    radius = np.abs(np.concatenate([rng.normal(0, size, core), size * (1 / size) ** rng.random(count - core)]))
+    return _on_site(rng, *_polar(rng, radius, rng.uniform(0, 2 * np.pi, count)))
+
+
+def spiral(rng):
+    """Logarithmic spiral arms around a small core."""
+    arms, arm = rng.integers(3, 7), rng.integers(4, 14)
+    inner = math.exp(rng.uniform(math.log(0.01), math.log(0.15)))
+    step = np.tile(np.linspace(0, 1, arm), arms) + rng.normal(0, 0.02, arm * arms)
+    angle = np.repeat(2 * np.pi / arms * np.arange(arms), arm) + rng.uniform(0.5, 2 * np.pi) * step
+    return _on_site(rng, *_polar(rng, inner ** (1 - step), angle))
+
+
+def scattered(rng):
+    """Antennas anywhere in a disc, more or less concentrated."""
+    count = rng.integers(8, 60)
+    return _on_site(rng, *_polar(rng, rng.random(count) ** rng.uniform(0.5, 1.5), rng.uniform(0, 2 * np.pi, count)))
+
+
+def east_west(rng):
+    """A line from east to west, which needs hours of the Earth's rotation."""
+    count = rng.integers(5, 15)
+    east = np.cumsum(rng.integers(1, 12, count)).astype(float)
+    return _on_site(rng, east - east.mean(), rng.normal(0, 1e-3, count), shortest=7.0)
+
+
+def sparse(rng):
+    """VLBI: 5 to 16 stations over a country, a continent or the globe, some of them close together."""
+    count = rng.integers(5, 17)
+    reach = math.exp(rng.uniform(math.log(0.03), math.log(1.3)))  # [rad]
+    latitude = math.asin(rng.uniform(-0.7, 0.85))
+    distance, azimuth = reach * rng.random(count) ** 0.6, rng.uniform(0, 2 * np.pi, count)
+    if rng.random() < 0.4:  # neighbours, as ALMA and APEX
+        distance[-1], azimuth[-1] = distance[0] * (1 + 1e-4), azimuth[0] + 1e-4
+    local = np.stack([np.cos(distance), np.sin(distance) * np.cos(azimuth), np.sin(distance) * np.sin(azimuth)], -1)
+    sin, cos = math.sin(latitude), math.cos(latitude)
+    up = np.stack([local[:, 0] * cos - local[:, 2] * sin, local[:, 1], local[:, 2] * cos + local[:, 0] * sin], -1)
+    return Array(up, up, 1.5)
+
+
+def _real(rng, layouts):
+    name = str(rng.choice(sorted(layouts)))
+    positions = layouts[name]
+    x, y, _ = positions.mean(0)
+    cos, sin = x / math.hypot(x, y), y / math.hypot(x, y)
+    positions = positions @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    up = positions / np.linalg.norm(positions, axis=1, keepdims=True)
+    wide = np.ptp(positions, axis=0).max() > 5e5  # VLBI: a snapshot of it shows nothing
+    return f"real/{name}", Array(positions, up, 1.5 if wide or len(positions) < 10 else 0.0)
+
+
+KINDS = {
+    "y_shaped": y_shaped,
+    "core_halo": core_halo,
+    "spiral": spiral,
+    "scattered": scattered,
+    "east_west": east_west,
+    "sparse": sparse,
+    "real": _real,
+}
+
+
+def _lose_antennas(rng, array, samples):
+    """Leave out antennas at random: some are always in maintenance, and the biggest arrays would not fit."""
+    count = len(array.positions)
+    most = max(4, int(math.sqrt(samples / 2)))
+    keep = min(most, max(4, count - rng.binomial(count, rng.choice([0.0, 0.03, 0.15]))))
+    if keep >= count:
+        return array
+    chosen = np.sort(rng.choice(count, keep, replace=False))
+    return Array(array.positions[chosen], array.up[chosen], array.shortest)
+
+
+# Observations
+
+
+def _observe(rng, name, array, samples):
+    """Tracks of one array (or of two configurations of it) on one source; None if nothing is left."""
+    zenith = array.up.mean(0)
+    latitude = math.atan2(zenith[2], math.hypot(zenith[0], zenith[1]))
+    lowest = math.radians(rng.uniform(10, 22))
+    reach = math.pi / 2 - lowest - 0.1
+    dec = math.asin(rng.uniform(*np.sin(np.clip([latitude - reach, latitude + reach], -1.57, 1.57))))
+    if array.shortest > 5:  # a line of antennas sees no north-south structure on the equator
+        dec = math.copysign(max(abs(dec), rng.uniform(0.5, 1.3)), latitude)
+    freq = _channels(rng)
+    sizes = [1.0, 1 / rng.uniform(2, 6)] if array.shortest == 0 and rng.random() < 0.15 else [1.0]
+    parts = []
+    for number, size in enumerate(sizes):
+        ha = _hour_angles(rng, latitude, dec, lowest, array.shortest)
+        parts.append(_tracks(rng, array, size, dec, ha, freq, lowest, samples // len(sizes), number))
+    u, v, weight, first, second, time = (np.concatenate(p) for p in zip(*parts, strict=True))
+    if not len(u):
+        return None
+    length = np.hypot(u, v)
+    longest = length.max()
+    out = Coverage(name, u / longest, v / longest, weight / weight.mean(), first, second, time)
+    if rng.random() < 0.25:  # short spacings that were never there, or shadowed, or cut for their interference
+        out = out.select(length > longest * math.exp(rng.uniform(math.log(0.01), math.log(0.12))))
+    return out
+
+
+def _channels(rng):
+    """Frequencies relative to the middle of the band: a single one, up to a quarter of it to either side."""
+    width = math.exp(rng.uniform(math.log(0.005), math.log(0.5)))
+    count = int(rng.choice([1, 2, 4, 8, 16])) if width > 0.03 else int(rng.choice([1, 2]))
+    return 1 + width * (np.arange(count) - (count - 1) / 2) / count
+
+
+def _hour_angles(rng, latitude, dec, lowest, shortest):
+    """Middles of the integrations [rad]: a snapshot, or up to the whole time above the horizon, maybe in scans."""
+    cosine = (math.sin(lowest) - math.sin(latitude) * math.sin(dec)) / (math.cos(latitude) * math.cos(dec) + 1e-9)
+    limit = math.acos(max(-1.0, min(1.0, cosine)))
+    if shortest >= 1:
+        limit = max(limit, math.pi / 2)  # stations far apart see the source at different times
+    hour = math.pi / 12
+    full = 2 * limit
+    if shortest == 0 and rng.random() < 0.25:
+        length = min(full, hour * math.exp(rng.uniform(math.log(0.02), math.log(0.5))))
+    else:
+        length = rng.uniform(min(full, max(shortest, 0.5) * hour), full)
+    start = rng.uniform(-limit, limit - length)
+    count = max(1, math.ceil(length * CELLS))
+    ha = start + length * (np.arange(count) + 0.5) / count
+    if count > 20 and rng.random() < 0.4:
+        period, duty = rng.uniform(0.03, 0.3), rng.uniform(0.25, 0.9)
+        ha = ha[((ha - start) / period) % 1 < duty]
+    return ha
+
+
+def project(vectors, dec, ha):
+    """Components towards east, north and the source, three arrays (time, vector), of `vectors` in the frame of `Array`.
+
+    The source has the declination `dec` and, at the array's own meridian, the hour angles `ha` (time,) [rad].
+    """
+    sin, cos, (x, y, z) = np.sin(ha)[:, None], np.cos(ha)[:, None], vectors.T
+    sd, cd = math.sin(dec), math.cos(dec)
+    return sin * x + cos * y, sd * (sin * y - cos * x) + cd * z, cd * (cos * x - sin * y) + sd * z
+
+
+def _tracks(rng, array, size, dec, ha, freq, lowest, samples, number):
+    """Unflagged samples of one configuration: u, v, weight, antennas, integration, each (sample,)."""
+    count = len(array.positions)
+    i, j = np.triu_indices(count, 1)
+    freq = freq[: max(1, samples // len(i))]
+    times = max(1, samples // (len(i) * len(freq)))
+    if len(ha) > times:  # fewer integrations, spread over the track
+        ha = ha[np.linspace(0, len(ha) - 1, times).round().astype(int)] if times > 1 else ha[len(ha) // 2 :][:1]
+    u, v, _ = project(size * array.positions, dec, ha)
+    seen = project(array.up, dec, ha)[2] > math.sin(lowest)  # the third is the sine of the elevation
+    seen &= rng.random(seen.shape) >= rng.choice([0.0, 0.02, 0.2])
+    weak = rng.uniform(0, 0.15) if len(array.positions) > 12 else rng.uniform(0.1, 0.8)
+    sensitivity = np.exp(rng.normal(0, weak, count))
+    weight = (sensitivity[i] * sensitivity[j])[None, :, None] * (seen[:, i] & seen[:, j])[:, :, None]
+    weight = weight * (rng.random((*weight.shape[:2], len(freq)), np.float32) >= rng.choice([0.0, 0.05, 0.3]))
+    good = np.flatnonzero(weight)
+    row, chan = np.divmod(good, len(freq))
+    time, pair = np.divmod(row, len(i))
+    first, second = i[pair].astype(np.int32), j[pair].astype(np.int32)
+    stretch = freq[chan]
+    u, v = ((c[time, second] - c[time, first]) * stretch for c in (u, v))
+    offset = number * count  # antennas of another day have other errors
+    return u, v, weight.ravel()[good], first + offset, second + offset, (time + number * DAY).astype(np.int32)
+
+
+def _elongation(coverage):
+    """Axis ratio of the beam at its very centre."""
+    u, v, w = coverage.u, coverage.v, coverage.weight
+    moments = np.array([[np.vdot(w, u * u), np.vdot(w, u * v)], [np.vdot(w, u * v), np.vdot(w, v * v)]])
+    low, high = np.linalg.eigvalsh(moments)
+    return math.sqrt(high / low) if low > 0 else math.inf
+
+
+# Weighting
+
+
+def imaging_weights(u, v, weight, robust, size):
+    """Natural, Briggs or uniform weights, as `radrim.weight.imaging` gives them for one channel and a square image.
+
+    Parameters
+    ----------
+    u, v : (sample,) float64
+        In cycles per pixel, below 0.5.
+    weight : (sample,) float64
+        Natural weights.
+    robust : float
+        From -2 to 2; `inf` means natural, `-inf` uniform.
+    size : int
+        Pixels along each side of the image that the weights are made for: it sets the uv cell, and with it what
+        Briggs weights do. A tile is a part of an image, which may be much larger.
+
+    Returns
+    -------
+    (sample,) float64
+        Imaging weights, not normalised.
+    """
+    if robust == math.inf:
+        return weight
+    cells = 4 * math.ceil(size * WEIGHT_PADDING / 4 - 1e-9)
+    sign = np.where(v < 0, -cells, cells)
+    x, y = np.floor(u * sign).astype(np.int32) + cells // 2, np.floor(v * sign).astype(np.int32)
+    cell = y * cells + x
+    density = np.bincount(cell, weight, cells // 2 * cells)
+    slope = briggs_slope(robust, weight.sum(), np.vdot(density, density)) if robust > -math.inf else None
+    return weight * cell_factors(density.reshape(cells // 2, cells), slope).ravel()[cell]

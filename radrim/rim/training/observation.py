@@ -1,0 +1,194 @@
+"""The samples of one tile in a periodic frame of uv cells, where dirty image, PSF and noise are plain FFTs.
+
+The frame is `FRAME` tiles wide. Samples are moved to the nearest of its uv cells, a quarter of the tile's own cell, and
+*are* there from then on, so that no gridding error remains.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import fft, ndimage
+
+from radrim.rim.training.coverages import DAY
+
+FRAME = 4
+"""Size of the periodic frame in tiles: sources up to 1.5 tiles from the tile's edge send their sidelobes in."""
+
+
+class PixelBeam(NamedTuple):
+    """A Gaussian main lobe: widths at half maximum [pixel], angle of the major axis, north through east [rad]."""
+
+    major: float
+    minor: float
+    pa: float
+
+
+class Samples:
+    """Weighted samples in the uv cells of the frame: half plane (y, x), the cells of x >= 0.
+
+    Parameters
+    ----------
+    coverage : Coverage
+    u, v : (sample,) float64
+        In cycles per pixel, below 0.5.
+    weight : (sample,) float64
+        Imaging weights.
+    size : int
+        Pixels of the tile along y and x.
+    """
+
+    def __init__(self, coverage, u, v, weight, size):
+        self.tile, self.width = size, FRAME * size
+        self.shape = (self.width, self.width // 2 + 1)
+        # x grows to the west and y to the north: u turns with -x, v with y, and the transform's sign is opposite.
+        x, y = np.rint(u * self.width).astype(np.int32), np.rint(v * -self.width).astype(np.int32)
+        self.folded = x < 0
+        sign = np.where(self.folded, -1, 1)
+        self.cell = (y * sign) % self.width * self.shape[1] + x * sign
+        self.coverage, self.sample_weight = coverage, weight
+        self.weight, self.weight_sum = self._grid(weight), float(weight.sum())
+        self.natural, self.natural_sum = self._grid(coverage.weight), float(coverage.weight.sum())
+        self.variance = self._grid(weight * weight / coverage.weight)
+        """Of the weighted samples, summed, if the natural weights are 1/sigma^2."""
+
+    def _grid(self, values):
+        return np.bincount(self.cell, values, self.shape[0] * self.shape[1]).reshape(self.shape)
+
+    def transform(self, image, origin=0):
+        """Visibilities of an image in every cell, sampled or not.
+
+        Parameters
+        ----------
+        image : (y, x) array
+            [Jy/pixel], no larger than the frame.
+        origin : int
+            Where its first pixel lies, from the tile's first pixel along y and x [pixel].
+
+        Returns
+        -------
+        (y, x // 2 + 1) complex128
+            [Jy], of the frame's half plane.
+        """
+        rows = np.flatnonzero(image.any(1))
+        padded = np.zeros((len(rows), self.width))
+        columns = (np.arange(image.shape[1]) + origin) % self.width
+        padded[:, columns] = image[rows]
+        half = np.zeros(self.shape, complex)
+        half[(rows + origin) % self.width] = fft.rfft(padded, axis=1)
+        return fft.fft(half, axis=0, overwrite_x=True)
+
+    def image(self, grid, count, origin=0):
+        """Re sum of grid exp(2 pi i ...): the dirty image, times the sum of the weights.
+
+        Parameters
+        ----------
+        grid : (y, x // 2 + 1) complex128
+            Weighted visibilities, summed in their cells.
+        count : int
+            Pixels along y and x.
+        origin : int
+            Where they begin, from the tile's first pixel along y and x [pixel].
+
+        Returns
+        -------
+        (count, count) float64
+        """
+        rows = (np.arange(count) + origin) % self.width
+        half = fft.ifft(grid, axis=0, norm="forward")[rows]
+        # The real transform adds the other half plane, which column 0 lacks: double it, and halve everything.
+        half[:, 0] *= 2
+        return fft.irfft(half, self.width, axis=1, norm="forward")[:, rows] / 2
+
+    def psf(self):
+        """(2y, 2x) float32, 1 at (y, x)."""
+        n = self.tile
+        psf = self.image(self.weight.astype(complex), 2 * n, -n) / self.weight_sum
+        psf[n, n] = 1  # it is, but for the last bit
+        return psf.astype(np.float32)
+
+    def noise(self, rng, sigma):
+        """Weighted noise of all samples, summed in their cells.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        sigma : float
+            Of the real and of the imaginary part of a sample of natural weight 1 [Jy].
+
+        Returns
+        -------
+        (y, x // 2 + 1) complex128
+        """
+        filled = np.flatnonzero(self.variance)
+        grid = np.zeros(self.variance.size, complex)
+        draw = rng.standard_normal((len(filled), 2)).view(complex)[:, 0]
+        grid[filled] = sigma * np.sqrt(self.variance.ravel()[filled]) * draw
+        return grid.reshape(self.shape)
+
+    def miscalibrated(self, rng, spectrum, error):
+        """Weighted visibilities, summed in their cells, with one slowly drifting complex gain per antenna.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        spectrum : (y, x // 2 + 1) complex128
+            As `transform` gives it [Jy].
+        error : float
+            Of the phases (rms) [rad]; the amplitudes' is half as large.
+
+        Returns
+        -------
+        (y, x // 2 + 1) complex128
+        """
+        coverage = self.coverage
+        antennas = int(coverage.second.max()) + 1
+        knots = int(rng.integers(2, 8))
+        amplitude, phase = rng.normal(0, [[[error / 2]], [[error]]], (2, antennas, knots))
+        day = coverage.time % DAY
+        place = day / (day.max() + 1) * (knots - 1)
+        before = place.astype(np.int32)
+        part = place - before
+
+        def gain(antenna):
+            a, p = (s[antenna, before] * (1 - part) + s[antenna, before + 1] * part for s in (amplitude, phase))
+            return (1 + a) * np.exp(1j * p)
+
+        factor = gain(coverage.first) * gain(coverage.second).conj()
+        factor = np.where(self.folded, factor.conj(), factor) * self.sample_weight
+        values = spectrum.ravel()[self.cell] * factor
+        return self._grid(values.real) + 1j * self._grid(values.imag)
+
+
+def fit_pixel_beam(psf):
+    """A quick Gaussian fit to the main lobe: linear least squares of log(psf), pixels weighted by psf squared.
+
+    The pixels that hang together with the peak above half its height count, above less if these are too few.
+
+    Parameters
+    ----------
+    psf : (y, x) array
+        Peak 1 at (height // 2, width // 2).
+
+    Returns
+    -------
+    PixelBeam
+    """
+    cy, cx = psf.shape[0] // 2, psf.shape[1] // 2
+    half = min(cy, cx, 48)
+    box = psf[cy - half : cy + half + 1, cx - half : cx + half + 1]
+    for level in (0.5, 0.35, 0.2, 0.1, 0.03):
+        labels, _ = ndimage.label(box > level)
+        y, x = np.nonzero(labels == labels[half, half])
+        if len(y) >= 7 and np.ptp(y) >= 2 and np.ptp(x) >= 2:
+            break
+    value = box[y, x].astype(float)
+    y, x = y - half, x - half
+    terms = np.stack([x * x, x * y, y * y], -1) * (value**2)[:, None]
+    a, b, c = np.linalg.lstsq(terms, -np.log(value) * value**2, rcond=None)[0]
+    (low, high), axes = np.linalg.eigh([[a, b / 2], [b / 2, c]])
+    # A lobe too narrow or ragged for a fit: no narrower than a pixel, no longer than the box.
+    minor, major = (math.sqrt(4 * math.log(2) / max(e, math.log(2) / half**2)) for e in (high, low))
+    # x grows to the west: the major axis points along (x, y) = (-sin pa, cos pa).
+    pa = math.atan2(-axes[0, 0], axes[1, 0]) % math.pi
+    return PixelBeam(max(major, 1.0), max(minor, 1.0), pa)

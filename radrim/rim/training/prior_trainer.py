@@ -1,0 +1,221 @@
+"""Training of the network that looks again at a finished model, `radrim.rim.network.prior`, through its conjugate
+gradients."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from radrim.errors import ConfigError
+from radrim.rim.minor.sparsify import LOUDER, QUIET
+from radrim.rim.network.prior import NEAR, Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.training.losses import decibel_loss, faint_loss
+from radrim.rim.training.run_trainer import OutcomeTrainer, OutcomeTraining, load_outcome_training
+from radrim.rim.training.trainer import FLOOR, kernel_optimisers
+from radrim.rim.training.validation import SCORES, decibels
+
+STEPS = 12
+"""Conjugate gradients in training: gradients through many more of them are all rounding."""
+FAINT = 0.75
+"""How much faint structure counts in the loss, at the scale of the beam and at `FINE` of it."""
+FINE = 0.3
+BEFORE = 0.45, 0.3, 0.25
+"""Parts of the updates that learn from a finished model, from what one look of the network left, and from what two did:
+the imager looks more than once."""
+COOLDOWN = 0.35
+"""Last part of the updates in which the learning rate falls to 0."""
+AVERAGE = 0.998
+"""Of the running average of the weights."""
+TAME = 0.05
+"""Largest gradient by the answers that one problem of a batch may have: those of high dynamic range would drown all."""
+
+
+@dataclass(frozen=True)
+class PriorTraining(OutcomeTraining):
+    """What a training is asked to do; the models that `minor` leaves are looked at again.
+
+    Parameters
+    ----------
+    larger : float
+        Part of the problems, and of the updates, that are twice as large along each side; their batches are a quarter
+        of the others'.
+    """
+
+    network: PriorConfig = field(default_factory=PriorConfig)
+    seed: int = 31
+    outcomes: int = 4000
+    held_back: int = 100
+    updates: int = 3000
+    learning_rate: float = 1.5e-3
+    larger: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.larger, bool) or not isinstance(self.larger, int | float) or not 0 <= self.larger <= 1:
+            raise ConfigError(f"larger = {self.larger!r} in the training file must be a fraction from 0 to 1.")
+
+
+def load_prior_training(path, **changes):
+    """A `PriorTraining` from a TOML file; see `radrim.rim.training.run_trainer.load_outcome_training`."""
+    return load_outcome_training(path, PriorTraining, "prior", PriorConfig, **changes)
+
+
+class Seen(NamedTuple):
+    """Outcomes of one size in memory, all batched; `model` without what is `held` back by
+    `radrim.rim.network.prior`."""
+
+    features: torch.Tensor
+    model: torch.Tensor
+    held: torch.Tensor
+    residual: torch.Tensor
+    truth: torch.Tensor
+    psf: torch.Tensor
+    noise: torch.Tensor
+    pixel: torch.Tensor
+    beam: torch.Tensor
+    floor: torch.Tensor
+
+
+class PriorTrainer(OutcomeTrainer):
+    """One training in its folder; goes on where it was stopped.
+
+    Parameters
+    ----------
+    config : PriorTraining
+    folder : path-like
+    """
+
+    clip = 2.0
+
+    def __init__(self, config, folder):
+        self.making = {"cleaned": 0.0, "tighten": True, "larger": config.larger}
+        super().__init__(config, folder, Prior)
+
+    def make_optimisers(self):
+        """Muon for the kernels, Adam for the rest."""
+        return kernel_optimisers("muon", self.network)
+
+    def rate(self, done):
+        """Constant, then falling."""
+        return min(1.0, (1 - done) / COOLDOWN)
+
+    def average_decay(self):
+        """Slow."""
+        return AVERAGE
+
+    def load(self, paths):
+        """Features as float16, and what the conjugate gradients and the loss need; a `Seen` for each size."""
+        sizes: dict[int, list[Seen]] = {}
+        for path in paths:
+            with np.load(path) as arrays:
+                model, residual, truth, psf, noise, beam, points = (
+                    torch.from_numpy(np.atleast_1d(arrays[name]))[None]
+                    for name in ("model", "residual", "truth", "psf", "thermal", "beam", "points")
+                )
+            held = model * held_back(model, points)
+            model = model - held
+            if not model.any() or residual.std() > NEAR * noise:
+                continue  # these teach nothing that is asked for
+            with torch.no_grad():
+                finished = look_at(model, residual, PsfConvolution(psf, model.shape[-2:]), noise)
+                features = see(finished).half()
+            area = torch.pi / (4 * np.log(2)) * beam[:, 0] * beam[:, 1]
+            floor = FLOOR * noise[0] / torch.sqrt(area / 2)
+            sizes.setdefault(model.shape[-1], []).append(
+                Seen(
+                    features, model, held, residual, truth, psf, finished.units.noise, finished.units.pixel, beam, floor
+                )
+            )
+        if not sizes:
+            raise ConfigError(
+                f"None of the {len(paths)} outcomes can be learned from: no model is extended and leaves little but "
+                "noise. Ask for more outcomes, other skies, or fewer sources outside."
+            )
+        return [Seen(*(torch.cat(part) for part in zip(*parts, strict=True))) for _, parts in sorted(sizes.items())]
+
+    def loss(self, seen, rng):
+        """Decibels after the second look, faint structure included."""
+        large = len(seen) > 1 and rng.random() < self.config.larger
+        outcomes, batch = (seen[-1], max(1, self.config.batch // 4)) if large else (seen[0], self.config.batch)
+        index = torch.from_numpy(rng.integers(len(outcomes.model), size=batch))
+        part = Seen(*(value[index] for value in outcomes))
+        convolution = PsfConvolution(part.psf, part.model.shape[-2:])
+        for _ in range(rng.choice(len(BEFORE), p=BEFORE)):
+            part = self._look(part, convolution)
+        # The network sees it mirrored and turned; its answers are turned back to where the PSF is.
+        axes, turned = [axis for axis in (-1, -2) if rng.random() < 0.5], rng.random() < 0.5
+        features = part.features.float().flip(axes)
+        answers = self.network(features.transpose(-1, -2) if turned else features)
+        _tame(answers)
+        answers = (answers.transpose(-1, -2) if turned else answers).flip(axes)
+        mean, spread = expect(answers, part.model, part.pixel)
+        found = part.held + settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
+        loss = decibel_loss([found], part.truth, part.floor, part.beam)
+        for beam in (part.beam, FINE * part.beam):
+            loss = loss + FAINT * faint_loss(found, part.truth, part.floor, beam)
+        return loss
+
+    @torch.no_grad()
+    def _look(self, part, convolution):
+        """What a second look leaves of a batch, where the residual does not become louder by it."""
+        mean, spread = expect(self.network(part.features.float()), part.model, part.pixel)
+        model = settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
+        residual = part.residual - convolution.normal(model - part.model)
+        before, after = (image.std((-2, -1), keepdim=True) for image in (part.residual, residual))
+        quiet = after <= LOUDER * torch.maximum(before, QUIET * part.noise)
+        model, residual = torch.where(quiet, model, part.model), torch.where(quiet, residual, part.residual)
+        finished = look_at(model, residual, convolution, part.noise.flatten())
+        return part._replace(model=model, residual=residual, features=see(finished), pixel=finished.units.pixel)
+
+    def scores(self, paths):
+        """Medians by class of sky before and after the second look."""
+        return scores(self.network.eval(), paths)
+
+
+def scores(network, paths):
+    """Decibels of models before and after a second look, medians by class of sky.
+
+    Parameters
+    ----------
+    network : Prior
+    paths : sequence of Path
+        Of outcomes.
+
+    Returns
+    -------
+    dict of str to dict
+        Class, and 'all', to `native`, `half`, `beam` [dB], and the same `before`.
+    """
+    rows: dict = {}
+    for path in paths:
+        with np.load(path) as arrays:
+            sky, truth = str(arrays["sky"]), arrays["truth"]
+            model, residual, psf, beam, points = (
+                torch.from_numpy(arrays[name]) for name in ("model", "residual", "psf", "beam", "points")
+            )
+            noise = float(arrays["thermal"])
+        if not truth.any() or residual.std() > NEAR * noise:
+            continue
+        held = model * held_back(model, points)
+        after = held + look_again(network, model - held, residual, PsfConvolution(psf, model.shape), noise)
+        both = [decibels(image[None], torch.from_numpy(truth)[None], beam[None])[0] for image in (after, model)]
+        for name in ("all", sky):
+            rows.setdefault(name, []).append([*both[0], *both[1]])
+    names = [*SCORES[:3], *(f"{name} before" for name in SCORES[:3])]
+    return {
+        name: dict(zip(names, (round(float(value), 3) for value in np.median(found, 0)), strict=True))
+        for name, found in rows.items()
+    }
+
+
+def _tame(answers):
+    """Bound the gradient of each problem's answers."""
+    if answers.requires_grad:
+
+        def bound(gradient):
+            gradient = torch.nan_to_num(gradient, 0, 0, 0)
+            return gradient * (TAME / gradient.flatten(1).norm(dim=1).clamp_min(TAME)).view(-1, 1, 1, 1)
+
+        answers.register_hook(bound)

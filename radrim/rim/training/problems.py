@@ -1,0 +1,340 @@
+"""The endless, seedable stream of training problems: a sky of `skies`, seen by a coverage of `coverages`.
+
+Problem number k of a stream depends on the seed and on k alone, whoever makes it and whatever was made before.
+
+Without noise, gain errors and sources outside the tile, D = PSF * truth holds to rounding; see `observation`.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import j0
+
+from radrim.rim.training import coverages, skies
+from radrim.rim.training.observation import FRAME, PixelBeam, Samples, fit_pixel_beam
+from radrim.rim.training.recipe import make_recipe
+
+if TYPE_CHECKING:  # torch is loaded when the first batch is asked for
+    import torch
+
+NYQUIST = 0.49
+"""The longest baseline never exceeds this many cycles per pixel."""
+
+LARGEST_IMAGE = 1024
+"""The weights are made for images from the tile's size up to 8 times that, but not beyond this size."""
+
+STRETCH = math.log(10), math.log(3e5)
+"""How far skies are stretched: what was half of the peak becomes a quarter of it, or a five-hundredth."""
+
+CUT = 0.12
+"""Of the extended skies, so many are cut by the tile's edge and continue outside."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One tile to deconvolve, and the answer.
+
+    Parameters
+    ----------
+    dirty : (y, x) float32
+        D = PSF * truth + noise, and maybe the sidelobes of sources outside and the traces of gain errors [Jy/beam].
+    psf : (2y, 2x) float32
+        Exactly 1 at (y, x), its centre.
+    truth : (y, x) float32
+        [Jy/pixel], not negative.
+    noise : float
+        Thermal noise (rms) of `dirty` [Jy/beam].
+    beam : PixelBeam
+    sky, coverage : str
+        Class of the sky; kind of the coverage, with the layout's name if it is a real one.
+    robust : float
+        Briggs weighting of the PSF; `inf` is natural, `-inf` uniform.
+    dynamic_range : float
+        Peak of the naturally weighted, noise-free dirty image of the truth over the thermal noise of that weighting.
+    gain_error : float
+        Phase error of the antennas (rms) [rad], 0 if calibrated; the amplitude error is half as large.
+    outside : bool
+        Whether sources outside the tile shine in.
+    seed, number : int
+        Which problem of which stream.
+    """
+
+    dirty: np.ndarray
+    psf: np.ndarray
+    truth: np.ndarray
+    noise: float
+    beam: PixelBeam
+    sky: str
+    coverage: str
+    robust: float
+    dynamic_range: float
+    gain_error: float
+    outside: bool
+    seed: int
+    number: int
+
+
+def make_problem(seed, number, recipe, sky=None, stream_key=(), image=None, coverage=None):
+    """Problem `number` of the stream of `seed`.
+
+    Parameters
+    ----------
+    seed, number : int
+        From 0 on.
+    recipe : Recipe
+    sky : str, optional
+        Class of the sky, instead of one drawn by the recipe's proportions.
+    stream_key : tuple of int
+        Makes another stream of the same seed.
+    image : (y, x) array, optional
+        The sky itself, of the recipe's size, not negative and with peak 1; `sky` then is its name only.
+    coverage : Coverage, optional
+        The samples, instead of those drawn by the recipe's proportions.
+
+    Returns
+    -------
+    Problem
+    """
+    rng = np.random.default_rng([seed, number, *stream_key])
+    drawn, kind = _draw(rng, recipe.skies), _draw(rng, recipe.coverages)
+    sky = sky or drawn
+    if coverage is None:
+        coverage = coverages.draw_coverage(rng, kind, recipe.arrays, recipe.samples)
+    robust = _draw_robust(rng)
+    coverage, u, v, weight = _scale(rng, coverage, robust, recipe)
+    uv = Samples(coverage, u, v, weight, recipe.size)
+    if image is None:
+        truth, beyond = _draw_truth(rng, sky, recipe)
+    else:
+        truth, beyond = np.asarray(image, np.float32), np.zeros((FRAME * recipe.size,) * 2, np.float32)
+    stretching = np.random.default_rng([seed, number, 77, *stream_key])  # its own: other problems stay what they were
+    if sky in skies.STRETCHED and stretching.random() < recipe.stretched:
+        power = stretching.uniform(*STRETCH)
+        truth, beyond = skies.stretch(truth, power), skies.stretch(beyond, power)
+    flux = _log_uniform(rng, 1e-3, 10)
+    truth, beyond = truth * np.float32(flux), beyond * np.float32(flux)
+
+    spectrum = uv.transform(truth)
+    natural = uv.image(uv.natural * spectrum, recipe.size) / uv.natural_sum
+    peak = float(natural.max()) if truth.any() else flux
+    ratio = _log_uniform(rng, *recipe.dynamic_range)
+    sigma = peak / ratio * math.sqrt(uv.natural_sum)  # of a sample of weight 1, real and imaginary part each
+    if rng.random() < recipe.outside:
+        beyond = _add_sources(rng, beyond, recipe.size, peak)
+    if beyond.any():
+        spectrum = spectrum + uv.transform(beyond, recipe.size // 2 - FRAME // 2 * recipe.size)
+    error = math.radians(_log_uniform(rng, *recipe.phase_error_deg)) if rng.random() < recipe.gain_errors else 0.0
+    grid = uv.miscalibrated(rng, spectrum, error) if error else uv.weight * spectrum
+    grid = grid + uv.noise(rng, sigma)
+    psf = uv.psf()
+    return Problem(
+        dirty=(uv.image(grid, recipe.size) / uv.weight_sum).astype(np.float32),
+        psf=psf,
+        truth=truth,
+        noise=sigma * math.sqrt(uv.variance.sum()) / uv.weight_sum,
+        beam=fit_pixel_beam(psf),
+        sky=sky,
+        coverage=coverage.kind,
+        robust=robust,
+        dynamic_range=ratio,
+        gain_error=error,
+        outside=bool(beyond.any()),
+        seed=seed,
+        number=number,
+    )
+
+
+def stream(seed, mix=None, size=128, start=0) -> Iterator[Problem]:
+    """Problems number `start`, `start` + 1, ... without end; `mix` as in `make_recipe`."""
+    recipe = make_recipe(mix, size)
+    number = start
+    while True:
+        yield make_problem(seed, number, recipe)
+        number += 1
+
+
+def validation_set(seed=0, count=64, mix=None, size=128):
+    """A fixed list of problems that no training stream contains; the classes of the mix take turns.
+
+    Parameters
+    ----------
+    seed, count : int
+    mix, size
+        As in `make_recipe`.
+
+    Returns
+    -------
+    list of Problem
+    """
+    recipe = make_recipe(mix, size)
+    classes = list(recipe.skies)
+    return [make_problem(seed, k, recipe, classes[k % len(classes)], stream_key=(1,)) for k in range(count)]
+
+
+@dataclass
+class Batch:
+    """Problems stacked for training.
+
+    Parameters
+    ----------
+    dirty, truth : (batch, y, x) float32 tensors
+        [Jy/beam], [Jy/pixel].
+    psf : (batch, 2y, 2x) float32 tensor
+    noise, robust : (batch,) float32 tensors
+        [Jy/beam]; Briggs.
+    beam : (batch, 3) float32 tensor
+        Major and minor axis [pixel], position angle [rad].
+    sky, coverage : list of str
+    number : list of int
+    """
+
+    dirty: "torch.Tensor"
+    truth: "torch.Tensor"
+    psf: "torch.Tensor"
+    noise: "torch.Tensor"
+    robust: "torch.Tensor"
+    beam: "torch.Tensor"
+    sky: list[str]
+    coverage: list[str]
+    number: list[int]
+
+
+def stack(problems):
+    """A `Batch`, on the CPU, of a list of `Problem` of one size."""
+    import torch
+
+    arrays = {n: torch.from_numpy(np.stack([getattr(p, n) for p in problems])) for n in ("dirty", "truth", "psf")}
+    numbers = {
+        n: torch.tensor([getattr(p, n) for p in problems], dtype=torch.float32) for n in ("noise", "robust", "beam")
+    }
+    lists = {n: [getattr(p, n) for p in problems] for n in ("sky", "coverage", "number")}
+    return Batch(**arrays, **numbers, **lists)
+
+
+class _Stream:
+    """Dataset of one stream, for torch's DataLoader."""
+
+    def __init__(self, seed, recipe):
+        self.seed, self.recipe = seed, recipe
+
+    def __getitem__(self, number):
+        return make_problem(self.seed, number, self.recipe)
+
+
+class _Consecutive:
+    """Endless lists of consecutive numbers."""
+
+    def __init__(self, start, batch):
+        self.start, self.batch = start, batch
+
+    def __iter__(self):
+        number = self.start
+        while True:
+            yield list(range(number, number + self.batch))
+            number += self.batch
+
+
+def batches(seed, mix=None, size=128, batch=16, workers=0, start=0) -> Iterator[Batch]:
+    """The problems of `stream`, in order, stacked `batch` at a time and made by `workers` processes (0: this one).
+
+    The numbers of the problems tell where to go on: a run resumed with `start` = last number + 1 sees what it would
+    have seen. The content does not depend on `workers`. `mix` and `size` as in `make_recipe`, which raises for them.
+    """
+    from torch.utils.data import DataLoader
+
+    recipe = make_recipe(mix, size)
+    dataset = _Stream(seed, recipe)  # torch asks for no more than __getitem__
+    loader: DataLoader = DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_sampler=_Consecutive(start, batch),
+        num_workers=workers,
+        collate_fn=stack,
+        prefetch_factor=4 if workers else None,
+    )
+    yield from loader
+
+
+# How one problem is drawn
+
+
+def _log_uniform(rng, low, high):
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def _draw(rng, proportions):
+    total = np.cumsum(list(proportions.values()))
+    return list(proportions)[int(np.searchsorted(total, rng.random() * total[-1], side="right"))]
+
+
+def _draw_robust(rng):
+    """A fifth natural, a few uniform, the others Briggs from -2 to 2."""
+    kind, robust = rng.random(), float(rng.uniform(-2, 2))
+    return math.inf if kind < 0.2 else -math.inf if kind < 0.28 else robust
+
+
+def _scale(rng, coverage, robust, recipe):
+    """(coverage, u, v [cycles per pixel], imaging weights), at a pixel scale that suits the beam.
+
+    The beam sets the scale, the weights set the beam, the scale sets the weights: two rounds agree well enough.
+    Where the longest baseline needs pixels so fine that the beam becomes wider than twice the widest that was asked for
+    (a dense core, natural weights), the longest baselines are left out, as an observer would.
+    """
+    image = max(recipe.size, min(int(recipe.size * 2 ** rng.uniform(0, 3)), LARGEST_IMAGE))
+    wanted, widest = _log_uniform(rng, *recipe.pixels_per_beam), 2 * recipe.pixels_per_beam[1]
+    scale, longest = NYQUIST / 1.5, 1.0
+    for _ in range(2):
+        weight = coverages.imaging_weights(coverage.u * scale, coverage.v * scale, coverage.weight, robust, image)
+        width = _beam_width(np.hypot(coverage.u, coverage.v), weight)
+        scale = min(width / wanted, NYQUIST / longest)
+        if width / scale > widest:
+            scale = width / widest
+            longest = NYQUIST / scale
+            coverage = coverage.select(np.hypot(coverage.u, coverage.v) < longest)
+    u, v = coverage.u * scale, coverage.v * scale
+    return coverage, u, v, coverages.imaging_weights(u, v, coverage.weight, robust, image)
+
+
+def _beam_width(length, weight):
+    """Width at half maximum of the PSF's mean over all directions, in units of one over the unit of `length`."""
+    bins = 400
+    which = np.minimum((length * bins).astype(np.int32), bins - 1)
+    total = np.bincount(which, weight, bins)
+    middle = np.bincount(which, weight * length, bins) / np.maximum(total, 1e-300)
+    radius = np.geomspace(0.15, 60, 120)
+    profile = j0(2 * np.pi * radius[:, None] * middle) @ total / total.sum()
+    below = int(np.argmax(profile < 0.5))
+    return 2 * float(np.interp(-0.5, -profile[[below - 1, below]], radius[[below - 1, below]]))
+
+
+def _draw_truth(rng, name, recipe):
+    """The sky on the tile, and on the frame around it (zeros on the tile), the tile in its middle; [peak about 1]."""
+    n = recipe.size
+    frame = np.zeros((FRAME * n, FRAME * n), np.float32)
+    if name not in skies.EXTENDED or rng.random() >= CUT:
+        return skies.draw_sky(rng, name, n, recipe.galaxies), frame
+    wide = skies.draw_sky(rng, name, 2 * n)
+    # A tile somewhere on the source: around any of its brighter pixels.
+    rows, columns = np.nonzero(wide > 0.03)
+    pick = rng.integers(len(rows))
+    y, x = (int(np.clip(c[pick] - rng.integers(n), 0, n)) for c in (rows, columns))
+    middle = FRAME * n // 2 - n // 2
+    top, left = middle - y, middle - x
+    frame[top : top + 2 * n, left : left + 2 * n] = wide
+    frame[middle : middle + n, middle : middle + n] = 0
+    return wide[y : y + n, x : x + n].copy(), frame
+
+
+def _add_sources(rng, frame, n, peak):
+    """Point sources outside the tile, power-law counts, the brightest from 1/100 to 10 times the tile's `peak`."""
+    count = int(round(_log_uniform(rng, 1, 60)))
+    y, x = rng.integers(0, FRAME * n, (2, count))
+    middle = FRAME * n // 2 - n // 2
+    inside = (y >= middle) & (y < middle + n) & (x >= middle) & (x < middle + n)
+    flux = (1 - rng.random(count)) ** (-1 / 1.1)
+    flux *= peak * _log_uniform(rng, 0.01, 10) / flux.max()
+    frame = frame.copy()
+    np.add.at(frame, (y[~inside], x[~inside]), flux[~inside].astype(np.float32))
+    return frame

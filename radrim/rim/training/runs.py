@@ -1,0 +1,97 @@
+"""What whole runs of major cycles leave of simulated problems: what `radrim.rim.network.uncertainty` learns from.
+
+Outcome number k of a stream depends on the seed, on k and on the minor cycle, whoever makes it. Making one takes a
+hundred times as long as learning from it, so they are kept in files.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from radrim.deconvolve.clean import CleanSettings, CleanSolver
+from radrim.metrics import noise_mad
+from radrim.rim.minor.solver import RimSettings, RimSolver
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.training.problems import Problem, make_problem
+
+CLEANED = 0.25
+"""Part of the problems that CLEAN solves: its images have uncertainties, too."""
+CYCLES = 10
+
+
+def deconvolve(solver, problem: Problem, cycles=CYCLES):
+    """Model and residual after the major cycles of one problem; residuals are by PSF convolution.
+
+    Parameters
+    ----------
+    solver : RimSolver or CleanSolver
+        A new one.
+    problem : Problem
+    cycles : int
+        At most.
+
+    Returns
+    -------
+    model, residual : (y, x) float32
+        [Jy/pixel], [Jy/beam]
+    """
+    convolution = PsfConvolution(torch.from_numpy(problem.psf), problem.dirty.shape)
+    model, residual = np.zeros_like(problem.dirty), problem.dirty
+    best = float(residual.std()), model, residual
+    for _ in range(cycles):
+        minor = solver(residual, problem.psf, model, noise_mad(residual))
+        most = (minor.whole or 1.0) * float(residual.std())
+        model = model + minor.update
+        residual = problem.dirty - convolution.normal(torch.from_numpy(model)).numpy()
+        rms = float(residual.std())
+        if rms < best[0] or minor.whole and rms <= most:  # the imager undoes cycles that make things worse
+            best = rms, model, residual
+        if minor.converged:
+            break
+    return best[1:]
+
+
+def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, larger=0.0, **settings):
+    """Problem `number` of a stream and what major cycles leave of it, as a dict of arrays for `numpy.savez`.
+
+    Parameters
+    ----------
+    seed, number, recipe, stream_key
+        As for `radrim.rim.training.problems.make_problem`.
+    machine : InferenceMachine
+    cleaned : float
+        Part of the problems that CLEAN solves.
+    larger : float
+        Part of the problems that are twice as large along each side as the recipe says.
+    settings
+        Of the others: fields of `RimSettings`.
+
+    Returns
+    -------
+    dict
+        `model`, `points` (what of it was taken for isolated ones), `truth` [Jy/pixel], `residual` [Jy/beam], `psf`,
+        `noise` of the residual, `thermal` noise of the dirty image [Jy/beam], `beam` (major and minor axis [pixel],
+        position angle [rad]), `sky`, `dynamic_range` and `solver`.
+    """
+    if np.random.default_rng([seed, number, 10, *stream_key]).random() < larger:
+        recipe = replace(recipe, size=2 * recipe.size)
+    problem = make_problem(seed, number, recipe, stream_key=stream_key)
+    cleans = np.random.default_rng([seed, number, 9, *stream_key]).random() < cleaned
+    chosen = RimSettings(noise=problem.noise, **settings)
+    solver = CleanSolver(CleanSettings()) if cleans else RimSolver(machine, chosen)
+    with torch.inference_mode():
+        model, residual = deconvolve(solver, problem)
+    return {
+        "model": model,
+        "points": np.zeros_like(model) if cleans else solver.points(model),
+        "residual": residual,
+        "psf": problem.psf,
+        "truth": problem.truth,
+        "noise": np.float32(noise_mad(residual)),
+        "thermal": np.float32(problem.noise),
+        "beam": np.array([problem.beam.major, problem.beam.minor, problem.beam.pa], np.float32),
+        "sky": problem.sky,
+        "dynamic_range": problem.dynamic_range,
+        "solver": "clean" if cleans else "rim",
+    }

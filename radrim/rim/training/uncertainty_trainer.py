@@ -1,0 +1,218 @@
+"""Training of the network that says how wrong an image may be: runs on simulated skies first, then their errors."""
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from radrim.errors import ConfigError
+from radrim.rim.checkpoint import PRIOR_NETWORK
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.network.uncertainty import (
+    KINDS,
+    LEAST,
+    ODD,
+    QUANTILES,
+    Outcome,
+    Uncertainty,
+    UncertaintyConfig,
+    emission,
+    errors,
+    pinball,
+    see,
+    shows,
+    weights,
+)
+from radrim.rim.training.run_trainer import OutcomeTrainer, OutcomeTraining, load_outcome_training
+from radrim.rim.training.trainer import use_half
+
+CORRECTION = (3,)
+"""Key of the stream of problems that corrections are found on."""
+
+
+@dataclass(frozen=True)
+class UncertaintyTraining(OutcomeTraining):
+    """What a training is asked to do; errors of `minor` are learned, and CLEAN's beside them.
+
+    Parameters
+    ----------
+    correction : int
+        Simulated problems that the answers are corrected on when all is learned; 0: they are not.
+    """
+
+    network: UncertaintyConfig = field(default_factory=UncertaintyConfig)
+    correction: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.correction, bool) or not isinstance(self.correction, int) or self.correction < 0:
+            raise ConfigError(f"correction = {self.correction!r} in the training file must be a number from 0 on.")
+
+
+def load_uncertainty_training(path, **changes):
+    """An `UncertaintyTraining` from a TOML file; see `radrim.rim.training.run_trainer.load_outcome_training`."""
+    return load_outcome_training(path, UncertaintyTraining, "uncertainty", UncertaintyConfig, **changes)
+
+
+class UncertaintyTrainer(OutcomeTrainer):
+    """One training in its folder; goes on where it was stopped. The learning rate falls to 0 linearly.
+
+    Parameters
+    ----------
+    config : UncertaintyTraining
+    folder : path-like
+    """
+
+    prior = PRIOR_NETWORK
+
+    def __init__(self, config, folder):
+        super().__init__(config, folder, Uncertainty)
+        self.half = use_half("auto", torch.device("cpu"))
+
+    def load(self, paths):
+        """Features, logarithms of the errors and weights."""
+        return _load(paths)
+
+    def loss(self, seen, rng):
+        """The pinball loss."""
+        features, logs, weight = _draw(seen, rng, self.config.batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            answers = self.network(features)
+        return pinball(answers.float(), logs, weight)
+
+    def streams(self):
+        """Those of every training, and what the answers are corrected on."""
+        return super().streams() | {"correction-": (self.config.correction, CORRECTION)}
+
+    def complete(self):
+        """Correct the answers on images that the training has not seen."""
+        self.network.corrections.copy_(corrections(self.network, self.paths("correction-")))
+
+    def scores(self, paths):
+        """How many errors the quantiles hold."""
+        return coverage(self.network, paths)
+
+
+@torch.inference_mode()
+def corrections(network, paths, batch=8):
+    """What is to be added to the answers of a network so that they hold as many errors of outcomes as they should.
+
+    Found for pixels without and with emission of the model apart, each of which counts the same: in training those of
+    large sources, where errors are largest, count for less.
+
+    Parameters
+    ----------
+    network : Uncertainty
+    paths : sequence of Path
+        Of outcomes.
+    batch : int
+
+    Returns
+    -------
+    Tensor, (2, kind, quantile)
+        As `Uncertainty.corrections`, which they replace.
+    """
+    found = torch.zeros_like(network.corrections)
+    if not paths:
+        return found
+    network.eval()
+    over, counts, where = [], [], []
+    for first in range(0, len(paths), batch):
+        features, logs, weight, _ = _load(paths[first : first + batch])
+        shown = shows(features.float())
+        answers = network(features.float()) - network.corrections[shown.long()].permute(0, 3, 4, 1, 2)
+        over.append(logs.float().unsqueeze(2) - answers)
+        counts.append(weight > 0)
+        where.append(shown)
+    over, counts, where = (torch.cat(parts) for parts in (over, counts, where))
+    for part, k, q in itertools.product((0, 1), range(len(KINDS)), range(len(QUANTILES))):
+        values = over[:, k, q][counts[:, k] & (where == bool(part))]
+        if len(values):
+            found[part, k, q] = float(np.quantile(values.numpy(), QUANTILES[q]))
+    return found
+
+
+def coverage(network, paths, groups=None, batch=8):
+    """How many errors the quantiles of a network hold, by group.
+
+    Parameters
+    ----------
+    network : Uncertainty
+    paths : sequence of Path
+        Of outcomes.
+    groups : sequence of sequences of str, optional
+        The groups of each outcome; 'all' and the class of its sky if absent.
+    batch : int
+
+    Returns
+    -------
+    dict of str to dict
+        Group to `beam68`, `beam95`, `pixel68`, `pixel95` (parts of all pixels; of the model's, those where
+        it or the sky is not 0), and the same where there is emission: `beam68_on` and so on.
+    """
+    if groups is None:
+        groups = [("all", str(np.load(path)["sky"])) for path in paths]
+    found: dict = {}
+    network.eval()
+    for first in range(0, len(paths), batch):
+        part = paths[first : first + batch]
+        features, logs, weight, there = _load(part)
+        with torch.inference_mode():
+            below = logs.float().unsqueeze(2) <= network(features.float())
+        for k, names in enumerate(groups[first : first + batch]):
+            counts = _count(below[k], weight[k] > 0, there[k])
+            for name in names:
+                found[name] = found.get(name, 0) + counts
+    return {name: _parts(counts) for name, counts in found.items()}
+
+
+NAMES = tuple(f"{kind}{level}{where}" for where in ("", "_on") for kind in KINDS for level in ("68", "95"))
+
+
+def _count(below, counted, there):
+    """(2, 8): how many errors are below, and of how many, in the order of `NAMES`."""
+    sums = []
+    for region in (counted, counted & there):
+        inside = (below & region.unsqueeze(1)).sum((-2, -1)).flatten()
+        sums.append(torch.stack([inside, region.sum((-2, -1)).repeat_interleave(len(QUANTILES))]))
+    return torch.cat(sums, 1).numpy()
+
+
+def _parts(counts):
+    inside, of = counts
+    return {name: round(float(a / b), 4) for name, a, b in zip(NAMES, inside, of, strict=True) if b}
+
+
+def _load(paths):
+    """Features, logarithms of the errors and weights (as float16) of outcomes, and where there is emission."""
+    parts = []
+    for path in paths:
+        with np.load(path) as arrays:
+            psf, model, residual, truth, noise, beam = (
+                torch.from_numpy(np.atleast_1d(arrays[name]))
+                for name in ("psf", "model", "residual", "truth", "noise", "beam")
+            )
+        convolution = PsfConvolution(psf[None], model.shape)
+        outcome = Outcome(model[None], residual[None], convolution, noise, beam[None])
+        features, units = see(outcome)
+        there = emission(outcome, truth[None], units)
+        found = torch.log(errors(outcome, truth[None], units).clamp_min(LEAST))
+        weight = weights(outcome, truth[None], there)
+        # Weights of one image sum to 1: as they are they would be too small for float16.
+        parts.append((features.half(), found.half(), (weight * model.numel()).half(), there[:, None]))
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
+def _draw(seen, rng, batch):
+    """Some of the features, errors and weights; mirrored, turned, and some with the other sign."""
+    index = torch.from_numpy(rng.integers(len(seen[0]), size=batch))
+    drawn = [part[index].float() for part in seen[:3]]
+    axes = [axis for axis in (-1, -2) if rng.random() < 0.5]
+    drawn = [part.flip(axes) for part in drawn]
+    if rng.random() < 0.5:
+        drawn = [part.transpose(-1, -2) for part in drawn]
+    if rng.random() < 0.25:  # Stokes Q, U and V
+        drawn[0][:, :ODD] *= -1
+    drawn[0] = drawn[0].contiguous(memory_format=torch.channels_last)
+    return drawn

@@ -1,0 +1,219 @@
+"""Scores of a network on problems it never learns from: decibels against the truth, flux, what the residual holds."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from radrim.errors import InputError
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.training.losses import beam_responses
+from radrim.rim.training.problems import make_problem, stack, validation_set
+from radrim.rim.training.recipe import make_recipe
+
+log = logging.getLogger("radrim")
+
+SCORES = ("native", "half", "beam", "flux", "residual")
+"""SNR [dB] of the model (as it is, at half the beam, at the beam), relative error of its flux, residual over noise."""
+
+MEASURED = 0.99
+"""Part of all truth problems' tile that a sky may fill: a border stays empty."""
+
+
+def held_back(config):
+    """The problems that a training run is scored on.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+
+    Returns
+    -------
+    list of Problem
+        From the recipe's classes in turn, and from the images of `config.truth`, named ``truth/NAME``.
+    """
+    problems = validation_set(config.seed, config.validation_problems, config.problems)
+    if config.truth:
+        try:
+            problems += truth_problems(config.truth, config.problems)
+        except (InputError, ImportError) as error:  # as on a bare training machine
+            log.warning("The images of truth = %s are not scored: %s", config.truth, error)
+    return problems
+
+
+def truth_problems(folder, mix=None, seed=0):
+    """Problems with the FITS images of a folder as their skies, calibrated and without sources outside.
+
+    Parameters
+    ----------
+    folder : path-like
+        Its ``*.fits``, two-dimensional but for axes of length 1; of any unit, since the problem brings its own flux.
+    mix : mapping, optional
+        As in `make_recipe`; its skies do not matter.
+    seed : int
+        Of arrays, noise and flux.
+
+    Returns
+    -------
+    list of Problem
+        In the order of the names, called ``truth/NAME``.
+
+    Raises
+    ------
+    InputError
+        The folder holds no FITS image, or one cannot be read.
+    """
+    from astropy.io import fits
+
+    mix = {key: value for key, value in (mix or {}).items() if key != "skies"}
+    recipe = make_recipe({**mix, "outside": 0.0, "gain_errors": 0.0})
+    paths = sorted(Path(folder).glob("*.fits"))
+    if not paths:
+        raise InputError(f"There are no FITS images in {folder} to score the training on.")
+    problems = []
+    for number, path in enumerate(paths):
+        try:
+            image = np.squeeze(fits.getdata(path)).astype(np.float32)
+        except (OSError, TypeError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as an image: {error}.") from None
+        sky = shrink(np.nan_to_num(image).clip(0), recipe.size)
+        problems.append(make_problem(seed, number, recipe, f"truth/{path.stem}", (2,), sky / sky.max()))
+    return problems
+
+
+def shrink(image, size):
+    """An image averaged over blocks of pixels and padded, so that its sources fit a square of `size` pixels.
+
+    Parameters
+    ----------
+    image : (y, x) array
+        Not negative, and not 0 everywhere.
+    size : int
+
+    Returns
+    -------
+    (size, size) float32
+        In the unit of `image`, as a brightness: the mean of a block, not its sum.
+    """
+    rows, columns = (np.flatnonzero((image > 0).any(axis)) for axis in (1, 0))
+    image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    factor = max(1, -(-max(image.shape) // int(MEASURED * size)))
+    padded = np.pad(image, [(0, -n % factor) for n in image.shape])
+    small = padded.reshape(padded.shape[0] // factor, factor, -1, factor).mean((1, 3))
+    out = np.zeros((size, size), np.float32)
+    top, left = ((size - n) // 2 for n in small.shape)
+    out[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return out
+
+
+@torch.no_grad()
+def score(machine, problems, cycles, batch=8):
+    """Scores of each problem after several cycles of the machine, each from the residual that the last one left.
+
+    Parameters
+    ----------
+    machine : InferenceMachine
+    problems : list of Problem
+        Of one size.
+    cycles : int
+    batch : int
+        Problems at once.
+
+    Returns
+    -------
+    (problem, score) array
+        The columns are `SCORES`.
+    """
+    device = next(machine.parameters()).device
+    rows = []
+    for first in range(0, len(problems), batch):
+        part = stack(problems[first : first + batch])
+        dirty, psf, noise = (getattr(part, name).to(device) for name in ("dirty", "psf", "noise"))
+        convolution = PsfConvolution(psf, dirty.shape[-2:])
+        estimate, residual = None, dirty
+        for _ in range(cycles):
+            found = machine(convolution, residual, noise, estimate)
+            estimate, residual = found.estimates[-1], found.residual
+        rows += judge(estimate.cpu(), residual.cpu(), part)
+    return np.array(rows)
+
+
+def judge(estimate, residual, part):
+    """Score models against the truth.
+
+    Parameters
+    ----------
+    estimate : Tensor, (batch, y, x)
+        [Jy/pixel]
+    residual : Tensor, (batch, y, x)
+        [Jy/beam]
+    part : Batch
+        The same problems, on the CPU as the other two.
+
+    Returns
+    -------
+    list of tuple of float
+        `SCORES` of each problem; an empty sky has no decibels (NaN), and its flux is in units of the noise.
+    """
+    rows = []
+    error = estimate.double() - part.truth.double()
+    for k, snrs in enumerate(decibels(estimate, part.truth, part.beam)):
+        flux = part.truth[k].double().sum()
+        off = float((error[k].sum() / flux).abs()) if flux > 0 else float(error[k].sum().abs() / part.noise[k])
+        rows.append((*snrs, off, float(residual[k].std() / part.noise[k])))
+    return rows
+
+
+def decibels(estimate, truth, beam):
+    """SNR of models as they are, at half the beam and at the beam [dB], a list of three for each; NaN of empty skies.
+
+    Parameters
+    ----------
+    estimate, truth : Tensor, (batch, y, x)
+        [Jy/pixel]
+    beam : Tensor, (batch, 3)
+        Major and minor axis (FWHM) [pixel], position angle [rad].
+    """
+    truth, error = truth.double(), estimate.double() - truth.double()
+    shape = truth.shape[-2:]
+    responses = beam_responses(beam.double(), shape, (0.0, 0.5, 1.0))
+    spectra = [torch.fft.rfft2(image).unsqueeze(1) for image in (truth, error)]
+    found = []
+    for k in range(len(truth)):
+        row = []
+        for response in responses:
+            signal, wrong = (torch.fft.irfft2(spectrum[k] * response[k].sqrt(), s=shape).norm() for spectrum in spectra)
+            row.append(float(20 * torch.log10(signal / wrong.clamp_min(1e-30))) if signal > 0 else np.nan)
+        found.append(row)
+    return found
+
+
+def summarise(problems, scores):
+    """Medians by class of sky.
+
+    Parameters
+    ----------
+    problems : list of Problem
+    scores : (problem, score) array
+        As `score` gives them.
+
+    Returns
+    -------
+    dict of str to dict
+        Class, and 'all' of them but for the truth images, to `SCORES` by name.
+    """
+    classes = {}
+    for problem, row in zip(problems, scores, strict=True):
+        classes.setdefault(problem.sky, []).append(row)
+    everything = [row for name, rows in classes.items() if not name.startswith("truth/") for row in rows]
+    found = {"all": everything, **classes}
+    return {
+        name: {key: round(float(value), 4) for key, value in zip(SCORES, _medians(rows), strict=True)}
+        for name, rows in found.items()
+    }
+
+
+def _medians(rows):
+    rows = np.array(rows)
+    return [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else 0.0 for column in rows.T]

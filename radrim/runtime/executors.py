@@ -1,0 +1,292 @@
+"""Running Dask graphs: on the threads of this machine, or by the workers of a cluster, with the progress shown."""
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
+
+import dask
+import torch
+from dask.callbacks import Callback
+from dask.threaded import get
+
+from radrim.errors import ClusterError, ConfigError
+from radrim.runtime.progress_bar import Bar
+
+log = logging.getLogger("radrim")
+
+BATCH = 4096
+"""Calls that a scheduler knows of at once: graphs stay small however large the image is."""
+RETRIES = 3
+"""Times that a cluster tries a call again whose worker was lost."""
+PATIENCE = 60.0
+"""Time without any worker after which a cluster is given up [s]."""
+
+
+def compute(tasks: Sequence, label, workers):
+    """Compute Dask delayed objects together, on threads.
+
+    Parameters
+    ----------
+    tasks : sequence of Delayed
+    label : str
+        What is being done, for the progress bar; shown on a terminal and when the log level is INFO or lower.
+    workers : int
+        Tasks that run at once.
+
+    Returns
+    -------
+    tuple
+        Their results, in order.
+    """
+    # Fusing would hide the tasks from the progress bar, and each of ours is worth seeing.
+    with (
+        dask.config.set({"optimization.fuse.active": False}),
+        Bar(label, 0) as bar,
+        _TaskBar(bar),
+        _pool(workers) as pool,
+    ):
+        return dask.compute(*tasks, scheduler=get, pool=pool)
+
+
+def _pool(workers):
+    """New threads in which torch uses as many threads as here: old ones keep the number of an earlier run."""
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
+
+
+def graphs(calls):
+    """Dask graphs of (function, argument, ...) calls, at most `BATCH` in one, made when they are asked for.
+
+    Returns
+    -------
+    iterator of dict
+        Number of the call to its task. Written down as Dask's specification has it: `dask.delayed` looks into every
+        argument, which takes a hundred times as long.
+    """
+    calls = enumerate(calls)
+    while True:
+        with _no_collection():
+            graph = {number: (partial(*call),) for number, call in islice(calls, BATCH)}
+        if not graph:
+            return
+        yield graph
+
+
+@contextmanager
+def _no_collection():
+    """While many objects are made, none of which is garbage: the collector would look through all of the process."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Threads:
+    """Calls on the threads of this machine.
+
+    Parameters
+    ----------
+    workers : int
+        Calls at once.
+    """
+
+    def __init__(self, workers):
+        self.workers = workers
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def run(self, label, calls, gpu=False):
+        """Results of (function, argument, ...) calls, in order.
+
+        Parameters
+        ----------
+        label : str
+            For the progress bar.
+        calls : iterable of tuple
+        gpu : bool
+            Whether a call needs a GPU to itself.
+        """
+        results: list = []
+        for graph in graphs(calls):
+            with Bar(label, len(graph)) as bar, _TaskBar(bar), _pool(self.workers) as pool:
+                results += get(graph, list(graph), pool=pool)
+        return results
+
+
+class _Once:
+    """A function of a number, called until it has succeeded once for each; other threads wait while it runs."""
+
+    def __init__(self, function):
+        self._function, self._seen, self._lock = function, set(), threading.Lock()
+
+    def __call__(self, number):
+        with self._lock:
+            if number not in self._seen:
+                self._function(number)
+                self._seen.add(number)
+
+
+class Cluster:
+    """Calls by the workers of a Dask cluster, which see the same files under the same names.
+
+    A worker that is lost costs what it was doing: another one does that again.
+
+    Parameters
+    ----------
+    address : str
+        Of a running scheduler, such as tcp://node1:8786; or 'slurm' for jobs that are started here, as
+        ~/.config/dask/jobqueue.yaml describes them.
+    jobs : int
+        With 'slurm': number of jobs.
+
+    Raises
+    ------
+    ConfigError
+        dask.distributed or dask-jobqueue is not installed, or jobs cannot be described.
+    ClusterError
+        The scheduler cannot be reached, or has no workers.
+    """
+
+    def __init__(self, address, jobs=1):
+        try:
+            from distributed import Client
+        except ImportError:
+            raise ConfigError(
+                "--scheduler and --cluster need dask.distributed: pip install 'radrim[cluster]'."
+            ) from None
+        self._jobs = start_jobs(jobs) if address == "slurm" else None
+        try:
+            self._client = Client(self._jobs or address, timeout=PATIENCE, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ClusterError(
+                f"No Dask scheduler answers at {address} ({error}); start one with 'dask scheduler'."
+            ) from None
+        log.info("Dask scheduler %s, dashboard %s", self._client.scheduler.address, self._client.dashboard_link)
+        try:
+            self._client.wait_for_workers(1, timeout=None if self._jobs else PATIENCE)
+        except TimeoutError:
+            self._client.close()
+            raise ClusterError(
+                f"The scheduler {address} had no workers for {PATIENCE:.0f} s; start some with 'dask worker {address}'."
+            ) from None
+        self.workers = sum(self._client.nthreads().values())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._client.close()
+        if self._jobs is not None:
+            self._jobs.close()
+
+    def run(self, label, calls, gpu=False, done=None):
+        """As `Threads.run`; calls and results travel, so that they should be small.
+
+        `done` is told the number of each call that has finished, once; mostly by another thread, one at a time, and
+        of all before this returns. What it raises in the other thread is only logged: then it is called again by this
+        one, and what it raises comes through.
+        """
+        results: list = []
+        tell = _Once(done) if done else None
+        for graph in graphs(calls):
+            futures = [
+                self._client.submit(
+                    call.func, *call.args, pure=False, retries=RETRIES, resources={"GPU": 1} if gpu else None, key=None
+                )
+                for (call,) in graph.values()
+            ]
+            for number, future in zip(graph, futures, strict=True):
+                if tell:
+                    future.add_done_callback(lambda future, number=number: future.status == "finished" and tell(number))
+            results += self._results(futures, label)
+            if tell:  # results can be here before distributed has come to its callbacks
+                for number in graph:
+                    tell(number)
+        return results
+
+    def _results(self, futures, label):
+        """What calls gave; again what was lost with a worker before it came here."""
+        from distributed.utils import sync
+
+        while True:
+            self._wait(futures, label)
+            with suppress(TimeoutError):
+                return sync(
+                    self._client.loop, self._client.gather, futures, asynchronous=True, callback_timeout=PATIENCE
+                )
+
+    def _wait(self, futures, label):
+        """Until all are finished, or one has failed, or nobody is left to do them."""
+        from distributed import wait
+
+        seen = time.monotonic()
+        while True:
+            with self._client.as_current(), suppress(TimeoutError):
+                wait(futures, timeout=1)
+            failed = next((future for future in futures if future.status in ("error", "cancelled")), None)
+            if failed is not None:
+                self._explain(failed, label)
+            # What was lost with a worker is done again by another one.
+            if not any(future.status in ("pending", "lost") for future in futures):
+                return
+            if self._client.scheduler_info(n_workers=1).get("workers"):
+                seen = time.monotonic()
+            elif time.monotonic() - seen > PATIENCE:
+                raise ClusterError(
+                    f"{label}: all workers of the cluster have been gone for {PATIENCE:.0f} s. What is finished is "
+                    "kept; the same command goes on when there are workers again."
+                )
+
+    def _explain(self, future, label):
+        from distributed import KilledWorker
+
+        error = future.exception() if future.status == "error" else None
+        if error is None or isinstance(error, KilledWorker):
+            raise ClusterError(
+                f"{label}: {RETRIES + 1} workers died of the same task ({error or future.status}). What is finished is "
+                "kept. They may need more memory than they have: their logs say, and a smaller --facet helps."
+            ) from None
+        raise error
+
+
+def start_jobs(jobs):
+    """Workers as SLURM jobs, from dask-jobqueue."""
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise ConfigError("--cluster slurm needs dask-jobqueue: pip install 'radrim[cluster]'.") from None
+    try:
+        cluster = SLURMCluster()
+    except ValueError as error:
+        raise ConfigError(
+            f"--cluster slurm: the jobs are not described ({error}); say how many cores and how much memory one has "
+            "in ~/.config/dask/jobqueue.yaml (https://jobqueue.dask.org)."
+        ) from None
+    cluster.scale(jobs=jobs)
+    return cluster
+
+
+class _TaskBar(Callback):
+    """Counts the tasks of a graph."""
+
+    def __init__(self, bar):
+        super().__init__()
+        self._bar = bar
+
+    def _start_state(self, dsk, state):
+        self._bar.expect(len(state["ready"]) + len(state["waiting"]))
+
+    def _posttask(self, key, result, dsk, state, worker_id):
+        self._bar.advance()

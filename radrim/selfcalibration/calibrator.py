@@ -1,0 +1,371 @@
+"""Gains of one Measurement Set against a model of the sky, and the data corrected with them; data stream in chunks."""
+
+import logging
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from radrim.errors import ConfigError, DataError
+from radrim.gains.stefcal import Normal, Solution, group_times, normalise, solve
+from radrim.gains.table import Gains
+from radrim.geometry import C
+from radrim.metrics import measured_scatter
+from radrim.ms import rows as ms_rows
+from radrim.ms.inputs import require_measurement_set
+from radrim.ms.tables import open_table
+from radrim.read.pointings import choose_target
+from radrim.read.reader import choose_channels, choose_column, choose_windows, mjd_seconds
+from radrim.selfcalibration.config import Round, SelfcalConfig, format_interval
+from radrim.visibilities import Visibilities
+
+log = logging.getLogger("radrim")
+
+MIN_ANTENNAS = {"p": 3, "ap": 4}
+WANTED_SNR = {"p": 10.0, "ap": 30.0}
+"""Of the median antenna, for which radrim chooses the length of an interval."""
+PAUSE = 60.0
+"""Where all rows have one scan number, a new scan begins after so long [s], and five integrations, without data."""
+OTHERS = ("Q", "U", "V")
+"""Correlations that are Stokes parameters but no sum of powers."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the data can give: S/N of the median antenna in one integration, and the noise over that of the weights."""
+
+    snr: float
+    scatter: float
+
+
+class Calibrator:
+    """One field of one Measurement Set.
+
+    Parameters
+    ----------
+    selection : Selection
+        Its column, field, windows, channels, uv range and times are solved for; all channels and baselines of the
+        field, windows and times are corrected.
+    path : str or Path
+    config : SelfcalConfig
+
+    Raises
+    ------
+    InputError, ConfigError, DataError
+        The Measurement Set cannot be read; the selection or the reference antenna is not there; nothing to solve for.
+    """
+
+    def __init__(self, path, selection, config: SelfcalConfig):
+        self.ms, self.selection, self.config = require_measurement_set(path), selection, config
+        target = choose_target(self.ms, selection.field)
+        if len(target.fields) > 1:
+            raise ConfigError("radrim selfcal calibrates one field at a time; name one with --field.")
+        self.field = self.ms.fields[target.fields[0]]
+        self.column = choose_column(self.ms, selection, [])
+        self._where = f"FIELD_ID=={target.fields[0]}"
+        if selection.time_range is not None:
+            start, end = (mjd_seconds(text) for text in selection.time_range)
+            self._where += f" AND TIME>={start!r} AND TIME<={end!r}"
+        self._read_times()
+        self.feeds = tuple(sorted({feed for w in self.windows for name in w.correlations for feed in _feeds(name)}))
+        self.names = _labels(self.ms.antennas)
+        self._reference = self._named_reference(config.refant)
+
+    def _read_times(self):
+        """The windows that have rows, all times with their scans, and the length of an integration."""
+        windows = choose_windows(self.ms, self.selection)
+        times, scans, lengths = [], [], []
+        self.windows = []
+        with open_table(self.ms.path) as main:
+            for window in windows:
+                rows = main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}")
+                if rows.nrows():
+                    self.windows.append(window)
+                    times.append(rows.getcol("TIME"))
+                    known = "SCAN_NUMBER" in self.ms.columns
+                    scans.append(rows.getcol("SCAN_NUMBER") if known else np.zeros(len(times[-1]), int))
+                    lengths.append(rows.getcol("INTERVAL") if "INTERVAL" in self.ms.columns else times[-1] * 0)
+                rows.close()
+        if not self.windows:
+            raise DataError(f"{self.ms.path} has no rows of field {self.field.name} in this selection; choose more.")
+        self.times, first = np.unique(np.concatenate(times), return_index=True)
+        self.scans = np.concatenate(scans)[first]
+        self.integration = float(np.median(np.concatenate(lengths)))
+        if not self.integration > 0:
+            self.integration = self._step() or 1.0
+        if len(np.unique(self.scans)) == 1:  # as in all data that were UVFITS files
+            pause = max(PAUSE, 5 * max(self.integration, self._step()))
+            self.scans = np.cumsum(np.diff(self.times, prepend=self.times[0]) > pause)
+
+    def _step(self):
+        """Median distance of the integrations [s]."""
+        return float(np.median(np.diff(self.times))) if len(self.times) > 1 else 0.0
+
+    def _named_reference(self, wanted):
+        """Number of the reference antenna that was asked for, or None."""
+        names = self.names
+        if wanted is None:
+            return None
+        found = [k for k, name in enumerate(names) if name.lower() == wanted.lower()]
+        found += [int(wanted)] if wanted.isdigit() and int(wanted) < len(names) else []
+        if not found:
+            listed = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
+            raise ConfigError(f"--refant {wanted} is not in {self.ms.path}; its antennas are {listed}.")
+        return found[0]
+
+    def check_interval(self, length):
+        """Raise ConfigError for a solution interval that is shorter than an integration; None and 0 may pass."""
+        if length and length < 0.9 * self.integration:
+            raise ConfigError(
+                f"A solution interval of {length:g} s is shorter than an integration of {self.ms.path} "
+                f"({self.integration:.4g} s); write int for one solution in each integration, or a longer interval."
+            )
+
+    def survey(self, model) -> tuple[Budget, object]:
+        """What the data can give with a model, and the model; one that leaves its flux open gets that of the data.
+
+        Also chooses the reference antenna: of those in nearly all integrations, the one with most signal.
+
+        Raises
+        ------
+        DataError
+            No usable data, or fewer than three antennas with data.
+        """
+        slots = group_times(self.times, self.scans, math.inf, self.integration)
+        scatters: list[float] = []
+        normal = self._sums(self.windows, model, slots, scatters).joined(1)
+        total = Normal(*(part.sum((0, 1)) for part in vars(normal).values()))
+        self._check_antennas(total.count > 0)
+        self.with_data = [self.names[k] for k in np.flatnonzero(total.count.sum(1))]
+        scatter = float(np.nanmedian(scatters)) if np.isfinite(scatters).any() else 1.0
+        power = np.maximum(total.z - 2 * scatter**2 * total.count, 0)
+        # The data's own power is known where it stands out of the noise.
+        known = power.sum() > 0.05 * total.z.sum()
+        flux = math.sqrt(power.sum() / total.y.sum()) if known and total.y.any() else 1.0
+        model = model.scaled(flux) if hasattr(model, "scaled") else model
+        signal = total.y * (flux**2 if hasattr(model, "scaled") else 1)
+        signal = (np.minimum(signal, power) if known else signal).sum(-1)
+        seen = signal > 0
+        ways = 1 if self.config.gain_type == "T" else len(self.feeds)
+        ways *= 1 if self.config.combine_spw else len(self.windows)
+        snr = math.sqrt(np.median(signal[seen]) / len(self.times) / ways) / scatter if seen.any() else 0.0
+        self.order = self._prefer(signal, normal.count.any((1, 3)))
+        return Budget(snr, scatter), model
+
+    def _check_antennas(self, baselines):
+        antennas = int(baselines.any(1).sum())
+        if antennas == 0:
+            raise DataError(
+                f"{self.ms.path}: all samples of field {self.field.name} in this selection are flagged or have no "
+                "weight; there is nothing to calibrate."
+            )
+        kind = "ap" if all(one.kind == "ap" for one in self.config.rounds) else "p"
+        if antennas < MIN_ANTENNAS[kind]:
+            raise DataError(
+                f"{self.ms.path} has unflagged data of {antennas} antennas; phases need at least 3, amplitudes 4."
+            )
+
+    def _prefer(self, signal, present):
+        """Antennas by preference as reference; `present` is (scan, antenna)."""
+        often = present.sum(0) >= 0.95 * present.sum(0).max()
+        order = np.argsort(-(signal + often * signal.max()), kind="stable")
+        if self._reference is not None:
+            order = np.concatenate([[self._reference], order[order != self._reference]])
+        return order
+
+    @property
+    def refant(self):
+        """Name of the reference antenna."""
+        return self.names[self.order[0]]
+
+    def choose_length(self, kind, budget: Budget):
+        """Shortest interval [s] in which the median antenna gets `WANTED_SNR`: 0 for an integration, or infinity."""
+        count = math.ceil((WANTED_SNR[kind] / max(budget.snr, 1e-6)) ** 2)
+        longest = max(np.ptp(self.times[self.scans == scan]) for scan in np.unique(self.scans)) + self.integration
+        if count == 1:
+            return 0.0
+        length = count * max(self.integration, self._step())
+        return math.inf if length >= longest else length
+
+    def solve(self, model, one: Round, phase_length, budget: Budget):
+        """Gains of one round.
+
+        Where amplitudes are solved for in longer intervals than phases were, the phases of those shorter intervals are
+        solved for first, with the same model, and taken out.
+
+        Parameters
+        ----------
+        model : object with `predict`
+        one : Round
+            With a length.
+        phase_length : float or None
+            Interval of the last round of phases [s].
+        budget : Budget
+
+        Returns
+        -------
+        Gains
+        float
+            chi2 per degree of freedom that the weights promise: over two for each complex sample.
+        float
+            Mean amplitude that was taken out.
+        """
+        both = one.kind == "ap" and phase_length is not None and phase_length < one.length
+        fine = group_times(self.times, self.scans, phase_length if both else one.length, self.integration)
+        coarse = group_times(self.times, self.scans, one.length, self.integration)
+        # Coarse intervals are made of whole fine ones: each belongs to where it begins.
+        coarse = coarse[np.unique(fine, return_index=True)[1]] if both else None
+        groups = [self.windows] if self.config.combine_spw else [[window] for window in self.windows]
+        means, solutions = [], []
+        for windows in groups:
+            normal = self._sums(windows, model, fine, None)
+            shape = normal.x.shape[:-2]
+            solution = self._solve_group(normal, one, coarse, budget.scatter)
+            gain, flag, snr = (np.broadcast_to(part, (*shape, len(self.ms.antennas))) for part in
+                               (solution.gain, solution.flag, solution.snr))  # fmt: skip
+            mean = 1.0
+            if one.kind == "ap" and self.config.normalise:
+                gain, mean = normalise(gain, flag)
+            means.append(mean)
+            solutions.append((gain, flag, snr, solution.chi2.sum(), solution.samples.sum()))
+        copies = len(self.windows) if self.config.combine_spw else 1
+        gain, flag, snr = (np.stack([s[k] for s in solutions] * copies, 1) for k in range(3))
+        chi2 = sum(s[3] for s in solutions) / max(1, 2 * sum(s[4] for s in solutions))
+        time, interval = self._spans(fine)
+        spws = [window.spw for window in self.windows]
+        labels = self.refant, self.field.name, self.column
+        gains = Gains(time, interval, spws, self.feeds, self.names, gain, flag, snr, *labels)
+        if flag.all():
+            raise DataError(
+                f"No solution of {one.kind}:{format_interval(one.length)} reaches a signal-to-noise ratio of "
+                f"{self.config.min_snr:g} (--min-snr), the best has {snr.max():.2g}; solve in longer intervals "
+                "(--solint), with --gain-type T or --combine-spw."
+            )
+        return gains, float(chi2), float(np.mean(means))
+
+    def _solve_group(self, normal, one, coarse, scatter) -> Solution:
+        """Solve the sums (interval, feed, antenna, antenna) of one group of windows."""
+        if self.config.gain_type == "T":
+            normal = normal.joined(1)
+        least = self.config.min_baselines
+        how = {"min_snr": self.config.min_snr, "scatter": scatter, "order": self.order}
+        few = {kind: MIN_ANTENNAS[kind] - 1 if least is None else least for kind in MIN_ANTENNAS}
+        if coarse is None:
+            return solve(normal, one.kind == "p", few[one.kind], **how)
+        phases = solve(normal, True, few["p"], **how)
+        left = normal.corrected(np.where(phases.flag, 0, phases.gain)).merged(coarse, coarse.max() + 1)
+        slow = solve(left, False, few["ap"], **how)
+        flag = phases.flag | slow.flag[coarse]
+        gain = np.where(flag, 1, phases.gain * slow.gain[coarse])
+        return replace(slow, gain=gain, flag=flag, snr=np.where(slow.flag[coarse], slow.snr[coarse], phases.snr))
+
+    def _spans(self, slots):
+        """Middle and length of the intervals [s]."""
+        first = np.unique(slots, return_index=True)[1]
+        last = np.append(first[1:], len(slots)) - 1
+        begin, end = self.times[first] - self.integration / 2, self.times[last] + self.integration / 2
+        # Averaged VLBI data can have integrations that overlap; `apply` needs intervals that do not.
+        between = (self.times[last[:-1]] + self.times[first[1:]]) / 2
+        begin[1:], end[:-1] = np.maximum(begin[1:], between), np.minimum(end[:-1], between)
+        return (begin + end) / 2, end - begin
+
+    def _sums(self, windows, model, slots, scatters):
+        """`Normal` of (interval, feed) over the selected samples; with a list, also their scatter, window by window."""
+        normal = Normal.empty((slots.max() + 1, len(self.feeds)), len(self.ms.antennas))
+        with open_table(self.ms.path) as main:
+            for window in windows:
+                rows = main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}")
+                for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
+                    self._add(normal, window, chunk, model, slots, scatters)
+                rows.close()
+        return normal
+
+    def _add(self, normal, window, chunk, model, slots, scatters):
+        usable = np.isfinite(chunk.uvw).all(1) & chunk.uvw.any(1) & (chunk.antenna[:, 0] != chunk.antenna[:, 1])
+        uvw = chunk.uvw[usable]
+        if not len(uvw):
+            return
+        predicted = model.predict(uvw, window.freq)
+        slot = slots[np.searchsorted(self.times, chunk.time[usable])]
+        first, last = choose_channels(self.ms, window, self.selection)
+        low, high = self.selection.uv_range
+        length = np.hypot(uvw[:, 0], uvw[:, 1])[:, None] * (window.freq / C)
+        chosen = (length >= low) & (length <= high)
+        chosen[:, :first] = chosen[:, last:] = False
+        for index, name in enumerate(window.correlations):
+            feed, other = _feeds(name)
+            if feed != other or name in OTHERS:
+                continue
+            data, weight = chunk.data[usable, :, index], chunk.weight[usable, :, index]
+            weight = np.abs(weight) if self.selection.abs_weights else weight
+            good = chosen & ~chunk.flag[usable, :, index] & np.isfinite(data) & (weight > 0) & np.isfinite(weight)
+            weight = np.where(good, weight, 0)
+            normal.add(
+                (slot, np.full(len(slot), self.feeds.index(feed))), chunk.antenna[usable], data, predicted, weight
+            )
+            if scatters is not None and good.any():
+                block = Visibilities(uvw, window.freq, data, weight, chunk.time[usable], chunk.antenna[usable])
+                scatters.append(measured_scatter([block]))
+
+    def apply(self, gains: Gains, path):
+        """Write the corrected data into CORRECTED_DATA of a copy of the Measurement Set, with their flags and weights.
+
+        The weights become w |g_p g_q|^2, because the noise is divided by |g_p g_q| as the signal is. Data without a
+        solution are flagged (or kept as they are, if the configuration says so).
+
+        Parameters
+        ----------
+        gains : Gains
+            From `solve`.
+        path : str or Path
+            A copy, with CORRECTED_DATA (`radrim.ms.rows.copy`).
+
+        Returns
+        -------
+        int
+            Samples that had not been flagged and have no solution.
+        """
+        keep = self.config.unsolved == "keep" or self.config.in_place
+        lost = 0
+        with open_table(self.ms.path) as source, ms_rows.open_for_writing(path) as target:
+            for number, window in enumerate(self.windows):
+                query = f"{self._where} AND DATA_DESC_ID=={window.data_desc}"
+                rows, into = source.query(query), target.query(query)
+                has = ms_rows.weight_column(self.ms, rows) == "WEIGHT_SPECTRUM"
+                feeds = np.array([[self.feeds.index(f) for f in _feeds(name)] for name in window.correlations]).T
+                begins = gains.time - gains.interval / 2
+                for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
+                    start, count = chunk.start, len(chunk.time)
+                    slot = np.searchsorted(begins, chunk.time, side="right") - 1
+                    pair, bad = _pairs(gains, number, slot, chunk.antenna, feeds)
+                    into.putcol(ms_rows.CORRECTED, (chunk.data / pair[:, None, :]).astype(np.complex64), start, count)
+                    lost += int(np.count_nonzero(bad[:, None, :] & ~chunk.flag))
+                    flag = chunk.flag if keep else chunk.flag | bad[:, None, :]
+                    if self.config.in_place:
+                        continue
+                    into.putcol("FLAG", flag, start, count)
+                    power = (pair.real**2 + pair.imag**2).astype(np.float32)
+                    into.putcol("WEIGHT", rows.getcol("WEIGHT", start, count) * power, start, count)
+                    if has:
+                        into.putcol("WEIGHT_SPECTRUM", chunk.weight * power[:, None, :], start, count)
+                rows.close()
+                into.close()
+        return lost
+
+
+def _labels(names):
+    """Names of antennas, made different from each other by their numbers where they are not."""
+    return [name if name and names.count(name) == 1 else f"{name}#{k}" for k, name in enumerate(names)]
+
+
+def _pairs(gains, window, slot, antenna, feeds):
+    """g_p conj(g_q) of each row and correlation, and where either has no solution; (row, corr) both."""
+    gain, flag = gains.gain[:, window], gains.flag[:, window]
+    place = [(slot[:, None], feeds[end], antenna[:, end][:, None]) for end in (0, 1)]
+    bad = flag[place[0]] | flag[place[1]]
+    return np.where(bad, 1, gain[place[0]] * gain[place[1]].conj()), bad
+
+
+def _feeds(correlation):
+    """Feeds of the two antennas: 'RL' is R with L; a Stokes parameter is 'I' with 'I'."""
+    return (correlation[0], correlation[1]) if len(correlation) == 2 else ("I", "I")

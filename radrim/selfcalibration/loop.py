@@ -1,0 +1,370 @@
+"""Self-calibration: image, solve for the gains of the antennas with that image as the model, correct, image again.
+
+Every round solves for the gains of the data as they came, not for corrections of corrections: errors of early models
+do not pile up, and the gains of the best round are all there is to know. The rounds live in a work directory
+NAME-selfcal.radrim, and a run that was killed goes on with the first round that is not complete.
+
+References
+----------
+Pearson & Readhead (1984), ARA&A 22, 97; Cornwell & Fomalont (1999), ASP Conf. Ser. 180, 187.
+"""
+
+import dataclasses
+import logging
+import math
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from radrim.config.options import ImageConfig
+from radrim.errors import ConfigError, DataError, OutputError, RadrimError
+from radrim.gains.table import Gains, describe_unsolved, find_outliers, read_gains, write_gains
+from radrim.geometry import ImageGrid
+from radrim.ms import rows as ms_rows
+from radrim.pipeline import describe_run, run, selection
+from radrim.result import Result
+from radrim.runtime.files import advice, atomic_write
+from radrim.selfcalibration.calibrator import Budget, Calibrator
+from radrim.selfcalibration.config import Round, SelfcalConfig, check_image_options, format_interval
+from radrim.selfcalibration.gain_figure import draw_gains
+from radrim.selfcalibration.models import ImageModel, parse_start_model
+from radrim.workdir.directory import WorkDir
+from radrim.write.fits import read_image
+
+log = logging.getLogger("radrim")
+
+BETTER = 1.01
+"""Rise of the dynamic range from which a round counts as better than the best before."""
+MAJOR = 8
+"""Most major cycles of the images between rounds; the last one gets all that --max-major allows."""
+
+
+@dataclass
+class Outcome:
+    """One row of the table of rounds.
+
+    Parameters
+    ----------
+    label : str
+        'start', 'round 1', ..., 'final'.
+    kind, interval : str
+        'p' or 'ap', and the solution interval; empty where nothing was solved for.
+    flagged : float
+        Part of the solutions flagged.
+    rms, peak : float
+        Standard deviation of the residual image, largest pixel of the restored one [Jy/beam].
+    chi2 : float
+        Per degree of freedom if the weights are 1/sigma^2, of the data against the model that was solved for.
+    """
+
+    label: str
+    kind: str = ""
+    interval: str = ""
+    flagged: float = float("nan")
+    rms: float = float("nan")
+    peak: float = float("nan")
+    chi2: float = float("nan")
+
+    @property
+    def dynamic_range(self):
+        """Peak over residual rms."""
+        return self.peak / self.rms if self.rms > 0 else math.inf
+
+
+@dataclass
+class SelfcalResult:
+    """What `selfcal` returns.
+
+    Parameters
+    ----------
+    image : Result
+        The final images, as `radrim.image` returns them.
+    gains : Gains or None
+        Of the best round; None if no round was better than the data as they came.
+    rounds : list of Outcome
+    ms : Path
+        Measurement Set with the corrected data.
+    paths : dict of str to Path
+        'gains', 'gains_png' and 'ms', beside those of the images.
+    """
+
+    image: Result
+    gains: Gains
+    rounds: list[Outcome]
+    ms: Path
+    paths: dict[str, Path] = field(default_factory=dict)
+
+
+def selfcal(config: ImageConfig, options: SelfcalConfig, command="radrim.selfcal(...)") -> SelfcalResult:
+    """Self-calibrate one Measurement Set.
+
+    Parameters
+    ----------
+    config : ImageConfig
+        Of the images; `data_column` is the column to calibrate, `name` the prefix of all files (default: name of the
+        Measurement Set and '-selfcal').
+    options : SelfcalConfig
+    command : str
+        Noted in the headers and the report.
+
+    Raises
+    ------
+    RadrimError
+        Any fault that the user can mend; the input is as it was, and nothing half-written bears its final name.
+    """
+    check_image_options(config)
+    name = config.name or f"{Path(config.ms[0]).absolute().stem}-selfcal"
+    config = dataclasses.replace(config, name=name)
+    calibrator = Calibrator(config.ms[0], selection(config), options)
+    for one in options.rounds:
+        calibrator.check_interval(one.length)
+    start = parse_start_model(options.start_model) if options.start_model else None
+    if start is not None:
+        start = start.at(calibrator.field.ra, calibrator.field.dec)
+    manifest = describe_run(config) | {"selfcal": {k: str(v) for k, v in dataclasses.asdict(options).items()}}
+    with WorkDir(f"{name}-selfcal", manifest, config.overwrite) as work:
+        try:
+            _check_target(config, options, calibrator, "published" in work)
+            result = _Loop(config, options, calibrator, work, command).run(start)
+        except RadrimError as error:
+            if not isinstance(error, OutputError):
+                work.remove()
+            raise
+        if not config.keep:
+            work.remove()
+    return result
+
+
+def _check_target(config, options, calibrator, published):
+    """Whether what shall be written can be written, before any work."""
+    ms, target = calibrator.ms, Path(f"{config.name}.ms")
+    if options.in_place:
+        if calibrator.column == ms_rows.CORRECTED:
+            raise ConfigError(
+                f"--in-place overwrites {ms_rows.CORRECTED}, and that is the column of {ms.path} to be calibrated; "
+                "calibrate --data-column DATA, or leave --in-place out and get a copy."
+            )
+        if not os.access(ms.path / "table.dat", os.W_OK):
+            raise OutputError(f"{ms.path} is read-only; leave --in-place out and get a copy, {target}.")
+        with ms_rows.open_for_writing(ms.path):
+            return
+    if target.exists() and target.resolve() == ms.path.resolve():
+        raise ConfigError(f"--name {config.name} would replace the input, {ms.path}; choose another --name.")
+    if target.exists() and not config.overwrite and not published:
+        raise ConfigError(f"{target} exists; give another --name, or --overwrite to replace it.")
+
+
+class _Loop:
+    """The rounds of one run."""
+
+    def __init__(self, config, options, calibrator, work, command):
+        self.config, self.options, self.calibrator, self.work = config, options, calibrator, work
+        self.command = command
+        self.data = work.path / "data.ms"
+        self.rows: list[Outcome] = []
+        self.grid: ImageGrid | None = None
+
+    def run(self, start) -> SelfcalResult:
+        """All rounds, then the final images."""
+        if "published" not in self.work:
+            if "copied" not in self.work:
+                shutil.rmtree(self.data, ignore_errors=True)
+                ms_rows.copy(self.calibrator.ms, self.calibrator.column, self.data)
+                self.work.note("copied", True)
+            gains = self._rounds(start)
+            write_gains(f"{self.config.name}-gains.fits", gains)
+            self.work.note("rounds", [vars(row) for row in self.rows])
+            self._publish(gains)
+        return self._finish()
+
+    def _rounds(self, start) -> Gains:
+        """Solve and image until it no longer improves; the gains of the best round."""
+        calibrator = self.calibrator
+        best, model = 0.0, start
+        if model is None:
+            log.info("Imaging the data as they are.")
+            outcome, model = self._image(Outcome("start"))
+            best = outcome.dynamic_range
+            if model is None:
+                raise DataError(
+                    "The image of the data as they are shows no source, so there is no model to calibrate with. Start "
+                    "from --start-model point (or gauss:SIZE, disc:SIZE, a FITS image)."
+                )
+            self._note(outcome)
+        budget, model = calibrator.survey(model)
+        self._say_how(budget)
+        gains, done, phase_length = None, set(), None
+        for number, one in enumerate(self.options.rounds, 1):
+            # Asked for again where it did not help, it would only do the same again.
+            if one in done:
+                log.info("Round %d (%s) is left out: the one before was no better.", number, one.kind)
+                continue
+            if one.length is None and gains is not None:  # the model has become another
+                budget = dataclasses.replace(budget, snr=calibrator.survey(model)[0].snr)
+            chosen = self._with_length(one, budget, phase_length)
+            try:
+                outcome, solved, new = self._round(number, chosen, model, phase_length, budget)
+            except DataError as error:  # too little signal for so many solutions
+                if gains is None:
+                    raise
+                log.warning("Round %d is left out: %s", number, error)
+                done.add(one)
+                continue
+            if one.kind == "p":
+                phase_length = chosen.length
+            self._note(outcome)
+            if outcome.dynamic_range > BETTER * best:
+                best, model, gains = outcome.dynamic_range, new, solved
+            else:
+                why = "is no better than the best before it" if new else "leads to an image without any source"
+                log.info("Round %d %s: its gains are not used.", number, why)
+                done.add(one)
+        if gains is None:
+            raise DataError(
+                "No round raised the dynamic range: the data need no self-calibration, have too little signal for it, "
+                "or their images show no source. Try longer solution intervals (--solint), another --start-model, or a "
+                "--mask."
+            )
+        return gains
+
+    def _say_how(self, budget):
+        calibrator = self.calibrator
+        log.info("Calibrating %s of field %s.", calibrator.column, calibrator.field.name)
+        wanted = "asked for" if self.options.refant else "most signal in nearly all integrations"
+        log.info(
+            "Reference antenna %s (%s). Signal-to-noise ratio of the median antenna in one integration (%.3g s): %.3g.",
+            calibrator.refant, wanted, calibrator.integration, budget.snr,
+        )  # fmt: skip
+        if idle := [name for name in calibrator.names if name not in calibrator.with_data]:
+            log.info("Without unflagged data: %s.", ", ".join(idle))
+        if abs(budget.scatter - 1) > 0.2:
+            log.info("The noise of the data is %.3g times what the weights say; taken into account.", budget.scatter)
+
+    def _with_length(self, one: Round, budget: Budget, phase_length):
+        """The round with a solution interval."""
+        if one.length is not None:
+            return one
+        length = self.calibrator.choose_length(one.kind, budget)
+        return Round(one.kind, max(length, phase_length or 0.0) if one.kind == "ap" else length)
+
+    def _round(self, number, one, model, phase_length, budget):
+        """(Outcome, Gains, model of the new image) of one round, from the work directory if it is there."""
+        label = f"round{number}"
+        stored = self.work.path / f"{label}-gains.fits"
+        if label not in self.work:
+            log.info("Round %d: %s, interval %s.", number, one.kind, format_interval(one.length))
+            gains, chi2, mean = self.calibrator.solve(model, one, phase_length, budget)
+            if abs(mean - 1) > 1e-3:
+                log.info("Mean amplitude of the gains %.4g, made 1 to keep the flux scale.", mean)
+            self._say_what_was_found(gains)
+            write_gains(stored, gains)
+            self.work.note(label, {"chi2": chi2})
+        gains, chi2 = read_gains(stored), self.work.facts(label)["chi2"]
+        outcome = Outcome(f"round {number}", one.kind, format_interval(one.length), gains.flagged, chi2=chi2)
+        if f"{label}-imaged" not in self.work:
+            self.calibrator.apply(gains, self.data)
+        outcome, new = self._image(outcome)
+        return outcome, gains, new
+
+    def _say_what_was_found(self, gains):
+        if names := describe_unsolved(gains, self.calibrator.with_data):
+            log.warning("No solution for %s: too few baselines or too little signal.", ", ".join(names))
+        for sentence in find_outliers(gains):
+            log.info("%s", sentence)
+
+    def _image(self, outcome):
+        """Image the corrected data; the outcome with its residual, and the model, None if nothing was found."""
+        label = outcome.label.replace(" ", "")
+        prefix = self.work.path / label
+        if f"{label}-imaged" not in self.work:
+            config = dataclasses.replace(
+                self._resolved(), ms=(str(self.data),), name=str(prefix), data_column=ms_rows.CORRECTED,
+                max_major=min(MAJOR, self.config.max_major), keep=False, overwrite=True,
+            )  # fmt: skip
+            result = run(config, self.command, report=False)
+            grid = result.grid
+            self.work.note(f"{label}-imaged", {
+                **_scores(result),
+                "grid": [grid.width, grid.height, grid.scale, grid.ra, grid.dec],
+                "planes": [(one.freq, str(one.paths["model"].name), one.plane) for one in result.channels],
+            })  # fmt: skip
+        facts = self.work.facts(f"{label}-imaged")
+        self.grid = ImageGrid(*facts["grid"])
+        images = [(freq, read_image(self.work.path / name, plane)) for freq, name, plane in facts["planes"]]
+        model = ImageModel(images, self.grid, self.config.operator, self.config.epsilon, self.config.threads or 1)
+        found = model.flux > 0
+        return dataclasses.replace(
+            outcome, rms=facts["rms"], peak=facts["peak"] if found else 0.0
+        ), model if found else None
+
+    def _resolved(self):
+        """The configuration with the grid of the first image, so that all rounds have the same."""
+        return self.config if self.grid is None else self.config.resolved(self.grid, self.config.name)
+
+    def _note(self, outcome):
+        self.rows.append(outcome)
+        log.info("%s: residual rms %.4g Jy/beam, dynamic range %.4g.", outcome.label.capitalize(), outcome.rms,
+                 outcome.dynamic_range)  # fmt: skip
+
+    def _publish(self, gains):
+        """The corrected data get their final name."""
+        lost = self.calibrator.apply(gains, self.data)
+        if lost:
+            how = "kept as they are" if self.options.in_place or self.options.unsolved == "keep" else "flagged"
+            log.info("%d samples have no solution and are %s.", lost, how)
+        if self.options.in_place:
+            ms = self.calibrator.ms
+            ms_rows.fill_corrected(ms.path, ms.windows, ms_rows.CORRECTED, self.data)
+        else:
+            _rename(self.data, Path(f"{self.config.name}.ms"))
+        self.work.note("published", {"grid": dataclasses.astuple(self.grid)[:5]})
+
+    def _finish(self) -> SelfcalResult:
+        """The plot, the final images and the table."""
+        name = self.config.name
+        self.grid = ImageGrid(*self.work.facts("published")["grid"])
+        self.rows = [Outcome(**facts) for facts in self.work.facts("rounds")]
+        gains = read_gains(f"{name}-gains.fits")
+        with atomic_write(f"{name}-gains.png") as file:
+            file.write(draw_gains(gains))
+        ms = self.calibrator.ms.path if self.options.in_place else Path(f"{name}.ms")
+        result = run(dataclasses.replace(self._resolved(), ms=(str(ms),), data_column=ms_rows.CORRECTED), self.command)
+        self.rows.append(Outcome("final", **_scores(result)))
+        for line in table(self.rows):
+            log.info("%s", line)
+        paths: dict[str, Any] = {"gains": Path(f"{name}-gains.fits"), "gains_png": Path(f"{name}-gains.png"), "ms": ms}
+        log.info("Gains: %s, %s; corrected data: CORRECTED_DATA of %s.", *paths.values())
+        return SelfcalResult(result, gains, self.rows, ms, paths | result.paths)
+
+
+def _scores(result: Result):
+    """Residual rms and peak of an image; what has no model yet leaves all of the dirty image."""
+    left = result.dirty if result.residual is None else result.residual
+    return {"rms": float(left.std()), "peak": float(np.abs(result.best).max())}
+
+
+def table(rows: list[Outcome]):
+    """The table of rounds, as lines of text."""
+    lines = [f"{'':9}{'kind':>5}{'interval':>10}{'flagged':>9}{'residual rms':>14}{'peak':>11}{'range':>8}{'chi2':>10}"]
+    for row in rows:
+        flagged, chi2 = (f"{v:{f}}" if v == v else "" for v, f in ((row.flagged, ".1%"), (row.chi2, ".4g")))
+        lines.append(f"{row.label:9}{row.kind:>5}{row.interval:>10}{flagged:>9}{row.rms:>14.4g}{row.peak:>11.4g}"
+                     f"{row.dynamic_range:>8.4g}{chi2:>10}")  # fmt: skip
+    return lines
+
+
+def _rename(source, target):
+    """Give a complete Measurement Set its name; one that was there goes only when the new one is in its place."""
+    aside = target.with_name(f".{target.name}.replaced.part")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        if target.exists():
+            target.rename(aside)
+        source.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {advice(error, target.parent)}") from error

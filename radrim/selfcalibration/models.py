@@ -1,0 +1,179 @@
+"""Models of the sky as visibilities: what an image found, or a simple source to start self-calibration from."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import j1
+
+from radrim.angles import parse_angle
+from radrim.errors import ConfigError, InputError
+from radrim.geometry import C
+from radrim.sky.catalogue import predict, read_sky
+
+SHAPES = ("point", "gauss", "disc")
+
+
+class ImageModel:
+    """Model images, one for each output channel.
+
+    Parameters
+    ----------
+    planes : list of (float, (y, x) float32)
+        Frequency in the output frame [Hz] and model [Jy/pixel].
+    grid : ImageGrid
+    kind : str
+        Operator, see `radrim.operator.make_operator`.
+    epsilon : float
+    threads : int
+    """
+
+    def __init__(self, planes, grid, kind="auto", epsilon=1e-4, threads=1):
+        self._freq = np.array([freq for freq, _ in planes])
+        self._images = [np.ascontiguousarray(image, np.float32) for _, image in planes]
+        self._grid, self._kind, self._how = grid, kind, (epsilon, threads)
+
+    @property
+    def flux(self):
+        """Sum of the absolute pixels, of all planes [Jy]: 0 for an empty model."""
+        return float(sum(np.abs(image).sum(dtype=np.float64) for image in self._images))
+
+    def predict(self, uvw, freq):
+        """Visibilities (row, chan) complex64 [Jy]; each channel is that of the nearest plane."""
+        import torch
+
+        from radrim.operator import make_operator
+
+        out = np.empty((len(uvw), len(freq)), np.complex64)
+        nearest = np.abs(freq[:, None] - self._freq).argmin(1)
+        for number in np.unique(nearest):
+            channels = np.flatnonzero(nearest == number)
+            channels = channels[np.argsort(freq[channels], kind="stable")]  # the operators want channels that count up
+            operator = make_operator(self._kind, uvw, freq[channels], self._grid, *self._how)
+            out[:, channels] = operator.forward(torch.from_numpy(self._images[number])).numpy()
+        return out
+
+
+@dataclass(frozen=True)
+class StartModel:
+    """A source at the phase centre.
+
+    Parameters
+    ----------
+    kind : str
+        'point', 'gauss', 'disc', or 'image' (see `path`).
+    size : float
+        FWHM or diameter [rad].
+    flux : float or None
+        [Jy]; None leaves it to the data.
+    path : str
+        FITS image [Jy/pixel].
+    """
+
+    kind: str
+    size: float = 0.0
+    flux: float | None = None
+    path: str = ""
+
+    def at(self, ra, dec):
+        """The source at a phase centre [rad], as something with a `predict`.
+
+        Raises
+        ------
+        InputError
+            The FITS image cannot be read, is empty, or belongs to another phase centre.
+        """
+        if self.kind != "image":
+            return _Unscaled(self.kind, self.size) if self.flux is None else _Shape(self.kind, self.size, self.flux)
+        _check_centre(self.path, ra, dec)
+        sky = read_sky(self.path, ra, dec, 1.0, 1.0)
+        if not np.any(sky.image.pixels):
+            raise InputError(f"--start-model {self.path} is 0 everywhere; give an image with a source, or point.")
+        return _Sky(sky, ra, dec)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    kind: str
+    size: float
+    flux: float = 1.0
+
+    def predict(self, uvw, freq):
+        radius = np.hypot(uvw[:, 0], uvw[:, 1])[:, None] * (freq / C)
+        if self.kind == "disc":
+            turn = math.pi * self.size * radius
+            shape = np.where(turn > 0, 2 * j1(turn) / np.where(turn > 0, turn, 1), 1)
+        else:  # a point is a Gaussian without width
+            shape = np.exp(-((math.pi * self.size * radius) ** 2) / (4 * math.log(2)))
+        return (self.flux * shape).astype(np.complex64)
+
+
+class _Unscaled(_Shape):
+    """A shape whose flux the data shall give."""
+
+    def scaled(self, flux):
+        """The shape with a flux [Jy]."""
+        return _Shape(self.kind, self.size, flux)
+
+
+@dataclass(frozen=True)
+class _Sky:
+    sky: object
+    ra: float
+    dec: float
+
+    def predict(self, uvw, freq):
+        rising = np.argsort(freq, kind="stable")
+        out = np.empty((len(uvw), len(freq)), np.complex64)
+        out[:, rising] = predict(self.sky, uvw, freq[rising], self.ra, self.dec)[..., 0]
+        return out
+
+
+def parse_start_model(text):
+    """A `StartModel` from 'point', 'point:2.5' (Jy), 'gauss:40uasec', 'disc:40uasec:0.6', or the name of a FITS image.
+
+    Raises
+    ------
+    ConfigError
+        None of these.
+    """
+    kind, *rest = str(text).split(":")
+    if kind not in SHAPES:
+        if not str(text).lower().endswith((".fits", ".fit", ".fits.gz")):
+            raise ConfigError(
+                f"--start-model '{text}' is unknown: write point, point:2.5 (in Jy), gauss:40uasec, disc:40uasec:0.6, "
+                "or name a FITS image in Jy/pixel."
+            )
+        return StartModel("image", path=str(text))
+    model = StartModel(kind)
+    if kind != "point":
+        if not rest:
+            raise ConfigError(f"--start-model {kind} needs its size, such as {kind}:40uasec.")
+        model = replace(model, size=parse_angle(rest.pop(0), "--start-model"))
+    try:
+        flux = float(rest.pop(0)) if rest else None
+    except ValueError:
+        flux = math.nan
+    if rest or (flux is not None and not 0 < flux < math.inf) or model.size < 0:
+        raise ConfigError(f"--start-model '{text}': size and flux must be positive, such as {kind}:40uasec:0.6 (Jy).")
+    return replace(model, flux=flux)
+
+
+def _check_centre(path, ra, dec):
+    """Raise InputError if the header of a FITS image says that it is of elsewhere; one that says nothing may pass."""
+    from astropy.io import fits
+
+    try:
+        header = fits.getheader(path)
+    except OSError as error:
+        raise InputError(f"--start-model {path} cannot be read: {error}.") from None
+    if "CRVAL1" not in header or "CRVAL2" not in header:
+        return
+    east = (math.radians(header["CRVAL1"]) - ra + math.pi) % (2 * math.pi) - math.pi
+    apart = math.hypot(east * math.cos(dec), math.radians(header["CRVAL2"]) - dec)
+    pixel = math.radians(abs(header.get("CDELT2", 0.0)))
+    if apart > pixel:
+        raise InputError(
+            f"--start-model {path} is centred {apart / max(pixel, 1e-300):.3g} of its pixels away from the phase "
+            "centre; make it around the phase centre of the field."
+        )

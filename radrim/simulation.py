@@ -1,0 +1,245 @@
+"""Simulated observations: an array looks at a sky, receivers add noise and errors, a Measurement Set comes out.
+
+The sky is summed with the measurement equation of `radrim.geometry`; feeds stay aligned with the sky (no parallactic
+rotation), and there is no primary beam and no smearing within a channel or an integration.
+"""
+
+import logging
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy import units
+from astropy.coordinates import Angle
+
+from radrim.earth import elevations, known_layouts, read_layout, track_times, uvw_tracks
+from radrim.errors import ConfigError
+from radrim.geometry import C
+from radrim.ms.writer import Field, Plan, Window, write_ms
+from radrim.sky.catalogue import Sky, demo_sky, make_sky, predict, read_sky
+from radrim.stokes import MIXTURES, NUMBERS
+
+__all__ = ["Field", "Plan", "Receivers", "Sky", "Window", "demo_sky", "known_layouts", "make_sky", "observe", "predict",
+           "read_layout", "read_sky", "simulate", "uvw_tracks", "write_ms"]  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+MIN_ELEVATION = math.radians(8)
+"""Below it an antenna's samples are flagged."""
+DRIFT = 600.0
+"""Time over which gain errors change [s]."""
+
+
+@dataclass(frozen=True)
+class Receivers:
+    """What the instrument adds to the sky.
+
+    Parameters
+    ----------
+    noise : float
+        Standard deviation of the real and of the imaginary part of each correlation [Jy]. WEIGHT is 1/noise**2.
+    gain_error : float
+        Standard deviation of each antenna's gain error, in amplitude (relative) and phase [rad]; drifts within minutes.
+    flagged : float
+        Fraction of the samples flagged at random; they hold rubbish, as in real data.
+    corrected : bool
+        Also write CORRECTED_DATA, without the gain errors.
+    seed : int
+    """
+
+    noise: float = 0.0
+    gain_error: float = 0.0
+    flagged: float = 0.0
+    corrected: bool = False
+    seed: int = 0
+
+    @property
+    def columns(self):
+        """Data columns beyond those every Measurement Set has."""
+        return ("DATA", "CORRECTED_DATA") if self.corrected else ("DATA",)
+
+
+def observe(plan, sky, receivers, threads=1):
+    """The function that `write_ms` asks for each block: same seed, same numbers, whatever the size of the blocks."""
+    seeds = np.random.SeedSequence(receivers.seed).spawn(2 + len(plan.fields))
+    noise_rng, flag_rng, *gain_rngs = (np.random.default_rng(seed) for seed in seeds)
+    gains = [_gains(field.times, len(plan.layout.stations), receivers.gain_error, rng)
+             for field, rng in zip(plan.fields, gain_rngs, strict=True)]  # fmt: skip
+
+    def block_columns(block):
+        field, window = plan.fields[block.field], plan.windows[block.window]
+        stokes = predict(sky, block.uvw, window.freq, field.ra, field.dec, threads)
+        clean = stokes @ np.array([MIXTURES[c] for c in window.correlations]).T
+        thermal = receivers.noise * noise_rng.standard_normal((*clean.shape, 2)).view(complex)[..., 0]
+        data = clean + thermal
+        if receivers.gain_error:
+            gain = gains[block.field](block.times)
+            baselines = len(block.uvw) // len(block.times)
+            pair = gain[:, block.antenna1[:baselines]] * gain[:, block.antenna2[:baselines]].conj()
+            data = clean * pair.reshape(-1, 1, 1) + thermal
+        flag = _below_horizon(plan, field, block) | (flag_rng.random(clean.shape) < receivers.flagged)
+        # A flagged sample must not matter, so it holds something that would show.
+        data[flag] = 1e3
+        sigma = np.full((len(clean), clean.shape[-1]), receivers.noise or 1.0, np.float32)
+        columns = {"DATA": data, "FLAG": flag, "FLAG_ROW": flag.all((1, 2)), "SIGMA": sigma, "WEIGHT": sigma**-2}
+        if receivers.corrected:
+            columns["CORRECTED_DATA"] = np.where(flag, 1e3, clean + thermal)
+        return columns
+
+    return block_columns
+
+
+def _gains(times, antennas, error, rng):
+    """One drifting complex gain per antenna: times (time,) to gains (time, antenna)."""
+    knots = np.arange(times[0], times[-1] + 2 * DRIFT, DRIFT)
+    amplitude, phase = error * rng.standard_normal((2, antennas, len(knots)))
+
+    def at(t):
+        return np.stack([(1 + np.interp(t, knots, a)) * np.exp(1j * np.interp(t, knots, p))
+                         for a, p in zip(amplitude, phase, strict=True)], 1)  # fmt: skip
+
+    return at
+
+
+def _below_horizon(plan, field, block):
+    low = elevations(plan.layout, field.ra, field.dec, block.times) < MIN_ELEVATION
+    baselines = len(block.uvw) // len(block.times)
+    either = low[:, block.antenna1[:baselines]] | low[:, block.antenna2[:baselines]]
+    return either.reshape(-1, 1, 1)
+
+
+def simulate(
+    out, *, array="vla-b", sky="demo", ra="19h59m28s", dec="+40d44m02s", freq=1.4e9, bandwidth=100e6, channels=4,
+    hours=4.0, hour_angle=0.0, integration=180.0, correlations="RR,LL", noise=0.02, gain_error=0.0, flagged=0.0,
+    seed=0, overwrite=False, threads=1,
+):  # fmt: skip
+    """Simulate one track of one field and write it as a Measurement Set.
+
+    Parameters
+    ----------
+    out : str or Path
+        The Measurement Set to write.
+    array : str or Path
+        See `read_layout`.
+    sky : str, Path or Sky
+        See `read_sky`.
+    ra, dec : str or float
+        Phase centre, J2000: '19h59m28s', '19:59:28' (hours), '+40d44m02s', or a number of degrees.
+    freq, bandwidth : str or float
+        Of the whole band [Hz], or with a unit: '1.4GHz'.
+    channels : int
+    hours, hour_angle : float
+        Length of the track, and hour angle in its middle [h].
+    integration : float
+        [s].
+    correlations : str
+        Separated by commas, such as 'RR,LL', 'XX,XY,YX,YY', 'LL', 'I'.
+    noise, gain_error, flagged, seed
+        See `Receivers`.
+    overwrite : bool
+        Whether a Measurement Set of that name may be replaced.
+    threads : int
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ConfigError, InputError, OutputError
+        An argument out of range; a layout or sky that cannot be read; a path that cannot be written.
+    """
+    layout = read_layout(array)
+    ra, dec = parse_direction(ra, "ra", hours=True), parse_direction(dec, "dec")
+    freq, bandwidth = parse_frequency(freq, "freq"), parse_frequency(bandwidth, "bandwidth")
+    limits = (("channels", channels, 1), ("hours", hours, 0), ("integration", integration, 1e-3), ("noise", noise, 0),
+              ("gain-error", gain_error, 0), ("flagged", flagged, 0))  # fmt: skip
+    for name, value, low in limits:
+        if not low <= value < math.inf:
+            raise ConfigError(f"--{name} {value} is out of range: it must be at least {low:g}.")
+    if bandwidth >= 2 * freq:
+        raise ConfigError(
+            f"--bandwidth {bandwidth:g} Hz reaches below zero around --freq {freq:g} Hz; it must be below {2 * freq:g}."
+        )
+    width = bandwidth / channels
+    window = Window(freq + (np.arange(channels) - (channels - 1) / 2) * width, width, parse_correlations(correlations))
+    times = track_times(layout, ra, dec, hour_angle * math.pi / 12, hours, integration)
+    plan = Plan(layout, [Field(_field_name(sky), ra, dec, times)], [window], integration)
+    if not isinstance(sky, Sky):
+        sky = read_sky(sky, ra, dec, freq, C / freq / layout.longest_baseline)
+    receivers = Receivers(noise, gain_error, flagged, seed=seed)
+    _check_visible(plan)
+    path = write_ms(out, plan, observe(plan, sky, receivers, threads), receivers.columns, overwrite=overwrite)
+    _describe(path, plan, receivers)
+    return path
+
+
+def _field_name(sky):
+    return "SIMULATED" if isinstance(sky, Sky) else Path(sky).stem.upper()
+
+
+def _check_visible(plan):
+    field = plan.fields[0]
+    highest = elevations(plan.layout, field.ra, field.dec, field.times).max()
+    if highest < MIN_ELEVATION:
+        raise ConfigError(f"At declination {math.degrees(field.dec):.1f} degrees and this hour angle the source is at "
+                          f"most {math.degrees(highest):.1f} degrees above the horizon of {plan.layout.name}; "
+                          f"the limit is {math.degrees(MIN_ELEVATION):.0f}. Change --dec or --hour-angle.")  # fmt: skip
+
+
+def _describe(path, plan, receivers):
+    window = plan.windows[0]
+    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    image_noise = receivers.noise / math.sqrt(plan.rows * len(window.freq) * len(window.correlations))
+    layout = plan.layout
+    track = f"{len(plan.fields[0].times)} integrations of {plan.integration:g} s"
+    band = f"{len(window.freq)} channels of {window.width / 1e6:.4g} MHz around {window.freq.mean() / 1e9:.6g} GHz"
+    longest = f"longest baseline {layout.longest_baseline / 1e3:.4g} km"
+    log.info(f"{layout.name}: {len(layout.stations)} antennas, {longest}; {track}, {band}")
+    log.info(
+        f"noise {receivers.noise:g} Jy per visibility, {image_noise * 1e6:.3g} uJy/beam in a naturally weighted image"
+    )
+    log.info(f"Wrote {path}: {plan.rows:,} rows, correlations {' '.join(window.correlations)}, {size / 1e6:.3g} MB")
+
+
+def parse_direction(value, name, hours=False):
+    """Radians from '19h59m28s', '19:59:28' (hours where `hours`), '40d44m02s', or a number of degrees."""
+    try:
+        return math.radians(float(value))
+    except ValueError:
+        pass
+    try:
+        angle = Angle(value, unit=units.hourangle if hours else units.deg).radian
+    except (ValueError, units.UnitsError) as error:
+        example = "19h59m28s, 19:59:28" if hours else "+40d44m02s, 40:44:02"
+        raise ConfigError(
+            f"--{name} '{value}' is not an angle ({error}); write {example}, or a number of degrees."
+        ) from None
+    return float(angle)
+
+
+def parse_frequency(value, name):
+    """Hz from '1.4GHz', '64 MHz' or a number of Hz."""
+    match = re.fullmatch(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*([kMG]?Hz)?\s*", str(value), re.IGNORECASE)
+    scale = {"khz": 1e3, "mhz": 1e6, "ghz": 1e9}
+    try:
+        hertz = float(match[1]) * scale.get((match[2] or "Hz").lower(), 1.0) if match else math.nan
+    except ValueError:
+        hertz = math.nan
+    if not 0 < hertz < math.inf:
+        raise ConfigError(
+            f"--{name} '{value}' is not a frequency; write a number of Hz, or one with a unit, such as 1.4GHz."
+        )
+    return hertz
+
+
+def parse_correlations(text):
+    """('RR', 'LL') from 'RR,LL'."""
+    names = tuple(word.strip().upper() for word in text.split(","))
+    unknown = [name for name in names if name not in NUMBERS]
+    if unknown or len(set(names)) < len(names):
+        raise ConfigError(f"--correlations '{text}' has the unknown or repeated name '{(unknown or names)[0]}'; known "
+                          f"are {', '.join(NUMBERS)}, separated by commas, such as XX,XY,YX,YY.")  # fmt: skip
+    return names

@@ -1,0 +1,1 @@
+"""Models of the sky, from catalogues or images, and their visibilities."""

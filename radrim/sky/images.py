@@ -1,0 +1,251 @@
+"""Model images in FITS files: which files make a model, and what their headers say.
+
+A model is a list of planes, each of one Stokes parameter (or correlation) at one frequency, in Jy/pixel.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from radrim.errors import InputError
+from radrim.geometry import ImageGrid
+from radrim.write.fits import STOKES_CODE
+
+STOKES = {code: name for name, code in STOKES_CODE.items()}
+OFF = 1e-3
+"""Largest distance of the phase centre from the middle of a pixel [pixel]: as far as headers are rounded."""
+SMALLEST = 32
+"""Least size that an operator is given [pixel]."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane of a model image.
+
+    Parameters
+    ----------
+    path : Path
+    index : tuple of int
+        Of the plane in the file's array, without its last two axes.
+    stokes : str
+        A key of `radrim.write.fits.STOKES_CODE`.
+    freq : float
+        [Hz]; NaN if the file has no frequency.
+    frame : str
+        SPECSYS, or empty.
+    grid : ImageGrid
+        Of the whole plane.
+    mirrored : bool
+        Columns run to the east, not to the west as in `grid`.
+    attenuated : bool
+        Made with a primary beam.
+    """
+
+    path: Path
+    index: tuple[int, ...]
+    stokes: str
+    freq: float
+    frame: str
+    grid: ImageGrid
+    mirrored: bool
+    attenuated: bool
+
+    def image(self):
+        """All of the plane, (y, x) float32 [Jy/pixel]."""
+        with fits.open(self.path, memmap=True) as hdus:
+            image = np.array(hdus[0].data[self.index], np.float32)
+        return image[:, ::-1] if self.mirrored else image
+
+    def part(self):
+        """The smallest part of even size that holds all that is not 0: its grid, and its pixels; None if all are 0."""
+        image = self.image()
+        found = [np.flatnonzero(image.any(axis)) for axis in (1, 0)]
+        if found[0].size == 0:
+            return None
+        spans = [slice(int(at[0]), int(at[-1]) + 1) for at in found]
+        spans = [slice(s.start, s.start + max(SMALLEST, -(-(s.stop - s.start) // 2) * 2)) for s in spans]
+        cut = image[spans[0], spans[1]]
+        pixels = np.zeros([s.stop - s.start for s in spans], np.float32)
+        pixels[: cut.shape[0], : cut.shape[1]] = cut
+        return self.grid.window(*spans), pixels
+
+
+def find_models(name) -> list[Path]:
+    """The model images of a run called `name`: NAME-model.fits, NAME-0000-model.fits, NAME-I-model.fits and so on.
+
+    NAME-MFS-model.fits is taken where there is nothing else; the channels say more.
+
+    Raises
+    ------
+    InputError
+        None, channels with gaps, or both a single image and channels.
+    """
+    prefix = Path(name)
+    folder = prefix.parent
+    wanted = re.compile(rf"{re.escape(prefix.name)}(-\d{{4,}}|-MFS)?(-({'|'.join(STOKES_CODE)}))?-model\.fits")
+    found = {path: wanted.fullmatch(path.name) for path in sorted(folder.glob("*-model.fits"))}
+    kinds: dict[str, list[Path]] = {"one": [], "MFS": [], "channels": []}
+    numbers: dict[str, list[int]] = {}
+    for path, match in found.items():
+        if match:
+            label = match[1] or ""
+            kinds[{"": "one", "-MFS": "MFS"}.get(label, "channels")].append(path)
+            if label not in ("", "-MFS"):
+                numbers.setdefault(match[3] or "", []).append(int(label[1:]))
+    if kinds["one"] and kinds["channels"]:
+        raise InputError(
+            f"{kinds['one'][0]} and {kinds['channels'][0]} are of different runs called {name}; name the files that "
+            "you mean with --model-image."
+        )
+    for some in numbers.values():
+        gaps = sorted(set(range(max(some) + 1)) - set(some))
+        if gaps:
+            raise InputError(
+                f"{name}-{gaps[0]:04d}-model.fits is missing, and the model has channels up to {max(some):04d}; name "
+                "the files that you mean with --model-image."
+            )
+    paths = kinds["one"] or kinds["channels"] or kinds["MFS"]
+    if not paths:
+        raise InputError(
+            f"There is no {name}-model.fits, and no {name}-0000-model.fits either: --name is that of the run which "
+            "made the model. Other files are named with --model-image FILE.fits."
+        )
+    return paths
+
+
+def read_planes(paths) -> list[Plane]:
+    """The planes of model images, from their headers.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        FITS files of two to four axes: RA and DEC, and FREQ and STOKES of any length.
+
+    Raises
+    ------
+    InputError
+        A file is not such an image, not in Jy/pixel, or of another projection.
+    """
+    return [plane for path in paths for plane in _planes_of(Path(path))]
+
+
+def _planes_of(path):
+    try:
+        with fits.open(path, memmap=True) as hdus:
+            header, data = hdus[0].header, hdus[0].data
+            if data is None or data.ndim < 2:
+                raise InputError(f"The model {path} holds no image in its first extension.")
+            shape, beams = data.shape, hdus["BEAMS"].data if "BEAMS" in hdus else None
+            freq_of_channels = None if beams is None or "FREQ" not in beams.names else np.array(beams["FREQ"], float)
+            bad = not all(np.isfinite(plane).all() for plane in data.reshape(-1, *shape[-2:]))
+    except OSError as error:
+        reason = error.strerror or "it is not a FITS file, or damaged"
+        raise InputError(f"The model {path} cannot be read: {reason}.") from None
+    if bad:
+        raise InputError(
+            f"The model {path} has pixels that are not numbers (NaN); set them to 0 where there is no sky."
+        )
+    _check_unit(path, header)
+    grid, mirrored = grid_of(path, header, shape[-2:])
+    planes = []
+    for index in np.ndindex(shape[:-2]):
+        at = {len(shape) - axis: position for axis, position in enumerate(index)}  # by number of the FITS axis
+        freq, stokes = float("nan"), "I"
+        for axis, position in at.items():
+            kind = str(header.get(f"CTYPE{axis}", "")).strip().upper()
+            value = header.get(f"CRVAL{axis}", 0.0) + header.get(f"CDELT{axis}", 1.0) * (
+                position + 1 - header.get(f"CRPIX{axis}", 1.0)
+            )
+            if kind == "STOKES":
+                stokes = _stokes(path, value)
+            elif kind.startswith("FREQ"):
+                freq = value if freq_of_channels is None else float(freq_of_channels[position])
+            elif shape[len(shape) - axis] > 1:
+                raise InputError(
+                    f"The model {path} has an axis '{kind}' of length {shape[len(shape) - axis]}; only FREQ [Hz] and "
+                    "STOKES are understood besides the two of the sky."
+                )
+        frame, beam = str(header.get("SPECSYS", "")).strip(), "RRPB" in header
+        planes.append(Plane(path, index, stokes, freq, frame, grid, mirrored, beam))
+    return planes
+
+
+def _stokes(path, value):
+    name = STOKES.get(round(value), "")
+    if name not in ("I", "Q", "U", "V", "XX", "YY", "RR", "LL"):
+        raise InputError(
+            f"The model {path} is of {name or f'STOKES {value:g}'}, of which an image holds the real part only; give "
+            "Stokes I, Q, U, V, or parallel hands."
+        )
+    return name
+
+
+def _check_unit(path, header):
+    unit = re.sub(r"[\s.*]", "", str(header.get("BUNIT", ""))).upper()
+    if unit in ("JY/PIXEL", "JY/PIX", "JYPIXEL-1", "JYPIX-1"):
+        return
+    if "BEAM" in unit:
+        advice = "it is a restored or dirty image. Give the model, NAME-model.fits"
+    elif unit:
+        advice = "convert it to Jy/pixel"
+    else:
+        advice = "if its pixels are in Jy, write BUNIT = 'Jy/pixel' into its header"
+    raise InputError(f"The model {path} is in '{header.get('BUNIT', '')}', and a model must be in Jy/pixel: {advice}.")
+
+
+def grid_of(path, header, shape):
+    """The pixels of a FITS image as an `ImageGrid`, and whether its columns run the other way round, to the east.
+
+    Parameters
+    ----------
+    path : str or Path
+        For messages.
+    header : astropy.io.fits.Header
+    shape : (int, int)
+        Of the image (y, x).
+
+    Raises
+    ------
+    InputError
+        The pixels do not lie on the tangent plane around the phase centre in even steps: another projection, a
+        rotation, oblong pixels, or a phase centre beside the middle of a pixel.
+    """
+    kind = [str(header.get(f"CTYPE{axis}", "")).strip() for axis in (1, 2)]
+    if kind != ["RA---SIN", "DEC--SIN"]:
+        raise InputError(
+            f"The model {path} has the axes '{kind[0]}' and '{kind[1]}', and not RA---SIN and DEC--SIN, the projection "
+            "in which interferometers image. Reproject it first (CASA imregrid, or reproject.reproject_exact)."
+        )
+    turned = any(
+        abs(header.get(name, plain) - plain) > 1e-9
+        for name, plain in {"CROTA2": 0, "PC1_1": 1, "PC1_2": 0, "PC2_1": 0, "PC2_2": 1, "PV2_1": 0, "PV2_2": 0,
+                            "LONPOLE": 180}.items()
+    )  # fmt: skip
+    steps = [math.radians(header.get(f"CDELT{axis}", 0.0)) for axis in (1, 2)]
+    if turned or "CD1_1" in header or not steps[1] > 0 or not math.isclose(abs(steps[0]), steps[1], rel_tol=1e-6):
+        raise InputError(
+            f"The model {path} has pixels that are turned, slanted or not square (CDELT {np.degrees(steps)} degrees); "
+            "north must be up, and both axes have the same step. Reproject it first."
+        )
+    equinox, frame = float(header.get("EQUINOX", 2000.0)), str(header.get("RADESYS", "FK5")).strip().upper()
+    if equinox != 2000 or frame not in ("FK5", "ICRS"):
+        raise InputError(
+            f"The model {path} has coordinates of {frame} {equinox:g}; only J2000 and ICRS are understood."
+        )
+    height, width = shape
+    mirrored = steps[0] > 0
+    column = header.get("CRPIX1", 0.0) - 1
+    reference = np.array([header.get("CRPIX2", 0.0) - 1, width - 1 - column if mirrored else column])
+    whole = np.rint(reference)
+    if np.abs(reference - whole).max() > OFF:
+        raise InputError(
+            f"The model {path} has its phase centre between pixels (CRPIX {header.get('CRPIX1')}, "
+            f"{header.get('CRPIX2')}); make it with the phase centre on a pixel."
+        )
+    y0, x0 = height // 2 - int(whole[0]), width // 2 - int(whole[1])
+    ra, dec = (math.radians(header.get(f"CRVAL{axis}", 0.0)) for axis in (1, 2))
+    return ImageGrid(width, height, steps[1], ra % (2 * math.pi), dec, x0, y0), mirrored

@@ -1,0 +1,133 @@
+"""The visibilities of a model: of planes of several Stokes parameters and frequencies.
+
+They are exact, to the accuracy of the operators: every pixel is a point at its direction seen from the model's own
+phase centre, wherever the field's is. Between frequencies nothing is interpolated: every channel sees the plane nearest
+in frequency, as in the major cycles of `radrim image --channels-out` and in WSClean.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from radrim.errors import InputError
+from radrim.geometry import axes
+from radrim.operator import make_operator
+from radrim.read.pointings import lengthen
+from radrim.sky.images import Plane
+from radrim.stokes import MIXTURES
+
+SINGLE_LIMIT = 1e-5
+"""Accuracy below which models are transformed in double precision."""
+
+
+class SkyModel:
+    """The planes of a model.
+
+    Parameters
+    ----------
+    planes : sequence of Plane
+        At least one.
+
+    Raises
+    ------
+    InputError
+        Stokes parameters and correlations together, or the same plane twice.
+    """
+
+    def __init__(self, planes: Sequence[Plane]):
+        self.planes = list(planes)
+        self._parts: dict[Plane, tuple | None] = {}
+        seen: dict[tuple, Plane] = {}
+        for plane in planes:
+            other = seen.setdefault((plane.stokes, plane.freq), plane)
+            if other is not plane:
+                raise InputError(
+                    f"{other.path} and {plane.path} are both Stokes {plane.stokes} at {plane.freq / 1e6:.6g} MHz; "
+                    "give only one of them."
+                )
+        self.stokes = list(dict.fromkeys(plane.stokes for plane in planes))
+        physical = [name for name in self.stokes if name in "IQUV"]
+        if physical and len(physical) < len(self.stokes):
+            raise InputError(
+                f"The model has Stokes {', '.join(physical)} and the correlations "
+                f"{', '.join(name for name in self.stokes if name not in physical)}; give the one or the other."
+            )
+
+    def missing(self, correlations):
+        """The parallel hands among `correlations` of which the model says nothing."""
+        return [name for name in correlations if name in ("XX", "YY", "RR", "LL", "I") and not self._mixture(name)]
+
+    def _mixture(self, correlation):
+        """The Stokes parameters of the model in a correlation, with their coefficients that are not 0."""
+        known = dict(zip("IQUV", MIXTURES[correlation], strict=True)) | {correlation: 1}
+        return {name: known[name] for name in self.stokes if known.get(name)}
+
+    def visibilities(self, uvw, freq, correlations, position, epsilon=1e-4, threads=1):
+        """What an interferometer sees of the model.
+
+        Parameters
+        ----------
+        uvw : (row, 3) float64
+            [m]; finite.
+        freq : (chan,) float64
+            [Hz], in any order.
+        correlations : sequence of str
+            Such as 'XX', 'XY', or Stokes parameters.
+        position : (float, float)
+            Phase centre (ra, dec) [rad].
+        epsilon : float
+            Accuracy against the direct sum, as `radrim.operator.make_operator` has it.
+        threads : int
+
+        Returns
+        -------
+        (row, chan, corr) complex64
+            [Jy]
+        """
+        out = np.zeros((len(uvw), len(freq), len(correlations)), np.complex64)
+        mixtures = [self._mixture(name) for name in correlations]
+        for stokes in self.stokes:
+            planes = [plane for plane in self.planes if plane.stokes == stokes]
+            nearest = _nearest(freq, np.array([plane.freq for plane in planes]))
+            for number in np.unique(nearest):
+                channels = np.flatnonzero(nearest == number)
+                channels = channels[np.argsort(freq[channels])]  # operators want channels that count up
+                seen = self._see(planes[number], uvw, freq[channels], position, epsilon, threads)
+                if seen is None:
+                    continue
+                for index, mixture in enumerate(mixtures):
+                    if stokes in mixture:
+                        out[:, channels, index] += np.complex64(mixture[stokes]) * seen
+        return out
+
+    def _see(self, plane, uvw, freq, position, epsilon, threads):
+        """Visibilities of a plane, (row, chan) complex; None where it is 0."""
+        found = self._part(plane)
+        if found is None:
+            return None
+        grid, pixels = found
+        image = torch.from_numpy(pixels)
+        turned = uvw
+        if (grid.ra, grid.dec) != position:
+            turned = uvw @ (axes(grid.ra, grid.dec) @ axes(*position).T).T
+        operator = make_operator("auto", turned, freq, grid, epsilon, threads)
+        seen = operator.forward(image.double() if epsilon < SINGLE_LIMIT else image).numpy()
+        if turned is not uvw:
+            lengthen(seen, turned[:, 2] - uvw[:, 2], freq)
+        return seen
+
+    def _part(self, plane):
+        """As `Plane.part`, that of the last plane kept: chunks of rows see the same planes in turn."""
+        if plane not in self._parts:
+            self._parts = {plane: plane.part()}
+        return self._parts[plane]
+
+
+def _nearest(freq, centres):
+    """Index of the centre nearest to each frequency, (chan,); the lower one in the middle between two."""
+    if len(centres) == 1:
+        return np.zeros(len(freq), int)
+    order = np.argsort(centres)
+    edges = (centres[order][1:] + centres[order][:-1]) / 2
+    return order[np.searchsorted(edges, freq)]

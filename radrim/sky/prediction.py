@@ -1,0 +1,223 @@
+"""`radrim predict`: the visibilities of a model, written into MODEL_DATA."""
+
+import logging
+import os
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from radrim.errors import ConfigError, InputError
+from radrim.geometry import C, axes, format_angle
+from radrim.ms.columns import Column, writing_column
+from radrim.ms.inputs import require_measurement_set
+from radrim.ms.tables import open_table
+from radrim.read.pointings import WIDEST, choose_target
+from radrim.runtime.progress_bar import Bar
+from radrim.sky.images import find_models, read_planes
+from radrim.sky.model import SkyModel
+
+log = logging.getLogger("radrim")
+
+CHUNK = 1 << 22
+"""Samples (row x chan x corr) that are predicted at once, at least: some 100 MB with what the operators need."""
+COARSE = 0.1
+"""Largest part of the rows that may be beyond what the pixels of a model can tell apart."""
+HELD = ("DATA", "CORRECTED_DATA", "FLOAT_DATA", "FLAG", "UVW", "WEIGHT", "SIGMA", "WEIGHT_SPECTRUM", "SIGMA_SPECTRUM")
+"""Columns that are measured, or belong to what is."""
+
+
+def predict(
+    ms: str | Path | Sequence[str | Path], *,
+    model_image: str | Path | Sequence[str | Path] | None = None, name: str | Path | None = None,
+    field: str | int | None = None, column: str = "MODEL_DATA", epsilon: float = 1e-4, threads: int | None = None,
+) -> None:  # fmt: skip
+    """Write the visibilities of a model into a column of one or several Measurement Sets.
+
+    All spectral windows, channels and correlations of the chosen fields are predicted, flagged or not. Rows of other
+    fields stay as they are; in a new column they are 0. The column is made if it is not there; nothing else is changed.
+
+    Parameters
+    ----------
+    ms : str, Path or sequence of them
+        Measurement Sets (version 2).
+    model_image : str, Path or sequence of them
+        FITS images [Jy/pixel]; several for several frequencies or Stokes parameters.
+    name : str or Path
+        In place of `model_image`: the --name of the run that made the model.
+    field : str or int
+        As `radrim.image` takes it; the one with most rows if absent.
+    column : str
+    epsilon : float
+        Accuracy against the direct sum, over the rms of the visibilities.
+    threads : int
+        All processors if absent.
+
+    Raises
+    ------
+    RadrimError
+        What the user can mend; see `radrim.sky.images` and `radrim.ms.columns`.
+    """
+    if (model_image is None) == (name is None):
+        raise ConfigError("Give the model either as --model-image FILE.fits, or as --name of the run that made it.")
+    if not 1e-12 <= epsilon <= 1e-2:
+        raise ConfigError(f"--epsilon {epsilon:g} is not between 1e-12 and 0.01.")
+    if column in HELD or not column.isidentifier():
+        raise ConfigError(f"--column {column} is no column for a model; use MODEL_DATA, or a name of your own.")
+    given = [model_image] if isinstance(model_image, str | Path) else model_image
+    paths = [Path(path) for path in given] if given is not None else find_models(name)
+    model = SkyModel(read_planes(paths))
+    log.info("Model: %s.", _describe(model, paths))
+    author = f"predict of {', '.join(path.name for path in paths[:3])}{' ...' if len(paths) > 3 else ''}"
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)  # the direct sum's
+    predictions = [_Prediction(each, model, field) for each in ([ms] if isinstance(ms, str | Path) else ms)]
+    for prediction in predictions:  # all are checked before any is written
+        prediction.write(column, author, epsilon, threads)
+
+
+def _describe(model, paths):
+    freqs = sorted({plane.freq for plane in model.planes})
+    at = f"{len(freqs)} frequencies, each channel sees the nearest" if len(freqs) > 1 else "one for all frequencies"
+    grid = model.planes[0].grid
+    return (
+        f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}, Stokes {', '.join(model.stokes)}, "
+        f"{grid.width} x {grid.height} pixels of {format_angle(grid.scale)}, {at}"
+    )
+
+
+class _Prediction:
+    """The rows of one Measurement Set that a model is predicted for; checked when it is made."""
+
+    def __init__(self, path, model: SkyModel, field):
+        self.ms, self.model = require_measurement_set(path), model
+        target = choose_target(self.ms, None if field is None else str(field))
+        for note in target.notes:
+            log.warning("%s", note.replace("Imaging field", "Predicting for field"))
+        self.fields = target.fields
+        self._check_frames()
+        self._check_centres()
+        self._parts = []
+        with open_table(self.ms.path) as main:
+            for index, window in product(self.fields, self.ms.windows):
+                rows = _rows(main, f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={index}")
+                if len(rows):
+                    self._check_correlations(window)
+                    self._parts.append((index, window, rows))
+            if not self._parts:
+                names = ", ".join(self.ms.fields[index].name for index in self.fields)
+                raise InputError(f"{path} has no rows of field {names}: there is nothing to predict.")
+            self._check_scale(main)
+
+    def _check_frames(self):
+        """Doppler shifts can be larger than channels are wide; only one frequency cares for none."""
+        if len({plane.freq for plane in self.model.planes}) == 1:
+            return
+        for plane in self.model.planes:
+            if plane.frame and any(plane.frame[:4] != window.frame[:4] for window in self.ms.windows):
+                raise InputError(
+                    f"The model {plane.path} has its frequencies in {plane.frame}, and {self.ms.path} in "
+                    f"{self.ms.windows[0].frame}: make the model without --outframe."
+                )
+
+    def _check_centres(self):
+        for plane, index in product(self.model.planes, self.fields):
+            field, grid = self.ms.fields[index], plane.grid
+            towards = float(np.arccos(np.clip(axes(field.ra, field.dec)[2] @ axes(grid.ra, grid.dec)[2], -1, 1)))
+            if towards > WIDEST:
+                raise InputError(
+                    f"The model {plane.path} lies {format_angle(towards)} from field {field.name} of {self.ms.path} "
+                    f"(limit {format_angle(WIDEST)}); is it of another source? Choose with --field."
+                )
+            if plane.attenuated and towards > plane.grid.scale:
+                raise InputError(
+                    f"The model {plane.path} is that of a mosaic, and field {field.name} sees it through its own "
+                    "primary beam, which predict does not apply. Image the pointing by itself (--field) and predict "
+                    "from that."
+                )
+
+    def _check_correlations(self, window):
+        missing = self.model.missing(window.correlations)
+        if missing and not set(self.model.stokes) & set("IQUV"):
+            raise InputError(
+                f"The model has {', '.join(self.model.stokes)}, and spectral window {window.spw} of {self.ms.path} "
+                f"also {', '.join(missing)}: give a model of each, or of Stokes I."
+            )
+
+    def _check_scale(self, main):
+        """Baselines that see a cell of the model's own repetition know nothing of the sky between its pixels."""
+        limit = 1 / (2 * max(plane.grid.scale for plane in self.model.planes))
+        longest, over, total = 0.0, 0, 0
+        for _, window, rows in self._parts:
+            for start in range(0, len(rows), CHUNK):
+                uv = np.abs(np.nan_to_num(_uvw(main, rows[start : start + CHUNK])[:, :2])).max(1)
+                uv *= window.freq.max() / C
+                longest, over, total = max(longest, float(uv.max())), over + int((uv > limit).sum()), total + len(uv)
+        if not over:
+            return
+        text = (
+            f"The pixels of the model, {format_angle(1 / (2 * limit))}, are too coarse for {100 * over / total:.2g} % "
+            f"of the rows of {self.ms.path}: baselines of up to {longest:.3g} wavelengths need at most "
+            f"{format_angle(0.9995 / (2 * longest))}."
+        )
+        if over > COARSE * total:
+            raise InputError(f"{text} Make the model with that --scale, or finer.")
+        log.warning("%s What is predicted for these means nothing.", text)
+
+    def write(self, column, author, epsilon, threads):
+        """Predict, chunk by chunk."""
+        with open_table(self.ms.path) as main, writing_column(self.ms.path, column, author) as out:
+            if out.fresh:
+                self._fill_others(main, out)
+            for index, window, rows in self._parts:
+                field = self.ms.fields[index]
+                with Bar(f"predicting {field.name}, spectral window {window.spw}", len(rows)) as bar:
+                    for part in _chunks(rows, window, self._largest()):
+                        uvw = _uvw(main, part)
+                        known = np.isfinite(uvw).all(1)  # rows absent from the correlator's output
+                        seen = self.model.visibilities(
+                            np.where(known[:, None], uvw, 0), window.freq, window.correlations, (field.ra, field.dec),
+                            epsilon, threads,
+                        )  # fmt: skip
+                        seen[~known] = 0
+                        out.put(part, seen)
+                        bar.advance(len(part))
+                log.info(
+                    "%s of %s: field %s, spectral window %d, %d rows, %d channels, %s.", column, self.ms.path,
+                    field.name, window.spw, len(rows), len(window.freq), " ".join(window.correlations),
+                )  # fmt: skip
+
+    def _largest(self):
+        """Samples at once: more for large images, which cost a transform for every chunk."""
+        return max(CHUNK, *(plane.grid.width * plane.grid.height for plane in self.model.planes))
+
+    def _fill_others(self, main, out: Column):
+        """Rows of other fields of a new column: 0, since casacore cannot read a column with gaps."""
+        chosen = ",".join(str(index) for index in self.fields)
+        for window in self.ms.windows:
+            rows = _rows(main, f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID NOT IN [{chosen}]")
+            for part in _chunks(rows, window, CHUNK):
+                out.put(part, np.zeros((len(part), len(window.freq), len(window.correlations)), np.complex64))
+
+
+def _rows(main, query):
+    found = main.query(query)
+    try:
+        return np.asarray(found.rownumbers(), np.int64)
+    finally:
+        found.close()
+
+
+def _uvw(main, rows):
+    part = main.selectrows(rows)
+    try:
+        return np.asarray(part.getcol("UVW"), float)
+    finally:
+        part.close()
+
+
+def _chunks(rows, window, samples):
+    step = max(1, samples // (len(window.freq) * len(window.correlations)))
+    return (rows[start : start + step] for start in range(0, len(rows), step))

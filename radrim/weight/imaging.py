@@ -1,0 +1,170 @@
+"""Step 2, weight: natural, uniform and Briggs imaging weights, and the Gaussian taper.
+
+The density of samples is counted over all blocks and channels on the uv grid of the padded image (cell = 1 / padded
+field of view), one half plane for both conjugates, u and v rounded down; cells that would weigh much more than their
+surroundings are limited. That is WSClean's definition to the last detail, as its -save-weights
+shows, so that ``--weight briggs 0`` is the same weighting in both programs; `radrim.weight.briggs` has the formulae.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from radrim.errors import DataError
+from radrim.geometry import FWHM_PER_SIGMA, C
+from radrim.runtime.memory import GRID_BYTES
+from radrim.weight.briggs import RANK_WINDOW, briggs_slope, cell_factors
+
+
+def apply_weights(blocks, grid, weighting, taper=None, padding=1.2, outputs=None, grid_bytes=GRID_BYTES):
+    """Turn the natural weights of `blocks` into imaging weights, in place unless there are `outputs`.
+
+    Parameters
+    ----------
+    blocks : list of Visibilities
+    grid : ImageGrid
+        Its size and scale set the uv cell.
+    weighting : radrim.config.values.Weighting
+    taper : float, optional
+        FWHM of the beam that the Gaussian taper makes [rad].
+    padding : float
+        Padded over true image size; sets the uv cell together with the grid.
+    outputs : list of (row, chan) float32, optional
+        Arrays of 0, one per block, which receive the weights; the blocks keep their natural ones.
+    grid_bytes : int
+        Memory for the uv grid [bytes].
+
+    Returns
+    -------
+    sum_weight : float
+        Sum of the imaging weights [Jy^-2].
+    noise : float
+        Noise of the dirty image if the natural weights are 1/sigma^2 [Jy/beam]: sqrt(sum W^2/w) / sum W.
+
+    Raises
+    ------
+    DataError
+        Every sample lies outside the uv grid.
+    """
+    density = _Density(blocks, grid, padding, grid_bytes)
+    sigma_uv = FWHM_PER_SIGMA / (2 * np.pi * taper) if taper else np.inf
+    if weighting.kind == "natural":
+        bands = [(0, np.zeros((0, 0)))]
+    else:
+        bands = density.factors(weighting)
+    to = outputs
+    if to is None:  # every band needs the natural weights of all samples
+        to = [block.weight if density.whole else np.zeros_like(block.weight) for block in blocks]
+    sum_weight = sum_variance = 0.0
+    for line, factors in bands:
+        for block, out in zip(blocks, to, strict=True):
+            part = _weigh(
+                block.uvw, block.freq / C, block.weight, out, factors, line, *density.cells, 0.5 / sigma_uv**2
+            )
+            sum_weight += part[0]
+            sum_variance += part[1]
+    if not sum_weight > 0:
+        raise DataError("No sample has weight inside the image's uv grid; use a smaller --scale or other weights.")
+    if outputs is None:
+        for block, out in zip(blocks, to, strict=True):
+            block.weight = out
+    return sum_weight, float(np.sqrt(sum_variance) / sum_weight)
+
+
+class _Density:
+    """Natural weights in the cells of the uv grid, in bands of lines that fit into the memory."""
+
+    def __init__(self, blocks, grid, padding, grid_bytes):
+        # WSClean rounds the padded size up to a multiple of 4.
+        nx, ny = (4 * math.ceil(n * padding / 4 - 1e-9) for n in (grid.width, grid.height))
+        self._blocks, self._nx, self._lines = blocks, nx, ny // 2
+        self.cells = nx * grid.scale, ny * grid.scale
+        """Cells per wavelength along u and v."""
+        size = max(4 * RANK_WINDOW, int(grid_bytes // (8 * nx)))
+        self._bands = [(line, min(line + size, self._lines)) for line in range(0, self._lines, size)]
+
+    @property
+    def whole(self):
+        """Whether the grid is counted at once."""
+        return len(self._bands) == 1
+
+    def factors(self, weighting):
+        """Bands of lines, (first line, (line, u) factors), one after the other."""
+        counted = self._count(0, self._lines) if self.whole else None
+        slope = self._slope(weighting.robust, counted) if weighting.kind == "briggs" else None
+        for first, end in self._bands:
+            start = max(0, first - RANK_WINDOW)
+            density = counted if counted is not None else self._count(start, min(end + RANK_WINDOW, self._lines))
+            yield first, cell_factors(density, slope)[first - start : end - start]
+
+    def _slope(self, robust, counted):
+        """Of `briggs_slope`."""
+        total = square = 0.0
+        for first, end in self._bands:
+            density = counted if counted is not None else self._count(first, end)
+            total += float(density.sum())
+            square += float(np.vdot(density, density))
+        return briggs_slope(robust, total, square)
+
+    def _count(self, first, end):
+        density = np.zeros((end - first, self._nx))
+        for block in self._blocks:
+            _count(block.uvw, block.freq / C, block.weight, density, first, *self.cells)
+        return density
+
+
+@numba.njit(nogil=True, cache=True)
+def _cell(u, v, u_cells, v_cells, nx, first, lines):
+    """(line, column) of the uv cell, in the half plane v >= 0; line -1 outside the band of lines from `first` on."""
+    if v < 0:
+        u, v = -u, -v
+    x = int(np.floor(u * u_cells)) + nx // 2
+    y = int(np.floor(v * v_cells)) - first
+    if x < 0 or x >= nx or y < 0 or y >= lines:
+        return -1, 0
+    return y, x
+
+
+@numba.njit(nogil=True, cache=True)
+def _count(uvw, inverse_wavelength, weight, cells, first, u_cells, v_cells):
+    """Add the natural weights to their cells, in place."""
+    lines, nx = cells.shape
+    for row in range(weight.shape[0]):
+        for chan in range(weight.shape[1]):
+            w = weight[row, chan]
+            if w > 0:
+                k = inverse_wavelength[chan]
+                y, x = _cell(uvw[row, 0] * k, uvw[row, 1] * k, u_cells, v_cells, nx, first, lines)
+                if y >= 0:
+                    cells[y, x] += w
+
+
+@numba.njit(nogil=True, cache=True)
+def _weigh(uvw, inverse_wavelength, weight, out, factors, first, u_cells, v_cells, taper):
+    """Natural to imaging weights of the samples in a band of lines; returns sum W and sum W^2/w.
+
+    An empty `factors` means natural. With one band for all, `out` may be `weight`: samples outside become 0.
+    """
+    lines, nx = factors.shape
+    sum_weight = 0.0
+    sum_variance = 0.0
+    for row in range(weight.shape[0]):
+        for chan in range(weight.shape[1]):
+            w = weight[row, chan]
+            if not w > 0:
+                continue
+            k = inverse_wavelength[chan]
+            u, v = uvw[row, 0] * k, uvw[row, 1] * k
+            factor = np.exp(-(u * u + v * v) * taper) if taper > 0 else 1.0
+            if lines > 0:
+                y, x = _cell(u, v, u_cells, v_cells, nx, first, lines)
+                if y < 0:
+                    if out is weight:
+                        out[row, chan] = 0
+                    continue
+                factor = factor * factors[y, x]
+            out[row, chan] = w * factor
+            sum_weight += w * factor
+            sum_variance += w * factor * factor
+    return sum_weight, sum_variance

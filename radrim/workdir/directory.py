@@ -1,0 +1,237 @@
+"""The work directory NAME.radrim/: one file for every finished task of a run, so that a killed run can go on.
+
+`manifest.json` says what the run is of: settings, versions, and fingerprints of the input files. The same command finds
+it and goes on; another one is refused. Results are arrays (.npy, opened without being read) and facts (.json), named
+by their task; each appears under its name only when it is complete (`radrim.runtime.files`).
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from radrim.errors import ConfigError, OutputError
+from radrim.result import KINDS
+from radrim.runtime.files import advice, atomic_write
+from radrim.workdir.store import Store
+
+log = logging.getLogger("radrim")
+
+SUFFIX = ".radrim"
+MANIFEST = "manifest.json"
+LOCK = "lock"
+LEAVING = {"radrim": "being removed"}
+"""Manifest of a work directory that is being deleted, or would be, had the process not been killed."""
+PRODUCTS = "|".join([*(kind.replace("_", "-") for kind in KINDS), "alpha", "alpha-error", "angle"])
+"""Endings of a run's FITS files, as a pattern."""
+SHOWN = 3
+"""Differences from an earlier run that a message lists."""
+
+
+class WorkDir(Store):
+    """The results of one run so far; as a context, other processes can use the folder after it.
+
+    Parameters
+    ----------
+    prefix : str or Path
+        The run's --name; the folder is `prefix` + '.radrim'.
+    manifest : mapping
+        What the run is of, as JSON holds it; the same in every process of the run.
+    overwrite : bool
+        Begin again where the folder belongs to another run.
+
+    Raises
+    ------
+    ConfigError
+        The folder belongs to a run of something else, or another process is using it.
+    OutputError
+        The folder cannot be made, read or written.
+    """
+
+    def __init__(self, prefix, manifest: Mapping, overwrite=False):
+        super().__init__(folder_of(prefix))
+        self.resumed = False
+        manifest = json.loads(json.dumps(manifest))
+        new = not self.path.exists()
+        try:
+            self.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"The work directory cannot be made: {advice(error, self.path.parent)}") from error
+        self._lock = _take_lock(self.path)
+        _remove_half_written(self.path)
+        try:
+            self._check(manifest, overwrite)
+        except (ConfigError, OutputError):
+            if new:
+                self.remove()
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        """Let other processes use the folder."""
+        self._lock.close()
+
+    def remove(self):
+        """Delete the folder: the run is complete."""
+        _delete(self.path)
+        self.close()
+
+    def _check(self, manifest, overwrite):
+        path = self.path / MANIFEST
+        before = _read_manifest(self.path)
+        if before is None and any(entry.name != LOCK and not _is_part(entry) for entry in self.path.iterdir()):
+            raise ConfigError(f"{self.path} is no work directory of radrim; move it, or choose another --name.")
+        if before == manifest:
+            self.resumed = True
+            for part in self.path.rglob(".*.part"):  # what a killed run left half-written
+                part.unlink(missing_ok=True)
+            log.info("Going on with %s.", self.path)
+            return
+        if before is not None and before != LEAVING and not overwrite:
+            raise ConfigError(
+                f"{self.path} holds an unfinished run of something else ({differences(before, manifest)}). Give the "
+                "command of that run to finish it, --overwrite to begin again, or another --name."
+            )
+        _empty(self.path)
+        with atomic_write(path) as file:
+            file.write(json.dumps(manifest, indent=1).encode())
+
+
+def folder_of(prefix):
+    """The work directory of a run called `prefix`."""
+    return Path(f"{prefix}{SUFFIX}")
+
+
+def clean(prefix):
+    """Remove the work directory of a run that shall not go on.
+
+    Parameters
+    ----------
+    prefix : str or Path
+        The run's --name, or the folder itself.
+
+    Returns
+    -------
+    Path
+        What was removed.
+
+    Raises
+    ------
+    ConfigError
+        There is none, it is not radrim's, or a run is using it.
+    """
+    path = Path(prefix) if str(prefix).endswith(SUFFIX) else folder_of(prefix)
+    if not path.is_dir():
+        raise ConfigError(f"There is no work directory {path}; nothing was removed.")
+    if _read_manifest(path) is None:
+        raise ConfigError(f"{path} is no work directory of radrim; nothing was removed.")
+    lock = _take_lock(path)
+    _remove_half_written(path)
+    _delete(path)
+    lock.close()
+    return path
+
+
+def fingerprint(path):
+    """A short text that changes with the content of a file, or of any file in a folder (such as a Measurement Set).
+
+    By names, sizes and times of change; the files are not read. Lock files do not count.
+    """
+    path = Path(path)
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.name != "table.lock":
+            state = file.stat()
+            digest.update(f"{file.relative_to(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _delete(path):
+    """Remove a work directory. A kill on the way must leave nothing that another run would take for results."""
+    with suppress(OSError, OutputError):  # on a full disk there is no room for the mark, only for less
+        with atomic_write(path / MANIFEST) as file:
+            file.write(json.dumps(LEAVING).encode())
+        _empty(path)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_half_written(path):
+    """Remove what a killed run left beside its work directory: files that did not get as far as to their names."""
+    name = path.name.removesuffix(SUFFIX)
+    stokes = r"(-(?P<stokes>[IQUVP]|[XY]{2}|[RL]{2}))?"
+    what = rf"(-\d{{4,}}|-MFS)?{stokes}-({PRODUCTS})\.fits|\.png|-report\.html|-run\.toml|-qa\.json"
+    half_written = re.compile(rf"\.{re.escape(name)}({what})\.[0-9a-f]{{8}}\.part")
+    for part in path.parent.glob(".*.part"):
+        match = half_written.fullmatch(part.name)
+        # 'x-Q' can also be the name of another run, one for each Stokes parameter.
+        if match and not (match["stokes"] and folder_of(path.parent / f"{name}-{match['stokes']}").exists()):
+            with suppress(OSError):  # read-only folders are complained of elsewhere
+                part.unlink()
+
+
+def _empty(path):
+    """Remove all but the lock, the manifest last: without it the rest would be nobody's."""
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == MANIFEST):
+        if entry.name != LOCK:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _is_part(path):
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def _read_manifest(path):
+    try:
+        return json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _take_lock(path):
+    """The open lock file; the system gives it back when the process ends, however it ends."""
+    try:
+        lock = open(path / LOCK, "a+")
+    except OSError as error:
+        raise OutputError(f"The work directory cannot be written: {advice(error, path)}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        holder = lock.read().strip()
+        lock.close()
+        raise ConfigError(
+            f"{path} is in use by another run (process {holder or 'unknown'}); wait for it, or choose another --name."
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def differences(before, now):
+    """The first few entries in which two manifests differ, in words."""
+    a, b = _flatten(before), _flatten(now)
+    keys = [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]
+    words = [f"{key}: {a.get(key, 'not given')} there, {b.get(key, 'not given')} now" for key in keys[:SHOWN]]
+    return "; ".join(words) + (f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+
+
+def _flatten(tree, name=""):
+    if not isinstance(tree, dict):
+        return {name: tree}
+    return {
+        key: value for k, part in tree.items() for key, value in _flatten(part, f"{name}.{k}" if name else k).items()
+    }

@@ -1,0 +1,130 @@
+"""How far the channels of a run have come, kept in its work directory.
+
+For each channel: dirty image and PSF; after each major cycle model, residual and what the minor cycles remember; in the
+end what the FITS files do not say. A new cycle's folder replaces the one before only when it is complete.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from radrim.beam import Beam
+from radrim.deconvolve.major import ChannelState
+from radrim.result import KINDS, Image
+from radrim.workdir.directory import WorkDir
+from radrim.write.fits import read_image
+
+
+class Progress:
+    """The channels of one run.
+
+    Parameters
+    ----------
+    work : WorkDir
+    """
+
+    def __init__(self, work: WorkDir):
+        self._work = work
+
+    def measured(self, label, channel=None):
+        """Dirty image and PSF of an image, or None if they are not both there; the PSF is that of its channel."""
+        psf = self.psf(label if channel is None else channel)
+        if f"{_folder(label)}/measured" not in self._work or psf is None:
+            return None
+        return self._work.load(f"{_folder(label)}/dirty"), psf
+
+    def psf(self, channel):
+        """The PSF of a channel, or None if it is not there."""
+        name = f"{_folder(channel)}/psf"
+        return self._work.load(name) if name in self._work else None
+
+    def keep_measured(self, label, dirty, psf, channel=None):
+        """Keep the dirty image of an image, and the PSF of its channel, which other Stokes parameters use, too."""
+        self._work.save(f"{_folder(label)}/dirty", dirty)
+        name = f"{_folder(label if channel is None else channel)}/psf"
+        if name not in self._work:
+            self._work.save(name, psf)
+        self._work.note(f"{_folder(label)}/measured", True)
+
+    def forget(self, channel):
+        """All Stokes parameters of a channel are written: what they shared is needed no more."""
+        self._work.discard(_folder(channel))
+
+    def keep_cycle(self, channel: ChannelState):
+        """Keep a channel after a major cycle."""
+        folder, number = _folder(channel.label), len(channel.cycles)
+        cycle = f"{folder}/cycle{number:04d}"
+        self._work.save(f"{cycle}/model", channel.model)
+        self._work.save(f"{cycle}/residual", channel.residual)
+        remembered = []
+        for tile, solver in enumerate(channel.solvers):
+            facts, arrays = solver.state()
+            for name, array in arrays.items():
+                self._work.save(f"{cycle}/tile{tile}-{name}", array)
+            remembered.append({"facts": facts, "arrays": list(arrays)})
+        noise = {"expected": channel.expected, "left_noise": channel.measurement.left_noise}
+        state = {"cycles": channel.cycles, "stop": channel.stop, **noise, "remembered": remembered}
+        self._work.note(f"{folder}/state", state)
+        self._work.discard(f"{folder}/cycle{number - 1:04d}")
+
+    def resume(self, channel: ChannelState):
+        """Bring a channel to where its last complete major cycle left it."""
+        folder = _folder(channel.label)
+        if f"{folder}/state" not in self._work:
+            return
+        state = self._work.facts(f"{folder}/state")
+        cycle = f"{folder}/cycle{len(state['cycles']):04d}"
+        channel.cycles, channel.stop = state["cycles"], state["stop"]
+        channel.expected, channel.measurement.left_noise = state["expected"], state["left_noise"]
+        channel.model, channel.residual = self._work.load(f"{cycle}/model"), self._work.load(f"{cycle}/residual")
+        channel.remembered = [
+            (one["facts"], {name: self._work.load(f"{cycle}/tile{tile}-{name}") for name in one["arrays"]})
+            for tile, one in enumerate(state["remembered"])
+        ]
+
+    def keep_image(self, image: Image):
+        """A channel's files are written: nothing else of it is needed any more."""
+        folder = _folder(image.label)
+        self._work.note(f"{folder}-image", _facts_of(image))
+        self._work.discard(folder)
+
+    def image(self, label, read=read_image):
+        """The finished image of a channel, from its files, each opened by `read`; or None."""
+        name = f"{_folder(label)}-image"
+        if name not in self._work:
+            return None
+        image = _image_of(self._work.facts(name))
+        if not all(path.exists() for path in image.paths.values()):
+            return None
+        return opened(image, read)
+
+    def keep_partly(self, image: Image):
+        """Of an image only the files remain to be written, but for those of which it has the paths."""
+        self._work.note(f"{_folder(image.label)}-partly", _facts_of(image))
+
+    def partly(self, label):
+        """The image of a channel or of all as `keep_partly` noted it, without arrays, or None."""
+        name = f"{_folder(label)}-partly"
+        return _image_of(self._work.facts(name)) if name in self._work else None
+
+
+def opened(image: Image, read) -> Image:
+    """An image with its arrays from its files, each opened by `read`."""
+    arrays: dict[str, Any] = {kind: read(path, image.plane) for kind, path in image.paths.items()}
+    return dataclasses.replace(image, **arrays)
+
+
+def _facts_of(image):
+    """All of an image but its arrays, as JSON holds it."""
+    facts = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in KINDS}
+    return facts | {"beam": dataclasses.asdict(image.beam), "paths": {k: str(path) for k, path in image.paths.items()}}
+
+
+def _image_of(facts):
+    nothing: dict[str, Any] = dict.fromkeys(KINDS)
+    paths = {kind: Path(path) for kind, path in facts["paths"].items()}
+    return Image(**{**facts, "beam": Beam(**facts["beam"]), "paths": paths, **nothing})
+
+
+def _folder(label):
+    return f"channel-{label or 'all'}"

@@ -1,0 +1,107 @@
+"""Finished results in a folder, one file each: arrays (.npy, opened without being read) and facts (.json).
+
+Each appears under its name only when it is complete (`radrim.runtime.files`), so that whoever finds it can use it.
+"""
+
+import json
+import shutil
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from radrim.runtime.files import atomic_array, atomic_write
+
+_PARSING = threading.Lock()
+"""numpy reads a header with `ast`, which in Python 3.11 fails now and then where two threads use it at once."""
+
+
+class Store:
+    """A folder of results, by names that may have folders; any process that sees the folder can use it.
+
+    Parameters
+    ----------
+    path : str or Path
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def __contains__(self, name):
+        return any((self.path / f"{name}{suffix}").exists() for suffix in (".npy", ".json"))
+
+    def save(self, name, array):
+        """Keep an array, under a name that may have folders.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or read-only.
+        """
+        array = np.asarray(array)
+        with self.create(name, array.shape, array.dtype) as file:
+            file[...] = array
+
+    def create(self, name, shape, dtype):
+        """A context in which a new array can be filled in; it is kept at the end (`radrim.runtime.files`)."""
+        path = self.path / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return atomic_array(path, shape, dtype)
+
+    def load(self, name):
+        """An array as it is on the disk, memory-mapped; changes stay in the memory."""
+        with _PARSING:
+            return np.load(self.path / f"{name}.npy", mmap_mode="c")
+
+    def note(self, name, facts):
+        """Keep facts: numbers (NaN and infinity, too), texts, lists and mappings of them.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or read-only.
+        """
+        path = self.path / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(json.dumps(facts, default=_plain).encode())
+
+    def facts(self, name):
+        """Facts that were kept."""
+        return json.loads((self.path / f"{name}.json").read_text())
+
+    def discard(self, *names):
+        """Forget results, and all in a folder of that name."""
+        for name in names:
+            for suffix in (".npy", ".json"):
+                with suppress(FileNotFoundError):
+                    (self.path / f"{name}{suffix}").unlink()
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+class StoredArray:
+    """An array of which windows are read from its file: what travels to workers is its name.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+    array : array
+        Kept under that name, if it is not there yet.
+    """
+
+    def __init__(self, store: Store, name, array):
+        self._store, self._name = store, name
+        if name not in store:
+            store.save(name, array)
+
+    def __getitem__(self, window):
+        return np.array(self._store.load(self._name)[window])
+
+
+def _plain(value):
+    """Numbers of numpy as those of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be noted")

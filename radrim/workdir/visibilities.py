@@ -1,0 +1,183 @@
+"""The visibilities of a run in its work directory: read once, sorted, weighted, and memory-mapped from then on."""
+
+import dataclasses
+import mmap
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import numpy as np
+
+from radrim.read.reader import read
+from radrim.runtime.memory import GRID_BYTES
+from radrim.runtime.progress_bar import Bar
+from radrim.visibilities import Observation, Visibilities
+from radrim.weight.imaging import apply_weights
+from radrim.workdir.store import Store
+
+BLOCK_BYTES = 512 * 2**20
+"""Data and weights of one block, at most [bytes]: what sorting has in memory twice."""
+SAMPLES = ("data", "weight")
+"""Arrays of (row, chan)."""
+CONVERTED = "converted"
+"""Folder of the Measurement Sets that UVFITS files were converted to, until all is read."""
+BY_CHANNEL = "-by-channel"
+"""End of the names of their files where these hold (chan, row)."""
+FACTS = ("doppler", "pointing", "stokes", "others")
+"""What has none of its own; other Stokes parameters have one each, `data-Q` and the like."""
+ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in FACTS)
+"""What has a file of its own."""
+
+
+class VisibilityCache:
+    """Blocks of visibilities as files of a work directory.
+
+    Rows of a block are sorted by baseline, then by time, as `radrim.operator.tracks` wants them. Every step is kept:
+    a run that was killed while reading goes on with the first block that is missing.
+
+    Parameters
+    ----------
+    work : Store
+        The work directory of the run.
+    block_bytes : int
+        Largest block of data and weights [bytes].
+    by_channel : bool
+        Files hold channel after channel, so that one channel of many is read without the others.
+    """
+
+    def __init__(self, work: Store, block_bytes=BLOCK_BYTES, by_channel=False):
+        self._work, self._block_bytes, self._by_channel = work, block_bytes, by_channel
+
+    def read(self, paths, selection, reader=read):
+        """As `reader`, which is `radrim.read.reader.read` or works like it; the blocks are memory-mapped, read-only.
+
+        Returns
+        -------
+        Observation
+        """
+        work = self._work
+        if "vis/observation" not in work:
+            number = 0
+
+            def keep(block):
+                nonlocal number
+                self._keep(f"vis/{number:04d}", block)
+                number += 1
+                return _load(work, number - 1)
+
+            observation = reader(paths, selection, keep, self._block_bytes, work.path / CONVERTED)
+            facts = {
+                f.name: getattr(observation, f.name) for f in dataclasses.fields(observation) if f.name != "blocks"
+            }
+            work.note("vis/observation", {**facts, "blocks": number})
+        work.discard(CONVERTED)
+        facts = work.facts("vis/observation")
+        return Observation(**{**facts, "blocks": [_load(work, k) for k in range(facts["blocks"])]})
+
+    def weigh(self, observation, grid, weighting, taper=None, padding=1.2, grid_bytes=GRID_BYTES):
+        """Give an observation imaging weights; see `radrim.weight.imaging.apply_weights`, whose results it returns."""
+        work, blocks = self._work, observation.blocks
+        if not cached(work):
+            suffix = BY_CHANNEL if self._by_channel else ""
+            names = [f"vis/{k:04d}/imaging{suffix}" for k in range(len(blocks))]
+            with ExitStack() as stack:
+                outputs = []
+                for name, block in zip(names, blocks, strict=True):
+                    shape = block.weight.shape[::-1] if self._by_channel else block.weight.shape
+                    output = stack.enter_context(work.create(name, shape, np.float32))
+                    outputs.append(output.T if self._by_channel else output)
+                stack.enter_context(Bar("weighting"))
+                found = apply_weights(blocks, grid, weighting, taper, padding, outputs, grid_bytes)
+            work.note("vis/weights", found)
+        for k, block in enumerate(blocks):
+            block.weight = _samples(work, f"vis/{k:04d}/imaging")
+        sum_weight, noise = work.facts("vis/weights")
+        return sum_weight, noise
+
+    def _keep(self, name, block):
+        """Write a block, sorted by baseline and time."""
+        if f"{name}/complete" in self._work:
+            return
+        order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
+        arrays = {array: getattr(block, array) for array in ARRAYS}
+        arrays |= {_other(stokes): data for stokes, data in block.others.items()}
+        for array, values in arrays.items():
+            values = values if array == "freq" else values[order]
+            if self._by_channel and array.startswith(SAMPLES):
+                self._work.save(f"{name}/{array}{BY_CHANNEL}", values.T)
+            else:
+                self._work.save(f"{name}/{array}", values)
+        facts = {"pointing": block.pointing.tolist(), "doppler": block.doppler}
+        self._work.note(f"{name}/complete", {**facts, "stokes": block.stokes, "others": list(block.others)})
+
+
+class Blocks(Sequence):
+    """The weighted visibilities of a band, block by block from the work directory of their run.
+
+    A block is memory-mapped when it is asked for: of data larger than the memory only what is used is in it.
+
+    Parameters
+    ----------
+    store : Store
+    band : (float, float)
+        First and last frequency in the output frame [Hz].
+    stokes : str
+    """
+
+    def __init__(self, store: Store, band, stokes="I"):
+        self._store, self._band, self._stokes = store, band, stokes
+        count = store.facts("vis/observation")["blocks"]
+        self._numbers = [k for k in range(count) if self._inside(_freq(store, k) * _doppler(store, k)).any()]
+
+    def __len__(self):
+        return len(self._numbers)
+
+    def __getitem__(self, index):
+        name = f"vis/{self._numbers[index]:04d}"
+        block = _load(self._store, self._numbers[index])
+        block.weight = _samples(self._store, f"{name}/imaging")
+        return block.of(self._stokes).select_channels(self._inside(block.output_freq))
+
+    def _inside(self, freq):
+        return (freq >= self._band[0]) & (freq <= self._band[1])
+
+
+def release(blocks):
+    """Drop what is in memory of memory-mapped blocks that nobody has changed; it is read again when it is needed."""
+    for block in blocks:
+        for array in (*vars(block).values(), *block.others.values()):
+            mapped = getattr(array, "_mmap", None)
+            if mapped is not None:
+                mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _load(store, number):
+    arrays = {array: store.load(f"vis/{number:04d}/{array}") for array in ARRAYS if array not in SAMPLES}
+    for array in SAMPLES:
+        arrays[array] = _samples(store, f"vis/{number:04d}/{array}")
+    facts = store.facts(f"vis/{number:04d}/complete")
+    more = {"doppler": facts["doppler"], "pointing": np.array(facts["pointing"]), "stokes": facts["stokes"]}
+    more["others"] = {other: _samples(store, f"vis/{number:04d}/{_other(other)}") for other in facts["others"]}
+    return Visibilities(**{**arrays, "freq": _freq(store, number)}, **more)
+
+
+def _other(stokes):
+    """Name of the visibilities of a further Stokes parameter among the arrays of a block."""
+    return f"data-{stokes}"
+
+
+def _freq(store, number):
+    return np.array(store.load(f"vis/{number:04d}/freq"))
+
+
+def _doppler(store, number):
+    return store.facts(f"vis/{number:04d}/complete")["doppler"]
+
+
+def _samples(store, name):
+    """An array of (row, chan), however its file has it."""
+    return store.load(f"{name}{BY_CHANNEL}").T if f"{name}{BY_CHANNEL}" in store else store.load(name)
+
+
+def cached(work):
+    """Whether a work directory has all visibilities of its run, weighted."""
+    return "vis/weights" in work

@@ -1,0 +1,7 @@
+"""Step 8, write: FITS images and cubes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"fits": ["image_header", "open_image", "read_image", "write_fits"]}
+)

@@ -1,0 +1,130 @@
+"""Step 7, write: `--cube` joins the output channels and Stokes parameters, one 4-D FITS file for each kind of image.
+
+Channels differ in their beams: the table BEAMS has one row for each, as CASA writes it (BMAJ and BMIN in arcsec, BPA in
+degrees, CHAN, POL; `CASAMBM` in the header says that it is there), and a column FREQ besides, because the FREQ axis of
+the image can only count evenly.
+"""
+
+import io
+import logging
+import math
+import os
+from itertools import chain
+
+import numpy as np
+from astropy.io import fits
+
+from radrim.runtime.files import atomic_write
+
+log = logging.getLogger("radrim")
+
+OF_ONE = ("BMAJ", "BMIN", "BPA", "RRNVIS", "RRVWSUM", "RRNOISE", "RRMAJOR", "RRMINOR")
+"""Header keywords that say something of one channel."""
+UNEVEN = 0.1
+"""Frequencies farther than this part of a step from an even axis are warned of."""
+ROWS = 1024
+"""Rows of a plane that are copied at once."""
+
+
+def write_cube(path, kind, channels, *others):
+    """Join one kind of image of all output channels and Stokes parameters, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced if it exists.
+    kind : str
+        Of `radrim.result.KINDS`.
+    channels, others : Channels
+        Of each Stokes parameter, in the order of FITS; read one after the other. The header is that of the first
+        file.
+
+    Raises
+    ------
+    OutputError
+        See `radrim.runtime.files.atomic_write`.
+    """
+    stokes = [channels, *others]
+    header = fits.getheader(channels.facts[0].paths[kind])
+    if others:
+        step = fits.getheader(others[0].facts[0].paths[kind])["CRVAL4"] - header["CRVAL4"]
+        header["CRVAL4"], header["CDELT4"] = (header["CRVAL4"], "the first Stokes parameter"), (step, "to the next")
+    planes = (one.plane(number, kind) for one in stokes for number in range(len(one.facts)))
+    write_planes(path, header, channels.facts, len(stokes), planes)
+
+
+def write_planes(path, header, facts, count, planes):
+    """Write a cube, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced if it exists.
+    header : Header
+        Of the first plane as an image of its own.
+    facts : sequence of Image
+        Of the channels.
+    count : int
+        Number of Stokes parameters.
+    planes : iterable of (y, x) array
+        All channels of the first Stokes parameter, of the next, ...; of each some rows are read at once.
+    """
+    planes = iter(planes)
+    first = next(planes)
+    header = _cube_header(header, facts, count, first.shape)
+    beams = _beams(facts, count) if "CASAMBM" in header else b""
+    header = header.tostring().encode("ascii")
+    size = 4 * count * len(facts) * first.shape[0] * first.shape[1]
+    with atomic_write(path) as file:
+        os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
+        file.write(header)
+        for plane in chain([first], planes):
+            for row in range(0, plane.shape[0], ROWS):
+                file.write(np.ascontiguousarray(plane[row : row + ROWS], ">f4").data)
+        file.write(bytes(-size % 2880))
+        file.write(beams)
+
+
+def _cube_header(header, facts, count, shape):
+    """The header of the first plane as that of all: an even FREQ axis, and no beam but in the table."""
+    freq = np.array([image.freq for image in facts])
+    step = (freq[-1] - freq[0]) / (len(freq) - 1)
+    off = float(np.abs(freq - (freq[0] + step * np.arange(len(freq)))).max())
+    if off > UNEVEN * step:
+        log.warning(
+            "--cube: the frequencies of the output channels are up to %.4g MHz off the even FREQ axis of the cubes, of "
+            "steps of %.4g MHz; the column FREQ of their table BEAMS is right.", off / 1e6, step / 1e6
+        )  # fmt: skip
+    header = header.copy()
+    beams = "BMAJ" in header or "CASAMBM" in header
+    for keyword in OF_ONE:
+        header.remove(keyword, ignore_missing=True)
+    header["NAXIS1"], header["NAXIS2"], header["NAXIS3"], header["NAXIS4"] = shape[1], shape[0], len(freq), count
+    header["CRVAL3"], header["CDELT3"] = (freq[0], "centre of the first channel"), (step, "from channel to channel")
+    header["RESTFRQ"] = float(freq.mean())
+    header["EXTEND"] = True
+    if beams:
+        header["CASAMBM"] = (True, "beams in the table BEAMS")
+    return header
+
+
+def _beams(facts, stokes):
+    """The table BEAMS as the bytes of an extension: all channels of the first Stokes parameter, of the next, ..."""
+    count, facts = len(facts), [*facts] * stokes
+    beams = [image.beam for image in facts]
+    table = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("BMAJ", "1E", "arcsec", array=[3600 * math.degrees(beam.major) for beam in beams]),
+            fits.Column("BMIN", "1E", "arcsec", array=[3600 * math.degrees(beam.minor) for beam in beams]),
+            fits.Column("BPA", "1E", "deg", array=[math.degrees(beam.pa) for beam in beams]),
+            fits.Column("CHAN", "1J", array=np.arange(len(facts)) % count),
+            fits.Column("POL", "1J", array=np.arange(len(facts)) // count),
+            fits.Column("FREQ", "1D", "Hz", array=[image.freq for image in facts]),
+        ],
+        name="BEAMS",
+    )
+    table.header["NCHAN"], table.header["NPOL"] = count, stokes
+    whole, nothing = io.BytesIO(), io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(whole)
+    fits.PrimaryHDU().writeto(nothing)
+    return whole.getvalue()[len(nothing.getvalue()) :]

@@ -1,0 +1,389 @@
+"""Step 7, write: FITS images, the resolved run as TOML, and the mask that a user brings.
+
+A file appears under its name only when it is complete (`radrim.runtime.files`). Headers follow FITS 4.0 (Pence et al.
+2010 and
+later), WCS papers I to III, and AIPS's and CASA's habits for what the standard leaves open (BMAJ, BMIN, BPA in degrees;
+BUNIT 'JY/BEAM').
+"""
+
+import json
+import logging
+import math
+import os
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from radrim.errors import InputError
+from radrim.runtime.files import atomic_write
+from radrim.version import __version__
+
+log = logging.getLogger("radrim")
+
+STOKES_CODE = {"I": 1, "Q": 2, "U": 3, "V": 4}
+STOKES_CODE |= {"RR": -1, "LL": -2, "RL": -3, "LR": -4, "XX": -5, "YY": -6, "XY": -7, "YX": -8}
+"""FITS numbers of the STOKES axis (Greisen & Calabretta 2002, table 7)."""
+STOKES_CODE |= {"P": 129, "angle": 132}
+"""Linear polarisation, intensity and angle, for which FITS has none: casacore's, 100 + its own (Plinear, Pangle)."""
+
+KEYWORDS = {
+    "weighting": ("RRWEIGHT", "imaging weights"),
+    "taper": ("RRTAPER", "[deg] FWHM of the beam of the Gaussian taper"),
+    "data_column": ("RRDATAC", "column of the Measurement Set"),
+    "visibilities": ("RRNVIS", "number of visibilities imaged"),
+    "sum_weight": ("RRVWSUM", "[Jy**-2] sum of the imaging weights"),
+    "noise": ("RRNOISE", "[Jy/beam] noise of the residual, from its MAD"),
+    "debias": ("RRDEBIAS", "Wardle & Kronberg 1974, s is RRNOISE"),
+    "certain": ("RRPSIGMA", "[sigma] intensity below which the angle is NaN"),
+    "thermal_noise": ("RRTHERM", "[Jy/beam] noise expected from the weights"),
+    "expected_noise": ("RREXPECT", "[Jy/beam] noise expected from the data"),
+    "data": ("RRDATA", "what the model was made from"),
+    "chisq_phase": ("RRCHICP", "reduced chi-square of closure phases"),
+    "closure_phases": ("RRNCP", "number of closure phases"),
+    "chisq_amplitude": ("RRCHICA", "reduced chi-square of log closure amplitudes"),
+    "closure_amplitudes": ("RRNCA", "number of log closure amplitudes"),
+    "chisq_visibility": ("RRCHIAM", "reduced chi-square of amplitudes as read"),
+    "extended_flux": ("RREXTFL", "[Jy] seen between neighbours, not in the image"),
+    "solver": ("RRSOLVER", "minor cycle"),
+    "model": ("RRMODEL", "trained model of the RIM"),
+    "niter": ("RRNITER", "most components allowed"),
+    "gain": ("RRGAIN", "part of a peak that a component takes"),
+    "mgain": ("RRMGAIN", "part of the peak that a major cycle takes"),
+    "auto_mask": ("RRAUTOM", "[sigma] free cleaning down to this"),
+    "auto_threshold": ("RRAUTOT", "[sigma] end of cleaning"),
+    "threshold": ("RRTHRESH", "[Jy/beam] end of cleaning"),
+    "major_cycles": ("RRMAJOR", "major cycles done"),
+    "components": ("RRMINOR", "components found"),
+    "pb": ("RRPB", "pattern of the primary beam"),
+    "dish_diameter": ("RRDISH", "[m] diameter of the antennas"),
+    "pb_limit": ("RRPBLIM", "primary beam below which image-pb is NaN"),
+    "operator": ("RROPER", "transform between image and visibilities"),
+    "epsilon": ("RREPS", "relative accuracy of the transform"),
+}
+"""Settings that `image_header` can note: name to keyword and comment. 'RR' marks radrim's own keywords."""
+
+
+def image_header(grid, freq, bandwidth, observation, stokes, unit, beam=None,
+                 settings: Mapping[str, object] | None = None, history: Sequence[str] = ()):  # fmt: skip
+    """Header of one image, with four axes: RA---SIN, DEC--SIN, FREQ, STOKES.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    freq, bandwidth : float
+        Centre and width of the image's band [Hz].
+    observation : Observation
+        Telescope, object, observer, date, frequency frame.
+    stokes : str
+        A key of `STOKES_CODE`.
+    unit : {'JY/BEAM', 'JY/PIXEL', ''}
+    beam : Beam, optional
+        For BMAJ, BMIN, BPA.
+    settings : mapping, optional
+        Names from `KEYWORDS` to text or number; None and NaN are left out.
+    history : sequence of str
+        The command line and the like; HISTORY records, long lines wrapped at blanks.
+
+    Returns
+    -------
+    astropy.io.fits.Header
+        Angles in degrees.
+    """
+    cards = [("BUNIT", unit, "brightness"), ("BTYPE", "Intensity")]
+    if beam is not None:
+        cards += [("BMAJ", math.degrees(beam.major), "[deg] restoring beam, FWHM"),
+                  ("BMIN", math.degrees(beam.minor), "[deg]"),
+                  ("BPA", math.degrees(beam.pa), "[deg] north through east")]  # fmt: skip
+    cards += _sky_cards(grid, freq, bandwidth, stokes) + _observation_cards(observation, freq)
+    for name, value in (settings or {}).items():
+        keyword, comment = KEYWORDS[name]
+        cards.append((keyword, value, comment))
+    header = fits.Header()
+    for keyword, value, *rest in cards:
+        if isinstance(value, str):
+            value = _fits_text(value)[:68]
+        if value is not None and value == value:  # a FITS number cannot be NaN
+            header[keyword] = (value, *rest)
+    for line in (f"radrim {__version__}", *history):
+        # Wrapped here: astropy cuts within words and drops the blank at a cut.
+        for part in textwrap.wrap(_fits_text(line), 72, break_on_hyphens=False):
+            header.add_history(part)
+    return header
+
+
+def _sky_cards(grid, freq, bandwidth, stokes):
+    """The four axes, in degrees and Hz. CRPIX counts from 1, the grid from 0."""
+    return [
+        ("CTYPE1", "RA---SIN"), ("CRPIX1", grid.width // 2 + 1.0), ("CRVAL1", math.degrees(grid.ra) % 360),
+        ("CDELT1", -math.degrees(grid.scale), "x grows to the west"), ("CUNIT1", "deg"),
+        ("CTYPE2", "DEC--SIN"), ("CRPIX2", grid.height // 2 + 1.0), ("CRVAL2", math.degrees(grid.dec)),
+        ("CDELT2", math.degrees(grid.scale)), ("CUNIT2", "deg"),
+        ("CTYPE3", "FREQ"), ("CRPIX3", 1.0), ("CRVAL3", float(freq), "centre of the band"),
+        ("CDELT3", float(bandwidth), "width of the band"), ("CUNIT3", "Hz"),
+        ("CTYPE4", "STOKES"), ("CRPIX4", 1.0), ("CRVAL4", float(STOKES_CODE[stokes]), stokes), ("CDELT4", 1.0),
+        ("CUNIT4", ""),
+        # 180 is what readers assume, except at a declination of exactly 90 deg.
+        ("LONPOLE", 180.0), ("LATPOLE", math.degrees(grid.dec)), ("RADESYS", "FK5"), ("EQUINOX", 2000.0, "J2000"),
+    ]  # fmt: skip
+
+
+def _observation_cards(observation, freq):
+    # Where frequencies were changed, what the observed ones belong to.
+    shifted = any(block.doppler != 1 for block in observation.blocks)
+    return [
+        ("RESTFRQ", float(freq), "[Hz]"), ("SPECSYS", observation.freq_frame),
+        *([("SSYSOBS", "TOPOCENT")] if shifted else []), ("OBJECT", observation.object),
+        ("TELESCOP", observation.telescope), ("INSTRUME", observation.telescope), ("OBSERVER", observation.observer),
+        ("OBSRA", math.degrees(observation.ra) % 360, "[deg]"), ("OBSDEC", math.degrees(observation.dec), "[deg]"),
+        *_date_cards(observation.date_obs), ("ORIGIN", f"radrim {__version__}"),
+        ("DATE", _now().strftime("%Y-%m-%dT%H:%M:%S"), "when this file was made (UTC)"),
+    ]  # fmt: skip
+
+
+def _fits_text(text):
+    """`text` in the characters that FITS allows, with '?' for the others."""
+    return re.sub(r"[^ -~]", "?", text)
+
+
+def _now():
+    """The time, or SOURCE_DATE_EPOCH [s] where it is set (reproducible-builds.org), for files that shall not differ."""
+    fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(fixed), UTC) if fixed.isdigit() else datetime.now(UTC)
+
+
+def _date_cards(date_obs):
+    """DATE-OBS with its MJD, without which astropy warns at every opening; nothing if the date is unknown."""
+    try:
+        start = datetime.fromisoformat(date_obs).replace(tzinfo=None)
+    except ValueError:
+        return []
+    mjd = (start - datetime(1858, 11, 17)).total_seconds() / 86400
+    return [("DATE-OBS", start.isoformat(), "start of the observation"), ("MJD-OBS", mjd), ("TIMESYS", "UTC")]
+
+
+def write_fits(path, image, header):
+    """Write one image as float32 with the axes (STOKES, FREQ, DEC, RA), atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced if it exists.
+    image : (y, x) array
+    header : Header
+        From `image_header`.
+
+    Raises
+    ------
+    OutputError
+        See `atomic_write`.
+    """
+    data = np.ascontiguousarray(image, ">f4")  # FITS is big-endian
+    header = fits.PrimaryHDU(data[np.newaxis, np.newaxis], header).header
+    # Written here and not by astropy, which can swap the caller's bytes for a while and hides the reason of a failure.
+    with atomic_write(path) as file:
+        file.write(header.tostring().encode("ascii"))
+        file.write(data.view(np.uint8).data)
+        file.write(bytes(-data.nbytes % 2880))
+
+
+def whole_header(shape, header):
+    """A header from `image_header` with what every FITS file begins with, for an image (y, x)."""
+    return fits.PrimaryHDU(np.broadcast_to(np.zeros((), ">f4"), (1, 1, *shape)), header).header
+
+
+@contextmanager
+def fits_file(path, shape, header):
+    """A FITS file as `write_fits` makes it, filled by whoever sees it; it appears when the block is complete.
+
+    Parameters
+    ----------
+    path : str or Path
+    shape : (int, int)
+        Of the image (y, x).
+    header : Header
+        From `image_header`.
+
+    Yields
+    ------
+    FitsPixels
+        Zeros, to be filled in.
+
+    Raises
+    ------
+    OutputError
+        See `atomic_write`.
+    """
+    header = whole_header(shape, header).tostring().encode("ascii")
+    size = 4 * shape[0] * shape[1]
+    with atomic_write(path) as file:
+        os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
+        file.write(header)
+        file.flush()
+        yield FitsPixels(Path(file.name).absolute(), len(header), shape[1])
+
+
+def write_rows(path, image, header, rows=1024):
+    """As `write_fits`, of an image of which some rows are read at once, and which need not be in memory."""
+    with fits_file(path, image.shape, header) as pixels:
+        for start in range(0, image.shape[0], rows):
+            part = slice(start, min(start + rows, image.shape[0]))
+            pixels.put((part, slice(0, image.shape[1])), image[part])
+
+
+@dataclass(frozen=True)
+class FitsPixels:
+    """The pixels of a FITS file in the making, which several processes may fill in at once.
+
+    Parameters
+    ----------
+    path : Path
+    start : int
+        Where the pixels begin [bytes].
+    width : int
+        Of a row [pixel].
+    """
+
+    path: Path
+    start: int
+    width: int
+
+    def put(self, window, image):
+        """Fill in rows and columns (slices) with their pixels (y, x)."""
+        rows, columns = window
+        with open(self.path, "r+b") as file:
+            for row, values in zip(range(rows.start, rows.stop), image.astype(">f4"), strict=True):
+                file.seek(self.start + 4 * (row * self.width + columns.start))
+                file.write(values.data)
+
+
+def open_image(path, plane=0):
+    """An image that radrim wrote, (y, x) big-endian float32, memory-mapped.
+
+    Parameters
+    ----------
+    path : str or Path
+    plane : int
+        Which one, if the file is a cube, counted over the channels of one Stokes parameter after the other; cubes of
+        what all Stokes parameters share begin anew with each.
+    """
+    with fits.open(path, memmap=True) as hdus:
+        data = hdus[0].data
+        planes = data.reshape(-1, *data.shape[-2:])
+        return planes[plane % len(planes)]
+
+
+def read_image(path, plane=0):
+    """As `open_image`, (y, x) float32, in memory."""
+    return open_image(path, plane).astype(np.float32)
+
+
+def read_mask(path, grid):
+    """Read a CLEAN mask: components may go where the image is not 0.
+
+    Parameters
+    ----------
+    path : str or Path
+        FITS, also gzipped; axes of length 1 do not count.
+    grid : ImageGrid
+
+    Returns
+    -------
+    (y, x) bool
+
+    Raises
+    ------
+    InputError
+        Not a FITS image, another size than the grid, or 0 everywhere.
+    """
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            image = next((hdu for hdu in hdus if hdu.is_image and hdu.data is not None), None)
+            if image is None:
+                raise InputError(f"--mask {path} holds no image.")
+            data, header = image.data, image.header
+    except OSError as error:
+        reason = error.strerror or "it is not a FITS file, or damaged"
+        raise InputError(f"--mask {path} cannot be read: {reason}.") from error
+    shape = data.shape[-2:]
+    if data.ndim < 2 or math.prod(data.shape) != math.prod(shape):
+        axes = " x ".join(str(n) for n in reversed(data.shape))
+        raise InputError(f"--mask {path} has the axes {axes}; only the two of the sky may be longer than 1.")
+    if shape != grid.shape:
+        raise InputError(
+            f"--mask {path}: the mask is {shape[1]} x {shape[0]}, the image {grid.width} x {grid.height}: "
+            f"make the mask from an image of the same --size and --scale, or use --size {shape[1]} {shape[0]}."
+        )
+    _warn_other_sky(path, header, grid)
+    mask = np.isfinite(data.reshape(shape)) & (data.reshape(shape) != 0)
+    if not mask.any():
+        raise InputError(f"--mask {path} is 0 everywhere: nothing could be cleaned. Set the pixels to clean to 1.")
+    return mask
+
+
+def _warn_other_sky(path, header, grid):
+    """Log a warning if the mask's pixels lie elsewhere on the sky. Masks without coordinates are taken as they are."""
+    if "CDELT2" not in header or "CRVAL2" not in header:
+        return
+    cell = math.degrees(grid.scale)
+    ra_offset = (header.get("CRVAL1", 0.0) - math.degrees(grid.ra) + 180) % 360 - 180
+    offset = math.hypot(ra_offset * math.cos(grid.dec), header["CRVAL2"] - math.degrees(grid.dec)) / cell
+    if offset > 1 or abs(header["CDELT2"] / cell - 1) > 1e-3:
+        log.warning("--mask %s lies elsewhere on the sky: its pixels are %.6g arcsec wide, the image's %.6g, and the "
+                    "centres are %.3g pixels apart. It is applied pixel by pixel.",
+                    path, header["CDELT2"] * 3600, cell * 3600, offset)  # fmt: skip
+
+
+def write_run_toml(path, mapping: Mapping[str, object]):
+    """Write the resolved configuration as TOML, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+    mapping : mapping
+        Text, bool, int, float, lists of these, or mappings of these (TOML tables). Tables come last.
+
+    Raises
+    ------
+    TypeError
+        Any other kind of value.
+    OutputError
+        See `atomic_write`.
+    """
+    text = "\n".join(_toml_lines(mapping, "")) + "\n"
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8", errors="replace"))
+
+
+def _toml_lines(mapping, table):
+    lines = [f"{_toml_key(k)} = {_toml_value(v)}" for k, v in mapping.items() if not isinstance(v, Mapping)]
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            name = f"{table}.{_toml_key(key)}" if table else _toml_key(key)
+            lines += ["", f"[{name}]", *_toml_lines(value, name)]
+    return lines
+
+
+def _toml_key(key):
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
+
+
+def _toml_value(value):
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)  # also inf and nan, which TOML spells as Python does
+    if isinstance(value, str | Path):
+        # JSON's text is TOML's, except for the one control character that JSON lets through.
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    raise TypeError(f"TOML has no place for {value!r} of type {type(value).__name__}")

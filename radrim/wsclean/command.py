@@ -1,0 +1,214 @@
+"""WSClean as a peer: the same run in its options, and what it wrote. Its manual: https://wsclean.readthedocs.io."""
+
+import re
+import shutil
+import subprocess
+
+from radrim.angles import exact_angle
+from radrim.errors import PeerError
+from radrim.stokes import combination
+
+ACCURATE = ("-use-wgridder", "-no-small-inversion")
+"""Its default gridder and its "small inversion" are off by up to 10 % of the peak at the edge of an image."""
+TINY = ("-no-small-inversion", "-kernel-size", "15", "-oversampling", "4095")
+"""Where 1 - n drowns in rounding, its w-gridder makes NaN: w-stacking with a wide kernel is exact enough there."""
+SMALLEST = 1.2e-8
+"""Narrowest field for its w-gridder [rad]: 2.5 mas. At the edge 1 - n is then half of what a double can tell from 0."""
+MAJOR_VERSION = 3
+
+REFUSED = {
+    "time_range": "it selects by the number of the integration, not by time",
+    "contsub": "it does not subtract the continuum",
+    "outframe": "it does not change the frame of the frequencies",
+    "abs_weights": "it takes negative weights as they are",
+    "start_model": "it begins with an empty model",
+    "continue_run": "its own images of that name are not those of radrim",
+}
+"""Options of the data's selection that it has not, and why."""
+
+
+def find_wsclean():
+    """Version of the `wsclean` on the PATH, such as '3.1.0'.
+
+    Raises
+    ------
+    PeerError
+        There is none, or it is of another generation.
+    """
+    program = shutil.which("wsclean")
+    if program is None:
+        raise PeerError("There is no wsclean on the PATH; install WSClean 3, or use --peer clean (radrim's own CLEAN).")
+    try:
+        text = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PeerError(f"{program} does not run ({error}); mend it, or use --peer clean.") from None
+    found = re.search(r"WSClean version (\d+)\.([\d.]+)", text)
+    if not found or int(found[1]) != MAJOR_VERSION:
+        version = f"is version {found[1]}.{found[2]}" if found else "does not say its version"
+        raise PeerError(f"{program} {version}; WSClean {MAJOR_VERSION}.x is needed. Or use --peer clean.")
+    return f"{found[1]}.{found[2]}"
+
+
+def translate(config, targets, name):
+    """The options of WSClean that make the same image, and what cannot be quite the same.
+
+    Parameters
+    ----------
+    config : ImageConfig
+        With size, scale and threads.
+    targets : sequence of Target
+        What is imaged of each Measurement Set.
+    name : str
+        For its files; reordered data go to the folder ``NAME.tmp``, which must be there.
+
+    Returns
+    -------
+    words : list of str
+        Its arguments, without the program's name. With them it writes nothing into the Measurement Sets: these stay
+        untouched only if data are reordered, since otherwise the model goes into MODEL_DATA.
+    notes : list of str
+        Sentences.
+
+    Raises
+    ------
+    PeerError
+        It has no such option.
+    """
+    selection, notes = translate_selection(config, targets)
+    width, height = config.size
+    gridder = [*ACCURATE, "-wgridder-accuracy", f"{config.epsilon:g}"]
+    if max(width, height) * config.scale < SMALLEST:
+        gridder = list(TINY)
+        notes.append("The field is too small for WSClean's w-gridder; its w-stacking ran, with a wide kernel. It is "
+                     "exact enough with --padding 4.")  # fmt: skip
+    if config.beam_fit != "quadrant":
+        part = {"box": "the whole box", "lobe": "its main lobe"}[config.beam_fit]
+        notes.append(f"WSClean fits its restoring beam to one quadrant of the PSF, radrim here to {part}.")
+    words = ["-j", str(config.threads), "-no-update-model-required", "-reorder", "-temp-dir", f"{name}.tmp", *gridder]
+    if config.memory is not None:
+        words += ["-abs-mem", f"{config.memory / 1e9:.6g}"]
+    words += ["-name", str(name), "-size", str(width), str(height), "-scale", _angle(config.scale)]
+    words += ["-weight", *str(config.weight).split(), "-padding", f"{config.padding:g}"]
+    if config.taper is not None:
+        words += ["-taper-gaussian", _angle(config.taper)]
+    words += [*selection, *_spectral(config), *_deconvolution(config)]
+    return [*words, *config.ms], notes
+
+
+def translate_selection(config, targets):
+    """The options that select data, and notes; see `translate`. Size and scale need not be known."""
+    for option, reason in REFUSED.items():
+        value = getattr(config, option)
+        if value is not None and value is not False:  # 0 is an order of --contsub
+            raise PeerError(_cannot(option, reason))
+    if config.pb != "none":
+        raise PeerError(_cannot("pb", "it knows the beams of some telescopes only, and other patterns"))
+    if config.pol in ("XY", "YX", "RL", "LR"):
+        raise PeerError(_cannot("pol", "of a complex correlation it makes two images"))
+    for ms in (target.ms for target in targets):
+        if ms.tables != ms.path:
+            raise PeerError(f"WSClean reads Measurement Sets only, and {ms.path} is a UVFITS file; write one with "
+                            "radrim convert, or use --peer clean.")  # fmt: skip
+    notes = []
+    windows = [w for t in targets for w in t.ms.windows if config.spw is None or w.spw in config.spw]
+    if config.chan_range is not None and any(len({w.spw for w in t.ms.windows}) > 1 for t in targets):
+        raise PeerError(_cannot("chan_range", "it counts the channels of all spectral windows together"))
+    words = ["-pol", _stokes(config.pol, windows, notes)]
+    if config.data_column is not None:
+        words += ["-data-column", config.data_column]
+    words += _fields(config, targets)
+    if config.spw is not None:
+        words += ["-spws", ",".join(map(str, config.spw))]
+    if config.chan_range is not None:
+        words += ["-channel-range", *map(str, config.chan_range)]
+    if config.minuv_l > 0:
+        words += ["-minuv-l", f"{config.minuv_l:.12g}"]
+        notes.append("--minuv-l drops samples in radrim, but whole cells of the weighting's uv grid in WSClean: "
+                     "around the limit the two see slightly different data.")  # fmt: skip
+    if config.maxuv_l < float("inf"):
+        words += ["-maxuv-l", f"{config.maxuv_l:.12g}"]
+    return words, notes
+
+
+def _cannot(option, reason):
+    return (
+        f"WSClean cannot do --{option.replace('_', '-')} in the same way: {reason}. Use --peer clean, or leave it out."
+    )
+
+
+def _stokes(pol, windows, notes):
+    """Stokes parameter, or the one hand that there is of it."""
+    if pol != "I":
+        return pol
+    hands = set()
+    for window in windows:
+        terms, alone = combination(pol, window.correlations)
+        hands.add(window.correlations[terms[0][0]] if alone else pol)
+    if len(hands) > 1:
+        raise PeerError(_cannot("pol", "some spectral windows have one hand only"))
+    (hand,) = hands
+    if hand != pol:
+        notes.append(f"There is one hand only: Stokes I is {hand} in both.")
+    return hand
+
+
+def _fields(config, targets):
+    """`-field`: radrim takes the field with most rows unless told otherwise, WSClean the first."""
+    fields = {tuple(target.fields) for target in targets}
+    if len(fields) > 1:
+        raise PeerError(_cannot("field", "the field has not the same number in all Measurement Sets"))
+    (numbers,) = fields
+    alone = config.field is None and all(len(target.ms.fields) == 1 for target in targets)
+    return [] if alone else ["-field", ",".join(map(str, numbers))]
+
+
+def _spectral(config):
+    if config.channels_out == 1:
+        return []
+    words = ["-channels-out", str(config.channels_out)]
+    if config.spectral_terms:
+        return [*words, "-join-channels", "-fit-spectral-pol", str(config.spectral_terms)]
+    return [*words, "-mf-weighting"]  # as radrim: the weights of all channels together
+
+
+def _deconvolution(config):
+    words = ["-niter", str(config.niter), "-nmiter", str(config.max_major)]
+    words += ["-gain", f"{config.gain:g}", "-mgain", f"{config.mgain:g}", "-auto-mask", f"{config.auto_mask:g}"]
+    if config.auto_threshold > 0:
+        words += ["-auto-threshold", f"{config.auto_threshold:g}"]
+    if config.threshold > 0:
+        words += ["-threshold", f"{config.threshold:.12g}"]
+    if config.multiscale:
+        words += ["-multiscale"]
+    if config.mask is not None:
+        words += ["-fits-mask", config.mask]
+    return words
+
+
+def _angle(radians):
+    """In units that it reads: it does not know micro-arcseconds."""
+    text = exact_angle(radians)
+    if text.endswith("uasec"):
+        return f"{float(text.removesuffix('uasec')) / 1000:.12f}".rstrip("0") + "masec"
+    return text
+
+
+def explain_failure(done, limit, log):
+    """The PeerError for a run that failed or was stopped, with its last lines.
+
+    Parameters
+    ----------
+    done : radrim.runtime.process.Finished
+    limit : float or None
+        Its time [s].
+    log : Path
+        Where all its lines are.
+    """
+    lines = [line for line in done.output.splitlines() if line.strip()][-6:]
+    quoted = "\n".join(f"  | {line}" for line in lines)
+    if done.stopped:
+        what = f"WSClean was stopped after {limit:g} s: give it longer with --peer-limit"
+    else:
+        status = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
+        what = f"WSClean failed ({status}): see {log}, or compare with --peer clean"
+    return PeerError(f"{what}. radrim's own images are kept. Its last lines:\n{quoted}")

@@ -1,0 +1,263 @@
+"""The RIM between WSClean's major cycles: WSClean measures, this decides what to add to the model.
+
+WSClean calls once per major cycle with exact residuals of the model that it was given before, so that each call first
+judges the last update, as `radrim.deconvolve.major.accept` does (the residual is linear in the model: an update that
+was too
+long is cut, one that did harm is undone), and then makes the next. Joined channels are polynomials of frequency, as
+with `radrim image --spectral-terms`; polarisations are deconvolved side by side, each until its own end.
+"""
+
+import dataclasses
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from radrim.config.options import ImageConfig
+from radrim.deconvolve.major import ChannelState, accept
+from radrim.errors import ConfigError
+from radrim.imagers.minor_cycles import CleanCycles, RimCycles
+from radrim.imagers.spectral import improve_term
+from radrim.metrics import noise_mad
+from radrim.restore.spectrum import Basis
+from radrim.rim.minor.detection import describe_noise
+from radrim.rim.minor.solver import LOOSE
+from radrim.wsclean.options import PluginOptions
+
+log = logging.getLogger("radrim")
+
+POSITIVE = ("I", "XX", "YY", "RR", "LL")
+"""What is positive of a sky that is not much polarised."""
+FIRST = 0.3
+"""Noise expected of a dirty image that is not noise, over what it shows, before there is any other hint."""
+ROUNDING = 1e-5
+"""Largest difference between the model that WSClean was given and that which it comes back with, over the peak."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What WSClean says in a call, beside the images.
+
+    Parameters
+    ----------
+    freq, weight : list of float
+        Of the channels [Hz], and their imaging weights.
+    squared : bool
+        Channels are joined by their squares (-squared-channel-joining): their spectra are not smooth.
+    threshold : float
+        Where to stop [Jy/beam]; falls with the noise where it was given in units of it.
+    gain, mgain : float
+    """
+
+    freq: list[float]
+    weight: list[float]
+    squared: bool
+    threshold: float
+    gain: float
+    mgain: float
+
+
+class MinorCycles:
+    """Minor cycles of one run of WSClean.
+
+    Parameters
+    ----------
+    options : PluginOptions
+    device : str
+        'cpu' or 'cuda'.
+    mask : (y, x) bool or None
+    threads : int
+    """
+
+    def __init__(self, options: PluginOptions, device, mask, threads):
+        self._options, self._device, self._mask, self._threads = options, device, mask, threads
+        self._groups: list[_Group] = []
+        self._psf: np.ndarray | None = None
+
+    def __call__(self, call: Call, residual, model, psf):
+        """One minor cycle of all channels and polarisations.
+
+        Parameters
+        ----------
+        call : Call
+        residual : (chan, pol, y, x) float32
+            Exact, of `model` [Jy/beam].
+        model : (chan, pol, y, x) float32
+            [Jy/pixel]
+        psf : (chan, y, x) float32
+
+        Returns
+        -------
+        model : (chan, pol, y, x) float32
+        level : float
+            Largest |residual| left, by the minor cycle's own account [Jy/beam].
+        go_on : bool
+
+        Raises
+        ------
+        RadrimError
+            Settings of WSClean that the RIM cannot work with; NaN in an image.
+        """
+        self._check(call, residual.shape)
+        fresh = self._psf is None or not np.array_equal(psf, self._psf)
+        if fresh or not all(group.holds(model) for group in self._groups):  # another run, or -continue
+            self._psf = psf.copy()
+            self._groups = self._begin(call, residual, model, psf)
+        else:
+            for group in self._groups:
+                group.judge(residual)
+        out = model.copy()
+        levels = [group.improve(call.threshold, self._threads) for group in self._groups]
+        for group in self._groups:
+            group.write(out)
+        return out, max(levels), any(not group.state.stop for group in self._groups)
+
+    def _check(self, call, shape):
+        if shape[1] != len(self._options.pol):
+            raise ConfigError(
+                f"WSClean deconvolves {shape[1]} polarisations together, and the plug-in was made for "
+                f"{','.join(self._options.pol)}: name them in the order of -pol, such as radrim plugin --pol I,Q,U,V."
+            )
+        if not call.mgain < 1:
+            raise ConfigError("-mgain is 1: WSClean then makes no major cycles, and the RIM needs some: -mgain 0.8.")
+        if self._mask is not None and self._mask.shape != shape[2:]:
+            raise ConfigError(
+                f"--mask is {self._mask.shape[1]} x {self._mask.shape[0]} pixels, and what WSClean deconvolves "
+                f"{shape[3]} x {shape[2]}; -parallel-deconvolution does not work with a plug-in."
+            )
+
+    def _begin(self, call, residual, model, psf):
+        """A group of channels for each polarisation; of one channel each where spectra are not smooth."""
+        channels = len(call.freq)
+        terms = 1 if call.squared else min(self._options.spectral_terms, channels)
+        cuts = [[k] for k in range(channels)] if call.squared or channels == 1 else [list(range(channels))]
+        config = ImageConfig(
+            ms=("WSClean",), model=self._options.model, tile=self._options.tile, gain=call.gain,
+            mgain=call.mgain, threshold=call.threshold,
+        )  # fmt: skip
+        groups = []
+        for pol, name in enumerate(self._options.pol):
+            mine = dataclasses.replace(config, pol="I" if name in POSITIVE else "Q")
+            cycles = RimCycles(mine, self._device), CleanCycles(mine)
+            for cut in cuts:
+                label = name + (f", channel {cut[0]}" if len(cut) < channels else "")
+                basis = Basis.of([call.freq[k] for k in cut], [call.weight[k] for k in cut], min(terms, len(cut)))
+                groups.append(
+                    _Group(
+                        label,
+                        pol,
+                        cut,
+                        basis,
+                        cycles,
+                        self._options.noise,
+                        self._mask,
+                        self._threads,
+                        residual,
+                        model,
+                        psf,
+                    )  # fmt: skip
+                )
+        log.info("radrim deconvolves %s by the RIM %s on %s.",
+                 " and ".join(f"{group.label} ({len(group.channels)} channels, {len(group.state.model)} terms)"
+                              for group in groups), self._options.model, self._device)  # fmt: skip
+        return groups
+
+
+class _Group:
+    """Channels of one polarisation that are deconvolved together, as terms of their spectrum."""
+
+    def __init__(self, label, pol, channels, basis, cycles, noise, mask, threads, residual, model, psf):
+        self.label, self.pol, self.channels, self._basis = label, pol, channels, basis
+        self._given = model[channels, pol].copy()
+        """The model that WSClean came with; only what is within the terms can be improved."""
+        start = self._combine(self._given)
+        self._start, self._last = start, self._given
+        dirty = self._combine(residual[channels, pol])
+        squares = dataclasses.replace(basis, values=basis.values**2)
+        self.state = ChannelState(label, None, dirty, _sum(psf[channels], squares), start, dirty, noise)
+        self._how, self._finish = (mask, threads), cycles[1]
+        self._noise: float | None = None if np.isnan(noise) else noise
+        self._scatter: list[float] = []
+        self._take(cycles[0])
+        self._pending: tuple | None = None
+
+    def _take(self, cycles):
+        """Make minor cycles of a kind."""
+        self._tiles = cycles.tiles(self.state.dirty.shape[1:])
+        make = [cycles.factory(*self._how, signed=term > 0) for term in range(len(self.state.dirty))]
+        self.state.solvers = [one(tile, self.state) for one in make for tile in self._tiles]
+
+    def holds(self, model):
+        """Whether a model is the one that the last call made."""
+        # Not bit for bit: WSClean multiplies it with the PSF's peak, which is 1 up to rounding.
+        off = np.abs(model[self.channels, self.pol] - self._last).max()
+        return bool(off <= ROUNDING * np.abs(self._last).max())
+
+    def judge(self, residual):
+        """Take over the last update, or part of it, now that its exact residual is known."""
+        if self._pending is not None:
+            model, minors, start = self._pending
+            self._pending = None
+            accept(self.state, model, self._combine(residual[self.channels, self.pol]), minors, time.time() - start)
+
+    def improve(self, threshold, threads):
+        """The next update; returns the level that is left [Jy/beam]."""
+        state = self.state
+        if state.stop:
+            return float(np.abs(state.residual).max())
+        start = time.time()
+        model, minors = self._ask(threshold, threads)
+        if self._done(model, minors) and self._noise is None and self._finish is not None and model.any():
+            # Without knowing the noise the RIM cannot tell how far to go: CLEAN does, down to WSClean's threshold.
+            log.info("%s: %s; multi-scale CLEAN goes on.", self.label, minors[0].stop)
+            self._take(self._finish)
+            self._finish = None
+            model, minors = self._ask(threshold, threads)
+        if self._done(model, minors):
+            state.stop = minors[0].stop
+            log.info("%s: nothing is left to do: %s.", self.label, state.stop)
+        else:
+            self._pending = model, minors, start
+        return max(minor.peak for minor in minors)
+
+    def _ask(self, threshold, threads):
+        """Model with an update, and the minor cycles that found it."""
+        expected = self._noise or self._guess()
+        for solver in self.state.solvers:
+            changes = {"threshold": threshold} | ({"noise": expected} if hasattr(solver.settings, "noise") else {})
+            solver.settings = dataclasses.replace(solver.settings, **changes)
+        return improve_term(self.state, self._tiles, threads)
+
+    def _guess(self):
+        """Noise that may be left once all is found: WSClean says nothing of it.
+
+        As long as a major cycle takes much from the scatter of the residual, the next one will take as much again.
+        """
+        self._scatter.append(noise_mad(self.state.residual[0]))
+        if describe_noise(self.state.residual[0], LOOSE * self._scatter[-1]):
+            return self._scatter[-1]
+        if len(self._scatter) == 1:
+            return FIRST * self._scatter[-1]
+        return self._scatter[-1] * min(1.0, self._scatter[-1] / self._scatter[-2])
+
+    def _done(self, model, minors):
+        return model is self.state.model and all(minor.converged for minor in minors)
+
+    def write(self, out):
+        """Put the model of the channels into all images (chan, pol, y, x)."""
+        change = (self._pending[0] if self._pending else self.state.model) - self._start
+        for number, channel in enumerate(self.channels):
+            out[channel, self.pol] = self._given[number] + self._basis.image(number, change)
+        self._last = out[self.channels, self.pol].copy()
+
+    def _combine(self, images):
+        return _sum(images, self._basis)
+
+
+def _sum(images, basis):
+    """Images of the terms from those of the channels."""
+    total = np.zeros((basis.values.shape[1], *images.shape[1:]))
+    for number, image in enumerate(images):
+        basis.add(number, image, total)
+    return total.astype(np.float32)

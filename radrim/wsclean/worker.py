@@ -1,0 +1,66 @@
+"""The process behind `radrim.wsclean.plugin`: takes images from a pipe, deconvolves, and gives models back.
+
+A request is a line of JSON and three arrays in single precision (residual, model, PSF), the answer a line of JSON and
+one array (the model), or the error alone. The process ends with its standard input.
+"""
+
+import json
+import logging
+import os
+import sys
+
+import numpy as np
+import torch
+from astropy.io import fits
+
+from radrim.errors import InputError, RadrimError
+from radrim.wsclean.minor import Call, MinorCycles
+from radrim.wsclean.options import PluginOptions
+
+
+def main(argv=None):
+    """Answer requests until there are no more; the options are those of `PluginOptions`, as JSON."""
+    options = PluginOptions.from_json((sys.argv[1:] if argv is None else argv)[0])
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not get among the answers
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("radrim").setLevel(logging.INFO)
+    cycles = None
+    while line := requests.readline():
+        header = json.loads(line)
+        shape = header.pop("shape")
+        images = [_receive(requests, shape), _receive(requests, shape), _receive(requests, [shape[0], *shape[2:]])]
+        try:
+            cycles = cycles or _begin(options)
+            model, level, go_on = cycles(Call(**header), *images)
+        except (RadrimError, MemoryError) as error:
+            answers.write(json.dumps({"error": str(error) or "the memory is not enough."}).encode() + b"\n")
+        else:
+            answers.write(json.dumps({"level": level, "continue": go_on}).encode() + b"\n")
+            answers.write(np.ascontiguousarray(model, np.float32).data)
+        answers.flush()
+
+
+def _receive(stream, shape):
+    size = 4 * int(np.prod(shape))
+    return np.frombuffer(stream.read(size), np.float32).reshape(shape)
+
+
+def _begin(options):
+    threads = options.threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    cuda = options.device != "cpu" and torch.cuda.is_available()
+    if options.device == "cuda" and not cuda:
+        raise InputError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use --device cpu or auto.")
+    mask = None
+    if options.mask:
+        try:
+            image = fits.getdata(options.mask)
+        except OSError as error:
+            raise InputError(f"--mask {options.mask} cannot be read: {error}.") from None
+        mask = np.nan_to_num(image.reshape(image.shape[-2:])) != 0
+    return MinorCycles(options, "cuda" if cuda else "cpu", mask, threads)
+
+
+if __name__ == "__main__":
+    main()
