@@ -66,6 +66,7 @@ lint: $(READY_TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # Warnings are errors: a link that leads nowhere, a page that nobody lists.
 docs: $(READY_TEST)
@@ -76,5 +77,5 @@ test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 clean:
-	rm -rf $(VENV) docs/_build docs/generated data/demo* .hypothesis .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) docs/_build docs/generated data/demo* .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
 	find radrim tests pipelines -name __pycache__ -prune -exec rm -rf {} +

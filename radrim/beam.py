@@ -19,9 +19,8 @@ import numpy as np
 from scipy import fft, ndimage
 from scipy.optimize import least_squares
 
-from radrim.deconvolve.tiles import crop_centre
 from radrim.errors import DataError
-from radrim.geometry import FWHM_PER_SIGMA, format_angle
+from radrim.geometry import FWHM_PER_SIGMA, crop_centre, format_angle
 
 log = logging.getLogger("radrim")
 

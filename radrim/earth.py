@@ -1,4 +1,4 @@
-"""Antenna layouts, and the tracks their baselines draw in the uv plane.
+"""The rotating Earth: hour angles, elevations, and the tracks that baselines draw in the uv plane.
 
 Baselines are turned from the rotating Earth into the celestial frame of the phase centre (GCRS, J2000 to within
 0.02 arcsec) by the IAU 2006/2000A precession-nutation matrix of ERFA, so that TIME, antenna positions and UVW of a
@@ -6,117 +6,18 @@ simulated Measurement Set belong together. Left out: polar motion, UT1 - UTC (be
 none of which an image of the simulated data can show.
 """
 
-import csv
 import math
-from dataclasses import dataclass
-from pathlib import Path
 
 import erfa
 import numpy as np
 
-from radrim.errors import ConfigError, InputError
-
-LAYOUTS = Path(__file__).parent / "arrays"
+from radrim.geometry import axes
 
 MJD_ZERO = 2_400_000.5
 TT_MINUS_UTC = 37 + 32.184
 """Leap seconds since 2017, and TT - TAI [s]."""
 SIDEREAL_RATE = 2 * math.pi * 1.00273790935 / 86400
 """Turn of the Earth [rad/s]."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The antennas of an array.
-
-    Parameters
-    ----------
-    name, telescope : str
-        Name of the layout, and of the telescope as OBSERVATION::TELESCOPE_NAME gives it.
-    stations : list of str
-    positions : (antenna, 3) float64
-        ITRF [m].
-    diameters : (antenna,) float64
-        Dish diameters [m].
-    """
-
-    name: str
-    telescope: str
-    stations: list[str]
-    positions: np.ndarray
-    diameters: np.ndarray
-
-    @property
-    def longitude(self):
-        """Of the mean position, east positive [rad]."""
-        x, y, _ = self.positions.mean(0)
-        return math.atan2(y, x)
-
-    @property
-    def longest_baseline(self):
-        """[m]."""
-        return max(float(np.linalg.norm(self.positions - p, axis=1).max()) for p in self.positions)
-
-
-def known_layouts():
-    """Names of the shipped layouts, sorted."""
-    return sorted(path.stem for path in LAYOUTS.glob("*.csv"))
-
-
-def read_layout(name_or_path):
-    """A shipped layout by its name, or any CSV file of the same form.
-
-    Parameters
-    ----------
-    name_or_path : str or Path
-        Such as 'vla-b', or a CSV file with the columns name, x_itrf_m, y_itrf_m, z_itrf_m, diameter_m.
-        A first line '# telescope: NAME' is optional.
-
-    Returns
-    -------
-    Layout
-
-    Raises
-    ------
-    ConfigError
-        Neither a shipped layout nor a file.
-    InputError
-        The file is not of that form, or holds fewer than two antennas.
-    """
-    path = LAYOUTS / f"{str(name_or_path).lower()}.csv"
-    if not path.is_file():
-        path = Path(name_or_path)
-    if not path.is_file():
-        raise ConfigError(
-            f"The array '{name_or_path}' is unknown, and no file of that name exists; known arrays: "
-            f"{', '.join(known_layouts())}. Name one of them, or a CSV file of antenna positions."
-        )
-    lines = path.read_text().splitlines()
-    telescope = path.stem
-    for line in lines:
-        if line.startswith("#") and line[1:].strip().startswith("telescope:"):
-            telescope = line.split(":", 1)[1].strip()
-    try:
-        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-        positions = np.array([[float(row[f"{axis}_itrf_m"]) for axis in "xyz"] for row in rows])
-        diameters = np.array([float(row["diameter_m"]) for row in rows])
-        stations = [row["name"] for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not an antenna layout ({error}): it must be a CSV file with the columns name, "
-                         "x_itrf_m, y_itrf_m, z_itrf_m and diameter_m.") from None  # fmt: skip
-    if len(rows) < 2:
-        raise InputError(f"{path} holds {len(rows)} antennas; an interferometer needs at least 2.")
-    return Layout(path.stem, telescope, stations, positions, diameters)
-
-
-def directions(ra, dec):
-    """Unit vectors towards the east, the north and the source at `ra`, `dec` [rad]: rows of a (3, 3) matrix."""
-    sin_ra, cos_ra, sin_dec, cos_dec = math.sin(ra), math.cos(ra), math.sin(dec), math.cos(dec)
-    return np.array([
-        [-sin_ra, cos_ra, 0],
-        [-sin_dec * cos_ra, -sin_dec * sin_ra, cos_dec],
-        [cos_dec * cos_ra, cos_dec * sin_ra, sin_dec],
-    ])  # fmt: skip
 
 
 def celestial_to_terrestrial(times):
@@ -150,22 +51,22 @@ def uvw_tracks(positions, ra, dec, times, pairs=None):
     Thompson, Moran & Swenson (2017), Interferometry and Synthesis in Radio Astronomy, section 4.1.
     """
     first, second = np.triu_indices(len(positions), 1) if pairs is None else pairs
-    # Rows of `axes` are the unit vectors u, v, w in the terrestrial frame of each time.
-    axes = np.einsum("ai,tji->taj", directions(ra, dec), celestial_to_terrestrial(times))
-    antennas = np.einsum("taj,nj->tna", axes, positions)
+    # Rows are the unit vectors u, v, w in the terrestrial frame of each time.
+    frames = np.einsum("ai,tji->taj", axes(ra, dec), celestial_to_terrestrial(times))
+    antennas = np.einsum("taj,nj->tna", frames, positions)
     return antennas[:, second] - antennas[:, first]
 
 
 def hour_angles(layout, ra, dec, times):
     """Hour angle of `ra`, `dec` at the array's mean longitude, (time,) in (-pi, pi] [rad]."""
-    x, y, _ = (celestial_to_terrestrial(times) @ directions(ra, dec)[2]).T
+    x, y, _ = (celestial_to_terrestrial(times) @ axes(ra, dec)[2]).T
     return -((math.pi - (layout.longitude - np.arctan2(y, x))) % (2 * math.pi) - math.pi)
 
 
 def elevations(layout, ra, dec, times):
     """Elevation of `ra`, `dec` above each antenna's geocentric horizon, (time, antenna) [rad]."""
     up = layout.positions / np.linalg.norm(layout.positions, axis=1, keepdims=True)
-    return np.arcsin(np.clip((celestial_to_terrestrial(times) @ directions(ra, dec)[2]) @ up.T, -1, 1))
+    return np.arcsin(np.clip((celestial_to_terrestrial(times) @ axes(ra, dec)[2]) @ up.T, -1, 1))
 
 
 def track_times(layout, ra, dec, hour_angle, hours, integration, date=61041.0):

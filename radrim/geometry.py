@@ -127,3 +127,12 @@ class ImageGrid:
     def pixel(self, l, m):  # noqa: E741
         """Pixel (y, x), fractional and counted from 0, of direction cosines l and m."""
         return m / self.scale + self.height // 2 - self.y0, -l / self.scale + self.width // 2 - self.x0
+
+
+def crop_centre(image, shape):
+    """The central part (y, x) of an image, with the centre pixel size // 2 kept; `shape` even."""
+    cut = []
+    for have, want in zip(image.shape, shape, strict=True):
+        start = have // 2 - want // 2
+        cut.append(slice(start, start + want))
+    return image[tuple(cut)]

@@ -1,6 +1,5 @@
 """Step 7, write: the files of a run, by their names in WSClean's manner."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +9,19 @@ import numpy as np
 from radrim.closure.scores import shown_in_report
 from radrim.geometry import format_angle
 from radrim.measure.measurement import uv_samples
+from radrim.products import KINDS, SHARED, count_kinds
 from radrim.report import qa
 from radrim.report.draw_pool import Painters
 from radrim.report.overview import overview, thin_out
-from radrim.report.page import Comparison, ImageSet, Polarisation, Report, write_report
+from radrim.report.page import ImageSet, Polarisation, Report, RivalPanel, write_report
 from radrim.restore.polarisation import LinearChannels
-from radrim.result import KINDS, SHARED, UNCERTAINTIES, Beside, Channels, Image, Linear, Stokes
+from radrim.result import Beside, Channels, Image, Linear, Stokes
 from radrim.runtime.files import check_writable
 from radrim.units import si
-from radrim.version import __version__
+from radrim.version import versions
 from radrim.write.cube import write_cube, write_planes
-from radrim.write.fits import image_header, open_image, whole_header, write_fits, write_rows, write_run_toml
+from radrim.write.fits import image_header, open_image, whole_header, write_fits, write_rows
+from radrim.write.run_toml import write_run_toml
 
 CHANNELS_SHOWN = 8
 """Channels in the report, evenly spaced."""
@@ -79,16 +80,16 @@ class Output:
             All in one cube of each kind.
         """
         for kind in channels.kinds:
-            named = [self._linear_file(image, kind, grid, observation) for image in channels.facts]
+            named = [self._linear_file(image, kind, grid, observation) for image in channels.headers]
             planes = (channels.plane(number, kind) for number in range(len(named)))
             if together:
                 path = self.path("", "angle" if kind == "angle" else f"P-{kind}")
-                write_planes(path, whole_header(grid.shape, named[0][1]), channels.facts, 1, planes)
+                write_planes(path, whole_header(grid.shape, named[0][1]), channels.headers, 1, planes)
                 named = [(path, header) for _, header in named]
             else:
                 for (path, header), plane in zip(named, planes, strict=True):
                     write_rows(path, plane, header)
-            for number, (image, (path, _)) in enumerate(zip(channels.facts, named, strict=True)):
+            for number, (image, (path, _)) in enumerate(zip(channels.headers, named, strict=True)):
                 image.paths[kind], image.plane = path, number if together else 0
 
     def _linear_file(self, image, kind, grid, observation):
@@ -119,7 +120,7 @@ class Output:
             Of each Stokes parameter.
         progress : Progress
         """
-        facts = [image for channels in stokes for image in channels.facts]
+        facts = [image for channels in stokes for image in channels.headers]
         for kind in facts[0].paths:
             path = self.path("", kind)
             if any(image.paths[kind] != path for image in facts):
@@ -244,21 +245,12 @@ def _polarisation(stokes: Stokes, linear: Linear | None, shown, grid):
     """What the report shows of the Stokes parameters beside the one that is `shown` in full."""
     if len(stokes) == 1:
         return None
-    noise = {name: image.noise for name, image in zip(stokes, stokes.facts, strict=True)}
+    noise = {name: image.noise for name, image in zip(stokes, stokes.headers, strict=True)}
     images = {name: overview(stokes[name], grid)[0].best for name in stokes if name != shown}
     if linear is None:
         return Polarisation(images, noise)
     intensity, angle = (thin_out(open_image(linear.paths[kind])) for kind in ("image", "angle"))
     return Polarisation(images, noise, intensity, angle, linear.noise)
-
-
-def count_kinds(config):
-    """Images of all kinds and Stokes parameters that each output channel leaves as files."""
-    beams, deconvolved = config.pb != "none", config.niter > 0
-    shared = 1 + beams
-    linear = (2 + beams) if deconvolved and {"Q", "U"} <= set(config.stokes) else 0
-    more = beams + config.uncertainty * len(UNCERTAINTIES)
-    return shared + len(config.stokes) * (1 + deconvolved * (3 + more)) + linear
 
 
 def _comparison(image, beside):
@@ -273,7 +265,7 @@ def _comparison(image, beside):
             "time": f"{beside.seconds[name]:.1f} s",
             "stopped because": one.stop,
         }
-    return Comparison(beside.names, _image_set(beside.image), rows)
+    return RivalPanel(beside.names, _image_set(beside.image), rows)
 
 
 def _image_set(image):
@@ -281,21 +273,3 @@ def _image_set(image):
         image.channel, image.freq, image.dirty, image.psf, image.noise, image.beam, image.model, image.residual,
         image.image,
     )  # fmt: skip
-
-
-def versions():
-    """Versions of radrim and of what its results depend on, by name."""
-    import astropy
-    import ducc0
-    import finufft
-    import torch
-
-    return {
-        "radrim": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "astropy": astropy.__version__,
-        "ducc0": ducc0.__version__,
-        "finufft": finufft.__version__,
-    }

@@ -22,6 +22,7 @@ from radrim.measure.mosaic import describe_mosaic, noise_of_all, pointings
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
 from radrim.output import Output
+from radrim.read.mask import read_mask
 from radrim.read.pointings import each_at_its_pointing
 from radrim.read.reader import Selection, read
 from radrim.restore.polarisation import write_linear
@@ -30,13 +31,14 @@ from radrim.rim.checkpoint import find_model
 from radrim.runtime.allocator import give_back_memory
 from radrim.runtime.clock import Clock
 from radrim.runtime.executors import Cluster, Threads
+from radrim.runtime.files import fingerprint
 from radrim.runtime.memory import block_bytes, is_small, largest_whole, plan_memory, uv_bytes
 from radrim.version import __version__
 from radrim.visibilities import split_channels
-from radrim.workdir.directory import WorkDir, fingerprint
+from radrim.workdir.directory import WorkDir
 from radrim.workdir.progress import Progress
 from radrim.workdir.visibilities import VisibilityCache, cached
-from radrim.write.fits import open_image, read_image, read_mask
+from radrim.write.fits import open_image, read_image
 
 log = logging.getLogger("radrim")
 
@@ -141,9 +143,9 @@ def _image(config, work, output, solver, rival, clock, threads, device, report, 
         if config.cube:
             output.join(list(stokes.channels.values()), progress)
         linear = write_linear(stokes, output, grid, observation, config.cube)
-    for image in stokes.facts:
+    for image in stokes.headers:
         expected[image.stokes] = image.facts.get("expected_noise", expected[image.stokes])
-    for image in stokes.facts if not closures else ():  # solving for gains always fits part of the noise
+    for image in stokes.headers if not closures else ():  # solving for gains always fits part of the noise
         _warn_of_fitted_noise(image, expected[image.stokes], observation.notes)
     whole = stokes[config.stokes[0]]
     paths = dict(whole.paths)
@@ -174,7 +176,7 @@ def _make_images(channels, observation, config, read) -> Stokes:
                 images[name].append(image)
     wholes = Channels(read)
     for name in config.stokes:
-        wholes.append(images[name].facts[0] if config.channels_out == 1 else channels.average(images[name]))
+        wholes.append(images[name].headers[0] if config.channels_out == 1 else channels.average(images[name]))
     return Stokes(wholes, images)
 
 

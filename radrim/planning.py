@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from radrim.deconvolve.tiles import Tiles, crop_centre
+from radrim.deconvolve.tiles import Tiles
 from radrim.errors import ConfigError
 from radrim.facets.tasks import LARGEST_PSF
-from radrim.geometry import ImageGrid
+from radrim.geometry import ImageGrid, crop_centre
 from radrim.imagers.facets import FINER, on_one_thread
 from radrim.imagers.minor_cycles import load_machine
 from radrim.ms.inputs import open_inputs
@@ -29,7 +29,7 @@ from radrim.ms.tables import open_table
 from radrim.operator import make_operator
 from radrim.operator.tracks import Compressed
 from radrim.operator.wgridder import estimate_seconds
-from radrim.output import count_kinds
+from radrim.products import count_kinds
 from radrim.rim.minor.solver import RimSettings, RimSolver
 from radrim.runtime.executors import BATCH
 from radrim.runtime.memory import BASE, FACET, HALO, block_bytes, measured_together, plan_memory

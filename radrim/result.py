@@ -9,18 +9,8 @@ import numpy as np
 
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid
+from radrim.products import KINDS
 from radrim.write.fits import read_image
-
-UNCERTAINTIES = ("uncertainty", "uncertainty_95", "model_uncertainty", "model_uncertainty_95")
-KINDS = ("dirty", "psf", "model", "residual", "image", "pb", "image_pb", *UNCERTAINTIES)
-"""Images of one channel, in the order of the data; with - for _ also the endings of their files."""
-SHARED = ("psf", "pb")
-"""Of these there is one file for all Stokes parameters, whose samples and weights are the same: the first one's."""
-
-
-def label_of(channel, stokes):
-    """Label of an image, '0000-Q', of its channel and, where a run has several, of its Stokes parameter."""
-    return "-".join(part for part in (channel, stokes) if part)
 
 
 @dataclass
@@ -136,7 +126,7 @@ class Channels(Sequence):
         return self.read(image.paths[kind], image.plane)
 
     @property
-    def facts(self):
+    def headers(self):
         """The channels without their arrays."""
         return list(self._images)
 
@@ -174,9 +164,9 @@ class Stokes(Mapping):
         return len(self.channels)
 
     @property
-    def facts(self):
+    def headers(self):
         """The images without their arrays."""
-        return self._wholes.facts
+        return self._wholes.headers
 
     @property
     def paths(self):
@@ -186,7 +176,7 @@ class Stokes(Mapping):
     def pick(self, name) -> Channels:
         """The image of one Stokes parameter as a sequence of one, its arrays not read."""
         one = Channels(self._wholes.read)
-        one.append(self._wholes.facts[list(self.channels).index(name)])
+        one.append(self._wholes.headers[list(self.channels).index(name)])
         return one
 
 

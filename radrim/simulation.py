@@ -14,14 +14,16 @@ import numpy as np
 from astropy import units
 from astropy.coordinates import Angle
 
-from radrim.earth import elevations, known_layouts, read_layout, track_times, uvw_tracks
+from radrim.arrays import known_layouts, read_layout
+from radrim.earth import elevations, track_times, uvw_tracks
 from radrim.errors import ConfigError
 from radrim.geometry import C
-from radrim.ms.writer import Field, Plan, Window, write_ms
+from radrim.ms.writer import ObservationPlan, ObservedField, ObservedWindow, write_ms
 from radrim.sky.catalogue import Sky, demo_sky, make_sky, predict, read_sky
 from radrim.stokes import MIXTURES, NUMBERS
 
-__all__ = ["Field", "Plan", "Receivers", "Sky", "Window", "demo_sky", "known_layouts", "make_sky", "observe", "predict",
+__all__ = ["ObservationPlan", "ObservedField", "ObservedWindow", "Receivers", "Sky", "demo_sky",
+           "known_layouts", "make_sky", "observe", "predict",
            "read_layout", "read_sky", "simulate", "uvw_tracks", "write_ms"]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -164,9 +166,10 @@ def simulate(
             f"--bandwidth {bandwidth:g} Hz reaches below zero around --freq {freq:g} Hz; it must be below {2 * freq:g}."
         )
     width = bandwidth / channels
-    window = Window(freq + (np.arange(channels) - (channels - 1) / 2) * width, width, parse_correlations(correlations))
+    freqs = freq + (np.arange(channels) - (channels - 1) / 2) * width
+    window = ObservedWindow(freqs, width, parse_correlations(correlations))
     times = track_times(layout, ra, dec, hour_angle * math.pi / 12, hours, integration)
-    plan = Plan(layout, [Field(_field_name(sky), ra, dec, times)], [window], integration)
+    plan = ObservationPlan(layout, [ObservedField(_field_name(sky), ra, dec, times)], [window], integration)
     if not isinstance(sky, Sky):
         sky = read_sky(sky, ra, dec, freq, C / freq / layout.longest_baseline)
     receivers = Receivers(noise, gain_error, flagged, seed=seed)

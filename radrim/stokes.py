@@ -109,3 +109,18 @@ def _terms(recipe, correlations):
 
 def _needed(stokes):
     return " or ".join(" and ".join(recipe) for recipe in _recipes(stokes))
+
+
+STOKES_CODE = {"I": 1, "Q": 2, "U": 3, "V": 4}
+
+
+STOKES_CODE |= {"RR": -1, "LL": -2, "RL": -3, "LR": -4, "XX": -5, "YY": -6, "XY": -7, "YX": -8}
+"""FITS numbers of the STOKES axis (Greisen & Calabretta 2002, table 7)."""
+
+
+STOKES_CODE |= {"P": 129, "angle": 132}
+"""Linear polarisation, intensity and angle, for which FITS has none: casacore's, 100 + its own (Plinear, Pangle)."""
+
+
+STOKES = ("I", "Q", "U", "V", "XX", "YY", "XY", "YX", "RR", "LL", "RL", "LR")
+"""Stokes parameters and correlations, in the order of FITS."""

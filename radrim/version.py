@@ -1,3 +1,24 @@
-"""The version: the one place where it stands."""
+"""The version, and those of the packages that results depend on."""
 
 __version__ = "0.1.0"
+
+
+def versions():
+    """Versions of radrim and of what its results depend on, by name."""
+    import platform
+
+    import astropy
+    import ducc0
+    import finufft
+    import numpy
+    import torch
+
+    return {
+        "radrim": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "astropy": astropy.__version__,
+        "ducc0": ducc0.__version__,
+        "finufft": finufft.__version__,
+    }

@@ -41,7 +41,8 @@ def shared_data():
 @pytest.fixture(scope="session")
 def small_uv():
     """(uvw (row, 3) [m], freq (chan,) [Hz]): nine antennas within 34 m, so that the w-term counts on a small grid."""
-    from radrim.earth import read_layout, track_times, uvw_tracks
+    from radrim.arrays import read_layout
+    from radrim.earth import track_times, uvw_tracks
 
     layout = read_layout("vla-c")
     times = track_times(layout, 1.0, 0.5, 0.2, 6.0, 3600.0)
@@ -73,7 +74,16 @@ def make_ms(tmp_path_factory, point_source):
     with the channel), autocorrelations, stokes of the source, sky (a `Sky`, in place of the source), seed.
     """
     from radrim.earth import track_times
-    from radrim.simulation import Field, Plan, Receivers, Window, make_sky, observe, read_layout, write_ms
+    from radrim.simulation import (
+        ObservationPlan,
+        ObservedField,
+        ObservedWindow,
+        Receivers,
+        make_sky,
+        observe,
+        read_layout,
+        write_ms,
+    )
     from radrim.sky.catalogue import offset_position
 
     ra, dec = 2.0, 0.6
@@ -88,12 +98,12 @@ def make_ms(tmp_path_factory, point_source):
         few = slice(1, None, 3)
         layout = replace(vla, stations=vla.stations[few], positions=vla.positions[few], diameters=vla.diameters[few])
         start = track_times(layout, ra, dec, 0.1, times * 0.25, 900.0)
-        targets = [Field(f"FIELD{k}", ra, dec + np.radians(k), start + 86400.0 * k) for k in range(fields)]
+        targets = [ObservedField(f"FIELD{k}", ra, dec + np.radians(k), start + 86400.0 * k) for k in range(fields)]
         bands = [
-            Window(low + 10e6 * np.arange(channels), 10e6, names)
+            ObservedWindow(low + 10e6 * np.arange(channels), 10e6, names)
             for (low, channels), names in zip(windows, correlations, strict=True)
         ]
-        plan = Plan(layout, targets, bands, 900.0, autocorrelations)
+        plan = ObservationPlan(layout, targets, bands, 900.0, autocorrelations)
         if sky is None:
             position = offset_position(point_source.l, point_source.m, ra, dec)
             sky = make_sky(*position, [stokes or point_source.stokes], 1.4e9)

@@ -12,9 +12,9 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from radrim.earth import celestial_to_terrestrial, directions, hour_angles, track_times, uvw_tracks
+from radrim.earth import celestial_to_terrestrial, hour_angles, track_times, uvw_tracks
 from radrim.errors import ConfigError, InputError, OutputError
-from radrim.geometry import ARCSEC, C
+from radrim.geometry import ARCSEC, C, axes
 from radrim.ms import writer as simulate_ms
 from radrim.runtime import files
 from radrim.simulation import (
@@ -97,7 +97,7 @@ def test_uvw_matches_hour_angle_formula():
     i, j = np.triu_indices(len(local), 1)
     x, y, z = (local[j] - local[i]).T
     h = hour_angles(layout, RA, DEC, times)[:, None]
-    d = np.arcsin((celestial_to_terrestrial(times) @ directions(RA, DEC)[2])[:, 2])[:, None]
+    d = np.arcsin((celestial_to_terrestrial(times) @ axes(RA, DEC)[2])[:, 2])[:, None]
     u = np.sin(h) * x + np.cos(h) * y
     v = -np.sin(d) * np.cos(h) * x + np.sin(d) * np.sin(h) * y + np.cos(d) * z
     w = np.cos(d) * np.cos(h) * x - np.cos(d) * np.sin(h) * y + np.sin(d) * z
@@ -425,8 +425,9 @@ def test_full_disk_is_seen_before_writing(tmp_path, monkeypatch):
 def test_size_is_foreseen(tmp_path, columns):
     """The size that is checked against the free disk is at least that of the Measurement Set, and not much more."""
     layout = read_layout("vla-d")
-    fields = [simulate_ms.Field("A", RA, DEC, track_times(layout, RA, DEC, 0.0, 4.0, 60.0))]
-    plan = simulate_ms.Plan(layout, fields, [simulate_ms.Window(1e9 + 1e6 * np.arange(8), 1e6, ("XX", "YY"))], 60.0)
+    fields = [simulate_ms.ObservedField("A", RA, DEC, track_times(layout, RA, DEC, 0.0, 4.0, 60.0))]
+    window = simulate_ms.ObservedWindow(1e9 + 1e6 * np.arange(8), 1e6, ("XX", "YY"))
+    plan = simulate_ms.ObservationPlan(layout, fields, [window], 60.0)
 
     def zeros(block):
         data = np.zeros((len(block.uvw), 8, 2), complex)

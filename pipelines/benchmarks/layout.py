@@ -25,7 +25,7 @@ from radrim.geometry import ImageGrid
 from radrim.imagers.facets import on_one_thread
 from radrim.imagers.minor_cycles import choose_solvers
 from radrim.planning import make_plan
-from radrim.result import KINDS
+from radrim.products import KINDS
 from radrim.runtime.executors import BATCH, graphs
 from radrim.runtime.memory import HALO, measured_together
 from radrim.simulation import simulate

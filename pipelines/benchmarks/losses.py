@@ -49,10 +49,9 @@ from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.metrics import log_snr_db
 from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
 from radrim.rim.minor.solver import RimSettings, RimSolver
-from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.network.psf import PsfConvolution, beam_responses
 from radrim.rim.training.brushes import add_spots, log_uniform, unit
 from radrim.rim.training.coverages import draw_coverage
-from radrim.rim.training.losses import beam_responses
 from radrim.rim.training.problems import make_problem, stack
 from radrim.rim.training.recipe import COVERAGES, SKIES, make_recipe
 from radrim.rim.training.runs import deconvolve

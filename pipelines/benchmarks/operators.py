@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from radrim.earth import read_layout, track_times, uvw_tracks
+from radrim.arrays import read_layout
+from radrim.earth import track_times, uvw_tracks
 from radrim.geometry import ARCSEC, C, ImageGrid, n_minus_1
 from radrim.operator import choose_kind, make_operator
 from radrim.operator.base import max_w

@@ -17,8 +17,8 @@ from typing import Any
 from radrim.batch.config import BatchConfig
 from radrim.config.options import INDIFFERENT, ImageConfig
 from radrim.errors import ConfigError, InputError
-from radrim.runtime.files import atomic_write
-from radrim.workdir.directory import differences, fingerprint
+from radrim.runtime.files import atomic_write, fingerprint
+from radrim.workdir.directory import differences
 
 LISTS = (".txt", ".list", ".lst")
 """Endings of files that hold one input per line."""

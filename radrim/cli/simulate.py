@@ -1,11 +1,11 @@
 """The arguments of `radrim simulate`. Only `run` imports what computes, so that help answers at once."""
 
-from pathlib import Path
+from radrim.arrays import known_layouts
 
 
 def add_arguments(parser):
     """Add the arguments of `radrim simulate` to an argparse parser."""
-    arrays = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "arrays").glob("*.csv")))
+    arrays = ", ".join(known_layouts())
     number = {"type": float, "metavar": "X"}
     parser.add_argument("out", metavar="OUT.ms", help="Measurement Set to write")
     parser.add_argument(

@@ -73,7 +73,7 @@ def _train_on_outcomes(kind, args, folder):
 
     from radrim.rim.training.prior_trainer import PriorTrainer, load_prior_training
     from radrim.rim.training.uncertainty_trainer import UncertaintyTrainer, load_uncertainty_training
-    from radrim.runtime.progress_bar import Bar
+    from radrim.runtime.progress_bar import ProgressBar
 
     load, make = {
         "prior": (load_prior_training, PriorTrainer),
@@ -84,7 +84,7 @@ def _train_on_outcomes(kind, args, folder):
     trainer = make(load(args.recipe, workers=args.workers, outcomes=args.samples), folder)
     log.info("Training %d parameters in %s.", sum(p.numel() for p in trainer.network.parameters()), folder)
     last = time.monotonic()
-    with Bar("training") as bar:
+    with ProgressBar("training") as bar:
 
         def show(what, done, total):
             nonlocal last

@@ -11,7 +11,6 @@ from PIL import Image
 from radrim.beam import restore
 from radrim.comparison import figures as compare_figures
 from radrim.geometry import ARCSEC, format_angle
-from radrim.output import versions
 from radrim.report import figures
 from radrim.report import render as canvas
 from radrim.report.page import SHOWN, data_uri, write_page
@@ -19,6 +18,7 @@ from radrim.report.sources import EDGE, THRESHOLD
 from radrim.report.specs import brightness_norm, even_norm, model_norm, sky_size
 from radrim.runtime.files import atomic_write
 from radrim.units import si
+from radrim.version import versions
 
 LISTED = 20
 """Sources in the page's table; all are in the CSV file."""

@@ -1,7 +1,7 @@
 """Which options of `radrim image` exclude each other, or need one another: said before any work begins."""
 
-from radrim.config.values import STOKES
 from radrim.errors import ConfigError
+from radrim.stokes import STOKES
 
 
 def check(config):

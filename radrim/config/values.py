@@ -11,11 +11,10 @@ from pathlib import Path
 
 from radrim.angles import parse_angle
 from radrim.errors import ConfigError
+from radrim.stokes import STOKES
 
 BEAMS = ("none", "airy", "gauss")
 """Primary beams."""
-STOKES = ("I", "Q", "U", "V", "XX", "YY", "XY", "YX", "RR", "LL", "RL", "LR")
-"""Stokes parameters and correlations, in the order of FITS."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from dask import delayed
 
-from radrim.deconvolve.mosaic import mosaic
-from radrim.deconvolve.tiles import Tile, crop_centre
+from radrim.deconvolve.tiles import Tile, mosaic
 from radrim.errors import SolverError
+from radrim.geometry import crop_centre
 from radrim.metrics import noise_mad
 from radrim.runtime.executors import compute
 

@@ -131,10 +131,24 @@ def _widen(part, halo, size):
     return slice(max(0, part.start - halo), min(size, part.stop + halo))
 
 
-def crop_centre(image, shape):
-    """The central part (y, x) of an image, with the centre pixel size // 2 kept; `shape` even."""
-    cut = []
-    for have, want in zip(image.shape, shape, strict=True):
-        start = have // 2 - want // 2
-        cut.append(slice(start, start + want))
-    return image[tuple(cut)]
+def mosaic(shape, tiles, images):
+    """Sum of the tiles' images, each in its place.
+
+    Each image is 0 outside its tile's core, or holds there what the core's sources add; overlaps are summed.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        (y, x) of the result.
+    tiles : sequence of Tile
+    images : sequence of (y, x) arrays
+        On the tiles' outer rectangles.
+
+    Returns
+    -------
+    (y, x) float32
+    """
+    out = np.zeros(shape, np.float32)
+    for tile, image in zip(tiles, images, strict=True):
+        out[tile.outer] += image
+    return out

@@ -11,7 +11,7 @@ from radrim.config.options import ImageConfig
 from radrim.geometry import ImageGrid
 from radrim.measure.primary_beam import Dishes
 from radrim.output import Output
-from radrim.result import label_of
+from radrim.products import label_of
 from radrim.runtime.clock import Clock
 from radrim.visibilities import Observation
 from radrim.workdir.progress import Progress

@@ -12,7 +12,7 @@ from dask import delayed
 from radrim.deconvolve.major import ChannelState, deconvolve
 from radrim.errors import SolverError
 from radrim.imagers.base import Imager
-from radrim.imagers.start_model import StartModel
+from radrim.imagers.start_model import RunStartModel
 from radrim.measure.mosaic import effective_beam, make_measurement
 from radrim.restore.channels import average_channels, restore_channel
 from radrim.restore.uncertainty import add_uncertainties
@@ -34,14 +34,14 @@ class ChannelImager(Imager):
     threads : int
     device : str
         'cpu' or 'cuda'.
-    start : StartModel or None
+    start : RunStartModel or None
         What the deconvolution begins with; None for empty models.
     """
 
     rival: Any
     threads: int
     device: str
-    start: StartModel | None = None
+    start: RunStartModel | None = None
     beside: Beside | None = None
     """What the rival made of the same data."""
 

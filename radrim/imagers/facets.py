@@ -20,8 +20,9 @@ from radrim.facets.images import FacetImage, average_facets, look, restore_facet
 from radrim.facets.tasks import FacetTasks
 from radrim.imagers.base import Imager
 from radrim.metrics import noise_mad
+from radrim.products import KINDS, SHARED
 from radrim.restore.channels import average_of
-from radrim.result import KINDS, SHARED, Image
+from radrim.result import Image
 from radrim.runtime.executors import Cluster, Threads
 from radrim.runtime.memory import HALO, measured_together
 from radrim.workdir.progress import opened
@@ -247,10 +248,10 @@ class FacetImager(Imager):
 
     def average(self, images) -> Image:
         """All channels together, each counted by its weight, facet by facet from their files; written."""
-        weights = np.array([image.facts["sum_weight"] for image in images.facts])
+        weights = np.array([image.facts["sum_weight"] for image in images.headers])
         weights /= weights.sum()
-        made = [kind for kind in images.facts[0].paths if kind != "image_pb"]  # that follows from the others
-        image = average_of(images.facts, self.observation)
+        made = [kind for kind in images.headers[0].paths if kind != "image_pb"]  # that follows from the others
+        image = average_of(images.headers, self.observation)
         folder = f"average-{image.label}"
         parts = {kind: FacetImage(self.files, f"{folder}/{kind}", self.tiles) for kind in made}
         kinds = [kind for kind in parts if kind != "image"]
@@ -259,7 +260,7 @@ class FacetImager(Imager):
         with self.clock("restore"):
             for kind in kinds:
                 made_of = f"{folder}/{kind}-of"
-                pairs = zip(images.facts, weights, strict=True)
+                pairs = zip(images.headers, weights, strict=True)
                 listed = [(str(one.paths[kind].absolute()), one.plane, weight) for one, weight in pairs]
                 self.files.note(made_of, listed)
                 common = self.files, made_of, parts[kind], self.tiles

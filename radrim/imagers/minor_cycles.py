@@ -7,7 +7,7 @@ from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.deconvolve.tiles import Tiles
 from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
 from radrim.rim.minor.solver import RimSettings, RimSolver
-from radrim.workdir.directory import fingerprint
+from radrim.runtime.files import fingerprint
 
 HALO = 128
 """Pixels that a tile of CLEAN sees around its own part."""

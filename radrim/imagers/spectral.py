@@ -10,7 +10,7 @@ from dask import delayed
 
 from radrim.deconvolve.major import ChannelState, accept, run_minor
 from radrim.deconvolve.minor import MinorCycle
-from radrim.deconvolve.mosaic import mosaic
+from radrim.deconvolve.tiles import mosaic
 from radrim.errors import SolverError
 from radrim.imagers.channels import ChannelImager, begin_with
 from radrim.measure.mosaic import make_measurement
@@ -100,8 +100,9 @@ class SpectralImager(ChannelImager):
         """All channels together, and their spectral index; written."""
         with self.clock("restore"):
             image = self._average(images)
-            image.stop = images.facts[0].stop
-            basis = self._basis([one.freq for one in images.facts], [one.facts["sum_weight"] for one in images.facts])
+            image.stop = images.headers[0].stop
+            weights = [one.facts["sum_weight"] for one in images.headers]
+            basis = self._basis([one.freq for one in images.headers], weights)
             maps = spectral_index(images, basis, image.beam, self.grid.scale, self.threads)
         with self.clock("write"):
             self.output.write_images(image, self.grid, self.observation, self.thermal)

@@ -21,7 +21,7 @@ SAME = 0.01
 """Largest distance between pixels that count as the same, anywhere on the image [pixel]."""
 
 
-class StartModel:
+class RunStartModel:
     """The models that the output channels begin with; made by `take_start`.
 
     Parameters
@@ -41,7 +41,7 @@ class StartModel:
         return np.array(self._work.load(_name(number)), np.float32)
 
 
-def take_start(config, prefix, grid: ImageGrid, work: WorkDir) -> StartModel | None:
+def take_start(config, prefix, grid: ImageGrid, work: WorkDir) -> RunStartModel | None:
     """The start model that was asked for, kept in the work directory; None if none was.
 
     Parameters
@@ -74,7 +74,7 @@ def take_start(config, prefix, grid: ImageGrid, work: WorkDir) -> StartModel | N
     count = work.facts("start")
     if count < config.channels_out:
         log.info("One start model for all output channels.")
-    return StartModel(work, count)
+    return RunStartModel(work, count)
 
 
 def _name(number):

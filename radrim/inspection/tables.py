@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import erfa
 import numpy as np
 
-from radrim.earth import celestial_to_terrestrial, directions
-from radrim.geometry import C
+from radrim.earth import celestial_to_terrestrial
+from radrim.geometry import C, axes
 from radrim.read.frames import SURFACE
+from radrim.units import prefix
 from radrim.visibilities import ROWS
 
 FEW_ANTENNAS = 15
@@ -18,7 +19,6 @@ GROUPS = 10
 WGS84 = 1
 STEP = 10.0
 """Times closer together have one elevation [s]: it changes by 0.04 degrees at most."""
-_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
 
 
 def elevations(positions, ra, dec, times):
@@ -42,7 +42,7 @@ def elevations(positions, ra, dec, times):
     known = (distance > SURFACE[0]) & (distance < SURFACE[1])
     longitude, latitude, _ = erfa.gc2gd(WGS84, np.where(known[:, None], positions, [SURFACE[0], 0, 0]))
     up = erfa.s2c(longitude, latitude)
-    source = celestial_to_terrestrial(times) @ directions(ra, dec)[2]
+    source = celestial_to_terrestrial(times) @ axes(ra, dec)[2]
     out = np.arcsin(np.clip(source @ up.T, -1, 1))
     out[:, ~known] = np.nan
     return out
@@ -206,7 +206,7 @@ def baseline_table(ms, observation, scatter, full=False) -> list[str]:
     else:
         names = [f"{ms.antennas[a]}-{ms.antennas[b]}" for a, b in zip(pairs.first, pairs.second, strict=True)]
     amplitude = pairs.amplitude / pairs.weight
-    length_unit, jansky = _prefix(pairs.longest.max()), _prefix(np.median(amplitude))
+    length_unit, jansky = prefix(pairs.longest.max()), prefix(np.median(amplitude))
     ratio = pairs.signal_to_noise(scatter if np.isfinite(scatter) and scatter > 0 else 1.0)
     table = [("pair", f"{length_unit[1]}λ", "samples", f"mean {jansky[1]}Jy", "S/N")]
     for k, name in enumerate(names):
@@ -217,10 +217,6 @@ def baseline_table(ms, observation, scatter, full=False) -> list[str]:
     if grouped:
         lines.append(f"                 {number} pairs in groups of similar length; --baselines lists each")
     return lines
-
-
-def _prefix(value):
-    return next((prefix for prefix in _PREFIXES if value >= prefix[0]), _PREFIXES[-1] if value > 0 else (1.0, ""))
 
 
 def _aligned(title, table, sides):

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from radrim.errors import InputError
 from radrim.ms.tables import MeasurementSet, read_subtables
 from radrim.ms.uvfits import is_fits
-from radrim.runtime.progress_bar import Bar
+from radrim.runtime.progress_bar import ProgressBar
 
 log = logging.getLogger("radrim")
 
@@ -68,6 +68,6 @@ def _converted(path, out):
 
         log.info("Converting %s to a Measurement Set.", path)
         out.parent.mkdir(parents=True, exist_ok=True)
-        with Bar("converting"):
+        with ProgressBar("converting"):
             convert(path, out)
     return out

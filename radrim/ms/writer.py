@@ -14,9 +14,10 @@ from pathlib import Path
 import casacore.tables as ct
 import numpy as np
 
-from radrim.earth import Layout, uvw_tracks
+from radrim.arrays import Layout
+from radrim.earth import uvw_tracks
 from radrim.runtime.files import new_measurement_set, writing
-from radrim.runtime.progress_bar import Bar
+from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import NUMBERS
 from radrim.version import __version__
 
@@ -34,7 +35,7 @@ _RECEPTOR = {"R": 0, "L": 1, "X": 0, "Y": 1}
 
 
 @dataclass(frozen=True)
-class Window:
+class ObservedWindow:
     """A spectral window: channel frequencies (chan,) and width [Hz], and what is correlated, such as ('XX', 'YY')."""
 
     freq: np.ndarray
@@ -43,7 +44,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Field:
+class ObservedField:
     """A phase centre [rad, J2000] and when it is observed: midpoints of the integrations (time,), MJD seconds UTC."""
 
     name: str
@@ -53,14 +54,14 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ObservationPlan:
     """What is observed: every field in every window by every baseline.
 
     Parameters
     ----------
     layout : Layout
-    fields : list of Field
-    windows : list of Window
+    fields : list of ObservedField
+    windows : list of ObservedWindow
     integration : float
         Length of one integration [s].
     autocorrelations : bool
@@ -68,8 +69,8 @@ class Plan:
     """
 
     layout: Layout
-    fields: list[Field]
-    windows: list[Window]
+    fields: list[ObservedField]
+    windows: list[ObservedWindow]
     integration: float
     autocorrelations: bool = False
 
@@ -115,7 +116,7 @@ def write_ms(path, plan, observe, columns=("DATA",), *, overwrite=False, history
     Parameters
     ----------
     path : str or Path
-    plan : Plan
+    plan : ObservationPlan
     observe : callable
         Called with each `Block` in the order of the rows; returns the columns of that block by name: DATA and the like
         (row, chan, corr) complex, FLAG (row, chan, corr) bool, WEIGHT and SIGMA (row, corr), FLAG_ROW (row,),
@@ -171,7 +172,7 @@ def _write_main(path, plan, observe, columns):
         table.addrows(plan.rows)
     try:
         start = 0
-        with Bar("simulating", plan.rows) as bar:
+        with ProgressBar("simulating", plan.rows) as bar:
             for block in _blocks(plan):
                 values = _bookkeeping(plan, block) | observe(block)
                 count = len(block.uvw)

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import erfa
 import numpy as np
 
-from radrim.earth import MJD_ZERO, TT_MINUS_UTC, celestial_to_terrestrial, directions
+from radrim.earth import MJD_ZERO, TT_MINUS_UTC, celestial_to_terrestrial
 from radrim.errors import ConfigError, InputError
-from radrim.geometry import C
+from radrim.geometry import C, axes
 
 SPECSYS = {"TOPO": "TOPOCENT", "LSRK": "LSRK", "BARY": "BARYCENT"}
 """The frames of --outframe, and what FITS calls them."""
@@ -54,7 +54,7 @@ def frame_factor(frame, ra, dec, position, time):
         By special relativity; the redshift of the Sun's field, 1e-8, belongs to no frame.
     """
     time = np.atleast_1d(np.asarray(time, float))
-    towards = directions(ra, dec)[2]
+    towards = axes(ra, dec)[2]
     _, earth = erfa.epv00(MJD_ZERO, (time + TT_MINUS_UTC) / 86400)
     turning = celestial_to_terrestrial(time).transpose(0, 2, 1) @ np.cross(SPIN, position)
     velocity = earth["v"] * (erfa.DAU / erfa.DAYSEC) + turning

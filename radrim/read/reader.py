@@ -21,7 +21,7 @@ from radrim.read.continuum import Continuum, line_free
 from radrim.read.counts import Counts
 from radrim.read.frames import SPECSYS, find_shift
 from radrim.read.pointings import Target, bring_to, choose_centre, choose_target
-from radrim.runtime.progress_bar import Bar
+from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import combinations
 from radrim.visibilities import Observation, Visibilities
 
@@ -230,7 +230,7 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
         source = main if total == main.nrows() else rows
         reader = _ChunkReader(ms, source, column, window, (first, last), recipes, selection, counts)
         size = max(1, block_bytes // ((8 * len(recipes) + 4) * (last - first))) if block_bytes else total
-        with Bar(f"reading {ms.path.name}, spectral window {window.spw}", total) as bar:
+        with ProgressBar(f"reading {ms.path.name}, spectral window {window.spw}", total) as bar:
             for start in range(0, total, size):
                 block = reader.read(start, min(size, total - start), bar)
                 if block is not None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from radrim.geometry import ImageGrid
-from radrim.result import KINDS, Image
+from radrim.products import KINDS
+from radrim.result import Image
 from radrim.write.fits import open_image
 
 LARGEST = 4096

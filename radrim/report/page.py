@@ -66,7 +66,7 @@ class ImageSet:
 
 
 @dataclass
-class Comparison:
+class RivalPanel:
     """Another minor cycle on the same data, shown beside the first.
 
     Parameters
@@ -135,7 +135,7 @@ class Report:
     timings : mapping of str to float
         Step to seconds.
     settings, versions : mapping of str to anything printable
-    beside : Comparison, optional
+    beside : RivalPanel, optional
     polarisation : Polarisation, optional
     files : sequence of str
         Files written.
@@ -155,7 +155,7 @@ class Report:
     timings: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, object] = field(default_factory=dict)
-    beside: Comparison | None = None
+    beside: RivalPanel | None = None
     polarisation: Polarisation | None = None
     files: Sequence[str] = ()
 

@@ -144,7 +144,7 @@ def measure_others(stokes, first, scatter):
             "expected_from_scatter_jy_per_beam": scatter[name],
             "peak_jy_per_beam": _peak(stokes[name].best),
         }
-        for name, facts in zip(stokes, stokes.facts, strict=True)
+        for name, facts in zip(stokes, stokes.headers, strict=True)
         if name != first
     }
 

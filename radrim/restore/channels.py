@@ -6,10 +6,10 @@ import math
 import numpy as np
 
 from radrim.beam import fit_beam, restore, theoretical_beam
-from radrim.deconvolve.tiles import crop_centre
-from radrim.geometry import C
+from radrim.geometry import C, crop_centre
 from radrim.metrics import noise_mad
-from radrim.result import Image, label_of
+from radrim.products import label_of
+from radrim.result import Image
 
 log = logging.getLogger("radrim")
 
@@ -112,8 +112,8 @@ def average_channels(images, observation, grid, beam_fit, threads) -> Image:
         Region of `radrim.beam.fit_beam`.
     threads : int
     """
-    out = average_of(images.facts, observation)
-    kinds = ["dirty", "psf"] + ["model", "residual"] * bool(out.stop) + ["pb"] * ("pb" in images.facts[0].paths)
+    out = average_of(images.headers, observation)
+    kinds = ["dirty", "psf"] + ["model", "residual"] * bool(out.stop) + ["pb"] * ("pb" in images.headers[0].paths)
     sums = {kind: np.zeros(grid.shape) for kind in kinds}
     for image in images:
         for kind, total in sums.items():

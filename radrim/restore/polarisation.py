@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from radrim.result import Channels, Linear, label_of
+from radrim.products import label_of
+from radrim.result import Channels, Linear
 
 CERTAIN = 3.0
 """Intensity over noise below which the angle is NaN: it is uncertain by 10 degrees there."""
@@ -97,15 +98,15 @@ class LinearChannels:
 
     def __init__(self, q: Channels, u: Channels):
         self._q, self._u = q, u
-        self.facts = [self._join(*pair) for pair in zip(q.facts, u.facts, strict=True)]
-        self.kinds = [kind for kind in KINDS if kind == "angle" or kind in q.facts[0].paths]
+        self.headers = [self._join(*pair) for pair in zip(q.headers, u.headers, strict=True)]
+        self.kinds = [kind for kind in KINDS if kind == "angle" or kind in q.headers[0].paths]
 
     def plane(self, number, kind) -> LinearMap:
         """One kind of map of one channel."""
         of = "image" if kind == "angle" else kind
         pb = self._q.plane(number, "pb") if kind == "image_pb" else None
         planes = self._q.plane(number, of), self._u.plane(number, of)
-        return LinearMap(kind, *planes, self.facts[number].noise, pb)
+        return LinearMap(kind, *planes, self.headers[number].noise, pb)
 
     @staticmethod
     def _join(q, u):
@@ -126,10 +127,10 @@ def write_linear(stokes, output, grid, observation, together) -> Linear | None:
     together : bool
         Those of output channels in one cube of each kind.
     """
-    if not {"Q", "U"} <= set(stokes) or not stokes.facts[0].stop:
+    if not {"Q", "U"} <= set(stokes) or not stokes.headers[0].stop:
         return None
     whole = LinearChannels(stokes.pick("Q"), stokes.pick("U"))
     output.write_linear(whole, grid, observation)
-    if whole.facts[0].channel:
+    if whole.headers[0].channel:
         output.write_linear(LinearChannels(stokes.channels["Q"], stokes.channels["U"]), grid, observation, together)
-    return Linear(whole.facts[0].noise, whole.facts[0].paths)
+    return Linear(whole.headers[0].noise, whole.headers[0].paths)

@@ -106,7 +106,7 @@ def spectral_index(channels, basis, beam, scale, threads=1):
         alpha = slope / value
         spread = (basis.slope[:, None, None] - alpha * basis.value[:, None, None]) ** 2
         error = noise * np.sqrt(spread.sum(0)) / np.abs(value)
-    if "pb" in channels.facts[0].paths:
+    if "pb" in channels.headers[0].paths:
         pb = np.zeros(shape)
         for number in range(len(channels)):
             basis.add(number, channels.plane(number, "pb"), pb)

@@ -4,7 +4,8 @@
 import numpy as np
 import torch
 
-from radrim.result import UNCERTAINTIES, Image
+from radrim.products import UNCERTAINTIES
+from radrim.result import Image
 from radrim.rim.checkpoint import UNCERTAINTY_NETWORK, load_uncertainty
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.network.uncertainty import Outcome, see
@@ -53,7 +54,7 @@ def uncertainties(model, residual, psf, noise, beam, scale, network=None):
     Returns
     -------
     dict of str to (y, x) float32
-        By the names in `radrim.result.UNCERTAINTIES`.
+        By the names in `radrim.products.UNCERTAINTIES`.
     """
     network = load_uncertainty(UNCERTAINTY_NETWORK).model if network is None else network
     with torch.inference_mode():

@@ -16,7 +16,7 @@ from dask.callbacks import Callback
 from dask.threaded import get
 
 from radrim.errors import ClusterError, ConfigError
-from radrim.runtime.progress_bar import Bar
+from radrim.runtime.progress_bar import ProgressBar
 
 log = logging.getLogger("radrim")
 
@@ -47,7 +47,7 @@ def compute(tasks: Sequence, label, workers):
     # Fusing would hide the tasks from the progress bar, and each of ours is worth seeing.
     with (
         dask.config.set({"optimization.fuse.active": False}),
-        Bar(label, 0) as bar,
+        ProgressBar(label, 0) as bar,
         _TaskBar(bar),
         _pool(workers) as pool,
     ):
@@ -120,7 +120,7 @@ class Threads:
         """
         results: list = []
         for graph in graphs(calls):
-            with Bar(label, len(graph)) as bar, _TaskBar(bar), _pool(self.workers) as pool:
+            with ProgressBar(label, len(graph)) as bar, _TaskBar(bar), _pool(self.workers) as pool:
                 results += get(graph, list(graph), pool=pool)
         return results
 

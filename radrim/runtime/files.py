@@ -5,6 +5,7 @@ renamed. What a killed run leaves half-written keeps its hidden name.
 """
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -189,3 +190,18 @@ def check_writable(prefix, needed_bytes=0):
             f"--name {prefix}: the images need {needed_bytes / 1e9:.3g} GB, but {folder.absolute()} has only "
             f"{free / 1e9:.3g} GB free. Free some space, reduce --size, or write elsewhere with --name FOLDER/prefix."
         )
+
+
+def fingerprint(path):
+    """A short text that changes with the content of a file, or of any file in a folder (such as a Measurement Set).
+
+    By names, sizes and times of change; the files are not read. Lock files do not count.
+    """
+    path = Path(path)
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.name != "table.lock":
+            state = file.stat()
+            digest.update(f"{file.relative_to(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]

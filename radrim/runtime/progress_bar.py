@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 log = logging.getLogger("radrim")
 
 
-class Bar:
+class ProgressBar:
     """A bar while its block runs, gone after it.
 
     Parameters

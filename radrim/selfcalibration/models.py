@@ -55,7 +55,7 @@ class ImageModel:
 
 
 @dataclass(frozen=True)
-class StartModel:
+class CalibratorModel:
     """A source at the phase centre.
 
     Parameters
@@ -130,7 +130,12 @@ class _Sky:
 
 
 def parse_start_model(text):
-    """A `StartModel` from 'point', 'point:2.5' (Jy), 'gauss:40uasec', 'disc:40uasec:0.6', or the name of a FITS image.
+    """A `CalibratorModel` from its description.
+
+    Parameters
+    ----------
+    text : str
+        'point', 'point:2.5' (Jy), 'gauss:40uasec', 'disc:40uasec:0.6', or the name of a FITS image.
 
     Raises
     ------
@@ -144,8 +149,8 @@ def parse_start_model(text):
                 f"--start-model '{text}' is unknown: write point, point:2.5 (in Jy), gauss:40uasec, disc:40uasec:0.6, "
                 "or name a FITS image in Jy/pixel."
             )
-        return StartModel("image", path=str(text))
-    model = StartModel(kind)
+        return CalibratorModel("image", path=str(text))
+    model = CalibratorModel(kind)
     if kind != "point":
         if not rest:
             raise ConfigError(f"--start-model {kind} needs its size, such as {kind}:40uasec.")

@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
-from radrim.write.fits import STOKES_CODE
+from radrim.stokes import STOKES_CODE
 
 STOKES = {code: name for name, code in STOKES_CODE.items()}
 OFF = 1e-3
@@ -32,7 +32,7 @@ class Plane:
     index : tuple of int
         Of the plane in the file's array, without its last two axes.
     stokes : str
-        A key of `radrim.write.fits.STOKES_CODE`.
+        A key of `radrim.stokes.STOKES_CODE`.
     freq : float
         [Hz]; NaN if the file has no frequency.
     frame : str

@@ -15,7 +15,7 @@ from radrim.ms.columns import Column, writing_column
 from radrim.ms.inputs import require_measurement_set
 from radrim.ms.tables import open_table
 from radrim.read.pointings import WIDEST, choose_target
-from radrim.runtime.progress_bar import Bar
+from radrim.runtime.progress_bar import ProgressBar
 from radrim.sky.images import find_models, read_planes
 from radrim.sky.model import SkyModel
 
@@ -173,7 +173,7 @@ class _Prediction:
                 self._fill_others(main, out)
             for index, window, rows in self._parts:
                 field = self.ms.fields[index]
-                with Bar(f"predicting {field.name}, spectral window {window.spw}", len(rows)) as bar:
+                with ProgressBar(f"predicting {field.name}, spectral window {window.spw}", len(rows)) as bar:
                     for part in _chunks(rows, window, self._largest()):
                         uvw = _uvw(main, part)
                         known = np.isfinite(uvw).all(1)  # rows absent from the correlator's output

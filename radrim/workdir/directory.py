@@ -6,7 +6,6 @@ by their task; each appears under its name only when it is complete (`radrim.run
 """
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from radrim.errors import ConfigError, OutputError
-from radrim.result import KINDS
+from radrim.products import KINDS
 from radrim.runtime.files import advice, atomic_write
 from radrim.workdir.store import Store
 
@@ -142,21 +141,6 @@ def clean(prefix):
     _delete(path)
     lock.close()
     return path
-
-
-def fingerprint(path):
-    """A short text that changes with the content of a file, or of any file in a folder (such as a Measurement Set).
-
-    By names, sizes and times of change; the files are not read. Lock files do not count.
-    """
-    path = Path(path)
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        if file.name != "table.lock":
-            state = file.stat()
-            digest.update(f"{file.relative_to(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def _delete(path):

@@ -10,7 +10,8 @@ from typing import Any
 
 from radrim.beam import Beam
 from radrim.deconvolve.major import ChannelState
-from radrim.result import KINDS, Image
+from radrim.products import KINDS
+from radrim.result import Image
 from radrim.workdir.directory import WorkDir
 from radrim.write.fits import read_image
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from radrim.read.reader import read
 from radrim.runtime.memory import GRID_BYTES
-from radrim.runtime.progress_bar import Bar
+from radrim.runtime.progress_bar import ProgressBar
 from radrim.visibilities import Observation, Visibilities
 from radrim.weight.imaging import apply_weights
 from radrim.workdir.store import Store
@@ -85,7 +85,7 @@ class VisibilityCache:
                     shape = block.weight.shape[::-1] if self._by_channel else block.weight.shape
                     output = stack.enter_context(work.create(name, shape, np.float32))
                     outputs.append(output.T if self._by_channel else output)
-                stack.enter_context(Bar("weighting"))
+                stack.enter_context(ProgressBar("weighting"))
                 found = apply_weights(blocks, grid, weighting, taper, padding, outputs, grid_bytes)
             work.note("vis/weights", found)
         for k, block in enumerate(blocks):

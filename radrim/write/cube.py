@@ -34,7 +34,7 @@ def write_cube(path, kind, channels, *others):
     path : str or Path
         Replaced if it exists.
     kind : str
-        Of `radrim.result.KINDS`.
+        Of `radrim.products.KINDS`.
     channels, others : Channels
         Of each Stokes parameter, in the order of FITS; read one after the other. The header is that of the first
         file.
@@ -45,12 +45,12 @@ def write_cube(path, kind, channels, *others):
         See `radrim.runtime.files.atomic_write`.
     """
     stokes = [channels, *others]
-    header = fits.getheader(channels.facts[0].paths[kind])
+    header = fits.getheader(channels.headers[0].paths[kind])
     if others:
-        step = fits.getheader(others[0].facts[0].paths[kind])["CRVAL4"] - header["CRVAL4"]
+        step = fits.getheader(others[0].headers[0].paths[kind])["CRVAL4"] - header["CRVAL4"]
         header["CRVAL4"], header["CDELT4"] = (header["CRVAL4"], "the first Stokes parameter"), (step, "to the next")
-    planes = (one.plane(number, kind) for one in stokes for number in range(len(one.facts)))
-    write_planes(path, header, channels.facts, len(stokes), planes)
+    planes = (one.plane(number, kind) for one in stokes for number in range(len(one.headers)))
+    write_planes(path, header, channels.headers, len(stokes), planes)
 
 
 def write_planes(path, header, facts, count, planes):

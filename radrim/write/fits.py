@@ -6,7 +6,6 @@ later), WCS papers I to III, and AIPS's and CASA's habits for what the standard 
 BUNIT 'JY/BEAM').
 """
 
-import json
 import logging
 import math
 import os
@@ -21,17 +20,12 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from radrim.errors import InputError
 from radrim.runtime.files import atomic_write
+from radrim.stokes import STOKES_CODE
 from radrim.version import __version__
 
 log = logging.getLogger("radrim")
 
-STOKES_CODE = {"I": 1, "Q": 2, "U": 3, "V": 4}
-STOKES_CODE |= {"RR": -1, "LL": -2, "RL": -3, "LR": -4, "XX": -5, "YY": -6, "XY": -7, "YX": -8}
-"""FITS numbers of the STOKES axis (Greisen & Calabretta 2002, table 7)."""
-STOKES_CODE |= {"P": 129, "angle": 132}
-"""Linear polarisation, intensity and angle, for which FITS has none: casacore's, 100 + its own (Plinear, Pangle)."""
 
 KEYWORDS = {
     "weighting": ("RRWEIGHT", "imaging weights"),
@@ -282,108 +276,3 @@ def open_image(path, plane=0):
 def read_image(path, plane=0):
     """As `open_image`, (y, x) float32, in memory."""
     return open_image(path, plane).astype(np.float32)
-
-
-def read_mask(path, grid):
-    """Read a CLEAN mask: components may go where the image is not 0.
-
-    Parameters
-    ----------
-    path : str or Path
-        FITS, also gzipped; axes of length 1 do not count.
-    grid : ImageGrid
-
-    Returns
-    -------
-    (y, x) bool
-
-    Raises
-    ------
-    InputError
-        Not a FITS image, another size than the grid, or 0 everywhere.
-    """
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            image = next((hdu for hdu in hdus if hdu.is_image and hdu.data is not None), None)
-            if image is None:
-                raise InputError(f"--mask {path} holds no image.")
-            data, header = image.data, image.header
-    except OSError as error:
-        reason = error.strerror or "it is not a FITS file, or damaged"
-        raise InputError(f"--mask {path} cannot be read: {reason}.") from error
-    shape = data.shape[-2:]
-    if data.ndim < 2 or math.prod(data.shape) != math.prod(shape):
-        axes = " x ".join(str(n) for n in reversed(data.shape))
-        raise InputError(f"--mask {path} has the axes {axes}; only the two of the sky may be longer than 1.")
-    if shape != grid.shape:
-        raise InputError(
-            f"--mask {path}: the mask is {shape[1]} x {shape[0]}, the image {grid.width} x {grid.height}: "
-            f"make the mask from an image of the same --size and --scale, or use --size {shape[1]} {shape[0]}."
-        )
-    _warn_other_sky(path, header, grid)
-    mask = np.isfinite(data.reshape(shape)) & (data.reshape(shape) != 0)
-    if not mask.any():
-        raise InputError(f"--mask {path} is 0 everywhere: nothing could be cleaned. Set the pixels to clean to 1.")
-    return mask
-
-
-def _warn_other_sky(path, header, grid):
-    """Log a warning if the mask's pixels lie elsewhere on the sky. Masks without coordinates are taken as they are."""
-    if "CDELT2" not in header or "CRVAL2" not in header:
-        return
-    cell = math.degrees(grid.scale)
-    ra_offset = (header.get("CRVAL1", 0.0) - math.degrees(grid.ra) + 180) % 360 - 180
-    offset = math.hypot(ra_offset * math.cos(grid.dec), header["CRVAL2"] - math.degrees(grid.dec)) / cell
-    if offset > 1 or abs(header["CDELT2"] / cell - 1) > 1e-3:
-        log.warning("--mask %s lies elsewhere on the sky: its pixels are %.6g arcsec wide, the image's %.6g, and the "
-                    "centres are %.3g pixels apart. It is applied pixel by pixel.",
-                    path, header["CDELT2"] * 3600, cell * 3600, offset)  # fmt: skip
-
-
-def write_run_toml(path, mapping: Mapping[str, object]):
-    """Write the resolved configuration as TOML, atomically.
-
-    Parameters
-    ----------
-    path : str or Path
-    mapping : mapping
-        Text, bool, int, float, lists of these, or mappings of these (TOML tables). Tables come last.
-
-    Raises
-    ------
-    TypeError
-        Any other kind of value.
-    OutputError
-        See `atomic_write`.
-    """
-    text = "\n".join(_toml_lines(mapping, "")) + "\n"
-    with atomic_write(path) as file:
-        file.write(text.encode("utf-8", errors="replace"))
-
-
-def _toml_lines(mapping, table):
-    lines = [f"{_toml_key(k)} = {_toml_value(v)}" for k, v in mapping.items() if not isinstance(v, Mapping)]
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            name = f"{table}.{_toml_key(key)}" if table else _toml_key(key)
-            lines += ["", f"[{name}]", *_toml_lines(value, name)]
-    return lines
-
-
-def _toml_key(key):
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
-
-
-def _toml_value(value):
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)  # also inf and nan, which TOML spells as Python does
-    if isinstance(value, str | Path):
-        # JSON's text is TOML's, except for the one control character that JSON lets through.
-        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    raise TypeError(f"TOML has no place for {value!r} of type {type(value).__name__}")

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from radrim.config.values import STOKES, numeric
+from radrim.config.values import numeric
 from radrim.errors import ConfigError
+from radrim.stokes import STOKES
 
 
 @dataclass(frozen=True)

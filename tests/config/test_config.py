@@ -12,7 +12,7 @@ from radrim.config.options import ImageConfig
 from radrim.config.values import Weighting
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ImageGrid
-from radrim.write.fits import write_run_toml
+from radrim.write.run_toml import write_run_toml
 
 
 def parse(**values):

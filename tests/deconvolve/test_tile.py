@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radrim.deconvolve.mosaic import mosaic
-from radrim.deconvolve.tiles import Tiles, crop_centre
+from radrim.deconvolve.tiles import Tiles, mosaic
+from radrim.geometry import crop_centre
 
 even = st.integers(16, 400).map(lambda n: 2 * n)
 shapes = st.tuples(even, even)

@@ -74,7 +74,7 @@ def test_spectral_cube(made):
     """spectral-cube reads frequencies, each channel's beam and values of a cube, in Jy/beam."""
     from spectral_cube import SpectralCube
 
-    cube = SpectralCube.read(made[1].channels.facts[0].paths["image"], format="fits")
+    cube = SpectralCube.read(made[1].channels.headers[0].paths["image"], format="fits")
     assert cube.shape == (4, 80, 96) and cube.unit == u.Jy / u.beam
     np.testing.assert_allclose(cube.spectral_axis.to_value(u.Hz), FREQUENCIES, rtol=1e-9)
     for number, image in enumerate(made[1].channels):
@@ -151,9 +151,9 @@ def test_casa_image(made, source, casa):
 
 def test_casa_cube(made, casa):
     """CASA reads the beam of each channel of a cube."""
-    found = casa(CASA, made[1].channels.facts[0].paths["image"], 40, 48)
+    found = casa(CASA, made[1].channels.headers[0].paths["image"], 40, 48)
     beams = found["beam"]["beams"]
     assert len(beams) == 4
-    for number, image in enumerate(made[1].channels.facts):
+    for number, image in enumerate(made[1].channels.headers):
         beam = beams[f"*{number}"]["*0"]
         assert beam["major"]["value"] * ARCSEC == pytest.approx(image.beam.major, rel=1e-5)

@@ -153,7 +153,7 @@ def test_channels_have_their_files(channels):
 def test_cubes_have_a_stokes_axis(channels, kind):
     """Axes (STOKES, FREQ, DEC, RA): each plane is the file of its own of the same run without --cube."""
     files, cube = channels
-    path = cube.polarisations.channels["U"].facts[1].paths[kind]
+    path = cube.polarisations.channels["U"].headers[1].paths[kind]
     with fits.open(path) as hdus:
         hdus.verify("exception")
         data, header = hdus[0].data, hdus[0].header

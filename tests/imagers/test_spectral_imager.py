@@ -65,8 +65,8 @@ def test_spectral_indices(joint):
 
 def test_models_share_a_spectrum(joint):
     """Each pixel of the channels' models is a straight line in frequency, and that of the average is its mean."""
-    weight = [image.facts["sum_weight"] for image in joint.channels.facts]
-    basis = Basis.of([image.freq for image in joint.channels.facts], weight, 2)
+    weight = [image.facts["sum_weight"] for image in joint.channels.headers]
+    basis = Basis.of([image.freq for image in joint.channels.headers], weight, 2)
     models = np.stack([image.model for image in joint.channels])
     terms = np.zeros((2, 128, 128))
     for number, model in enumerate(models):

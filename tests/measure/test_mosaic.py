@@ -20,7 +20,7 @@ from radrim.measure.mosaic import Coverage, JointMeasurement, by_pointing, make_
 from radrim.measure.primary_beam import Dishes
 from radrim.read.pointings import bring_to, choose_centre, choose_target, each_at_its_pointing
 from radrim.read.reader import Selection, read
-from radrim.simulation import Field, Plan, Window, make_sky, predict, read_layout, write_ms
+from radrim.simulation import ObservationPlan, ObservedField, ObservedWindow, make_sky, predict, read_layout, write_ms
 from radrim.sky.catalogue import direction_cosines, offset_position
 
 MIDDLE = (2.0, 0.6)  # [rad]
@@ -72,8 +72,8 @@ def simulate(path, sky, pointings, centres=None, noise=0.0, first=0):
     rng = np.random.default_rng(0)
     start = track_times(layout, *MIDDLE, 0.3, 2.0, 1800.0) + 300.0 * first
     centres = pointings if centres is None else centres
-    fields = [Field(f"P{k}", *centre, start + 300.0 * k) for k, centre in enumerate(centres)]
-    plan = Plan(layout, fields, [Window(FREQ, 10e6, ("XX", "YY"))], 300.0)
+    fields = [ObservedField(f"P{k}", *centre, start + 300.0 * k) for k, centre in enumerate(centres)]
+    plan = ObservationPlan(layout, fields, [ObservedWindow(FREQ, 10e6, ("XX", "YY"))], 300.0)
 
     def observe(block):
         field = plan.fields[block.field]

@@ -172,19 +172,29 @@ NOISE = 0.02
 def write_line(path, flux):
     """16 channels: continuum sources with slopes, 5 Jy together, and a line of a flux [Jy] in channel 9 beside them."""
     from radrim.earth import track_times
-    from radrim.simulation import Field, Plan, Receivers, Window, make_sky, observe, predict, read_layout, write_ms
+    from radrim.simulation import (
+        ObservationPlan,
+        ObservedField,
+        ObservedWindow,
+        Receivers,
+        make_sky,
+        observe,
+        predict,
+        read_layout,
+        write_ms,
+    )
     from radrim.sky.catalogue import offset_position
 
     vla = read_layout("vla-c")
     few = slice(1, None, 3)
     layout = replace(vla, stations=vla.stations[few], positions=vla.positions[few], diameters=vla.diameters[few])
     ra, dec = 2.0, 0.6
-    window = Window(1.4e9 + 1e5 * np.arange(16), 1e5, ("XX", "YY"))
-    field = Field("LINE", ra, dec, track_times(layout, ra, dec, 0.1, 6.0, 900.0))
+    window = ObservedWindow(1.4e9 + 1e5 * np.arange(16), 1e5, ("XX", "YY"))
+    field = ObservedField("LINE", ra, dec, track_times(layout, ra, dec, 0.1, 6.0, 900.0))
     places = [offset_position(x * ARCSEC, y * ARCSEC, ra, dec) for x, y in ((90, 30), (-60, -45))]
     sky = make_sky(*np.transpose(places), [[3.0, 0, 0, 0], [2.0, 0, 0, 0]], 1.4e9, alpha=[-0.8, 1.2])
     line = make_sky(*offset_position(-30 * ARCSEC, 45 * ARCSEC, ra, dec), [[flux, 0, 0, 0]], 1.4e9)
-    plan = Plan(layout, [field], [window], 900.0)
+    plan = ObservationPlan(layout, [field], [window], 900.0)
     seen = observe(plan, sky, Receivers(NOISE, flagged=0.05, seed=1))
 
     def measure(block):

@@ -221,7 +221,16 @@ def write_line(tmp_path_factory):
 
     The line is a channel wide; each sample has the part of it that its channel covers, by astropy.
     """
-    from radrim.simulation import Field, Plan, Receivers, Window, make_sky, observe, read_layout, write_ms
+    from radrim.simulation import (
+        ObservationPlan,
+        ObservedField,
+        ObservedWindow,
+        Receivers,
+        make_sky,
+        observe,
+        read_layout,
+        write_ms,
+    )
     from radrim.sky.catalogue import offset_position
 
     solar_system_ephemeris.set("builtin")
@@ -234,10 +243,10 @@ def write_line(tmp_path_factory):
         from radrim.earth import track_times
 
         tracks = [track_times(layout, RA, DEC, 0.1, 1.0, 900.0, start / 86400) for start in starts]
-        field = Field("LINE", RA, DEC, np.concatenate(tracks))
-        window = Window(LOWEST + WIDTH * np.arange(channels), WIDTH, ("XX", "YY"))
+        field = ObservedField("LINE", RA, DEC, np.concatenate(tracks))
+        window = ObservedWindow(LOWEST + WIDTH * np.arange(channels), WIDTH, ("XX", "YY"))
         source = make_sky(*offset_position(-24 * ARCSEC, 36 * ARCSEC, RA, DEC), [[1.0, 0, 0, 0]], 1.4e9)
-        seen = observe(Plan(layout, [field], [window], 900.0), source, Receivers(0.0, seed=1))
+        seen = observe(ObservationPlan(layout, [field], [window], 900.0), source, Receivers(0.0, seed=1))
         rng = np.random.default_rng(1)
 
         def measure(block):
@@ -257,7 +266,7 @@ def write_line(tmp_path_factory):
         path = tmp_path_factory.mktemp("frames") / "line.ms"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(iers.conf, "auto_download", False)
-            return write_ms(path, Plan(layout, [field], [window], 900.0), measure)
+            return write_ms(path, ObservationPlan(layout, [field], [window], 900.0), measure)
 
     return write
 

@@ -60,7 +60,7 @@ class Sky:
             if beam is not None:
                 pb = np.full((64, 64), (freq / self.middle) ** beam, np.float32)
                 self._images[-1] = {"model": pb * model, "residual": residual, "pb": pb}
-        self.facts = [SimpleNamespace(paths=dict.fromkeys(images)) for images in self._images]
+        self.headers = [SimpleNamespace(paths=dict.fromkeys(images)) for images in self._images]
 
     def __len__(self):
         return len(FREQ)

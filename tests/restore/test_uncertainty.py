@@ -11,8 +11,8 @@ import radrim
 from radrim.beam import Beam, restore
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC
+from radrim.products import UNCERTAINTIES
 from radrim.restore.uncertainty import uncertainties
-from radrim.result import UNCERTAINTIES
 from radrim.rim import checkpoint
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.network.uncertainty import (

@@ -19,7 +19,7 @@ from radrim.deconvolve.tiles import Tiles
 from radrim.errors import ClusterError, ConfigError
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ImageGrid
-from radrim.result import KINDS
+from radrim.products import KINDS
 from radrim.runtime import executors as cluster
 from radrim.runtime.executors import Cluster, Threads, compute
 from radrim.workdir.store import Store

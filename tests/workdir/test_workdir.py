@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from radrim.errors import ConfigError, OutputError
-from radrim.runtime.files import atomic_array
-from radrim.workdir.directory import WorkDir, clean, fingerprint, folder_of
+from radrim.runtime.files import atomic_array, fingerprint
+from radrim.workdir.directory import WorkDir, clean, folder_of
 
 MANIFEST = {"settings": {"size": [64, 64], "scale": "1asec"}, "ms": {"a.ms": "0123"}}
 

@@ -9,7 +9,8 @@ from astropy.wcs import WCS
 
 import radrim
 from radrim.errors import ConfigError
-from radrim.result import KINDS, Channels
+from radrim.products import KINDS
+from radrim.result import Channels
 from radrim.write.cube import write_cube
 from radrim.write.fits import open_image, read_image
 
@@ -40,7 +41,7 @@ def test_files(both):
 def test_planes_are_the_channels(both, kind):
     """Axes (STOKES, FREQ, DEC, RA); the planes are what the channels' own files hold, and what the result gives."""
     files, cube = both
-    with fits.open(cube.channels.facts[0].paths[kind]) as hdus:
+    with fits.open(cube.channels.headers[0].paths[kind]) as hdus:
         assert hdus[0].data.shape == (1, 4, 64, 64)
         for number, own in enumerate(files.channels):
             np.testing.assert_array_equal(hdus[0].data[0, number], read_image(own.paths[kind]))
@@ -51,14 +52,14 @@ def test_planes_are_the_channels(both, kind):
 def test_headers(both, kind):
     """Valid FITS; each plane's frequency follows from the WCS; what belongs to one channel is not in the header."""
     files, cube = both
-    path = cube.channels.facts[0].paths[kind]
+    path = cube.channels.headers[0].paths[kind]
     with fits.open(path) as hdus:
         hdus.verify("exception")
         header = hdus[0].header
         assert path.stat().st_size % 2880 == 0
     found = WCS(header).pixel_to_world_values(32, 32, np.arange(4), 0)[2]
-    np.testing.assert_allclose(found, [image.freq for image in files.channels.facts], rtol=1e-9)
-    own = fits.getheader(files.channels.facts[0].paths[kind])
+    np.testing.assert_allclose(found, [image.freq for image in files.channels.headers], rtol=1e-9)
+    own = fits.getheader(files.channels.headers[0].paths[kind])
     assert header["BUNIT"] == own["BUNIT"] and header["OBJECT"] == own["OBJECT"]
     assert not {"BMAJ", "BMIN", "BPA", "RRNOISE", "RRVWSUM"} & set(header)
 
@@ -67,7 +68,7 @@ def test_headers(both, kind):
 def test_beams(both, kind):
     """The table BEAMS as CASA writes it, one row for each channel; images in Jy/pixel, and pb, have none."""
     files, cube = both
-    with fits.open(cube.channels.facts[0].paths[kind]) as hdus:
+    with fits.open(cube.channels.headers[0].paths[kind]) as hdus:
         if kind.startswith("model") or kind == "pb":
             assert len(hdus) == 1 and "CASAMBM" not in hdus[0].header
             return
@@ -76,14 +77,14 @@ def test_beams(both, kind):
         assert (table.header["NCHAN"], table.header["NPOL"]) == (4, 1)
         assert [table.columns[name].unit for name in ("BMAJ", "BMIN", "BPA")] == ["arcsec", "arcsec", "deg"]
         assert [table.columns[name].format for name in ("BMAJ", "BMIN", "BPA", "CHAN")] == ["1E", "1E", "1E", "1J"]
-        for row, image in zip(table.data, files.channels.facts, strict=True):
+        for row, image in zip(table.data, files.channels.headers, strict=True):
             own = fits.getheader(image.paths["image"])
             np.testing.assert_allclose(
                 [row["BMAJ"] / 3600, row["BMIN"] / 3600, row["BPA"]], [own["BMAJ"], own["BMIN"], own["BPA"]], rtol=1e-6
             )
             assert row["FREQ"] == image.freq
         assert list(table.data["CHAN"]) == [0, 1, 2, 3]
-    assert len({image.beam.major for image in files.channels.facts}) == 4  # they do differ
+    assert len({image.beam.major for image in files.channels.headers}) == 4  # they do differ
 
 
 def test_average(both):
@@ -105,7 +106,7 @@ def test_uneven_frequencies_are_named(both, tmp_path, caplog):
         write_cube(tmp_path / "uneven.fits", "dirty", some)
     assert "up to 5 MHz off the even FREQ axis" in caplog.text
     rows = fits.getdata(tmp_path / "uneven.fits", "BEAMS")
-    assert list(rows["FREQ"]) == [image.freq for image in some.facts]
+    assert list(rows["FREQ"]) == [image.freq for image in some.headers]
 
 
 def test_one_channel_is_no_cube(make_ms):

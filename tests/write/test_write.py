@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from radrim.beam import Beam
 from radrim.errors import InputError, OutputError
 from radrim.geometry import ARCSEC, ImageGrid
+from radrim.read.mask import read_mask
 from radrim.runtime import files
 from radrim.runtime.files import check_writable
 from radrim.visibilities import Observation
-from radrim.write.fits import image_header, read_mask, write_fits, write_run_toml
+from radrim.write.fits import image_header, write_fits
+from radrim.write.run_toml import write_run_toml
 
 OBS = Path(__file__).parents[3] / "shared" / "data" / "obs"
 GRID = ImageGrid(64, 48, 2 * ARCSEC, ra=4.92, dec=-0.0162)

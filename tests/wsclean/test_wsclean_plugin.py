@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from radrim.deconvolve.tiles import crop_centre
 from radrim.errors import ConfigError
+from radrim.geometry import crop_centre
 from radrim.rim.checkpoint import find_model
 from radrim.wsclean.minor import Call, MinorCycles
 from radrim.wsclean.options import PluginOptions

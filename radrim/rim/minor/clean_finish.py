@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from radrim.deconvolve.clean import CleanSolver
-from radrim.deconvolve.tiles import crop_centre
+from radrim.geometry import crop_centre
 from radrim.rim.minor.detection import level_for
 
 LEVELS = 3.0, 1.5

@@ -16,7 +16,7 @@ import scipy.linalg
 import scipy.ndimage
 
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
-from radrim.deconvolve.tiles import crop_centre
+from radrim.geometry import crop_centre
 from radrim.metrics import noise_mad
 from radrim.rim.minor.detection import highest_sidelobe
 from radrim.rim.minor.shapes import TAPS, WIDEST, Lobe, Shapes, draw

@@ -15,8 +15,8 @@ import torch
 from radrim.deconvolve.clean import CleanSettings
 from radrim.deconvolve.minor import MinorCycle, Others
 from radrim.deconvolve.step_length import part_above
-from radrim.deconvolve.tiles import crop_centre
 from radrim.errors import SolverError
+from radrim.geometry import crop_centre
 from radrim.rim.minor.clean_finish import Finish
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes

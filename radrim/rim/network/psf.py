@@ -293,3 +293,32 @@ def _filter_one(image, transfers, grid, found):
 
 def _sum(image):
     return image.sum((-2, -1), keepdim=True, dtype=torch.float64)
+
+
+PARTS = (0.0, 0.5, 1.0, 3.0)
+"""Smoothing of error and truth, in restoring beams: none, half of the beam, the beam, and wider."""
+
+
+def beam_responses(beam, shape, parts=PARTS):
+    """Squared transforms of the Gaussian beam, unit integral, shrunk or widened by each part.
+
+    Parameters
+    ----------
+    beam : Tensor, (batch, 3)
+        As for `decibel_loss`.
+    shape : (int, int)
+        (y, x) of the images; x grows to the west, y to the north.
+    parts : sequence of float
+
+    Returns
+    -------
+    list of Tensor, (batch, 1, y, x // 2 + 1)
+    """
+    v = torch.fft.fftfreq(shape[0], device=beam.device, dtype=beam.dtype).view(-1, 1)
+    u = torch.fft.rfftfreq(shape[1], device=beam.device, dtype=beam.dtype).view(1, -1)
+    major, minor, angle = (column.view(-1, 1, 1, 1) for column in beam.unbind(1))
+    along = v * torch.cos(angle) - u * torch.sin(angle)
+    across = v * torch.sin(angle) + u * torch.cos(angle)
+    # A Gaussian of the FWHM a has the transform exp(-(pi a f)^2 / (4 ln 2)).
+    exponent = (math.pi**2 / (2 * math.log(2))) * ((major * along) ** 2 + (minor * across) ** 2)
+    return [torch.exp(-(part**2) * exponent) for part in parts]

@@ -22,8 +22,7 @@ from torch import nn
 
 from radrim.errors import ConfigError
 from radrim.rim.network.features import local_peak
-from radrim.rim.network.psf import PsfConvolution
-from radrim.rim.training.losses import beam_responses
+from radrim.rim.network.psf import PsfConvolution, beam_responses
 
 QUANTILES = 0.683, 0.954
 LAMBDAS = 2.0, 8.0, 30.0

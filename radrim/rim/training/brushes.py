@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import fft, ndimage
 
-FWHM_PER_SIGMA = 2.3548200450309493
+from radrim.geometry import FWHM_PER_SIGMA
 
 
 def log_uniform(rng, low, high, size=None):

@@ -6,7 +6,6 @@ Conventions are those of `radrim.geometry`: antenna 2 minus antenna 1, u to the 
 Thompson, Moran & Swenson (2017), Interferometry and Synthesis in Radio Astronomy, section 4.1.
 """
 
-import csv
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from radrim.arrays import FOLDER, is_layout, read_layout
 from radrim.errors import DataError, InputError
 from radrim.weight.briggs import briggs_slope, cell_factors
-
-LAYOUTS = Path(__file__).parents[2] / "arrays"
 
 SAMPLES = 60_000
 """Visibilities of one problem, at most: integrations grow longer and channels fewer until it fits."""
@@ -104,22 +102,9 @@ def draw_coverage(rng, kind, layouts=None, samples=SAMPLES):
     raise DataError(f"No usable coverage in 50 draws of the kind '{kind}'; check the layouts it draws from.")
 
 
-def read_layouts(folder=LAYOUTS):
-    """Antenna positions of every CSV file of a folder, by name; columns x_itrf_m, y_itrf_m, z_itrf_m [m].
-
-    `radrim.earth` reads the same files, but needs packages that a bare training machine lacks.
-    """
-    out = {}
-    for path in sorted(Path(folder).glob("*.csv")):
-        try:
-            with open(path, newline="") as stream:
-                rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
-            if rows and "x_itrf_m" in rows[0]:
-                positions = np.array([[float(row[f"{axis}_itrf_m"]) for axis in "xyz"] for row in rows])
-                out[path.stem] = positions
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is not an antenna layout ({error}): it must be a CSV file with the columns "
-                             "x_itrf_m, y_itrf_m and z_itrf_m.") from None  # fmt: skip
+def read_layouts(folder=FOLDER):
+    """Antenna positions (antenna, 3) [m] of every antenna layout among the CSV files of a folder, by name."""
+    out = {path.stem: read_layout(path).positions for path in sorted(Path(folder).glob("*.csv")) if is_layout(path)}
     if not out:
         raise InputError(f"The folder {folder} holds no antenna layout (CSV with x_itrf_m, y_itrf_m, z_itrf_m).")
     return out

@@ -1,11 +1,9 @@
 """The training loss: decibels of error, by the pixel, at the scale of the beam, and of the flux."""
 
-import math
-
 import torch
 
-PARTS = (0.0, 0.5, 1.0, 3.0)
-"""Smoothing of error and truth, in restoring beams: none, half of the beam, the beam, and wider."""
+from radrim.rim.network.psf import beam_responses
+
 WEIGHTS = (1.0, 0.5, 0.75, 0.25)
 FLUX_WEIGHT = 0.25
 FLUX_TOLERANCE = 1e-3
@@ -85,31 +83,6 @@ def faint_loss(estimate, truth, floor, beam):
         )  # fmt: skip
         error, signal = ((image**2).mean(1) + 0.01 for image in (seen - was, was))
         return 10 * torch.log10(error / signal).mean()
-
-
-def beam_responses(beam, shape, parts=PARTS):
-    """Squared transforms of the Gaussian beam, unit integral, shrunk or widened by each part.
-
-    Parameters
-    ----------
-    beam : Tensor, (batch, 3)
-        As for `decibel_loss`.
-    shape : (int, int)
-        (y, x) of the images; x grows to the west, y to the north.
-    parts : sequence of float
-
-    Returns
-    -------
-    list of Tensor, (batch, 1, y, x // 2 + 1)
-    """
-    v = torch.fft.fftfreq(shape[0], device=beam.device, dtype=beam.dtype).view(-1, 1)
-    u = torch.fft.rfftfreq(shape[1], device=beam.device, dtype=beam.dtype).view(1, -1)
-    major, minor, angle = (column.view(-1, 1, 1, 1) for column in beam.unbind(1))
-    along = v * torch.cos(angle) - u * torch.sin(angle)
-    across = v * torch.sin(angle) + u * torch.cos(angle)
-    # A Gaussian of the FWHM a has the transform exp(-(pi a f)^2 / (4 ln 2)).
-    exponent = (math.pi**2 / (2 * math.log(2))) * ((major * along) ** 2 + (minor * across) ** 2)
-    return [torch.exp(-(part**2) * exponent) for part in parts]
 
 
 def _energies(image, responses):

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from radrim.errors import InputError
-from radrim.rim.network.psf import PsfConvolution
-from radrim.rim.training.losses import beam_responses
+from radrim.rim.network.psf import PsfConvolution, beam_responses
 from radrim.rim.training.problems import make_problem, stack, validation_set
 from radrim.rim.training.recipe import make_recipe
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from radrim.deconvolve.tiles import crop_centre
+from radrim.geometry import crop_centre
 from radrim.rim.minor.points import PointFinder
 from radrim.rim.network.psf import PsfConvolution
 

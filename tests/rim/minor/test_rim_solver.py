@@ -12,8 +12,9 @@ import torch
 from radrim.deconvolve.major import deconvolve
 from radrim.deconvolve.minor import Others
 from radrim.deconvolve.step_length import part_above, part_below
-from radrim.deconvolve.tiles import Tiles, crop_centre
+from radrim.deconvolve.tiles import Tiles
 from radrim.errors import SolverError
+from radrim.geometry import crop_centre
 from radrim.rim.minor.detection import CELL, REACH
 from radrim.rim.minor.solver import RimSettings, RimSolver
 from radrim.rim.network.irim import IRIM, IRIMConfig

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from radrim.errors import SolverError
 from radrim.geometry import ImageGrid
 from radrim.measure.measurement import Measurement
-from radrim.rim.minor.exact import ExactConvolution
 from radrim.rim.network.features import (
     CELL,
     StepImages,
@@ -260,6 +259,19 @@ def test_small_psf_is_refused(array):
     """A PSF smaller than the image is named with both sizes."""
     with pytest.raises(SolverError, match=r"\(16, 16\).*\(32, 20\)"):
         PsfConvolution(array.psf(16), (32, 20))
+
+
+class ExactConvolution(PsfConvolution):
+    """`PsfConvolution` whose step lengths and residuals come from the visibilities, w-term and all."""
+
+    def __init__(self, measurement, psf, shape):
+        super().__init__(psf, shape)
+        self._measurement = measurement
+
+    def normal(self, image):
+        """A^H W A image / sum W [Jy/beam] of images (batch, y, x) [Jy/pixel]; without gradients."""
+        with torch.no_grad():
+            return torch.stack([self._measurement.normal(one.contiguous()) for one in image])
 
 
 @pytest.mark.parametrize("kind", ["dft", "nufft", "wgridder"])

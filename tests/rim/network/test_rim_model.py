@@ -12,10 +12,10 @@ from radrim.rim.network.blocks import Convolution
 from radrim.rim.network.features import StepImages, measure_scales
 from radrim.rim.network.irim import IRIM, IRIMConfig
 from radrim.rim.network.plain import PlainConfig, PlainRIM
-from radrim.rim.network.psf import FINEST, WIDEST, PsfConvolution, smooth
+from radrim.rim.network.psf import FINEST, WIDEST, PsfConvolution, beam_responses, smooth
 from radrim.rim.network.threads import abreast
 from radrim.rim.network.windows import changed, cover
-from radrim.rim.training.losses import FLUX_WEIGHT, WEIGHTS, beam_responses, decibel_loss, faint_loss
+from radrim.rim.training.losses import FLUX_WEIGHT, WEIGHTS, decibel_loss, faint_loss
 
 BEAM = torch.tensor([[4.0, 3.0, 0.3], [5.0, 5.0, 0.0]])
 SMALL = IRIMConfig(channels=28, hidden=8, depth=3, factors=(1, 2), steps=3)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
+from radrim.arrays import read_layout
 from radrim.config.values import Weighting
-from radrim.earth import hour_angles, read_layout, track_times, uvw_tracks
+from radrim.earth import hour_angles, track_times, uvw_tracks
 from radrim.errors import ConfigError, DataError, InputError
 from radrim.geometry import SIGN, C, ImageGrid
 from radrim.rim.training import coverages, skies
