@@ -17,7 +17,7 @@ import numpy as np
 
 from radrim.angles import ARCSEC, format_angle, parse_angle
 
-__all__ = ["ARCSEC", "C", "FWHM_PER_SIGMA", "SIGN", "ImageGrid", "axes", "format_angle", "n_minus_1", "parse_angle"]
+__all__ = ["ARCSEC", "FWHM_PER_SIGMA", "SIGN", "C", "ImageGrid", "axes", "format_angle", "n_minus_1", "parse_angle"]
 
 SIGN = +1
 C = 299_792_458.0
@@ -27,7 +27,7 @@ FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 
 
 def n_minus_1(l, m):  # noqa: E741 - the field's own name
-    """n - 1 for direction cosines l and m, without the cancellation of sqrt(1 - l^2 - m^2) - 1 at small angles.
+    """N - 1 for direction cosines l and m, without the cancellation of sqrt(1 - l^2 - m^2) - 1 at small angles.
 
     NaN beyond the horizon (l^2 + m^2 > 1).
     """

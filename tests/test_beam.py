@@ -69,7 +69,7 @@ def test_quadrant_is_the_north_west_one():
 
 
 @pytest.mark.parametrize(
-    ("psf", "message", "width"),
+    "psf, message, width",
     [
         (np.full((32, 32), np.nan), "not a peak", 5),
         (np.zeros((32, 32)), "not a peak", 5),
@@ -104,7 +104,7 @@ def test_restored_source_has_the_beams_shape():
     assert image == pytest.approx(2 * gaussian((96, 128), 12, 5, 0.6, (40, 80)), abs=2e-6)
 
 
-@pytest.mark.parametrize(("y", "x"), [(0, 0), (0, 63), (47, 31), (20, 1)])
+@pytest.mark.parametrize("y, x", [(0, 0), (0, 63), (47, 31), (20, 1)])
 def test_restored_source_does_not_wrap_around(y, x):
     """A source at the edge leaves the image on its side and does not come back on the other."""
     model = np.zeros((48, 64), np.float32)
@@ -122,7 +122,7 @@ WSCLEAN = [
 
 
 @pytest.mark.skipif(shutil.which("wsclean") is None, reason="wsclean is not installed")
-@pytest.mark.parametrize(("name", "size", "scale", "weight", "longest"), WSCLEAN, ids=[w[0] for w in WSCLEAN])
+@pytest.mark.parametrize("name, size, scale, weight, longest", WSCLEAN, ids=[w[0] for w in WSCLEAN])
 def test_fit_agrees_with_wsclean(name, size, scale, weight, longest, tmp_path):
     """On the same PSF both programs find the same beam: axes to 1 %, the angle to half a degree."""
     if not (OBS / f"{name}.ms").exists():
@@ -171,7 +171,8 @@ def test_a_pedestal_costs_no_time_and_gives_one_beam():
     psf = (0.8 * np.exp(-(north**2 + east**2) / 18) + 0.2 / (1 + np.hypot(north, east) / 300)).astype(np.float32)
     psf /= psf[1536, 1536]
     whole, part = (fit_beam(image, ARCSEC, 5 * ARCSEC) for image in (psf, psf[1024:2048, 1024:2048]))
-    assert WINDOW == 1024 and whole == part
+    assert WINDOW == 1024
+    assert whole == part
 
 
 SECOND = {

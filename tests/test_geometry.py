@@ -16,7 +16,7 @@ TURN = 2j * math.pi
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("baseline", "turns"),
+    "baseline, turns",
     [
         # The source lies 8 pixels east (small x) and 4 north (large y): l = 0.08, m = 0.04, n - 1 = -0.0040080...
         ((3.0, 0.0, 0.0), 3.0 * 0.08),
@@ -43,8 +43,10 @@ def test_grid_follows_the_sky():
     """The phase centre is pixel (height // 2, width // 2); l falls along x, m grows along y, `pixel` inverts both."""
     grid = ImageGrid(8, 6, 0.01)
     assert grid.shape == (6, 8)
-    assert grid.l()[4] == 0 and grid.m()[3] == 0
-    assert grid.l()[3] == pytest.approx(0.01) and grid.m()[4] == pytest.approx(0.01)
+    assert grid.l()[4] == 0
+    assert grid.m()[3] == 0
+    assert grid.l()[3] == pytest.approx(0.01)
+    assert grid.m()[4] == pytest.approx(0.01)
     assert grid.pixel(grid.l()[1], grid.m()[5]) == pytest.approx((5, 1))
 
 
@@ -63,7 +65,7 @@ def test_largest_n_term():
 
 
 @pytest.mark.parametrize(
-    ("text", "radians"),
+    "text, radians",
     [
         ("1asec", ARCSEC),
         ("1.5 arcsec", 1.5 * ARCSEC),
@@ -88,7 +90,7 @@ def test_parse_angle_bare_number():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    "text, message",
     [
         ("big", "scale 'big' is not an angle; write a number and a unit"),
         ("", "scale '' is not an angle"),
@@ -104,7 +106,7 @@ def test_parse_angle_refuses(text, message):
 
 
 @pytest.mark.parametrize(
-    ("radians", "text"),
+    "radians, text",
     [
         (2 * 3600 * ARCSEC, "2deg"),
         (90 * ARCSEC, "1.5amin"),

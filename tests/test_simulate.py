@@ -432,7 +432,7 @@ def test_size_is_foreseen(tmp_path, columns):
     def zeros(block):
         data = np.zeros((len(block.uvw), 8, 2), complex)
         weight = np.ones(data.shape[::2], np.float32)
-        return {name: data for name in columns} | {"FLAG": data != 0, "WEIGHT": weight, "SIGMA": weight}
+        return dict.fromkeys(columns, data) | {"FLAG": data != 0, "WEIGHT": weight, "SIGMA": weight}
 
     path = write_ms(tmp_path / "a.ms", plan, zeros, columns)
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())

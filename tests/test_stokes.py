@@ -41,7 +41,7 @@ def test_one_hand_stands_for_stokes_i(hand):
 
 
 @pytest.mark.parametrize(
-    ("stokes", "feeds", "words"),
+    "stokes, feeds, words",
     [
         ("V", ["XX", "YY"], ["Stokes V", "XX, YY", "XY and YX", "Use --pol XX."]),
         ("Q", ["RR", "LL"], ["Stokes Q", "RL and LR", "Use --pol RR."]),

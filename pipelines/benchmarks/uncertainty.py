@@ -24,6 +24,7 @@ from radrim.rim.training.uncertainty_trainer import coverage
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import itertools
 
 SEED = 4000
 RANGES = (0, 100, 1000, 10_000, 100_000, np.inf)
@@ -55,7 +56,7 @@ def main():
         list(pool.map(make, paths, range(args.count), [problems] * args.count))
     network, groups = checkpoint.load_uncertainty(args.network).model, [groups_of(path) for path in paths]
     found = coverage(network, paths, groups)
-    ranges = [_range(low, high) for low, high in zip(RANGES, RANGES[1:], strict=False)]
+    ranges = [_range(low, high) for low, high in itertools.pairwise(RANGES)]
     skies = sorted(set(found) - {"all", "by rim", "by clean", *ranges})
     found = {name: found[name] for name in ("all", *skies, *ranges, "by rim", "by clean") if name in found}
     sizes = Counter(name for names in groups for name in names)
@@ -70,7 +71,7 @@ def groups_of(path):
     """The groups an outcome belongs to: all, its class, its dynamic range and who made it."""
     with np.load(path) as arrays:
         value = float(arrays["dynamic_range"])
-        low, high = next(pair for pair in zip(RANGES, RANGES[1:], strict=False) if pair[0] <= value < pair[1])
+        low, high = next(pair for pair in itertools.pairwise(RANGES) if pair[0] <= value < pair[1])
         return "all", str(arrays["sky"]), _range(low, high), f"by {arrays['solver']}"
 
 

@@ -204,7 +204,7 @@ def _try(item, command, terms, stop):
         facts = {"status": end.status, "attempts": attempt, "seconds": round(seconds, 3), "peak_memory_bytes": memory}
         if end.status == 0:
             return facts | {"state": DONE, "reason": "", "files": read_qa(item.file("-qa.json"))["files"]}
-        if stop.is_set() or end.status == STATUS_INTERRUPTED and not end.late:
+        if stop.is_set() or (end.status == STATUS_INTERRUPTED and not end.late):
             return facts | {"state": STOPPED, "reason": ""}
         reason = explain(end, terms.time_limit)
         # Bad input and what is too slow would be so again.

@@ -261,7 +261,7 @@ def _sexagesimal(ra, dec, digits):
 
 
 def _figures(comparison):
-    """name -> PNG of each figure."""
+    """Name -> PNG of each figure."""
     sides, grid, noise, beam = comparison.sides, comparison.grid, comparison.noise, comparison.beam
     brightest = max((side.smoothed for side in sides), key=np.max)
     expected = comparison.expected.noise if comparison.expected else max(side.noise for side in sides)

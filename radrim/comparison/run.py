@@ -1,5 +1,6 @@
 """`radrim compare` on one page: radrim, then CLEAN with the same settings, each a process of its own; then the two side
-by side. CLEAN is WSClean where it is installed and can do the same, else radrim's own multi-scale CLEAN."""
+by side. CLEAN is WSClean where it is installed and can do the same, else radrim's own multi-scale CLEAN.
+"""
 
 import dataclasses
 import logging
@@ -150,7 +151,7 @@ def _choose_peer(config, peer, targets, notes):
 
 
 def _run_radrim(config, prefix):
-    """radrim's side, and the configuration with what it chose."""
+    """Radrim's side, and the configuration with what it chose."""
     done, line = _run_ours(config, prefix, keep=True)
     if done.status:
         raise _error_of(done, f"{prefix}.log")
@@ -162,7 +163,7 @@ def _run_radrim(config, prefix):
 
 
 def _run_clean(config, prefix, limit):
-    """radrim's own CLEAN, on the same grid."""
+    """Radrim's own CLEAN, on the same grid."""
     done, line = _run_ours(dataclasses.replace(config, solver="clean", keep=False), prefix, limit=limit)
     if done.stopped:
         if folder_of(prefix).exists():

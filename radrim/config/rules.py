@@ -2,6 +2,7 @@
 
 from radrim.errors import ConfigError
 from radrim.stokes import STOKES
+import itertools
 
 
 def check(config):
@@ -93,7 +94,7 @@ def _check_start(config):
 def _evenly_spaced(config):
     """Whether an axis that counts evenly can number the Stokes parameters."""
     numbers = [STOKES.index(stokes) for stokes in config.stokes]
-    return len({b - a for a, b in zip(numbers, numbers[1:], strict=False)}) <= 1
+    return len({b - a for a, b in itertools.pairwise(numbers)}) <= 1
 
 
 def _check_spectral_terms(config):

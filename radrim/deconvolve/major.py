@@ -231,7 +231,7 @@ def _expect_less(channel):
         channel.expected,
     )
     channel.expected = seen
-    if any([solver.expect(seen) for solver in channel.solvers]):
+    if any(solver.expect(seen) for solver in channel.solvers):
         channel.stop = ""
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import itertools
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class TileBlock(NamedTuple):
 def _cuts(size, largest):
     count = -(-size // largest)
     edges = [2 * round(size * k / count / 2) for k in range(count)] + [size]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def _join(parts):

@@ -1,5 +1,6 @@
 """What images are made from, however they are cut: the common part of `radrim.imagers.channels` and
-`radrim.imagers.facets`."""
+`radrim.imagers.facets`.
+"""
 
 import logging
 from dataclasses import dataclass

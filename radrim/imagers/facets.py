@@ -1,5 +1,6 @@
 """Steps 3 to 7 of an output channel whose image is larger than the memory: as `radrim.imagers.channels`, facet by
-facet."""
+facet.
+"""
 
 import ctypes
 import logging

@@ -50,7 +50,6 @@ class CleanCycles:
         signed : bool
             The sky can be negative whatever the Stokes parameter; CLEAN's always can.
         """
-
         config = self._config
 
         def make(tile, channel):

@@ -162,7 +162,7 @@ def _reason(error):
 
 
 def _check_space(ms, table, name):
-    """casacore ends the process when the disk is full, so that must be known before."""
+    """Casacore ends the process when the disk is full, so that must be known before."""
     samples = {w.data_desc: len(w.freq) * len(w.correlations) for w in ms.windows}
     needed = 0
     for start in range(0, table.nrows(), 2**20):

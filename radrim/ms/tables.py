@@ -112,7 +112,7 @@ def rows_per_id(table, column, size):
 
 
 def _reason(error):
-    """casacore's message without its call chain."""
+    """Casacore's message without its call chain."""
     return str(error).strip().splitlines()[0]
 
 

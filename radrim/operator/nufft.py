@@ -311,14 +311,14 @@ def _with_plane(facet, grid, shape, plane):
 
 
 def _directions(grid, facet, shape):
-    """l (1, x) and m (y, 1) of a facet's pixels."""
+    """L (1, x) and m (y, 1) of a facet's pixels."""
     l = facet.l0 - (np.arange(shape[1]) - shape[1] // 2) * grid.scale  # noqa: E741
     m = facet.m0 + (np.arange(shape[0]) - shape[0] // 2) * grid.scale
     return l[None, :], m[:, None]
 
 
 def _distance(grid, facet, shape):
-    """n - 1 less the facet's plane, (y, x); 0 where there is no sky."""
+    """N - 1 less the facet's plane, (y, x); 0 where there is no sky."""
     l, m = _directions(grid, facet, shape)  # noqa: E741
     # Pixels of a facet that sticks out of the image stay within its range: they must not cost terms.
     l = np.clip(l, grid.l().min(), grid.l().max())  # noqa: E741

@@ -14,6 +14,7 @@ import torch
 from radrim.errors import ConfigError
 from radrim.operator.base import REAL, Operator, w_matters
 from radrim.operator.nufft import split_facets
+import itertools
 
 SINGLE_LIMIT = 1e-5
 """Smallest epsilon that ducc0 reaches in single precision."""
@@ -124,8 +125,8 @@ class WGridder(Operator):
         lines = 2 * np.linspace(0, self.image_shape[0] // 2, strips + 1).astype(int)
         return [
             (slice(r0, r1), slice(y0, y1))
-            for y0, y1 in zip(lines[:-1], lines[1:], strict=True)
-            for r0, r1 in zip(rows[:-1], rows[1:], strict=True)
+            for y0, y1 in itertools.pairwise(lines)
+            for r0, r1 in itertools.pairwise(rows)
             if r1 > r0
         ]
 

@@ -219,7 +219,7 @@ def _facts(report):
 
 
 def _pictures(report):
-    """name -> Picture of each figure."""
+    """Name -> Picture of each figure."""
     first, grid, half = report.images[0], report.grid, (4.5, 3.5)
     left, name = (first.dirty, "Dirty image") if first.residual is None else (first.residual, "Residual")
     pictures = {

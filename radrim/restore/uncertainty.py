@@ -1,5 +1,6 @@
 """Step 6, restore: how wrong an image may be, pixel by pixel, by a trained network
-(`radrim.rim.network.uncertainty`)."""
+(`radrim.rim.network.uncertainty`).
+"""
 
 import numpy as np
 import torch

@@ -39,5 +39,5 @@ def _set(values):
     """Whether mallopt knows these parameters, and has taken the values; other C libraries have none."""
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        return all([mallopt(name, value) for name, value in values.items()])
+        return all(mallopt(name, value) for name, value in values.items())
     return False

@@ -27,11 +27,10 @@ def atomic_write(path):
         The folder is missing or read-only, or the disk is full.
     """
     path = Path(path)
-    with _part(path) as part:
-        with open(part, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+    with _part(path) as part, open(part, "xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager

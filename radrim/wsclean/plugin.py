@@ -76,7 +76,7 @@ def _ask(header, arrays, shape):
 
 
 def _start():
-    """radrim's process; started by the first cycle, ends with WSClean."""
+    """Radrim's process; started by the first cycle, ends with WSClean."""
     global _process
     if _process is None:
         # What leads WSClean's interpreter to its packages would lead radrim's astray.

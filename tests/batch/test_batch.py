@@ -107,7 +107,7 @@ def write(path, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    "text, says",
     [
         ("[batch]\ninput = ['a']", "line 2: unknown key 'input'; did you mean 'inputs'?"),
         ("[bacth]", "line 1: unknown key 'bacth'; did you mean 'batch'?"),
@@ -135,7 +135,8 @@ def test_faults_of_the_file_are_named_with_their_line(tmp_path, command, text, s
     path = write(tmp_path / "b.toml", text)
     done = command("batch", path, "--dry-run")
     assert done.status == 2
-    assert done.err.startswith(f"radrim: {path}, ") and done.err.count("\n") == 1
+    assert done.err.startswith(f"radrim: {path}, ")
+    assert done.err.count("\n") == 1
     assert says in done.err
 
 
@@ -187,7 +188,7 @@ def test_contradicting_options_name_the_item(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
+    "text, seconds",
     [("90", 90), ("90s", 90), ("1.5h", 5400), ("2d", 172800), ("01:30:00", 5400), ("1-0:00:10", 86410)],
 )
 def test_times(text, seconds):
@@ -245,7 +246,8 @@ def test_the_command_of_an_item_means_its_options(tmp_path):
     }  # fmt: skip
     (item,) = make_items(BatchConfig(image=options, output=tmp_path), ["a b.ms"])
     args, rest = build_parser().parse_known_args(wsclean_spelling(item.words()))
-    assert rest == [] and parse_config(args) == item.config
+    assert rest == []
+    assert parse_config(args) == item.config
 
 
 def test_why_an_item_is_to_be_made(batch):
@@ -253,7 +255,8 @@ def test_why_an_item_is_to_be_made(batch):
     (item,) = batch("good", size=64)
     assert item.to_do() == "not made yet"
     assert make_image(item, TERMS)["state"] == "done"
-    assert item.to_do() == "" and batch("good", size=64, threads=3, memory="1GB")[0].to_do() == ""
+    assert item.to_do() == ""
+    assert batch("good", size=64, threads=3, memory="1GB")[0].to_do() == ""
     assert "settings.size: [64, 64] there, [128, 128] now" in batch("good", size=128)[0].to_do()
     item.file("-image.fits").unlink()
     assert item.to_do() == "good-image.fits is missing"
@@ -272,7 +275,8 @@ def test_files_of_other_settings_go_when_the_new_image_is_there(batch):
     second = item.file("-0001-image.fits")
     assert second.exists()
     make_image(item, TERMS)
-    assert not second.exists() and item.file("-image.fits").exists()
+    assert not second.exists()
+    assert item.file("-image.fits").exists()
 
 
 # Processes
@@ -291,7 +295,9 @@ def test_no_end_of_a_process_ends_the_batch(batch):
     assert found["bad"] == ("failed", 1, "it is damaged: copy it again.")
     assert found["unlucky"] == ("done", 2, "")
     state, attempts, reason = found["killed"]
-    assert (state, attempts) == ("failed", 2) and "killed (SIGKILL) with" in reason and "less --memory" in reason
+    assert (state, attempts) == ("failed", 2)
+    assert "killed (SIGKILL) with" in reason
+    assert "less --memory" in reason
     assert found["crash"] == ("failed", 2, "crashed (SIGSEGV): radrim image begins")
     assert found["bug"] == ("failed", 2, "failed unexpectedly (exit status 1): ValueError: nobody thought of this")
 
@@ -315,7 +321,8 @@ def test_time_limit(batch):
     """What is too slow is asked to end, and is not tried again; the next batch goes on with it."""
     (item,) = batch("slow")
     assert states([item], time_limit=1.0)["slow"][:2] == ("failed", 1)
-    assert (item.folder / "ended").exists() and "ended at the time limit of 1 s" in item.state()["reason"]
+    assert (item.folder / "ended").exists()
+    assert "ended at the time limit of 1 s" in item.state()["reason"]
     assert states([item])["slow"][0] == "done"
 
 
@@ -323,7 +330,8 @@ def test_who_does_not_end_is_killed(batch, monkeypatch):
     """A process that ignores SIGTERM is killed a while later."""
     monkeypatch.setattr(batch_run, "GRACE", 0.3)
     state, attempts, reason = states(batch("stubborn"), time_limit=1.0)["stubborn"]
-    assert (state, attempts) == ("failed", 1) and "time limit" in reason
+    assert (state, attempts) == ("failed", 1)
+    assert "time limit" in reason
 
 
 def test_an_image_that_cannot_be_noted_fails_alone(batch, monkeypatch):
@@ -351,7 +359,9 @@ def test_threads_and_memory_are_divided(batch, monkeypatch):
     (item,) = batch("good", threads=5)
     make_image(item, terms)
     words = item.state()["command"]
-    assert "--threads=5" in words and "--threads=2" not in words and "--memory=15000MB" in words
+    assert "--threads=5" in words
+    assert "--threads=2" not in words
+    assert "--memory=15000MB" in words
 
 
 DRIVER = """
@@ -390,11 +400,13 @@ def test_an_interrupted_batch_goes_on(batch, actor, number):
     out, err = driver.communicate(timeout=180)
     assert driver.returncode == 130
     assert err == "radrim: interrupted; nothing was half-written, and the same command goes on.\n"
-    assert "1 interrupted" in out and "1 waiting" in out
+    assert "1 interrupted" in out
+    assert "1 waiting" in out
     assert (slow.folder / "ended").exists()
     assert (slow.state()["state"], good.state()["state"]) == ("interrupted", "waiting")
     again = start_driver(actor, "obs", "--output", "out")
-    assert again.wait(180) == 0 and "2 done" in again.communicate()[0]
+    assert again.wait(180) == 0
+    assert "2 done" in again.communicate()[0]
 
 
 def test_two_batches_at_once(batch, actor, command, tmp_path):
@@ -456,12 +468,17 @@ def test_summary(batch):
     rows = write_summaries(items, NOTHING, "out")
     assert [row["state"] for row in rows] == ["done", "failed", "waiting"]
     table = Table.read("out/summary.ecsv")
-    assert str(table["rms"].unit) == "Jy / beam" and str(table["beam_major"].unit) == "arcsec"
-    assert table["rms"][0] == 1e-3 and table["dynamic_range"][0] == 1000 and table["peak_memory"][0] == 900
-    assert table["rms"].mask.tolist() == [False, True, True] and table["attempts"].mask.tolist() == [False, False, True]
+    assert str(table["rms"].unit) == "Jy / beam"
+    assert str(table["beam_major"].unit) == "arcsec"
+    assert table["rms"][0] == 1e-3
+    assert table["dynamic_range"][0] == 1000
+    assert table["peak_memory"][0] == 900
+    assert table["rms"].mask.tolist() == [False, True, True]
+    assert table["attempts"].mask.tolist() == [False, False, True]
     with open("out/summary.csv", newline="") as file:
         found = list(csv.DictReader(file))
-    assert found[1]["reason"] == "it is damaged: copy it again." and found[1]["rms"] == ""
+    assert found[1]["reason"] == "it is damaged: copy it again."
+    assert found[1]["rms"] == ""
 
 
 def test_limits_make_suspects_without_imaging_again(batch):
@@ -503,9 +520,13 @@ def test_the_page(batch):
     text = Path("out/index.html").read_text()
     page = Page(text)
     assert page.classes == ["failed", "done", "done"]
-    assert "odd &lt;b&gt; &amp; co" in text and "<b>" not in text
-    assert "1 mJy/beam" in text and "5 × 4 asec" in text
-    assert "good/good.png" in page.links and "good/good-qa.json" in page.links and "bad/bad.log" in page.links
+    assert "odd &lt;b&gt; &amp; co" in text
+    assert "<b>" not in text
+    assert "1 mJy/beam" in text
+    assert "5 × 4 asec" in text
+    assert "good/good.png" in page.links
+    assert "good/good-qa.json" in page.links
+    assert "bad/bad.log" in page.links
     from urllib.parse import unquote
 
     assert all(Path("out", unquote(link)).exists() for link in page.links)
@@ -513,7 +534,7 @@ def test_the_page(batch):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(3.4, "3 s"), (59.7, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+    "seconds, text", [(3.4, "3 s"), (59.7, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
 )
 def test_durations(seconds, text):
     """Rounded to what matters."""
@@ -537,7 +558,9 @@ def test_job_script(batch):
         f"output={Path('out').absolute()}/slurm-%A_%a.log", "job-name=radrim-out",
     ):  # fmt: skip
         assert f"#SBATCH --{option}" in head.splitlines()
-    assert head.startswith("#!/bin/bash\n") and "items=('a b' c)" in body and "module load python" in body
+    assert head.startswith("#!/bin/bash\n")
+    assert "items=('a b' c)" in body
+    assert "module load python" in body
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
 
 
@@ -551,10 +574,12 @@ def test_an_array_makes_what_is_missing(batch, actor, command, tmp_path, monkeyp
     fake = write(tmp_path / "sbatch", '#!/bin/sh\necho "$@" > submitted\necho 4711\n')
     fake.chmod(0o755)
     done = command("batch", config, "--slurm", "--submit", "--retries", 0)
-    assert done.status == 2 and "There is no sbatch on this machine; out/slurm.sh is written" in done.err
+    assert done.status == 2
+    assert "There is no sbatch on this machine; out/slurm.sh is written" in done.err
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     done = command("batch", config, "--slurm", "--submit", "--retries", 0)
-    assert done.status == 0 and "Job 4711: out/slurm.sh, 3 tasks" in done.out
+    assert done.status == 0
+    assert "Job 4711: out/slurm.sh, 3 tasks" in done.out
     assert (tmp_path / "submitted").read_text() == "--parsable out/slurm.sh\n"
     script = (tmp_path / "out" / "slurm.sh").read_text()
     assert f"{sys.executable} -m radrim batch {config} --retries 0 --item" in script
@@ -582,13 +607,15 @@ def test_on_a_dask_cluster(batch, command, monkeypatch):
                       dashboard_address=None, memory_limit="4GB") as workers:  # fmt: skip
         done = command("batch", "obs", "--output", "out", "--scheduler", workers.scheduler_address)
     assert done.status == 3, done.err
-    assert "2 done, 1 failed" in done.out and "bad: failed" in done.out
+    assert "2 done, 1 failed" in done.out
+    assert "bad: failed" in done.out
     words = json.loads(Path("out/good/good-batch.json").read_text())["command"]
-    assert "--threads=1" in words and "--memory=1200MB" in words
+    assert "--threads=1" in words
+    assert "--memory=1200MB" in words
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    "words, says",
     [
         (["--submit"], "--submit is for --slurm"),
         (["--slurm", "--item", "1"], "three ways of running a batch"),
@@ -601,7 +628,9 @@ def test_wrong_command_lines(batch, command, words, says):
     """One line, status 2, and nothing begins."""
     batch("good")
     done = command("batch", "obs", "--output", "out", *words)
-    assert done.status == 2 and says in done.err and not Path("out").exists()
+    assert done.status == 2
+    assert says in done.err
+    assert not Path("out").exists()
 
 
 # All of it
@@ -620,8 +649,10 @@ def test_four_observations_one_of_them_broken(make_ms, edit_ms, command, tmp_pat
     config = write(tmp_path / "b.toml", text + "[quality]\nmin_dynamic_range = 3\n")
     assert "4 of 4 images would be made" in command("batch", config, "--dry-run").out
     done = command("batch", config)
-    assert done.status == 3 and "4 images: 3 done, 1 failed" in done.out
-    assert "f2: failed" in done.out and "f2.ms/SPECTRAL_WINDOW cannot be opened" in done.out
+    assert done.status == 3
+    assert "4 images: 3 done, 1 failed" in done.out
+    assert "f2: failed" in done.out
+    assert "f2.ms/SPECTRAL_WINDOW cannot be opened" in done.out
 
     def made():
         return {
@@ -632,7 +663,10 @@ def test_four_observations_one_of_them_broken(make_ms, edit_ms, command, tmp_pat
     assert {path.parent.name for path in first if path.suffix == ".fits"} == {"f0", "f1", "f3"}
     lost.parent.joinpath("SPECTRAL_WINDOW").symlink_to(tmp_path / "kept")
     done = command("batch", config)
-    assert done.status == 0 and "1 of 4 images to make" in done.out and "4 images: 4 done" in done.out
+    assert done.status == 0
+    assert "1 of 4 images to make" in done.out
+    assert "4 images: 4 done" in done.out
     second = made()
     assert {path.parent.name for path, when in second.items() if first.get(path) != when} == {"f2"}
-    assert command("batch", config).status == 0 and made() == second
+    assert command("batch", config).status == 0
+    assert made() == second

@@ -300,7 +300,7 @@ def test_message_and_status_of_the_real_program(shared_data, edit_ms, folder, pa
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    "words, says",
     [
         (["--field", 3], ["no field '3'", "it has 0 (FIELD0)"]),
         (["--field", "M31"], ["no field 'M31'", "FIELD0"]),
@@ -351,7 +351,7 @@ def test_same_phase_centre_written_differently(accepted, make_ms, edit_ms):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    "words, says",
     [
         (["--size", 63, 64], ["--size 63 64", "even", "use 64 instead of 63"]),
         (["--scale", "4"], ["--scale '4' has no unit", "4asec"]),
@@ -413,7 +413,7 @@ def test_masks(refused, small_ms, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    "text, says",
     [
         ("wieght = 'natural'", ["run.toml", "unknown key 'wieght'", "did you mean 'weight'"]),
         ("niter = 'many'", ["--niter takes a whole number, got 'many'"]),
@@ -528,7 +528,8 @@ def test_disk_full_later_leaves_whole_files_only(command, small_ms, folder, monk
     for path in folder.glob("*.fits"):
         assert fits.getdata(path).shape == (1, 1, 64, 64)
     assert command(*words).status == 0
-    assert "x-image.fits" in left(folder)[0] and "x.radrim" not in left(folder)[0]
+    assert "x-image.fits" in left(folder)[0]
+    assert "x.radrim" not in left(folder)[0]
 
 
 def test_interrupted_run_leaves_nothing_half_written(command, small_ms, folder, monkeypatch):

@@ -77,7 +77,7 @@ def test_help_lists_every_option_with_its_default(command):
 
 
 @pytest.mark.parametrize(
-    ("words", "weight", "ms"),
+    "words, weight, ms",
     [
         ("--weight briggs -0.5 a.ms", Weighting("briggs", -0.5), ("a.ms",)),
         ("-weight briggs 1 a.ms", Weighting("briggs", 1), ("a.ms",)),
@@ -104,12 +104,60 @@ def test_quoted_weight(parsed):
 
 def test_one_dash_is_as_good_as_two(parsed):
     """WSClean's spelling gives the same run, for every option with WSClean's name."""
-    words = (
-        "-size 512 256 -scale 1asec -weight briggs -0.5 -taper-gaussian 5asec -name out -data-column DATA -field 1 "
-        "-spws 0,1 -channel-range 1 3 -minuv-l 10 -maxuv-l 1e5 -channels-out 2 -pol RR -niter 100 -gain 0.2 "
-        "-mgain 0.7 -auto-mask 4 -auto-threshold 1 -fits-mask m.fits -nmiter 5 -padding 1.3 -wgridder-accuracy 1e-5 "
-        "-j 2 -no-multiscale a.ms b.ms"
-    ).split()
+    words = [
+        "-size",
+        "512",
+        "256",
+        "-scale",
+        "1asec",
+        "-weight",
+        "briggs",
+        "-0.5",
+        "-taper-gaussian",
+        "5asec",
+        "-name",
+        "out",
+        "-data-column",
+        "DATA",
+        "-field",
+        "1",
+        "-spws",
+        "0,1",
+        "-channel-range",
+        "1",
+        "3",
+        "-minuv-l",
+        "10",
+        "-maxuv-l",
+        "1e5",
+        "-channels-out",
+        "2",
+        "-pol",
+        "RR",
+        "-niter",
+        "100",
+        "-gain",
+        "0.2",
+        "-mgain",
+        "0.7",
+        "-auto-mask",
+        "4",
+        "-auto-threshold",
+        "1",
+        "-fits-mask",
+        "m.fits",
+        "-nmiter",
+        "5",
+        "-padding",
+        "1.3",
+        "-wgridder-accuracy",
+        "1e-5",
+        "-j",
+        "2",
+        "-no-multiscale",
+        "a.ms",
+        "b.ms",
+    ]
     double = [f"-{w}" if w.startswith("-") and not w[1:2].isdigit() else w for w in words]
     config = parsed("image", *words)
     assert config == parsed("image", *double)
@@ -149,7 +197,7 @@ def test_command_line_is_kept_as_it_could_be_typed(monkeypatch, command):
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    "words, expected",
     [
         ("imgae a.ms", ["imgae", "'image'"]),
         ("image a.ms --nitre 5", ["unknown option --nitre", "radrim image --help"]),
@@ -241,7 +289,7 @@ def test_output_that_nobody_reads():
     assert process.wait(60) == 141
 
 
-@pytest.mark.parametrize(("how", "kept"), [("program", True), ("main", False)])
+@pytest.mark.parametrize("how, kept", [("program", True), ("main", False)])
 def test_only_a_process_of_its_own_keeps_its_memory(how, kept):
     """The program changes its process; a caller of `main` finds allocator and garbage collection as they were."""
     code = (

@@ -67,7 +67,8 @@ def test_without_wsclean_radrims_own_clean_is_the_peer(comparison):
     assert any("no wsclean on the PATH" in note for note in comparison.notes)
     np.testing.assert_array_equal(comparison.radrim.dirty, comparison.peer.dirty)
     assert np.abs(comparison.radrim.model - comparison.peer.model).max() > 0
-    assert "--solver clean" in comparison.peer.command and "--solver" not in comparison.radrim.command
+    assert "--solver clean" in comparison.peer.command
+    assert "--solver" not in comparison.radrim.command
 
 
 def test_noise_of_both_is_the_expected_one(comparison):
@@ -96,7 +97,8 @@ def test_both_runs_are_measured(comparison):
     """Time and memory of each, in the object and in the JSON file; threads are the same."""
     numbers = json.loads(comparison.paths["json"].read_text())
     for side in comparison.sides:
-        assert 0 < side.done.cpu and 1e8 < side.done.memory < 4e9
+        assert side.done.cpu > 0
+        assert 1e8 < side.done.memory < 4e9
         assert numbers["programs"][side.key]["wall_s"] == side.done.wall
         assert "--threads 1" in side.command
 
@@ -131,7 +133,8 @@ def test_page_has_all_panels_and_fetches_nothing(comparison, page):
 def test_page_has_the_commands(comparison, page):
     """Word for word, so that the reader can repeat both."""
     text = page.replace("&#39;", "'")
-    assert comparison.radrim.command in text and comparison.peer.command in text
+    assert comparison.radrim.command in text
+    assert comparison.peer.command in text
 
 
 def test_bare_page(comparison, tmp_path):
@@ -149,7 +152,8 @@ def test_bare_page(comparison, tmp_path):
 def test_work_directories_are_gone(comparison):
     """What is left is images, logs, reports and numbers."""
     folder = comparison.paths["json"].parent
-    assert not list(folder.glob("*.radrim")) and not list(folder.glob("*.tmp"))
+    assert not list(folder.glob("*.radrim"))
+    assert not list(folder.glob("*.tmp"))
 
 
 @pytest.mark.skipif(shutil.which("wsclean") is None, reason="wsclean is not installed")
@@ -193,7 +197,8 @@ def test_failing_wsclean_keeps_radrims_images(small_ms, tmp_path, monkeypatch, c
     for words in ("status 1", "| No luck today", "radrim's own images are kept", "a-wsclean.log"):
         assert words in done.err
     assert (tmp_path / "a-radrim-image.fits").is_file()
-    assert not list(tmp_path.glob("a-compare*")) and not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob("a-compare*"))
+    assert not list(tmp_path.glob("*.tmp"))
     assert not list(tmp_path.glob("*.radrim"))
 
 
@@ -216,7 +221,7 @@ def test_slow_clean_of_radrims_own_is_stopped(small_ms, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    "words, message",
     [
         (["none.ms"], "none.ms does not exist"),
         (["{ms}", "--niter", "0"], "leave out --niter 0"),

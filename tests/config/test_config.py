@@ -27,7 +27,7 @@ def test_defaults_are_briggs_0_and_stokes_i():
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    "text, expected",
     [
         ("natural", Weighting("natural")),
         ("UNIFORM", Weighting("uniform")),
@@ -42,7 +42,7 @@ def test_weight_spellings(text, expected):
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(512, (512, 512)), ("512 256", (512, 256)), ([512, 256], (512, 256)), ("64,32", (64, 32))]
+    "value, expected", [(512, (512, 512)), ("512 256", (512, 256)), ([512, 256], (512, 256)), ("64,32", (64, 32))]
 )
 def test_size_spellings(value, expected):
     """One number is a square; text, lists and commas do."""
@@ -50,7 +50,7 @@ def test_size_spellings(value, expected):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "words"),
+    "option, value, words",
     [
         ("size", "511 512", ["--size 511 512", "even", "use 512 instead of 511"]),
         ("size", "16", ["--size 16", "at least 32"]),
@@ -172,7 +172,7 @@ def test_toml_times_without_quotes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "words"),
+    "text, kind, words",
     [
         ("robust = 0", ConfigError, ["unknown key 'robust'", "a.toml"]),
         ("wieght = 'natural'", ConfigError, ["unknown key 'wieght'", "did you mean 'weight'"]),

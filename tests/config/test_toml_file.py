@@ -35,7 +35,7 @@ inner = { deep = [1,
 
 
 @pytest.mark.parametrize(
-    ("keys", "line"),
+    "keys, line",
     [
         (["size"], 2),
         (["note"], 4),
@@ -58,7 +58,7 @@ def test_line_of_a_value(keys, line, newline):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    "text, says",
     [
         ("size = 64\n\nwieght = 'natural'", ["line 3: unknown key 'wieght'; did you mean 'weight'?"]),
         ("# size\nsize = 511", ["line 2: --size 511 511: sizes must be even"]),

@@ -282,7 +282,7 @@ def test_a_failing_solver_names_channel_and_tile():
         deconvolve([state], Tiles(SHAPE, 64, 16), make_clean, 5, 1)
 
 
-@pytest.mark.parametrize(("good", "stop"), [(0, ""), (2, "a minor cycle failed in major cycle 3")])
+@pytest.mark.parametrize("good, stop", [(0, ""), (2, "a minor cycle failed in major cycle 3")])
 def test_a_failing_solver_leaves_what_was_accepted(good, stop):
     """Every channel keeps the model and residual of its last good cycle; what had stopped keeps its reason."""
     sky, calls = Sky(), []
@@ -323,7 +323,7 @@ class Expecting:
 
 
 @pytest.mark.parametrize("heeds", [True, False])
-@pytest.mark.parametrize(("shown", "less"), [(0.1, True), (0.85, True), (0.95, False)])
+@pytest.mark.parametrize("shown, less", [(0.1, True), (0.85, True), (0.95, False)])
 def test_goes_on_to_the_noise_that_the_data_show(shown, less, heeds):
     """What the model leaves of the data shows less noise than was expected: a solver that heeds that goes on to it.
 

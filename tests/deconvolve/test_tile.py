@@ -95,6 +95,7 @@ def test_tiles_travel_light():
     sent = pickle.dumps(tiles)
     assert len(sent) < 300
     there = pickle.loads(sent)
-    assert there == tiles and there[117 * 118 + 5] == tiles[117 * 118 + 5]
+    assert there == tiles
+    assert there[117 * 118 + 5] == tiles[117 * 118 + 5]
     with pytest.raises(IndexError, match="tile 13924 of 13924"):
         tiles[len(tiles)]

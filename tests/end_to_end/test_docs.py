@@ -141,11 +141,11 @@ def test_wsclean_options_exist():
     page = (ROOT / "docs" / "from_wsclean.md").read_text()
     written = {
         word
-        for row in re.findall(r"^\| (`-.*?) \|", page, re.M)
+        for row in re.findall(r"^\| (`-.*?) \|", page, re.MULTILINE)
         for word in re.findall(r"(?<![\w-])-[a-z][a-z-]+", row)
     }
     assert len(written) > 25
-    assert not {word for word in written if not re.search(rf"^\s*{word}\b", known, re.M)}
+    assert not {word for word in written if not re.search(rf"^\s*{word}\b", known, re.MULTILINE)}
 
 
 def test_messages_exist():
@@ -157,7 +157,7 @@ def test_messages_exist():
             texts = [part.value if isinstance(part, ast.Constant) else "\0" for part in parts]
             if all(isinstance(text, str) for text in texts):
                 spoken.append(re.sub(r"%\.?\d*[a-z]", "\0", "".join(texts)))
-    headings = re.findall(r"^### (.*)$", (ROOT / "docs" / "troubleshooting.md").read_text(), re.M)
+    headings = re.findall(r"^### (.*)$", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
     assert len(headings) > 20
     for heading in headings:
         pattern = "\0".join(re.escape(part) for part in re.split(r"<[^>]*>", heading))
@@ -166,5 +166,5 @@ def test_messages_exist():
 
 def test_every_page_is_listed():
     """The index leads to every page; Sphinx would warn, but `make docs` is not part of the tests everywhere."""
-    listed = set(re.findall(r"^([a-z_]+)$", (ROOT / "docs" / "index.md").read_text(), re.M))
+    listed = set(re.findall(r"^([a-z_]+)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE))
     assert {page.stem for page in PAGES} - {"README", "index"} <= listed

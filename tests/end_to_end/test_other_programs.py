@@ -50,8 +50,10 @@ def test_astropy(made, source):
     header = fits.getheader(made[0].paths["image"])
     y, x = np.unravel_index(made[0].image.argmax(), made[0].image.shape)
     ra, dec, freq, stokes = WCS(header).all_pix2world(x, y, 0, 0, 0)
-    assert abs(ra - source[0]) * np.cos(np.radians(dec)) < 2 / 3600 + 1e-6 and abs(dec - source[1]) < 2 / 3600 + 1e-6
-    assert freq == pytest.approx(made[0].freq, rel=1e-9) and stokes == 1
+    assert abs(ra - source[0]) * np.cos(np.radians(dec)) < 2 / 3600 + 1e-6
+    assert abs(dec - source[1]) < 2 / 3600 + 1e-6
+    assert freq == pytest.approx(made[0].freq, rel=1e-9)
+    assert stokes == 1
     assert u.Unit(header["BUNIT"].replace("JY", "Jy").replace("BEAM", "beam")) == u.Jy / u.beam
 
 
@@ -75,7 +77,8 @@ def test_spectral_cube(made):
     from spectral_cube import SpectralCube
 
     cube = SpectralCube.read(made[1].channels.headers[0].paths["image"], format="fits")
-    assert cube.shape == (4, 80, 96) and cube.unit == u.Jy / u.beam
+    assert cube.shape == (4, 80, 96)
+    assert cube.unit == u.Jy / u.beam
     np.testing.assert_allclose(cube.spectral_axis.to_value(u.Hz), FREQUENCIES, rtol=1e-9)
     for number, image in enumerate(made[1].channels):
         assert cube.beams[number].major.to_value(u.rad) == pytest.approx(image.beam.major, rel=1e-6)
@@ -140,7 +143,8 @@ def test_casa_image(made, source, casa):
     """CASA reads the unit, beam, position and values of an image."""
     y, x = np.unravel_index(made[0].image.argmax(), made[0].image.shape)
     found = casa(CASA, made[0].paths["image"], y, x)
-    assert found["unit"] == "Jy/beam" and sorted(found["shape"]) == [1, 1, 80, 96]
+    assert found["unit"] == "Jy/beam"
+    assert sorted(found["shape"]) == [1, 1, 80, 96]
     assert found["value"] == pytest.approx(float(made[0].image[y, x]), rel=1e-6)
     np.testing.assert_allclose(np.degrees(found["world"][:2]) % 360, source, atol=2.5 / 3600)
     assert found["beam"]["major"]["value"] * ARCSEC == pytest.approx(made[0].beam.major, rel=1e-6)

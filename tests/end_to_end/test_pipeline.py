@@ -167,7 +167,24 @@ def test_own_choices_are_repeated_from_the_settings(sky_ms, tmp_path, no_report)
 
 def test_one_dash_gives_the_same_images(sky_ms, tmp_path, no_report):
     """WSClean's spelling of the options makes the same files."""
-    words = "-size 128 128 -scale 3asec -weight briggs -0.5 -niter 50 -mgain 0.7 -auto-threshold 3 -j 1".split()
+    words = [
+        "-size",
+        "128",
+        "128",
+        "-scale",
+        "3asec",
+        "-weight",
+        "briggs",
+        "-0.5",
+        "-niter",
+        "50",
+        "-mgain",
+        "0.7",
+        "-auto-threshold",
+        "3",
+        "-j",
+        "1",
+    ]
     for name, line in (("one", words), ("two", [f"-{w}" if w[:1] == "-" and w[1].isalpha() else w for w in words])):
         assert main(["image", *line, "-name", str(tmp_path / name), "-quiet", str(sky_ms)]) == 0
     for kind in KINDS:
@@ -196,7 +213,7 @@ def test_default_name_is_that_of_the_measurement_set(sky_ms, tmp_path, monkeypat
     assert (tmp_path / "3c391_4.6GHz-dirty.fits").exists()
 
 
-@pytest.mark.parametrize(("halo", "limit"), [(128, 5), (32, 40)])
+@pytest.mark.parametrize("halo, limit", [(128, 5), (32, 40)])
 def test_tiles_agree_with_one_image(cleaned, sky_ms, tmp_path, no_report, monkeypatch, halo, limit):
     """Four tiles restore what one does: to the noise if they see all, to 1 % of the peak through a thin halo."""
     monkeypatch.setattr("radrim.imagers.minor_cycles.HALO", halo)
@@ -240,7 +257,8 @@ def test_channels_are_read_from_their_files(two_channels):
     for number, channel in enumerate(result.channels):
         for kind in KINDS:
             np.testing.assert_array_equal(getattr(channel, kind), data(folder / f"c-{number:04d}-{kind}.fits"))
-        assert channel.cycles and channel.beam.major > 0
+        assert channel.cycles
+        assert channel.beam.major > 0
     assert not any(isinstance(value, np.ndarray) for image in result.channels._images for value in vars(image).values())
 
 

@@ -92,7 +92,8 @@ def test_headers_and_beams_agree(four):
 def test_quality_of_each(four):
     """NAME-qa.json is about the first, and has noise and peak of the others."""
     quality = read_qa(four.paths["qa"])
-    assert quality["stokes"] == "I" and list(quality["other_stokes"]) == ["Q", "U", "V"]
+    assert quality["stokes"] == "I"
+    assert list(quality["other_stokes"]) == ["Q", "U", "V"]
     for name, facts in quality["other_stokes"].items():
         image = four.polarisations[name]
         assert facts["residual_rms_jy_per_beam"] == pytest.approx(image.noise)
@@ -126,18 +127,21 @@ def test_headers_of_the_maps(four):
     intensity, angle = (fits.getheader(four.linear.paths[kind]) for kind in ("image", "angle"))
     assert (intensity["BUNIT"], intensity["BTYPE"]) == ("JY/BEAM", "polarized_intensity")
     assert (angle["BUNIT"], angle["BTYPE"]) == ("deg", "position_angle")
-    assert intensity["RRDEBIAS"] == "sqrt(Q^2+U^2-s^2)" and "Wardle" in intensity.comments["RRDEBIAS"]
+    assert intensity["RRDEBIAS"] == "sqrt(Q^2+U^2-s^2)"
+    assert "Wardle" in intensity.comments["RRDEBIAS"]
     assert intensity["RRNOISE"] == pytest.approx(four.linear.noise)
     assert angle["RRPSIGMA"] == CERTAIN
     assert (intensity["CRVAL4"], angle["CRVAL4"]) == (129, 132)
-    assert "BMAJ" in intensity and "north through east" in angle.comments["BUNIT"]
+    assert "BMAJ" in intensity
+    assert "north through east" in angle.comments["BUNIT"]
 
 
 def test_alone_is_as_together(polarised_ms, tmp_path, no_report):
     """With nothing flagged, Q of a run of Q alone is that of a run of I and Q, in a file of its usual name."""
     alone = radrim.image(polarised_ms(LINEAR), pol="Q", name=tmp_path / "alone", **OPTIONS)
     both = radrim.image(polarised_ms(LINEAR), pol="I,Q", name=tmp_path / "both", **OPTIONS)
-    assert alone.paths["image"].name == "alone-image.fits" and alone.linear is None
+    assert alone.paths["image"].name == "alone-image.fits"
+    assert alone.linear is None
     np.testing.assert_array_equal(alone.image, both.polarisations["Q"].image)
 
 
@@ -226,7 +230,8 @@ def test_killed_after_every_step(polarised_ms, tmp_path, monkeypatch, no_report)
         found[folder] = {path.name: path.read_bytes() for path in (tmp_path / folder).glob("*.fits")}
         assert not list((tmp_path / folder).glob("*.radrim"))
     assert attempts > 4
-    assert found["broken"] == found["whole"] and len(found["whole"]) == 11
+    assert found["broken"] == found["whole"]
+    assert len(found["whole"]) == 11
 
 
 def test_facets(polarised_ms, four, tmp_path, no_report):
@@ -237,7 +242,8 @@ def test_facets(polarised_ms, four, tmp_path, no_report):
         image = result.polarisations[name]
         assert image.image[place] == pytest.approx(SOURCE[name], abs=8 * image.noise), name
     assert result.linear.intensity[place] == pytest.approx(math.hypot(0.1, 0.06), abs=8 * result.linear.noise)
-    assert "psf.fits" in names_in(result) and "I-psf.fits" not in names_in(result)
+    assert "psf.fits" in names_in(result)
+    assert "I-psf.fits" not in names_in(result)
     np.testing.assert_array_equal(result.polarisations["U"].psf, result.psf)
 
 
@@ -281,7 +287,7 @@ def test_the_report_shows_all(polarised_ms, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    "given, expected",
     [
         ("IQUV", "I,Q,U,V"), ("iquv", "I,Q,U,V"), ("V,I", "I,V"), ("i q", "I,Q"), (["Q", "U"], "Q,U"), ("I", "I"),
         ("xx,yy", "XX,YY"), ("XXYY", "XX,YY"), ("xx,xy,yx,yy", "XX,YY,XY,YX"), ("I,I", "I"), ("rr ll", "RR,LL"),
@@ -295,7 +301,7 @@ def test_spellings(given, expected):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    "options, words",
     [
         ({"pol": "IW"}, ["IW", "I, Q, U, V", "IQUV"]),
         ({"pol": "I,XX"}, ["Stokes parameters and correlations", "one after the other"]),

@@ -191,7 +191,8 @@ def test_interrupted_after_every_step(pair_ms, quiet, monkeypatch):
         if status == 0:
             break
         assert status == 130
-    assert status == 0 and attempt > 5
+    assert status == 0
+    assert attempt > 5
     for kind in KINDS:
         assert (quiet / "broken" / f"x-{kind}.fits").read_bytes() == (
             quiet / "unbroken" / f"x-{kind}.fits"
@@ -233,7 +234,8 @@ def test_disk_full(pair_ms, quiet, monkeypatch, capsys, caplog):
         assert "no space is left" in capsys.readouterr().err
         assert "kept in x.radrim: the same command goes on" in caplog.text
         caplog.clear()
-        assert Path("x.radrim").is_dir() and not list(Path().rglob("*.part"))
+        assert Path("x.radrim").is_dir()
+        assert not list(Path().rglob("*.part"))
         assert main(words) == 0
         assert {path.name: path.read_bytes() for path in Path().glob("x-*.fits")} == whole
         for path in Path().glob("x*"):
@@ -289,9 +291,8 @@ def test_files_in_pieces(tmp_path):
             (elsewhere if number % 2 else pixels).put(tile.core, whole[tile.core])
     assert (tmp_path / "pieces.fits").read_bytes() == (tmp_path / "whole.fits").read_bytes()
     np.testing.assert_array_equal(open_image(tmp_path / "pieces.fits"), read_image(tmp_path / "whole.fits"))
-    with pytest.raises(KeyboardInterrupt):
-        with fits_file(tmp_path / "broken.fits", grid.shape, header):
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), fits_file(tmp_path / "broken.fits", grid.shape, header):
+        raise KeyboardInterrupt
     assert {path.name for path in tmp_path.iterdir()} == {"pieces.fits", "whole.fits"}
 
 
@@ -312,7 +313,8 @@ def test_overview(monkeypatch, shape):
     model[60:80, 60:80] = 1
     whole = Image("", 1e9, 1e8, None, 1.0, image, image, model, image, image)
     small, grid, factor = overview.overview(whole, ImageGrid(shape[1], shape[0], 1e-5))
-    assert max(grid.shape) <= 100 and factor == -(-max(shape) // 100)
+    assert max(grid.shape) <= 100
+    assert factor == -(-max(shape) // 100)
     assert grid.scale == factor * 1e-5
     assert small.image.shape == small.model.shape == grid.shape
     assert small.image[grid.height // 2, grid.width // 2] == 50
@@ -362,10 +364,12 @@ def test_sidelobes_of_others_wait(pair_ms, tmp_path, no_report, monkeypatch):
 
     monkeypatch.setattr(FacetTasks, "minor", noted)
     image(pair_ms, tmp_path / "x", size=768, facet=128, max_major=1)
-    assert idle and seen and not set(idle) & set(seen)
+    assert idle
+    assert seen
+    assert not set(idle) & set(seen)
 
 
-@pytest.mark.parametrize(("options", "most"), [({}, 3), ({"solver": "clean"}, 2), ({"niter": 0}, 1)])
+@pytest.mark.parametrize("options, most", [({}, 3), ({"solver": "clean"}, 2), ({"niter": 0}, 1)])
 def test_measured_together(options, most):
     """Facets are measured as one as far as the memory of a minor cycle goes, and no farther than it helps."""
     for side in (128, 512, 2048, 4096):
@@ -388,7 +392,7 @@ SIZES = {"8GB": 8e9, "0.5 TB": 5e11, "200MiB": 200 * 2**20}
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [*SIZES.items(), *((bad, None) for bad in ("2e8", "8", "8XB", "GB", "-3GB", True))]
+    "text, size", [*SIZES.items(), *((bad, None) for bad in ("2e8", "8", "8XB", "GB", "-3GB", True))]
 )
 def test_sizes_of_memory(text, size):
     """Units are spelled as people do."""
@@ -406,7 +410,7 @@ def test_memory_of_the_machine():
 
 
 @pytest.mark.parametrize(
-    ("options", "given_back"), [({}, 0), ({"facet": 128}, 1), ({"memory": 1.7e9}, 1)], ids=["small", "facets", "tight"]
+    "options, given_back", [({}, 0), ({"facet": 128}, 1), ({"memory": 1.7e9}, 1)], ids=["small", "facets", "tight"]
 )
 def test_memory_is_kept_only_where_there_is_plenty(options, given_back, pair_ms, quiet, monkeypatch, request):
     """What a heap that is kept has between its pieces must fit into `--memory`, too."""

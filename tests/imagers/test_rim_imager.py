@@ -102,7 +102,7 @@ def test_noise_gives_an_empty_model(empty_ms, tmp_path):
 
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
-    ("scene", "cycles"),
+    "scene, cycles",
     [("galaxy_ms", 2), ("crowded_ms", 3), ("bright_ms", 1), ("bright_ms", 2), ("bright_ms", 4)],
 )
 def test_tiles_give_the_same_image(request, tmp_path, scene, cycles):
@@ -214,7 +214,7 @@ def test_options_of_clean_are_named(small_ms, command, tmp_path, no_report):
 
 
 @pytest.mark.parametrize(
-    ("options", "signed", "positive"),
+    "options, signed, positive",
     [({}, False, True), ({}, True, False), ({"pol": "Q"}, False, False), ({"contsub": 1}, False, False)],
 )
 def test_which_skies_are_positive(options, signed, positive):

@@ -51,7 +51,8 @@ def test_files(joint):
     names |= {f"{prefix}-MFS-alpha.fits", f"{prefix}-MFS-alpha-error.fits"}
     assert {path.name for path in joint.paths["image"].parent.glob(f"{prefix}-*.fits")} == names
     header = fits.getheader(joint.paths["alpha"])
-    assert header["BUNIT"] == "" and header["BTYPE"] == "alpha"
+    assert header["BUNIT"] == ""
+    assert header["BTYPE"] == "alpha"
     assert header["CRVAL3"] == pytest.approx(joint.freq)
 
 
@@ -105,7 +106,7 @@ def test_better_than_one_spectrum_for_all(joint, ms, folder):
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    "options, says",
     [
         ({"spectral_terms": 3, "channels_out": 2}, "--spectral-terms 3 needs at least 3 output channels.*is 2"),
         ({"spectral_terms": 2, "channels_out": 2, "niter": 0}, "deconvolved images of Stokes I"),

@@ -122,10 +122,12 @@ def test_killed_run_goes_on_from_what_it_began_with(ms, tmp_path, monkeypatch):
         patch.setattr("radrim.output.Output.write_images", write_then_die)
         with pytest.raises(Killed):
             radrim.image(ms, name=tmp_path / "run", continue_run=True, **how)
-    assert calls and (tmp_path / "run.radrim").exists()
+    assert calls
+    assert (tmp_path / "run.radrim").exists()
     again = radrim.image(ms, name=tmp_path / "run", continue_run=True, **how)
     for one, other in zip(again.channels, whole.channels, strict=True):
-        assert np.array_equal(one.model, other.model) and np.array_equal(one.residual, other.residual)
+        assert np.array_equal(one.model, other.model)
+        assert np.array_equal(one.residual, other.residual)
 
 
 def test_another_start_model_is_another_run(ms, write_model, tmp_path, monkeypatch):
@@ -138,7 +140,7 @@ def test_another_start_model_is_another_run(ms, write_model, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("grid", "found"),
+    "grid, found",
     [
         (ImageGrid(32, 64, 5 * ARCSEC, 2.0, 0.6), "32 x 64 pixels of 5asec"),
         (ImageGrid(64, 64, 4 * ARCSEC, 2.0, 0.6), "64 x 64 pixels of 4asec"),
@@ -154,7 +156,7 @@ def test_other_pixels(ms, write_model, tmp_path, grid, found):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    "options, message",
     [
         ({"start_model": "x.fits", "continue_run": True}, "give one of them"),
         ({"start_model": "x.fits", "niter": 0}, "--start-model is where the deconvolution begins: leave out --niter 0"),
@@ -193,4 +195,5 @@ def test_command_line(ms, tmp_path, command):
     words = f"-size 64 64 -scale 5asec -weight natural --solver clean -j 1 -name {tmp_path / 'run'}".split()
     assert command("image", ms, *words, "-nmiter", 1).status == 0
     answer = command("image", "-continue", ms, *words)
-    assert answer.status == 0 and "start model: flux" in answer.out
+    assert answer.status == 0
+    assert "start model: flux" in answer.out

@@ -103,7 +103,7 @@ def test_dishes_are_chosen():
 
 
 @pytest.mark.parametrize(
-    ("dishes", "words"), [((), ["DISH_DIAMETER", "--dish-diameter"]), ((7.0, 12.0), ["7, 12 m", "--dish-diameter"])]
+    "dishes, words", [((), ["DISH_DIAMETER", "--dish-diameter"]), ((7.0, 12.0), ["7, 12 m", "--dish-diameter"])]
 )
 def test_dishes_that_are_not_known(dishes, words):
     """No diameter, or several, and none given: an error that says so, and what to do."""
@@ -139,7 +139,7 @@ def data(path):
     return fits.getdata(path)[0, 0].astype(np.float64)
 
 
-@pytest.mark.parametrize(("label", "freq"), [("0000", (1.38e9, 1.39e9)), ("0001", (1.40e9, 1.41e9))])
+@pytest.mark.parametrize("label, freq", [("0000", (1.38e9, 1.39e9)), ("0001", (1.40e9, 1.41e9))])
 def test_file_of_the_beam(corrected, label, freq):
     """NAME-pb.fits is the beam of its own channel's frequencies, without a unit and without a restoring beam."""
     folder, _ = corrected

@@ -110,7 +110,8 @@ def test_mixed_with_measurement_sets(small_ms, make_uvfits):
 def test_recognised_by_content(small_ms, make_uvfits):
     """The name of a file means nothing."""
     path = make_uvfits(small_ms, name="data.ms")
-    assert is_fits(path) and not is_fits(small_ms)
+    assert is_fits(path)
+    assert not is_fits(small_ms)
     assert_same(path, small_ms)
 
 
@@ -301,7 +302,7 @@ def emptied(name, column):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    "changes, words",
     [
         ({"tables": without("AIPS AN")}, ["no antenna table (AIPS AN)", "FITTP"]),
         ({"tables": without("AIPS FQ")}, ["2 IFs", "AIPS FQ", "FITTP"]),

@@ -119,7 +119,8 @@ def test_single_precision(kind, case):
     """float32 images and complex64 data stay so, and keep an epsilon of 1e-5."""
     op = make_operator(kind, case.uvw, case.freq, case.grid, 1e-5)
     single, data = op.adjoint(case.data.to(torch.complex64)), op.forward(case.image.float())
-    assert single.dtype == torch.float32 and data.dtype == torch.complex64
+    assert single.dtype == torch.float32
+    assert data.dtype == torch.complex64
     double, exact = op.adjoint(case.data), op.forward(case.image)
     assert (single - double).abs().max() <= 1e-4 * double.abs().max()
     assert (data - exact).norm() <= 1e-4 * exact.norm()
@@ -159,7 +160,9 @@ def test_beyond_the_horizon_there_is_nothing(kind):
     uvw = np.random.default_rng(3).uniform(-3, 3, (20, 3)) * C / 1e9
     op = make_operator(kind, uvw, np.array([1e9]), grid)
     image = op.adjoint(torch.ones(op.data_shape, dtype=torch.complex128))
-    assert below.any() and (image[below] == 0).all() and torch.isfinite(image).all()
+    assert below.any()
+    assert (image[below] == 0).all()
+    assert torch.isfinite(image).all()
     sky = torch.rand(grid.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected = op.forward(sky)
     sky[below] = torch.nan
@@ -173,7 +176,8 @@ def test_no_samples(kind, shape):
     grid = ImageGrid(32, 32, 1e-4)
     op = make_operator(kind, np.zeros((shape[0], 3)), np.full(shape[1], 1e9), grid)
     data = op.forward(torch.ones(grid.shape))
-    assert data.shape == shape and data.dtype == torch.complex64
+    assert data.shape == shape
+    assert data.dtype == torch.complex64
     assert torch.equal(op.adjoint(data), torch.zeros(grid.shape))
     assert torch.equal(op.psf(torch.ones(shape)), torch.zeros(grid.shape))
 
@@ -296,7 +300,7 @@ def test_facets_cover_every_pixel_once():
 
 
 @pytest.mark.parametrize(
-    ("expected", "samples", "size", "scale_arcsec", "largest_w", "device"),
+    "expected, samples, size, scale_arcsec, largest_w, device",
     [
         ("dft", 12_600, 512, 2e-4, 2e8, "cpu"),  # VLBA
         ("wgridder", 10_100_000, 4096, 1.3, 3e4, "cpu"),  # VLA B, a long track
@@ -327,7 +331,7 @@ def test_auto_makes_an_operator():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("method", "tensor", "message"),
+    "method, tensor, message",
     [
         ("forward", torch.zeros(32, 30), r"image has the wrong shape: got \(32, 30\), expected \(32, 32\)"),
         ("forward", torch.zeros(32, 32, dtype=torch.int32), "image .* type: got int32, expected float32 or float64"),
@@ -344,7 +348,7 @@ def test_wrong_input_is_named(kind, method, tensor, message):
 
 
 @pytest.mark.parametrize(
-    ("error", "message", "change"),
+    "error, message, change",
     [
         (ConfigError, "Unknown operator: got 'fft', expected one of wgridder, nufft, dft or auto", {"kind": "fft"}),
         (ConfigError, r"uvw has the wrong shape: got \(4, 2\), expected \(row, 3\)", {"uvw": np.zeros((4, 2))}),

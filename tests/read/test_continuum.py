@@ -142,7 +142,7 @@ def test_far_extrapolations_lose_their_weight(rng):
 
 
 @pytest.mark.parametrize(
-    ("order", "ranges", "words"),
+    "order, ranges, words",
     [
         (1, (0, 4, 60, 65), ["--contsub-channels 60 65", "64 channels", "END is at most 64"]),
         (2, (0, 2), ["--contsub 2 needs at least 3", "has 2 in --contsub-channels", "lower order"]),

@@ -83,7 +83,8 @@ def test_several_stokes_share_their_samples(make_ms, point_source, feeds):
     for stokes in "IQUV":
         (alone,) = read([path], Selection(stokes=stokes)).blocks
         of = block.of(stokes)
-        assert of.stokes == stokes and not of.others
+        assert of.stokes == stokes
+        assert not of.others
         for name in ARRAYS:
             np.testing.assert_array_equal(getattr(of, name), getattr(alone, name), err_msg=name)
 
@@ -102,7 +103,8 @@ def test_one_flagged_correlation_takes_all_stokes(make_ms, edit_ms):
     lost = np.zeros(block.weight.shape, bool)
     lost[3:7, 1] = True
     np.testing.assert_array_equal(block.weight == 0, lost)
-    assert (whole.blocks[0].weight > 0).all() and not any("flagged in a correlation" in note for note in whole.notes)
+    assert (whole.blocks[0].weight > 0).all()
+    assert not any("flagged in a correlation" in note for note in whole.notes)
     assert all((data[lost] == 0).all() for data in block.planes.values())
     assert any(note.startswith(f"4 of {lost.size} samples of edited.ms count for no") for note in observation.notes)
 
@@ -173,7 +175,8 @@ def test_pointings_and_frames_of_each_stokes(make_ms):
         alone = read([path], Selection(stokes=stokes, **how)).blocks
         assert len(alone) == len(together) == 2
         for one, both in zip(alone, together, strict=True):
-            assert both.doppler == one.doppler != 1 and (both.pointing == one.pointing).all()
+            assert both.doppler == one.doppler != 1
+            assert (both.pointing == one.pointing).all()
             np.testing.assert_array_equal(both.of(stokes).data, one.data)
             np.testing.assert_array_equal(both.select_rows(rows).of(stokes).data, one.data[rows])
             np.testing.assert_array_equal(both.select_channels(keep).of(stokes).data, one.data[:, keep])
@@ -356,7 +359,7 @@ def test_uv_range(small_ms):
     inside = (length >= low) & (length <= high)
     (block,) = read([small_ms], Selection(uv_range=(low, high))).blocks
     np.testing.assert_array_equal(block.weight > 0, inside[inside.any(1)])
-    assert 0 < np.count_nonzero(inside[inside.any(1)].sum(1) == 2)
+    assert np.count_nonzero(inside[inside.any(1)].sum(1) == 2) > 0
 
 
 def test_time_range(small_ms):

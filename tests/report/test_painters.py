@@ -39,7 +39,8 @@ def test_painters_draw_what_is_drawn_here(drawn_here):
 
 def test_one_png_for_each_palette(drawn_here):
     modes = [Image.open(io.BytesIO(png)).mode for png in drawn_here["sky"]]
-    assert modes == ["P", "RGB"] and len(drawn_here["histogram"]) == 1
+    assert modes == ["P", "RGB"]
+    assert len(drawn_here["histogram"]) == 1
 
 
 def test_pictures_of_painters_that_are_gone_are_drawn_here(drawn_here):
@@ -56,7 +57,8 @@ def test_pictures_of_painters_that_are_gone_are_drawn_here(drawn_here):
 def test_no_painter_stays_behind():
     with Painters(2) as painters:
         processes = list(painters._processes)
-        assert len(processes) == 2 and all(process.poll() is None for process in processes)
+        assert len(processes) == 2
+        assert all(process.poll() is None for process in processes)
     assert all(process.poll() is not None for process in processes)
 
 

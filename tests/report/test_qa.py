@@ -89,7 +89,8 @@ def test_large_images_are_looked_at_in_strips(monkeypatch, change):
     else:
         assert raised > edge
         for one, other in zip(found, whole, strict=True):
-            assert one.flux == pytest.approx(other.flux, rel=0.02) and one.pixels < other.pixels
+            assert one.flux == pytest.approx(other.flux, rel=0.02)
+            assert one.pixels < other.pixels
 
 
 def test_an_empty_image_has_no_sources():
@@ -128,20 +129,24 @@ def test_the_file_says_what_the_run_found(made, point_source):
     data = quality["data"]
     assert data["flagged_fraction"] == pytest.approx(0.19, abs=0.03)  # either of two hands
     assert data["visibilities_used"] == round(data["visibilities"] * (1 - data["flagged_fraction"]))
-    assert quality["deconvolution"]["stop"] and quality["deconvolution"]["major_cycles"] == len(result.cycles)
+    assert quality["deconvolution"]["stop"]
+    assert quality["deconvolution"]["major_cycles"] == len(result.cycles)
     assert {"read", "measure", "deconvolve", "total"} <= set(quality["times_s"])
     assert quality["peak_memory_bytes"] > 1e8
     files = {path.name for path in folder.glob("x*.fits")} | {"x-run.toml", "x-qa.json"}
     assert files <= set(quality["files"])
-    assert quality["versions"]["radrim"] == radrim.__version__ and quality["command"] == "radrim.image(...)"
+    assert quality["versions"]["radrim"] == radrim.__version__
+    assert quality["command"] == "radrim.image(...)"
 
 
 def test_a_dirty_image_has_no_sources_and_no_model(small_ms, tmp_path):
     """Sidelobes are no sources, and what was not measured is null."""
     radrim.image(small_ms, size=64, scale="4asec", niter=0, name=tmp_path / "d", threads=1)
     quality = qa.read_qa(tmp_path / "d-qa.json")
-    assert quality["sources"] == [] and quality["model_flux_jy"] is None
-    assert quality["deconvolution"]["solver"] is None and quality["noise"]["residual_rms_jy_per_beam"] > 0
+    assert quality["sources"] == []
+    assert quality["model_flux_jy"] is None
+    assert quality["deconvolution"]["solver"] is None
+    assert quality["noise"]["residual_rms_jy_per_beam"] > 0
 
 
 def test_channels_share_one_file(small_ms, tmp_path):
@@ -154,7 +159,7 @@ def test_channels_share_one_file(small_ms, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limit", "kept", "broken"),
+    "limit, kept, broken",
     [
         ("max_rms", 0.1, 1e-6),
         ("max_noise_ratio", 5.0, 0.01),
@@ -179,7 +184,8 @@ def test_what_is_unknown_does_not_pass(made):
     """An expected noise that cannot be told is no reason to trust the image."""
     quality = made[1] | {"noise": {"ratio_to_scatter": None}}
     (check,) = qa.judge(quality, qa.Limits(max_noise_ratio=3, min_dynamic_range=None, max_flagged=None))
-    assert check["state"] == "warn" and "unknown" in qa.complaint([check])
+    assert check["state"] == "warn"
+    assert "unknown" in qa.complaint([check])
 
 
 def test_numbers_are_plain_json(tmp_path):

@@ -155,7 +155,9 @@ def test_png_is_written_whole_or_not_at_all(tmp_path):
     """The picture decodes, in more colours than the page's; a missing folder is an OutputError with what to do."""
     write_report(tmp_path / "r.html", report(), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as png:
-        assert png.size[0] > 1000 and png.mode == "RGB" and len(png.getcolors(10**6)) > 256
+        assert png.size[0] > 1000
+        assert png.mode == "RGB"
+        assert len(png.getcolors(10**6)) > 256
     with pytest.raises(OutputError, match="mkdir -p"):
         write_report(tmp_path / "s.html", report(), tmp_path / "none" / "a.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "r.html"]
@@ -213,8 +215,10 @@ def test_coordinates_stand_below_and_left():
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     frame, drawn = ax.get_window_extent(), ax.get_tightbbox(canvas.get_renderer())
-    assert drawn.y1 < frame.y1 + 2 and drawn.x1 < frame.x1 + 2
-    assert drawn.y0 < frame.y0 - 10 and drawn.x0 < frame.x0 - 10
+    assert drawn.y1 < frame.y1 + 2
+    assert drawn.x1 < frame.x1 + 2
+    assert drawn.y0 < frame.y0 - 10
+    assert drawn.x0 < frame.x0 - 10
 
 
 def test_sky_axes_have_the_phase_centre_in_its_pixel():
@@ -244,7 +248,7 @@ def test_colour_bar_labels_do_not_meet(peak_over_noise):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0123, "12.3 mJy"), (0, "0 Jy"), (-2.5e-5, "-25 µJy"), (0.99999, "1 Jy"), (4.6e9, "4.6 GJy")]
+    "value, text", [(0.0123, "12.3 mJy"), (0, "0 Jy"), (-2.5e-5, "-25 µJy"), (0.99999, "1 Jy"), (4.6e9, "4.6 GJy")]
 )
 def test_numbers_get_a_metric_prefix(value, text):
     """Three digits and the prefix that suits, also for 0, negative values, and those that round up."""

@@ -83,8 +83,10 @@ def test_spectral_index_and_its_error():
     shape = np.zeros((64, 64), np.float32)
     shape[32, 32] = 1
     bright = restore(shape, beam, ARCSEC) > 2 * SIGNIFICANT * noise
-    assert np.isfinite(index[bright]).all() and np.isfinite(spread[bright]).all()
-    assert np.isnan(index[:8]).all() and np.isnan(spread[:8]).all()
+    assert np.isfinite(index[bright]).all()
+    assert np.isfinite(spread[bright]).all()
+    assert np.isnan(index[:8]).all()
+    assert np.isnan(spread[:8]).all()
 
 
 def test_the_spectrum_of_the_primary_beam_is_not_the_sources():

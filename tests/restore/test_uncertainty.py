@@ -62,7 +62,8 @@ def test_features_have_no_flux_unit():
     """A sky a million times as bright looks the same, with the other sign its odd features are the opposite."""
     one, units = see(outcome())
     many, larger = see(outcome(1e6))
-    assert one.shape == (1, FEATURES, 48, 48) and torch.isfinite(one).all()
+    assert one.shape == (1, FEATURES, 48, 48)
+    assert torch.isfinite(one).all()
     torch.testing.assert_close(many, one, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(larger.pixel, 1e6 * units.pixel)
     turned = outcome()
@@ -101,7 +102,8 @@ def test_large_sources_count_more_but_not_by_all_their_pixels():
     small, large = (weights(seen, truth, part)[0, 0][part[0]].sum() for part in there)
     torch.testing.assert_close(large, 2 * small)
     pixel = weights(seen, truth, there[1])[0, 1]
-    assert not pixel[(seen.model[0] == 0) & (truth[0] == 0)].any() and (pixel[truth[0] > 0] > 0).all()
+    assert not pixel[(seen.model[0] == 0) & (truth[0] == 0)].any()
+    assert (pixel[truth[0] > 0] > 0).all()
 
 
 def test_two_standard_deviations_are_never_below_one():
@@ -126,7 +128,8 @@ def test_corrections_make_the_intervals_right(trained):
     assert network.corrections.any()
     torch.testing.assert_close(corrections(network, paths), network.corrections)
     held = coverage(network, paths)["all"]
-    assert abs(held["beam68"] - QUANTILES[0]) < 0.002 and abs(held["beam95"] - QUANTILES[1]) < 0.002
+    assert abs(held["beam68"] - QUANTILES[0]) < 0.002
+    assert abs(held["beam95"] - QUANTILES[1]) < 0.002
     seen = outcome()
     features, units = see(seen)
     assert torch.equal(shows(features), in_beam(seen.model, seen.beam).abs() > 3 * units.beam)
@@ -196,9 +199,12 @@ def test_training_from_the_command_line(trained, tmp_path, command):
     """`radrim train` knows what the file is for; `radrim model show` says what came out."""
     recipe, folder = trained
     run = command("train", recipe, "--output", folder)
-    assert run.status == 0 and "Done" in run.out
+    assert run.status == 0
+    assert "Done" in run.out
     shown = command("model", "show", folder / "model.safetensors")
-    assert "coverage" in shown.out and "beam68" in shown.out and "trained on 6 images" in shown.out
+    assert "coverage" in shown.out
+    assert "beam68" in shown.out
+    assert "trained on 6 images" in shown.out
 
 
 def test_a_network_for_errors_is_no_minor_cycle(trained, small_ms, tmp_path):
@@ -211,7 +217,7 @@ def test_a_network_for_errors_is_no_minor_cycle(trained, small_ms, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    "text, message",
     [
         ("[uncertainty]\nchanels = 8\n", "line 2: unknown key 'chanels'; did you mean 'channels'"),
         ("[uncertainty]\n[training]\noutcomes = 0\n", "outcomes = 0 in the training file must be a number from 1 on"),
@@ -234,7 +240,8 @@ def test_uncertainties_are_written(solver, small_ms, tmp_path, no_report):
     result = radrim.image(small_ms, size=128, scale="3asec", solver=solver, uncertainty=True, name=tmp_path / "x")
     for name in UNCERTAINTIES:
         image, header = fits.getdata(result.paths[name], header=True)
-        assert np.array_equal(image.squeeze(), getattr(result, name)) and (image > 0).all()
+        assert np.array_equal(image.squeeze(), getattr(result, name))
+        assert (image > 0).all()
         assert header["BUNIT"] == ("JY/PIXEL" if name.startswith("model") else "JY/BEAM")
         assert ("BMAJ" in header) == (not name.startswith("model"))
     assert (tmp_path / "x-model-uncertainty-95.fits").exists()
@@ -252,7 +259,8 @@ def test_several_channels_and_stokes_parameters(small_ms, tmp_path, no_report):
     )
     for name in ("I", "Q"):
         for one in (*result.polarisations.channels[name], result.polarisations[name]):
-            assert one.uncertainty.shape == (64, 64) and (one.uncertainty > 0).all()
+            assert one.uncertainty.shape == (64, 64)
+            assert (one.uncertainty > 0).all()
 
 
 @pytest.mark.parametrize("option", [{"niter": 0}, {"facet": 64}, {"data": "closure"}])

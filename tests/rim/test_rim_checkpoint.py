@@ -137,7 +137,7 @@ def test_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("metadata", "message"),
+    "metadata, message",
     [
         ({"format": "other"}, "no radrim checkpoint"),
         ({"version": "99"}, "version 99.*version 2"),
@@ -156,7 +156,7 @@ def test_headers_that_do_not_fit(rewritten, metadata, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change, message",
     [
         ({"channels": 2}, "not valid: channels is 2"),
         ({"channels": "many"}, "not valid: channels is 'many'"),

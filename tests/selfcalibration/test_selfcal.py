@@ -230,7 +230,8 @@ def test_in_place_writes_corrected_data_alone(make_ms, sky, tmp_path, no_report)
     before = column(ms, "DATA", "FLAG", "WEIGHT")
     for _ in range(2):
         result = calibrate(ms, tmp_path / "j", options("p:int", start_model="point", in_place=True))
-        assert result.ms == ms and not (tmp_path / "j.ms").exists()
+        assert result.ms == ms
+        assert not (tmp_path / "j.ms").exists()
         for one, other in zip(before, column(ms, "DATA", "FLAG", "WEIGHT"), strict=True):
             np.testing.assert_array_equal(one, other)
         corrected = column(ms, CORRECTED)[0]
@@ -275,7 +276,8 @@ def test_a_killed_run_goes_on(bad_ms, tmp_path, monkeypatch, no_report):
     monkeypatch.setattr(Calibrator, "solve", solve)
     with pytest.raises(KeyboardInterrupt):
         calibrate(bad_ms, tmp_path / "l", options())
-    assert not list(tmp_path.glob("l.*")) and not list(tmp_path.glob("l-*.fits"))
+    assert not list(tmp_path.glob("l.*"))
+    assert not list(tmp_path.glob("l-*.fits"))
     result = calibrate(bad_ms, tmp_path / "l", options())
     assert solved == ["p", "ap", "ap"]
     np.testing.assert_array_equal(result.image.image, unbroken.image.image)
@@ -292,13 +294,14 @@ def test_command_writes_all_files(bad_ms, command, tmp_path):
     names = {path.name for path in tmp_path.iterdir()}
     assert {"m-gains.fits", "m-gains.png", "m.ms", "m-image.fits", "m-residual.fits", "m-report.html"} <= names
     assert not any(".radrim" in name or name.endswith(".part") for name in names)
-    assert "residual rms" in done.out and "round 1" in done.out
+    assert "residual rms" in done.out
+    assert "round 1" in done.out
     antennas = fits.getdata(tmp_path / "m-gains.fits", "ANTENNAS")["NAME"]
     assert fits.getheader(tmp_path / "m-gains.fits", "GAINS")["REFANT"] == antennas[1]
 
 
 @pytest.mark.parametrize(
-    ("more", "image", "message"),
+    "more, image, message",
     [
         ({"refant": "XY99"}, {}, r"--refant XY99 is not in .* its antennas are "),
         ({"rounds": (Round("p", 5.0),)}, {}, r"interval of 5 s is shorter than an integration .*\(900 s\)"),
@@ -341,7 +344,7 @@ def keep_antennas(ms, edit_ms, count):
 
 
 @pytest.mark.parametrize(
-    ("antennas", "rounds", "message"),
+    "antennas, rounds, message",
     [
         (0, "p", "all samples of field .* are flagged or have no weight"),
         (2, "p", "unflagged data of 2 antennas; phases need at least 3, amplitudes 4"),
@@ -378,7 +381,8 @@ def test_pauses_are_scans_where_there_is_one_scan_number(make_ms, edit_ms):
     ms = make_ms(times=6)
     later = edit_ms(ms, TIME=lambda time: np.where(time > np.median(time), time + 7200, time))
     scans = [Calibrator(path, Selection(), options()).scans for path in (ms, later)]
-    assert len(np.unique(scans[0])) == 1 and len(np.unique(scans[1])) == 2
+    assert len(np.unique(scans[0])) == 1
+    assert len(np.unique(scans[1])) == 2
 
 
 @pytest.mark.parametrize("text", ["disc:20asec:2", "gauss:20asec:2", "point:2"])
@@ -399,7 +403,7 @@ def test_start_models_are_what_they_say(text):
     np.testing.assert_allclose(found, (pixels * np.exp(2j * np.pi * turns)).sum((2, 3)), atol=0.02)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("2min", 120), ("0.5h", 1800), ("int", 0), ("INF", np.inf)])
+@pytest.mark.parametrize("text, seconds", [("30s", 30), ("2min", 120), ("0.5h", 1800), ("int", 0), ("INF", np.inf)])
 def test_intervals(text, seconds):
     """Times with units, an integration, a scan."""
     assert parse_interval(text, "solint") == seconds

@@ -181,7 +181,8 @@ def test_nothing_else_is_changed(make_ms, write_model):
         assert all(np.array_equal(table.getcol(name), value) for name, value in before.items())
         assert table.getcol("MODEL_DATA").shape == table.getcol("DATA").shape
         keywords = table.getcolkeywords("MODEL_DATA")
-        assert set(keywords) == {WRITTEN} and "m-model.fits" in keywords[WRITTEN]
+        assert set(keywords) == {WRITTEN}
+        assert "m-model.fits" in keywords[WRITTEN]
 
 
 def test_other_fields_are_untouched(make_ms, write_model):
@@ -191,11 +192,13 @@ def test_other_fields_are_untouched(make_ms, write_model):
         field = table.getcol("FIELD_ID")
     radrim.predict(ms, model_image=write_model(), field=0, threads=1)
     first = column(ms)
-    assert np.all(first[field == 1] == 0) and np.all(first[field == 0] != 0)
+    assert np.all(first[field == 1] == 0)
+    assert np.all(first[field == 0] != 0)
     grid = ImageGrid(64, 48, 5 * ARCSEC, RA, DEC + np.radians(1))
     radrim.predict(ms, model_image=write_model("other", grid=grid), field="FIELD1", threads=1)
     second = column(ms)
-    assert np.array_equal(second[field == 0], first[field == 0]) and np.all(second[field == 1] != 0)
+    assert np.array_equal(second[field == 0], first[field == 0])
+    assert np.all(second[field == 1] != 0)
 
 
 def test_an_empty_model_is_zero(make_ms, write_model):
@@ -215,7 +218,9 @@ def test_rows_without_coordinates_are_zero(edit_ms, write_model):
     ms = edit_ms(UVW=spoil)
     radrim.predict(ms, model_image=write_model(), threads=1)
     model = column(ms)
-    assert np.isfinite(model).all() and not model[3].any() and model[4].all()
+    assert np.isfinite(model).all()
+    assert not model[3].any()
+    assert model[4].all()
 
 
 def test_chunks_change_nothing(make_ms, write_model, monkeypatch):
@@ -261,7 +266,8 @@ def test_killed_half_way(make_ms, write_model, command, old):
     refused = command(
         "image", ms, "--data-column", "MODEL_DATA", "--field", 0, "--niter", 0, "--name", path.parent / "x"
     )
-    assert refused.status == 2 and "column MODEL_DATA is unfinished: 'predict of m-model.fits'" in refused.err
+    assert refused.status == 2
+    assert "column MODEL_DATA is unfinished: 'predict of m-model.fits'" in refused.err
     assert command(*words).status == 0
     whole = make_ms(windows=((1.38e9, 4), (1.5e9, 4)), fields=2)
     radrim.predict(whole, model_image=path, field="0")
@@ -271,7 +277,8 @@ def test_killed_half_way(make_ms, write_model, command, old):
 def test_not_into_what_was_measured(small_ms, write_model, command):
     """DATA and the like are refused as targets."""
     answer = command("predict", small_ms, "--model-image", write_model(), "--column", "DATA")
-    assert answer.status == 2 and "--column DATA is no column for a model" in answer.err
+    assert answer.status == 2
+    assert "--column DATA is no column for a model" in answer.err
 
 
 def test_read_only(edit_ms, write_model, monkeypatch):
@@ -304,7 +311,7 @@ def test_full_disk(edit_ms, write_model, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cards", "message"),
+    "cards, message",
     [
         ({"BUNIT": "JY/BEAM"}, "is in 'JY/BEAM', and a model must be in Jy/pixel: .* NAME-model.fits"),
         ({"BUNIT": ""}, "write BUNIT = 'Jy/pixel' into its header"),
@@ -344,14 +351,15 @@ def test_coarse_pixels(make_ms, write_model, caplog):
         longest = np.sort(np.abs(table.getcol("UVW")[:, :2]).max(1))[-2] * 1.41e9 / C
     slightly = ImageGrid(64, 48, 1 / (2 * longest), RA, DEC)
     radrim.predict(ms, model_image=write_model(grid=slightly), threads=1)
-    assert "too coarse for 0." in caplog.text and "means nothing" in caplog.text
+    assert "too coarse for 0." in caplog.text
+    assert "means nothing" in caplog.text
     coarse = ImageGrid(64, 48, 10 / longest, RA, DEC)
     with pytest.raises(InputError, match="too coarse for .* Make the model with that --scale"):
         radrim.predict(ms, model_image=write_model(grid=coarse), threads=1)
 
 
 @pytest.mark.parametrize(
-    ("files", "found"),
+    "files, found",
     [
         (["m"], ["m"]),
         (["m-MFS", "m-0000", "m-0001"], ["m-0000", "m-0001"]),
@@ -369,7 +377,7 @@ def test_names_of_a_run(tmp_path, files, found):
 
 
 @pytest.mark.parametrize(
-    ("files", "message"),
+    "files, message",
     [
         ([], "There is no .*m-model.fits"),
         (["m-0000", "m-0002"], "m-0001-model.fits is missing"),
@@ -405,7 +413,9 @@ def test_command_line(edit_ms, write_model, command):
     """The Measurement Set may follow the files; WSClean's single dash works."""
     ms = edit_ms()
     answer = command("predict", "--model-image", write_model(), ms)
-    assert answer.status == 0 and "Model: " in answer.out and "field FIELD0, spectral window 0" in answer.out
+    assert answer.status == 0
+    assert "Model: " in answer.out
+    assert "field FIELD0, spectral window 0" in answer.out
     answer = command("predict", "-name", write_model("m").parent / "m", "-j", 1, ms)
     assert answer.status == 0
     assert command("predict", "--model-image", write_model()).err.startswith("radrim: No Measurement Set given")

@@ -93,7 +93,8 @@ def test_a_poor_sample_among_many_is_limited(weighting):
     slope = (5 * 10**-weighting.robust) ** 2 * natural.sum() / (natural**2).sum()
     alone, others = 1 / (natural if weighting.kind == "uniform" else 1 + slope * natural)[[poor.argmax(), 0]]
     limited = block.weight[poor, 0]
-    assert limited == pytest.approx(3 * (255 * others + alone) / 256, rel=1e-4) and limited < 0.2 * alone
+    assert limited == pytest.approx(3 * (255 * others + alone) / 256, rel=1e-4)
+    assert limited < 0.2 * alone
 
 
 def test_robust_2_is_nearly_natural():
@@ -263,4 +264,5 @@ def test_samples_outside_the_grid_weigh_nothing():
         block = make_block(0, longest=20000.0)
         apply_weights([block], GRID, briggs(0), grid_bytes=size)
         far = np.abs(np.multiply.outer(block.uvw[:, 1], block.freq / C)) > 0.5 / GRID.scale
-        assert far.any() and not block.weight[far].any()
+        assert far.any()
+        assert not block.weight[far].any()

@@ -107,5 +107,6 @@ def test_several_stokes(make_ms, tmp_path, by_channel):
                 np.testing.assert_array_equal(found, expected)
             (one,) = cache.Blocks(work, (0, np.inf), stokes)
             np.testing.assert_array_equal(one.data, expected)
-            assert one.stokes == stokes and not one.others
+            assert one.stokes == stokes
+            assert not one.others
         assert len(list((work.path / "vis/0000").glob("imaging*"))) == 1

@@ -21,12 +21,16 @@ def test_results_come_back(tmp_path):
     image = np.arange(12, dtype=np.float32).reshape(3, 4)
     work.save("0000/dirty", image)
     work.note("0000/cycle", {"rms": float("nan"), "stop": "noise", "parts": [1, 2]})
-    assert "0000/dirty" in work and "0000/cycle" in work and "0000/psf" not in work
+    assert "0000/dirty" in work
+    assert "0000/cycle" in work
+    assert "0000/psf" not in work
     assert np.array_equal(work.load("0000/dirty"), image)
     work.load("0000/dirty")[:] = 0
     assert np.array_equal(work.load("0000/dirty"), image)
     facts = work.facts("0000/cycle")
-    assert np.isnan(facts["rms"]) and facts["stop"] == "noise" and facts["parts"] == [1, 2]
+    assert np.isnan(facts["rms"])
+    assert facts["stop"] == "noise"
+    assert facts["parts"] == [1, 2]
     work.discard("0000/dirty")
     assert "0000/dirty" not in work
     work.discard("0000")
@@ -50,7 +54,8 @@ def test_an_array_is_kept_only_when_complete(tmp_path):
     assert process.exitcode == -signal.SIGKILL
     assert len(list(work.path.rglob("*.part"))) == 1
     with WorkDir(tmp_path / "run", MANIFEST) as again:
-        assert again.resumed and "0000/image" not in again
+        assert again.resumed
+        assert "0000/image" not in again
         assert list(work.path.rglob("*.part")) == []
 
 
@@ -67,13 +72,15 @@ def test_the_same_command_goes_on_and_another_is_refused(tmp_path):
     work.save("dirty", np.ones(3))
     work.close()
     work = WorkDir(tmp_path / "run", MANIFEST)
-    assert work.resumed and "dirty" in work
+    assert work.resumed
+    assert "dirty" in work
     work.close()
     other = {"settings": {"size": [64, 64], "scale": "2asec"}, "ms": {"a.ms": "4567"}}
     with pytest.raises(ConfigError, match=r"settings.scale: 1asec there, 2asec now; ms.a.ms: .*--overwrite"):
         WorkDir(tmp_path / "run", other)
     with WorkDir(tmp_path / "run", other, overwrite=True) as work:
-        assert not work.resumed and "dirty" not in work
+        assert not work.resumed
+        assert "dirty" not in work
 
 
 def test_killed_while_removing(tmp_path, monkeypatch):
@@ -156,7 +163,8 @@ def test_full_disk(tmp_path):
             work.save("second", np.ones(1_000_000))
         with pytest.raises(OutputError, match="no space is left"), atomic_array(small / "a.npy", (10**6,), "f4") as a:
             a[:] = 1
-        assert "second" not in work and np.array_equal(work.load("first"), np.ones(1000))
+        assert "second" not in work
+        assert np.array_equal(work.load("first"), np.ones(1000))
         assert list(small.rglob("*.part")) == []
         work.close()
     finally:

@@ -60,7 +60,8 @@ def test_headers(both, kind):
     found = WCS(header).pixel_to_world_values(32, 32, np.arange(4), 0)[2]
     np.testing.assert_allclose(found, [image.freq for image in files.channels.headers], rtol=1e-9)
     own = fits.getheader(files.channels.headers[0].paths[kind])
-    assert header["BUNIT"] == own["BUNIT"] and header["OBJECT"] == own["OBJECT"]
+    assert header["BUNIT"] == own["BUNIT"]
+    assert header["OBJECT"] == own["OBJECT"]
     assert not {"BMAJ", "BMIN", "BPA", "RRNOISE", "RRVWSUM"} & set(header)
 
 
@@ -70,7 +71,8 @@ def test_beams(both, kind):
     files, cube = both
     with fits.open(cube.channels.headers[0].paths[kind]) as hdus:
         if kind.startswith("model") or kind == "pb":
-            assert len(hdus) == 1 and "CASAMBM" not in hdus[0].header
+            assert len(hdus) == 1
+            assert "CASAMBM" not in hdus[0].header
             return
         assert hdus[0].header["CASAMBM"] is True
         table = hdus["BEAMS"]

@@ -111,7 +111,7 @@ def test_file_is_readable_by_the_group(tmp_path, header):
     assert (tmp_path / "a.fits").stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize(("stokes", "code"), [("I", 1), ("V", 4), ("RR", -1), ("LR", -4), ("XX", -5), ("YX", -8)])
+@pytest.mark.parametrize("stokes, code", [("I", 1), ("V", 4), ("RR", -1), ("LR", -4), ("XX", -5), ("YX", -8)])
 def test_stokes_axis_has_the_standards_code(observation, stokes, code):
     """Table 7 of WCS paper I."""
     assert image_header(GRID, 1e9, 1e6, observation, stokes, "JY/BEAM")["CRVAL4"] == code
@@ -169,7 +169,7 @@ def test_missing_folder_says_how_to_make_it(tmp_path, header):
 
 
 @pytest.mark.parametrize(
-    ("prefix", "message"),
+    "prefix, message",
     [
         ("none/out", "mkdir -p"),
         ("file/out", "is a file, not a folder"),
@@ -212,7 +212,7 @@ def test_mask_may_have_degenerate_axes(tmp_path, axes):
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    "data, message",
     [
         (np.ones((48, 48)), "the mask is 48 x 48, the image 64 x 48: .*--size 48 48"),
         (np.ones((2, 48, 64)), "axes 64 x 48 x 2"),

@@ -40,7 +40,7 @@ def test_uvfits_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    "options, expected",
     [
         ({"weight": "uniform", "taper": "2amin"}, "-weight uniform -padding 1.2 -taper-gaussian 2amin"),
         ({"data_column": "DATA", "spw": "0,2", "pol": "V"}, "-pol V -data-column DATA -spws 0,2"),
@@ -68,7 +68,7 @@ def test_multiscale_is_off_where_it_is_off():
 
 
 @pytest.mark.parametrize(
-    ("targets", "options", "expected"),
+    "targets, options, expected",
     [
         ([target(names=("A", "B"), fields=(1,))], {}, "-field 1"),  # the one with most rows, not the first
         ([target(names=("A", "B"), fields=(0, 1))], {"field": "A,B"}, "-field 0,1"),
@@ -90,7 +90,7 @@ def test_one_hand_alone_is_stokes_i_in_both():
 
 
 @pytest.mark.parametrize(
-    ("targets", "options", "named"),
+    "targets, options, named",
     [
         ([target()], {"time_range": ("2020-01-01", "2020-01-02")}, "--time-range"),
         ([target()], {"contsub": 0}, "--contsub"),
@@ -130,7 +130,7 @@ def install(folder, monkeypatch, script):
 
 
 @pytest.mark.parametrize(
-    ("script", "message"),
+    "script, message",
     [("echo 'WSClean version 2.9.1 (2020)'", "version 2.9.1; WSClean 3.x"), ("exit 1", "does not say its version")],
 )
 def test_other_versions_are_refused(tmp_path, monkeypatch, script, message):
@@ -157,7 +157,12 @@ def test_failure_quotes_the_last_lines():
     """Of a long output the end; status or time, and that radrim's images are kept."""
     text = "\n".join(f"line {k}" for k in range(100)) + "\nToo bad!\n\n"
     failed = str(wsclean.explain_failure(Finished(1, 1, 1, 134, False, text), None, "a.log"))
-    assert "status 134" in failed and "a.log" in failed and "kept" in failed
-    assert "| Too bad!" in failed and "| line 98" in failed and "line 50" not in failed
+    assert "status 134" in failed
+    assert "a.log" in failed
+    assert "kept" in failed
+    assert "| Too bad!" in failed
+    assert "| line 98" in failed
+    assert "line 50" not in failed
     stopped = str(wsclean.explain_failure(Finished(9, 1, 1, -9, True, text), 9.0, "a.log"))
-    assert "stopped after 9 s" in stopped and "--peer-limit" in stopped
+    assert "stopped after 9 s" in stopped
+    assert "--peer-limit" in stopped

@@ -38,7 +38,8 @@ def run(minor, skies, call, most=12, rounding=0.0):
         )
         before = model
         model, level, go_on = minor(call, residual, before, psf)
-        assert level >= 0 and model.shape == before.shape
+        assert level >= 0
+        assert model.shape == before.shape
         if not go_on:
             return model, number
         model = model * np.float32(1 - rounding)
@@ -60,7 +61,8 @@ def test_converges_to_the_noise(seen_sky, known, width):
     minor = cycles(noise=sky.noise) if known else cycles()
     model, number = run(minor, [[sky]], make_call(), rounding=1e-7)
     assert 0.75 < rest(sky, model[0, 0]) < 1.1
-    assert number > 1 and model.sum() == pytest.approx(sky.truth.sum(), rel=0.1)
+    assert number > 1
+    assert model.sum() == pytest.approx(sky.truth.sum(), rel=0.1)
 
 
 def test_state_lives_from_call_to_call(seen_sky, caplog):
@@ -81,17 +83,20 @@ def test_an_update_that_does_harm_is_undone(seen_sky):
     psf = crop_centre(sky.psf, sky.truth.shape)[None]
     nothing = np.zeros((1, 1, *sky.truth.shape), np.float32)
     model, _, go_on = minor(make_call(), sky.dirty[None, None], nothing, psf)
-    assert go_on and model.any()
+    assert go_on
+    assert model.any()
     worse = 3 * sky.dirty[None, None]
     model, _, go_on = minor(make_call(), worse, model, psf)
-    assert not go_on and not model.any()
+    assert not go_on
+    assert not model.any()
 
 
 def test_noise_alone_is_left_alone(seen_sky):
     """Without any source nothing is found, though nobody says what the noise is."""
     sky = seen_sky((128, 160), ())
     model, number = run(cycles(), [[sky]], make_call())
-    assert number == 1 and not model.any()
+    assert number == 1
+    assert not model.any()
 
 
 def test_threshold(seen_sky):
@@ -101,7 +106,8 @@ def test_threshold(seen_sky):
     nothing = np.zeros((1, 1, *sky.truth.shape), np.float32)
     minor = cycles(noise=sky.noise)
     model, _, go_on = minor(make_call(threshold=10.0), sky.dirty[None, None], nothing, psf)
-    assert not go_on and not model.any()
+    assert not go_on
+    assert not model.any()
 
 
 def test_mask(seen_sky):
@@ -111,7 +117,8 @@ def test_mask(seen_sky):
     mask[20:60, 40:80] = True
     options = PluginOptions(model=str(find_model("base")), noise=sky.noise)
     model, _ = run(MinorCycles(options, "cpu", mask, 1), [[sky]], make_call())
-    assert model[0, 0][mask].sum() == pytest.approx(1.0, rel=0.1) and not model[0, 0][~mask].any()
+    assert model[0, 0][mask].sum() == pytest.approx(1.0, rel=0.1)
+    assert not model[0, 0][~mask].any()
 
 
 def test_joined_channels(seen_sky):
@@ -136,11 +143,12 @@ def test_polarisations(seen_sky):
     skies = [[seen_sky((128, 160), SOURCES), seen_sky((128, 160), ((40, 60, -0.2),))]]
     minor = cycles(noise=skies[0][0].noise, pol=("I", "Q"))
     model, _ = run(minor, skies, make_call(), most=20)
-    assert model[0, 0].sum() == pytest.approx(1.35, rel=0.1) and model[0, 1].sum() == pytest.approx(-0.2, rel=0.1)
+    assert model[0, 0].sum() == pytest.approx(1.35, rel=0.1)
+    assert model[0, 1].sum() == pytest.approx(-0.2, rel=0.1)
 
 
 @pytest.mark.parametrize(
-    ("call", "pol", "message"),
+    "call, pol, message",
     [
         ({"mgain": 1.0}, ("I",), "-mgain is 1: .* -mgain 0.8"),
         ({}, ("I", "Q"), "WSClean deconvolves 1 polarisations .* was made for I,Q: .* --pol"),
@@ -157,7 +165,8 @@ def test_settings_that_do_not_do(seen_sky, call, pol, message):
 def plugin(command, tmp_path):
     """Path of a plug-in as `radrim plugin` writes it."""
     answer = command("plugin", "--output", tmp_path / "plugin.py", "--threads", 1)
-    assert answer.status == 0 and answer.out.strip() == str(tmp_path / "plugin.py")
+    assert answer.status == 0
+    assert answer.out.strip() == str(tmp_path / "plugin.py")
     return tmp_path / "plugin.py"
 
 
@@ -175,8 +184,11 @@ def test_as_wsclean_calls_it(plugin, seen_sky, monkeypatch):
     images = sky.dirty[None, None].astype(float), np.zeros((1, 1, *sky.truth.shape)), np.asarray(sky.psf[None], float)
     psf = crop_centre(sky.psf, sky.truth.shape)[None].astype(float)
     answer = module.deconvolve(*images[:2], psf, meta)
-    assert set(answer) == {"residual", "model", "level", "continue"} and answer["continue"] is True
-    assert answer["model"].dtype == np.float64 and answer["model"].max() > 0.1 and meta.iteration_number == 1
+    assert set(answer) == {"residual", "model", "level", "continue"}
+    assert answer["continue"] is True
+    assert answer["model"].dtype == np.float64
+    assert answer["model"].max() > 0.1
+    assert meta.iteration_number == 1
     meta.mgain = 1.0
     with pytest.raises(RuntimeError, match="-mgain is 1"):
         module.deconvolve(*images[:2], psf, meta)
@@ -189,11 +201,13 @@ def test_one_file_for_one_set_of_options(command, tmp_path, monkeypatch):
     """Without --output the file lies in the cache; the same options give the same file, others another."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     one, same, other = (command("plugin", *words).out.strip() for words in ((), (), ("--pol", "I,Q")))
-    assert one == same != other and os.path.exists(one) and one.startswith(str(tmp_path))
+    assert one == same != other
+    assert os.path.exists(one)
+    assert one.startswith(str(tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    "words, message",
     [
         (("--pol", "I,P"), "--pol I,P: 'P' is none of"),
         (("--mask", "none.fits"), "--mask none.fits does not exist"),
@@ -204,7 +218,8 @@ def test_one_file_for_one_set_of_options(command, tmp_path, monkeypatch):
 def test_options_that_do_not_do(command, words, message):
     """Wrong options are found when the plug-in is made, not within WSClean."""
     answer = command("plugin", *words)
-    assert answer.status == 2 and message in answer.err
+    assert answer.status == 2
+    assert message in answer.err
 
 
 def test_through_wsclean(plugin, make_ms, tmp_path):

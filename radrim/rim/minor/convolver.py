@@ -67,7 +67,7 @@ class Convolver:
                 log.warning("the GPU's memory is not enough; going on with tiles of %d pixels", self.tile)
 
     def see(self, image):
-        """psf * image [Jy/beam] of an image [Jy/pixel], both (y, x) float32 arrays."""
+        """Psf * image [Jy/beam] of an image [Jy/pixel], both (y, x) float32 arrays."""
         return self.run(lambda convolution: convolution.normal(self.tensor(image)).cpu().numpy())
 
     def lobe(self):

@@ -8,6 +8,7 @@ import scipy.ndimage
 import scipy.special
 
 from radrim.metrics import noise_mad
+import itertools
 
 CLEAR = 5.5
 """So many times the noise is signal, as `level_for` has it: noise alone hardly ever does."""
@@ -46,7 +47,7 @@ def bands(image):
     for _ in range(2):
         y, x = (n // 4 for n in levels[-1].shape)
         levels.append(levels[-1].reshape(y, 4, x, 4).mean((1, 3)))
-    finer = [a - b.repeat(4, 0).repeat(4, 1) for a, b in zip(levels[:-1], levels[1:], strict=True)]
+    finer = [a - b.repeat(4, 0).repeat(4, 1) for a, b in itertools.pairwise(levels)]
     return [*finer, levels[-1]]
 
 

@@ -86,7 +86,7 @@ class PsfConvolution:
         return PsfConvolution(psf[..., rows, columns].contiguous(), shape)
 
     def normal(self, image):
-        """psf * image [Jy/beam] of an image [Jy/pixel], both (..., y, x): what the data say of a model."""
+        """Psf * image [Jy/beam] of an image [Jy/pixel], both (..., y, x): what the data say of a model."""
         return _filter(image, self.transfer, self.grid)
 
     def wiener(self, residual, lambdas):

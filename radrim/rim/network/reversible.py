@@ -89,12 +89,12 @@ class Coupling(nn.Module):
             return F.linear(rows, matrix[: self.split]).movedim(-1, 1)
 
     def add_(self, rows, values, matrix, sign):
-        """rows += sign * U2^T values, in place; `values` (batch, *space, channels - channels // 2) as G gives them."""
+        """Rows += sign * U2^T values, in place; `values` (batch, *space, channels - channels // 2) as G gives them."""
         with _exact(rows):
             _flat(rows).addmm_(_flat(values), matrix[self.split :], alpha=sign)
 
     def forward(self, x):
-        """y = x + U2^T G(U1 x), by ordinary autograd."""
+        """Y = x + U2^T G(U1 x), by ordinary autograd."""
         return _image(self.step(_rows(x), orthogonal(self.vectors), 1))
 
     def inverse(self, y):
@@ -102,7 +102,7 @@ class Coupling(nn.Module):
         return _image(self.step(_rows(y), orthogonal(self.vectors), -1))
 
     def step(self, rows, matrix, sign):
-        """rows + sign * U2^T G(U1 rows), differentiable."""
+        """Rows + sign * U2^T G(U1 rows), differentiable."""
         values = self.evaluate(rows, matrix)
         with _exact(rows):
             return torch.add(rows, F.linear(values, matrix[self.split :].mT), alpha=sign)

@@ -1,2 +1,3 @@
 """Training of the networks: problems, losses, trainers. Imports nothing here, so that processes that only make
-problems start without torch."""
+problems start without torch.
+"""

@@ -1,5 +1,6 @@
 """Training of the network that looks again at a finished model, `radrim.rim.network.prior`, through its conjugate
-gradients."""
+gradients.
+"""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -64,7 +65,8 @@ def load_prior_training(path, **changes):
 
 class Seen(NamedTuple):
     """Outcomes of one size in memory, all batched; `model` without what is `held` back by
-    `radrim.rim.network.prior`."""
+    `radrim.rim.network.prior`.
+    """
 
     features: torch.Tensor
     model: torch.Tensor

@@ -45,7 +45,7 @@ def deconvolve(solver, problem: Problem, cycles=CYCLES):
         model = model + minor.update
         residual = problem.dirty - convolution.normal(torch.from_numpy(model)).numpy()
         rms = float(residual.std())
-        if rms < best[0] or minor.whole and rms <= most:  # the imager undoes cycles that make things worse
+        if rms < best[0] or (minor.whole and rms <= most):  # the imager undoes cycles that make things worse
             best = rms, model, residual
         if minor.converged:
             break

@@ -339,7 +339,8 @@ STRETCHED = (*EXTENDED, "crescent", "first")
 
 def stretch(sky, power):
     """A sky (peak at most 1) of a higher dynamic range, x to (e^(power x) - 1) / (e^power - 1), as FIRST's galaxies
-    are stretched for the training of R2D2 (Aghabiglou et al. 2024, arXiv:2403.05452)."""
+    are stretched for the training of R2D2 (Aghabiglou et al. 2024, arXiv:2403.05452).
+    """
     sky = (np.expm1(power * sky) / np.expm1(power)).astype(np.float32)
     sky[sky < FLOOR] = 0
     return sky

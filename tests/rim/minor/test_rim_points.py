@@ -89,7 +89,8 @@ def test_points_without_sizes(seen_sky):
     for sizes in (True, False):
         finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05, sizes=sizes)
         points, _, count = finder.take(sky.dirty, sky.noise, sky.see)
-        assert count == 1 and (np.count_nonzero(points) > 1) == sizes
+        assert count == 1
+        assert (np.count_nonzero(points) > 1) == sizes
 
 
 def test_what_goes_up_and_down_under_points_makes_them_no_wider(seen_sky):
@@ -108,7 +109,9 @@ def test_two_points_close_together_are_no_wide_one(seen_sky):
     """A pair that no Gaussian explains is left to the network."""
     sky = seen_sky((256, 320), ((60, 60, 1.0), (62, 62, 0.6)))
     points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
-    assert count == 0 and not points.any() and rest is sky.dirty
+    assert count == 0
+    assert not points.any()
+    assert rest is sky.dirty
 
 
 def test_extended_emission_has_no_points(seen_sky):
@@ -150,8 +153,10 @@ def test_what_a_network_leaves_of_emission_costs_no_long_trial(seen_sky, monkeyp
         residual = left + flux * sky.point(200, 250)
         finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05)
         points, _, count = finder.take(residual, sky.noise, sky.see, extended=known)
-        assert count == bool(flux) and len(parts) <= trials
-        assert all(part < 0.3 for part in parts[:1]) and parts[1:] == [1.0] * len(parts[1:])
+        assert count == bool(flux)
+        assert len(parts) <= trials
+        assert all(part < 0.3 for part in parts[:1])
+        assert parts[1:] == [1.0] * len(parts[1:])
         assert points.sum() == pytest.approx(flux, abs=0.03)
 
 
@@ -197,4 +202,5 @@ def test_arrays_that_see_no_shape_along_an_axis():
     x = np.arange(128) - 64
     for psf in (np.cos(0.4 * x) * np.ones((128, 1)), np.ones((128, 128)), np.eye(128)[64] * np.eye(128)[64][:, None]):
         finder = PointFinder(psf.astype(np.float32), (64, 64))
-        assert np.isfinite(finder.near.scatter).all() and np.isfinite(finder.near.worst).all()
+        assert np.isfinite(finder.near.scatter).all()
+        assert np.isfinite(finder.near.worst).all()

@@ -59,7 +59,7 @@ def test_residual_falls_and_chi2_with_it(machine, seen_sky):
     state = run(seen_sky(sources=((40, 60, 100.0), (90, 110, 50.0)), width=4.0).state(), machine, 5)
     assert asked(state)
     rms = [cycle["rms"] for cycle in itertools.takewhile(lambda c: "emptied" not in c["stop"], state.cycles)]
-    assert all(after <= before for before, after in zip(rms[:-1], rms[1:], strict=True))
+    assert all(after <= before for before, after in itertools.pairwise(rms))
     assert state.cycles[-1]["rms"] < 1.03 * rms[-1]
     assert rms[-1] < 0.2 * state.dirty.std()
 
@@ -368,7 +368,9 @@ def test_a_part_waits_for_the_others(machine, seen_sky):
         return solver(sky.dirty, sky.psf, zero, sky.noise, None, 1e6, others)
 
     waiting, last = call(Others(bright, True)), call(Others(bright, False))
-    assert not waiting.update.any() and not waiting.converged and not waiting.finishing
+    assert not waiting.update.any()
+    assert not waiting.converged
+    assert not waiting.finishing
     assert last.finishing
     assert call(Others((0.0, 0.0, 0.0), True)).update.any()
 
@@ -402,5 +404,6 @@ def test_so_much_of_an_update_is_taken_that_the_residual_is_not_louder():
     """As `_part_above`, from the other side."""
     before, change = np.random.default_rng(1).normal(size=(2, 100, 100))
     part = part_below(before, before + change, 1.1)
-    assert 0 < part < 1 and (before + part * change).std() == pytest.approx(1.1)
+    assert 0 < part < 1
+    assert (before + part * change).std() == pytest.approx(1.1)
     assert part_below(before, before + 0.1 * change, 1.1) == 1

@@ -109,12 +109,14 @@ def test_the_end_of_a_deconvolution(ended):
     solver, sky, model = ended
     residual = sky.residual(model)
     minor = solver(residual, sky.psf, model, NOISE)
-    assert minor.update.any() and not minor.converged
+    assert minor.update.any()
+    assert not minor.converged
     assert 1 < minor.whole < 1.1
     assert "emptied" in minor.stop
     model = model + minor.update
     after = solver(sky.residual(model), sky.psf, model, NOISE)
-    assert after.converged and not after.update.any()
+    assert after.converged
+    assert not after.update.any()
 
 
 def test_a_resumed_run_does_not_tighten_twice(ended):
@@ -124,7 +126,8 @@ def test_a_resumed_run_does_not_tighten_twice(ended):
     other = RimSolver(Done(), RimSettings(noise=NOISE))
     other.resume(*solver.state())
     minor = other(sky.residual(model), sky.psf, model, NOISE)
-    assert minor.converged and not minor.update.any()
+    assert minor.converged
+    assert not minor.update.any()
 
 
 @pytest.mark.parametrize("settings", [{"positive": False}, {"noise": NOISE / 3}])
@@ -133,4 +136,5 @@ def test_where_it_does_not_apply(ended, settings):
     solver, sky, model = ended
     solver = RimSolver(Done(), RimSettings(**{"noise": NOISE, "threshold": 1.0} | settings))
     minor = solver(sky.residual(model), sky.psf, model, NOISE / 3)
-    assert minor.converged and not minor.update.any()
+    assert minor.converged
+    assert not minor.update.any()

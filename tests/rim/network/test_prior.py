@@ -59,7 +59,8 @@ def network(scale=0.0, widths=(8, 8), seed=1):
 def test_features_have_no_flux_unit():
     """A sky a million times as bright looks the same."""
     one, many = (see(Scene(flux=flux).finished()) for flux in (1.0, 1e6))
-    assert one.shape == (1, FEATURES, 48, 48) and torch.isfinite(one).all()
+    assert one.shape == (1, FEATURES, 48, 48)
+    assert torch.isfinite(one).all()
     torch.testing.assert_close(many, one, rtol=1e-3, atol=1e-3)
 
 
@@ -97,7 +98,8 @@ def test_a_network_that_says_nothing_expects_the_model():
     with torch.inference_mode():
         mean, spread = expect(network()(see(finished)), finished.model, finished.units.pixel)
     torch.testing.assert_close(mean, finished.model, rtol=1e-5, atol=1e-5)
-    assert (spread >= 0).all() and (spread[finished.model > 0] > 0).all()
+    assert (spread >= 0).all()
+    assert (spread[finished.model > 0] > 0).all()
 
 
 def test_an_empty_sky_stays_empty():
@@ -135,7 +137,8 @@ def test_a_faint_model_is_no_finer_than_the_beam():
     allowed = torch.ones_like(noise, dtype=torch.bool)
     allowed[:, 70:] = False
     limited = soften(bright + noise, scene.convolution, NOISE, allowed)
-    assert torch.equal(limited[:, 70:], noise[:, 70:]) and not torch.equal(limited[:, :70], (bright + noise)[:, :70])
+    assert torch.equal(limited[:, 70:], noise[:, 70:])
+    assert not torch.equal(limited[:, :70], (bright + noise)[:, :70])
 
 
 def test_tiles_change_nothing():
@@ -163,7 +166,9 @@ def test_stretched_skies():
     """Fainter where they are faint, peak and order the same; other problems stay what they were."""
     sky = np.linspace(0, 1, 101, dtype=np.float32).reshape(1, -1)
     found = stretch(sky, 7.0)
-    assert found.max() == 1 and (np.diff(found) >= 0).all() and found[0, 50] < 0.05
+    assert found.max() == 1
+    assert (np.diff(found) >= 0).all()
+    assert found[0, 50] < 0.05
     mixes = [{"size": 32, "samples": 2000, "stretched": part, "skies": {"disc": 1, "points": 1}} for part in (0, 1.0)]
     plain, stretched = ([make_problem(3, k, make_recipe(mix)) for k in range(8)] for mix in mixes)
     assert {p.sky for p in plain} == {"disc", "points"}
@@ -219,7 +224,8 @@ def test_a_stopped_training_goes_on(trained, tmp_path):
     assert again.update == 10
     for one, other in zip(all_that_decides(stopped), all_that_decides(again), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
-    assert again.run() and again.update == 30
+    assert again.run()
+    assert again.update == 30
     assert {path: path.stat().st_mtime_ns for path in (folder / "outcomes").iterdir()} == made
     with pytest.raises(ConfigError, match="other settings"):
         PriorTrainer(PriorTraining(problems={"size": 32}), tmp_path / "run")
@@ -260,9 +266,11 @@ def test_training_from_the_command_line(trained, command):
     """`radrim train` knows what the file is for; `radrim model show` says what came out."""
     recipe, folder = trained
     run = command("train", recipe, "--output", folder)
-    assert run.status == 0 and "Done" in run.out
+    assert run.status == 0
+    assert "Done" in run.out
     shown = command("model", "show", folder / "model.safetensors")
-    assert "before" in shown.out and "trained on 12 images" in shown.out
+    assert "before" in shown.out
+    assert "trained on 12 images" in shown.out
 
 
 def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
@@ -275,7 +283,7 @@ def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    "text, message",
     [
         ("[prior]\nwidth = [8]\n", "line 2: unknown key 'width'; did you mean 'widths'"),
         ("[prior]\nwidths = []\n", "must be one to four numbers"),
@@ -314,7 +322,9 @@ def test_the_solver_looks_again_at_the_end():
     """Once the residual is noise, twice and as a whole; then it is done, in a run that goes on later, too."""
     scene, prior = Scene(), network(0.05)
     solver, minor = end(scene, prior)
-    assert minor.update.any() and minor.stop == "a second look and a third" and not minor.converged
+    assert minor.update.any()
+    assert minor.stop == "a second look and a third"
+    assert not minor.converged
     assert 1 < minor.whole < 1.2
     other = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
     other.resume(*solver.state())
@@ -322,10 +332,11 @@ def test_the_solver_looks_again_at_the_end():
     residual = scene.residual.numpy() - scene.convolution.normal(torch.from_numpy(minor.update)).numpy()
     for one in (solver, other):
         after = one(residual, scene.psf.numpy(), model, scene.noise)
-        assert after.converged and not after.update.any()
+        assert after.converged
+        assert not after.update.any()
 
 
-@pytest.mark.parametrize(("loud", "taken"), [(0.01, True), (5.0, False)])
+@pytest.mark.parametrize("loud, taken", [(0.01, True), (5.0, False)])
 def test_the_end_of_looking_makes_what_is_faint_coarser(loud, taken, monkeypatch):
     """As far as the data bear it: what makes the residual too loud is not taken."""
     scene, prior = Scene(), network(0.05)
@@ -339,7 +350,7 @@ def test_the_end_of_looking_makes_what_is_faint_coarser(loud, taken, monkeypatch
     np.testing.assert_allclose(minor.update, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("flux", "seen"), [(5.0, True), (500.0, False)])
+@pytest.mark.parametrize("flux, seen", [(5.0, True), (500.0, False)])
 def test_points_are_held_back(flux, seen):
     """Points stay as they are, to the last bit, and nothing comes up around; so does CLEAN's part among bright ones."""
     scene, prior = Scene(144), network(0.05)
@@ -351,7 +362,8 @@ def test_points_are_held_back(flux, seen):
     facts, _ = solver.state()
     solver.resume(facts, {"points": point.numpy(), "extended": network_made.numpy()})
     minor = solver(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
-    assert minor.update.any() and not minor.update[118:, 118:].any()
+    assert minor.update.any()
+    assert not minor.update[118:, 118:].any()
     assert minor.update[16:22, 16:22].any() == seen
 
 
@@ -361,7 +373,8 @@ def test_nothing_but_points_is_left_alone():
     solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=network(0.05), tighten=False))
     solver.resume(solver.state()[0], {"points": scene.model.numpy()})
     minor = solver(scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy(), scene.noise)
-    assert minor.converged and not minor.update.any()
+    assert minor.converged
+    assert not minor.update.any()
 
 
 class Sure(torch.nn.Module):
@@ -380,7 +393,7 @@ class Sure(torch.nn.Module):
         return answers
 
 
-@pytest.mark.parametrize(("shift", "taken"), [(-0.002, "look"), (-0.01, "of it"), (-3.0, "noise")])
+@pytest.mark.parametrize("shift, taken", [(-0.002, "look"), (-0.01, "of it"), (-3.0, "noise")])
 def test_what_the_data_do_not_bear_is_not_taken(shift, taken):
     """Of a prior that is sure of what is not so as much is taken as leaves the residual near the noise, or nothing."""
     scene = Scene()
@@ -399,7 +412,8 @@ def test_where_it_does_not_apply(settings):
         scene.residual *= 3
         scene.noise *= 1.2
     _, minor = end(scene, network(0.05), **settings)
-    assert minor.converged and not minor.update.any()
+    assert minor.converged
+    assert not minor.update.any()
 
 
 def test_the_second_look_makes_models_better(tmp_path):

@@ -23,6 +23,7 @@ from radrim.rim.network.features import (
 from radrim.rim.network.irim import IRIM, IRIMConfig
 from radrim.rim.network.psf import PsfConvolution, smooth
 from radrim.visibilities import Visibilities
+import itertools
 
 LAMBDAS = (2.0, 8.0, 30.0)
 
@@ -296,7 +297,7 @@ def test_exact_convolution(kind, small_uv, rng):
     exact = dirty - convolution.normal(found.estimates[-1])
     assert (found.residual - exact).abs().max() < 1e-4 * dirty.abs().max()
     chi2 = [float(((e - truth) * convolution.normal(e - truth)).sum()) for e in (0 * truth, *found.estimates)]
-    assert all(after <= before for before, after in zip(chi2[:-1], chi2[1:], strict=True))
+    assert all(after <= before for before, after in itertools.pairwise(chi2))
     assert chi2[-1] < 0.5 * chi2[0]
 
 

@@ -16,6 +16,7 @@ from radrim.rim.network.psf import FINEST, WIDEST, PsfConvolution, beam_response
 from radrim.rim.network.threads import abreast
 from radrim.rim.network.windows import changed, cover
 from radrim.rim.training.losses import FLUX_WEIGHT, WEIGHTS, decibel_loss, faint_loss
+import itertools
 
 BEAM = torch.tensor([[4.0, 3.0, 0.3], [5.0, 5.0, 0.0]])
 SMALL = IRIMConfig(channels=28, hidden=8, depth=3, factors=(1, 2), steps=3)
@@ -210,8 +211,8 @@ def test_steps_that_change_little_are_the_last(machine, rng):
     for steps in range(1, count + 1):
         rms.append(float(machine(psf, dirty, 1e-3, steps=steps).residual.square().mean().sqrt()))
     assert rms == sorted(rms, reverse=True)
-    changes = [1 - after / before for before, after in zip(rms[:-1], rms[1:], strict=True)]
-    falls = [before - after for before, after in zip(rms[:-1], rms[1:], strict=True)]
+    changes = [1 - after / before for before, after in itertools.pairwise(rms)]
+    falls = [before - after for before, after in itertools.pairwise(rms)]
     # If falls go on as they do, the next is smaller by the same factor.
     coming = [float("inf")] + [
         fall**2 / last / now for last, fall, now in zip(falls[:-1], falls[1:], rms[2:], strict=True)
@@ -240,7 +241,7 @@ def test_what_no_longer_changes_is_left_out(machine, rng, monkeypatch):
     )
     for a, b in zip(whole, tiled, strict=True):
         assert (a - b).abs().max() < 1e-5 * a.abs().max()
-    for before, after in zip(whole[:-1], whole[1:], strict=True):
+    for before, after in itertools.pairwise(whole):
         assert torch.equal(before[..., still], after[..., still])
     assert not torch.equal(whole[0], whole[1])
 
@@ -336,7 +337,7 @@ def test_more_steps_than_trained(rng):
 
 
 @pytest.mark.parametrize(
-    ("residual", "estimate", "message"),
+    "residual, estimate, message",
     [
         (torch.zeros(2, 3, 41, 38), None, r"\(2, 3, 41, 38\).*3 axes"),
         (torch.zeros(2, 41, 37), None, r"\(41, 37\).*\(41, 38\)"),
@@ -351,7 +352,7 @@ def test_shapes_that_do_not_fit(rng, residual, estimate, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change, message",
     [
         ({"dims": 4}, "dims is 4"),
         ({"channels": 24}, "channels is 24.* 25"),

@@ -63,7 +63,7 @@ def test_orthogonal_is_the_product_of_reflections():
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.float64, 1e-10)])
 def test_inverse_recovers_the_input(dims, dtype, tolerance):
     """inverse(forward(x)) == x after 60 layers that change x, at sizes that do not fit the down-sampling."""
     sequence, x = make_sequence(dims, 60, dtype=dtype), make_state(dims, dtype=dtype)

@@ -81,8 +81,10 @@ def test_psf_is_one_at_its_centre_and_symmetric():
     """Peak exactly 1 at (n, n) of 2n pixels, the largest value, the same in both directions."""
     for problem in draw(count=20):
         psf, n = problem.psf, SIZE
-        assert psf.shape == (2 * n, 2 * n) and psf.dtype == np.float32
-        assert psf[n, n] == 1 and psf.max() == 1
+        assert psf.shape == (2 * n, 2 * n)
+        assert psf.dtype == np.float32
+        assert psf[n, n] == 1
+        assert psf.max() == 1
         np.testing.assert_allclose(psf[1:, 1:], psf[:0:-1, :0:-1], atol=1e-6)
 
 
@@ -122,7 +124,8 @@ def test_noise_rms_is_the_one_stated():
     problems = draw({"skies": {"empty": 1}, "outside": 0.0, "gain_errors": 0.0}, 120)
     ratio = np.array([np.mean(p.dirty.astype(float) ** 2) / p.noise**2 for p in problems])
     assert ratio.mean() == pytest.approx(1, abs=0.03)
-    assert (ratio > 0.3).all() and (ratio < 3).all()
+    assert (ratio > 0.3).all()
+    assert (ratio < 3).all()
 
 
 @pytest.mark.parametrize("robust", [np.inf, 0.0, -np.inf])
@@ -152,7 +155,8 @@ def test_dynamic_range_is_the_natural_peak_over_the_noise():
     for problem in natural:
         assert convolved(problem).max() / problem.noise == pytest.approx(problem.dynamic_range, rel=1e-3)
     ranges = np.log10([p.dynamic_range for p in problems])
-    assert ranges.min() > np.log10(30) and ranges.max() < np.log10(3e4)
+    assert ranges.min() > np.log10(30)
+    assert ranges.max() < np.log10(3e4)
     assert np.histogram(ranges, 3, (np.log10(30), np.log10(3e4)))[0].min() > 12
 
 
@@ -179,7 +183,8 @@ def test_cut_sources_continue_outside():
         rest = problem.dirty - own
         if np.abs(rest).max() > 1e-3 * own.max():  # small sources may lie on the tile almost as a whole
             shares.append(np.vdot(rest, own) / np.vdot(own, own))
-    assert len(shares) >= 3 and np.median(shares) < 0.5
+    assert len(shares) >= 3
+    assert np.median(shares) < 0.5
 
 
 def test_outside_sources_change_the_dirty_image_only():
@@ -226,10 +231,15 @@ def test_every_class_and_coverage_appears_and_is_sound():
     assert {p.coverage.split("/")[0] for p in problems} == set(COVERAGES)
     assert len({p.coverage for p in problems if p.coverage.startswith("real/")}) > 6
     for p in problems:
-        assert p.dirty.dtype == p.truth.dtype == np.float32 and p.dirty.shape == p.truth.shape == (SIZE, SIZE)
-        assert np.isfinite(p.dirty).all() and np.isfinite(p.psf).all() and np.isfinite(p.truth).all()
-        assert p.truth.min() >= 0 and (p.truth.max() > 0) == (p.sky != "empty")
-        assert 0 < p.noise < np.inf and 1 <= p.beam.minor <= p.beam.major
+        assert p.dirty.dtype == p.truth.dtype == np.float32
+        assert p.dirty.shape == p.truth.shape == (SIZE, SIZE)
+        assert np.isfinite(p.dirty).all()
+        assert np.isfinite(p.psf).all()
+        assert np.isfinite(p.truth).all()
+        assert p.truth.min() >= 0
+        assert (p.truth.max() > 0) == (p.sky != "empty")
+        assert 0 < p.noise < np.inf
+        assert 1 <= p.beam.minor <= p.beam.major
     assert np.mean([p.gain_error > 0 for p in problems]) == pytest.approx(0.2, abs=0.08)
     assert np.mean([p.outside for p in problems]) == pytest.approx(0.43, abs=0.1)
 
@@ -239,7 +249,8 @@ def test_pixels_per_beam_follow_the_recipe():
     mix = {"coverages": {"y_shaped": 1, "sparse": 1}, "pixels_per_beam": [4, 4]}
     widths = [np.sqrt(p.beam.major * p.beam.minor) for p in draw(mix, 40, size=96)]
     assert np.median(widths) == pytest.approx(4, rel=0.15)
-    assert max(widths) < 9 and min(widths) > 2
+    assert max(widths) < 9
+    assert min(widths) > 2
 
 
 @pytest.mark.parametrize("robust", [np.inf, 2.0, 0.5, -1.0, -np.inf])
@@ -284,7 +295,9 @@ def test_coverages_are_usable(kind):
         c = coverages.draw_coverage(np.random.default_rng(seed), kind, layouts, samples=5000)
         assert 40 <= len(c.u) <= 5000
         assert np.hypot(c.u, c.v).max() <= 1 + 1e-12
-        assert (c.weight > 0).all() and (c.first < c.second).all() and (c.time >= 0).all()
+        assert (c.weight > 0).all()
+        assert (c.first < c.second).all()
+        assert (c.time >= 0).all()
 
 
 def test_skies_of_any_size():
@@ -292,8 +305,10 @@ def test_skies_of_any_size():
     for name, size in [(n, s) for n in skies.GENERATORS for s in (32, 130)]:
         for seed in range(6):
             sky = skies.draw_sky(np.random.default_rng(seed), name, size)
-            assert sky.shape == (size, size) and sky.dtype == np.float32
-            assert sky.max() == 1 and sky.min() >= 0
+            assert sky.shape == (size, size)
+            assert sky.dtype == np.float32
+            assert sky.max() == 1
+            assert sky.min() >= 0
             assert sky.min() == 0 or name in ("texture", "crescent", "mixture")
 
 
@@ -310,7 +325,8 @@ def test_beam_fit_finds_a_known_gaussian():
     for major, minor, pa in ((2.0, 1.6, 0.3), (6.0, 3.0, 1.2), (9.0, 3.0, 2.8)):
         along, across = -x * np.sin(pa) + y * np.cos(pa), x * np.cos(pa) + y * np.sin(pa)
         beam = fit_pixel_beam(np.exp(-4 * np.log(2) * ((along / major) ** 2 + (across / minor) ** 2)))
-        assert beam.major == pytest.approx(major, rel=0.02) and beam.minor == pytest.approx(minor, rel=0.02)
+        assert beam.major == pytest.approx(major, rel=0.02)
+        assert beam.minor == pytest.approx(minor, rel=0.02)
         assert abs((beam.pa - pa + np.pi / 2) % np.pi - np.pi / 2) < 0.02
 
 
@@ -325,7 +341,7 @@ def test_validation_set_is_fixed_and_apart_from_training():
 
 
 @pytest.mark.parametrize(
-    ("mix", "words"),
+    "mix, words",
     [
         ({"skies": {"poimts": 1}}, ["skies", "poimts", "points"]),
         ({"coverages": {"vla": 1}}, ["coverages", "vla", "y_shaped"]),
@@ -379,9 +395,11 @@ def test_first_galaxies_from_numpy(tmp_path):
     image[50, 50] = 3
     np.savez_compressed(tmp_path / "galaxies.npz", image, image.T)
     galaxies = skies.read_first(tmp_path / "galaxies.npz")
-    assert [g.shape for g in galaxies] == [(12, 8), (8, 12)] and galaxies[0].min() == 200
+    assert [g.shape for g in galaxies] == [(12, 8), (8, 12)]
+    assert galaxies[0].min() == 200
     problem = draw({"skies": {"first": 1}, "first": str(tmp_path / "galaxies.npz")}, 1)[0]
-    assert problem.sky == "first" and problem.truth.max() > 0
+    assert problem.sky == "first"
+    assert problem.truth.max() > 0
 
 
 @pytest.mark.skipif(not FIRST.exists(), reason="the FIRST galaxies are not at hand")

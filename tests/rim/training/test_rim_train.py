@@ -249,12 +249,14 @@ def test_growing_a_network(tmp_path):
     psf[:, 32, 32] = 1
     problem = PsfConvolution(psf, (32, 32)), torch.randn(1, 32, 32, generator=rng), torch.full((1,), 0.5)
     for one, other in zip(small(*problem).estimates, large(*problem).estimates, strict=True):
-        assert torch.equal(one, other) and one.abs().max() > 0
+        assert torch.equal(one, other)
+        assert one.abs().max() > 0
     large(*problem).estimates[-1].square().sum().backward()
     added = [name for name, _ in large.named_parameters() if name not in small.state_dict()]
     assert len(added) > 10
     gains = [p.grad for name, p in large.named_parameters() if name in added and name.endswith("value.gain")]
-    assert gains and all(gain.abs().max() > 0 for gain in gains)
+    assert gains
+    assert all(gain.abs().max() > 0 for gain in gains)
 
 
 def test_pruning_a_network(tmp_path):
@@ -284,7 +286,7 @@ def test_pruning_a_network(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    "text, message",
     [
         ("[modell]\n", "unknown 'modell'"),
         ("[model]\nwidth = 3\n", "unknown key 'width'"),
