@@ -11,12 +11,13 @@ import torch
 from radrim.closure.read import prepare, read_hands
 from radrim.config.options import INDIFFERENT, ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
+from radrim.imagers.base import Imager
 from radrim.imagers.channels import ChannelImager
 from radrim.imagers.closure import ClosureImager
+from radrim.imagers.context import RunContext
 from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import choose_solvers
-from radrim.imagers.spectral import SpectralImager
 from radrim.imagers.start_model import take_start
 from radrim.measure.mosaic import describe_mosaic, noise_of_all, pointings
 from radrim.measure.primary_beam import choose_dishes
@@ -124,20 +125,21 @@ def _image(config, work, output, solver, rival, clock, threads, device, report, 
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
 
     expected = {name: thermal * factor for name, factor in scatter.items()}
-    noise = thermal, {name: value * np.sqrt(sum_weight) for name, value in expected.items()}
+    noise = {name: value * np.sqrt(sum_weight) for name, value in expected.items()}
     progress = Progress(work)
-    common = config, observation, grid, mask, output, progress, solver, clock, *noise, dishes
+    run = RunContext(
+        config=config, observation=observation, grid=grid, mask=mask, output=output, progress=progress, clock=clock,
+        minor=solver, rival=rival, start=start, thermal=thermal, scatter=noise, dishes=dishes, threads=threads,
+        device=device,
+    )  # fmt: skip
     with ExitStack() as stack:
-        channels: ChannelImager | FacetImager
+        channels: Imager
         if plan.side:
-            workers = stack.enter_context(_workers(config, plan))
-            channels = FacetImager(*common, work, plan.side, workers, device)
+            channels = FacetImager(run, work, plan.side, stack.enter_context(_workers(config, plan)))
         elif closures:
-            channels = ClosureImager(*common, rival, threads, device, closures=closures)
-        elif config.spectral_terms:
-            channels = SpectralImager(*common, rival, threads, device, start)
+            channels = ClosureImager(run, closures)
         else:
-            channels = ChannelImager(*common, rival, threads, device, start)
+            channels = ChannelImager(run)
         stokes = _make_images(channels, observation, config, open_image if plan.side else read_image)
     with clock("write"):
         if config.cube:

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from hypothesis import settings
 
 from radrim.geometry import ARCSEC, C, ImageGrid
+
+settings.register_profile("untimed", deadline=None)  # other work on the machine must not fail a test
+settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -218,10 +222,13 @@ class SeenSky:
 
     def state(self, expected=None):
         """Where `deconvolve` starts; `expected` [Jy/beam] is what it is told of the noise, by default the truth."""
-        from radrim.deconvolve.major import ChannelState
+        from radrim.deconvolve.whole import WholeImage
 
         expected = self.noise if expected is None else expected
-        return ChannelState("", self, self.dirty, self.psf, np.zeros_like(self.dirty), self.dirty, expected)
+        return WholeImage(
+            label="", expected=expected, measurement=self, dirty=self.dirty, psf=self.psf,
+            model=np.zeros_like(self.dirty), residual=self.dirty,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

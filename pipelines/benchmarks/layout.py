@@ -17,7 +17,7 @@ import cloudpickle
 from peer import table
 
 from radrim.cli.main import build_parser, parse_config, wsclean_spelling
-from radrim.deconvolve.minor import Others
+from radrim.deconvolve.minor import OtherFacets
 from radrim.deconvolve.tiles import Tiles
 from radrim.facets.images import look, restore_facet, write_facets
 from radrim.facets.tasks import FacetTasks
@@ -67,7 +67,7 @@ def calls(config, work):
     """(function, argument, ...) calls of a whole run, step after step, as `FacetImager` makes them."""
     grid = ImageGrid(SIZE, SIZE, config.scale)
     tiles = Tiles(grid.shape, config.facet, HALO)
-    facets, others = range(len(tiles)), Others()
+    facets, others = range(len(tiles)), OtherFacets()
     make = choose_solvers(config, "cpu")[0].factory(None, 1)
     for channel in range(CHANNELS):
         tasks = FacetTasks(

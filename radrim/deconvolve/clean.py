@@ -193,6 +193,8 @@ class CleanSolver:
         Threads of the Fourier transforms.
     """
 
+    psf_factor = 1
+
     def __init__(self, settings=None, threads=1):
         self.settings = settings or CleanSettings()
         self.threads = threads

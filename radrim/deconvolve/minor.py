@@ -1,10 +1,15 @@
-"""What every minor cycle gives back."""
+"""The interface of minor cycles: what they are given, what they give back, and what they remember."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+from radrim.deconvolve.tiles import Tile
+
+if TYPE_CHECKING:
+    from radrim.deconvolve.major import ImageState
 
 
 @dataclass
@@ -39,16 +44,67 @@ class MinorCycle:
     whole: float = 0.0
 
 
-class Others(NamedTuple):
-    """What a minor cycle of a part of an image must know of the other parts.
+class OtherFacets(NamedTuple):
+    """What a minor cycle of one facet must know of the other facets.
 
     Parameters
     ----------
     bands : sequence of float
-        Largest |residual| in each of the `radrim.rim.minor.detection.bands` [Jy/beam]; its sidelobes may be here.
+        Largest |residual| of all other facets in each of the `radrim.rim.minor.detection.bands` [Jy/beam]; its
+        sidelobes may reach this facet.
     wait : bool
-        In some of them the network finds emission: what it will leave here is not known yet, and not to be cleaned.
+        The network still finds emission in some of them: sidelobes that it will remove must not be cleaned yet.
     """
 
     bands: Sequence[float] = (0.0, 0.0, 0.0)
     wait: bool = False
+
+
+class MinorCycleSolver(Protocol):
+    """The minor cycles of one tile or facet of one image (of one term); keeps what it learns between major cycles."""
+
+    psf_factor: int
+    """Size of the PSF that it wants, over the size of its tile."""
+
+    def __call__(
+        self,
+        residual: np.ndarray,
+        psf: np.ndarray,
+        model: np.ndarray,
+        noise: float,
+        window: np.ndarray | None = None,
+        peak: float | None = None,
+        others: OtherFacets | None = None,
+    ) -> MinorCycle:
+        """One minor cycle.
+
+        Parameters
+        ----------
+        residual : (y, x) float32
+            [Jy/beam]
+        psf : (y, x) float32
+            Peak 1 at (ny // 2, nx // 2); as large as the tile or larger.
+        model : (y, x) float32
+            [Jy/pixel]
+        noise : float
+            Of the residual of the whole image [Jy/beam].
+        window : (y, x) bool, optional
+            The model changes only here.
+        peak : float, optional
+            Largest |residual| of the whole image [Jy/beam].
+        others : OtherFacets, optional
+            Given for facets.
+        """
+
+    def expect(self, noise: float) -> bool:
+        """Go on with another expected noise [Jy/beam]; True if there is more to do now."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What one cycle leaves to the next: facts that JSON holds, and arrays."""
+
+    def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`."""
+
+
+MakeSolver = Callable[[Tile, "ImageState"], MinorCycleSolver]
+"""Makes the minor cycle of a tile of an image."""

@@ -160,7 +160,7 @@ class FacetTasks:
             Of the whole residual [Jy/beam].
         peak : float
             Largest |residual| [Jy/beam].
-        others : Others
+        others : OtherFacets
             What the other facets hold.
 
         Returns

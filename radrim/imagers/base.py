@@ -1,85 +1,175 @@
-"""What images are made from, however they are cut: the common part of `radrim.imagers.channels` and
-`radrim.imagers.facets`.
+"""Steps 3 to 7 of output channels: measure, deconvolve, restore, write; however the images are kept.
+
+What is deconvolved together is a `Target`: one output channel, or with --spectral-terms all of them. An imager makes
+the images of all targets and Stokes parameters; `radrim.imagers.channels` keeps them in memory,
+`radrim.imagers.facets` in files.
 """
 
 import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from radrim.config.options import ImageConfig
-from radrim.geometry import ImageGrid
-from radrim.measure.primary_beam import Dishes
-from radrim.output import Output
-from radrim.products import label_of
-from radrim.runtime.clock import Clock
-from radrim.visibilities import Observation
-from radrim.workdir.progress import Progress
+from radrim.deconvolve.major import ImageState, deconvolve
+from radrim.errors import SolverError
+from radrim.imagers.context import RunContext
+from radrim.imagers.minor_cycles import MinorCycles
+from radrim.result import Beside, Channels, Image
+from radrim.visibilities import Visibilities
+from radrim.workdir.visibilities import release
 
 log = logging.getLogger("radrim")
 
+TERMS = "terms"
+"""Label of the terms of a spectrum among the channels of the work directory."""
 
-@dataclass
-class Imager:
-    """Steps 3 to 7 of output channels.
+
+@dataclass(frozen=True)
+class OutputChannel:
+    """One output channel of one Stokes parameter.
 
     Parameters
     ----------
-    config : ImageConfig
-    observation : Observation
-    grid : ImageGrid
-    mask : (y, x) bool or None
-    output : Output
-    progress : Progress
-    solver
-        Minor cycle from `radrim.imagers.minor_cycles`, or None.
-    clock : Clock
-    thermal : float
-        Noise expected of all channels together if the weights are 1/sigma^2 [Jy/beam].
-    scatter : dict of str to float
-        That from the scatter of the data of each Stokes parameter, times the root of the sum of weights.
-    dishes : Dishes or None
-        For primary beams; None where none were asked for.
+    name : str
+        '' for a single channel, '0000', '0001', ...; what all Stokes parameters share is kept under it.
+    label : str
+        The same with the Stokes parameter where a run has several.
+    blocks : list of Visibilities
     """
 
-    config: ImageConfig
-    observation: Observation
-    grid: ImageGrid
-    mask: np.ndarray | None
-    output: Output
-    progress: Progress
-    solver: Any
-    clock: Clock
-    thermal: float
-    scatter: dict[str, float]
-    dishes: Dishes | None
+    name: str
+    label: str
+    blocks: list[Visibilities]
 
-    def name(self, groups):
-        """(label, blocks) of each channel: a single one needs no number."""
-        labels = [f"{k:04d}" for k in range(len(groups))] if self.config.channels_out > 1 else [""]
-        return list(zip(labels, groups, strict=True))
 
-    def label(self, channel, stokes):
-        """Label of an image; the Stokes parameter is part of it where there are several."""
-        return label_of(channel, stokes if len(self.config.stokes) > 1 else "")
+@dataclass(frozen=True)
+class Target:
+    """What is deconvolved as one: an output channel, or the terms of the spectrum of several.
 
-    def thermal_of(self, image):
-        """The noise expected of an image from the weights: known for all channels together only."""
-        return None if image.channel else self.thermal
+    Parameters
+    ----------
+    label : str
+    stokes : str
+    channels : list of OutputChannel
+    terms : int
+        0 for a single channel.
+    """
 
-    def expected(self, stokes, sum_weight):
-        """Noise of a dirty image from the scatter [Jy/beam], as if the weights of all channels were alike."""
-        return self.scatter[stokes] / np.sqrt(sum_weight)  # exact where all samples have the same noise
+    label: str
+    stokes: str
+    channels: list[OutputChannel]
+    terms: int = 0
 
-    def forget(self, batch, stokes):
-        """Drop what the Stokes parameters of a batch of channels share, after the last of them."""
-        if stokes == self.config.stokes[-1] and len(self.config.stokes) > 1:
-            for channel, _ in batch:
-                self.progress.forget(channel)
 
-    def give_up(self, failure, images):
+Batch = Sequence[tuple[str, list[Visibilities]]]
+"""Output channels that are made at once: name and blocks of each."""
+
+
+class Imager(ABC):
+    """Makes the images of output channels.
+
+    Parameters
+    ----------
+    run : RunContext
+    """
+
+    beside: Beside | None = None
+    """What the other minor cycle made of the same data."""
+
+    def __init__(self, run: RunContext):
+        self.run = run
+
+    def batches(self, groups: Sequence[list[Visibilities]]) -> list[Batch]:
+        """Output channels in batches that are made at once.
+
+        Parameters
+        ----------
+        groups : sequence of list of Visibilities
+            The blocks of each output channel.
+        """
+        names = [f"{k:04d}" for k in range(len(groups))] if self.run.config.channels_out > 1 else [""]
+        named = list(zip(names, groups, strict=True))
+        at_once = len(named) if self.run.config.spectral_terms else self.at_once
+        return [named[first : first + at_once] for first in range(0, len(named), at_once)]
+
+    def make(self, batch: Batch, stokes: str) -> list[Image]:
+        """The images of a Stokes parameter of a batch of channels; those of an earlier run from their files."""
+        run, images = self.run, {}
+        missing = []
+        for target in self._targets(batch, stokes):
+            found = {channel.label: self.finished(channel.label) for channel in target.channels}
+            images |= found
+            if run.rival or any(image is None for image in found.values()):
+                missing.append(target)
+        states = self.begin(missing)
+        failure = self._deconvolve(states, run.minor) if run.minor else None
+        for target, state in zip(missing, states, strict=True):
+            for channel, image in zip(target.channels, self.restore(target, state), strict=True):
+                images[channel.label] = image
+                if failure is None and not run.rival:
+                    run.progress.keep_image(image)
+        if failure is not None:
+            self._give_up(failure, images.values())
+        if run.rival:
+            with run.clock("compare"):
+                self.beside = self._deconvolve_beside(missing[0], states[0])
+        if stokes == run.config.stokes[-1] and len(run.config.stokes) > 1:
+            for name, _ in batch:
+                run.progress.forget(name)
+        for target in missing:  # or in the end the visibilities of all channels would be in memory
+            for channel in target.channels:
+                release(channel.blocks)
+        return list(images.values())
+
+    @property
+    @abstractmethod
+    def at_once(self) -> int:
+        """Output channels that are made at once."""
+
+    @abstractmethod
+    def finished(self, label: str) -> Image | None:
+        """The image of a channel that an earlier run has finished."""
+
+    @abstractmethod
+    def begin(self, targets: Sequence[Target]) -> list[ImageState]:
+        """Measure targets: as an earlier run left them, or with the start model, or with empty models."""
+
+    @abstractmethod
+    def prepare(self, states: Sequence[ImageState], minor: MinorCycles) -> None:
+        """Give every state its minor cycles."""
+
+    @abstractmethod
+    def restore(self, target: Target, state: ImageState) -> list[Image]:
+        """The images of the channels of a target, written."""
+
+    @abstractmethod
+    def average(self, images: Channels) -> Image:
+        """The image of all channels together, each counted by its weight; written."""
+
+    @abstractmethod
+    def _deconvolve_beside(self, target: Target, state: ImageState) -> Beside:
+        """The same target by the other minor cycle: names, and what the report shows of it."""
+
+    def _targets(self, batch, stokes):
+        label = self.run.label
+        channels = [OutputChannel(name, label(name, stokes), blocks) for name, blocks in batch]
+        terms = self.run.config.spectral_terms
+        if terms:
+            return [Target(label(TERMS, stokes), stokes, channels, terms)]
+        return [Target(channel.label, stokes, [channel]) for channel in channels]
+
+    def _deconvolve(self, states, minor):
+        """Deconvolve; returns what a minor cycle failed with, or None."""
+        with self.run.clock("deconvolve"):
+            self.prepare(states, minor)
+            try:
+                deconvolve(states, self.run.config.max_major)
+            except SolverError as error:
+                return error
+        return None
+
+    def _give_up(self, failure, images):
         """Raise what a minor cycle failed with, once what took hours to compute is written."""
-        kept = ", ".join(str(path) for image in images for path in image.paths.values())
-        log.warning("A minor cycle failed; what was finished before is there: %s", kept)
+        kept = ", ".join(str(path) for image in images if image for path in image.paths.values())
+        log.warning("A minor cycle failed. What was finished before is in %s", kept)
         raise failure

@@ -1,195 +1,231 @@
-"""Steps 3 to 7 of one output channel, or of several at once: measure, deconvolve, restore, write."""
+"""Steps 3 to 7 of output channels whose images are kept in memory."""
 
 import dataclasses
 import logging
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from dask import delayed
 
-from radrim.deconvolve.major import ChannelState, deconvolve
-from radrim.errors import SolverError
-from radrim.imagers.base import Imager
-from radrim.imagers.start_model import RunStartModel
+from radrim.deconvolve.major import ImageState, deconvolve
+from radrim.deconvolve.whole import WholeImage
+from radrim.imagers.base import Imager, OutputChannel, Target
+from radrim.imagers.minor_cycles import MinorCycles
+from radrim.imagers.spectral import SpectralMeasurement
 from radrim.measure.mosaic import effective_beam, make_measurement
 from radrim.restore.channels import average_channels, restore_channel
+from radrim.restore.spectrum import Basis, spectral_index
 from radrim.restore.uncertainty import add_uncertainties
-from radrim.result import Beside, Image
+from radrim.result import Beside, Channels, Image
 from radrim.runtime.executors import compute
-from radrim.workdir.visibilities import release
 
 log = logging.getLogger("radrim")
 
 
-@dataclass
 class ChannelImager(Imager):
-    """Measures, deconvolves, restores and writes output channels, some at once.
+    """Measures, deconvolves, restores and writes output channels, some at once, in memory."""
 
-    Parameters
-    ----------
-    rival
-        Another minor cycle from `radrim.imagers.minor_cycles`, to compare `solver` with; or None.
-    threads : int
-    device : str
-        'cpu' or 'cuda'.
-    start : RunStartModel or None
-        What the deconvolution begins with; None for empty models.
-    """
+    @property
+    def tiles(self):
+        """The tiles of the minor cycle."""
+        return self.run.minor.tiles(self.run.grid.shape) if self.run.minor else []
 
-    rival: Any
-    threads: int
-    device: str
-    start: RunStartModel | None = None
-    beside: Beside | None = None
-    """What the rival made of the same data."""
+    @property
+    def at_once(self) -> int:
+        """As many channels as keep the processors busy, so that memory does not grow with their number."""
+        return max(1, self.run.threads // max(1, len(self.tiles)))
 
-    def __post_init__(self):
-        self.tiles = self.solver.tiles(self.grid.shape) if self.solver else []
+    def finished(self, label: str) -> Image | None:
+        return self.run.progress.image(label)
 
-    def batches(self, groups):
-        """Output channels in batches that keep the processors busy, so that memory does not grow with their number."""
-        at_once = max(1, self.threads // max(1, len(self.tiles)))
-        numbered = self.name(groups)
-        return [numbered[first : first + at_once] for first in range(0, len(numbered), at_once)]
+    def begin(self, targets: Sequence[Target]) -> list[ImageState]:
+        with self.run.clock("measure"):
+            threads = max(1, self.run.threads // max(1, len(targets)))
+            measurements = [
+                [self._measurement(channel, target.stokes, threads) for channel in target.channels]
+                for target in targets
+            ]
+            # A task for each target: dirty image and PSF of a channel follow each other and share the same memory.
+            tasks = [delayed(self._measure, pure=False)(*pair) for pair in zip(targets, measurements, strict=True)]
+            compute(tasks, "dirty images and PSFs", max(1, len(targets)))
+            return [self._state(*pair) for pair in zip(targets, measurements, strict=True)]
 
-    def make(self, batch, stokes) -> list[Image]:
-        """The images of a Stokes parameter of a batch of channels; those of an earlier run from their files.
+    def _measurement(self, channel, stokes, threads):
+        blocks = [block.of(stokes) for block in channel.blocks]
+        return make_measurement(blocks, self.run.grid, self.run.dishes, self.run.operator(threads))
 
-        Parameters
-        ----------
-        batch : list of (str, list of Visibilities)
-            Label and blocks of each channel.
-        stokes : str
-        """
-        images = {label: self.progress.image(label) for label in (self.label(channel, stokes) for channel, _ in batch)}
-        missing = [one for one, image in zip(batch, images.values(), strict=True) if image is None or self.rival]
-        with self.clock("measure"):
-            channels = self._measure(missing, stokes)
-        failure = self._deconvolve(channels) if self.solver else None
-        for channel in channels:
-            images[channel.label] = self._restore(channel)
-            if failure is None and not self.rival:
-                self.progress.keep_image(images[channel.label])
-        if failure is not None:
-            self.give_up(failure, images.values())
-        if self.rival:
-            with self.clock("compare"):
-                self.beside = self._deconvolve_beside(channels[0])
-        self.forget(batch, stokes)
-        for _, blocks in missing:  # or in the end the visibilities of all channels would be in memory
-            release(blocks)
-        return list(images.values())
+    def _measure(self, target, measurements):
+        """Keep dirty image and PSF of each channel of a target, unless an earlier run has."""
+        run = self.run
+        wide = run.config.uncertainty or any(minor.wide for minor in (run.minor, run.rival) if minor)
+        for channel, measurement in zip(target.channels, measurements, strict=True):
+            if run.progress.measured(channel.label, channel.name) is None:
+                dirty, psf = measurement.dirty(), run.progress.psf(channel.name)
+                psf = measurement.psf(wide) if psf is None else psf
+                run.progress.keep_measured(channel.label, dirty, psf, channel.name)
 
-    def average(self, images) -> Image:
-        """All channels together, each counted by its weight; written."""
-        with self.clock("restore"):
-            image = self._average(images)
-        with self.clock("write"):
-            self.output.write_images(image, self.grid, self.observation, self.thermal)
-        return image
+    def _measured(self, channel):
+        """Dirty image and PSF of a channel."""
+        return [np.asarray(image) for image in self.run.progress.measured(channel.label, channel.name)]
 
-    def _average(self, images):
-        image = average_channels(images, self.observation, self.grid, self.config.beam_fit, self.threads)
-        if self.config.uncertainty and image.stop:
-            add_uncertainties(image, image.psf, self.grid.scale)
-        if self.dishes:
-            self.dishes.add(image, image.pb)
-        return image
-
-    def _measure(self, batch, stokes) -> list[ChannelState]:
-        """Dirty image and PSF of each channel of a batch, and how far an earlier run came with it."""
-        config, threads = self.config, max(1, self.threads // max(1, len(batch)))
-        wide = config.uncertainty or any(minor is not None and minor.wide for minor in (self.solver, self.rival))
-        how = self.grid, self.dishes, config.operator, config.epsilon, threads, self.device
-        measurements = [make_measurement([block.of(stokes) for block in blocks], *how) for _, blocks in batch]
-
-        def measure(channel, measurement):
-            label = self.label(channel, stokes)
-            found = self.progress.measured(label, channel)
-            if found is None:
-                dirty, psf = measurement.dirty(), self.progress.psf(channel)
-                found = dirty, measurement.psf(wide) if psf is None else psf
-                self.progress.keep_measured(label, *found, channel)
-            return found
-
-        # As many tasks as channels: dirty image and PSF of one channel follow each other and share the same memory.
-        tasks = [delayed(measure, pure=False)(name, m) for (name, _), m in zip(batch, measurements, strict=True)]
-        measured = compute(tasks, "dirty images and PSFs", max(1, len(batch)))
-        channels = []
-        for (name, _), measurement, (dirty, psf) in zip(batch, measurements, measured, strict=True):
-            label = self.label(name, stokes)
+    def _state(self, target, measurements) -> WholeImage:
+        """A measured target as an earlier run left it, or with its first model."""
+        run = self.run
+        if target.terms:
+            state = self._terms(target, measurements)
+        else:
+            (channel,), (measurement,) = target.channels, measurements
+            dirty, psf = self._measured(channel)
             log.info(
                 "%sdirty image: peak %.4g Jy/beam, %d visibilities, operator %s.",
-                f"{label}, " if label else "",
+                f"{channel.label}, " if channel.label else "",
                 np.abs(dirty).max(),
                 measurement.samples,
                 measurement.kind,
             )
-            channel = ChannelState(label, measurement, dirty, psf, np.zeros_like(dirty), dirty, stokes=stokes)
-            channel.expected = self.expected(stokes, measurement.sum_weight)
-            self.progress.resume(channel)
-            if self.start and not channel.cycles:
-                begin_with(channel, self.start.image(label))
-            channels.append(channel)
-        return channels
+            state = self._empty(target, measurement, dirty, psf, measurement.sum_weight)
+        run.progress.resume(state)
+        if run.start and not state.cycles:
+            models = (run.start.image(channel.label) for channel in target.channels)
+            # What of a start model is no polynomial of frequency is lost.
+            begin_with(state, state.measurement.combine(models) if target.terms else next(models))
+        return state
 
-    def _deconvolve(self, channels):
-        """Deconvolve; returns what a minor cycle failed with, or None."""
-        threads = max(1, self.threads // max(1, len(channels) * len(self.tiles)))
-        make_solver = self.solver.factory(self.mask, threads)
-        with self.clock("deconvolve"):
-            try:
-                deconvolve(
-                    channels, self.tiles, make_solver, self.config.max_major, self.threads, self.progress.keep_cycle
-                )
-            except SolverError as error:
-                return error
-        return None
+    def _empty(self, target, measurement, dirty, psf, sum_weight):
+        return WholeImage(
+            label=target.label,
+            stokes=target.stokes,
+            expected=self.run.expected(target.stokes, sum_weight),
+            measurement=measurement,
+            dirty=dirty,
+            psf=psf,
+            model=np.zeros_like(dirty),
+            residual=dirty,
+            keeper=self.run.progress.keep_cycle,
+        )
 
-    def _restore(self, channel):
+    def _terms(self, target, measurements):
+        """Dirty images and PSFs of the terms of a spectrum."""
+        run = self.run
+        basis = Basis.of([m.freq for m in measurements], [m.sum_weight for m in measurements], target.terms)
+        terms = SpectralMeasurement(measurements, basis)
+        if run.progress.measured(target.label) is None:
+            measured = [self._measured(channel) for channel in target.channels]
+            dirty, psf = terms.combine(one for one, _ in measured), terms.combine_psf(one for _, one in measured)
+            run.progress.keep_measured(target.label, dirty, psf)
+        dirty, psf = map(np.asarray, run.progress.measured(target.label))
+        log.info(
+            "%d channels, %d terms: peaks of their dirty images %s Jy/beam.", len(target.channels), len(dirty),
+            ", ".join(f"{np.abs(term).max():.4g}" for term in dirty),
+        )  # fmt: skip
+        return self._empty(target, terms, dirty, psf, sum(m.sum_weight for m in measurements))
+
+    def prepare(self, states: Sequence[ImageState], minor: MinorCycles) -> None:
+        tiles = minor.tiles(self.run.grid.shape)
+        threads = max(1, self.run.threads // max(1, len(states) * len(tiles)))
+        for state in cast("Sequence[WholeImage]", states):
+            terms = len(state.model) if state.model.ndim == 3 else 1
+            # The sky is positive; the terms that its spectrum adds have either sign.
+            make = [minor.factory(self.run.mask, threads, signed=term > 0) for term in range(terms)]
+            state.cut(tiles, make, max(1, self.run.threads // len(states)))
+
+    def restore(self, target: Target, state: ImageState) -> list[Image]:
+        images = []
+        for number, channel in enumerate(target.channels):
+            image = self.finished(channel.label) if target.terms else None
+            images.append(image or self._restore(self._channel(number, channel, target, cast("WholeImage", state))))
+        return images
+
+    def _channel(self, number: int, channel: OutputChannel, target, state: WholeImage) -> WholeImage:
+        """One channel of a target as its files will have it."""
+        if not target.terms:
+            return state
+        dirty, psf = self._measured(channel)
+        terms: SpectralMeasurement = state.measurement
+        model, residual = terms.basis.image(number, state.model), dirty
+        if state.model.any():
+            residual = terms.residual_of(number, state.model)
+        return WholeImage(
+            label=channel.label,
+            stokes=target.stokes,
+            cycles=[] if number else state.cycles,  # they were common to all: they are told once
+            stop=state.stop,
+            measurement=terms.channels[number],
+            dirty=dirty,
+            psf=psf,
+            model=model,
+            residual=residual,
+        )
+
+    def _restore(self, state: WholeImage):
         """Restored image of a channel, written."""
-        width, beam_fit = self.observation.channel_width, self.config.beam_fit
-        with self.clock("restore"):
-            image = restore_channel(channel, self.grid, width, beam_fit, self.threads)
-            if self.config.uncertainty and channel.stop:
-                add_uncertainties(image, channel.psf, self.grid.scale)
-            if self.dishes:
-                self.dishes.add(image, effective_beam(channel.measurement, self.grid, self.dishes))
-        with self.clock("write"):
-            self.output.write_images(image, self.grid, self.observation, self.thermal_of(image))
+        run = self.run
+        with run.clock("restore"):
+            width = run.observation.channel_width
+            image = restore_channel(state, run.grid, width, run.config.beam_fit, run.threads)
+            if run.config.uncertainty and state.stop:
+                add_uncertainties(image, state.psf, run.grid.scale)
+            if run.dishes:
+                run.dishes.add(image, effective_beam(state.measurement, run.grid, run.dishes))
+        with run.clock("write"):
+            run.output.write_images(image, run.grid, run.observation, run.thermal_of(image))
         return image
 
-    def _deconvolve_beside(self, channel):
-        """The same channel by the other minor cycle: names, and what the report shows of it."""
-        config, rival = self.config, self.rival
+    def average(self, images: Channels) -> Image:
+        run = self.run
+        with run.clock("restore"):
+            image = average_channels(images, run.observation, run.grid, run.config.beam_fit, run.threads)
+            if run.config.uncertainty and image.stop:
+                add_uncertainties(image, image.psf, run.grid.scale)
+            if run.dishes:
+                run.dishes.add(image, image.pb)
+        with run.clock("write"):
+            run.output.write_images(image, run.grid, run.observation, run.thermal)
+        if run.config.spectral_terms:
+            self._write_index(images, image)
+        return image
+
+    def _write_index(self, images, image):
+        """Spectral index of all channels together, and its error."""
+        run = self.run
+        with run.clock("restore"):
+            image.stop = images.headers[0].stop
+            weights = [one.facts["sum_weight"] for one in images.headers]
+            basis = Basis.of([one.freq for one in images.headers], weights, run.config.spectral_terms)
+            maps = spectral_index(images, basis, image.beam, run.grid.scale, run.threads)
+        with run.clock("write"):
+            for kind, array in zip(("alpha", "alpha-error"), maps, strict=True):
+                run.output.write_map(image, kind, array, run.grid, run.observation)
+
+    def _deconvolve_beside(self, target: Target, state: ImageState) -> Beside:
+        run = self.run
+        rival, mine = cast("MinorCycles", run.rival), cast("WholeImage", state)
         log.info("Beside it, %s:", rival.name)
-        nothing = np.zeros_like(channel.dirty)
         fresh = dataclasses.replace(
-            channel, model=nothing, residual=channel.dirty, solvers=[], remembered=[], cycles=[], stop=""
+            mine, model=np.zeros_like(mine.dirty), residual=mine.dirty, remembered=[], cycles=[], stop="", keeper=None
         )
         start = time.perf_counter()
-        tiles = rival.tiles(self.grid.shape)
-        make_solver = rival.factory(self.mask, max(1, self.threads // len(tiles)))
-        deconvolve([fresh], tiles, make_solver, config.max_major, self.threads)
+        self.prepare([fresh], rival)
+        deconvolve([fresh], run.config.max_major)
         seconds = {
-            self.solver.name: sum(cycle["seconds"] for cycle in channel.cycles),
+            cast("MinorCycles", run.minor).name: sum(cycle["seconds"] for cycle in mine.cycles),
             rival.name: time.perf_counter() - start,
         }
-        image = restore_channel(fresh, self.grid, self.observation.channel_width, config.beam_fit, self.threads)
-        return Beside((self.solver.name, rival.name), image, seconds)
+        image = restore_channel(fresh, run.grid, run.observation.channel_width, run.config.beam_fit, run.threads)
+        return Beside((cast("MinorCycles", run.minor).name, rival.name), image, seconds)
 
 
-def begin_with(channel: ChannelState, model):
-    """Give a channel a model to begin with, and its exact residual."""
-    if not model.any():  # what the channel has already, to the last bit
+def begin_with(state: WholeImage, model: np.ndarray) -> None:
+    """Give an image a model to begin with, ([term,] y, x) float32 [Jy/pixel], and its exact residual."""
+    if not model.any():  # what the image has already, to the last bit
         return
-    channel.model, channel.residual = model, channel.measurement.residual(model)
+    state.model, state.residual = model, state.measurement.residual(model)
     log.info(
         "%sstart model: flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam.",
-        f"{channel.label}, " if channel.label else "",
-        (model[0] if model.ndim == 3 else model).sum(),
-        np.abs(channel.residual).max(),
-        channel.residual.std(),
+        state.prefix,
+        state.flux,
+        state.peak,
+        state.rms,
     )

@@ -7,7 +7,7 @@ error of the stations explains. Image = model with the restoring beam + residual
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from radrim.closure.solver import ROUNDS, ClosureSolver, Solution
 from radrim.errors import SolverError
 from radrim.geometry import format_angle
 from radrim.imagers.channels import ChannelImager
+from radrim.imagers.context import RunContext
 from radrim.measure.mosaic import make_measurement
 
 WEAK = 0.1
@@ -27,38 +28,40 @@ WEAK = 0.1
 log = logging.getLogger("radrim")
 
 
-@dataclass
 class ClosureImager(ChannelImager):
     """As `ChannelImager`, of one image.
 
     Parameters
     ----------
+    run : RunContext
     closures : ClosureInput
         Of the observation's blocks.
     """
 
-    closures: ClosureInput = field(kw_only=True)
+    def __init__(self, run: RunContext, closures: ClosureInput):
+        super().__init__(run)
+        self.closures = closures
 
-    def _deconvolve(self, channels):
+    def _deconvolve(self, states, minor):
         """Minimise in rounds; returns what failed, or None."""
-        channel, data = channels[0], self.closures.data
+        channel, data = states[0], self.closures.data
         window, grid = self._window()
-        solver = ClosureSolver(data, grid, self.threads)
-        self.observation.notes.append(
+        solver = ClosureSolver(data, grid, self.run.threads)
+        self.run.observation.notes.append(
             f"Closure image: {len(data.phases)} closure phases and {len(data.amplitudes)} log closure amplitudes; "
             f"emission within {format_angle(grid.width * grid.scale, 3)}; prior a Gaussian of "
             f"{format_angle(solver.size, 3)} (FWHM). The centroid is put at the phase centre: closure quantities know "
             "no position. Its flux is from the amplitudes as they were read, or from --flux."
         )  # fmt: skip
-        log.info("%s", self.observation.notes[-1])
+        log.info("%s", self.run.observation.notes[-1])
         if not len(data.amplitudes):
-            self.observation.notes.append("Fewer than four antennas observe together: closure phases alone.")
-            log.warning("%s", self.observation.notes[-1])
-        with self.clock("deconvolve"):
+            self.run.observation.notes.append("Fewer than four antennas observe together: closure phases alone.")
+            log.warning("%s", self.run.observation.notes[-1])
+        with self.run.clock("deconvolve"):
             try:
                 while len(channel.cycles) < len(ROUNDS):
                     self._round(channel, solver, window)
-                    self.progress.keep_cycle(channel)
+                    channel.keep()
             except SolverError as error:
                 return error
         channel.facts = {name: channel.cycles[-1][name] for name in FACTS}
@@ -66,7 +69,7 @@ class ClosureImager(ChannelImager):
 
     def _window(self):
         """Slices of the middle of the image that may hold emission, and their grid."""
-        whole = self.grid
+        whole = self.run.grid
         wanted = size_in_pixels(self.closures.field, whole.scale)
         width, height = min(wanted, whole.width), min(wanted, whole.height)
         x, y = whole.width // 2 - width // 2, whole.height // 2 - height // 2
@@ -84,7 +87,7 @@ class ClosureImager(ChannelImager):
         solution = solver.round(number, before)
         vis = solver.visibilities(solution)
         flux = self._flux(vis)
-        model = np.zeros(self.grid.shape, np.float32)
+        model = np.zeros(self.run.grid.shape, np.float32)
         model[window] = flux * solution.image
         channel.model = model
         channel.residual = self._residual(channel, flux * vis, flux * solution.extended)
@@ -100,8 +103,8 @@ class ClosureImager(ChannelImager):
 
     def _flux(self, vis):
         """Flux of the model [Jy]: as given, or from the amplitudes of model visibilities `vis` of flux 1."""
-        if self.config.flux is not None:
-            return self.config.flux
+        if self.run.config.flux is not None:
+            return self.run.config.flux
         data = self.closures.data
         # Gains average out over many baselines; the median does not mind a station that is far off.
         return float(np.median(np.abs(data.vis) / np.maximum(np.abs(vis), 1e-6)))
@@ -115,12 +118,11 @@ class ClosureImager(ChannelImager):
         seen = (np.abs(data.vis) > SNR * data.sigma) & (size > WEAK * np.median(size))
         corrected = np.where(seen, data.vis / np.where(seen, gains, 1) - extended * data.colocated, 0)
         blocks, used = [], 0
-        for block, (row, chan) in zip(self.observation.blocks, self.closures.places, strict=True):
+        for block, (row, chan) in zip(self.run.observation.blocks, self.closures.places, strict=True):
             fresh, weight = np.zeros_like(block.data), np.zeros_like(block.weight)
             part = slice(used, used + len(row))
             fresh[row, chan], weight[row, chan] = corrected[part], block.weight[row, chan] * seen[part]
             used += len(row)
             blocks.append(replace(block, data=fresh, weight=weight))
-        config = self.config
-        how = config.operator, config.epsilon, self.threads, self.device
-        return make_measurement(blocks, self.grid, self.dishes, *how).residual(channel.model)
+        run = self.run
+        return make_measurement(blocks, run.grid, run.dishes, run.operator(run.threads)).residual(channel.model)

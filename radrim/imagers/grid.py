@@ -10,7 +10,7 @@ from radrim.beam import fit_beam, theoretical_beam
 from radrim.closure.read import choose_field, size_in_pixels
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
-from radrim.measure.measurement import Measurement
+from radrim.measure.measurement import Measurement, OperatorChoice
 from radrim.runtime.memory import largest_whole
 from radrim.weight.imaging import apply_weights
 
@@ -133,7 +133,7 @@ def _trial_beam(observation, config, longest, field):
     pixels = int(np.clip(field / scale, SMALLEST_SIZE, LARGEST_SIZE)) // 2 * 2
     apply_weights(trial.blocks, ImageGrid(pixels, pixels, scale), config.weight, config.taper, config.padding)
     grid = ImageGrid(TRIAL_SIZE, TRIAL_SIZE, scale, observation.ra, observation.dec)
-    psf = Measurement(trial.blocks, grid, epsilon=1e-3).psf()
+    psf = Measurement(trial.blocks, grid, OperatorChoice(epsilon=1e-3)).psf()
     return fit_beam(psf, scale, theoretical_beam(longest))
 
 

@@ -1,25 +1,62 @@
 """Which minor cycle deconvolves the tiles: CLEAN, or the learned RIM."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
 
 from radrim.config.options import ImageConfig
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
-from radrim.deconvolve.tiles import Tiles
+from radrim.deconvolve.major import ImageState
+from radrim.deconvolve.minor import MakeSolver
+from radrim.deconvolve.tiles import Tile, Tiles
 from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
 from radrim.rim.minor.solver import RimSettings, RimSolver
+from radrim.rim.network.machine import InferenceMachine
+from radrim.rim.network.prior import Prior
 from radrim.runtime.files import fingerprint
+from radrim.workdir.store import StoredArray
 
 HALO = 128
 """Pixels that a tile of CLEAN sees around its own part."""
 CPU_TILE = 512
-"""Largest tile of the network on a CPU. Larger ones take longer per pixel: the C library gives arrays of more than
-32 MB back to the system, which fills them with zeros the next time."""
+"""Largest tile of the network on a CPU [pixel]. For larger ones the C library returns arrays of more than 32 MB to the
+system, which fills them with zeros at the next allocation."""
 CLEAN_ONLY = ("auto_mask", "auto_threshold")
 """Options that the RIM does not take."""
 
+Mask = np.ndarray | StoredArray | None
+"""Mask of the whole image, (y, x) bool: the model is 0 elsewhere."""
+
+
+class MinorCycles(Protocol):
+    """A kind of minor cycle: how it cuts an image, and what works on each tile."""
+
+    name: str
+    wide: bool
+    """Whether it wants a PSF twice as large as the image."""
+    notes: Sequence[str]
+    """Sentences for the log."""
+
+    def tiles(self, shape: tuple[int, int]) -> Sequence[Tile]:
+        """The tiles of an image (y, x)."""
+
+    def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:
+        """The function that makes the minor cycle of a tile of an image.
+
+        Parameters
+        ----------
+        mask : (y, x) bool or None
+        threads : int
+            Of one minor cycle.
+        signed : bool
+            The sky can be negative whatever the Stokes parameter; CLEAN's always can.
+        """
+
 
 class CleanCycles:
-    """CLEAN of each tile by itself; `notes` are sentences for the log.
+    """CLEAN of each tile by itself.
 
     Parameters
     ----------
@@ -28,50 +65,39 @@ class CleanCycles:
 
     name = "CLEAN"
     wide = False
-    """Whether it wants a PSF twice as large as the image."""
 
-    def __init__(self, config):
+    def __init__(self, config: ImageConfig):
         self._config = config
-        self.notes = ["Minor cycle: CLEAN."]
+        self.notes: Sequence[str] = ["Minor cycle: CLEAN."]
 
-    def tiles(self, shape):
-        """The tiles of an image (y, x)."""
+    def tiles(self, shape: tuple[int, int]) -> Tiles:
+        """Tiles of at most --tile pixels."""
         return Tiles(shape, self._config.tile, HALO)
 
-    def factory(self, mask, threads, signed=False):
-        """The function that makes the minor cycle of a tile of a channel.
-
-        Parameters
-        ----------
-        mask : (y, x) bool or None
-            Of the whole image.
-        threads : int
-            Of one minor cycle.
-        signed : bool
-            The sky can be negative whatever the Stokes parameter; CLEAN's always can.
-        """
+    def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:  # noqa: ARG002 - the Protocol's
+        """As `MinorCycles.factory`."""
         config = self._config
 
-        def make(tile, channel):
+        def make(tile: Tile, image: ImageState) -> CleanSolver:  # noqa: ARG001 - CLEAN goes by the residual's noise
             return CleanSolver(_clean_settings(config, _part(mask, tile)), threads)
 
         return make
 
 
 @functools.lru_cache(maxsize=2)
-def load_machine(path, device, stamp):
+def load_machine(path: str, device: str, stamp: Any) -> InferenceMachine:  # noqa: ARG001 - a key of the cache
     """The trained machine of a file of that fingerprint, loaded once by each process."""
     return load(path, 2, device).model
 
 
 @functools.lru_cache(maxsize=2)
-def load_second_look(device):
-    """The network that looks again at finished models, loaded once by each process."""
+def load_second_look(device: str) -> Prior:
+    """The network of the prior update, loaded once by each process."""
     return load_prior(PRIOR_NETWORK, device).model
 
 
 class RimCycles:
-    """The RIM of the whole image; it cuts tiles itself, for its network only; `notes` are sentences for the log.
+    """The RIM of the whole image; it cuts tiles itself, for its network only.
 
     Parameters
     ----------
@@ -88,33 +114,34 @@ class RimCycles:
     name = "RIM"
     wide = True
 
-    def __init__(self, config, device):
+    def __init__(self, config: ImageConfig, device: str):
         path = find_model(config.model)
         self._config, self._source = config, (path, device, fingerprint(path))
         load_machine(*self._source)
-        self.notes = [f"Minor cycle: RIM {path} on {device}."]
+        notes = [f"Minor cycle: RIM {path} on {device}."]
         changed = [name for name in CLEAN_ONLY if getattr(config, name) != getattr(ImageConfig, name)]
         if changed and config.solver == "rim":
             words = " and ".join("--" + name.replace("_", "-") for name in changed)
-            self.notes.append(
-                f"{words}: only CLEAN (--solver clean) heeds that; the RIM stops where the residual is noise, or at "
-                "--threshold."
+            notes.append(
+                f"{words}: only CLEAN (--solver clean) uses this option; the RIM stops where the residual is noise, or "
+                "at --threshold."
             )
+        self.notes: Sequence[str] = notes
 
-    def tiles(self, shape):
+    def tiles(self, shape: tuple[int, int]) -> Tiles:
         """One tile: convolution and step length belong to the whole image."""
         return Tiles(shape, max(shape), 0)
 
-    def factory(self, mask, threads, signed=False):
-        """As `CleanCycles.factory`."""
+    def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:
+        """As `MinorCycles.factory`."""
         config, source = self._config, self._source
 
-        def make(tile, channel):
+        def make(tile: Tile, image: ImageState) -> RimSolver:
             settings = RimSettings(
-                noise=channel.expected,
+                noise=image.expected,
                 threshold=config.threshold,
-                # What is left of absorption once the continuum is subtracted is negative.
-                positive=channel.stokes == "I" and config.contsub is None and not signed,
+                # Absorption is negative once the continuum is subtracted.
+                positive=image.stokes == "I" and config.contsub is None and not signed,
                 tile=min(config.tile, CPU_TILE) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
                 prior=load_second_look(source[1]),
@@ -127,15 +154,22 @@ class RimCycles:
 
 
 class ClosureCycles:
-    """Stands where minor cycles do; `notes` are sentences for the log."""
+    """Stands for the minor cycles of `--data closure`, whose imager minimises in rounds of its own."""
 
     name = "closure"
     wide = False
-    notes = ("Closure phases and log closure amplitudes alone make the model; they know neither position nor flux.",)
+    notes: Sequence[str] = (
+        "The model is made from closure phases and log closure amplitudes alone, which do not depend on position and "
+        "flux.",
+    )
 
-    def tiles(self, shape):
+    def tiles(self, shape: tuple[int, int]) -> Tiles:
         """One tile."""
         return Tiles(shape, max(shape), 0)
+
+    def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:
+        """There is none."""
+        raise NotImplementedError
 
 
 def _clean_settings(config, mask=None):
@@ -156,12 +190,12 @@ def _part(mask, tile):
     return None if mask is None else mask[tile.outer]
 
 
-def choose_solvers(config, device):
-    """The minor cycle that makes the images, and the one beside it that is compared; None where there is none."""
+def choose_solvers(config: ImageConfig, device: str) -> tuple[MinorCycles | None, MinorCycles | None]:
+    """The minor cycle that makes the images, and the one that is compared with it; None where there is none."""
     if config.data == "closure":
         return ClosureCycles(), None
     if config.niter == 0:
         return None, None
     names = (config.solver, "rim" if config.solver == "clean" else "clean") if config.compare else (config.solver,)
-    chosen = [RimCycles(config, device) if name == "rim" else CleanCycles(config) for name in names]
+    chosen: list[MinorCycles] = [RimCycles(config, device) if name == "rim" else CleanCycles(config) for name in names]
     return chosen[0], chosen[1] if config.compare else None

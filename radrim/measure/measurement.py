@@ -1,15 +1,40 @@
 """Step 3, measure: dirty image, PSF and residual of one output channel, over all its visibilities."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from radrim.errors import DataError
-from radrim.geometry import C
+from radrim.geometry import C, ImageGrid
 from radrim.measure.neighbours import Neighbours
 from radrim.operator import choose_kind, make_operator
 from radrim.operator.base import max_w
+from radrim.visibilities import Visibilities
+
+
+@dataclass(frozen=True)
+class OperatorChoice:
+    """Which operators evaluate the measurement equation, and how.
+
+    Parameters
+    ----------
+    kind : str
+        One of `radrim.operator.KINDS`, or 'auto'.
+    epsilon : float
+        Accuracy.
+    threads : int
+    device : str
+        'cpu' or 'cuda'.
+    """
+
+    kind: str = "auto"
+    epsilon: float = 1e-4
+    threads: int = 1
+    device: str = "cpu"
+
+
+DEFAULT = OperatorChoice()
 
 
 class Measurement:
@@ -20,13 +45,7 @@ class Measurement:
     blocks : list of Visibilities
         With imaging weights.
     grid : ImageGrid
-    kind : str
-        An operator of `radrim.operator.KINDS`, or 'auto'.
-    epsilon : float
-        Accuracy of the operators.
-    threads : int
-    device : str
-        'cpu' or 'cuda'.
+    operator : OperatorChoice
 
     Raises
     ------
@@ -34,13 +53,13 @@ class Measurement:
         No sample has weight.
     """
 
-    def __init__(self, blocks, grid, kind="auto", epsilon=1e-4, threads=1, device="cpu"):
+    def __init__(self, blocks: list[Visibilities], grid: ImageGrid, operator: OperatorChoice = DEFAULT):
         self.blocks = merge_blocks(blocks)
         self.sum_weight = float(sum(b.weight.sum(dtype=np.float64) for b in self.blocks))
         if not self.sum_weight > 0:
             raise DataError("An output channel has no unflagged visibility; use fewer --channels-out.")
-        self.device = torch.device(device)
-        self._grid, self._asked, self._how = grid, kind, (epsilon, threads, device)
+        self.device = torch.device(operator.device)
+        self._grid, self._operator = grid, operator
         self.kind = self._choose_kind(grid)
         self._operators = self._make_operators(grid)
         self.channels = freq = np.concatenate([b.output_freq for b in blocks])
@@ -53,11 +72,11 @@ class Measurement:
         self._neighbours: list[Neighbours] = []
 
     @property
-    def samples(self):
+    def samples(self) -> int:
         """Number of unflagged visibilities."""
         return sum(int(np.count_nonzero(b.weight)) for b in self.blocks)
 
-    def psf(self, wide=False):
+    def psf(self, wide: bool = False) -> np.ndarray:
         """Point-spread function, (y, x) float32, exactly 1 at the phase centre.
 
         Parameters
@@ -73,7 +92,7 @@ class Measurement:
         psf = image.cpu().numpy()
         return psf / psf[psf.shape[0] // 2, psf.shape[1] // 2]
 
-    def dirty(self):
+    def dirty(self) -> np.ndarray:
         """Dirty image D = A^H W V / sum W, (y, x) float32 [Jy/beam]."""
         image = sum(
             op.adjoint(self._tensor(b.data), self._tensor(b.weight))
@@ -81,7 +100,7 @@ class Measurement:
         )
         return (image / self.sum_weight).cpu().numpy()
 
-    def residual(self, model):
+    def residual(self, model: np.ndarray) -> np.ndarray:
         """Exact residual A^H W (V - A model) / sum W, (y, x) float32 [Jy/beam], of a model (y, x) [Jy/pixel].
 
         Says in `left_noise` what it saw on the way.
@@ -99,7 +118,7 @@ class Measurement:
         self.left_noise = power**0.5 / self.sum_weight
         return (total / self.sum_weight).cpu().numpy()
 
-    def normal(self, model):
+    def normal(self, model: torch.Tensor) -> torch.Tensor:
         """Dirty image of what a model predicts, A^H W A model / sum W: the exact psf * model.
 
         Parameters
@@ -119,20 +138,21 @@ class Measurement:
 
     def _make_operators(self, grid):
         kind = self._choose_kind(grid)  # matrix products that do for the image may not do for the PSF of twice its size
-        return [make_operator(kind, b.uvw, b.freq, grid, *self._how) for b in self.blocks]
+        how = self._operator
+        return [make_operator(kind, b.uvw, b.freq, grid, how.epsilon, how.threads, how.device) for b in self.blocks]
 
     def _choose_kind(self, grid):
-        if self._asked != "auto":
-            return self._asked
-        epsilon, _, device = self._how
+        how = self._operator
+        if how.kind != "auto":
+            return how.kind
         samples = sum(b.data.size for b in self.blocks)
-        return choose_kind(samples, grid, max(max_w(b.uvw, b.freq) for b in self.blocks), device, epsilon)
+        return choose_kind(samples, grid, max(max_w(b.uvw, b.freq) for b in self.blocks), how.device, how.epsilon)
 
     def _tensor(self, array):
         return torch.from_numpy(array).to(self.device)
 
 
-def merge_blocks(blocks):
+def merge_blocks(blocks: list[Visibilities]) -> list[Visibilities]:
     """The same samples in fewer blocks, because every block costs a transform of the whole image.
 
     Blocks with the same channels are joined; a block of one channel joins any other, its uvw scaled to the other's
@@ -154,7 +174,7 @@ def _join(group):
     return replace(first, uvw=uvw, **parts)
 
 
-def uv_samples(blocks, count=20000, seed=0):
+def uv_samples(blocks: list[Visibilities], count: int = 20000, seed: int = 0) -> np.ndarray:
     """At most about `count` of the unflagged (u, v), drawn evenly, (sample, 2) [wavelengths]; for plots."""
     rng = np.random.default_rng(seed)
     total = sum(b.data.size for b in blocks)

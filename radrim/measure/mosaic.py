@@ -20,8 +20,10 @@ import logging
 
 import numpy as np
 
-from radrim.geometry import format_angle
-from radrim.measure.measurement import Measurement
+from radrim.geometry import ImageGrid, format_angle
+from radrim.measure.measurement import DEFAULT, Measurement, OperatorChoice
+from radrim.measure.primary_beam import Dishes
+from radrim.visibilities import Visibilities
 
 log = logging.getLogger("radrim")
 
@@ -87,12 +89,17 @@ class JointMeasurement:
     ----------
     groups, grid, dishes
         As `Coverage` takes them.
-    how
-        Operator, epsilon, threads and device, as `Measurement` takes them.
+    operator : OperatorChoice
     """
 
-    def __init__(self, groups, grid, dishes, *how):
-        self.parts = [Measurement(group, grid, *how) for group in groups]
+    def __init__(
+        self,
+        groups: list[list[Visibilities]],
+        grid: ImageGrid,
+        dishes: Dishes | None,
+        operator: OperatorChoice = DEFAULT,
+    ):
+        self.parts = [Measurement(group, grid, operator) for group in groups]
         self.coverage = Coverage(groups, grid, dishes)
         self.sum_weight = self.coverage.peak
         """What the best pixel has of the weights [Jy^-2]: the noise follows from it as from that of one pointing."""
@@ -138,10 +145,14 @@ class JointMeasurement:
         return self.coverage.share(k) * np.float32(self.parts[k].sum_weight / self.sum_weight)
 
 
-def make_measurement(blocks, grid, dishes, *how) -> Measurement | JointMeasurement:
-    """The measurement of an output channel, of however many pointings; `how` as `Measurement` takes it."""
+def make_measurement(
+    blocks: list[Visibilities], grid: ImageGrid, dishes: Dishes | None, operator: OperatorChoice = DEFAULT
+) -> Measurement | JointMeasurement:
+    """The measurement of an output channel of one or several pointings."""
     groups = by_pointing(blocks)
-    return Measurement(blocks, grid, *how) if len(groups) == 1 else JointMeasurement(groups, grid, dishes, *how)
+    if len(groups) == 1:
+        return Measurement(blocks, grid, operator)
+    return JointMeasurement(groups, grid, dishes, operator)
 
 
 def effective_beam(measurement, grid, dishes):

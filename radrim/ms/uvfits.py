@@ -168,7 +168,7 @@ def _legible(header, path):
         except VerifyError:
             bad.append(header.cards[index].keyword)
             del header[index]
-    # Others are comments to what is imaged.
+    # OtherFacets are comments to what is imaged.
     words = ", ".join(key for key in reversed(bad) if key in (*_KEPT, *_POSITION))
     return header, [f"Header cards of {path.name} that are not FITS were left out: {words}."] if words else []
 

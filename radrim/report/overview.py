@@ -15,7 +15,7 @@ LARGEST = 4096
 ROWS = 64
 """Rows of the small image after which the file of the large one is opened again."""
 STANDS_OUT = ("psf", "image")
-"""Of these each shown pixel is the one of largest magnitude: a point source stays visible. Others are means, the model
+"""Of these each shown pixel is the one of largest magnitude: a point source stays visible. OtherFacets are means, the model
 is summed, so that it keeps its flux."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from radrim.beam import Beam
-from radrim.deconvolve.major import ChannelState
+from radrim.deconvolve.whole import WholeImage
 from radrim.products import KINDS
 from radrim.result import Image
 from radrim.workdir.directory import WorkDir
@@ -51,7 +51,7 @@ class Progress:
         """All Stokes parameters of a channel are written: what they shared is needed no more."""
         self._work.discard(_folder(channel))
 
-    def keep_cycle(self, channel: ChannelState):
+    def keep_cycle(self, channel: WholeImage):
         """Keep a channel after a major cycle."""
         folder, number = _folder(channel.label), len(channel.cycles)
         cycle = f"{folder}/cycle{number:04d}"
@@ -68,7 +68,7 @@ class Progress:
         self._work.note(f"{folder}/state", state)
         self._work.discard(f"{folder}/cycle{number - 1:04d}")
 
-    def resume(self, channel: ChannelState):
+    def resume(self, channel: WholeImage):
         """Bring a channel to where its last complete major cycle left it."""
         folder = _folder(channel.label)
         if f"{folder}/state" not in self._work:

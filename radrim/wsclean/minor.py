@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from radrim.config.options import ImageConfig
-from radrim.deconvolve.major import ChannelState, accept
+from radrim.deconvolve.major import accept, describe
+from radrim.deconvolve.whole import WholeImage
 from radrim.errors import ConfigError
 from radrim.imagers.minor_cycles import CleanCycles, RimCycles
-from radrim.imagers.spectral import improve_term
 from radrim.metrics import noise_mad
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import describe_noise
@@ -108,7 +108,7 @@ class MinorCycles:
             for group in self._groups:
                 group.judge(residual)
         out = model.copy()
-        levels = [group.improve(call.threshold, self._threads) for group in self._groups]
+        levels = [group.improve(call.threshold) for group in self._groups]
         for group in self._groups:
             group.write(out)
         return out, max(levels), any(not group.state.stop for group in self._groups)
@@ -164,6 +164,18 @@ class MinorCycles:
         return groups
 
 
+class _Measured:
+    """The exact residual of the model that WSClean was given last."""
+
+    left_noise = float("nan")
+
+    def __init__(self, image):
+        self.image = image
+
+    def residual(self, model):  # noqa: ARG002 - WSClean has computed it
+        return self.image
+
+
 class _Group:
     """Channels of one polarisation that are deconvolved together, as terms of their spectrum."""
 
@@ -175,7 +187,11 @@ class _Group:
         self._start, self._last = start, self._given
         dirty = self._combine(residual[channels, pol])
         squares = dataclasses.replace(basis, values=basis.values**2)
-        self.state = ChannelState(label, None, dirty, _sum(psf[channels], squares), start, dirty, noise)
+        self._measured = _Measured(dirty)
+        self.state = WholeImage(
+            label=label, expected=noise, measurement=self._measured, dirty=dirty, psf=_sum(psf[channels], squares),
+            model=start, residual=dirty,
+        )  # fmt: skip
         self._how, self._finish = (mask, threads), cycles[1]
         self._noise: float | None = None if np.isnan(noise) else noise
         self._scatter: list[float] = []
@@ -184,9 +200,8 @@ class _Group:
 
     def _take(self, cycles):
         """Make minor cycles of a kind."""
-        self._tiles = cycles.tiles(self.state.dirty.shape[1:])
         make = [cycles.factory(*self._how, signed=term > 0) for term in range(len(self.state.dirty))]
-        self.state.solvers = [one(tile, self.state) for one in make for tile in self._tiles]
+        self.state.cut(cycles.tiles(self.state.dirty.shape[1:]), make, self._how[1])
 
     def holds(self, model):
         """Whether a model is the one that the last call made."""
@@ -197,37 +212,39 @@ class _Group:
     def judge(self, residual):
         """Take over the last update, or part of it, now that its exact residual is known."""
         if self._pending is not None:
-            model, minors, start = self._pending
+            minors, start = self._pending
             self._pending = None
-            accept(self.state, model, self._combine(residual[self.channels, self.pol]), minors, time.time() - start)
+            self._measured.image = self._combine(residual[self.channels, self.pol])
+            accept(self.state, minors, self.state.measure())
+            describe(self.state, time.time() - start)
 
-    def improve(self, threshold, threads):
+    def improve(self, threshold):
         """The next update; returns the level that is left [Jy/beam]."""
         state = self.state
         if state.stop:
             return float(np.abs(state.residual).max())
         start = time.time()
-        model, minors = self._ask(threshold, threads)
-        if self._done(model, minors) and self._noise is None and self._finish is not None and model.any():
+        minors = self._ask(threshold)
+        if self._done(minors) and self._noise is None and self._finish is not None and state.model.any():
             # Without knowing the noise the RIM cannot tell how far to go: CLEAN does, down to WSClean's threshold.
             log.info("%s: %s; multi-scale CLEAN goes on.", self.label, minors[0].stop)
             self._take(self._finish)
             self._finish = None
-            model, minors = self._ask(threshold, threads)
-        if self._done(model, minors):
+            minors = self._ask(threshold)
+        if self._done(minors):
             state.stop = minors[0].stop
             log.info("%s: nothing is left to do: %s.", self.label, state.stop)
         else:
-            self._pending = model, minors, start
+            self._pending = minors, start
         return max(minor.peak for minor in minors)
 
-    def _ask(self, threshold, threads):
-        """Model with an update, and the minor cycles that found it."""
+    def _ask(self, threshold):
+        """The minor cycles' next update, which is pending in the state."""
         expected = self._noise or self._guess()
         for solver in self.state.solvers:
             changes = {"threshold": threshold} | ({"noise": expected} if hasattr(solver.settings, "noise") else {})
             solver.settings = dataclasses.replace(solver.settings, **changes)
-        return improve_term(self.state, self._tiles, threads)
+        return self.state.propose()
 
     def _guess(self):
         """Noise that may be left once all is found: WSClean says nothing of it.
@@ -241,12 +258,12 @@ class _Group:
             return FIRST * self._scatter[-1]
         return self._scatter[-1] * min(1.0, self._scatter[-1] / self._scatter[-2])
 
-    def _done(self, model, minors):
-        return model is self.state.model and all(minor.converged for minor in minors)
+    def _done(self, minors):
+        return self.state.next_model is self.state.model and all(minor.converged for minor in minors)
 
     def write(self, out):
         """Put the model of the channels into all images (chan, pol, y, x)."""
-        change = (self._pending[0] if self._pending else self.state.model) - self._start
+        change = self.state.next_model - self._start
         for number, channel in enumerate(self.channels):
             out[channel, self.pol] = self._given[number] + self._basis.image(number, change)
         self._last = out[self.channels, self.pol].copy()

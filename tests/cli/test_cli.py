@@ -293,7 +293,7 @@ def test_output_that_nobody_reads():
 def test_only_a_process_of_its_own_keeps_its_memory(how, kept):
     """The program changes its process; a caller of `main` finds allocator and garbage collection as they were."""
     code = (
-        "import gc; from radrim import allocator, cli; before = gc.get_threshold()\n"
+        "import gc; from radrim.cli import main as cli; from radrim.runtime import allocator; before = gc.get_threshold()\n"
         f"status = cli.{how}(['model', 'list'])\n"
         "print(status, allocator._keeps, gc.get_threshold() != before, gc.get_freeze_count() > 0)"
     )

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
-from radrim.deconvolve.major import ChannelState, deconvolve
+from radrim.deconvolve.major import deconvolve
 from radrim.deconvolve.minor import MinorCycle
 from radrim.deconvolve.tiles import Tiles
+from radrim.deconvolve.whole import WholeImage
 from radrim.errors import SolverError
 from radrim.metrics import noise_mad
 
@@ -39,12 +40,42 @@ class Sky:
         return (self.dirty - self._blur(model)).astype(np.float32)
 
     def state(self, label=""):
-        return ChannelState(label, self, self.dirty, self.psf, np.zeros(SHAPE, np.float32), self.dirty)
+        return WholeImage(
+            label=label, measurement=self, dirty=self.dirty, psf=self.psf, model=np.zeros(SHAPE, np.float32),
+            residual=self.dirty,
+        )  # fmt: skip
+
+
+class Minor:
+    """A minor cycle that does what `solve(residual, psf, model, noise, window, peak)` does."""
+
+    psf_factor = 1
+
+    def __init__(self, solve):
+        self.solve = solve
+
+    def __call__(self, *arguments):
+        return self.solve(*arguments)
+
+    def expect(self, noise):
+        return False
+
+
+def improve(states, tiles, make, max_major, workers):
+    """Deconvolve with the minor cycle, or the function of one, that `make` gives for each tile of each image."""
+
+    def solver(tile, image):
+        made = make(tile, image)
+        return made if hasattr(made, "psf_factor") else Minor(made)
+
+    for state in states:
+        state.cut(tiles, solver, workers)
+    deconvolve(states, max_major)
 
 
 def run(states, solver, max_major=20, tile=1024, halo=16):
-    """Deconvolve with `solver(residual, psf, model, noise, window, peak)`; the same for each tile."""
-    deconvolve(states, Tiles(SHAPE, tile, halo), lambda tile, channel: solver, max_major, 2)
+    """Deconvolve with the same minor cycle for each tile."""
+    improve(states, Tiles(SHAPE, tile, halo), lambda tile, image: solver, max_major, 2)
 
 
 def peak_only(part):
@@ -68,7 +99,7 @@ def test_sources_are_found(tile):
     """CLEAN, in one tile or four, ends with the sources in the model and noise in the residual."""
     sky = Sky()
     (state,) = states = [sky.state()]
-    deconvolve(states, Tiles(SHAPE, tile, 32), make_clean, 20, 2)
+    improve(states, Tiles(SHAPE, tile, 32), make_clean, 20, 2)
     for row, column, flux in SOURCES:
         assert state.model[row - 3 : row + 4, column - 3 : column + 4].sum() == pytest.approx(flux, rel=0.02)
     assert np.abs(state.residual).max() < 6 * noise_mad(state.residual)
@@ -206,7 +237,7 @@ def test_each_channel_ends_by_itself():
         return solve
 
     first, second = states = [Sky().state("0000"), Sky(seed=1).state("0001")]
-    deconvolve(states, Tiles(SHAPE, 1024, 16), make, 4, 2)
+    improve(states, Tiles(SHAPE, 1024, 16), make, 4, 2)
     assert [len(state.cycles) for state in states] == [1, 4]
     assert [np.count_nonzero(state.model) for state in states] == [1, 2]
     assert (first.stop, second.stop) == ("enough", "4 major cycles (--max-major)")
@@ -226,7 +257,7 @@ def test_what_a_solver_sees():
         return solve
 
     sky = Sky()
-    deconvolve([sky.state()], tiles, make, 5, 2)
+    improve([sky.state()], tiles, make, 5, 2)
     assert sorted(seen) == list(range(len(tiles)))
     for number, (residual, psf, model, noise, window, peak) in seen.items():
         tile = tiles[number]
@@ -247,7 +278,7 @@ def test_each_tile_adds_to_its_own_part_only():
         number = 1e-6 * (1 + tiles.index(tile))
         return lambda residual, *rest: MinorCycle(np.full_like(residual, number), 1, 0.0, "flat", True)
 
-    deconvolve(states, tiles, make, 1, 2)
+    improve(states, tiles, make, 1, 2)
     for number, tile in enumerate(tiles):
         np.testing.assert_allclose(state.model[tile.core], 1e-6 * (1 + number))
 
@@ -267,7 +298,7 @@ def test_one_solver_per_tile_for_all_cycles():
         return solve
 
     tiles = Tiles(SHAPE, 64, 16)
-    deconvolve([Sky().state("0000"), Sky(seed=1).state("0001")], tiles, make, 3, 1)
+    improve([Sky().state("0000"), Sky(seed=1).state("0001")], tiles, make, 3, 1)
     assert made == list(tiles) * 2
     assert sorted(calls) == sorted(3 * list(range(1, 2 * len(tiles) + 1)))
 
@@ -279,7 +310,7 @@ def test_a_failing_solver_names_channel_and_tile():
     state.residual = sky.dirty.copy()
     state.residual[10, 100] = np.nan
     with pytest.raises(SolverError, match=r"0001, tile y 0:\d+, x \d+:128: The residual has 1 of \d+ values NaN"):
-        deconvolve([state], Tiles(SHAPE, 64, 16), make_clean, 5, 1)
+        improve([state], Tiles(SHAPE, 64, 16), make_clean, 5, 1)
 
 
 @pytest.mark.parametrize("good, stop", [(0, ""), (2, "a minor cycle failed in major cycle 3")])
@@ -305,6 +336,8 @@ def test_a_failing_solver_leaves_what_was_accepted(good, stop):
 
 class Expecting:
     """A minor cycle that stops at twice the noise that it is told of, or, like CLEAN, does not care."""
+
+    psf_factor = 1
 
     def __init__(self, noise, heeds):
         self.noise, self.heeds, self.told, self.calls = noise, heeds, [], 0

@@ -19,7 +19,7 @@ from radrim.errors import ConfigError
 from radrim.facets.images import FacetImage, look
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ARCSEC, ImageGrid
-from radrim.imagers.facets import _Looks
+from radrim.facets.faceted import Summary
 from radrim.metrics import noise_mad
 from radrim.report import overview
 from radrim.result import Image
@@ -125,14 +125,14 @@ def test_model_residual_and_image_belong_together(both):
 
 def test_residual_is_exact(both, pair_ms):
     """An image of the data minus the model, computed at once, is the residual that the facets ended with."""
-    from radrim.measure.measurement import Measurement
+    from radrim.measure.measurement import Measurement, OperatorChoice
     from radrim.read.reader import Selection, read
     from radrim.weight.imaging import apply_weights
 
     facets = both[1]
     observation = read([pair_ms], Selection())
     apply_weights(observation.blocks, facets.grid, ImageConfig(ms=()).weight, None, 1.2)
-    residual = Measurement(observation.blocks, facets.grid, epsilon=1e-6).residual(facets.model)
+    residual = Measurement(observation.blocks, facets.grid, OperatorChoice(epsilon=1e-6)).residual(facets.model)
     assert np.abs(residual - facets.residual).max() < 2e-4 * facets.dirty.max()
 
 
@@ -341,12 +341,12 @@ def test_a_facet_is_told_of_all_others():
     """The brightest residual of the other facets in each band, also where two are equally bright."""
     bands = np.random.default_rng(3).integers(0, 4, (6, 3)).astype(float)
     common = {"pixels": np.zeros(1, np.float32), "peak": 0.0, "square": 0.0, "size": 1}
-    looks = _Looks(
+    looks = Summary(
         [{facet: {**common, "bands": bands[facet].tolist()} for facet in some} for some in ([4, 1, 5], [0], [2, 3])]
     )
     for facet in range(len(bands)):
         assert looks.bands_without(facet) == tuple(np.delete(bands, facet, 0).max(0))
-    assert _Looks([{0: {**common, "bands": [1.0, 2.0, 3.0]}}]).bands_without(0) == (0, 0, 0)
+    assert Summary([{0: {**common, "bands": [1.0, 2.0, 3.0]}}]).bands_without(0) == (0, 0, 0)
 
 
 def test_sidelobes_of_others_wait(pair_ms, tmp_path, no_report, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from radrim.errors import DataError
 from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
-from radrim.measure.measurement import Measurement, merge_blocks, uv_samples
+from radrim.measure.measurement import Measurement, OperatorChoice, merge_blocks, uv_samples
 from radrim.operator import make_operator
 from radrim.operator.dft import separable_terms
 from radrim.visibilities import Observation, Visibilities, split_channels
@@ -58,14 +58,14 @@ def direct_dirty(blocks):
 
 def test_dirty_image_of_several_windows(blocks):
     """Windows of different channels image together as the sum over all their samples."""
-    dirty = Measurement(blocks, GRID, epsilon=1e-6).dirty()
+    dirty = Measurement(blocks, GRID, OperatorChoice(epsilon=1e-6)).dirty()
     np.testing.assert_allclose(dirty, direct_dirty(blocks), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["auto", "wgridder", "nufft", "dft"])
 def test_residual_of_the_true_model_is_zero(blocks, kind):
     """Noise-free data minus the model they were made from leave nothing, by every operator."""
-    residual = Measurement(blocks, GRID, kind, epsilon=1e-6).residual(model())
+    residual = Measurement(blocks, GRID, OperatorChoice(kind, 1e-6)).residual(model())
     assert np.abs(residual).max() < 1e-5
 
 
@@ -86,7 +86,7 @@ def test_psf_peak_is_exactly_one(blocks):
 def test_psf_is_the_response_to_one_jansky(blocks):
     """The dirty image of 1 Jy at the phase centre is the PSF."""
     ones = [replace(b, data=(b.weight > 0).astype(np.complex64)) for b in blocks]
-    measurement = Measurement(ones, GRID, epsilon=1e-6)
+    measurement = Measurement(ones, GRID, OperatorChoice(epsilon=1e-6))
     np.testing.assert_allclose(measurement.dirty(), measurement.psf(), atol=1e-5)
 
 
@@ -170,8 +170,8 @@ def test_direct_sum_is_chosen_for_the_accuracy_asked_for():
         for grid in (ImageGrid(64, 64, scale) for scale in np.geomspace(1e-4, 1e-2, 200))
         if separable_terms(grid, block.uvw[0, 2], 1e-4) and not separable_terms(grid, block.uvw[0, 2], 1e-8)
     )
-    assert Measurement([block], grid, epsilon=1e-4).kind == "dft"
-    assert Measurement([block], grid, epsilon=1e-8).kind == "wgridder"
+    assert Measurement([block], grid, OperatorChoice(epsilon=1e-4)).kind == "dft"
+    assert Measurement([block], grid, OperatorChoice(epsilon=1e-8)).kind == "wgridder"
 
 
 def test_wide_psf_has_the_operator_of_its_own_field(monkeypatch):
@@ -179,7 +179,7 @@ def test_wide_psf_has_the_operator_of_its_own_field(monkeypatch):
     block = narrow_block(0.6)
     scales = np.geomspace(1e-4, 1.2e-2, 400)
     grid = [ImageGrid(64, 64, s) for s in scales if separable_terms(ImageGrid(64, 64, s), 0.6, 1e-4)][-1]
-    measurement, used = Measurement([block], grid, epsilon=1e-4), []
+    measurement, used = Measurement([block], grid, OperatorChoice(epsilon=1e-4)), []
     monkeypatch.setattr(
         "radrim.measure.measurement.make_operator", lambda kind, *a: used.append(kind) or make_operator(kind, *a)
     )

@@ -15,7 +15,7 @@ import radrim
 from radrim.earth import track_times
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import ARCSEC, C, ImageGrid, axes
-from radrim.measure.measurement import Measurement
+from radrim.measure.measurement import Measurement, OperatorChoice
 from radrim.measure.mosaic import Coverage, JointMeasurement, by_pointing, make_measurement, noise_of_all
 from radrim.measure.primary_beam import Dishes
 from radrim.read.pointings import bring_to, choose_centre, choose_target, each_at_its_pointing
@@ -197,7 +197,7 @@ def joint(mosaic_ms):
     """The measurement of the mosaic with natural weights on a small grid, and the grid."""
     observation = read([mosaic_ms], Selection(field="all", joint=True))
     grid = ImageGrid(96, 80, 25 * ARCSEC, observation.ra, observation.dec)
-    return JointMeasurement(by_pointing(observation.blocks), grid, AIRY, "auto", 1e-6), grid
+    return JointMeasurement(by_pointing(observation.blocks), grid, AIRY, OperatorChoice(epsilon=1e-6)), grid
 
 
 def test_adjointness(joint, rng):

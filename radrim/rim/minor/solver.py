@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from radrim.deconvolve.clean import CleanSettings
-from radrim.deconvolve.minor import MinorCycle, Others
+from radrim.deconvolve.minor import MinorCycle, OtherFacets
 from radrim.deconvolve.step_length import part_above
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
@@ -145,7 +145,7 @@ class RimSolver:
             The model changes only where it is above 0.
         peak : float, optional
             Largest |residual| of the whole image [Jy/beam]; that of `residual` if absent.
-        others : Others, optional
+        others : OtherFacets, optional
             If this is a part of an image: what the other parts hold.
 
         Returns
@@ -190,7 +190,7 @@ class RimSolver:
         # Without the points a residual can be noise, or so near to it that the network is not worth its while.
         near = points.residual.std() < FLOOR * expected
         finish = near and not (points.number and describe_noise(points.residual, FLOOR * expected))
-        others = others or Others()
+        others = others or OtherFacets()
         above = [part * bright for part, bright in zip(sidelobes(self._far_depths), others.bands, strict=True)]
         active = find_active(points.residual, told, self._depths, above)
         if allowed is not None:

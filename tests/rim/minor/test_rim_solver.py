@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from radrim.deconvolve.major import deconvolve
-from radrim.deconvolve.minor import Others
+from radrim.deconvolve.minor import OtherFacets
 from radrim.deconvolve.step_length import part_above, part_below
 from radrim.deconvolve.tiles import Tiles
 from radrim.errors import SolverError
@@ -42,7 +42,8 @@ def run(state, machine, max_major=20, **settings):
     """All major cycles of one channel."""
     tiles = Tiles(state.dirty.shape, max(state.dirty.shape), 0)
     solver = RimSolver(machine, RimSettings(noise=state.expected, **settings))
-    deconvolve([state], tiles, lambda tile, channel: solver, max_major, 1)
+    state.cut(tiles, lambda tile, image: solver)
+    deconvolve([state], max_major)
     return state
 
 
@@ -367,12 +368,12 @@ def test_a_part_waits_for_the_others(machine, seen_sky):
         solver = RimSolver(machine, RimSettings(noise=sky.noise))
         return solver(sky.dirty, sky.psf, zero, sky.noise, None, 1e6, others)
 
-    waiting, last = call(Others(bright, True)), call(Others(bright, False))
+    waiting, last = call(OtherFacets(bright, True)), call(OtherFacets(bright, False))
     assert not waiting.update.any()
     assert not waiting.converged
     assert not waiting.finishing
     assert last.finishing
-    assert call(Others((0.0, 0.0, 0.0), True)).update.any()
+    assert call(OtherFacets((0.0, 0.0, 0.0), True)).update.any()
 
 
 @pytest.mark.parametrize("sky", [{}, {"width": 4.0}])

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from radrim.errors import SolverError
 from radrim.geometry import ImageGrid
-from radrim.measure.measurement import Measurement
+from radrim.measure.measurement import Measurement, OperatorChoice
 from radrim.rim.network.features import (
     CELL,
     StepImages,
@@ -283,7 +283,7 @@ def test_exact_convolution(kind, small_uv, rng):
     weight = np.random.default_rng(0).uniform(0.5, 2, (len(uvw), len(freq))).astype(np.float32)
     zero = np.zeros((len(uvw), len(freq)), np.complex64)
     blocks = [Visibilities(uvw, freq, zero, weight, np.zeros(len(uvw)), np.zeros((len(uvw), 2), np.int32))]
-    measurement = Measurement(blocks, grid, kind, epsilon=1e-6)
+    measurement = Measurement(blocks, grid, OperatorChoice(kind, 1e-6))
     convolution = ExactConvolution(measurement, torch.from_numpy(measurement.psf(wide=True)), grid.shape)
     truth = torch.zeros(1, *grid.shape)
     truth[0, 20, 40], truth[0, 30, 10] = 1.0, 0.4

@@ -1,0 +1,199 @@
+"""An image in memory, of one or several terms, that the major cycles improve tile by tile."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from radrim.deconvolve.major import ImageState, best_part
+from radrim.deconvolve.minor import MakeSolver, MinorCycle, MinorCycleSolver
+from radrim.deconvolve.tiles import Tile, mosaic
+from radrim.errors import SolverError
+from radrim.geometry import crop_centre
+from radrim.metrics import noise_mad
+from radrim.runtime.executors import Threads
+
+log = logging.getLogger("radrim")
+
+
+class ExactResidual(Protocol):
+    """What a major cycle asks of a measured image: one pointing, a mosaic, or the terms of a spectrum."""
+
+    left_noise: float
+    """Noise of the dirty image, measured in what the last model left of the visibilities [Jy/beam]; NaN if unknown."""
+
+    def residual(self, model: np.ndarray) -> np.ndarray:
+        """Exact residual [Jy/beam] of a model [Jy/pixel], both ([term,] y, x) float32."""
+
+
+@dataclass(kw_only=True)
+class WholeImage(ImageState):
+    """An image whose arrays are in memory.
+
+    Parameters
+    ----------
+    measurement : ExactResidual
+    dirty : ([term,] y, x) float32
+        [Jy/beam]
+    psf : ([term,] y, x) float32
+        As large as the image or larger.
+    model : ([term,] y, x) float32
+        [Jy/pixel]
+    residual : ([term,] y, x) float32
+        Exact, of `model` [Jy/beam].
+    remembered : list of (dict, dict)
+        State of each solver (facts, arrays), where the image goes on after an earlier run.
+    keeper : callable, optional
+        Keeps the image on disk after each major cycle.
+    """
+
+    measurement: Any
+    dirty: np.ndarray
+    psf: np.ndarray
+    model: np.ndarray
+    residual: np.ndarray
+    remembered: list = field(default_factory=list)
+    keeper: Callable[["WholeImage"], None] | None = None
+
+    def __post_init__(self):
+        self.tiles: Sequence[Tile] = []
+        self.solvers: list[MinorCycleSolver] = []
+        """One for each tile of each term, term after term."""
+        self._workers = 1
+        self._pending: tuple[np.ndarray, np.ndarray] = self.model, self.residual
+        """Model with the whole pending update, and its residual."""
+        self._after: tuple[float, np.ndarray, np.ndarray] | None = None
+        """A part, and model and residual with this part of the pending update."""
+
+    def cut(self, tiles: Sequence[Tile], make: MakeSolver | Sequence[MakeSolver], workers: int = 1) -> None:
+        """Cut the image into tiles with a minor cycle each, which go on from what they remember.
+
+        Parameters
+        ----------
+        tiles : sequence of Tile
+        make : callable, or one for each term
+        workers : int
+            Minor cycles at once.
+        """
+        self.tiles, self._workers = tiles, workers
+        makers = list(make) if isinstance(make, Sequence) else [make] * len(self._terms(self.model))
+        self.solvers = [one(tile, self) for one in makers for tile in tiles]
+        for solver, state in zip(self.solvers, self.remembered, strict=False):
+            solver.resume(*state)
+
+    @property
+    def left_noise(self) -> float:
+        return self.measurement.left_noise
+
+    @property
+    def rms(self) -> float:
+        return float(self.residual.std())
+
+    @property
+    def peak(self) -> float:
+        return float(np.abs(self.residual).max())
+
+    @property
+    def flux(self) -> float:
+        return float(self._terms(self.model)[0].sum())
+
+    @property
+    def next_model(self) -> np.ndarray:
+        """The model with all of the pending update; `model` itself where nothing is pending."""
+        return self._pending[0]
+
+    def propose(self) -> list[MinorCycle]:
+        """The minor cycles of one term: that with the highest residual in which they find anything.
+
+        What the other terms show until then can be sidelobes of this one in them.
+        """
+        residuals, minors = self._terms(self.residual), []
+        self._pending = self.model, self.residual
+        peaks = [float(np.abs(residual).max()) for residual in residuals]
+        for term in sorted(range(len(peaks)), key=lambda number: -peaks[number]):
+            found = self._minor_cycles(term, peaks[term])
+            if len(peaks) > 1:
+                found = [dataclasses.replace(minor, stop=f"term {term}: {minor.stop}") for minor in found]
+            minors += found
+            update = mosaic(residuals.shape[1:], self.tiles, [minor.update for minor in found])
+            if update.any():
+                model = self.model.copy()
+                self._terms(model)[term] += update
+                self._pending = model, self.residual
+                break
+        return minors
+
+    def _minor_cycles(self, term, peak):
+        """The minor cycles of all tiles of a term."""
+        noise = noise_mad(self._terms(self.residual)[term])
+        solvers = self.solvers[term * len(self.tiles) : (term + 1) * len(self.tiles)]
+        calls = [
+            (self._run_minor, term, solver, tile, noise, peak)
+            for solver, tile in zip(solvers, self.tiles, strict=True)
+        ]
+        if len(calls) == 1:
+            return [self._run_minor(*calls[0][1:])]
+        return Threads(self._workers).run("minor cycles", calls)
+
+    def _run_minor(self, term, solver, tile, noise, peak):
+        """One tile's minor cycle.
+
+        The solver cleans the halo, too, and that part of its update is dropped: sources there are their own tile's, but
+        left alone their sidelobes would be cleaned here as if they were sources.
+        """
+        residual, model, psf = (self._terms(image)[term] for image in (self.residual, self.model, self.psf))
+        shape = [min(solver.psf_factor * n, have) for n, have in zip(tile.shape, psf.shape, strict=True)]
+        near = np.ascontiguousarray(crop_centre(psf, shape))
+        try:
+            minor = solver(np.ascontiguousarray(residual[tile.outer]), near, model[tile.outer], noise, None, peak)
+        except SolverError as error:
+            y, x = (f"{s.start}:{s.stop}" for s in tile.outer)
+            which = [self.label] if self.model.ndim == 2 else [self.label, f"term {term}"]
+            raise SolverError(f"{', '.join([*which, f'tile y {y}, x {x}'])}: {error}".removeprefix(", ")) from None
+        return dataclasses.replace(minor, update=np.where(tile.window(), minor.update, 0))
+
+    def measure(self) -> float:
+        model, _ = self._pending
+        self._after = None
+        if np.array_equal(model, self.model):
+            self._pending = self.model, self.residual
+            return 0.0
+        start = time.perf_counter()
+        residual = self.measurement.residual(model)
+        log.debug("exact residual: %.2f s", time.perf_counter() - start)
+        self._pending = model, residual
+        return best_part(model - self.model, self.residual, residual)
+
+    def rms_after(self, part: float) -> float:
+        return float(self._take(part)[1].std())
+
+    def settle(self, part: float) -> None:
+        if part:
+            self.model, self.residual = self._take(part)
+        self._pending, self._after = (self.model, self.residual), None
+
+    def _take(self, part):
+        """Model and residual with a part of the pending update."""
+        if self._after is None or self._after[0] != part:
+            model, residual = self._pending
+            if part < 1:
+                model = self.model + np.float32(part) * (model - self.model)
+                residual = self.residual + np.float32(part) * (residual - self.residual)
+            self._after = part, model, residual
+        return self._after[1:]
+
+    def expect(self, noise: float) -> bool:
+        return any([solver.expect(noise) for solver in self.solvers])
+
+    def keep(self) -> None:
+        if self.keeper is not None:
+            self.keeper(self)
+
+    @staticmethod
+    def _terms(image):
+        """An image as (term, y, x), whether it has one term or several."""
+        return image if image.ndim == 3 else image[None]
