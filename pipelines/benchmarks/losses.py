@@ -54,7 +54,7 @@ from radrim.rim.training.brushes import add_spots, log_uniform, unit
 from radrim.rim.training.coverages import draw_coverage
 from radrim.rim.training.problems import make_problem, stack
 from radrim.rim.training.recipe import COVERAGES, SKIES, make_recipe
-from radrim.rim.training.runs import deconvolve
+from radrim.rim.training.runs import solve_problem
 from radrim.rim.training.skies import draw_sky
 from radrim.rim.training.validation import SCORES, judge
 
@@ -269,7 +269,7 @@ def examine(name, number, seed, size, cycles, solvers):
         if out.exists():
             continue
         try:
-            result = result_of(problem, *deconvolve(make_solver(path, problem, ending), problem, cycles))
+            result = result_of(problem, *solve_problem(make_solver(path, problem, ending), problem, cycles))
         except Exception as error:  # one failure is a result; the others must go on
             failures.append(f"{solver}: {type(error).__name__}: {error}")
             continue
@@ -479,7 +479,7 @@ def main():
         keys = worst_problems(results, name, args.worst)
         problems = {key: problem_of(*key, args.seed, args.size) for key in keys}
         answers = {
-            key: [deconvolve(make_solver(paths[who][0], p, paths[who][1]), p, args.cycles) for who in (name, CLEAN)]
+            key: [solve_problem(make_solver(paths[who][0], p, paths[who][1]), p, args.cycles) for who in (name, CLEAN)]
             for key, p in problems.items()
         }
         if problems:

@@ -20,7 +20,7 @@ from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.rim.checkpoint import find_model, load
 from radrim.rim.minor.solver import RimSettings, RimSolver
 from radrim.rim.training.problems import stack, validation_set
-from radrim.rim.training.runs import deconvolve
+from radrim.rim.training.runs import solve_problem
 from radrim.rim.training.validation import SCORES, judge
 
 
@@ -42,7 +42,7 @@ def main():
         start = time.process_time()
         rows = []
         for problem in problems:
-            model, residual = deconvolve(make(problem), problem, args.cycles)
+            model, residual = solve_problem(make(problem), problem, args.cycles)
             rows += judge(torch.from_numpy(model)[None], torch.from_numpy(residual)[None], stack([problem]))
         results[name] = np.array(rows), (time.process_time() - start) / len(problems)
     print(table(["all classes", *SCORES, "CPU s"],

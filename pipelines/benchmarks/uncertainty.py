@@ -23,8 +23,9 @@ from radrim.rim.training.runs import make_outcome
 from radrim.rim.training.uncertainty_trainer import coverage
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import itertools
+
+import matplotlib.pyplot as plt
 
 SEED = 4000
 RANGES = (0, 100, 1000, 10_000, 100_000, np.inf)

@@ -10,11 +10,12 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from radrim.deconvolve.minor import MinorCycle
+from radrim.deconvolve.minor import FinalStage, MinorCycle
 from radrim.errors import SolverError
 from radrim.runtime.executors import Threads
 
@@ -54,6 +55,12 @@ class ImageState(ABC):
         Why the deconvolution ended; empty while it goes on.
     facts : dict
         More numbers for the FITS header, by the names of `radrim.write.fits.KEYWORDS`.
+    ended : str
+        Why the minor cycles ended; empty while they go on. Final stages may follow.
+    stage : int
+        Final stages that have been run.
+    quiet : bool
+        Whether the log shows each major cycle at debug level only.
     """
 
     label: str
@@ -62,6 +69,11 @@ class ImageState(ABC):
     cycles: list[dict] = field(default_factory=list)
     stop: str = ""
     facts: dict = field(default_factory=dict)
+    ended: str = ""
+    stage: int = 0
+    quiet: bool = False
+    stages: Sequence[FinalStage] = field(default=(), init=False, repr=False)
+    """Run once each when the minor cycles have nothing left to do."""
 
     @property
     def components(self) -> int:
@@ -95,9 +107,45 @@ class ImageState(ABC):
     def flux(self) -> float:
         """Of the accepted model; of several terms that of the first [Jy]."""
 
-    @abstractmethod
     def propose(self) -> list[MinorCycle]:
-        """Run the minor cycles. Their update is pending until `settle`."""
+        """Run the minor cycles, or the next final stage. Their update is pending until `settle`."""
+        minors: list[MinorCycle] = []
+        if not self.ended:
+            minors = self.minor_cycles()
+            if not (self.stages and all(minor.converged for minor in minors)):
+                return minors
+            self.ended = max(minors, key=lambda minor: minor.components).stop
+            if self.pending:  # its exact residual is not known yet
+                return [replace(minor, converged=False) for minor in minors]
+        while self.stage < len(self.stages):
+            self.stage += 1
+            found = self.stages[self.stage - 1](self.ask)
+            if found is not None:
+                return [found]
+        return minors or [MinorCycle(np.zeros((0, 0), np.float32), 0, self.peak, self.ended, converged=True)]
+
+    def expect(self, noise: float) -> bool:
+        """Tell all minor cycles of another expected noise [Jy/beam]; True if one of them has more to do now."""
+        if not self.tell(noise):
+            return False
+        self.ended, self.stage = "", 0
+        return True
+
+    @property
+    @abstractmethod
+    def pending(self) -> bool:
+        """Whether an update is pending."""
+
+    @abstractmethod
+    def minor_cycles(self) -> list[MinorCycle]:
+        """Run the minor cycles of all parts of the image. Their update is pending until `settle`."""
+
+    @abstractmethod
+    def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
+        """Ask every part of the image to carry out an action of a final stage; see `RefiningSolver.refine`.
+
+        After 'finish' the update of the stage is pending.
+        """
 
     @abstractmethod
     def measure(self) -> float:
@@ -118,7 +166,7 @@ class ImageState(ABC):
         """Take this part of the pending update; 0 drops it."""
 
     @abstractmethod
-    def expect(self, noise: float) -> bool:
+    def tell(self, noise: float) -> bool:
         """Tell all minor cycles of another expected noise [Jy/beam]; True if one of them has more to do now."""
 
     @abstractmethod
@@ -248,7 +296,8 @@ def describe(image, seconds):
     """Complete the record of the last major cycle and log it: the residual's peak, the model's flux, wall time."""
     cycle = image.cycles[-1]
     cycle |= {"peak": image.peak, "flux": image.flux, "seconds": seconds}
-    log.info(
+    log.log(
+        logging.DEBUG if image.quiet else logging.INFO,
         "%smajor cycle %d: %d components, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)",
         image.prefix,
         cycle["cycle"],

@@ -60,6 +60,26 @@ class OtherFacets(NamedTuple):
     wait: bool = False
 
 
+class PartView(NamedTuple):
+    """What a minor cycle sees of an image.
+
+    Parameters
+    ----------
+    residual, psf, model : (y, x) float32
+        [Jy/beam], peak 1, [Jy/pixel]; the PSF is as large as the others or larger.
+    noise : float
+        Of the residual of the whole image [Jy/beam].
+    core : (slice, slice)
+        The part of it that no other part of the image has.
+    """
+
+    residual: np.ndarray
+    psf: np.ndarray
+    model: np.ndarray
+    noise: float
+    core: tuple[slice, slice]
+
+
 class MinorCycleSolver(Protocol):
     """The minor cycles of one tile or facet of one image (of one term); keeps what it learns between major cycles."""
 
@@ -105,6 +125,35 @@ class MinorCycleSolver(Protocol):
     def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Go on from a `state`."""
 
+
+class RefiningSolver(MinorCycleSolver, Protocol):
+    """A minor cycle that takes part in final stages."""
+
+    def refine(self, action: str, seen: PartView, pixels: int, **values: Any) -> dict[str, Any]:
+        """Carry out one action of a final stage, such as `radrim.rim.minor.refinement` describes.
+
+        Parameters
+        ----------
+        action : str
+        seen : PartView
+        pixels : int
+            Of the whole image.
+        **values
+            What the stage has decided for the whole image.
+
+        Returns
+        -------
+        dict
+            Numbers that add up over the parts of the image. After 'finish' also the (y, x) "update" [Jy/pixel].
+        """
+
+
+FinalStage = Callable[[Callable[..., list[dict[str, Any]]]], MinorCycle | None]
+"""A stage that is run once when the minor cycles have nothing left to do.
+
+It asks all parts of an image, ``ask(action, **values)``, decides for the whole, and leaves a pending update; None if it
+changes nothing.
+"""
 
 MakeSolver = Callable[[Tile, "ImageState"], MinorCycleSolver]
 """Makes the minor cycle of a tile of an image."""

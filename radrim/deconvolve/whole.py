@@ -5,12 +5,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from radrim.deconvolve.major import ImageState, best_part
-from radrim.deconvolve.minor import MakeSolver, MinorCycle, MinorCycleSolver
+from radrim.deconvolve.minor import FinalStage, MakeSolver, MinorCycle, MinorCycleSolver, PartView, RefiningSolver
 from radrim.deconvolve.tiles import Tile, mosaic
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
@@ -69,7 +69,13 @@ class WholeImage(ImageState):
         self._after: tuple[float, np.ndarray, np.ndarray] | None = None
         """A part, and model and residual with this part of the pending update."""
 
-    def cut(self, tiles: Sequence[Tile], make: MakeSolver | Sequence[MakeSolver], workers: int = 1) -> None:
+    def cut(
+        self,
+        tiles: Sequence[Tile],
+        make: MakeSolver | Sequence[MakeSolver],
+        workers: int = 1,
+        stages: Sequence[FinalStage] = (),
+    ) -> None:
         """Cut the image into tiles with a minor cycle each, which go on from what they remember.
 
         Parameters
@@ -78,8 +84,9 @@ class WholeImage(ImageState):
         make : callable, or one for each term
         workers : int
             Minor cycles at once.
+        stages : sequence of FinalStage
         """
-        self.tiles, self._workers = tiles, workers
+        self.tiles, self._workers, self.stages = tiles, workers, stages
         makers = list(make) if isinstance(make, Sequence) else [make] * len(self._terms(self.model))
         self.solvers = [one(tile, self) for one in makers for tile in tiles]
         for solver, state in zip(self.solvers, self.remembered, strict=False):
@@ -106,7 +113,11 @@ class WholeImage(ImageState):
         """The model with all of the pending update; `model` itself where nothing is pending."""
         return self._pending[0]
 
-    def propose(self) -> list[MinorCycle]:
+    @property
+    def pending(self) -> bool:
+        return self._pending[0] is not self.model
+
+    def minor_cycles(self) -> list[MinorCycle]:
         """The minor cycles of one term: that with the highest residual in which they find anything.
 
         What the other terms show until then can be sidelobes of this one in them.
@@ -119,11 +130,7 @@ class WholeImage(ImageState):
             if len(peaks) > 1:
                 found = [dataclasses.replace(minor, stop=f"term {term}: {minor.stop}") for minor in found]
             minors += found
-            update = mosaic(residuals.shape[1:], self.tiles, [minor.update for minor in found])
-            if update.any():
-                model = self.model.copy()
-                self._terms(model)[term] += update
-                self._pending = model, self.residual
+            if self._add(term, mosaic(residuals.shape[1:], self.tiles, [minor.update for minor in found])):
                 break
         return minors
 
@@ -132,8 +139,7 @@ class WholeImage(ImageState):
         noise = noise_mad(self._terms(self.residual)[term])
         solvers = self.solvers[term * len(self.tiles) : (term + 1) * len(self.tiles)]
         calls = [
-            (self._run_minor, term, solver, tile, noise, peak)
-            for solver, tile in zip(solvers, self.tiles, strict=True)
+            (self._run_minor, term, solver, tile, noise, peak) for solver, tile in zip(solvers, self.tiles, strict=True)
         ]
         if len(calls) == 1:
             return [self._run_minor(*calls[0][1:])]
@@ -145,16 +151,45 @@ class WholeImage(ImageState):
         The solver cleans the halo, too, and that part of its update is dropped: sources there are their own tile's, but
         left alone their sidelobes would be cleaned here as if they were sources.
         """
-        residual, model, psf = (self._terms(image)[term] for image in (self.residual, self.model, self.psf))
-        shape = [min(solver.psf_factor * n, have) for n, have in zip(tile.shape, psf.shape, strict=True)]
-        near = np.ascontiguousarray(crop_centre(psf, shape))
+        seen = self._view(term, solver, tile, noise)
         try:
-            minor = solver(np.ascontiguousarray(residual[tile.outer]), near, model[tile.outer], noise, None, peak)
+            minor = solver(seen.residual, seen.psf, seen.model, noise, None, peak)
         except SolverError as error:
             y, x = (f"{s.start}:{s.stop}" for s in tile.outer)
             which = [self.label] if self.model.ndim == 2 else [self.label, f"term {term}"]
             raise SolverError(f"{', '.join([*which, f'tile y {y}, x {x}'])}: {error}".removeprefix(", ")) from None
         return dataclasses.replace(minor, update=np.where(tile.window(), minor.update, 0))
+
+    def _view(self, term, solver, tile, noise):
+        """What a minor cycle sees of a term."""
+        residual, model, psf = (self._terms(image)[term] for image in (self.residual, self.model, self.psf))
+        shape = [min(solver.psf_factor * n, have) for n, have in zip(tile.shape, psf.shape, strict=True)]
+        near = np.ascontiguousarray(crop_centre(psf, shape))
+        return PartView(np.ascontiguousarray(residual[tile.outer]), near, model[tile.outer], noise, tile.inner)
+
+    def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
+        """See `ImageState.ask`; of several terms the first, which is that of a positive sky, is refined."""
+        residual = self._terms(self.residual)[0]
+        noise = noise_mad(residual)
+        answers = []
+        for solver, tile in zip(self.solvers, self.tiles, strict=False):
+            refining = cast("RefiningSolver", solver)
+            seen = self._view(0, solver, tile, noise)
+            answers.append(refining.refine(action, seen, residual.size, **values))
+        if action == "finish":
+            updates = [np.where(tile.window(), a["update"], 0) for tile, a in zip(self.tiles, answers, strict=True)]
+            self._add(0, mosaic(residual.shape, self.tiles, updates))
+        return answers
+
+    def _add(self, term, update):
+        """Make an update of a term pending; whether there is one."""
+        self._pending = self.model, self.residual
+        if not update.any():
+            return False
+        model = self.model.copy()
+        self._terms(model)[term] += update
+        self._pending = model, self.residual
+        return True
 
     def measure(self) -> float:
         model, _ = self._pending
@@ -186,7 +221,7 @@ class WholeImage(ImageState):
             self._after = part, model, residual
         return self._after[1:]
 
-    def expect(self, noise: float) -> bool:
+    def tell(self, noise: float) -> bool:
         return any([solver.expect(noise) for solver in self.solvers])
 
     def keep(self) -> None:

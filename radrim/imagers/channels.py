@@ -129,7 +129,7 @@ class ChannelImager(Imager):
             terms = len(state.model) if state.model.ndim == 3 else 1
             # The sky is positive; the terms that its spectrum adds have either sign.
             make = [minor.factory(self.run.mask, threads, signed=term > 0) for term in range(terms)]
-            state.cut(tiles, make, max(1, self.run.threads // len(states)))
+            state.cut(tiles, make, max(1, self.run.threads // len(states)), minor.stages)
 
     def restore(self, target: Target, state: ImageState) -> list[Image]:
         images = []

@@ -9,9 +9,10 @@ import numpy as np
 from radrim.config.options import ImageConfig
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.deconvolve.major import ImageState
-from radrim.deconvolve.minor import MakeSolver
+from radrim.deconvolve.minor import FinalStage, MakeSolver
 from radrim.deconvolve.tiles import Tile, Tiles
 from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
+from radrim.rim.minor.refinement import FINAL_STAGES
 from radrim.rim.minor.solver import RimSettings, RimSolver
 from radrim.rim.network.machine import InferenceMachine
 from radrim.rim.network.prior import Prior
@@ -38,6 +39,8 @@ class MinorCycles(Protocol):
     """Whether it wants a PSF twice as large as the image."""
     notes: Sequence[str]
     """Sentences for the log."""
+    stages: Sequence[FinalStage]
+    """What follows once the minor cycles have nothing left to do."""
 
     def tiles(self, shape: tuple[int, int]) -> Sequence[Tile]:
         """The tiles of an image (y, x)."""
@@ -65,6 +68,7 @@ class CleanCycles:
 
     name = "CLEAN"
     wide = False
+    stages: Sequence[FinalStage] = ()
 
     def __init__(self, config: ImageConfig):
         self._config = config
@@ -113,6 +117,7 @@ class RimCycles:
 
     name = "RIM"
     wide = True
+    stages = FINAL_STAGES
 
     def __init__(self, config: ImageConfig, device: str):
         path = find_model(config.model)
@@ -158,6 +163,7 @@ class ClosureCycles:
 
     name = "closure"
     wide = False
+    stages: Sequence[FinalStage] = ()
     notes: Sequence[str] = (
         "The model is made from closure phases and log closure amplitudes alone, which do not depend on position and "
         "flux.",

@@ -64,7 +64,8 @@ class Progress:
                 self._work.save(f"{cycle}/tile{tile}-{name}", array)
             remembered.append({"facts": facts, "arrays": list(arrays)})
         noise = {"expected": channel.expected, "left_noise": channel.measurement.left_noise}
-        state = {"cycles": channel.cycles, "stop": channel.stop, **noise, "remembered": remembered}
+        progress = {name: getattr(channel, name) for name in ("cycles", "stop", "ended", "stage")}
+        state = {**progress, **noise, "remembered": remembered}
         self._work.note(f"{folder}/state", state)
         self._work.discard(f"{folder}/cycle{number - 1:04d}")
 
@@ -75,7 +76,8 @@ class Progress:
             return
         state = self._work.facts(f"{folder}/state")
         cycle = f"{folder}/cycle{len(state['cycles']):04d}"
-        channel.cycles, channel.stop = state["cycles"], state["stop"]
+        for name in ("cycles", "stop", "ended", "stage"):
+            setattr(channel, name, state[name])
         channel.expected, channel.measurement.left_noise = state["expected"], state["left_noise"]
         channel.model, channel.residual = self._work.load(f"{cycle}/model"), self._work.load(f"{cycle}/residual")
         channel.remembered = [

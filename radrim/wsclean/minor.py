@@ -201,7 +201,7 @@ class _Group:
     def _take(self, cycles):
         """Make minor cycles of a kind."""
         make = [cycles.factory(*self._how, signed=term > 0) for term in range(len(self.state.dirty))]
-        self.state.cut(cycles.tiles(self.state.dirty.shape[1:]), make, self._how[1])
+        self.state.cut(cycles.tiles(self.state.dirty.shape[1:]), make, self._how[1], cycles.stages)
 
     def holds(self, model):
         """Whether a model is the one that the last call made."""

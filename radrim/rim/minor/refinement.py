@@ -1,51 +1,71 @@
-"""The ends of a deconvolution: what is done once to the model of a whole image that leaves little but noise.
+"""The final stages of a deconvolution: what is done once to a model that leaves little but noise.
 
-First what the data do not need goes from it (`radrim.rim.minor.sparsify`), then a prior of skies looks at what is left
-(`radrim.rim.network.prior`). Both make the residual a little louder; the imager takes their updates as a whole or not
-at all.
+First the model is emptied where the data do not need it (`radrim.rim.minor.sparsify`), then updated by a learned prior
+of skies (`radrim.rim.network.prior`). Both make the residual a little louder; the imager takes their updates as a whole
+or not at all.
+
+Each stage is a dialogue between the image as a whole, which decides (`empty`, `update_prior`), and its parts, one or
+many, which try (`Refiner`). The whole sees sums over all parts only, so that its decision does not depend on how the
+image is cut.
 """
 
-import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from radrim.deconvolve.minor import MinorCycle
-from radrim.deconvolve.step_length import part_below
-from radrim.rim.minor.sparsify import LOUDER, QUIET, tighten
+from radrim.deconvolve.minor import FinalStage, MinorCycle
+from radrim.deconvolve.step_length import Change, Moments
+from radrim.rim.minor.convolver import Convolver
+from radrim.rim.minor.sparsify import FACTOR, FIRST, HIGHEST, LOUDER, QUIET, WORTH, Emptying
 from radrim.rim.network.prior import NEAR, held_back, look_again, soften
 
-log = logging.getLogger("radrim")
+if TYPE_CHECKING:
+    from radrim.rim.minor.solver import RimSettings
 
 CLOSE = 1.2
-"""A model is tightened if the rms of its residual is at most so many times the noise that was expected."""
+"""Largest rms of the residual, in units of the expected noise, of a model that is emptied."""
 LEAST_PART = 0.1
-"""If the data bear less than this part of what a second look changes, nothing is changed."""
+"""Smallest part of a prior update that is worth taking."""
 CROWDED = 0.5
-"""Where isolated points have more than this part of the flux, what CLEAN found is held back, too: more of them."""
+"""Part of the flux in isolated points above which components of CLEAN, which are more points, are held back, too."""
 LOOKS = 2
-"""Times that it is looked at."""
+"""Prior updates in a row."""
 LOOK_TILE = 1024
-"""Largest tile of the network that looks again [pixel]; what it sees around each is 176 pixels wide."""
+"""Largest tile of the prior's network [pixel]; it also sees 176 pixels around each."""
+
+Ask = Callable[..., list[dict[str, Any]]]
+"""Asks all parts of an image to do one thing: ``ask(action, **values)`` gives one answer for each."""
 
 
-class Ends:
-    """What is left to do once the minor cycles have come to their end.
+class Refiner:
+    """The final stages in one part of an image, which is the core of what its minor cycle sees.
 
     Parameters
     ----------
     settings : RimSettings
+        Its `positive`, `tighten` and `prior` count: only models of positive skies are refined.
     convolver : Convolver
+        With the PSF of this part.
     """
 
-    def __init__(self, settings, convolver):
+    def __init__(self, settings: "RimSettings", convolver: Convolver):
         self._settings, self._convolver = settings, convolver
-        self.reason = ""
-        """Why the minor cycles ended; empty while they go on."""
-        self._done = 0
-        self._held: np.ndarray | None = None
+        self._prepared: Emptying | None = None
+        self._arrays: dict[str, np.ndarray] = {}
+        """What one answer leaves to the next, by name."""
 
-    def __call__(self, residual, model, points, extended, noise, allowed):
-        """The next end that changes something, as a `MinorCycle`; None if there is none.
+    def state(self) -> dict[str, np.ndarray]:
+        """What one answer leaves to the next."""
+        return {f"refine-{name}": array for name, array in self._arrays.items()}
+
+    def resume(self, arrays: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`; what belongs to it is removed from `arrays`."""
+        mine = [name for name in arrays if name.startswith("refine-")]
+        self._arrays = {name.removeprefix("refine-"): arrays.pop(name) for name in mine}
+
+    def begin(self, residual, model, points, extended, core) -> dict[str, Any]:
+        """What this part is like before any stage; notes which pixels the prior must not change.
 
         Parameters
         ----------
@@ -53,71 +73,112 @@ class Ends:
             [Jy/beam], [Jy/pixel]
         points, extended : (y, x) float32
             What of the model was taken for isolated points, and what the network made; CLEAN has found the rest.
-        noise : float
-            That was expected [Jy/beam].
-        allowed : (y, x) bool or None
-            Where the model may change; None: anywhere.
+        core : (slice, slice)
+            The part of what is seen that counts.
         """
-        if self._held is None:
-            self._held = held_back(model, points)
-            if abs(model[self._held]).sum() > CROWDED * abs(model).sum():
-                self._held |= held_back(model, model - extended)
-        for end in (self._tighten, self._look_again)[self._done :]:
-            self._done += 1
-            found = end(residual, model, noise, allowed)
-            if found is not None:
-                return found
-        return None
+        if "points" not in self._arrays:
+            self._arrays |= {
+                "points": held_back(model, points),
+                "components": held_back(model, points) | held_back(model, model - extended),
+            }
+        flux = np.abs(model)
+        return {
+            "empties": self._settings.positive and self._settings.tighten,
+            "updates": self._settings.positive and self._settings.prior is not None,
+            "moments": Moments.of(residual[core]),
+            "flux": float(flux[core].sum(dtype=np.float64)),
+            "held": float(flux[core][self._arrays["points"][core]].sum(dtype=np.float64)),
+        }
 
-    def state(self):
-        """As for the solver."""
-        return {"end": self.reason, "ends": self._done}, {} if self._held is None else {"held": self._held}
+    # Emptying
 
-    def resume(self, facts, arrays):
-        """Go on from a `state`; what is its own leaves `arrays`."""
-        self.reason, self._done, self._held = facts["end"], facts["ends"], arrays.pop("held", None)
+    def measure_levels(self, residual, model, core) -> dict[str, Any]:
+        """The peak of the model seen with the main lobe of the PSF [Jy/beam]."""
+        return {"peak": float(self._emptying(residual, model).seen[core].max())}
 
-    def _tighten(self, residual, model, noise, allowed):
-        """What the data do not need goes from the model."""
-        if not (self._settings.tighten and self._near(residual, model, CLOSE * noise)):
-            return None
-        found = tighten(model, residual, self._convolver.see, self._convolver.lobe(), noise, allowed)
-        if found is None:
-            return None
-        stop = f"emptied what is below {found.level / noise:.1f} times the noise, and the data do not need"
-        return _whole(found.update, residual, found.residual, stop)
+    def empty(self, residual, model, core, *, noise, allowed, level, loudest, keep, pixels) -> dict[str, Any]:
+        """Try to empty the model below a level; the trial is pending.
 
-    def _look_again(self, residual, model, noise, allowed):
-        """The model that a prior of skies and the data make of this one, and of that, as far as the data bear it."""
-        seen = model * ~self._held
-        if self._settings.prior is None or not seen.any() or not self._near(residual, model, NEAR * noise):
-            return None
-        most = LOUDER * max(float(residual.std()), QUIET * noise)
-        update, left, parts = np.zeros_like(seen), residual, []
-        while len(parts) < LOOKS:
-            change = self._look(seen + update, left, noise, allowed)
-            after = left - self._convolver.see(change)
-            part = part_below(left, after, most)
-            log.debug("another look: the residual's rms is %.3f of what it was", after.std() / left.std())
-            if not part >= LEAST_PART:
-                break
-            update, left = update + np.float32(part) * change, left + np.float32(part) * (after - left)
-            parts.append(part)
-            if part < 1:
-                break
-        if not parts:
-            return None
-        change = self._soften(seen + update, noise, allowed)
+        Parameters
+        ----------
+        residual, model, core
+            As `begin` takes them.
+        noise : float
+            Expected [Jy/beam].
+        allowed : (y, x) bool or None
+            The model is 0 elsewhere.
+        level, loudest : float
+            [Jy/beam]; largest rms of the residual afterwards.
+        keep : float
+            Part of the last trial that is taken, 0 to 1.
+        pixels : int
+            Of the whole image.
+        """
+        update, left = self._settle(residual, model, keep)
+        emptying = self._emptying(residual, model)
+        trial = emptying.attempt(update, level, loudest / LOUDER, allowed)
+        if not trial.changed:
+            return {"changed": False, "moments": Moments.of(left[core])}
+        self._arrays |= {"trial": trial.update, "trial-left": trial.residual}
+        return {
+            "changed": trial.changed,
+            "moments": Moments.of(trial.residual[core]),
+            "rise": emptying.rise(trial, core),
+            "given_up": emptying.given_up(trial, noise, core),
+            "stands_out": emptying.stands_out(trial, core, pixels),
+        }
+
+    # Prior update
+
+    def update_prior(self, residual, model, core, *, noise, allowed, keep, crowded) -> dict[str, Any]:
+        """Another prior update, which is pending; `keep` as in `empty`."""
+        update, left = self._settle(residual, model, keep)
+        seen = model * ~self._arrays["components" if crowded else "points"]
+        change = self._look(seen + update, left, noise, allowed)
         after = left - self._convolver.see(change)
-        if after.std() <= most:
-            update, left = update + change, after
-        stop = " and ".join(("a second look", "a third")[: len(parts)])
-        if parts[-1] < 1:
-            stop += f", {parts[-1]:.0%} of it: the data bear no more"
-        return _whole(update, residual, left, stop)
+        self._arrays |= {"trial": update + change, "trial-left": after}
+        return {"any": bool(seen[core].any()), "change": Change.of(left[core], after[core])}
+
+    def soften(self, residual, model, core, *, noise, allowed, keep, crowded) -> dict[str, Any]:
+        """Smooth what is finer than the data tell; pending."""
+        update, left = self._settle(residual, model, keep)
+        seen = model * ~self._arrays["components" if crowded else "points"] + update
+        limit = None if allowed is None else self._convolver.tensor(allowed)
+        image = self._convolver.tensor(seen)
+        change = self._convolver.run(lambda psf: soften(image, psf, noise, limit)).cpu().numpy() - seen
+        after = left - self._convolver.see(change)
+        self._arrays |= {"trial": update + change, "trial-left": after}
+        return {"moments": Moments.of(after[core])}
+
+    def finish(self, model, *, keep) -> np.ndarray:
+        """The update of a stage (y, x) [Jy/pixel]; `keep` as in `empty`."""
+        update, _ = self._settle(model, model, keep)
+        for name in ("update", "left", "trial", "trial-left"):
+            self._arrays.pop(name, None)
+        self._prepared = None
+        return update
+
+    def _settle(self, residual, model, keep):
+        """Update and residual so far, with this part of the pending trial."""
+        update = self._arrays.get("update", np.zeros_like(model))
+        left = self._arrays.get("left", residual)
+        if "trial" in self._arrays:
+            trial, after = self._arrays.pop("trial"), self._arrays.pop("trial-left")
+            if keep == 1:
+                update, left = trial, after
+            elif keep:
+                update = update + np.float32(keep) * (trial - update)
+                left = left + np.float32(keep) * (after - left)
+            self._arrays |= {"update": update, "left": left}
+        return update, left
+
+    def _emptying(self, residual, model):
+        if self._prepared is None:
+            self._prepared = Emptying(model, residual, self._convolver.see, self._convolver.lobe())
+        return self._prepared
 
     def _look(self, model, residual, noise, allowed):
-        """What another look changes of a model."""
+        """What a prior update changes of a model."""
         convolver = self._convolver
 
         def look(convolution):
@@ -128,18 +189,78 @@ class Ends:
 
         return convolver.run(look).cpu().numpy() - model
 
-    def _soften(self, model, noise, allowed):
-        """What becomes of a model where it is faint, as a change."""
-        limit = None if allowed is None else self._convolver.tensor(allowed)
-        image = self._convolver.tensor(model)
-        return self._convolver.run(lambda psf: soften(image, psf, noise, limit)).cpu().numpy() - model
 
-    def _near(self, residual, model, most):
-        """Whether a model of a positive sky leaves a residual of at most that rms."""
-        return self._settings.positive and model.any() and 0 < residual.std() <= most
+def empty(ask: Ask) -> MinorCycle | None:
+    """Empty the model wherever the data do not need it; see `radrim.rim.minor.sparsify`."""
+    begun = ask("begin")
+    noise, before = begun[0]["noise"], _moments(begun)
+    if not (begun[0]["empties"] and any(one["flux"] for one in begun) and 0 < before.std <= CLOSE * noise):
+        return None
+    peak = max(one["peak"] for one in ask("measure_levels"))
+    loudest = LOUDER * max(before.std, QUIET * noise)
+    level, found, keep, left = FIRST * noise, 0.0, 0.0, before
+    while level < HIGHEST * peak:
+        tried = ask("empty", level=level, loudest=loudest, keep=keep)
+        keep = 0.0
+        if any(one["changed"] for one in tried):
+            given_up, after = sum(one.get("given_up", 0.0) for one in tried), _moments(tried)
+            if (
+                after.std > loudest
+                or sum(one.get("rise", 0.0) for one in tried) > WORTH * given_up * noise**2
+                or any(one.get("stands_out", False) for one in tried)
+            ):
+                break
+            found, keep, left = level, 1.0, after
+        level *= FACTOR
+    changed = sum(one["components"] for one in ask("finish", keep=keep))
+    if not found:
+        return None
+    stop = f"removed model emission fainter than {found / noise:.1f} times the noise, which the data do not require"
+    return _whole(changed, before, left, stop)
 
 
-def _whole(update, before, after, stop):
-    """An update that is taken as a whole or not at all."""
-    most = LOUDER * max(1.0, float(after.std() / before.std()))
-    return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(after).max()), stop, False, whole=most)
+def update_prior(ask: Ask) -> MinorCycle | None:
+    """Update the model with a learned prior of skies, as far as the residual's rms allows."""
+    begun = ask("begin")
+    noise, before = begun[0]["noise"], _moments(begun)
+    flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
+    if not (begun[0]["updates"] and flux and 0 < before.std <= NEAR * noise):
+        return None
+    crowded, most = held > CROWDED * flux, LOUDER * max(before.std, QUIET * noise)
+    parts: list[float] = []
+    left, keep = before, 0.0
+    while len(parts) < LOOKS:
+        looks = ask("update_prior", keep=keep, crowded=crowded)
+        change = Change.sum(one["change"] for one in looks)
+        keep = change.part_below(most)
+        if not any(one["any"] for one in looks) or not keep >= LEAST_PART:
+            keep = 0.0
+            break
+        parts.append(keep)
+        left = change.at(keep)
+        if keep < 1:
+            break
+    if not parts:
+        ask("finish", keep=0.0)
+        return None
+    after = _moments(ask("soften", keep=keep, crowded=crowded))
+    soft = after.std <= most
+    changed = sum(one["components"] for one in ask("finish", keep=1.0 if soft else 0.0))
+    stop = " and ".join(("prior update", "a second one")[: len(parts)])
+    if parts[-1] < 1:
+        stop += f", {parts[-1]:.0%} of it: limited by the residual rms"
+    return _whole(changed, before, after if soft else left, stop)
+
+
+FINAL_STAGES: Sequence[FinalStage] = (empty, update_prior)
+"""In the order in which they run."""
+
+
+def _moments(answers):
+    return Moments.sum(one["moments"] for one in answers)
+
+
+def _whole(changed, before, after, stop):
+    """A cycle whose update is taken as a whole or not at all."""
+    most = LOUDER * max(1.0, after.std / before.std)
+    return MinorCycle(np.zeros((0, 0), np.float32), changed, 0.0, stop, converged=False, whole=most)

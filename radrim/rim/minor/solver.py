@@ -14,14 +14,14 @@ import torch
 
 from radrim.deconvolve.clean import CleanSettings
 from radrim.deconvolve.minor import MinorCycle, OtherFacets
-from radrim.deconvolve.step_length import part_above
+from radrim.deconvolve.step_length import Change
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
 from radrim.rim.minor.clean_finish import Finish
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
 from radrim.rim.minor.points import PointFinder, Points
-from radrim.rim.minor.refinement import Ends
+from radrim.rim.minor.refinement import Refiner
 from radrim.rim.network.prior import Prior
 
 log = logging.getLogger("radrim")
@@ -120,7 +120,7 @@ class RimSolver:
         self._trusted = True
         self._convolver = Convolver(next(machine.parameters()).device, self.settings.tile)
         self._finish = Finish(self.settings, threads)
-        self._ends = Ends(self.settings, self._convolver)
+        self._refiner = Refiner(self.settings, self._convolver)
         self._depths: list[float] = []
         self._far_depths: list[float] = []
         self._finder: PointFinder | None = None
@@ -161,20 +161,43 @@ class RimSolver:
         # A residual with far less noise than was expected shows that the expectation was wrong, for ever.
         self._trusted &= bool(0 < self.settings.noise <= TRUST[int(model.any())] * noise)
         expected = self.settings.noise if self._trusted else noise
-        if self._ends.reason:
-            minor = _nothing(residual, self._ends.reason)
-        else:
-            minor = self._improve(residual, psf, model, noise, expected, window, peak, others)
-        # A part of an image cannot tell what is haze of the others.
-        if not minor.converged or others is not None:
-            return minor
-        self._ends.reason = minor.stop
-        if minor.update.any():  # whose exact residual is not known yet
-            return dataclasses.replace(minor, converged=False)
-        self._take_psf(psf, residual.shape)
-        allowed = _both(self.settings.mask, window)
-        extended = np.zeros_like(model) if self._extended is None else self._extended
-        return self._ends(residual, model, self.points(model), extended, expected, allowed) or minor
+        return self._improve(residual, psf, model, noise, expected, window, peak, others)
+
+    def refine(self, action, seen, pixels, **values):
+        """One action of a final stage (`radrim.rim.minor.refinement`) in the part of an image that this solver sees.
+
+        Parameters
+        ----------
+        action : str
+            A method of `Refiner`.
+        seen : PartView
+        pixels : int
+            Of the whole image.
+        **values
+            What the stage as a whole has decided.
+
+        Returns
+        -------
+        dict
+            The answer; of 'finish' with the update under "update".
+        """
+        residual, model, core = seen.residual, seen.model, seen.core
+        self._take_psf(seen.psf, residual.shape)
+        noise = self.settings.noise if self._trusted else seen.noise
+        how = {"noise": noise, "allowed": _both(self.settings.mask, None)} | values
+        if action == "begin":
+            extended = np.zeros_like(model) if self._extended is None else self._extended
+            answer = self._refiner.begin(residual, model, self.points(model), extended, core)
+            return answer | {"noise": noise}
+        if action == "measure_levels":
+            return self._refiner.measure_levels(residual, model, core)
+        if action == "finish":
+            update = self._refiner.finish(model, **values)
+            return {"components": int(np.count_nonzero(update[core])), "update": update}
+        if action == "empty":
+            how["pixels"] = pixels
+        actions = {name: getattr(self._refiner, name) for name in ("empty", "update_prior", "soften")}
+        return actions[action](residual, model, core, **how)
 
     def _improve(self, residual, psf, model, noise, expected, window, peak, others):
         """Points, network or CLEAN, whichever it is the turn of."""
@@ -200,7 +223,7 @@ class RimSolver:
         if active.any() and not (near or settled or alone):
             brightest = peak if peak is not None and not points.number else float(np.abs(points.residual).max())
             found, settled = self._ask_network(points, model, told, brightest, active)
-        part = part_above(residual, found.residual, LEAST * expected)
+        part = Change.of(residual, found.residual).part_above(LEAST * expected)
         least = SLOW if residual.std() < FAR * expected else SLOWEST
         slow = not near and part * (1 - float(found.residual.std() / residual.std())) < least
         if not others.wait and (finish or slow):
@@ -248,17 +271,16 @@ class RimSolver:
     def expect(self, noise):
         """Go on with another noise [Jy/beam] than was expected so far; True: what has ended with that begins again."""
         self.settings = dataclasses.replace(self.settings, noise=noise)
-        self._finish, self._ends = Finish(self.settings, self._threads), Ends(self.settings, self._convolver)
+        self._finish = Finish(self.settings, self._threads)
+        self._refiner = Refiner(self.settings, self._convolver)
         self._trusted, self._settled = True, None
         return True
 
     def state(self):
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
-        facts, arrays = {"trusted": self._trusted, "tile": self._convolver.tile}, {}
-        for part in (self._finish, self._ends):
-            more = part.state()
-            facts |= more[0]
-            arrays |= more[1]
+        facts, arrays = self._finish.state()
+        facts |= {"trusted": self._trusted, "tile": self._convolver.tile}
+        arrays |= self._refiner.state()
         if self._settled is not None:
             arrays |= dict(zip(("active", "left"), self._settled, strict=True))
         images = {"extended": self._extended, "points": self._points}
@@ -271,7 +293,7 @@ class RimSolver:
         if "active" in arrays:
             self._settled = arrays.pop("active"), arrays.pop("left")
         self._extended, self._points = (arrays.pop(name, None) for name in ("extended", "points"))
-        self._ends.resume(facts, arrays)
+        self._refiner.resume(arrays)
         self._finish.resume(facts, arrays)
 
     def _has_settled(self, residual, active):

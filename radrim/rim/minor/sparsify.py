@@ -38,7 +38,7 @@ WORTH = 2.0
 """Largest rise of chi^2 per beam that was given up (Akaike 1974)."""
 
 
-class Tightened(NamedTuple):
+class Trial(NamedTuple):
     """A model on a smaller support.
 
     Parameters
@@ -47,17 +47,20 @@ class Tightened(NamedTuple):
         From the model before [Jy/pixel].
     residual : (y, x) float32
         After it, by the PSF [Jy/beam].
-    level : float
-        What was fainter is gone [Jy/beam].
+    emptied : (y, x) bool
+        Where the model is 0 now.
+    changed : bool
+        Whether it was not, anywhere.
     """
 
     update: np.ndarray
     residual: np.ndarray
-    level: float
+    emptied: np.ndarray
+    changed: bool
 
 
-def tighten(model, residual, convolve, lobe, noise, allowed=None):
-    """Empty the places of a model that the data do not need, and fit the rest.
+class Emptying:
+    """Emptying one model at rising levels.
 
     Parameters
     ----------
@@ -69,45 +72,63 @@ def tighten(model, residual, convolve, lobe, noise, allowed=None):
         An image [Jy/pixel] to its dirty image [Jy/beam].
     lobe : (float, float)
         Width (FWHM) of the PSF's main lobe along y and x [pixel].
-    noise : float
-        Of the dirty image [Jy/beam].
-    allowed : (y, x) bool, optional
-        The model is 0 elsewhere, and stays so.
-
-    Returns
-    -------
-    Tightened or None
-        None where nothing can go.
     """
-    lobe = np.asarray(lobe, float)
-    sigma = lobe / FWHM_PER_SIGMA
-    beam = 2 * np.pi * sigma.prod()
-    seen = np.abs(_smooth(model, sigma)) * np.float32(beam)
-    before = [_smooth(residual, scale) for scale in SCALES]
-    scatter = [max(noise_mad(image), 1e-30) for image in before]
-    loudest = LOUDER * max(float(residual.std()), QUIET * noise)
-    found, level = None, FIRST * noise
-    while level < HIGHEST * seen.max():
-        kept = scipy.ndimage.binary_dilation(seen > level, iterations=max(1, round(MARGIN * lobe.min())))
+
+    def __init__(self, model, residual, convolve, lobe):
+        self._model, self._residual, self._convolve = model, residual, convolve
+        self._lobe = np.asarray(lobe, float)
+        sigma = self._lobe / FWHM_PER_SIGMA
+        self._beam = 2 * np.pi * sigma.prod()
+        self.seen = np.abs(_smooth(model, sigma)) * np.float32(self._beam)
+        """The model seen with the main lobe [Jy/beam]."""
+        self._before = [_smooth(residual, scale) for scale in SCALES]
+        self._scatter = [max(noise_mad(image), 1e-30) for image in self._before]
+
+    def attempt(self, update, level, target, allowed=None) -> Trial:
+        """Take out what is fainter than a level, and fit the rest again.
+
+        Parameters
+        ----------
+        update : (y, x) float32
+            What was accepted before, from the model [Jy/pixel].
+        level : float
+            [Jy/beam]
+        target : float
+            The fit ends at a residual with this rms [Jy/beam].
+        allowed : (y, x) bool, optional
+            The model is 0 elsewhere, and stays so.
+        """
+        wide = max(1, round(MARGIN * self._lobe.min()))
+        kept = scipy.ndimage.binary_dilation(self.seen > level, iterations=wide)
         if allowed is not None:
             kept &= allowed
-        start = model if found is None else model + found.update
-        if start[~kept].any():
-            trial = _fit(model, residual, start, kept, convolve, FINEST * lobe, loudest / LOUDER)
-            given_up = np.count_nonzero((seen > 0.5 * noise) & ~kept) / beam
-            if (
-                trial.residual.std() > loudest
-                or _rise(trial.update, residual, trial.residual) > WORTH * given_up * noise**2
-                or _stands_out(trial.residual, before, scatter, ~kept)
-            ):
-                break
-            found = trial._replace(level=level)
-        level *= FACTOR
-    return found
+        start = self._model + update
+        changed = bool(start[~kept].any())
+        if not changed:
+            return Trial(update, self._residual, ~kept, False)
+        found, left = _fit(self._model, self._residual, start, kept, self._convolve, FINEST * self._lobe, target)
+        return Trial(found, left, ~kept, True)
+
+    def given_up(self, trial, noise, core):
+        """Beams of the core (slice, slice) in which the model was fainter than the level, but no noise [beam]."""
+        return np.count_nonzero(((self.seen > 0.5 * noise) & trial.emptied)[core]) / self._beam
+
+    def rise(self, trial, core):
+        """By how much chi^2 rises in the core, over the sum of the weights."""
+        return _rise(trial.update[core], self._residual[core], trial.residual[core])
+
+    def stands_out(self, trial, core, pixels):
+        """Whether something does, at some scale, where the core was emptied, and more than it did before."""
+        most, emptied = level_for(pixels, STANDS_OUT), trial.emptied[core]
+        for scale, image, noise in zip(SCALES, self._before, self._scatter, strict=True):
+            now = _smooth(trial.residual, scale)[core]
+            if now[emptied].max(initial=0.0) > max(most * noise, float(image[core][emptied].max(initial=0.0))):
+                return True
+        return False
 
 
 def _fit(model, residual, start, kept, convolve, finest, target):
-    """The model cut to its support and fitted there, as a `Tightened` update from `model`."""
+    """The model cut to its support and fitted there: the update from `model`, and the residual after it."""
     weight = kept.astype(np.float32)
     cut = weight * start - model
     left = residual - convolve(cut)
@@ -129,22 +150,12 @@ def _fit(model, residual, start, kept, convolve, finest, target):
         gradient -= length * _smooth(weight * product, finest)
         square, last = float(np.vdot(gradient, gradient)), square
         direction = gradient + np.float32(square / last) * direction
-    return Tightened(cut + weight * _smooth(image, finest), left, 0.0)
+    return cut + weight * _smooth(image, finest), left
 
 
 def _rise(update, before, after):
     """By how much chi^2 rises, over the sum of the weights: -2 <d, r> + <d, G d> for G d = before - after."""
     return -float(np.vdot(update.astype(np.float64), before.astype(np.float64) + after))
-
-
-def _stands_out(residual, before, scatter, emptied):
-    """Whether something does, at some scale, where the model was emptied, and more than it did before."""
-    most = level_for(residual.size, STANDS_OUT)
-    for scale, image, noise in zip(SCALES, before, scatter, strict=True):
-        now = _smooth(residual, scale)
-        if now[emptied].max() > max(most * noise, float(image[emptied].max())):
-            return True
-    return False
 
 
 def _smooth(image, sigma):

@@ -10,7 +10,11 @@ import numpy as np
 import torch
 
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
+from radrim.deconvolve.major import deconvolve
+from radrim.deconvolve.tiles import Tiles
+from radrim.deconvolve.whole import WholeImage
 from radrim.metrics import noise_mad
+from radrim.rim.minor.refinement import FINAL_STAGES
 from radrim.rim.minor.solver import RimSettings, RimSolver
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.training.problems import Problem, make_problem
@@ -20,7 +24,22 @@ CLEANED = 0.25
 CYCLES = 10
 
 
-def deconvolve(solver, problem: Problem, cycles=CYCLES):
+class _Convolved:
+    """Stands for a measurement: residuals of a problem by convolution with its PSF."""
+
+    left_noise = float("nan")
+
+    def __init__(self, problem):
+        self._dirty = problem.dirty
+        self._convolution = PsfConvolution(torch.from_numpy(problem.psf), problem.dirty.shape)
+
+    def residual(self, model):
+        return self._dirty - self._convolution.normal(torch.from_numpy(model)).numpy()
+
+
+def solve_problem(
+    solver: RimSolver | CleanSolver, problem: Problem, cycles: int = CYCLES
+) -> tuple[np.ndarray, np.ndarray]:
     """Model and residual after the major cycles of one problem; residuals are by PSF convolution.
 
     Parameters
@@ -29,27 +48,22 @@ def deconvolve(solver, problem: Problem, cycles=CYCLES):
         A new one.
     problem : Problem
     cycles : int
-        At most.
+        Largest number of major cycles.
 
     Returns
     -------
     model, residual : (y, x) float32
         [Jy/pixel], [Jy/beam]
     """
-    convolution = PsfConvolution(torch.from_numpy(problem.psf), problem.dirty.shape)
-    model, residual = np.zeros_like(problem.dirty), problem.dirty
-    best = float(residual.std()), model, residual
-    for _ in range(cycles):
-        minor = solver(residual, problem.psf, model, noise_mad(residual))
-        most = (minor.whole or 1.0) * float(residual.std())
-        model = model + minor.update
-        residual = problem.dirty - convolution.normal(torch.from_numpy(model)).numpy()
-        rms = float(residual.std())
-        if rms < best[0] or (minor.whole and rms <= most):  # the imager undoes cycles that make things worse
-            best = rms, model, residual
-        if minor.converged:
-            break
-    return best[1:]
+    shape = problem.dirty.shape
+    image = WholeImage(
+        label="", expected=problem.noise, quiet=True, measurement=_Convolved(problem), dirty=problem.dirty,
+        psf=problem.psf, model=np.zeros_like(problem.dirty), residual=problem.dirty,
+    )  # fmt: skip
+    stages = FINAL_STAGES if isinstance(solver, RimSolver) else ()
+    image.cut(Tiles(shape, max(shape), 0), lambda tile, image: solver, stages=stages)
+    deconvolve([image], cycles)
+    return image.model, image.residual
 
 
 def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, larger=0.0, **settings):
@@ -81,7 +95,7 @@ def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, 
     chosen = RimSettings(noise=problem.noise, **settings)
     solver = CleanSolver(CleanSettings()) if cleans else RimSolver(machine, chosen)
     with torch.inference_mode():
-        model, residual = deconvolve(solver, problem)
+        model, residual = solve_problem(solver, problem)
     return {
         "model": model,
         "points": np.zeros_like(model) if cleans else solver.points(model),

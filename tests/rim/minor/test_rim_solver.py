@@ -11,7 +11,7 @@ import torch
 
 from radrim.deconvolve.major import deconvolve
 from radrim.deconvolve.minor import OtherFacets
-from radrim.deconvolve.step_length import part_above, part_below
+from radrim.deconvolve.step_length import Change
 from radrim.deconvolve.tiles import Tiles
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
@@ -396,15 +396,15 @@ def test_an_update_that_fits_noise_is_cut(offset, rng):
     """To so much that the scatter of the residual stays; an offset, of flux that is missing, is no scatter."""
     before = offset + 1.2 * torch.randn(64, 64, generator=rng).numpy()
     after = 0.5 * before
-    part = part_above(before, after, 0.92)
+    part = Change.of(before, after).part_above(0.92)
     assert (before + part * (after - before)).std() == pytest.approx(0.92, rel=1e-5)
-    assert part_above(before, 0.9 * before, 0.92) == 1
+    assert Change.of(before, 0.9 * before).part_above(0.92) == 1
 
 
 def test_so_much_of_an_update_is_taken_that_the_residual_is_not_louder():
     """As `_part_above`, from the other side."""
     before, change = np.random.default_rng(1).normal(size=(2, 100, 100))
-    part = part_below(before, before + change, 1.1)
+    part = Change.of(before, before + change).part_below(1.1)
     assert 0 < part < 1
     assert (before + part * change).std() == pytest.approx(1.1)
-    assert part_below(before, before + 0.1 * change, 1.1) == 1
+    assert Change.of(before, before + 0.1 * change).part_below(1.1) == 1

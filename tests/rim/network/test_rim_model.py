@@ -1,6 +1,7 @@
 """The machines: first estimate, falling chi^2, positivity, tiles, gradients, and the loss."""
 
 import dataclasses
+import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +17,6 @@ from radrim.rim.network.psf import FINEST, WIDEST, PsfConvolution, beam_response
 from radrim.rim.network.threads import abreast
 from radrim.rim.network.windows import changed, cover
 from radrim.rim.training.losses import FLUX_WEIGHT, WEIGHTS, decibel_loss, faint_loss
-import itertools
 
 BEAM = torch.tensor([[4.0, 3.0, 0.3], [5.0, 5.0, 0.0]])
 SMALL = IRIMConfig(channels=28, hidden=8, depth=3, factors=(1, 2), steps=3)
