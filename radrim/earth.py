@@ -11,6 +11,7 @@ import math
 import erfa
 import numpy as np
 
+from radrim.arrays import Layout
 from radrim.geometry import axes
 
 MJD_ZERO = 2_400_000.5
@@ -20,14 +21,16 @@ SIDEREAL_RATE = 2 * math.pi * 1.00273790935 / 86400
 """Turn of the Earth [rad/s]."""
 
 
-def celestial_to_terrestrial(times):
+def celestial_to_terrestrial(times: float | np.ndarray) -> np.ndarray:
     """Rotation matrices from GCRS to ITRS, (time, 3, 3), at `times` (time,), MJD seconds UTC."""
     times = np.atleast_1d(np.asarray(times, float))
     day, tt_day = times / 86400, (times + TT_MINUS_UTC) / 86400
     return erfa.c2t06a(MJD_ZERO, tt_day, MJD_ZERO, day, 0.0, 0.0)
 
 
-def uvw_tracks(positions, ra, dec, times, pairs=None):
+def uvw_tracks(
+    positions: np.ndarray, ra: float, dec: float, times: np.ndarray, pairs: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """UVW of every baseline, antenna 2 minus antenna 1.
 
     Parameters
@@ -57,19 +60,21 @@ def uvw_tracks(positions, ra, dec, times, pairs=None):
     return antennas[:, second] - antennas[:, first]
 
 
-def hour_angles(layout, ra, dec, times):
+def hour_angles(layout: Layout, ra: float, dec: float, times: float | np.ndarray) -> np.ndarray:
     """Hour angle of `ra`, `dec` at the array's mean longitude, (time,) in (-pi, pi] [rad]."""
     x, y, _ = (celestial_to_terrestrial(times) @ axes(ra, dec)[2]).T
     return -((math.pi - (layout.longitude - np.arctan2(y, x))) % (2 * math.pi) - math.pi)
 
 
-def elevations(layout, ra, dec, times):
+def elevations(layout: Layout, ra: float, dec: float, times: float | np.ndarray) -> np.ndarray:
     """Elevation of `ra`, `dec` above each antenna's geocentric horizon, (time, antenna) [rad]."""
     up = layout.positions / np.linalg.norm(layout.positions, axis=1, keepdims=True)
     return np.arcsin(np.clip((celestial_to_terrestrial(times) @ axes(ra, dec)[2]) @ up.T, -1, 1))
 
 
-def track_times(layout, ra, dec, hour_angle, hours, integration, date=61041.0):
+def track_times(
+    layout: Layout, ra: float, dec: float, hour_angle: float, hours: float, integration: float, date: float = 61041.0
+) -> np.ndarray:
     """Midpoints of the integrations of one track.
 
     Parameters

@@ -409,7 +409,7 @@ def test_output_is_not_overwritten_unasked(tmp_path):
 
 def test_missing_folder_is_named(tmp_path):
     """The message says which folder to make."""
-    with pytest.raises(OutputError, match="mkdir -p .*/no"):
+    with pytest.raises(OutputError, match=r"mkdir -p .*/no"):
         simulate(tmp_path / "no" / "a.ms", **SHORT)
 
 

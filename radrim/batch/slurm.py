@@ -21,7 +21,7 @@ WARNING = 120
 """Before the end of its time a task is told so, to end its image in order [s]."""
 
 
-def job_script(items: Sequence[Item], config: BatchConfig, words: Sequence[str]):
+def job_script(items: Sequence[Item], config: BatchConfig, words: Sequence[str]) -> str:
     """The text of the job script.
 
     Parameters
@@ -64,7 +64,7 @@ def job_script(items: Sequence[Item], config: BatchConfig, words: Sequence[str])
     return "\n".join(lines) + "\n"
 
 
-def write_script(items, config, words) -> Path:
+def write_script(items: Sequence[Item], config: BatchConfig, words: Sequence[str]) -> Path:
     """Write OUTPUT/slurm.sh and return its path."""
     if len(items) > LARGEST_ARRAY:
         log.warning(
@@ -80,7 +80,7 @@ def write_script(items, config, words) -> Path:
     return path
 
 
-def submit(script) -> str:
+def submit(script: Path) -> str:
     """Hand the script to sbatch; returns the number of the job.
 
     Raises
@@ -90,7 +90,7 @@ def submit(script) -> str:
     """
     if shutil.which("sbatch") is None:
         raise ConfigError(f"There is no sbatch on this machine; {script} is written: submit it where there is one.")
-    done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True)
+    done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ConfigError(f"sbatch refused {script}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.strip()

@@ -1,6 +1,7 @@
 """Options of `radrim image` from TOML files: what is wrong in them is said with file and line."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from radrim.config.options import ALL_OPTIONS, ImageConfig
@@ -9,7 +10,7 @@ from radrim.config.values import to_paths
 from radrim.errors import ConfigError
 
 
-def load_toml(path) -> dict[str, Any]:
+def load_toml(path: str | Path) -> dict[str, Any]:
     """Options from a TOML file, as raw values for `ImageConfig.parse`; tables (such as [versions]) are refused.
 
     Raises
@@ -30,7 +31,7 @@ def load_toml(path) -> dict[str, Any]:
     return values
 
 
-def check_options(file: TomlFile, table: Mapping[str, Any], *above):
+def check_options(file: TomlFile, table: Mapping[str, Any], *above: str | int) -> None:
     """Check that a table of a TOML file, to which the keys `above` lead, holds options of `radrim image` only.
 
     Raises

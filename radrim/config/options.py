@@ -9,12 +9,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from radrim.angles import exact_angle
 from radrim.config.rules import check
 from radrim.config.toml_file import nearest
 from radrim.config.values import (
+    Parser,
     Weighting,
     choice,
     numeric,
@@ -40,10 +41,34 @@ INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", 
 """Options that change nothing in the images; the Measurement Sets count by their content."""
 
 
-def _option(group, parse, default, help, metavar=None, nargs=None, aliases=()):
+def _option(
+    group: str,
+    parse: Parser,
+    default: Any,
+    help_text: str,
+    metavar: str | tuple[str, str] | None = None,
+    nargs: int | None = None,
+    aliases: tuple[str, ...] = (),
+) -> Any:
     """A field of ImageConfig; `aliases` are WSClean's spellings where they differ."""
-    meta = {"group": group, "parse": parse, "help": help, "metavar": metavar, "nargs": nargs, "aliases": aliases}
+    meta = {"group": group, "parse": parse, "help": help_text, "metavar": metavar, "nargs": nargs, "aliases": aliases}
     return dataclasses.field(default=default, metadata=meta)
+
+
+class Pixels(Protocol):
+    """The pixels of an image, as `radrim.geometry.ImageGrid` has them."""
+
+    @property
+    def width(self) -> int:
+        """Pixels along x."""
+
+    @property
+    def height(self) -> int:
+        """Pixels along y."""
+
+    @property
+    def scale(self) -> float:
+        """Pixel size [rad]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +225,7 @@ class ImageConfig:
         "START END ...",
     )
     # weighting
-    weight: Weighting = _option(
+    weight: Weighting = _option(  # noqa: RUF009 - Weighting is frozen
         "weighting", to_weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
     )
     taper: float | None = _option(
@@ -318,7 +343,7 @@ class ImageConfig:
         return {f.name.replace("_", "-"): f for f in dataclasses.fields(cls) if f.name != "ms"}
 
     @classmethod
-    def parse(cls, ms, values: Mapping[str, Any], where=""):
+    def parse(cls, ms: Any, values: Mapping[str, Any], where: str = "") -> "ImageConfig":
         """A configuration from raw values.
 
         Parameters
@@ -359,7 +384,7 @@ class ImageConfig:
         """The Stokes parameters or correlations of `pol`."""
         return tuple(self.pol.split(","))
 
-    def resolved(self, grid, name):
+    def resolved(self, grid: Pixels, name: str | None) -> "ImageConfig":
         """The configuration with the image grid and the name that the run chose."""
         return dataclasses.replace(self, scale=grid.scale, size=(grid.width, grid.height), name=name)
 

@@ -1,7 +1,7 @@
 """TOML files that people write: what is wrong in them is said with the file and the line."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class TomlFile:
         The file is missing, is no text or is not TOML.
     """
 
-    def __init__(self, path, name=""):
+    def __init__(self, path: str | Path, name: str = "") -> None:
         self.name = name or str(path)
         try:
             self._text = Path(path).read_bytes().decode("utf-8")
@@ -37,15 +37,15 @@ class TomlFile:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{self.name} is not valid TOML: {error}.") from None
 
-    def where(self, *keys):
+    def where(self, *keys: str | int) -> str:
         """File and line of the value that these keys (and numbers, in arrays of tables) lead to: 'run.toml, line 3'."""
         return f"{self.name}, line {line_of(self._text, keys)}"
 
-    def fault(self, keys: Sequence, message):
+    def fault(self, keys: Sequence[str | int], message: object) -> ConfigError:
         """The error that says what is wrong with the value that these keys lead to."""
         return ConfigError(f"{self.where(*keys)}: {message}")
 
-    def check_keys(self, table: Mapping, known, *above, more=""):
+    def check_keys(self, table: Mapping, known: Iterable[str], *above: str | int, more: str = "") -> None:
         """Refuse keys of a table that are not known; as in all of radrim's options, - and _ are the same.
 
         Parameters
@@ -69,7 +69,7 @@ class TomlFile:
                 raise self.fault((*above, key), f"unknown key '{key}'; {hint}")
 
 
-def nearest(word, known, otherwise):
+def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
     """'did you mean ...?' with the known word that is most like `word`, or `otherwise` if none is."""
     import difflib
 
@@ -77,7 +77,7 @@ def nearest(word, known, otherwise):
     return f"did you mean '{close[0]}'?" if close else otherwise
 
 
-def line_of(text, keys):
+def line_of(text: str, keys: Sequence[str | int]) -> int:
     """The line, counted from 1, where the value begins to which `keys` lead in a valid TOML document.
 
     tomllib does not tell. But the first lines of a document, cut behind a complete statement, are a document again:
@@ -97,7 +97,7 @@ def line_of(text, keys):
     raise KeyError(keys)
 
 
-def _leads(values: Any, keys):
+def _leads(values: Any, keys: Sequence[str | int]) -> bool:
     for key in keys:
         try:
             values = values[key]

@@ -1,5 +1,6 @@
 """The tables of `radrim info`: antennas, with the elevations that they observed at, and baselines."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import erfa
@@ -7,9 +8,10 @@ import numpy as np
 
 from radrim.earth import celestial_to_terrestrial
 from radrim.geometry import C, axes
+from radrim.ms.tables import MeasurementSet
 from radrim.read.frames import SURFACE
 from radrim.units import prefix
-from radrim.visibilities import ROWS
+from radrim.visibilities import ROWS, Observation, Visibilities
 
 FEW_ANTENNAS = 15
 """Up to so many are listed without being asked for."""
@@ -21,7 +23,7 @@ STEP = 10.0
 """Times closer together have one elevation [s]: it changes by 0.04 degrees at most."""
 
 
-def elevations(positions, ra, dec, times):
+def elevations(positions: np.ndarray, ra: float, dec: float, times: np.ndarray) -> np.ndarray:
     """Elevation of a source above the horizon of each antenna, that of the ellipsoid, without refraction.
 
     Parameters
@@ -48,7 +50,7 @@ def elevations(positions, ra, dec, times):
     return out
 
 
-def antenna_table(ms, observation, full=False) -> list[str]:
+def antenna_table(ms: MeasurementSet, observation: Observation | None, full: bool = False) -> list[str]:
     """Lines about the antennas: number, name, mount, diameter, elevation, rows with data.
 
     Parameters
@@ -81,7 +83,7 @@ def antenna_table(ms, observation, full=False) -> list[str]:
     return lines
 
 
-def _observed(ms, observation):
+def _observed(ms: MeasurementSet, observation: Observation | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows with data of each antenna, and the lowest and highest elevation in them [degrees]."""
     number = len(ms.antennas)
     rows, low, high = np.zeros(number, int), np.full(number, np.nan), np.full(number, np.nan)
@@ -90,7 +92,7 @@ def _observed(ms, observation):
         rows += np.bincount(block.antenna.ravel(), minlength=number)
         steps = np.round(np.asarray(block.time) / STEP).astype(np.int64)
         seen.append(np.unique(np.stack([np.repeat(steps, 2), block.antenna.ravel()]), axis=1))
-    if not seen:
+    if observation is None or not seen:
         return rows, low, high
     steps, antenna = np.unique(np.concatenate(seen, 1), axis=1)
     times, inverse = np.unique(steps, return_inverse=True)
@@ -132,11 +134,11 @@ class Pairs:
     amplitude: np.ndarray
     power: np.ndarray
 
-    def signal_to_noise(self, scatter):
+    def signal_to_noise(self, scatter: float) -> np.ndarray:
         """Of a sample: amplitude over the noise of its real part, in the quadratic mean; the noise is taken out."""
         return np.sqrt(np.maximum(self.power / (self.samples * scatter**2) - 2, 0))
 
-    def grouped(self, groups):
+    def grouped(self, groups: int) -> "Pairs":
         """Pairs of similar length put together, as many in each group."""
         order = np.argsort(self.length / self.samples)
         parts = np.array_split(order, min(groups, len(order)))
@@ -152,7 +154,7 @@ class Pairs:
         )  # fmt: skip
 
 
-def gather_pairs(blocks, number) -> Pairs:
+def gather_pairs(blocks: list[Visibilities], number: int) -> Pairs:
     """Sums over the samples of each pair of `number` antennas, in the order of their numbers.
 
     Parameters
@@ -174,10 +176,9 @@ def gather_pairs(blocks, number) -> Pairs:
             np.minimum.at(shortest, pair, np.where(used, length, np.inf).min(1))
             np.maximum.at(longest, pair, np.where(used, length, 0).max(1))
             size_of = np.abs(block.data[rows]).astype(float)
-            for total, values in zip(
-                sums, (used, length * used, weight, weight * size_of, weight * size_of**2), strict=True
-            ):
-                total += np.bincount(pair, values.sum(1), size)
+            of_samples = (used, length * used, weight, weight * size_of, weight * size_of**2)
+            for k, values in enumerate(of_samples):
+                sums[k] += np.bincount(pair, values.sum(1), size)
     there = np.flatnonzero(sums[0])
     samples, length, weight, amplitude, power = sums[:, there]
     first, second = np.divmod(there, number)
@@ -185,7 +186,7 @@ def gather_pairs(blocks, number) -> Pairs:
                  amplitude, power)  # fmt: skip
 
 
-def baseline_table(ms, observation, scatter, full=False) -> list[str]:
+def baseline_table(ms: MeasurementSet, observation: Observation, scatter: float, full: bool = False) -> list[str]:
     """Lines about the baselines: lengths, samples, mean amplitude and signal-to-noise ratio of a sample.
 
     Parameters
@@ -219,7 +220,7 @@ def baseline_table(ms, observation, scatter, full=False) -> list[str]:
     return lines
 
 
-def _aligned(title, table, sides):
+def _aligned(title: str, table: Sequence[tuple[str, ...]], sides: str) -> list[str]:
     """Rows of text in columns, `l` to the left and `r` to the right; the first row is the head."""
     widths = [max(len(row[k]) for row in table) for k in range(len(sides))]
     lines = []

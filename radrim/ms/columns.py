@@ -7,14 +7,20 @@ killed run leaves the mark, `unfinished` finds it, and the same command writes t
 
 import shutil
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radrim.errors import InputError, OutputError
 from radrim.ms.inputs import require_measurement_set
+from radrim.ms.tables import MeasurementSet
 from radrim.version import __version__
+
+if TYPE_CHECKING:
+    import casacore.tables as casatables
 
 MARK = "RADRIM_UNFINISHED"
 """Keyword of a column that is being written, or was when a run was killed: by whom."""
@@ -35,21 +41,21 @@ class Column:
         The column is new, or was left unfinished by the run that made it: every row must be written.
     """
 
-    def __init__(self, table, name, fresh):
+    def __init__(self, table: "casatables.table", name: str, fresh: bool) -> None:
         self._table, self._name, self.fresh = table, name, fresh
 
-    def get(self, rows):
+    def get(self, rows: np.ndarray) -> np.ndarray:
         """Visibilities of rows (rising row numbers), (row, chan, corr) complex64; not of fresh columns."""
         with self._selected(rows) as part:
             return np.asarray(part.getcol(self._name))
 
-    def put(self, rows, values):
+    def put(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Write (row, chan, corr) visibilities to rows (rising row numbers) of one shape."""
         with self._selected(rows) as part:
             part.putcol(self._name, np.asarray(values, np.complex64))
 
     @contextmanager
-    def _selected(self, rows):
+    def _selected(self, rows: np.ndarray) -> Iterator["casatables.table"]:
         part = self._table.selectrows(rows)
         try:
             yield part
@@ -58,7 +64,7 @@ class Column:
 
 
 @contextmanager
-def writing_column(path, name, author, like="DATA"):
+def writing_column(path: str | Path, name: str, author: str, like: str = "DATA") -> Iterator[Column]:
     """A column of the Measurement Set at `path`, to be filled within the block; made if it is not there.
 
     Parameters
@@ -106,12 +112,12 @@ def writing_column(path, name, author, like="DATA"):
         table.close()
 
 
-def unfinished(table, name):
+def unfinished(table: "casatables.table", name: str) -> str:
     """Who left a column of a casacore table unfinished, in a few words; empty if it is complete or not there."""
     return table.getcolkeywords(name).get(MARK, "") if name in table.colnames() else ""
 
 
-def check_finished(path, table, name):
+def check_finished(path: str | Path, table: "casatables.table", name: str) -> None:
     """Raise InputError if a column of the Measurement Set at `path` was left unfinished."""
     author = unfinished(table, name)
     if author:
@@ -121,7 +127,7 @@ def check_finished(path, table, name):
         )
 
 
-def _open(path, name):
+def _open(path: Path, name: str) -> "casatables.table":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # casacore's bindings are compiled against an older numpy and say so
         import casacore.tables as casatables
@@ -143,25 +149,25 @@ def _open(path, name):
 
 
 @contextmanager
-def _writing(path, name):
+def _writing(path: Path, name: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # casacore reports every failure so
         raise _failure(path, name, error) from None
 
 
-def _failure(path, name, error):
+def _failure(path: Path, name: str, error: RuntimeError) -> OutputError:
     return OutputError(
         f"{name} of {path} cannot be written: {_reason(error)}. The column is unfinished and marked so; once that is "
         "mended, the same command writes it anew."
     )
 
 
-def _reason(error):
+def _reason(error: RuntimeError) -> str:
     return str(error).strip().splitlines()[0].rstrip(".")
 
 
-def _check_space(ms, table, name):
+def _check_space(ms: MeasurementSet, table: "casatables.table", name: str) -> None:
     """Casacore ends the process when the disk is full, so that must be known before."""
     samples = {w.data_desc: len(w.freq) * len(w.correlations) for w in ms.windows}
     needed = 0
@@ -176,7 +182,7 @@ def _check_space(ms, table, name):
         )
 
 
-def _add(table, name, like, author):
+def _add(table: "casatables.table", name: str, like: str, author: str) -> None:
     """A new column of complex arrays in a file of its own, tiled as `like` is."""
     import casacore.tables as casatables
 
@@ -189,7 +195,7 @@ def _add(table, name, like, author):
     table.addcols(casatables.maketabdesc(description), {"*1": {**manager, "COLUMNS": np.array([name])}})
 
 
-def _tile_shape(table, like):
+def _tile_shape(table: "casatables.table", like: str) -> tuple[int, ...]:
     """(corr, chan, row) of the tiles of another column, or of about TILE samples."""
     for manager in table.getdminfo().values():
         if like in manager["COLUMNS"] and manager["TYPE"].startswith("Tiled"):

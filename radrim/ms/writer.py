@@ -7,9 +7,10 @@ References
 Kemball & Wieringa (2000), MeasurementSet definition version 2.0, casacore note 229.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import casacore.tables as ct
 import numpy as np
@@ -75,12 +76,12 @@ class ObservationPlan:
     autocorrelations: bool = False
 
     @property
-    def pairs(self):
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Antenna 1 and antenna 2 of each baseline, two (baseline,) arrays."""
         return np.triu_indices(len(self.layout.stations), 0 if self.autocorrelations else 1)
 
     @property
-    def rows(self):
+    def rows(self) -> int:
         """Of the main table."""
         return sum(len(f.times) for f in self.fields) * len(self.windows) * len(self.pairs[0])
 
@@ -110,7 +111,15 @@ class Block:
 Observe = Callable[[Block], dict[str, np.ndarray]]
 
 
-def write_ms(path, plan, observe, columns=("DATA",), *, overwrite=False, history=""):
+def write_ms(
+    path: str | Path,
+    plan: ObservationPlan,
+    observe: Observe,
+    columns: Sequence[str] = ("DATA",),
+    *,
+    overwrite: bool = False,
+    history: str = "",
+) -> Path:
     """Write the Measurement Set of `plan`; rows stream through memory in blocks.
 
     Parameters
@@ -146,14 +155,14 @@ def write_ms(path, plan, observe, columns=("DATA",), *, overwrite=False, history
     return path
 
 
-def _bytes(plan, columns):
+def _bytes(plan: ObservationPlan, columns: Sequence[str]) -> int:
     """Size of the Measurement Set to come: what is stored for each sample, for each row, and for the small tables."""
     samples = sum(len(w.freq) * len(w.correlations) for w in plan.windows) * plan.rows // len(plan.windows)
     per_sample = 1 / 8 + sum(8 if name in COMPLEX else 4 for name in columns)
     return int(samples * per_sample + plan.rows * 100 + 5e6)
 
 
-def _blocks(plan) -> Iterator[Block]:
+def _blocks(plan: ObservationPlan) -> Iterator[Block]:
     first, second = plan.pairs
     for f, field in enumerate(plan.fields):
         for w, window in enumerate(plan.windows):
@@ -165,7 +174,7 @@ def _blocks(plan) -> Iterator[Block]:
                 yield Block(f, w, times, uvw.reshape(-1, 3), np.tile(first, len(times)), np.tile(second, len(times)))
 
 
-def _write_main(path, plan, observe, columns):
+def _write_main(path: Path, plan: ObservationPlan, observe: Observe, columns: Sequence[str]) -> None:
     description, managers = _main_description(plan, columns)
     with writing(path):
         table = ct.default_ms(str(path), description, managers)
@@ -186,7 +195,7 @@ def _write_main(path, plan, observe, columns):
             table.close()
 
 
-def _main_description(plan, columns):
+def _main_description(plan: ObservationPlan, columns: Sequence[str]) -> tuple[dict, dict]:
     """Table description and data managers: cubes tiled by rows, values that seldom change stored incrementally."""
     description = ct.required_ms_desc("MAIN")
     for name in columns:
@@ -211,7 +220,7 @@ def _main_description(plan, columns):
     return description, ct.makedminfo(description, managers)
 
 
-def _bookkeeping(plan, block):
+def _bookkeeping(plan: ObservationPlan, block: Block) -> dict[str, np.ndarray]:
     """The columns that say which row is what."""
     rows = len(block.uvw)
     time = np.repeat(block.times, rows // len(block.times))
@@ -226,7 +235,7 @@ def _bookkeeping(plan, block):
     }  # fmt: skip
 
 
-def _write_subtables(path, plan, history):
+def _write_subtables(path: Path, plan: ObservationPlan, history: str) -> None:
     for name, rows in _subtables(plan, history).items():
         table = ct.table(f"{path}::{name}", readonly=False, ack=False)
         try:
@@ -238,7 +247,7 @@ def _write_subtables(path, plan, history):
             table.close()
 
 
-def _subtables(plan, history):
+def _subtables(plan: ObservationPlan, history: str) -> dict[str, list[dict[str, Any]]]:
     """Rows of every subtable, as dictionaries of column and value."""
     start = min(f.times[0] for f in plan.fields) - plan.integration / 2
     end = max(f.times[-1] for f in plan.fields) + plan.integration / 2

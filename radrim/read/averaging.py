@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from radrim.visibilities import Visibilities
+
 INTERVALS = (10.0, 30.0, 60.0, 120.0, 300.0)
 """Averages tried [s]; none is longer than a scan, or than what smears a source of the field's size."""
 COHERENCE = 0.95
@@ -16,7 +18,7 @@ GAP = 4.0
 """A pause of more than this many integrations begins a new scan."""
 
 
-def choose_interval(blocks, neighbours=0.0, limit=np.inf):
+def choose_interval(blocks: list[Visibilities], neighbours: float = 0.0, limit: float = np.inf) -> tuple[float, float]:
     """Longest of `INTERVALS` over which the visibilities average coherently.
 
     Parameters
@@ -44,7 +46,7 @@ def choose_interval(blocks, neighbours=0.0, limit=np.inf):
     return best
 
 
-def coherence(blocks, interval, neighbours=0.0):
+def coherence(blocks: list[Visibilities], interval: float, neighbours: float = 0.0) -> float:
     """Power of averages over that of the samples that went into them, both without that of the noise.
 
     Parameters
@@ -72,7 +74,7 @@ def coherence(blocks, interval, neighbours=0.0):
     return after / before if before > 0 else float("nan")
 
 
-def average(block, interval):
+def average(block: Visibilities, interval: float) -> Visibilities:
     """A block with one row for each baseline and interval of a scan.
 
     Parameters
@@ -105,14 +107,14 @@ def average(block, interval):
     )
 
 
-def _cells(block, interval):
+def _cells(block: Visibilities, interval: float) -> np.ndarray:
     """Number of the average that each row goes into, (row,)."""
-    _, bin = np.unique(_middles(block.time, interval), return_inverse=True)
+    _, number = np.unique(_middles(block.time, interval), return_inverse=True)
     pair = block.antenna[:, 0].astype(np.int64) * (int(block.antenna.max()) + 1) + block.antenna[:, 1]
-    return np.unique(bin.ravel() * (int(pair.max()) + 1) + pair, return_inverse=True)[1].ravel()
+    return np.unique(number.ravel() * (int(pair.max()) + 1) + pair, return_inverse=True)[1].ravel()
 
 
-def _middles(time, interval):
+def _middles(time: np.ndarray, interval: float) -> np.ndarray:
     """Middle of the interval that each time is in, (row,) [s]; intervals begin with scans and fill them evenly."""
     times, index = np.unique(time, return_inverse=True)
     gaps = np.diff(times)
@@ -127,7 +129,7 @@ def _middles(time, interval):
     return middles[index.ravel()]
 
 
-def _sum(cell, values):
+def _sum(cell: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Sums of rows (row, ...) that share a cell, (cell, ...)."""
     out = np.zeros((int(cell.max()) + 1, *values.shape[1:]), values.dtype)
     np.add.at(out, cell, values)

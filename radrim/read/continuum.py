@@ -9,6 +9,8 @@ References
 Cornwell, Uson & Haddad (1992), A&A 258, 583; Sault (1994), A&AS 107, 55.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from radrim.errors import ConfigError
@@ -22,7 +24,7 @@ SAMPLES = 2**18
 """Samples that are fitted together: what they need beside themselves stays in the processor's cache, about."""
 
 
-def line_free(path, spw, channels, order, ranges=None):
+def line_free(path: Path, spw: int, channels: int, order: int, ranges: tuple[int, ...] | None = None) -> np.ndarray:
     """The channels of a spectral window that hold continuum alone.
 
     Parameters
@@ -84,17 +86,18 @@ class Continuum:
         Of the polynomial.
     """
 
-    def __init__(self, freq, free, order):
+    def __init__(self, freq: np.ndarray, free: np.ndarray, order: int) -> None:
         self._free = np.asarray(free, bool)
         middle = (freq[self._free].max() + freq[self._free].min()) / 2
         # Legendre's polynomials, made orthonormal on the channels that are fitted: rows without flags then have normal
         # equations that are nearly diagonal, and all rows good ones.
         x = (freq - middle) / max(np.ptp(freq[self._free]) / 2, 1.0)
         basis = np.polynomial.legendre.legvander(x, order)
-        self._basis = np.linalg.solve(np.linalg.qr(basis[self._free], mode="r").T, basis.T).T
+        triangle: np.ndarray = np.linalg.qr(basis[self._free], mode="r")  # type: ignore[assignment] # "r": R alone
+        self._basis = np.linalg.solve(triangle.T, basis.T).T
         self._products = (self._basis[:, :, None] * self._basis[:, None, :]).reshape(len(freq), -1)
 
-    def subtract(self, data, weight):
+    def subtract(self, data: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Subtract the continuum, in place.
 
         Parameters
@@ -117,7 +120,7 @@ class Continuum:
         weight[lost] = 0
         return lost
 
-    def _subtract(self, data, weight):
+    def _subtract(self, data: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """As `subtract`, of a few rows; the weight is left as it is."""
         terms = self._basis.shape[1]
         before = weight.astype(np.float64)

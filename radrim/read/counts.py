@@ -1,6 +1,7 @@
 """What a reader met in the data: how many samples were dropped and why, and whether enough is left."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from radrim.errors import DataError
 
@@ -23,7 +24,7 @@ class Counts:
     incomplete: int = 0
     """Flagged for some of the Stokes parameters only, and so for all."""
 
-    def check(self, path, used, flag_nonfinite):
+    def check(self, path: Path, used: int, flag_nonfinite: bool) -> None:
         """Raise DataError, with the main reason, if nothing is left or too much is broken.
 
         Parameters
@@ -71,7 +72,7 @@ class Counts:
                 f"(limit {NONFINITE_LIMIT:.0%}); flag them, or accept the loss with --flag-nonfinite."
             )
 
-    def notes(self, name, abs_weights) -> list[str]:
+    def notes(self, name: str, abs_weights: bool) -> list[str]:
         """What was dropped from the Measurement Set `name`, in sentences."""
         out = []
         if self.nonfinite:

@@ -20,6 +20,8 @@ import numpy as np
 from radrim.earth import MJD_ZERO, TT_MINUS_UTC, celestial_to_terrestrial
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C, axes
+from radrim.ms.tables import Field, MeasurementSet, SpectralWindow
+from radrim.visibilities import Visibilities
 
 SPECSYS = {"TOPO": "TOPOCENT", "LSRK": "LSRK", "BARY": "BARYCENT"}
 """The frames of --outframe, and what FITS calls them."""
@@ -35,7 +37,7 @@ SURFACE = 6.3e6, 6.4e6
 """Where antennas are, from the Earth's centre [m]."""
 
 
-def frame_factor(frame, ra, dec, position, time):
+def frame_factor(frame: str, ra: float, dec: float, position: np.ndarray, time: float | np.ndarray) -> np.ndarray:
     """What to multiply the frequencies of a telescope with to have them in another frame.
 
     Parameters
@@ -62,7 +64,7 @@ def frame_factor(frame, ra, dec, position, time):
     return factor * _seen(-SUN, towards) if frame == "LSRK" else factor
 
 
-def _seen(velocity, towards):
+def _seen(velocity: np.ndarray, towards: np.ndarray) -> np.ndarray:
     """Frequency seen by who moves with `velocity` (..., 3) [m/s], over that at rest, of light from a direction (3,)."""
     beta = velocity / C
     return (1 + beta @ towards) / np.sqrt(1 - (beta**2).sum(-1))
@@ -89,7 +91,7 @@ class FrameShift:
     position: np.ndarray
     width: float
 
-    def cut(self, block):
+    def cut(self, block: Visibilities) -> list[Visibilities]:
         """The rows of a block in as many blocks as its drift needs, each with its `doppler`."""
         times, inverse = np.unique(block.time, return_inverse=True)
         factor = frame_factor(self.frame, self.ra, self.dec, self.position, times)
@@ -107,7 +109,7 @@ class FrameShift:
         return out
 
 
-def find_shift(ms, window, field, outframe) -> FrameShift | None:
+def find_shift(ms: MeasurementSet, window: SpectralWindow, field: Field, outframe: str | None) -> FrameShift | None:
     """How the frequencies of a spectral window come into the output frame; None if they are in it.
 
     Parameters

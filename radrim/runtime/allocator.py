@@ -15,27 +15,30 @@ KEPT = 2**31 - 1
 """Bytes at the end of the heap that stay: as many as mallopt takes."""
 LARGE = 2**25
 """Bytes of an array that goes back as soon as it is free: what malloc comes to by itself."""
-_keeps = False
 
 
-def keep_memory():
+class _State:
+    """What `keep_memory` has done to this process."""
+
+    keeps = False
+
+
+def keep_memory() -> None:
     """Give nothing back to the system before the process ends; a process of our own only, early.
 
     All threads share one heap then: one each would keep what the others could use.
     """
-    global _keeps
-    _keeps = _set({ARENA_MAX: 1, MMAP_MAX: 0, TRIM_THRESHOLD: KEPT})
+    _State.keeps = _set({ARENA_MAX: 1, MMAP_MAX: 0, TRIM_THRESHOLD: KEPT})
 
 
-def give_back_memory():
+def give_back_memory() -> None:
     """Give arrays back again from now on, if `keep_memory` has ended that."""
-    global _keeps
-    if _keeps:
+    if _State.keeps:
         _set({MMAP_MAX: 2**16, MMAP_THRESHOLD: LARGE, TRIM_THRESHOLD: 2 * LARGE})
-        _keeps = False
+        _State.keeps = False
 
 
-def _set(values):
+def _set(values: dict[int, int]) -> bool:
     """Whether mallopt knows these parameters, and has taken the values; other C libraries have none."""
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 log = logging.getLogger("radrim")
@@ -10,18 +11,19 @@ log = logging.getLogger("radrim")
 class Clock:
     """Seconds spent in each step."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._start = time.perf_counter()
 
     @contextmanager
-    def __call__(self, step):
+    def __call__(self, step: str) -> Iterator[None]:
+        """Measure the time that a block takes, as part of a step."""
         start = time.perf_counter()
         yield
         self.seconds[step] = self.seconds.get(step, 0) + time.perf_counter() - start
         log.debug("%s: %.2f s", step, time.perf_counter() - start)
 
     @property
-    def total(self):
+    def total(self) -> float:
         """Seconds since the start of the run."""
         return time.perf_counter() - self._start

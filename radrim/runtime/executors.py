@@ -4,11 +4,12 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import dask
 import torch
@@ -17,6 +18,10 @@ from dask.threaded import get
 
 from radrim.errors import ClusterError, ConfigError
 from radrim.runtime.progress_bar import ProgressBar
+
+if TYPE_CHECKING:
+    from dask_jobqueue import SLURMCluster
+    from distributed import Future
 
 log = logging.getLogger("radrim")
 
@@ -28,7 +33,7 @@ PATIENCE = 60.0
 """Time without any worker after which a cluster is given up [s]."""
 
 
-def compute(tasks: Sequence, label, workers):
+def compute(tasks: Sequence, label: str, workers: int) -> tuple:
     """Compute Dask delayed objects together, on threads.
 
     Parameters
@@ -54,12 +59,12 @@ def compute(tasks: Sequence, label, workers):
         return dask.compute(*tasks, scheduler=get, pool=pool)
 
 
-def _pool(workers):
+def _pool(workers: int) -> ThreadPoolExecutor:
     """New threads in which torch uses as many threads as here: old ones keep the number of an earlier run."""
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
 
 
-def graphs(calls):
+def graphs(calls: Iterable[tuple]) -> Iterator[dict[int, tuple[partial]]]:
     """Dask graphs of (function, argument, ...) calls, at most `BATCH` in one, made when they are asked for.
 
     Returns
@@ -68,17 +73,17 @@ def graphs(calls):
         Number of the call to its task. Written down as Dask's specification has it: `dask.delayed` looks into every
         argument, which takes a hundred times as long.
     """
-    calls = enumerate(calls)
+    numbered = enumerate(calls)
     while True:
         with _no_collection():
-            graph = {number: (partial(*call),) for number, call in islice(calls, BATCH)}
+            graph = {number: (partial(call[0], *call[1:]),) for number, call in islice(numbered, BATCH)}
         if not graph:
             return
         yield graph
 
 
 @contextmanager
-def _no_collection():
+def _no_collection() -> Iterator[None]:
     """While many objects are made, none of which is garbage: the collector would look through all of the process."""
     enabled = gc.isenabled()
     gc.disable()
@@ -98,16 +103,16 @@ class Threads:
         Calls at once.
     """
 
-    def __init__(self, workers):
+    def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         pass
 
-    def run(self, label, calls, gpu=False):
+    def run(self, label: str, calls: Iterable[tuple], gpu: bool = False) -> list:  # noqa: ARG002 - as `Cluster.run`
         """Results of (function, argument, ...) calls, in order.
 
         Parameters
@@ -128,10 +133,11 @@ class Threads:
 class _Once:
     """A function of a number, called until it has succeeded once for each; other threads wait while it runs."""
 
-    def __init__(self, function):
-        self._function, self._seen, self._lock = function, set(), threading.Lock()
+    def __init__(self, function: Callable[[int], object]) -> None:
+        self._function, self._lock = function, threading.Lock()
+        self._seen: set[int] = set()
 
-    def __call__(self, number):
+    def __call__(self, number: int) -> None:
         with self._lock:
             if number not in self._seen:
                 self._function(number)
@@ -159,7 +165,7 @@ class Cluster:
         The scheduler cannot be reached, or has no workers.
     """
 
-    def __init__(self, address, jobs=1):
+    def __init__(self, address: str, jobs: int = 1) -> None:
         try:
             from distributed import Client
         except ImportError:
@@ -173,7 +179,12 @@ class Cluster:
             raise ClusterError(
                 f"No Dask scheduler answers at {address} ({error}); start one with 'dask scheduler'."
             ) from None
-        log.info("Dask scheduler %s, dashboard %s", self._client.scheduler.address, self._client.dashboard_link)
+        scheduler = self._client.scheduler
+        log.info(
+            "Dask scheduler %s, dashboard %s",
+            scheduler.address if scheduler else address,
+            self._client.dashboard_link,
+        )
         try:
             self._client.wait_for_workers(1, timeout=None if self._jobs else PATIENCE)
         except TimeoutError:
@@ -183,15 +194,17 @@ class Cluster:
             ) from None
         self.workers = sum(self._client.nthreads().values())
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._client.close()
         if self._jobs is not None:
             self._jobs.close()
 
-    def run(self, label, calls, gpu=False, done=None):
+    def run(
+        self, label: str, calls: Iterable[tuple], gpu: bool = False, done: Callable[[int], object] | None = None
+    ) -> list:
         """As `Threads.run`; calls and results travel, so that they should be small.
 
         `done` is told the number of each call that has finished, once; mostly by another thread, one at a time, and
@@ -216,7 +229,7 @@ class Cluster:
                     tell(number)
         return results
 
-    def _results(self, futures, label):
+    def _results(self, futures: "list[Future]", label: str) -> list:
         """What calls gave; again what was lost with a worker before it came here."""
         from distributed.utils import sync
 
@@ -224,10 +237,14 @@ class Cluster:
             self._wait(futures, label)
             with suppress(TimeoutError):
                 return sync(
-                    self._client.loop, self._client.gather, futures, asynchronous=True, callback_timeout=PATIENCE
+                    self._client.loop,  # type: ignore[arg-type] # a client that has connected has a loop
+                    self._client.gather,
+                    futures,
+                    asynchronous=True,
+                    callback_timeout=PATIENCE,
                 )
 
-    def _wait(self, futures, label):
+    def _wait(self, futures: "list[Future]", label: str) -> None:
         """Until all are finished, or one has failed, or nobody is left to do them."""
         from distributed import wait
 
@@ -249,7 +266,7 @@ class Cluster:
                     "kept; the same command goes on when there are workers again."
                 )
 
-    def _explain(self, future, label):
+    def _explain(self, future: "Future", label: str) -> NoReturn:
         from distributed import KilledWorker
 
         error = future.exception() if future.status == "error" else None
@@ -261,7 +278,7 @@ class Cluster:
         raise error
 
 
-def start_jobs(jobs):
+def start_jobs(jobs: int) -> "SLURMCluster":
     """Workers as SLURM jobs, from dask-jobqueue."""
     try:
         from dask_jobqueue import SLURMCluster
@@ -281,12 +298,12 @@ def start_jobs(jobs):
 class _TaskBar(Callback):
     """Counts the tasks of a graph."""
 
-    def __init__(self, bar):
+    def __init__(self, bar: ProgressBar) -> None:
         super().__init__()
         self._bar = bar
 
-    def _start_state(self, dsk, state):
+    def _start_state(self, _, state):
         self._bar.expect(len(state["ready"]) + len(state["waiting"]))
 
-    def _posttask(self, key, result, dsk, state, worker_id):
+    def _posttask(self, *_):
         self._bar.advance()

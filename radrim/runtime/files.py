@@ -9,16 +9,19 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from radrim.errors import OutputError
 
 
 @contextmanager
-def atomic_write(path):
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """A binary file to write to, which becomes `path` at the end of the block, or leaves nothing if the block fails.
 
     Raises
@@ -34,7 +37,7 @@ def atomic_write(path):
 
 
 @contextmanager
-def atomic_array(path, shape, dtype):
+def atomic_array(path: str | Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterator[np.memmap]:
     """An array in a file, larger than the memory if need be; it becomes `path` (.npy) at the end of the block.
 
     Parameters
@@ -64,7 +67,7 @@ def atomic_array(path, shape, dtype):
 
 
 @contextmanager
-def _part(path):
+def _part(path: Path) -> Iterator[Path]:
     """The hidden name of a file to be, which takes its own name at the end of the block."""
     # Not tempfile: its files are private to the user whatever the umask says.
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -79,7 +82,7 @@ def _part(path):
 
 
 @contextmanager
-def new_measurement_set(path, size, overwrite, smaller):
+def new_measurement_set(path: str | Path, size: float, overwrite: bool, smaller: str) -> Iterator[Path]:
     """A path for a Measurement Set to be written, which becomes `path` at the end of the block, or leaves nothing.
 
     Parameters
@@ -114,7 +117,7 @@ def new_measurement_set(path, size, overwrite, smaller):
 
 
 @contextmanager
-def writing(path):
+def writing(path: str | Path) -> Iterator[None]:
     """Turn what casacore and the system raise where `path` cannot be written into OutputError."""
     try:
         yield
@@ -122,7 +125,7 @@ def writing(path):
         raise OutputError(f"{path} cannot be written ({error}); is the disk full, or the folder not yours?") from error
 
 
-def _check_room(path, size, overwrite, smaller):
+def _check_room(path: Path, size: float, overwrite: bool, smaller: str) -> None:
     folder = path.absolute().parent
     if not folder.is_dir():
         raise OutputError(f"{path} cannot be written: there is no folder {folder}; make it with: mkdir -p {folder}")
@@ -139,7 +142,7 @@ def _check_room(path, size, overwrite, smaller):
                           f"make room, or {smaller}.")  # fmt: skip
 
 
-def advice(error, folder):
+def advice(error: OSError, folder: Path) -> str:
     """What went wrong in a folder and what to do, as the end of a sentence.
 
     Parameters
@@ -158,7 +161,7 @@ def advice(error, folder):
     return f"{error.strerror or error} ({folder.absolute()}). Write elsewhere with --name FOLDER/prefix."
 
 
-def check_writable(prefix, needed_bytes=0):
+def check_writable(prefix: str | Path, needed_bytes: float = 0) -> None:
     """Find out before any work whether files beginning with `prefix` can be written.
 
     Parameters
@@ -191,7 +194,7 @@ def check_writable(prefix, needed_bytes=0):
         )
 
 
-def fingerprint(path):
+def fingerprint(path: str | Path) -> str:
     """A short text that changes with the content of a file, or of any file in a folder (such as a Measurement Set).
 
     By names, sizes and times of change; the files are not read. Lock files do not count.

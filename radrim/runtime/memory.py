@@ -2,7 +2,7 @@
 
 import math
 import os
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from radrim.errors import ConfigError
 
@@ -39,6 +39,46 @@ WINDOW = 8192
 """and how many pixels at most: more gain nothing."""
 
 
+class MemoryOptions(Protocol):
+    """The options of `radrim image` that decide how much memory a run takes."""
+
+    @property
+    def memory(self) -> float | None:
+        """What the run may take [bytes]."""
+
+    @property
+    def facet(self) -> int | None:
+        """Size of a facet, if the user asks for facets [pixel]."""
+
+    @property
+    def scheduler(self) -> str | None:
+        """Address of a Dask scheduler."""
+
+    @property
+    def cluster(self) -> str | None:
+        """Kind of cluster that is started."""
+
+    @property
+    def niter(self) -> int:
+        """Number of CLEAN components; 0 for a dirty image alone."""
+
+    @property
+    def solver(self) -> str:
+        """Minor cycle, a key of `WHOLE`."""
+
+    @property
+    def spectral_terms(self) -> int | None:
+        """Terms of the spectra of a joint deconvolution."""
+
+    @property
+    def channels_out(self) -> int:
+        """Number of output channels."""
+
+    @property
+    def pb(self) -> str:
+        """Primary beam, or 'none'."""
+
+
 class Cut(NamedTuple):
     """How an image is cut.
 
@@ -54,7 +94,7 @@ class Cut(NamedTuple):
     workers: int
 
 
-def plan_memory(shape, config, threads) -> Cut:
+def plan_memory(shape: tuple[int, int], config: MemoryOptions, threads: int) -> Cut:
     """Whether and how to cut an image so that it fits.
 
     Parameters
@@ -91,12 +131,12 @@ def plan_memory(shape, config, threads) -> Cut:
     )
 
 
-def is_small(shape, config):
+def is_small(shape: tuple[int, int], config: MemoryOptions) -> bool:
     """Whether an image of a shape (y, x), made as a whole, takes less than half of the memory that it may."""
     return BASE + _whole(config) * shape[0] * shape[1] <= _memory(config) / 2
 
 
-def measured_together(config, side):
+def measured_together(config: MemoryOptions, side: int) -> int:
     """Facets along an axis that are measured together: the memory that the minor cycle of one takes is there anyway.
 
     Parameters
@@ -109,36 +149,36 @@ def measured_together(config, side):
     return max(1, min(TOGETHER, fits // side, WINDOW // side))
 
 
-def block_bytes(config):
+def block_bytes(config: MemoryOptions) -> int:
     """Largest block of visibilities [bytes]."""
     return int(min(LARGEST_BLOCK, BLOCKS * _memory(config)))
 
 
-def uv_bytes(config):
+def uv_bytes(config: MemoryOptions) -> int:
     """Largest part of the uv grid that is weighted at once [bytes]; weighting takes four times as much."""
     return int(min(GRID_BYTES, _memory(config) / 8))
 
 
-def largest_whole(config):
+def largest_whole(config: MemoryOptions) -> int:
     """Pixels along the side of the largest square image that is made as a whole."""
     return math.isqrt(int(max(_memory(config) - BASE, 0) / _whole(config))) // 2 * 2
 
 
-def _memory(config):
+def _memory(config: MemoryOptions) -> float:
     return config.memory or PART * total_memory()
 
 
-def _minor(config):
+def _minor(config: MemoryOptions) -> str:
     return "none" if config.niter == 0 else config.solver
 
 
-def _whole(config):
+def _whole(config: MemoryOptions) -> int:
     terms = config.spectral_terms or 0
     more = (config.channels_out > 1) * AVERAGE + terms * TERM + (config.pb != "none") * BEAM
     return WHOLE[_minor(config)] + more
 
 
-def total_memory():
+def total_memory() -> int:
     """Memory of this machine, or of the control group that this process belongs to [bytes]."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):

@@ -221,7 +221,7 @@ def test_names_tell_items_apart(tmp_path):
     paths = ["n1/target.ms", "n2/target.ms", "n2/3c391_4.6GHz", "n2/other.ms"]
     items = make_items(BatchConfig(output=tmp_path), paths)
     assert [item.name for item in items] == ["n1-target", "n2-target", "3c391_4.6GHz", "other"]
-    with pytest.raises(ConfigError, match="two inputs|Two inputs would be called"):
+    with pytest.raises(ConfigError, match="Two inputs would be called"):
         make_items(BatchConfig(output=tmp_path), ["n1/a.ms", "n1/a.uvfits"])
     with pytest.raises(ConfigError, match="No input given"):
         make_items(BatchConfig())
@@ -378,7 +378,8 @@ def start_driver(child, *words):
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER.format(child=child), "batch", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+        # tests in the background ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no other threads yet
     )  # fmt: skip
 
 
@@ -561,7 +562,7 @@ def test_job_script(batch):
     assert head.startswith("#!/bin/bash\n")
     assert "items=('a b' c)" in body
     assert "module load python" in body
-    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
 def test_an_array_makes_what_is_missing(batch, actor, command, tmp_path, monkeypatch):
@@ -587,8 +588,10 @@ def test_an_array_makes_what_is_missing(batch, actor, command, tmp_path, monkeyp
     driver = write(tmp_path / "driver.py", DRIVER.format(child=actor))
     task = write(tmp_path / "task.sh", script.replace("-m radrim", str(driver)))
     statuses = [
-        subprocess.run(["bash", task], env=os.environ | {"SLURM_ARRAY_TASK_ID": str(number)}, cwd="/").returncode
-        for number in (1, 2, 3)
+        subprocess.run(
+            ["bash", task], env=os.environ | {"SLURM_ARRAY_TASK_ID": number}, cwd="/", check=False
+        ).returncode
+        for number in "123"
     ]
     assert statuses == [3, 0, 0]
     assert [item.state()["state"] for item in items] == ["failed", "done", "done", "done"]

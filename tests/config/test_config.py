@@ -110,7 +110,7 @@ def test_measurement_sets_are_paths(ms):
 
 def test_no_measurement_set_is_refused():
     """An empty list says how to give one."""
-    with pytest.raises(ConfigError, match="No Measurement Set given; write radrim image OBS.ms"):
+    with pytest.raises(ConfigError, match=r"No Measurement Set given; write radrim image OBS\.ms"):
         ImageConfig.parse([], {})
 
 

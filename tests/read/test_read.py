@@ -130,7 +130,7 @@ def test_all_cross_hands_flagged(make_ms, edit_ms):
         return flag
 
     path = edit_ms(make_ms(correlations=LINEAR, times=2), FLAG=crossed)
-    with pytest.raises(DataError, match="no sample has all the correlations.*--pol I"):
+    with pytest.raises(DataError, match=r"no sample has all the correlations.*--pol I"):
         read([path], Selection(stokes="I,U"))
 
 
@@ -465,6 +465,6 @@ def test_open_table_is_read_only(small_ms):
 
 def test_trouble_while_reading_names_the_table(small_ms):
     """Whatever casacore stumbles over inside an open table becomes a message with the table's path."""
-    with pytest.raises(InputError, match=r"small.ms cannot be read: .*NOTHING.* damaged or incomplete"):
-        with open_table(small_ms) as table:
-            table.getcol("NOTHING")
+    what = r"small.ms cannot be read: .*NOTHING.* damaged or incomplete"
+    with pytest.raises(InputError, match=what), open_table(small_ms) as table:
+        table.getcol("NOTHING")

@@ -120,7 +120,7 @@ def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(ClusterError, match="(all workers of the cluster have been gone|workers died).*kept"):
+    with pytest.raises(ClusterError, match=r"(all workers of the cluster have been gone|workers died).*kept"):
         image(sky_ms, tmp_path / "lost", scheduler=dask.address)
     killer.join()
     dirty = tmp_path / "lost.radrim" / "channel-all" / "dirty" / "00000.npy"
@@ -161,7 +161,7 @@ def test_results_lost_with_their_worker(dask, monkeypatch):
 def test_no_scheduler(sky_ms, tmp_path, monkeypatch):
     """Nobody at that address: said at once, and nothing is lost."""
     monkeypatch.setattr(cluster, "PATIENCE", 2.0)
-    with pytest.raises(ClusterError, match="No Dask scheduler answers at tcp://127.0.0.1:9"):
+    with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         image(sky_ms, tmp_path / "x", scheduler="tcp://127.0.0.1:9")
     with pytest.raises(ConfigError, match="give one of them"):
         image(sky_ms, tmp_path / "x", scheduler="tcp://127.0.0.1:9", cluster="slurm")
@@ -193,7 +193,7 @@ def test_slurm_jobs(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SLURMCluster, "scale", lambda self, jobs: scaled.append(jobs))
     scaled: list[int] = []
-    with pytest.raises(ConfigError, match="jobqueue.yaml"):
+    with pytest.raises(ConfigError, match=r"jobqueue\.yaml"):
         cluster.start_jobs(2)
     described = {"cores": 4, "memory": "16GB", "walltime": "02:00:00", "queue": "astro"}
     with dask.config.set({f"jobqueue.slurm.{key}": value for key, value in described.items()}):
