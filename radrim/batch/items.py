@@ -60,22 +60,6 @@ class Item:
         """One of its files, such as NAME-qa.json."""
         return Path(f"{self.prefix}{ending}")
 
-    def words(self) -> list[str]:
-        """The options as words of `radrim image`, the Measurement Sets and --name among them."""
-        values = self.config.as_text()
-        words = ["image", *self.config.ms]
-        for name in self.options:
-            value = values.get(name)
-            if isinstance(value, bool):
-                words.append(f"--{name}" if value else f"--no-{name}")
-            elif isinstance(value, list) and ImageConfig.options()[name].metadata["nargs"]:
-                words += [f"--{name}", *(str(part) for part in value)]
-            elif value is not None:
-                separator = " " if name == "contsub-channels" else ","
-                text = separator.join(str(part) for part in value) if isinstance(value, list) else value
-                words.append(f"--{name}={text}")
-        return [*words, "--name", str(self.prefix)]
-
     def describe(self) -> dict[str, Any]:
         """What the image is of: its settings and the state of its input files. Where and how fast does not count.
 

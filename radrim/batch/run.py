@@ -160,11 +160,11 @@ def make_image(item: Item, terms: Terms, stop: threading.Event | None = None) ->
 
 def _command(item: Item, terms: Terms) -> list[str]:
     """The words of `radrim image` for an item."""
-    words = item.words()
+    words = ["image", *item.config.as_arguments()]
     if terms.threads is not None and "threads" not in item.options:
-        words.append(f"--threads={terms.threads}")
+        words += ["--threads", str(terms.threads)]
     if terms.memory is not None and "memory" not in item.options:
-        words.append(f"--memory={terms.memory / 1e6:.0f}MB")
+        words += ["--memory", f"{terms.memory / 1e6:.0f}MB"]
     # Of the same run this goes on with what is finished, of another it begins again: the folder is the batch's own.
     return [*words, "--overwrite"]
 

@@ -388,6 +388,33 @@ class ImageConfig:
         """The configuration with the image grid and the name that the run chose."""
         return dataclasses.replace(self, scale=grid.scale, size=(grid.width, grid.height), name=name)
 
+    def as_arguments(self) -> list[str]:
+        """The arguments of `radrim image` that give this configuration; options at their defaults are left out.
+
+        Returns
+        -------
+        list of str
+            Measurement Sets, then options.
+        """
+        words, values = [], self.as_text()
+        for name, option in self.options().items():
+            if name not in values or getattr(self, option.name) == option.default:
+                continue
+            value = values[name]
+            if isinstance(value, bool):
+                words.append(f"--{name}" if value else f"--no-{name}")
+            elif isinstance(getattr(self, option.name), Weighting):
+                words += [f"--{name}", *value.split()]
+            elif isinstance(value, list):
+                several = option.metadata["nargs"] == 2 or name == "contsub-channels"
+                words += [f"--{name}", *map(str, value)] if several else [f"--{name}", ",".join(map(str, value))]
+            elif str(value).startswith("-"):  # argparse would take it for another option
+                words.append(f"--{name}={value}")
+            else:
+                words += [f"--{name}", str(value)]
+        # Before the Measurement Sets, which an option could otherwise take.
+        return [*self.ms, *words]
+
     def as_text(self) -> dict[str, Any]:
         """The options as TOML values that `parse` reads back; options at None or infinity are left out."""
         out: dict[str, Any] = {"ms": list(self.ms)}
