@@ -19,6 +19,10 @@ TT_MINUS_UTC = 37 + 32.184
 """Leap seconds since 2017, and TT - TAI [s]."""
 SIDEREAL_RATE = 2 * math.pi * 1.00273790935 / 86400
 """Turn of the Earth [rad/s]."""
+SURFACE = 6.3e6, 6.4e6
+"""Range of the distance of antennas from the Earth's centre [m]."""
+WGS84 = 1
+"""ERFA's number of the reference ellipsoid."""
 
 
 def celestial_to_terrestrial(times: float | np.ndarray) -> np.ndarray:
@@ -66,10 +70,33 @@ def hour_angles(layout: Layout, ra: float, dec: float, times: float | np.ndarray
     return -((math.pi - (layout.longitude - np.arctan2(y, x))) % (2 * math.pi) - math.pi)
 
 
-def elevations(layout: Layout, ra: float, dec: float, times: float | np.ndarray) -> np.ndarray:
-    """Elevation of `ra`, `dec` above each antenna's geocentric horizon, (time, antenna) [rad]."""
-    up = layout.positions / np.linalg.norm(layout.positions, axis=1, keepdims=True)
-    return np.arcsin(np.clip((celestial_to_terrestrial(times) @ axes(ra, dec)[2]) @ up.T, -1, 1))
+def elevations(positions: np.ndarray, ra: float, dec: float, times: float | np.ndarray) -> np.ndarray:
+    """Elevation of a source above the horizon of each antenna, without refraction.
+
+    The horizon is that of the WGS84 ellipsoid.
+
+    Parameters
+    ----------
+    positions : (antenna, 3) float64
+        ITRF [m].
+    ra, dec : float
+        J2000 [rad].
+    times : (time,) float64
+        MJD seconds, UTC.
+
+    Returns
+    -------
+    (time, antenna) float64
+        [rad]; NaN for an antenna that is not on the Earth's surface, such as one without a position.
+    """
+    distance = np.linalg.norm(positions, axis=1)
+    known = (distance > SURFACE[0]) & (distance < SURFACE[1])
+    longitude, latitude, _ = erfa.gc2gd(WGS84, np.where(known[:, None], positions, [SURFACE[0], 0, 0]))
+    up = erfa.s2c(longitude, latitude)
+    source = celestial_to_terrestrial(times) @ axes(ra, dec)[2]
+    out = np.arcsin(np.clip(source @ up.T, -1, 1))
+    out[:, ~known] = np.nan
+    return out
 
 
 def track_times(

@@ -109,7 +109,7 @@ def _gains(
 
 
 def _below_horizon(plan: ObservationPlan, field: ObservedField, block: Block) -> np.ndarray:
-    low = elevations(plan.layout, field.ra, field.dec, block.times) < MIN_ELEVATION
+    low = elevations(plan.layout.positions, field.ra, field.dec, block.times) < MIN_ELEVATION
     baselines = len(block.uvw) // len(block.times)
     either = low[:, block.antenna1[:baselines]] | low[:, block.antenna2[:baselines]]
     return either.reshape(-1, 1, 1)
@@ -190,7 +190,7 @@ def _field_name(sky: str | Path | Sky) -> str:
 
 def _check_visible(plan: ObservationPlan) -> None:
     field = plan.fields[0]
-    highest = elevations(plan.layout, field.ra, field.dec, field.times).max()
+    highest = elevations(plan.layout.positions, field.ra, field.dec, field.times).max()
     if highest < MIN_ELEVATION:
         raise ConfigError(f"At declination {math.degrees(field.dec):.1f} degrees and this hour angle the source is at "
                           f"most {math.degrees(highest):.1f} degrees above the horizon of {plan.layout.name}; "

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import erfa
 import numpy as np
 
-from radrim.earth import celestial_to_terrestrial
-from radrim.geometry import C, axes
+from radrim.earth import elevations
+from radrim.geometry import C
 from radrim.ms.tables import MeasurementSet
-from radrim.read.frames import SURFACE
 from radrim.units import prefix
 from radrim.visibilities import ROWS, Observation, Visibilities
 
@@ -18,36 +16,8 @@ FEW_ANTENNAS = 15
 FEW_BASELINES = 45
 """Up to so many have a line each without being asked for; more are put together in groups of similar length."""
 GROUPS = 10
-WGS84 = 1
 STEP = 10.0
 """Times closer together have one elevation [s]: it changes by 0.04 degrees at most."""
-
-
-def elevations(positions: np.ndarray, ra: float, dec: float, times: np.ndarray) -> np.ndarray:
-    """Elevation of a source above the horizon of each antenna, that of the ellipsoid, without refraction.
-
-    Parameters
-    ----------
-    positions : (antenna, 3) float64
-        ITRF [m].
-    ra, dec : float
-        J2000 [rad].
-    times : (time,) float64
-        MJD seconds, UTC.
-
-    Returns
-    -------
-    (time, antenna) float64
-        [rad]; NaN for an antenna that is not on the Earth's surface, such as one without a position.
-    """
-    distance = np.linalg.norm(positions, axis=1)
-    known = (distance > SURFACE[0]) & (distance < SURFACE[1])
-    longitude, latitude, _ = erfa.gc2gd(WGS84, np.where(known[:, None], positions, [SURFACE[0], 0, 0]))
-    up = erfa.s2c(longitude, latitude)
-    source = celestial_to_terrestrial(times) @ axes(ra, dec)[2]
-    out = np.arcsin(np.clip(source @ up.T, -1, 1))
-    out[:, ~known] = np.nan
-    return out
 
 
 def antenna_table(ms: MeasurementSet, observation: Observation | None, full: bool = False) -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import erfa
 import numpy as np
 
-from radrim.earth import MJD_ZERO, TT_MINUS_UTC, celestial_to_terrestrial
+from radrim.earth import MJD_ZERO, SURFACE, TT_MINUS_UTC, celestial_to_terrestrial
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C, axes
 from radrim.ms.tables import Field, MeasurementSet, SpectralWindow
@@ -33,8 +33,6 @@ SUN = np.array([0.28999706839, -17.31726478972, 10.00141199547]) * 1e3
 """Velocity of the Sun in the kinematic local standard of rest [m/s]: 20 km/s towards 18h, +30 deg (B1900), in J2000."""
 SPIN = np.array([0, 0, 7.292115855e-5])
 """Of the Earth [rad/s]."""
-SURFACE = 6.3e6, 6.4e6
-"""Where antennas are, from the Earth's centre [m]."""
 
 
 def frame_factor(frame: str, ra: float, dec: float, position: np.ndarray, time: float | np.ndarray) -> np.ndarray:
