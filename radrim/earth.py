@@ -17,8 +17,11 @@ from radrim.geometry import axes
 MJD_ZERO = 2_400_000.5
 TT_MINUS_UTC = 37 + 32.184
 """Leap seconds since 2017, and TT - TAI [s]."""
+ROTATION_RATE = 7.292115855e-5
+"""Angular velocity of the Earth against the stars [rad/s]."""
+# All digits: with the ten above, the times of simulated observations would change by a microsecond.
 SIDEREAL_RATE = 2 * math.pi * 1.00273790935 / 86400
-"""Turn of the Earth [rad/s]."""
+"""`ROTATION_RATE` from the sidereal days in a solar day [rad/s]."""
 SURFACE = 6.3e6, 6.4e6
 """Range of the distance of antennas from the Earth's centre [m]."""
 WGS84 = 1

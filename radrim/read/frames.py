@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import erfa
 import numpy as np
 
-from radrim.earth import MJD_ZERO, SURFACE, TT_MINUS_UTC, celestial_to_terrestrial
+from radrim.earth import MJD_ZERO, ROTATION_RATE, SURFACE, TT_MINUS_UTC, celestial_to_terrestrial
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C, axes
 from radrim.ms.tables import Field, MeasurementSet, SpectralWindow
@@ -31,8 +31,8 @@ it, and few would belong to another output channel. The Earth's rotation takes a
 block for channels of 1 km/s, twelve for 0.1 km/s."""
 SUN = np.array([0.28999706839, -17.31726478972, 10.00141199547]) * 1e3
 """Velocity of the Sun in the kinematic local standard of rest [m/s]: 20 km/s towards 18h, +30 deg (B1900), in J2000."""
-SPIN = np.array([0, 0, 7.292115855e-5])
-"""Of the Earth [rad/s]."""
+SPIN = np.array([0, 0, ROTATION_RATE])
+"""Angular velocity of the Earth, ITRF [rad/s]."""
 
 
 def frame_factor(frame: str, ra: float, dec: float, position: np.ndarray, time: float | np.ndarray) -> np.ndarray:
