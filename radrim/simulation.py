@@ -29,11 +29,6 @@ __all__ = ["ObservationPlan", "ObservedField", "ObservedWindow", "Receivers", "S
 
 log = logging.getLogger(__name__)
 
-MIN_ELEVATION = math.radians(8)
-"""Below it an antenna's samples are flagged."""
-DRIFT = 600.0
-"""Time over which gain errors change [s]."""
-
 
 @dataclass(frozen=True)
 class Receivers:
@@ -50,6 +45,10 @@ class Receivers:
     corrected : bool
         Also write CORRECTED_DATA, without the gain errors.
     seed : int
+    min_elevation : float
+        Elevation below which the samples of an antenna are flagged [rad].
+    gain_drift : float
+        Time over which gain errors change [s].
     """
 
     noise: float = 0.0
@@ -57,6 +56,8 @@ class Receivers:
     flagged: float = 0.0
     corrected: bool = False
     seed: int = 0
+    min_elevation: float = math.radians(8)
+    gain_drift: float = 600.0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def observe(plan: ObservationPlan, sky: Sky, receivers: Receivers, threads: int 
     """The function that `write_ms` asks for each block: same seed, same numbers, whatever the size of the blocks."""
     seeds = np.random.SeedSequence(receivers.seed).spawn(2 + len(plan.fields))
     noise_rng, flag_rng, *gain_rngs = (np.random.default_rng(seed) for seed in seeds)
-    gains = [_gains(field.times, len(plan.layout.stations), receivers.gain_error, rng)
+    gains = [_gains(field.times, len(plan.layout.stations), receivers, rng)
              for field, rng in zip(plan.fields, gain_rngs, strict=True)]  # fmt: skip
 
     def block_columns(block):
@@ -82,7 +83,9 @@ def observe(plan: ObservationPlan, sky: Sky, receivers: Receivers, threads: int 
             baselines = len(block.uvw) // len(block.times)
             pair = gain[:, block.antenna1[:baselines]] * gain[:, block.antenna2[:baselines]].conj()
             data = clean * pair.reshape(-1, 1, 1) + thermal
-        flag = _below_horizon(plan, field, block) | (flag_rng.random(clean.shape) < receivers.flagged)
+        flag = _below_horizon(plan, field, block, receivers.min_elevation) | (
+            flag_rng.random(clean.shape) < receivers.flagged
+        )
         # A flagged sample must not matter, so it holds something that would show.
         data[flag] = 1e3
         sigma = np.full((len(clean), clean.shape[-1]), receivers.noise or 1.0, np.float32)
@@ -95,11 +98,12 @@ def observe(plan: ObservationPlan, sky: Sky, receivers: Receivers, threads: int 
 
 
 def _gains(
-    times: np.ndarray, antennas: int, error: float, rng: np.random.Generator
+    times: np.ndarray, antennas: int, receivers: Receivers, rng: np.random.Generator
 ) -> Callable[[np.ndarray], np.ndarray]:
     """One drifting complex gain per antenna: times (time,) to gains (time, antenna)."""
-    knots = np.arange(times[0], times[-1] + 2 * DRIFT, DRIFT)
-    amplitude, phase = error * rng.standard_normal((2, antennas, len(knots)))
+    drift = receivers.gain_drift
+    knots = np.arange(times[0], times[-1] + 2 * drift, drift)
+    amplitude, phase = receivers.gain_error * rng.standard_normal((2, antennas, len(knots)))
 
     def at(t):
         return np.stack([(1 + np.interp(t, knots, a)) * np.exp(1j * np.interp(t, knots, p))
@@ -108,8 +112,9 @@ def _gains(
     return at
 
 
-def _below_horizon(plan: ObservationPlan, field: ObservedField, block: Block) -> np.ndarray:
-    low = elevations(plan.layout.positions, field.ra, field.dec, block.times) < MIN_ELEVATION
+def _below_horizon(plan: ObservationPlan, field: ObservedField, block: Block, limit: float) -> np.ndarray:
+    """Samples of which one antenna saw the source below an elevation [rad], (row, 1, 1)."""
+    low = elevations(plan.layout.positions, field.ra, field.dec, block.times) < limit
     baselines = len(block.uvw) // len(block.times)
     either = low[:, block.antenna1[:baselines]] | low[:, block.antenna2[:baselines]]
     return either.reshape(-1, 1, 1)
@@ -178,7 +183,7 @@ def simulate(  # noqa: PLR0913 - public: each argument is an option of `radrim s
     plan = ObservationPlan(layout, [ObservedField(_field_name(sky), ra, dec, times)], [window], integration)
     seen = sky if isinstance(sky, Sky) else read_sky(sky, ra, dec, freq, C / freq / layout.longest_baseline)
     receivers = Receivers(noise, gain_error, flagged, seed=seed)
-    _check_visible(plan)
+    _check_visible(plan, receivers.min_elevation)
     path = write_ms(out, plan, observe(plan, seen, receivers, threads), receivers.columns, overwrite=overwrite)
     _describe(path, plan, receivers)
     return path
@@ -188,13 +193,13 @@ def _field_name(sky: str | Path | Sky) -> str:
     return "SIMULATED" if isinstance(sky, Sky) else Path(sky).stem.upper()
 
 
-def _check_visible(plan: ObservationPlan) -> None:
+def _check_visible(plan: ObservationPlan, limit: float) -> None:
     field = plan.fields[0]
     highest = elevations(plan.layout.positions, field.ra, field.dec, field.times).max()
-    if highest < MIN_ELEVATION:
+    if highest < limit:
         raise ConfigError(f"At declination {math.degrees(field.dec):.1f} degrees and this hour angle the source is at "
                           f"most {math.degrees(highest):.1f} degrees above the horizon of {plan.layout.name}; "
-                          f"the limit is {math.degrees(MIN_ELEVATION):.0f}. Change --dec or --hour-angle.")  # fmt: skip
+                          f"the limit is {math.degrees(limit):.0f}. Change --dec or --hour-angle.")  # fmt: skip
 
 
 def _describe(path: Path, plan: ObservationPlan, receivers: Receivers) -> None:

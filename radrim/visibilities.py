@@ -1,5 +1,6 @@
 """What the readers hand on: samples of one Stokes parameter or of several, and what the observation was."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -7,8 +8,19 @@ import numpy as np
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import C
 
-ROWS = 65536
-"""Rows looked at together where a block may be larger than the memory."""
+
+@dataclass(frozen=True)
+class BlockSettings:
+    """How blocks of visibilities that may be larger than the memory are gone through."""
+
+    rows: int = 65536
+    """Rows that are in memory at a time."""
+
+
+def row_slices(count: int, settings: BlockSettings = BlockSettings()) -> Iterator[slice]:
+    """Slices of `count` rows, one after the other, of as many rows as may be in memory at a time."""
+    for start in range(0, count, settings.rows):
+        yield slice(start, start + settings.rows)
 
 
 @dataclass
@@ -152,8 +164,7 @@ class Observation:
         """Longest unflagged (u, v) [wavelengths]."""
         longest = 0.0
         for block in self.blocks:
-            for start in range(0, len(block.uvw), ROWS):  # blocks may be larger than the memory
-                rows = slice(start, start + ROWS)
+            for rows in row_slices(len(block.uvw)):
                 length = np.hypot(block.uvw[rows, :1], block.uvw[rows, 1:2]) * (block.freq / C)
                 longest = max(longest, float(length.max(where=block.weight[rows] > 0, initial=0.0)))
         return longest

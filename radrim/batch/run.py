@@ -20,17 +20,14 @@ from radrim.batch.items import DONE, FAILED, RUNNING, STOPPED, Item
 from radrim.errors import ConfigError, OutputError, RadrimError
 from radrim.report.qa import read_qa
 from radrim.runtime.files import advice
-from radrim.runtime.memory import PART, total_memory
-from radrim.runtime.process import Finished, run
+from radrim.runtime.memory import MemorySettings, total_memory
+from radrim.runtime.process import Finished, ProcessSettings, run
 
 log = logging.getLogger("radrim")
 
 CHILD = (sys.executable, "-m", "radrim.cli.child")
 """What runs `radrim` for one image."""
-GRACE = 20.0
-"""From asking a process to end until it is killed [s]."""
-BACK_OFF = 10.0
-"""Before an image whose process was killed is tried again, doubled each time: others may free memory meanwhile [s]."""
+
 LOCK = ".batch.lock"
 STATUS_INPUT, STATUS_INTERRUPTED = 2, 130
 """Exit statuses of `radrim image`: what the user can mend, and what was interrupted."""
@@ -49,12 +46,19 @@ class Terms:
         Of one image, unless its options say; None: all.
     memory : float or None
         Of one image, unless its options say [bytes]; None: the usual part of the machine's.
+    grace : float
+        Time between asking a process to end and killing it [s].
+    pause : float
+        Time before an image whose process was killed is tried again, doubled each time: others may free memory
+        meanwhile [s].
     """
 
     retries: int
     time_limit: float
     threads: int | None
     memory: float | None
+    grace: float = 20.0
+    pause: float = 10.0
 
 
 def terms_of(config: BatchConfig, alone: bool = False) -> Terms:
@@ -70,9 +74,9 @@ def terms_of(config: BatchConfig, alone: bool = False) -> Terms:
     cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", "0")) if alone else len(os.sched_getaffinity(0))
     memory = config.memory
     if memory is None and jobs > 1:
-        memory = PART * total_memory()
+        memory = MemorySettings.used_fraction * total_memory()
     elif memory is None and alone and os.environ.get("SLURM_MEM_PER_NODE", "").isdecimal():
-        memory = PART * float(os.environ["SLURM_MEM_PER_NODE"]) * 2**20
+        memory = MemorySettings.used_fraction * float(os.environ["SLURM_MEM_PER_NODE"]) * 2**20
     threads = max(1, cpus // jobs) if cpus else None
     return Terms(config.retries, config.time_limit, threads, memory and memory / jobs)
 
@@ -121,7 +125,7 @@ def _make_on_worker(item: Item, terms: Terms) -> dict[str, Any]:
 
     worker = get_worker()
     memory = (worker.memory_manager.memory_limit or total_memory()) / worker.state.nthreads
-    return make_image(item, replace(terms, threads=1, memory=PART * memory))
+    return make_image(item, replace(terms, threads=1, memory=MemorySettings.used_fraction * memory))
 
 
 def make_image(item: Item, terms: Terms, stop: threading.Event | None = None) -> dict[str, Any]:
@@ -179,9 +183,9 @@ def _try(item: Item, command: list[str], terms: Terms, stop: threading.Event) ->
             item.file(".log"),
             terms.time_limit,
             stop=stop,
-            grace=GRACE,
             folder=item.root,
             heading=heading,
+            settings=ProcessSettings(grace=terms.grace),
         )
         seconds, memory = seconds + end.wall, max(memory, end.memory)
         facts = {"status": end.status, "attempts": attempt, "seconds": round(seconds, 3), "peak_memory_bytes": memory}
@@ -193,7 +197,7 @@ def _try(item: Item, command: list[str], terms: Terms, stop: threading.Event) ->
         # Bad input and what is too slow would be so again.
         if end.stopped or end.status == STATUS_INPUT or attempt > terms.retries:
             break
-        wait = BACK_OFF * 2 ** (attempt - 1) if end.status == -signal.SIGKILL else 0.0
+        wait = terms.pause * 2 ** (attempt - 1) if end.status == -signal.SIGKILL else 0.0
         log.warning("%s: %s; it is tried again%s.", item.name, reason, f" in {wait:.0f} s" if wait else "")
         stop.wait(wait)
     return facts | {"state": FAILED, "reason": reason}

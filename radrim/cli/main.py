@@ -32,14 +32,10 @@ examples:
 """
 
 
-SELDOM = 50_000
-"""New objects after which Python looks for garbage: else it does so all the time while modules load."""
-
-
 def program(argv: Sequence[str] | None = None) -> int:
     """`main` of a process that does nothing else."""
     keep_memory()
-    gc.set_threshold(SELDOM)
+    gc.set_threshold(50_000)  # new objects before a collection; by default there are many while modules load
     status = main(argv, alone=True)
     gc.freeze()  # nor at the end, a second for what the system takes back at once
     return status

@@ -12,9 +12,6 @@ from typing import Any
 
 log = logging.getLogger("radrim")
 
-LINE_SECONDS = 60
-"""How often a training run says where it is when its output is no terminal."""
-
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `radrim train`."""
@@ -87,15 +84,13 @@ def _train_on_outcomes(kind: str, args: argparse.Namespace, folder: str | Path) 
         torch.set_num_threads(args.threads)
     trainer = make(load(args.recipe, workers=args.workers, outcomes=args.samples), folder)
     log.info("Training %d parameters in %s.", sum(p.numel() for p in trainer.network.parameters()), folder)
-    last = time.monotonic()
+    minute_over = _EveryMinute()
     with ProgressBar("training") as bar:
 
         def show(what, done, total):
-            nonlocal last
             bar.expect(total)
             bar.reach(done)
-            if time.monotonic() - last > LINE_SECONDS:
-                last = time.monotonic()
+            if minute_over():
                 log.info("%d of %d %s", done, total, what)
 
         done = trainer.run(args.minutes, show)
@@ -136,16 +131,28 @@ class _Mean:
         return math.nan if self.value is None else self.value
 
 
+class _EveryMinute:
+    """Whether a minute has passed since it was last so, or since the beginning."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self.last <= 60:
+            return False
+        self.last = time.monotonic()
+        return True
+
+
 class _Lines:
     """A plain line every minute."""
 
     def __init__(self, mean: _Mean) -> None:
-        self.mean, self.last = mean, time.monotonic()
+        self.mean, self.minute_over = mean, _EveryMinute()
 
     def __call__(self, seen: int, loss: float, rate: float) -> None:
         value = self.mean(loss)
-        if time.monotonic() - self.last > LINE_SECONDS:
-            self.last = time.monotonic()
+        if self.minute_over():
             log.info("%d problems, loss %.2f dB, rate %.2g", seen, value, rate)
 
 

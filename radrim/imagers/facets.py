@@ -25,7 +25,7 @@ from radrim.products import KINDS, SHARED
 from radrim.restore.channels import average_of
 from radrim.result import Image
 from radrim.runtime.executors import Cluster, Threads
-from radrim.runtime.memory import HALO, measured_together
+from radrim.runtime.memory import MemorySettings, measured_together
 from radrim.workdir.progress import opened
 from radrim.workdir.store import Store, StoredArray
 from radrim.workdir.visibilities import release
@@ -82,7 +82,7 @@ class FacetImager(Imager):
     beside = None
 
     def __post_init__(self):
-        self.tiles = Tiles(self.grid.shape, self.side, HALO)
+        self.tiles = Tiles(self.grid.shape, self.side, MemorySettings.halo)
         self.together = measured_together(self.config, self.side)
         self._windows = self.tiles.blocks(self.together)
         self.files = Store(self.store.path.absolute())  # workers may be in another folder

@@ -16,6 +16,7 @@ import numpy as np
 
 from radrim.errors import InputError, OutputError
 from radrim.ms.inputs import require_measurement_set
+from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import MeasurementSet
 from radrim.version import __version__
 
@@ -28,8 +29,6 @@ BORN = "RADRIM_BORN_UNFINISHED"
 """Keyword of such a column that was not there before: rows may be empty, and none holds anything of another program."""
 WRITTEN = "RADRIM_WRITTEN"
 """Keyword of a column that is complete: by whom."""
-TILE = 1 << 17
-"""Samples in one tile of a new column whose model has none: 1 MB."""
 
 
 class Column:
@@ -64,7 +63,9 @@ class Column:
 
 
 @contextmanager
-def writing_column(path: str | Path, name: str, author: str, like: str = "DATA") -> Iterator[Column]:
+def writing_column(
+    path: str | Path, name: str, author: str, like: str = "DATA", settings: StorageSettings = DEFAULTS
+) -> Iterator[Column]:
     """A column of the Measurement Set at `path`, to be filled within the block; made if it is not there.
 
     Parameters
@@ -76,6 +77,7 @@ def writing_column(path: str | Path, name: str, author: str, like: str = "DATA")
         Who writes it, in a few words; kept in a keyword of the column.
     like : str
         Column whose tiles a new one takes over, if it is there.
+    settings : StorageSettings
 
     Yields
     ------
@@ -93,8 +95,8 @@ def writing_column(path: str | Path, name: str, author: str, like: str = "DATA")
         with _writing(ms.path, name):
             new = name not in table.colnames()
             if new:
-                _check_space(ms, table, name)
-                _add(table, name, like, author)
+                _check_space(ms, table, name, settings.index_rows)
+                _add(table, name, author, _tile_shape(table, like, settings.tile_samples))
             keywords = table.getcolkeywords(name)
             fresh = new or BORN in keywords
             table.putcolkeyword(name, MARK, author)
@@ -167,12 +169,12 @@ def _reason(error: RuntimeError) -> str:
     return str(error).strip().splitlines()[0].rstrip(".")
 
 
-def _check_space(ms: MeasurementSet, table: "casatables.table", name: str) -> None:
+def _check_space(ms: MeasurementSet, table: "casatables.table", name: str, step: int) -> None:
     """Casacore ends the process when the disk is full, so that must be known before."""
     samples = {w.data_desc: len(w.freq) * len(w.correlations) for w in ms.windows}
     needed = 0
-    for start in range(0, table.nrows(), 2**20):
-        ids = table.getcol("DATA_DESC_ID", start, min(2**20, table.nrows() - start))
+    for start in range(0, table.nrows(), step):
+        ids = table.getcol("DATA_DESC_ID", start, min(step, table.nrows() - start))
         needed += sum(8 * samples[int(k)] * int(rows) for k, rows in enumerate(np.bincount(ids)) if rows)
     free = shutil.disk_usage(ms.path).free
     if needed > free:
@@ -182,21 +184,21 @@ def _check_space(ms: MeasurementSet, table: "casatables.table", name: str) -> No
         )
 
 
-def _add(table: "casatables.table", name: str, like: str, author: str) -> None:
-    """A new column of complex arrays in a file of its own, tiled as `like` is."""
+def _add(table: "casatables.table", name: str, author: str, tile_shape: tuple[int, ...]) -> None:
+    """A new column of complex arrays in its own file, with tiles (corr, chan, row)."""
     import casacore.tables as casatables
 
     description = casatables.makearrcoldesc(
         name, 0j, ndim=2, valuetype="complex", datamanagertype="TiledShapeStMan", datamanagergroup=f"{name}_radrim",
         comment="visibilities by radrim", keywords={MARK: author, BORN: author},
     )  # fmt: skip
-    tile = {"DEFAULTTILESHAPE": np.array(_tile_shape(table, like), np.int32)}
+    tile = {"DEFAULTTILESHAPE": np.array(tile_shape, np.int32)}
     manager = {"TYPE": "TiledShapeStMan", "NAME": f"{name}_radrim", "SPEC": tile}
     table.addcols(casatables.maketabdesc(description), {"*1": {**manager, "COLUMNS": np.array([name])}})
 
 
-def _tile_shape(table: "casatables.table", like: str) -> tuple[int, ...]:
-    """(corr, chan, row) of the tiles of another column, or of about TILE samples."""
+def _tile_shape(table: "casatables.table", like: str, samples: int) -> tuple[int, ...]:
+    """(corr, chan, row) of the tiles of another column; of this many samples where it has no tiles."""
     for manager in table.getdminfo().values():
         if like in manager["COLUMNS"] and manager["TYPE"].startswith("Tiled"):
             cubes = manager["SPEC"].get("HYPERCUBES", {})
@@ -204,4 +206,4 @@ def _tile_shape(table: "casatables.table", like: str) -> tuple[int, ...]:
             if shapes:
                 return max(shapes, key=np.prod)
     channels = 64
-    return 4, channels, TILE // (4 * channels)
+    return 4, channels, samples // (4 * channels)

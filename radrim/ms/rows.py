@@ -12,6 +12,7 @@ import numpy as np
 
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.ms.columns import writing_column
+from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import DAMAGED, MeasurementSet, SpectralWindow, open_table
 from radrim.runtime.files import advice
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     import casacore.tables as casatables
 
 CORRECTED = "CORRECTED_DATA"
-CHUNK_BYTES = 32 * 2**20
-"""Data of the rows that are in memory at a time."""
 
 
 @dataclass
@@ -76,9 +75,9 @@ def open_for_writing(path: str | Path) -> Iterator["casatables.table"]:
         ) from None
 
 
-def row_starts(rows: int, window: SpectralWindow) -> list[tuple[int, int]]:
+def row_starts(rows: int, window: SpectralWindow, settings: StorageSettings = DEFAULTS) -> list[tuple[int, int]]:
     """(start, count) of the chunks of a selection."""
-    step = max(1, CHUNK_BYTES // (8 * len(window.correlations) * len(window.freq)))
+    step = max(1, settings.chunk_bytes // (8 * len(window.correlations) * len(window.freq)))
     return [(start, min(step, rows - start)) for start in range(0, rows, step)]
 
 
@@ -159,7 +158,13 @@ def copy(ms: MeasurementSet, column: str, path: str | Path) -> None:
         fill_corrected(path, ms.windows, column, path)
 
 
-def fill_corrected(path: str | Path, windows: Sequence[SpectralWindow], column: str, source: str | Path) -> None:
+def fill_corrected(
+    path: str | Path,
+    windows: Sequence[SpectralWindow],
+    column: str,
+    source: str | Path,
+    settings: StorageSettings = DEFAULTS,
+) -> None:
     """Write CORRECTED_DATA of the Measurement Set at `path`: `column` of the one at `source`, which has the same rows.
 
     Raises
@@ -171,6 +176,6 @@ def fill_corrected(path: str | Path, windows: Sequence[SpectralWindow], column: 
         for window in windows:
             rows = table.query(f"DATA_DESC_ID=={window.data_desc}")
             numbers = np.asarray(rows.rownumbers())
-            for start, count in row_starts(rows.nrows(), window):
+            for start, count in row_starts(rows.nrows(), window, settings):
                 out.put(numbers[start : start + count], rows.getcol(column, start, count))
             rows.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from radrim.errors import DataError, InputError
+from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.stokes import NAMES
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def open_table(path: str | Path) -> Iterator["casatables.table"]:
         table.close()
 
 
-def rows_per_id(table: "casatables.table", column: str, size: int) -> np.ndarray:
+def rows_per_id(table: "casatables.table", column: str, size: int, settings: StorageSettings = DEFAULTS) -> np.ndarray:
     """How many rows of the main table refer to each of the `size` rows of a subtable, (size,) int64.
 
     Raises
@@ -106,8 +107,8 @@ def rows_per_id(table: "casatables.table", column: str, size: int) -> np.ndarray
         A row refers to what is not there.
     """
     rows = np.zeros(size, np.int64)
-    for start in range(0, table.nrows(), 2**20):
-        ids = np.asarray(table.getcol(column, start, min(2**20, table.nrows() - start)))
+    for start in range(0, table.nrows(), settings.index_rows):
+        ids = np.asarray(table.getcol(column, start, min(settings.index_rows, table.nrows() - start)))
         if ids.min() < 0 or ids.max() >= size:
             raise InputError(
                 f"{table.name()}: {column} is {ids.min()} to {ids.max()}, but its subtable has {size} rows. {DAMAGED}"

@@ -26,8 +26,6 @@ from radrim.errors import InputError
 if TYPE_CHECKING:
     from astropy.io.fits import BinTableHDU, GroupData, HDUList, Header
 
-PART_BYTES = 64 * 2**20
-"""Groups that are converted together [bytes]; pyuvdata takes several times that."""
 
 EXPORT_AGAIN = "Export it again (AIPS: FITTP; CASA: exportuvfits; DIFMAP: wobs)."
 COPY_AGAIN = "Copy or fetch it again."
@@ -85,11 +83,11 @@ class UVFits:
         """Of the visibilities [bytes]."""
         return self.groups * self.group_bytes
 
-    def parts(self, folder: str | Path) -> Iterator[Path]:
-        """The groups as a series of clean UVFITS files in `folder`, of about `PART_BYTES`, one at a time."""
+    def parts(self, folder: str | Path, size: int) -> Iterator[Path]:
+        """The groups as a series of clean UVFITS files in `folder`, of about `size` bytes each, one at a time."""
         from astropy.io import fits
 
-        step = max(1, PART_BYTES // self.group_bytes)
+        step = max(1, size // self.group_bytes)
         path = Path(folder) / "part.uvfits"
         for first in range(0, self.groups, step):
             count = min(step, self.groups - first)

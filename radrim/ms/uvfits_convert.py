@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,11 @@ import numpy as np
 
 from radrim.earth import uvw_tracks
 from radrim.errors import InputError, RadrimError
+from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import FREQ_FRAMES, NOTES, open_table
-from radrim.ms.uvfits import EXPORT_AGAIN, PART_BYTES, UVFits, first_line, read_header
+from radrim.ms.uvfits import EXPORT_AGAIN, UVFits, first_line, read_header
 from radrim.runtime.files import new_measurement_set, writing
 from radrim.version import __version__
-from radrim.visibilities import ROWS
 
 if TYPE_CHECKING:
     import casacore.tables as casatables
@@ -32,13 +33,25 @@ log = logging.getLogger("radrim")
 
 NEGATIVE = ("keep", "flag", "abs")
 """What to do with negative weights: leave them to the reader, flag the samples, or take the absolute value."""
-AGREES = 0.01
-"""Part of a baseline by which (u, v) may differ from what the antenna positions say."""
-ROWS_TRIED = 200
-"""Groups in which they are compared."""
 
 
-def convert(path: str | Path, out: str | Path, negative: str = "keep", overwrite: bool = False) -> list[str]:
+@dataclass(frozen=True)
+class PositionSettings:
+    """How antenna positions are compared with (u, v)."""
+
+    max_mismatch: float = 0.01
+    """Largest median difference between (u, v) and what the antenna positions give, as a fraction of the baseline."""
+    groups: int = 200
+    """Number of groups in which they are compared."""
+
+
+def convert(
+    path: str | Path,
+    out: str | Path,
+    negative: str = "keep",
+    overwrite: bool = False,
+    settings: StorageSettings = DEFAULTS,
+) -> list[str]:
     """Write the Measurement Set of a UVFITS file; of a large file one part at a time is in the memory.
 
     Parameters
@@ -48,6 +61,7 @@ def convert(path: str | Path, out: str | Path, negative: str = "keep", overwrite
         See `NEGATIVE`.
     overwrite : bool
         Whether a Measurement Set of that name may be replaced.
+    settings : StorageSettings
 
     Returns
     -------
@@ -63,9 +77,9 @@ def convert(path: str | Path, out: str | Path, negative: str = "keep", overwrite
     """
     file = read_header(path)
     notes = list(file.notes)
-    needed = 1.2 * file.size + 500 * file.groups + 3 * PART_BYTES
+    needed = 1.2 * file.size + 500 * file.groups + 3 * settings.part_bytes
     with new_measurement_set(out, needed, overwrite, "select less in the program that wrote the file") as whole:
-        for number, part in enumerate(file.parts(whole.parent)):
+        for number, part in enumerate(file.parts(whole.parent, settings.part_bytes)):
             target = whole if number == 0 else whole.with_name("more.ms")
             with _quiet():
                 data = _read(part, file)
@@ -74,9 +88,9 @@ def convert(path: str | Path, out: str | Path, negative: str = "keep", overwrite
                 with writing(out):
                     data.write_ms(str(target), run_check=False)
             with writing(out):
-                _mend_tables(target, file)
+                _mend_tables(target, file, settings.rows)
                 if number:
-                    _append(target, whole)
+                    _append(target, whole, settings.rows)
         with writing(out), _editable(whole) as table:
             table.putkeyword(NOTES, notes)
     return notes
@@ -180,7 +194,9 @@ def _check_epoch(source: Mapping[str, Any], data: "UVData", number: int, file: U
         )
 
 
-def _place_antennas(data: "UVData", file: UVFits, notes: list[str]) -> None:
+def _place_antennas(
+    data: "UVData", file: UVFits, notes: list[str], settings: PositionSettings = PositionSettings()
+) -> None:
     """Antenna positions that (u, v) follows from: as written, mirrored or not turned, as programs have written them."""
     from astropy.coordinates import EarthLocation
     from astropy.units import Quantity
@@ -189,14 +205,14 @@ def _place_antennas(data: "UVData", file: UVFits, notes: list[str]) -> None:
     array = np.array([header[f"ARRAY{axis}"] for axis in "XYZ"], float)
     written = data.telescope.antenna_positions + Quantity(data.telescope.location.geocentric).to_value("m")
     choices = {"as written": written, "mirrored": written * [1, -1, 1], "as if not turned": array + local}
-    off = {name: _mismatch(data, positions) for name, positions in choices.items()}
+    off = {name: _mismatch(data, positions, settings.groups) for name, positions in choices.items()}
     best = min(off, key=lambda name: off[name])
-    if best != "as written" and off[best] < AGREES and off[best] < 0.5 * off["as written"]:
+    if best != "as written" and off[best] < settings.max_mismatch and off[best] < 0.5 * off["as written"]:
         centre = choices[best].mean(0)
         data.telescope.location = EarthLocation.from_geocentric(*centre, unit="m")
         data.telescope.antenna_positions = choices[best] - centre
         _add(notes, f"Antenna positions of {file.path.name} were taken {best}: so they agree with (u, v).")
-    elif AGREES < off[best] < np.inf:
+    elif settings.max_mismatch < off[best] < np.inf:
         _add(
             notes,
             f"Antenna positions of {file.path.name} do not agree with (u, v), by {off[best]:.0%} in the median; images "
@@ -204,13 +220,13 @@ def _place_antennas(data: "UVData", file: UVFits, notes: list[str]) -> None:
         )
 
 
-def _mismatch(data: "UVData", positions: np.ndarray) -> float:
+def _mismatch(data: "UVData", positions: np.ndarray, groups: int) -> float:
     """Median difference of (u, v) from what positions give, as part of the baseline; infinite where that is unknown.
 
     Of both directions of a baseline: some programs have written it from the second antenna to the first.
     """
     cross = np.flatnonzero((data.ant_1_array != data.ant_2_array) & np.isfinite(data.uvw_array).all(1))
-    rows = cross[np.unique(np.linspace(0, len(cross) - 1, min(len(cross), ROWS_TRIED)).astype(int))]
+    rows = cross[np.unique(np.linspace(0, len(cross) - 1, min(len(cross), groups)).astype(int))]
     parts = []
     for row in rows:
         source = data.phase_center_catalog[data.phase_center_id_array[row]]
@@ -235,11 +251,11 @@ def _weigh(data: "UVData", negative: str) -> None:
         data.flag_array = (data.nsample_array == 0) | (below if negative == "flag" else False)
 
 
-def _mend_tables(path: Path, file: UVFits) -> None:
+def _mend_tables(path: Path, file: UVFits, step: int) -> None:
     """What pyuvdata writes otherwise than a Measurement Set wants it."""
     with _editable(path) as table:
-        for start in range(0, table.nrows(), ROWS):
-            count = min(ROWS, table.nrows() - start)
+        for start in range(0, table.nrows(), step):
+            count = min(step, table.nrows() - start)
             weight = np.median(table.getcol("WEIGHT_SPECTRUM", start, count), axis=1).astype(np.float32)
             table.putcol("WEIGHT", weight, start, count)
             size = np.abs(weight)
@@ -256,15 +272,15 @@ def _mend_tables(path: Path, file: UVFits) -> None:
         table.putcol("TYPE", ["GROUND-BASED"] * table.nrows())
 
 
-def _append(more: Path, whole: Path) -> None:
+def _append(more: Path, whole: Path, step: int) -> None:
     """Move the rows of one Measurement Set to the end of another, of the same tables."""
     with _editable(whole) as table, open_table(more) as rows:
         before, scans = table.nrows(), table.getcol("SCAN_NUMBER").max()
         table.addrows(rows.nrows())
         # Column by column: casacore's own copying of rows takes several times as long.
         for name in rows.colnames():
-            for start in range(0, rows.nrows() if rows.iscelldefined(name, 0) else 0, ROWS):
-                count = min(ROWS, rows.nrows() - start)
+            for start in range(0, rows.nrows() if rows.iscelldefined(name, 0) else 0, step):
+                count = min(step, rows.nrows() - start)
                 values = rows.getcol(name, start, count)
                 table.putcol(name, values + scans if name == "SCAN_NUMBER" else values, before + start, count)
     from casacore.tables import tabledelete

@@ -17,15 +17,12 @@ import numpy as np
 
 from radrim.arrays import Layout
 from radrim.earth import uvw_tracks
+from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.runtime.files import new_measurement_set, writing
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import NUMBERS
 from radrim.version import __version__
 
-CHUNK = 1 << 20
-"""Samples (row x chan x corr) in memory at a time."""
-TILE = 1 << 17
-"""Samples in one tile of a data column: 1 MB."""
 TOPOCENTRIC = 5
 
 COMPLEX = ("DATA", "CORRECTED_DATA", "MODEL_DATA")
@@ -119,6 +116,7 @@ def write_ms(
     *,
     overwrite: bool = False,
     history: str = "",
+    settings: StorageSettings = DEFAULTS,
 ) -> Path:
     """Write the Measurement Set of `plan`; rows stream through memory in blocks.
 
@@ -136,6 +134,7 @@ def write_ms(
         Whether a Measurement Set of that name may be replaced.
     history : str
         A line for the HISTORY table.
+    settings : StorageSettings
 
     Returns
     -------
@@ -149,7 +148,7 @@ def write_ms(
     path = Path(path)
     smaller = "simulate fewer channels, hours or antennas"
     with new_measurement_set(path, _bytes(plan, columns), overwrite, smaller) as part:
-        _write_main(part, plan, observe, columns)
+        _write_main(part, plan, observe, columns, settings)
         with writing(path):
             _write_subtables(part, plan, history)
     return path
@@ -162,27 +161,29 @@ def _bytes(plan: ObservationPlan, columns: Sequence[str]) -> int:
     return int(samples * per_sample + plan.rows * 100 + 5e6)
 
 
-def _blocks(plan: ObservationPlan) -> Iterator[Block]:
+def _blocks(plan: ObservationPlan, chunk_samples: int) -> Iterator[Block]:
     first, second = plan.pairs
     for f, field in enumerate(plan.fields):
         for w, window in enumerate(plan.windows):
             samples = len(first) * len(window.freq) * len(window.correlations)
-            step = max(1, CHUNK // samples)
+            step = max(1, chunk_samples // samples)
             for start in range(0, len(field.times), step):
                 times = field.times[start : start + step]
                 uvw = uvw_tracks(plan.layout.positions, field.ra, field.dec, times, (first, second))
                 yield Block(f, w, times, uvw.reshape(-1, 3), np.tile(first, len(times)), np.tile(second, len(times)))
 
 
-def _write_main(path: Path, plan: ObservationPlan, observe: Observe, columns: Sequence[str]) -> None:
-    description, managers = _main_description(plan, columns)
+def _write_main(
+    path: Path, plan: ObservationPlan, observe: Observe, columns: Sequence[str], settings: StorageSettings
+) -> None:
+    description, managers = _main_description(plan, columns, settings.tile_samples)
     with writing(path):
         table = ct.default_ms(str(path), description, managers)
         table.addrows(plan.rows)
     try:
         start = 0
         with ProgressBar("simulating", plan.rows) as bar:
-            for block in _blocks(plan):
+            for block in _blocks(plan, settings.chunk_samples):
                 values = _bookkeeping(plan, block) | observe(block)
                 count = len(block.uvw)
                 with writing(path):
@@ -195,7 +196,7 @@ def _write_main(path: Path, plan: ObservationPlan, observe: Observe, columns: Se
             table.close()
 
 
-def _main_description(plan: ObservationPlan, columns: Sequence[str]) -> tuple[dict, dict]:
+def _main_description(plan: ObservationPlan, columns: Sequence[str], tile_samples: int) -> tuple[dict, dict]:
     """Table description and data managers: cubes tiled by rows, values that seldom change stored incrementally."""
     description = ct.required_ms_desc("MAIN")
     for name in columns:
@@ -209,12 +210,12 @@ def _main_description(plan: ObservationPlan, columns: Sequence[str]) -> tuple[di
 
     correlations = max(len(w.correlations) for w in plan.windows)
     channels = min(max(len(w.freq) for w in plan.windows), 64)
-    rows = max(1, TILE // (correlations * channels))
+    rows = max(1, tile_samples // (correlations * channels))
     for name in (*columns, "FLAG"):
         tile(name, "TiledShapeStMan", (correlations, channels, rows))
     for name in ("WEIGHT", "SIGMA"):
-        tile(name, "TiledShapeStMan", (correlations, TILE // correlations))
-    tile("UVW", "TiledColumnStMan", (3, TILE // 3))
+        tile(name, "TiledShapeStMan", (correlations, tile_samples // correlations))
+    tile("UVW", "TiledColumnStMan", (3, tile_samples // 3))
     for name in _CONSTANT:
         description[name].update(dataManagerType="IncrementalStMan", dataManagerGroup="Constant")
     return description, ct.makedminfo(description, managers)

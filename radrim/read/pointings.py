@@ -14,10 +14,8 @@ import numpy as np
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import SIGN, C, axes, format_angle, n_minus_1
 from radrim.ms.tables import MeasurementSet, open_table, rows_per_id
-from radrim.visibilities import ROWS, Visibilities
-
-WIDEST = np.radians(60)
-"""Largest distance of a pointing from the mosaic's middle [rad]: beyond the tangent plane is squeezed to nothing."""
+from radrim.read.settings import DEFAULTS, ReadSettings
+from radrim.visibilities import Visibilities, row_slices
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,9 @@ def _rows(ms: MeasurementSet) -> np.ndarray:
         return rows_per_id(main, "FIELD_ID", len(ms.fields))
 
 
-def choose_centre(targets: Sequence[Target], joint: bool) -> tuple[float, float] | None:
+def choose_centre(
+    targets: Sequence[Target], joint: bool, settings: ReadSettings = DEFAULTS
+) -> tuple[float, float] | None:
     """Phase centre (ra, dec) [rad] of a joint mosaic, the middle of its pointings; None for a single pointing.
 
     Parameters
@@ -130,6 +130,7 @@ def choose_centre(targets: Sequence[Target], joint: bool) -> tuple[float, float]
     targets : sequence of Target
     joint : bool
         Whether a mosaic may be made: there is a primary beam.
+    settings : ReadSettings
 
     Raises
     ------
@@ -152,9 +153,10 @@ def choose_centre(targets: Sequence[Target], joint: bool) -> tuple[float, float]
     x, y, z = directions.sum(0)
     centre = float(np.arctan2(y, x) % (2 * np.pi)), float(np.arctan2(z, np.hypot(x, y)))
     widest = float(np.arccos(np.clip(directions @ axes(*centre)[2], -1, 1)).max())
-    if widest > WIDEST:
+    limit = settings.max_pointing_distance
+    if widest > limit:
         raise ConfigError(
-            f"The pointings lie up to {format_angle(widest)} from their middle (limit {format_angle(WIDEST)}): no "
+            f"The pointings lie up to {format_angle(widest)} from their middle (limit {format_angle(limit)}): no "
             "mosaic can hold them. Leave out calibrators and other targets with --field."
         )
     return centre
@@ -194,7 +196,6 @@ def each_at_its_pointing(blocks: Iterable[Visibilities]) -> Iterator[Visibilitie
 
 def lengthen(data: np.ndarray, paths: np.ndarray, freq: np.ndarray) -> None:
     """Give data (row, chan) the phases of additional paths (row,) [m], in place, at frequencies (chan,) [Hz]."""
-    for start in range(0, len(data), ROWS):
-        rows = slice(start, start + ROWS)
+    for rows in row_slices(len(data)):
         turns = np.multiply.outer(SIGN * paths[rows], freq / C)
         data[rows] *= np.exp(2j * np.pi * (turns - np.round(turns)))

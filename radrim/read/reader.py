@@ -24,6 +24,7 @@ from radrim.read.continuum import Continuum, line_free
 from radrim.read.counts import Counts
 from radrim.read.frames import SPECSYS, find_shift
 from radrim.read.pointings import Target, bring_to, choose_centre, choose_target
+from radrim.read.settings import DEFAULTS, ReadSettings
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import Terms, combinations
 from radrim.visibilities import Observation, Visibilities
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("radrim")
 
-CHUNK_BYTES = 64 * 2**20
-"""Size of one chunk of the data column [bytes]; a few are alive at once (data, flags, weights)."""
 
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
@@ -66,6 +65,7 @@ def read(
     keep: Callable[[Visibilities], Visibilities] | None = None,
     block_bytes: int | None = None,
     folder: str | Path | None = None,
+    settings: ReadSettings = DEFAULTS,
 ) -> Observation:
     """Read the selected visibilities of one or several Measurement Sets or UVFITS files.
 
@@ -80,6 +80,7 @@ def read(
         Largest block [bytes of data and weights]; one for each spectral window if absent.
     folder : Path, optional
         See `radrim.ms.inputs.open_inputs`.
+    settings : ReadSettings
 
     Returns
     -------
@@ -97,8 +98,9 @@ def read(
     """
     with open_inputs(paths, folder) as sets:
         targets = [choose_target(ms, selection.field) for ms in sets]
-        centre = choose_centre(targets, selection.joint)
-        parts = [_read_one(target, centre, selection, keep or (lambda block: block), block_bytes) for target in targets]
+        centre = choose_centre(targets, selection.joint, settings)
+        keep = keep or (lambda block: block)
+        parts = [_read_one(target, centre, selection, keep, block_bytes, settings) for target in targets]
     first = parts[0]
     for path, part in zip(paths[1:], parts[1:], strict=True):
         _same_phase_centre(paths[0], first, path, part)
@@ -141,6 +143,7 @@ def _read_one(
     selection: Selection,
     keep: Callable[[Visibilities], Visibilities],
     block_bytes: int | None,
+    settings: ReadSettings,
 ) -> Observation:
     """One Measurement Set; its phase centre becomes `centre` unless that is None."""
     ms = target.ms
@@ -153,14 +156,15 @@ def _read_one(
         blocks: list[Visibilities] = []
         used: list[SpectralWindow] = []
         for field, window in product(target.fields, choose_windows(ms, selection)):
-            source = _Source(ms, main, column, selection, counts, notes)
+            source = _Source(ms, main, column, selection, counts, notes, settings)
             before = len(blocks)
             for block in _read_window(source, window, field, block_bytes):
                 position = ms.fields[field].ra, ms.fields[field].dec
                 blocks.append(keep(bring_to(block, position, centre) if centre else block))
             if len(blocks) > before:
                 used.append(window)
-    counts.check(ms.path, sum(int((block.weight > 0).sum()) for block in blocks), selection.flag_nonfinite)
+    left = sum(int((block.weight > 0).sum()) for block in blocks)
+    counts.check(ms.path, left, selection.flag_nonfinite, settings.max_nonfinite)
     notes += counts.notes(ms.path.name, selection.abs_weights)
     start = min(block.time.min() for block in blocks)
     dishes = ms.dish_diameters[ms.dish_diameters > 0]
@@ -245,6 +249,7 @@ class _Source:
         Counts the samples that are read and dropped.
     notes : list of str
         Receives what was decided without being asked.
+    settings : ReadSettings
     """
 
     ms: MeasurementSet
@@ -253,6 +258,7 @@ class _Source:
     selection: Selection
     counts: Counts
     notes: list[str]
+    settings: ReadSettings
 
 
 def _read_window(
@@ -270,7 +276,7 @@ def _read_window(
         if total == 0:
             return
         first, last = choose_channels(ms, window, selection)
-        shift = find_shift(ms, window, ms.fields[field], selection.outframe)
+        shift = find_shift(ms, window, ms.fields[field], selection.outframe, source.settings)
         recipes = _recipes(ms, window, selection, source.notes)
         # A selection of every row is the table itself, and reading that avoids the list of row numbers.
         reader = _ChunkReader(source, main if total == main.nrows() else rows, window, (first, last), recipes)
@@ -330,6 +336,7 @@ class _ChunkReader:
         recipes: list[Terms],
     ) -> None:
         ms, column, selection = source.ms, source.column, source.selection
+        self.settings = source.settings
         self.ms, self.table, self.column, self.window = ms, table, column, window
         self.first, self.last = channels
         self.recipes, self.selection, self.counts = recipes, selection, source.counts
@@ -357,7 +364,7 @@ class _ChunkReader:
         self.first, self.last = min(first, int(fitted[0])), max(last, int(fitted[-1]) + 1)
         self.imaged = slice(first - self.first, last - self.first)
         around = slice(self.first, self.last)
-        return Continuum(window.freq[around], free[around], order)
+        return Continuum(window.freq[around], free[around], order, self.settings.continuum)
 
     def read(self, begin: int, total: int, bar: ProgressBar) -> Visibilities | None:
         """The rows from `begin` on that hold any sample, or None; the bar counts all rows."""
@@ -367,7 +374,7 @@ class _ChunkReader:
         antenna = np.empty((total, 2), np.int32)
         planes = np.empty((len(self.recipes), total, len(freq)), np.complex64)
         weight = np.empty((total, len(freq)), np.float32)
-        step = max(1, CHUNK_BYTES // (8 * len(self.window.correlations) * len(self.window.freq)))
+        step = max(1, self.settings.chunk_bytes // (8 * len(self.window.correlations) * len(self.window.freq)))
         filled = 0
         for start in range(begin, begin + total, step):
             count = min(step, begin + total - start)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("radrim")
 
-BATCH = 4096
-"""Calls that a scheduler knows of at once: graphs stay small however large the image is."""
-RETRIES = 3
-"""Times that a cluster tries a call again whose worker was lost."""
-PATIENCE = 60.0
-"""Time without any worker after which a cluster is given up [s]."""
+
+@dataclass(frozen=True)
+class ExecutionSettings:
+    """How calls are handed to threads and clusters."""
+
+    max_calls: int = 4096
+    """Largest number of calls that a scheduler knows of at once, so that graphs stay small for any size of image: 18 MB
+    for a cluster (pipelines/benchmarks/layout.py)."""
+    retries: int = 3
+    """Number of times that a cluster repeats a call whose worker was lost."""
+    patience: float = 60.0
+    """Time without any worker after which a cluster is given up [s]."""
 
 
 def compute(tasks: Sequence, label: str, workers: int) -> tuple:
@@ -64,8 +71,8 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
 
 
-def graphs(calls: Iterable[tuple]) -> Iterator[dict[int, tuple[partial]]]:
-    """Dask graphs of (function, argument, ...) calls, at most `BATCH` in one, made when they are asked for.
+def graphs(calls: Iterable[tuple], max_calls: int = ExecutionSettings.max_calls) -> Iterator[dict[int, tuple[partial]]]:
+    """Dask graphs of (function, argument, ...) calls, at most `max_calls` in one, made when they are asked for.
 
     Returns
     -------
@@ -76,7 +83,7 @@ def graphs(calls: Iterable[tuple]) -> Iterator[dict[int, tuple[partial]]]:
     numbered = enumerate(calls)
     while True:
         with _no_collection():
-            graph = {number: (partial(call[0], *call[1:]),) for number, call in islice(numbered, BATCH)}
+            graph = {number: (partial(call[0], *call[1:]),) for number, call in islice(numbered, max_calls)}
         if not graph:
             return
         yield graph
@@ -156,6 +163,7 @@ class Cluster:
         ~/.config/dask/jobqueue.yaml describes them.
     jobs : int
         With 'slurm': number of jobs.
+    settings : ExecutionSettings
 
     Raises
     ------
@@ -165,7 +173,8 @@ class Cluster:
         The scheduler cannot be reached, or has no workers.
     """
 
-    def __init__(self, address: str, jobs: int = 1) -> None:
+    def __init__(self, address: str, jobs: int = 1, settings: ExecutionSettings = ExecutionSettings()) -> None:
+        self._settings, patience = settings, settings.patience
         try:
             from distributed import Client
         except ImportError:
@@ -174,7 +183,7 @@ class Cluster:
             ) from None
         self._jobs = start_jobs(jobs) if address == "slurm" else None
         try:
-            self._client = Client(self._jobs or address, timeout=PATIENCE, set_as_default=False)
+            self._client = Client(self._jobs or address, timeout=patience, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ClusterError(
                 f"No Dask scheduler answers at {address} ({error}); start one with 'dask scheduler'."
@@ -186,11 +195,11 @@ class Cluster:
             self._client.dashboard_link,
         )
         try:
-            self._client.wait_for_workers(1, timeout=None if self._jobs else PATIENCE)
+            self._client.wait_for_workers(1, timeout=None if self._jobs else patience)
         except TimeoutError:
             self._client.close()
             raise ClusterError(
-                f"The scheduler {address} had no workers for {PATIENCE:.0f} s; start some with 'dask worker {address}'."
+                f"The scheduler {address} had no workers for {patience:.0f} s; start some with 'dask worker {address}'."
             ) from None
         self.workers = sum(self._client.nthreads().values())
 
@@ -213,13 +222,9 @@ class Cluster:
         """
         results: list = []
         tell = _Once(done) if done else None
-        for graph in graphs(calls):
-            futures = [
-                self._client.submit(
-                    call.func, *call.args, pure=False, retries=RETRIES, resources={"GPU": 1} if gpu else None, key=None
-                )
-                for (call,) in graph.values()
-            ]
+        common = {"pure": False, "retries": self._settings.retries, "resources": {"GPU": 1} if gpu else None}
+        for graph in graphs(calls, self._settings.max_calls):
+            futures = [self._client.submit(call.func, *call.args, **common, key=None) for (call,) in graph.values()]
             for number, future in zip(graph, futures, strict=True):
                 if tell:
                     future.add_done_callback(lambda future, number=number: future.status == "finished" and tell(number))
@@ -241,7 +246,7 @@ class Cluster:
                     self._client.gather,
                     futures,
                     asynchronous=True,
-                    callback_timeout=PATIENCE,
+                    callback_timeout=self._settings.patience,
                 )
 
     def _wait(self, futures: "list[Future]", label: str) -> None:
@@ -260,10 +265,10 @@ class Cluster:
                 return
             if self._client.scheduler_info(n_workers=1).get("workers"):
                 seen = time.monotonic()
-            elif time.monotonic() - seen > PATIENCE:
+            elif time.monotonic() - seen > self._settings.patience:
                 raise ClusterError(
-                    f"{label}: all workers of the cluster have been gone for {PATIENCE:.0f} s. What is finished is "
-                    "kept; the same command goes on when there are workers again."
+                    f"{label}: all workers of the cluster have been gone for {self._settings.patience:.0f} s. What is "
+                    "finished is kept; the same command goes on when there are workers again."
                 )
 
     def _explain(self, future: "Future", label: str) -> NoReturn:
@@ -272,8 +277,9 @@ class Cluster:
         error = future.exception() if future.status == "error" else None
         if error is None or isinstance(error, KilledWorker):
             raise ClusterError(
-                f"{label}: {RETRIES + 1} workers died of the same task ({error or future.status}). What is finished is "
-                "kept. They may need more memory than they have: their logs say, and a smaller --facet helps."
+                f"{label}: {self._settings.retries + 1} workers died of the same task ({error or future.status}). What "
+                "is finished is kept. They may need more memory than they have: their logs say, and a smaller --facet "
+                "helps."
             ) from None
         raise error
 

@@ -11,8 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-INTERVAL = 0.05
-"""Time between two checks of a running process: its memory, the time limit and the stop event [s]."""
+
+@dataclass(frozen=True)
+class ProcessSettings:
+    """How a running process is watched and ended."""
+
+    grace: float = 0.0
+    """Time between SIGTERM, which asks a process to end, and SIGKILL [s]; 0 sends SIGKILL at once."""
+    check_interval: float = 0.05
+    """Time between two checks of its memory, the time limit and the stop event [s]."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,9 @@ def run(
     limit: float | None = None,
     *,
     stop: threading.Event | None = None,
-    grace: float = 0.0,
     folder: str | Path | None = None,
     heading: str | None = None,
+    settings: ProcessSettings = ProcessSettings(),
 ) -> Finished:
     """Run a command to its end, or until its time is up.
 
@@ -64,12 +71,11 @@ def run(
     stop : Event, optional
         When it is set, the command is asked to end. The command then has its own session: Ctrl-C on the terminal
         reaches the caller alone, who decides with this event what ends.
-    grace : float
-        Time between SIGTERM, which asks the command to end, and SIGKILL [s]; 0 sends SIGKILL at once.
     folder : str or Path, optional
         Current folder of the command.
     heading : str, optional
         Line that begins the output of this command in a log that is continued; by default the log begins anew.
+    settings : ProcessSettings
 
     Raises
     ------
@@ -90,7 +96,7 @@ def run(
             cwd=folder,
             start_new_session=stop is not None,
         )
-        watch = _Watch(process.pid, limit, stop, grace)
+        watch = _Watch(process.pid, limit, stop, settings)
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:  # an interrupt: nobody would wait for the process any more
@@ -115,7 +121,7 @@ class _Watch(threading.Thread):
     Parameters
     ----------
     pid : int
-    limit, stop, grace
+    limit, stop, settings
         As `run` takes them.
 
     Attributes
@@ -127,10 +133,10 @@ class _Watch(threading.Thread):
         Whether the process was ended at the time limit.
     """
 
-    def __init__(self, pid: int, limit: float | None, stop: threading.Event | None, grace: float) -> None:
+    def __init__(self, pid: int, limit: float | None, stop: threading.Event | None, settings: ProcessSettings) -> None:
         super().__init__(daemon=True)
         self.memory, self.late = 0, False
-        self._pid, self._grace, self._stop_event = pid, grace, stop
+        self._pid, self._settings, self._stop_event = pid, settings, stop
         self._due = None if limit is None else time.monotonic() + limit
         self._kill_at: float | None = None
         self._ended = threading.Event()
@@ -141,7 +147,7 @@ class _Watch(threading.Thread):
         while not self._ended.is_set():
             self._measure()
             self._end_process()
-            self._ended.wait(INTERVAL)
+            self._ended.wait(self._settings.check_interval)
 
     def end(self) -> None:
         """End the thread: the process has ended."""
@@ -162,8 +168,8 @@ class _Watch(threading.Thread):
             late = self._due is not None and now > self._due
             if not (stopped or late):
                 return
-            self.late, self._kill_at = not stopped, now + self._grace
-            if self._grace:
+            self.late, self._kill_at = not stopped, now + self._settings.grace
+            if self._settings.grace:
                 self._send(signal.SIGTERM)
         if now >= self._kill_at:
             self._send(signal.SIGKILL)

@@ -16,7 +16,7 @@ import numpy as np
 from radrim.config.values import Weighting
 from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, C, ImageGrid
-from radrim.runtime.memory import GRID_BYTES
+from radrim.runtime.memory import MemorySettings
 from radrim.weight.briggs import RANK_WINDOW, briggs_slope, cell_factors
 
 
@@ -45,7 +45,7 @@ def apply_weights(
     taper: float | None = None,
     padding: float = 1.2,
     outputs: list[np.ndarray] | None = None,
-    grid_bytes: int = GRID_BYTES,
+    grid_bytes: int = MemorySettings.max_grid,
 ) -> tuple[float, float]:
     """Turn the natural weights of `blocks` into imaging weights, in place unless there are `outputs`.
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,7 +25,6 @@ from radrim.batch.slurm import job_script
 from radrim.cli.main import build_parser, parse_config, wsclean_spelling
 from radrim.errors import ConfigError, InputError
 from radrim.report import qa
-from radrim.runtime import executors as cluster
 
 NOTHING = qa.Limits(min_dynamic_range=None, max_flagged=None)
 
@@ -66,7 +66,7 @@ QUALITY = {
     "beam": {"major_arcsec": 5.0, "minor_arcsec": 4.0, "pa_deg": 30.0}, "data": {"flagged_fraction": 0.1},
     "peak_memory_bytes": 900_000_000, "checks": [],
 }  # fmt: skip
-TERMS = Terms(retries=1, time_limit=100.0, threads=1, memory=None)
+TERMS = Terms(retries=1, time_limit=100.0, threads=1, memory=None, pause=0.01)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def actor(tmp_path, monkeypatch):
     (tmp_path / "actor" / "quality.json").write_text(json.dumps(QUALITY))
     child = (sys.executable, str(tmp_path / "actor" / "actor.py"))
     monkeypatch.setattr(batch_run, "CHILD", child)
-    monkeypatch.setattr(batch_run, "BACK_OFF", 0.01)
+    monkeypatch.setattr(batch_run, "Terms", partial(Terms, pause=0.01))
     monkeypatch.chdir(tmp_path)
     return child
 
@@ -302,18 +302,17 @@ def test_no_end_of_a_process_ends_the_batch(batch):
     assert found["bug"] == ("failed", 2, "failed unexpectedly (exit status 1): ValueError: nobody thought of this")
 
 
-def test_only_a_full_memory_is_waited_for(batch, monkeypatch):
+def test_only_a_full_memory_is_waited_for(batch):
     """Before a killed process is tried again there is a pause, doubled each time; after a crash there is none."""
 
     class Stop(threading.Event):
         def wait(self, timeout=None):
             pauses.append(timeout)
 
-    monkeypatch.setattr(batch_run, "BACK_OFF", 10.0)
     for name, expected in (("killed", [10.0, 20.0]), ("crash", [0.0, 0.0]), ("bad", [])):
         pauses: list = []
         (item,) = batch(name)
-        make_image(item, replace(TERMS, retries=2), Stop())
+        make_image(item, replace(TERMS, retries=2, pause=10.0), Stop())
         assert pauses == expected
 
 
@@ -326,10 +325,9 @@ def test_time_limit(batch):
     assert states([item])["slow"][0] == "done"
 
 
-def test_who_does_not_end_is_killed(batch, monkeypatch):
+def test_who_does_not_end_is_killed(batch):
     """A process that ignores SIGTERM is killed a while later."""
-    monkeypatch.setattr(batch_run, "GRACE", 0.3)
-    state, attempts, reason = states(batch("stubborn"), time_limit=1.0)["stubborn"]
+    state, attempts, reason = states(batch("stubborn"), time_limit=1.0, grace=0.3)["stubborn"]
     assert (state, attempts) == ("failed", 1)
     assert "time limit" in reason
 
@@ -600,11 +598,10 @@ def test_an_array_makes_what_is_missing(batch, actor, command, tmp_path, monkeyp
 
 
 @pytest.mark.filterwarnings("ignore")  # distributed's own
-def test_on_a_dask_cluster(batch, command, monkeypatch):
+def test_on_a_dask_cluster(batch, command):
     """Items are tasks of the workers, and failures are reported as everywhere."""
     from distributed import LocalCluster
 
-    monkeypatch.setattr(cluster, "PATIENCE", 30.0)
     batch("bad", "good", "other")
     with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1",
                       dashboard_address=None, memory_limit="4GB") as workers:  # fmt: skip

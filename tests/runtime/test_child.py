@@ -57,7 +57,9 @@ def test_a_stop_event_asks_first_and_kills_later(tmp_path):
     stop = threading.Event()
     threading.Timer(1.0, stop.set).start()
     deaf = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True)); time.sleep(60)"
-    done = python(f"{deaf}; time.sleep(60)", tmp_path / "log", limit=60, stop=stop, grace=0.5)
+    done = python(
+        f"{deaf}; time.sleep(60)", tmp_path / "log", limit=60, stop=stop, settings=child.ProcessSettings(grace=0.5)
+    )
     assert (done.status, done.stopped) == (-9, False)
     assert done.output == "asked\n"
     assert done.wall < 30
