@@ -1,4 +1,4 @@
-"""Options of `radrim image` from TOML files: what is wrong in them is said with file and line."""
+"""Reads options of `radrim image` from TOML files; errors name file and line."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from radrim.errors import ConfigError
 
 
 def load_toml(path: str | Path) -> dict[str, Any]:
-    """Options from a TOML file, as raw values for `ImageConfig.parse`; tables (such as [versions]) are refused.
+    """Options from a TOML file, as raw values for `ImageConfig.parse`. Tables other than [run] are refused.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def load_toml(path: str | Path) -> dict[str, Any]:
     """
     file = TomlFile(path, f"--config {path}")
     values = file.values
-    values.pop("run", None)  # what radrim noted about the run that wrote this file
+    values.pop("run", None)  # facts about the run that wrote this file
     check_options(file, {key: value for key, value in values.items() if key != "ms"})
     try:
         to_paths("ms", values.get("ms", []))
@@ -32,7 +32,7 @@ def load_toml(path: str | Path) -> dict[str, Any]:
 
 
 def check_options(file: TomlFile, table: Mapping[str, Any], *above: str | int) -> None:
-    """Check that a table of a TOML file, to which the keys `above` lead, holds options of `radrim image` only.
+    """Check that a table of a TOML file holds options of `radrim image` only; the keys `above` lead to the table.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which options of `radrim image` exclude each other, or need one another: said before any work begins."""
+"""Checks options of `radrim image` that exclude or need each other, before any work begins."""
 
 import itertools
 from typing import Any
@@ -11,7 +11,7 @@ Options = Any
 
 
 def check(config: Options) -> None:
-    """Options that exclude each other, or need one another."""
+    """Raise ConfigError for options that exclude each other, or that need another option."""
     if not config.minuv_l < config.maxuv_l:
         raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
     if config.contsub_channels and config.contsub is None:
@@ -70,7 +70,7 @@ def _check_closure(config: Options) -> None:
 
 
 def _check_uncertainty(config: Options) -> None:
-    """Where nobody has learned how wrong images are."""
+    """Refuse --uncertainty with options for which the networks of uncertainties are not trained."""
     for option, given in (
         ("--niter 0", config.niter == 0),
         ("--spectral-terms", config.spectral_terms is not None),

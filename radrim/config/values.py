@@ -1,6 +1,6 @@
-"""What an option can be: from what the command line, a TOML file or Python gives (text, number, list) to its value.
+"""Parsers of option values: from text, numbers or lists, as the command line, a TOML file or Python gives them.
 
-Every parser takes the option's name and what was given, and raises ConfigError with that name.
+Every parser takes the option's name and the raw value, and raises ConfigError with that name.
 """
 
 import math
@@ -15,16 +15,16 @@ from radrim.errors import ConfigError
 from radrim.stokes import STOKES
 
 BEAMS = ("none", "airy", "gauss")
-"""Primary beams."""
+"""Patterns of the primary beam."""
 
 Parser = Callable[[str, Any], Any]
-"""Takes an option's name and what was given for it; returns the value."""
+"""Takes an option's name and its raw value; returns the parsed value."""
 Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
 class Weighting:
-    """How samples are weighted: kind is 'natural', 'uniform' or 'briggs'; robust only counts for 'briggs'."""
+    """Scheme of the imaging weights: 'natural', 'uniform' or 'briggs'; `robust` is for 'briggs' alone."""
 
     kind: str = "briggs"
     robust: float = 0.0
@@ -170,24 +170,24 @@ def choice(*choices: str) -> Callable[[str, Any], str]:
 
 
 def to_pattern(name: str, value: Any) -> str:
-    """A primary beam: its pattern, or whether there is one."""
+    """The pattern of a primary beam; True stands for 'airy', False for 'none'."""
     if isinstance(value, bool):
         return "airy" if value else "none"
     return choice(*BEAMS)(name, value)
 
 
 def to_stokes(name: str, value: Any) -> str:
-    """Stokes parameters or correlations in the order of FITS, with commas between: 'I,Q,U,V' from 'iquv'."""
+    """Stokes parameters or correlations in FITS order, separated by commas: 'I,Q,U,V' from 'iquv'."""
     words = "".join(str(word).upper() for word in to_words(value))
     found = re.findall("[IQUV]|[XY]{2}|[RL]{2}", words)
     if not found or "".join(found) != words:
         raise ConfigError(
-            f"--{name} '{value}' is unknown: choose of {', '.join(STOKES)}; several such as IQUV, I,V or XX,YY."
+            f"--{name} '{value}' is unknown: choose from {', '.join(STOKES)}; several such as IQUV, I,V or XX,YY."
         )
     if len({len(stokes) for stokes in found}) > 1:
         raise ConfigError(
-            f"--{name} '{value}' has Stokes parameters and correlations, which share no weights: image them one after "
-            "the other."
+            f"--{name} '{value}' mixes Stokes parameters and correlations, which have different weights: image them "
+            "one after the other."
         )
     return ",".join(sorted(set(found), key=STOKES.index))
 
@@ -208,7 +208,7 @@ def to_paths(name: str, value: Any) -> list[str | Path]:
 
 
 def to_fields(name: str, value: Any) -> str:
-    """Text, a number, or a list of them."""
+    """Fields, as text separated by commas: from text, a number, or a list of both."""
     if isinstance(value, (list, tuple)) and value:
         return ",".join(to_text(name, word) for word in value)
     return to_text(name, value)

@@ -1,4 +1,4 @@
-"""How long each step of a run takes."""
+"""Measures how long each step of a run takes."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ log = logging.getLogger("radrim")
 
 
 class Clock:
-    """Seconds spent in each step."""
+    """The time spent in each step [s]."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -17,7 +17,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, step: str) -> Iterator[None]:
-        """Measure the time that a block takes, as part of a step."""
+        """Add the time that a `with` block takes to a step."""
         start = time.perf_counter()
         yield
         self.seconds[step] = self.seconds.get(step, 0) + time.perf_counter() - start
@@ -25,5 +25,5 @@ class Clock:
 
     @property
     def total(self) -> float:
-        """Seconds since the start of the run."""
+        """Time since the start of the run [s]."""
         return time.perf_counter() - self._start

@@ -1,4 +1,4 @@
-"""Running Dask graphs: on the threads of this machine, or by the workers of a cluster, with the progress shown."""
+"""Runs Dask graphs on the threads of this machine or on the workers of a cluster, and shows the progress."""
 
 import gc
 import logging
@@ -47,16 +47,16 @@ def compute(tasks: Sequence, label: str, workers: int) -> tuple:
     ----------
     tasks : sequence of Delayed
     label : str
-        What is being done, for the progress bar; shown on a terminal and when the log level is INFO or lower.
+        Label of the progress bar, shown on a terminal where the log level is INFO or lower.
     workers : int
-        Tasks that run at once.
+        Number of tasks that run at once.
 
     Returns
     -------
     tuple
         Their results, in order.
     """
-    # Fusing would hide the tasks from the progress bar, and each of ours is worth seeing.
+    # Fusing would hide single tasks from the progress bar.
     with (
         dask.config.set({"optimization.fuse.active": False}),
         ProgressBar(label, 0) as bar,
@@ -67,17 +67,17 @@ def compute(tasks: Sequence, label: str, workers: int) -> tuple:
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """New threads in which torch uses as many threads as here: old ones keep the number of an earlier run."""
+    """New threads, in which torch uses as many threads as here. Old threads would keep the number of an earlier run."""
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
 
 
 def graphs(calls: Iterable[tuple], max_calls: int = ExecutionSettings.max_calls) -> Iterator[dict[int, tuple[partial]]]:
-    """Dask graphs of (function, argument, ...) calls, at most `max_calls` in one, made when they are asked for.
+    """Dask graphs of at most `max_calls` (function, argument, ...) calls each, made one after the other.
 
     Returns
     -------
     iterator of dict
-        Number of the call to its task. Written down as Dask's specification has it: `dask.delayed` looks into every
+        Number of the call to its task. The graphs are written directly in Dask's format: `dask.delayed` searches every
         argument, which takes a hundred times as long.
     """
     numbered = enumerate(calls)
@@ -91,7 +91,7 @@ def graphs(calls: Iterable[tuple], max_calls: int = ExecutionSettings.max_calls)
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """While many objects are made, none of which is garbage: the collector would look through all of the process."""
+    """Suspend garbage collection while many objects are made that are all in use."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -102,12 +102,12 @@ def _no_collection() -> Iterator[None]:
 
 
 class Threads:
-    """Calls on the threads of this machine.
+    """Runs calls on the threads of this machine.
 
     Parameters
     ----------
     workers : int
-        Calls at once.
+        Number of calls at once.
     """
 
     def __init__(self, workers: int) -> None:
@@ -125,10 +125,10 @@ class Threads:
         Parameters
         ----------
         label : str
-            For the progress bar.
+            Label of the progress bar.
         calls : iterable of tuple
         gpu : bool
-            Whether a call needs a GPU to itself.
+            Whether each call needs a GPU to itself; only clusters take it into account.
         """
         results: list = []
         for graph in graphs(calls):
@@ -138,7 +138,7 @@ class Threads:
 
 
 class _Once:
-    """A function of a number, called until it has succeeded once for each; other threads wait while it runs."""
+    """Calls a function of a number until it has succeeded once for each number; other threads wait meanwhile."""
 
     def __init__(self, function: Callable[[int], object]) -> None:
         self._function, self._lock = function, threading.Lock()
@@ -152,17 +152,17 @@ class _Once:
 
 
 class Cluster:
-    """Calls by the workers of a Dask cluster, which see the same files under the same names.
+    """Runs calls on the workers of a Dask cluster, which see the same files under the same names.
 
-    A worker that is lost costs what it was doing: another one does that again.
+    The calls of a lost worker are repeated by other workers.
 
     Parameters
     ----------
     address : str
-        Of a running scheduler, such as tcp://node1:8786; or 'slurm' for jobs that are started here, as
+        Address of a running scheduler, such as tcp://node1:8786; or 'slurm' to start jobs as
         ~/.config/dask/jobqueue.yaml describes them.
     jobs : int
-        With 'slurm': number of jobs.
+        Number of jobs, with 'slurm'.
     settings : ExecutionSettings
 
     Raises
@@ -214,11 +214,13 @@ class Cluster:
     def run(
         self, label: str, calls: Iterable[tuple], gpu: bool = False, done: Callable[[int], object] | None = None
     ) -> list:
-        """As `Threads.run`; calls and results travel, so that they should be small.
+        """Results of (function, argument, ...) calls, in order, as `Threads.run`.
 
-        `done` is told the number of each call that has finished, once; mostly by another thread, one at a time, and
-        of all before this returns. What it raises in the other thread is only logged: then it is called again by this
-        one, and what it raises comes through.
+        Calls and results are sent over the network and should be small.
+
+        `done` is called once with the number of each finished call, and has been called for all before this method
+        returns. Most calls come from another thread, one at a time. Its exceptions in that thread are only logged; then
+        it is called again from this thread, where they propagate.
         """
         results: list = []
         tell = _Once(done) if done else None
@@ -229,13 +231,13 @@ class Cluster:
                 if tell:
                     future.add_done_callback(lambda future, number=number: future.status == "finished" and tell(number))
             results += self._results(futures, label)
-            if tell:  # results can be here before distributed has come to its callbacks
+            if tell:  # results can arrive before distributed has called all callbacks
                 for number in graph:
                     tell(number)
         return results
 
     def _results(self, futures: "list[Future]", label: str) -> list:
-        """What calls gave; again what was lost with a worker before it came here."""
+        """Results of calls. A result that is lost with its worker is computed again."""
         from distributed.utils import sync
 
         while True:
@@ -250,7 +252,7 @@ class Cluster:
                 )
 
     def _wait(self, futures: "list[Future]", label: str) -> None:
-        """Until all are finished, or one has failed, or nobody is left to do them."""
+        """Wait until all calls are finished; raises when one has failed or no worker is left."""
         from distributed import wait
 
         seen = time.monotonic()
@@ -260,7 +262,7 @@ class Cluster:
             failed = next((future for future in futures if future.status in ("error", "cancelled")), None)
             if failed is not None:
                 self._explain(failed, label)
-            # What was lost with a worker is done again by another one.
+            # A call that is lost with its worker is repeated by another worker.
             if not any(future.status in ("pending", "lost") for future in futures):
                 return
             if self._client.scheduler_info(n_workers=1).get("workers"):
@@ -285,7 +287,7 @@ class Cluster:
 
 
 def start_jobs(jobs: int) -> "SLURMCluster":
-    """Workers as SLURM jobs, from dask-jobqueue."""
+    """Start workers as SLURM jobs with dask-jobqueue."""
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError:
@@ -294,15 +296,15 @@ def start_jobs(jobs: int) -> "SLURMCluster":
         cluster = SLURMCluster()
     except ValueError as error:
         raise ConfigError(
-            f"--cluster slurm: the jobs are not described ({error}); say how many cores and how much memory one has "
-            "in ~/.config/dask/jobqueue.yaml (https://jobqueue.dask.org)."
+            f"--cluster slurm: the jobs are not described ({error}); give the cores and the memory of a job in "
+            "~/.config/dask/jobqueue.yaml (https://jobqueue.dask.org)."
         ) from None
     cluster.scale(jobs=jobs)
     return cluster
 
 
 class _TaskBar(Callback):
-    """Counts the tasks of a graph."""
+    """Shows the finished tasks of a graph in a progress bar."""
 
     def __init__(self, bar: ProgressBar) -> None:
         super().__init__()

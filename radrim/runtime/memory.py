@@ -1,4 +1,4 @@
-"""Memory as a budget: whether an image is made as a whole or in facets, of which size, and how many at once."""
+"""Plans the memory of a run: whether an image is made as a whole or in facets, their size, and how many at once."""
 
 import math
 import os
@@ -73,11 +73,11 @@ class MemoryOptions(Protocol):
 
     @property
     def memory(self) -> float | None:
-        """What the run may take [bytes]."""
+        """Memory budget of the run [bytes]; None for the usual fraction of the machine's."""
 
     @property
     def facet(self) -> int | None:
-        """Size of a facet, if the user asks for facets [pixel]."""
+        """Size of a facet [pixel]; None where the user has not asked for facets."""
 
     @property
     def scheduler(self) -> str | None:
@@ -97,7 +97,7 @@ class MemoryOptions(Protocol):
 
     @property
     def spectral_terms(self) -> int | None:
-        """Terms of the spectra of a joint deconvolution."""
+        """Number of terms of the spectra in a joint deconvolution."""
 
     @property
     def channels_out(self) -> int:
@@ -116,7 +116,7 @@ class Cut(NamedTuple):
     side : int
         Largest facet along an axis [pixel]; 0 for an image that is made as a whole.
     workers : int
-        Facets at once.
+        Number of facets at once.
     """
 
     side: int
@@ -126,14 +126,13 @@ class Cut(NamedTuple):
 def plan_memory(
     shape: tuple[int, int], config: MemoryOptions, threads: int, settings: MemorySettings = MemorySettings()
 ) -> Cut:
-    """Whether and how to cut an image so that it fits.
+    """Whether and how an image is cut into facets so that it fits into the memory.
 
     Parameters
     ----------
     shape : (int, int)
-        Of the image (y, x).
+        Shape of the image (y, x).
     config : ImageConfig
-        Its `memory`, `facet`, minor cycle and number of channels count.
     threads : int
     settings : MemorySettings
 
@@ -143,7 +142,7 @@ def plan_memory(
         Not even one facet of the smallest size fits.
     """
     memory, minor = _memory(config, settings), settings.minor_cycle(_minor(config))
-    shared = config.scheduler or config.cluster  # workers have their own memory; each has one facet at once
+    shared = config.scheduler or config.cluster  # each worker has its own memory and makes one facet at a time
     if shared and config.facet is None and config.memory is None:
         return Cut(settings.shared_facet, threads)
     if config.facet is None and not shared and settings.base + _whole(config, settings) * shape[0] * shape[1] <= memory:
@@ -154,7 +153,7 @@ def plan_memory(
     for workers in range(threads, 0, -1):
         free = (memory - settings.base) / workers - 2 * block_bytes(config, settings)
         side = math.isqrt(int(free / minor.facet)) - 2 * halo if free > 0 else 0
-        # Few large facets leave workers idle; small ones need their neighbours' pixels more often.
+        # Few large facets leave workers idle; small facets read more pixels of their neighbours.
         if side >= (smallest if workers == 1 else 4 * smallest):
             return Cut(min(side, minor.largest_facet) // 64 * 64, workers)
     needed = (settings.base + 1.1 * minor.facet * (smallest + 2 * halo) ** 2) / (1 - 2 * settings.block_fraction)
@@ -165,12 +164,12 @@ def plan_memory(
 
 
 def is_small(shape: tuple[int, int], config: MemoryOptions, settings: MemorySettings = MemorySettings()) -> bool:
-    """Whether an image of a shape (y, x), made as a whole, takes less than half of the memory that it may."""
+    """Whether an image of a shape (y, x), made as a whole, takes less than half of the memory budget."""
     return settings.base + _whole(config, settings) * shape[0] * shape[1] <= _memory(config, settings) / 2
 
 
 def measured_together(config: MemoryOptions, side: int, settings: MemorySettings = MemorySettings()) -> int:
-    """Facets along an axis that are measured together: the memory that the minor cycle of one takes is there anyway.
+    """Number of facets along an axis that are measured together, in the memory that the minor cycle of one needs.
 
     Parameters
     ----------
@@ -190,12 +189,12 @@ def block_bytes(config: MemoryOptions, settings: MemorySettings = MemorySettings
 
 
 def uv_bytes(config: MemoryOptions, settings: MemorySettings = MemorySettings()) -> int:
-    """Largest part of the uv grid that is weighted at once [bytes]; weighting takes four times as much."""
+    """Largest part of the uv grid that is weighted at once [bytes]; weighting takes four times as much memory."""
     return int(min(settings.max_grid, _memory(config, settings) / 8))
 
 
 def largest_whole(config: MemoryOptions, settings: MemorySettings = MemorySettings()) -> int:
-    """Pixels along the side of the largest square image that is made as a whole."""
+    """Side of the largest square image that is made as a whole [pixel]."""
     free = max(_memory(config, settings) - settings.base, 0)
     return math.isqrt(int(free / _whole(config, settings))) // 2 * 2
 
@@ -216,7 +215,7 @@ def _whole(config: MemoryOptions, settings: MemorySettings) -> int:
 
 
 def total_memory() -> int:
-    """Memory of this machine, or of the control group that this process belongs to [bytes]."""
+    """Memory of this machine, or the limit of the control group of this process if that is lower [bytes]."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -37,7 +37,7 @@ class Finished:
     stopped : bool
         Whether it was ended at the time limit.
     output : str
-        What it printed.
+        Its standard output and standard error.
     """
 
     wall: float
@@ -65,7 +65,7 @@ def run(
     words : sequence of str
         Program and arguments.
     log : str or Path
-        File that receives what it prints.
+        File that receives its output.
     limit : float, optional
         Time limit [s].
     stop : Event, optional

@@ -1,4 +1,4 @@
-"""Progress bars: on a terminal they say what is being done and how much of it is done; elsewhere they are silent."""
+"""Progress bars, shown on a terminal only."""
 
 import logging
 import sys
@@ -10,14 +10,16 @@ log = logging.getLogger("radrim")
 
 
 class ProgressBar:
-    """A bar while its block runs, gone after it.
+    """A progress bar that is shown while its `with` block runs.
+
+    It is shown on a terminal where the log level is INFO or lower.
 
     Parameters
     ----------
     label : str
-        What is being done. Shown on a terminal, and when the log level is INFO or lower.
+        What is being done.
     total : int, optional
-        Steps; without it the bar only shows that something is going on, and for how long.
+        Number of steps; without it the bar shows the elapsed time alone.
     """
 
     def __init__(self, label: str, total: int | None = None) -> None:
@@ -36,13 +38,13 @@ class ProgressBar:
         self._progress.stop()
 
     def expect(self, steps: int) -> None:
-        """There are so many steps in all."""
+        """Set the number of all steps."""
         self._progress.update(self._task, total=steps)
 
     def reach(self, steps: int) -> None:
-        """So many steps are done now."""
+        """Set the number of steps that are done."""
         self._progress.update(self._task, completed=steps)
 
     def advance(self, steps: int = 1) -> None:
-        """So many more steps are done."""
+        """Add to the number of steps that are done."""
         self._progress.advance(self._task, steps)

@@ -450,7 +450,7 @@ def test_output_folder_is_missing(refused, small_ms, folder):
 
 def test_output_name_is_a_folder(refused, small_ms, folder):
     """A prefix that ends in a slash is a folder, not a name."""
-    refused(small_ms, name=f"{folder}/", says=[f"--name {folder}/ is a folder", "add how files shall begin"])
+    refused(small_ms, name=f"{folder}/", says=[f"--name {folder}/ is a folder", "add the beginning of the file names"])
 
 
 def test_output_below_a_file(refused, small_ms, tmp_path):
