@@ -22,7 +22,7 @@ ARCSEC = _RADIANS["asec"]
 _ANGLE = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-Zµμ]*)\s*")
 
 
-def parse_angle(text, name="angle", default_unit=None):
+def parse_angle(text: str | float, name: str = "angle", default_unit: str | None = None) -> float:
     """Angle in radians from text such as ``1asec``, ``0.7amin``, ``2deg``, ``20uasec``.
 
     Parameters
@@ -51,7 +51,7 @@ def parse_angle(text, name="angle", default_unit=None):
     return float(match[1]) * _RADIANS[unit]
 
 
-def format_angle(radians, digits=4):
+def format_angle(radians: float, digits: int = 4) -> str:
     """`radians` as text in the unit an astronomer would choose, readable by `parse_angle`."""
     size = abs(radians)
     for unit in ("deg", "amin", "asec", "masec"):
@@ -62,7 +62,7 @@ def format_angle(radians, digits=4):
     return f"{radians / _RADIANS[unit]:.{digits}g}{unit}"
 
 
-def exact_angle(radians):
+def exact_angle(radians: float) -> str:
     """The shortest text that `parse_angle` reads back as `radians`, to the last bit."""
     texts = [f"{radians / _RADIANS[unit]:.12g}{unit}" for unit in ("deg", "amin", "asec", "masec", "uasec")]
     return min((text for text in texts if parse_angle(text) == radians), key=len, default=f"{radians!r}rad")

@@ -11,23 +11,33 @@ import math
 import erfa
 import numpy as np
 
+from radrim.arrays import Layout
 from radrim.geometry import axes
 
 MJD_ZERO = 2_400_000.5
 TT_MINUS_UTC = 37 + 32.184
 """Leap seconds since 2017, and TT - TAI [s]."""
+ROTATION_RATE = 7.292115855e-5
+"""Angular velocity of the Earth against the stars [rad/s]."""
+# All digits: with the ten above, the times of simulated observations would change by a microsecond.
 SIDEREAL_RATE = 2 * math.pi * 1.00273790935 / 86400
-"""Turn of the Earth [rad/s]."""
+"""`ROTATION_RATE` from the sidereal days in a solar day [rad/s]."""
+SURFACE = 6.3e6, 6.4e6
+"""Range of the distance of antennas from the Earth's centre [m]."""
+WGS84 = 1
+"""ERFA's number of the reference ellipsoid."""
 
 
-def celestial_to_terrestrial(times):
+def celestial_to_terrestrial(times: float | np.ndarray) -> np.ndarray:
     """Rotation matrices from GCRS to ITRS, (time, 3, 3), at `times` (time,), MJD seconds UTC."""
     times = np.atleast_1d(np.asarray(times, float))
     day, tt_day = times / 86400, (times + TT_MINUS_UTC) / 86400
     return erfa.c2t06a(MJD_ZERO, tt_day, MJD_ZERO, day, 0.0, 0.0)
 
 
-def uvw_tracks(positions, ra, dec, times, pairs=None):
+def uvw_tracks(
+    positions: np.ndarray, ra: float, dec: float, times: np.ndarray, pairs: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """UVW of every baseline, antenna 2 minus antenna 1.
 
     Parameters
@@ -57,19 +67,44 @@ def uvw_tracks(positions, ra, dec, times, pairs=None):
     return antennas[:, second] - antennas[:, first]
 
 
-def hour_angles(layout, ra, dec, times):
+def hour_angles(layout: Layout, ra: float, dec: float, times: float | np.ndarray) -> np.ndarray:
     """Hour angle of `ra`, `dec` at the array's mean longitude, (time,) in (-pi, pi] [rad]."""
     x, y, _ = (celestial_to_terrestrial(times) @ axes(ra, dec)[2]).T
     return -((math.pi - (layout.longitude - np.arctan2(y, x))) % (2 * math.pi) - math.pi)
 
 
-def elevations(layout, ra, dec, times):
-    """Elevation of `ra`, `dec` above each antenna's geocentric horizon, (time, antenna) [rad]."""
-    up = layout.positions / np.linalg.norm(layout.positions, axis=1, keepdims=True)
-    return np.arcsin(np.clip((celestial_to_terrestrial(times) @ axes(ra, dec)[2]) @ up.T, -1, 1))
+def elevations(positions: np.ndarray, ra: float, dec: float, times: float | np.ndarray) -> np.ndarray:
+    """Elevation of a source above the horizon of each antenna, without refraction.
+
+    The horizon is that of the WGS84 ellipsoid.
+
+    Parameters
+    ----------
+    positions : (antenna, 3) float64
+        ITRF [m].
+    ra, dec : float
+        J2000 [rad].
+    times : (time,) float64
+        MJD seconds, UTC.
+
+    Returns
+    -------
+    (time, antenna) float64
+        [rad]; NaN for an antenna that is not on the Earth's surface, such as one without a position.
+    """
+    distance = np.linalg.norm(positions, axis=1)
+    known = (distance > SURFACE[0]) & (distance < SURFACE[1])
+    longitude, latitude, _ = erfa.gc2gd(WGS84, np.where(known[:, None], positions, [SURFACE[0], 0, 0]))
+    up = erfa.s2c(longitude, latitude)
+    source = celestial_to_terrestrial(times) @ axes(ra, dec)[2]
+    out = np.arcsin(np.clip(source @ up.T, -1, 1))
+    out[:, ~known] = np.nan
+    return out
 
 
-def track_times(layout, ra, dec, hour_angle, hours, integration, date=61041.0):
+def track_times(
+    layout: Layout, ra: float, dec: float, hour_angle: float, hours: float, integration: float, date: float = 61041.0
+) -> np.ndarray:
     """Midpoints of the integrations of one track.
 
     Parameters

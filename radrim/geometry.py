@@ -26,7 +26,7 @@ C = 299_792_458.0
 FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 
 
-def n_minus_1(l, m):  # noqa: E741 - the field's own name
+def n_minus_1(l: float | np.ndarray, m: float | np.ndarray) -> float | np.ndarray:  # noqa: E741 - the field's own name
     """N - 1 for direction cosines l and m, without the cancellation of sqrt(1 - l^2 - m^2) - 1 at small angles.
 
     NaN beyond the horizon (l^2 + m^2 > 1).
@@ -36,7 +36,7 @@ def n_minus_1(l, m):  # noqa: E741 - the field's own name
         return -r2 / (1 + np.sqrt(1 - r2))
 
 
-def axes(ra, dec):
+def axes(ra: float, dec: float) -> np.ndarray:
     """Unit vectors towards the east, the north and a direction itself [rad], (3, 3) float64, a row each.
 
     Seen from a phase centre there, a baseline is ``axes @ baseline`` = (u, v, w) and a direction (l, m, n).
@@ -77,37 +77,37 @@ class ImageGrid:
     y0: int = 0
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(y, x)."""
         return (self.height, self.width)
 
-    def l(self):  # noqa: E743 - the field's own name
+    def l(self) -> np.ndarray:  # noqa: E743 - the field's own name
         """Direction cosine towards the east of each column, (x,) float64."""
         return -(np.arange(self.width) - self.width // 2 + self.x0) * self.scale
 
-    def m(self):
+    def m(self) -> np.ndarray:
         """Direction cosine towards the north of each row, (y,) float64."""
         return (np.arange(self.height) - self.height // 2 + self.y0) * self.scale
 
     @property
-    def max_n_term(self):
+    def max_n_term(self) -> float:
         """Largest ``|n - 1|`` on the image: with the largest ``|w|``, the largest w-term phase in turns."""
         r2 = ((self.width / 2 + abs(self.x0)) ** 2 + (self.height / 2 + abs(self.y0)) ** 2) * self.scale**2
         return r2 / (1 + math.sqrt(1 - r2)) if r2 < 1 else 1.0
 
     @property
-    def has_sky(self):
+    def has_sky(self) -> bool:
         """Whether any pixel lies above the horizon."""
         l, m = (0.0 if a[0] * a[-1] <= 0 else np.abs(a).min() for a in (self.l(), self.m()))  # noqa: E741
         return bool(l * l + m * m <= 1)
 
     @property
-    def middle(self):
+    def middle(self) -> tuple[float, float, float]:
         """l, m and n - 1 of the middle pixel; n - 1 is NaN beyond the horizon."""
         l, m = -self.x0 * self.scale, self.y0 * self.scale  # noqa: E741
         return l, m, float(n_minus_1(l, m))
 
-    def window(self, rows, columns):
+    def window(self, rows: slice, columns: slice) -> "ImageGrid":
         """The grid of a rectangle of this one: the same pixels, phase centre and scale.
 
         Parameters
@@ -124,12 +124,12 @@ class ImageGrid:
             y0=self.y0 + rows.start + height // 2 - self.height // 2,
         )
 
-    def pixel(self, l, m):  # noqa: E741
+    def pixel(self, l: float, m: float) -> tuple[float, float]:  # noqa: E741
         """Pixel (y, x), fractional and counted from 0, of direction cosines l and m."""
         return m / self.scale + self.height // 2 - self.y0, -l / self.scale + self.width // 2 - self.x0
 
 
-def crop_centre(image, shape):
+def crop_centre(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The central part (y, x) of an image, with the centre pixel size // 2 kept; `shape` even."""
     cut = []
     for have, want in zip(image.shape, shape, strict=True):

@@ -31,8 +31,8 @@ from radrim.operator.tracks import Compressed
 from radrim.operator.wgridder import estimate_seconds
 from radrim.products import count_kinds
 from radrim.rim.minor.solver import RimSettings, RimSolver
-from radrim.runtime.executors import BATCH
-from radrim.runtime.memory import BASE, FACET, HALO, block_bytes, measured_together, plan_memory
+from radrim.runtime.executors import ExecutionSettings
+from radrim.runtime.memory import MemorySettings, block_bytes, measured_together, plan_memory
 from radrim.visibilities import Visibilities
 from radrim.workdir.store import Store
 
@@ -164,7 +164,7 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
     cut = plan_memory(grid.shape, config, threads)
     at_once = (workers or cut.workers) if cut.side else 1  # an image that is made as a whole uses all threads
     side = cut.side or max(grid.shape)
-    tiles = Tiles(grid.shape, side, HALO if cut.side else 0)
+    tiles = Tiles(grid.shape, side, MemorySettings.halo if cut.side else 0)
     facets, cycles = len(tiles), 0 if config.niter == 0 else cycles or config.max_major
     of_channel = samples / config.channels_out
     share = min(1.0, sum(block.data.size for block in blocks) / of_channel)
@@ -191,14 +191,15 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
     # The disk of this machine is one for all; that of a cluster shall give each worker what one gets here.
     moving = moved / disk_speed / (workers or 1)
     rest = START + (PASSES - 1 + stokes) * samples * reading + config.channels_out * (psfs + moving)
-    memory = BASE + cut.workers * (FACET["none" if not cycles else config.solver] * outer**2 + 2 * block_bytes(config))
+    per_pixel = MemorySettings().minor_cycle("none" if not cycles else config.solver).facet
+    memory = MemorySettings.base + cut.workers * (per_pixel * outer**2 + 2 * block_bytes(config))
     disk = 24.0 * (samples + pixels) + 8.0 * (stokes - 1) * samples + 4 * pixels * kinds * config.channels_out
     blocks_of = max(len(config.ms), math.ceil(of_channel * SAMPLE / block_bytes(config)))
     steps = _steps(facets, len(windows), blocks_of, cycles, math.ceil(kinds / stokes))
     return Plan(
         grid, config.channels_out, facets, cut.side, at_once, samples, nodes, config.channels_out * stokes * steps,
-        min(BATCH, facets), memory, disk, config.channels_out * moved, config.channels_out * measure,
-        config.channels_out * cycle, rest, config.channels_out * extended, cycles, stokes,
+        min(ExecutionSettings.max_calls, facets), memory, disk, config.channels_out * moved,
+        config.channels_out * measure, config.channels_out * cycle, rest, config.channels_out * extended, cycles, stokes,
     )  # fmt: skip
 
 

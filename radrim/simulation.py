@@ -7,6 +7,7 @@ rotation), and there is no primary beam and no smearing within a channel or an i
 import logging
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from radrim.arrays import known_layouts, read_layout
 from radrim.earth import elevations, track_times, uvw_tracks
 from radrim.errors import ConfigError
 from radrim.geometry import C
-from radrim.ms.writer import ObservationPlan, ObservedField, ObservedWindow, write_ms
+from radrim.ms.writer import Block, ObservationPlan, Observe, ObservedField, ObservedWindow, write_ms
 from radrim.sky.catalogue import Sky, demo_sky, make_sky, predict, read_sky
 from radrim.stokes import MIXTURES, NUMBERS
 
@@ -27,11 +28,6 @@ __all__ = ["ObservationPlan", "ObservedField", "ObservedWindow", "Receivers", "S
            "read_layout", "read_sky", "simulate", "uvw_tracks", "write_ms"]  # fmt: skip
 
 log = logging.getLogger(__name__)
-
-MIN_ELEVATION = math.radians(8)
-"""Below it an antenna's samples are flagged."""
-DRIFT = 600.0
-"""Time over which gain errors change [s]."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,10 @@ class Receivers:
     corrected : bool
         Also write CORRECTED_DATA, without the gain errors.
     seed : int
+    min_elevation : float
+        Elevation below which the samples of an antenna are flagged [rad].
+    gain_drift : float
+        Time over which gain errors change [s].
     """
 
     noise: float = 0.0
@@ -56,18 +56,20 @@ class Receivers:
     flagged: float = 0.0
     corrected: bool = False
     seed: int = 0
+    min_elevation: float = math.radians(8)
+    gain_drift: float = 600.0
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         """Data columns beyond those every Measurement Set has."""
         return ("DATA", "CORRECTED_DATA") if self.corrected else ("DATA",)
 
 
-def observe(plan, sky, receivers, threads=1):
+def observe(plan: ObservationPlan, sky: Sky, receivers: Receivers, threads: int = 1) -> Observe:
     """The function that `write_ms` asks for each block: same seed, same numbers, whatever the size of the blocks."""
     seeds = np.random.SeedSequence(receivers.seed).spawn(2 + len(plan.fields))
     noise_rng, flag_rng, *gain_rngs = (np.random.default_rng(seed) for seed in seeds)
-    gains = [_gains(field.times, len(plan.layout.stations), receivers.gain_error, rng)
+    gains = [_gains(field.times, len(plan.layout.stations), receivers, rng)
              for field, rng in zip(plan.fields, gain_rngs, strict=True)]  # fmt: skip
 
     def block_columns(block):
@@ -81,7 +83,9 @@ def observe(plan, sky, receivers, threads=1):
             baselines = len(block.uvw) // len(block.times)
             pair = gain[:, block.antenna1[:baselines]] * gain[:, block.antenna2[:baselines]].conj()
             data = clean * pair.reshape(-1, 1, 1) + thermal
-        flag = _below_horizon(plan, field, block) | (flag_rng.random(clean.shape) < receivers.flagged)
+        flag = _below_horizon(plan, field, block, receivers.min_elevation) | (
+            flag_rng.random(clean.shape) < receivers.flagged
+        )
         # A flagged sample must not matter, so it holds something that would show.
         data[flag] = 1e3
         sigma = np.full((len(clean), clean.shape[-1]), receivers.noise or 1.0, np.float32)
@@ -93,10 +97,13 @@ def observe(plan, sky, receivers, threads=1):
     return block_columns
 
 
-def _gains(times, antennas, error, rng):
+def _gains(
+    times: np.ndarray, antennas: int, receivers: Receivers, rng: np.random.Generator
+) -> Callable[[np.ndarray], np.ndarray]:
     """One drifting complex gain per antenna: times (time,) to gains (time, antenna)."""
-    knots = np.arange(times[0], times[-1] + 2 * DRIFT, DRIFT)
-    amplitude, phase = error * rng.standard_normal((2, antennas, len(knots)))
+    drift = receivers.gain_drift
+    knots = np.arange(times[0], times[-1] + 2 * drift, drift)
+    amplitude, phase = receivers.gain_error * rng.standard_normal((2, antennas, len(knots)))
 
     def at(t):
         return np.stack([(1 + np.interp(t, knots, a)) * np.exp(1j * np.interp(t, knots, p))
@@ -105,18 +112,22 @@ def _gains(times, antennas, error, rng):
     return at
 
 
-def _below_horizon(plan, field, block):
-    low = elevations(plan.layout, field.ra, field.dec, block.times) < MIN_ELEVATION
+def _below_horizon(plan: ObservationPlan, field: ObservedField, block: Block, limit: float) -> np.ndarray:
+    """Samples of which one antenna saw the source below an elevation [rad], (row, 1, 1)."""
+    low = elevations(plan.layout.positions, field.ra, field.dec, block.times) < limit
     baselines = len(block.uvw) // len(block.times)
     either = low[:, block.antenna1[:baselines]] | low[:, block.antenna2[:baselines]]
     return either.reshape(-1, 1, 1)
 
 
-def simulate(
-    out, *, array="vla-b", sky="demo", ra="19h59m28s", dec="+40d44m02s", freq=1.4e9, bandwidth=100e6, channels=4,
-    hours=4.0, hour_angle=0.0, integration=180.0, correlations="RR,LL", noise=0.02, gain_error=0.0, flagged=0.0,
-    seed=0, overwrite=False, threads=1,
-):  # fmt: skip
+def simulate(  # noqa: PLR0913 - public: each argument is an option of `radrim simulate`
+    out: str | Path, *,
+    array: str | Path = "vla-b", sky: str | Path | Sky = "demo", ra: str | float = "19h59m28s",
+    dec: str | float = "+40d44m02s", freq: str | float = 1.4e9, bandwidth: str | float = 100e6, channels: int = 4,
+    hours: float = 4.0, hour_angle: float = 0.0, integration: float = 180.0, correlations: str = "RR,LL",
+    noise: float = 0.02, gain_error: float = 0.0, flagged: float = 0.0, seed: int = 0, overwrite: bool = False,
+    threads: int = 1,
+) -> Path:  # fmt: skip
     """Simulate one track of one field and write it as a Measurement Set.
 
     Parameters
@@ -170,29 +181,28 @@ def simulate(
     window = ObservedWindow(freqs, width, parse_correlations(correlations))
     times = track_times(layout, ra, dec, hour_angle * math.pi / 12, hours, integration)
     plan = ObservationPlan(layout, [ObservedField(_field_name(sky), ra, dec, times)], [window], integration)
-    if not isinstance(sky, Sky):
-        sky = read_sky(sky, ra, dec, freq, C / freq / layout.longest_baseline)
+    seen = sky if isinstance(sky, Sky) else read_sky(sky, ra, dec, freq, C / freq / layout.longest_baseline)
     receivers = Receivers(noise, gain_error, flagged, seed=seed)
-    _check_visible(plan)
-    path = write_ms(out, plan, observe(plan, sky, receivers, threads), receivers.columns, overwrite=overwrite)
+    _check_visible(plan, receivers.min_elevation)
+    path = write_ms(out, plan, observe(plan, seen, receivers, threads), receivers.columns, overwrite=overwrite)
     _describe(path, plan, receivers)
     return path
 
 
-def _field_name(sky):
+def _field_name(sky: str | Path | Sky) -> str:
     return "SIMULATED" if isinstance(sky, Sky) else Path(sky).stem.upper()
 
 
-def _check_visible(plan):
+def _check_visible(plan: ObservationPlan, limit: float) -> None:
     field = plan.fields[0]
-    highest = elevations(plan.layout, field.ra, field.dec, field.times).max()
-    if highest < MIN_ELEVATION:
+    highest = elevations(plan.layout.positions, field.ra, field.dec, field.times).max()
+    if highest < limit:
         raise ConfigError(f"At declination {math.degrees(field.dec):.1f} degrees and this hour angle the source is at "
                           f"most {math.degrees(highest):.1f} degrees above the horizon of {plan.layout.name}; "
-                          f"the limit is {math.degrees(MIN_ELEVATION):.0f}. Change --dec or --hour-angle.")  # fmt: skip
+                          f"the limit is {math.degrees(limit):.0f}. Change --dec or --hour-angle.")  # fmt: skip
 
 
-def _describe(path, plan, receivers):
+def _describe(path: Path, plan: ObservationPlan, receivers: Receivers) -> None:
     window = plan.windows[0]
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     image_noise = receivers.noise / math.sqrt(plan.rows * len(window.freq) * len(window.correlations))
@@ -200,14 +210,15 @@ def _describe(path, plan, receivers):
     track = f"{len(plan.fields[0].times)} integrations of {plan.integration:g} s"
     band = f"{len(window.freq)} channels of {window.width / 1e6:.4g} MHz around {window.freq.mean() / 1e9:.6g} GHz"
     longest = f"longest baseline {layout.longest_baseline / 1e3:.4g} km"
-    log.info(f"{layout.name}: {len(layout.stations)} antennas, {longest}; {track}, {band}")
+    log.info("%s: %d antennas, %s; %s, %s", layout.name, len(layout.stations), longest, track, band)
     log.info(
-        f"noise {receivers.noise:g} Jy per visibility, {image_noise * 1e6:.3g} uJy/beam in a naturally weighted image"
+        "noise %g Jy per visibility, %.3g uJy/beam in a naturally weighted image", receivers.noise, image_noise * 1e6
     )
-    log.info(f"Wrote {path}: {plan.rows:,} rows, correlations {' '.join(window.correlations)}, {size / 1e6:.3g} MB")
+    rows, correlations = f"{plan.rows:,}", " ".join(window.correlations)
+    log.info("Wrote %s: %s rows, correlations %s, %.3g MB", path, rows, correlations, size / 1e6)
 
 
-def parse_direction(value, name, hours=False):
+def parse_direction(value: str | float, name: str, hours: bool = False) -> float:
     """Radians from '19h59m28s', '19:59:28' (hours where `hours`), '40d44m02s', or a number of degrees."""
     try:
         return math.radians(float(value))
@@ -223,7 +234,7 @@ def parse_direction(value, name, hours=False):
     return float(angle)
 
 
-def parse_frequency(value, name):
+def parse_frequency(value: str | float, name: str) -> float:
     """Hz from '1.4GHz', '64 MHz' or a number of Hz."""
     match = re.fullmatch(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*([kMG]?Hz)?\s*", str(value), re.IGNORECASE)
     scale = {"khz": 1e3, "mhz": 1e6, "ghz": 1e9}
@@ -238,7 +249,7 @@ def parse_frequency(value, name):
     return hertz
 
 
-def parse_correlations(text):
+def parse_correlations(text: str) -> tuple[str, ...]:
     """('RR', 'LL') from 'RR,LL'."""
     names = tuple(word.strip().upper() for word in text.split(","))
     unknown = [name for name in names if name not in NUMBERS]

@@ -4,6 +4,8 @@ Correlation numbers are the MS's (casacore Stokes::StokesTypes). The combination
 A&AS 117, 161): RL = Q + iU, LR = Q - iU, XY = U + iV, YX = U - iV.
 """
 
+from collections.abc import Sequence
+
 from radrim.errors import DataError
 
 NAMES = {1: "I", 2: "Q", 3: "U", 4: "V", 5: "RR", 6: "RL", 7: "LR", 8: "LL", 9: "XX", 10: "XY", 11: "YX", 12: "YY"}
@@ -14,6 +16,9 @@ MIXTURES = {"I": (1, 0, 0, 0), "Q": (0, 1, 0, 0), "U": (0, 0, 1, 0), "V": (0, 0,
             "XX": (1, 1, 0, 0), "XY": (0, 0, 1, 1j), "YX": (0, 0, 1, -1j), "YY": (1, -1, 0, 0)}  # fmt: skip
 """Coefficients of I, Q, U and V in each correlation."""
 
+Terms = list[tuple[int, complex]]
+"""Index of a correlation and its coefficient, for each term of a sum of correlations."""
+
 _COMBINATIONS: dict[str, list[dict[str, complex]]] = {
     "I": [{"I": 1}, {"RR": 0.5, "LL": 0.5}, {"XX": 0.5, "YY": 0.5}],
     "Q": [{"Q": 1}, {"RL": 0.5, "LR": 0.5}, {"XX": 0.5, "YY": -0.5}],
@@ -22,7 +27,7 @@ _COMBINATIONS: dict[str, list[dict[str, complex]]] = {
 }
 
 
-def combinations(wanted, correlations):
+def combinations(wanted: Sequence[str], correlations: Sequence[str]) -> tuple[list[Terms], bool]:
     """How to form several Stokes parameters from what was correlated.
 
     Parameters
@@ -56,10 +61,10 @@ def combinations(wanted, correlations):
             f"Stokes {' and '.join(missing)} cannot be formed from the correlations {', '.join(correlations)}: "
             f"{missing[0]} needs {_needed(missing[0])}." + (f" Use --pol {advice}." if advice else "")
         )
-    return [_terms(recipe, correlations) for recipe in found], False
+    return [_terms(recipe, correlations) for recipe in found if recipe is not None], False
 
 
-def combination(stokes, correlations):
+def combination(stokes: str, correlations: Sequence[str]) -> tuple[Terms, bool]:
     """How to form `stokes` from what was correlated.
 
     Parameters
@@ -94,20 +99,20 @@ def combination(stokes, correlations):
     )
 
 
-def _recipes(stokes):
+def _recipes(stokes: str) -> list[dict[str, complex]]:
     return _COMBINATIONS.get(stokes, [{stokes: 1}])
 
 
-def _find_recipe(stokes, correlations):
+def _find_recipe(stokes: str, correlations: Sequence[str]) -> dict[str, complex] | None:
     """The first recipe of which everything is there, or None."""
     return next((r for r in _recipes(stokes) if all(name in correlations for name in r)), None)
 
 
-def _terms(recipe, correlations):
+def _terms(recipe: dict[str, complex], correlations: Sequence[str]) -> Terms:
     return [(correlations.index(name), complex(factor)) for name, factor in recipe.items()]
 
 
-def _needed(stokes):
+def _needed(stokes: str) -> str:
     return " or ".join(" and ".join(recipe) for recipe in _recipes(stokes))
 
 

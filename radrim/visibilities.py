@@ -1,5 +1,6 @@
 """What the readers hand on: samples of one Stokes parameter or of several, and what the observation was."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -7,8 +8,19 @@ import numpy as np
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import C
 
-ROWS = 65536
-"""Rows looked at together where a block may be larger than the memory."""
+
+@dataclass(frozen=True)
+class BlockSettings:
+    """How blocks of visibilities that may be larger than the memory are gone through."""
+
+    rows: int = 65536
+    """Rows that are in memory at a time."""
+
+
+def row_slices(count: int, settings: BlockSettings = BlockSettings()) -> Iterator[slice]:
+    """Slices of `count` rows, one after the other, of as many rows as may be in memory at a time."""
+    for start in range(0, count, settings.rows):
+        yield slice(start, start + settings.rows)
 
 
 @dataclass
@@ -52,25 +64,25 @@ class Visibilities:
     others: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
-    def planes(self):
+    def planes(self) -> dict[str, np.ndarray]:
         """Visibilities of each Stokes parameter, by its name."""
         return {self.stokes: self.data, **self.others}
 
-    def of(self, stokes):
+    def of(self, stokes: str) -> "Visibilities":
         """The same samples of one of the Stokes parameters, without the others."""
         return replace(self, data=self.planes[stokes], stokes=stokes, others={})
 
     @property
-    def output_freq(self):
+    def output_freq(self) -> np.ndarray:
         """Channel frequencies in the output frame, which output channels and headers follow, (chan,) [Hz]."""
         return self.freq * self.doppler
 
     @property
-    def uv_length(self):
+    def uv_length(self) -> np.ndarray:
         """Length of each row's (u, v), (row,) [m]."""
         return np.hypot(self.uvw[:, 0], self.uvw[:, 1])
 
-    def select_channels(self, keep):
+    def select_channels(self, keep: np.ndarray) -> "Visibilities | None":
         """The same rows with the channels of the boolean array `keep` (chan,); None if there are none.
 
         A contiguous run of channels is a view, nothing is copied.
@@ -87,7 +99,7 @@ class Visibilities:
             others={stokes: data[:, part] for stokes, data in self.others.items()},
         )
 
-    def select_rows(self, rows):
+    def select_rows(self, rows: np.ndarray) -> "Visibilities":
         """The same channels with the rows of an array of row numbers."""
         arrays = {name: getattr(self, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
         return replace(self, **arrays, others={stokes: data[rows] for stokes, data in self.others.items()})
@@ -139,27 +151,26 @@ class Observation:
     counts: dict = field(default_factory=dict)
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> np.ndarray:
         """All channel frequencies in the output frame, sorted, without repeats [Hz]."""
         return np.unique(np.concatenate([b.output_freq for b in self.blocks]))
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """Number of the channels that `split_channels` can tell apart."""
         return len(np.unique(np.concatenate(_number_channels(self))))
 
-    def longest_baseline(self):
+    def longest_baseline(self) -> float:
         """Longest unflagged (u, v) [wavelengths]."""
         longest = 0.0
         for block in self.blocks:
-            for start in range(0, len(block.uvw), ROWS):  # blocks may be larger than the memory
-                rows = slice(start, start + ROWS)
+            for rows in row_slices(len(block.uvw)):
                 length = np.hypot(block.uvw[rows, :1], block.uvw[rows, 1:2]) * (block.freq / C)
                 longest = max(longest, float(length.max(where=block.weight[rows] > 0, initial=0.0)))
         return longest
 
 
-def split_channels(observation, count) -> list[list[Visibilities]]:
+def split_channels(observation: Observation, count: int) -> list[list[Visibilities]]:
     """The blocks of each output channel: all channels in order of frequency, cut into `count` nearly equal groups.
 
     Where blocks have different Doppler factors, channels closer to each other than half a channel are one.
@@ -192,7 +203,7 @@ def split_channels(observation, count) -> list[list[Visibilities]]:
     return groups
 
 
-def _number_channels(observation):
+def _number_channels(observation: Observation) -> list[np.ndarray]:
     """Numbers of the channels of each block, the same for the same output frequency, rising with it; (chan,) each."""
     blocks, freq = observation.blocks, observation.frequencies
     # Where times differ: cells of one channel's width, around those of a block in the middle of the drift.

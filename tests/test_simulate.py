@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import casacore.tables as ct
@@ -16,6 +17,7 @@ from radrim.earth import celestial_to_terrestrial, hour_angles, track_times, uvw
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.geometry import ARCSEC, C, axes
 from radrim.ms import writer as simulate_ms
+from radrim.ms.settings import StorageSettings
 from radrim.runtime import files
 from radrim.simulation import (
     known_layouts,
@@ -297,7 +299,8 @@ def test_same_seed_same_bytes_whatever_the_block(tmp_path, monkeypatch):
     arguments = SHORT | {"noise": 0.1, "flagged": 0.1, "gain_error": 0.1}
     first = simulate(tmp_path / "a.ms", **arguments)
     other = simulate(tmp_path / "c.ms", **arguments, seed=1)
-    monkeypatch.setattr(simulate_ms, "CHUNK", 1)
+    in_parts = partial(simulate_ms.write_ms, settings=StorageSettings(chunk_samples=1))
+    monkeypatch.setattr("radrim.simulation.write_ms", in_parts)
     second = simulate(tmp_path / "b.ms", **arguments)
     for name in ("DATA", "FLAG", "UVW", "TIME", "ANTENNA1"):
         np.testing.assert_array_equal(column(first, name), column(second, name))
@@ -409,7 +412,7 @@ def test_output_is_not_overwritten_unasked(tmp_path):
 
 def test_missing_folder_is_named(tmp_path):
     """The message says which folder to make."""
-    with pytest.raises(OutputError, match="mkdir -p .*/no"):
+    with pytest.raises(OutputError, match=r"mkdir -p .*/no"):
         simulate(tmp_path / "no" / "a.ms", **SHORT)
 
 

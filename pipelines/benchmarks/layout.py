@@ -26,8 +26,8 @@ from radrim.imagers.facets import on_one_thread
 from radrim.imagers.minor_cycles import choose_solvers
 from radrim.planning import make_plan
 from radrim.products import KINDS
-from radrim.runtime.executors import BATCH, graphs
-from radrim.runtime.memory import HALO, measured_together
+from radrim.runtime.executors import ExecutionSettings, graphs
+from radrim.runtime.memory import MemorySettings, measured_together
 from radrim.simulation import simulate
 from radrim.workdir.store import Store
 from radrim.write.fits import FitsPixels
@@ -66,7 +66,7 @@ def configuration(names, work, more):
 def calls(config, work):
     """(function, argument, ...) calls of a whole run, step after step, as `FacetImager` makes them."""
     grid = ImageGrid(SIZE, SIZE, config.scale)
-    tiles = Tiles(grid.shape, config.facet, HALO)
+    tiles = Tiles(grid.shape, config.facet, MemorySettings.halo)
     facets, others = range(len(tiles)), OtherFacets()
     make = choose_solvers(config, "cpu")[0].factory(None, 1)
     for channel in range(CHANNELS):
@@ -122,7 +122,7 @@ def main():
         ("tasks", f"{tasks}"),
         ("time to build all their graphs", f"{seconds:.0f} s"),
         ("largest memory meanwhile", f"{memory / 1e9:.2f} GB"),
-        (f"largest batch ({BATCH} tasks) as sent to a cluster", f"{heaviest / 1e6:.1f} MB"),
+        (f"largest batch ({ExecutionSettings.max_calls} tasks) as sent to a cluster", f"{heaviest / 1e6:.1f} MB"),
     ]
     print(table((f"{SIZE} x {SIZE} pixels, {CHANNELS} channels", ""), rows), flush=True)
     for workers in args.workers:

@@ -42,32 +42,32 @@ class Layout:
     diameters: np.ndarray
 
     @property
-    def longitude(self):
+    def longitude(self) -> float:
         """Of the mean position, east positive [rad]."""
         x, y, _ = self.positions.mean(0)
         return math.atan2(y, x)
 
     @property
-    def longest_baseline(self):
+    def longest_baseline(self) -> float:
         """[m]."""
         import numpy as np
 
         return max(float(np.linalg.norm(self.positions - p, axis=1).max()) for p in self.positions)
 
 
-def known_layouts():
+def known_layouts() -> list[str]:
     """Names of the shipped layouts, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.csv"))
 
 
-def is_layout(path):
+def is_layout(path: str | Path) -> bool:
     """Whether a CSV file has the columns of antenna positions."""
     with open(path, newline="") as stream:
         first = next((line for line in stream if not line.startswith("#")), "")
     return "x_itrf_m" in first
 
 
-def read_layout(name_or_path):
+def read_layout(name_or_path: str | Path) -> Layout:
     """A shipped layout by its name, or any CSV file of the same form.
 
     Parameters

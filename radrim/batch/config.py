@@ -5,14 +5,14 @@ Paths in the file are relative to the current folder, as on the command line, so
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from radrim.config.files import check_options
 from radrim.config.toml_file import TomlFile
-from radrim.config.values import numeric, to_memory, to_paths, to_text
+from radrim.config.values import Parser, numeric, to_memory, to_paths, to_text
 from radrim.errors import ConfigError
 
 SET_BY_THE_BATCH = ("name", "overwrite")
@@ -77,7 +77,7 @@ class BatchConfig:
     slurm: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
-    def with_options(self, **given):
+    def with_options(self, **given: str | None) -> "BatchConfig":
         """Changed by options of the command line, which are text or None.
 
         Raises
@@ -89,7 +89,7 @@ class BatchConfig:
         return replace(self, **values)
 
 
-def to_duration(name, value):
+def to_duration(name: str, value: Any) -> float:
     """Seconds from 90, '90s', '45min', '2h', '1.5d' or '01:30:00'."""
     text = str(value).strip()
     if match := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d{2}):(\d{2})", text):
@@ -105,16 +105,16 @@ def to_duration(name, value):
     return number
 
 
-def _to_folder(name, value):
+def _to_folder(name: str, value: Any) -> Path:
     return Path(to_text(name, value))
 
 
-def _to_limit(name, value):
+def _to_limit(name: str, value: Any) -> float | None:
     """A number, or false for a limit that does not count."""
     return None if value is False else numeric(float, 0)(name, value)
 
 
-def _to_texts(name, value):
+def _to_texts(name: str, value: Any) -> list[str]:
     return [to_text(name, word) for word in (value if isinstance(value, list) else [value])]
 
 
@@ -132,7 +132,7 @@ SLURM: dict[str, Callable] = {
 }  # fmt: skip
 
 
-def load_batch(path) -> BatchConfig:
+def load_batch(path: str | Path) -> BatchConfig:
     """A batch from its TOML file.
 
     Raises
@@ -172,7 +172,9 @@ def load_batch(path) -> BatchConfig:
     )
 
 
-def _parsed(file, table, parsers, *above):
+def _parsed(
+    file: TomlFile, table: Mapping[str, Any], parsers: Mapping[str, Parser], *above: str | int
+) -> dict[str, Any]:
     """A table whose keys have parsers, by names with _."""
     file.check_keys(table, parsers, *above)
     out = {}
@@ -184,7 +186,7 @@ def _parsed(file, table, parsers, *above):
     return out
 
 
-def _image_options(file, table, *above):
+def _image_options(file: TomlFile, table: Mapping[str, Any], *above: str | int) -> dict[str, Any]:
     """Options of `radrim image`, by their names with -."""
     check_options(file, table, *above)
     for key in table:
@@ -193,7 +195,7 @@ def _image_options(file, table, *above):
     return {key.replace("_", "-"): value for key, value in table.items()}
 
 
-def _group(file, number, table):
+def _group(file: TomlFile, number: int, table: Mapping[str, Any]) -> Group:
     file.check_keys(table, ("name", "ms"), "group", number)
     for key in ("name", "ms"):
         if not table.get(key):
@@ -209,7 +211,7 @@ def _group(file, number, table):
 _EXAMPLE = {"name": "name = 'field1'", "ms": "ms = ['a.ms', 'b.ms']"}
 
 
-def _override(file, number, table):
+def _override(file: TomlFile, number: int, table: Mapping[str, Any]) -> Override:
     if not isinstance(table.get("match"), str):
         raise file.fault(
             ["override", number], "an override needs the pattern of what it is for, such as match = '*_L_*'."

@@ -8,7 +8,7 @@ there, and does what is missing, what failed, and what had other input or settin
 import glob
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -52,31 +52,15 @@ class Item:
     config: ImageConfig
 
     @property
-    def prefix(self):
+    def prefix(self) -> Path:
         """--name of its images."""
         return self.folder / self.name
 
-    def file(self, ending):
+    def file(self, ending: str) -> Path:
         """One of its files, such as NAME-qa.json."""
         return Path(f"{self.prefix}{ending}")
 
-    def words(self):
-        """The options as words of `radrim image`, the Measurement Sets and --name among them."""
-        values = self.config.as_text()
-        words = ["image", *self.config.ms]
-        for name in self.options:
-            value = values.get(name)
-            if isinstance(value, bool):
-                words.append(f"--{name}" if value else f"--no-{name}")
-            elif isinstance(value, list) and ImageConfig.options()[name].metadata["nargs"]:
-                words += [f"--{name}", *(str(part) for part in value)]
-            elif value is not None:
-                separator = " " if name == "contsub-channels" else ","
-                text = separator.join(str(part) for part in value) if isinstance(value, list) else value
-                words.append(f"--{name}={text}")
-        return [*words, "--name", str(self.prefix)]
-
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """What the image is of: its settings and the state of its input files. Where and how fast does not count.
 
         Nor does the version of radrim: who installs a new one does not ask for a thousand images to be made again.
@@ -97,13 +81,13 @@ class Item:
             state = None
         return state if isinstance(state, dict) and "state" in state else {"state": WAITING}
 
-    def keep_state(self, state):
+    def keep_state(self, state: Mapping[str, Any]) -> None:
         """Note what became of it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.file("-batch.json")) as file:
             file.write(f"{json.dumps(state, indent=1)}\n".encode())
 
-    def to_do(self):
+    def to_do(self) -> str:
         """Why the image must be made, or made again, in words; empty if there is nothing to do."""
         state = self.state()
         if state["state"] in (FAILED, STOPPED, RUNNING):
@@ -150,7 +134,7 @@ def make_items(config: BatchConfig, inputs: Sequence[str] = ()) -> list[Item]:
     return [_item(name, paths, config) for name, paths in sets.items()]
 
 
-def choose_item(items: Sequence[Item], which) -> Item:
+def choose_item(items: Sequence[Item], which: str) -> Item:
     """One item by its name, or by its number, from 1 on.
 
     Raises
@@ -169,7 +153,7 @@ def choose_item(items: Sequence[Item], which) -> Item:
     )
 
 
-def expand(inputs):
+def expand(inputs: Iterable[str | Path]) -> list[str]:
     """Paths of observations from paths, patterns, folders and lists, in order, each once.
 
     A path that does not exist stays: that an observation is missing is a failure of one image, not of the batch.
@@ -200,17 +184,17 @@ def expand(inputs):
         else:
             out.append(str(given))
     once: dict[str, str] = {}
-    for path in out:
-        once.setdefault(os.path.abspath(path), path)
+    for found_path in out:
+        once.setdefault(os.path.abspath(found_path), found_path)
     return list(once.values())
 
 
-def _is_set(path):
+def _is_set(path: Path) -> bool:
     # A set that has lost its table.dat must fail with a message, not be overlooked.
     return (path / "table.dat").exists() or path.suffix.lower() in SETS
 
 
-def _read_list(path):
+def _read_list(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -220,7 +204,7 @@ def _read_list(path):
     return [os.path.join(path.parent, line) for line in lines if line and not line.startswith("#")]
 
 
-def _names(paths):
+def _names(paths: Sequence[str]) -> list[str]:
     """A name for each path: that of the file without its ending, with as many folders as tell it from the others."""
     wholes = [Path(os.path.abspath(path)) for path in paths]
     # A name such as 3c391_4.6GHz has no ending.
@@ -237,7 +221,7 @@ def _names(paths):
     return names
 
 
-def _item(name, paths, config):
+def _item(name: str, paths: Sequence[str], config: BatchConfig) -> Item:
     """The item of these Measurement Sets, with the options that hold for it."""
     options = dict(config.image)
     for override in config.overrides:

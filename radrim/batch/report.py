@@ -4,11 +4,11 @@ import fcntl
 import io
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radrim.batch.items import DONE, FAILED, RUNNING, STOPPED, SUSPECT, WAITING, Item
 from radrim.beam import Beam
@@ -17,6 +17,9 @@ from radrim.geometry import ARCSEC
 from radrim.report.qa import Limits, complaint, judge, read_qa, write_qa
 from radrim.runtime.files import atomic_write
 from radrim.units import si
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 ORDER = (FAILED, SUSPECT, STOPPED, RUNNING, WAITING, DONE)
 """How the page lists states: what somebody should look at comes first."""
@@ -42,7 +45,7 @@ COLUMNS: dict[str, tuple[type, str | None]] = {
 LOCK = ".summary.lock"
 
 
-def judged(item: Item, limits: Limits):
+def judged(item: Item, limits: Limits) -> dict[str, Any]:
     """The quality file of an image that was made, its checks those of these limits; written anew if they differ.
 
     Raises
@@ -101,7 +104,7 @@ def summarise(item: Item, limits: Limits) -> dict[str, Any]:
     }
 
 
-def write_summaries(items: Sequence[Item], limits: Limits, output) -> list[dict[str, Any]]:
+def write_summaries(items: Sequence[Item], limits: Limits, output: str | Path) -> list[dict[str, Any]]:
     """Write summary.csv, summary.ecsv and index.html from what the folders of the items hold; returns the rows.
 
     Tasks of one batch may do so at the same time: each waits for the other, and the last one has seen all.
@@ -125,7 +128,7 @@ def write_summaries(items: Sequence[Item], limits: Limits, output) -> list[dict[
     return rows
 
 
-def _table(rows):
+def _table(rows: list[dict[str, Any]]) -> "Table":
     """The rows as an astropy table; what is not known is masked."""
     from astropy.table import MaskedColumn, Table
 
@@ -137,7 +140,7 @@ def _table(rows):
     return Table(columns)
 
 
-def _page(rows, items, output):
+def _page(rows: list[dict[str, Any]], items: Sequence[Item], output: Path) -> str:
     from jinja2 import Environment, StrictUndefined
 
     source = resources.files("radrim.report").joinpath("templates/batch.html.j2").read_text(encoding="utf-8")
@@ -148,7 +151,7 @@ def _page(rows, items, output):
     return template.render(title=output.absolute().name, rows=shown, counts=_counts(rows), heads=HEADS, now=now)
 
 
-def _links(row, item, output):
+def _links(row: dict[str, Any], item: Item, output: Path) -> dict[str, str | None]:
     """Paths from the page to what an item has; None where it has not."""
     made = row["state"] in (DONE, SUSPECT)
     files = {"picture": ".png", "report": "-report.html", "quality": "-qa.json", "log": ".log"}
@@ -162,23 +165,23 @@ def _links(row, item, output):
 HEADS = ("Rms", "Dynamic range", "Beam", "Time", "Memory")
 
 
-def _cells(row):
+def _cells(row: dict[str, Any]) -> list[tuple[str, Any]]:
     """(text, value to sort by) of the columns of numbers."""
     beam = ""
     if row["beam_major"] is not None:
-        axes = (row[f"beam_{name}"] * ARCSEC for name in ("major", "minor"))
-        beam = str(Beam(*axes, 0.0)).split(",")[0].replace(" x ", " × ")
-    texts = (
+        major, minor = (row[f"beam_{name}"] * ARCSEC for name in ("major", "minor"))
+        beam = str(Beam(major, minor, 0.0)).split(",")[0].replace(" x ", " × ")
+    texts: tuple[tuple[Any, Callable[[Any], str]], ...] = (
         (row["rms"], lambda value: si(value, "Jy/beam")),
         (row["dynamic_range"], lambda value: f"{value:,.0f}"),
-        (row["beam_major"], lambda value: beam),
+        (row["beam_major"], lambda _: beam),
         (row["time"], duration),
         (row["peak_memory"], lambda value: f"{value / 1e3:.2f} GB"),
     )
     return [("", "") if value is None else (text(value), value) for value, text in texts]
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Such as '12 s', '3 min 20 s' or '2 h 05 min'."""
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:
@@ -187,14 +190,14 @@ def duration(seconds):
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def _counts(rows):
+def _counts(rows: list[dict[str, Any]]) -> dict[str, int]:
     """How many items are in each state, in order; states that none is in are left out."""
     counts = Counter(row["state"] for row in rows)
     return {state: counts[state] for state in ORDER if counts[state]}
 
 
-def print_summary(rows):
-    """Print the rows as a table, those that somebody should look at last."""
+def summary_text(rows: list[dict[str, Any]]) -> str:
+    """The rows as a table for a terminal, those that somebody should look at last."""
     from rich.console import Console
     from rich.table import Table
 
@@ -208,5 +211,5 @@ def print_summary(rows):
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
     with console.capture() as text:
         console.print(table)
-    print("\n".join(line.rstrip() for line in text.get().splitlines()))
-    print(f"{len(rows)} images: " + ", ".join(f"{count} {state}" for state, count in reversed(_counts(rows).items())))
+    states = ", ".join(f"{count} {state}" for state, count in reversed(_counts(rows).items()))
+    return "\n".join([*(line.rstrip() for line in text.get().splitlines()), f"{len(rows)} images: {states}"])

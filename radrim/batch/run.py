@@ -5,34 +5,29 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from radrim.batch.config import BatchConfig
 from radrim.batch.items import DONE, FAILED, RUNNING, STOPPED, Item
 from radrim.errors import ConfigError, OutputError, RadrimError
 from radrim.report.qa import read_qa
 from radrim.runtime.files import advice
-from radrim.runtime.memory import PART, total_memory
+from radrim.runtime.memory import MemorySettings, total_memory
+from radrim.runtime.process import Finished, ProcessSettings, run
 
 log = logging.getLogger("radrim")
 
 CHILD = (sys.executable, "-m", "radrim.cli.child")
 """What runs `radrim` for one image."""
-POLL = 0.1
-"""Between two looks at a process [s]."""
-GRACE = 20.0
-"""From asking a process to end until it is killed [s]."""
-BACK_OFF = 10.0
-"""Before an image whose process was killed is tried again, doubled each time: others may free memory meanwhile [s]."""
+
 LOCK = ".batch.lock"
 STATUS_INPUT, STATUS_INTERRUPTED = 2, 130
 """Exit statuses of `radrim image`: what the user can mend, and what was interrupted."""
@@ -51,39 +46,22 @@ class Terms:
         Of one image, unless its options say; None: all.
     memory : float or None
         Of one image, unless its options say [bytes]; None: the usual part of the machine's.
+    grace : float
+        Time between asking a process to end and killing it [s].
+    pause : float
+        Time before an image whose process was killed is tried again, doubled each time: others may free memory
+        meanwhile [s].
     """
 
     retries: int
     time_limit: float
     threads: int | None
     memory: float | None
+    grace: float = 20.0
+    pause: float = 10.0
 
 
-@dataclass(frozen=True)
-class End:
-    """How a process ended.
-
-    Parameters
-    ----------
-    status : int
-        Exit status; below 0 the signal that killed it.
-    seconds : float
-    peak_memory : int
-        [bytes]
-    late : bool
-        It was ended at the time limit.
-    message : str
-        The last that it said.
-    """
-
-    status: int
-    seconds: float
-    peak_memory: int
-    late: bool
-    message: str
-
-
-def terms_of(config: BatchConfig, alone=False) -> Terms:
+def terms_of(config: BatchConfig, alone: bool = False) -> Terms:
     """How images are made on this machine: threads and memory are divided among those at once.
 
     Parameters
@@ -93,17 +71,17 @@ def terms_of(config: BatchConfig, alone=False) -> Terms:
         One image, whatever `config.jobs` says; of what SLURM has given to the job, where it has.
     """
     jobs = 1 if alone else config.jobs
-    cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) if alone else len(os.sched_getaffinity(0))
+    cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", "0")) if alone else len(os.sched_getaffinity(0))
     memory = config.memory
     if memory is None and jobs > 1:
-        memory = PART * total_memory()
+        memory = MemorySettings.used_fraction * total_memory()
     elif memory is None and alone and os.environ.get("SLURM_MEM_PER_NODE", "").isdecimal():
-        memory = PART * float(os.environ["SLURM_MEM_PER_NODE"]) * 2**20
+        memory = MemorySettings.used_fraction * float(os.environ["SLURM_MEM_PER_NODE"]) * 2**20
     threads = max(1, cpus // jobs) if cpus else None
     return Terms(config.retries, config.time_limit, threads, memory and memory / jobs)
 
 
-def make_images(items: Sequence[Item], terms: Terms, jobs, seen: Callable[[Item, dict], None]):
+def make_images(items: Sequence[Item], terms: Terms, jobs: int, seen: Callable[[Item, dict], None]) -> None:
     """Make the images of these items, so many at once, on this machine.
 
     Parameters
@@ -126,7 +104,7 @@ def make_images(items: Sequence[Item], terms: Terms, jobs, seen: Callable[[Item,
             raise
 
 
-def make_on_cluster(items: Sequence[Item], terms: Terms, address, seen: Callable[[Item, dict], None]):
+def make_on_cluster(items: Sequence[Item], terms: Terms, address: str, seen: Callable[[Item, dict], None]) -> None:
     """Make the images of these items by the workers of a Dask cluster, each as many at once as it has threads.
 
     Raises
@@ -141,16 +119,16 @@ def make_on_cluster(items: Sequence[Item], terms: Terms, address, seen: Callable
         cluster.run("images", calls, done=lambda number: seen(items[number], items[number].state()))
 
 
-def _make_on_worker(item, terms):
+def _make_on_worker(item: Item, terms: Terms) -> dict[str, Any]:
     """One image, with the worker's memory divided among its threads."""
     from distributed import get_worker
 
     worker = get_worker()
     memory = (worker.memory_manager.memory_limit or total_memory()) / worker.state.nthreads
-    return make_image(item, replace(terms, threads=1, memory=PART * memory))
+    return make_image(item, replace(terms, threads=1, memory=MemorySettings.used_fraction * memory))
 
 
-def make_image(item: Item, terms: Terms, stop: threading.Event | None = None):
+def make_image(item: Item, terms: Terms, stop: threading.Event | None = None) -> dict[str, Any]:
     """Make one image, again if its process is killed, and note what became of it.
 
     Parameters
@@ -184,110 +162,73 @@ def make_image(item: Item, terms: Terms, stop: threading.Event | None = None):
     return state
 
 
-def _command(item, terms):
+def _command(item: Item, terms: Terms) -> list[str]:
     """The words of `radrim image` for an item."""
-    words = item.words()
+    words = ["image", *item.config.as_arguments()]
     if terms.threads is not None and "threads" not in item.options:
-        words.append(f"--threads={terms.threads}")
+        words += ["--threads", str(terms.threads)]
     if terms.memory is not None and "memory" not in item.options:
-        words.append(f"--memory={terms.memory / 1e6:.0f}MB")
+        words += ["--memory", f"{terms.memory / 1e6:.0f}MB"]
     # Of the same run this goes on with what is finished, of another it begins again: the folder is the batch's own.
     return [*words, "--overwrite"]
 
 
-def _try(item, command, terms, stop):
+def _try(item: Item, command: list[str], terms: Terms, stop: threading.Event) -> dict[str, Any]:
     """Run the process until it succeeds, fails for good or is stopped; what became of it."""
     seconds, memory = 0.0, 0
     for attempt in range(1, terms.retries + 2):
-        end = run_process(command, item.file(".log"), terms.time_limit, stop, item.root)
-        seconds, memory = seconds + end.seconds, max(memory, end.peak_memory)
+        heading = f"--- {_now()} {' '.join(command)}"
+        end = run(
+            [*CHILD, *command],
+            item.file(".log"),
+            terms.time_limit,
+            stop=stop,
+            folder=item.root,
+            heading=heading,
+            settings=ProcessSettings(grace=terms.grace),
+        )
+        seconds, memory = seconds + end.wall, max(memory, end.memory)
         facts = {"status": end.status, "attempts": attempt, "seconds": round(seconds, 3), "peak_memory_bytes": memory}
         if end.status == 0:
             return facts | {"state": DONE, "reason": "", "files": read_qa(item.file("-qa.json"))["files"]}
-        if stop.is_set() or (end.status == STATUS_INTERRUPTED and not end.late):
+        if stop.is_set() or (end.status == STATUS_INTERRUPTED and not end.stopped):
             return facts | {"state": STOPPED, "reason": ""}
         reason = explain(end, terms.time_limit)
         # Bad input and what is too slow would be so again.
-        if end.late or end.status == STATUS_INPUT or attempt > terms.retries:
+        if end.stopped or end.status == STATUS_INPUT or attempt > terms.retries:
             break
-        wait = BACK_OFF * 2 ** (attempt - 1) if end.status == -signal.SIGKILL else 0.0
+        wait = terms.pause * 2 ** (attempt - 1) if end.status == -signal.SIGKILL else 0.0
         log.warning("%s: %s; it is tried again%s.", item.name, reason, f" in {wait:.0f} s" if wait else "")
         stop.wait(wait)
     return facts | {"state": FAILED, "reason": reason}
 
 
-def run_process(words, log_path, time_limit, stop: threading.Event, folder) -> End:
-    """Run `radrim` with these words in a process of its own until its end.
-
-    Parameters
-    ----------
-    words : sequence of str
-    log_path : Path
-        What it says is added there.
-    time_limit : float
-        [s]
-    stop : Event
-    folder : Path
-        Its current folder.
-    """
-    with open(log_path, "ab") as output:
-        output.write(f"--- {_now()} {' '.join(words)}\n".encode())
-        output.flush()
-        first = output.tell()
-        # A session of its own: Ctrl-C on the terminal is for the batch, which asks its processes to end.
-        child = [*CHILD, *words]
-        process = subprocess.Popen(
-            child, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+def explain(end: Finished, time_limit: float) -> str:
+    """Why a process failed, in one line."""
+    if end.stopped:
+        return f"ended at the time limit of {time_limit:.0f} s; the same command goes on with what is finished"
+    if end.status == -signal.SIGKILL:
+        return (
+            f"killed (SIGKILL) with {end.memory / 1e9:.2g} GB: the system does so when the memory runs out; give "
+            "fewer --jobs or less --memory"
         )
-        begin, asked, late = time.monotonic(), 0.0, False
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                process.returncode = os.waitstatus_to_exitcode(status)
-                break
-            now = time.monotonic()
-            if asked and now - asked > GRACE:
-                _signal(process, signal.SIGKILL)
-            elif not asked and (stop.is_set() or now - begin > time_limit):
-                late, asked = not stop.is_set(), now
-                _signal(process, signal.SIGTERM)
-            time.sleep(POLL)
-    seconds = time.monotonic() - begin
-    return End(process.returncode, seconds, 1024 * usage.ru_maxrss, late, _last_words(log_path, first))
+    message = _last_words(end.output)
+    if end.status < 0:
+        return f"crashed ({signal.Signals(-end.status).name}): {message}"
+    if end.status == STATUS_INPUT:
+        return message
+    return f"failed unexpectedly (exit status {end.status}): {message}"
 
 
-def _signal(process, number):
-    """To the process and what it has started."""
-    os.killpg(process.pid, number)
-
-
-def _last_words(path, first):
-    """The message of `radrim`, or else the last line, that a log has from byte `first` on."""
-    with open(path, "rb") as file:
-        file.seek(first)
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+def _last_words(output: str) -> str:
+    """The message of `radrim` in what it printed, or else the last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     messages = [line.removeprefix("radrim: ") for line in lines if line.startswith("radrim: ")]
     return (messages or lines or [""])[-1]
 
 
-def explain(end: End, time_limit):
-    """Why a process failed, in one line."""
-    if end.late:
-        return f"ended at the time limit of {time_limit:.0f} s; the same command goes on with what is finished"
-    if end.status == -signal.SIGKILL:
-        return (
-            f"killed (SIGKILL) with {end.peak_memory / 1e9:.2g} GB: the system does so when the memory runs out; give "
-            "fewer --jobs or less --memory"
-        )
-    if end.status < 0:
-        return f"crashed ({signal.Signals(-end.status).name}): {end.message}"
-    if end.status == STATUS_INPUT:
-        return end.message
-    return f"failed unexpectedly (exit status {end.status}): {end.message}"
-
-
 @contextmanager
-def lock(folder, what, shared=False):
+def lock(folder: str | Path, what: str, shared: bool = False) -> Iterator[None]:
     """While a folder is worked on; several can share it if all say so. It ends with the process, however that ends.
 
     Parameters
@@ -304,11 +245,11 @@ def lock(folder, what, shared=False):
     OutputError
         The folder cannot be written.
     """
-    try:
-        file = open(Path(folder) / LOCK, "a+")
-    except OSError as error:
-        raise OutputError(f"{what} cannot be written: {advice(error, Path(folder))}") from error
-    with file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(Path(folder) / LOCK, "a+"))
+        except OSError as error:
+            raise OutputError(f"{what} cannot be written: {advice(error, Path(folder))}") from error
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
@@ -323,5 +264,5 @@ def lock(folder, what, shared=False):
         yield
 
 
-def _now():
+def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from radrim.batch.config import BatchConfig
@@ -15,13 +16,20 @@ from radrim.runtime.files import atomic_write
 
 log = logging.getLogger("radrim")
 
-LARGEST_ARRAY = 1000
-"""Tasks of an array that SLURM takes unless it was told otherwise (MaxArraySize)."""
-WARNING = 120
-"""Before the end of its time a task is told so, to end its image in order [s]."""
+
+@dataclass(frozen=True)
+class ArraySettings:
+    """Limits of a SLURM array."""
+
+    max_tasks: int = 1000
+    """Largest number of tasks that SLURM takes by default (MaxArraySize)."""
+    warning: int = 120
+    """Time between SIGTERM and the end of a task's time, in which it ends its image in order [s]."""
 
 
-def job_script(items: Sequence[Item], config: BatchConfig, words: Sequence[str]):
+def job_script(
+    items: Sequence[Item], config: BatchConfig, words: Sequence[str], settings: ArraySettings = ArraySettings()
+) -> str:
     """The text of the job script.
 
     Parameters
@@ -31,6 +39,7 @@ def job_script(items: Sequence[Item], config: BatchConfig, words: Sequence[str])
     config : BatchConfig
     words : sequence of str
         Of `radrim batch`, without --slurm and --submit.
+    settings : ArraySettings
 
     Returns
     -------
@@ -44,7 +53,7 @@ def job_script(items: Sequence[Item], config: BatchConfig, words: Sequence[str])
         "array": array,
         "output": folder / "slurm-%A_%a.log",
         # To the shell, which is radrim by then.
-        "signal": f"B:TERM@{WARNING}",
+        "signal": f"B:TERM@{settings.warning}",
         **{name: slurm[name] for name in ("partition", "account", "time", "mem") if name in slurm},
     }
     if "cpus" in slurm:
@@ -64,23 +73,25 @@ def job_script(items: Sequence[Item], config: BatchConfig, words: Sequence[str])
     return "\n".join(lines) + "\n"
 
 
-def write_script(items, config, words) -> Path:
+def write_script(
+    items: Sequence[Item], config: BatchConfig, words: Sequence[str], settings: ArraySettings = ArraySettings()
+) -> Path:
     """Write OUTPUT/slurm.sh and return its path."""
-    if len(items) > LARGEST_ARRAY:
+    if len(items) > settings.max_tasks:
         log.warning(
             "%d tasks are more than SLURM takes at once unless its MaxArraySize was raised (%d); if it refuses, give "
             "the inputs in several calls.",
             len(items),
-            LARGEST_ARRAY,
+            settings.max_tasks,
         )
     path = config.output / "slurm.sh"
     with atomic_write(path) as file:
-        file.write(job_script(items, config, words).encode())
+        file.write(job_script(items, config, words, settings).encode())
     path.chmod(0o755)
     return path
 
 
-def submit(script) -> str:
+def submit(script: Path) -> str:
     """Hand the script to sbatch; returns the number of the job.
 
     Raises
@@ -90,7 +101,7 @@ def submit(script) -> str:
     """
     if shutil.which("sbatch") is None:
         raise ConfigError(f"There is no sbatch on this machine; {script} is written: submit it where there is one.")
-    done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True)
+    done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ConfigError(f"sbatch refused {script}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.strip()

@@ -1,10 +1,19 @@
 """`radrim batch`: many observations, each an image of its own. Only `run` imports what computes."""
 
+import argparse
 import logging
 import signal
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from radrim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from radrim.batch.config import BatchConfig
+    from radrim.batch.items import Item
+    from radrim.report.qa import Limits
 
 log = logging.getLogger("radrim")
 
@@ -28,7 +37,7 @@ examples:
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `radrim batch` to an argparse parser."""
     inputs = "what to do; and Measurement Sets, folders, patterns or lists in place of its inputs"
     parser.add_argument("ms", nargs="*", metavar="CONFIG.toml|OBS.ms", help=inputs)
@@ -45,7 +54,7 @@ def add_arguments(parser):
     parser.add_argument("--dry-run", action="store_true", help="list what would be done, and why")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Run `radrim batch`; returns the exit status."""
     from radrim.batch.items import choose_item, make_items
     from radrim.report.qa import Limits
@@ -67,7 +76,7 @@ def run(args):
     return 0 if all(made[item.name] for item in asked) else SOME_FAILED
 
 
-def _configuration(args):
+def _configuration(args: argparse.Namespace) -> "tuple[BatchConfig, list[str]]":
     """The configuration, and the inputs that the command line gives in place of its own."""
     from radrim.batch.config import BatchConfig, load_batch
 
@@ -85,7 +94,7 @@ def _configuration(args):
     return config.with_options(**{name: getattr(args, name) for name in names}), words
 
 
-def _make_folder(output):
+def _make_folder(output: Path) -> None:
     from radrim.errors import OutputError
     from radrim.runtime.files import advice
 
@@ -95,14 +104,14 @@ def _make_folder(output):
         raise OutputError(f"--output {output} cannot be made: {advice(error, output.parent)}") from None
 
 
-def _list(items, todo):
+def _list(items: "Sequence[Item]", todo: Mapping[str, str]) -> int:
     for number, item in enumerate(items, 1):
         print(f"{number:4d}  {item.name}: {todo.get(item.name) or 'nothing to do'}")
     print(f"{len(todo)} of {len(items)} images would be made.")
     return 0
 
 
-def _slurm(args, items, config, inputs):
+def _slurm(args: argparse.Namespace, items: "Sequence[Item]", config: "BatchConfig", inputs: Sequence[str]) -> int:
     from radrim.batch.slurm import submit, write_script
 
     if not items:
@@ -120,10 +129,16 @@ def _slurm(args, items, config, inputs):
     return 0
 
 
-def _make(args, items, items_now, config, limits):
+def _make(
+    args: argparse.Namespace,
+    items: "Sequence[Item]",
+    items_now: "Sequence[Item]",
+    config: "BatchConfig",
+    limits: "Limits",
+) -> dict[str, bool]:
     """Make the images, keep the summary up to date, print it; whether each image of the batch is there, by its name."""
     from radrim.batch.items import DONE, FAILED, SUSPECT
-    from radrim.batch.report import print_summary, write_summaries
+    from radrim.batch.report import summary_text, write_summaries
     from radrim.batch.run import lock, make_images, make_on_cluster, terms_of
 
     alone = args.item is not None
@@ -148,12 +163,12 @@ def _make(args, items, items_now, config, limits):
         finally:
             rows = write_summaries(items, limits, config.output)
             if not alone and log.isEnabledFor(logging.INFO):
-                print_summary(rows)
+                print(summary_text(rows))
                 log.info("%s, summary.csv, summary.ecsv", config.output / "index.html")
     return {row["name"]: row["state"] in (DONE, SUSPECT) for row in rows}
 
 
-def _words(row, state):
+def _words(row: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     """What became of an image, in a line."""
     from radrim.batch.report import duration
 
@@ -162,10 +177,10 @@ def _words(row, state):
 
 
 @contextmanager
-def _terminable():
+def _terminable() -> Iterator[None]:
     """SIGTERM, with which SLURM warns before the end, counts as Ctrl-C."""
 
-    def interrupt(signum, frame):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)

@@ -7,12 +7,13 @@ import contextlib
 import ctypes
 import signal
 import sys
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl: which signal the process gets when its parent dies, however that happens."""
 
 
-def main(argv):
+def main(argv: list[str]) -> int:
     """Run the command with these words; returns the exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(OSError, AttributeError):  # other systems than Linux
@@ -22,7 +23,7 @@ def main(argv):
     return program(argv)
 
 
-def _interrupt(signum, frame):
+def _interrupt(*_: object) -> NoReturn:
     """As Ctrl-C, after which nothing half-written stays."""
     raise KeyboardInterrupt
 

@@ -1,7 +1,13 @@
 """The arguments of `radrim compare`: those of `radrim image` and a few more. Only `run` imports what computes."""
 
+import argparse
+from typing import TYPE_CHECKING
 
-def add_arguments(parser):
+if TYPE_CHECKING:
+    from radrim.config.options import ImageConfig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `radrim image` has not to an argparse parser."""
     group = parser.add_argument_group("comparison")
     group.add_argument(
@@ -17,7 +23,7 @@ def add_arguments(parser):
     )
 
 
-def run(args, config):
+def run(args: argparse.Namespace, config: "ImageConfig") -> None:
     """Compare what the parsed arguments say."""
     from radrim.comparison.run import run
 

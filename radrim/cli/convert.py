@@ -1,7 +1,9 @@
 """The arguments of `radrim convert`. Only `run` imports what computes, so that help answers at once."""
 
+import argparse
 
-def add_arguments(parser):
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `radrim convert` to an argparse parser."""
     parser.add_argument("uvfits", metavar="OBS.uvfits", help="UVFITS file to read")
     parser.add_argument("out", metavar="OBS.ms", help="Measurement Set to write")
@@ -11,7 +13,7 @@ def add_arguments(parser):
     parser.add_argument("--overwrite", action="store_true", help="replace a Measurement Set of that name")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Convert what the parsed arguments say."""
     import logging
 

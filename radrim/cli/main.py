@@ -7,7 +7,9 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import NoReturn
 
 from radrim.config.files import load_toml
 from radrim.config.options import GROUPS, ImageConfig
@@ -30,20 +32,16 @@ examples:
 """
 
 
-SELDOM = 50_000
-"""New objects after which Python looks for garbage: else it does so all the time while modules load."""
-
-
-def program(argv=None) -> int:
+def program(argv: Sequence[str] | None = None) -> int:
     """`main` of a process that does nothing else."""
     keep_memory()
-    gc.set_threshold(SELDOM)
+    gc.set_threshold(50_000)  # new objects before a collection; by default there are many while modules load
     status = main(argv, alone=True)
     gc.freeze()  # nor at the end, a second for what the system takes back at once
     return status
 
 
-def main(argv=None, alone=False) -> int:
+def main(argv: Sequence[str] | None = None, alone: bool = False) -> int:
     """Run the command; returns the exit status: 0 done, 2 for what the user can mend, 130 when interrupted.
 
     `alone` in a process that does nothing else: some more may work for it.
@@ -66,7 +64,6 @@ def main(argv=None, alone=False) -> int:
     try:
         status = args.run(args) or 0
         sys.stdout.flush()  # here, where it can be said that nobody reads any more
-        return status
     except BrokenPipeError:
         if args.command not in ("info", "plan", "model"):  # that of a worker, maybe
             raise
@@ -97,6 +94,8 @@ def main(argv=None, alone=False) -> int:
             what = f"if {args.column} was begun it is marked as unfinished, and the same command writes it anew"
         print(f"radrim: interrupted; {what}{more}.", file=sys.stderr)
         return 130
+    else:
+        return status
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -117,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_imaging(commands):
+def _add_imaging(commands: "_Commands") -> None:
     """Commands that look at observations, or make images of them."""
     from radrim.cli import batch as batch_cli
     from radrim.cli import compare as compare_cli
@@ -155,7 +154,7 @@ def _add_imaging(commands):
     clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
 
 
-def _add_calibration(commands):
+def _add_calibration(commands: "_Commands") -> None:
     """Commands that write data, or give models to others."""
     from radrim.cli import convert as convert_cli
     from radrim.cli import plugin as plugin_cli
@@ -178,7 +177,7 @@ def _add_calibration(commands):
     convert_cli.add_arguments(commands.add("convert", convert_cli.run, "write a UVFITS file as a Measurement Set"))
 
 
-def _add_making(commands):
+def _add_making(commands: "_Commands") -> None:
     """Commands that make observations and models."""
     from radrim.cli import simulate as simulate_cli
     from radrim.cli import train as train_cli
@@ -192,15 +191,22 @@ def _add_making(commands):
 class _Commands:
     """The subcommands of a parser, in groups: argparse would list them all in a row."""
 
-    def __init__(self, parser):
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parsers = parser.add_subparsers(dest="command", prog="radrim", help=argparse.SUPPRESS)
         self._lines = ["Visibilities of any radio interferometer in, science-grade FITS images out."]
 
-    def begin(self, group):
+    def begin(self, group: str) -> None:
         """What is added from here on belongs to this group."""
         self._lines += ["", f"{group}:"]
 
-    def add(self, name, run, summary, epilog=None, description=None):
+    def add(
+        self,
+        name: str,
+        run: Callable[[argparse.Namespace], int | None],
+        summary: str,
+        epilog: str | None = None,
+        description: str | None = None,
+    ) -> argparse.ArgumentParser:
         """A parser for the arguments of a subcommand, which `run` is called with."""
         self._lines.append(f"  {name:10}{summary}")
         parser = self._parsers.add_parser(
@@ -215,7 +221,7 @@ class _Commands:
         parser.set_defaults(run=run)
         return parser
 
-    def describe(self):
+    def describe(self) -> str:
         """All of them, as text."""
         return "\n".join([*self._lines, "", "radrim COMMAND --help lists the options of one."])
 
@@ -223,12 +229,12 @@ class _Commands:
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; argparse would print the usage, a page of options, first."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         print(f"radrim: {message}; {self.prog} --help lists what there is.", file=sys.stderr)
         self.exit(2)
 
 
-def _add_image_options(parser, instead=MappingProxyType({})):
+def _add_image_options(parser: argparse.ArgumentParser, instead: Mapping[str, str] = MappingProxyType({})) -> None:
     """The options of `radrim image`; `instead` has the help of those that mean something else in another command."""
     parser.usage = f"{parser.prog} OBS.ms [OBS.ms ...] [options]"  # argparse's would be a screen of options
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
@@ -252,7 +258,7 @@ def _add_image_options(parser, instead=MappingProxyType({})):
     )
 
 
-def wsclean_spelling(argv):
+def wsclean_spelling(argv: Sequence[str]) -> list[str]:
     """WSClean's habits in argparse's terms: one dash for long options, and options of as many words as there are."""
     known = {"quiet", "debug", "config", "uv-range", "version"}
     for name, field in ImageConfig.options().items():
@@ -283,7 +289,7 @@ def wsclean_spelling(argv):
     return out
 
 
-def _is_number(word):
+def _is_number(word: str) -> bool:
     try:
         float(word)
     except ValueError:
@@ -291,7 +297,7 @@ def _is_number(word):
     return True
 
 
-def _set_up_log(args):
+def _set_up_log(args: argparse.Namespace) -> None:
     logger = logging.getLogger("radrim")
     logger.handlers.clear()
     handler = logging.StreamHandler(sys.stdout)
@@ -303,12 +309,12 @@ def _set_up_log(args):
 class _Formatter(logging.Formatter):
     """Plain lines; only warnings say what they are."""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
         return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 
-def parse_config(args):
+def parse_config(args: argparse.Namespace) -> ImageConfig:
     """The configuration of `radrim image` that the parsed arguments say."""
     values = {f.name: getattr(args, f.name) for f in ImageConfig.options().values()}
     if args.uv_range is not None:
@@ -325,7 +331,7 @@ def parse_config(args):
     return ImageConfig.parse(ms, values)
 
 
-def _image(args):
+def _image(args: argparse.Namespace) -> None:
     config = parse_config(args)
     # They get ready while this process loads what imaging needs, if it has not loaded that before.
     with Painters((config.threads or len(os.sched_getaffinity(0))) if args.alone else 0) as painters:
@@ -334,21 +340,21 @@ def _image(args):
         run(config, command=args.line, painters=painters)
 
 
-def _plan(args):
+def _plan(args: argparse.Namespace) -> None:
     config = parse_config(args)
     from radrim.planning import make_plan
 
     print(make_plan(config, args.workers, args.active, args.cycles))
 
 
-def _clean(args):
+def _clean(args: argparse.Namespace) -> None:
     from radrim.workdir.directory import clean
 
     for name in args.name:
         print(f"removed {clean(name)}")
 
 
-def _info(args):
+def _info(args: argparse.Namespace) -> None:
     from radrim.inspection.describe import describe
 
     for path in args.ms:

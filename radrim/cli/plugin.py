@@ -1,5 +1,6 @@
 """`radrim plugin`: writes the file that WSClean takes for -python-deconvolution, and prints its path."""
 
+import argparse
 import hashlib
 import os
 import sys
@@ -12,7 +13,7 @@ examples:
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `radrim plugin` to an argparse parser."""
     parser.add_argument("--output", metavar="FILE.py", help="where to write it (default: a folder of the user's cache)")
     parser.add_argument("--model", default="base", metavar="NAME", help="trained model of the RIM (default: base)")
@@ -29,7 +30,7 @@ def add_arguments(parser):
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Write the plug-in and print where it is."""
     from radrim.runtime.files import atomic_write
     from radrim.wsclean.options import PluginOptions
@@ -50,5 +51,5 @@ def run(args):
     print(path.absolute())
 
 
-def _cache():
+def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "radrim"

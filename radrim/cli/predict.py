@@ -1,5 +1,6 @@
 """The arguments of `radrim predict`. Only `run` imports what computes, so that help answers at once."""
 
+import argparse
 from pathlib import Path
 
 EXAMPLES = """\
@@ -9,7 +10,7 @@ examples:
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `radrim predict` to an argparse parser."""
     parser.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets to write to")
     parser.add_argument(
@@ -33,7 +34,7 @@ def add_arguments(parser):
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="processor threads (default: all)")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Predict what the parsed arguments say."""
     from radrim.errors import ConfigError
     from radrim.sky.prediction import predict

@@ -1,7 +1,9 @@
 """The arguments of `radrim selfcal` beside those of `radrim image`. Only `run` imports what computes."""
 
+import argparse
 import dataclasses
 
+from radrim.config.options import ImageConfig
 from radrim.config.values import choice, numeric
 from radrim.selfcalibration.config import ROUNDS, SelfcalConfig, parse_interval, parse_rounds
 
@@ -15,7 +17,7 @@ START_MODEL = "begin with point, point:JY, gauss:SIZE, disc:SIZE or an image in 
 """What --start-model means here."""
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments to an argparse parser."""
     group = parser.add_argument_group("self-calibration")
     group.add_argument(
@@ -57,7 +59,7 @@ def add_arguments(parser):
     )  # fmt: skip
 
 
-def parse_options(args, start_model=None) -> SelfcalConfig:
+def parse_options(args: argparse.Namespace, start_model: str | None = None) -> SelfcalConfig:
     """The configuration that parsed arguments say, beside those of `radrim image`.
 
     Raises
@@ -82,7 +84,7 @@ def parse_options(args, start_model=None) -> SelfcalConfig:
     )
 
 
-def run(args, config):
+def run(args: argparse.Namespace, config: ImageConfig) -> None:
     """Self-calibrate what the parsed arguments say; `config` is the ImageConfig that is in them."""
     options = parse_options(args, config.start_model)
     from radrim.selfcalibration.loop import selfcal

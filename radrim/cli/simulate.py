@@ -1,12 +1,15 @@
 """The arguments of `radrim simulate`. Only `run` imports what computes, so that help answers at once."""
 
+import argparse
+from typing import Any
+
 from radrim.arrays import known_layouts
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `radrim simulate` to an argparse parser."""
     arrays = ", ".join(known_layouts())
-    number = {"type": float, "metavar": "X"}
+    number: dict[str, Any] = {"type": float, "metavar": "X"}
     parser.add_argument("out", metavar="OUT.ms", help="Measurement Set to write")
     parser.add_argument(
         "--array", default="vla-b", help=f"{arrays}, or a CSV file of antenna positions (default: vla-b)"
@@ -43,7 +46,7 @@ def add_arguments(parser):
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="for a FITS sky (default: 2)")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Simulate what the parsed arguments say."""
     from radrim.simulation import simulate
 

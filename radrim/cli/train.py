@@ -1,18 +1,19 @@
 """`radrim train` and `radrim model`: training runs and the models they make."""
 
+import argparse
 import logging
 import math
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("radrim")
 
-LINE_SECONDS = 60
-"""How often a training run says where it is when its output is no terminal."""
 
-
-def add_train_arguments(parser):
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `radrim train`."""
     parser.add_argument(
         "recipe", metavar="RECIPE.toml", help="tables model, problems and training; see pipelines/train"
@@ -25,7 +26,7 @@ def add_train_arguments(parser):
     parser.add_argument("--samples", type=int, help="problems to learn from in all (default: the recipe's)")
 
 
-def train(args):
+def train(args: argparse.Namespace) -> None:
     """Run `radrim train`."""
     from radrim.errors import ConfigError
     from radrim.rim.training.config import default_folder, kind_of, load_training
@@ -67,7 +68,7 @@ def train(args):
     log.info("%s %s", "Done:" if done else "Stopped; the same command goes on:", trainer.folder / "model.safetensors")
 
 
-def _train_on_outcomes(kind, args, folder):
+def _train_on_outcomes(kind: str, args: argparse.Namespace, folder: str | Path) -> None:
     """A network that learns from finished images."""
     import torch
 
@@ -83,15 +84,13 @@ def _train_on_outcomes(kind, args, folder):
         torch.set_num_threads(args.threads)
     trainer = make(load(args.recipe, workers=args.workers, outcomes=args.samples), folder)
     log.info("Training %d parameters in %s.", sum(p.numel() for p in trainer.network.parameters()), folder)
-    last = time.monotonic()
+    minute_over = _EveryMinute()
     with ProgressBar("training") as bar:
 
         def show(what, done, total):
-            nonlocal last
             bar.expect(total)
             bar.reach(done)
-            if time.monotonic() - last > LINE_SECONDS:
-                last = time.monotonic()
+            if minute_over():
                 log.info("%d of %d %s", done, total, what)
 
         done = trainer.run(args.minutes, show)
@@ -99,7 +98,7 @@ def _train_on_outcomes(kind, args, folder):
 
 
 @contextmanager
-def _shown(total, seen):
+def _shown(total: int, seen: int) -> Iterator[Callable[[int, float, float], None]]:
     """The function that shows progress: a bar on a terminal, now and then a line elsewhere."""
     mean = _Mean()
     if sys.stdout.isatty() and log.isEnabledFor(logging.INFO):
@@ -112,7 +111,7 @@ def _shown(total, seen):
         with Progress(*columns) as bar:
             task = bar.add_task("training", total=total, completed=seen)
 
-            def show(seen, loss, rate):
+            def show(seen: int, loss: float, rate: float) -> None:  # noqa: ARG001 - as `_Lines.__call__`
                 bar.update(task, completed=seen, description=f"loss {mean(loss):.2f} dB")
 
             yield show
@@ -123,35 +122,47 @@ def _shown(total, seen):
 class _Mean:
     """Running mean of the loss."""
 
-    def __init__(self):
-        self.value = None
+    def __init__(self) -> None:
+        self.value: float | None = None
 
-    def __call__(self, loss):
+    def __call__(self, loss: float) -> float:
         if math.isfinite(loss):
             self.value = loss if self.value is None else 0.98 * self.value + 0.02 * loss
         return math.nan if self.value is None else self.value
 
 
+class _EveryMinute:
+    """Whether a minute has passed since it was last so, or since the beginning."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self.last <= 60:
+            return False
+        self.last = time.monotonic()
+        return True
+
+
 class _Lines:
     """A plain line every minute."""
 
-    def __init__(self, mean):
-        self.mean, self.last = mean, time.monotonic()
+    def __init__(self, mean: _Mean) -> None:
+        self.mean, self.minute_over = mean, _EveryMinute()
 
-    def __call__(self, seen, loss, rate):
+    def __call__(self, seen: int, loss: float, rate: float) -> None:
         value = self.mean(loss)
-        if time.monotonic() - self.last > LINE_SECONDS:
-            self.last = time.monotonic()
+        if self.minute_over():
             log.info("%d problems, loss %.2f dB, rate %.2g", seen, value, rate)
 
 
-def add_model_arguments(parser):
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `radrim model`."""
     parser.add_argument("action", choices=("list", "show"), help="list: the models that come with radrim; show: one")
     parser.add_argument("name", nargs="?", metavar="NAME|FILE", help="which one to show")
 
 
-def model(args):
+def model(args: argparse.Namespace) -> None:
     """Run `radrim model`."""
     from radrim.errors import ConfigError
     from radrim.rim.checkpoint import PRIOR, UNCERTAINTY, describe, find_model, list_models
@@ -181,7 +192,7 @@ def model(args):
         print(f"  {name:28s} " + "  ".join(f"{key} {value:.3g}" for key, value in values.items()))
 
 
-def _line(facts):
+def _line(facts: Mapping[str, Any]) -> str:
     recipe = facts["recipe"]
     if "dims" not in facts["config"]:
         return f"{facts['architecture']}, trained on {recipe.get('outcomes', '?')} images"

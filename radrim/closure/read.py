@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from radrim.closure.quantities import COLOCATED, ClosureData, closures_of
+from radrim.earth import ROTATION_RATE
 from radrim.errors import DataError
 from radrim.geometry import C, format_angle
 from radrim.read.averaging import average, choose_interval
@@ -21,8 +22,7 @@ SYSTEMATIC = 0.01
 """Part of each visibility that is uncertain besides the noise: what does not close, such as leakage and bandpasses."""
 SMEARING = 0.15
 """Turns by which the edge of the field may move within an average: they lose 4 % of its flux."""
-EARTH = 7.292e-5
-"""Turn of the Earth [rad/s]."""
+
 
 
 def read_hands(paths, selection, keep=None, block_bytes=None, folder=None):
@@ -46,7 +46,7 @@ def read_hands(paths, selection, keep=None, block_bytes=None, folder=None):
     first = parts[0]
     blocks = [block for part in parts for block in part.blocks]
     field, longest = field_of(blocks)
-    limit = SMEARING / (EARTH * longest * field / 2)
+    limit = SMEARING / (ROTATION_RATE * longest * field / 2)
     interval, kept = choose_interval(blocks, COLOCATED, limit)
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
     notes.append(

@@ -20,7 +20,6 @@ from radrim.comparison.spectra import noise_spectrum, spectrum_bins
 from radrim.comparison.truth import read_truth
 from radrim.config.files import load_toml
 from radrim.config.options import ImageConfig
-from radrim.config.values import Weighting
 from radrim.errors import ConfigError, InputError, PeerError, RadrimError
 from radrim.geometry import ImageGrid
 from radrim.metrics import measured_scatter
@@ -178,7 +177,7 @@ def _run_clean(config, prefix, limit):
 
 def _run_ours(config, prefix, keep=False, limit=None):
     """Run `radrim image` as a process; returns it and the command that repeats it."""
-    words = ["image", *image_words(dataclasses.replace(config, name=prefix))]
+    words = ["image", *dataclasses.replace(config, name=prefix).as_arguments()]
     line = shlex.join(["radrim", *words])
     log.info("%s", line)
     # The visibilities are wanted once more, for the noise to be expected.
@@ -238,29 +237,3 @@ def _what_it_measured(config, prefix):
         "expected": expected,
     }
     return grid, facts
-
-
-def image_words(config):
-    """The arguments of `radrim image` that say what a configuration says; what is at its default is left out.
-
-    Returns
-    -------
-    list of str
-        Options, then Measurement Sets.
-    """
-    words, values = [], config.as_text()
-    for name, option in ImageConfig.options().items():
-        if name not in values or getattr(config, option.name) == option.default:
-            continue
-        value = values[name]
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no-{name}")
-        elif isinstance(getattr(config, option.name), Weighting):
-            words += [f"--{name}", *value.split()]
-        elif isinstance(value, list):
-            several = option.metadata["nargs"] == 2 or name == "contsub-channels"
-            words += [f"--{name}", *map(str, value)] if several else [f"--{name}", ",".join(map(str, value))]
-        else:
-            words += [f"--{name}", str(value)]
-    # Before the Measurement Sets, which an option could otherwise take.
-    return [*config.ms, *words]

@@ -8,7 +8,7 @@ from scipy import fft
 from scipy.ndimage import convolve1d
 
 from radrim.geometry import C
-from radrim.visibilities import ROWS
+from radrim.visibilities import row_slices
 
 BINS = 28
 """At most so many, evenly spaced in the logarithm where they are wider than a Fourier mode."""
@@ -77,8 +77,7 @@ def noise_spectrum(blocks, natural, grid, edges):
     height, width = grid.shape
     variance, total = np.zeros(height * width), 0.0
     for block, weights in zip(blocks, natural, strict=True):
-        for start in range(0, len(block.uvw), ROWS):  # blocks may be larger than the memory
-            rows = slice(start, start + ROWS)
+        for rows in row_slices(len(block.uvw)):
             used = (block.weight[rows] > 0) & (weights[rows] > 0)
             imaging = block.weight[rows][used].astype(float)
             u, v = ((block.uvw[rows, axis, None] * (block.freq / C))[used] for axis in (0, 1))

@@ -1,4 +1,4 @@
-"""What a user can say: the options of `radrim image`, their parsers and rules, TOML files."""
+"""The options of `radrim image`: their parsers, the rules between them, and TOML files."""
 
 import lazy_loader
 

@@ -1,6 +1,7 @@
-"""Options of `radrim image` from TOML files: what is wrong in them is said with file and line."""
+"""Reads options of `radrim image` from TOML files; errors name file and line."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from radrim.config.options import ALL_OPTIONS, ImageConfig
@@ -9,8 +10,8 @@ from radrim.config.values import to_paths
 from radrim.errors import ConfigError
 
 
-def load_toml(path) -> dict[str, Any]:
-    """Options from a TOML file, as raw values for `ImageConfig.parse`; tables (such as [versions]) are refused.
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """Options from a TOML file, as raw values for `ImageConfig.parse`. Tables other than [run] are refused.
 
     Raises
     ------
@@ -21,7 +22,7 @@ def load_toml(path) -> dict[str, Any]:
     """
     file = TomlFile(path, f"--config {path}")
     values = file.values
-    values.pop("run", None)  # what radrim noted about the run that wrote this file
+    values.pop("run", None)  # facts about the run that wrote this file
     check_options(file, {key: value for key, value in values.items() if key != "ms"})
     try:
         to_paths("ms", values.get("ms", []))
@@ -30,8 +31,8 @@ def load_toml(path) -> dict[str, Any]:
     return values
 
 
-def check_options(file: TomlFile, table: Mapping[str, Any], *above):
-    """Check that a table of a TOML file, to which the keys `above` lead, holds options of `radrim image` only.
+def check_options(file: TomlFile, table: Mapping[str, Any], *above: str | int) -> None:
+    """Check that a table of a TOML file holds options of `radrim image` only; the keys `above` lead to the table.
 
     Raises
     ------

@@ -1,20 +1,21 @@
-"""The options of `radrim image`: one table that the command line, the TOML file and the Python call all read.
+"""The options of `radrim image`: one table for the command line, the TOML file and the Python call.
 
-Each field of `ImageConfig` carries its parser, its help text and its WSClean spelling. A parser takes what any
-of the three sources gives (text, number, list) and raises ConfigError with the option's name. Nothing heavy is
-imported here, so that `radrim --help` answers at once.
+Each field of `ImageConfig` carries its parser, its help text and its WSClean spelling. A parser takes text, a number or
+a list from any of these sources, and raises ConfigError with the option's name. This module imports nothing heavy, so
+that `radrim --help` answers at once.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from radrim.angles import exact_angle
 from radrim.config.rules import check
 from radrim.config.toml_file import nearest
 from radrim.config.values import (
+    Parser,
     Weighting,
     choice,
     numeric,
@@ -37,20 +38,44 @@ from radrim.errors import ConfigError
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
 ALL_OPTIONS = "radrim image --help lists them all."
 INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite")
-"""Options that change nothing in the images; the Measurement Sets count by their content."""
+"""Options that do not change the images. A change of the Measurement Sets is detected from their content."""
 
 
-def _option(group, parse, default, help, metavar=None, nargs=None, aliases=()):
+def _option(
+    group: str,
+    parse: Parser,
+    default: Any,
+    help_text: str,
+    metavar: str | tuple[str, str] | None = None,
+    nargs: int | None = None,
+    aliases: tuple[str, ...] = (),
+) -> Any:
     """A field of ImageConfig; `aliases` are WSClean's spellings where they differ."""
-    meta = {"group": group, "parse": parse, "help": help, "metavar": metavar, "nargs": nargs, "aliases": aliases}
+    meta = {"group": group, "parse": parse, "help": help_text, "metavar": metavar, "nargs": nargs, "aliases": aliases}
     return dataclasses.field(default=default, metadata=meta)
+
+
+class Pixels(Protocol):
+    """The pixels of an image, as `radrim.geometry.ImageGrid` has them."""
+
+    @property
+    def width(self) -> int:
+        """Pixels along x."""
+
+    @property
+    def height(self) -> int:
+        """Pixels along y."""
+
+    @property
+    def scale(self) -> float:
+        """Pixel size [rad]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """What one run of `radrim image` is asked to do. None means: radrim chooses, and says what it chose.
+    """The settings of one run of `radrim image`. None means that radrim chooses the value and prints it.
 
-    Values are in radians, wavelengths and Jy. `ImageConfig.parse` makes one from text such as ``scale="1asec"``.
+    Values are in radians, wavelengths and Jy. `ImageConfig.parse` reads text such as ``scale="1asec"``.
     """
 
     ms: tuple[str, ...] = dataclasses.field(metadata={})
@@ -83,7 +108,7 @@ class ImageConfig:
         "image",
         numeric(int, 2, 5),
         None,
-        "deconvolve output channels together, spectra being polynomials of so many terms; writes the spectral index",
+        "deconvolve output channels together, with spectra that are polynomials of N terms; writes the spectral index",
         "N",
         aliases=("fit-spectral-pol",),
     )
@@ -134,15 +159,15 @@ class ImageConfig:
         "image",
         choice("visibilities", "closure"),
         "visibilities",
-        "what the image is made from: visibilities, or closure (phases and log amplitudes) alone, which no error of "
-        "the antennas' gains changes (VLBI)",
+        "data that the image is made from: visibilities, or closure phases and log closure amplitudes alone, which do "
+        "not depend on the antennas' gains (VLBI)",
         "KIND",
     )
     flux: float | None = _option(
         "image",
         numeric(float, 0, open_low=True),
         None,
-        "total flux of the image of closure quantities, which do not know it (default: from the amplitudes)",
+        "total flux of the image with --data closure, which does not measure it (default: from the amplitudes)",
         "JY",
     )
     # data selection
@@ -153,8 +178,8 @@ class ImageConfig:
         "data selection",
         to_fields,
         None,
-        "field to image, by number or name (default: the one with most rows); several, such as 0,3 or 2~24, or all, "
-        "with --pb: their joint mosaic",
+        "field to image, by number or name (default: the one with most rows); with --pb several, such as 0,3 or 2~24, "
+        "or all, as a joint mosaic",
     )
     spw: tuple[int, ...] | None = _option(
         "data selection", to_integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",)
@@ -200,7 +225,7 @@ class ImageConfig:
         "START END ...",
     )
     # weighting
-    weight: Weighting = _option(
+    weight: Weighting = _option(  # noqa: RUF009 - Weighting is frozen
         "weighting", to_weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
     )
     taper: float | None = _option(
@@ -223,29 +248,39 @@ class ImageConfig:
         "deconvolution",
         to_flag,
         False,
-        "deconvolve with the other minor cycle, too; the report shows both side by side",
+        "deconvolve with the other minor cycle as well; the report shows both side by side",
     )
     niter: int = _option(
-        "deconvolution", numeric(int, 0), 2_000_000, "most CLEAN components; 0 writes dirty image and PSF only", "N"
+        "deconvolution",
+        numeric(int, 0),
+        2_000_000,
+        "largest number of CLEAN components; 0 writes dirty image and PSF only",
+        "N",
     )
     gain: float = _option(
-        "deconvolution", numeric(float, 0, 1, open_low=True), 0.1, "part of a peak that one component takes"
+        "deconvolution",
+        numeric(float, 0, 1, open_low=True),
+        0.1,
+        "loop gain: fraction of a peak that one component subtracts",
     )
     mgain: float = _option(
-        "deconvolution", numeric(float, 0, 1, open_low=True), 0.8, "part of the peak that one major cycle takes"
+        "deconvolution",
+        numeric(float, 0, 1, open_low=True),
+        0.8,
+        "fraction of the residual peak that one major cycle subtracts",
     )
     auto_mask: float = _option(
         "deconvolution",
         numeric(float, 0, open_low=True),
         3.0,
-        "clean freely down to this many times the noise, then only where components are",
+        "clean everywhere down to this many times the noise, below it only where there are components",
         "SIGMA",
     )
     auto_threshold: float = _option(
         "deconvolution", numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA"
     )
     threshold: float = _option("deconvolution", numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
-    multiscale: bool = _option("deconvolution", to_flag, True, "let CLEAN use extended components")
+    multiscale: bool = _option("deconvolution", to_flag, True, "CLEAN with extended components, too")
     mask: str | None = _option(
         "deconvolution", to_text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
     )
@@ -253,27 +288,32 @@ class ImageConfig:
         "deconvolution",
         to_text,
         None,
-        "begin with this model [Jy/pixel] in place of an empty one; same pixels as the image",
+        "begin with this model [Jy/pixel] instead of an empty one; it has the pixels of the image",
         "FITS",
     )
     continue_run: bool = _option(
         "deconvolution",
         to_flag,
         False,
-        "begin with the model of the complete run of this --name, and replace its results",
+        "begin with the model of the finished run of this --name, and replace its results",
         aliases=("continue",),
     )
     uncertainty: bool = _option(
         "deconvolution",
         to_flag,
         False,
-        "write how wrong image and model may be, pixel by pixel: NAME-uncertainty.fits, NAME-model-uncertainty.fits",
+        "write the uncertainty of each pixel of image and model: NAME-uncertainty.fits, NAME-model-uncertainty.fits",
     )
-    max_major: int = _option("deconvolution", numeric(int, 1), 20, "most major cycles", "N", aliases=("nmiter",))
-    tile: int = _option("deconvolution", numeric(int, 64), 2048, "largest tile that is deconvolved as one", "PIXELS")
+    max_major: int = _option(
+        "deconvolution", numeric(int, 1), 20, "largest number of major cycles", "N", aliases=("nmiter",)
+    )
+    tile: int = _option("deconvolution", numeric(int, 64), 2048, "largest tile of the minor cycle", "PIXELS")
     # computing
     operator: str = _option(
-        "computing", choice("auto", "wgridder", "nufft", "dft"), "auto", "how visibilities and images are transformed"
+        "computing",
+        choice("auto", "wgridder", "nufft", "dft"),
+        "auto",
+        "algorithm of the transforms between visibilities and images",
     )
     epsilon: float = _option(
         "computing", numeric(float, 1e-12, 1e-2), 1e-4, "accuracy of the transforms", aliases=("wgridder-accuracy",)
@@ -285,30 +325,33 @@ class ImageConfig:
         "computing",
         to_memory,
         None,
-        "memory to keep within, such as 8GB (default: 0.6 of the machine's); larger images are made in facets",
+        "memory limit, such as 8GB (default: 0.6 of the machine's); images that need more are made in facets",
         "SIZE",
     )
     facet: int | None = _option(
         "computing",
         numeric(int, 64),
         None,
-        "make the image in facets of this size, whatever the memory",
+        "make the image in facets of this size, also where it would fit into the memory",
         "PIXELS",
     )
     scheduler: str | None = _option(
         "computing",
         to_text,
         None,
-        "let the workers of this Dask scheduler make the facets, such as tcp://node1:8786",
+        "make the facets on the workers of this Dask scheduler, such as tcp://node1:8786",
         "ADDRESS",
     )
     cluster: str | None = _option(
-        "computing", choice("slurm"), None, "let jobs make the facets, as ~/.config/dask/jobqueue.yaml describes them"
+        "computing",
+        choice("slurm"),
+        None,
+        "make the facets in jobs, as ~/.config/dask/jobqueue.yaml describes them",
     )
     jobs: int = _option("computing", numeric(int, 1), 1, "number of jobs for --cluster", "N")
-    keep: bool = _option("computing", to_flag, False, "keep the work directory NAME.radrim of a run that is complete")
+    keep: bool = _option("computing", to_flag, False, "keep the work directory NAME.radrim when the run is complete")
     overwrite: bool = _option(
-        "computing", to_flag, False, "begin again where NAME.radrim holds an unfinished run of something else"
+        "computing", to_flag, False, "begin again if NAME.radrim holds an unfinished run with other settings"
     )
     device: str = _option("computing", choice("auto", "cpu", "cuda"), "auto", "where to compute")
 
@@ -318,7 +361,7 @@ class ImageConfig:
         return {f.name.replace("_", "-"): f for f in dataclasses.fields(cls) if f.name != "ms"}
 
     @classmethod
-    def parse(cls, ms, values: Mapping[str, Any], where=""):
+    def parse(cls, ms: Any, values: Mapping[str, Any], where: str = "") -> "ImageConfig":
         """A configuration from raw values.
 
         Parameters
@@ -328,7 +371,7 @@ class ImageConfig:
         values : mapping
             Option (with - or _) to text, number or list; None stands for the default.
         where : str
-            Where the values come from, for the message about an unknown option.
+            Source of the values, for the message about an unknown option.
 
         Raises
         ------
@@ -347,7 +390,7 @@ class ImageConfig:
         paths = to_paths("ms", ms)
         if not paths:
             raise ConfigError("No Measurement Set given; write radrim image OBS.ms.")
-        # --auto-threshold 5 alone, as people write it for WSClean, leaves nothing to be cleaned within a mask.
+        # With --auto-threshold 5 alone, as people write it for WSClean, there is nothing to clean within a mask.
         if "auto_mask" not in parsed and "auto_threshold" in parsed:
             parsed["auto_mask"] = max(cls.auto_mask, parsed["auto_threshold"])
         config = cls(ms=tuple(str(p) for p in paths), **parsed)
@@ -359,12 +402,39 @@ class ImageConfig:
         """The Stokes parameters or correlations of `pol`."""
         return tuple(self.pol.split(","))
 
-    def resolved(self, grid, name):
-        """The configuration with the image grid and the name that the run chose."""
+    def resolved(self, grid: Pixels, name: str | None) -> "ImageConfig":
+        """The configuration with the grid and the name that the run has chosen."""
         return dataclasses.replace(self, scale=grid.scale, size=(grid.width, grid.height), name=name)
 
+    def as_arguments(self) -> list[str]:
+        """The arguments of `radrim image` that give this configuration; options at their defaults are left out.
+
+        Returns
+        -------
+        list of str
+            Measurement Sets, then options.
+        """
+        words, values = [], self.as_text()
+        for name, option in self.options().items():
+            if name not in values or getattr(self, option.name) == option.default:
+                continue
+            value = values[name]
+            if isinstance(value, bool):
+                words.append(f"--{name}" if value else f"--no-{name}")
+            elif isinstance(getattr(self, option.name), Weighting):
+                words += [f"--{name}", *value.split()]
+            elif isinstance(value, list):
+                several = option.metadata["nargs"] == 2 or name == "contsub-channels"
+                words += [f"--{name}", *map(str, value)] if several else [f"--{name}", ",".join(map(str, value))]
+            elif str(value).startswith("-"):  # argparse would read it as another option
+                words.append(f"--{name}={value}")
+            else:
+                words += [f"--{name}", str(value)]
+        # Options come last: argparse could read a Measurement Set after an option as its value.
+        return [*self.ms, *words]
+
     def as_text(self) -> dict[str, Any]:
-        """The options as TOML values that `parse` reads back; options at None or infinity are left out."""
+        """The options as TOML values, which `parse` reads back; options that are None or infinite are left out."""
         out: dict[str, Any] = {"ms": list(self.ms)}
         for name, f in self.options().items():
             value = getattr(self, f.name)

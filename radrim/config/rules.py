@@ -1,12 +1,17 @@
-"""Which options of `radrim image` exclude each other, or need one another: said before any work begins."""
+"""Checks options of `radrim image` that exclude or need each other, before any work begins."""
+
+import itertools
+from typing import Any
 
 from radrim.errors import ConfigError
 from radrim.stokes import STOKES
-import itertools
+
+Options = Any
+"""An `ImageConfig`, which cannot be named here: radrim.config.options imports this module."""
 
 
-def check(config):
-    """Options that exclude each other, or need one another."""
+def check(config: Options) -> None:
+    """Raise ConfigError for options that exclude each other, or that need another option."""
     if not config.minuv_l < config.maxuv_l:
         raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
     if config.contsub_channels and config.contsub is None:
@@ -27,7 +32,7 @@ def check(config):
     if config.uncertainty:
         _check_uncertainty(config)
     if config.spectral_terms is not None:
-        _check_spectral_terms(config)
+        _check_spectral_terms(config, config.spectral_terms)
     if config.data == "closure":
         _check_closure(config)
     elif config.flux is not None:
@@ -42,7 +47,7 @@ def check(config):
         )
 
 
-def _check_closure(config):
+def _check_closure(config: Options) -> None:
     """What is not for images of closure quantities, and why."""
     for option, given, why in (
         ("--channels-out", config.channels_out > 1, "they are too few for several channels; choose one with --spw"),
@@ -64,8 +69,8 @@ def _check_closure(config):
             raise ConfigError(f"{option} is not for --data closure: {why}. Leave out one of the two.")
 
 
-def _check_uncertainty(config):
-    """Where nobody has learned how wrong images are."""
+def _check_uncertainty(config: Options) -> None:
+    """Refuse --uncertainty with options for which the networks of uncertainties are not trained."""
     for option, given in (
         ("--niter 0", config.niter == 0),
         ("--spectral-terms", config.spectral_terms is not None),
@@ -81,7 +86,7 @@ def _check_uncertainty(config):
             )
 
 
-def _check_start(config):
+def _check_start(config: Options) -> None:
     if config.start_model and config.continue_run:
         raise ConfigError("--start-model names a model, --continue means that of this --name: give one of them.")
     asked = "--start-model" if config.start_model else "--continue"
@@ -91,14 +96,13 @@ def _check_start(config):
         raise ConfigError(f"{asked} is where the deconvolution begins: leave out --niter 0 and --compare, or it.")
 
 
-def _evenly_spaced(config):
+def _evenly_spaced(config: Options) -> bool:
     """Whether an axis that counts evenly can number the Stokes parameters."""
     numbers = [STOKES.index(stokes) for stokes in config.stokes]
     return len({b - a for a, b in itertools.pairwise(numbers)}) <= 1
 
 
-def _check_spectral_terms(config):
-    terms = config.spectral_terms
+def _check_spectral_terms(config: Options, terms: int) -> None:
     if config.channels_out < terms:
         raise ConfigError(
             f"--spectral-terms {terms} needs at least {terms} output channels, and --channels-out is "

@@ -1,7 +1,7 @@
-"""TOML files that people write: what is wrong in them is said with the file and the line."""
+"""Reads TOML files written by users; errors name file and line."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,13 @@ from radrim.errors import ConfigError, InputError
 
 
 class TomlFile:
-    """A TOML file: its values, and where each of them stands.
+    """A TOML file: its values, and the line of each value.
 
     Parameters
     ----------
     path : str or Path
     name : str
-        How messages call the file, such as '--config run.toml'; by default the path.
+        Name of the file in messages, such as '--config run.toml'; by default the path.
 
     Attributes
     ----------
@@ -24,10 +24,10 @@ class TomlFile:
     Raises
     ------
     InputError
-        The file is missing, is no text or is not TOML.
+        The file is missing, is not text or is not TOML.
     """
 
-    def __init__(self, path, name=""):
+    def __init__(self, path: str | Path, name: str = "") -> None:
         self.name = name or str(path)
         try:
             self._text = Path(path).read_bytes().decode("utf-8")
@@ -37,31 +37,31 @@ class TomlFile:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{self.name} is not valid TOML: {error}.") from None
 
-    def where(self, *keys):
-        """File and line of the value that these keys (and numbers, in arrays of tables) lead to: 'run.toml, line 3'."""
+    def where(self, *keys: str | int) -> str:
+        """File and line of a value, such as 'run.toml, line 3'; numbers are places in arrays of tables."""
         return f"{self.name}, line {line_of(self._text, keys)}"
 
-    def fault(self, keys: Sequence, message):
-        """The error that says what is wrong with the value that these keys lead to."""
+    def fault(self, keys: Sequence[str | int], message: object) -> ConfigError:
+        """The error about the value that these keys lead to, with file and line."""
         return ConfigError(f"{self.where(*keys)}: {message}")
 
-    def check_keys(self, table: Mapping, known, *above, more=""):
-        """Refuse keys of a table that are not known; as in all of radrim's options, - and _ are the same.
+    def check_keys(self, table: Mapping, known: Iterable[str], *above: str | int, more: str = "") -> None:
+        """Refuse unknown keys of a table; - and _ are the same, as in all of radrim's options.
 
         Parameters
         ----------
         table : mapping
         known : iterable of str
-            Spelled with -.
+            Known keys, spelled with -.
         *above : str or int
             The keys that lead to the table.
         more : str
-            What to say of a key that resembles none of them; by default, what there is.
+            Advice about a key that resembles no known key; by default, the list of known keys.
 
         Raises
         ------
         ConfigError
-            Names file and line, and the nearest known key.
+            An unknown key; the message names file, line and the most similar known key.
         """
         for key in table:
             if key.replace("_", "-") not in known:
@@ -69,19 +69,20 @@ class TomlFile:
                 raise self.fault((*above, key), f"unknown key '{key}'; {hint}")
 
 
-def nearest(word, known, otherwise):
-    """'did you mean ...?' with the known word that is most like `word`, or `otherwise` if none is."""
+def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
+    """'did you mean ...?' with the known word most similar to `word`, or `otherwise` if no word is similar."""
     import difflib
 
     close = difflib.get_close_matches(word, list(known), 1)
     return f"did you mean '{close[0]}'?" if close else otherwise
 
 
-def line_of(text, keys):
-    """The line, counted from 1, where the value begins to which `keys` lead in a valid TOML document.
+def line_of(text: str, keys: Sequence[str | int]) -> int:
+    """The line, counted from 1, where the value that `keys` lead to begins in a valid TOML document.
 
-    tomllib does not tell. But the first lines of a document, cut behind a complete statement, are a document again:
-    the statement sought ends where the value first appears, and begins behind the document before it.
+    tomllib does not give line numbers. But the first lines of a document, cut after a complete statement, are again a
+    document. The statement of the value ends at the first cut whose document contains the value, and begins after the
+    previous cut.
     """
     lines = text.replace("\r\n", "\n").split("\n")  # splitlines cuts at more than TOML calls a new line
     begin = 0
@@ -91,13 +92,13 @@ def line_of(text, keys):
         except tomllib.TOMLDecodeError:
             continue
         if _leads(values, keys):
-            # Comments and empty lines are documents, too, so that `begin` is the first line of the statement.
+            # Comments and empty lines are documents, too, so `begin` is the line before the statement.
             return begin + 1
         begin = end
     raise KeyError(keys)
 
 
-def _leads(values: Any, keys):
+def _leads(values: Any, keys: Sequence[str | int]) -> bool:
     for key in keys:
         try:
             values = values[key]

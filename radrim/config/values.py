@@ -1,37 +1,45 @@
-"""What an option can be: from what the command line, a TOML file or Python gives (text, number, list) to its value.
+"""Parsers of option values: from text, numbers or lists, as the command line, a TOML file or Python gives them.
 
-Every parser takes the option's name and what was given, and raises ConfigError with that name.
+Every parser takes the option's name and the raw value, and raises ConfigError with that name.
 """
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from radrim.angles import parse_angle
 from radrim.errors import ConfigError
 from radrim.stokes import STOKES
 
 BEAMS = ("none", "airy", "gauss")
-"""Primary beams."""
+"""Patterns of the primary beam."""
+
+Parser = Callable[[str, Any], Any]
+"""Takes an option's name and its raw value; returns the parsed value."""
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
 class Weighting:
-    """How samples are weighted: kind is 'natural', 'uniform' or 'briggs'; robust only counts for 'briggs'."""
+    """Scheme of the imaging weights: 'natural', 'uniform' or 'briggs'; `robust` is for 'briggs' alone."""
 
     kind: str = "briggs"
     robust: float = 0.0
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"briggs {self.robust:.12g}" if self.kind == "briggs" else self.kind
 
 
-def to_number(name, value, kind, low=-math.inf, high=math.inf, *, open_low=False):
+def to_number(
+    name: str, value: Any, kind: type[Number], low: float = -math.inf, high: float = math.inf, *, open_low: bool = False
+) -> Number:
+    """A number of a kind (int or float) within limits."""
     try:
         if isinstance(value, bool):
-            raise ValueError
+            raise TypeError
         number = kind(value)
         if kind is int and not isinstance(value, str) and number != value:
             raise ValueError
@@ -46,17 +54,22 @@ def to_number(name, value, kind, low=-math.inf, high=math.inf, *, open_low=False
     return number
 
 
-def numeric(kind, low=-math.inf, high=math.inf, *, open_low=False):
+def numeric(
+    kind: type[Number], low: float = -math.inf, high: float = math.inf, *, open_low: bool = False
+) -> Callable[[str, Any], Number]:
+    """The parser of a number of a kind (int or float) within limits."""
     return lambda name, value: to_number(name, value, kind, low, high, open_low=open_low)
 
 
-def to_words(value):
+def to_words(value: Any) -> list:
+    """The words of text, separated by spaces or commas; the elements of a list; or the value alone."""
     if isinstance(value, str):
         return value.replace(",", " ").split()
     return list(value) if isinstance(value, Sequence) else [value]
 
 
-def to_size(name, value):
+def to_size(name: str, value: Any) -> tuple[int, ...]:
+    """Width and height [pixel], both even; one number stands for both."""
     words = to_words(value)
     if len(words) == 1:
         words = words * 2
@@ -72,14 +85,16 @@ def to_size(name, value):
     return size
 
 
-def to_angle(name, value):
+def to_angle(name: str, value: Any) -> float:
+    """An angle between 0 and 1 radian [rad]."""
     radians = parse_angle(value, f"--{name}")
     if not 0 < radians < 1:
         raise ConfigError(f"--{name} {value} is out of range: it must be above 0 and below 1 radian.")
     return radians
 
 
-def to_memory(name, value):
+def to_memory(name: str, value: Any) -> float:
+    """A size such as 8GB or 500MiB, at least 100 MB [bytes]."""
     match = re.fullmatch(r"\s*([0-9.]+)\s*(|B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*", str(value))
     if not match or isinstance(value, bool):
         raise ConfigError(f"--{name} takes a size such as 8GB or 500MB, got '{value}'.")
@@ -91,7 +106,8 @@ def to_memory(name, value):
     return size
 
 
-def to_weight(name, value):
+def to_weight(name: str, value: Any) -> Weighting:
+    """A `Weighting` from text such as 'natural' or 'briggs -0.5'."""
     if isinstance(value, Weighting):
         return value
     words = [str(w) for w in to_words(value)]
@@ -106,26 +122,32 @@ def to_weight(name, value):
     )
 
 
-def pair(kind, low=-math.inf):
+def pair(kind: type, low: float = -math.inf) -> Parser:
+    """The parser of a start and an end; numbers must rise."""
+
     def parse(name, value):
         words = to_words(value)
         if len(words) != 2:
             raise ConfigError(f"--{name} takes a start and an end, got '{value}'.")
-        start, end = (str(w) if kind is str else to_number(name, w, kind, low) for w in words)
-        if kind is not str and not start < end:
+        if kind is str:
+            return str(words[0]), str(words[1])
+        start, end = (to_number(name, word, kind, low) for word in words)
+        if not start < end:
             raise ConfigError(f"--{name} {start} {end} is empty: the start must be below the end.")
-        return (start, end)
+        return start, end
 
     return parse
 
 
-def to_integers(name, value):
+def to_integers(name: str, value: Any) -> tuple[int, ...]:
+    """Numbers from 0 on, at least one."""
     if not to_words(value):
         raise ConfigError(f"--{name} is empty: write numbers such as 0,2.")
     return tuple(to_number(name, w, int, 0) for w in to_words(value))
 
 
-def to_ranges(name, value):
+def to_ranges(name: str, value: Any) -> tuple[int, ...]:
+    """Channels: START and END (not included) of each range, one after the other."""
     numbers = [to_number(name, word, int, 0) for word in to_words(value)]
     if not numbers or len(numbers) % 2:
         raise ConfigError(f"--{name} takes a START and an END for each range of channels, got '{value}'.")
@@ -135,7 +157,9 @@ def to_ranges(name, value):
     return tuple(numbers)
 
 
-def choice(*choices):
+def choice(*choices: str) -> Callable[[str, Any], str]:
+    """The parser of one of several words, in any case."""
+
     def parse(name, value):
         for choice in choices:
             if str(value).lower() == choice.lower():
@@ -145,36 +169,37 @@ def choice(*choices):
     return parse
 
 
-def to_pattern(name, value):
-    """A primary beam: its pattern, or whether there is one."""
+def to_pattern(name: str, value: Any) -> str:
+    """The pattern of a primary beam; True stands for 'airy', False for 'none'."""
     if isinstance(value, bool):
         return "airy" if value else "none"
     return choice(*BEAMS)(name, value)
 
 
-def to_stokes(name, value):
-    """Stokes parameters or correlations in the order of FITS, with commas between: 'I,Q,U,V' from 'iquv'."""
+def to_stokes(name: str, value: Any) -> str:
+    """Stokes parameters or correlations in FITS order, separated by commas: 'I,Q,U,V' from 'iquv'."""
     words = "".join(str(word).upper() for word in to_words(value))
     found = re.findall("[IQUV]|[XY]{2}|[RL]{2}", words)
     if not found or "".join(found) != words:
         raise ConfigError(
-            f"--{name} '{value}' is unknown: choose of {', '.join(STOKES)}; several such as IQUV, I,V or XX,YY."
+            f"--{name} '{value}' is unknown: choose from {', '.join(STOKES)}; several such as IQUV, I,V or XX,YY."
         )
     if len({len(stokes) for stokes in found}) > 1:
         raise ConfigError(
-            f"--{name} '{value}' has Stokes parameters and correlations, which share no weights: image them one after "
-            "the other."
+            f"--{name} '{value}' mixes Stokes parameters and correlations, which have different weights: image them "
+            "one after the other."
         )
     return ",".join(sorted(set(found), key=STOKES.index))
 
 
-def to_text(name, value):
+def to_text(name: str, value: Any) -> str:
+    """Text that is not empty, from text, a number or a path."""
     if not isinstance(value, (str, int, Path)) or isinstance(value, bool) or not str(value):
         raise ConfigError(f"--{name} takes text, got '{value}'.")
     return str(value)
 
 
-def to_paths(name, value):
+def to_paths(name: str, value: Any) -> list[str | Path]:
     """A path, or a list of paths."""
     paths = [value] if isinstance(value, (str, Path)) else value
     if not isinstance(paths, Sequence) or not all(isinstance(path, (str, Path)) for path in paths):
@@ -182,14 +207,15 @@ def to_paths(name, value):
     return list(paths)
 
 
-def to_fields(name, value):
-    """Text, a number, or a list of them."""
+def to_fields(name: str, value: Any) -> str:
+    """Fields, as text separated by commas: from text, a number, or a list of both."""
     if isinstance(value, (list, tuple)) and value:
         return ",".join(to_text(name, word) for word in value)
     return to_text(name, value)
 
 
-def to_flag(name, value):
+def to_flag(name: str, value: Any) -> bool:
+    """True or False."""
     if not isinstance(value, bool):
         raise ConfigError(f"--{name} is on or off (true or false), got '{value}'.")
     return value

@@ -20,7 +20,7 @@ from radrim.products import KINDS, SHARED
 from radrim.restore.channels import average_of
 from radrim.result import Beside, Channels, Image
 from radrim.runtime.executors import Cluster, Threads
-from radrim.runtime.memory import HALO, measured_together
+from radrim.runtime.memory import MemorySettings, measured_together
 from radrim.workdir.progress import opened
 from radrim.workdir.store import Store, StoredArray
 from radrim.workdir.visibilities import release
@@ -50,7 +50,7 @@ class FacetImager(Imager):
     def __init__(self, run: RunContext, store: Store, side: int, workers: Threads | Cluster):
         super().__init__(run)
         self.store, self.workers = store, workers
-        self.tiles = Tiles(run.grid.shape, side, HALO)
+        self.tiles = Tiles(run.grid.shape, side, MemorySettings.halo)
         self.together = measured_together(run.config, side)
         self._windows = self.tiles.blocks(self.together)
         self.files = Store(store.path.absolute())  # workers may be in another folder

@@ -12,12 +12,13 @@ from radrim.imagers.grid import choose_grid
 from radrim.inspection.tables import antenna_table, baseline_table
 from radrim.metrics import measured_scatter
 from radrim.ms.inputs import open_inputs
-from radrim.ms.tables import open_table, rows_per_id
+from radrim.ms.tables import MeasurementSet, open_table, rows_per_id
 from radrim.read.reader import read
+from radrim.visibilities import Observation
 from radrim.weight.imaging import apply_weights
 
 
-def describe(path, antennas=False, baselines=False) -> str:
+def describe(path: str | Path, antennas: bool = False, baselines: bool = False) -> str:
     """A page of text about the Measurement Set or UVFITS file at `path`.
 
     Parameters
@@ -43,7 +44,7 @@ def describe(path, antennas=False, baselines=False) -> str:
     return "\n".join(lines)
 
 
-def _contents(ms):
+def _contents(ms: MeasurementSet) -> list[str]:
     """What the subtables say."""
     lines = [
         f"{ms.path}",
@@ -68,27 +69,27 @@ def _contents(ms):
     return lines
 
 
-def _dishes(diameters):
+def _dishes(diameters: np.ndarray) -> str:
     known = np.unique(diameters[diameters > 0].round(1))
     if known.size == 0:
         return "diameters unknown"
     return f"diameter {known[0]:g} m" if known.size == 1 else f"diameters {known[0]:g} to {known[-1]:g} m"
 
 
-def _direction(ra, dec):
+def _direction(ra: float, dec: float) -> str:
     from astropy.coordinates import SkyCoord
 
     return SkyCoord(ra, dec, unit="rad").to_string("hmsdms", precision=2)
 
 
-def _row_counts(ms):
+def _row_counts(ms: MeasurementSet) -> tuple[np.ndarray, np.ndarray]:
     """Rows of each field and of each data description."""
     with open_table(ms.tables) as main:
         fields = rows_per_id(main, "FIELD_ID", len(ms.fields))
         return fields, rows_per_id(main, "DATA_DESC_ID", len(ms.windows))
 
 
-def _imaging(ms, observation, scatter):
+def _imaging(ms: MeasurementSet, observation: Observation, scatter: float) -> list[str]:
     """What the default selection holds, and what `radrim image` would choose."""
     blocks = observation.blocks
     times = np.concatenate([block.time for block in blocks])

@@ -1,54 +1,37 @@
 """The tables of `radrim info`: antennas, with the elevations that they observed at, and baselines."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import erfa
 import numpy as np
 
-from radrim.earth import celestial_to_terrestrial
-from radrim.geometry import C, axes
-from radrim.read.frames import SURFACE
+from radrim.earth import elevations
+from radrim.geometry import C
+from radrim.ms.tables import MeasurementSet
 from radrim.units import prefix
-from radrim.visibilities import ROWS
-
-FEW_ANTENNAS = 15
-"""Up to so many are listed without being asked for."""
-FEW_BASELINES = 45
-"""Up to so many have a line each without being asked for; more are put together in groups of similar length."""
-GROUPS = 10
-WGS84 = 1
-STEP = 10.0
-"""Times closer together have one elevation [s]: it changes by 0.04 degrees at most."""
+from radrim.visibilities import Observation, Visibilities, row_slices
 
 
-def elevations(positions, ra, dec, times):
-    """Elevation of a source above the horizon of each antenna, that of the ellipsoid, without refraction.
+@dataclass(frozen=True)
+class TableSettings:
+    """How much the tables list without being asked for more."""
 
-    Parameters
-    ----------
-    positions : (antenna, 3) float64
-        ITRF [m].
-    ra, dec : float
-        J2000 [rad].
-    times : (time,) float64
-        MJD seconds, UTC.
-
-    Returns
-    -------
-    (time, antenna) float64
-        [rad]; NaN for an antenna that is not on the Earth's surface, such as one without a position.
-    """
-    distance = np.linalg.norm(positions, axis=1)
-    known = (distance > SURFACE[0]) & (distance < SURFACE[1])
-    longitude, latitude, _ = erfa.gc2gd(WGS84, np.where(known[:, None], positions, [SURFACE[0], 0, 0]))
-    up = erfa.s2c(longitude, latitude)
-    source = celestial_to_terrestrial(times) @ axes(ra, dec)[2]
-    out = np.arcsin(np.clip(source @ up.T, -1, 1))
-    out[:, ~known] = np.nan
-    return out
+    max_antennas: int = 15
+    """Largest number of antennas that are listed."""
+    max_baselines: int = 45
+    """Largest number of baselines that have a line each; more are put together in groups of similar length."""
+    groups: int = 10
+    """Number of these groups."""
+    elevation_step: float = 10.0
+    """Times closer together than this have one elevation, which changes by at most 0.04 degrees [s]."""
 
 
-def antenna_table(ms, observation, full=False) -> list[str]:
+def antenna_table(
+    ms: MeasurementSet,
+    observation: Observation | None,
+    full: bool = False,
+    settings: TableSettings = TableSettings(),
+) -> list[str]:
     """Lines about the antennas: number, name, mount, diameter, elevation, rows with data.
 
     Parameters
@@ -57,12 +40,13 @@ def antenna_table(ms, observation, full=False) -> list[str]:
     observation : Observation or None
         None where nothing could be read.
     full : bool
-        Whether to list more than `FEW_ANTENNAS`.
+        Whether to list all antennas, however many there are.
+    settings : TableSettings
     """
     number = len(ms.antennas)
-    if number > FEW_ANTENNAS and not full:
+    if number > settings.max_antennas and not full:
         return [f"  antennas       {number}; --antennas lists them"]
-    rows, low, high = _observed(ms, observation)
+    rows, low, high = _observed(ms, observation, settings.elevation_step)
     table = [("no.", "name", "mount", "diameter", "elevation", "rows")]
     for k, name in enumerate(ms.antennas):
         diameter = f"{ms.dish_diameters[k]:g} m" if ms.dish_diameters[k] > 0 else "unknown"
@@ -81,20 +65,22 @@ def antenna_table(ms, observation, full=False) -> list[str]:
     return lines
 
 
-def _observed(ms, observation):
-    """Rows with data of each antenna, and the lowest and highest elevation in them [degrees]."""
+def _observed(
+    ms: MeasurementSet, observation: Observation | None, step: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows with data of each antenna, and the lowest and highest elevation in them [degrees], in steps of time [s]."""
     number = len(ms.antennas)
     rows, low, high = np.zeros(number, int), np.full(number, np.nan), np.full(number, np.nan)
     seen = []
     for block in observation.blocks if observation else []:
         rows += np.bincount(block.antenna.ravel(), minlength=number)
-        steps = np.round(np.asarray(block.time) / STEP).astype(np.int64)
+        steps = np.round(np.asarray(block.time) / step).astype(np.int64)
         seen.append(np.unique(np.stack([np.repeat(steps, 2), block.antenna.ravel()]), axis=1))
-    if not seen:
+    if observation is None or not seen:
         return rows, low, high
     steps, antenna = np.unique(np.concatenate(seen, 1), axis=1)
     times, inverse = np.unique(steps, return_inverse=True)
-    degrees = np.degrees(elevations(ms.positions, observation.ra, observation.dec, times * STEP))[inverse, antenna]
+    degrees = np.degrees(elevations(ms.positions, observation.ra, observation.dec, times * step))[inverse, antenna]
     low[antenna], high[antenna] = np.inf, -np.inf
     with np.errstate(invalid="ignore"):  # NaN, of an antenna without position, stays
         np.minimum.at(low, antenna, degrees)
@@ -132,11 +118,11 @@ class Pairs:
     amplitude: np.ndarray
     power: np.ndarray
 
-    def signal_to_noise(self, scatter):
+    def signal_to_noise(self, scatter: float) -> np.ndarray:
         """Of a sample: amplitude over the noise of its real part, in the quadratic mean; the noise is taken out."""
         return np.sqrt(np.maximum(self.power / (self.samples * scatter**2) - 2, 0))
 
-    def grouped(self, groups):
+    def grouped(self, groups: int) -> "Pairs":
         """Pairs of similar length put together, as many in each group."""
         order = np.argsort(self.length / self.samples)
         parts = np.array_split(order, min(groups, len(order)))
@@ -152,7 +138,7 @@ class Pairs:
         )  # fmt: skip
 
 
-def gather_pairs(blocks, number) -> Pairs:
+def gather_pairs(blocks: list[Visibilities], number: int) -> Pairs:
     """Sums over the samples of each pair of `number` antennas, in the order of their numbers.
 
     Parameters
@@ -165,8 +151,7 @@ def gather_pairs(blocks, number) -> Pairs:
     shortest, longest = np.full(size, np.inf), np.zeros(size)
     sums = np.zeros((5, size))
     for block in blocks:
-        for start in range(0, len(block.time), ROWS):
-            rows = slice(start, start + ROWS)
+        for rows in row_slices(len(block.time)):
             pair = np.sort(block.antenna[rows], 1) @ [number, 1]
             weight = np.asarray(block.weight[rows], float)
             used = weight > 0
@@ -174,10 +159,9 @@ def gather_pairs(blocks, number) -> Pairs:
             np.minimum.at(shortest, pair, np.where(used, length, np.inf).min(1))
             np.maximum.at(longest, pair, np.where(used, length, 0).max(1))
             size_of = np.abs(block.data[rows]).astype(float)
-            for total, values in zip(
-                sums, (used, length * used, weight, weight * size_of, weight * size_of**2), strict=True
-            ):
-                total += np.bincount(pair, values.sum(1), size)
+            of_samples = (used, length * used, weight, weight * size_of, weight * size_of**2)
+            for k, values in enumerate(of_samples):
+                sums[k] += np.bincount(pair, values.sum(1), size)
     there = np.flatnonzero(sums[0])
     samples, length, weight, amplitude, power = sums[:, there]
     first, second = np.divmod(there, number)
@@ -185,7 +169,13 @@ def gather_pairs(blocks, number) -> Pairs:
                  amplitude, power)  # fmt: skip
 
 
-def baseline_table(ms, observation, scatter, full=False) -> list[str]:
+def baseline_table(
+    ms: MeasurementSet,
+    observation: Observation,
+    scatter: float,
+    full: bool = False,
+    settings: TableSettings = TableSettings(),
+) -> list[str]:
     """Lines about the baselines: lengths, samples, mean amplitude and signal-to-noise ratio of a sample.
 
     Parameters
@@ -195,13 +185,14 @@ def baseline_table(ms, observation, scatter, full=False) -> list[str]:
     scatter : float
         Noise of the data over what the weights say, NaN where unknown; see `radrim.metrics.measured_scatter`.
     full : bool
-        Whether each baseline has a line, even if there are more than `FEW_BASELINES`.
+        Whether each baseline has a line, however many there are.
+    settings : TableSettings
     """
     pairs = gather_pairs(observation.blocks, len(ms.antennas))
     number = len(pairs.samples)
-    grouped = number > FEW_BASELINES and not full
+    grouped = number > settings.max_baselines and not full
     if grouped:
-        pairs = pairs.grouped(GROUPS)
+        pairs = pairs.grouped(settings.groups)
         names = [f"{count} pairs" for count in pairs.count]
     else:
         names = [f"{ms.antennas[a]}-{ms.antennas[b]}" for a, b in zip(pairs.first, pairs.second, strict=True)]
@@ -219,7 +210,7 @@ def baseline_table(ms, observation, scatter, full=False) -> list[str]:
     return lines
 
 
-def _aligned(title, table, sides):
+def _aligned(title: str, table: Sequence[tuple[str, ...]], sides: str) -> list[str]:
     """Rows of text in columns, `l` to the left and `r` to the right; the first row is the head."""
     widths = [max(len(row[k]) for row in table) for k in range(len(sides))]
     lines = []

@@ -7,14 +7,21 @@ killed run leaves the mark, `unfinished` finds it, and the same command writes t
 
 import shutil
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radrim.errors import InputError, OutputError
 from radrim.ms.inputs import require_measurement_set
+from radrim.ms.settings import DEFAULTS, StorageSettings
+from radrim.ms.tables import MeasurementSet
 from radrim.version import __version__
+
+if TYPE_CHECKING:
+    import casacore.tables as casatables
 
 MARK = "RADRIM_UNFINISHED"
 """Keyword of a column that is being written, or was when a run was killed: by whom."""
@@ -22,8 +29,6 @@ BORN = "RADRIM_BORN_UNFINISHED"
 """Keyword of such a column that was not there before: rows may be empty, and none holds anything of another program."""
 WRITTEN = "RADRIM_WRITTEN"
 """Keyword of a column that is complete: by whom."""
-TILE = 1 << 17
-"""Samples in one tile of a new column whose model has none: 1 MB."""
 
 
 class Column:
@@ -35,21 +40,21 @@ class Column:
         The column is new, or was left unfinished by the run that made it: every row must be written.
     """
 
-    def __init__(self, table, name, fresh):
+    def __init__(self, table: "casatables.table", name: str, fresh: bool) -> None:
         self._table, self._name, self.fresh = table, name, fresh
 
-    def get(self, rows):
+    def get(self, rows: np.ndarray) -> np.ndarray:
         """Visibilities of rows (rising row numbers), (row, chan, corr) complex64; not of fresh columns."""
         with self._selected(rows) as part:
             return np.asarray(part.getcol(self._name))
 
-    def put(self, rows, values):
+    def put(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Write (row, chan, corr) visibilities to rows (rising row numbers) of one shape."""
         with self._selected(rows) as part:
             part.putcol(self._name, np.asarray(values, np.complex64))
 
     @contextmanager
-    def _selected(self, rows):
+    def _selected(self, rows: np.ndarray) -> Iterator["casatables.table"]:
         part = self._table.selectrows(rows)
         try:
             yield part
@@ -58,7 +63,9 @@ class Column:
 
 
 @contextmanager
-def writing_column(path, name, author, like="DATA"):
+def writing_column(
+    path: str | Path, name: str, author: str, like: str = "DATA", settings: StorageSettings = DEFAULTS
+) -> Iterator[Column]:
     """A column of the Measurement Set at `path`, to be filled within the block; made if it is not there.
 
     Parameters
@@ -70,6 +77,7 @@ def writing_column(path, name, author, like="DATA"):
         Who writes it, in a few words; kept in a keyword of the column.
     like : str
         Column whose tiles a new one takes over, if it is there.
+    settings : StorageSettings
 
     Yields
     ------
@@ -87,8 +95,8 @@ def writing_column(path, name, author, like="DATA"):
         with _writing(ms.path, name):
             new = name not in table.colnames()
             if new:
-                _check_space(ms, table, name)
-                _add(table, name, like, author)
+                _check_space(ms, table, name, settings.index_rows)
+                _add(table, name, author, _tile_shape(table, like, settings.tile_samples))
             keywords = table.getcolkeywords(name)
             fresh = new or BORN in keywords
             table.putcolkeyword(name, MARK, author)
@@ -106,12 +114,12 @@ def writing_column(path, name, author, like="DATA"):
         table.close()
 
 
-def unfinished(table, name):
+def unfinished(table: "casatables.table", name: str) -> str:
     """Who left a column of a casacore table unfinished, in a few words; empty if it is complete or not there."""
     return table.getcolkeywords(name).get(MARK, "") if name in table.colnames() else ""
 
 
-def check_finished(path, table, name):
+def check_finished(path: str | Path, table: "casatables.table", name: str) -> None:
     """Raise InputError if a column of the Measurement Set at `path` was left unfinished."""
     author = unfinished(table, name)
     if author:
@@ -121,7 +129,7 @@ def check_finished(path, table, name):
         )
 
 
-def _open(path, name):
+def _open(path: Path, name: str) -> "casatables.table":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # casacore's bindings are compiled against an older numpy and say so
         import casacore.tables as casatables
@@ -143,30 +151,30 @@ def _open(path, name):
 
 
 @contextmanager
-def _writing(path, name):
+def _writing(path: Path, name: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # casacore reports every failure so
         raise _failure(path, name, error) from None
 
 
-def _failure(path, name, error):
+def _failure(path: Path, name: str, error: RuntimeError) -> OutputError:
     return OutputError(
         f"{name} of {path} cannot be written: {_reason(error)}. The column is unfinished and marked so; once that is "
         "mended, the same command writes it anew."
     )
 
 
-def _reason(error):
+def _reason(error: RuntimeError) -> str:
     return str(error).strip().splitlines()[0].rstrip(".")
 
 
-def _check_space(ms, table, name):
+def _check_space(ms: MeasurementSet, table: "casatables.table", name: str, step: int) -> None:
     """Casacore ends the process when the disk is full, so that must be known before."""
     samples = {w.data_desc: len(w.freq) * len(w.correlations) for w in ms.windows}
     needed = 0
-    for start in range(0, table.nrows(), 2**20):
-        ids = table.getcol("DATA_DESC_ID", start, min(2**20, table.nrows() - start))
+    for start in range(0, table.nrows(), step):
+        ids = table.getcol("DATA_DESC_ID", start, min(step, table.nrows() - start))
         needed += sum(8 * samples[int(k)] * int(rows) for k, rows in enumerate(np.bincount(ids)) if rows)
     free = shutil.disk_usage(ms.path).free
     if needed > free:
@@ -176,21 +184,21 @@ def _check_space(ms, table, name):
         )
 
 
-def _add(table, name, like, author):
-    """A new column of complex arrays in a file of its own, tiled as `like` is."""
+def _add(table: "casatables.table", name: str, author: str, tile_shape: tuple[int, ...]) -> None:
+    """A new column of complex arrays in its own file, with tiles (corr, chan, row)."""
     import casacore.tables as casatables
 
     description = casatables.makearrcoldesc(
         name, 0j, ndim=2, valuetype="complex", datamanagertype="TiledShapeStMan", datamanagergroup=f"{name}_radrim",
         comment="visibilities by radrim", keywords={MARK: author, BORN: author},
     )  # fmt: skip
-    tile = {"DEFAULTTILESHAPE": np.array(_tile_shape(table, like), np.int32)}
+    tile = {"DEFAULTTILESHAPE": np.array(tile_shape, np.int32)}
     manager = {"TYPE": "TiledShapeStMan", "NAME": f"{name}_radrim", "SPEC": tile}
     table.addcols(casatables.maketabdesc(description), {"*1": {**manager, "COLUMNS": np.array([name])}})
 
 
-def _tile_shape(table, like):
-    """(corr, chan, row) of the tiles of another column, or of about TILE samples."""
+def _tile_shape(table: "casatables.table", like: str, samples: int) -> tuple[int, ...]:
+    """(corr, chan, row) of the tiles of another column; of this many samples where it has no tiles."""
     for manager in table.getdminfo().values():
         if like in manager["COLUMNS"] and manager["TYPE"].startswith("Tiled"):
             cubes = manager["SPEC"].get("HYPERCUBES", {})
@@ -198,4 +206,4 @@ def _tile_shape(table, like):
             if shapes:
                 return max(shapes, key=np.prod)
     channels = 64
-    return 4, channels, TILE // (4 * channels)
+    return 4, channels, samples // (4 * channels)

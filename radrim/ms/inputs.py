@@ -1,6 +1,7 @@
 """Input files as Measurement Sets: those that are, as they are; UVFITS files, converted."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ log = logging.getLogger("radrim")
 
 
 @contextmanager
-def open_inputs(paths, folder=None):
+def open_inputs(paths: Sequence[str | Path], folder: str | Path | None = None) -> Iterator[list[MeasurementSet]]:
     """What the subtables of input files say; whatever was converted is there until the end of the context.
 
     Parameters
@@ -47,7 +48,7 @@ def open_inputs(paths, folder=None):
         yield sets
 
 
-def require_measurement_set(path) -> MeasurementSet:
+def require_measurement_set(path: str | Path) -> MeasurementSet:
     """The subtables of an input that must be a Measurement Set, because columns are written or other programs read it.
 
     Raises
@@ -61,7 +62,7 @@ def require_measurement_set(path) -> MeasurementSet:
     return read_subtables(path)
 
 
-def _converted(path, out):
+def _converted(path: str | Path, out: Path) -> Path:
     """The Measurement Set of a UVFITS file; it is there already where an earlier run was stopped later on."""
     if not out.exists():
         from radrim.ms.uvfits_convert import convert  # pyuvdata takes seconds to import

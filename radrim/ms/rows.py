@@ -2,20 +2,24 @@
 
 import shutil
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.ms.columns import writing_column
+from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import DAMAGED, MeasurementSet, SpectralWindow, open_table
 from radrim.runtime.files import advice
 
+if TYPE_CHECKING:
+    import casacore.tables as casatables
+
 CORRECTED = "CORRECTED_DATA"
-CHUNK_BYTES = 32 * 2**20
-"""Data of the rows that are in memory at a time."""
 
 
 @dataclass
@@ -47,7 +51,7 @@ class Rows:
 
 
 @contextmanager
-def open_for_writing(path):
+def open_for_writing(path: str | Path) -> Iterator["casatables.table"]:
     """A casacore table that can be changed; closed at the end.
 
     Raises
@@ -71,19 +75,19 @@ def open_for_writing(path):
         ) from None
 
 
-def row_starts(rows, window: SpectralWindow):
+def row_starts(rows: int, window: SpectralWindow, settings: StorageSettings = DEFAULTS) -> list[tuple[int, int]]:
     """(start, count) of the chunks of a selection."""
-    step = max(1, CHUNK_BYTES // (8 * len(window.correlations) * len(window.freq)))
+    step = max(1, settings.chunk_bytes // (8 * len(window.correlations) * len(window.freq)))
     return [(start, min(step, rows - start)) for start in range(0, rows, step)]
 
 
-def weight_column(ms: MeasurementSet, table):
+def weight_column(ms: MeasurementSet, table: "casatables.table") -> str:
     """WEIGHT_SPECTRUM where it is filled, else WEIGHT."""
     filled = "WEIGHT_SPECTRUM" in ms.columns and table.nrows() and table.iscelldefined("WEIGHT_SPECTRUM", 0)
     return "WEIGHT_SPECTRUM" if filled else "WEIGHT"
 
 
-def chunks(ms: MeasurementSet, table, column, window: SpectralWindow):
+def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: SpectralWindow) -> Iterator[Rows]:
     """The rows of a selection, chunk by chunk.
 
     Parameters
@@ -126,7 +130,7 @@ def chunks(ms: MeasurementSet, table, column, window: SpectralWindow):
         yield Rows(start, uvw, time, np.stack([first, second], 1), data, flag | whole[:, None, None], weight)
 
 
-def copy(ms: MeasurementSet, column, path):
+def copy(ms: MeasurementSet, column: str, path: str | Path) -> None:
     """Copy a Measurement Set to `path` with a CORRECTED_DATA that holds what `column` does.
 
     Raises
@@ -154,7 +158,13 @@ def copy(ms: MeasurementSet, column, path):
         fill_corrected(path, ms.windows, column, path)
 
 
-def fill_corrected(path, windows, column, source):
+def fill_corrected(
+    path: str | Path,
+    windows: Sequence[SpectralWindow],
+    column: str,
+    source: str | Path,
+    settings: StorageSettings = DEFAULTS,
+) -> None:
     """Write CORRECTED_DATA of the Measurement Set at `path`: `column` of the one at `source`, which has the same rows.
 
     Raises
@@ -166,6 +176,6 @@ def fill_corrected(path, windows, column, source):
         for window in windows:
             rows = table.query(f"DATA_DESC_ID=={window.data_desc}")
             numbers = np.asarray(rows.rownumbers())
-            for start, count in row_starts(rows.nrows(), window):
+            for start, count in row_starts(rows.nrows(), window, settings):
                 out.put(numbers[start : start + count], rows.getcol(column, start, count))
             rows.close()

@@ -2,14 +2,20 @@
 
 import os
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radrim.errors import DataError, InputError
+from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.stokes import NAMES
+
+if TYPE_CHECKING:
+    import casacore.tables as casatables
 
 FREQ_FRAMES = ("SOURCE", "LSRK", "LSRD", "BARYCENT", "GEOCENTR", "TOPOCENT", "GALACTOC", "LOCALGRP", "CMBDIPOL")
 """FITS SPECSYS of the MS's MEAS_FREQ_REF codes 0 to 8 (REST, LSRK, LSRD, BARY, GEO, TOPO, GALACTO, LGROUP, CMB)."""
@@ -68,7 +74,7 @@ class MeasurementSet:
 
 
 @contextmanager
-def open_table(path):
+def open_table(path: str | Path) -> Iterator["casatables.table"]:
     """A casacore table, read-only and without waiting for locks; closed at the end.
 
     Raises
@@ -92,7 +98,7 @@ def open_table(path):
         table.close()
 
 
-def rows_per_id(table, column, size):
+def rows_per_id(table: "casatables.table", column: str, size: int, settings: StorageSettings = DEFAULTS) -> np.ndarray:
     """How many rows of the main table refer to each of the `size` rows of a subtable, (size,) int64.
 
     Raises
@@ -101,8 +107,8 @@ def rows_per_id(table, column, size):
         A row refers to what is not there.
     """
     rows = np.zeros(size, np.int64)
-    for start in range(0, table.nrows(), 2**20):
-        ids = np.asarray(table.getcol(column, start, min(2**20, table.nrows() - start)))
+    for start in range(0, table.nrows(), settings.index_rows):
+        ids = np.asarray(table.getcol(column, start, min(settings.index_rows, table.nrows() - start)))
         if ids.min() < 0 or ids.max() >= size:
             raise InputError(
                 f"{table.name()}: {column} is {ids.min()} to {ids.max()}, but its subtable has {size} rows. {DAMAGED}"
@@ -111,12 +117,12 @@ def rows_per_id(table, column, size):
     return rows
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     """Casacore's message without its call chain."""
     return str(error).strip().splitlines()[0]
 
 
-def read_subtables(path, converted=None) -> MeasurementSet:
+def read_subtables(path: str | Path, converted: Path | None = None) -> MeasurementSet:
     """Everything but the visibilities of the Measurement Set at `path`.
 
     Parameters
@@ -167,7 +173,7 @@ def read_subtables(path, converted=None) -> MeasurementSet:
     )
 
 
-def _windows(path):
+def _windows(path: Path) -> list[SpectralWindow]:
     with open_table(path / "POLARIZATION") as table:
         correlations = [
             [NAMES.get(int(c), f"type {c}") for c in table.getcell("CORR_TYPE", row)] for row in range(table.nrows())
@@ -189,7 +195,7 @@ def _windows(path):
     return windows
 
 
-def _fields(path):
+def _fields(path: Path) -> list[Field]:
     with open_table(path / "FIELD") as table:
         info = table.getcolkeywords("PHASE_DIR").get("MEASINFO", {})
         fields = []
@@ -204,7 +210,7 @@ def _fields(path):
     return fields
 
 
-def _observation(path):
+def _observation(path: Path) -> tuple[str, str]:
     if not (path / "OBSERVATION").exists():
         return "UNKNOWN", "UNKNOWN"
     with open_table(path / "OBSERVATION") as table:

@@ -13,17 +13,19 @@ Greisen (2020), AIPS Memo 117, the AIPS FITS file format.
 import math
 import os
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from radrim.errors import InputError
 
-PART_BYTES = 64 * 2**20
-"""Groups that are converted together [bytes]; pyuvdata takes several times that."""
+if TYPE_CHECKING:
+    from astropy.io.fits import BinTableHDU, GroupData, HDUList, Header
+
 
 EXPORT_AGAIN = "Export it again (AIPS: FITTP; CASA: exportuvfits; DIFMAP: wobs)."
 COPY_AGAIN = "Copy or fetch it again."
@@ -38,7 +40,7 @@ _ANTENNA_KEYS = {
 """Keywords that pyuvdata wants of an antenna table, and what they are where files leave them out."""
 
 
-def is_fits(path):
+def is_fits(path: str | Path) -> bool:
     """Whether a file begins as every FITS file does."""
     with suppress(OSError), open(path, "rb") as file:
         return file.read(9) == b"SIMPLE  ="
@@ -77,15 +79,15 @@ class UVFits:
     notes: list[str]
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Of the visibilities [bytes]."""
         return self.groups * self.group_bytes
 
-    def parts(self, folder):
-        """The groups as a series of clean UVFITS files in `folder`, of about `PART_BYTES`, one at a time."""
+    def parts(self, folder: str | Path, size: int) -> Iterator[Path]:
+        """The groups as a series of clean UVFITS files in `folder`, of about `size` bytes each, one at a time."""
         from astropy.io import fits
 
-        step = max(1, PART_BYTES // self.group_bytes)
+        step = max(1, size // self.group_bytes)
         path = Path(folder) / "part.uvfits"
         for first in range(0, self.groups, step):
             count = min(step, self.groups - first)
@@ -103,7 +105,7 @@ class UVFits:
             path.unlink()
 
 
-def read_header(path) -> UVFits:
+def read_header(path: str | Path) -> UVFits:
     """Look at a FITS file and make sure that it holds visibilities that can be converted.
 
     Raises
@@ -132,14 +134,14 @@ def read_header(path) -> UVFits:
             header["GCOUNT"],
             antennas,
             _frequencies(path, header, hdus, table),
-            _sources(path, header, hdus, table),
+            _sources(path, hdus, table),
             _ahead_of_utc(antennas.header),
             notes,
         )
 
 
 @contextmanager
-def _opened(path):
+def _opened(path: Path) -> Iterator["HDUList"]:
     from astropy.io import fits
 
     with warnings.catch_warnings():
@@ -151,12 +153,12 @@ def _opened(path):
             raise InputError(f"{path} cannot be read as a FITS file ({first_line(error)}). {COPY_AGAIN}") from error
 
 
-def first_line(error):
+def first_line(error: Exception) -> str:
     """An error's message without what follows its first line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _legible(header, path):
+def _legible(header: "Header", path: Path) -> "tuple[Header, list[str]]":
     """The header without cards that are no FITS, as far as they cannot be mended; and what was done, in words."""
     from astropy.io.fits import VerifyError
 
@@ -173,7 +175,7 @@ def _legible(header, path):
     return header, [f"Header cards of {path.name} that are not FITS were left out: {words}."] if words else []
 
 
-def _check_kind(path, header, hdus):
+def _check_kind(path: Path, header: "Header", hdus: "HDUList") -> None:
     names = {hdu.name for hdu in hdus}
     if "UV_DATA" in names or "ARRAY_GEOMETRY" in names:
         raise InputError(
@@ -193,7 +195,7 @@ def _check_kind(path, header, hdus):
         raise InputError(f"{path} is {what} without visibilities; give a UVFITS file or a Measurement Set.")
 
 
-def _check_whole(path, hdus):
+def _check_whole(path: Path, hdus: "HDUList") -> None:
     """Raise InputError if the file ends before its header says."""
     length = os.path.getsize(path)
     for hdu in hdus:
@@ -209,11 +211,11 @@ def _check_whole(path, hdus):
                              f"{COPY_AGAIN}")  # fmt: skip
 
 
-def _table_name(hdu):
+def _table_name(hdu: Any) -> str:
     return "visibilities" if hdu.name in ("", "PRIMARY") else f"data of the table {hdu.name}"
 
 
-def _check_axes(path, header):
+def _check_axes(path: Path, header: "Header") -> None:
     parameters = [str(header.get(f"PTYPE{k}", "")) for k in range(1, header["PCOUNT"] + 1)]
     if "WEIGHT" in parameters and "SCALE" in parameters:
         raise InputError(f"{path} is compressed (AIPS: DOUVCOMP 1), which is not read. Write it with DOUVCOMP -1.")
@@ -237,14 +239,14 @@ def _check_axes(path, header):
 class _Parameters:
     """Values of the random parameters of a file."""
 
-    def __init__(self, path, data):
+    def __init__(self, path: Path, data: "GroupData") -> None:
         self._path, self._data, self.names = path, data, data.parnames
 
-    def different(self, name):
+    def different(self, name: str) -> np.ndarray:
         """Values of a parameter that occur, sorted; none if there is no such parameter."""
         return np.unique(np.rint(self._data.par(name))).astype(int) if name in self.names else np.empty(0, int)
 
-    def only(self, name, what, default, split):
+    def only(self, name: str, what: str, default: int, split: str) -> int:
         """The one value of a parameter."""
         found = self.different(name)
         if len(found) > 1:
@@ -253,7 +255,7 @@ class _Parameters:
             )
         return int(found[0]) if len(found) else default
 
-    def subarray(self):
+    def subarray(self) -> int:
         """Number of the one subarray; it can be the hundredths of the baseline."""
         split = "Separate them in AIPS (UVCOP or SPLIT with SUBARRAY), or convert it with CASA's importuvfits."
         if "SUBARRAY" in self.names:
@@ -266,11 +268,11 @@ class _Parameters:
         return int(found[0])
 
 
-def _tables(hdus, name):
+def _tables(hdus: "HDUList", name: str) -> "list[BinTableHDU]":
     return [hdu for hdu in hdus[1:] if hdu.name == name]
 
 
-def _antennas(path, hdus, parameters):
+def _antennas(path: Path, hdus: "HDUList", parameters: _Parameters) -> "BinTableHDU":
     tables = _tables(hdus, "AIPS AN")
     subarray = parameters.subarray()
     chosen = [hdu for hdu in tables if hdu.ver == subarray] or (tables if len(tables) == 1 else [])
@@ -292,14 +294,14 @@ def _antennas(path, hdus, parameters):
     return table
 
 
-def _ahead_of_utc(header):
+def _ahead_of_utc(header: "Header") -> float:
     """Seconds that the times of a file are ahead of UTC, from the header of its antenna table."""
     if header["TIMSYS"].upper()[:3] in ("IAT", "TAI"):
         return float(header.get("IATUTC", 0.0)) or _leap_seconds(header["RDATE"])
     return float(header["DATUTC"])
 
 
-def _leap_seconds(date):
+def _leap_seconds(date: object) -> float:
     from astropy.time import Time
 
     try:
@@ -309,7 +311,7 @@ def _leap_seconds(date):
     return float((moment.tai.jd1 - moment.utc.jd1 + moment.tai.jd2 - moment.utc.jd2) * 86400)
 
 
-def _frequencies(path, header, hdus, parameters):
+def _frequencies(path: Path, header: "Header", hdus: "HDUList", parameters: _Parameters) -> "BinTableHDU | None":
     tables = _tables(hdus, "AIPS FQ")
     number = header["NAXIS5"] if header["NAXIS"] == 7 else 1
     if not tables:
@@ -334,7 +336,7 @@ def _frequencies(path, header, hdus, parameters):
     return table
 
 
-def _sources(path, header, hdus, parameters):
+def _sources(path: Path, hdus: "HDUList", parameters: _Parameters) -> "BinTableHDU | None":
     found = parameters.different("SOURCE")
     tables = _tables(hdus, "AIPS SU")
     if len(found) > 1 and not tables:
@@ -351,7 +353,7 @@ def _sources(path, header, hdus, parameters):
     return tables[0].copy()
 
 
-def _clean(path, header):
+def _clean(path: Path, header: "Header") -> "Header":
     """A header with what the standard asks for and nothing else."""
     from astropy.io import fits
 
@@ -380,7 +382,7 @@ def _clean(path, header):
     return clean
 
 
-def _equinox(path, header):
+def _equinox(path: Path, header: "Header") -> float:
     """1950 or 2000, from EPOCH or EQUINOX, which may be text."""
     text = str(header.get("EPOCH", header.get("EQUINOX", 2000.0))).strip().upper().lstrip("JB")
     try:

@@ -9,29 +9,49 @@ WEIGHT; and positions of the equinox 1950, which no imager of Measurement Sets t
 import logging
 import math
 import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from radrim.earth import uvw_tracks
 from radrim.errors import InputError, RadrimError
+from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import FREQ_FRAMES, NOTES, open_table
-from radrim.ms.uvfits import EXPORT_AGAIN, PART_BYTES, UVFits, first_line, read_header
+from radrim.ms.uvfits import EXPORT_AGAIN, UVFits, first_line, read_header
 from radrim.runtime.files import new_measurement_set, writing
 from radrim.version import __version__
-from radrim.visibilities import ROWS
+
+if TYPE_CHECKING:
+    import casacore.tables as casatables
+    from pyuvdata import UVData
 
 log = logging.getLogger("radrim")
 
 NEGATIVE = ("keep", "flag", "abs")
 """What to do with negative weights: leave them to the reader, flag the samples, or take the absolute value."""
-AGREES = 0.01
-"""Part of a baseline by which (u, v) may differ from what the antenna positions say."""
-ROWS_TRIED = 200
-"""Groups in which they are compared."""
 
 
-def convert(path, out, negative="keep", overwrite=False):
+@dataclass(frozen=True)
+class PositionSettings:
+    """How antenna positions are compared with (u, v)."""
+
+    max_mismatch: float = 0.01
+    """Largest median difference between (u, v) and what the antenna positions give, as a fraction of the baseline."""
+    groups: int = 200
+    """Number of groups in which they are compared."""
+
+
+def convert(
+    path: str | Path,
+    out: str | Path,
+    negative: str = "keep",
+    overwrite: bool = False,
+    settings: StorageSettings = DEFAULTS,
+) -> list[str]:
     """Write the Measurement Set of a UVFITS file; of a large file one part at a time is in the memory.
 
     Parameters
@@ -41,6 +61,7 @@ def convert(path, out, negative="keep", overwrite=False):
         See `NEGATIVE`.
     overwrite : bool
         Whether a Measurement Set of that name may be replaced.
+    settings : StorageSettings
 
     Returns
     -------
@@ -56,9 +77,9 @@ def convert(path, out, negative="keep", overwrite=False):
     """
     file = read_header(path)
     notes = list(file.notes)
-    needed = 1.2 * file.size + 500 * file.groups + 3 * PART_BYTES
+    needed = 1.2 * file.size + 500 * file.groups + 3 * settings.part_bytes
     with new_measurement_set(out, needed, overwrite, "select less in the program that wrote the file") as whole:
-        for number, part in enumerate(file.parts(whole.parent)):
+        for number, part in enumerate(file.parts(whole.parent, settings.part_bytes)):
             target = whole if number == 0 else whole.with_name("more.ms")
             with _quiet():
                 data = _read(part, file)
@@ -67,16 +88,16 @@ def convert(path, out, negative="keep", overwrite=False):
                 with writing(out):
                     data.write_ms(str(target), run_check=False)
             with writing(out):
-                _mend_tables(target, data, file)
+                _mend_tables(target, file, settings.rows)
                 if number:
-                    _append(target, whole)
+                    _append(target, whole, settings.rows)
         with writing(out), _editable(whole) as table:
             table.putkeyword(NOTES, notes)
     return notes
 
 
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """No warnings of pyuvdata; and no table of the Earth's rotation is fetched for sidereal times that nobody needs."""
     from astropy.utils import iers
 
@@ -90,7 +111,7 @@ def _quiet():
         yield
 
 
-def _read(part, file: UVFits):
+def _read(part: Path, file: UVFits) -> "UVData":
     """A part of the file as pyuvdata has it."""
     from pyuvdata import UVData
 
@@ -106,7 +127,7 @@ def _read(part, file: UVFits):
         ) from error
 
 
-def _mend(data, file: UVFits, notes):
+def _mend(data: "UVData", file: UVFits, notes: list[str]) -> None:
     """Numbers, times, frequencies and positions as a Measurement Set has them."""
     numbers = np.asarray(data.telescope.antenna_numbers)
     lost = np.setdiff1d(np.union1d(data.ant_1_array, data.ant_2_array), numbers)
@@ -139,7 +160,7 @@ def _mend(data, file: UVFits, notes):
     data.history = f"Converted from {file.path.name} by radrim {__version__}."
 
 
-def _to_j2000(data, file: UVFits, notes):
+def _to_j2000(data: "UVData", file: UVFits, notes: list[str]) -> None:
     """Positions and (u, v) of the equinox 1950 as of J2000."""
     from astropy.coordinates import FK4, FK5, SkyCoord
     from astropy.time import Time
@@ -164,7 +185,7 @@ def _to_j2000(data, file: UVFits, notes):
         _add(notes, f"The position of {file.path.name} was brought from the equinox 1950 to J2000.")
 
 
-def _check_epoch(source, data, number, file: UVFits):
+def _check_epoch(source: Mapping[str, Any], data: "UVData", number: int, file: UVFits) -> None:
     """Sources in the table that nothing was observed of may have any equinox; 0 stands for that of the file."""
     if source["cat_epoch"] and (data.phase_center_id_array == number).any():
         raise InputError(
@@ -173,22 +194,25 @@ def _check_epoch(source, data, number, file: UVFits):
         )
 
 
-def _place_antennas(data, file: UVFits, notes):
+def _place_antennas(
+    data: "UVData", file: UVFits, notes: list[str], settings: PositionSettings = PositionSettings()
+) -> None:
     """Antenna positions that (u, v) follows from: as written, mirrored or not turned, as programs have written them."""
     from astropy.coordinates import EarthLocation
+    from astropy.units import Quantity
 
     header, local = file.antennas.header, np.asarray(file.antennas.data["STABXYZ"], float)
     array = np.array([header[f"ARRAY{axis}"] for axis in "XYZ"], float)
-    written = data.telescope.antenna_positions + np.array(data.telescope._location.xyz())
+    written = data.telescope.antenna_positions + Quantity(data.telescope.location.geocentric).to_value("m")
     choices = {"as written": written, "mirrored": written * [1, -1, 1], "as if not turned": array + local}
-    off = {name: _mismatch(data, positions) for name, positions in choices.items()}
+    off = {name: _mismatch(data, positions, settings.groups) for name, positions in choices.items()}
     best = min(off, key=lambda name: off[name])
-    if best != "as written" and off[best] < AGREES and off[best] < 0.5 * off["as written"]:
+    if best != "as written" and off[best] < settings.max_mismatch and off[best] < 0.5 * off["as written"]:
         centre = choices[best].mean(0)
         data.telescope.location = EarthLocation.from_geocentric(*centre, unit="m")
         data.telescope.antenna_positions = choices[best] - centre
         _add(notes, f"Antenna positions of {file.path.name} were taken {best}: so they agree with (u, v).")
-    elif AGREES < off[best] < np.inf:
+    elif settings.max_mismatch < off[best] < np.inf:
         _add(
             notes,
             f"Antenna positions of {file.path.name} do not agree with (u, v), by {off[best]:.0%} in the median; images "
@@ -196,26 +220,26 @@ def _place_antennas(data, file: UVFits, notes):
         )
 
 
-def _mismatch(data, positions):
+def _mismatch(data: "UVData", positions: np.ndarray, groups: int) -> float:
     """Median difference of (u, v) from what positions give, as part of the baseline; infinite where that is unknown.
 
     Of both directions of a baseline: some programs have written it from the second antenna to the first.
     """
     cross = np.flatnonzero((data.ant_1_array != data.ant_2_array) & np.isfinite(data.uvw_array).all(1))
-    rows = cross[np.unique(np.linspace(0, len(cross) - 1, min(len(cross), ROWS_TRIED)).astype(int))]
+    rows = cross[np.unique(np.linspace(0, len(cross) - 1, min(len(cross), groups)).astype(int))]
     parts = []
     for row in rows:
         source = data.phase_center_catalog[data.phase_center_id_array[row]]
         pair = data.ant_1_array[[row]], data.ant_2_array[[row]]
         time = (data.time_array[row] - 2400000.5) * 86400
-        expected = uvw_tracks(positions, source["cat_lon"], source["cat_lat"], [time], pair)[0, 0, :2]
+        expected = uvw_tracks(positions, source["cat_lon"], source["cat_lat"], np.array([time]), pair)[0, 0, :2]
         length = float(np.hypot(*data.uvw_array[row, :2]))
         if length > 0:
             parts.append([np.hypot(*(data.uvw_array[row, :2] - sign * expected)) / length for sign in (1, -1)])
     return float(np.median(parts, 0).min()) if parts and np.ptp(positions, axis=0).any() else np.inf
 
 
-def _weigh(data, negative):
+def _weigh(data: "UVData", negative: str) -> None:
     """Weights and flags; pyuvdata has split weights into their size and a flag where they were not positive."""
     below = data.flag_array & (data.nsample_array > 0)
     if negative == "keep":
@@ -227,11 +251,11 @@ def _weigh(data, negative):
         data.flag_array = (data.nsample_array == 0) | (below if negative == "flag" else False)
 
 
-def _mend_tables(path, data, file: UVFits):
+def _mend_tables(path: Path, file: UVFits, step: int) -> None:
     """What pyuvdata writes otherwise than a Measurement Set wants it."""
     with _editable(path) as table:
-        for start in range(0, table.nrows(), ROWS):
-            count = min(ROWS, table.nrows() - start)
+        for start in range(0, table.nrows(), step):
+            count = min(step, table.nrows() - start)
             weight = np.median(table.getcol("WEIGHT_SPECTRUM", start, count), axis=1).astype(np.float32)
             table.putcol("WEIGHT", weight, start, count)
             size = np.abs(weight)
@@ -248,15 +272,15 @@ def _mend_tables(path, data, file: UVFits):
         table.putcol("TYPE", ["GROUND-BASED"] * table.nrows())
 
 
-def _append(more, whole):
+def _append(more: Path, whole: Path, step: int) -> None:
     """Move the rows of one Measurement Set to the end of another, of the same tables."""
     with _editable(whole) as table, open_table(more) as rows:
         before, scans = table.nrows(), table.getcol("SCAN_NUMBER").max()
         table.addrows(rows.nrows())
         # Column by column: casacore's own copying of rows takes several times as long.
         for name in rows.colnames():
-            for start in range(0, rows.nrows() if rows.iscelldefined(name, 0) else 0, ROWS):
-                count = min(ROWS, rows.nrows() - start)
+            for start in range(0, rows.nrows() if rows.iscelldefined(name, 0) else 0, step):
+                count = min(step, rows.nrows() - start)
                 values = rows.getcol(name, start, count)
                 table.putcol(name, values + scans if name == "SCAN_NUMBER" else values, before + start, count)
     from casacore.tables import tabledelete
@@ -265,7 +289,7 @@ def _append(more, whole):
 
 
 @contextmanager
-def _editable(path):
+def _editable(path: str | Path) -> Iterator["casatables.table"]:
     from casacore.tables import table
 
     opened = table(str(path), readonly=False, ack=False)
@@ -275,6 +299,6 @@ def _editable(path):
         opened.close()
 
 
-def _add(notes, note):
+def _add(notes: list[str], note: str) -> None:
     if note not in notes:
         notes.append(note)

@@ -7,24 +7,22 @@ References
 Kemball & Wieringa (2000), MeasurementSet definition version 2.0, casacore note 229.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import casacore.tables as ct
 import numpy as np
 
 from radrim.arrays import Layout
 from radrim.earth import uvw_tracks
+from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.runtime.files import new_measurement_set, writing
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import NUMBERS
 from radrim.version import __version__
 
-CHUNK = 1 << 20
-"""Samples (row x chan x corr) in memory at a time."""
-TILE = 1 << 17
-"""Samples in one tile of a data column: 1 MB."""
 TOPOCENTRIC = 5
 
 COMPLEX = ("DATA", "CORRECTED_DATA", "MODEL_DATA")
@@ -75,12 +73,12 @@ class ObservationPlan:
     autocorrelations: bool = False
 
     @property
-    def pairs(self):
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Antenna 1 and antenna 2 of each baseline, two (baseline,) arrays."""
         return np.triu_indices(len(self.layout.stations), 0 if self.autocorrelations else 1)
 
     @property
-    def rows(self):
+    def rows(self) -> int:
         """Of the main table."""
         return sum(len(f.times) for f in self.fields) * len(self.windows) * len(self.pairs[0])
 
@@ -110,7 +108,16 @@ class Block:
 Observe = Callable[[Block], dict[str, np.ndarray]]
 
 
-def write_ms(path, plan, observe, columns=("DATA",), *, overwrite=False, history=""):
+def write_ms(
+    path: str | Path,
+    plan: ObservationPlan,
+    observe: Observe,
+    columns: Sequence[str] = ("DATA",),
+    *,
+    overwrite: bool = False,
+    history: str = "",
+    settings: StorageSettings = DEFAULTS,
+) -> Path:
     """Write the Measurement Set of `plan`; rows stream through memory in blocks.
 
     Parameters
@@ -127,6 +134,7 @@ def write_ms(path, plan, observe, columns=("DATA",), *, overwrite=False, history
         Whether a Measurement Set of that name may be replaced.
     history : str
         A line for the HISTORY table.
+    settings : StorageSettings
 
     Returns
     -------
@@ -140,40 +148,42 @@ def write_ms(path, plan, observe, columns=("DATA",), *, overwrite=False, history
     path = Path(path)
     smaller = "simulate fewer channels, hours or antennas"
     with new_measurement_set(path, _bytes(plan, columns), overwrite, smaller) as part:
-        _write_main(part, plan, observe, columns)
+        _write_main(part, plan, observe, columns, settings)
         with writing(path):
             _write_subtables(part, plan, history)
     return path
 
 
-def _bytes(plan, columns):
+def _bytes(plan: ObservationPlan, columns: Sequence[str]) -> int:
     """Size of the Measurement Set to come: what is stored for each sample, for each row, and for the small tables."""
     samples = sum(len(w.freq) * len(w.correlations) for w in plan.windows) * plan.rows // len(plan.windows)
     per_sample = 1 / 8 + sum(8 if name in COMPLEX else 4 for name in columns)
     return int(samples * per_sample + plan.rows * 100 + 5e6)
 
 
-def _blocks(plan) -> Iterator[Block]:
+def _blocks(plan: ObservationPlan, chunk_samples: int) -> Iterator[Block]:
     first, second = plan.pairs
     for f, field in enumerate(plan.fields):
         for w, window in enumerate(plan.windows):
             samples = len(first) * len(window.freq) * len(window.correlations)
-            step = max(1, CHUNK // samples)
+            step = max(1, chunk_samples // samples)
             for start in range(0, len(field.times), step):
                 times = field.times[start : start + step]
                 uvw = uvw_tracks(plan.layout.positions, field.ra, field.dec, times, (first, second))
                 yield Block(f, w, times, uvw.reshape(-1, 3), np.tile(first, len(times)), np.tile(second, len(times)))
 
 
-def _write_main(path, plan, observe, columns):
-    description, managers = _main_description(plan, columns)
+def _write_main(
+    path: Path, plan: ObservationPlan, observe: Observe, columns: Sequence[str], settings: StorageSettings
+) -> None:
+    description, managers = _main_description(plan, columns, settings.tile_samples)
     with writing(path):
         table = ct.default_ms(str(path), description, managers)
         table.addrows(plan.rows)
     try:
         start = 0
         with ProgressBar("simulating", plan.rows) as bar:
-            for block in _blocks(plan):
+            for block in _blocks(plan, settings.chunk_samples):
                 values = _bookkeeping(plan, block) | observe(block)
                 count = len(block.uvw)
                 with writing(path):
@@ -186,7 +196,7 @@ def _write_main(path, plan, observe, columns):
             table.close()
 
 
-def _main_description(plan, columns):
+def _main_description(plan: ObservationPlan, columns: Sequence[str], tile_samples: int) -> tuple[dict, dict]:
     """Table description and data managers: cubes tiled by rows, values that seldom change stored incrementally."""
     description = ct.required_ms_desc("MAIN")
     for name in columns:
@@ -200,18 +210,18 @@ def _main_description(plan, columns):
 
     correlations = max(len(w.correlations) for w in plan.windows)
     channels = min(max(len(w.freq) for w in plan.windows), 64)
-    rows = max(1, TILE // (correlations * channels))
+    rows = max(1, tile_samples // (correlations * channels))
     for name in (*columns, "FLAG"):
         tile(name, "TiledShapeStMan", (correlations, channels, rows))
     for name in ("WEIGHT", "SIGMA"):
-        tile(name, "TiledShapeStMan", (correlations, TILE // correlations))
-    tile("UVW", "TiledColumnStMan", (3, TILE // 3))
+        tile(name, "TiledShapeStMan", (correlations, tile_samples // correlations))
+    tile("UVW", "TiledColumnStMan", (3, tile_samples // 3))
     for name in _CONSTANT:
         description[name].update(dataManagerType="IncrementalStMan", dataManagerGroup="Constant")
     return description, ct.makedminfo(description, managers)
 
 
-def _bookkeeping(plan, block):
+def _bookkeeping(plan: ObservationPlan, block: Block) -> dict[str, np.ndarray]:
     """The columns that say which row is what."""
     rows = len(block.uvw)
     time = np.repeat(block.times, rows // len(block.times))
@@ -226,7 +236,7 @@ def _bookkeeping(plan, block):
     }  # fmt: skip
 
 
-def _write_subtables(path, plan, history):
+def _write_subtables(path: Path, plan: ObservationPlan, history: str) -> None:
     for name, rows in _subtables(plan, history).items():
         table = ct.table(f"{path}::{name}", readonly=False, ack=False)
         try:
@@ -238,7 +248,7 @@ def _write_subtables(path, plan, history):
             table.close()
 
 
-def _subtables(plan, history):
+def _subtables(plan: ObservationPlan, history: str) -> dict[str, list[dict[str, Any]]]:
     """Rows of every subtable, as dictionaries of column and value."""
     start = min(f.times[0] for f in plan.fields) - plan.integration / 2
     end = max(f.times[-1] for f in plan.fields) + plan.integration / 2

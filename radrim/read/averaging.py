@@ -4,20 +4,32 @@ Closure quantities of averages have less noise, but what the atmosphere turns wi
 way that closes. So the longest interval is taken in which hardly any flux is lost, as the data themselves say.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-INTERVALS = (10.0, 30.0, 60.0, 120.0, 300.0)
-"""Averages tried [s]; none is longer than a scan, or than what smears a source of the field's size."""
-COHERENCE = 0.95
-"""Part of the power that averages must keep."""
-GAP = 4.0
-"""A pause of more than this many integrations begins a new scan."""
+from radrim.visibilities import Visibilities
 
 
-def choose_interval(blocks, neighbours=0.0, limit=np.inf):
-    """Longest of `INTERVALS` over which the visibilities average coherently.
+@dataclass(frozen=True)
+class AveragingSettings:
+    """How the interval of averages is chosen."""
+
+    intervals: tuple[float, ...] = (10.0, 30.0, 60.0, 120.0, 300.0)
+    """Intervals that are tried [s]. None is longer than a scan, or than what smears a source of the field's size."""
+    min_coherence: float = 0.95
+    """Smallest fraction of the power that averages must keep."""
+    max_gap: float = 4.0
+    """Longest pause within a scan [integrations]. A longer one begins a new scan."""
+
+
+def choose_interval(
+    blocks: list[Visibilities],
+    neighbours: float = 0.0,
+    limit: float = np.inf,
+    settings: AveragingSettings = AveragingSettings(),
+) -> tuple[float, float]:
+    """Longest interval over which the visibilities average coherently.
 
     Parameters
     ----------
@@ -27,6 +39,7 @@ def choose_interval(blocks, neighbours=0.0, limit=np.inf):
         Baselines shorter than this part of the longest do not count: air above neighbours moves together.
     limit : float
         Longest interval allowed [s].
+    settings : AveragingSettings
 
     Returns
     -------
@@ -36,15 +49,20 @@ def choose_interval(blocks, neighbours=0.0, limit=np.inf):
         Part of the power that averages over it keep.
     """
     best = 0.0, 1.0
-    for interval in (one for one in INTERVALS if one <= limit):
-        kept = coherence(blocks, interval, neighbours)
-        if not kept >= COHERENCE:
+    for interval in (one for one in settings.intervals if one <= limit):
+        kept = coherence(blocks, interval, neighbours, settings.max_gap)
+        if not kept >= settings.min_coherence:
             break
         best = interval, kept
     return best
 
 
-def coherence(blocks, interval, neighbours=0.0):
+def coherence(
+    blocks: list[Visibilities],
+    interval: float,
+    neighbours: float = 0.0,
+    max_gap: float = AveragingSettings.max_gap,
+) -> float:
     """Power of averages over that of the samples that went into them, both without that of the noise.
 
     Parameters
@@ -54,6 +72,8 @@ def coherence(blocks, interval, neighbours=0.0):
         [s]
     neighbours : float
         As in `choose_interval`.
+    max_gap : float
+        See `AveragingSettings`.
 
     Returns
     -------
@@ -63,7 +83,7 @@ def coherence(blocks, interval, neighbours=0.0):
     before = after = 0.0
     longest = max(float(block.uv_length.max()) for block in blocks)
     for block in blocks:
-        cell = _cells(block, interval)
+        cell = _cells(block, interval, max_gap)
         weight = block.weight * (block.uv_length >= neighbours * longest)[:, None].astype(float)
         total = _sum(cell, weight)
         power = _sum(cell, weight * np.abs(block.data) ** 2) - 2.0 * _sum(cell, (weight > 0).astype(float))
@@ -72,7 +92,7 @@ def coherence(blocks, interval, neighbours=0.0):
     return after / before if before > 0 else float("nan")
 
 
-def average(block, interval):
+def average(block: Visibilities, interval: float, max_gap: float = AveragingSettings.max_gap) -> Visibilities:
     """A block with one row for each baseline and interval of a scan.
 
     Parameters
@@ -81,13 +101,15 @@ def average(block, interval):
         With natural weights.
     interval : float
         [s]; 0 only joins rows of the same time and baseline.
+    max_gap : float
+        See `AveragingSettings`.
 
     Returns
     -------
     Visibilities
         Times are the middles of the intervals, the same on all baselines; weights are those of averages.
     """
-    cell = _cells(block, interval)
+    cell = _cells(block, interval, max_gap)
     weight = block.weight.astype(float)
     total = _sum(cell, weight)
     data = _sum(cell, weight * block.data) / np.where(total > 0, total, 1)
@@ -100,25 +122,25 @@ def average(block, interval):
         uvw=uvw,
         data=data.astype(np.complex64),
         weight=total.astype(np.float32),
-        time=_middles(block.time, interval)[first],
+        time=_middles(block.time, interval, max_gap)[first],
         antenna=block.antenna[first],
     )
 
 
-def _cells(block, interval):
+def _cells(block: Visibilities, interval: float, max_gap: float) -> np.ndarray:
     """Number of the average that each row goes into, (row,)."""
-    _, bin = np.unique(_middles(block.time, interval), return_inverse=True)
+    _, number = np.unique(_middles(block.time, interval, max_gap), return_inverse=True)
     pair = block.antenna[:, 0].astype(np.int64) * (int(block.antenna.max()) + 1) + block.antenna[:, 1]
-    return np.unique(bin.ravel() * (int(pair.max()) + 1) + pair, return_inverse=True)[1].ravel()
+    return np.unique(number.ravel() * (int(pair.max()) + 1) + pair, return_inverse=True)[1].ravel()
 
 
-def _middles(time, interval):
+def _middles(time: np.ndarray, interval: float, max_gap: float) -> np.ndarray:
     """Middle of the interval that each time is in, (row,) [s]; intervals begin with scans and fill them evenly."""
     times, index = np.unique(time, return_inverse=True)
     gaps = np.diff(times)
     step = float(np.median(gaps)) if gaps.size else 0.0
     middles = times.copy()
-    for scan in np.split(np.arange(len(times)), np.flatnonzero(gaps > GAP * step) + 1):
+    for scan in np.split(np.arange(len(times)), np.flatnonzero(gaps > max_gap * step) + 1):
         length = times[scan[-1]] - times[scan[0]] + step
         count = int(np.ceil(length / interval - 1e-6)) if interval > step else 0
         if count:
@@ -127,7 +149,7 @@ def _middles(time, interval):
     return middles[index.ravel()]
 
 
-def _sum(cell, values):
+def _sum(cell: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Sums of rows (row, ...) that share a cell, (cell, ...)."""
     out = np.zeros((int(cell.max()) + 1, *values.shape[1:]), values.dtype)
     np.add.at(out, cell, values)

@@ -9,20 +9,15 @@ References
 Cornwell, Uson & Haddad (1992), A&A 258, 583; Sault (1994), A&AS 107, 55.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from radrim.errors import ConfigError
-
-NOISIER = 3.0
-"""Noise of a sample after the subtraction over that before, above which it loses its weight: an extrapolation from few
-channels would put more noise into the image than the sample takes out of it."""
-SINGULAR = 1e-10
-"""Smallest over largest eigenvalue of a row's normal equations that still count as solved in float64."""
-SAMPLES = 2**18
-"""Samples that are fitted together: what they need beside themselves stays in the processor's cache, about."""
+from radrim.read.settings import DEFAULTS, ContinuumSettings
 
 
-def line_free(path, spw, channels, order, ranges=None):
+def line_free(path: Path, spw: int, channels: int, order: int, ranges: tuple[int, ...] | None = None) -> np.ndarray:
     """The channels of a spectral window that hold continuum alone.
 
     Parameters
@@ -70,7 +65,7 @@ class Continuum:
     line-free channels. The fit takes noise with it: on average (order + 1) / (good line-free channels) of the variance
     of the fitted channels, which looks like weights that are too small by as much, and as much is added to that of all
     others, more towards the ends of the window. Weights stay as they are, because the noise of neighbouring channels is
-    now correlated and no weights could say so. A sample whose noise would become `NOISIER` times as large, far from
+    now correlated and no weights could say so. A sample whose noise would become three times as large, far from
     all good channels, loses its weight, and so does a row with fewer good channels than the polynomial has
     coefficients.
 
@@ -82,19 +77,23 @@ class Continuum:
         Line-free channels, more than `order`.
     order : int
         Of the polynomial.
+    settings : ContinuumSettings
     """
 
-    def __init__(self, freq, free, order):
-        self._free = np.asarray(free, bool)
+    def __init__(
+        self, freq: np.ndarray, free: np.ndarray, order: int, settings: ContinuumSettings = DEFAULTS.continuum
+    ) -> None:
+        self._free, self._settings = np.asarray(free, bool), settings
         middle = (freq[self._free].max() + freq[self._free].min()) / 2
         # Legendre's polynomials, made orthonormal on the channels that are fitted: rows without flags then have normal
         # equations that are nearly diagonal, and all rows good ones.
         x = (freq - middle) / max(np.ptp(freq[self._free]) / 2, 1.0)
         basis = np.polynomial.legendre.legvander(x, order)
-        self._basis = np.linalg.solve(np.linalg.qr(basis[self._free], mode="r").T, basis.T).T
+        triangle: np.ndarray = np.linalg.qr(basis[self._free], mode="r")  # type: ignore[assignment] # "r": R alone
+        self._basis = np.linalg.solve(triangle.T, basis.T).T
         self._products = (self._basis[:, :, None] * self._basis[:, None, :]).reshape(len(freq), -1)
 
-    def subtract(self, data, weight):
+    def subtract(self, data: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Subtract the continuum, in place.
 
         Parameters
@@ -110,21 +109,21 @@ class Continuum:
             Samples that lost their weight.
         """
         lost = np.zeros(weight.shape, bool)
-        step = max(1, SAMPLES // weight.shape[1])
+        step = max(1, self._settings.samples // weight.shape[1])
         for start in range(0, len(weight), step):
             rows = slice(start, start + step)
             lost[rows] = self._subtract(data[rows], weight[rows])
         weight[lost] = 0
         return lost
 
-    def _subtract(self, data, weight):
+    def _subtract(self, data: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """As `subtract`, of a few rows; the weight is left as it is."""
         terms = self._basis.shape[1]
         before = weight.astype(np.float64)
         used = before * self._free
         normal = (used @ self._products).reshape(-1, terms, terms)
         values, vectors = np.linalg.eigh(normal)
-        known = values[:, 0] > SINGULAR * values[:, -1]  # not with fewer channels than coefficients
+        known = values[:, 0] > self._settings.min_eigenvalue_ratio * values[:, -1]  # not with too few channels
         values[~known] = np.inf  # their continuum becomes 0
         inverse = (vectors / values[:, None, :]) @ vectors.transpose(0, 2, 1)
         # What is flagged can hold anything.
@@ -133,4 +132,4 @@ class Continuum:
         data -= coefficients @ self._basis.T
         # Variance of the continuum over that of the sample, which it adds to; at most 1 where a channel was fitted.
         added = before * (inverse.reshape(len(inverse), -1) @ self._products.T)
-        return ((added > NOISIER**2 - 1) | ~known[:, None]) & (weight > 0)
+        return ((added > self._settings.max_noise_increase**2 - 1) | ~known[:, None]) & (weight > 0)

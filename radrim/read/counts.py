@@ -1,11 +1,10 @@
 """What a reader met in the data: how many samples were dropped and why, and whether enough is left."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from radrim.errors import DataError
-
-NONFINITE_LIMIT = 0.01
-"""Fraction of unflagged samples that may be NaN or infinite before the data count as broken."""
+from radrim.read.settings import ReadSettings
 
 
 @dataclass
@@ -23,7 +22,9 @@ class Counts:
     incomplete: int = 0
     """Flagged for some of the Stokes parameters only, and so for all."""
 
-    def check(self, path, used, flag_nonfinite):
+    def check(
+        self, path: Path, used: int, flag_nonfinite: bool, max_nonfinite: float = ReadSettings.max_nonfinite
+    ) -> None:
         """Raise DataError, with the main reason, if nothing is left or too much is broken.
 
         Parameters
@@ -34,6 +35,8 @@ class Counts:
             Samples that are left.
         flag_nonfinite : bool
             Whether any number of NaN is accepted.
+        max_nonfinite : float
+            Largest fraction of the unflagged samples that may be NaN or infinite, otherwise.
         """
         if self.samples == 0:
             raise DataError(
@@ -65,13 +68,13 @@ class Counts:
             )
             share = f"all {usable}" if number == usable else f"{number} of {usable}"
             raise DataError(f"{path}: nothing is left to image: {share} unflagged samples {fault}.")
-        if self.nonfinite > NONFINITE_LIMIT * (used + self.nonfinite) and not flag_nonfinite:
+        if self.nonfinite > max_nonfinite * (used + self.nonfinite) and not flag_nonfinite:
             raise DataError(
                 f"{path}: {self.nonfinite} of {used + self.nonfinite} unflagged samples are NaN or infinite "
-                f"(limit {NONFINITE_LIMIT:.0%}); flag them, or accept the loss with --flag-nonfinite."
+                f"(limit {max_nonfinite:.0%}); flag them, or accept the loss with --flag-nonfinite."
             )
 
-    def notes(self, name, abs_weights) -> list[str]:
+    def notes(self, name: str, abs_weights: bool) -> list[str]:
         """What was dropped from the Measurement Set `name`, in sentences."""
         out = []
         if self.nonfinite:

@@ -17,25 +17,22 @@ from dataclasses import dataclass, replace
 import erfa
 import numpy as np
 
-from radrim.earth import MJD_ZERO, TT_MINUS_UTC, celestial_to_terrestrial
+from radrim.earth import MJD_ZERO, ROTATION_RATE, SURFACE, TT_MINUS_UTC, celestial_to_terrestrial
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C, axes
+from radrim.ms.tables import Field, MeasurementSet, SpectralWindow
+from radrim.read.settings import DEFAULTS, ReadSettings
+from radrim.visibilities import Visibilities
 
 SPECSYS = {"TOPO": "TOPOCENT", "LSRK": "LSRK", "BARY": "BARYCENT"}
 """The frames of --outframe, and what FITS calls them."""
-DRIFT = 0.1
-"""Range of frequencies within a block, as part of a channel: no sample is farther from where the block's factor puts
-it, and few would belong to another output channel. The Earth's rotation takes at most 0.12 km/s in an hour: about one
-block for channels of 1 km/s, twelve for 0.1 km/s."""
 SUN = np.array([0.28999706839, -17.31726478972, 10.00141199547]) * 1e3
 """Velocity of the Sun in the kinematic local standard of rest [m/s]: 20 km/s towards 18h, +30 deg (B1900), in J2000."""
-SPIN = np.array([0, 0, 7.292115855e-5])
-"""Of the Earth [rad/s]."""
-SURFACE = 6.3e6, 6.4e6
-"""Where antennas are, from the Earth's centre [m]."""
+SPIN = np.array([0, 0, ROTATION_RATE])
+"""Angular velocity of the Earth, ITRF [rad/s]."""
 
 
-def frame_factor(frame, ra, dec, position, time):
+def frame_factor(frame: str, ra: float, dec: float, position: np.ndarray, time: float | np.ndarray) -> np.ndarray:
     """What to multiply the frequencies of a telescope with to have them in another frame.
 
     Parameters
@@ -62,7 +59,7 @@ def frame_factor(frame, ra, dec, position, time):
     return factor * _seen(-SUN, towards) if frame == "LSRK" else factor
 
 
-def _seen(velocity, towards):
+def _seen(velocity: np.ndarray, towards: np.ndarray) -> np.ndarray:
     """Frequency seen by who moves with `velocity` (..., 3) [m/s], over that at rest, of light from a direction (3,)."""
     beta = velocity / C
     return (1 + beta @ towards) / np.sqrt(1 - (beta**2).sum(-1))
@@ -81,6 +78,8 @@ class FrameShift:
         Of the array, ITRF [m].
     width : float
         Of a channel [Hz].
+    max_drift : float
+        Range of the frequencies within a block [channels], see `ReadSettings`.
     """
 
     frame: str
@@ -88,13 +87,14 @@ class FrameShift:
     dec: float
     position: np.ndarray
     width: float
+    max_drift: float = ReadSettings.max_drift
 
-    def cut(self, block):
+    def cut(self, block: Visibilities) -> list[Visibilities]:
         """The rows of a block in as many blocks as its drift needs, each with its `doppler`."""
         times, inverse = np.unique(block.time, return_inverse=True)
         factor = frame_factor(self.frame, self.ra, self.dec, self.position, times)
         drift = np.ptp(factor) * block.freq.max()
-        count = int(drift / (DRIFT * self.width)) + 1
+        count = int(drift / (self.max_drift * self.width)) + 1
         # Equal ranges of the factor, and not of time: months later it may be the same again.
         number = np.minimum((factor - factor.min()) * (count / max(np.ptp(factor), 1e-300)), count - 1).astype(int)
         factor, number = factor[inverse], number[inverse]
@@ -107,7 +107,13 @@ class FrameShift:
         return out
 
 
-def find_shift(ms, window, field, outframe) -> FrameShift | None:
+def find_shift(
+    ms: MeasurementSet,
+    window: SpectralWindow,
+    field: Field,
+    outframe: str | None,
+    settings: ReadSettings = DEFAULTS,
+) -> FrameShift | None:
     """How the frequencies of a spectral window come into the output frame; None if they are in it.
 
     Parameters
@@ -117,6 +123,7 @@ def find_shift(ms, window, field, outframe) -> FrameShift | None:
     field : Field
     outframe : {'TOPO', 'LSRK', 'BARY'} or None
         None stands for the frame of the data.
+    settings : ReadSettings
 
     Raises
     ------
@@ -142,4 +149,5 @@ def find_shift(ms, window, field, outframe) -> FrameShift | None:
     spacing = np.abs(np.diff(window.freq))
     width = float(np.median(spacing if spacing.any() else window.width))
     # A single channel without a width drifts to no other.
-    return FrameShift(outframe, field.ra, field.dec, ms.positions.mean(0), width if width > 0 else np.inf)
+    width = width if width > 0 else np.inf
+    return FrameShift(outframe, field.ra, field.dec, ms.positions.mean(0), width, settings.max_drift)

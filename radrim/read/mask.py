@@ -2,16 +2,18 @@
 
 import logging
 import math
+from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
 from radrim.errors import InputError
+from radrim.geometry import ImageGrid
 
 log = logging.getLogger("radrim")
 
 
-def read_mask(path, grid):
+def read_mask(path: str | Path, grid: ImageGrid) -> np.ndarray:
     """Read a CLEAN mask: components may go where the image is not 0.
 
     Parameters
@@ -54,7 +56,7 @@ def read_mask(path, grid):
     return mask
 
 
-def _warn_other_sky(path, header, grid):
+def _warn_other_sky(path: str | Path, header: fits.Header, grid: ImageGrid) -> None:
     """Log a warning if the mask's pixels lie elsewhere on the sky. Masks without coordinates are taken as they are."""
     if "CDELT2" not in header or "CRVAL2" not in header:
         return

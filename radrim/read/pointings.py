@@ -6,6 +6,7 @@ then is an observation of the mosaic's tangent plane, off its middle.
 """
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,10 +14,8 @@ import numpy as np
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import SIGN, C, axes, format_angle, n_minus_1
 from radrim.ms.tables import MeasurementSet, open_table, rows_per_id
-from radrim.visibilities import ROWS, Visibilities
-
-WIDEST = np.radians(60)
-"""Largest distance of a pointing from the mosaic's middle [rad]: beyond the tangent plane is squeezed to nothing."""
+from radrim.read.settings import DEFAULTS, ReadSettings
+from radrim.visibilities import Visibilities, row_slices
 
 
 @dataclass(frozen=True)
@@ -37,19 +36,19 @@ class Target:
     notes: list[str]
 
     @property
-    def positions(self):
+    def positions(self) -> list[tuple[float, float]]:
         """Different phase centres (ra, dec) [rad], in the order of the fields."""
         chosen = [self.ms.fields[index] for index in self.fields]
         # What was written as the same number may come back with another last digit.
         return list({(round(f.ra, 12), round(f.dec, 12)): (f.ra, f.dec) for f in chosen}.values())
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """Of the fields, without repeats."""
         return list(dict.fromkeys(self.ms.fields[index].name for index in self.fields))
 
 
-def choose_target(ms: MeasurementSet, wanted=None) -> Target:
+def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
     """The fields that `--field` names, or the one with most rows.
 
     Parameters
@@ -90,7 +89,7 @@ def choose_target(ms: MeasurementSet, wanted=None) -> Target:
     return Target(ms, chosen, notes)
 
 
-def _named(ms, wanted):
+def _named(ms: MeasurementSet, wanted: str) -> list[int]:
     """Indices of the fields that a text names, in their order."""
     if found := _matching(ms, wanted):  # the whole first: names can hold commas
         return found
@@ -99,7 +98,7 @@ def _named(ms, wanted):
     chosen: set[int] = set()
     for word in (part.strip() for part in wanted.split(",")):
         span = re.fullmatch(r"(\d+)~(\d+)", word)
-        found = [i for i in range(int(span[1]), int(span[2]) + 1) if i < len(ms.fields)] if span else None
+        found = [i for i in range(int(span[1]), int(span[2]) + 1) if i < len(ms.fields)] if span else []
         found = found or _matching(ms, word)
         if not found:
             listed = ", ".join(f"{i} ({f.name})" for i, f in enumerate(ms.fields))
@@ -108,20 +107,22 @@ def _named(ms, wanted):
     return sorted(chosen)
 
 
-def _matching(ms, word):
+def _matching(ms: MeasurementSet, word: str) -> list[int]:
     """The field of that number, or all of that name."""
     if word.isdecimal() and int(word) < len(ms.fields):
         return [int(word)]
     return [index for index, field in enumerate(ms.fields) if field.name == word]
 
 
-def _rows(ms):
+def _rows(ms: MeasurementSet) -> np.ndarray:
     """Rows of each field."""
     with open_table(ms.tables) as main:
         return rows_per_id(main, "FIELD_ID", len(ms.fields))
 
 
-def choose_centre(targets, joint):
+def choose_centre(
+    targets: Sequence[Target], joint: bool, settings: ReadSettings = DEFAULTS
+) -> tuple[float, float] | None:
     """Phase centre (ra, dec) [rad] of a joint mosaic, the middle of its pointings; None for a single pointing.
 
     Parameters
@@ -129,6 +130,7 @@ def choose_centre(targets, joint):
     targets : sequence of Target
     joint : bool
         Whether a mosaic may be made: there is a primary beam.
+    settings : ReadSettings
 
     Raises
     ------
@@ -151,15 +153,16 @@ def choose_centre(targets, joint):
     x, y, z = directions.sum(0)
     centre = float(np.arctan2(y, x) % (2 * np.pi)), float(np.arctan2(z, np.hypot(x, y)))
     widest = float(np.arccos(np.clip(directions @ axes(*centre)[2], -1, 1)).max())
-    if widest > WIDEST:
+    limit = settings.max_pointing_distance
+    if widest > limit:
         raise ConfigError(
-            f"The pointings lie up to {format_angle(widest)} from their middle (limit {format_angle(WIDEST)}): no "
+            f"The pointings lie up to {format_angle(widest)} from their middle (limit {format_angle(limit)}): no "
             "mosaic can hold them. Leave out calibrators and other targets with --field."
         )
     return centre
 
 
-def bring_to(block: Visibilities, position, centre) -> Visibilities:
+def bring_to(block: Visibilities, position: tuple[float, float], centre: tuple[float, float]) -> Visibilities:
     """A block with another phase centre; the antennas go on pointing at the old one.
 
     Parameters
@@ -176,22 +179,23 @@ def bring_to(block: Visibilities, position, centre) -> Visibilities:
     return replace(block, uvw=uvw, pointing=turn[:2, 2].copy())
 
 
-def each_at_its_pointing(blocks):
+def each_at_its_pointing(blocks: Iterable[Visibilities]) -> Iterator[Visibilities]:
     """Blocks one after the other, with the phases that they were observed with: copies where they have others.
 
     What the antennas point at changes least from one sample to the next then.
     """
     for block in blocks:
         l, m = block.pointing.tolist()  # noqa: E741 - the field's own names
-        if l or m:
-            block = replace(block, data=np.array(block.data))
-            lengthen(block.data, -block.uvw @ (l, m, n_minus_1(l, m)), block.freq)
-        yield block
+        if not (l or m):
+            yield block
+            continue
+        data = np.array(block.data)
+        lengthen(data, -block.uvw @ (l, m, n_minus_1(l, m)), block.freq)
+        yield replace(block, data=data)
 
 
-def lengthen(data, paths, freq):
+def lengthen(data: np.ndarray, paths: np.ndarray, freq: np.ndarray) -> None:
     """Give data (row, chan) the phases of additional paths (row,) [m], in place, at frequencies (chan,) [Hz]."""
-    for start in range(0, len(data), ROWS):
-        rows = slice(start, start + ROWS)
+    for rows in row_slices(len(data)):
         turns = np.multiply.outer(SIGN * paths[rows], freq / C)
         data[rows] *= np.exp(2j * np.pi * (turns - np.round(turns)))

@@ -1,9 +1,12 @@
 """Step 1, read: Measurement Sets to the visibilities of one Stokes parameter or of several, in row chunks."""
 
 import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,14 +24,16 @@ from radrim.read.continuum import Continuum, line_free
 from radrim.read.counts import Counts
 from radrim.read.frames import SPECSYS, find_shift
 from radrim.read.pointings import Target, bring_to, choose_centre, choose_target
+from radrim.read.settings import DEFAULTS, ReadSettings
 from radrim.runtime.progress_bar import ProgressBar
-from radrim.stokes import combinations
+from radrim.stokes import Terms, combinations
 from radrim.visibilities import Observation, Visibilities
+
+if TYPE_CHECKING:
+    import casacore.tables as casatables
 
 log = logging.getLogger("radrim")
 
-CHUNK_BYTES = 64 * 2**20
-"""Size of one chunk of the data column [bytes]; a few are alive at once (data, flags, weights)."""
 
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
@@ -54,7 +59,14 @@ class Selection:
     """Whether several pointings may be brought to one phase centre."""
 
 
-def read(paths, selection=Selection(), keep=None, block_bytes=None, folder=None):
+def read(
+    paths: Sequence[str | Path],
+    selection: Selection = Selection(),
+    keep: Callable[[Visibilities], Visibilities] | None = None,
+    block_bytes: int | None = None,
+    folder: str | Path | None = None,
+    settings: ReadSettings = DEFAULTS,
+) -> Observation:
     """Read the selected visibilities of one or several Measurement Sets or UVFITS files.
 
     Parameters
@@ -68,6 +80,7 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None, folder=None)
         Largest block [bytes of data and weights]; one for each spectral window if absent.
     folder : Path, optional
         See `radrim.ms.inputs.open_inputs`.
+    settings : ReadSettings
 
     Returns
     -------
@@ -85,8 +98,9 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None, folder=None)
     """
     with open_inputs(paths, folder) as sets:
         targets = [choose_target(ms, selection.field) for ms in sets]
-        centre = choose_centre(targets, selection.joint)
-        parts = [_read_one(target, centre, selection, keep or (lambda block: block), block_bytes) for target in targets]
+        centre = choose_centre(targets, selection.joint, settings)
+        keep = keep or (lambda block: block)
+        parts = [_read_one(target, centre, selection, keep, block_bytes, settings) for target in targets]
     first = parts[0]
     for path, part in zip(paths[1:], parts[1:], strict=True):
         _same_phase_centre(paths[0], first, path, part)
@@ -110,7 +124,7 @@ def read(paths, selection=Selection(), keep=None, block_bytes=None, folder=None)
     )
 
 
-def _same_phase_centre(path_a, a, path_b, b):
+def _same_phase_centre(path_a: str | Path, a: Observation, path_b: str | Path, b: Observation) -> None:
     dra = (a.ra - b.ra + np.pi) % (2 * np.pi) - np.pi
     apart = np.hypot(dra * np.cos(a.dec), a.dec - b.dec)
     # A hundredth of the resolution: no image could show it.
@@ -123,7 +137,14 @@ def _same_phase_centre(path_a, a, path_b, b):
         )
 
 
-def _read_one(target: Target, centre, selection, keep, block_bytes):
+def _read_one(
+    target: Target,
+    centre: tuple[float, float] | None,
+    selection: Selection,
+    keep: Callable[[Visibilities], Visibilities],
+    block_bytes: int | None,
+    settings: ReadSettings,
+) -> Observation:
     """One Measurement Set; its phase centre becomes `centre` unless that is None."""
     ms = target.ms
     notes = list(ms.notes)
@@ -135,15 +156,15 @@ def _read_one(target: Target, centre, selection, keep, block_bytes):
         blocks: list[Visibilities] = []
         used: list[SpectralWindow] = []
         for field, window in product(target.fields, choose_windows(ms, selection)):
-            found = _read_window(ms, main, window, field, column, selection, counts, notes, block_bytes)
-            if centre:
-                position = ms.fields[field].ra, ms.fields[field].dec
-                found = (bring_to(block, position, centre) for block in found)
+            source = _Source(ms, main, column, selection, counts, notes, settings)
             before = len(blocks)
-            blocks += [keep(block) for block in found]
+            for block in _read_window(source, window, field, block_bytes):
+                position = ms.fields[field].ra, ms.fields[field].dec
+                blocks.append(keep(bring_to(block, position, centre) if centre else block))
             if len(blocks) > before:
                 used.append(window)
-    counts.check(ms.path, sum(int((block.weight > 0).sum()) for block in blocks), selection.flag_nonfinite)
+    left = sum(int((block.weight > 0).sum()) for block in blocks)
+    counts.check(ms.path, left, selection.flag_nonfinite, settings.max_nonfinite)
     notes += counts.notes(ms.path.name, selection.abs_weights)
     start = min(block.time.min() for block in blocks)
     dishes = ms.dish_diameters[ms.dish_diameters > 0]
@@ -166,7 +187,7 @@ def _read_one(target: Target, centre, selection, keep, block_bytes):
     )
 
 
-def _dishes_with_data(ms: MeasurementSet, blocks):
+def _dishes_with_data(ms: MeasurementSet, blocks: list[Visibilities]) -> list[float]:
     """Different known diameters of the antennas that occur in the data [m]."""
     seen = np.zeros(len(ms.dish_diameters), bool)
     for block in blocks:
@@ -174,7 +195,7 @@ def _dishes_with_data(ms: MeasurementSet, blocks):
     return np.unique(ms.dish_diameters[seen & (ms.dish_diameters > 0)]).tolist()
 
 
-def choose_column(ms: MeasurementSet, selection, notes):
+def choose_column(ms: MeasurementSet, selection: Selection, notes: list[str]) -> str:
     """Name of the column to read; what was decided without being asked is appended to the notes."""
     available = [name for name in ("CORRECTED_DATA", "DATA") if name in ms.columns]
     column = selection.column or (available[0] if available else None)
@@ -188,7 +209,7 @@ def choose_column(ms: MeasurementSet, selection, notes):
     return column
 
 
-def choose_windows(ms: MeasurementSet, selection) -> list[SpectralWindow]:
+def choose_windows(ms: MeasurementSet, selection: Selection) -> list[SpectralWindow]:
     """The spectral windows to read."""
     if selection.spw is None:
         return ms.windows
@@ -199,7 +220,7 @@ def choose_windows(ms: MeasurementSet, selection) -> list[SpectralWindow]:
     return [w for w in ms.windows if w.spw in selection.spw]
 
 
-def choose_channels(ms, window: SpectralWindow, selection):
+def choose_channels(ms: MeasurementSet, window: SpectralWindow, selection: Selection) -> tuple[int, int]:
     """First channel to read of a spectral window, and the first after them."""
     if selection.chan_range is None:
         return 0, len(window.freq)
@@ -212,8 +233,39 @@ def choose_channels(ms, window: SpectralWindow, selection):
     return start, end
 
 
-def _read_window(ms, main, window, field, column, selection, counts, notes, block_bytes):
+@dataclass(frozen=True)
+class _Source:
+    """One Measurement Set, and what is read of it.
+
+    Parameters
+    ----------
+    ms : MeasurementSet
+    main : casacore table
+        Its main table.
+    column : str
+        Column of the visibilities.
+    selection : Selection
+    counts : Counts
+        Counts the samples that are read and dropped.
+    notes : list of str
+        Receives what was decided without being asked.
+    settings : ReadSettings
+    """
+
+    ms: MeasurementSet
+    main: "casatables.table"
+    column: str
+    selection: Selection
+    counts: Counts
+    notes: list[str]
+    settings: ReadSettings
+
+
+def _read_window(
+    source: _Source, window: SpectralWindow, field: int, block_bytes: int | None
+) -> Iterator[Visibilities]:
     """All selected rows of one spectral window with data, block by block."""
+    ms, main, selection = source.ms, source.main, source.selection
     query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
     if selection.time_range is not None:
         start, end = (mjd_seconds(text) for text in selection.time_range)
@@ -224,11 +276,10 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
         if total == 0:
             return
         first, last = choose_channels(ms, window, selection)
-        shift = find_shift(ms, window, ms.fields[field], selection.outframe)
-        recipes = _recipes(ms, window, selection, notes)
+        shift = find_shift(ms, window, ms.fields[field], selection.outframe, source.settings)
+        recipes = _recipes(ms, window, selection, source.notes)
         # A selection of every row is the table itself, and reading that avoids the list of row numbers.
-        source = main if total == main.nrows() else rows
-        reader = _ChunkReader(ms, source, column, window, (first, last), recipes, selection, counts)
+        reader = _ChunkReader(source, main if total == main.nrows() else rows, window, (first, last), recipes)
         size = max(1, block_bytes // ((8 * len(recipes) + 4) * (last - first))) if block_bytes else total
         with ProgressBar(f"reading {ms.path.name}, spectral window {window.spw}", total) as bar:
             for start in range(0, total, size):
@@ -239,7 +290,7 @@ def _read_window(ms, main, window, field, column, selection, counts, notes, bloc
         rows.close()
 
 
-def _recipes(ms, window: SpectralWindow, selection, notes):
+def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, notes: list[str]) -> list[Terms]:
     """Of each Stokes parameter, index and coefficient of the correlations that make it."""
     wanted = selection.stokes.split(",")
     try:
@@ -256,14 +307,14 @@ def _recipes(ms, window: SpectralWindow, selection, notes):
     return recipes
 
 
-def _has_all(window, wanted):
+def _has_all(window: SpectralWindow, wanted: Sequence[str]) -> bool:
     try:
         return not combinations(wanted, window.correlations)[1]
     except DataError:
         return False
 
 
-def mjd_seconds(text):
+def mjd_seconds(text: str) -> float:
     """Modified Julian Date in seconds, UTC, of a time as --time-range takes it."""
     try:
         moment = datetime.fromisoformat(text)
@@ -276,17 +327,26 @@ def mjd_seconds(text):
 class _ChunkReader:
     """Reads one spectral window chunk by chunk into arrays allocated once."""
 
-    def __init__(self, ms, table, column, window, channels, recipes, selection, counts):
+    def __init__(
+        self,
+        source: _Source,
+        table: "casatables.table",
+        window: SpectralWindow,
+        channels: tuple[int, int],
+        recipes: list[Terms],
+    ) -> None:
+        ms, column, selection = source.ms, source.column, source.selection
+        self.settings = source.settings
         self.ms, self.table, self.column, self.window = ms, table, column, window
         self.first, self.last = channels
-        self.recipes, self.selection, self.counts = recipes, selection, counts
+        self.recipes, self.selection, self.counts = recipes, selection, source.counts
         freq = window.freq[self.first : self.last]
         # Lower sidebands count down; the operators want channels that count up.
         self.order = np.argsort(freq, kind="stable")
         self.freq = freq[self.order]
         self.sorted = bool((np.diff(freq) >= 0).all())
         self.imaged = slice(None)
-        self.continuum = self._prepare_continuum() if selection.contsub is not None else None
+        self.continuum = None if selection.contsub is None else self._prepare_continuum(selection.contsub)
         self.weights = "WEIGHT_SPECTRUM" if "WEIGHT_SPECTRUM" in ms.columns else "WEIGHT"
         if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
             self.weights = "WEIGHT"
@@ -296,18 +356,17 @@ class _ChunkReader:
                 f"{ms.path}: column {column} is empty (no array in its first row); choose another with --data-column."
             )
 
-    def _prepare_continuum(self):
+    def _prepare_continuum(self, order: int) -> Continuum:
         """The fit of the continuum; channels that only it needs are read, too."""
         first, last, window = self.first, self.last, self.window
-        order, ranges = self.selection.contsub, self.selection.contsub_channels
-        free = line_free(self.ms.path, window.spw, len(window.freq), order, ranges)
+        free = line_free(self.ms.path, window.spw, len(window.freq), order, self.selection.contsub_channels)
         fitted = np.flatnonzero(free)
         self.first, self.last = min(first, int(fitted[0])), max(last, int(fitted[-1]) + 1)
         self.imaged = slice(first - self.first, last - self.first)
         around = slice(self.first, self.last)
-        return Continuum(window.freq[around], free[around], order)
+        return Continuum(window.freq[around], free[around], order, self.settings.continuum)
 
-    def read(self, begin, total, bar):
+    def read(self, begin: int, total: int, bar: ProgressBar) -> Visibilities | None:
         """The rows from `begin` on that hold any sample, or None; the bar counts all rows."""
         freq = self.freq
         uvw = np.empty((total, 3))
@@ -315,7 +374,7 @@ class _ChunkReader:
         antenna = np.empty((total, 2), np.int32)
         planes = np.empty((len(self.recipes), total, len(freq)), np.complex64)
         weight = np.empty((total, len(freq)), np.float32)
-        step = max(1, CHUNK_BYTES // (8 * len(self.window.correlations) * len(self.window.freq)))
+        step = max(1, self.settings.chunk_bytes // (8 * len(self.window.correlations) * len(self.window.freq)))
         filled = 0
         for start in range(begin, begin + total, step):
             count = min(step, begin + total - start)
@@ -333,12 +392,12 @@ class _ChunkReader:
             bar.advance(count)
         if filled == 0:
             return None
-        uvw, time, antenna, weight, *planes = (array[:filled] for array in (uvw, time, antenna, weight, *planes))
-        stokes, *others = self.selection.stokes.split(",")
-        others = dict(zip(others, planes[1:], strict=True))
-        return Visibilities(uvw, freq, planes[0], weight, time, antenna, stokes=stokes, others=others)
+        uvw, time, antenna, weight, data, *rest = (a[:filled] for a in (uvw, time, antenna, weight, *planes))
+        stokes, *names = self.selection.stokes.split(",")
+        others = dict(zip(names, rest, strict=True))
+        return Visibilities(uvw, freq, data, weight, time, antenna, stokes=stokes, others=others)
 
-    def _chunk(self, start, count):
+    def _chunk(self, start: int, count: int) -> tuple[np.ndarray, ...]:
         """(uvw, time, antenna, weight, data, ...) of the rows of one chunk that hold any sample."""
         table = self.table
         uvw = np.asarray(table.getcol("UVW", start, count), float)
@@ -359,7 +418,7 @@ class _ChunkReader:
             for data in planes:
                 weight[:] = before
                 lost = self.continuum.subtract(data, weight)
-            self.counts.no_continuum += np.count_nonzero(lost[:, self.imaged])
+            self.counts.no_continuum += int(np.count_nonzero(lost[:, self.imaged]))
             planes, weight = planes[:, :, self.imaged], weight[:, self.imaged]
         if not self.sorted:
             planes, weight = planes[:, :, self.order], weight[:, self.order]
@@ -370,7 +429,7 @@ class _ChunkReader:
         chunk = (uvw, np.asarray(table.getcol("TIME", start, count)), antennas, weight, *planes)
         return chunk if keep.all() else tuple(part[keep] for part in chunk)
 
-    def _slice(self, column, start, count):
+    def _slice(self, column: str, start: int, count: int) -> np.ndarray:
         """Selected channels of an array column, (row, chan, corr)."""
         pols = len(self.window.correlations)
         if (self.first, self.last) == (0, len(self.window.freq)):
@@ -379,7 +438,7 @@ class _ChunkReader:
             part = self.table.getcolslice(column, [self.first, 0], [self.last - 1, pols - 1], [], start, count)
         return self._check_shape(column, np.asarray(part), (self.last - self.first, pols))
 
-    def _check_shape(self, column, part, expected):
+    def _check_shape(self, column: str, part: np.ndarray, expected: tuple[int, int]) -> np.ndarray:
         if part.shape[1:] != expected:
             raise InputError(
                 f"{self.ms.path}: {column} has cells of shape {part.shape[1:]}, but spectral window {self.window.spw} "
@@ -387,7 +446,9 @@ class _ChunkReader:
             )
         return part
 
-    def _form_stokes(self, correlated, flag, natural):
+    def _form_stokes(
+        self, correlated: np.ndarray, flag: np.ndarray, natural: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The Stokes parameters, (pol, row, chan), and the weight of all, 0 where any term of any is missing.
 
         The weight is that of the poorest correlation, min(w) / sum |c|^2: 1/sigma^2 for equal ones, never more than
@@ -398,8 +459,8 @@ class _ChunkReader:
         planes = np.zeros((len(self.recipes), *shape), np.complex64)
         good, partly = np.ones(shape, bool), np.zeros(shape, bool)
         weight = np.full(shape, np.inf, np.float32)
-        for data, terms in zip(planes, self.recipes, strict=True):
-            whole = np.ones(shape, bool)
+        for plane, terms in enumerate(self.recipes):
+            data, whole = planes[plane], np.ones(shape, bool)
             for index, factor in terms:
                 whole &= ~flag[:, :, index]
                 with np.errstate(invalid="ignore", over="ignore"):  # flagged samples can hold anything
@@ -420,14 +481,14 @@ class _ChunkReader:
         weight[~usable] = 0
         return planes, weight
 
-    def _drop_unusable(self, planes, weight, uvw):
+    def _drop_unusable(self, planes: np.ndarray, weight: np.ndarray, uvw: np.ndarray) -> None:
         """Samples without finite data or without UVW get weight 0."""
         # Rows that are absent from the correlator's output can come back with zero or NaN coordinates.
         absent = ~np.isfinite(uvw).all(1)[:, None] | (uvw == 0).all(1)[:, None]
         self.counts.bad_uvw += _drop(weight, absent, self.imaged)
         self.counts.nonfinite += _drop(weight, ~np.isfinite(planes).all(0), self.imaged)
 
-    def _drop_outside(self, weight, uvw):
+    def _drop_outside(self, weight: np.ndarray, uvw: np.ndarray) -> None:
         """Samples of the image's channels outside the uv range get weight 0."""
         low, high = self.selection.uv_range
         if low > 0 or high < np.inf:
@@ -435,7 +496,7 @@ class _ChunkReader:
             self.counts.outside_uv += _drop(weight, ~((length >= low) & (length <= high)))
 
 
-def _drop(weight, bad, counted=slice(None)):
+def _drop(weight: np.ndarray, bad: np.ndarray, counted: slice = slice(None)) -> int:
     """Set the weight of the samples where `bad` (broadcast) to 0; returns how many of the counted channels had one."""
     bad = bad & (weight > 0)
     weight[bad] = 0

@@ -1,1 +1,1 @@
-"""How a run uses the machine: threads and clusters, memory, files that are never half-written, processes."""
+"""How a run uses the machine: threads and clusters, memory, files written as a whole, processes."""

@@ -1,7 +1,7 @@
-"""Files that appear under their names only when they are complete, and what to say where they cannot.
+"""Writes files so that they appear under their names only when they are complete, and explains failures to write.
 
-They are written beside the name that they shall have, under a hidden one that ends in `.part`, synchronised, and
-renamed. What a killed run leaves half-written keeps its hidden name.
+A file is written under a hidden name that ends in `.part`, synchronised to the disk, and renamed. Incomplete files of a
+killed run keep the hidden name.
 """
 
 import errno
@@ -9,17 +9,20 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from radrim.errors import OutputError
 
 
 @contextmanager
-def atomic_write(path):
-    """A binary file to write to, which becomes `path` at the end of the block, or leaves nothing if the block fails.
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a binary file that becomes `path` at the end of the block; if the block fails, it is deleted.
 
     Raises
     ------
@@ -34,8 +37,8 @@ def atomic_write(path):
 
 
 @contextmanager
-def atomic_array(path, shape, dtype):
-    """An array in a file, larger than the memory if need be; it becomes `path` (.npy) at the end of the block.
+def atomic_array(path: str | Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterator[np.memmap]:
+    """Open an array in a file that becomes `path` (.npy) at the end of the block. It can be larger than the memory.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ def atomic_array(path, shape, dtype):
     Yields
     ------
     memmap
-        Of zeros, to be filled in.
+        Zeros, to be filled.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def atomic_array(path, shape, dtype):
     path = Path(path)
     with _part(path) as part:
         array = np.lib.format.open_memmap(part, "w+", dtype, shape)
-        # A file with holes would stop the process with a signal, not an error, where the disk is full.
+        # On a full disk, writing to a sparse file ends the process with a signal; allocating it raises an error.
         with open(part, "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         yield array
@@ -64,9 +67,9 @@ def atomic_array(path, shape, dtype):
 
 
 @contextmanager
-def _part(path):
-    """The hidden name of a file to be, which takes its own name at the end of the block."""
-    # Not tempfile: its files are private to the user whatever the umask says.
+def _part(path: Path) -> Iterator[Path]:
+    """The hidden name of a file, which is renamed to `path` at the end of the block."""
+    # The files of tempfile would be private to the user, whatever the umask.
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield part
@@ -79,18 +82,20 @@ def _part(path):
 
 
 @contextmanager
-def new_measurement_set(path, size, overwrite, smaller):
-    """A path for a Measurement Set to be written, which becomes `path` at the end of the block, or leaves nothing.
+def new_measurement_set(path: str | Path, size: float, overwrite: bool, smaller: str) -> Iterator[Path]:
+    """A temporary path for a Measurement Set, which is renamed to `path` at the end of the block.
+
+    If the block fails, the Measurement Set is deleted.
 
     Parameters
     ----------
     path : str or Path
     size : float
-        Of what the block will write, also into the folder of the path that it is given [bytes].
+        Size of all files that the block writes to the temporary path and its folder [bytes].
     overwrite : bool
         Whether a Measurement Set of that name may be replaced.
     smaller : str
-        What makes it smaller, for the message where the disk is too full.
+        How the user can make it smaller, for the message about a full disk.
 
     Raises
     ------
@@ -102,7 +107,7 @@ def new_measurement_set(path, size, overwrite, smaller):
     folder = path.with_name(f"{path.name}.part")
     try:
         with writing(path):
-            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+            shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
             folder.mkdir()
         yield folder / path.name
         with writing(path):
@@ -114,15 +119,15 @@ def new_measurement_set(path, size, overwrite, smaller):
 
 
 @contextmanager
-def writing(path):
-    """Turn what casacore and the system raise where `path` cannot be written into OutputError."""
+def writing(path: str | Path) -> Iterator[None]:
+    """Convert the exceptions of casacore and the system about writing `path` into OutputError."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # casacore reports every failure of the file system as RuntimeError
         raise OutputError(f"{path} cannot be written ({error}); is the disk full, or the folder not yours?") from error
 
 
-def _check_room(path, size, overwrite, smaller):
+def _check_room(path: Path, size: float, overwrite: bool, smaller: str) -> None:
     folder = path.absolute().parent
     if not folder.is_dir():
         raise OutputError(f"{path} cannot be written: there is no folder {folder}; make it with: mkdir -p {folder}")
@@ -132,15 +137,15 @@ def _check_room(path, size, overwrite, smaller):
         raise OutputError(f"{path} exists already; choose another name, or replace it with --overwrite.")
     if path.exists() and not (path / "table.dat").is_file():
         raise OutputError(f"{path} exists and is not a Measurement Set, so it is not overwritten; choose another name.")
-    # casacore ends the process when the disk is full, so that must be known before.
+    # casacore ends the process when the disk is full, so the space is checked first.
     free = shutil.disk_usage(folder).free
     if free < size:
         raise OutputError(f"{path} needs {size / 1e6:.0f} MB, and only {free / 1e6:.0f} MB are free in {folder}; "
                           f"make room, or {smaller}.")  # fmt: skip
 
 
-def advice(error, folder):
-    """What went wrong in a folder and what to do, as the end of a sentence.
+def advice(error: OSError, folder: Path) -> str:
+    """What went wrong in a folder and what the user can do, as the end of a sentence.
 
     Parameters
     ----------
@@ -158,25 +163,27 @@ def advice(error, folder):
     return f"{error.strerror or error} ({folder.absolute()}). Write elsewhere with --name FOLDER/prefix."
 
 
-def check_writable(prefix, needed_bytes=0):
-    """Find out before any work whether files beginning with `prefix` can be written.
+def check_writable(prefix: str | Path, needed_bytes: float = 0) -> None:
+    """Check before any work that files beginning with `prefix` can be written.
 
     Parameters
     ----------
     prefix : str or Path
-        As given to --name: a folder, if any, and the beginning of the file names.
-    needed_bytes : int
-        Size of all files together.
+        Value of --name: a folder, if any, and the beginning of the file names.
+    needed_bytes : float
+        Size of all files together [bytes].
 
     Raises
     ------
     OutputError
-        The prefix ends in a folder, the folder is missing, not a folder or not writable, or the disk too full.
+        The prefix ends in a folder; the folder is missing, not a folder or not writable; or the disk is too full.
     """
     if str(prefix).endswith(("/", os.sep)) or Path(prefix).name in ("", ".."):
-        raise OutputError(f"--name {prefix} is a folder: add how files shall begin, such as {Path(prefix) / 'image'}.")
+        raise OutputError(
+            f"--name {prefix} is a folder: add the beginning of the file names, such as {Path(prefix) / 'image'}."
+        )
     folder = Path(prefix).parent
-    # Only writing tells: permissions say nothing to root, or about quotas and read-only mounts.
+    # Permissions are not enough: they do not limit root, and they do not show quotas and read-only mounts.
     probe = Path(f"{prefix}-{secrets.token_hex(4)}.part")
     try:
         probe.touch(exist_ok=False)
@@ -191,10 +198,10 @@ def check_writable(prefix, needed_bytes=0):
         )
 
 
-def fingerprint(path):
-    """A short text that changes with the content of a file, or of any file in a folder (such as a Measurement Set).
+def fingerprint(path: str | Path) -> str:
+    """A short text that changes when a file changes, or any file in a folder such as a Measurement Set.
 
-    By names, sizes and times of change; the files are not read. Lock files do not count.
+    It is made from names, sizes and modification times; the files are not read. Lock files are left out.
     """
     path = Path(path)
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]

@@ -1,7 +1,8 @@
-"""Progress bars: on a terminal they say what is being done and how much of it is done; elsewhere they are silent."""
+"""Progress bars, shown on a terminal only."""
 
 import logging
 import sys
+from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -9,17 +10,19 @@ log = logging.getLogger("radrim")
 
 
 class ProgressBar:
-    """A bar while its block runs, gone after it.
+    """A progress bar that is shown while its `with` block runs.
+
+    It is shown on a terminal where the log level is INFO or lower.
 
     Parameters
     ----------
     label : str
-        What is being done. Shown on a terminal, and when the log level is INFO or lower.
+        What is being done.
     total : int, optional
-        Steps; without it the bar only shows that something is going on, and for how long.
+        Number of steps; without it the bar shows the elapsed time alone.
     """
 
-    def __init__(self, label, total=None):
+    def __init__(self, label: str, total: int | None = None) -> None:
         columns = [TextColumn("{task.description}", markup=False), BarColumn()]
         if total is not None:
             columns.append(MofNCompleteColumn())
@@ -27,21 +30,21 @@ class ProgressBar:
         self._progress = Progress(*columns, TimeElapsedColumn(), transient=True, disable=not shown)
         self._task = self._progress.add_task(label, total=total)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
-    def expect(self, steps):
-        """There are so many steps in all."""
+    def expect(self, steps: int) -> None:
+        """Set the number of all steps."""
         self._progress.update(self._task, total=steps)
 
-    def reach(self, steps):
-        """So many steps are done now."""
+    def reach(self, steps: int) -> None:
+        """Set the number of steps that are done."""
         self._progress.update(self._task, completed=steps)
 
-    def advance(self, steps=1):
-        """So many more steps are done."""
+    def advance(self, steps: int = 1) -> None:
+        """Add to the number of steps that are done."""
         self._progress.advance(self._task, steps)

@@ -14,7 +14,8 @@ from radrim.geometry import C, axes, format_angle
 from radrim.ms.columns import Column, writing_column
 from radrim.ms.inputs import require_measurement_set
 from radrim.ms.tables import open_table
-from radrim.read.pointings import WIDEST, choose_target
+from radrim.read.pointings import choose_target
+from radrim.read.settings import ReadSettings
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.sky.images import find_models, read_planes
 from radrim.sky.model import SkyModel
@@ -126,10 +127,11 @@ class _Prediction:
         for plane, index in product(self.model.planes, self.fields):
             field, grid = self.ms.fields[index], plane.grid
             towards = float(np.arccos(np.clip(axes(field.ra, field.dec)[2] @ axes(grid.ra, grid.dec)[2], -1, 1)))
-            if towards > WIDEST:
+            limit = ReadSettings.max_pointing_distance
+            if towards > limit:
                 raise InputError(
                     f"The model {plane.path} lies {format_angle(towards)} from field {field.name} of {self.ms.path} "
-                    f"(limit {format_angle(WIDEST)}); is it of another source? Choose with --field."
+                    f"(limit {format_angle(limit)}); is it of another source? Choose with --field."
                 )
             if plane.attenuated and towards > plane.grid.scale:
                 raise InputError(

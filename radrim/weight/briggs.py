@@ -11,12 +11,12 @@ RANK_LEVEL, RANK_WINDOW = 3.0, 16
 """A cell's factor is at most RANK_LEVEL times the mean of those that are not 0 in a window of this many cells."""
 
 
-def briggs_slope(robust, total, square):
+def briggs_slope(robust: float, total: float, square: float) -> float:
     """Briggs's S^2, what the density is multiplied with, from the sums of the density and of its square."""
     return (5 * 10**-robust) ** 2 * total / square if square > 0 else 0.0
 
 
-def cell_factors(density, slope=None):
+def cell_factors(density: np.ndarray, slope: float | None = None) -> np.ndarray:
     """Factors of the cells of a part of the uv plane.
 
     Parameters

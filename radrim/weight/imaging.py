@@ -7,17 +7,46 @@ shows, so that ``--weight briggs 0`` is the same weighting in both programs; `ra
 """
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numba
 import numpy as np
 
+from radrim.config.values import Weighting
 from radrim.errors import DataError
-from radrim.geometry import FWHM_PER_SIGMA, C
-from radrim.runtime.memory import GRID_BYTES
+from radrim.geometry import FWHM_PER_SIGMA, C, ImageGrid
+from radrim.runtime.memory import MemorySettings
 from radrim.weight.briggs import RANK_WINDOW, briggs_slope, cell_factors
 
 
-def apply_weights(blocks, grid, weighting, taper=None, padding=1.2, outputs=None, grid_bytes=GRID_BYTES):
+class Samples(Protocol):
+    """What weighting needs of a block of visibilities, as `radrim.visibilities.Visibilities` has it.
+
+    Attributes
+    ----------
+    uvw : (row, 3) float64
+        [m]
+    freq : (chan,) float64
+        [Hz]
+    weight : (row, chan) float32
+        Natural weights [Jy^-2].
+    """
+
+    uvw: np.ndarray
+    freq: np.ndarray
+    weight: np.ndarray
+
+
+def apply_weights(
+    blocks: Sequence[Samples],
+    grid: ImageGrid,
+    weighting: Weighting,
+    taper: float | None = None,
+    padding: float = 1.2,
+    outputs: list[np.ndarray] | None = None,
+    grid_bytes: int = MemorySettings.max_grid,
+) -> tuple[float, float]:
     """Turn the natural weights of `blocks` into imaging weights, in place unless there are `outputs`.
 
     Parameters
@@ -49,19 +78,15 @@ def apply_weights(blocks, grid, weighting, taper=None, padding=1.2, outputs=None
     """
     density = _Density(blocks, grid, padding, grid_bytes)
     sigma_uv = FWHM_PER_SIGMA / (2 * np.pi * taper) if taper else np.inf
-    if weighting.kind == "natural":
-        bands = [(0, np.zeros((0, 0)))]
-    else:
-        bands = density.factors(weighting)
+    natural = [(0, np.zeros((0, 0)))]
+    bands: Iterable[tuple[int, np.ndarray]] = natural if weighting.kind == "natural" else density.factors(weighting)
     to = outputs
     if to is None:  # every band needs the natural weights of all samples
         to = [block.weight if density.whole else np.zeros_like(block.weight) for block in blocks]
     sum_weight = sum_variance = 0.0
     for line, factors in bands:
         for block, out in zip(blocks, to, strict=True):
-            part = _weigh(
-                block.uvw, block.freq / C, block.weight, out, factors, line, *density.cells, 0.5 / sigma_uv**2
-            )
+            part = _weigh(block.uvw, block.freq / C, block.weight, out, factors, line, density.cells, 0.5 / sigma_uv**2)
             sum_weight += part[0]
             sum_variance += part[1]
     if not sum_weight > 0:
@@ -75,7 +100,7 @@ def apply_weights(blocks, grid, weighting, taper=None, padding=1.2, outputs=None
 class _Density:
     """Natural weights in the cells of the uv grid, in bands of lines that fit into the memory."""
 
-    def __init__(self, blocks, grid, padding, grid_bytes):
+    def __init__(self, blocks: Sequence[Samples], grid: ImageGrid, padding: float, grid_bytes: int) -> None:
         # WSClean rounds the padded size up to a multiple of 4.
         nx, ny = (4 * math.ceil(n * padding / 4 - 1e-9) for n in (grid.width, grid.height))
         self._blocks, self._nx, self._lines = blocks, nx, ny // 2
@@ -85,11 +110,11 @@ class _Density:
         self._bands = [(line, min(line + size, self._lines)) for line in range(0, self._lines, size)]
 
     @property
-    def whole(self):
+    def whole(self) -> bool:
         """Whether the grid is counted at once."""
         return len(self._bands) == 1
 
-    def factors(self, weighting):
+    def factors(self, weighting: Weighting) -> Iterator[tuple[int, np.ndarray]]:
         """Bands of lines, (first line, (line, u) factors), one after the other."""
         counted = self._count(0, self._lines) if self.whole else None
         slope = self._slope(weighting.robust, counted) if weighting.kind == "briggs" else None
@@ -98,7 +123,7 @@ class _Density:
             density = counted if counted is not None else self._count(start, min(end + RANK_WINDOW, self._lines))
             yield first, cell_factors(density, slope)[first - start : end - start]
 
-    def _slope(self, robust, counted):
+    def _slope(self, robust: float, counted: np.ndarray | None) -> float:
         """Of `briggs_slope`."""
         total = square = 0.0
         for first, end in self._bands:
@@ -107,10 +132,10 @@ class _Density:
             square += float(np.vdot(density, density))
         return briggs_slope(robust, total, square)
 
-    def _count(self, first, end):
+    def _count(self, first: int, end: int) -> np.ndarray:
         density = np.zeros((end - first, self._nx))
         for block in self._blocks:
-            _count(block.uvw, block.freq / C, block.weight, density, first, *self.cells)
+            _count(block.uvw, block.freq / C, block.weight, density, first, self.cells)
         return density
 
 
@@ -127,9 +152,10 @@ def _cell(u, v, u_cells, v_cells, nx, first, lines):
 
 
 @numba.njit(nogil=True, cache=True)
-def _count(uvw, inverse_wavelength, weight, cells, first, u_cells, v_cells):
-    """Add the natural weights to their cells, in place."""
-    lines, nx = cells.shape
+def _count(uvw, inverse_wavelength, weight, density, first, cells):
+    """Add the natural weights to their cells of `density`, in place."""
+    lines, nx = density.shape
+    u_cells, v_cells = cells
     for row in range(weight.shape[0]):
         for chan in range(weight.shape[1]):
             w = weight[row, chan]
@@ -137,16 +163,17 @@ def _count(uvw, inverse_wavelength, weight, cells, first, u_cells, v_cells):
                 k = inverse_wavelength[chan]
                 y, x = _cell(uvw[row, 0] * k, uvw[row, 1] * k, u_cells, v_cells, nx, first, lines)
                 if y >= 0:
-                    cells[y, x] += w
+                    density[y, x] += w
 
 
 @numba.njit(nogil=True, cache=True)
-def _weigh(uvw, inverse_wavelength, weight, out, factors, first, u_cells, v_cells, taper):
+def _weigh(uvw, inverse_wavelength, weight, out, factors, first, cells, taper):
     """Natural to imaging weights of the samples in a band of lines; returns sum W and sum W^2/w.
 
     An empty `factors` means natural. With one band for all, `out` may be `weight`: samples outside become 0.
     """
     lines, nx = factors.shape
+    u_cells, v_cells = cells
     sum_weight = 0.0
     sum_variance = 0.0
     for row in range(weight.shape[0]):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from radrim.read.reader import read
-from radrim.runtime.memory import GRID_BYTES
+from radrim.runtime.memory import MemorySettings
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.visibilities import Observation, Visibilities
 from radrim.weight.imaging import apply_weights
@@ -73,7 +73,7 @@ class VisibilityCache:
         facts = work.facts("vis/observation")
         return Observation(**{**facts, "blocks": [_load(work, k) for k in range(facts["blocks"])]})
 
-    def weigh(self, observation, grid, weighting, taper=None, padding=1.2, grid_bytes=GRID_BYTES):
+    def weigh(self, observation, grid, weighting, taper=None, padding=1.2, grid_bytes=MemorySettings.max_grid):
         """Give an observation imaging weights; see `radrim.weight.imaging.apply_weights`, whose results it returns."""
         work, blocks = self._work, observation.blocks
         if not cached(work):

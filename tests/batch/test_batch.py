@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,7 +25,6 @@ from radrim.batch.slurm import job_script
 from radrim.cli.main import build_parser, parse_config, wsclean_spelling
 from radrim.errors import ConfigError, InputError
 from radrim.report import qa
-from radrim.runtime import executors as cluster
 
 NOTHING = qa.Limits(min_dynamic_range=None, max_flagged=None)
 
@@ -55,7 +55,7 @@ if act == "stubborn":
     time.sleep(60)
 quality = json.loads(Path(__file__).with_name("quality.json").read_text())
 quality["files"] = [f"{prefix.name}-image.fits", f"{prefix.name}-qa.json"]
-if "--channels-out=2" in words:
+if "--channels-out" in words:
     quality["files"].append(f"{prefix.name}-0001-image.fits")
 for name in quality["files"]:
     (prefix.parent / name).write_text(json.dumps(quality))
@@ -66,7 +66,7 @@ QUALITY = {
     "beam": {"major_arcsec": 5.0, "minor_arcsec": 4.0, "pa_deg": 30.0}, "data": {"flagged_fraction": 0.1},
     "peak_memory_bytes": 900_000_000, "checks": [],
 }  # fmt: skip
-TERMS = Terms(retries=1, time_limit=100.0, threads=1, memory=None)
+TERMS = Terms(retries=1, time_limit=100.0, threads=1, memory=None, pause=0.01)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def actor(tmp_path, monkeypatch):
     (tmp_path / "actor" / "quality.json").write_text(json.dumps(QUALITY))
     child = (sys.executable, str(tmp_path / "actor" / "actor.py"))
     monkeypatch.setattr(batch_run, "CHILD", child)
-    monkeypatch.setattr(batch_run, "BACK_OFF", 0.01)
+    monkeypatch.setattr(batch_run, "Terms", partial(Terms, pause=0.01))
     monkeypatch.chdir(tmp_path)
     return child
 
@@ -221,7 +221,7 @@ def test_names_tell_items_apart(tmp_path):
     paths = ["n1/target.ms", "n2/target.ms", "n2/3c391_4.6GHz", "n2/other.ms"]
     items = make_items(BatchConfig(output=tmp_path), paths)
     assert [item.name for item in items] == ["n1-target", "n2-target", "3c391_4.6GHz", "other"]
-    with pytest.raises(ConfigError, match="two inputs|Two inputs would be called"):
+    with pytest.raises(ConfigError, match="Two inputs would be called"):
         make_items(BatchConfig(output=tmp_path), ["n1/a.ms", "n1/a.uvfits"])
     with pytest.raises(ConfigError, match="No input given"):
         make_items(BatchConfig())
@@ -245,7 +245,7 @@ def test_the_command_of_an_item_means_its_options(tmp_path):
         "maxuv-l": 1e5, "niter": 10, "auto-threshold": 5, "memory": "2GB",
     }  # fmt: skip
     (item,) = make_items(BatchConfig(image=options, output=tmp_path), ["a b.ms"])
-    args, rest = build_parser().parse_known_args(wsclean_spelling(item.words()))
+    args, rest = build_parser().parse_known_args(wsclean_spelling(["image", *item.config.as_arguments()]))
     assert rest == []
     assert parse_config(args) == item.config
 
@@ -302,18 +302,17 @@ def test_no_end_of_a_process_ends_the_batch(batch):
     assert found["bug"] == ("failed", 2, "failed unexpectedly (exit status 1): ValueError: nobody thought of this")
 
 
-def test_only_a_full_memory_is_waited_for(batch, monkeypatch):
+def test_only_a_full_memory_is_waited_for(batch):
     """Before a killed process is tried again there is a pause, doubled each time; after a crash there is none."""
 
     class Stop(threading.Event):
         def wait(self, timeout=None):
             pauses.append(timeout)
 
-    monkeypatch.setattr(batch_run, "BACK_OFF", 10.0)
     for name, expected in (("killed", [10.0, 20.0]), ("crash", [0.0, 0.0]), ("bad", [])):
         pauses: list = []
         (item,) = batch(name)
-        make_image(item, replace(TERMS, retries=2), Stop())
+        make_image(item, replace(TERMS, retries=2, pause=10.0), Stop())
         assert pauses == expected
 
 
@@ -326,10 +325,9 @@ def test_time_limit(batch):
     assert states([item])["slow"][0] == "done"
 
 
-def test_who_does_not_end_is_killed(batch, monkeypatch):
+def test_who_does_not_end_is_killed(batch):
     """A process that ignores SIGTERM is killed a while later."""
-    monkeypatch.setattr(batch_run, "GRACE", 0.3)
-    state, attempts, reason = states(batch("stubborn"), time_limit=1.0)["stubborn"]
+    state, attempts, reason = states(batch("stubborn"), time_limit=1.0, grace=0.3)["stubborn"]
     assert (state, attempts) == ("failed", 1)
     assert "time limit" in reason
 
@@ -358,10 +356,10 @@ def test_threads_and_memory_are_divided(batch, monkeypatch):
     assert (alone.threads, alone.memory) == (6, pytest.approx(0.6 * 10000 * 2**20))
     (item,) = batch("good", threads=5)
     make_image(item, terms)
-    words = item.state()["command"]
-    assert "--threads=5" in words
-    assert "--threads=2" not in words
-    assert "--memory=15000MB" in words
+    line = " ".join(item.state()["command"])
+    assert "--threads 5" in line
+    assert "--threads 2" not in line
+    assert "--memory 15000MB" in line
 
 
 DRIVER = """
@@ -378,7 +376,8 @@ def start_driver(child, *words):
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER.format(child=child), "batch", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+        # tests in the background ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no other threads yet
     )  # fmt: skip
 
 
@@ -561,7 +560,7 @@ def test_job_script(batch):
     assert head.startswith("#!/bin/bash\n")
     assert "items=('a b' c)" in body
     assert "module load python" in body
-    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
 def test_an_array_makes_what_is_missing(batch, actor, command, tmp_path, monkeypatch):
@@ -587,8 +586,10 @@ def test_an_array_makes_what_is_missing(batch, actor, command, tmp_path, monkeyp
     driver = write(tmp_path / "driver.py", DRIVER.format(child=actor))
     task = write(tmp_path / "task.sh", script.replace("-m radrim", str(driver)))
     statuses = [
-        subprocess.run(["bash", task], env=os.environ | {"SLURM_ARRAY_TASK_ID": str(number)}, cwd="/").returncode
-        for number in (1, 2, 3)
+        subprocess.run(
+            ["bash", task], env=os.environ | {"SLURM_ARRAY_TASK_ID": number}, cwd="/", check=False
+        ).returncode
+        for number in "123"
     ]
     assert statuses == [3, 0, 0]
     assert [item.state()["state"] for item in items] == ["failed", "done", "done", "done"]
@@ -597,11 +598,10 @@ def test_an_array_makes_what_is_missing(batch, actor, command, tmp_path, monkeyp
 
 
 @pytest.mark.filterwarnings("ignore")  # distributed's own
-def test_on_a_dask_cluster(batch, command, monkeypatch):
+def test_on_a_dask_cluster(batch, command):
     """Items are tasks of the workers, and failures are reported as everywhere."""
     from distributed import LocalCluster
 
-    monkeypatch.setattr(cluster, "PATIENCE", 30.0)
     batch("bad", "good", "other")
     with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1",
                       dashboard_address=None, memory_limit="4GB") as workers:  # fmt: skip
@@ -609,9 +609,9 @@ def test_on_a_dask_cluster(batch, command, monkeypatch):
     assert done.status == 3, done.err
     assert "2 done, 1 failed" in done.out
     assert "bad: failed" in done.out
-    words = json.loads(Path("out/good/good-batch.json").read_text())["command"]
-    assert "--threads=1" in words
-    assert "--memory=1200MB" in words
+    line = " ".join(json.loads(Path("out/good/good-batch.json").read_text())["command"])
+    assert "--threads 1" in line
+    assert "--memory 1200MB" in line
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -286,7 +286,8 @@ def test_message_and_status_of_the_real_program(shared_data, edit_ms, folder, pa
     ms = edit_ms(FLAG=lambda flag: flag | True) if path == "small" else shared_data / path
     line = [sys.executable, "-m", "radrim", "image", str(ms), "--name", "x"]
     root = Path(__file__).parents[2]
-    done = subprocess.run(line, cwd=folder, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    env = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert (
@@ -449,7 +450,7 @@ def test_output_folder_is_missing(refused, small_ms, folder):
 
 def test_output_name_is_a_folder(refused, small_ms, folder):
     """A prefix that ends in a slash is a folder, not a name."""
-    refused(small_ms, name=f"{folder}/", says=[f"--name {folder}/ is a folder", "add how files shall begin"])
+    refused(small_ms, name=f"{folder}/", says=[f"--name {folder}/ is a folder", "add the beginning of the file names"])
 
 
 def test_output_below_a_file(refused, small_ms, tmp_path):
@@ -480,8 +481,8 @@ def test_output_folder_is_read_only(refused, small_ms, tmp_path):
 
 def test_too_little_space(refused, small_ms, monkeypatch):
     """The disk is checked against the size of all images before the work begins."""
-    Usage = namedtuple("Usage", "total used free")
-    monkeypatch.setattr("radrim.runtime.files.shutil.disk_usage", lambda path: Usage(10**9, 10**9 - 30000, 30000))
+    usage = SimpleNamespace(total=10**9, used=10**9 - 30000, free=30000)
+    monkeypatch.setattr("radrim.runtime.files.shutil.disk_usage", lambda path: usage)
     monkeypatch.setattr("radrim.workdir.visibilities.apply_weights", lambda *args: pytest.fail("work was begun"))
     refused(small_ms, says=["the images need 0.000115 GB", "has only 3e-05 GB free"])
 

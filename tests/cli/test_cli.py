@@ -38,7 +38,7 @@ def parsed(monkeypatch, command):
         ["--version"],
         ["--help"],
         *([name, "--help"] for name in ("image", "batch", "compare", "info", "simulate", "convert")),
-    ],  # fmt: skip
+    ],
 )
 def test_help_and_version_import_nothing_heavy(words):
     """Help and version answer at once, because nothing that takes long to import is imported."""
@@ -226,7 +226,7 @@ def test_debug_shows_where_an_error_came_from():
     """--debug raises the error itself, with its traceback."""
     from radrim.errors import InputError
 
-    with pytest.raises(InputError, match="nowhere.ms does not exist"):
+    with pytest.raises(InputError, match=r"nowhere\.ms does not exist"):
         main(["image", "nowhere.ms", "--debug"])
 
 
@@ -293,9 +293,9 @@ def test_output_that_nobody_reads():
 def test_only_a_process_of_its_own_keeps_its_memory(how, kept):
     """The program changes its process; a caller of `main` finds allocator and garbage collection as they were."""
     code = (
-        "import gc; from radrim.cli import main as cli; from radrim.runtime import allocator; before = gc.get_threshold()\n"
-        f"status = cli.{how}(['model', 'list'])\n"
-        "print(status, allocator._keeps, gc.get_threshold() != before, gc.get_freeze_count() > 0)"
+        "import gc; from radrim.cli import main; from radrim.runtime import allocator; before = gc.get_threshold()\n"
+        f"status = main.{how}(['model', 'list'])\n"
+        "print(status, allocator._State.keeps, gc.get_threshold() != before, gc.get_freeze_count() > 0)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == f"0 {kept} {kept} {kept}"

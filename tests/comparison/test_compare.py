@@ -19,7 +19,7 @@ import radrim
 from radrim.beam import Beam, restore
 from radrim.comparison.images import Expected, Side, compare_images, to_common_beam
 from radrim.comparison.page import glance, write_comparison
-from radrim.comparison.run import _run_clean, _run_wsclean, image_words
+from radrim.comparison.run import _run_clean, _run_wsclean
 from radrim.comparison.spectra import spectrum_bins
 from radrim.config.files import load_toml
 from radrim.config.options import ImageConfig
@@ -245,23 +245,6 @@ def test_faults_are_found_before_anything_runs(words, message, small_ms, tmp_pat
     assert done.status == 2
     assert message in done.err
 
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"size": (128, 64), "scale": "1.2345678901asec", "weight": "briggs -0.5", "multiscale": False, "pb": "gauss"},
-        {"spw": (0, 2), "chan_range": (1, 5), "contsub": 1, "contsub_channels": (0, 2, 4, 6), "field": "2~4"},
-        {"time_range": ("2020-01-01T00:00:00", "2020-01-02"), "memory": "2GB", "channels_out": 3, "solver": "clean"},
-    ],
-)
-def test_words_say_what_the_configuration_says(options):
-    """The command that is shown, read again, is the same configuration."""
-    from radrim.cli.main import build_parser, parse_config, wsclean_spelling
-
-    config = ImageConfig.parse(["a.ms", "b.ms"], {"name": "x", "threads": 2, **options})
-    args = build_parser().parse_args(wsclean_spelling(["image", *image_words(config)]))
-    assert parse_config(args) == config
 
 
 def side(key, model, beam, seed):

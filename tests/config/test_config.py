@@ -110,7 +110,7 @@ def test_measurement_sets_are_paths(ms):
 
 def test_no_measurement_set_is_refused():
     """An empty list says how to give one."""
-    with pytest.raises(ConfigError, match="No Measurement Set given; write radrim image OBS.ms"):
+    with pytest.raises(ConfigError, match=r"No Measurement Set given; write radrim image OBS\.ms"):
         ImageConfig.parse([], {})
 
 
@@ -156,6 +156,25 @@ def test_resolved_settings_survive_a_file(tmp_path):
     values = load_toml(tmp_path / "run.toml")
     assert ImageConfig.parse(values.pop("ms"), values) == config
     assert values["scale"] == "3asec"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"size": (128, 64), "scale": "1.2345678901asec", "weight": "briggs -0.5", "multiscale": False, "pb": "gauss"},
+        {"spw": (0, 2), "chan_range": (1, 5), "contsub": 1, "contsub_channels": (0, 2, 4, 6), "field": "2~4"},
+        {"time_range": ("2020-01-01T00:00:00", "2020-01-02"), "memory": "2GB", "channels_out": 3, "solver": "clean"},
+        {"field": "-1", "model": "-m", "maxuv_l": 1e5, "auto_threshold": 5},
+    ],
+)
+def test_arguments_say_what_the_configuration_says(options):
+    """The command line of a configuration, read again, is the same configuration."""
+    from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+
+    config = ImageConfig.parse(["a.ms", "b.ms"], {"name": "x", "threads": 2, **options})
+    args = build_parser().parse_args(wsclean_spelling(["image", *config.as_arguments()]))
+    assert parse_config(args) == config
 
 
 @pytest.mark.parametrize("text", ["0.2masec", "20uasec", "4asec", "0.7amin", "2deg", "59masec", "44asec"])

@@ -322,6 +322,9 @@ def test_overview(monkeypatch, shape):
     assert small.residual.std() < 0.5 * image.std() + 5
 
 
+MEMORY = budget.MemorySettings()
+
+
 def config(**options):
     return ImageConfig.parse("x.ms", options)
 
@@ -332,7 +335,7 @@ def test_memory_decides():
     sides = [plan_memory((32768, 32768), config(memory=memory), 2).side for memory in ("4GB", "8GB", "16GB")]
     assert 512 <= sides[0] < sides[1] < sides[2] <= 4096
     for memory, side in zip((4e9, 8e9, 16e9), sides, strict=True):
-        assert budget.BASE + 2 * budget.FACET["rim"] * (side + 2 * budget.HALO) ** 2 < memory
+        assert MEMORY.base + 2 * MEMORY.rim.facet * (side + 2 * MEMORY.halo) ** 2 < memory
     assert plan_memory((32768, 32768), config(memory="2GB"), 16).workers < 16
     assert plan_memory((256, 256), config(facet=64), 2).side == 64
 
@@ -374,9 +377,9 @@ def test_measured_together(options, most):
     """Facets are measured as one as far as the memory of a minor cycle goes, and no farther than it helps."""
     for side in (128, 512, 2048, 4096):
         together = budget.measured_together(config(**options), side)
-        minor = "none" if options.get("niter") == 0 else options.get("solver", "rim")
-        assert budget.FACET["none"] * (together * side) ** 2 <= budget.FACET[minor] * (side + 2 * budget.HALO) ** 2
-        assert together * side <= budget.WINDOW
+        minor = MEMORY.minor_cycle("none" if options.get("niter") == 0 else options.get("solver", "rim"))
+        assert MEMORY.none.facet * (together * side) ** 2 <= minor.facet * (side + 2 * MEMORY.halo) ** 2
+        assert together * side <= MEMORY.max_joined_pixels
     assert budget.measured_together(config(**options), 2048) == most
 
 
@@ -385,7 +388,7 @@ def test_too_little_memory():
     with pytest.raises(ConfigError, match="--memory 1GB is not enough for an image of 8192 x 4096") as error:
         plan_memory((4096, 8192), config(memory="1GB"), 2)
     enough = re.search(r"at least --memory (\S+)GB", str(error.value))[1]
-    assert plan_memory((4096, 8192), config(memory=f"{enough}GB"), 2).side >= budget.SMALLEST
+    assert plan_memory((4096, 8192), config(memory=f"{enough}GB"), 2).side >= MEMORY.smallest_facet
 
 
 SIZES = {"8GB": 8e9, "0.5 TB": 5e11, "200MiB": 200 * 2**20}

@@ -3,13 +3,10 @@ import re
 
 import numpy as np
 import pytest
-from astropy.coordinates import AltAz, EarthLocation, SkyCoord
-from astropy.time import Time
-from astropy.utils import iers
 
 from radrim.angles import parse_angle
+from radrim.earth import elevations
 from radrim.inspection.describe import describe
-from radrim.inspection.tables import elevations
 from radrim.metrics import measured_scatter
 from radrim.ms.tables import open_table, read_subtables
 from radrim.read.reader import read
@@ -133,21 +130,6 @@ def table(text, title):
     """Cells of a table of the page, row by row, without its head."""
     rows = text.split(f"  {title}")[1].splitlines()[1:]
     return [re.split(r"  +", row.strip()) for row in itertools.takewhile(lambda row: row.startswith(" " * 17), rows)]
-
-
-def test_elevations_agree_with_astropy():
-    """Within 0.1 degree of astropy's AltAz, at all latitudes, above and below the horizon; NaN off the Earth."""
-    rng = np.random.default_rng(1)
-    places = EarthLocation.from_geodetic(rng.uniform(-180, 180, 12), rng.uniform(-90, 90, 12), rng.uniform(0, 5000, 12))
-    positions = np.stack([getattr(places, axis).to_value("m") for axis in "xyz"], 1)
-    times = 61041 * 86400.0 + np.array([0.0, 30_000.0, 9e6])
-    source = SkyCoord(2.0, -0.7, unit="rad", frame="fk5")
-    found = np.degrees(elevations(np.concatenate([positions, np.zeros((1, 3))]), 2.0, -0.7, times))
-    assert np.isnan(found[:, -1]).all()
-    with iers.conf.set_temp("auto_download", False):
-        for time, row in zip(times, found, strict=True):
-            frame = AltAz(obstime=Time(time / 86400, format="mjd"), location=places)
-            np.testing.assert_allclose(row[:-1], source.transform_to(frame).alt.deg, atol=0.1)
 
 
 def test_antenna_table(small_ms):

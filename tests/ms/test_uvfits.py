@@ -1,9 +1,12 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from radrim.errors import DataError, InputError, OutputError
 from radrim.ms.inputs import open_inputs
+from radrim.ms.settings import StorageSettings
 from radrim.ms.tables import open_table, read_subtables
 from radrim.ms.uvfits import is_fits
 from radrim.ms.uvfits_convert import convert
@@ -264,8 +267,8 @@ def test_one_subarray_and_one_setup_of_many(small_ms, make_uvfits):
 
 def test_parts_are_joined(circular_ms, make_uvfits, monkeypatch):
     """A file that is converted a few groups at a time gives the same."""
-    monkeypatch.setattr("radrim.ms.uvfits.PART_BYTES", 20_000)
-    monkeypatch.setattr("radrim.ms.uvfits_convert.ROWS", 50)
+    parts = StorageSettings(part_bytes=20_000, rows=50)
+    monkeypatch.setattr("radrim.ms.uvfits_convert.convert", partial(convert, settings=parts))
     path = make_uvfits(circular_ms)
     assert_same(path, circular_ms)
     with open_inputs([path]) as (ms,), open_table(ms.tables) as table:

@@ -8,10 +8,9 @@ import pytest
 import radrim
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import ARCSEC
-from radrim.read import continuum as continuum_module
-from radrim.read import reader as read_module
-from radrim.read.continuum import NOISIER, Continuum, line_free
+from radrim.read.continuum import Continuum, line_free
 from radrim.read.reader import Selection, read
+from radrim.read.settings import ContinuumSettings, ReadSettings
 
 FREQ = 1.4e9 + 1e5 * np.arange(64)
 LINE = slice(30, 34)
@@ -43,14 +42,14 @@ def outside(part):
 
 
 @pytest.mark.parametrize("order", range(6))
-def test_the_continuum_goes(order, rng, monkeypatch):
+def test_the_continuum_goes(order, rng):
     """A polynomial of the fitted order leaves less than 1e-5 of itself, whatever is flagged and whatever that holds."""
-    monkeypatch.setattr(continuum_module, "SAMPLES", 64 * 7)  # several parts
+    several_parts = ContinuumSettings(samples=64 * 7)
     truth = smooth(50, order, rng)
     weight = flagged(50, rng)
     data = np.where(weight > 0, truth, np.nan).astype(np.complex64)
     left, before = data.copy(), weight.copy()
-    lost = Continuum(FREQ, outside(LINE), order).subtract(left, weight)
+    lost = Continuum(FREQ, outside(LINE), order, several_parts).subtract(left, weight)
     assert not lost.any()
     np.testing.assert_array_equal(weight, before)
     # complex64 itself has 6e-8 of the largest.
@@ -136,8 +135,9 @@ def test_far_extrapolations_lose_their_weight(rng):
     spread, lost = data.real.std(0), lost[0]
     assert not lost[:21].any()
     assert lost[-1]
-    assert spread[lost].min() == pytest.approx(NOISIER, rel=0.08)
-    assert spread[20:][~lost[20:]].max() == pytest.approx(NOISIER, rel=0.08)
+    limit = ContinuumSettings.max_noise_increase
+    assert spread[lost].min() == pytest.approx(limit, rel=0.08)
+    assert spread[20:][~lost[20:]].max() == pytest.approx(limit, rel=0.08)
     assert not weight[:, lost].any()
 
 
@@ -272,12 +272,11 @@ def test_frequencies_that_count_down(line_ms, edit_ms, range_):
     np.testing.assert_allclose(turned.data, straight.data, atol=1e-5)
 
 
-def test_chunks_change_nothing(line_ms, monkeypatch):
+def test_chunks_change_nothing(line_ms):
     """Each row is fitted by itself."""
     selection = Selection(contsub=1, contsub_channels=(0, CHANNEL, CHANNEL + 1, 16))
     (whole,) = read([line_ms], selection).blocks
-    monkeypatch.setattr(read_module, "CHUNK_BYTES", 8 * 2 * 16 * 50)
-    (pieces,) = read([line_ms], selection).blocks
+    (pieces,) = read([line_ms], selection, settings=ReadSettings(chunk_bytes=8 * 2 * 16 * 50)).blocks
     np.testing.assert_allclose(pieces.data, whole.data, atol=1e-6)
 
 

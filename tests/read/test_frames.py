@@ -14,8 +14,9 @@ from astropy.utils import iers
 import radrim
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC, C
-from radrim.read.frames import DRIFT, SUN, FrameShift, frame_factor
+from radrim.read.frames import SUN, FrameShift, frame_factor
 from radrim.read.reader import Selection, read
+from radrim.read.settings import ReadSettings
 from radrim.visibilities import Observation, Visibilities, split_channels
 from radrim.workdir.directory import WorkDir
 from radrim.workdir.visibilities import Blocks, VisibilityCache
@@ -137,10 +138,10 @@ def test_blocks_have_one_factor():
     block = many_rows(np.random.default_rng(1).permutation(times))
     parts = FrameShift("LSRK", RA, DEC, VLA, 1e4).cut(block)
     drift = np.ptp(frame_factor("LSRK", RA, DEC, VLA, times[:48])) * 1.42e9
-    assert 2 * drift / (DRIFT * 1e4) / 3 < len(parts) < 2 * drift / (DRIFT * 1e4) + 4
+    assert 2 * drift / (ReadSettings.max_drift * 1e4) / 3 < len(parts) < 2 * drift / (ReadSettings.max_drift * 1e4) + 4
     for part in parts:
         truth = frame_factor("LSRK", RA, DEC, VLA, part.time)
-        assert np.abs(truth - part.doppler).max() * part.freq.max() <= DRIFT * 1e4
+        assert np.abs(truth - part.doppler).max() * part.freq.max() <= ReadSettings.max_drift * 1e4
         np.testing.assert_array_equal(part.freq, block.freq)
         assert part.data.shape == part.weight.shape == (len(part.uvw), 3)
         assert len(part.antenna) == len(part.time) == len(part.uvw)
@@ -378,7 +379,7 @@ def test_several_measurement_sets(write_line, tmp_path, no_report):
     assert together.freq_frame == "LSRK"
     for block in together.blocks:
         truth = frame_factor("LSRK", RA, DEC, VLA, block.time)
-        assert np.abs(truth / block.doppler - 1).max() * LOWEST < DRIFT * WIDTH
+        assert np.abs(truth / block.doppler - 1).max() * LOWEST < ReadSettings.max_drift * WIDTH
     result = radrim.image(paths, **OPTIONS, channels_out=together.channels, outframe="LSRK", name=tmp_path / "a")
     flux, freq = spectrum(result)
     assert freq[flux.argmax()] == pytest.approx(LINE, abs=0.05 * WIDTH)

@@ -6,6 +6,7 @@ from radrim.geometry import SIGN, C, n_minus_1
 from radrim.ms.tables import open_table, read_subtables
 from radrim.read import reader as read_module
 from radrim.read.reader import Selection, read
+from radrim.read.settings import ReadSettings
 
 LINEAR, CIRCULAR, STOKES = ("XX", "XY", "YX", "YY"), ("RR", "RL", "LR", "LL"), ("I", "Q", "U", "V")
 ARRAYS = ("uvw", "freq", "data", "weight", "time", "antenna")
@@ -130,7 +131,7 @@ def test_all_cross_hands_flagged(make_ms, edit_ms):
         return flag
 
     path = edit_ms(make_ms(correlations=LINEAR, times=2), FLAG=crossed)
-    with pytest.raises(DataError, match="no sample has all the correlations.*--pol I"):
+    with pytest.raises(DataError, match=r"no sample has all the correlations.*--pol I"):
         read([path], Selection(stokes="I,U"))
 
 
@@ -195,33 +196,30 @@ def test_windows_of_different_shapes(make_ms, point_source):
     assert any("taken from YY alone" in note for note in observation.notes)
 
 
-def test_row_chunks_change_nothing(make_ms, monkeypatch):
+def test_row_chunks_change_nothing(make_ms):
     """Seven rows at a time or all at once: the same arrays."""
     path = make_ms(
         correlations=(LINEAR, ("RR", "LL")), windows=((1.38e9, 4), (1.6e9, 3)), flagged=0.3, autocorrelations=True
     )
     whole = read([path])
-    monkeypatch.setattr(read_module, "CHUNK_BYTES", 8 * 4 * 4 * 7)
-    assert_same(read([path]), whole)
+    assert_same(read([path], settings=ReadSettings(chunk_bytes=8 * 4 * 4 * 7)), whole)
 
 
-def test_row_chunks_change_nothing_in_real_data(shared_data, monkeypatch):
+def test_row_chunks_change_nothing_in_real_data(shared_data):
     """The same with a real observation, where whole rows are flagged."""
     path = shared_data / "obs" / "gmrt_1543+480_622MHz_2014.ms"
     whole = read([path])
-    monkeypatch.setattr(read_module, "CHUNK_BYTES", 8 * 2 * 10 * 500)
-    assert_same(read([path]), whole)
+    assert_same(read([path], settings=ReadSettings(chunk_bytes=8 * 2 * 10 * 500)), whole)
 
 
 def test_no_column_is_read_at_once(small_ms, monkeypatch):
     """No request for visibilities is larger than a chunk, so that memory does not grow with the file."""
     rows = []
     chunk = read_module._ChunkReader._chunk
-    monkeypatch.setattr(read_module, "CHUNK_BYTES", 8 * 2 * 4 * 10)
     monkeypatch.setattr(
         read_module._ChunkReader, "_chunk", lambda self, start, count: rows.append(count) or chunk(self, start, count)
     )
-    read([small_ms])
+    read([small_ms], settings=ReadSettings(chunk_bytes=8 * 2 * 4 * 10))
     assert max(rows) == 10
     assert sum(rows) == 216
 
@@ -465,6 +463,6 @@ def test_open_table_is_read_only(small_ms):
 
 def test_trouble_while_reading_names_the_table(small_ms):
     """Whatever casacore stumbles over inside an open table becomes a message with the table's path."""
-    with pytest.raises(InputError, match=r"small.ms cannot be read: .*NOTHING.* damaged or incomplete"):
-        with open_table(small_ms) as table:
-            table.getcol("NOTHING")
+    what = r"small.ms cannot be read: .*NOTHING.* damaged or incomplete"
+    with pytest.raises(InputError, match=what), open_table(small_ms) as table:
+        table.getcol("NOTHING")

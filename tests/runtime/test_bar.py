@@ -51,7 +51,8 @@ def test_other_commands_have_bars(edit_ms, tmp_path):
     status, seen = on_terminal(["image", ms, *IMAGE[:-1], 50, "--solver", "clean", "--name", "model"], tmp_path)
     assert status == 0, seen
     status, seen = on_terminal(["predict", ms, "--name", "model"], tmp_path)
-    assert status == 0 and "predicting" in seen, seen
+    assert status == 0, seen
+    assert "predicting" in seen
 
 
 def test_a_log_has_no_bars(small_ms, tmp_path, command):

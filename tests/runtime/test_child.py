@@ -1,4 +1,4 @@
-"""Commands as processes of their own: what they took, and how they end."""
+"""radrim.runtime.process: what a command took, and how it ended."""
 
 import sys
 import threading
@@ -50,3 +50,24 @@ def test_missing_program_is_an_error(tmp_path):
     """As the operating system says it."""
     with pytest.raises(FileNotFoundError):
         child.run(["no-such-program-here"], tmp_path / "log")
+
+
+def test_a_stop_event_asks_first_and_kills_later(tmp_path):
+    """SIGTERM when the event is set; who ignores it is killed when the grace is over; that is not the time limit."""
+    stop = threading.Event()
+    threading.Timer(1.0, stop.set).start()
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True)); time.sleep(60)"
+    done = python(
+        f"{deaf}; time.sleep(60)", tmp_path / "log", limit=60, stop=stop, settings=child.ProcessSettings(grace=0.5)
+    )
+    assert (done.status, done.stopped) == (-9, False)
+    assert done.output == "asked\n"
+    assert done.wall < 30
+
+
+def test_a_log_can_go_on(tmp_path):
+    """With a heading the log keeps what it has; the output is that of the last command alone."""
+    python("print('first')", tmp_path / "log")
+    done = python("import os; print(os.getcwd())", tmp_path / "log", heading="--- second", folder=tmp_path)
+    assert done.output == f"{tmp_path}\n"
+    assert (tmp_path / "log").read_text() == f"first\n--- second\n{tmp_path}\n"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ImageGrid
 from radrim.products import KINDS
 from radrim.runtime import executors as cluster
-from radrim.runtime.executors import Cluster, Threads, compute
+from radrim.runtime.executors import Cluster, ExecutionSettings, Threads, compute
 from radrim.workdir.store import Store
 
 pytestmark = [
@@ -110,7 +111,7 @@ def test_the_same_bytes_although_a_worker_is_killed(sky_ms, dask, tmp_path, monk
 
 def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
     """A clear message; what is finished is kept, and the same command goes on without the cluster."""
-    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
+    monkeypatch.setattr("radrim.pipeline.Cluster", partial(Cluster, settings=ExecutionSettings(patience=3.0)))
 
     def kill():
         while not (tmp_path / "lost.radrim" / "channel-all" / "psf" / "00000.npy").exists():
@@ -120,7 +121,7 @@ def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(ClusterError, match="(all workers of the cluster have been gone|workers died).*kept"):
+    with pytest.raises(ClusterError, match=r"(all workers of the cluster have been gone|workers died).*kept"):
         image(sky_ms, tmp_path / "lost", scheduler=dask.address)
     killer.join()
     dirty = tmp_path / "lost.radrim" / "channel-all" / "dirty" / "00000.npy"
@@ -143,8 +144,7 @@ def _counting(function, seen):
 
 def test_results_lost_with_their_worker(dask, monkeypatch):
     """All workers die when all is done, before anybody has fetched it: said, not waited for without end."""
-    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
-    with Cluster(dask.address) as crew:
+    with Cluster(dask.address, settings=ExecutionSettings(patience=3.0)) as crew:
         original = crew._wait
 
         def wait(futures, label):
@@ -160,21 +160,20 @@ def test_results_lost_with_their_worker(dask, monkeypatch):
 
 def test_no_scheduler(sky_ms, tmp_path, monkeypatch):
     """Nobody at that address: said at once, and nothing is lost."""
-    monkeypatch.setattr(cluster, "PATIENCE", 2.0)
-    with pytest.raises(ClusterError, match="No Dask scheduler answers at tcp://127.0.0.1:9"):
+    monkeypatch.setattr("radrim.pipeline.Cluster", partial(Cluster, settings=ExecutionSettings(patience=2.0)))
+    with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         image(sky_ms, tmp_path / "x", scheduler="tcp://127.0.0.1:9")
     with pytest.raises(ConfigError, match="give one of them"):
         image(sky_ms, tmp_path / "x", scheduler="tcp://127.0.0.1:9", cluster="slurm")
 
 
-def test_no_workers(dask, monkeypatch):
+def test_no_workers(dask):
     """A scheduler without workers."""
-    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
     for worker in dask.workers:
         worker.kill()
         worker.wait()
     with pytest.raises(ClusterError, match="had no workers for 3 s; start some with 'dask worker"):
-        Cluster(dask.address)
+        Cluster(dask.address, settings=ExecutionSettings(patience=3.0))
 
 
 def test_errors_come_through(dask):
@@ -193,7 +192,7 @@ def test_slurm_jobs(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SLURMCluster, "scale", lambda self, jobs: scaled.append(jobs))
     scaled: list[int] = []
-    with pytest.raises(ConfigError, match="jobqueue.yaml"):
+    with pytest.raises(ConfigError, match=r"jobqueue\.yaml"):
         cluster.start_jobs(2)
     described = {"cores": 4, "memory": "16GB", "walltime": "02:00:00", "queue": "astro"}
     with dask.config.set({f"jobqueue.slurm.{key}": value for key, value in described.items()}):
@@ -217,7 +216,7 @@ def test_tasks_are_small(tmp_path):
     assert len(pickle.dumps((tasks.measure, facets[-1]))) < 2000
     sizes = [len(graph) for graph in cluster.graphs([(tasks.measure, facet) for facet in facets])]
     assert sum(sizes) == len(facets) > 13_000
-    assert max(sizes) == cluster.BATCH
+    assert max(sizes) == ExecutionSettings.max_calls
 
 
 def test_what_is_done_is_told_before_the_end(dask):

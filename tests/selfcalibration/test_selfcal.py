@@ -13,6 +13,7 @@ from radrim.gains.table import read_gains
 from radrim.geometry import ARCSEC, C
 from radrim.ms.columns import Column
 from radrim.ms.rows import CORRECTED, fill_corrected
+from radrim.ms.settings import StorageSettings
 from radrim.ms.tables import open_table, read_subtables
 from radrim.read.reader import Selection, read
 from radrim.selfcalibration.calibrator import Calibrator
@@ -243,7 +244,7 @@ def test_a_column_that_is_not_complete_is_not_imaged(bad_ms, edit_ms, monkeypatc
     """Stopped while writing CORRECTED_DATA in place: the column is refused until the next time goes through."""
     ms = edit_ms(bad_ms)
     windows, put = read_subtables(ms).windows, Column.put
-    monkeypatch.setattr("radrim.ms.rows.CHUNK_BYTES", 1)
+    row_by_row = StorageSettings(chunk_bytes=1)
 
     def stopping(self, rows, values):
         if rows[0] > 10:
@@ -252,7 +253,7 @@ def test_a_column_that_is_not_complete_is_not_imaged(bad_ms, edit_ms, monkeypatc
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Column, "put", stopping)
-        fill_corrected(ms, windows, "DATA", bad_ms)
+        fill_corrected(ms, windows, "DATA", bad_ms, row_by_row)
     with pytest.raises(InputError, match="CORRECTED_DATA is unfinished: 'radrim selfcal'"):
         read([ms])
     fill_corrected(ms, windows, "DATA", bad_ms)

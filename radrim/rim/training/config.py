@@ -4,11 +4,11 @@ import dataclasses
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from radrim.config.toml_file import TomlFile
 from radrim.errors import ConfigError, InputError
 from radrim.rim.checkpoint import ARCHITECTURES
 from radrim.rim.training.recipe import make_recipe
@@ -186,9 +186,8 @@ OTHERS = ("prior", "uncertainty")
 def kind_of(path):
     """What a training file is for: one of `OTHERS`, or 'model', a minor cycle."""
     try:
-        with open(path, "rb") as file:
-            tables = tomllib.load(file)
-    except (OSError, ValueError):  # `load_training` says what is wrong
+        tables = TomlFile(path).values
+    except InputError:  # `load_training` says what is wrong
         return "model"
     return next((name for name in OTHERS if name in tables), "model")
 
@@ -219,13 +218,7 @@ def load_training(path, **changes):
     ConfigError
         An unknown table or key, or a value that makes no sense.
     """
-    try:
-        with open(path, "rb") as file:
-            tables = tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"The training file {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"The training file {path} is not valid TOML: {error}.") from None
+    tables = TomlFile(path, f"The training file {path}").values
     known = ("model", "problems", "training", "stages")
     unknown = sorted(set(tables) - set(known))
     if unknown:

@@ -1,0 +1,38 @@
+"""Limits of the step `read`: how much is read at once, and which data are refused or dropped."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ContinuumSettings:
+    """How the continuum of a row is fitted."""
+
+    max_noise_increase: float = 3.0
+    """Largest noise of a sample after the subtraction over that before. Above it the sample loses its weight: an
+    extrapolation from few channels would put more noise into the image than the sample takes out of it."""
+    min_eigenvalue_ratio: float = 1e-10
+    """Smallest over largest eigenvalue of a row's normal equations for which float64 solves them."""
+    samples: int = 2**18
+    """Samples that are fitted together. Their intermediate arrays stay in the processor's cache, about."""
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How visibilities are read."""
+
+    chunk_bytes: int = 64 * 2**20
+    """Size of one chunk of the data column [bytes]. A few chunks are in memory at once: data, flags, weights."""
+    max_nonfinite: float = 0.01
+    """Largest fraction of the unflagged samples that may be NaN or infinite. Above it the data count as broken."""
+    max_drift: float = 0.1
+    """Range of the frequencies within a block in the output frame [channels]. No sample lies further from where the
+    factor of its block puts it, and few would belong to another output channel. The Earth's rotation shifts frequencies
+    by at most 0.12 km/s in an hour: about one block an hour for channels of 1 km/s, twelve for 0.1 km/s."""
+    max_pointing_distance: float = math.radians(60)
+    """Largest distance of a pointing from the centre of the mosaic [rad]. Further out the tangent plane is compressed
+    too much."""
+    continuum: ContinuumSettings = ContinuumSettings()
+
+
+DEFAULTS = ReadSettings()
