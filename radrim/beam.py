@@ -54,7 +54,7 @@ class Beam:
     minor: float
     pa: float
 
-    def area(self, scale):
+    def area(self, scale: float) -> float:
         """Integral of the beam (peak 1) in pixels of `scale` [rad]: Jy/beam over this is Jy/pixel."""
         return math.pi * self.major * self.minor / (4 * math.log(2) * scale * scale)
 
@@ -65,7 +65,7 @@ class Beam:
         return f"{number} x {minor:.4g} {text[len(number) :]}, PA {math.degrees(self.pa):.1f} deg"
 
 
-def theoretical_beam(longest_baseline):
+def theoretical_beam(longest_baseline: float) -> float:
     """First estimate of the beam, 1 / longest baseline [rad], as WSClean's "theoretical beam".
 
     Parameters
@@ -83,7 +83,7 @@ def theoretical_beam(longest_baseline):
     return 1 / longest_baseline
 
 
-def fit_beam(psf, scale, estimate, region="quadrant"):
+def fit_beam(psf: np.ndarray, scale: float, estimate: float, region: str = "quadrant") -> Beam:
     """The elliptical Gaussian closest to the centre of the PSF.
 
     Three parameters (peak 1 at the centre pixel), least squares over a box of `BOX` times the estimate. While the
@@ -194,7 +194,7 @@ def _main_lobe(psf):
     return ndimage.binary_dilation(labels == labels[centre], np.ones((3, 3), bool))
 
 
-def restore(model, beam, scale, threads=1):
+def restore(model: np.ndarray, beam: Beam, scale: float, threads: int = 1) -> np.ndarray:
     """The model convolved with the restoring beam: what a telescope with that beam would see.
 
     The Gaussian is sampled in the image, so that a pixel of 1 Jy becomes a peak of 1 Jy/beam however few pixels the
@@ -236,7 +236,7 @@ def restore(model, beam, scale, threads=1):
     return np.ascontiguousarray(image[: model.shape[0], : model.shape[1]])
 
 
-def reach(beam, scale):
+def reach(beam: Beam, scale: float) -> list[int]:
     """How far the restoring beam reaches along y and x [pixel]: beyond, it is less than `CUTOFF` of its peak."""
     sin, cos = math.sin(beam.pa), math.cos(beam.pa)
     sigma = math.sqrt(-2 * math.log(CUTOFF)) / FWHM_PER_SIGMA / scale
@@ -244,7 +244,7 @@ def reach(beam, scale):
     return [math.ceil(sigma * axis) for axis in extent]
 
 
-def common_beam(first, second):
+def common_beam(first: Beam, second: Beam) -> Beam:
     """The smallest beam that both images can be smoothed to.
 
     In coordinates in which one beam is a circle, the other's axes are stretched to the circle where they are shorter.
@@ -266,7 +266,7 @@ def common_beam(first, second):
     return Beam(float(major), float(minor), math.atan2(vectors[0, 1], vectors[1, 1]) % math.pi)
 
 
-def smooth(image, beam, target, scale, threads=1):
+def smooth(image: np.ndarray, beam: Beam, target: Beam, scale: float, threads: int = 1) -> np.ndarray:
     """An image restored with one beam, as if restored with a larger one.
 
     Parameters

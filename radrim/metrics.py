@@ -1,6 +1,8 @@
 """Scores: the noise of an image, its dynamic range, and how far an estimate is from the truth."""
 
 import math
+from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +20,21 @@ SCATTER_SAMPLES = 4_000_000
 """Samples of a spectral window from which the noise is measured."""
 
 
-def noise_mad(image):
+class SampleBlock(Protocol):
+    """Samples whose scatter can be measured; see `radrim.visibilities.Visibilities`."""
+
+    time: np.ndarray
+    antenna: np.ndarray
+    freq: np.ndarray
+    data: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def uv_length(self) -> np.ndarray:
+        """Length of each row's (u, v), (row,) [m]."""
+
+
+def noise_mad(image: np.ndarray) -> float:
     """Noise of an image from the median absolute deviation, blind to the few pixels that hold sources.
 
     Above `MAD_SAMPLES` pixels only every k-th pixel in memory order counts, k the smallest step that leaves at most
@@ -51,14 +67,14 @@ def noise_mad(image):
     return MAD_TO_SIGMA * float(np.median(np.abs(flat - np.median(flat))))
 
 
-def dynamic_range(image, residual):
+def dynamic_range(image: np.ndarray, residual: np.ndarray) -> float:
     """Largest ``|pixel|`` of the restored image over the noise (`noise_mad`) of the residual (infinite without)."""
     noise = noise_mad(residual)
     peak = float(np.nanmax(np.abs(image)))
     return peak / noise if noise > 0 else math.inf
 
 
-def snr_db(truth, estimate):
+def snr_db(truth: np.ndarray, estimate: np.ndarray) -> float:
     """Signal-to-noise ratio of an estimate, ``20 log10(|truth| / |truth - estimate|)`` [dB].
 
     Parameters
@@ -84,7 +100,7 @@ def snr_db(truth, estimate):
     return float(20 * np.log10(signal / error)) if error > 0 else math.inf
 
 
-def log_snr_db(truth, estimate, dynamic_range):
+def log_snr_db(truth: np.ndarray, estimate: np.ndarray, dynamic_range: float) -> float:
     """`snr_db` after x -> peak log_a(a x / peak + 1), a the dynamic range: faint structure counts as much as bright.
 
     Negative pixels count as 0. Method: Aghabiglou et al. (2024), arXiv:2403.05452.
@@ -100,7 +116,7 @@ def log_snr_db(truth, estimate, dynamic_range):
     return snr_db(compress(truth), compress(estimate))
 
 
-def measured_scatter(blocks):
+def measured_scatter(blocks: Iterable[SampleBlock]) -> float:
     """Noise of the data over that which the weights 1/sigma^2 promise.
 
     From what is left of a sample after its two neighbours, in time on one baseline or in channel, have been averaged

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 
 from radrim.closure.scores import shown_in_report
-from radrim.geometry import format_angle
+from radrim.config.options import ImageConfig
+from radrim.geometry import ImageGrid, format_angle
 from radrim.measure.measurement import uv_samples
 from radrim.products import KINDS, SHARED, count_kinds
 from radrim.report import qa
@@ -19,6 +21,8 @@ from radrim.result import Beside, Channels, Image, Linear, Stokes
 from radrim.runtime.files import check_writable
 from radrim.units import si
 from radrim.version import versions
+from radrim.visibilities import Observation
+from radrim.workdir.progress import Progress
 from radrim.write.cube import write_cube, write_planes
 from radrim.write.fits import image_header, open_image, whole_header, write_fits, write_rows
 from radrim.write.run_toml import write_run_toml
@@ -44,11 +48,11 @@ class Output:
         The folder is missing, read-only or full.
     """
 
-    def __init__(self, prefix, config, command):
+    def __init__(self, prefix: str | Path, config: ImageConfig, command: str):
         check_writable(prefix)
         self.prefix, self.config, self.command = prefix, config, command
 
-    def check_space(self, grid):
+    def check_space(self, grid: ImageGrid) -> None:
         """Raise OutputError if the disk cannot take the images."""
         kinds = count_kinds(self.config)
         images = self.config.channels_out + (self.config.channels_out > 1)
@@ -59,7 +63,7 @@ class Output:
         working = 9 if self.config.niter else 5
         check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
 
-    def write_images(self, image: Image, grid, observation, thermal):
+    def write_images(self, image: Image, grid: ImageGrid, observation: Observation, thermal: float) -> None:
         """NAME-{dirty,psf,model,residual,image,pb,image-pb}.fits, or NAME-0000-... for one channel of several."""
         for kind in KINDS:
             array = getattr(image, kind)
@@ -69,7 +73,9 @@ class Output:
                 image.paths[kind], header = self.file(image, kind, grid, observation, thermal)
                 write_fits(image.paths[kind], array, header)
 
-    def write_linear(self, channels: LinearChannels, grid, observation, together=False):
+    def write_linear(
+        self, channels: LinearChannels, grid: ImageGrid, observation: Observation, together: bool = False
+    ) -> None:
         """NAME-P-image.fits, NAME-P-image-pb.fits and NAME-angle.fits; of several NAME-0000-P-image.fits and so on.
 
         Parameters
@@ -102,14 +108,14 @@ class Output:
         header["BUNIT"], header["BTYPE"] = ("deg", "north through east"), "position_angle"
         return path, header
 
-    def write_map(self, image: Image, kind, array, grid, observation):
+    def write_map(self, image: Image, kind: str, array: np.ndarray, grid: ImageGrid, observation: Observation) -> None:
         """NAME-MFS-{kind}.fits: a map without unit that belongs to an image, such as its spectral index."""
         path, header = self.file(image, kind, grid, observation, None)
         header["BUNIT"], header["BTYPE"] = "", kind.replace("-", " ")
         write_fits(path, array, header)
         image.paths[kind] = path
 
-    def join(self, stokes: Sequence[Channels], progress):
+    def join(self, stokes: Sequence[Channels], progress: Progress) -> None:
         """`--cube`: NAME-{dirty,psf,...}.fits with all channels in place of NAME-0000-... and so on.
 
         A channel's own file goes when its `paths` say that it is in the cube, in the work directory, too.
@@ -132,7 +138,9 @@ class Output:
             for image in facts:
                 self.path_of(image, kind).unlink(missing_ok=True)  # an earlier run may have come as far as here
 
-    def file(self, image: Image, kind, grid, observation, thermal):
+    def file(
+        self, image: Image, kind: str, grid: ImageGrid, observation: Observation, thermal: float | None
+    ) -> tuple[Path, fits.Header]:
         """Path and header of one of the files of an image; its arrays do not count."""
         config, deconvolved = self.config, bool(image.stop)
         facts = {
@@ -162,15 +170,15 @@ class Output:
         )
         return self.path_of(image, kind), header
 
-    def writes(self, image: Image, kind):
+    def writes(self, image: Image, kind: str) -> bool:
         """Whether a file is this image's to write, and not that of the first Stokes parameter for all."""
         return kind not in SHARED or image.stokes == self.config.stokes[0]
 
-    def path_of(self, image: Image, kind):
+    def path_of(self, image: Image, kind: str) -> Path:
         """Of one of the files of an image."""
         return self.path(image.channel if kind in SHARED else image.label, kind)
 
-    def path(self, label, kind):
+    def path(self, label: str, kind: str) -> Path:
         """Of the file of a kind, and of a label or of none."""
         ending = kind.replace("_", "-")
         return Path(f"{self.prefix}-{label}-{ending}.fits" if label else f"{self.prefix}-{ending}.fits")
@@ -241,7 +249,7 @@ class Output:
         return paths
 
 
-def _polarisation(stokes: Stokes, linear: Linear | None, shown, grid):
+def _polarisation(stokes: Stokes, linear: Linear | None, shown: str, grid: ImageGrid) -> Polarisation | None:
     """What the report shows of the Stokes parameters beside the one that is `shown` in full."""
     if len(stokes) == 1:
         return None

@@ -1,9 +1,9 @@
 """What a run hands back: the images of each output channel and of all of them together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -11,6 +11,13 @@ from radrim.beam import Beam
 from radrim.geometry import ImageGrid
 from radrim.products import KINDS
 from radrim.write.fits import read_image
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+
+PlaneReader = Callable[[Path, int], np.ndarray]
+"""Reads the image (y, x) of a FITS file, given its path and the number of a plane."""
 
 
 @dataclass
@@ -79,17 +86,17 @@ class Image:
     plane: int = 0
 
     @property
-    def channel(self):
+    def channel(self) -> str:
         """Label without the Stokes parameter: '', '0000', 'MFS'."""
         return self.label.removesuffix(self.stokes).removesuffix("-")
 
     @property
-    def best(self):
+    def best(self) -> np.ndarray:
         """The restored image, or the dirty one if nothing was deconvolved."""
         return self.dirty if self.image is None else self.image
 
 
-class Channels(Sequence):
+class Channels(Sequence[Image]):
     """Images of the output channels, whose arrays are read from the files when a channel is asked for.
 
     A thousand channels then take no more memory than one.
@@ -100,11 +107,11 @@ class Channels(Sequence):
         Path of a FITS file, and number of a plane if it is a cube, to an image.
     """
 
-    def __init__(self, read=read_image):
+    def __init__(self, read: PlaneReader = read_image):
         self._images: list[Image] = []
         self.read = read
 
-    def append(self, image: Image):
+    def append(self, image: Image) -> None:
         """One more channel, whose files are written."""
         nothing: dict[str, Any] = dict.fromkeys(KINDS)
         self._images.append(replace(image, **nothing))
@@ -112,7 +119,13 @@ class Channels(Sequence):
     def __len__(self):
         return len(self._images)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Image]: ...
+
+    def __getitem__(self, index: int | slice) -> Image | list[Image]:
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
         image = self._images[index]
@@ -120,23 +133,23 @@ class Channels(Sequence):
         arrays: dict[str, Any] = {kind: self.read(path, image.plane) for kind, path in paths.items()}
         return replace(image, **arrays)
 
-    def plane(self, index, kind):
+    def plane(self, index: int, kind: str) -> np.ndarray:
         """One kind of image of one channel, (y, x)."""
         image = self._images[index]
         return self.read(image.paths[kind], image.plane)
 
     @property
-    def headers(self):
+    def headers(self) -> list[Image]:
         """The channels without their arrays."""
         return list(self._images)
 
     @property
-    def paths(self):
+    def paths(self) -> list[Path]:
         """All files, channel by channel; cubes once."""
         return list(dict.fromkeys(path for image in self._images for path in image.paths.values()))
 
 
-class Stokes(Mapping):
+class Stokes(Mapping[str, Image]):
     """The images of each Stokes parameter by its name, whose arrays are read from the files when one is asked for.
 
     Parameters
@@ -154,7 +167,7 @@ class Stokes(Mapping):
     def __init__(self, wholes: Channels, channels: dict[str, Channels]):
         self._wholes, self.channels = wholes, channels
 
-    def __getitem__(self, name) -> Image:
+    def __getitem__(self, name: str) -> Image:
         return self._wholes[list(self.channels).index(name)]
 
     def __iter__(self):
@@ -164,16 +177,16 @@ class Stokes(Mapping):
         return len(self.channels)
 
     @property
-    def headers(self):
+    def headers(self) -> list[Image]:
         """The images without their arrays."""
         return self._wholes.headers
 
     @property
-    def paths(self):
+    def paths(self) -> list[Path]:
         """Files of all channels together, each once."""
         return self._wholes.paths
 
-    def pick(self, name) -> Channels:
+    def pick(self, name: str) -> Channels:
         """The image of one Stokes parameter as a sequence of one, its arrays not read."""
         one = Channels(self._wholes.read)
         one.append(self._wholes.headers[list(self.channels).index(name)])
@@ -196,12 +209,12 @@ class Linear:
     paths: dict[str, Path]
 
     @property
-    def intensity(self):
+    def intensity(self) -> np.ndarray:
         """Polarised intensity without its bias, (y, x) float32 [Jy/beam]."""
         return read_image(self.paths["image"])
 
     @property
-    def angle(self):
+    def angle(self) -> np.ndarray:
         """Angle of the electric vector, (y, x) float32 [degrees], north through east; NaN where it is uncertain."""
         return read_image(self.paths["angle"])
 
@@ -250,7 +263,7 @@ class Result(Image):
     linear: Linear | None = field(kw_only=True, default=None)
 
     @property
-    def wcs(self):
+    def wcs(self) -> "WCS":
         """Celestial WCS of the images (astropy.wcs.WCS, two axes)."""
         from astropy.io import fits
         from astropy.wcs import WCS

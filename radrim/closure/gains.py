@@ -7,7 +7,9 @@ ENOUGH = 1e-6
 """Change of the gains at which iterations end."""
 
 
-def solve_gains(vis, model, sigma, station, group):
+def solve_gains(
+    vis: np.ndarray, model: np.ndarray, sigma: np.ndarray, station: np.ndarray, group: np.ndarray
+) -> np.ndarray:
     """Product of the two stations' gains for each visibility, by least squares on all baselines of an integration.
 
     Parameters

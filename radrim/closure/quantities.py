@@ -57,7 +57,7 @@ class Closures:
         return len(self.value)
 
     @property
-    def sigma(self):
+    def sigma(self) -> np.ndarray:
         """Standard deviations of `value`, (closure,)."""
         return np.sqrt(self.covariance.diagonal())
 
@@ -90,12 +90,14 @@ class ClosureData:
     amplitudes: Closures
 
     @property
-    def colocated(self):
+    def colocated(self) -> np.ndarray:
         """Samples of baselines between neighbours, (sample,) bool; see `COLOCATED`."""
         return _colocated(self.uvw)
 
 
-def closures_of(uvw, vis, sigma, station, group) -> ClosureData:
+def closures_of(
+    uvw: np.ndarray, vis: np.ndarray, sigma: np.ndarray, station: np.ndarray, group: np.ndarray
+) -> ClosureData:
     """Closure phases and log closure amplitudes of visibilities.
 
     Parameters
@@ -135,7 +137,7 @@ def closures_of(uvw, vis, sigma, station, group) -> ClosureData:
     return ClosureData(uvw, vis, sigma, station, group, phases, amplitudes)
 
 
-def minimal_set(kind, station, error):
+def minimal_set(kind: str, station: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Independent triangles or quadrangles among the baselines of one integration, those of small error first.
 
     Parameters
@@ -192,7 +194,7 @@ def _polygons(kind, count):
     return out
 
 
-def independent(rows):
+def independent(rows: np.ndarray) -> np.ndarray:
     """Numbers of the rows, from the first, that are no linear combination of those before, (rank,) int."""
     rows = np.asarray(rows, float)
     basis = np.zeros((0, rows.shape[1]))
@@ -210,7 +212,7 @@ def independent(rows):
     return np.array(kept, int)
 
 
-def _assemble(found, values, samples) -> Closures:
+def _assemble(found: list[tuple[np.ndarray, np.ndarray, np.ndarray]], values: np.ndarray, samples: int) -> Closures:
     """The closure quantities of all integrations, given as (rows, coefficients, errors) each."""
     combine, covariance, inverse = [], [], []
     for rows, sets, error in found:
@@ -237,6 +239,6 @@ def _colocated(uvw):
     return length < COLOCATED * length.max(initial=0)
 
 
-def wrap(angle):
+def wrap(angle: np.ndarray) -> np.ndarray:
     """Angles in (-pi, pi] [rad]."""
     return np.pi - (np.pi - angle) % (2 * np.pi)

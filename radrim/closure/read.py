@@ -6,7 +6,9 @@ where the source is not polarised in these hands (RR and LL: circularly, which h
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +16,8 @@ from radrim.closure.quantities import COLOCATED, ClosureData, closures_of
 from radrim.errors import DataError
 from radrim.geometry import C, format_angle
 from radrim.read.averaging import average, choose_interval
-from radrim.read.reader import read
+from radrim.read.reader import Selection, read
+from radrim.visibilities import Observation, Visibilities
 
 HANDS = (("RR", "LL"), ("XX", "YY"))
 SYSTEMATIC = 0.01
@@ -25,7 +28,13 @@ EARTH = 7.292e-5
 """Turn of the Earth [rad/s]."""
 
 
-def read_hands(paths, selection, keep=None, block_bytes=None, folder=None):
+def read_hands(
+    paths: Sequence[str | Path],
+    selection: Selection,
+    keep: Callable[[Visibilities], Visibilities] | None = None,
+    block_bytes: int | None = None,
+    folder: str | Path | None = None,
+) -> Observation:
     """As `radrim.read.reader.read`, each hand in blocks of its own, rows averaged in time.
 
     Parameters
@@ -84,7 +93,7 @@ def _same(a, b):
     return all(np.array_equal(p.data, q.data) for p, q in zip(a.blocks, b.blocks, strict=True))
 
 
-def field_of(blocks):
+def field_of(blocks: Sequence[Visibilities]) -> tuple[float, float]:
     """Width of the field that closure quantities tell something about [rad], and the longest baseline [wavelengths].
 
     The shortest baseline but those between neighbours resolves nothing larger than 1 / its length.
@@ -112,7 +121,7 @@ class ClosureInput:
     field: float
 
 
-def prepare(blocks) -> ClosureInput:
+def prepare(blocks: Sequence[Visibilities]) -> ClosureInput:
     """Closure quantities of the unflagged samples of blocks.
 
     Parameters
@@ -142,13 +151,13 @@ def prepare(blocks) -> ClosureInput:
     return ClosureInput(data, places, field_of(blocks)[0])
 
 
-def choose_field(observation):
+def choose_field(observation: Observation) -> tuple[float, str]:
     """Width of the image of closure quantities [rad], and why."""
     field, _ = field_of(observation.blocks)
     why = f"{format_angle(field, 3)}, all that the shortest baseline between stations that are no neighbours resolves"
     return field, why
 
 
-def size_in_pixels(field, scale):
+def size_in_pixels(field: float, scale: float) -> int:
     """Pixels along a side of a field [rad], even and at least 32."""
     return max(32, 2 * math.ceil(field / scale / 2))

@@ -68,7 +68,7 @@ class Ring:
     y: float
 
     @property
-    def thin(self):
+    def thin(self) -> float:
         """Diameter of the infinitely thin ring that has this diameter once it is blurred to this width [rad]."""
         return self.diameter + self.width**2 / (4 * math.log(2) * self.diameter) if self.diameter else 0.0
 
@@ -82,7 +82,7 @@ class Ring:
         )
 
 
-def measure_ring(image, scale) -> Ring:
+def measure_ring(image: np.ndarray, scale: float) -> Ring:
     """Look for a ring and measure it.
 
     Parameters

@@ -25,9 +25,9 @@ import torch
 from scipy.ndimage import gaussian_filter, shift, zoom
 from scipy.optimize import minimize
 
-from radrim.closure.quantities import Closures
+from radrim.closure.quantities import ClosureData, Closures
 from radrim.errors import SolverError
-from radrim.geometry import FWHM_PER_SIGMA, C
+from radrim.geometry import FWHM_PER_SIGMA, C, ImageGrid
 from radrim.operator import make_operator
 
 ROUNDS = (0.003, 0.03, 0.3, 1.0)
@@ -68,7 +68,7 @@ class Solution:
     extended: float
 
 
-def phase_chi_square(phases: Closures, angle):
+def phase_chi_square(phases: Closures, angle: np.ndarray) -> tuple[float, np.ndarray]:
     """Chi-square of closure phases and its gradient.
 
     With ``z = 1 - exp(i (model - data))`` it is ``z^H inverse z``: the usual chi-square where differences are small,
@@ -92,14 +92,14 @@ def phase_chi_square(phases: Closures, angle):
     return value, phases.combine.T @ (2 * (1j * turn.conj() * weighted).real)
 
 
-def amplitude_chi_square(amplitudes: Closures, logarithm):
+def amplitude_chi_square(amplitudes: Closures, logarithm: np.ndarray) -> tuple[float, np.ndarray]:
     """Chi-square of log closure amplitudes, and its derivative by the logarithms of the model's (sample,)."""
     off = amplitudes.combine @ logarithm - amplitudes.value
     weighted = amplitudes.inverse @ off
     return float(off @ weighted), amplitudes.combine.T @ (2 * weighted)
 
 
-def chi_squares(data, vis):
+def chi_squares(data: ClosureData, vis: np.ndarray) -> tuple[tuple[float, float], np.ndarray]:
     """(closure phases', log closure amplitudes') chi-square of model visibilities, and the gradient by these.
 
     Parameters
@@ -134,24 +134,24 @@ class Objective:
     threads : int
     """
 
-    def __init__(self, data, grid, prior, weight=1.0, threads=1):
+    def __init__(self, data: ClosureData, grid: ImageGrid, prior: np.ndarray, weight: float = 1.0, threads: int = 1):
         self._data, self._shape, self._colocated = data, grid.shape, data.colocated
         self._prior, self._weight = np.log(prior), weight
         self._number = len(data.phases) + len(data.amplitudes)
         kind = "wgridder" if min(grid.shape) >= SMALLEST else "dft"
         self._operator = make_operator(kind, data.uvw * C, np.ones(1), grid, EPSILON, threads)
 
-    def visibilities(self, image, extended):
+    def visibilities(self, image: np.ndarray, extended: float) -> np.ndarray:
         """Of an image that sums to 1, (sample,) complex128."""
         vis = self._operator.forward(torch.from_numpy(np.ascontiguousarray(image))).numpy()[:, 0]
         return vis + extended * self._colocated
 
-    def unpack(self, x):
+    def unpack(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """Image and extended part of an x."""
         image = x[:-1].reshape(self._shape) ** 2
         return np.maximum(image / image.sum(), FAINTEST), float(x[-1] ** 2)
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient."""
         image, extended = self.unpack(x)
         (phase, amplitude), by_vis = chi_squares(self._data, self.visibilities(image, extended))
@@ -183,7 +183,7 @@ class ClosureSolver:
         Width (FWHM) of the prior [rad].
     """
 
-    def __init__(self, data, grid, threads=1):
+    def __init__(self, data: ClosureData, grid: ImageGrid, threads: int = 1):
         self._data, self._grid, self._threads = data, grid, threads
         self.resolution = 1 / np.hypot(data.uvw[:, 0], data.uvw[:, 1]).max()
         fitted, extended = fit_gaussian(data, self.resolution, min(grid.shape) * grid.scale / 2)
@@ -191,7 +191,7 @@ class ClosureSolver:
         self._coarse = _coarse(grid, self.resolution / COARSE)
         self.start = Solution(_gaussian(grid, self.size), extended)
 
-    def round(self, number, solution: Solution) -> Solution:
+    def round(self, number: int, solution: Solution) -> Solution:
         """The next solution.
 
         Parameters
@@ -221,13 +221,13 @@ class ClosureSolver:
         image = _resampled(image, self._grid.shape)
         return Solution(image, extended if self._data.colocated.any() else 0.0)
 
-    def visibilities(self, solution: Solution):
+    def visibilities(self, solution: Solution) -> np.ndarray:
         """Of a solution with the flux 1, (sample,) complex128."""
         objective = Objective(self._data, self._grid, self.start.image, threads=self._threads)
         return objective.visibilities(solution.image, solution.extended)
 
 
-def fit_gaussian(data, smallest, largest):
+def fit_gaussian(data: ClosureData, smallest: float, largest: float) -> tuple[float, float]:
     """The round Gaussian that the log closure amplitudes fit best.
 
     Parameters
@@ -280,7 +280,7 @@ def _resampled(image, shape):
     return image / image.sum()
 
 
-def centred(image):
+def centred(image: np.ndarray) -> np.ndarray:
     """The image moved by whole pixels so that its centroid is in the middle, (y, x), sum 1; what leaves it is lost."""
     y, x = (np.arange(n) - n // 2 for n in image.shape)
     total = image.sum()

@@ -1,10 +1,15 @@
 """Figures of a comparison: power spectra and histograms of residuals, fluxes and positions of sources."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from astropy.table import Table
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from radrim.beam import Beam
+from radrim.comparison.images import Side
 from radrim.geometry import ARCSEC
 from radrim.report.figures import _angle_unit, _number, _round_ticks
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
@@ -16,7 +21,7 @@ SEEN = 1e-3
 """Rings whose expected noise is below this part of the highest hold next to no samples."""
 
 
-def measured_rings(spectra):
+def measured_rings(spectra: Table) -> np.ndarray:
     """Which rings hold samples enough to be compared with the noise, (bin,) bool."""
     expected = np.asarray(spectra["expected"])
     if not np.isfinite(expected).any():
@@ -24,7 +29,7 @@ def measured_rings(spectra):
     return expected > SEEN * np.nanmax(expected)
 
 
-def spectra_figure(fig, spectra, sides, beam):
+def spectra_figure(fig: Figure, spectra: Table, sides: Sequence[Side], beam: Beam) -> None:
     """Amplitude of the residuals, the square root of their power, by angular scale.
 
     Parameters
@@ -81,7 +86,7 @@ def _plain_ticks(ax, *axes):
         axis.set_minor_formatter(NullFormatter())
 
 
-def histograms_figure(fig, sides, noise):
+def histograms_figure(fig: Figure, sides: Sequence[Side], noise: float) -> None:
     """Both residuals' histograms on one scale, beside the Gaussian of the noise to be expected."""
     residuals = [side.residual[np.isfinite(side.residual)] for side in sides]
     reach = max(6 * noise, 1.02 * max(float(np.abs(values).max()) for values in residuals))
@@ -105,7 +110,7 @@ def histograms_figure(fig, sides, noise):
     ax.set_title("Residuals")
 
 
-def fluxes_figure(fig, table, sides, reference):
+def fluxes_figure(fig: Figure, table: Table, sides: Sequence[Side], reference: tuple[str, str]) -> None:
     """Ratios of fluxes and of peaks to those of the reference, with the errors that noise makes.
 
     Parameters
@@ -144,7 +149,7 @@ def fluxes_figure(fig, table, sides, reference):
     ax.set_title("Integrated fluxes")
 
 
-def positions_figure(fig, table, sides, reference, beam):
+def positions_figure(fig: Figure, table: Table, sides: Sequence[Side], reference: tuple[str, str], beam: Beam) -> None:
     """Offsets of centroids from those of the reference, east to the left; the circle: a tenth of the beam."""
     key, name = reference
     ax = fig.add_subplot()
@@ -162,8 +167,8 @@ def positions_figure(fig, table, sides, reference, beam):
     unit /= ARCSEC
     for side, marker, east, north, good in offsets:
         colour = COLOURS[0] if side.key == "radrim" else COLOURS[1]
-        errors = [np.asarray(table[f"{axis}_error"])[good] / unit for axis in ("dec", "ra")]
-        ax.errorbar(east / unit, north / unit, *errors, fmt=marker, color=colour, markersize=3.5, linewidth=0.8,
+        north_error, east_error = (np.asarray(table[f"{axis}_error"])[good] / unit for axis in ("dec", "ra"))
+        ax.errorbar(east / unit, north / unit, north_error, east_error, fmt=marker, color=colour, markersize=3.5, linewidth=0.8,
                     label=side.name)  # fmt: skip
     turn = np.linspace(0, 2 * np.pi, 200)
     ax.plot(tenth / unit * np.cos(turn), tenth / unit * np.sin(turn), color=GREY, linestyle=":", label="beam / 10")

@@ -1,7 +1,7 @@
 """Two images of the same data, side by side: sources, what is left at which scale, and scores against a truth."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,12 +143,14 @@ class Comparison:
     paths: dict[str, Path] = field(default_factory=dict)
 
     @property
-    def sides(self):
+    def sides(self) -> tuple[Side, Side]:
         """Both, radrim's first."""
         return self.radrim, self.peer
 
 
-def read_side(key, name, detail, command, done, prefix, several) -> Side:
+def read_side(
+    key: str, name: str, detail: str, command: str, done: Finished, prefix: str | Path, several: bool
+) -> Side:
     """The images that a run wrote.
 
     Parameters
@@ -177,11 +179,12 @@ def read_side(key, name, detail, command, done, prefix, several) -> Side:
         if not np.isfinite(images[kind]).all():
             raise PeerError(f"{name} ran, but {paths[kind]} is not finite: it diverged. See {prefix}.log.")
     cycles = header.get("RRMAJOR", header.get("WSCMAJOR"))
-    return Side(key, name, detail, command, done, paths, **images, beam=beam,
+    return Side(key, name, detail, command, done, paths, images["dirty"], images["psf"], images["model"],
+                images["residual"], images["image"], beam,
                 cycles=None if cycles is None else int(cycles), noise=noise_mad(images["residual"]))  # fmt: skip
 
 
-def to_common_beam(sides, grid, notes, threads=1):
+def to_common_beam(sides: Sequence[Side], grid: ImageGrid, notes: list[str], threads: int = 1) -> tuple[Beam, float]:
     """Give each side its `smoothed` image; returns the beam, and what smoothing did to the noise (at least 1).
 
     Residuals stay as they are: both are seen with the same dirty beam, whatever was restored.
@@ -202,7 +205,14 @@ def to_common_beam(sides, grid, notes, threads=1):
     return beam, change
 
 
-def compare_images(sides, grid, expected, truth, beam, change):
+def compare_images(
+    sides: Sequence[Side],
+    grid: ImageGrid,
+    expected: Expected | None,
+    truth: tuple[np.ndarray, bool] | None,
+    beam: Beam,
+    change: float,
+) -> tuple[Table, Table, float]:
     """Sources and spectra of two runs.
 
     Parameters
@@ -248,7 +258,7 @@ def compare_images(sides, grid, expected, truth, beam, change):
     return source_table(found, grid, beam), spectra, noise
 
 
-def source_table(found, grid, beam):
+def source_table(found: Mapping[str, np.ndarray], grid: ImageGrid, beam: Beam) -> Table:
     """All sources, as a table.
 
     Parameters

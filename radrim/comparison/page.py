@@ -3,13 +3,16 @@
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from radrim.beam import restore
 from radrim.comparison import figures as compare_figures
+from radrim.comparison.images import Comparison, Side
 from radrim.geometry import ARCSEC, format_angle
 from radrim.report import figures
 from radrim.report import render as canvas
@@ -30,7 +33,7 @@ PANEL = 4.5
 """Width of a picture [inch]."""
 
 
-def write_comparison(comparison, prefix, command):
+def write_comparison(comparison: Comparison, prefix: str | Path, command: str) -> dict[str, Path]:
     """Write the page, the picture and the numbers.
 
     Parameters
@@ -74,7 +77,7 @@ def write_comparison(comparison, prefix, command):
     return paths
 
 
-def glance(comparison):
+def glance(comparison: Comparison) -> list[dict[str, Any]]:
     """The rows of the table of key numbers.
 
     Returns
@@ -90,8 +93,8 @@ def glance(comparison):
              expected and expected.noise),
         _row("Largest |residual|", "peak_residual", [float(np.abs(s.residual).max()) for s in sides], "Jy/beam"),
     ]  # fmt: skip
-    excess = [excess_of(comparison, side) for side in sides]
-    if excess[0]:
+    excess = [found for side in sides if (found := excess_of(comparison, side)) is not None]
+    if excess:
         texts = [f"{value:.2f} × at {si_angle(scale)}" for value, scale in excess]
         at_least = [max(1.0, value) for value, _ in excess]
         rows.append(_row("Residual over expected noise, worst scale", "excess", [v for v, _ in excess], texts=texts,
@@ -139,7 +142,7 @@ def _lower(values):
     return 0 if a < b else 1
 
 
-def excess_of(comparison, side):
+def excess_of(comparison: Comparison, side: Side) -> tuple[float, float] | None:
     """(residual over expected noise, angular scale [rad]) where the ratio is largest; None if noise is not known."""
     spectra = comparison.spectra
     used = compare_figures.measured_rings(spectra)
@@ -150,7 +153,7 @@ def excess_of(comparison, side):
     return float(ratio[worst]), math.radians(float(np.asarray(spectra["scale"])[used][worst]) / 3600)
 
 
-def si_angle(angle):
+def si_angle(angle: float) -> str:
     """An angle as the page writes it."""
     return format_angle(angle, 3)
 
@@ -174,7 +177,7 @@ def _scores(comparison):
     return rows
 
 
-def agreement(comparison):
+def agreement(comparison: Comparison) -> list[dict[str, Any]]:
     """How sources agree, in sentences and numbers.
 
     Returns
@@ -297,7 +300,7 @@ def _figures(comparison):
     return pngs
 
 
-def residual_limit(comparison):
+def residual_limit(comparison: Comparison) -> float:
     """Where the colours of both residuals end [Jy/beam]: five times the noise, so that the quieter one is seen well."""
     noise = min(side.noise for side in comparison.sides)
     return 5 * max(noise, comparison.expected.noise if comparison.expected else 0) or 1.0
@@ -334,7 +337,7 @@ def _mosaic(rows):
     return file.getvalue()
 
 
-def as_dict(comparison, rows, command):
+def as_dict(comparison: Comparison, rows: Sequence[Mapping[str, Any]], command: str) -> dict[str, Any]:
     """All numbers, for JSON."""
     expected = comparison.expected
     programs = {}

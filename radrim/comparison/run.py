@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,14 @@ log = logging.getLogger("radrim")
 PEERS = ("auto", "wsclean", "clean")
 
 
-def compare(ms, options: Mapping[str, Any] | None = None, *, peer="auto", peer_limit=None, truth=None) -> Comparison:
+def compare(
+    ms: str | Path | Sequence[str | Path],
+    options: Mapping[str, Any] | None = None,
+    *,
+    peer: str = "auto",
+    peer_limit: float | None = None,
+    truth: str | Path | None = None,
+) -> Comparison:
     """Image Measurement Sets with radrim and with CLEAN, and compare; the same as the command `radrim compare`.
 
     Parameters
@@ -75,7 +82,13 @@ def compare(ms, options: Mapping[str, Any] | None = None, *, peer="auto", peer_l
     return run(ImageConfig.parse(ms, options or {}), peer, peer_limit, truth)
 
 
-def run(config: ImageConfig, peer="auto", peer_limit=None, truth=None, command="radrim.compare(...)") -> Comparison:
+def run(
+    config: ImageConfig,
+    peer: str = "auto",
+    peer_limit: float | None = None,
+    truth: str | Path | None = None,
+    command: str = "radrim.compare(...)",
+) -> Comparison:
     """As `compare`, of a configuration; `command` is noted in the report."""
     from radrim.comparison.page import write_comparison
 
@@ -86,7 +99,8 @@ def run(config: ImageConfig, peer="auto", peer_limit=None, truth=None, command="
         version = _choose_peer(config, peer, targets, notes)
     prefix = config.name or Path(config.ms[0]).absolute().stem
     check_writable(f"{prefix}-compare")
-    config = dataclasses.replace(config, threads=config.threads or len(os.sched_getaffinity(0)))
+    threads = config.threads or len(os.sched_getaffinity(0))
+    config = dataclasses.replace(config, threads=threads)
 
     ours, config = _run_radrim(config, f"{prefix}-radrim")
     try:
@@ -101,7 +115,7 @@ def run(config: ImageConfig, peer="auto", peer_limit=None, truth=None, command="
         theirs = _run_clean(config, f"{prefix}-clean", peer_limit)
 
     sides = ours, theirs
-    beam, change = to_common_beam(sides, grid, notes, config.threads)
+    beam, change = to_common_beam(sides, grid, notes, threads)
     sources, spectra, noise = compare_images(sides, grid, facts["expected"], true_sky, beam, change)
     comparison = Comparison(
         *sides, grid=grid, freq=facts["freq"], title=facts["title"], subtitle=facts["subtitle"], beam=beam, noise=noise,
@@ -240,7 +254,7 @@ def _what_it_measured(config, prefix):
     return grid, facts
 
 
-def image_words(config):
+def image_words(config: ImageConfig) -> list[str]:
     """The arguments of `radrim image` that say what a configuration says; what is at its default is left out.
 
     Returns

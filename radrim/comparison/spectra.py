@@ -3,12 +3,14 @@
 Spatial frequencies of an image are baselines: a wave of the period theta comes from baselines of 1/theta wavelengths.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import fft
 from scipy.ndimage import convolve1d
 
-from radrim.geometry import C
-from radrim.visibilities import ROWS
+from radrim.geometry import C, ImageGrid
+from radrim.visibilities import ROWS, Visibilities
 
 BINS = 28
 """At most so many, evenly spaced in the logarithm where they are wider than a Fourier mode."""
@@ -16,7 +18,7 @@ FIRST = 1.5
 """Lowest spatial frequency [periods per field]: below, the window's own width is all that is seen."""
 
 
-def spectrum_bins(grid):
+def spectrum_bins(grid: ImageGrid) -> np.ndarray:
     """Edges of the bins, (bin + 1,) [wavelengths]: from the whole field to two pixels."""
     step = 1 / (max(grid.shape) * grid.scale)
     highest = 0.5 / (grid.scale * step)
@@ -28,7 +30,7 @@ def spectrum_bins(grid):
     return np.array(kept) * step
 
 
-def power_spectrum(image, grid, edges):
+def power_spectrum(image: np.ndarray, grid: ImageGrid, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Power of an image in rings of spatial frequency.
 
     Power is normalised such that white noise of rms sigma has the power sigma^2 at all scales. A Hann window keeps
@@ -54,7 +56,9 @@ def power_spectrum(image, grid, edges):
     return _ring_means(power / (image.size * np.mean(window.astype(float) ** 2)), grid, edges)
 
 
-def noise_spectrum(blocks, natural, grid, edges):
+def noise_spectrum(
+    blocks: Sequence[Visibilities], natural: Sequence[np.ndarray], grid: ImageGrid, edges: np.ndarray
+) -> np.ndarray:
     """Power of a dirty image of nothing but noise, from the weights; normalised and windowed as in `power_spectrum`.
 
     The noise of an image is the sum of what samples contribute, each at its own baseline: their shares of the variance,

@@ -1,11 +1,13 @@
 """The sky that a simulated observation was of, on the grid of its image, and how far an image is from it."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
 from radrim.beam import Beam, restore
 from radrim.errors import InputError
+from radrim.geometry import ImageGrid
 from radrim.metrics import log_snr_db, snr_db
 from radrim.sky.catalogue import direction_cosines, read_sky
 
@@ -13,7 +15,7 @@ EXACT = 1e-6
 """Largest relative difference of two pixel sizes that are the same."""
 
 
-def read_truth(path, grid, freq):
+def read_truth(path: str | Path, grid: ImageGrid, freq: float) -> tuple[np.ndarray, bool]:
     """The true sky on the pixels of an image.
 
     Parameters
@@ -55,7 +57,8 @@ def read_truth(path, grid, freq):
     for k in np.flatnonzero((distance > 0) & (sky.shape[:, 0] > 0)):
         exact = False
         major, minor, pa = sky.shape[k]
-        point = _share_out(*(np.array([c]) for c in grid.pixel(l[k], m[k])), np.array([flux[k]]), grid.shape)[0]
+        row, column = grid.pixel(l[k], m[k])
+        point = _share_out(np.array([row]), np.array([column]), np.array([flux[k]]), grid.shape)[0]
         beam = Beam(max(major, grid.scale), max(minor, grid.scale), pa)
         model += restore(point.astype(np.float32), beam, grid.scale) / beam.area(grid.scale)
     if not model.any():
@@ -85,7 +88,9 @@ def _cubic(d):
     ]
 
 
-def score(truth, exact, model, image, beam, scale, noise):
+def score(
+    truth: np.ndarray, exact: bool, model: np.ndarray, image: np.ndarray, beam: Beam, scale: float, noise: float
+) -> dict[str, float]:
     """How far an image is from the truth.
 
     Parameters

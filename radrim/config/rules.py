@@ -1,8 +1,9 @@
 """Which options of `radrim image` exclude each other, or need one another: said before any work begins."""
 
+import itertools
+
 from radrim.errors import ConfigError
 from radrim.stokes import STOKES
-import itertools
 
 
 def check(config):

@@ -1,12 +1,12 @@
 """Step 4, tile: cut the image into tiles with halos on one common pixel grid."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import itertools
 
 
 @dataclass(frozen=True)

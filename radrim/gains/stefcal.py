@@ -20,7 +20,9 @@ References
 Salvini & Wijnholds (2014), A&A 571, A97: StefCal. Singer (2011), Appl. Comput. Harmon. Anal. 30, 20: the start.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -54,12 +56,14 @@ class Normal:
     count: np.ndarray
 
     @classmethod
-    def empty(cls, shape, antennas):
+    def empty(cls, shape: tuple[int, ...], antennas: int) -> Self:
         """Sums of nothing, for slots of this shape."""
         full = (*shape, antennas, antennas)
         return cls(np.zeros(full, complex), np.zeros(full), np.zeros(full), np.zeros(full, np.int64))
 
-    def add(self, slot, antenna, data, model, weight):
+    def add(
+        self, slot: tuple[np.ndarray, ...], antenna: np.ndarray, data: np.ndarray, model: np.ndarray, weight: np.ndarray
+    ) -> None:
         """Add samples.
 
         Parameters
@@ -84,7 +88,7 @@ class Normal:
             np.add.at(total, (*slot, p, q), rows)
             np.add.at(total, (*slot, q, p), rows.conj())
 
-    def corrected(self, gain):
+    def corrected(self, gain: np.ndarray) -> "Normal":
         """The sums of the same data after correction: V / (g_p conj(g_q)) with the weights w |g_p g_q|^2.
 
         Baselines whose gains are zero or NaN take no part any more.
@@ -94,14 +98,14 @@ class Normal:
         seen = pair != 0
         return Normal(self.x * pair, self.y * _power(pair), self.z * seen, self.count * seen)
 
-    def merged(self, group, groups):
+    def merged(self, group: np.ndarray, groups: int) -> "Normal":
         """Slots of the first axis added up: `group` (first axis,) int says into which of the `groups`."""
         merged = Normal.empty((groups, *self.x.shape[1:-2]), self.x.shape[-1])
         for name, total in vars(merged).items():
             np.add.at(total, group, getattr(self, name))
         return merged
 
-    def joined(self, axis):
+    def joined(self, axis: int) -> "Normal":
         """Slots added up along an axis, which stays with length 1."""
         return Normal(*(part.sum(axis, keepdims=True) for part in vars(self).values()))
 
@@ -132,7 +136,14 @@ class Solution:
     samples: np.ndarray
 
 
-def solve(normal, phase_only, min_baselines=3, min_snr=3.0, scatter=1.0, order=None):
+def solve(
+    normal: Normal,
+    phase_only: bool,
+    min_baselines: int = 3,
+    min_snr: float = 3.0,
+    scatter: float = 1.0,
+    order: Sequence[int] | np.ndarray | None = None,
+) -> Solution:
     """Gains of every slot.
 
     Parameters
@@ -263,7 +274,7 @@ def _quadratic(gain, x):
     return (gain.conj() * _times(x, gain)).real.sum(-1)
 
 
-def group_times(times, scans, length, step):
+def group_times(times: np.ndarray, scans: np.ndarray, length: float, step: float) -> np.ndarray:
     """Solution intervals: consecutive integrations of one scan.
 
     An interval begins with the first integration that does not belong to the one before, so that after a gap none
@@ -294,7 +305,7 @@ def group_times(times, scans, length, step):
     return out
 
 
-def normalise(gain, flag):
+def normalise(gain: np.ndarray, flag: np.ndarray) -> tuple[np.ndarray, float]:
     """Gains divided by the mean amplitude of those that are not flagged, so that the flux scale stays; and that mean.
 
     Parameters

@@ -16,7 +16,9 @@ and ANTENNAS: NUMBER and NAME. The header of GAINS says REFANT, FIELD, COLUMN (w
 
 import io
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -64,13 +66,13 @@ class Gains:
     column: str = "DATA"
 
     @property
-    def flagged(self):
+    def flagged(self) -> float:
         """Part of the solutions of antennas with data that are flagged."""
         seen = self.snr > 0
         return float((self.flag & seen).sum() / max(1, seen.sum()))
 
 
-def write_gains(path, gains: Gains):
+def write_gains(path: str | Path, gains: Gains) -> None:
     """Write gains as FITS; the file appears when it is complete.
 
     Raises
@@ -113,7 +115,7 @@ def write_gains(path, gains: Gains):
         file.write(content.getbuffer())
 
 
-def read_gains(path) -> Gains:
+def read_gains(path: str | Path) -> Gains:
     """Gains from a file that `write_gains` wrote.
 
     Raises
@@ -140,13 +142,13 @@ def read_gains(path) -> Gains:
         raise InputError(f"{path} holds no gains that radrim wrote ({error}); give a file NAME-gains.fits.") from None
 
 
-def describe_unsolved(gains: Gains, names):
+def describe_unsolved(gains: Gains, names: Collection[str]) -> list[str]:
     """Those of the named antennas that have no solution at all."""
     solved = (~gains.flag).sum((0, 1, 2))
     return [name for name, count in zip(gains.antennas, solved, strict=True) if not count and name in names]
 
 
-def find_outliers(gains: Gains):
+def find_outliers(gains: Gains) -> list[str]:
     """Antennas whose mean gain is far from the median antenna's, in words; none where many are that far."""
     good = ~gains.flag
     seen = good.any((0, 1, 2))

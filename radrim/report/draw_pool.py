@@ -30,14 +30,15 @@ class Painters:
         How many; `MOST` at most. 0 draws in this process, as all of them do where no painter can be started.
     """
 
-    def __init__(self, number=0):
+    def __init__(self, number: int = 0):
         # -P: a file of the user's with the name of a module, in the folder where he is, is not that module.
         words = [sys.executable, "-P", "-m", "radrim.report.draw_worker"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._processes = []
+        self._processes: list[subprocess.Popen[bytes]] = []
         with contextlib.suppress(OSError):
             for _ in range(min(number, MOST)):
-                self._processes.append(subprocess.Popen(words, **pipes))
+                self._processes.append(
+                    subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                )
 
     def __enter__(self):
         return self
@@ -46,7 +47,7 @@ class Painters:
         for process in self._processes:
             process.kill()  # they have nothing to lose
             process.wait()
-            for pipe in (process.stdin, process.stdout):
+            for pipe in filter(None, (process.stdin, process.stdout)):
                 with contextlib.suppress(OSError):  # what it was not told any more
                     pipe.close()
         self._processes = []

@@ -20,7 +20,7 @@ FIRST = Picture((3, 3), "sky_figure", (np.eye(16), ImageGrid(16, 16, 1e-5), None
 """Drawn for nobody, before the first real one: modules and fonts are loaded then."""
 
 
-def draw(picture):
+def draw(picture: Picture) -> list[bytes]:
     """The PNGs of a `radrim.report.specs.Picture`, one for each of its palettes: a list of bytes."""
     from radrim.report import figures
     from radrim.report import render as canvas
@@ -29,7 +29,7 @@ def draw(picture):
     return [canvas.encode(painted, picture.dpi, palette) for palette in picture.palettes]
 
 
-def main():
+def main() -> None:
     """Draw until nothing more comes in."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then closes stdin
     os.nice(BEHIND)

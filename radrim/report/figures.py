@@ -4,20 +4,26 @@ Everything on the sky is drawn in image pixels; only tick labels know about angl
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy.ndimage import map_coordinates
 
-from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, parse_angle
+from radrim.beam import Beam
+from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, ImageGrid, parse_angle
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
-from radrim.report.specs import MARGINS, PSF_NORM, brightness_norm
+from radrim.report.specs import MARGINS, PSF_NORM, Norm, brightness_norm
 from radrim.units import prefix, si
 
 OFFSETS_BELOW = parse_angle("30asec")
@@ -33,7 +39,7 @@ def _angle_unit(angle):
     return next(((w, u) for w, u in _ANGLES.items() if angle >= u), ("µas", _ANGLES["µas"]))
 
 
-def reduce_image(image, shown, keep_peaks):
+def reduce_image(image: np.ndarray, shown: int, keep_peaks: bool | None) -> tuple[np.ndarray, int]:
     """`image` in blocks of k x k pixels, k the smallest number that leaves at most `shown` on each side.
 
     Parameters
@@ -71,7 +77,7 @@ def _image_box(fig):
     return left, bottom, 1 - left - MARGINS["right"] / width, 1 - bottom - MARGINS["top"] / height
 
 
-def sky_axes(fig, grid, ticks="white"):
+def sky_axes(fig: Figure, grid: ImageGrid, ticks: str = "white") -> Axes:
     """Axes in image pixels with ticks in right ascension and declination, or in offsets, see `OFFSETS_BELOW`."""
     field = max(grid.shape) * grid.scale
     if field < OFFSETS_BELOW or math.pi / 2 - abs(grid.dec) < 1.5 * field:
@@ -86,7 +92,8 @@ def sky_axes(fig, grid, ticks="white"):
     wcs.wcs.crval = [math.degrees(grid.ra), math.degrees(grid.dec)]
     wcs.wcs.cdelt = [-math.degrees(grid.scale), math.degrees(grid.scale)]
     wcs.wcs.radesys = "FK5"
-    ax = fig.add_axes(_image_box(fig), axes_class=WCSAxes, wcs=wcs)
+    ax = WCSAxes(fig, _image_box(fig), wcs=wcs)
+    fig.add_axes(ax)
     ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal")
     names, sides = ("Right ascension (J2000)", "Declination (J2000)"), "bl"
     for coordinate, name, side in zip(ax.coords, names, sides, strict=True):
@@ -101,7 +108,7 @@ def sky_axes(fig, grid, ticks="white"):
     return ax
 
 
-def offset_ticks(ax, scale, centre):
+def offset_ticks(ax: Axes, scale: float, centre: tuple[float, float]) -> None:
     """Ticks of axes in pixels as offsets from `centre` (x, y), east to the left."""
     for axis, limits, origin, sign, name in (
         (ax.xaxis, ax.get_xlim(), centre[0], -1, "R.A."), (ax.yaxis, ax.get_ylim(), centre[1], 1, "Dec.")):  # fmt: skip
@@ -116,18 +123,20 @@ def _made(norm):
     return AsinhNorm(norm.linear, norm.low, norm.high) if norm.linear else Normalize(norm.low, norm.high)
 
 
-def draw_image(ax, image, norm, cmap, shown, keep_peaks=False):
+def draw_image(
+    ax: Axes, image: np.ndarray, norm: Norm, cmap: str, shown: int, keep_peaks: bool | None = False
+) -> AxesImage:
     """Show `image` in its own pixels, reduced to `shown`; returns the artist for a colour bar."""
     reduced, k = reduce_image(image, shown, keep_peaks)
     extent = (-0.5, reduced.shape[1] * k - 0.5, -0.5, reduced.shape[0] * k - 0.5)
-    cmap = matplotlib.colormaps[cmap].with_extremes(bad="#d0d0d0")
-    return ax.imshow(reduced, norm=_made(norm), cmap=cmap, extent=extent, origin="lower", interpolation="nearest")
+    colours = matplotlib.colormaps[cmap].with_extremes(bad="#d0d0d0")
+    return ax.imshow(reduced, norm=_made(norm), cmap=colours, extent=extent, origin="lower", interpolation="nearest")
 
 
-def colour_bar(fig, ax, artist, unit):
+def colour_bar(fig: Figure, ax: Axes, artist: AxesImage, unit: str) -> None:
     """Colour bar as high as the image, with the metric prefix that suits it, and arrows where the image goes beyond."""
     norm = artist.norm
-    shown = artist.get_array()
+    shown = np.ma.asarray(artist.get_array())
     beyond = (bool(shown.min() < norm.vmin), bool(shown.max() > norm.vmax))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
     # An inset keeps the height of the image, which has an aspect of its own.
@@ -139,10 +148,11 @@ def colour_bar(fig, ax, artist, unit):
 def _label_bar(bar, unit, height):
     """Ticks 0.2 inch or more apart on a bar of `height` [inch], in the metric prefix of the middle of the range."""
     norm = bar.norm
+    low, high = float(norm.vmin), float(norm.vmax)
     if isinstance(norm, AsinhNorm):
-        ticks, middle = _asinh_ticks(norm, 0.2 / height), math.sqrt(norm.vmax * norm.linear_width)
+        ticks, middle = _asinh_ticks(norm, 0.2 / height), math.sqrt(high * norm.linear_width)
     else:
-        ticks, middle = _round_ticks(norm.vmin, norm.vmax), norm.vmax
+        ticks, middle = _round_ticks(low, high), high
     factor, sign = prefix(middle) if unit else (1, "")
     bar.set_ticks(ticks, labels=[_number(t / factor) for t in ticks], minor=False)
     bar.minorlocator = NullLocator()
@@ -171,7 +181,7 @@ def _asinh_ticks(norm, gap):
     return sorted(ticks)
 
 
-def draw_beam(ax, beam, scale):
+def draw_beam(ax: Axes, beam: Beam, scale: float) -> None:
     """The beam's ellipse in the lower left corner; nothing where it would be a dot."""
     (x0, x1), y0 = ax.get_xlim(), ax.get_ylim()[0]
     major, minor = beam.major / scale, beam.minor / scale
@@ -183,7 +193,7 @@ def draw_beam(ax, beam, scale):
                          edgecolor="black", linewidth=0.8, alpha=0.95))  # fmt: skip
 
 
-def draw_scale_bar(ax, scale, colour="white"):
+def draw_scale_bar(ax: Axes, scale: float, colour: str = "white") -> None:
     """A bar of a round angle in the lower right corner, about a fifth of the width."""
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     field = (x1 - x0) * scale
@@ -237,13 +247,20 @@ def vectors_figure(fig, image, intensity, angle, grid, beam, norm, title, shown=
         # East is to the left.
         dx, dy = -np.sin(turn) * length / 2, np.cos(turn) * length / 2
         lines = np.stack([np.stack([x - dx, y - dy], -1), np.stack([x + dx, y + dy], -1)], 1)
-        ax.add_collection(LineCollection(lines, colors="white", linewidths=0.7))
+        ax.add_collection(LineCollection(list(lines), colors="white", linewidths=0.7))
     draw_beam(ax, beam, grid.scale)
     draw_scale_bar(ax, grid.scale)
     ax.set_title(title, parse_math=False)
 
 
-def channels_figure(fig, channels, noise, grid, columns=4, shown=320):
+def channels_figure(
+    fig: Figure,
+    channels: Sequence[tuple[np.ndarray, Beam, str]],
+    noise: float,
+    grid: ImageGrid,
+    columns: int = 4,
+    shown: int = 320,
+) -> None:
     """The images of several channels, on one scale of brightness; each is (image, beam, title)."""
     specs = fig.add_gridspec(-(-len(channels) // columns), columns)
     norm = brightness_norm(np.array([np.nanmax(image) for image, *_ in channels]), noise)
@@ -261,7 +278,7 @@ def _psf_reach(psf, beam, scale):
     return int(min(max(3.5 * beam.major / scale, 14), *(n // 2 for n in psf.shape)))
 
 
-def psf_figure(fig, psf, beam, scale):
+def psf_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
     """The PSF's centre with the beam's half-power ellipse."""
     y0, x0 = (n // 2 for n in psf.shape)
     half = _psf_reach(psf, beam, scale)
@@ -275,7 +292,7 @@ def psf_figure(fig, psf, beam, scale):
     ax.set_title("Centre of the PSF")
 
 
-def cuts_figure(fig, psf, beam, scale):
+def cuts_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
     """Cuts through the PSF along both axes of the beam, beside the fitted Gaussian."""
     y0, x0 = (n // 2 for n in psf.shape)
     half = _psf_reach(psf, beam, scale)
@@ -300,7 +317,7 @@ def cuts_figure(fig, psf, beam, scale):
     ax.set_title("Cuts along the beam's axes")
 
 
-def uv_figure(fig, uv):
+def uv_figure(fig: Figure, uv: np.ndarray) -> None:
     """The uv coverage, both conjugates."""
     uv = np.asarray(uv, np.float64).reshape(-1, 2)
     reach = 1.05 * float(np.abs(uv).max(initial=0)) or 2.0
@@ -315,7 +332,7 @@ def uv_figure(fig, uv):
     ax.set_title("uv coverage")
 
 
-def histogram_figure(fig, residual, noise, title="Residual"):
+def histogram_figure(fig: Figure, residual: np.ndarray, noise: float, title: str = "Residual") -> None:
     """Histogram of the residual beside the Gaussian of the same noise: wings are signal left or artefacts."""
     values = residual[np.isfinite(residual)]
     factor, sign = prefix(noise)
@@ -336,7 +353,7 @@ def histogram_figure(fig, residual, noise, title="Residual"):
     ax.set_title(title)
 
 
-def cycles_figure(fig, cycles, keys, title, unit):
+def cycles_figure(fig: Figure, cycles: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str, unit: str) -> None:
     """One line for each of `keys` against the major cycle, in each channel if there are several."""
     ax = fig.add_subplot()
     for n, channel in enumerate(dict.fromkeys(c.get("channel") for c in cycles)):

@@ -19,7 +19,7 @@ STANDS_OUT = ("psf", "image")
 is summed, so that it keeps its flux."""
 
 
-def overview(image: Image, grid: ImageGrid):
+def overview(image: Image, grid: ImageGrid) -> tuple[Image, ImageGrid, int]:
     """Image and grid with fewer, larger pixels, if there are more than `LARGEST` along an axis; read strip by strip.
 
     Returns
@@ -50,7 +50,7 @@ def overview(image: Image, grid: ImageGrid):
     return replace(image, **arrays), replace(grid, width=width, height=height, scale=factor * grid.scale), factor
 
 
-def thin_out(image):
+def thin_out(image: np.ndarray) -> np.ndarray:
     """As many pixels of an array (y, x) as `overview` leaves: for angles, of which there is no mean."""
     factor, (height, width), (y, x) = _cells(image.shape)
     return np.asarray(image[y + factor // 2 :: factor, x + factor // 2 :: factor][:height, :width], np.float32)

@@ -7,6 +7,8 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -60,7 +62,7 @@ class ImageSet:
     image: np.ndarray | None = None
 
     @property
-    def best(self):
+    def best(self) -> np.ndarray:
         """The restored image, or the dirty one if nothing was deconvolved."""
         return self.dirty if self.image is None else self.image
 
@@ -151,7 +153,7 @@ class Report:
     facts: Mapping[str, object] = field(default_factory=dict)
     chosen: Sequence[str] = ()
     notes: Sequence[str] = ()
-    cycles: Sequence[Mapping] = ()
+    cycles: Sequence[Mapping[str, Any]] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, object] = field(default_factory=dict)
@@ -160,7 +162,9 @@ class Report:
     files: Sequence[str] = ()
 
 
-def write_report(path, report, png=None, painters=None):
+def write_report(
+    path: str | Path, report: Report, png: str | Path | None = None, painters: Painters | None = None
+) -> None:
     """Write the page, atomically.
 
     Parameters
@@ -187,7 +191,7 @@ def write_report(path, report, png=None, painters=None):
                reduction=_reduction(report), total=sum(report.timings.values()))  # fmt: skip
 
 
-def write_page(path, template, **values):
+def write_page(path: str | Path, template: str, **values: object) -> None:
     """Fill in a template of this package and write the page, atomically; see `write_report`."""
     loader = PackageLoader("radrim.report")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -196,7 +200,7 @@ def write_page(path, template, **values):
         file.write(page.encode("utf-8"))
 
 
-def data_uri(png):
+def data_uri(png: bytes) -> str:
     """A PNG as it is embedded in a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 

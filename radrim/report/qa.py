@@ -8,14 +8,20 @@ infinite is null; docs/batch.md describes each. Limits that an image must keep a
 import json
 import math
 import resource
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from radrim.config.options import ImageConfig
 from radrim.errors import InputError
+from radrim.geometry import ImageGrid
 from radrim.report.islands import EDGE, PEAK, brightest
+from radrim.result import Image, Stokes
 from radrim.runtime.files import atomic_write
+from radrim.visibilities import Observation
 
 SCHEMA, VERSION = "radrim-qa", 1
 """The version rises when a key changes its meaning or goes; new keys leave it as it is."""
@@ -58,7 +64,15 @@ MEASURED = {
 """Where each limit's quantity stands in the file."""
 
 
-def measure(image, channels, grid, observation, config, thermal, scatter):
+def measure(
+    image: Image,
+    channels: int,
+    grid: ImageGrid,
+    observation: Observation,
+    config: ImageConfig,
+    thermal: float,
+    scatter: float,
+) -> dict[str, Any]:
     """The numbers of one run that come from its images and data; `finish` adds those of the run itself.
 
     Parameters
@@ -124,7 +138,7 @@ def measure(image, channels, grid, observation, config, thermal, scatter):
     }
 
 
-def measure_others(stokes, first, scatter):
+def measure_others(stokes: Stokes, first: str, scatter: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Noise and peak of a run's Stokes parameters beside the first, which `measure` describes in full.
 
     Parameters
@@ -149,7 +163,14 @@ def measure_others(stokes, first, scatter):
     }
 
 
-def finish(quality, command, seconds, notes, versions, files):
+def finish(
+    quality: dict[str, Any],
+    command: str,
+    seconds: Mapping[str, float],
+    notes: Sequence[str],
+    versions: Mapping[str, str],
+    files: Sequence[str | Path],
+) -> dict[str, Any]:
     """The complete content of the file: what `measure` found, the run itself, and whether the usual limits are kept.
 
     Parameters
@@ -176,7 +197,7 @@ def finish(quality, command, seconds, notes, versions, files):
     }
 
 
-def judge(quality, limits: Limits):
+def judge(quality: Mapping[str, Any], limits: Limits) -> list[dict[str, Any]]:
     """Whether an image keeps its limits.
 
     Parameters
@@ -203,7 +224,7 @@ def judge(quality, limits: Limits):
     return checks
 
 
-def complaint(checks):
+def complaint(checks: Sequence[Mapping[str, Any]]) -> str:
     """The checks that did not pass, in words; empty if all did."""
     words = []
     for check in checks:
@@ -215,7 +236,7 @@ def complaint(checks):
     return "; ".join(words)
 
 
-def write_qa(path, quality):
+def write_qa(path: str | Path, quality: Mapping[str, Any]) -> None:
     """Write the file, atomically.
 
     Raises
@@ -228,7 +249,7 @@ def write_qa(path, quality):
         file.write(f"{text}\n".encode())
 
 
-def read_qa(path):
+def read_qa(path: str | Path) -> dict[str, Any]:
     """The content of a NAME-qa.json.
 
     Raises
@@ -245,7 +266,7 @@ def read_qa(path):
     return quality
 
 
-def peak_memory():
+def peak_memory() -> int:
     """Largest memory that this process or one of its finished children had at once [bytes]."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return 1024 * max(_own_peak(), children)

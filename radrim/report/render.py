@@ -4,6 +4,8 @@ Made with matplotlib's Agg canvas and no pyplot, so that nothing is shared with 
 """
 
 import io
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,7 +19,7 @@ COMPRESSION = 3
 """Of PNGs: half of the time of zlib's usual level, for 2 % more bytes."""
 
 INK, RED, BLUE, GREY, MIST = "#1d2733", "#c8452d", "#2f6c9e", "#8a97a5", "#e6eaee"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9, "mathtext.fontset": "dejavusans", "axes.unicode_minus": True,
     "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.linewidth": 0.8, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
@@ -26,12 +28,14 @@ STYLE = {
 }  # fmt: skip
 
 
-def render(size, draw, *args, dpi=DPI, palette=()):
+def render(
+    size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi: float = DPI, palette: Sequence[str] = ()
+) -> bytes:
     """PNG of the figure that `draw(fig, *args)` makes: `encode` of `paint`."""
     return encode(paint(size, draw, *args, dpi=dpi), dpi, palette)
 
 
-def paint(size, draw, *args, dpi=DPI):
+def paint(size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi: float = DPI) -> Image.Image:
     """The figure that `draw(fig, *args)` makes, as pixels.
 
     Parameters
@@ -53,7 +57,7 @@ def paint(size, draw, *args, dpi=DPI):
         return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def encode(picture, dpi=DPI, palette=()):
+def encode(picture: Image.Image, dpi: float = DPI, palette: Sequence[str] = ()) -> bytes:
     """PNG of what `paint` has made.
 
     Parameters

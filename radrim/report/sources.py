@@ -14,10 +14,14 @@ deconvolution are not in them.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from scipy import ndimage, signal
 from scipy.spatial import cKDTree
+
+from radrim.beam import Beam
+from radrim.geometry import ImageGrid
 
 THRESHOLD, EDGE = 5.0, 3.0
 SOURCE = np.dtype([(name, float) for name in (
@@ -27,7 +31,7 @@ SOURCE = np.dtype([(name, float) for name in (
 errors, and pixels of the island."""
 
 
-def find_sources(image, noise, beam, grid):
+def find_sources(image: np.ndarray, noise: float, beam: Beam, grid: ImageGrid) -> np.ndarray:
     """Islands above the noise, the brightest first.
 
     Parameters
@@ -71,7 +75,7 @@ def find_sources(image, noise, beam, grid):
     return found
 
 
-def count_holes(image, noise):
+def count_holes(image: np.ndarray, noise: float) -> int:
     """How many islands lie below `-THRESHOLD` times the noise: in total intensity nothing real does."""
     return int(ndimage.label(image < -THRESHOLD * noise, np.ones((3, 3)))[1])
 
@@ -115,7 +119,7 @@ def _widen(island, ellipse):
     return signal.fftconvolve(island.astype(np.float32), ellipse, "same") > 0.5
 
 
-def match(reference, others, beam):
+def match(reference: np.ndarray, others: np.ndarray, beam: Beam) -> np.ndarray:
     """For each of `others` the source of `reference` within one beam that is nearest, and nearest to nothing else.
 
     First by their centroids; then, of what is left, by their brightest pixels: extended sources, of which one image
@@ -144,7 +148,7 @@ def match(reference, others, beam):
     return found
 
 
-def join(lists, beam):
+def join(lists: Mapping[str, np.ndarray], beam: Beam) -> dict[str, np.ndarray]:
     """Sources of several images in one table.
 
     Parameters

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from radrim.geometry import ImageGrid
+
 DPI = 190
 """Dots per inch of a picture, unless it says otherwise."""
 
@@ -50,20 +52,20 @@ class Picture(NamedTuple):
     palettes: tuple[tuple[str, ...], ...] = ((),)
 
 
-def brightness_norm(image, noise):
+def brightness_norm(image: np.ndarray, noise: float) -> Norm:
     """Linear within three times the noise, logarithmic above: faint emission and bright cores in one picture."""
     peak = float(np.nanmax(image)) if np.isfinite(image).any() else 0.0
     sigma = noise if noise > 0 else (peak if peak > 0 else 1.0) / 1000
     return Norm(-4 * sigma, max(peak, 12 * sigma), 3 * sigma)
 
 
-def model_norm(model):
+def model_norm(model: np.ndarray) -> Norm:
     """From nothing to the brightest pixel; logarithmic above 1/300 of it."""
     peak = max(float(model.max()), 0) or 1.0
     return Norm(0, peak, peak / 300)
 
 
-def even_norm(limit):
+def even_norm(limit: float) -> Norm:
     """Linear, as far below 0 as above; a limit of 0 counts as 1."""
     return Norm(-(limit or 1.0), limit or 1.0)
 
@@ -72,7 +74,7 @@ PSF_NORM = Norm(-1, 1, 0.05)
 """Sidelobes of a few per cent and the peak of 1 in one picture."""
 
 
-def sky_size(grid, width):
+def sky_size(grid: ImageGrid, width: float) -> tuple[float, float]:
     """Size [inch] of a figure `width` wide that holds an image of the grid; bounded for slender images."""
     room = width - MARGINS["left"] - MARGINS["right"]
     height = min(max(room * grid.height / grid.width, 0.8), 2.5 * room)

@@ -2,19 +2,22 @@
 
 import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from radrim.beam import fit_beam, restore, theoretical_beam
-from radrim.geometry import C, crop_centre
+from radrim.deconvolve.major import ChannelState
+from radrim.geometry import C, ImageGrid, crop_centre
 from radrim.metrics import noise_mad
 from radrim.products import label_of
-from radrim.result import Image
+from radrim.result import Channels, Image
+from radrim.visibilities import Observation
 
 log = logging.getLogger("radrim")
 
 
-def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
+def restore_channel(channel: ChannelState, grid: ImageGrid, channel_width: float, beam_fit: str, threads: int) -> Image:
     """Beam and restored image of one output channel.
 
     Parameters
@@ -74,7 +77,7 @@ def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
     return image
 
 
-def average_of(images, observation) -> Image:
+def average_of(images: Sequence[Image], observation: Observation) -> Image:
     """What all channels together are but for their arrays, beam and noise.
 
     Parameters
@@ -99,7 +102,7 @@ def average_of(images, observation) -> Image:
     return out
 
 
-def average_channels(images, observation, grid, beam_fit, threads) -> Image:
+def average_channels(images: Channels, observation: Observation, grid: ImageGrid, beam_fit: str, threads: int) -> Image:
     """All channels together, each counted by its weight, restored with the beam of the average PSF.
 
     Parameters
@@ -121,7 +124,7 @@ def average_channels(images, observation, grid, beam_fit, threads) -> Image:
     for kind, total in sums.items():
         setattr(out, kind, (total / out.facts["sum_weight"]).astype(np.float32))
     out.beam = fit_beam(out.psf, grid.scale, theoretical_beam(observation.longest_baseline()), beam_fit)
-    out.noise = noise_mad(out.residual if out.stop else out.dirty)
-    if out.stop:
+    out.noise = noise_mad(out.dirty if out.residual is None else out.residual)
+    if out.model is not None and out.residual is not None:
         out.image = out.residual + restore(out.model, out.beam, grid.scale, threads)
     return out

@@ -12,11 +12,15 @@ Wardle & Kronberg (1974), ApJ 194, 249; Simmons & Stewart (1985), A&A 142, 100 (
 """
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from radrim.geometry import ImageGrid
 from radrim.products import label_of
-from radrim.result import Channels, Linear
+from radrim.result import Channels, Image, Linear, Stokes
+from radrim.visibilities import Observation
 
 CERTAIN = 3.0
 """Intensity over noise below which the angle is NaN: it is uncertain by 10 degrees there."""
@@ -24,7 +28,7 @@ KINDS = ("image", "image_pb", "angle")
 """Maps, in the order of their files NAME-P-image, NAME-P-image-pb and NAME-angle."""
 
 
-def polarised_intensity(q, u, noise):
+def polarised_intensity(q: np.ndarray, u: np.ndarray, noise: float | np.ndarray) -> np.ndarray:
     """Intensity without its bias (Wardle & Kronberg 1974), float32.
 
     Parameters
@@ -38,7 +42,7 @@ def polarised_intensity(q, u, noise):
     return np.sqrt(np.maximum(square, 0)).astype(np.float32)  # NaN stays NaN
 
 
-def polarisation_angle(q, u, noise):
+def polarisation_angle(q: np.ndarray, u: np.ndarray, noise: float) -> np.ndarray:
     """Angle of the electric vector, north through east, float32 [degrees], above -90 and at most 90.
 
     NaN where the intensity is below `CERTAIN` times the noise; parameters as in `polarised_intensity`.
@@ -63,20 +67,20 @@ class LinearMap:
         Primary beam, for 'image_pb': the noise grows as it falls.
     """
 
-    def __init__(self, kind, q, u, noise, pb=None):
+    def __init__(self, kind: str, q: np.ndarray, u: np.ndarray, noise: float, pb: np.ndarray | None = None):
         self._kind, self._q, self._u, self._noise, self._pb = kind, q, u, noise, pb
         self.shape = q.shape
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice) -> np.ndarray:
         q, u = self._q[rows], self._u[rows]
         if self._kind == "angle":
             return polarisation_angle(q, u, self._noise)
-        if self._kind == "image":
+        if self._pb is None:
             return polarised_intensity(q, u, self._noise)
         # Where the beam is 0 the images are NaN.
         return polarised_intensity(q, u, self._noise / np.maximum(self._pb[rows], 1e-9))
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
 
@@ -101,7 +105,7 @@ class LinearChannels:
         self.headers = [self._join(*pair) for pair in zip(q.headers, u.headers, strict=True)]
         self.kinds = [kind for kind in KINDS if kind == "angle" or kind in q.headers[0].paths]
 
-    def plane(self, number, kind) -> LinearMap:
+    def plane(self, number: int, kind: str) -> LinearMap:
         """One kind of map of one channel."""
         of = "image" if kind == "angle" else kind
         pb = self._q.plane(number, "pb") if kind == "image_pb" else None
@@ -109,13 +113,24 @@ class LinearChannels:
         return LinearMap(kind, *planes, self.headers[number].noise, pb)
 
     @staticmethod
-    def _join(q, u):
+    def _join(q: Image, u: Image) -> Image:
         noise = float(np.sqrt((q.noise**2 + u.noise**2) / 2))
         facts = {**q.facts, "debias": "sqrt(Q^2+U^2-s^2)", "certain": CERTAIN}
         return replace(q, label=label_of(q.channel, "P"), stokes="P", noise=noise, facts=facts, paths={}, plane=0)
 
 
-def write_linear(stokes, output, grid, observation, together) -> Linear | None:
+class LinearWriter(Protocol):
+    """Writes maps of linear polarisation; see `radrim.output.Output`."""
+
+    def write_linear(
+        self, channels: LinearChannels, grid: ImageGrid, observation: Observation, together: bool = False
+    ) -> None:
+        """Write the maps of each channel, or all channels in one cube."""
+
+
+def write_linear(
+    stokes: Stokes, output: LinearWriter, grid: ImageGrid, observation: Observation, together: bool
+) -> Linear | None:
     """Write the maps of a run, where it has deconvolved Stokes Q and U.
 
     Parameters

@@ -7,11 +7,14 @@ have the same noise, and the PSF of each term has its peak 1 while the peaks of 
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from radrim.beam import restore
+from radrim.beam import Beam, restore
 from radrim.metrics import noise_mad
+from radrim.result import Channels
 
 SIGNIFICANT = 5.0
 """There is a spectral index where the restored image is above so many times its noise."""
@@ -36,7 +39,7 @@ class Basis:
     slope: np.ndarray
 
     @classmethod
-    def of(cls, freq, weight, terms):
+    def of(cls, freq: ArrayLike, weight: ArrayLike, terms: int) -> Self:
         """Polynomials of degree 0 to `terms` - 1 over channels.
 
         Parameters
@@ -48,27 +51,29 @@ class Basis:
         terms : int
             At most the number of channels.
         """
-        freq, weight = np.asarray(freq, float), np.asarray(weight, float)
-        weight = weight / weight.sum()
-        x = freq / np.average(freq, weights=weight) - 1
+        nu, share = np.asarray(freq, float), np.asarray(weight, float)
+        share = share / share.sum()
+        x = nu / np.average(nu, weights=share) - 1
         powers = np.vander(x, terms, increasing=True)
-        _, r = np.linalg.qr(np.sqrt(weight)[:, None] * powers)
+        _, r = np.linalg.qr(np.sqrt(share)[:, None] * powers)
         r *= np.sign(np.diag(r))[:, None]  # the first polynomial is 1, not -1
         into = np.linalg.inv(r)
         slope = into[1] if terms > 1 else np.zeros(1)
-        return cls(powers @ into, weight, into[0], slope)
+        return cls(powers @ into, share, into[0], slope)
 
-    def image(self, channel, terms):
+    def image(self, channel: int, terms: np.ndarray) -> np.ndarray:
         """The image of a channel, (y, x), from those of the terms, (term, y, x)."""
         return np.tensordot(self.values[channel].astype(np.float32), terms, 1)
 
-    def add(self, channel, image, terms):
+    def add(self, channel: int, image: np.ndarray, terms: np.ndarray) -> None:
         """Add what the image of a channel, (y, x), contributes to those of the terms, (term, y, x), in place."""
         for part, phi in zip(terms, self.values[channel], strict=True):
             part += (self.weight[channel] * phi) * image
 
 
-def spectral_index(channels, basis, beam, scale, threads=1):
+def spectral_index(
+    channels: Channels, basis: Basis, beam: Beam, scale: float, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Spectral index alpha, I ~ nu^alpha, at the reference frequency, and its error from the noise.
 
     Both follow from the terms of the channels' models and residuals, restored with one beam: channels with beams of
@@ -113,4 +118,5 @@ def spectral_index(channels, basis, beam, scale, threads=1):
         with np.errstate(divide="ignore", invalid="ignore"):
             alpha -= np.tensordot(basis.slope, pb, 1) / np.tensordot(basis.value, pb, 1)
     known = value > SIGNIFICANT * noise * np.linalg.norm(basis.value)
-    return tuple(np.where(known, image, np.nan).astype(np.float32) for image in (alpha, error))
+    known_alpha, known_error = (np.where(known, image, np.nan).astype(np.float32) for image in (alpha, error))
+    return known_alpha, known_error

@@ -5,18 +5,19 @@
 import numpy as np
 import torch
 
+from radrim.beam import Beam
 from radrim.products import UNCERTAINTIES
 from radrim.result import Image
 from radrim.rim.checkpoint import UNCERTAINTY_NETWORK, load_uncertainty
 from radrim.rim.network.psf import PsfConvolution
-from radrim.rim.network.uncertainty import Outcome, see
+from radrim.rim.network.uncertainty import Outcome, Uncertainty, see
 from radrim.rim.network.windows import tiles
 
 TILE = 1024
 """Largest part of an image that the network sees at once [pixel]."""
 
 
-def add_uncertainties(image: Image, psf, scale):
+def add_uncertainties(image: Image, psf: np.ndarray, scale: float) -> None:
     """Give a deconvolved image its uncertainties.
 
     Parameters
@@ -27,12 +28,22 @@ def add_uncertainties(image: Image, psf, scale):
     scale : float
         Pixel size [rad].
     """
+    if image.model is None or image.residual is None:
+        raise ValueError("only a deconvolved image has uncertainties")
     found = uncertainties(image.model, image.residual, psf, image.noise, image.beam, scale)
     for name, array in found.items():
         setattr(image, name, array)
 
 
-def uncertainties(model, residual, psf, noise, beam, scale, network=None):
+def uncertainties(
+    model: np.ndarray,
+    residual: np.ndarray,
+    psf: np.ndarray,
+    noise: float,
+    beam: Beam,
+    scale: float,
+    network: Uncertainty | None = None,
+) -> dict[str, np.ndarray]:
     """How wrong an image may be.
 
     Parameters

@@ -61,7 +61,7 @@ class SelfcalConfig:
     in_place: bool = False
 
 
-def parse_rounds(text, solint=None, solint_amp=None):
+def parse_rounds(text: str, solint: float | None = None, solint_amp: float | None = None) -> tuple[Round, ...]:
     """Rounds from 'p,p:60s,ap:inf'; those without an interval get `solint`, or `solint_amp` where they are 'ap'.
 
     Raises
@@ -84,7 +84,7 @@ def parse_rounds(text, solint=None, solint_amp=None):
     return tuple(rounds)
 
 
-def parse_interval(text, name):
+def parse_interval(text: str, name: str) -> float:
     """Seconds from '30s', '2min', 'inf' (a scan: infinity) or 'int' (an integration: 0).
 
     Raises
@@ -105,7 +105,7 @@ def parse_interval(text, name):
     return seconds
 
 
-def format_interval(seconds):
+def format_interval(seconds: float | None) -> str:
     """A length as `parse_interval` reads it."""
     if seconds is None:
         return "chosen"
@@ -114,7 +114,7 @@ def format_interval(seconds):
     return "int" if seconds == 0 else f"{seconds:.4g}s"
 
 
-def check_image_options(config: ImageConfig):
+def check_image_options(config: ImageConfig) -> None:
     """Raise ConfigError for options of `radrim image` that self-calibration cannot go with."""
     if len(config.ms) != 1:
         raise ConfigError(f"radrim selfcal takes one Measurement Set, got {len(config.ms)}; calibrate one by one.")

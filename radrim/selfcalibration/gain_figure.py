@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 
+from radrim.gains.table import Gains
 from radrim.report.render import BLUE, GREY, INK, RED, render
 
 COLUMNS = 4
 COLOURS = (BLUE, RED, "#3f8f5f", "#8a5fa8")
 
 
-def draw_gains(gains):
+def draw_gains(gains: Gains) -> bytes:
     """PNG of the gains: two panels for each antenna, phase [deg] above amplitude; a colour for each feed.
 
     Parameters

@@ -5,6 +5,7 @@ A model is a list of planes, each of one Stokes parameter (or correlation) at on
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +55,13 @@ class Plane:
     mirrored: bool
     attenuated: bool
 
-    def image(self):
+    def image(self) -> np.ndarray:
         """All of the plane, (y, x) float32 [Jy/pixel]."""
         with fits.open(self.path, memmap=True) as hdus:
             image = np.array(hdus[0].data[self.index], np.float32)
         return image[:, ::-1] if self.mirrored else image
 
-    def part(self):
+    def part(self) -> tuple[ImageGrid, np.ndarray] | None:
         """The smallest part of even size that holds all that is not 0: its grid, and its pixels; None if all are 0."""
         image = self.image()
         found = [np.flatnonzero(image.any(axis)) for axis in (1, 0)]
@@ -74,7 +75,7 @@ class Plane:
         return self.grid.window(*spans), pixels
 
 
-def find_models(name) -> list[Path]:
+def find_models(name: str | Path) -> list[Path]:
     """The model images of a run called `name`: NAME-model.fits, NAME-0000-model.fits, NAME-I-model.fits and so on.
 
     NAME-MFS-model.fits is taken where there is nothing else; the channels say more.
@@ -117,7 +118,7 @@ def find_models(name) -> list[Path]:
     return paths
 
 
-def read_planes(paths) -> list[Plane]:
+def read_planes(paths: Sequence[str | Path]) -> list[Plane]:
     """The planes of model images, from their headers.
 
     Parameters
@@ -197,7 +198,7 @@ def _check_unit(path, header):
     raise InputError(f"The model {path} is in '{header.get('BUNIT', '')}', and a model must be in Jy/pixel: {advice}.")
 
 
-def grid_of(path, header, shape):
+def grid_of(path: str | Path, header: fits.Header, shape: tuple[int, ...]) -> tuple[ImageGrid, bool]:
     """The pixels of a FITS image as an `ImageGrid`, and whether its columns run the other way round, to the east.
 
     Parameters

@@ -54,7 +54,7 @@ class SkyModel:
                 f"{', '.join(name for name in self.stokes if name not in physical)}; give the one or the other."
             )
 
-    def missing(self, correlations):
+    def missing(self, correlations: Sequence[str]) -> list[str]:
         """The parallel hands among `correlations` of which the model says nothing."""
         return [name for name in correlations if name in ("XX", "YY", "RR", "LL", "I") and not self._mixture(name)]
 
@@ -63,7 +63,15 @@ class SkyModel:
         known = dict(zip("IQUV", MIXTURES[correlation], strict=True)) | {correlation: 1}
         return {name: known[name] for name in self.stokes if known.get(name)}
 
-    def visibilities(self, uvw, freq, correlations, position, epsilon=1e-4, threads=1):
+    def visibilities(
+        self,
+        uvw: np.ndarray,
+        freq: np.ndarray,
+        correlations: Sequence[str],
+        position: tuple[float, float],
+        epsilon: float = 1e-4,
+        threads: int = 1,
+    ) -> np.ndarray:
         """What an interferometer sees of the model.
 
         Parameters

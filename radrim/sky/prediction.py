@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from radrim.read.pointings import WIDEST, choose_target
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.sky.images import find_models, read_planes
 from radrim.sky.model import SkyModel
+
+if TYPE_CHECKING:
+    from casacore.tables import table
 
 log = logging.getLogger("radrim")
 
@@ -66,8 +70,10 @@ def predict(
         raise ConfigError(f"--epsilon {epsilon:g} is not between 1e-12 and 0.01.")
     if column in HELD or not column.isidentifier():
         raise ConfigError(f"--column {column} is no column for a model; use MODEL_DATA, or a name of your own.")
-    given = [model_image] if isinstance(model_image, str | Path) else model_image
-    paths = [Path(path) for path in given] if given is not None else find_models(name)
+    if name is not None:
+        paths = find_models(name)
+    else:
+        paths = [Path(path) for path in ([model_image] if isinstance(model_image, str | Path) else model_image or ())]
     model = SkyModel(read_planes(paths))
     log.info("Model: %s.", _describe(model, paths))
     author = f"predict of {', '.join(path.name for path in paths[:3])}{' ...' if len(paths) > 3 else ''}"
@@ -91,7 +97,7 @@ def _describe(model, paths):
 class _Prediction:
     """The rows of one Measurement Set that a model is predicted for; checked when it is made."""
 
-    def __init__(self, path, model: SkyModel, field):
+    def __init__(self, path: str | Path, model: SkyModel, field: str | int | None):
         self.ms, self.model = require_measurement_set(path), model
         target = choose_target(self.ms, None if field is None else str(field))
         for note in target.notes:
@@ -166,7 +172,7 @@ class _Prediction:
             raise InputError(f"{text} Make the model with that --scale, or finer.")
         log.warning("%s What is predicted for these means nothing.", text)
 
-    def write(self, column, author, epsilon, threads):
+    def write(self, column: str, author: str, epsilon: float, threads: int) -> None:
         """Predict, chunk by chunk."""
         with open_table(self.ms.path) as main, writing_column(self.ms.path, column, author) as out:
             if out.fresh:
@@ -193,7 +199,7 @@ class _Prediction:
         """Samples at once: more for large images, which cost a transform for every chunk."""
         return max(CHUNK, *(plane.grid.width * plane.grid.height for plane in self.model.planes))
 
-    def _fill_others(self, main, out: Column):
+    def _fill_others(self, main: "table", out: Column) -> None:
         """Rows of other fields of a new column: 0, since casacore cannot read a column with gaps."""
         chosen = ",".join(str(index) for index in self.fields)
         for window in self.ms.windows:

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from radrim.errors import ConfigError, OutputError
 from radrim.products import KINDS
@@ -53,7 +54,7 @@ class WorkDir(Store):
         The folder cannot be made, read or written.
     """
 
-    def __init__(self, prefix, manifest: Mapping, overwrite=False):
+    def __init__(self, prefix: str | Path, manifest: Mapping, overwrite: bool = False):
         super().__init__(folder_of(prefix))
         self.resumed = False
         manifest = json.loads(json.dumps(manifest))
@@ -78,11 +79,11 @@ class WorkDir(Store):
     def __exit__(self, *error):
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Let other processes use the folder."""
         self._lock.close()
 
-    def remove(self):
+    def remove(self) -> None:
         """Delete the folder: the run is complete."""
         _delete(self.path)
         self.close()
@@ -108,12 +109,12 @@ class WorkDir(Store):
             file.write(json.dumps(manifest, indent=1).encode())
 
 
-def folder_of(prefix):
+def folder_of(prefix: str | Path) -> Path:
     """The work directory of a run called `prefix`."""
     return Path(f"{prefix}{SUFFIX}")
 
 
-def clean(prefix):
+def clean(prefix: str | Path) -> Path:
     """Remove the work directory of a run that shall not go on.
 
     Parameters
@@ -205,7 +206,7 @@ def _take_lock(path):
     return lock
 
 
-def differences(before, now):
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first few entries in which two manifests differ, in words."""
     a, b = _flatten(before), _flatten(now)
     keys = [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]

@@ -9,12 +9,16 @@ import io
 import logging
 import math
 import os
+from collections.abc import Iterable, Sequence
 from itertools import chain
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from astropy.io import fits
 
 from radrim.runtime.files import atomic_write
+from radrim.write.fits import BeamShape, Rows
 
 log = logging.getLogger("radrim")
 
@@ -26,7 +30,29 @@ ROWS = 1024
 """Rows of a plane that are copied at once."""
 
 
-def write_cube(path, kind, channels, *others):
+class ChannelFacts(Protocol):
+    """What the header and the table BEAMS say of one channel; see `radrim.result.Image`."""
+
+    freq: float
+    paths: dict[str, Path]
+
+    @property
+    def beam(self) -> BeamShape:
+        """Restoring beam."""
+
+
+class ChannelFiles(Protocol):
+    """Images of all output channels, each read when it is asked for; see `radrim.result.Channels`."""
+
+    @property
+    def headers(self) -> Sequence[ChannelFacts]:
+        """The channels without their arrays."""
+
+    def plane(self, index: int, kind: str) -> np.ndarray:
+        """One kind of image of one channel, (y, x)."""
+
+
+def write_cube(path: str | Path, kind: str, channels: ChannelFiles, *others: ChannelFiles) -> None:
     """Join one kind of image of all output channels and Stokes parameters, atomically.
 
     Parameters
@@ -53,7 +79,9 @@ def write_cube(path, kind, channels, *others):
     write_planes(path, header, channels.headers, len(stokes), planes)
 
 
-def write_planes(path, header, facts, count, planes):
+def write_planes(
+    path: str | Path, header: fits.Header, facts: Sequence[ChannelFacts], count: int, planes: Iterable[Rows]
+) -> None:
     """Write a cube, atomically.
 
     Parameters

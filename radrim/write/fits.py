@@ -11,11 +11,12 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from astropy.io import fits
@@ -25,6 +26,78 @@ from radrim.stokes import STOKES_CODE
 from radrim.version import __version__
 
 log = logging.getLogger("radrim")
+
+
+class BeamShape(Protocol):
+    """Axes of a restoring beam; see `radrim.beam.Beam`."""
+
+    @property
+    def major(self) -> float:
+        """Major axis, FWHM [rad]."""
+
+    @property
+    def minor(self) -> float:
+        """Minor axis, FWHM [rad]."""
+
+    @property
+    def pa(self) -> float:
+        """Position angle of the major axis, north through east [rad]."""
+
+
+class PixelGrid(Protocol):
+    """Pixels of an image; see `radrim.geometry.ImageGrid`."""
+
+    @property
+    def width(self) -> int:
+        """Pixels along x."""
+
+    @property
+    def height(self) -> int:
+        """Pixels along y."""
+
+    @property
+    def scale(self) -> float:
+        """Pixel size [rad]."""
+
+    @property
+    def ra(self) -> float:
+        """Right ascension of the phase centre [rad]."""
+
+    @property
+    def dec(self) -> float:
+        """Declination of the phase centre [rad]."""
+
+
+class ShiftedBlock(Protocol):
+    """A block of visibilities, of which the header needs the Doppler factor alone."""
+
+    doppler: float
+
+
+class ObservationFacts(Protocol):
+    """What the header says of an observation; see `radrim.visibilities.Observation`."""
+
+    ra: float
+    dec: float
+    telescope: str
+    object: str
+    observer: str
+    date_obs: str
+    freq_frame: str
+
+    @property
+    def blocks(self) -> Sequence[ShiftedBlock]:
+        """Blocks of visibilities."""
+
+
+class Rows(Protocol):
+    """An image (y, x) whose rows are computed or read when they are asked for; an array is one, too."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x)."""
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
 KEYWORDS = {
@@ -64,8 +137,8 @@ KEYWORDS = {
 """Settings that `image_header` can note: name to keyword and comment. 'RR' marks radrim's own keywords."""
 
 
-def image_header(grid, freq, bandwidth, observation, stokes, unit, beam=None,
-                 settings: Mapping[str, object] | None = None, history: Sequence[str] = ()):  # fmt: skip
+def image_header(grid: PixelGrid, freq: float, bandwidth: float, observation: ObservationFacts, stokes: str, unit: str, beam: BeamShape | None = None,
+                 settings: Mapping[str, object] | None = None, history: Sequence[str] = ()) -> fits.Header:  # fmt: skip
     """Header of one image, with four axes: RA---SIN, DEC--SIN, FREQ, STOKES.
 
     Parameters
@@ -90,7 +163,7 @@ def image_header(grid, freq, bandwidth, observation, stokes, unit, beam=None,
     astropy.io.fits.Header
         Angles in degrees.
     """
-    cards = [("BUNIT", unit, "brightness"), ("BTYPE", "Intensity")]
+    cards: list[tuple] = [("BUNIT", unit, "brightness"), ("BTYPE", "Intensity")]
     if beam is not None:
         cards += [("BMAJ", math.degrees(beam.major), "[deg] restoring beam, FWHM"),
                   ("BMIN", math.degrees(beam.minor), "[deg]"),
@@ -162,7 +235,7 @@ def _date_cards(date_obs):
     return [("DATE-OBS", start.isoformat(), "start of the observation"), ("MJD-OBS", mjd), ("TIMESYS", "UTC")]
 
 
-def write_fits(path, image, header):
+def write_fits(path: str | Path, image: np.ndarray, header: fits.Header) -> None:
     """Write one image as float32 with the axes (STOKES, FREQ, DEC, RA), atomically.
 
     Parameters
@@ -187,13 +260,13 @@ def write_fits(path, image, header):
         file.write(bytes(-data.nbytes % 2880))
 
 
-def whole_header(shape, header):
+def whole_header(shape: tuple[int, ...], header: fits.Header) -> fits.Header:
     """A header from `image_header` with what every FITS file begins with, for an image (y, x)."""
     return fits.PrimaryHDU(np.broadcast_to(np.zeros((), ">f4"), (1, 1, *shape)), header).header
 
 
 @contextmanager
-def fits_file(path, shape, header):
+def fits_file(path: str | Path, shape: tuple[int, ...], header: fits.Header) -> Iterator["FitsPixels"]:
     """A FITS file as `write_fits` makes it, filled by whoever sees it; it appears when the block is complete.
 
     Parameters
@@ -223,7 +296,7 @@ def fits_file(path, shape, header):
         yield FitsPixels(Path(file.name).absolute(), len(header), shape[1])
 
 
-def write_rows(path, image, header, rows=1024):
+def write_rows(path: str | Path, image: Rows, header: fits.Header, rows: int = 1024) -> None:
     """As `write_fits`, of an image of which some rows are read at once, and which need not be in memory."""
     with fits_file(path, image.shape, header) as pixels:
         for start in range(0, image.shape[0], rows):
@@ -248,7 +321,7 @@ class FitsPixels:
     start: int
     width: int
 
-    def put(self, window, image):
+    def put(self, window: tuple[slice, slice], image: np.ndarray) -> None:
         """Fill in rows and columns (slices) with their pixels (y, x)."""
         rows, columns = window
         with open(self.path, "r+b") as file:
@@ -257,7 +330,7 @@ class FitsPixels:
                 file.write(values.data)
 
 
-def open_image(path, plane=0):
+def open_image(path: str | Path, plane: int = 0) -> np.ndarray:
     """An image that radrim wrote, (y, x) big-endian float32, memory-mapped.
 
     Parameters
@@ -273,6 +346,6 @@ def open_image(path, plane=0):
         return planes[plane % len(planes)]
 
 
-def read_image(path, plane=0):
+def read_image(path: str | Path, plane: int = 0) -> np.ndarray:
     """As `open_image`, (y, x) float32, in memory."""
     return open_image(path, plane).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from radrim.runtime.files import atomic_write
 
 
-def write_run_toml(path, mapping: Mapping[str, object]):
+def write_run_toml(path: str | Path, mapping: Mapping[str, object]) -> None:
     """Write the resolved configuration as TOML, atomically.
 
     Parameters

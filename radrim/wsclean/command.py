@@ -3,9 +3,14 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 
 from radrim.angles import exact_angle
+from radrim.config.options import ImageConfig
 from radrim.errors import PeerError
+from radrim.read.pointings import Target
+from radrim.runtime.process import Finished
 from radrim.stokes import combination
 
 ACCURATE = ("-use-wgridder", "-no-small-inversion")
@@ -27,7 +32,7 @@ REFUSED = {
 """Options of the data's selection that it has not, and why."""
 
 
-def find_wsclean():
+def find_wsclean() -> str:
     """Version of the `wsclean` on the PATH, such as '3.1.0'.
 
     Raises
@@ -49,7 +54,7 @@ def find_wsclean():
     return f"{found[1]}.{found[2]}"
 
 
-def translate(config, targets, name):
+def translate(config: ImageConfig, targets: Sequence[Target], name: str | Path) -> tuple[list[str], list[str]]:
     """The options of WSClean that make the same image, and what cannot be quite the same.
 
     Parameters
@@ -75,6 +80,8 @@ def translate(config, targets, name):
         It has no such option.
     """
     selection, notes = translate_selection(config, targets)
+    if config.size is None or config.scale is None:
+        raise ValueError("the configuration needs the size and the scale that radrim chose")
     width, height = config.size
     gridder = [*ACCURATE, "-wgridder-accuracy", f"{config.epsilon:g}"]
     if max(width, height) * config.scale < SMALLEST:
@@ -95,7 +102,7 @@ def translate(config, targets, name):
     return [*words, *config.ms], notes
 
 
-def translate_selection(config, targets):
+def translate_selection(config: ImageConfig, targets: Sequence[Target]) -> tuple[list[str], list[str]]:
     """The options that select data, and notes; see `translate`. Size and scale need not be known."""
     for option, reason in REFUSED.items():
         value = getattr(config, option)
@@ -109,7 +116,7 @@ def translate_selection(config, targets):
         if ms.tables != ms.path:
             raise PeerError(f"WSClean reads Measurement Sets only, and {ms.path} is a UVFITS file; write one with "
                             "radrim convert, or use --peer clean.")  # fmt: skip
-    notes = []
+    notes: list[str] = []
     windows = [w for t in targets for w in t.ms.windows if config.spw is None or w.spw in config.spw]
     if config.chan_range is not None and any(len({w.spw for w in t.ms.windows}) > 1 for t in targets):
         raise PeerError(_cannot("chan_range", "it counts the channels of all spectral windows together"))
@@ -193,7 +200,7 @@ def _angle(radians):
     return text
 
 
-def explain_failure(done, limit, log):
+def explain_failure(done: Finished, limit: float | None, log: str | Path) -> PeerError:
     """The PeerError for a run that failed or was stopped, with its last lines.
 
     Parameters

@@ -70,12 +70,14 @@ class MinorCycles:
     threads : int
     """
 
-    def __init__(self, options: PluginOptions, device, mask, threads):
+    def __init__(self, options: PluginOptions, device: str, mask: np.ndarray | None, threads: int):
         self._options, self._device, self._mask, self._threads = options, device, mask, threads
         self._groups: list[_Group] = []
         self._psf: np.ndarray | None = None
 
-    def __call__(self, call: Call, residual, model, psf):
+    def __call__(
+        self, call: Call, residual: np.ndarray, model: np.ndarray, psf: np.ndarray
+    ) -> tuple[np.ndarray, float, bool]:
         """One minor cycle of all channels and polarisations.
 
         Parameters
@@ -188,20 +190,20 @@ class _Group:
         make = [cycles.factory(*self._how, signed=term > 0) for term in range(len(self.state.dirty))]
         self.state.solvers = [one(tile, self.state) for one in make for tile in self._tiles]
 
-    def holds(self, model):
+    def holds(self, model: np.ndarray) -> bool:
         """Whether a model is the one that the last call made."""
         # Not bit for bit: WSClean multiplies it with the PSF's peak, which is 1 up to rounding.
         off = np.abs(model[self.channels, self.pol] - self._last).max()
         return bool(off <= ROUNDING * np.abs(self._last).max())
 
-    def judge(self, residual):
+    def judge(self, residual: np.ndarray) -> None:
         """Take over the last update, or part of it, now that its exact residual is known."""
         if self._pending is not None:
             model, minors, start = self._pending
             self._pending = None
             accept(self.state, model, self._combine(residual[self.channels, self.pol]), minors, time.time() - start)
 
-    def improve(self, threshold, threads):
+    def improve(self, threshold: float, threads: int) -> float:
         """The next update; returns the level that is left [Jy/beam]."""
         state = self.state
         if state.stop:
@@ -244,7 +246,7 @@ class _Group:
     def _done(self, model, minors):
         return model is self.state.model and all(minor.converged for minor in minors)
 
-    def write(self, out):
+    def write(self, out: np.ndarray) -> None:
         """Put the model of the channels into all images (chan, pol, y, x)."""
         change = (self._pending[0] if self._pending else self.state.model) - self._start
         for number, channel in enumerate(self.channels):

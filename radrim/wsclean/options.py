@@ -1,10 +1,12 @@
 """What `radrim plugin` decides for the process behind WSClean."""
 
+import argparse
 import dataclasses
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from radrim.config.values import numeric
 from radrim.errors import ConfigError
@@ -44,7 +46,7 @@ class PluginOptions:
     device: str = "auto"
 
     @classmethod
-    def parse(cls, args):
+    def parse(cls, args: argparse.Namespace) -> Self:
         """From the words of the command line.
 
         Raises
@@ -74,12 +76,12 @@ class PluginOptions:
                 values[name] = parse(name.replace("_", "-"), getattr(args, name))
         return cls(**values)
 
-    def as_json(self):
+    def as_json(self) -> str:
         """For the command line of the process."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> Self:
         """Back from `as_json`."""
         values = json.loads(text)
         return cls(**values | {"pol": tuple(values["pol"])})

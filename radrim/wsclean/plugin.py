@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ ROOT = ""
 _process = None
 
 
-def deconvolve(residual, model, psf, meta):
+def deconvolve(residual: np.ndarray, model: np.ndarray, psf: np.ndarray, meta: Any) -> dict[str, Any]:
     """One minor cycle.
 
     Parameters
@@ -93,9 +94,7 @@ def _start():
 def _stop():
     global _process
     if _process is not None:
-        _process.stdin.close()
-        _process.wait()
-        _process.stdout.close()
+        _process.communicate()  # closes its input, which ends it
         _process = None
 
 

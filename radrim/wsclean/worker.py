@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from radrim.wsclean.minor import Call, MinorCycles
 from radrim.wsclean.options import PluginOptions
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Answer requests until there are no more; the options are those of `PluginOptions`, as JSON."""
     options = PluginOptions.from_json((sys.argv[1:] if argv is None else argv)[0])
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")

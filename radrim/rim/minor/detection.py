@@ -3,12 +3,13 @@
 Nothing here knows of networks or CLEAN: the minor cycle asks where there is something to do, and whether there is.
 """
 
+import itertools
+
 import numpy as np
 import scipy.ndimage
 import scipy.special
 
 from radrim.metrics import noise_mad
-import itertools
 
 CLEAR = 5.5
 """So many times the noise is signal, as `level_for` has it: noise alone hardly ever does."""
