@@ -1,7 +1,7 @@
 """Step 7, write: the files of a run, by their names in WSClean's manner."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,44 @@ from radrim.write.run_toml import write_run_toml
 
 CHANNELS_SHOWN = 8
 """Channels in the report, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run found, for its report and its quality file.
+
+    Parameters
+    ----------
+    image : Image
+        All output channels together, of the first Stokes parameter.
+    stokes : Stokes
+        All images.
+    linear : Linear or None
+        Maps of linear polarisation.
+    grid : ImageGrid
+    observation : Observation
+    thermal : float
+        Noise expected if the weights are 1/sigma^2 [Jy/beam].
+    scatter : mapping of str to float
+        Noise expected from the scatter of the data, by Stokes parameter [Jy/beam].
+    chosen : sequence of str
+        What radrim chose on its own and why, in sentences.
+    seconds : mapping of str to float
+        Time of each step [s].
+    beside : Beside or None
+        Images of the other minor cycle.
+    """
+
+    image: Image
+    stokes: Stokes
+    linear: Linear | None
+    grid: ImageGrid
+    observation: Observation
+    thermal: float
+    scatter: Mapping[str, float]
+    chosen: Sequence[str]
+    seconds: Mapping[str, float]
+    beside: Beside | None = None
 
 
 class Output:
@@ -183,20 +221,7 @@ class Output:
         ending = kind.replace("_", "-")
         return Path(f"{self.prefix}-{label}-{ending}.fits" if label else f"{self.prefix}-{ending}.fits")
 
-    def write_summary(
-        self,
-        image: Image,
-        stokes: Stokes,
-        linear: Linear | None,
-        grid,
-        observation,
-        thermal,
-        scatter,
-        chosen,
-        seconds,
-        beside: Beside | None = None,
-        painters: Painters | None = None,
-    ) -> dict[str, Path]:
+    def write_summary(self, run: RunSummary, painters: Painters | None = None) -> dict[str, Path]:
         """NAME.png, NAME-report.html, NAME-run.toml and, last of all, NAME-qa.json; returns their paths."""
         paths = {
             "png": Path(f"{self.prefix}.png"),
@@ -204,49 +229,54 @@ class Output:
             "run": Path(f"{self.prefix}-run.toml"),
             "qa": Path(f"{self.prefix}-qa.json"),
         }
+        image, stokes, observation, programs = run.image, run.stokes, run.observation, versions()
         channels = stokes.channels[image.stokes]
-        quality = qa.measure(image, len(channels), grid, observation, self.config, thermal, scatter[image.stokes])
-        quality["other_stokes"] = qa.measure_others(stokes, image.stokes, scatter)
-        several, whole = len(channels) > 1, grid
-        some = np.unique(np.linspace(0, len(channels) - 1, CHANNELS_SHOWN).astype(int))
-        files = [*stokes.paths, *(linear.paths.values() if linear else []), *paths.values()]
-        if several:
+        quality = qa.measure(
+            image, len(channels), run.grid, observation, self.config, run.thermal, run.scatter[image.stokes]
+        )
+        quality["other_stokes"] = qa.measure_others(stokes, image.stokes, run.scatter)
+        files = [*stokes.paths, *(run.linear.paths.values() if run.linear else []), *paths.values()]
+        if len(channels) > 1:
             files += [path for one in stokes.channels.values() for path in one.paths]
+        files = list(dict.fromkeys(files))
+        settings = self.config.resolved(run.grid, str(self.prefix)).as_text()
+        report = replace(self._report(run), settings=settings, versions=programs, files=[str(path) for path in files])
+        write_report(paths["report"], report, paths["png"], painters)
+        write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
+        qa.write_qa(paths["qa"], qa.finish(quality, self.command, run.seconds, observation.notes, programs, files))
+        return paths
+
+    def _report(self, run):
+        """What the page shows of the images and the data."""
+        channels, observation = run.stokes.channels[run.image.stokes], run.observation
+        several = len(channels) > 1
+        some = np.unique(np.linspace(0, len(channels) - 1, CHANNELS_SHOWN).astype(int))
         notes = list(observation.notes)
         if several and len(some) < len(channels):
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")
-        files = list(dict.fromkeys(files))
-        settings = self.config.resolved(grid, str(self.prefix)).as_text()
-        programs = versions()
-        facts = {"Expected noise": si(thermal, "Jy/beam"), "Stopped": image.stop or "not deconvolved"}
-        facts |= shown_in_report(image.facts)
-        facts["Image"] = f"{grid.width} × {grid.height} pixels of {format_angle(grid.scale)}"
-        image, grid, factor = overview(image, grid)
+        facts = {"Expected noise": si(run.thermal, "Jy/beam"), "Stopped": run.image.stop or "not deconvolved"}
+        facts |= shown_in_report(run.image.facts)
+        facts["Image"] = f"{run.grid.width} × {run.grid.height} pixels of {format_angle(run.grid.scale)}"
+        image, grid, factor = overview(run.image, run.grid)
         if factor > 1:
             notes.append(f"Pictures here have one pixel for {factor} x {factor} of the image.")
-        report = Report(
+        shown = [overview(channels[k], run.grid)[0] for k in some if several]
+        return Report(
             title=observation.object,
             subtitle=f"{observation.telescope}, {observation.date_obs[:10]}",
             stokes=image.stokes,
             command=self.command,
             grid=grid,
             uv=uv_samples(observation.blocks),
-            chosen=chosen,
+            chosen=run.chosen,
             notes=notes,
             cycles=image.cycles,
-            timings=seconds,
-            settings=settings,
-            versions=programs,
+            timings=run.seconds,
             facts=facts,
-            images=[_image_set(image), *(_image_set(overview(channels[k], whole)[0]) for k in some if several)],
-            beside=None if beside is None else _comparison(image, beside),
-            polarisation=_polarisation(stokes, linear, image.stokes, whole),
-            files=[str(path) for path in files],
+            images=[_image_set(one) for one in (image, *shown)],
+            beside=None if run.beside is None else _comparison(image, run.beside),
+            polarisation=_polarisation(run.stokes, run.linear, image.stokes, run.grid),
         )
-        write_report(paths["report"], report, paths["png"], painters)
-        write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
-        qa.write_qa(paths["qa"], qa.finish(quality, self.command, seconds, observation.notes, programs, files))
-        return paths
 
 
 def _polarisation(stokes: Stokes, linear: Linear | None, shown: str, grid: ImageGrid) -> Polarisation | None:
