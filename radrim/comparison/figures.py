@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from radrim.beam import Beam
 from radrim.comparison.images import Side
 from radrim.geometry import ARCSEC
-from radrim.report.figures import _angle_unit, _number, _round_ticks
+from radrim.report.figures import angle_unit, plain_number, round_ticks
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
 from radrim.units import prefix, si
 
@@ -42,7 +42,7 @@ def spectra_figure(fig: Figure, spectra: Table, sides: Sequence[Side], beam: Bea
     """
     scale, used = np.asarray(spectra["scale"]) * ARCSEC, measured_rings(spectra)
     amplitude = {name: np.sqrt(np.asarray(spectra[name])) for name in ("expected", *(side.key for side in sides))}
-    word, unit = _angle_unit(math.sqrt(scale[0] * scale[-1]))
+    word, unit = angle_unit(math.sqrt(scale[0] * scale[-1]))
     values = np.concatenate([amplitude[side.key] for side in sides])
     factor, sign = prefix(float(values.max()) / 10)
     ax = fig.add_subplot()
@@ -82,7 +82,7 @@ def _plain_ticks(ax, *axes):
     for axis in axes:
         low, high = sorted(ax.get_xlim() if axis is ax.xaxis else ax.get_ylim())
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
         axis.set_minor_formatter(NullFormatter())
 
 
@@ -104,7 +104,7 @@ def histograms_figure(fig: Figure, sides: Sequence[Side], noise: float) -> None:
     ax.plot(middle / factor, gaussian, color=INK, linewidth=2.2, alpha=0.45, zorder=1,
             label=f"Gaussian, σ = {si(noise, 'Jy/beam')}")  # fmt: skip
     limits = (-reach / factor, reach / factor)
-    ax.set(yscale="log", xlim=limits, xticks=_round_ticks(*limits), ylim=(0.5, 30 * highest),
+    ax.set(yscale="log", xlim=limits, xticks=round_ticks(*limits), ylim=(0.5, 30 * highest),
            xlabel=f"{sign}Jy/beam", ylabel="Pixels")  # fmt: skip
     ax.legend(loc="upper right")
     ax.set_title("Residuals")
@@ -163,13 +163,13 @@ def positions_figure(fig: Figure, table: Table, sides: Sequence[Side], reference
     far = [float(np.percentile(np.hypot(e, n), 95)) for _, _, e, n, _ in offsets if len(e)]
     tenth = math.sqrt(beam.major * beam.minor) / ARCSEC / 10
     reach = max([1.4 * tenth, *(1.3 * r for r in far)])
-    word, unit = _angle_unit(reach * ARCSEC / 1.5)
+    word, unit = angle_unit(reach * ARCSEC / 1.5)
     unit /= ARCSEC
     for side, marker, east, north, good in offsets:
         colour = COLOURS[0] if side.key == "radrim" else COLOURS[1]
         north_error, east_error = (np.asarray(table[f"{axis}_error"])[good] / unit for axis in ("dec", "ra"))
-        ax.errorbar(east / unit, north / unit, north_error, east_error, fmt=marker, color=colour, markersize=3.5, linewidth=0.8,
-                    label=side.name)  # fmt: skip
+        ax.errorbar(east / unit, north / unit, north_error, east_error, fmt=marker, color=colour, markersize=3.5,
+                    linewidth=0.8, label=side.name)  # fmt: skip
     turn = np.linspace(0, 2 * np.pi, 200)
     ax.plot(tenth / unit * np.cos(turn), tenth / unit * np.sin(turn), color=GREY, linestyle=":", label="beam / 10")
     limits = (-reach / unit, reach / unit)

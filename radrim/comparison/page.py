@@ -14,11 +14,11 @@ from radrim.beam import restore
 from radrim.comparison import figures as compare_figures
 from radrim.comparison.images import Comparison, Side
 from radrim.geometry import ARCSEC, format_angle
-from radrim.report import figures
-from radrim.report import render as canvas
+from radrim.report.figures import sky_figure
 from radrim.report.page import SHOWN, data_uri, write_page
+from radrim.report.render import render
 from radrim.report.sources import EDGE, THRESHOLD
-from radrim.report.specs import brightness_norm, even_norm, model_norm, sky_size
+from radrim.report.specs import SkyStyle, brightness_norm, even_norm, model_norm, sky_size
 from radrim.runtime.files import atomic_write
 from radrim.units import si
 from radrim.version import versions
@@ -289,13 +289,13 @@ def _figures(comparison):
     pngs["difference"] = _sky(comparison, difference, _wide_norm([difference], limit),
                               f"{sides[0].name} − {sides[1].name}, image", "Jy/beam", "RdBu_r")  # fmt: skip
     half = (PANEL, 3.5)
-    pngs["spectra"] = canvas.render(half, compare_figures.spectra_figure, comparison.spectra, sides, beam)
-    pngs["histogram"] = canvas.render(half, compare_figures.histograms_figure, sides, expected)
+    pngs["spectra"] = render(half, compare_figures.spectra_figure, comparison.spectra, sides, beam)
+    pngs["histogram"] = render(half, compare_figures.histograms_figure, sides, expected)
     if max(pair["both"] for pair in agreement(comparison)) >= PLOTTED:
         reference = (sides[1].key, sides[1].name) if comparison.truth is None else ("truth", "truth")
         shown = sides[:1] if comparison.truth is None else sides
-        pngs["fluxes"] = canvas.render(half, compare_figures.fluxes_figure, comparison.sources, shown, reference)
-        pngs["positions"] = canvas.render(half, compare_figures.positions_figure, comparison.sources, shown, reference,
+        pngs["fluxes"] = render(half, compare_figures.fluxes_figure, comparison.sources, shown, reference)
+        pngs["positions"] = render(half, compare_figures.positions_figure, comparison.sources, shown, reference,
                                            beam)  # fmt: skip
     return pngs
 
@@ -315,9 +315,8 @@ def _wide_norm(images, least):
 def _sky(comparison, image, norm, title, unit, cmap):
     """One picture of the sky."""
     grid = comparison.grid
-    keep = cmap != "RdBu_r"
-    return canvas.render(sky_size(grid, PANEL), figures.sky_figure, image, grid, comparison.beam, norm, title,
-                          "", unit, cmap, SHOWN // 2, keep, palette=[cmap])  # fmt: skip
+    style = SkyStyle(norm, title, unit=unit, cmap=cmap, shown=SHOWN // 2, keep_peaks=cmap != "RdBu_r")
+    return render(sky_size(grid, PANEL), sky_figure, image, grid, comparison.beam, style, palette=[cmap])
 
 
 def _mosaic(rows):

@@ -1,5 +1,6 @@
-"""`radrim compare` on one page: radrim, then CLEAN with the same settings, each a process of its own; then the two side
-by side. CLEAN is WSClean where it is installed and can do the same, else radrim's own multi-scale CLEAN.
+"""`radrim compare`: images the same data with radrim and with CLEAN, each in its own process, and compares the images.
+
+CLEAN is run by WSClean if it is installed and supports the options, else by radrim (multi-scale CLEAN).
 """
 
 import dataclasses

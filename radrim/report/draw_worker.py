@@ -12,21 +12,21 @@ import sys
 import numpy as np
 
 from radrim.geometry import ImageGrid
-from radrim.report.specs import Norm, Picture
+from radrim.report.specs import FigureKind, Norm, Picture, SkyStyle
 
 BEHIND = 10
 """How much less of the processors than its parent it asks for: it draws when that has nothing left to do."""
-FIRST = Picture((3, 3), "sky_figure", (np.eye(16), ImageGrid(16, 16, 1e-5), None, Norm(0, 1, 0.1)))
+FIRST = Picture((3, 3), FigureKind.SKY, (np.eye(16), ImageGrid(16, 16, 1e-5), None, SkyStyle(Norm(0, 1, 0.1))))
 """Drawn for nobody, before the first real one: modules and fonts are loaded then."""
 
 
 def draw(picture: Picture) -> list[bytes]:
     """The PNGs of a `radrim.report.specs.Picture`, one for each of its palettes: a list of bytes."""
-    from radrim.report import figures
-    from radrim.report import render as canvas
+    from radrim.report.figures import FIGURES
+    from radrim.report.render import encode, paint
 
-    painted = canvas.paint(picture.size, getattr(figures, picture.draw), *picture.args, dpi=picture.dpi)
-    return [canvas.encode(painted, picture.dpi, palette) for palette in picture.palettes]
+    painted = paint(picture.size, FIGURES[picture.kind], *picture.args, dpi=picture.dpi)
+    return [encode(painted, picture.dpi, palette) for palette in picture.palettes]
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     answers, sys.stdout = sys.stdout.buffer, sys.stderr  # what a library prints is no answer
     while True:
         try:
-            picture = pickle.load(sys.stdin.buffer)
+            picture = pickle.load(sys.stdin.buffer)  # noqa: S301 - from radrim's own process
         except EOFError:
             return
         pickle.dump(draw(picture), answers, pickle.HIGHEST_PROTOCOL)

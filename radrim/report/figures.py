@@ -4,26 +4,26 @@ Everything on the sky is drawn in image pixels; only tick labels know about angl
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator, NullLocator
+from mpl.colors import AsinhNorm, Normalize
 from scipy.ndimage import map_coordinates
 
 from radrim.beam import Beam
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, ImageGrid, parse_angle
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
-from radrim.report.specs import MARGINS, PSF_NORM, Norm, brightness_norm
+from radrim.report.specs import MARGINS, PSF_NORM, FigureKind, Norm, SkyStyle, brightness_norm
 from radrim.units import prefix, si
 
 OFFSETS_BELOW = parse_angle("30asec")
@@ -34,7 +34,7 @@ _DEG = parse_angle("1deg")
 _ANGLES = {"deg": _DEG, "arcmin": _DEG / 60, "arcsec": ARCSEC, "mas": ARCSEC / 1e3, "µas": ARCSEC / 1e6}
 
 
-def _angle_unit(angle):
+def angle_unit(angle: float) -> tuple[str, float]:
     """(name, radians) of the largest unit that is not above `angle`."""
     return next(((w, u) for w, u in _ANGLES.items() if angle >= u), ("µas", _ANGLES["µas"]))
 
@@ -112,9 +112,9 @@ def offset_ticks(ax: Axes, scale: float, centre: tuple[float, float]) -> None:
     """Ticks of axes in pixels as offsets from `centre` (x, y), east to the left."""
     for axis, limits, origin, sign, name in (
         (ax.xaxis, ax.get_xlim(), centre[0], -1, "R.A."), (ax.yaxis, ax.get_ylim(), centre[1], 1, "Dec.")):  # fmt: skip
-        word, unit = _angle_unit(max(abs(n - origin) for n in limits) * scale / 1.5)
-        ticks = _round_ticks(*sorted(sign * (n - origin) * scale / unit for n in limits))
-        axis.set_ticks([origin + sign * t * unit / scale for t in ticks], [_number(t) for t in ticks])
+        word, unit = angle_unit(max(abs(n - origin) for n in limits) * scale / 1.5)
+        ticks = round_ticks(*sorted(sign * (n - origin) * scale / unit for n in limits))
+        axis.set_ticks([origin + sign * t * unit / scale for t in ticks], [plain_number(t) for t in ticks])
         axis.set_label_text(f"Relative {name} ({word})")
 
 
@@ -129,7 +129,7 @@ def draw_image(
     """Show `image` in its own pixels, reduced to `shown`; returns the artist for a colour bar."""
     reduced, k = reduce_image(image, shown, keep_peaks)
     extent = (-0.5, reduced.shape[1] * k - 0.5, -0.5, reduced.shape[0] * k - 0.5)
-    colours = matplotlib.colormaps[cmap].with_extremes(bad="#d0d0d0")
+    colours = mpl.colormaps[cmap].with_extremes(bad="#d0d0d0")
     return ax.imshow(reduced, norm=_made(norm), cmap=colours, extent=extent, origin="lower", interpolation="nearest")
 
 
@@ -152,19 +152,21 @@ def _label_bar(bar, unit, height):
     if isinstance(norm, AsinhNorm):
         ticks, middle = _asinh_ticks(norm, 0.2 / height), math.sqrt(high * norm.linear_width)
     else:
-        ticks, middle = _round_ticks(low, high), high
+        ticks, middle = round_ticks(low, high), high
     factor, sign = prefix(middle) if unit else (1, "")
-    bar.set_ticks(ticks, labels=[_number(t / factor) for t in ticks], minor=False)
+    bar.set_ticks(ticks, labels=[plain_number(t / factor) for t in ticks], minor=False)
     bar.minorlocator = NullLocator()
     bar.set_label(f"{sign}{unit}")
     bar.outline.set_linewidth(0.8)
 
 
-def _number(value):
+def plain_number(value: float) -> str:
+    """A number as a tick label, with a minus sign as wide as a plus sign."""
     return f"{value:.6g}".replace("-", "−")
 
 
-def _round_ticks(low, high):
+def round_ticks(low: float, high: float) -> list[float]:
+    """At most seven round values from `low` to `high`."""
     return [t for t in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
 
 
@@ -198,7 +200,7 @@ def draw_scale_bar(ax: Axes, scale: float, colour: str = "white") -> None:
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     field = (x1 - x0) * scale
     sign = {"deg": "°", "arcmin": "′", "arcsec": "″", "mas": " mas", "µas": " µas"}
-    word, unit = _angle_unit(field / 4)
+    word, unit = angle_unit(field / 4)
     length = max(m * 10.0**d for d in range(-2, 5) for m in (1, 2, 5) if m * 10.0**d <= field / 4 / unit)
     right, y = x1 - 0.04 * (x1 - x0), y0 + 0.045 * (y1 - y0)
     ax.plot([right - length * unit / scale, right], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
@@ -206,23 +208,28 @@ def draw_scale_bar(ax: Axes, scale: float, colour: str = "white") -> None:
             ha="center", va="bottom", fontsize=8.5)  # fmt: skip
 
 
-def sky_figure(fig, image, grid, beam, norm, title="", detail="", unit="Jy/beam", cmap="inferno", shown=1024,
-               keep_peaks=True):  # fmt: skip
-    """One image with its axes, colour bar, beam and scale bar; `title` above to the left, `detail` to the right.
-
-    `norm` is a `radrim.report.specs.Norm`; `shown` and `keep_peaks` as in `reduce_image`.
-    """
-    colour = INK if cmap == "RdBu_r" else "white"
+def sky_figure(fig: Figure, image: np.ndarray, grid: ImageGrid, beam: Beam | None, style: SkyStyle) -> None:
+    """One image with its axes, colour bar, beam and scale bar."""
+    colour = INK if style.cmap == "RdBu_r" else "white"
     ax = sky_axes(fig, grid, colour)
-    colour_bar(fig, ax, draw_image(ax, image, norm, cmap, shown, keep_peaks), unit)
+    colour_bar(fig, ax, draw_image(ax, image, style.norm, style.cmap, style.shown, style.keep_peaks), style.unit)
     if beam is not None:
         draw_beam(ax, beam, grid.scale)
     draw_scale_bar(ax, grid.scale, colour)
-    ax.set_title(title, parse_math=False)  # a name may hold a dollar sign
-    ax.set_title(detail, loc="right", fontsize=8.5, weight="normal", parse_math=False)
+    ax.set_title(style.title, parse_math=False)  # a name may hold a dollar sign
+    ax.set_title(style.detail, loc="right", fontsize=8.5, weight="normal", parse_math=False)
 
 
-def vectors_figure(fig, image, intensity, angle, grid, beam, norm, title, shown=1024, across=48):
+def vectors_figure(
+    fig: Figure,
+    image: np.ndarray,
+    intensity: np.ndarray,
+    angle: np.ndarray,
+    grid: ImageGrid,
+    beam: Beam,
+    style: SkyStyle,
+    across: int = 48,
+) -> None:
     """An image and short lines along the electric vector, where the angle is known; longer where polarisation is more.
 
     Parameters
@@ -233,7 +240,7 @@ def vectors_figure(fig, image, intensity, angle, grid, beam, norm, title, shown=
         Most lines along a side of the part with polarisation.
     """
     ax = sky_axes(fig, grid)
-    colour_bar(fig, ax, draw_image(ax, image, norm, "inferno", shown, True), "Jy/beam")
+    colour_bar(fig, ax, draw_image(ax, image, style.norm, style.cmap, style.shown, style.keep_peaks), style.unit)
     known = np.isfinite(angle)
     if known.any():
         rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
@@ -250,7 +257,7 @@ def vectors_figure(fig, image, intensity, angle, grid, beam, norm, title, shown=
         ax.add_collection(LineCollection(list(lines), colors="white", linewidths=0.7))
     draw_beam(ax, beam, grid.scale)
     draw_scale_bar(ax, grid.scale)
-    ax.set_title(title, parse_math=False)
+    ax.set_title(style.title, parse_math=False)
 
 
 def channels_figure(
@@ -299,7 +306,7 @@ def cuts_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
     # With a margin, since the interpolation must not run over the whole image.
     edge = [min(half + 8, n // 2) for n in psf.shape]
     part = psf[y0 - edge[0] : y0 + edge[0], x0 - edge[1] : x0 + edge[1]]
-    word, unit = _angle_unit(half * scale / 1.5)
+    word, unit = angle_unit(half * scale / 1.5)
     distance = np.linspace(-half, half, 401)
     offset = distance * scale / unit
     ax = fig.add_subplot()
@@ -347,7 +354,7 @@ def histogram_figure(fig: Figure, residual: np.ndarray, noise: float, title: str
         gaussian *= values.size * (edges[1] - edges[0])
         ax.plot(middle / factor, gaussian, "--", color=RED, label=f"Gaussian, σ = {si(noise, 'Jy/beam')}")
     limits = (-reach / factor, reach / factor)
-    ax.set(yscale="log", xlim=limits, xticks=_round_ticks(*limits), ylim=(0.5, 12 * max(counts.max(initial=1), 1)),
+    ax.set(yscale="log", xlim=limits, xticks=round_ticks(*limits), ylim=(0.5, 12 * max(counts.max(initial=1), 1)),
            xlabel=f"{sign}Jy/beam", ylabel="Pixels")  # fmt: skip
     ax.legend(loc="upper right")
     ax.set_title(title)
@@ -369,3 +376,16 @@ def cycles_figure(fig: Figure, cycles: Sequence[Mapping[str, Any]], keys: Sequen
     ax.grid(color=MIST, linewidth=0.7)
     ax.set_axisbelow(True)
     ax.set_title(title)
+
+
+FIGURES: dict[FigureKind, Callable[..., None]] = {
+    FigureKind.SKY: sky_figure,
+    FigureKind.VECTORS: vectors_figure,
+    FigureKind.CHANNELS: channels_figure,
+    FigureKind.PSF: psf_figure,
+    FigureKind.CUTS: cuts_figure,
+    FigureKind.UV: uv_figure,
+    FigureKind.HISTOGRAM: histogram_figure,
+    FigureKind.CYCLES: cycles_figure,
+}
+"""The function that draws each kind of figure."""

@@ -16,7 +16,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid, format_angle
 from radrim.report.draw_pool import Painters
-from radrim.report.specs import PSF_NORM, Norm, Picture, brightness_norm, even_norm, model_norm, sky_size
+from radrim.report.specs import (
+    PSF_NORM,
+    FigureKind,
+    Norm,
+    Picture,
+    SkyStyle,
+    brightness_norm,
+    even_norm,
+    model_norm,
+    sky_size,
+)
 from radrim.runtime.files import atomic_write
 from radrim.units import si
 
@@ -229,10 +239,10 @@ def _pictures(report):
     pictures = {
         "image": _best(report),
         **_panels(first, grid),
-        "psf_centre": Picture(half, "psf_figure", (first.psf, first.beam, grid.scale), palettes=(("RdBu_r",),)),
-        "psf_cuts": Picture(half, "cuts_figure", (first.psf, first.beam, grid.scale)),
-        "uv": Picture(half, "uv_figure", (report.uv,)),
-        "histogram": Picture(half, "histogram_figure", (left, first.noise, name)),
+        "psf_centre": Picture(half, FigureKind.PSF, (first.psf, first.beam, grid.scale), palettes=(("RdBu_r",),)),
+        "psf_cuts": Picture(half, FigureKind.CUTS, (first.psf, first.beam, grid.scale)),
+        "uv": Picture(half, FigureKind.UV, (report.uv,)),
+        "histogram": Picture(half, FigureKind.HISTOGRAM, (left, first.noise, name)),
     }
     if report.beside:
         pictures |= _beside(report)
@@ -240,14 +250,14 @@ def _pictures(report):
         pictures |= _polarisation(report)
     if report.cycles:
         size, cycles = (4.5, 3.2), report.cycles
-        pictures["convergence"] = Picture(size, "cycles_figure", (cycles, ("peak", "rms"), "Residual", "Jy/beam"))
-        pictures["flux"] = Picture(size, "cycles_figure", (cycles, ("flux",), "Model flux", "Jy"))
+        pictures["convergence"] = Picture(size, FigureKind.CYCLES, (cycles, ("peak", "rms"), "Residual", "Jy/beam"))
+        pictures["flux"] = Picture(size, FigureKind.CYCLES, (cycles, ("flux",), "Model flux", "Jy"))
     if len(report.images) > 1:
         sets = _spread(report.images[1:])
         channels = [(s.best, s.beam, f"{s.label} · {si(s.freq, 'Hz', 5)}") for s in sets]
         size = 9, -(-len(sets) // 4) * (2.1 * grid.height / grid.width + 0.3)
         args = channels, float(np.median([s.noise for s in sets])), grid
-        pictures["channels"] = Picture(size, "channels_figure", args, palettes=(("inferno",),))
+        pictures["channels"] = Picture(size, FigureKind.CHANNELS, args, palettes=(("inferno",),))
     return pictures
 
 
@@ -259,14 +269,14 @@ def _best(report):
     first, grid = report.images[0], report.grid
     detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
     norm = brightness_norm(first.best, first.noise)
-    args = first.best, grid, first.beam, norm, report.title, detail, "Jy/beam", "inferno", SHOWN
-    return Picture(sky_size(grid, 6.6), "sky_figure", args, BEST_DPI, (("inferno",), ()))
+    args = first.best, grid, first.beam, SkyStyle(norm, report.title, detail, shown=SHOWN)
+    return Picture(sky_size(grid, 6.6), FigureKind.SKY, args, BEST_DPI, (("inferno",), ()))
 
 
 def _sky(grid, image, beam, norm, title, unit, cmap, keep_peaks):
     """One of the smaller pictures of the sky."""
-    args = image, grid, beam, norm, title, "", unit, cmap, SHOWN // 2, keep_peaks
-    return Picture(sky_size(grid, 4.5), "sky_figure", args, palettes=((cmap,),))
+    style = SkyStyle(norm, title, unit=unit, cmap=cmap, shown=SHOWN // 2, keep_peaks=keep_peaks)
+    return Picture(sky_size(grid, 4.5), FigureKind.SKY, (image, grid, beam, style), palettes=((cmap,),))
 
 
 def _panels(images, grid):
@@ -306,8 +316,8 @@ def _polarisation(report):
     if of.intensity is not None:
         norm = brightness_norm(first.best, first.noise)
         title = f"Stokes {report.stokes} and the electric vector"
-        args = first.best, of.intensity, of.angle, grid, first.beam, norm, title
-        pictures["vectors"] = Picture(sky_size(grid, 6.6), "vectors_figure", args, BEST_DPI, (("inferno",),))
+        args = first.best, of.intensity, of.angle, grid, first.beam, SkyStyle(norm, title)
+        pictures["vectors"] = Picture(sky_size(grid, 6.6), FigureKind.VECTORS, args, BEST_DPI, (("inferno",),))
         norm, title = brightness_norm(of.intensity, of.linear_noise), "Polarised intensity"
         pictures["intensity"] = _sky(grid, of.intensity, first.beam, norm, title, "Jy/beam", "inferno", True)
         title = "Angle, north through east"

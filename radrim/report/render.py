@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def paint(size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi:
     -------
     PIL.Image.Image
     """
-    with matplotlib.rc_context(STYLE):
+    with mpl.rc_context(STYLE):
         fig = Figure(size, dpi=dpi, layout="constrained", facecolor="white")
         canvas = FigureCanvasAgg(fig)
         draw(fig, *args)
@@ -81,10 +81,10 @@ def encode(picture: Image.Image, dpi: float = DPI, palette: Sequence[str] = ()) 
 
 def _palette(maps):
     """A PIL image that holds 256 colours: the maps in equal parts, and 32 shades from ink to white."""
-    ink, white = np.array(matplotlib.colors.to_rgb(INK)), np.ones(3)
+    ink, white = np.array(mpl.colors.to_rgb(INK)), np.ones(3)
     colours = [ink + (white - ink) * t for t in np.linspace(0, 1, 32)]
     for name in maps:
-        colours += list(matplotlib.colormaps[name](np.linspace(0, 1, 224 // len(maps)))[:, :3])
+        colours += list(mpl.colormaps[name](np.linspace(0, 1, 224 // len(maps)))[:, :3])
     holder = Image.new("P", (1, 1))
     holder.putpalette(np.round(np.ravel(colours) * 255).astype(np.uint8).tobytes())
     return holder

@@ -1,5 +1,7 @@
 """What pictures show, before anybody draws them: this module is light, and needs no matplotlib."""
 
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +31,47 @@ class Norm(NamedTuple):
     linear: float = 0.0
 
 
+@dataclass(frozen=True)
+class SkyStyle:
+    """How an image of the sky is drawn.
+
+    Parameters
+    ----------
+    norm : Norm
+    title, detail : str
+        Above the image, to the left and to the right.
+    unit : str
+        Of the brightness.
+    cmap : str
+        Colour map of matplotlib.
+    shown : int
+        Largest number of pixels along a side.
+    keep_peaks : bool or None
+        How more pixels than `shown` are reduced, see `radrim.report.figures.reduce_image`.
+    """
+
+    norm: Norm
+    title: str = ""
+    detail: str = ""
+    unit: str = "Jy/beam"
+    cmap: str = "inferno"
+    shown: int = 1024
+    keep_peaks: bool | None = True
+
+
+class FigureKind(StrEnum):
+    """The figures of the report; `radrim.report.figures.FIGURES` has the function that draws each."""
+
+    SKY = "sky"
+    VECTORS = "vectors"
+    CHANNELS = "channels"
+    PSF = "psf"
+    CUTS = "cuts"
+    UV = "uv"
+    HISTOGRAM = "histogram"
+    CYCLES = "cycles"
+
+
 class Picture(NamedTuple):
     """One figure, and how it becomes PNGs.
 
@@ -36,17 +79,16 @@ class Picture(NamedTuple):
     ----------
     size : (float, float)
         Width and height [inch].
-    draw : str
-        Name of a function of `radrim.report.figures`,
+    kind : FigureKind
     args : tuple
-        and what it is given after the figure.
+        Arguments of the drawing function, after the figure.
     dpi : float
     palettes : tuple of tuple of str
         One PNG for each: all its colours if empty, or those of these colour maps; see `radrim.report.render.encode`.
     """
 
     size: tuple[float, float]
-    draw: str
+    kind: FigureKind
     args: tuple
     dpi: float = DPI
     palettes: tuple[tuple[str, ...], ...] = ((),)
