@@ -119,8 +119,8 @@ def average_channels(images: Channels, observation: Observation, grid: ImageGrid
     kinds = ["dirty", "psf"] + ["model", "residual"] * bool(out.stop) + ["pb"] * ("pb" in images.headers[0].paths)
     sums = {kind: np.zeros(grid.shape) for kind in kinds}
     for image in images:
-        for kind, total in sums.items():
-            total += image.facts["sum_weight"] * getattr(image, kind)
+        for kind in kinds:
+            sums[kind] += image.facts["sum_weight"] * getattr(image, kind)
     for kind, total in sums.items():
         setattr(out, kind, (total / out.facts["sum_weight"]).astype(np.float32))
     out.beam = fit_beam(out.psf, grid.scale, theoretical_beam(observation.longest_baseline()), beam_fit)

@@ -67,8 +67,8 @@ class Basis:
 
     def add(self, channel: int, image: np.ndarray, terms: np.ndarray) -> None:
         """Add what the image of a channel, (y, x), contributes to those of the terms, (term, y, x), in place."""
-        for part, phi in zip(terms, self.values[channel], strict=True):
-            part += (self.weight[channel] * phi) * image
+        for term, phi in enumerate(self.values[channel]):
+            terms[term] += (self.weight[channel] * phi) * image
 
 
 def spectral_index(

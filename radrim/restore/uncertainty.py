@@ -1,6 +1,4 @@
-"""Step 6, restore: how wrong an image may be, pixel by pixel, by a trained network
-(`radrim.rim.network.uncertainty`).
-"""
+"""Step 7, restore: the uncertainty of each pixel, from a trained network (`radrim.rim.network.uncertainty`)."""
 
 import numpy as np
 import torch

@@ -366,7 +366,7 @@ def table(rows: list[Outcome]) -> list[str]:
     """The table of rounds, as lines of text."""
     lines = [f"{'':9}{'kind':>5}{'interval':>10}{'flagged':>9}{'residual rms':>14}{'peak':>11}{'range':>8}{'chi2':>10}"]
     for row in rows:
-        flagged, chi2 = (f"{v:{f}}" if v == v else "" for v, f in ((row.flagged, ".1%"), (row.chi2, ".4g")))
+        flagged, chi2 = ("" if math.isnan(v) else f"{v:{f}}" for v, f in ((row.flagged, ".1%"), (row.chi2, ".4g")))
         lines.append(f"{row.label:9}{row.kind:>5}{row.interval:>10}{flagged:>9}{row.rms:>14.4g}{row.peak:>11.4g}"
                      f"{row.dynamic_range:>8.4g}{chi2:>10}")  # fmt: skip
     return lines

@@ -114,11 +114,11 @@ class VisibilityCache:
         arrays = {array: getattr(block, array) for array in ARRAYS}
         arrays |= {_other(stokes): data for stokes, data in block.others.items()}
         for array, values in arrays.items():
-            values = values if array == "freq" else values[order]
+            ordered = values if array == "freq" else values[order]
             if self._by_channel and array.startswith(SAMPLES):
-                self._work.save(f"{name}/{array}{BY_CHANNEL}", values.T)
+                self._work.save(f"{name}/{array}{BY_CHANNEL}", ordered.T)
             else:
-                self._work.save(f"{name}/{array}", values)
+                self._work.save(f"{name}/{array}", ordered)
         facts = {"pointing": block.pointing.tolist(), "doppler": block.doppler}
         self._work.note(f"{name}/complete", {**facts, "stokes": block.stokes, "others": list(block.others)})
 
@@ -158,7 +158,7 @@ def release(blocks: Iterable[Visibilities]) -> None:
     """Drop what is in memory of memory-mapped blocks that nobody has changed; it is read again when it is needed."""
     for block in blocks:
         for array in (*vars(block).values(), *block.others.values()):
-            mapped = getattr(array, "_mmap", None)
+            mapped = vars(array).get("_mmap") if isinstance(array, np.memmap) else None
             if mapped is not None:
                 mapped.madvise(mmap.MADV_DONTNEED)
 

@@ -137,8 +137,17 @@ KEYWORDS = {
 """Settings that `image_header` can note: name to keyword and comment. 'RR' marks radrim's own keywords."""
 
 
-def image_header(grid: PixelGrid, freq: float, bandwidth: float, observation: ObservationFacts, stokes: str, unit: str, beam: BeamShape | None = None,
-                 settings: Mapping[str, object] | None = None, history: Sequence[str] = ()) -> fits.Header:  # fmt: skip
+def image_header(  # noqa: PLR0913, PLR0917 - the public interface
+    grid: PixelGrid,
+    freq: float,
+    bandwidth: float,
+    observation: ObservationFacts,
+    stokes: str,
+    unit: str,
+    beam: BeamShape | None = None,
+    settings: Mapping[str, object] | None = None,
+    history: Sequence[str] = (),
+) -> fits.Header:
     """Header of one image, with four axes: RA---SIN, DEC--SIN, FREQ, STOKES.
 
     Parameters
@@ -175,8 +184,8 @@ def image_header(grid: PixelGrid, freq: float, bandwidth: float, observation: Ob
     header = fits.Header()
     for keyword, value, *rest in cards:
         if isinstance(value, str):
-            value = _fits_text(value)[:68]
-        if value is not None and value == value:  # a FITS number cannot be NaN
+            header[keyword] = (_fits_text(value)[:68], *rest)
+        elif value is not None and not math.isnan(value):  # a FITS number cannot be NaN
             header[keyword] = (value, *rest)
     for line in (f"radrim {__version__}", *history):
         # Wrapped here: astropy cuts within words and drops the blank at a cut.
@@ -228,11 +237,15 @@ def _now():
 def _date_cards(date_obs):
     """DATE-OBS with its MJD, without which astropy warns at every opening; nothing if the date is unknown."""
     try:
-        start = datetime.fromisoformat(date_obs).replace(tzinfo=None)
+        start = datetime.fromisoformat(date_obs).replace(tzinfo=UTC)
     except ValueError:
         return []
-    mjd = (start - datetime(1858, 11, 17)).total_seconds() / 86400
-    return [("DATE-OBS", start.isoformat(), "start of the observation"), ("MJD-OBS", mjd), ("TIMESYS", "UTC")]
+    mjd = (start - datetime(1858, 11, 17, tzinfo=UTC)).total_seconds() / 86400
+    return [
+        ("DATE-OBS", start.replace(tzinfo=None).isoformat(), "start of the observation"),
+        ("MJD-OBS", mjd),
+        ("TIMESYS", "UTC"),
+    ]
 
 
 def write_fits(path: str | Path, image: np.ndarray, header: fits.Header) -> None:

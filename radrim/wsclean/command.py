@@ -44,7 +44,7 @@ def find_wsclean() -> str:
     if program is None:
         raise PeerError("There is no wsclean on the PATH; install WSClean 3, or use --peer clean (radrim's own CLEAN).")
     try:
-        text = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60).stdout
+        text = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60, check=False).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerError(f"{program} does not run ({error}); mend it, or use --peer clean.") from None
     found = re.search(r"WSClean version (\d+)\.([\d.]+)", text)

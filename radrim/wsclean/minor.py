@@ -158,7 +158,7 @@ class MinorCycles:
                         residual,
                         model,
                         psf,
-                    )  # fmt: skip
+                    )
                 )
         log.info("radrim deconvolves %s by the RIM %s on %s.",
                  " and ".join(f"{group.label} ({len(group.channels)} channels, {len(group.state.model)} terms)"
@@ -169,7 +169,20 @@ class MinorCycles:
 class _Group:
     """Channels of one polarisation that are deconvolved together, as terms of their spectrum."""
 
-    def __init__(self, label, pol, channels, basis, cycles, noise, mask, threads, residual, model, psf):
+    def __init__(  # noqa: PLR0913, PLR0917 - the options of the run, and the images of a call
+        self,
+        label: str,
+        pol: int,
+        channels: list[int],
+        basis: Basis,
+        cycles: tuple[RimCycles, CleanCycles],
+        noise: float,
+        mask: np.ndarray | None,
+        threads: int,
+        residual: np.ndarray,
+        model: np.ndarray,
+        psf: np.ndarray,
+    ):
         self.label, self.pol, self.channels, self._basis = label, pol, channels, basis
         self._given = model[channels, pol].copy()
         """The model that WSClean came with; only what is within the terms can be improved."""
@@ -178,7 +191,8 @@ class _Group:
         dirty = self._combine(residual[channels, pol])
         squares = dataclasses.replace(basis, values=basis.values**2)
         self.state = ChannelState(label, None, dirty, _sum(psf[channels], squares), start, dirty, noise)
-        self._how, self._finish = (mask, threads), cycles[1]
+        self._how = mask, threads
+        self._finish: CleanCycles | None = cycles[1]
         self._noise: float | None = None if np.isnan(noise) else noise
         self._scatter: list[float] = []
         self._take(cycles[0])

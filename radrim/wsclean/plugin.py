@@ -78,7 +78,7 @@ def _ask(header, arrays, shape):
 
 def _start():
     """Radrim's process; started by the first cycle, ends with WSClean."""
-    global _process
+    global _process  # noqa: PLW0603 - WSClean calls a function, and the process lives from call to call
     if _process is None:
         # What leads WSClean's interpreter to its packages would lead radrim's astray.
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
@@ -92,7 +92,7 @@ def _start():
 
 
 def _stop():
-    global _process
+    global _process  # noqa: PLW0603 - see `_start`
     if _process is not None:
         _process.communicate()  # closes its input, which ends it
         _process = None
@@ -100,5 +100,5 @@ def _stop():
 
 def _fail(message):
     # WSClean 3.1 does not get as far as to print what an exception says.
-    print(f"radrim: {message}", file=sys.stderr, flush=True)
+    print(f"radrim: {message}", file=sys.stderr, flush=True)  # noqa: T201 - no logging is set up in WSClean
     raise RuntimeError(message)
