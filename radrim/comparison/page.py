@@ -17,7 +17,7 @@ from radrim.geometry import ARCSEC, format_angle
 from radrim.report.figures import sky_figure
 from radrim.report.page import SHOWN, data_uri, write_page
 from radrim.report.render import render
-from radrim.report.sources import EDGE, THRESHOLD
+from radrim.report.sources import IslandSettings
 from radrim.report.specs import SkyStyle, brightness_norm, even_norm, model_norm, sky_size
 from radrim.runtime.files import atomic_write
 from radrim.units import si
@@ -61,7 +61,7 @@ def write_comparison(comparison: Comparison, prefix: str | Path, command: str) -
         paths["report"], "compare.html.j2", c=comparison, command=command, facts=_facts(comparison), rows=rows,
         listed=_listed(comparison), total=len(comparison.sources), figures={k: data_uri(v) for k, v in pngs.items()},
         limit=residual_limit(comparison),
-        agreement=agreement(comparison), scores=_scores(comparison), threshold=THRESHOLD, edge=EDGE,
+        agreement=agreement(comparison), scores=_scores(comparison), threshold=IslandSettings.peak, edge=IslandSettings.edge,
         versions=versions(), reduction=math.ceil(max(comparison.grid.shape) / (SHOWN // 2)),
         files=[str(p) for p in [*comparison.radrim.paths.values(), *comparison.peer.paths.values(), *paths.values()]],
     )  # fmt: skip
@@ -106,7 +106,7 @@ def glance(comparison: Comparison) -> list[dict[str, Any]]:
     ]
     if comparison.settings.get("pol", "I") == "I":
         holes = [s.holes for s in sides]
-        rows.append(_row(f"Negative islands (below −{THRESHOLD:g} σ)", "negative_islands", holes,
+        rows.append(_row(f"Negative islands (below −{IslandSettings.peak:g} σ)", "negative_islands", holes,
                          better=_lower(holes)))  # fmt: skip
     texts = [str(s.beam) for s in sides]
     rows.append(_row("Restoring beam", "beam", [s.beam.major for s in sides], texts=texts))
@@ -219,7 +219,7 @@ def _facts(comparison):
         "Weighting": str(settings["weight"]),
         "Beam": str(comparison.beam).replace(" x ", " × "),
         "Expected noise": si(expected.noise, "Jy/beam") if expected else "not known",
-        "Sources": f"{len(comparison.sources)} above {THRESHOLD:g} σ",
+        "Sources": f"{len(comparison.sources)} above {IslandSettings.peak:g} σ",
     }
     if settings.get("pol", "I") != "I":
         facts["Stokes"] = settings["pol"]

@@ -18,7 +18,7 @@ import numpy as np
 from radrim.config.options import ImageConfig
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
-from radrim.report.islands import EDGE, PEAK, brightest
+from radrim.report.sources import IslandSettings, brightest
 from radrim.result import Image, Stokes
 from radrim.runtime.files import atomic_write
 from radrim.visibilities import Observation
@@ -92,7 +92,8 @@ def measure(
     dict
     """
     peak = _peak(image.best)
-    sources, edge = [], EDGE * image.noise
+    limits = IslandSettings()
+    sources, edge = [], limits.edge * image.noise
     if image.image is not None:  # a dirty image's brightest islands may be sidelobes
         sources, edge = brightest(image.image, grid, image.noise, image.beam, signed=image.stokes in ("Q", "U", "V"))
     return {
@@ -127,7 +128,7 @@ def measure(
             "pa_deg": math.degrees(image.beam.pa),
         },
         "sources": [_source(one, image.pb) for one in sources],
-        "source_limits": {"peak_jy_per_beam": PEAK * image.noise, "edge_jy_per_beam": edge},
+        "source_limits": {"peak_jy_per_beam": limits.peak * image.noise, "edge_jy_per_beam": edge},
         "data": _data(observation),
         "deconvolution": {
             "solver": config.solver if image.stop else None,
