@@ -155,7 +155,7 @@ def _fit_gaussian(psf, half, start, region):
     if part.size < 3 or not (psf[y0, x0] > 0 and np.isfinite(part).all()):
         return (math.nan,) * 3
     part = part / psf[y0, x0]
-    within = _main_lobe(part) if region == "lobe" else np.ones(part.shape, bool)
+    within = _wide_lobe(part) if region == "lobe" else np.ones(part.shape, bool)
     values = part[within]
     north, east = (g[within] for g in np.mgrid[-back[0] : half[0], back[1] : -half[1] : -1].astype(np.float64))
 
@@ -187,11 +187,15 @@ def _ellipse(values, east, north, otherwise):
     return np.array([math.sqrt(q[0]), q[1] / math.sqrt(q[0]), math.sqrt(q[2] - q[1] ** 2 / q[0])])
 
 
-def _main_lobe(psf):
-    """Pixels around the centre above `LOBE`, and those next to them, without which a narrow lobe has no width."""
-    labels, _ = ndimage.label(psf > LOBE)
-    centre = tuple(n // 2 for n in psf.shape)
-    return ndimage.binary_dilation(labels == labels[centre], np.ones((3, 3), bool))
+def _wide_lobe(psf):
+    """The main lobe above `LOBE`, and the pixels next to it, without which a narrow lobe has no width."""
+    return ndimage.binary_dilation(main_lobe(psf, LOBE), np.ones((3, 3), bool))
+
+
+def main_lobe(psf: np.ndarray, threshold: float) -> np.ndarray:
+    """Pixels of the main lobe, (y, x) bool: above `threshold` and connected with the centre by their edges."""
+    labels, _ = ndimage.label(psf > threshold)
+    return labels == labels[psf.shape[0] // 2, psf.shape[1] // 2]
 
 
 def restore(model: np.ndarray, beam: Beam, scale: float, threads: int = 1) -> np.ndarray:

@@ -61,7 +61,8 @@ def write_comparison(comparison: Comparison, prefix: str | Path, command: str) -
         paths["report"], "compare.html.j2", c=comparison, command=command, facts=_facts(comparison), rows=rows,
         listed=_listed(comparison), total=len(comparison.sources), figures={k: data_uri(v) for k, v in pngs.items()},
         limit=residual_limit(comparison),
-        agreement=agreement(comparison), scores=_scores(comparison), threshold=IslandSettings.peak, edge=IslandSettings.edge,
+        agreement=agreement(comparison), scores=_scores(comparison),
+        threshold=IslandSettings.peak, edge=IslandSettings.edge,
         versions=versions(), reduction=math.ceil(max(comparison.grid.shape) / (SHOWN // 2)),
         files=[str(p) for p in [*comparison.radrim.paths.values(), *comparison.peer.paths.values(), *paths.values()]],
     )  # fmt: skip
