@@ -14,6 +14,7 @@ import logging
 import math
 import string
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy import fft, ndimage
@@ -22,7 +23,12 @@ from scipy.optimize import least_squares
 from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, crop_centre, format_angle
 
+if TYPE_CHECKING:
+    import torch
+
 log = logging.getLogger("radrim")
+
+Widths = TypeVar("Widths", float, np.ndarray, "torch.Tensor")
 
 BOX = 10
 """Width of the fitting box in beams,"""
@@ -63,6 +69,14 @@ class Beam:
         number = text.rstrip(string.ascii_letters)  # both axes in the unit that suits the major one
         minor = float(number) * self.minor / self.major
         return f"{number} x {minor:.4g} {text[len(number) :]}, PA {math.degrees(self.pa):.1f} deg"
+
+
+def gaussian_area(major, minor):
+    """Integral of Gaussians of peak 1 whose widths at half maximum are arrays or tensors, in the widths' unit squared.
+
+    `Beam.area` is the same of one beam.
+    """
+    return math.pi / (4 * math.log(2)) * major * minor
 
 
 def theoretical_beam(longest_baseline: float) -> float:
