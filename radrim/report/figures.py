@@ -13,11 +13,11 @@ from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator, NullLocator
-from mpl.colors import AsinhNorm, Normalize
 from scipy.ndimage import map_coordinates
 
 from radrim.beam import Beam

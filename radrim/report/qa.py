@@ -18,7 +18,7 @@ import numpy as np
 from radrim.config.options import ImageConfig
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
-from radrim.report.sources import IslandSettings, brightest
+from radrim.report.sources import Island, IslandSettings, brightest
 from radrim.result import Image, Stokes
 from radrim.runtime.files import atomic_write
 from radrim.visibilities import Observation
@@ -93,7 +93,8 @@ def measure(
     """
     peak = _peak(image.best)
     limits = IslandSettings()
-    sources, edge = [], limits.edge * image.noise
+    sources: list[Island] = []
+    edge = limits.edge * image.noise
     if image.image is not None:  # a dirty image's brightest islands may be sidelobes
         sources, edge = brightest(image.image, grid, image.noise, image.beam, signed=image.stokes in ("Q", "U", "V"))
     return {

@@ -22,7 +22,6 @@ deconvolution, and sidelobes.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage, signal
@@ -51,7 +50,8 @@ class IslandSettings:
     """Largest number of pixels above the edge; the edge is doubled until no more are left."""
 
 
-class Islands(NamedTuple):
+@dataclass(frozen=True)
+class Islands:
     """The islands of an image.
 
     Parameters
