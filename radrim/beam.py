@@ -71,7 +71,7 @@ class Beam:
         return f"{number} x {minor:.4g} {text[len(number) :]}, PA {math.degrees(self.pa):.1f} deg"
 
 
-def gaussian_area(major, minor):
+def gaussian_area(major: Widths, minor: Widths) -> Widths:
     """Integral of Gaussians of peak 1 whose widths at half maximum are arrays or tensors, in the widths' unit squared.
 
     `Beam.area` is the same of one beam.
