@@ -30,18 +30,25 @@ log = logging.getLogger("radrim")
 
 Widths = TypeVar("Widths", float, np.ndarray, "torch.Tensor")
 
-BOX = 10
-"""Width of the fitting box in beams,"""
-WINDOW = 1024
-"""and at most so many pixels: a fit that runs away from a PSF with a pedestal ends there, not at the image's edge."""
 
-LOBE = 0.35
-"""Where the main lobe ends, of the peak; as CASA's ``psfcutoff``."""
-RUNAWAY = 2.0
-"""A beam that is longer than the main lobe by this factor is not the PSF's."""
+@dataclass(frozen=True)
+class BeamSettings:
+    """How restoring beams are fitted and applied."""
 
-CUTOFF = 1e-9
-"""The restoring Gaussian is cut where it falls below this: well under float32's resolution of the peak."""
+    box: int = 10
+    """Width of the fitting box [first estimate of the beam], as in WSClean."""
+
+    window: int = 1024
+    """Largest width of the fitting box [pixel]. It stops a fit that grows without end on a PSF with a pedestal."""
+
+    lobe: float = 0.35
+    """Level at which the main lobe ends [peak], as CASA's ``psfcutoff``."""
+
+    runaway: float = 2.0
+    """Largest ratio of the fitted major axis to that of the main lobe. A longer beam is replaced by the lobe's."""
+
+    cutoff: float = 1e-9
+    """Level below which the restoring Gaussian is cut off [peak]: far below the resolution of float32."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +104,20 @@ def theoretical_beam(longest_baseline: float) -> float:
     return 1 / longest_baseline
 
 
-def fit_beam(psf: np.ndarray, scale: float, estimate: float, region: str = "quadrant") -> Beam:
+def fit_beam(
+    psf: np.ndarray,
+    scale: float,
+    estimate: float,
+    region: str = "quadrant",
+    settings: BeamSettings = BeamSettings(),
+) -> Beam:
     """The elliptical Gaussian closest to the centre of the PSF.
 
-    Three parameters (peak 1 at the centre pixel), least squares over a box of `BOX` times the estimate. While the
-    fitted major axis times 0.8 `BOX` exceeds the box, the fit is repeated in a box of `BOX` times that axis, of
-    `WINDOW` pixels at most.
+    Three parameters (peak 1 at the centre pixel), least squares over a box of 10 times the estimate
+    (`BeamSettings.box`). While 8 times the fitted major axis exceeds the box, the fit is repeated in a box of 10 times
+    that axis, but at most `BeamSettings.window` pixels wide.
 
-    A fit that fails, or whose major axis is longer by a factor of `RUNAWAY` than that of a fit to the main lobe alone,
+    A fit that fails, or whose major axis is longer by `BeamSettings.runaway` than that of a fit to the main lobe alone,
     is replaced by the latter. If that fails too, the beam is a circle of width `estimate` (at least one pixel, at most
     the image); an axis below one pixel becomes one pixel. Both are logged as warnings.
 
@@ -118,28 +131,29 @@ def fit_beam(psf: np.ndarray, scale: float, estimate: float, region: str = "quad
         First estimate of the width, see `theoretical_beam` [rad].
     region : {'quadrant', 'box', 'lobe'}
         Pixels of the box that count: those at or to the north-west of the centre, as in WSClean, or all; or those of
-        the main lobe, down to `LOBE` of its peak and one pixel further, as in CASA.
+        the main lobe, down to `BeamSettings.lobe` of its peak and one pixel further, as in CASA.
+    settings : BeamSettings
 
     Returns
     -------
     Beam
         With pa in [0, pi).
     """
-    psf = crop_centre(psf, [min(n, WINDOW) for n in psf.shape])
+    psf = crop_centre(psf, [min(n, settings.window) for n in psf.shape])
     size = max(psf.shape)
     start = box = estimate / scale
-    lobe = major, minor, pa = _fit_gaussian(psf, [n // 2 for n in psf.shape], start, "lobe")
+    lobe = major, minor, pa = _fit_gaussian(psf, [n // 2 for n in psf.shape], start, settings, "lobe")
     for _ in range(5 * (region != "lobe")):
-        pixels = max(BOX, math.ceil(BOX * box))
+        pixels = max(settings.box, math.ceil(settings.box * box))
         pixels += pixels % 2  # as WSClean, and the window stays centred
         half = [min(pixels, n) // 2 for n in psf.shape]
-        major, minor, pa = _fit_gaussian(psf, half, start, region)
-        enough = all(0.8 * BOX * major < 2 * h or h == n // 2 for h, n in zip(half, psf.shape, strict=True))
+        major, minor, pa = _fit_gaussian(psf, half, start, settings, region)
+        enough = all(0.8 * settings.box * major < 2 * h or h == n // 2 for h, n in zip(half, psf.shape, strict=True))
         if enough or not math.isfinite(major):
             break
         box = min(major, size)
         start = max(box, start)
-    if lobe[0] <= size and not major < RUNAWAY * lobe[0]:  # also true for NaN
+    if lobe[0] <= size and not major < settings.runaway * lobe[0]:  # also true for NaN
         # Pedestals, as of LOFAR's short tracks, and sidelobes of few stations bend a fit, up to infinity.
         log.info("The %s of the PSF is no Gaussian: the restoring beam is fitted to its main lobe.", region)
         major, minor, pa = lobe
@@ -157,7 +171,7 @@ def fit_beam(psf: np.ndarray, scale: float, estimate: float, region: str = "quad
     return Beam(max(major, 1) * scale, max(minor, 1) * scale, pa)
 
 
-def _fit_gaussian(psf, half, start, region):
+def _fit_gaussian(psf, half, start, settings, region):
     """(major, minor, pa) in pixels and radians, NaN if there is no fit.
 
     The exponent is -((a e + b n)^2 + (c n)^2) / 2, e pixels to the east and n to the north: any a, b, c make an
@@ -169,7 +183,7 @@ def _fit_gaussian(psf, half, start, region):
     if part.size < 3 or not (psf[y0, x0] > 0 and np.isfinite(part).all()):
         return (math.nan,) * 3
     part = part / psf[y0, x0]
-    within = _wide_lobe(part) if region == "lobe" else np.ones(part.shape, bool)
+    within = _wide_lobe(part, settings.lobe) if region == "lobe" else np.ones(part.shape, bool)
     values = part[within]
     north, east = (g[within] for g in np.mgrid[-back[0] : half[0], back[1] : -half[1] : -1].astype(np.float64))
 
@@ -201,9 +215,9 @@ def _ellipse(values, east, north, otherwise):
     return np.array([math.sqrt(q[0]), q[1] / math.sqrt(q[0]), math.sqrt(q[2] - q[1] ** 2 / q[0])])
 
 
-def _wide_lobe(psf):
-    """The main lobe above `LOBE`, and the pixels next to it, without which a narrow lobe has no width."""
-    return ndimage.binary_dilation(main_lobe(psf, LOBE), np.ones((3, 3), bool))
+def _wide_lobe(psf, threshold):
+    """The main lobe above a threshold, and the pixels next to it, without which a narrow lobe has no width."""
+    return ndimage.binary_dilation(main_lobe(psf, threshold), np.ones((3, 3), bool))
 
 
 def main_lobe(psf: np.ndarray, threshold: float) -> np.ndarray:
@@ -254,10 +268,10 @@ def restore(model: np.ndarray, beam: Beam, scale: float, threads: int = 1) -> np
     return np.ascontiguousarray(image[: model.shape[0], : model.shape[1]])
 
 
-def reach(beam: Beam, scale: float) -> list[int]:
-    """How far the restoring beam reaches along y and x [pixel]: beyond, it is less than `CUTOFF` of its peak."""
+def reach(beam: Beam, scale: float, settings: BeamSettings = BeamSettings()) -> list[int]:
+    """Distances along y and x [pixel] beyond which the restoring beam is below `BeamSettings.cutoff`."""
     sin, cos = math.sin(beam.pa), math.cos(beam.pa)
-    sigma = math.sqrt(-2 * math.log(CUTOFF)) / FWHM_PER_SIGMA / scale
+    sigma = math.sqrt(-2 * math.log(settings.cutoff)) / FWHM_PER_SIGMA / scale
     extent = math.hypot(beam.major * cos, beam.minor * sin), math.hypot(beam.major * sin, beam.minor * cos)
     return [math.ceil(sigma * axis) for axis in extent]
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,13 +12,22 @@ from radrim.errors import DataError
 MAD_TO_SIGMA = 1.482602218505602
 """1 / (normal quantile of 3/4): turns a median absolute deviation into a standard deviation."""
 
-MAD_SAMPLES = 1 << 20
-"""Pixels above which `noise_mad` takes a subsample; this many give sigma to 0.2 % (1.17 / sqrt(n), two sigma)."""
 
-SCATTER_RANGES, SCATTER_RANGE = 6, 1000
-"""At most so many ranges of baseline length, of at least so many samples."""
-SCATTER_SAMPLES = 4_000_000
-"""Samples of a spectral window from which the noise is measured."""
+@dataclass(frozen=True)
+class NoiseSettings:
+    """How many pixels and samples the noise is measured from."""
+
+    pixels: int = 1 << 20
+    """Largest number of pixels that `noise_mad` uses: sigma is right to 0.2 % (1.17 / sqrt(n), two sigma)."""
+
+    ranges: int = 6
+    """Largest number of ranges of baseline length in which the scatter is measured."""
+
+    range_samples: int = 1000
+    """Least number of samples of a range of baseline length."""
+
+    samples: int = 4_000_000
+    """Largest number of samples of a spectral window that the scatter is measured from."""
 
 
 class SampleBlock(Protocol):
@@ -34,16 +44,18 @@ class SampleBlock(Protocol):
         """Length of each row's (u, v), (row,) [m]."""
 
 
-def noise_mad(image: np.ndarray) -> float:
+def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> float:
     """Noise of an image from the median absolute deviation, blind to the few pixels that hold sources.
 
-    Above `MAD_SAMPLES` pixels only every k-th pixel in memory order counts, k the smallest step that leaves at most
-    `MAD_SAMPLES` and shares no factor with the width: every column takes part, and the result is the same in each run.
+    Of an image of more than `NoiseSettings.pixels` pixels only every k-th pixel in memory order counts. k is the
+    smallest step that leaves at most that number and shares no factor with the width: every column takes part, and the
+    result is the same in each run.
 
     Parameters
     ----------
     image : (y, x) array
         Pixels that are not finite are left out.
+    settings : NoiseSettings
 
     Returns
     -------
@@ -56,8 +68,8 @@ def noise_mad(image: np.ndarray) -> float:
         No pixel is finite.
     """
     flat = np.asarray(image).ravel()
-    if flat.size > MAD_SAMPLES:
-        step = -(-flat.size // MAD_SAMPLES)
+    if flat.size > settings.pixels:
+        step = -(-flat.size // settings.pixels)
         while math.gcd(step, np.shape(image)[-1]) > 1:
             step += 1
         flat = flat[::step]
@@ -116,7 +128,7 @@ def log_snr_db(truth: np.ndarray, estimate: np.ndarray, dynamic_range: float) ->
     return snr_db(compress(truth), compress(estimate))
 
 
-def measured_scatter(blocks: Iterable[SampleBlock]) -> float:
+def measured_scatter(blocks: Iterable[SampleBlock], settings: NoiseSettings = NoiseSettings()) -> float:
     """Noise of the data over that which the weights 1/sigma^2 promise.
 
     From what is left of a sample after its two neighbours, in time on one baseline or in channel, have been averaged
@@ -128,11 +140,12 @@ def measured_scatter(blocks: Iterable[SampleBlock]) -> float:
     ----------
     blocks : iterable of Visibilities
         With natural weights.
+    settings : NoiseSettings
     """
     in_time, in_channel = [], []
     for block in blocks:
         order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
-        order = order[: max(1, SCATTER_SAMPLES // len(block.freq))]
+        order = order[: max(1, settings.samples // len(block.freq))]
         antenna, length = block.antenna[order], block.uv_length[order]
         data, weight = block.data[order], block.weight[order].astype(float)
         for reach in (2, 1):  # two neighbours, or one where there are no more
@@ -145,7 +158,9 @@ def measured_scatter(blocks: Iterable[SampleBlock]) -> float:
         if channels > 1:
             parts = [slice(k, channels - min(2, channels - 1) + k) for k in range(min(2, channels - 1) + 1)]
             in_channel.append(_left(*((data[:, p], weight[:, p]) for p in parts), length=length))
-    spread = [level for scores in (in_time, in_channel) if scores for level in _levels(np.concatenate(scores, 1))]
+    spread = [
+        level for scores in (in_time, in_channel) if scores for level in _levels(np.concatenate(scores, 1), settings)
+    ]
     return min(spread, default=float("nan"))
 
 
@@ -162,8 +177,8 @@ def _left(*samples, length):
     return np.stack([lengths, rest.real / np.sqrt(variance)])
 
 
-def _levels(scores):
-    """Robust standard deviations of the scores in ranges of baseline length with `SCATTER_RANGE` samples or more."""
+def _levels(scores, settings):
+    """Robust standard deviations of the scores in ranges of baseline length."""
     scores = scores[:, np.argsort(scores[0], kind="stable")]
-    count = max(1, min(SCATTER_RANGES, scores.shape[1] // SCATTER_RANGE))
+    count = max(1, min(settings.ranges, scores.shape[1] // settings.range_samples))
     return [noise_mad(part) for part in np.array_split(scores[1], count) if part.size]

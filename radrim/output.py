@@ -16,6 +16,7 @@ from radrim.report import qa
 from radrim.report.draw_pool import Painters
 from radrim.report.overview import overview, thin_out
 from radrim.report.page import ImageSet, Polarisation, Report, RivalPanel, write_report
+from radrim.report.specs import ReportSettings
 from radrim.restore.polarisation import LinearChannels
 from radrim.result import Beside, Channels, Image, Linear, Stokes
 from radrim.runtime.files import check_writable
@@ -26,9 +27,6 @@ from radrim.workdir.progress import Progress
 from radrim.write.cube import write_cube, write_planes
 from radrim.write.fits import image_header, open_image, whole_header, write_fits, write_rows
 from radrim.write.run_toml import write_run_toml
-
-CHANNELS_SHOWN = 8
-"""Channels in the report, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +248,7 @@ class Output:
         """What the page shows of the images and the data."""
         channels, observation = run.stokes.channels[run.image.stokes], run.observation
         several = len(channels) > 1
-        some = np.unique(np.linspace(0, len(channels) - 1, CHANNELS_SHOWN).astype(int))
+        some = np.unique(np.linspace(0, len(channels) - 1, ReportSettings.output_channels).astype(int))
         notes = list(observation.notes)
         if several and len(some) < len(channels):
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")

@@ -7,7 +7,7 @@ and all others follow from them. Members share baselines, so their errors are co
 (Blackburn et al. 2020) it does not matter which minimal set is taken, and nothing is counted twice.
 
 Logarithms of amplitudes need no correction for noise bias: ln|z| is harmonic, so circular noise that stays away from
-z = 0 leaves its mean unchanged (to 0.001 at S/N 3, `SNR`), unlike that of the amplitude itself.
+z = 0 leaves its mean unchanged (to 0.001 at S/N 3, `ClosureSettings.snr`), unlike that of the amplitude itself.
 
 References
 ----------
@@ -25,11 +25,18 @@ import scipy.sparse as sp
 
 from radrim.errors import DataError
 
-SNR = 3.0
-"""Averaged visibilities below this signal-to-noise ratio make no closure quantities: their phases are not Gaussian."""
-COLOCATED = 1 / 500
-"""Baselines shorter than this part of the longest see all that the others resolve as a point: their visibilities have
-the flux of whatever is larger than the image, and triangles with them close for every image."""
+
+@dataclass(frozen=True)
+class ClosureSettings:
+    """Which visibilities form closure quantities."""
+
+    snr: float = 3.0
+    """Least signal-to-noise ratio of an averaged visibility. Below it, phases are not Gaussian."""
+
+    colocated: float = 1 / 500
+    """Length below which a baseline joins neighbouring stations [longest baseline]. It sees a point where the others
+    resolve the source: its visibilities hold the flux of all larger scales, and triangles with it close for every
+    image."""
 
 
 @dataclass
@@ -91,7 +98,7 @@ class ClosureData:
 
     @property
     def colocated(self) -> np.ndarray:
-        """Samples of baselines between neighbours, (sample,) bool; see `COLOCATED`."""
+        """Samples of baselines between neighbours, (sample,) bool; see `ClosureSettings.colocated`."""
         return _colocated(self.uvw)
 
 
@@ -114,7 +121,7 @@ def closures_of(
     DataError
         Fewer than three stations were ever measured together.
     """
-    strong = np.abs(vis) > SNR * sigma
+    strong = np.abs(vis) > ClosureSettings.snr * sigma
     used = {"triangle": strong & ~_colocated(uvw), "quadrangle": strong}
     kinds: dict[str, list] = {"triangle": [], "quadrangle": []}
     order = np.argsort(group, kind="stable")
@@ -128,7 +135,7 @@ def closures_of(
     if not kinds["triangle"]:
         raise DataError(
             "Closure phases need three antennas that observe together, each pair at a signal-to-noise ratio above "
-            f"{SNR:g}, and there are none; image the visibilities themselves (--data visibilities)."
+            f"{ClosureSettings.snr:g}, and there are none; image the visibilities themselves (--data visibilities)."
         )
     phases = _assemble(kinds["triangle"], np.angle(vis), len(vis))
     phases.value[:] = wrap(phases.value)
@@ -236,7 +243,7 @@ def _diagonal(blocks):
 
 def _colocated(uvw):
     length = np.hypot(uvw[:, 0], uvw[:, 1])
-    return length < COLOCATED * length.max(initial=0)
+    return length < ClosureSettings.colocated * length.max(initial=0)
 
 
 def wrap(angle: np.ndarray) -> np.ndarray:

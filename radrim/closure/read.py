@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from radrim.closure.quantities import COLOCATED, ClosureData, closures_of
+from radrim.closure.quantities import ClosureData, ClosureSettings, closures_of
 from radrim.errors import DataError
 from radrim.geometry import C, format_angle
 from radrim.read.averaging import average, choose_interval
@@ -20,12 +20,19 @@ from radrim.read.reader import Selection, read
 from radrim.visibilities import Observation, Visibilities
 
 HANDS = (("RR", "LL"), ("XX", "YY"))
-SYSTEMATIC = 0.01
-"""Part of each visibility that is uncertain besides the noise: what does not close, such as leakage and bandpasses."""
-SMEARING = 0.15
-"""Turns by which the edge of the field may move within an average: they lose 4 % of its flux."""
 EARTH = 7.292e-5
 """Turn of the Earth [rad/s]."""
+
+
+@dataclass(frozen=True)
+class AveragingSettings:
+    """How far visibilities are averaged before closure quantities are formed, and how uncertain they are."""
+
+    systematic: float = 0.01
+    """Systematic error of a visibility [its amplitude]: errors that do not close, such as leakage and bandpasses."""
+
+    smearing: float = 0.15
+    """Largest change of phase within an average at the edge of the field [turns]: it loses 4 % of the flux there."""
 
 
 def read_hands(
@@ -55,8 +62,8 @@ def read_hands(
     first = parts[0]
     blocks = [block for part in parts for block in part.blocks]
     field, longest = field_of(blocks)
-    limit = SMEARING / (EARTH * longest * field / 2)
-    interval, kept = choose_interval(blocks, COLOCATED, limit)
+    limit = AveragingSettings.smearing / (EARTH * longest * field / 2)
+    interval, kept = choose_interval(blocks, ClosureSettings.colocated, limit)
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
     notes.append(
         f"Closure quantities of {' and '.join(part.stokes for part in parts)}, "
@@ -100,7 +107,7 @@ def field_of(blocks: Sequence[Visibilities]) -> tuple[float, float]:
     """
     lengths = np.concatenate([b.uv_length[(b.weight > 0).any(1)] * (b.freq.mean() / C) for b in blocks])
     longest = float(lengths.max())
-    return 1 / float(lengths[lengths > COLOCATED * longest].min()), longest
+    return 1 / float(lengths[lengths > ClosureSettings.colocated * longest].min()), longest
 
 
 @dataclass
@@ -141,7 +148,8 @@ def prepare(blocks: Sequence[Visibilities]) -> ClosureInput:
         times, moment = np.unique(block.time, return_inverse=True)
         vis = block.data[row, chan].astype(complex)
         noise = block.weight[row, chan].astype(float) ** -0.5
-        parts = (block.uvw[row] * (block.freq[chan] / C)[:, None], vis, np.hypot(noise, SYSTEMATIC * np.abs(vis)),
+        sigma = np.hypot(noise, AveragingSettings.systematic * np.abs(vis))
+        parts = (block.uvw[row] * (block.freq[chan] / C)[:, None], vis, sigma,
                  block.antenna[row], number + moment[row] * len(block.freq) + chan)  # fmt: skip
         number += len(times) * len(block.freq)
         places.append((row, chan))

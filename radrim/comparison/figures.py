@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from radrim.beam import Beam
 from radrim.comparison.images import Side
+from radrim.comparison.settings import ComparisonSettings
 from radrim.geometry import ARCSEC
 from radrim.report.figures import angle_unit, plain_number, round_ticks
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
@@ -17,8 +18,6 @@ from radrim.units import prefix, si
 
 COLOURS = RED, BLUE
 """Of radrim and of its peer."""
-SEEN = 1e-3
-"""Rings whose expected noise is below this part of the highest hold next to no samples."""
 
 
 def measured_rings(spectra: Table) -> np.ndarray:
@@ -26,7 +25,7 @@ def measured_rings(spectra: Table) -> np.ndarray:
     expected = np.asarray(spectra["expected"])
     if not np.isfinite(expected).any():
         return np.zeros(len(expected), bool)
-    return expected > SEEN * np.nanmax(expected)
+    return expected > ComparisonSettings.least_noise * np.nanmax(expected)
 
 
 def spectra_figure(fig: Figure, spectra: Table, sides: Sequence[Side], beam: Beam) -> None:

@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from radrim.beam import Beam, common_beam, restore, smooth
+from radrim.comparison.settings import ComparisonSettings
 from radrim.comparison.spectra import power_spectrum, spectrum_bins
 from radrim.comparison.truth import score
 from radrim.errors import PeerError
@@ -21,8 +22,6 @@ from radrim.sky.catalogue import offset_position
 from radrim.write.fits import read_image
 
 KINDS = ("dirty", "psf", "model", "residual", "image")
-SAME_BEAM = 1.02
-"""Beams are the same if the smallest one that holds both is no larger than this times each [area]."""
 
 
 @dataclass
@@ -191,7 +190,7 @@ def to_common_beam(sides: Sequence[Side], grid: ImageGrid, notes: list[str], thr
     """
     beams = [side.beam for side in sides]
     beam = common_beam(*beams)
-    if beam.area(1) < SAME_BEAM * min(b.area(1) for b in beams):
+    if beam.area(1) < ComparisonSettings.same_beam * min(b.area(1) for b in beams):
         for side in sides:
             side.smoothed = side.image
         return beams[0], 1.0

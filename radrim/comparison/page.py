@@ -13,24 +13,19 @@ from PIL import Image
 from radrim.beam import restore
 from radrim.comparison import figures as compare_figures
 from radrim.comparison.images import Comparison, Side
+from radrim.comparison.settings import ComparisonSettings
 from radrim.geometry import ARCSEC, format_angle
 from radrim.report.figures import sky_figure
-from radrim.report.page import SHOWN, data_uri, write_page
+from radrim.report.page import data_uri, write_page
 from radrim.report.render import render
 from radrim.report.sources import IslandSettings
-from radrim.report.specs import SkyStyle, brightness_norm, even_norm, model_norm, sky_size
+from radrim.report.specs import ReportSettings, SkyStyle, brightness_norm, even_norm, model_norm, sky_size
 from radrim.runtime.files import atomic_write
 from radrim.units import si
 from radrim.version import versions
 
-LISTED = 20
-"""Sources in the page's table; all are in the CSV file."""
 UNITS = ("arcsec", 1.0), ("mas", 1e-3), ("µas", 1e-6)
 """Of offsets [arcsec]: the largest that is not above the beam."""
-PLOTTED = 3
-"""Fewer sources in both images make no plot: the table says it all."""
-PANEL = 4.5
-"""Width of a picture [inch]."""
 
 
 def write_comparison(comparison: Comparison, prefix: str | Path, command: str) -> dict[str, Path]:
@@ -63,7 +58,7 @@ def write_comparison(comparison: Comparison, prefix: str | Path, command: str) -
         limit=residual_limit(comparison),
         agreement=agreement(comparison), scores=_scores(comparison),
         threshold=IslandSettings.peak, edge=IslandSettings.edge,
-        versions=versions(), reduction=math.ceil(max(comparison.grid.shape) / (SHOWN // 2)),
+        versions=versions(), reduction=math.ceil(max(comparison.grid.shape) / (ReportSettings.shown // 2)),
         files=[str(p) for p in [*comparison.radrim.paths.values(), *comparison.peer.paths.values(), *paths.values()]],
     )  # fmt: skip
     with atomic_write(paths["png"]) as file:
@@ -238,7 +233,7 @@ def _listed(comparison):
     unit, per = next(((u, p) for u, p in UNITS if comparison.beam.minor / ARCSEC >= p), UNITS[-1])
     digits = max(0, math.ceil(-math.log10(comparison.beam.minor / ARCSEC / 100)))  # a hundredth of the beam
     rows = []
-    for source in table[np.argsort(-peak)[:LISTED]]:
+    for source in table[np.argsort(-peak)[: ComparisonSettings.listed]]:
         cells = {}
         for key in keys:
             if math.isfinite(source[f"{key}_flux"]):
@@ -289,10 +284,10 @@ def _figures(comparison):
     difference = sides[0].smoothed - sides[1].smoothed
     pngs["difference"] = _sky(comparison, difference, _wide_norm([difference], limit),
                               f"{sides[0].name} − {sides[1].name}, image", "Jy/beam", "RdBu_r")  # fmt: skip
-    half = (PANEL, 3.5)
+    half = (ComparisonSettings.panel, 3.5)
     pngs["spectra"] = render(half, compare_figures.spectra_figure, comparison.spectra, sides, beam)
     pngs["histogram"] = render(half, compare_figures.histograms_figure, sides, expected)
-    if max(pair["both"] for pair in agreement(comparison)) >= PLOTTED:
+    if max(pair["both"] for pair in agreement(comparison)) >= ComparisonSettings.plotted:
         reference = (sides[1].key, sides[1].name) if comparison.truth is None else ("truth", "truth")
         shown = sides[:1] if comparison.truth is None else sides
         pngs["fluxes"] = render(half, compare_figures.fluxes_figure, comparison.sources, shown, reference)
@@ -316,8 +311,10 @@ def _wide_norm(images, least):
 def _sky(comparison, image, norm, title, unit, cmap):
     """One picture of the sky."""
     grid = comparison.grid
-    style = SkyStyle(norm, title, unit=unit, cmap=cmap, shown=SHOWN // 2, keep_peaks=cmap != "RdBu_r")
-    return render(sky_size(grid, PANEL), sky_figure, image, grid, comparison.beam, style, palette=[cmap])
+    style = SkyStyle(norm, title, unit=unit, cmap=cmap, shown=ReportSettings.shown // 2, keep_peaks=cmap != "RdBu_r")
+    return render(
+        sky_size(grid, ComparisonSettings.panel), sky_figure, image, grid, comparison.beam, style, palette=[cmap]
+    )
 
 
 def _mosaic(rows):

@@ -9,20 +9,17 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import convolve1d
 
+from radrim.comparison.settings import ComparisonSettings
 from radrim.geometry import C, ImageGrid
 from radrim.visibilities import ROWS, Visibilities
-
-BINS = 28
-"""At most so many, evenly spaced in the logarithm where they are wider than a Fourier mode."""
-FIRST = 1.5
-"""Lowest spatial frequency [periods per field]: below, the window's own width is all that is seen."""
 
 
 def spectrum_bins(grid: ImageGrid) -> np.ndarray:
     """Edges of the bins, (bin + 1,) [wavelengths]: from the whole field to two pixels."""
     step = 1 / (max(grid.shape) * grid.scale)
     highest = 0.5 / (grid.scale * step)
-    edges = np.geomspace(FIRST, highest, BINS + 1)
+    settings = ComparisonSettings
+    edges = np.geomspace(settings.lowest_frequency, highest, settings.spectrum_bins + 1)
     kept = [edges[0]]
     for edge in edges[1:]:
         if edge - kept[-1] >= 1 or edge == edges[-1]:

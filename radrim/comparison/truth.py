@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from radrim.beam import Beam, restore
+from radrim.comparison.settings import ComparisonSettings
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
 from radrim.metrics import log_snr_db, snr_db
 from radrim.sky.catalogue import direction_cosines, read_sky
-
-EXACT = 1e-6
-"""Largest relative difference of two pixel sizes that are the same."""
 
 
 def read_truth(path: str | Path, grid: ImageGrid, freq: float) -> tuple[np.ndarray, bool]:
@@ -47,7 +45,7 @@ def read_truth(path: str | Path, grid: ImageGrid, freq: float) -> tuple[np.ndarr
     fluxes = [np.where((distance > 0) & (sky.shape[:, 0] == 0), flux, 0.0)]
     if sky.image is not None:
         ratio = sky.image.scale / grid.scale
-        ratio = 1.0 if abs(ratio - 1) < EXACT else ratio
+        ratio = 1.0 if abs(ratio - 1) < ComparisonSettings.same_pixel else ratio
         y, x = (np.arange(n) - n // 2 for n in sky.image.pixels.shape)
         rows, columns = np.broadcast_arrays(y[:, None] * ratio + grid.height // 2, x * ratio + grid.width // 2)
         places.append((rows.ravel(), columns.ravel()))

@@ -26,14 +26,22 @@ from typing import Self
 
 import numpy as np
 
-MAX_STEPS = 600
-"""Iterations at most; a well-connected array needs about ten."""
-TOLERANCE = 1e-10
-"""Relative change of the gains at which they have converged."""
-CONVERGED = 1e-4
-"""Relative change in the last iteration above which a solution is flagged."""
-BATCH = 2**22
-"""Elements of the matrices that are solved together."""
+
+@dataclass(frozen=True)
+class StefcalSettings:
+    """When the iterations end."""
+
+    steps: int = 600
+    """Largest number of iterations; a well-connected array needs about ten."""
+
+    tolerance: float = 1e-10
+    """Relative change of the gains at which the iterations end."""
+
+    converged: float = 1e-4
+    """Largest relative change in the last iteration of a valid solution. Above it, the solution is flagged."""
+
+    batch: int = 2**22
+    """Number of matrix elements that are solved together. It bounds the memory."""
 
 
 @dataclass
@@ -168,7 +176,7 @@ def solve(
     shape, antennas = normal.x.shape[:-2], normal.x.shape[-1]
     flat = Normal(*(part.reshape(-1, antennas, antennas) for part in vars(normal).values()))
     order = np.arange(antennas) if order is None else np.asarray(order)
-    step = max(1, BATCH // antennas**2)
+    step = max(1, StefcalSettings.batch // antennas**2)
     parts = []
     for start in range(0, len(flat.x), step):
         batch = Normal(*(part[start : start + step] for part in vars(flat).values()))
@@ -192,7 +200,7 @@ def _solve(normal, phase_only, min_baselines, min_snr, scatter, order):
     signal = (gain.conj() * _times(x, gain)).real
     spread = np.sqrt(_power(gain) * (y @ _power(gain)[:, :, None])[..., 0])
     snr = np.maximum(signal, 0) / np.where(spread > 0, spread, 1) / scatter
-    good = present & (change < CONVERGED)[:, None] & (snr >= min_snr) & (gain != 0)
+    good = present & (change < StefcalSettings.converged)[:, None] & (snr >= min_snr) & (gain != 0)
     gain = _referenced(gain, good, order)
     kept = np.where(good, gain, 0)
     seen = np.triu(good[:, :, None] & good[:, None, :])
@@ -226,7 +234,7 @@ def _iterate(x, y, gain, phase_only):
     """(gains, relative change in the last iteration) of StefCal."""
     gain, change = gain.copy(), np.full(len(gain), np.inf)
     active = np.arange(len(gain))
-    for step in range(MAX_STEPS):
+    for step in range(StefcalSettings.steps):
         before = gain[active]
         new = _times(x[active], before)
         if phase_only:
@@ -242,7 +250,7 @@ def _iterate(x, y, gain, phase_only):
         change[active] = np.sqrt(_power(new - before).sum(-1)) / np.where(size > 0, size, 1)
         # After an averaged step only: it is the smaller of the two.
         if step % 2:
-            active = active[~(change[active] < TOLERANCE)]
+            active = active[~(change[active] < StefcalSettings.tolerance)]
             if not active.size:
                 break
     return gain, change

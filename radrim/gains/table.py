@@ -27,8 +27,17 @@ from radrim.runtime.files import atomic_write
 from radrim.version import __version__
 
 FORMAT = "radrim gains 1"
-FAR = math.radians(30), 0.3
-"""Phase [rad] and relative amplitude from which an antenna is said to be off."""
+
+
+@dataclass(frozen=True)
+class OutlierSettings:
+    """When the mean gain of an antenna counts as an outlier."""
+
+    phase: float = math.radians(30)
+    """Largest difference of phase from the median antenna [rad]."""
+
+    amplitude: float = 0.3
+    """Largest relative difference of amplitude from the median antenna."""
 
 
 @dataclass
@@ -148,7 +157,7 @@ def describe_unsolved(gains: Gains, names: Collection[str]) -> list[str]:
     return [name for name, count in zip(gains.antennas, solved, strict=True) if not count and name in names]
 
 
-def find_outliers(gains: Gains) -> list[str]:
+def find_outliers(gains: Gains, settings: OutlierSettings = OutlierSettings()) -> list[str]:
     """Antennas whose mean gain is far from the median antenna's, in words; none where many are that far."""
     good = ~gains.flag
     seen = good.any((0, 1, 2))
@@ -159,7 +168,7 @@ def find_outliers(gains: Gains) -> list[str]:
     angle = np.angle(unit * np.conj(middle))
     ratio = size / np.median(size[seen]) - 1
     sentences = []
-    for values, limit, what in ((angle, FAR[0], "phase"), (ratio, FAR[1], "amplitude")):
+    for values, limit, what in ((angle, settings.phase, "phase"), (ratio, settings.amplitude, "amplitude")):
         far = np.flatnonzero(seen & (np.abs(values) > limit))
         if 0 < len(far) <= seen.sum() // 4:
             rest = np.abs(np.delete(values, far)[np.delete(seen, far)]).max()

@@ -11,7 +11,7 @@ from operator import itemgetter
 import numpy as np
 import torch
 
-from radrim.beam import WINDOW, fit_beam, reach, theoretical_beam
+from radrim.beam import BeamSettings, fit_beam, reach, theoretical_beam
 from radrim.deconvolve.major import conclude, describe
 from radrim.deconvolve.minor import Others
 from radrim.deconvolve.tiles import Tiles
@@ -275,7 +275,7 @@ class FacetImager(Imager):
 
     def _fit_beam(self, psf):
         """The beam of a PSF, a `FacetImage`."""
-        half = [min(n, WINDOW) // 2 for n in self.grid.shape]
+        half = [min(n, BeamSettings.window) // 2 for n in self.grid.shape]
         rows, columns = (slice(n // 2 - m, n // 2 + m) for n, m in zip(self.grid.shape, half, strict=True))
         psf = psf.read((rows, columns))
         longest = theoretical_beam(self.observation.longest_baseline())

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # help and errors need no numpy
@@ -17,8 +18,13 @@ if TYPE_CHECKING:  # help and errors need no numpy
 
 log = logging.getLogger("radrim")
 
-MOST = 2
-"""Painters beside each other: more would hold memory for a second that they save."""
+
+@dataclass(frozen=True)
+class PainterSettings:
+    """How many processes draw."""
+
+    number: int = 2
+    """Largest number of painters. More would hold memory for the whole run to save about a second."""
 
 
 class Painters:
@@ -27,7 +33,8 @@ class Painters:
     Parameters
     ----------
     number : int
-        How many; `MOST` at most. 0 draws in this process, as all of them do where no painter can be started.
+        Number of processes, at most `PainterSettings.number`. If it is 0, or if no process can be started, this
+        process draws.
     """
 
     def __init__(self, number: int = 0):
@@ -35,7 +42,7 @@ class Painters:
         words = [sys.executable, "-P", "-m", "radrim.report.draw_worker"]
         self._processes: list[subprocess.Popen[bytes]] = []
         with contextlib.suppress(OSError):
-            for _ in range(min(number, MOST)):
+            for _ in range(min(number, PainterSettings.number)):
                 self._processes.append(
                     subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
                 )

@@ -8,14 +8,22 @@ import os
 import pickle
 import signal
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 
 from radrim.geometry import ImageGrid
 from radrim.report.specs import FigureKind, Norm, Picture, SkyStyle
 
-BEHIND = 10
-"""How much less of the processors than its parent it asks for: it draws when that has nothing left to do."""
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """The priority of a drawing process."""
+
+    niceness: int = 10
+    """Niceness above that of the run, so that figures are drawn when the run leaves a processor idle."""
+
+
 FIRST = Picture((3, 3), FigureKind.SKY, (np.eye(16), ImageGrid(16, 16, 1e-5), None, SkyStyle(Norm(0, 1, 0.1))))
 """Drawn for nobody, before the first real one: modules and fonts are loaded then."""
 
@@ -32,7 +40,7 @@ def draw(picture: Picture) -> list[bytes]:
 def main() -> None:
     """Draw until nothing more comes in."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then closes stdin
-    os.nice(BEHIND)
+    os.nice(WorkerSettings.niceness)
     draw(FIRST)
     answers, sys.stdout = sys.stdout.buffer, sys.stderr  # what a library prints is no answer
     while True:

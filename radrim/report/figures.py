@@ -23,12 +23,8 @@ from scipy.ndimage import map_coordinates
 from radrim.beam import Beam
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, ImageGrid, parse_angle
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
-from radrim.report.specs import MARGINS, PSF_NORM, FigureKind, Norm, SkyStyle, brightness_norm
+from radrim.report.specs import MARGINS, PSF_NORM, FigureKind, Norm, ReportSettings, SkyStyle, brightness_norm
 from radrim.units import prefix, si
-
-OFFSETS_BELOW = parse_angle("30asec")
-"""Narrower fields get axes in offsets from the centre, since hours and degrees would need too many digits. So do fields
-near a pole, where the circles of right ascension meet."""
 
 _DEG = parse_angle("1deg")
 _ANGLES = {"deg": _DEG, "arcmin": _DEG / 60, "arcsec": ARCSEC, "mas": ARCSEC / 1e3, "µas": ARCSEC / 1e6}
@@ -78,9 +74,13 @@ def _image_box(fig):
 
 
 def sky_axes(fig: Figure, grid: ImageGrid, ticks: str = "white") -> Axes:
-    """Axes in image pixels with ticks in right ascension and declination, or in offsets, see `OFFSETS_BELOW`."""
+    """Axes in image pixels with ticks in right ascension and declination, or in offsets from the centre.
+
+    Offsets serve fields below `ReportSettings.offsets_below`, and fields near a pole, where the circles of right
+    ascension meet.
+    """
     field = max(grid.shape) * grid.scale
-    if field < OFFSETS_BELOW or math.pi / 2 - abs(grid.dec) < 1.5 * field:
+    if field < ReportSettings.offsets_below or math.pi / 2 - abs(grid.dec) < 1.5 * field:
         ax = fig.add_axes(_image_box(fig))
         ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal")
         offset_ticks(ax, grid.scale, (grid.width // 2, grid.height // 2))

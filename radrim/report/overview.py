@@ -7,20 +7,19 @@ import numpy as np
 
 from radrim.geometry import ImageGrid
 from radrim.products import KINDS
+from radrim.report.specs import ReportSettings
 from radrim.result import Image
 from radrim.write.fits import open_image
 
-LARGEST = 4096
-"""Images up to this size are shown as they are [pixel]."""
-ROWS = 64
-"""Rows of the small image after which the file of the large one is opened again."""
 STANDS_OUT = ("psf", "image")
 """Of these each shown pixel is the one of largest magnitude: a point source stays visible. Others are means, the model
 is summed, so that it keeps its flux."""
 
 
 def overview(image: Image, grid: ImageGrid) -> tuple[Image, ImageGrid, int]:
-    """Image and grid with fewer, larger pixels, if there are more than `LARGEST` along an axis; read strip by strip.
+    """Image and grid with fewer, larger pixels, if an axis has more than `ReportSettings.overview` of them.
+
+    The image is read strip by strip.
 
     Returns
     -------
@@ -37,7 +36,7 @@ def overview(image: Image, grid: ImageGrid) -> tuple[Image, ImageGrid, int]:
             continue
         out = np.empty((height, width), np.float32)
         for row in range(height):
-            if row % ROWS == 0 and kind in image.paths:
+            if row % ReportSettings.overview_rows == 0 and kind in image.paths:
                 whole = open_image(image.paths[kind], image.plane)  # anew, or the file would be in memory in the end
             start = first[0] + row * factor
             strip = whole[start : start + factor, first[1] : first[1] + width * factor].astype(np.float32)
@@ -58,7 +57,7 @@ def thin_out(image: np.ndarray) -> np.ndarray:
 
 def _cells(shape):
     """Size of the cells of which one pixel is shown, their number (y, x), and where the first one begins."""
-    factor = -(-max(shape) // LARGEST)
+    factor = -(-max(shape) // ReportSettings.overview)
     if factor == 1:
         return 1, shape, (0, 0)
     number = [n // factor // 2 * 2 for n in shape]

@@ -21,6 +21,7 @@ from radrim.report.specs import (
     FigureKind,
     Norm,
     Picture,
+    ReportSettings,
     SkyStyle,
     brightness_norm,
     even_norm,
@@ -29,15 +30,6 @@ from radrim.report.specs import (
 )
 from radrim.runtime.files import atomic_write
 from radrim.units import si
-
-SHOWN = 1024
-"""Most pixels on a side that the restored image shows, and half as many in the small panels: no more than the figures
-have dots, or matplotlib would leave some out."""
-
-BEST_DPI = 220
-"""Dots per inch of the picture of the restored image."""
-CHANNELS = 12
-"""Most channels whose restored images the report shows."""
 
 
 @dataclass
@@ -131,7 +123,7 @@ class Report:
         Command line of the run.
     grid : ImageGrid
     images : sequence of ImageSet
-        The first is shown in full; of the others, up to `CHANNELS`, the restored image.
+        The first is shown in full; of the others, up to 12 (`ReportSettings.channels`), the restored image.
     uv : (sample, 2) array
         A few thousand of the imaged (u, v), one of each conjugate pair [wavelengths].
     subtitle : str
@@ -262,20 +254,20 @@ def _pictures(report):
 
 
 def _best(report):
-    """The restored image: pixel by pixel up to `SHOWN` on a side, larger ones as the peaks of blocks.
+    """The restored image: pixel by pixel up to `ReportSettings.shown` on a side, larger ones as the peaks of blocks.
 
     Twice: for the page, and in all its colours.
     """
     first, grid = report.images[0], report.grid
     detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
     norm = brightness_norm(first.best, first.noise)
-    args = first.best, grid, first.beam, SkyStyle(norm, report.title, detail, shown=SHOWN)
-    return Picture(sky_size(grid, 6.6), FigureKind.SKY, args, BEST_DPI, (("inferno",), ()))
+    args = first.best, grid, first.beam, SkyStyle(norm, report.title, detail, shown=ReportSettings.shown)
+    return Picture(sky_size(grid, 6.6), FigureKind.SKY, args, ReportSettings.best_dpi, (("inferno",), ()))
 
 
 def _sky(grid, image, beam, norm, title, unit, cmap, keep_peaks):
     """One of the smaller pictures of the sky."""
-    style = SkyStyle(norm, title, unit=unit, cmap=cmap, shown=SHOWN // 2, keep_peaks=keep_peaks)
+    style = SkyStyle(norm, title, unit=unit, cmap=cmap, shown=ReportSettings.shown // 2, keep_peaks=keep_peaks)
     return Picture(sky_size(grid, 4.5), FigureKind.SKY, (image, grid, beam, style), palettes=((cmap,),))
 
 
@@ -317,7 +309,9 @@ def _polarisation(report):
         norm = brightness_norm(first.best, first.noise)
         title = f"Stokes {report.stokes} and the electric vector"
         args = first.best, of.intensity, of.angle, grid, first.beam, SkyStyle(norm, title)
-        pictures["vectors"] = Picture(sky_size(grid, 6.6), FigureKind.VECTORS, args, BEST_DPI, (("inferno",),))
+        pictures["vectors"] = Picture(
+            sky_size(grid, 6.6), FigureKind.VECTORS, args, ReportSettings.best_dpi, (("inferno",),)
+        )
         norm, title = brightness_norm(of.intensity, of.linear_noise), "Polarised intensity"
         pictures["intensity"] = _sky(grid, of.intensity, first.beam, norm, title, "Jy/beam", "inferno", True)
         title = "Angle, north through east"
@@ -330,11 +324,13 @@ def _polarisation(report):
 
 
 def _spread(sets):
-    """At most `CHANNELS` of the sets, evenly over the band, with both ends."""
-    count = min(len(sets), CHANNELS)
+    """At most `ReportSettings.channels` of the sets, evenly over the band, with both ends."""
+    count = min(len(sets), ReportSettings.channels)
     return [sets[round(i * (len(sets) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def _reduction(report):
     """How many pixels of the image one shown pixel stands for, in the large picture and in the panels."""
-    return tuple(math.ceil(max(report.grid.shape) / shown) for shown in (SHOWN, SHOWN // 2))
+    return tuple(
+        math.ceil(max(report.grid.shape) / shown) for shown in (ReportSettings.shown, ReportSettings.shown // 2)
+    )

@@ -19,14 +19,13 @@ from radrim.config.options import ImageConfig
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
 from radrim.report.sources import Island, IslandSettings, brightest
+from radrim.report.specs import ReportSettings
 from radrim.result import Image, Stokes
 from radrim.runtime.files import atomic_write
 from radrim.visibilities import Observation
 
 SCHEMA, VERSION = "radrim-qa", 1
 """The version rises when a key changes its meaning or goes; new keys leave it as it is."""
-ROWS = 1024
-"""Rows of an image, or of the data, that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -304,8 +303,8 @@ def _data(observation):
     """What was read, and what of it counts."""
     counts, used = observation.counts, 0
     for block in observation.blocks:
-        for start in range(0, len(block.weight), ROWS):  # blocks may be larger than the memory
-            used += int(np.count_nonzero(block.weight[start : start + ROWS] > 0))
+        for start in range(0, len(block.weight), ReportSettings.rows):  # blocks may be larger than the memory
+            used += int(np.count_nonzero(block.weight[start : start + ReportSettings.rows] > 0))
     dropped = {f"dropped_{name}": number for name, number in counts.items() if name not in ("samples", "flagged")}
     return {
         "visibilities": counts["samples"],
@@ -317,13 +316,20 @@ def _data(observation):
 
 def _peak(image):
     """The finite pixel of largest magnitude, with its sign."""
-    parts = (np.asarray(image[row : row + ROWS]) for row in range(0, image.shape[0], ROWS))
+    parts = (
+        np.asarray(image[row : row + ReportSettings.rows]) for row in range(0, image.shape[0], ReportSettings.rows)
+    )
     extremes = [value for part in parts for value in (np.nanmin(part), np.nanmax(part))]
     return float(max(extremes, key=abs))
 
 
 def _total(image):
-    return float(sum(np.asarray(image[row : row + ROWS]).sum(dtype=np.float64) for row in range(0, len(image), ROWS)))
+    return float(
+        sum(
+            np.asarray(image[row : row + ReportSettings.rows]).sum(dtype=np.float64)
+            for row in range(0, len(image), ReportSettings.rows)
+        )
+    )
 
 
 def _arcsec(angle):

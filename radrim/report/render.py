@@ -13,10 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from radrim.report.specs import DPI
-
-COMPRESSION = 3
-"""Of PNGs: half of the time of zlib's usual level, for 2 % more bytes."""
+from radrim.report.specs import ReportSettings
 
 INK, RED, BLUE, GREY, MIST = "#1d2733", "#c8452d", "#2f6c9e", "#8a97a5", "#e6eaee"
 STYLE: dict[Any, Any] = {
@@ -29,13 +26,19 @@ STYLE: dict[Any, Any] = {
 
 
 def render(
-    size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi: float = DPI, palette: Sequence[str] = ()
+    size: tuple[float, float],
+    draw: Callable[..., None],
+    *args: Any,
+    dpi: float = ReportSettings.dpi,
+    palette: Sequence[str] = (),
 ) -> bytes:
     """PNG of the figure that `draw(fig, *args)` makes: `encode` of `paint`."""
     return encode(paint(size, draw, *args, dpi=dpi), dpi, palette)
 
 
-def paint(size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi: float = DPI) -> Image.Image:
+def paint(
+    size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi: float = ReportSettings.dpi
+) -> Image.Image:
     """The figure that `draw(fig, *args)` makes, as pixels.
 
     Parameters
@@ -57,7 +60,7 @@ def paint(size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi:
         return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def encode(picture: Image.Image, dpi: float = DPI, palette: Sequence[str] = ()) -> bytes:
+def encode(picture: Image.Image, dpi: float = ReportSettings.dpi, palette: Sequence[str] = ()) -> bytes:
     """PNG of what `paint` has made.
 
     Parameters
@@ -75,7 +78,7 @@ def encode(picture: Image.Image, dpi: float = DPI, palette: Sequence[str] = ()) 
     if palette:
         picture = picture.quantize(palette=_palette(palette), dither=Image.Dither.NONE)
     file = io.BytesIO()
-    picture.save(file, "PNG", dpi=(dpi, dpi), compress_level=COMPRESSION)
+    picture.save(file, "PNG", dpi=(dpi, dpi), compress_level=ReportSettings.compression)
     return file.getvalue()
 
 

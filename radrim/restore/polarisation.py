@@ -3,7 +3,7 @@
 The intensity sqrt(Q^2 + U^2) is never negative, and where there is only noise it is noise. That of Wardle & Kronberg,
 sqrt(Q^2 + U^2 - sigma^2) with sigma the noise of Q and of U, is right to a few per cent from three times the noise on;
 below it is what it is: not unbiased, and 0 where the root would be of a negative number. The angle is that of the
-electric vector, 1/2 atan2(U, Q), north through east (IAU 1973), where the intensity is above `CERTAIN` times the noise.
+electric vector, 1/2 atan2(U, Q), north through east (IAU 1973), where the intensity is above 3 times the noise.
 
 References
 ----------
@@ -11,7 +11,7 @@ Wardle & Kronberg (1974), ApJ 194, 249; Simmons & Stewart (1985), A&A 142, 100 (
 166 (Stokes parameters).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -22,10 +22,16 @@ from radrim.products import label_of
 from radrim.result import Channels, Image, Linear, Stokes
 from radrim.visibilities import Observation
 
-CERTAIN = 3.0
-"""Intensity over noise below which the angle is NaN: it is uncertain by 10 degrees there."""
 KINDS = ("image", "image_pb", "angle")
 """Maps, in the order of their files NAME-P-image, NAME-P-image-pb and NAME-angle."""
+
+
+@dataclass(frozen=True)
+class PolarisationSettings:
+    """Where angles of polarisation are given."""
+
+    certain: float = 3.0
+    """Least intensity at which the angle is given [noise]. The angle is uncertain by 10 degrees there."""
 
 
 def polarised_intensity(q: np.ndarray, u: np.ndarray, noise: float | np.ndarray) -> np.ndarray:
@@ -45,10 +51,11 @@ def polarised_intensity(q: np.ndarray, u: np.ndarray, noise: float | np.ndarray)
 def polarisation_angle(q: np.ndarray, u: np.ndarray, noise: float) -> np.ndarray:
     """Angle of the electric vector, north through east, float32 [degrees], above -90 and at most 90.
 
-    NaN where the intensity is below `CERTAIN` times the noise; parameters as in `polarised_intensity`.
+    NaN where the intensity is below 3 times the noise (`PolarisationSettings.certain`); parameters as in
+    `polarised_intensity`.
     """
     angle = np.degrees(0.5 * np.arctan2(np.asarray(u, np.float64), np.asarray(q, np.float64)))
-    known = polarised_intensity(q, u, noise) >= CERTAIN * noise
+    known = polarised_intensity(q, u, noise) >= PolarisationSettings.certain * noise
     return np.where(known, angle, np.nan).astype(np.float32)
 
 
@@ -115,7 +122,7 @@ class LinearChannels:
     @staticmethod
     def _join(q: Image, u: Image) -> Image:
         noise = float(np.sqrt((q.noise**2 + u.noise**2) / 2))
-        facts = {**q.facts, "debias": "sqrt(Q^2+U^2-s^2)", "certain": CERTAIN}
+        facts = {**q.facts, "debias": "sqrt(Q^2+U^2-s^2)", "certain": PolarisationSettings.certain}
         return replace(q, label=label_of(q.channel, "P"), stokes="P", noise=noise, facts=facts, paths={}, plane=0)
 
 

@@ -16,8 +16,13 @@ from radrim.beam import Beam, restore
 from radrim.metrics import noise_mad
 from radrim.result import Channels
 
-SIGNIFICANT = 5.0
-"""There is a spectral index where the restored image is above so many times its noise."""
+
+@dataclass(frozen=True)
+class SpectrumSettings:
+    """Where spectral indices are given."""
+
+    significant: float = 5.0
+    """Least brightness of the restored image at which its spectral index is given [noise]."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,8 @@ def spectral_index(
     Returns
     -------
     alpha, error : (y, x) float32
-        NaN where the image is not above `SIGNIFICANT` times its noise. That of the primary beam, which is narrower at
-        higher frequencies, is subtracted if the channels have one.
+        NaN where the image is not above 5 times its noise (`SpectrumSettings.significant`). The spectral index of the
+        primary beam, which is narrower at higher frequencies, is subtracted if the channels have one.
     """
     shape = (len(basis.value), *channels.plane(0, "model").shape)
     model, residual = np.zeros(shape), np.zeros(shape)
@@ -117,6 +122,6 @@ def spectral_index(
             basis.add(number, channels.plane(number, "pb"), pb)
         with np.errstate(divide="ignore", invalid="ignore"):
             alpha -= np.tensordot(basis.slope, pb, 1) / np.tensordot(basis.value, pb, 1)
-    known = value > SIGNIFICANT * noise * np.linalg.norm(basis.value)
+    known = value > SpectrumSettings.significant * noise * np.linalg.norm(basis.value)
     known_alpha, known_error = (np.where(known, image, np.nan).astype(np.float32) for image in (alpha, error))
     return known_alpha, known_error

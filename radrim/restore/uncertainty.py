@@ -1,5 +1,7 @@
 """Step 7, restore: the uncertainty of each pixel, from a trained network (`radrim.rim.network.uncertainty`)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -11,8 +13,13 @@ from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.network.uncertainty import Outcome, Uncertainty, see
 from radrim.rim.network.windows import tiles
 
-TILE = 1024
-"""Largest part of an image that the network sees at once [pixel]."""
+
+@dataclass(frozen=True)
+class UncertaintySettings:
+    """How the network is applied to large images."""
+
+    tile: int = 1024
+    """Largest side of the part of an image that the network sees at once [pixel]. It bounds the memory."""
 
 
 def add_uncertainties(image: Image, psf: np.ndarray, scale: float) -> None:
@@ -41,6 +48,7 @@ def uncertainties(
     beam: Beam,
     scale: float,
     network: Uncertainty | None = None,
+    settings: UncertaintySettings = UncertaintySettings(),
 ) -> dict[str, np.ndarray]:
     """How wrong an image may be.
 
@@ -60,6 +68,7 @@ def uncertainties(
         Pixel size [rad].
     network : Uncertainty, optional
         The one that comes with radrim if absent.
+    settings : UncertaintySettings
 
     Returns
     -------
@@ -77,7 +86,7 @@ def uncertainties(
         )
         features, units = see(outcome)
         found = np.empty((len(UNCERTAINTIES), *model.shape), np.float32)
-        for core, outer, inside in tiles(model.shape, TILE, network.reach):
+        for core, outer, inside in tiles(model.shape, settings.tile, network.reach):
             seen = features[(..., *outer)].contiguous(memory_format=torch.channels_last)
             part = network(seen)[0].flatten(0, 1).exp()
             found[(slice(None), *core)] = part[(slice(None), *inside)].numpy()

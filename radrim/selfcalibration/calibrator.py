@@ -17,17 +17,13 @@ from radrim.ms.inputs import require_measurement_set
 from radrim.ms.tables import open_table
 from radrim.read.pointings import choose_target
 from radrim.read.reader import Selection, choose_channels, choose_column, choose_windows, mjd_seconds
-from radrim.selfcalibration.config import Round, SelfcalConfig, format_interval
+from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, format_interval
 from radrim.selfcalibration.models import SourceModel
 from radrim.visibilities import Visibilities
 
 log = logging.getLogger("radrim")
 
 MIN_ANTENNAS = {"p": 3, "ap": 4}
-WANTED_SNR = {"p": 10.0, "ap": 30.0}
-"""Of the median antenna, for which radrim chooses the length of an interval."""
-PAUSE = 60.0
-"""Where all rows have one scan number, a new scan begins after so long [s], and five integrations, without data."""
 OTHERS = ("Q", "U", "V")
 """Correlations that are Stokes parameters but no sum of powers."""
 
@@ -96,7 +92,7 @@ class Calibrator:
         if not self.integration > 0:
             self.integration = self._step() or 1.0
         if len(np.unique(self.scans)) == 1:  # as in all data that were UVFITS files
-            pause = max(PAUSE, 5 * max(self.integration, self._step()))
+            pause = max(SelfcalSettings.pause, 5 * max(self.integration, self._step()))
             self.scans = np.cumsum(np.diff(self.times, prepend=self.times[0]) > pause)
 
     def _step(self):
@@ -180,8 +176,9 @@ class Calibrator:
         return self.names[self.order[0]]
 
     def choose_length(self, kind: str, budget: Budget) -> float:
-        """Shortest interval [s] in which the median antenna gets `WANTED_SNR`: 0 for an integration, or infinity."""
-        count = math.ceil((WANTED_SNR[kind] / max(budget.snr, 1e-6)) ** 2)
+        """Shortest interval [s] in which the median antenna has enough signal: 0 for an integration, or infinity."""
+        wanted = SelfcalSettings.phase_snr if kind == "p" else SelfcalSettings.amplitude_snr
+        count = math.ceil((wanted / max(budget.snr, 1e-6)) ** 2)
         longest = max(np.ptp(self.times[self.scans == scan]) for scan in np.unique(self.scans)) + self.integration
         if count == 1:
             return 0.0

@@ -12,6 +12,27 @@ _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
+class SelfcalSettings:
+    """Choices of the rounds of self-calibration that are no options."""
+
+    phase_snr: float = 10.0
+    """Signal-to-noise ratio of the median antenna for which the solution interval of phases is chosen."""
+
+    amplitude_snr: float = 30.0
+    """Signal-to-noise ratio of the median antenna for which the solution interval of amplitudes is chosen."""
+
+    pause: float = 60.0
+    """Least time without data between scans [s], if all rows have one scan number; it is also at least five
+    integrations."""
+
+    better: float = 1.01
+    """Least ratio of the dynamic range to that of the best round so far for a round to count as better."""
+
+    max_major: int = 8
+    """Largest number of major cycles of the images between rounds. The last image has as many as --max-major allows."""
+
+
+@dataclass(frozen=True)
 class Round:
     """One round: 'p' (phases) or 'ap' (amplitudes and phases), and its solution interval.
 

@@ -29,18 +29,13 @@ from radrim.pipeline import describe_run, run, selection
 from radrim.result import Result
 from radrim.runtime.files import advice, atomic_write
 from radrim.selfcalibration.calibrator import Budget, Calibrator
-from radrim.selfcalibration.config import Round, SelfcalConfig, check_image_options, format_interval
+from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, check_image_options, format_interval
 from radrim.selfcalibration.gain_figure import draw_gains
 from radrim.selfcalibration.models import ImageModel, SourceModel, parse_start_model
 from radrim.workdir.directory import WorkDir
 from radrim.write.fits import read_image
 
 log = logging.getLogger("radrim")
-
-BETTER = 1.01
-"""Rise of the dynamic range from which a round counts as better than the best before."""
-MAJOR = 8
-"""Most major cycles of the images between rounds; the last one gets all that --max-major allows."""
 
 
 @dataclass
@@ -219,7 +214,7 @@ class _Loop:
             if one.kind == "p":
                 phase_length = chosen.length
             self._note(outcome)
-            if outcome.dynamic_range > BETTER * best:
+            if outcome.dynamic_range > SelfcalSettings.better * best:
                 best, model, gains = outcome.dynamic_range, new, solved
             else:
                 why = "is no better than the best before it" if new else "leads to an image without any source"
@@ -285,7 +280,7 @@ class _Loop:
         if f"{label}-imaged" not in self.work:
             config = dataclasses.replace(
                 self._resolved(), ms=(str(self.data),), name=str(prefix), data_column=ms_rows.CORRECTED,
-                max_major=min(MAJOR, self.config.max_major), keep=False, overwrite=True,
+                max_major=min(SelfcalSettings.max_major, self.config.max_major), keep=False, overwrite=True,
             )  # fmt: skip
             result = run(config, self.command, report=False)
             rms, peak = _scores(result)

@@ -17,10 +17,17 @@ from radrim.geometry import ImageGrid
 from radrim.stokes import STOKES_CODE
 
 STOKES = {code: name for name, code in STOKES_CODE.items()}
-OFF = 1e-3
-"""Largest distance of the phase centre from the middle of a pixel [pixel]: as far as headers are rounded."""
-SMALLEST = 32
-"""Least size that an operator is given [pixel]."""
+
+
+@dataclass(frozen=True)
+class ModelImageSettings:
+    """Which pixels of model images are used."""
+
+    off_centre: float = 1e-3
+    """Largest distance of the phase centre from the middle of a pixel [pixel]; headers are rounded to about that."""
+
+    smallest: int = 32
+    """Least side of the part of an image that is transformed [pixel]."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,9 @@ class Plane:
         if found[0].size == 0:
             return None
         spans = [slice(int(at[0]), int(at[-1]) + 1) for at in found]
-        spans = [slice(s.start, s.start + max(SMALLEST, -(-(s.stop - s.start) // 2) * 2)) for s in spans]
+        spans = [
+            slice(s.start, s.start + max(ModelImageSettings.smallest, -(-(s.stop - s.start) // 2) * 2)) for s in spans
+        ]
         cut = image[spans[0], spans[1]]
         pixels = np.zeros([s.stop - s.start for s in spans], np.float32)
         pixels[: cut.shape[0], : cut.shape[1]] = cut
@@ -242,7 +251,7 @@ def grid_of(path: str | Path, header: fits.Header, shape: tuple[int, ...]) -> tu
     column = header.get("CRPIX1", 0.0) - 1
     reference = np.array([header.get("CRPIX2", 0.0) - 1, width - 1 - column if mirrored else column])
     whole = np.rint(reference)
-    if np.abs(reference - whole).max() > OFF:
+    if np.abs(reference - whole).max() > ModelImageSettings.off_centre:
         raise InputError(
             f"The model {path} has its phase centre between pixels (CRPIX {header.get('CRPIX1')}, "
             f"{header.get('CRPIX2')}); make it with the phase centre on a pixel."

@@ -6,6 +6,7 @@ in frequency, as in the major cycles of `radrim image --channels-out` and in WSC
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,8 +18,13 @@ from radrim.read.pointings import lengthen
 from radrim.sky.images import Plane
 from radrim.stokes import MIXTURES
 
-SINGLE_LIMIT = 1e-5
-"""Accuracy below which models are transformed in double precision."""
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """How models are transformed."""
+
+    single: float = 1e-5
+    """Best accuracy of transforms in single precision. For better ones models are transformed in double precision."""
 
 
 class SkyModel:
@@ -120,7 +126,7 @@ class SkyModel:
         if (grid.ra, grid.dec) != position:
             turned = uvw @ (axes(grid.ra, grid.dec) @ axes(*position).T).T
         operator = make_operator("auto", turned, freq, grid, epsilon, threads)
-        seen = operator.forward(image.double() if epsilon < SINGLE_LIMIT else image).numpy()
+        seen = operator.forward(image.double() if epsilon < ModelSettings.single else image).numpy()
         if turned is not uvw:
             lengthen(seen, turned[:, 2] - uvw[:, 2], freq)
         return seen

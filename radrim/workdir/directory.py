@@ -19,7 +19,7 @@ from typing import Any
 from radrim.errors import ConfigError, OutputError
 from radrim.products import KINDS
 from radrim.runtime.files import advice, atomic_write
-from radrim.workdir.store import Store
+from radrim.workdir.store import Store, WorkDirSettings
 
 log = logging.getLogger("radrim")
 
@@ -30,8 +30,6 @@ LEAVING = {"radrim": "being removed"}
 """Manifest of a work directory that is being deleted, or would be, had the process not been killed."""
 PRODUCTS = "|".join([*(kind.replace("_", "-") for kind in KINDS), "alpha", "alpha-error", "angle"])
 """Endings of a run's FITS files, as a pattern."""
-SHOWN = 3
-"""Differences from an earlier run that a message lists."""
 
 
 class WorkDir(Store):
@@ -210,8 +208,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first few entries in which two manifests differ, in words."""
     a, b = _flatten(before), _flatten(now)
     keys = [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]
-    words = [f"{key}: {a.get(key, 'not given')} there, {b.get(key, 'not given')} now" for key in keys[:SHOWN]]
-    return "; ".join(words) + (f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+    shown = WorkDirSettings.differences
+    words = [f"{key}: {a.get(key, 'not given')} there, {b.get(key, 'not given')} now" for key in keys[:shown]]
+    return "; ".join(words) + (f"; and {len(keys) - shown} more" if len(keys) > shown else "")
 
 
 def _flatten(tree, name=""):

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,18 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from radrim.runtime.files import atomic_array, atomic_write
+
+
+@dataclass(frozen=True)
+class WorkDirSettings:
+    """Limits of a work directory."""
+
+    block_bytes: int = 512 * 2**20
+    """Largest size of the data and weights of one block of visibilities [bytes]. Sorting holds it in memory twice."""
+
+    differences: int = 3
+    """Largest number of differences from an earlier run that a message lists."""
+
 
 _PARSING = threading.Lock()
 """numpy reads a header with `ast`, which in Python 3.11 fails now and then where two threads use it at once."""

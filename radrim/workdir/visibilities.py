@@ -15,10 +15,8 @@ from radrim.runtime.memory import GRID_BYTES
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.visibilities import Observation, Visibilities
 from radrim.weight.imaging import apply_weights
-from radrim.workdir.store import Store
+from radrim.workdir.store import Store, WorkDirSettings
 
-BLOCK_BYTES = 512 * 2**20
-"""Data and weights of one block, at most [bytes]: what sorting has in memory twice."""
 SAMPLES = ("data", "weight")
 """Arrays of (row, chan)."""
 CONVERTED = "converted"
@@ -47,7 +45,7 @@ class VisibilityCache:
         Files hold channel after channel, so that one channel of many is read without the others.
     """
 
-    def __init__(self, work: Store, block_bytes: int = BLOCK_BYTES, by_channel: bool = False):
+    def __init__(self, work: Store, block_bytes: int = WorkDirSettings.block_bytes, by_channel: bool = False):
         self._work, self._block_bytes, self._by_channel = work, block_bytes, by_channel
 
     def read(

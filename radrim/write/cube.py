@@ -10,6 +10,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -24,10 +25,17 @@ log = logging.getLogger("radrim")
 
 OF_ONE = ("BMAJ", "BMIN", "BPA", "RRNVIS", "RRVWSUM", "RRNOISE", "RRMAJOR", "RRMINOR")
 """Header keywords that say something of one channel."""
-UNEVEN = 0.1
-"""Frequencies farther than this part of a step from an even axis are warned of."""
-ROWS = 1024
-"""Rows of a plane that are copied at once."""
+
+
+@dataclass(frozen=True)
+class CubeSettings:
+    """How cubes are written."""
+
+    uneven: float = 0.1
+    """Largest distance of a frequency from an even axis that is not warned of [channel]."""
+
+    rows: int = 1024
+    """Rows of a plane that are copied at once."""
 
 
 class ChannelFacts(Protocol):
@@ -107,8 +115,8 @@ def write_planes(
         os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
         file.write(header)
         for plane in chain([first], planes):
-            for row in range(0, plane.shape[0], ROWS):
-                file.write(np.ascontiguousarray(plane[row : row + ROWS], ">f4").data)
+            for row in range(0, plane.shape[0], CubeSettings.rows):
+                file.write(np.ascontiguousarray(plane[row : row + CubeSettings.rows], ">f4").data)
         file.write(bytes(-size % 2880))
         file.write(beams)
 
@@ -118,7 +126,7 @@ def _cube_header(header, facts, count, shape):
     freq = np.array([image.freq for image in facts])
     step = (freq[-1] - freq[0]) / (len(freq) - 1)
     off = float(np.abs(freq - (freq[0] + step * np.arange(len(freq)))).max())
-    if off > UNEVEN * step:
+    if off > CubeSettings.uneven * step:
         log.warning(
             "--cube: the frequencies of the output channels are up to %.4g MHz off the even FREQ axis of the cubes, of "
             "steps of %.4g MHz; the column FREQ of their table BEAMS is right.", off / 1e6, step / 1e6

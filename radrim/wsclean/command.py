@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from radrim.angles import exact_angle
@@ -17,8 +18,6 @@ ACCURATE = ("-use-wgridder", "-no-small-inversion")
 """Its default gridder and its "small inversion" are off by up to 10 % of the peak at the edge of an image."""
 TINY = ("-no-small-inversion", "-kernel-size", "15", "-oversampling", "4095")
 """Where 1 - n drowns in rounding, its w-gridder makes NaN: w-stacking with a wide kernel is exact enough there."""
-SMALLEST = 1.2e-8
-"""Narrowest field for its w-gridder [rad]: 2.5 mas. At the edge 1 - n is then half of what a double can tell from 0."""
 MAJOR_VERSION = 3
 
 REFUSED = {
@@ -30,6 +29,14 @@ REFUSED = {
     "continue_run": "its own images of that name are not those of radrim",
 }
 """Options of the data's selection that it has not, and why."""
+
+
+@dataclass(frozen=True)
+class WSCleanSettings:
+    """Where WSClean's gridders are used."""
+
+    smallest_field: float = 1.2e-8
+    """Narrowest field for WSClean's w-gridder [rad]: 2.5 mas. Below it, 1 - n is not resolved in double precision."""
 
 
 def find_wsclean() -> str:
@@ -84,7 +91,7 @@ def translate(config: ImageConfig, targets: Sequence[Target], name: str | Path) 
         raise ValueError("the configuration needs the size and the scale that radrim chose")
     width, height = config.size
     gridder = [*ACCURATE, "-wgridder-accuracy", f"{config.epsilon:g}"]
-    if max(width, height) * config.scale < SMALLEST:
+    if max(width, height) * config.scale < WSCleanSettings.smallest_field:
         gridder = list(TINY)
         notes.append("The field is too small for WSClean's w-gridder; its w-stacking ran, with a wide kernel. It is "
                      "exact enough with --padding 4.")  # fmt: skip

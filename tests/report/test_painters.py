@@ -8,7 +8,7 @@ from PIL import Image
 
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.report import draw_worker as painter
-from radrim.report.draw_pool import MOST, Painters
+from radrim.report.draw_pool import Painters, PainterSettings
 from radrim.report.figures import FIGURES
 from radrim.report.specs import FigureKind, Picture, SkyStyle, brightness_norm, even_norm, sky_size
 
@@ -31,7 +31,7 @@ def drawn_here():
 
 
 def test_painters_draw_what_is_drawn_here(drawn_here):
-    with Painters(MOST) as painters:
+    with Painters(PainterSettings.number) as painters:
         drawn = painters.draw(pictures())
         again = painters.draw(pictures())
     assert drawn == again == drawn_here

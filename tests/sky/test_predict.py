@@ -229,7 +229,7 @@ def test_chunks_change_nothing(make_ms, write_model, monkeypatch):
     path = write_model()
     radrim.predict(ms, model_image=path, epsilon=1e-6, threads=1)
     whole = column(ms)
-    monkeypatch.setattr("radrim.sky.prediction.CHUNK", 100)
+    monkeypatch.setattr("radrim.sky.prediction.PredictionSettings.chunk", 100)
     monkeypatch.setattr("radrim.sky.prediction._Prediction._largest", lambda self: 100)
     radrim.predict(ms, model_image=path, column="PARTS", epsilon=1e-6, threads=1)
     assert rms(column(ms, "PARTS") - whole) < 3e-6 * rms(whole)
