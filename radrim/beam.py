@@ -1,13 +1,13 @@
-"""Step 4, beam: the restoring beam, a Gaussian fitted to the PSF, and the model convolved with it.
+"""Step 7, restore: fits a Gaussian restoring beam to the PSF, and convolves the model with it.
 
 Lengths are widths at half maximum (FWHM) in radians; position angles go from north through east.
 
-The fit repeats what WSClean 3.1 does, because beam areas decide flux densities and users compare the two: least squares
-over a box of ten beams, sidelobes included. WSClean's loops count pixels with unsigned integers, so that the Gaussian
-vanishes at every negative offset and the fit sees only the quadrant to the north-west of the centre. Three observations
-out of eight get a major axis 10 to 50 % longer from this quadrant than from the full box, which follows the main
-lobe more closely. ``region="box"`` fits the full box, ``region="lobe"`` the main lobe alone, as CASA does; the default
-stays with WSClean, see docs/decisions.md.
+The fit repeats that of WSClean 3.1, because the beam area sets flux densities and users compare both programs: least
+squares over a box of ten beams, sidelobes included. WSClean's loops count pixels with unsigned integers, so that the
+Gaussian vanishes at every negative offset and the fit uses only the quadrant north-west of the centre. In three of
+eight observations the major axis from this quadrant is 10 to 50 % longer than that from the full box, which follows
+the main lobe more closely. ``region="box"`` fits the full box, ``region="lobe"`` the main lobe alone, as CASA does.
+The default follows WSClean, see docs/decisions.md.
 """
 
 import logging
@@ -68,12 +68,12 @@ class Beam:
     pa: float
 
     def area(self, scale: float) -> float:
-        """Integral of the beam (peak 1) in pixels of `scale` [rad]: Jy/beam over this is Jy/pixel."""
+        """Integral of the beam (peak 1) in pixels of size `scale` [rad]; Jy/beam divided by it is Jy/pixel."""
         return math.pi * self.major * self.minor / (4 * math.log(2) * scale * scale)
 
     def __str__(self):
         text = format_angle(self.major)
-        number = text.rstrip(string.ascii_letters)  # both axes in the unit that suits the major one
+        number = text.rstrip(string.ascii_letters)  # both axes in the unit of the major axis
         minor = float(number) * self.minor / self.major
         return f"{number} x {minor:.4g} {text[len(number) :]}, PA {math.degrees(self.pa):.1f} deg"
 
@@ -130,8 +130,8 @@ def fit_beam(
     estimate : float
         First estimate of the width, see `theoretical_beam` [rad].
     region : {'quadrant', 'box', 'lobe'}
-        Pixels of the box that count: those at or to the north-west of the centre, as in WSClean, or all; or those of
-        the main lobe, down to `BeamSettings.lobe` of its peak and one pixel further, as in CASA.
+        Pixels of the box that are fitted. 'quadrant': the centre and those north-west of it, as in WSClean. 'box': all.
+        'lobe': the main lobe down to `BeamSettings.lobe` of its peak, and one pixel further, as in CASA.
     settings : BeamSettings
 
     Returns
@@ -154,7 +154,7 @@ def fit_beam(
         box = min(major, size)
         start = max(box, start)
     if lobe[0] <= size and not major < settings.runaway * lobe[0]:  # also true for NaN
-        # Pedestals, as of LOFAR's short tracks, and sidelobes of few stations bend a fit, up to infinity.
+        # A pedestal, as in short tracks of LOFAR, and sidelobes of few stations widen the fit, even without bound.
         log.info("The %s of the PSF is no Gaussian: the restoring beam is fitted to its main lobe.", region)
         major, minor, pa = lobe
     if not major <= size:
@@ -174,8 +174,8 @@ def fit_beam(
 def _fit_gaussian(psf, half, start, settings, region):
     """(major, minor, pa) in pixels and radians, NaN if there is no fit.
 
-    The exponent is -((a e + b n)^2 + (c n)^2) / 2, e pixels to the east and n to the north: any a, b, c make an
-    ellipse, so the search cannot leave the Gaussians that fall off.
+    The exponent is -((a e + b n)^2 + (c n)^2) / 2, with e pixels to the east and n to the north. Any a, b, c describe
+    an ellipse, so that the fit always finds a Gaussian that falls off in all directions.
     """
     y0, x0 = (n // 2 for n in psf.shape)
     back = (0, 0) if region == "quadrant" else half
@@ -196,7 +196,7 @@ def _fit_gaussian(psf, half, start, settings, region):
         return np.stack([-g * along * east, -g * along * north, -g * across * north], axis=1)
 
     first = np.array([FWHM_PER_SIGMA / start, 0.0, FWHM_PER_SIGMA / start])
-    if region == "lobe":  # a few pixels, of which a search from a wrong width finds a wrong Gaussian
+    if region == "lobe":  # a lobe of few pixels needs a good first estimate
         first = _ellipse(values, east, north, first)
     a, b, c = least_squares(lambda p: gaussian(p)[0] - values, first, jacobian, method="lm", x_scale=first[0]).x
     inverse_variance, axes = np.linalg.eigh([[a * a, a * b], [a * b, b * b + c * c]])
@@ -206,7 +206,7 @@ def _fit_gaussian(psf, half, start, settings, region):
 
 
 def _ellipse(values, east, north, otherwise):
-    """(a, b, c) of `_fit_gaussian` from a parabola through the logarithms of the values, or `otherwise`."""
+    """(a, b, c) of `_fit_gaussian` from a parabola fitted to the logarithms of the values; `otherwise` if it fails."""
     high = values > 0.1
     points = np.stack([east**2, 2 * east * north, north**2], 1)[high]
     q, _, rank, _ = np.linalg.lstsq(points, -2 * np.log(values[high]))
@@ -227,11 +227,11 @@ def main_lobe(psf: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def restore(model: np.ndarray, beam: Beam, scale: float, threads: int = 1) -> np.ndarray:
-    """The model convolved with the restoring beam: what a telescope with that beam would see.
+    """Convolve the model with the restoring beam.
 
-    The Gaussian is sampled in the image, so that a pixel of 1 Jy becomes a peak of 1 Jy/beam however few pixels the
-    beam covers; its closed form in the uv plane, cut at the image's own resolution, would lower the peak of a beam of
-    two pixels or less. WSClean does the same, but lets sources wrap around the edges.
+    The Gaussian is sampled in the image plane, so that a pixel of 1 Jy becomes a peak of 1 Jy/beam for beams of any
+    width. Its closed form in the uv plane, cut off at the resolution of the image, would lower the peak of a beam of
+    two pixels or less. WSClean also samples the Gaussian, but lets sources wrap around the edges.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def restore(model: np.ndarray, beam: Beam, scale: float, threads: int = 1) -> np
     sin, cos = math.sin(beam.pa), math.cos(beam.pa)
     major, minor = (axis / scale / FWHM_PER_SIGMA for axis in (beam.major, beam.minor))
     radius = [min(r, n - 1) for r, n in zip(reach(beam, scale), model.shape, strict=True)]
-    # The kernel reaches `radius` pixels; that much padding keeps what leaves one side from entering the other.
+    # The kernel extends over `radius` pixels. The same padding keeps emission from wrapping around the edges.
     shape = tuple(fft.next_fast_len(n + r, real=True) for n, r in zip(model.shape, radius, strict=True))
     north = np.arange(-radius[0], radius[0] + 1)[:, None]
     east = -np.arange(-radius[1], radius[1] + 1)[None, :]
@@ -279,7 +279,7 @@ def reach(beam: Beam, scale: float, settings: BeamSettings = BeamSettings()) -> 
 def common_beam(first: Beam, second: Beam) -> Beam:
     """The smallest beam that both images can be smoothed to.
 
-    In coordinates in which one beam is a circle, the other's axes are stretched to the circle where they are shorter.
+    In coordinates in which one beam is a circle, axes of the other beam shorter than the circle are stretched to it.
 
     Parameters
     ----------
@@ -299,14 +299,14 @@ def common_beam(first: Beam, second: Beam) -> Beam:
 
 
 def smooth(image: np.ndarray, beam: Beam, target: Beam, scale: float, threads: int = 1) -> np.ndarray:
-    """An image restored with one beam, as if restored with a larger one.
+    """Smooth a restored image to a larger beam.
 
     Parameters
     ----------
     image : (y, x) float32
         [Jy/beam]
     beam, target : Beam
-        Of the image, and the one it shall have, as `common_beam` gives it.
+        Beam of the image, and the larger beam, from `common_beam`.
     scale : float
         Pixel size [rad].
     threads : int
@@ -316,7 +316,7 @@ def smooth(image: np.ndarray, beam: Beam, target: Beam, scale: float, threads: i
     (y, x) float32
         [Jy per beam of `target`]; beyond the edges the image counts as 0.
     """
-    # In the uv plane, where a kernel without width along one axis is no difficulty.
+    # The uv plane also represents kernels that have no width along one axis.
     east, north = _covariance(target) - _covariance(beam)
     margin = math.ceil(3 * math.sqrt(max(east[0] + north[1], 0)) / scale)
     shape = tuple(fft.next_fast_len(n + margin, real=True) for n in image.shape)

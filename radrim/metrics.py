@@ -1,4 +1,4 @@
-"""Scores: the noise of an image, its dynamic range, and how far an estimate is from the truth."""
+"""Scores: noise of an image, dynamic range, and difference between an estimate and the truth."""
 
 import math
 from collections.abc import Iterable
@@ -45,7 +45,7 @@ class SampleBlock(Protocol):
 
 
 def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> float:
-    """Noise of an image from the median absolute deviation, blind to the few pixels that hold sources.
+    """Noise of an image from the median absolute deviation, which the few pixels with sources hardly change.
 
     Of an image of more than `NoiseSettings.pixels` pixels only every k-th pixel in memory order counts. k is the
     smallest step that leaves at most that number and shares no factor with the width: every column takes part, and the
@@ -113,7 +113,7 @@ def snr_db(truth: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def log_snr_db(truth: np.ndarray, estimate: np.ndarray, dynamic_range: float) -> float:
-    """`snr_db` after x -> peak log_a(a x / peak + 1), a the dynamic range: faint structure counts as much as bright.
+    """`snr_db` after x -> peak log_a(a x / peak + 1), with a the dynamic range, which gives faint structure weight.
 
     Negative pixels count as 0. Method: Aghabiglou et al. (2024), arXiv:2403.05452.
     """
@@ -129,12 +129,12 @@ def log_snr_db(truth: np.ndarray, estimate: np.ndarray, dynamic_range: float) ->
 
 
 def measured_scatter(blocks: Iterable[SampleBlock], settings: NoiseSettings = NoiseSettings()) -> float:
-    """Noise of the data over that which the weights 1/sigma^2 promise.
+    """Ratio of the noise of the data to the noise that the weights 1/sigma^2 imply.
 
-    From what is left of a sample after its two neighbours, in time on one baseline or in channel, have been averaged
-    and taken from it: the sky cancels as far as it changes evenly. Where it does not, on the baselines that see most
-    of it, the result is too large; so the smallest counts, of several ranges of baseline length and of both kinds of
-    neighbours. Robust (median absolute deviation); NaN if there are no neighbours.
+    The mean of the two neighbours of a sample, in time on one baseline or in channel, is subtracted from the sample.
+    The sky cancels where it changes linearly. Elsewhere, on baselines that see much of the sky, the result is too
+    large. Therefore the smallest result counts, over several ranges of baseline length and both kinds of neighbours.
+    The scatter is measured by the median absolute deviation; it is NaN if there are no neighbours.
 
     Parameters
     ----------
@@ -165,9 +165,9 @@ def measured_scatter(blocks: Iterable[SampleBlock], settings: NoiseSettings = No
 
 
 def _left(*samples, length):
-    """Baseline lengths, and what is left of samples after their neighbours, in units of what their weights promise.
+    """Baseline lengths, and samples less the mean of their neighbours, in units of the sigma of their weights.
 
-    `samples` holds (data, weight) of two neighbours, or of one, the sample itself and the other.
+    `samples` holds (data, weight) of the sample between its neighbours, or of the sample and one neighbour.
     """
     used = np.all([weight > 0 for _, weight in samples], axis=0)
     factors = (1, -1) if len(samples) == 2 else (0.5, -1, 0.5)

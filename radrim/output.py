@@ -1,4 +1,4 @@
-"""Step 7, write: the files of a run, by their names in WSClean's manner."""
+"""Step 8, write: writes all files of a run, with the file names of WSClean."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,7 +68,7 @@ class RunSummary:
 
 
 class Output:
-    """Writes everything that one run leaves behind.
+    """Writes the files of one run.
 
     Parameters
     ----------
@@ -89,13 +89,13 @@ class Output:
         self.prefix, self.config, self.command = prefix, config, command
 
     def check_space(self, grid: ImageGrid) -> None:
-        """Raise OutputError if the disk cannot take the images."""
+        """Raise OutputError if the disk has no space for the images."""
         kinds = count_kinds(self.config)
         images = self.config.channels_out + (self.config.channels_out > 1)
-        if self.config.cube:  # of one kind, while its channels are still there
+        if self.config.cube:  # a cube of one kind is written before the files of its channels are removed
             images += -(-self.config.channels_out // kinds)
-        # In the work directory: dirty image, PSF of four times the pixels, model and residual of two cycles. Stokes
-        # parameters follow each other.
+        # The work directory holds a dirty image, a PSF of four times the pixels, and model and residual of two cycles,
+        # of one Stokes parameter at a time.
         working = 9 if self.config.niter else 5
         check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
 
@@ -117,9 +117,9 @@ class Output:
         Parameters
         ----------
         channels : LinearChannels
-            Whose `facts` learn the paths.
+            Its `headers` receive the paths.
         together : bool
-            All in one cube of each kind.
+            Write all channels into one cube of each kind.
         """
         for kind in channels.kinds:
             named = [self._linear_file(image, kind, grid, observation) for image in channels.headers]
@@ -152,9 +152,9 @@ class Output:
         image.paths[kind] = path
 
     def join(self, stokes: Sequence[Channels], progress: Progress) -> None:
-        """`--cube`: NAME-{dirty,psf,...}.fits with all channels in place of NAME-0000-... and so on.
+        """`--cube`: replace the files NAME-0000-... of the channels by the cubes NAME-{dirty,psf,...}.fits.
 
-        A channel's own file goes when its `paths` say that it is in the cube, in the work directory, too.
+        The file of a channel is removed only after the work directory has noted that the channel is in the cube.
 
         Parameters
         ----------
@@ -172,12 +172,12 @@ class Output:
                     image.paths[kind], image.plane = path, plane
                     progress.keep_image(image)
             for image in facts:
-                self.path_of(image, kind).unlink(missing_ok=True)  # an earlier run may have come as far as here
+                self.path_of(image, kind).unlink(missing_ok=True)  # an interrupted run may have removed it
 
     def file(
         self, image: Image, kind: str, grid: ImageGrid, observation: Observation, thermal: float | None
     ) -> tuple[Path, fits.Header]:
-        """Path and header of one of the files of an image; its arrays do not count."""
+        """Path and header of one kind of file of an image; the arrays of the image are not used."""
         config, deconvolved = self.config, bool(image.stop)
         facts = {
             "weighting": str(config.weight),
@@ -207,20 +207,20 @@ class Output:
         return self.path_of(image, kind), header
 
     def writes(self, image: Image, kind: str) -> bool:
-        """Whether a file is this image's to write, and not that of the first Stokes parameter for all."""
+        """Whether an image writes this kind of file; the first Stokes parameter writes the kinds that all share."""
         return kind not in SHARED or image.stokes == self.config.stokes[0]
 
     def path_of(self, image: Image, kind: str) -> Path:
-        """Of one of the files of an image."""
+        """Path of one kind of file of an image."""
         return self.path(image.channel if kind in SHARED else image.label, kind)
 
     def path(self, label: str, kind: str) -> Path:
-        """Of the file of a kind, and of a label or of none."""
+        """Path of the file of a kind, with a label unless it is empty."""
         ending = kind.replace("_", "-")
         return Path(f"{self.prefix}-{label}-{ending}.fits" if label else f"{self.prefix}-{ending}.fits")
 
     def write_summary(self, run: RunSummary, painters: Painters | None = None) -> dict[str, Path]:
-        """NAME.png, NAME-report.html, NAME-run.toml and, last of all, NAME-qa.json; returns their paths."""
+        """Write NAME.png, NAME-report.html, NAME-run.toml and, last, NAME-qa.json; returns their paths."""
         paths = {
             "png": Path(f"{self.prefix}.png"),
             "report": Path(f"{self.prefix}-report.html"),
@@ -278,7 +278,7 @@ class Output:
 
 
 def _polarisation(stokes: Stokes, linear: Linear | None, shown: str, grid: ImageGrid) -> Polarisation | None:
-    """What the report shows of the Stokes parameters beside the one that is `shown` in full."""
+    """The report's panel of all Stokes parameters but the one that is `shown` in full."""
     if len(stokes) == 1:
         return None
     noise = {name: image.noise for name, image in zip(stokes, stokes.headers, strict=True)}
@@ -290,7 +290,7 @@ def _polarisation(stokes: Stokes, linear: Linear | None, shown: str, grid: Image
 
 
 def _comparison(image, beside):
-    """What the report shows of the other minor cycle."""
+    """The report's panel of the second minor cycle."""
     rows = {}
     for name, one in zip(beside.names, (image, beside.image), strict=True):
         rows[name] = {

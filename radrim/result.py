@@ -1,4 +1,4 @@
-"""What a run hands back: the images of each output channel and of all of them together."""
+"""Results of a run: the images of each output channel, and of all output channels together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,8 +27,8 @@ class Image:
     Parameters
     ----------
     label : str
-        '' for a single image, '0000', '0001', ... for channels, 'MFS' for all; of several Stokes parameters 'Q',
-        '0000-Q', 'MFS-Q'.
+        '' for a single image, '0000', '0001', ... for channels, 'MFS' for all channels together; with several Stokes
+        parameters 'Q', '0000-Q', 'MFS-Q'.
     freq, bandwidth : float
         [Hz]
     beam : Beam
@@ -42,24 +42,24 @@ class Image:
     residual, image : (y, x) float32 or None
         [Jy/beam]
     pb : (y, x) float32 or None
-        Primary beam, 1 where it sees best; None without --pb.
+        Primary beam, 1 at its maximum; None without --pb.
     image_pb : (y, x) float32 or None
         `image` / `pb` [Jy/beam], NaN where `pb` is below --pb-limit.
     uncertainty, uncertainty_95 : (y, x) float32 or None
-        What 68.3 and 95.4 % of the errors of `image` are below [Jy/beam]; None without --uncertainty.
+        Bounds of 68.3 and 95.4 % of the errors of `image` [Jy/beam]; None without --uncertainty.
     model_uncertainty, model_uncertainty_95 : (y, x) float32 or None
-        The same of `model` [Jy/pixel].
+        The same bounds for `model` [Jy/pixel].
     stop : str
         Why the deconvolution ended.
     cycles : list of dict
-        What happened in each major cycle; see `radrim.report.page.Report`.
+        Numbers of each major cycle; see `radrim.report.page.Report`.
     facts : dict
         Numbers for the FITS header, by the names of `radrim.write.fits.KEYWORDS`.
     paths : dict of str to Path
         'dirty', 'psf', 'model', 'residual', 'image', 'pb', 'image_pb' to FITS file.
     stokes : str
     plane : int
-        Which plane of a cube the image is.
+        Number of the image's plane, if its file is a cube.
     """
 
     label: str
@@ -97,14 +97,14 @@ class Image:
 
 
 class Channels(Sequence[Image]):
-    """Images of the output channels, whose arrays are read from the files when a channel is asked for.
+    """Images of the output channels. The arrays of a channel are read from its files when the channel is requested.
 
-    A thousand channels then take no more memory than one.
+    The memory therefore does not grow with the number of channels.
 
     Parameters
     ----------
     read : callable
-        Path of a FITS file, and number of a plane if it is a cube, to an image.
+        Reads an image, given the path of a FITS file and the number of a plane if the file is a cube.
     """
 
     def __init__(self, read: PlaneReader = read_image):
@@ -112,7 +112,7 @@ class Channels(Sequence[Image]):
         self.read = read
 
     def append(self, image: Image) -> None:
-        """One more channel, whose files are written."""
+        """Add a channel whose files have been written."""
         nothing: dict[str, Any] = dict.fromkeys(KINDS)
         self._images.append(replace(image, **nothing))
 
@@ -150,7 +150,7 @@ class Channels(Sequence[Image]):
 
 
 class Stokes(Mapping[str, Image]):
-    """The images of each Stokes parameter by its name, whose arrays are read from the files when one is asked for.
+    """Images by the name of the Stokes parameter. Arrays are read from the files when an image is requested.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class Stokes(Mapping[str, Image]):
         return self._wholes.paths
 
     def pick(self, name: str) -> Channels:
-        """The image of one Stokes parameter as a sequence of one, its arrays not read."""
+        """The image of one Stokes parameter as a sequence of length 1, without reading its arrays."""
         one = Channels(self._wholes.read)
         one.append(self._wholes.headers[list(self.channels).index(name)])
         return one
@@ -195,7 +195,7 @@ class Stokes(Mapping[str, Image]):
 
 @dataclass
 class Linear:
-    """Maps of linear polarisation (`radrim.restore.polarisation`), read from their files when they are asked for.
+    """Maps of linear polarisation (`radrim.restore.polarisation`), read from their files on access.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ class Linear:
 
     @property
     def intensity(self) -> np.ndarray:
-        """Polarised intensity without its bias, (y, x) float32 [Jy/beam]."""
+        """Polarised intensity, corrected for its bias, (y, x) float32 [Jy/beam]."""
         return read_image(self.paths["image"])
 
     @property
@@ -221,14 +221,14 @@ class Linear:
 
 @dataclass
 class Beside:
-    """Two minor cycles on the same data.
+    """Images of a second minor cycle on the same data.
 
     Parameters
     ----------
     names : (str, str)
-        Of the one that made the images, and of the other.
+        Name of the minor cycle that made the images of the run, and of the second one.
     image : Image
-        The other's.
+        From the second minor cycle.
     seconds : dict of str to float
         Wall time of each deconvolution, by name.
     """
@@ -242,13 +242,13 @@ class Beside:
 class Result(Image):
     """What `radrim.image` returns: the image of all channels together, and each output channel.
 
-    Of several Stokes parameters it is the first one's; `stokes` has all.
+    It is the image of the first Stokes parameter; `polarisations` has all of them.
 
     Parameters
     ----------
     grid : ImageGrid
     channels : sequence of Image
-        One per output channel; only the image itself if ``channels_out`` is 1. Several are read from their files.
+        One per output channel; with ``channels_out`` 1 the image itself. Several are read from their files on access.
     paths : dict of str to Path
         Besides the FITS files: 'png', 'report' and 'run' (the settings, as TOML).
     polarisations : Stokes

@@ -17,11 +17,11 @@ from radrim.report.render import BLUE, GREY, INK, MIST, RED
 from radrim.units import prefix, si
 
 COLOURS = RED, BLUE
-"""Of radrim and of its peer."""
+"""Colours of radrim and of its peer."""
 
 
 def measured_rings(spectra: Table) -> np.ndarray:
-    """Which rings hold samples enough to be compared with the noise, (bin,) bool."""
+    """Rings with enough samples to be compared with the noise, (bin,) bool."""
     expected = np.asarray(spectra["expected"])
     if not np.isfinite(expected).any():
         return np.zeros(len(expected), bool)
@@ -29,13 +29,13 @@ def measured_rings(spectra: Table) -> np.ndarray:
 
 
 def spectra_figure(fig: Figure, spectra: Table, sides: Sequence[Side], beam: Beam) -> None:
-    """Amplitude of the residuals, the square root of their power, by angular scale.
+    """Plot the amplitude of the residuals, the square root of their power, against angular scale.
 
     Parameters
     ----------
     fig : Figure
     spectra : Table
-        Of a `radrim.comparison.images.Comparison`.
+        `spectra` of a `radrim.comparison.images.Comparison`.
     sides : sequence of Side
     beam : Beam
     """
@@ -46,7 +46,7 @@ def spectra_figure(fig: Figure, spectra: Table, sides: Sequence[Side], beam: Bea
     factor, sign = prefix(float(values.max()) / 10)
     ax = fig.add_subplot()
     for number, (side, colour) in enumerate(zip(sides, COLOURS, strict=True)):
-        # Two lines that lie on each other are both seen.
+        # Different styles keep both lines visible where they coincide.
         ax.plot(scale / unit, amplitude[side.key] / factor, "-o" if number == 0 else "--s", color=colour,
                 markersize=3, label=side.name)  # fmt: skip
     if used.any():
@@ -65,11 +65,11 @@ def spectra_figure(fig: Figure, spectra: Table, sides: Sequence[Side], beam: Bea
     ax.grid(color=MIST, linewidth=0.7)
     ax.set_axisbelow(True)
     ax.legend(loc="lower left")
-    ax.set_title("What is left at which scale")
+    ax.set_title("Residual by angular scale")
 
 
 def _shade_unmeasured(ax, scale, used):
-    """Grey where the array has no samples."""
+    """Shade scales at which the array has no samples."""
     edges = np.sqrt(scale[1:] * scale[:-1])
     edges = np.concatenate([[scale[0] * 1.2], edges, [scale[-1] / 1.2]])
     for number in np.flatnonzero(~used):
@@ -77,7 +77,7 @@ def _shade_unmeasured(ax, scale, used):
 
 
 def _plain_ticks(ax, *axes):
-    """1, 2, 5 on logarithmic axes, as plain numbers."""
+    """Ticks at 1, 2, 5 on logarithmic axes, as plain numbers."""
     for axis in axes:
         low, high = sorted(ax.get_xlim() if axis is ax.xaxis else ax.get_ylim())
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
@@ -86,7 +86,7 @@ def _plain_ticks(ax, *axes):
 
 
 def histograms_figure(fig: Figure, sides: Sequence[Side], noise: float) -> None:
-    """Both residuals' histograms on one scale, beside the Gaussian of the noise to be expected."""
+    """Plot the histograms of both residuals on one scale, with the Gaussian of the expected noise."""
     residuals = [side.residual[np.isfinite(side.residual)] for side in sides]
     reach = max(6 * noise, 1.02 * max(float(np.abs(values).max()) for values in residuals))
     factor, sign = prefix(reach / 3)
@@ -110,7 +110,7 @@ def histograms_figure(fig: Figure, sides: Sequence[Side], noise: float) -> None:
 
 
 def fluxes_figure(fig: Figure, table: Table, sides: Sequence[Side], reference: tuple[str, str]) -> None:
-    """Ratios of fluxes and of peaks to those of the reference, with the errors that noise makes.
+    """Plot the ratios of fluxes to those of the reference, with errors from noise.
 
     Parameters
     ----------
@@ -118,9 +118,9 @@ def fluxes_figure(fig: Figure, table: Table, sides: Sequence[Side], reference: t
     table : Table
         Sources.
     sides : sequence of Side
-        Whose fluxes are shown.
+        Sides whose fluxes are shown.
     reference : (str, str)
-        Column prefix and name of what they are divided by.
+        Column prefix and name of the image whose fluxes are the denominator.
     """
     key, name = reference
     ax = fig.add_subplot()
@@ -149,7 +149,7 @@ def fluxes_figure(fig: Figure, table: Table, sides: Sequence[Side], reference: t
 
 
 def positions_figure(fig: Figure, table: Table, sides: Sequence[Side], reference: tuple[str, str], beam: Beam) -> None:
-    """Offsets of centroids from those of the reference, east to the left; the circle: a tenth of the beam."""
+    """Plot offsets of centroids from those of the reference, east to the left, with a circle of a tenth of the beam."""
     key, name = reference
     ax = fig.add_subplot()
     offsets = []

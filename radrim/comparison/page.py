@@ -1,4 +1,4 @@
-"""What `radrim compare` writes: a page, a picture, and the numbers for other programs."""
+"""Writes the results of `radrim compare`: a page, a picture, and numbers for other programs."""
 
 import io
 import json
@@ -25,7 +25,7 @@ from radrim.units import si
 from radrim.version import versions
 
 UNITS = ("arcsec", 1.0), ("mas", 1e-3), ("µas", 1e-6)
-"""Of offsets [arcsec]: the largest that is not above the beam."""
+"""Units of offsets [arcsec]; the page uses the largest unit that does not exceed the beam."""
 
 
 def write_comparison(comparison: Comparison, prefix: str | Path, command: str) -> dict[str, Path]:
@@ -35,9 +35,9 @@ def write_comparison(comparison: Comparison, prefix: str | Path, command: str) -
     ----------
     comparison : Comparison
     prefix : str or Path
-        Beginning of the files' names.
+        Beginning of the file names.
     command : str
-        That made the comparison.
+        Command that made the comparison.
 
     Returns
     -------
@@ -79,8 +79,7 @@ def glance(comparison: Comparison) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        'quantity', 'key', 'values' (two numbers), 'texts' (two), and 'better' (0, 1, or None where neither can be
-        called better).
+        'quantity', 'key', 'values' (two numbers), 'texts' (two), and 'better': the index of the better side, or None.
     """
     sides, expected = comparison.sides, comparison.expected
     rows = [
@@ -115,13 +114,13 @@ def glance(comparison: Comparison) -> list[dict[str, Any]]:
     rows.append(_row("Peak memory", "memory_bytes", memory, texts=[f"{v / 1e9:.2f} GB" for v in memory],
                      better=_lower(memory)))  # fmt: skip
     cycles = [s.cycles for s in sides]
-    if None not in cycles:  # of several channels there is no one number
+    if None not in cycles:  # None with several channels, which stop at different numbers
         rows.append(_row("Major cycles", "major_cycles", cycles, texts=[str(n) for n in cycles]))
     return rows
 
 
 def _row(quantity, key, values, unit="", ideal=None, texts=None, better=None):
-    """One row; with an `ideal` the value whose ratio to it is nearer to 1 is the better one."""
+    """One row. With an `ideal`, the value whose ratio to it is nearer to 1 is better."""
     if texts is None:
         texts = [si(v, unit) if unit else f"{v:,.0f}" for v in values]
     if ideal:
@@ -131,7 +130,7 @@ def _row(quantity, key, values, unit="", ideal=None, texts=None, better=None):
 
 
 def _lower(values):
-    """Which of two is lower by 2 % or more of the larger."""
+    """Index of the lower of two values; None if they differ by 2 % of the larger or less."""
     a, b = values
     if abs(a - b) <= 0.02 * max(abs(a), abs(b)):
         return None
@@ -139,7 +138,7 @@ def _lower(values):
 
 
 def excess_of(comparison: Comparison, side: Side) -> tuple[float, float] | None:
-    """(residual over expected noise, angular scale [rad]) where the ratio is largest; None if noise is not known."""
+    """Largest ratio of residual to expected noise, and its angular scale [rad]; None if the noise is unknown."""
     spectra = comparison.spectra
     used = compare_figures.measured_rings(spectra)
     if not used.any():
@@ -150,12 +149,12 @@ def excess_of(comparison: Comparison, side: Side) -> tuple[float, float] | None:
 
 
 def si_angle(angle: float) -> str:
-    """An angle as the page writes it."""
+    """An angle as text, with three digits."""
     return format_angle(angle, 3)
 
 
 def _scores(comparison):
-    """Rows of the scores against the truth; none without it."""
+    """Rows of the scores against the truth; empty without a truth."""
     names = {
         "native": "Model, pixel by pixel [dB]", "half": "Model at half the beam [dB]", "beam": "Model at the beam [dB]",
         "image": "Restored image [dB]", "logimage": "Restored image, logarithmic [dB]",
@@ -174,13 +173,13 @@ def _scores(comparison):
 
 
 def agreement(comparison: Comparison) -> list[dict[str, Any]]:
-    """How sources agree, in sentences and numbers.
+    """Agreement of the sources of each pair of images.
 
     Returns
     -------
     list of dict
-        For each pair of images: 'names', 'both', 'only' (two numbers), 'flux_ratio' (median), 'flux_sigma' and
-        'position_sigma' (medians of |difference| over the error expected from noise in one image).
+        For each pair: 'names'; 'both' and 'only' (numbers of sources in both images, and in each alone); 'flux_ratio'
+        (median); 'flux_sigma' and 'position_sigma' (medians of |difference| over the error from noise in one image).
     """
     table, keys = comparison.sources, {side.key: side.name for side in comparison.sides}
     pairs = [tuple(keys)] if comparison.truth is None else [(key, "truth") for key in keys]
@@ -229,7 +228,7 @@ def _listed(comparison):
         return [], ""
     keys = [*(["truth"] if comparison.truth is not None else []), *(side.key for side in comparison.sides)]
     peak = np.nanmax([np.asarray(table[f"{key}_peak"]) for key in keys], axis=0)
-    # Offsets are small parts of a beam.
+    # Offsets are small fractions of a beam.
     unit, per = next(((u, p) for u, p in UNITS if comparison.beam.minor / ARCSEC >= p), UNITS[-1])
     digits = max(0, math.ceil(-math.log10(comparison.beam.minor / ARCSEC / 100)))  # a hundredth of the beam
     rows = []
@@ -252,7 +251,7 @@ def _listed(comparison):
 
 
 def _sexagesimal(ra, dec, digits):
-    """A position [deg] as text, with so many decimals of an arcsecond."""
+    """A position [deg] as text, with `digits` decimals of an arcsecond."""
     from astropy.coordinates import Angle
 
     hours = Angle(ra, "deg").to_string("hourangle", sep=":", precision=digits + 1, pad=True)
@@ -260,7 +259,7 @@ def _sexagesimal(ra, dec, digits):
 
 
 def _figures(comparison):
-    """Name -> PNG of each figure."""
+    """PNG of each figure, by its name."""
     sides, grid, noise, beam = comparison.sides, comparison.grid, comparison.noise, comparison.beam
     brightest = max((side.smoothed for side in sides), key=np.max)
     expected = comparison.expected.noise if comparison.expected else max(side.noise for side in sides)
@@ -297,13 +296,13 @@ def _figures(comparison):
 
 
 def residual_limit(comparison: Comparison) -> float:
-    """Where the colours of both residuals end [Jy/beam]: five times the noise, so that the quieter one is seen well."""
+    """Limit of the colours of both residuals [Jy/beam]: five times the lower noise."""
     noise = min(side.noise for side in comparison.sides)
     return 5 * max(noise, comparison.expected.noise if comparison.expected else 0) or 1.0
 
 
 def _wide_norm(images, least):
-    """Colours from blue to red that few pixels go beyond, on both sides of 0."""
+    """Norm around 0 that few pixels exceed."""
     limit = max(least, *(float(np.percentile(np.abs(image), 99.5)) for image in images))
     return even_norm(limit)
 
@@ -318,7 +317,7 @@ def _sky(comparison, image, norm, title, unit, cmap):
 
 
 def _mosaic(rows):
-    """One PNG of rows of PNGs."""
+    """Join rows of PNGs into one PNG."""
     pictures = [[Image.open(io.BytesIO(png)).convert("RGB") for png in row] for row in rows]
     width = max(sum(p.width for p in row) for row in pictures)
     height = sum(max(p.height for p in row) for row in pictures)
@@ -370,7 +369,7 @@ def _units(table):
 
 
 def _plain(value):
-    """What JSON can hold: NaN becomes null."""
+    """A value as JSON holds it: NaN becomes null."""
     if isinstance(value, dict):
         return {key: _plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

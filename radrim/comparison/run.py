@@ -48,32 +48,32 @@ def compare(
     peer_limit: float | None = None,
     truth: str | Path | None = None,
 ) -> Comparison:
-    """Image Measurement Sets with radrim and with CLEAN, and compare; the same as the command `radrim compare`.
+    """Image Measurement Sets with radrim and with CLEAN, and compare the images, as the command `radrim compare`.
 
     Parameters
     ----------
     ms : str, Path or sequence of them
-        Measurement Sets; several are imaged together. They are not changed.
+        Measurement Sets; several are imaged together. They are not modified.
     options : mapping, optional
         Options of `radrim.image`, such as ``{"size": 512, "scale": "1asec"}``.
     peer : {'auto', 'wsclean', 'clean'}
-        Who runs CLEAN: WSClean, radrim itself, or WSClean where it can.
+        Program that runs CLEAN. 'auto': WSClean if it is installed and supports the options, else radrim.
     peer_limit : float, optional
-        Time that CLEAN may take [s].
+        Time limit of CLEAN [s].
     truth : str or Path, optional
         The true sky of a simulated observation, see `radrim.comparison.truth.read_truth`.
 
     Returns
     -------
     Comparison
-        Both runs' images, the table of sources, the power spectra of the residuals, and the paths of what was written.
+        Images of both runs, the table of sources, the power spectra of the residuals, and the paths of all files.
 
     Raises
     ------
     PeerError
-        CLEAN is missing, failed or ran out of time; radrim's images are kept.
+        CLEAN is missing, failed or exceeded its time limit; radrim's images are kept.
     RadrimError
-        Whatever else the user can mend.
+        Any other error that the user can correct.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def run(
     truth: str | Path | None = None,
     command: str = "radrim.compare(...)",
 ) -> Comparison:
-    """As `compare`, of a configuration; `command` is noted in the report."""
+    """Compare as `compare` does, given a configuration; the report shows `command`."""
     from radrim.comparison.page import write_comparison
 
     _check(config, peer, peer_limit, truth)
@@ -136,13 +136,15 @@ def _check(config, peer, limit, truth):
     if truth is not None and not Path(truth).is_file():
         raise InputError(f"--truth {truth} does not exist; give a FITS image in Jy/pixel or a CSV catalogue.")
     if config.niter == 0:
-        raise ConfigError("radrim compare is for deconvolved images: leave out --niter 0.")
+        raise ConfigError("radrim compare needs deconvolved images: leave out --niter 0.")
     if config.compare:
-        raise ConfigError("radrim compare runs CLEAN as a process of its own: leave out --compare.")
+        raise ConfigError("radrim compare already runs CLEAN: leave out --compare.")
     if len(config.stokes) > 1:
         raise ConfigError(f"radrim compare compares one image, not {config.pol}: choose one with --pol.")
     if config.data == "closure":
-        raise ConfigError("radrim compare needs visibilities, and CLEAN knows no closure quantities: leave out --data.")
+        raise ConfigError(
+            "radrim compare needs visibilities, because CLEAN cannot image closure quantities: leave out --data."
+        )
     if config.scheduler or config.cluster:
         raise ConfigError("radrim compare runs both programs on this machine: leave out --scheduler and --cluster.")
     if peer == "clean" and config.solver == "clean":
@@ -150,7 +152,7 @@ def _check(config, peer, limit, truth):
 
 
 def _choose_peer(config, peer, targets, notes):
-    """Version of WSClean, or None for radrim's own CLEAN."""
+    """Version of WSClean, or None if radrim's own CLEAN runs."""
     if peer == "clean":
         return None
     try:
@@ -166,7 +168,7 @@ def _choose_peer(config, peer, targets, notes):
 
 
 def _run_radrim(config, prefix):
-    """Radrim's side, and the configuration with what it chose."""
+    """Run radrim; returns its side, and the configuration with the size and scale that it chose."""
     done, line = _run_ours(config, prefix, keep=True)
     if done.status:
         raise _error_of(done, f"{prefix}.log")
@@ -178,13 +180,13 @@ def _run_radrim(config, prefix):
 
 
 def _run_clean(config, prefix, limit):
-    """Radrim's own CLEAN, on the same grid."""
+    """Run radrim's own CLEAN on the same grid."""
     done, line = _run_ours(dataclasses.replace(config, solver="clean", keep=False), prefix, limit=limit)
     if done.stopped:
         if folder_of(prefix).exists():
             clean(prefix)
-        raise PeerError(f"CLEAN was stopped after {limit:g} s: give it longer with --peer-limit. "
-                        f"radrim's own images are kept; what CLEAN said is in {prefix}.log.")  # fmt: skip
+        raise PeerError(f"CLEAN was stopped after {limit:g} s: raise the limit with --peer-limit. "
+                        f"radrim's own images are kept; the log of CLEAN is {prefix}.log.")  # fmt: skip
     if done.status:
         raise _error_of(done, f"{prefix}.log")
     return read_side("clean", "CLEAN", f"multi-scale, radrim {__version__}" if config.multiscale else
@@ -192,11 +194,11 @@ def _run_clean(config, prefix, limit):
 
 
 def _run_ours(config, prefix, keep=False, limit=None):
-    """Run `radrim image` as a process; returns it and the command that repeats it."""
+    """Run `radrim image` in a subprocess; returns the finished process and the command that repeats it."""
     words = ["image", *image_words(dataclasses.replace(config, name=prefix))]
     line = shlex.join(["radrim", *words])
     log.info("%s", line)
-    # The visibilities are wanted once more, for the noise to be expected.
+    # The expected noise is computed from the visibilities of the work directory.
     more = ["--keep"] if keep and not config.keep else []
     done = child.run([sys.executable, "-m", "radrim", *words, *more], f"{prefix}.log", limit)
     log.info("%.1f s, %.2f GB at most.", done.wall, done.memory / 1e9)
@@ -204,16 +206,16 @@ def _run_ours(config, prefix, keep=False, limit=None):
 
 
 def _error_of(done, path):
-    """The error that radrim's process ended with."""
+    """The error with which the process of radrim ended."""
     said = [line for line in done.output.splitlines() if line.startswith("radrim: ")]
     if said:
         return RadrimError(done.output[done.output.index(said[-1]) + len("radrim: ") :].strip())
     last = [line for line in done.output.splitlines() if line.strip()][-1:]
-    return RadrimError(f"radrim image ended with status {done.status}: {''.join(last)} All it said is in {path}.")
+    return RadrimError(f"radrim image ended with status {done.status}: {''.join(last)} Its log is {path}.")
 
 
 def _run_wsclean(config, targets, prefix, version, limit, notes):
-    """WSClean's side."""
+    """Run WSClean on the same grid."""
     words, remarks = wsclean.translate(config, targets, prefix)
     notes += remarks
     line = shlex.join(["wsclean", *words])
@@ -223,7 +225,7 @@ def _run_wsclean(config, targets, prefix, version, limit, notes):
     try:
         done = child.run(["wsclean", *words], f"{prefix}.log", limit)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a run that was stopped leaves its reordered data
+        shutil.rmtree(folder, ignore_errors=True)  # a stopped run leaves its reordered data there
     log.info("%.1f s, %.2f GB at most.", done.wall, done.memory / 1e9)
     if done.stopped or done.status:
         raise wsclean.explain_failure(done, limit, f"{prefix}.log")
@@ -231,7 +233,7 @@ def _run_wsclean(config, targets, prefix, version, limit, notes):
 
 
 def _what_it_measured(config, prefix):
-    """The grid, and what the data say, from the work directory that radrim's run has kept."""
+    """The grid, and numbers of the data, from the work directory that radrim's run has kept."""
     store = Store(folder_of(prefix))
     cache = VisibilityCache(store)
     observation = cache.read(config.ms, None)
@@ -256,12 +258,12 @@ def _what_it_measured(config, prefix):
 
 
 def image_words(config: ImageConfig) -> list[str]:
-    """The arguments of `radrim image` that say what a configuration says; what is at its default is left out.
+    """The arguments of `radrim image` for a configuration, without options at their default.
 
     Returns
     -------
     list of str
-        Options, then Measurement Sets.
+        Measurement Sets, then options.
     """
     words, values = [], config.as_text()
     for name, option in ImageConfig.options().items():
@@ -277,5 +279,5 @@ def image_words(config: ImageConfig) -> list[str]:
             words += [f"--{name}", *map(str, value)] if several else [f"--{name}", ",".join(map(str, value))]
         else:
             words += [f"--{name}", str(value)]
-    # Before the Measurement Sets, which an option could otherwise take.
+    # Measurement Sets come first: an option with several values would take them as its values.
     return [*config.ms, *words]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """What counts as the same, and how much the page shows."""
+    """Tolerances of the comparison, and the extent of its page."""
 
     same_beam: float = 1.02
     """Largest area of the common beam over that of either beam up to which both beams count as the same."""

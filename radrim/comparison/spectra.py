@@ -1,6 +1,6 @@
-"""What an image holds at which angular scale: power spectra, and that of the noise to be expected.
+"""Power spectra of images, and of the expected noise.
 
-Spatial frequencies of an image are baselines: a wave of the period theta comes from baselines of 1/theta wavelengths.
+A spatial frequency of an image is a baseline: a wave of period theta comes from baselines of 1/theta wavelengths.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ def spectrum_bins(grid: ImageGrid) -> np.ndarray:
 def power_spectrum(image: np.ndarray, grid: ImageGrid, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Power of an image in rings of spatial frequency.
 
-    Power is normalised such that white noise of rms sigma has the power sigma^2 at all scales. A Hann window keeps
-    the power of large scales, which an image cuts at its edges, from leaking into small ones.
+    Power is normalised so that white noise of rms sigma has the power sigma^2 at all scales. A Hann window prevents the
+    power of large scales, which the edges of the image cut off, from leaking into small scales.
 
     Parameters
     ----------
@@ -56,10 +56,10 @@ def power_spectrum(image: np.ndarray, grid: ImageGrid, edges: np.ndarray) -> tup
 def noise_spectrum(
     blocks: Sequence[Visibilities], natural: Sequence[np.ndarray], grid: ImageGrid, edges: np.ndarray
 ) -> np.ndarray:
-    """Power of a dirty image of nothing but noise, from the weights; normalised and windowed as in `power_spectrum`.
+    """Expected power of a dirty image of noise alone, normalised and windowed as in `power_spectrum`.
 
-    The noise of an image is the sum of what samples contribute, each at its own baseline: their shares of the variance,
-    W^2/w over (sum W)^2, are counted in the Fourier modes of the image. No noise is drawn.
+    Each sample contributes to the noise at its own baseline. Its share of the variance, W^2/w over (sum W)^2, is added
+    to the Fourier mode of that baseline. No random noise is drawn.
 
     Parameters
     ----------
@@ -91,15 +91,15 @@ def noise_spectrum(
                 variance += np.bincount(mode, share, variance.size)
             total += imaging.sum()
     power = variance.reshape(grid.shape) / total**2 * variance.size
-    for axis in (0, 1):  # what the Hann window does to a single wave
+    for axis in (0, 1):  # the Hann window spreads a single wave over three modes
         power = convolve1d(power, [1 / 6, 2 / 3, 1 / 6], axis, mode="wrap")
     return _ring_means(power, grid, edges)[0]
 
 
 def _ring_means(power, grid, edges):
-    """Mean over the Fourier modes of each ring, and their number; `power` (y, x) as a Fourier transform has it.
+    """Mean over the Fourier modes of each ring, and their number; `power` (y, x) is in the order of the transform.
 
-    Its u grows with x and not to the east, which a ring does not see.
+    The frequency along x increases to the west, unlike u; rings are symmetric.
     """
     v, u = (np.fft.fftfreq(n, grid.scale) for n in power.shape)
     ring = np.digitize(np.hypot(v[:, None], u), edges) - 1

@@ -1,4 +1,4 @@
-"""The sky that a simulated observation was of, on the grid of its image, and how far an image is from it."""
+"""Reads the true sky of a simulated observation onto the grid of an image, and scores images against it."""
 
 from itertools import product
 from pathlib import Path
@@ -28,15 +28,15 @@ def read_truth(path: str | Path, grid: ImageGrid, freq: float) -> tuple[np.ndarr
     Returns
     -------
     model : (y, x) float32
-        [Jy/pixel]. What lies between pixels is shared among the sixteen around it, such that flux, place and width
+        [Jy/pixel]. Flux between pixels is shared among the sixteen pixels around it, so that flux, position and width
         are kept; shares can be negative.
     exact : bool
-        Whether every flux was in the middle of a pixel: only then can a model be compared pixel by pixel.
+        Whether all flux lies at the centres of pixels. Only then can models be compared pixel by pixel.
 
     Raises
     ------
     InputError
-        Neither such an image nor a catalogue, or no flux of it is on the grid.
+        The file is neither of these, or has no flux on the grid.
     """
     sky = read_sky(str(path), grid.ra, grid.dec, freq, grid.scale)
     l, m, distance = direction_cosines(sky.ra, sky.dec, grid.ra, grid.dec)  # noqa: E741
@@ -65,7 +65,7 @@ def read_truth(path: str | Path, grid: ImageGrid, freq: float) -> tuple[np.ndarr
 
 
 def _share_out(y, x, values, shape):
-    """Fluxes at fractional pixels on a grid: (image, whether all were in the middle of one)."""
+    """Image (y, x) of fluxes at fractional pixels, and whether all lie at the centres of pixels."""
     y0, x0 = np.floor(y + 1e-4).astype(int), np.floor(x + 1e-4).astype(int)
     dy, dx = (np.where(np.abs(d) < 1e-3, 0.0, d) for d in (y - y0, x - x0))
     image = np.zeros(shape)
@@ -77,7 +77,7 @@ def _share_out(y, x, values, shape):
 
 
 def _cubic(d):
-    """Shares of four neighbours, by their offsets, of what lies `d` (0 to 1) after the second: Lagrange's cubic."""
+    """Offsets and shares of four neighbours of a point `d` (0 to 1) after the second one: Lagrange's cubic."""
     return [
         (-1, -d * (d - 1) * (d - 2) / 6),
         (0, (d + 1) * (d - 1) * (d - 2) / 2),
@@ -89,7 +89,7 @@ def _cubic(d):
 def score(
     truth: np.ndarray, exact: bool, model: np.ndarray, image: np.ndarray, beam: Beam, scale: float, noise: float
 ) -> dict[str, float]:
-    """How far an image is from the truth.
+    """Score an image and its model against the truth.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Who draws the pictures of the report: processes that load what drawing needs while the image is made.
+"""Draws the pictures of the report in subprocesses, which load the drawing libraries while the image is made.
 
-Loading matplotlib and astropy's axes, and drawing, take seconds of one processor, of which the network leaves some.
+Loading matplotlib and astropy's axes, and drawing, take seconds of processor time. Deconvolution leaves some idle.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class PainterSettings:
 
 
 class Painters:
-    """Some processes that draw, from `with` to its end.
+    """A pool of drawing processes, which a `with` block stops at its end.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Painters:
     """
 
     def __init__(self, number: int = 0):
-        # -P: a file of the user's with the name of a module, in the folder where he is, is not that module.
+        # -P keeps the current folder off the module path: a user's file numpy.py there must not be imported.
         words = [sys.executable, "-P", "-m", "radrim.report.draw_worker"]
         self._processes: list[subprocess.Popen[bytes]] = []
         with contextlib.suppress(OSError):
@@ -52,25 +52,25 @@ class Painters:
 
     def __exit__(self, *error):
         for process in self._processes:
-            process.kill()  # they have nothing to lose
+            process.kill()  # it holds no results
             process.wait()
             for pipe in filter(None, (process.stdin, process.stdout)):
-                with contextlib.suppress(OSError):  # what it was not told any more
+                with contextlib.suppress(OSError):  # unsent bytes in the buffer
                     pipe.close()
         self._processes = []
 
     def draw(self, pictures: Mapping[str, "Picture"]) -> dict[str, list[bytes]]:
-        """The PNGs of each picture, one for each of its palettes."""
+        """Draw pictures; returns the PNGs of each, one for each of its palettes."""
         names, done = iter(list(pictures)), {}
 
         def ask(process):
-            for name in names:  # which the painters share
+            for name in names:  # all painters take names from one iterator
                 try:
                     pickle.dump(pictures[name], process.stdin, pickle.HIGHEST_PROTOCOL)
                     process.stdin.flush()
                     done[name] = pickle.load(process.stdout)  # noqa: S301 - from radrim's own process
                 except (OSError, EOFError, pickle.UnpicklingError) as error:
-                    log.debug("A painter is gone (%r); its pictures are drawn here.", error)
+                    log.debug("A drawing process has ended (%r); this process draws its pictures.", error)
                     return
 
         threads = [threading.Thread(target=ask, args=(process,)) for process in self._processes]

@@ -1,7 +1,7 @@
-"""Draws pictures: here, or as a process of its own, which `radrim.report.draw_pool` talks to.
+"""Draws pictures, in this process or as the subprocess of `radrim.report.draw_pool`.
 
-python -P -m radrim.report.draw_worker: each pickled `Picture` that comes in on stdin goes out on stdout as a list of
-PNGs.
+The subprocess (python -P -m radrim.report.draw_worker) reads pickled `Picture`s from stdin and answers each on stdout
+with a list of PNGs.
 """
 
 import os
@@ -25,11 +25,11 @@ class WorkerSettings:
 
 
 FIRST = Picture((3, 3), FigureKind.SKY, (np.eye(16), ImageGrid(16, 16, 1e-5), None, SkyStyle(Norm(0, 1, 0.1))))
-"""Drawn for nobody, before the first real one: modules and fonts are loaded then."""
+"""Drawn once before the first request, so that modules and fonts are loaded by then."""
 
 
 def draw(picture: Picture) -> list[bytes]:
-    """The PNGs of a `radrim.report.specs.Picture`, one for each of its palettes: a list of bytes."""
+    """Draw a picture; returns a PNG for each of its palettes."""
     from radrim.report.figures import FIGURES
     from radrim.report.render import encode, paint
 
@@ -38,11 +38,11 @@ def draw(picture: Picture) -> list[bytes]:
 
 
 def main() -> None:
-    """Draw until nothing more comes in."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then closes stdin
+    """Answer requests until stdin is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and then closes stdin
     os.nice(WorkerSettings.niceness)
     draw(FIRST)
-    answers, sys.stdout = sys.stdout.buffer, sys.stderr  # what a library prints is no answer
+    answers, sys.stdout = sys.stdout.buffer, sys.stderr  # prints of libraries must not mix with the answers
     while True:
         try:
             picture = pickle.load(sys.stdin.buffer)  # noqa: S301 - from radrim's own process

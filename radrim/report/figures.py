@@ -1,6 +1,6 @@
 """Figures of the report: images on the sky, PSF, uv coverage, residual histogram, convergence.
 
-Everything on the sky is drawn in image pixels; only tick labels know about angles.
+Images of the sky are drawn in pixel coordinates; only tick labels are angles.
 """
 
 import math
@@ -31,20 +31,20 @@ _ANGLES = {"deg": _DEG, "arcmin": _DEG / 60, "arcsec": ARCSEC, "mas": ARCSEC / 1
 
 
 def angle_unit(angle: float) -> tuple[str, float]:
-    """(name, radians) of the largest unit that is not above `angle`."""
+    """(name, radians) of the largest unit that does not exceed `angle`."""
     return next(((w, u) for w, u in _ANGLES.items() if angle >= u), ("µas", _ANGLES["µas"]))
 
 
 def reduce_image(image: np.ndarray, shown: int, keep_peaks: bool | None) -> tuple[np.ndarray, int]:
-    """`image` in blocks of k x k pixels, k the smallest number that leaves at most `shown` on each side.
+    """Reduce an image to blocks of k x k pixels, with the smallest k that leaves at most `shown` blocks per side.
 
     Parameters
     ----------
     image : (y, x) array
     shown : int
     keep_peaks : bool or None
-        A block shows its largest |value|, so that no point source is lost; otherwise its mean, true to the noise. None:
-        a pixel in its middle, for angles, of which there is no mean.
+        True: a block shows its largest |value|, so that point sources stay visible. False: its mean, which keeps the
+        noise level. None: its middle pixel, for angles, which cannot be averaged.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def reduce_image(image: np.ndarray, shown: int, keep_peaks: bool | None) -> tupl
         return image, 1
     height, width = (n // k for n in image.shape)
     blocks = image[: height * k, : width * k].reshape(height, k, width, k)
-    # One axis after the other: rows first run through memory in order, several times faster than both at once.
+    # Reducing one axis after the other, rows first, reads memory in order and is several times faster.
     if keep_peaks is None:
         return image[k // 2 :: k, k // 2 :: k][:height, :width], k
     if not keep_peaks:
@@ -66,7 +66,7 @@ def reduce_image(image: np.ndarray, shown: int, keep_peaks: bool | None) -> tupl
 
 
 def _image_box(fig):
-    """(left, bottom, width, height) of the image in the figure, as fractions; switches automatic layout off."""
+    """(left, bottom, width, height) of the image in the figure, as fractions; turns automatic layout off."""
     fig.set_layout_engine("none")
     width, height = fig.get_size_inches()
     left, bottom = MARGINS["left"] / width, MARGINS["bottom"] / height
@@ -98,7 +98,7 @@ def sky_axes(fig: Figure, grid: ImageGrid, ticks: str = "white") -> Axes:
     names, sides = ("Right ascension (J2000)", "Declination (J2000)"), "bl"
     for coordinate, name, side in zip(ax.coords, names, sides, strict=True):
         coordinate.set_axislabel(name, minpad=0.6)
-        # Left alone, astropy goes where most ticks are, and at the top stands the title.
+        # By default astropy puts labels on the side with most ticks, which can be the top, where the title is.
         coordinate.set_axislabel_position(side)
         coordinate.set_ticklabel_position(side)
         coordinate.set_ticks(number=5, color=ticks, size=4)
@@ -119,14 +119,14 @@ def offset_ticks(ax: Axes, scale: float, centre: tuple[float, float]) -> None:
 
 
 def _made(norm):
-    """matplotlib's, of a `radrim.report.specs.Norm`."""
+    """The normalisation of matplotlib for a `radrim.report.specs.Norm`."""
     return AsinhNorm(norm.linear, norm.low, norm.high) if norm.linear else Normalize(norm.low, norm.high)
 
 
 def draw_image(
     ax: Axes, image: np.ndarray, norm: Norm, cmap: str, shown: int, keep_peaks: bool | None = False
 ) -> AxesImage:
-    """Show `image` in its own pixels, reduced to `shown`; returns the artist for a colour bar."""
+    """Draw an image, reduced to `shown` pixels per side; returns the artist for a colour bar."""
     reduced, k = reduce_image(image, shown, keep_peaks)
     extent = (-0.5, reduced.shape[1] * k - 0.5, -0.5, reduced.shape[0] * k - 0.5)
     colours = mpl.colormaps[cmap].with_extremes(bad="#d0d0d0")
@@ -134,19 +134,19 @@ def draw_image(
 
 
 def colour_bar(fig: Figure, ax: Axes, artist: AxesImage, unit: str) -> None:
-    """Colour bar as high as the image, with the metric prefix that suits it, and arrows where the image goes beyond."""
+    """Colour bar of the height of the image, with a metric prefix; arrows mark brightness beyond its ends."""
     norm = artist.norm
     shown = np.ma.asarray(artist.get_array())
     beyond = (bool(shown.min() < norm.vmin), bool(shown.max() > norm.vmax))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
-    # An inset keeps the height of the image, which has an aspect of its own.
+    # An inset has the height of the image, whose aspect ratio is fixed.
     bar = fig.colorbar(artist, cax=ax.inset_axes((1.02, 0, 0.035, 1)), extend=extend, extendfrac=0.03)
     ax.apply_aspect()
     _label_bar(bar, unit, ax.get_window_extent().height / fig.dpi)
 
 
 def _label_bar(bar, unit, height):
-    """Ticks 0.2 inch or more apart on a bar of `height` [inch], in the metric prefix of the middle of the range."""
+    """Ticks at least 0.2 inch apart on a bar of `height` [inch], with the metric prefix of the middle of the range."""
     norm = bar.norm
     low, high = float(norm.vmin), float(norm.vmax)
     if isinstance(norm, AsinhNorm):
@@ -171,7 +171,7 @@ def round_ticks(low: float, high: float) -> list[float]:
 
 
 def _asinh_ticks(norm, gap):
-    """0 and round values on both sides, at least `gap` of the bar's length apart."""
+    """0 and round values on both sides, at least `gap` apart [length of the bar]."""
     ticks = [0.0]
     low, high = (math.floor(math.log10(v)) for v in (norm.linear_width, max(norm.vmax, -norm.vmin)))
     for sign in (1, -1):
@@ -184,19 +184,19 @@ def _asinh_ticks(norm, gap):
 
 
 def draw_beam(ax: Axes, beam: Beam, scale: float) -> None:
-    """The beam's ellipse in the lower left corner; nothing where it would be a dot."""
+    """Draw the beam's ellipse in the lower left corner, unless it is too small or too large to be seen."""
     (x0, x1), y0 = ax.get_xlim(), ax.get_ylim()[0]
     major, minor = beam.major / scale, beam.minor / scale
     if not 0.006 * (x1 - x0) < major < 0.5 * (x1 - x0):
         return
     pad = 0.035 * (x1 - x0) + major / 2
-    # Angles run counter-clockwise here, as position angles do with east to the left.
+    # Angles increase counter-clockwise, as position angles do with east to the left.
     ax.add_patch(Ellipse((x0 + pad, y0 + pad), minor, major, angle=math.degrees(beam.pa), facecolor="white",
                          edgecolor="black", linewidth=0.8, alpha=0.95))  # fmt: skip
 
 
 def draw_scale_bar(ax: Axes, scale: float, colour: str = "white") -> None:
-    """A bar of a round angle in the lower right corner, about a fifth of the width."""
+    """Draw a bar of a round angle in the lower right corner, about a fifth of the width long."""
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     field = (x1 - x0) * scale
     sign = {"deg": "°", "arcmin": "′", "arcsec": "″", "mas": " mas", "µas": " µas"}
@@ -209,7 +209,7 @@ def draw_scale_bar(ax: Axes, scale: float, colour: str = "white") -> None:
 
 
 def sky_figure(fig: Figure, image: np.ndarray, grid: ImageGrid, beam: Beam | None, style: SkyStyle) -> None:
-    """One image with its axes, colour bar, beam and scale bar."""
+    """Draw one image with axes, colour bar, beam and scale bar."""
     colour = INK if style.cmap == "RdBu_r" else "white"
     ax = sky_axes(fig, grid, colour)
     colour_bar(fig, ax, draw_image(ax, image, style.norm, style.cmap, style.shown, style.keep_peaks), style.unit)
@@ -230,14 +230,14 @@ def vectors_figure(
     style: SkyStyle,
     across: int = 48,
 ) -> None:
-    """An image and short lines along the electric vector, where the angle is known; longer where polarisation is more.
+    """Draw an image with lines along the electric vector. Their length grows with the polarised intensity.
 
     Parameters
     ----------
     image, intensity, angle : (y, x) array
-        Angle in degrees, north through east.
+        Angle in degrees, north through east; NaN where it is unknown.
     across : int
-        Most lines along a side of the part with polarisation.
+        Largest number of lines along a side of the polarised region.
     """
     ax = sky_axes(fig, grid)
     colour_bar(fig, ax, draw_image(ax, image, style.norm, style.cmap, style.shown, style.keep_peaks), style.unit)
@@ -245,7 +245,7 @@ def vectors_figure(
     if known.any():
         rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
         part = max(np.ptp(rows), np.ptp(columns)) + 1
-        # Less than half a beam apart they say nothing new.
+        # Lines less than half a beam apart are not independent.
         step = max(1, round(part / across), round(0.5 * beam.minor / grid.scale))
         y, x = np.mgrid[rows[0] : rows[-1] + 1 : step, columns[0] : columns[-1] + 1 : step]
         y, x = (n[known[y, x]] for n in (y, x))
@@ -268,7 +268,7 @@ def channels_figure(
     columns: int = 4,
     shown: int = 320,
 ) -> None:
-    """The images of several channels, on one scale of brightness; each is (image, beam, title)."""
+    """Draw the images (image, beam, title) of several channels with one scale of brightness."""
     specs = fig.add_gridspec(-(-len(channels) // columns), columns)
     norm = brightness_norm(np.array([np.nanmax(image) for image, *_ in channels]), noise)
     for n, (image, beam, title) in enumerate(channels):
@@ -281,12 +281,12 @@ def channels_figure(
 
 
 def _psf_reach(psf, beam, scale):
-    """Half the width of the PSF's centre to show [pixels]."""
+    """Half the width of the part of the PSF that is shown [pixel]."""
     return int(min(max(3.5 * beam.major / scale, 14), *(n // 2 for n in psf.shape)))
 
 
 def psf_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
-    """The PSF's centre with the beam's half-power ellipse."""
+    """Draw the centre of the PSF with the half-power ellipse of the beam."""
     y0, x0 = (n // 2 for n in psf.shape)
     half = _psf_reach(psf, beam, scale)
     part = psf[y0 - half : y0 + half, x0 - half : x0 + half]
@@ -300,10 +300,10 @@ def psf_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
 
 
 def cuts_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
-    """Cuts through the PSF along both axes of the beam, beside the fitted Gaussian."""
+    """Plot cuts through the PSF along both axes of the beam, with the fitted Gaussian."""
     y0, x0 = (n // 2 for n in psf.shape)
     half = _psf_reach(psf, beam, scale)
-    # With a margin, since the interpolation must not run over the whole image.
+    # Only the centre is interpolated, with a margin for the spline.
     edge = [min(half + 8, n // 2) for n in psf.shape]
     part = psf[y0 - edge[0] : y0 + edge[0], x0 - edge[1] : x0 + edge[1]]
     word, unit = angle_unit(half * scale / 1.5)
@@ -325,7 +325,7 @@ def cuts_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
 
 
 def uv_figure(fig: Figure, uv: np.ndarray) -> None:
-    """The uv coverage, both conjugates."""
+    """Plot the uv coverage with conjugate points."""
     uv = np.asarray(uv, np.float64).reshape(-1, 2)
     reach = 1.05 * float(np.abs(uv).max(initial=0)) or 2.0
     factor, sign = prefix(reach / 2)
@@ -334,13 +334,13 @@ def uv_figure(fig: Figure, uv: np.ndarray) -> None:
     size = min(3.0, max(0.8, 150 / math.sqrt(max(len(both), 1))))
     ax.plot(both[:, 0], both[:, 1], "o", color=BLUE, markersize=size, markeredgewidth=0, alpha=0.6)
     limits = (-reach / factor, reach / factor)
-    # East is to the left, as in the image that this plane is the transform of.
+    # East is to the left, as in the image.
     ax.set(xlim=limits[::-1], ylim=limits, aspect="equal", xlabel=f"u ({sign}λ)", ylabel=f"v ({sign}λ)")
     ax.set_title("uv coverage")
 
 
 def histogram_figure(fig: Figure, residual: np.ndarray, noise: float, title: str = "Residual") -> None:
-    """Histogram of the residual beside the Gaussian of the same noise: wings are signal left or artefacts."""
+    """Plot the histogram of the residual with the Gaussian of its noise; wings show remaining signal or artefacts."""
     values = residual[np.isfinite(residual)]
     factor, sign = prefix(noise)
     reach = max(6 * noise, float(np.abs(values).max(initial=0)) * 1.02) or 1.0
@@ -361,7 +361,7 @@ def histogram_figure(fig: Figure, residual: np.ndarray, noise: float, title: str
 
 
 def cycles_figure(fig: Figure, cycles: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str, unit: str) -> None:
-    """One line for each of `keys` against the major cycle, in each channel if there are several."""
+    """Plot the quantities `keys` against the major cycle, one line for each and for each channel."""
     ax = fig.add_subplot()
     for n, channel in enumerate(dict.fromkeys(c.get("channel") for c in cycles)):
         rows = [c for c in cycles if c.get("channel") == channel]

@@ -1,4 +1,4 @@
-"""A gigapixel image small enough to be looked at: what the report and the picture show of it."""
+"""Reduces images that are too large to be drawn, for the report and the picture."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,8 +12,8 @@ from radrim.result import Image
 from radrim.write.fits import open_image
 
 STANDS_OUT = ("psf", "image")
-"""Of these each shown pixel is the one of largest magnitude: a point source stays visible. Others are means, the model
-is summed, so that it keeps its flux."""
+"""Kinds of images whose cells show the pixel of largest magnitude, so that point sources stay visible. Cells of the
+model are sums, which keep the flux; those of other kinds are means."""
 
 
 def overview(image: Image, grid: ImageGrid) -> tuple[Image, ImageGrid, int]:
@@ -24,7 +24,7 @@ def overview(image: Image, grid: ImageGrid) -> tuple[Image, ImageGrid, int]:
     Returns
     -------
     Image, ImageGrid, int
-        The last is how many pixels one stands for along each axis.
+        The last is the number of pixels along each axis that one pixel of the result covers.
     """
     factor, (height, width), first = _cells(grid.shape)
     if factor == 1:
@@ -37,7 +37,9 @@ def overview(image: Image, grid: ImageGrid) -> tuple[Image, ImageGrid, int]:
         out = np.empty((height, width), np.float32)
         for row in range(height):
             if row % ReportSettings.overview_rows == 0 and kind in image.paths:
-                whole = open_image(image.paths[kind], image.plane)  # anew, or the file would be in memory in the end
+                whole = open_image(
+                    image.paths[kind], image.plane
+                )  # opened anew, because pages of the file that were read stay in memory
             start = first[0] + row * factor
             strip = whole[start : start + factor, first[1] : first[1] + width * factor].astype(np.float32)
             cells = strip.reshape(factor, width, factor).transpose(1, 0, 2).reshape(width, -1)
@@ -50,16 +52,16 @@ def overview(image: Image, grid: ImageGrid) -> tuple[Image, ImageGrid, int]:
 
 
 def thin_out(image: np.ndarray) -> np.ndarray:
-    """As many pixels of an array (y, x) as `overview` leaves: for angles, of which there is no mean."""
+    """The middle pixels of the cells of `overview`, for arrays (y, x) of angles, which cannot be averaged."""
     factor, (height, width), (y, x) = _cells(image.shape)
     return np.asarray(image[y + factor // 2 :: factor, x + factor // 2 :: factor][:height, :width], np.float32)
 
 
 def _cells(shape):
-    """Size of the cells of which one pixel is shown, their number (y, x), and where the first one begins."""
+    """Size of the cells, their number (y, x), and the first pixel of the first cell."""
     factor = -(-max(shape) // ReportSettings.overview)
     if factor == 1:
         return 1, shape, (0, 0)
     number = [n // factor // 2 * 2 for n in shape]
-    # The middle pixel stays the middle: cells are counted from there.
+    # Cells are counted from the middle pixel, so that it stays in the middle.
     return factor, number, [n // 2 - factor * (m // 2) for n, m in zip(shape, number, strict=True)]

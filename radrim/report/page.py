@@ -1,6 +1,6 @@
-"""Step 8, report: one HTML page that shows what a run did, and the restored image as a PNG.
+"""Step 8, report: writes an HTML page about a run, and the restored image as a PNG.
 
-The page needs no network and no scripts; its figures are embedded as PNG. It is laid out for a desk and for a phone.
+The page needs no network and no scripts; its figures are embedded as PNG. Its layout fits wide and narrow screens.
 """
 
 import base64
@@ -45,7 +45,7 @@ class ImageSet:
     dirty, psf : (y, x) float32
         [Jy/beam]
     noise : float
-        Noise of the residual, or of the dirty image if there is no residual [Jy/beam].
+        Noise of the residual, or of the dirty image if nothing was deconvolved [Jy/beam].
     beam : Beam
     model : (y, x) float32, optional
         [Jy/pixel]; None if nothing was deconvolved, as `residual` and `image`.
@@ -71,14 +71,14 @@ class ImageSet:
 
 @dataclass
 class RivalPanel:
-    """Another minor cycle on the same data, shown beside the first.
+    """Images of a second minor cycle on the same data, shown beside those of the run.
 
     Parameters
     ----------
     names : (str, str)
-        Of the minor cycle that made the images, and of the other.
+        Name of the minor cycle that made the images of the run, and of the second one.
     images : ImageSet
-        The other's.
+        From the second minor cycle.
     rows : mapping of str to mapping of str to str
         Name to quantity to value.
     """
@@ -90,16 +90,16 @@ class RivalPanel:
 
 @dataclass
 class Polarisation:
-    """Stokes parameters beside the first, and maps of linear polarisation.
+    """Images of further Stokes parameters, and maps of linear polarisation.
 
     Parameters
     ----------
     images : mapping of str to (y, x) array
-        Restored images by Stokes parameter, or dirty ones [Jy/beam].
+        Images by Stokes parameter, restored, or dirty if nothing was deconvolved [Jy/beam].
     noise : mapping of str to float
         Of each [Jy/beam].
     intensity, angle : (y, x) float32, optional
-        `radrim.restore.polarisation`'s [Jy/beam] and [degrees].
+        From `radrim.restore.polarisation` [Jy/beam] and [degrees].
     linear_noise : float
         Of Q and U [Jy/beam].
     """
@@ -113,7 +113,7 @@ class Polarisation:
 
 @dataclass
 class Report:
-    """What the report of one run shows.
+    """Contents of the report of one run.
 
     Parameters
     ----------
@@ -125,14 +125,14 @@ class Report:
     images : sequence of ImageSet
         The first is shown in full; of the others, up to 12 (`ReportSettings.channels`), the restored image.
     uv : (sample, 2) array
-        A few thousand of the imaged (u, v), one of each conjugate pair [wavelengths].
+        A few thousand of the imaged (u, v) points, one of each conjugate pair [wavelengths].
     subtitle : str
         Telescope, date and the like.
     stokes : str
     facts : mapping of str to str
-        More key numbers for the head of the page, such as 'visibilities'.
+        Further key numbers for the head of the page, such as 'visibilities'.
     chosen, notes : sequence of str
-        What radrim chose on its own and why; warnings and remarks. In sentences.
+        Choices of radrim and their reasons; warnings and remarks. In sentences.
     cycles : sequence of mappings
         One per major cycle: cycle (int), peak and rms of the residual [Jy/beam], components (int), flux of the
         model [Jy], stop (str), seconds (float), and channel (str) if there are several.
@@ -175,9 +175,9 @@ def write_report(
         Such as NAME-report.html.
     report : Report
     png : str or Path, optional
-        The restored image is written here, too, by itself and in all its colours: it is drawn once for both.
+        File of the restored image alone, in all its colours; it is drawn once for the page and this file.
     painters : Painters, optional
-        Who draws; this process if absent.
+        Drawing processes; this process draws if absent.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def write_report(
 
 
 def write_page(path: str | Path, template: str, **values: object) -> None:
-    """Fill in a template of this package and write the page, atomically; see `write_report`."""
+    """Fill in a template of this package and write the page, atomically. Raises as `write_report`."""
     loader = PackageLoader("radrim.report")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.get_template(template).render(**values, si=si)
@@ -203,7 +203,7 @@ def write_page(path: str | Path, template: str, **values: object) -> None:
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG as it is embedded in a page."""
+    """A PNG as a data URI, to embed it in a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
@@ -256,7 +256,7 @@ def _pictures(report):
 def _best(report):
     """The restored image: pixel by pixel up to `ReportSettings.shown` on a side, larger ones as the peaks of blocks.
 
-    Twice: for the page, and in all its colours.
+    It is encoded twice: with few colours for the page, and with all colours.
     """
     first, grid = report.images[0], report.grid
     detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
@@ -272,8 +272,8 @@ def _sky(grid, image, beam, norm, title, unit, cmap, keep_peaks):
 
 
 def _panels(images, grid):
-    """The images of one channel but the restored one."""
-    # Sidelobes, not noise, fill a dirty image: the median of |pixels| keeps them within the colours.
+    """Dirty image, PSF, model and residual of one channel."""
+    # A dirty image is full of sidelobes: the median of |pixels| keeps them within the colour map.
     dirty = brightness_norm(images.dirty, max(images.noise, float(np.nanmedian(np.abs(images.dirty)))))
     panels = {
         "dirty": (images.dirty, dirty, "Dirty image", "Jy/beam", "inferno", True),
@@ -302,7 +302,7 @@ def _beside(report):
 
 
 def _polarisation(report):
-    """Vectors on the first image, intensity and angle; the other Stokes parameters on one scale each."""
+    """Vectors on the first image, intensity and angle; each further Stokes parameter on its own scale."""
     first, grid, of = report.images[0], report.grid, report.polarisation
     pictures = {}
     if of.intensity is not None:
@@ -330,7 +330,7 @@ def _spread(sets):
 
 
 def _reduction(report):
-    """How many pixels of the image one shown pixel stands for, in the large picture and in the panels."""
+    """Pixels along a side of the image that one shown pixel covers, in the large picture and in the panels."""
     return tuple(
         math.ceil(max(report.grid.shape) / shown) for shown in (ReportSettings.shown, ReportSettings.shown // 2)
     )

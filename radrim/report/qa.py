@@ -1,8 +1,7 @@
-"""NAME-qa.json: the numbers by which an observatory judges an image without looking at it.
+"""NAME-qa.json: numbers that judge the quality of an image automatically.
 
-The file is the last that a run writes. Its numbers are plain, their units stand in their names, and what is unknown or
-infinite is null; docs/batch.md describes each. Limits that an image must keep are checked here, too, so that
-`radrim image` and `radrim batch` mean the same by them.
+A run writes this file last. Its keys name the units; unknown and infinite values are null; docs/batch.md describes each
+key. The module also checks the limits of an image, so that `radrim image` and `radrim batch` use the same checks.
 """
 
 import json
@@ -25,23 +24,23 @@ from radrim.runtime.files import atomic_write
 from radrim.visibilities import Observation
 
 SCHEMA, VERSION = "radrim-qa", 1
-"""The version rises when a key changes its meaning or goes; new keys leave it as it is."""
+"""The version increases when a key changes its meaning or is removed, but not when a key is added."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an image must keep to be passed; None: does not matter.
+    """Limits that an image must meet to pass; None: not checked.
 
     Parameters
     ----------
     max_rms : float
         Noise of the residual [Jy/beam].
     max_noise_ratio : float
-        That noise over the noise expected from the scatter of the data.
+        Noise of the residual over the noise expected from the scatter of the data.
     min_dynamic_range : float
-        Peak over noise; below 5 nothing stands out of the noise.
+        Peak over noise; below 5 no source is significant.
     max_flagged : float
-        Flagged part of the visibilities.
+        Fraction of flagged visibilities.
     max_beam_arcsec : float
         Major axis of the restoring beam.
     """
@@ -60,7 +59,7 @@ MEASURED = {
     "max_flagged": ("data", "flagged_fraction"),
     "max_beam_arcsec": ("beam", "major_arcsec"),
 }
-"""Where each limit's quantity stands in the file."""
+"""Keys of the quantity of each limit in the file."""
 
 
 def measure(
@@ -72,19 +71,19 @@ def measure(
     thermal: float,
     scatter: float,
 ) -> dict[str, Any]:
-    """The numbers of one run that come from its images and data; `finish` adds those of the run itself.
+    """Numbers of a run from its images and data; `finish` adds times, memory and files.
 
     Parameters
     ----------
     image : Image
-        The whole: of all output channels together, if there are several.
+        All output channels together, if there are several.
     channels : int
         Output channels.
     grid : ImageGrid
     observation : Observation
     config : ImageConfig
     thermal, scatter : float
-        Noise expected from the weights if they are 1/sigma^2, and from the scatter of the data [Jy/beam].
+        Noise expected from the weights (1/sigma^2), and from the scatter of the data [Jy/beam].
 
     Returns
     -------
@@ -94,7 +93,7 @@ def measure(
     limits = IslandSettings()
     sources: list[Island] = []
     edge = limits.edge * image.noise
-    if image.image is not None:  # a dirty image's brightest islands may be sidelobes
+    if image.image is not None:  # the brightest islands of a dirty image can be sidelobes
         sources, edge = brightest(image.image, grid, image.noise, image.beam, signed=image.stokes in ("Q", "U", "V"))
     return {
         "inputs": list(config.ms),
@@ -140,7 +139,7 @@ def measure(
 
 
 def measure_others(stokes: Stokes, first: str, scatter: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Noise and peak of a run's Stokes parameters beside the first, which `measure` describes in full.
+    """Noise and peak of all Stokes parameters but the first, which `measure` describes.
 
     Parameters
     ----------
@@ -172,19 +171,19 @@ def finish(
     versions: Mapping[str, str],
     files: Sequence[str | Path],
 ) -> dict[str, Any]:
-    """The complete content of the file: what `measure` found, the run itself, and whether the usual limits are kept.
+    """The complete content of the file: numbers of `measure`, of the run, and the checks of the default limits.
 
     Parameters
     ----------
     quality : dict
     command : str
     seconds : mapping of str to float
-        Of each step so far.
+        Time of each step [s].
     notes : list of str
         Warnings and remarks.
     versions : mapping of str to str
     files : list of Path
-        That the run has written.
+        Files that the run has written.
     """
     quality = {"schema": SCHEMA, "schema_version": VERSION, "state": "complete", **quality}
     quality["checks"] = judge(quality, Limits())
@@ -199,18 +198,18 @@ def finish(
 
 
 def judge(quality: Mapping[str, Any], limits: Limits) -> list[dict[str, Any]]:
-    """Whether an image keeps its limits.
+    """Check whether an image meets its limits.
 
     Parameters
     ----------
     quality : mapping
-        As `read_qa` gives it.
+        From `read_qa`.
     limits : Limits
 
     Returns
     -------
     list of dict
-        For each limit check, value, limit, and state: 'pass' or 'warn'. What cannot be told does not pass.
+        'check', 'value', 'limit' and 'state' ('pass' or 'warn') of each limit. An unknown value does not pass.
     """
     checks = []
     for field in fields(limits):
@@ -226,7 +225,7 @@ def judge(quality: Mapping[str, Any], limits: Limits) -> list[dict[str, Any]]:
 
 
 def complaint(checks: Sequence[Mapping[str, Any]]) -> str:
-    """The checks that did not pass, in words; empty if all did."""
+    """The failed checks, in words; empty if all pass."""
     words = []
     for check in checks:
         if check["state"] == "warn":
@@ -263,20 +262,20 @@ def read_qa(path: str | Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     if not isinstance(quality, dict) or (quality.get("schema"), quality.get("schema_version")) != (SCHEMA, VERSION):
-        raise InputError(f"{path} is no quality file of radrim of version {VERSION}; make the image again.")
+        raise InputError(f"{path} is not a quality file of version {VERSION} of radrim; make the image again.")
     return quality
 
 
 def peak_memory() -> int:
-    """Largest memory that this process or one of its finished children had at once [bytes]."""
+    """Peak memory of this process or of one of its finished children, whichever is larger [bytes]."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return 1024 * max(_own_peak(), children)
 
 
 def _own_peak():
-    """Of this process [KiB]."""
+    """Peak memory of this process [KiB]."""
     try:
-        # Not ru_maxrss, which begins with that of the process that started this one.
+        # ru_maxrss would start from the memory of the parent process.
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0])
     except (OSError, IndexError, ValueError):
@@ -284,7 +283,7 @@ def _own_peak():
 
 
 def _source(island, pb):
-    """One source as the file has it."""
+    """One source, as an entry of the file."""
     facts = {
         "ra_deg": math.degrees(island.ra),
         "dec_deg": math.degrees(island.dec),
@@ -300,7 +299,7 @@ def _source(island, pb):
 
 
 def _data(observation):
-    """What was read, and what of it counts."""
+    """Numbers of visibilities read, used and dropped."""
     counts, used = observation.counts, 0
     for block in observation.blocks:
         for start in range(0, len(block.weight), ReportSettings.rows):  # blocks may be larger than the memory
@@ -337,7 +336,7 @@ def _arcsec(angle):
 
 
 def _plain(value):
-    """As JSON has it: numbers that are not finite become null."""
+    """A value as JSON holds it: numbers that are not finite become null."""
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

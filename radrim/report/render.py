@@ -1,6 +1,6 @@
-"""From a function that draws a figure to a PNG: style, pixels, bytes.
+"""Renders figures to PNGs in the style of the report.
 
-Made with matplotlib's Agg canvas and no pyplot, so that nothing is shared with a caller's own figures.
+It uses matplotlib's Agg canvas without pyplot, so that the figures of a caller are not affected.
 """
 
 import io
@@ -32,21 +32,21 @@ def render(
     dpi: float = ReportSettings.dpi,
     palette: Sequence[str] = (),
 ) -> bytes:
-    """PNG of the figure that `draw(fig, *args)` makes: `encode` of `paint`."""
+    """PNG of the figure that `draw(fig, *args)` draws."""
     return encode(paint(size, draw, *args, dpi=dpi), dpi, palette)
 
 
 def paint(
     size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi: float = ReportSettings.dpi
 ) -> Image.Image:
-    """The figure that `draw(fig, *args)` makes, as pixels.
+    """Pixels of the figure that `draw(fig, *args)` draws.
 
     Parameters
     ----------
     size : (float, float)
         Width and height [inch].
     draw : callable
-        One of the functions `..._figure`; its first argument is an empty Figure with constrained layout.
+        A function such as those in `radrim.report.figures.FIGURES`. `fig` is an empty Figure with constrained layout.
 
     Returns
     -------
@@ -61,15 +61,15 @@ def paint(
 
 
 def encode(picture: Image.Image, dpi: float = ReportSettings.dpi, palette: Sequence[str] = ()) -> bytes:
-    """PNG of what `paint` has made.
+    """Encode pixels from `paint` as PNG.
 
     Parameters
     ----------
     picture : PIL.Image.Image
     dpi : float
     palette : sequence of str
-        Colour maps in the figure. If given, the file keeps 256 colours, those of the maps and the shades from ink to
-        white: a third of the size, for a page that must stay small.
+        Colour maps in the figure. If given, the file has 256 colours, from the maps and the shades from ink to white.
+        Its size is a third, which keeps the page small.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def encode(picture: Image.Image, dpi: float = ReportSettings.dpi, palette: Seque
 
 
 def _palette(maps):
-    """A PIL image that holds 256 colours: the maps in equal parts, and 32 shades from ink to white."""
+    """A PIL image with 256 colours: equal parts of each map, and 32 shades from ink to white."""
     ink, white = np.array(mpl.colors.to_rgb(INK)), np.ones(3)
     colours = [ink + (white - ink) * t for t in np.linspace(0, 1, 32)]
     for name in maps:

@@ -138,7 +138,7 @@ def find_islands(
         return Islands(index, value, [], [], edge)
     number, island = _connected(index, image.shape[1], value < 0)
     strength = np.abs(value)
-    # Within an island the last of rising strength is the peak.
+    # Sorted by island and strength, the last pixel of each island is its peak.
     order = np.lexsort((strength, island))
     ends = np.searchsorted(island[order], np.arange(number), side="right")
     peaks = order[ends - 1]
@@ -150,13 +150,13 @@ def find_islands(
 
 
 def _bright_pixels(image, edge, signed, settings):
-    """Flat index and value of the pixels above the edge, and the edge, raised where they would be too many."""
+    """Flat index and value of the pixels above the edge, and the edge, which is raised if there are too many."""
     height, width = image.shape
     rows = max(1, settings.strip // width)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for start in range(0, height, rows):
         strip = np.asarray(image[start : start + rows], np.float32).ravel()
-        inside = np.flatnonzero((np.abs(strip) if signed else strip) > edge)  # NaN is not
+        inside = np.flatnonzero((np.abs(strip) if signed else strip) > edge)  # false for NaN
         inside = inside[np.isfinite(strip[inside])]
         found.append((inside + start * width, strip[inside].astype(np.float64)))
         while sum(len(index) for index, _ in found) > settings.held:
@@ -230,7 +230,8 @@ def _measure(found, members, peak, grid, area):
     m = (y - grid.height // 2 + grid.y0) * grid.scale
     n = math.sqrt(max(0.0, 1 - l * l - m * m))
     east, north, up = np.array([l, m, n]) @ axes(grid.ra, grid.dec)
-    # A Gaussian of volume S and peak A has S (1 - T/A) where it is above the level T: an unresolved source lacks T.
+    # The part of a Gaussian of volume S and peak A above the level T has the volume S (1 - T/A). For an unresolved
+    # source S = A, so that T is missing.
     flux = weight.sum() / area + math.copysign(found.edge, found.value[peak])
     return Island(
         ra=math.atan2(north, east) % (2 * math.pi),
@@ -268,7 +269,7 @@ def find_sources(
     ellipse, area = _ellipse(beam, grid.scale), beam.area(grid.scale)
     owner = np.zeros(image.shape, np.int32)
     found = np.zeros(len(islands.members), SOURCE)
-    for number in reversed(range(len(found))):  # where two meet, the brighter comes last and has it
+    for number in reversed(range(len(found))):  # the brighter island overwrites fainter ones where they overlap
         _claim(owner, number + 1, islands.index[islands.members[number]], ellipse)
     fluxes = ndimage.sum_labels(image, owner, np.arange(1, len(found) + 1)) if len(found) else []
     sizes = np.bincount(owner.ravel(), minlength=len(found) + 1)[1:]
@@ -291,7 +292,7 @@ def count_holes(image: np.ndarray, noise: float, settings: IslandSettings = Isla
 
 
 def _claim(owner, number, pixels, ellipse):
-    """Mark an island (flat indices), and all that an ellipse around any of its pixels covers, with its number."""
+    """Mark an island (flat indices), widened by an ellipse around each of its pixels, with its number."""
     rows, columns = np.divmod(pixels, owner.shape[1])
     window = tuple(
         slice(max(0, int(place.min()) - n // 2), min(size, int(place.max()) + 1 + n // 2))
@@ -329,16 +330,16 @@ def _in_beams(east, north, beam):
 
 
 def match(reference: np.ndarray, others: np.ndarray, beam: Beam) -> np.ndarray:
-    """For each of `others` the source of `reference` within one beam that is nearest, and nearest to nothing else.
+    """Match each source of `others` with the nearest source of `reference` within one beam; each matches once.
 
-    First by their centroids; then, of what is left, by their brightest pixels: extended sources, of which one image
-    shows a larger part than the other, have these in common.
+    Sources are matched by their centroids first, and the remaining ones by their brightest pixels: if one image shows
+    a larger part of an extended source than the other, the peaks agree where the centroids do not.
 
     Parameters
     ----------
     reference, others : arrays of SOURCE
     beam : Beam
-        Within: at most one FWHM apart along its axes.
+        Matched sources are at most one FWHM apart along its axes.
 
     Returns
     -------
@@ -358,18 +359,19 @@ def match(reference: np.ndarray, others: np.ndarray, beam: Beam) -> np.ndarray:
 
 
 def join(lists: Mapping[str, np.ndarray], beam: Beam) -> dict[str, np.ndarray]:
-    """Sources of several images in one table.
+    """Match the sources of several images.
 
     Parameters
     ----------
     lists : dict of str to array of SOURCE
-        The first decides which sources are the same where images disagree; what only others have follows.
+        Sources of each list are matched with those of the lists before it.
     beam : Beam
 
     Returns
     -------
     dict of str to (source,) int64
-        Indices into each list, -1 where an image does not have the source; the first list's order, then the others'.
+        Indices into each list, -1 where an image lacks the source. Sources are in the order of the first list; sources
+        that only later lists have follow.
     """
     groups: list[dict[str, int]] = []
     places = np.zeros(0, SOURCE)

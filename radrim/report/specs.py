@@ -1,4 +1,4 @@
-"""What pictures show, before anybody draws them: this module is light, and needs no matplotlib."""
+"""Specifications of the report's pictures. The module needs no matplotlib, so that imaging does not load it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,18 +46,19 @@ class ReportSettings:
 
 
 MARGINS = {"left": 0.82, "right": 0.98, "bottom": 0.5, "top": 0.32}
-"""Room for labels and colour bar around an image [inch]: fixed, so that images of one grid line up on a page."""
+"""Margins for labels and colour bar around an image [inch]. They are fixed, so that images of one grid line up."""
 
 
 class Norm(NamedTuple):
-    """From brightness to colour.
+    """Mapping of brightness to colour.
 
     Parameters
     ----------
     low, high : float
-        Where the colours end.
+        Brightness at both ends of the colour map.
     linear : float
-        Linear within this, logarithmic beyond, by the inverse hyperbolic sine; 0: linear everywhere.
+        Brightness up to which colours are linear; beyond, they are logarithmic (inverse hyperbolic sine). 0: linear
+        everywhere.
     """
 
     low: float
@@ -107,7 +108,7 @@ class FigureKind(StrEnum):
 
 
 class Picture(NamedTuple):
-    """One figure, and how it becomes PNGs.
+    """One figure, and the PNGs that are made of it.
 
     Parameters
     ----------
@@ -118,7 +119,8 @@ class Picture(NamedTuple):
         Arguments of the drawing function, after the figure.
     dpi : float
     palettes : tuple of tuple of str
-        One PNG for each: all its colours if empty, or those of these colour maps; see `radrim.report.render.encode`.
+        Colour maps of each PNG, whose colours it is reduced to; an empty tuple keeps all colours. See
+        `radrim.report.render.encode`.
     """
 
     size: tuple[float, float]
@@ -129,29 +131,29 @@ class Picture(NamedTuple):
 
 
 def brightness_norm(image: np.ndarray, noise: float) -> Norm:
-    """Linear within three times the noise, logarithmic above: faint emission and bright cores in one picture."""
+    """Linear up to three times the noise, logarithmic above, so that faint emission and bright cores are visible."""
     peak = float(np.nanmax(image)) if np.isfinite(image).any() else 0.0
     sigma = noise if noise > 0 else (peak if peak > 0 else 1.0) / 1000
     return Norm(-4 * sigma, max(peak, 12 * sigma), 3 * sigma)
 
 
 def model_norm(model: np.ndarray) -> Norm:
-    """From nothing to the brightest pixel; logarithmic above 1/300 of it."""
+    """From 0 to the brightest pixel; logarithmic above 1/300 of the brightest pixel."""
     peak = max(float(model.max()), 0) or 1.0
     return Norm(0, peak, peak / 300)
 
 
 def even_norm(limit: float) -> Norm:
-    """Linear, as far below 0 as above; a limit of 0 counts as 1."""
+    """Linear from -limit to limit; a limit of 0 counts as 1."""
     return Norm(-(limit or 1.0), limit or 1.0)
 
 
 PSF_NORM = Norm(-1, 1, 0.05)
-"""Sidelobes of a few per cent and the peak of 1 in one picture."""
+"""Shows sidelobes of a few per cent beside the peak of 1."""
 
 
 def sky_size(grid: ImageGrid, width: float) -> tuple[float, float]:
-    """Size [inch] of a figure `width` wide that holds an image of the grid; bounded for slender images."""
+    """Width and height [inch] of a figure of an image of the grid; the aspect ratio of the image is limited."""
     room = width - MARGINS["left"] - MARGINS["right"]
     height = min(max(room * grid.height / grid.width, 0.8), 2.5 * room)
     return width, height + MARGINS["bottom"] + MARGINS["top"]

@@ -1,4 +1,4 @@
-"""Step 6, restore: the fitted beam on the model, and the average over output channels."""
+"""Step 7, restore: restored images of output channels, and their average."""
 
 import logging
 import math
@@ -18,12 +18,12 @@ log = logging.getLogger("radrim")
 
 
 def restore_channel(channel: ChannelState, grid: ImageGrid, channel_width: float, beam_fit: str, threads: int) -> Image:
-    """Beam and restored image of one output channel.
+    """Fit the beam of one output channel, and restore its image.
 
     Parameters
     ----------
     channel : ChannelState
-        Deconvolved, or as measured if nothing was to be deconvolved.
+        State after deconvolution, or after the measurement if nothing is deconvolved.
     grid : ImageGrid
     channel_width : float
         Width of one channel of the data [Hz].
@@ -32,7 +32,7 @@ def restore_channel(channel: ChannelState, grid: ImageGrid, channel_width: float
     threads : int
     """
     blocks = channel.measurement.blocks
-    # A strong taper can leave a block without weight.
+    # A strong taper can set all weights of a block to 0.
     longest = max(float(b.uv_length[b.weight.any(1)].max(initial=0) * b.freq.max() / C) for b in blocks)
     psf = crop_centre(channel.psf, grid.shape)
     beam = fit_beam(psf, grid.scale, theoretical_beam(longest), beam_fit)
@@ -78,12 +78,12 @@ def restore_channel(channel: ChannelState, grid: ImageGrid, channel_width: float
 
 
 def average_of(images: Sequence[Image], observation: Observation) -> Image:
-    """What all channels together are but for their arrays, beam and noise.
+    """The image of all channels together, without its arrays; beam and noise are set later.
 
     Parameters
     ----------
     images : sequence of Image
-        The channels; their arrays do not count.
+        The channels; their arrays are not used.
     observation : Observation
     """
     weights = [image.facts["sum_weight"] for image in images]
@@ -103,7 +103,7 @@ def average_of(images: Sequence[Image], observation: Observation) -> Image:
 
 
 def average_channels(images: Channels, observation: Observation, grid: ImageGrid, beam_fit: str, threads: int) -> Image:
-    """All channels together, each counted by its weight, restored with the beam of the average PSF.
+    """Weighted average of all channels, restored with the beam of the average PSF.
 
     Parameters
     ----------

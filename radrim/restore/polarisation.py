@@ -1,9 +1,8 @@
-"""Linear polarisation: intensity and angle, from images of Stokes Q and U.
+"""Step 7, restore: intensity and angle of linear polarisation, from images of Stokes Q and U.
 
-The intensity sqrt(Q^2 + U^2) is never negative, and where there is only noise it is noise. That of Wardle & Kronberg,
-sqrt(Q^2 + U^2 - sigma^2) with sigma the noise of Q and of U, is right to a few per cent from three times the noise on;
-below it is what it is: not unbiased, and 0 where the root would be of a negative number. The angle is that of the
-electric vector, 1/2 atan2(U, Q), north through east (IAU 1973), where the intensity is above 3 times the noise.
+The intensity sqrt(Q^2 + U^2) is positive even for noise alone. The estimate of Wardle & Kronberg,
+sqrt(Q^2 + U^2 - sigma^2) with sigma the noise of Q and of U, is right to a few per cent above three times the noise.
+Below, it remains biased, and it is 0 where the root is of a negative number. The angle is that of the electric vector, 1/2 atan2(U, Q), north through east (IAU 1973), where the intensity is above 3 times the noise.
 
 References
 ----------
@@ -35,14 +34,14 @@ class PolarisationSettings:
 
 
 def polarised_intensity(q: np.ndarray, u: np.ndarray, noise: float | np.ndarray) -> np.ndarray:
-    """Intensity without its bias (Wardle & Kronberg 1974), float32.
+    """Polarised intensity, corrected for its bias (Wardle & Kronberg 1974), float32.
 
     Parameters
     ----------
     q, u : (y, x) array
         [Jy/beam]
     noise : float
-        Of each [Jy/beam].
+        Noise of each [Jy/beam].
     """
     square = np.asarray(q, np.float64) ** 2 + np.asarray(u, np.float64) ** 2 - noise**2
     return np.sqrt(np.maximum(square, 0)).astype(np.float32)  # NaN stays NaN
@@ -60,18 +59,18 @@ def polarisation_angle(q: np.ndarray, u: np.ndarray, noise: float) -> np.ndarray
 
 
 class LinearMap:
-    """A map of an image, computed row by row when rows are asked for: larger ones than the memory can be written.
+    """A map of polarisation whose rows are computed on access, so that it can be larger than the memory.
 
     Parameters
     ----------
     kind : str
         Of `KINDS`.
     q, u : (y, x) array
-        Images of the same kind, for 'angle' those of the flat noise [Jy/beam].
+        Images of the same kind; for 'angle' those that are not divided by the primary beam [Jy/beam].
     noise : float
-        Of each [Jy/beam]; where the images are divided by the primary beam, before that.
+        Noise of each before any division by the primary beam [Jy/beam].
     pb : (y, x) array, optional
-        Primary beam, for 'image_pb': the noise grows as it falls.
+        Primary beam, for 'image_pb', by which the noise is divided.
     """
 
     def __init__(self, kind: str, q: np.ndarray, u: np.ndarray, noise: float, pb: np.ndarray | None = None):
@@ -92,7 +91,7 @@ class LinearMap:
 
 
 class LinearChannels:
-    """Maps of images of Stokes Q and U, otherwise as `Channels`.
+    """Maps of polarisation from images of Stokes Q and U; it reads like `Channels`.
 
     Parameters
     ----------
@@ -101,10 +100,10 @@ class LinearChannels:
 
     Attributes
     ----------
-    facts : list of Image
-        One for each of `q`, without arrays and paths; the noise is that of Q and of U.
+    headers : list of Image
+        One for each of `q`, without arrays and paths; the noise is the rms of that of Q and U.
     kinds : list of str
-        Of `KINDS`, those that there are.
+        The `KINDS` that the images allow.
     """
 
     def __init__(self, q: Channels, u: Channels):
@@ -138,7 +137,7 @@ class LinearWriter(Protocol):
 def write_linear(
     stokes: Stokes, output: LinearWriter, grid: ImageGrid, observation: Observation, together: bool
 ) -> Linear | None:
-    """Write the maps of a run, where it has deconvolved Stokes Q and U.
+    """Write the maps of a run; None unless it has deconvolved Stokes Q and U.
 
     Parameters
     ----------
@@ -147,7 +146,7 @@ def write_linear(
     grid, observation
         As `Output.write_images` takes them.
     together : bool
-        Those of output channels in one cube of each kind.
+        Write the maps of output channels into one cube of each kind.
     """
     if not {"Q", "U"} <= set(stokes) or not stokes.headers[0].stop:
         return None

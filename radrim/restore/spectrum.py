@@ -1,9 +1,9 @@
-"""Spectra as polynomials: what output channels have in common, term by term, and the spectral index that follows.
+"""Step 7, restore: spectra of output channels as polynomials of frequency, and their spectral index.
 
 The sky of channel k is sum_i phi_i(k) t_i, with polynomials phi_i of frequency that are orthonormal under the channels'
 weights: mean_k w_k phi_i phi_j = 1 if i = j, else 0. The residual images of the terms, R_i = mean_k w_k phi_i r_k, then
-have the same noise, and the PSF of each term has its peak 1 while the peaks of those that lead from one to another are
-0. Taylor terms as CASA has them span the same spectra (Rau & Cornwell 2011, A&A 532, A71) but are strongly coupled.
+have the same noise. The PSF of each term has the peak 1, and the PSFs that couple different terms have the peak 0. The
+Taylor terms of CASA span the same spectra (Rau & Cornwell 2011, A&A 532, A71), but are strongly coupled.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class Basis:
     ----------
     values : (channel, term) float64
     weight : (channel,) float64
-        Part of each channel in the sum of weights.
+        Fraction of each channel in the sum of weights.
     value, slope : (term,) float64
-        Of each polynomial, at the reference frequency: phi and nu0 dphi/dnu.
+        phi and nu0 dphi/dnu of each polynomial at the reference frequency nu0.
     """
 
     values: np.ndarray
@@ -71,7 +71,7 @@ class Basis:
         return np.tensordot(self.values[channel].astype(np.float32), terms, 1)
 
     def add(self, channel: int, image: np.ndarray, terms: np.ndarray) -> None:
-        """Add what the image of a channel, (y, x), contributes to those of the terms, (term, y, x), in place."""
+        """Add the contribution of the image of a channel, (y, x), to the terms, (term, y, x), in place."""
         for term, phi in enumerate(self.values[channel]):
             terms[term] += (self.weight[channel] * phi) * image
 
@@ -81,8 +81,8 @@ def spectral_index(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spectral index alpha, I ~ nu^alpha, at the reference frequency, and its error from the noise.
 
-    Both follow from the terms of the channels' models and residuals, restored with one beam: channels with beams of
-    their own would show spectra that sources do not have.
+    Both follow from the terms of the models and residuals of the channels, restored with one beam. Different beams of
+    the channels would give sources spurious spectra.
 
     Parameters
     ----------

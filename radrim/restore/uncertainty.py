@@ -23,13 +23,13 @@ class UncertaintySettings:
 
 
 def add_uncertainties(image: Image, psf: np.ndarray, scale: float) -> None:
-    """Give a deconvolved image its uncertainties.
+    """Add the uncertainties to a deconvolved image.
 
     Parameters
     ----------
     image : Image
     psf : (y, x) float32
-        Its PSF, as large as the image or better twice as large.
+        Its PSF, of the size of the image, or better of twice the size.
     scale : float
         Pixel size [rad].
     """
@@ -50,7 +50,7 @@ def uncertainties(
     network: Uncertainty | None = None,
     settings: UncertaintySettings = UncertaintySettings(),
 ) -> dict[str, np.ndarray]:
-    """How wrong an image may be.
+    """Bounds of the errors of each pixel, from a trained network.
 
     Parameters
     ----------
@@ -59,15 +59,15 @@ def uncertainties(
     residual : (y, x) float32
         [Jy/beam]
     psf : (y, x) float32
-        Peak 1 at (ny // 2, nx // 2); as large as the image, or better twice as large.
+        Peak 1 at (ny // 2, nx // 2); of the size of the image, or better of twice the size.
     noise : float
         Of the residual [Jy/beam].
     beam : Beam
-        Of the restored image.
+        Restoring beam of the image.
     scale : float
         Pixel size [rad].
     network : Uncertainty, optional
-        The one that comes with radrim if absent.
+        The network that comes with radrim if absent.
     settings : UncertaintySettings
 
     Returns

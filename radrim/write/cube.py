@@ -1,8 +1,8 @@
-"""Step 7, write: `--cube` joins the output channels and Stokes parameters, one 4-D FITS file for each kind of image.
+"""Step 8, write: `--cube` joins output channels and Stokes parameters in one 4-D FITS file for each kind of image.
 
-Channels differ in their beams: the table BEAMS has one row for each, as CASA writes it (BMAJ and BMIN in arcsec, BPA in
-degrees, CHAN, POL; `CASAMBM` in the header says that it is there), and a column FREQ besides, because the FREQ axis of
-the image can only count evenly.
+Channels have different beams. The table BEAMS has a row for each, as CASA writes it (BMAJ and BMIN in arcsec, BPA in
+degrees, CHAN, POL; the header has `CASAMBM`). It also has a column FREQ, because the FREQ axis of the image must be
+evenly spaced.
 """
 
 import io
@@ -24,7 +24,7 @@ from radrim.write.fits import BeamShape, Rows
 log = logging.getLogger("radrim")
 
 OF_ONE = ("BMAJ", "BMIN", "BPA", "RRNVIS", "RRVWSUM", "RRNOISE", "RRMAJOR", "RRMINOR")
-"""Header keywords that say something of one channel."""
+"""Header keywords that describe a single channel; cubes omit them."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def write_cube(path: str | Path, kind: str, channels: ChannelFiles, *others: Cha
     kind : str
         Of `radrim.products.KINDS`.
     channels, others : Channels
-        Of each Stokes parameter, in the order of FITS; read one after the other. The header is that of the first
-        file.
+        Images of each Stokes parameter, in the order of FITS; read one after the other. The header is that of the
+        first file.
 
     Raises
     ------
@@ -97,13 +97,13 @@ def write_planes(
     path : str or Path
         Replaced if it exists.
     header : Header
-        Of the first plane as an image of its own.
+        Header of the first plane as a single image.
     facts : sequence of Image
         Of the channels.
     count : int
         Number of Stokes parameters.
     planes : iterable of (y, x) array
-        All channels of the first Stokes parameter, of the next, ...; of each some rows are read at once.
+        All channels of the first Stokes parameter, then of the next one, ...; each is read in blocks of rows.
     """
     planes = iter(planes)
     first = next(planes)
@@ -122,7 +122,7 @@ def write_planes(
 
 
 def _cube_header(header, facts, count, shape):
-    """The header of the first plane as that of all: an even FREQ axis, and no beam but in the table."""
+    """The header of the cube, from that of the first plane: an even FREQ axis, and beams in the table alone."""
     freq = np.array([image.freq for image in facts])
     step = (freq[-1] - freq[0]) / (len(freq) - 1)
     off = float(np.abs(freq - (freq[0] + step * np.arange(len(freq)))).max())

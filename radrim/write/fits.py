@@ -1,9 +1,8 @@
-"""Step 7, write: FITS images, the resolved run as TOML, and the mask that a user brings.
+"""Step 8, write: writes and reads FITS images.
 
 A file appears under its name only when it is complete (`radrim.runtime.files`). Headers follow FITS 4.0 (Pence et al.
-2010 and
-later), WCS papers I to III, and AIPS's and CASA's habits for what the standard leaves open (BMAJ, BMIN, BPA in degrees;
-BUNIT 'JY/BEAM').
+2010 and later) and WCS papers I to III. Where the standard leaves a choice, they follow AIPS and CASA (BMAJ, BMIN, BPA
+in degrees; BUNIT 'JY/BEAM').
 """
 
 import logging
@@ -134,7 +133,7 @@ KEYWORDS = {
     "operator": ("RROPER", "transform between image and visibilities"),
     "epsilon": ("RREPS", "relative accuracy of the transform"),
 }
-"""Settings that `image_header` can note: name to keyword and comment. 'RR' marks radrim's own keywords."""
+"""Keyword and comment of each setting that `image_header` accepts. 'RR' marks keywords of radrim."""
 
 
 def image_header(  # noqa: PLR0913, PLR0917 - the public interface
@@ -165,7 +164,7 @@ def image_header(  # noqa: PLR0913, PLR0917 - the public interface
     settings : mapping, optional
         Names from `KEYWORDS` to text or number; None and NaN are left out.
     history : sequence of str
-        The command line and the like; HISTORY records, long lines wrapped at blanks.
+        Lines such as the command line, for HISTORY records; long lines are wrapped at blanks.
 
     Returns
     -------
@@ -188,7 +187,7 @@ def image_header(  # noqa: PLR0913, PLR0917 - the public interface
         elif value is not None and not math.isnan(value):  # a FITS number cannot be NaN
             header[keyword] = (value, *rest)
     for line in (f"radrim {__version__}", *history):
-        # Wrapped here: astropy cuts within words and drops the blank at a cut.
+        # astropy would cut within words and drop the blank at a cut.
         for part in textwrap.wrap(_fits_text(line), 72, break_on_hyphens=False):
             header.add_history(part)
     return header
@@ -211,7 +210,7 @@ def _sky_cards(grid, freq, bandwidth, stokes):
 
 
 def _observation_cards(observation, freq):
-    # Where frequencies were changed, what the observed ones belong to.
+    # SSYSOBS is the frame of the observed frequencies, if the output frame differs.
     shifted = any(block.doppler != 1 for block in observation.blocks)
     return [
         ("RESTFRQ", float(freq), "[Hz]"), ("SPECSYS", observation.freq_frame),
@@ -229,13 +228,13 @@ def _fits_text(text):
 
 
 def _now():
-    """The time, or SOURCE_DATE_EPOCH [s] where it is set (reproducible-builds.org), for files that shall not differ."""
+    """The time, or SOURCE_DATE_EPOCH [s] if it is set (reproducible-builds.org), for reproducible files."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
     return datetime.fromtimestamp(int(fixed), UTC) if fixed.isdigit() else datetime.now(UTC)
 
 
 def _date_cards(date_obs):
-    """DATE-OBS with its MJD, without which astropy warns at every opening; nothing if the date is unknown."""
+    """DATE-OBS with its MJD, without which astropy warns whenever it opens the file; empty if the date is unknown."""
     try:
         start = datetime.fromisoformat(date_obs).replace(tzinfo=UTC)
     except ValueError:
@@ -266,7 +265,7 @@ def write_fits(path: str | Path, image: np.ndarray, header: fits.Header) -> None
     """
     data = np.ascontiguousarray(image, ">f4")  # FITS is big-endian
     header = fits.PrimaryHDU(data[np.newaxis, np.newaxis], header).header
-    # Written here and not by astropy, which can swap the caller's bytes for a while and hides the reason of a failure.
+    # Not written by astropy, which swaps the bytes of the caller's array temporarily and hides the cause of a failure.
     with atomic_write(path) as file:
         file.write(header.tostring().encode("ascii"))
         file.write(data.view(np.uint8).data)
@@ -274,13 +273,13 @@ def write_fits(path: str | Path, image: np.ndarray, header: fits.Header) -> None
 
 
 def whole_header(shape: tuple[int, ...], header: fits.Header) -> fits.Header:
-    """A header from `image_header` with what every FITS file begins with, for an image (y, x)."""
+    """A header from `image_header`, completed by the mandatory keywords of FITS for an image (y, x)."""
     return fits.PrimaryHDU(np.broadcast_to(np.zeros((), ">f4"), (1, 1, *shape)), header).header
 
 
 @contextmanager
 def fits_file(path: str | Path, shape: tuple[int, ...], header: fits.Header) -> Iterator["FitsPixels"]:
-    """A FITS file as `write_fits` makes it, filled by whoever sees it; it appears when the block is complete.
+    """A FITS file as `write_fits` makes it, for filling in pixels; it appears at the end of the block.
 
     Parameters
     ----------
@@ -293,7 +292,7 @@ def fits_file(path: str | Path, shape: tuple[int, ...], header: fits.Header) -> 
     Yields
     ------
     FitsPixels
-        Zeros, to be filled in.
+        The pixels, which are 0 until they are filled in.
 
     Raises
     ------
@@ -310,7 +309,7 @@ def fits_file(path: str | Path, shape: tuple[int, ...], header: fits.Header) -> 
 
 
 def write_rows(path: str | Path, image: Rows, header: fits.Header, rows: int = 1024) -> None:
-    """As `write_fits`, of an image of which some rows are read at once, and which need not be in memory."""
+    """Write an image as `write_fits`, reading blocks of its rows, so that it need not be in memory."""
     with fits_file(path, image.shape, header) as pixels:
         for start in range(0, image.shape[0], rows):
             part = slice(start, min(start + rows, image.shape[0]))
@@ -319,15 +318,15 @@ def write_rows(path: str | Path, image: Rows, header: fits.Header, rows: int = 1
 
 @dataclass(frozen=True)
 class FitsPixels:
-    """The pixels of a FITS file in the making, which several processes may fill in at once.
+    """The pixels of an unfinished FITS file, which several processes can fill in at once.
 
     Parameters
     ----------
     path : Path
     start : int
-        Where the pixels begin [bytes].
+        Offset of the first pixel [bytes].
     width : int
-        Of a row [pixel].
+        Length of a row [pixel].
     """
 
     path: Path
@@ -350,8 +349,8 @@ def open_image(path: str | Path, plane: int = 0) -> np.ndarray:
     ----------
     path : str or Path
     plane : int
-        Which one, if the file is a cube, counted over the channels of one Stokes parameter after the other; cubes of
-        what all Stokes parameters share begin anew with each.
+        Number of the plane in a cube, counted over the channels of the first Stokes parameter, then of the next one. In
+        cubes that all Stokes parameters share, the number counts modulo the number of planes.
     """
     with fits.open(path, memmap=True) as hdus:
         data = hdus[0].data
@@ -360,5 +359,5 @@ def open_image(path: str | Path, plane: int = 0) -> np.ndarray:
 
 
 def read_image(path: str | Path, plane: int = 0) -> np.ndarray:
-    """As `open_image`, (y, x) float32, in memory."""
+    """Read an image that radrim wrote into memory, (y, x) float32; see `open_image`."""
     return open_image(path, plane).astype(np.float32)
