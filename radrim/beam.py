@@ -1,19 +1,20 @@
-"""Step 4, beam: the restoring beam, a Gaussian fitted to the PSF, and the model convolved with it.
+"""Step 7, restore: fits a Gaussian restoring beam to the PSF, and convolves the model with it.
 
 Lengths are widths at half maximum (FWHM) in radians; position angles go from north through east.
 
-The fit repeats what WSClean 3.1 does, because beam areas decide flux densities and users compare the two: least squares
-over a box of ten beams, sidelobes included. WSClean's loops count pixels with unsigned integers, so that the Gaussian
-vanishes at every negative offset and the fit sees only the quadrant to the north-west of the centre. Three observations
-out of eight get a major axis 10 to 50 % longer from this quadrant than from the full box, which follows the main
-lobe more closely. ``region="box"`` fits the full box, ``region="lobe"`` the main lobe alone, as CASA does; the default
-stays with WSClean, see docs/decisions.md.
+The fit repeats that of WSClean 3.1, because the beam area sets flux densities and users compare both programs: least
+squares over a box of ten beams, sidelobes included. WSClean's loops count pixels with unsigned integers, so that the
+Gaussian vanishes at every negative offset and the fit uses only the quadrant north-west of the centre. In three of
+eight observations the major axis from this quadrant is 10 to 50 % longer than that from the full box, which follows
+the main lobe more closely. ``region="box"`` fits the full box, ``region="lobe"`` the main lobe alone, as CASA does.
+The default follows WSClean, see docs/decisions.md.
 """
 
 import logging
 import math
 import string
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy import fft, ndimage
@@ -22,20 +23,32 @@ from scipy.optimize import least_squares
 from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, crop_centre, format_angle
 
+if TYPE_CHECKING:
+    import torch
+
 log = logging.getLogger("radrim")
 
-BOX = 10
-"""Width of the fitting box in beams,"""
-WINDOW = 1024
-"""and at most so many pixels: a fit that runs away from a PSF with a pedestal ends there, not at the image's edge."""
+Widths = TypeVar("Widths", float, np.ndarray, "torch.Tensor")
 
-LOBE = 0.35
-"""Where the main lobe ends, of the peak; as CASA's ``psfcutoff``."""
-RUNAWAY = 2.0
-"""A beam that is longer than the main lobe by this factor is not the PSF's."""
 
-CUTOFF = 1e-9
-"""The restoring Gaussian is cut where it falls below this: well under float32's resolution of the peak."""
+@dataclass(frozen=True)
+class BeamSettings:
+    """How restoring beams are fitted and applied."""
+
+    box: int = 10
+    """Width of the fitting box [first estimate of the beam], as in WSClean."""
+
+    window: int = 1024
+    """Largest width of the fitting box [pixel]. It stops a fit that grows without end on a PSF with a pedestal."""
+
+    lobe: float = 0.35
+    """Level at which the main lobe ends [peak], as CASA's ``psfcutoff``."""
+
+    runaway: float = 2.0
+    """Largest ratio of the fitted major axis to that of the main lobe. A longer beam is replaced by the lobe's."""
+
+    cutoff: float = 1e-9
+    """Level below which the restoring Gaussian is cut off [peak]: far below the resolution of float32."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +67,26 @@ class Beam:
     minor: float
     pa: float
 
-    def area(self, scale):
-        """Integral of the beam (peak 1) in pixels of `scale` [rad]: Jy/beam over this is Jy/pixel."""
+    def area(self, scale: float) -> float:
+        """Integral of the beam (peak 1) in pixels of size `scale` [rad]; Jy/beam divided by it is Jy/pixel."""
         return math.pi * self.major * self.minor / (4 * math.log(2) * scale * scale)
 
     def __str__(self):
         text = format_angle(self.major)
-        number = text.rstrip(string.ascii_letters)  # both axes in the unit that suits the major one
+        number = text.rstrip(string.ascii_letters)  # both axes in the unit of the major axis
         minor = float(number) * self.minor / self.major
         return f"{number} x {minor:.4g} {text[len(number) :]}, PA {math.degrees(self.pa):.1f} deg"
 
 
-def theoretical_beam(longest_baseline):
+def gaussian_area(major: Widths, minor: Widths) -> Widths:
+    """Integral of Gaussians of peak 1 whose widths at half maximum are arrays or tensors, in the widths' unit squared.
+
+    `Beam.area` is the same of one beam.
+    """
+    return math.pi / (4 * math.log(2)) * major * minor
+
+
+def theoretical_beam(longest_baseline: float) -> float:
     """First estimate of the beam, 1 / longest baseline [rad], as WSClean's "theoretical beam".
 
     Parameters
@@ -83,14 +104,20 @@ def theoretical_beam(longest_baseline):
     return 1 / longest_baseline
 
 
-def fit_beam(psf, scale, estimate, region="quadrant"):
+def fit_beam(
+    psf: np.ndarray,
+    scale: float,
+    estimate: float,
+    region: str = "quadrant",
+    settings: BeamSettings = BeamSettings(),
+) -> Beam:
     """The elliptical Gaussian closest to the centre of the PSF.
 
-    Three parameters (peak 1 at the centre pixel), least squares over a box of `BOX` times the estimate. While the
-    fitted major axis times 0.8 `BOX` exceeds the box, the fit is repeated in a box of `BOX` times that axis, of
-    `WINDOW` pixels at most.
+    Three parameters (peak 1 at the centre pixel), least squares over a box of 10 times the estimate
+    (`BeamSettings.box`). While 8 times the fitted major axis exceeds the box, the fit is repeated in a box of 10 times
+    that axis, but at most `BeamSettings.window` pixels wide.
 
-    A fit that fails, or whose major axis is longer by a factor of `RUNAWAY` than that of a fit to the main lobe alone,
+    A fit that fails, or whose major axis is longer by `BeamSettings.runaway` than that of a fit to the main lobe alone,
     is replaced by the latter. If that fails too, the beam is a circle of width `estimate` (at least one pixel, at most
     the image); an axis below one pixel becomes one pixel. Both are logged as warnings.
 
@@ -103,30 +130,31 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
     estimate : float
         First estimate of the width, see `theoretical_beam` [rad].
     region : {'quadrant', 'box', 'lobe'}
-        Pixels of the box that count: those at or to the north-west of the centre, as in WSClean, or all; or those of
-        the main lobe, down to `LOBE` of its peak and one pixel further, as in CASA.
+        Pixels of the box that are fitted. 'quadrant': the centre and those north-west of it, as in WSClean. 'box': all.
+        'lobe': the main lobe down to `BeamSettings.lobe` of its peak, and one pixel further, as in CASA.
+    settings : BeamSettings
 
     Returns
     -------
     Beam
         With pa in [0, pi).
     """
-    psf = crop_centre(psf, [min(n, WINDOW) for n in psf.shape])
+    psf = crop_centre(psf, [min(n, settings.window) for n in psf.shape])
     size = max(psf.shape)
     start = box = estimate / scale
-    lobe = major, minor, pa = _fit_gaussian(psf, [n // 2 for n in psf.shape], start, "lobe")
+    lobe = major, minor, pa = _fit_gaussian(psf, [n // 2 for n in psf.shape], start, settings, "lobe")
     for _ in range(5 * (region != "lobe")):
-        pixels = max(BOX, math.ceil(BOX * box))
+        pixels = max(settings.box, math.ceil(settings.box * box))
         pixels += pixels % 2  # as WSClean, and the window stays centred
         half = [min(pixels, n) // 2 for n in psf.shape]
-        major, minor, pa = _fit_gaussian(psf, half, start, region)
-        enough = all(0.8 * BOX * major < 2 * h or h == n // 2 for h, n in zip(half, psf.shape, strict=True))
+        major, minor, pa = _fit_gaussian(psf, half, start, settings, region)
+        enough = all(0.8 * settings.box * major < 2 * h or h == n // 2 for h, n in zip(half, psf.shape, strict=True))
         if enough or not math.isfinite(major):
             break
         box = min(major, size)
         start = max(box, start)
-    if lobe[0] <= size and not major < RUNAWAY * lobe[0]:  # also true for NaN
-        # Pedestals, as of LOFAR's short tracks, and sidelobes of few stations bend a fit, up to infinity.
+    if lobe[0] <= size and not major < settings.runaway * lobe[0]:  # also true for NaN
+        # A pedestal, as in short tracks of LOFAR, and sidelobes of few stations widen the fit, even without bound.
         log.info("The %s of the PSF is no Gaussian: the restoring beam is fitted to its main lobe.", region)
         major, minor, pa = lobe
     if not major <= size:
@@ -143,11 +171,11 @@ def fit_beam(psf, scale, estimate, region="quadrant"):
     return Beam(max(major, 1) * scale, max(minor, 1) * scale, pa)
 
 
-def _fit_gaussian(psf, half, start, region):
+def _fit_gaussian(psf, half, start, settings, region):
     """(major, minor, pa) in pixels and radians, NaN if there is no fit.
 
-    The exponent is -((a e + b n)^2 + (c n)^2) / 2, e pixels to the east and n to the north: any a, b, c make an
-    ellipse, so the search cannot leave the Gaussians that fall off.
+    The exponent is -((a e + b n)^2 + (c n)^2) / 2, with e pixels to the east and n to the north. Any a, b, c describe
+    an ellipse, so that the fit always finds a Gaussian that falls off in all directions.
     """
     y0, x0 = (n // 2 for n in psf.shape)
     back = (0, 0) if region == "quadrant" else half
@@ -155,7 +183,7 @@ def _fit_gaussian(psf, half, start, region):
     if part.size < 3 or not (psf[y0, x0] > 0 and np.isfinite(part).all()):
         return (math.nan,) * 3
     part = part / psf[y0, x0]
-    within = _main_lobe(part) if region == "lobe" else np.ones(part.shape, bool)
+    within = _wide_lobe(part, settings.lobe) if region == "lobe" else np.ones(part.shape, bool)
     values = part[within]
     north, east = (g[within] for g in np.mgrid[-back[0] : half[0], back[1] : -half[1] : -1].astype(np.float64))
 
@@ -168,7 +196,7 @@ def _fit_gaussian(psf, half, start, region):
         return np.stack([-g * along * east, -g * along * north, -g * across * north], axis=1)
 
     first = np.array([FWHM_PER_SIGMA / start, 0.0, FWHM_PER_SIGMA / start])
-    if region == "lobe":  # a few pixels, of which a search from a wrong width finds a wrong Gaussian
+    if region == "lobe":  # a lobe of few pixels needs a good first estimate
         first = _ellipse(values, east, north, first)
     a, b, c = least_squares(lambda p: gaussian(p)[0] - values, first, jacobian, method="lm", x_scale=first[0]).x
     inverse_variance, axes = np.linalg.eigh([[a * a, a * b], [a * b, b * b + c * c]])
@@ -178,7 +206,7 @@ def _fit_gaussian(psf, half, start, region):
 
 
 def _ellipse(values, east, north, otherwise):
-    """(a, b, c) of `_fit_gaussian` from a parabola through the logarithms of the values, or `otherwise`."""
+    """(a, b, c) of `_fit_gaussian` from a parabola fitted to the logarithms of the values; `otherwise` if it fails."""
     high = values > 0.1
     points = np.stack([east**2, 2 * east * north, north**2], 1)[high]
     q, _, rank, _ = np.linalg.lstsq(points, -2 * np.log(values[high]))
@@ -187,19 +215,23 @@ def _ellipse(values, east, north, otherwise):
     return np.array([math.sqrt(q[0]), q[1] / math.sqrt(q[0]), math.sqrt(q[2] - q[1] ** 2 / q[0])])
 
 
-def _main_lobe(psf):
-    """Pixels around the centre above `LOBE`, and those next to them, without which a narrow lobe has no width."""
-    labels, _ = ndimage.label(psf > LOBE)
-    centre = tuple(n // 2 for n in psf.shape)
-    return ndimage.binary_dilation(labels == labels[centre], np.ones((3, 3), bool))
+def _wide_lobe(psf, threshold):
+    """The main lobe above a threshold, and the pixels next to it, without which a narrow lobe has no width."""
+    return ndimage.binary_dilation(main_lobe(psf, threshold), np.ones((3, 3), bool))
 
 
-def restore(model, beam, scale, threads=1):
-    """The model convolved with the restoring beam: what a telescope with that beam would see.
+def main_lobe(psf: np.ndarray, threshold: float) -> np.ndarray:
+    """Pixels of the main lobe, (y, x) bool: above `threshold` and connected with the centre by their edges."""
+    labels, _ = ndimage.label(psf > threshold)
+    return labels == labels[psf.shape[0] // 2, psf.shape[1] // 2]
 
-    The Gaussian is sampled in the image, so that a pixel of 1 Jy becomes a peak of 1 Jy/beam however few pixels the
-    beam covers; its closed form in the uv plane, cut at the image's own resolution, would lower the peak of a beam of
-    two pixels or less. WSClean does the same, but lets sources wrap around the edges.
+
+def restore(model: np.ndarray, beam: Beam, scale: float, threads: int = 1) -> np.ndarray:
+    """Convolve the model with the restoring beam.
+
+    The Gaussian is sampled in the image plane, so that a pixel of 1 Jy becomes a peak of 1 Jy/beam for beams of any
+    width. Its closed form in the uv plane, cut off at the resolution of the image, would lower the peak of a beam of
+    two pixels or less. WSClean also samples the Gaussian, but lets sources wrap around the edges.
 
     Parameters
     ----------
@@ -222,7 +254,7 @@ def restore(model, beam, scale, threads=1):
     sin, cos = math.sin(beam.pa), math.cos(beam.pa)
     major, minor = (axis / scale / FWHM_PER_SIGMA for axis in (beam.major, beam.minor))
     radius = [min(r, n - 1) for r, n in zip(reach(beam, scale), model.shape, strict=True)]
-    # The kernel reaches `radius` pixels; that much padding keeps what leaves one side from entering the other.
+    # The kernel extends over `radius` pixels. The same padding keeps emission from wrapping around the edges.
     shape = tuple(fft.next_fast_len(n + r, real=True) for n, r in zip(model.shape, radius, strict=True))
     north = np.arange(-radius[0], radius[0] + 1)[:, None]
     east = -np.arange(-radius[1], radius[1] + 1)[None, :]
@@ -236,18 +268,18 @@ def restore(model, beam, scale, threads=1):
     return np.ascontiguousarray(image[: model.shape[0], : model.shape[1]])
 
 
-def reach(beam, scale):
-    """How far the restoring beam reaches along y and x [pixel]: beyond, it is less than `CUTOFF` of its peak."""
+def reach(beam: Beam, scale: float, settings: BeamSettings = BeamSettings()) -> list[int]:
+    """Distances along y and x [pixel] beyond which the restoring beam is below `BeamSettings.cutoff`."""
     sin, cos = math.sin(beam.pa), math.cos(beam.pa)
-    sigma = math.sqrt(-2 * math.log(CUTOFF)) / FWHM_PER_SIGMA / scale
+    sigma = math.sqrt(-2 * math.log(settings.cutoff)) / FWHM_PER_SIGMA / scale
     extent = math.hypot(beam.major * cos, beam.minor * sin), math.hypot(beam.major * sin, beam.minor * cos)
     return [math.ceil(sigma * axis) for axis in extent]
 
 
-def common_beam(first, second):
+def common_beam(first: Beam, second: Beam) -> Beam:
     """The smallest beam that both images can be smoothed to.
 
-    In coordinates in which one beam is a circle, the other's axes are stretched to the circle where they are shorter.
+    In coordinates in which one beam is a circle, axes of the other beam shorter than the circle are stretched to it.
 
     Parameters
     ----------
@@ -266,15 +298,15 @@ def common_beam(first, second):
     return Beam(float(major), float(minor), math.atan2(vectors[0, 1], vectors[1, 1]) % math.pi)
 
 
-def smooth(image, beam, target, scale, threads=1):
-    """An image restored with one beam, as if restored with a larger one.
+def smooth(image: np.ndarray, beam: Beam, target: Beam, scale: float, threads: int = 1) -> np.ndarray:
+    """Smooth a restored image to a larger beam.
 
     Parameters
     ----------
     image : (y, x) float32
         [Jy/beam]
     beam, target : Beam
-        Of the image, and the one it shall have, as `common_beam` gives it.
+        Beam of the image, and the larger beam, from `common_beam`.
     scale : float
         Pixel size [rad].
     threads : int
@@ -284,7 +316,7 @@ def smooth(image, beam, target, scale, threads=1):
     (y, x) float32
         [Jy per beam of `target`]; beyond the edges the image counts as 0.
     """
-    # In the uv plane, where a kernel without width along one axis is no difficulty.
+    # The uv plane also represents kernels that have no width along one axis.
     east, north = _covariance(target) - _covariance(beam)
     margin = math.ceil(3 * math.sqrt(max(east[0] + north[1], 0)) / scale)
     shape = tuple(fft.next_fast_len(n + margin, real=True) for n in image.shape)

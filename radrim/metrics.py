@@ -1,6 +1,9 @@
-"""Scores: the noise of an image, its dynamic range, and how far an estimate is from the truth."""
+"""Scores: noise of an image, dynamic range, and difference between an estimate and the truth."""
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -9,25 +12,50 @@ from radrim.errors import DataError
 MAD_TO_SIGMA = 1.482602218505602
 """1 / (normal quantile of 3/4): turns a median absolute deviation into a standard deviation."""
 
-MAD_SAMPLES = 1 << 20
-"""Pixels above which `noise_mad` takes a subsample; this many give sigma to 0.2 % (1.17 / sqrt(n), two sigma)."""
 
-SCATTER_RANGES, SCATTER_RANGE = 6, 1000
-"""At most so many ranges of baseline length, of at least so many samples."""
-SCATTER_SAMPLES = 4_000_000
-"""Samples of a spectral window from which the noise is measured."""
+@dataclass(frozen=True)
+class NoiseSettings:
+    """How many pixels and samples the noise is measured from."""
+
+    pixels: int = 1 << 20
+    """Largest number of pixels that `noise_mad` uses: sigma is right to 0.2 % (1.17 / sqrt(n), two sigma)."""
+
+    ranges: int = 6
+    """Largest number of ranges of baseline length in which the scatter is measured."""
+
+    range_samples: int = 1000
+    """Least number of samples of a range of baseline length."""
+
+    samples: int = 4_000_000
+    """Largest number of samples of a spectral window that the scatter is measured from."""
 
 
-def noise_mad(image):
-    """Noise of an image from the median absolute deviation, blind to the few pixels that hold sources.
+class SampleBlock(Protocol):
+    """Samples whose scatter can be measured; see `radrim.visibilities.Visibilities`."""
 
-    Above `MAD_SAMPLES` pixels only every k-th pixel in memory order counts, k the smallest step that leaves at most
-    `MAD_SAMPLES` and shares no factor with the width: every column takes part, and the result is the same in each run.
+    time: np.ndarray
+    antenna: np.ndarray
+    freq: np.ndarray
+    data: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def uv_length(self) -> np.ndarray:
+        """Length of each row's (u, v), (row,) [m]."""
+
+
+def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> float:
+    """Noise of an image from the median absolute deviation, which the few pixels with sources hardly change.
+
+    Of an image of more than `NoiseSettings.pixels` pixels only every k-th pixel in memory order counts. k is the
+    smallest step that leaves at most that number and shares no factor with the width: every column takes part, and the
+    result is the same in each run.
 
     Parameters
     ----------
     image : (y, x) array
         Pixels that are not finite are left out.
+    settings : NoiseSettings
 
     Returns
     -------
@@ -40,8 +68,8 @@ def noise_mad(image):
         No pixel is finite.
     """
     flat = np.asarray(image).ravel()
-    if flat.size > MAD_SAMPLES:
-        step = -(-flat.size // MAD_SAMPLES)
+    if flat.size > settings.pixels:
+        step = -(-flat.size // settings.pixels)
         while math.gcd(step, np.shape(image)[-1]) > 1:
             step += 1
         flat = flat[::step]
@@ -51,14 +79,14 @@ def noise_mad(image):
     return MAD_TO_SIGMA * float(np.median(np.abs(flat - np.median(flat))))
 
 
-def dynamic_range(image, residual):
+def dynamic_range(image: np.ndarray, residual: np.ndarray) -> float:
     """Largest ``|pixel|`` of the restored image over the noise (`noise_mad`) of the residual (infinite without)."""
     noise = noise_mad(residual)
     peak = float(np.nanmax(np.abs(image)))
     return peak / noise if noise > 0 else math.inf
 
 
-def snr_db(truth, estimate):
+def snr_db(truth: np.ndarray, estimate: np.ndarray) -> float:
     """Signal-to-noise ratio of an estimate, ``20 log10(|truth| / |truth - estimate|)`` [dB].
 
     Parameters
@@ -84,8 +112,8 @@ def snr_db(truth, estimate):
     return float(20 * np.log10(signal / error)) if error > 0 else math.inf
 
 
-def log_snr_db(truth, estimate, dynamic_range):
-    """`snr_db` after x -> peak log_a(a x / peak + 1), a the dynamic range: faint structure counts as much as bright.
+def log_snr_db(truth: np.ndarray, estimate: np.ndarray, dynamic_range: float) -> float:
+    """`snr_db` after x -> peak log_a(a x / peak + 1), with a the dynamic range, which gives faint structure weight.
 
     Negative pixels count as 0. Method: Aghabiglou et al. (2024), arXiv:2403.05452.
     """
@@ -100,23 +128,24 @@ def log_snr_db(truth, estimate, dynamic_range):
     return snr_db(compress(truth), compress(estimate))
 
 
-def measured_scatter(blocks):
-    """Noise of the data over that which the weights 1/sigma^2 promise.
+def measured_scatter(blocks: Iterable[SampleBlock], settings: NoiseSettings = NoiseSettings()) -> float:
+    """Ratio of the noise of the data to the noise that the weights 1/sigma^2 imply.
 
-    From what is left of a sample after its two neighbours, in time on one baseline or in channel, have been averaged
-    and taken from it: the sky cancels as far as it changes evenly. Where it does not, on the baselines that see most
-    of it, the result is too large; so the smallest counts, of several ranges of baseline length and of both kinds of
-    neighbours. Robust (median absolute deviation); NaN if there are no neighbours.
+    The mean of the two neighbours of a sample, in time on one baseline or in channel, is subtracted from the sample.
+    The sky cancels where it changes linearly. Elsewhere, on baselines that see much of the sky, the result is too
+    large. Therefore the smallest result counts, over several ranges of baseline length and both kinds of neighbours.
+    The scatter is measured by the median absolute deviation; it is NaN if there are no neighbours.
 
     Parameters
     ----------
     blocks : iterable of Visibilities
         With natural weights.
+    settings : NoiseSettings
     """
     in_time, in_channel = [], []
     for block in blocks:
         order = np.lexsort((block.time, block.antenna[:, 1], block.antenna[:, 0]))
-        order = order[: max(1, SCATTER_SAMPLES // len(block.freq))]
+        order = order[: max(1, settings.samples // len(block.freq))]
         antenna, length = block.antenna[order], block.uv_length[order]
         data, weight = block.data[order], block.weight[order].astype(float)
         for reach in (2, 1):  # two neighbours, or one where there are no more
@@ -129,14 +158,16 @@ def measured_scatter(blocks):
         if channels > 1:
             parts = [slice(k, channels - min(2, channels - 1) + k) for k in range(min(2, channels - 1) + 1)]
             in_channel.append(_left(*((data[:, p], weight[:, p]) for p in parts), length=length))
-    spread = [level for scores in (in_time, in_channel) if scores for level in _levels(np.concatenate(scores, 1))]
+    spread = [
+        level for scores in (in_time, in_channel) if scores for level in _levels(np.concatenate(scores, 1), settings)
+    ]
     return min(spread, default=float("nan"))
 
 
 def _left(*samples, length):
-    """Baseline lengths, and what is left of samples after their neighbours, in units of what their weights promise.
+    """Baseline lengths, and samples less the mean of their neighbours, in units of the sigma of their weights.
 
-    `samples` holds (data, weight) of two neighbours, or of one, the sample itself and the other.
+    `samples` holds (data, weight) of the sample between its neighbours, or of the sample and one neighbour.
     """
     used = np.all([weight > 0 for _, weight in samples], axis=0)
     factors = (1, -1) if len(samples) == 2 else (0.5, -1, 0.5)
@@ -146,8 +177,8 @@ def _left(*samples, length):
     return np.stack([lengths, rest.real / np.sqrt(variance)])
 
 
-def _levels(scores):
-    """Robust standard deviations of the scores in ranges of baseline length with `SCATTER_RANGE` samples or more."""
+def _levels(scores, settings):
+    """Robust standard deviations of the scores in ranges of baseline length."""
     scores = scores[:, np.argsort(scores[0], kind="stable")]
-    count = max(1, min(SCATTER_RANGES, scores.shape[1] // SCATTER_RANGE))
+    count = max(1, min(settings.ranges, scores.shape[1] // settings.range_samples))
     return [noise_mad(part) for part in np.array_split(scores[1], count) if part.size]

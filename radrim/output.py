@@ -1,34 +1,74 @@
-"""Step 7, write: the files of a run, by their names in WSClean's manner."""
+"""Step 8, write: writes all files of a run, with the file names of WSClean."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 
 from radrim.closure.scores import shown_in_report
-from radrim.geometry import format_angle
+from radrim.config.options import ImageConfig
+from radrim.geometry import ImageGrid, format_angle
 from radrim.measure.measurement import uv_samples
 from radrim.products import KINDS, SHARED, count_kinds
 from radrim.report import qa
 from radrim.report.draw_pool import Painters
 from radrim.report.overview import overview, thin_out
 from radrim.report.page import ImageSet, Polarisation, Report, RivalPanel, write_report
+from radrim.report.specs import ReportSettings
 from radrim.restore.polarisation import LinearChannels
 from radrim.result import Beside, Channels, Image, Linear, Stokes
 from radrim.runtime.files import check_writable
 from radrim.units import si
 from radrim.version import versions
+from radrim.visibilities import Observation
+from radrim.workdir.progress import Progress
 from radrim.write.cube import write_cube, write_planes
 from radrim.write.fits import image_header, open_image, whole_header, write_fits, write_rows
 from radrim.write.run_toml import write_run_toml
 
-CHANNELS_SHOWN = 8
-"""Channels in the report, evenly spaced."""
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run found, for its report and its quality file.
+
+    Parameters
+    ----------
+    image : Image
+        All output channels together, of the first Stokes parameter.
+    stokes : Stokes
+        All images.
+    linear : Linear or None
+        Maps of linear polarisation.
+    grid : ImageGrid
+    observation : Observation
+    thermal : float
+        Noise expected if the weights are 1/sigma^2 [Jy/beam].
+    scatter : mapping of str to float
+        Noise expected from the scatter of the data, by Stokes parameter [Jy/beam].
+    chosen : sequence of str
+        What radrim chose on its own and why, in sentences.
+    seconds : mapping of str to float
+        Time of each step [s].
+    beside : Beside or None
+        Images of the other minor cycle.
+    """
+
+    image: Image
+    stokes: Stokes
+    linear: Linear | None
+    grid: ImageGrid
+    observation: Observation
+    thermal: float
+    scatter: Mapping[str, float]
+    chosen: Sequence[str]
+    seconds: Mapping[str, float]
+    beside: Beside | None = None
 
 
 class Output:
-    """Writes everything that one run leaves behind.
+    """Writes the files of one run.
 
     Parameters
     ----------
@@ -44,22 +84,22 @@ class Output:
         The folder is missing, read-only or full.
     """
 
-    def __init__(self, prefix, config, command):
+    def __init__(self, prefix: str | Path, config: ImageConfig, command: str):
         check_writable(prefix)
         self.prefix, self.config, self.command = prefix, config, command
 
-    def check_space(self, grid):
-        """Raise OutputError if the disk cannot take the images."""
+    def check_space(self, grid: ImageGrid) -> None:
+        """Raise OutputError if the disk has no space for the images."""
         kinds = count_kinds(self.config)
         images = self.config.channels_out + (self.config.channels_out > 1)
-        if self.config.cube:  # of one kind, while its channels are still there
+        if self.config.cube:  # a cube of one kind is written before the files of its channels are removed
             images += -(-self.config.channels_out // kinds)
-        # In the work directory: dirty image, PSF of four times the pixels, model and residual of two cycles. Stokes
-        # parameters follow each other.
+        # The work directory holds a dirty image, a PSF of four times the pixels, and model and residual of two cycles,
+        # of one Stokes parameter at a time.
         working = 9 if self.config.niter else 5
         check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
 
-    def write_images(self, image: Image, grid, observation, thermal):
+    def write_images(self, image: Image, grid: ImageGrid, observation: Observation, thermal: float) -> None:
         """NAME-{dirty,psf,model,residual,image,pb,image-pb}.fits, or NAME-0000-... for one channel of several."""
         for kind in KINDS:
             array = getattr(image, kind)
@@ -69,15 +109,17 @@ class Output:
                 image.paths[kind], header = self.file(image, kind, grid, observation, thermal)
                 write_fits(image.paths[kind], array, header)
 
-    def write_linear(self, channels: LinearChannels, grid, observation, together=False):
+    def write_linear(
+        self, channels: LinearChannels, grid: ImageGrid, observation: Observation, together: bool = False
+    ) -> None:
         """NAME-P-image.fits, NAME-P-image-pb.fits and NAME-angle.fits; of several NAME-0000-P-image.fits and so on.
 
         Parameters
         ----------
         channels : LinearChannels
-            Whose `facts` learn the paths.
+            Its `headers` receive the paths.
         together : bool
-            All in one cube of each kind.
+            Write all channels into one cube of each kind.
         """
         for kind in channels.kinds:
             named = [self._linear_file(image, kind, grid, observation) for image in channels.headers]
@@ -102,17 +144,17 @@ class Output:
         header["BUNIT"], header["BTYPE"] = ("deg", "north through east"), "position_angle"
         return path, header
 
-    def write_map(self, image: Image, kind, array, grid, observation):
+    def write_map(self, image: Image, kind: str, array: np.ndarray, grid: ImageGrid, observation: Observation) -> None:
         """NAME-MFS-{kind}.fits: a map without unit that belongs to an image, such as its spectral index."""
         path, header = self.file(image, kind, grid, observation, None)
         header["BUNIT"], header["BTYPE"] = "", kind.replace("-", " ")
         write_fits(path, array, header)
         image.paths[kind] = path
 
-    def join(self, stokes: Sequence[Channels], progress):
-        """`--cube`: NAME-{dirty,psf,...}.fits with all channels in place of NAME-0000-... and so on.
+    def join(self, stokes: Sequence[Channels], progress: Progress) -> None:
+        """`--cube`: replace the files NAME-0000-... of the channels by the cubes NAME-{dirty,psf,...}.fits.
 
-        A channel's own file goes when its `paths` say that it is in the cube, in the work directory, too.
+        The file of a channel is removed only after the work directory has noted that the channel is in the cube.
 
         Parameters
         ----------
@@ -130,10 +172,12 @@ class Output:
                     image.paths[kind], image.plane = path, plane
                     progress.keep_image(image)
             for image in facts:
-                self.path_of(image, kind).unlink(missing_ok=True)  # an earlier run may have come as far as here
+                self.path_of(image, kind).unlink(missing_ok=True)  # an interrupted run may have removed it
 
-    def file(self, image: Image, kind, grid, observation, thermal):
-        """Path and header of one of the files of an image; its arrays do not count."""
+    def file(
+        self, image: Image, kind: str, grid: ImageGrid, observation: Observation, thermal: float | None
+    ) -> tuple[Path, fits.Header]:
+        """Path and header of one kind of file of an image; the arrays of the image are not used."""
         config, deconvolved = self.config, bool(image.stop)
         facts = {
             "weighting": str(config.weight),
@@ -162,87 +206,79 @@ class Output:
         )
         return self.path_of(image, kind), header
 
-    def writes(self, image: Image, kind):
-        """Whether a file is this image's to write, and not that of the first Stokes parameter for all."""
+    def writes(self, image: Image, kind: str) -> bool:
+        """Whether an image writes this kind of file; the first Stokes parameter writes the kinds that all share."""
         return kind not in SHARED or image.stokes == self.config.stokes[0]
 
-    def path_of(self, image: Image, kind):
-        """Of one of the files of an image."""
+    def path_of(self, image: Image, kind: str) -> Path:
+        """Path of one kind of file of an image."""
         return self.path(image.channel if kind in SHARED else image.label, kind)
 
-    def path(self, label, kind):
-        """Of the file of a kind, and of a label or of none."""
+    def path(self, label: str, kind: str) -> Path:
+        """Path of the file of a kind, with a label unless it is empty."""
         ending = kind.replace("_", "-")
         return Path(f"{self.prefix}-{label}-{ending}.fits" if label else f"{self.prefix}-{ending}.fits")
 
-    def write_summary(
-        self,
-        image: Image,
-        stokes: Stokes,
-        linear: Linear | None,
-        grid,
-        observation,
-        thermal,
-        scatter,
-        chosen,
-        seconds,
-        beside: Beside | None = None,
-        painters: Painters | None = None,
-    ) -> dict[str, Path]:
-        """NAME.png, NAME-report.html, NAME-run.toml and, last of all, NAME-qa.json; returns their paths."""
+    def write_summary(self, run: RunSummary, painters: Painters | None = None) -> dict[str, Path]:
+        """Write NAME.png, NAME-report.html, NAME-run.toml and, last, NAME-qa.json; returns their paths."""
         paths = {
             "png": Path(f"{self.prefix}.png"),
             "report": Path(f"{self.prefix}-report.html"),
             "run": Path(f"{self.prefix}-run.toml"),
             "qa": Path(f"{self.prefix}-qa.json"),
         }
+        image, stokes, observation, programs = run.image, run.stokes, run.observation, versions()
         channels = stokes.channels[image.stokes]
-        quality = qa.measure(image, len(channels), grid, observation, self.config, thermal, scatter[image.stokes])
-        quality["other_stokes"] = qa.measure_others(stokes, image.stokes, scatter)
-        several, whole = len(channels) > 1, grid
-        some = np.unique(np.linspace(0, len(channels) - 1, CHANNELS_SHOWN).astype(int))
-        files = [*stokes.paths, *(linear.paths.values() if linear else []), *paths.values()]
-        if several:
+        quality = qa.measure(
+            image, len(channels), run.grid, observation, self.config, run.thermal, run.scatter[image.stokes]
+        )
+        quality["other_stokes"] = qa.measure_others(stokes, image.stokes, run.scatter)
+        files = [*stokes.paths, *(run.linear.paths.values() if run.linear else []), *paths.values()]
+        if len(channels) > 1:
             files += [path for one in stokes.channels.values() for path in one.paths]
+        files = list(dict.fromkeys(files))
+        settings = self.config.resolved(run.grid, str(self.prefix)).as_text()
+        report = replace(self._report(run), settings=settings, versions=programs, files=[str(path) for path in files])
+        write_report(paths["report"], report, paths["png"], painters)
+        write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
+        qa.write_qa(paths["qa"], qa.finish(quality, self.command, run.seconds, observation.notes, programs, files))
+        return paths
+
+    def _report(self, run):
+        """What the page shows of the images and the data."""
+        channels, observation = run.stokes.channels[run.image.stokes], run.observation
+        several = len(channels) > 1
+        some = np.unique(np.linspace(0, len(channels) - 1, ReportSettings.output_channels).astype(int))
         notes = list(observation.notes)
         if several and len(some) < len(channels):
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")
-        files = list(dict.fromkeys(files))
-        settings = self.config.resolved(grid, str(self.prefix)).as_text()
-        programs = versions()
-        facts = {"Expected noise": si(thermal, "Jy/beam"), "Stopped": image.stop or "not deconvolved"}
-        facts |= shown_in_report(image.facts)
-        facts["Image"] = f"{grid.width} × {grid.height} pixels of {format_angle(grid.scale)}"
-        image, grid, factor = overview(image, grid)
+        facts = {"Expected noise": si(run.thermal, "Jy/beam"), "Stopped": run.image.stop or "not deconvolved"}
+        facts |= shown_in_report(run.image.facts)
+        facts["Image"] = f"{run.grid.width} × {run.grid.height} pixels of {format_angle(run.grid.scale)}"
+        image, grid, factor = overview(run.image, run.grid)
         if factor > 1:
             notes.append(f"Pictures here have one pixel for {factor} x {factor} of the image.")
-        report = Report(
+        shown = [overview(channels[k], run.grid)[0] for k in some if several]
+        return Report(
             title=observation.object,
             subtitle=f"{observation.telescope}, {observation.date_obs[:10]}",
             stokes=image.stokes,
             command=self.command,
             grid=grid,
             uv=uv_samples(observation.blocks),
-            chosen=chosen,
+            chosen=run.chosen,
             notes=notes,
             cycles=image.cycles,
-            timings=seconds,
-            settings=settings,
-            versions=programs,
+            timings=run.seconds,
             facts=facts,
-            images=[_image_set(image), *(_image_set(overview(channels[k], whole)[0]) for k in some if several)],
-            beside=None if beside is None else _comparison(image, beside),
-            polarisation=_polarisation(stokes, linear, image.stokes, whole),
-            files=[str(path) for path in files],
+            images=[_image_set(one) for one in (image, *shown)],
+            beside=None if run.beside is None else _comparison(image, run.beside),
+            polarisation=_polarisation(run.stokes, run.linear, image.stokes, run.grid),
         )
-        write_report(paths["report"], report, paths["png"], painters)
-        write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
-        qa.write_qa(paths["qa"], qa.finish(quality, self.command, seconds, observation.notes, programs, files))
-        return paths
 
 
-def _polarisation(stokes: Stokes, linear: Linear | None, shown, grid):
-    """What the report shows of the Stokes parameters beside the one that is `shown` in full."""
+def _polarisation(stokes: Stokes, linear: Linear | None, shown: str, grid: ImageGrid) -> Polarisation | None:
+    """The report's panel of all Stokes parameters but the one that is `shown` in full."""
     if len(stokes) == 1:
         return None
     noise = {name: image.noise for name, image in zip(stokes, stokes.headers, strict=True)}
@@ -254,7 +290,7 @@ def _polarisation(stokes: Stokes, linear: Linear | None, shown, grid):
 
 
 def _comparison(image, beside):
-    """What the report shows of the other minor cycle."""
+    """The report's panel of the second minor cycle."""
     rows = {}
     for name, one in zip(beside.names, (image, beside.image), strict=True):
         rows[name] = {

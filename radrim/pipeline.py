@@ -22,7 +22,7 @@ from radrim.imagers.start_model import take_start
 from radrim.measure.mosaic import describe_mosaic, noise_of_all, pointings
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
-from radrim.output import Output
+from radrim.output import Output, RunSummary
 from radrim.read.mask import read_mask
 from radrim.read.pointings import each_at_its_pointing
 from radrim.read.reader import Selection, read
@@ -153,10 +153,10 @@ def _image(config, work, output, solver, rival, clock, threads, device, report, 
     paths = dict(whole.paths)
     if report:
         with clock("report"):
-            paths |= output.write_summary(
-                whole, stokes, linear, grid, observation, thermal, expected, chosen, clock.seconds, channels.beside,
-                painters,
-            )  # fmt: skip
+            summary = RunSummary(
+                whole, stokes, linear, grid, observation, thermal, expected, chosen, clock.seconds, channels.beside
+            )
+            paths |= output.write_summary(summary, painters)
     return Result(
         **{**vars(whole), "paths": paths},
         grid=grid,

@@ -199,7 +199,8 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
     return Plan(
         grid, config.channels_out, facets, cut.side, at_once, samples, nodes, config.channels_out * stokes * steps,
         min(ExecutionSettings.max_calls, facets), memory, disk, config.channels_out * moved,
-        config.channels_out * measure, config.channels_out * cycle, rest, config.channels_out * extended, cycles, stokes,
+        config.channels_out * measure, config.channels_out * cycle, rest, config.channels_out * extended, cycles,
+        stokes,
     )  # fmt: skip
 
 

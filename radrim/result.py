@@ -1,9 +1,9 @@
-"""What a run hands back: the images of each output channel and of all of them together."""
+"""Results of a run: the images of each output channel, and of all output channels together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -11,6 +11,13 @@ from radrim.beam import Beam
 from radrim.geometry import ImageGrid
 from radrim.products import KINDS
 from radrim.write.fits import read_image
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+
+PlaneReader = Callable[[Path, int], np.ndarray]
+"""Reads the image (y, x) of a FITS file, given its path and the number of a plane."""
 
 
 @dataclass
@@ -20,8 +27,8 @@ class Image:
     Parameters
     ----------
     label : str
-        '' for a single image, '0000', '0001', ... for channels, 'MFS' for all; of several Stokes parameters 'Q',
-        '0000-Q', 'MFS-Q'.
+        '' for a single image, '0000', '0001', ... for channels, 'MFS' for all channels together; with several Stokes
+        parameters 'Q', '0000-Q', 'MFS-Q'.
     freq, bandwidth : float
         [Hz]
     beam : Beam
@@ -35,24 +42,24 @@ class Image:
     residual, image : (y, x) float32 or None
         [Jy/beam]
     pb : (y, x) float32 or None
-        Primary beam, 1 where it sees best; None without --pb.
+        Primary beam, 1 at its maximum; None without --pb.
     image_pb : (y, x) float32 or None
         `image` / `pb` [Jy/beam], NaN where `pb` is below --pb-limit.
     uncertainty, uncertainty_95 : (y, x) float32 or None
-        What 68.3 and 95.4 % of the errors of `image` are below [Jy/beam]; None without --uncertainty.
+        Bounds of 68.3 and 95.4 % of the errors of `image` [Jy/beam]; None without --uncertainty.
     model_uncertainty, model_uncertainty_95 : (y, x) float32 or None
-        The same of `model` [Jy/pixel].
+        The same bounds for `model` [Jy/pixel].
     stop : str
         Why the deconvolution ended.
     cycles : list of dict
-        What happened in each major cycle; see `radrim.report.page.Report`.
+        Numbers of each major cycle; see `radrim.report.page.Report`.
     facts : dict
         Numbers for the FITS header, by the names of `radrim.write.fits.KEYWORDS`.
     paths : dict of str to Path
         'dirty', 'psf', 'model', 'residual', 'image', 'pb', 'image_pb' to FITS file.
     stokes : str
     plane : int
-        Which plane of a cube the image is.
+        Number of the image's plane, if its file is a cube.
     """
 
     label: str
@@ -79,40 +86,46 @@ class Image:
     plane: int = 0
 
     @property
-    def channel(self):
+    def channel(self) -> str:
         """Label without the Stokes parameter: '', '0000', 'MFS'."""
         return self.label.removesuffix(self.stokes).removesuffix("-")
 
     @property
-    def best(self):
+    def best(self) -> np.ndarray:
         """The restored image, or the dirty one if nothing was deconvolved."""
         return self.dirty if self.image is None else self.image
 
 
-class Channels(Sequence):
-    """Images of the output channels, whose arrays are read from the files when a channel is asked for.
+class Channels(Sequence[Image]):
+    """Images of the output channels. The arrays of a channel are read from its files when the channel is requested.
 
-    A thousand channels then take no more memory than one.
+    The memory therefore does not grow with the number of channels.
 
     Parameters
     ----------
     read : callable
-        Path of a FITS file, and number of a plane if it is a cube, to an image.
+        Reads an image, given the path of a FITS file and the number of a plane if the file is a cube.
     """
 
-    def __init__(self, read=read_image):
+    def __init__(self, read: PlaneReader = read_image):
         self._images: list[Image] = []
         self.read = read
 
-    def append(self, image: Image):
-        """One more channel, whose files are written."""
+    def append(self, image: Image) -> None:
+        """Add a channel whose files have been written."""
         nothing: dict[str, Any] = dict.fromkeys(KINDS)
         self._images.append(replace(image, **nothing))
 
     def __len__(self):
         return len(self._images)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Image]: ...
+
+    def __getitem__(self, index: int | slice) -> Image | list[Image]:
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
         image = self._images[index]
@@ -120,24 +133,24 @@ class Channels(Sequence):
         arrays: dict[str, Any] = {kind: self.read(path, image.plane) for kind, path in paths.items()}
         return replace(image, **arrays)
 
-    def plane(self, index, kind):
+    def plane(self, index: int, kind: str) -> np.ndarray:
         """One kind of image of one channel, (y, x)."""
         image = self._images[index]
         return self.read(image.paths[kind], image.plane)
 
     @property
-    def headers(self):
+    def headers(self) -> list[Image]:
         """The channels without their arrays."""
         return list(self._images)
 
     @property
-    def paths(self):
+    def paths(self) -> list[Path]:
         """All files, channel by channel; cubes once."""
         return list(dict.fromkeys(path for image in self._images for path in image.paths.values()))
 
 
-class Stokes(Mapping):
-    """The images of each Stokes parameter by its name, whose arrays are read from the files when one is asked for.
+class Stokes(Mapping[str, Image]):
+    """Images by the name of the Stokes parameter. Arrays are read from the files when an image is requested.
 
     Parameters
     ----------
@@ -154,7 +167,7 @@ class Stokes(Mapping):
     def __init__(self, wholes: Channels, channels: dict[str, Channels]):
         self._wholes, self.channels = wholes, channels
 
-    def __getitem__(self, name) -> Image:
+    def __getitem__(self, name: str) -> Image:
         return self._wholes[list(self.channels).index(name)]
 
     def __iter__(self):
@@ -164,17 +177,17 @@ class Stokes(Mapping):
         return len(self.channels)
 
     @property
-    def headers(self):
+    def headers(self) -> list[Image]:
         """The images without their arrays."""
         return self._wholes.headers
 
     @property
-    def paths(self):
+    def paths(self) -> list[Path]:
         """Files of all channels together, each once."""
         return self._wholes.paths
 
-    def pick(self, name) -> Channels:
-        """The image of one Stokes parameter as a sequence of one, its arrays not read."""
+    def pick(self, name: str) -> Channels:
+        """The image of one Stokes parameter as a sequence of length 1, without reading its arrays."""
         one = Channels(self._wholes.read)
         one.append(self._wholes.headers[list(self.channels).index(name)])
         return one
@@ -182,7 +195,7 @@ class Stokes(Mapping):
 
 @dataclass
 class Linear:
-    """Maps of linear polarisation (`radrim.restore.polarisation`), read from their files when they are asked for.
+    """Maps of linear polarisation (`radrim.restore.polarisation`), read from their files on access.
 
     Parameters
     ----------
@@ -196,26 +209,26 @@ class Linear:
     paths: dict[str, Path]
 
     @property
-    def intensity(self):
-        """Polarised intensity without its bias, (y, x) float32 [Jy/beam]."""
+    def intensity(self) -> np.ndarray:
+        """Polarised intensity, corrected for its bias, (y, x) float32 [Jy/beam]."""
         return read_image(self.paths["image"])
 
     @property
-    def angle(self):
+    def angle(self) -> np.ndarray:
         """Angle of the electric vector, (y, x) float32 [degrees], north through east; NaN where it is uncertain."""
         return read_image(self.paths["angle"])
 
 
 @dataclass
 class Beside:
-    """Two minor cycles on the same data.
+    """Images of a second minor cycle on the same data.
 
     Parameters
     ----------
     names : (str, str)
-        Of the one that made the images, and of the other.
+        Name of the minor cycle that made the images of the run, and of the second one.
     image : Image
-        The other's.
+        From the second minor cycle.
     seconds : dict of str to float
         Wall time of each deconvolution, by name.
     """
@@ -229,13 +242,13 @@ class Beside:
 class Result(Image):
     """What `radrim.image` returns: the image of all channels together, and each output channel.
 
-    Of several Stokes parameters it is the first one's; `stokes` has all.
+    It is the image of the first Stokes parameter; `polarisations` has all of them.
 
     Parameters
     ----------
     grid : ImageGrid
     channels : sequence of Image
-        One per output channel; only the image itself if ``channels_out`` is 1. Several are read from their files.
+        One per output channel; with ``channels_out`` 1 the image itself. Several are read from their files on access.
     paths : dict of str to Path
         Besides the FITS files: 'png', 'report' and 'run' (the settings, as TOML).
     polarisations : Stokes
@@ -250,7 +263,7 @@ class Result(Image):
     linear: Linear | None = field(kw_only=True, default=None)
 
     @property
-    def wcs(self):
+    def wcs(self) -> "WCS":
         """Celestial WCS of the images (astropy.wcs.WCS, two axes)."""
         from astropy.io import fits
         from astropy.wcs import WCS

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radrim import beam
-from radrim.beam import WINDOW, Beam, common_beam, fit_beam, restore, smooth, theoretical_beam
+from radrim.beam import Beam, BeamSettings, common_beam, fit_beam, restore, smooth, theoretical_beam
 from radrim.errors import DataError
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, parse_angle
 
@@ -159,9 +159,8 @@ def test_sidelobes_of_few_stations_leave_the_beam_alone():
         psf += 0.9 * np.roll(lobe, (step, step), (0, 1))
     psf /= psf[32, 32]
     found = {region: fit_beam(psf, SCALE, 6 * SCALE, region).major / SCALE for region in ("quadrant", "lobe")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(beam, "RUNAWAY", math.inf)
-        assert fit_beam(psf, SCALE, 6 * SCALE).major / SCALE > 20
+    followed = fit_beam(psf, SCALE, 6 * SCALE, settings=BeamSettings(runaway=math.inf))
+    assert followed.major / SCALE > 20
     assert found["quadrant"] == found["lobe"] == pytest.approx(9, rel=0.02)
 
 
@@ -171,7 +170,7 @@ def test_a_pedestal_costs_no_time_and_gives_one_beam():
     psf = (0.8 * np.exp(-(north**2 + east**2) / 18) + 0.2 / (1 + np.hypot(north, east) / 300)).astype(np.float32)
     psf /= psf[1536, 1536]
     whole, part = (fit_beam(image, ARCSEC, 5 * ARCSEC) for image in (psf, psf[1024:2048, 1024:2048]))
-    assert WINDOW == 1024
+    assert BeamSettings.window == 1024
     assert whole == part
 
 

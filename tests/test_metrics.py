@@ -3,9 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from radrim import metrics
 from radrim.errors import DataError
-from radrim.metrics import dynamic_range, log_snr_db, noise_mad, snr_db
+from radrim.metrics import NoiseSettings, dynamic_range, log_snr_db, noise_mad, snr_db
 
 
 @pytest.fixture
@@ -27,11 +26,11 @@ def test_noise_ignores_sources(rng):
 
 
 def test_subsample_sees_every_column(rng):
-    """Above MAD_SAMPLES the step shares no factor with the width: an image of striped noise keeps its noise."""
+    """Above the largest number of pixels the step shares no factor with the width: an image of striped noise keeps its noise."""
     size = 2048
     stripes = np.where(np.arange(size) % 2, 5.0, 0.0)  # a step of 4 would see the silent columns only
     image = (rng.normal(0, 1, (size, size)) + stripes).astype(np.float32)
-    assert image.size > metrics.MAD_SAMPLES
+    assert image.size > NoiseSettings.pixels
     whole = 1.4826 * np.median(np.abs(image - np.median(image)))
     assert noise_mad(image) == pytest.approx(whole, rel=0.01)
 

@@ -1,13 +1,29 @@
 """Gains that a model implies: what each station must have done to the visibilities, integration by integration."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-ITERATIONS = 60
-ENOUGH = 1e-6
-"""Change of the gains at which iterations end."""
+
+@dataclass(frozen=True)
+class GainSettings:
+    """When the iterations end."""
+
+    iterations: int = 60
+    """Largest number of iterations."""
+
+    change: float = 1e-6
+    """Largest relative change of the gains in an iteration at which they have converged."""
 
 
-def solve_gains(vis, model, sigma, station, group):
+def solve_gains(
+    vis: np.ndarray,
+    model: np.ndarray,
+    sigma: np.ndarray,
+    station: np.ndarray,
+    group: np.ndarray,
+    settings: GainSettings = GainSettings(),
+) -> np.ndarray:
     """Product of the two stations' gains for each visibility, by least squares on all baselines of an integration.
 
     Parameters
@@ -19,6 +35,7 @@ def solve_gains(vis, model, sigma, station, group):
     station : (sample, 2) int
     group : (sample,) int
         Gains are solved for each group by itself.
+    settings : GainSettings
 
     Returns
     -------
@@ -39,13 +56,13 @@ def solve_gains(vis, model, sigma, station, group):
     power = [_per_node(here, weight * np.abs(one) ** 2) for one in (data, seen)]
     level = np.sqrt(power[0] / power[1])
     gain = np.full(len(level), np.sqrt(np.median(level)), complex)
-    for iteration in range(ITERATIONS):
+    for iteration in range(settings.iterations):
         z = seen * gain[there].conj()
         update = _per_node(here, weight * data * z.conj()) / _per_node(here, weight * np.abs(z) ** 2)
         update = (gain + update) / 2 if iteration % 2 else update
         change = np.abs(update - gain).max() / np.abs(update).max()
         gain = update
-        if change < ENOUGH:
+        if change < settings.change:
             break
     return gain[first] * gain[second].conj()
 

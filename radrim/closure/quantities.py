@@ -7,7 +7,7 @@ and all others follow from them. Members share baselines, so their errors are co
 (Blackburn et al. 2020) it does not matter which minimal set is taken, and nothing is counted twice.
 
 Logarithms of amplitudes need no correction for noise bias: ln|z| is harmonic, so circular noise that stays away from
-z = 0 leaves its mean unchanged (to 0.001 at S/N 3, `SNR`), unlike that of the amplitude itself.
+z = 0 leaves its mean unchanged (to 0.001 at S/N 3, `ClosureSettings.snr`), unlike that of the amplitude itself.
 
 References
 ----------
@@ -25,11 +25,18 @@ import scipy.sparse as sp
 
 from radrim.errors import DataError
 
-SNR = 3.0
-"""Averaged visibilities below this signal-to-noise ratio make no closure quantities: their phases are not Gaussian."""
-COLOCATED = 1 / 500
-"""Baselines shorter than this part of the longest see all that the others resolve as a point: their visibilities have
-the flux of whatever is larger than the image, and triangles with them close for every image."""
+
+@dataclass(frozen=True)
+class ClosureSettings:
+    """Which visibilities form closure quantities."""
+
+    snr: float = 3.0
+    """Least signal-to-noise ratio of an averaged visibility. Below it, phases are not Gaussian."""
+
+    colocated: float = 1 / 500
+    """Length below which a baseline joins neighbouring stations [longest baseline]. It sees a point where the others
+    resolve the source: its visibilities hold the flux of all larger scales, and triangles with it close for every
+    image."""
 
 
 @dataclass
@@ -57,7 +64,7 @@ class Closures:
         return len(self.value)
 
     @property
-    def sigma(self):
+    def sigma(self) -> np.ndarray:
         """Standard deviations of `value`, (closure,)."""
         return np.sqrt(self.covariance.diagonal())
 
@@ -90,12 +97,14 @@ class ClosureData:
     amplitudes: Closures
 
     @property
-    def colocated(self):
-        """Samples of baselines between neighbours, (sample,) bool; see `COLOCATED`."""
+    def colocated(self) -> np.ndarray:
+        """Samples of baselines between neighbours, (sample,) bool; see `ClosureSettings.colocated`."""
         return _colocated(self.uvw)
 
 
-def closures_of(uvw, vis, sigma, station, group) -> ClosureData:
+def closures_of(
+    uvw: np.ndarray, vis: np.ndarray, sigma: np.ndarray, station: np.ndarray, group: np.ndarray
+) -> ClosureData:
     """Closure phases and log closure amplitudes of visibilities.
 
     Parameters
@@ -112,7 +121,7 @@ def closures_of(uvw, vis, sigma, station, group) -> ClosureData:
     DataError
         Fewer than three stations were ever measured together.
     """
-    strong = np.abs(vis) > SNR * sigma
+    strong = np.abs(vis) > ClosureSettings.snr * sigma
     used = {"triangle": strong & ~_colocated(uvw), "quadrangle": strong}
     kinds: dict[str, list] = {"triangle": [], "quadrangle": []}
     order = np.argsort(group, kind="stable")
@@ -126,7 +135,7 @@ def closures_of(uvw, vis, sigma, station, group) -> ClosureData:
     if not kinds["triangle"]:
         raise DataError(
             "Closure phases need three antennas that observe together, each pair at a signal-to-noise ratio above "
-            f"{SNR:g}, and there are none; image the visibilities themselves (--data visibilities)."
+            f"{ClosureSettings.snr:g}, and there are none; image the visibilities themselves (--data visibilities)."
         )
     phases = _assemble(kinds["triangle"], np.angle(vis), len(vis))
     phases.value[:] = wrap(phases.value)
@@ -135,7 +144,7 @@ def closures_of(uvw, vis, sigma, station, group) -> ClosureData:
     return ClosureData(uvw, vis, sigma, station, group, phases, amplitudes)
 
 
-def minimal_set(kind, station, error):
+def minimal_set(kind: str, station: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Independent triangles or quadrangles among the baselines of one integration, those of small error first.
 
     Parameters
@@ -192,7 +201,7 @@ def _polygons(kind, count):
     return out
 
 
-def independent(rows):
+def independent(rows: np.ndarray) -> np.ndarray:
     """Numbers of the rows, from the first, that are no linear combination of those before, (rank,) int."""
     rows = np.asarray(rows, float)
     basis = np.zeros((0, rows.shape[1]))
@@ -210,7 +219,7 @@ def independent(rows):
     return np.array(kept, int)
 
 
-def _assemble(found, values, samples) -> Closures:
+def _assemble(found: list[tuple[np.ndarray, np.ndarray, np.ndarray]], values: np.ndarray, samples: int) -> Closures:
     """The closure quantities of all integrations, given as (rows, coefficients, errors) each."""
     combine, covariance, inverse = [], [], []
     for rows, sets, error in found:
@@ -234,9 +243,9 @@ def _diagonal(blocks):
 
 def _colocated(uvw):
     length = np.hypot(uvw[:, 0], uvw[:, 1])
-    return length < COLOCATED * length.max(initial=0)
+    return length < ClosureSettings.colocated * length.max(initial=0)
 
 
-def wrap(angle):
+def wrap(angle: np.ndarray) -> np.ndarray:
     """Angles in (-pi, pi] [rad]."""
     return np.pi - (np.pi - angle) % (2 * np.pi)

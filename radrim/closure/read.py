@@ -6,26 +6,41 @@ where the source is not polarised in these hands (RR and LL: circularly, which h
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from radrim.closure.quantities import COLOCATED, ClosureData, closures_of
+from radrim.closure.quantities import ClosureData, ClosureSettings, closures_of
 from radrim.earth import ROTATION_RATE
 from radrim.errors import DataError
 from radrim.geometry import C, format_angle
 from radrim.read.averaging import average, choose_interval
-from radrim.read.reader import read
+from radrim.read.reader import Selection, read
+from radrim.visibilities import Observation, Visibilities
 
 HANDS = (("RR", "LL"), ("XX", "YY"))
-SYSTEMATIC = 0.01
-"""Part of each visibility that is uncertain besides the noise: what does not close, such as leakage and bandpasses."""
-SMEARING = 0.15
-"""Turns by which the edge of the field may move within an average: they lose 4 % of its flux."""
 
 
+@dataclass(frozen=True)
+class AveragingSettings:
+    """How far visibilities are averaged before closure quantities are formed, and how uncertain they are."""
 
-def read_hands(paths, selection, keep=None, block_bytes=None, folder=None):
+    systematic: float = 0.01
+    """Systematic error of a visibility [its amplitude]: errors that do not close, such as leakage and bandpasses."""
+
+    smearing: float = 0.15
+    """Largest change of phase within an average at the edge of the field [turns]: it loses 4 % of the flux there."""
+
+
+def read_hands(
+    paths: Sequence[str | Path],
+    selection: Selection,
+    keep: Callable[[Visibilities], Visibilities] | None = None,
+    block_bytes: int | None = None,
+    folder: str | Path | None = None,
+) -> Observation:
     """As `radrim.read.reader.read`, each hand in blocks of its own, rows averaged in time.
 
     Parameters
@@ -46,8 +61,8 @@ def read_hands(paths, selection, keep=None, block_bytes=None, folder=None):
     first = parts[0]
     blocks = [block for part in parts for block in part.blocks]
     field, longest = field_of(blocks)
-    limit = SMEARING / (ROTATION_RATE * longest * field / 2)
-    interval, kept = choose_interval(blocks, COLOCATED, limit)
+    limit = AveragingSettings.smearing / (ROTATION_RATE * longest * field / 2)
+    interval, kept = choose_interval(blocks, ClosureSettings.colocated, limit)
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
     notes.append(
         f"Closure quantities of {' and '.join(part.stokes for part in parts)}, "
@@ -84,14 +99,14 @@ def _same(a, b):
     return all(np.array_equal(p.data, q.data) for p, q in zip(a.blocks, b.blocks, strict=True))
 
 
-def field_of(blocks):
+def field_of(blocks: Sequence[Visibilities]) -> tuple[float, float]:
     """Width of the field that closure quantities tell something about [rad], and the longest baseline [wavelengths].
 
     The shortest baseline but those between neighbours resolves nothing larger than 1 / its length.
     """
     lengths = np.concatenate([b.uv_length[(b.weight > 0).any(1)] * (b.freq.mean() / C) for b in blocks])
     longest = float(lengths.max())
-    return 1 / float(lengths[lengths > COLOCATED * longest].min()), longest
+    return 1 / float(lengths[lengths > ClosureSettings.colocated * longest].min()), longest
 
 
 @dataclass
@@ -112,7 +127,7 @@ class ClosureInput:
     field: float
 
 
-def prepare(blocks) -> ClosureInput:
+def prepare(blocks: Sequence[Visibilities]) -> ClosureInput:
     """Closure quantities of the unflagged samples of blocks.
 
     Parameters
@@ -132,7 +147,8 @@ def prepare(blocks) -> ClosureInput:
         times, moment = np.unique(block.time, return_inverse=True)
         vis = block.data[row, chan].astype(complex)
         noise = block.weight[row, chan].astype(float) ** -0.5
-        parts = (block.uvw[row] * (block.freq[chan] / C)[:, None], vis, np.hypot(noise, SYSTEMATIC * np.abs(vis)),
+        sigma = np.hypot(noise, AveragingSettings.systematic * np.abs(vis))
+        parts = (block.uvw[row] * (block.freq[chan] / C)[:, None], vis, sigma,
                  block.antenna[row], number + moment[row] * len(block.freq) + chan)  # fmt: skip
         number += len(times) * len(block.freq)
         places.append((row, chan))
@@ -142,13 +158,13 @@ def prepare(blocks) -> ClosureInput:
     return ClosureInput(data, places, field_of(blocks)[0])
 
 
-def choose_field(observation):
+def choose_field(observation: Observation) -> tuple[float, str]:
     """Width of the image of closure quantities [rad], and why."""
     field, _ = field_of(observation.blocks)
     why = f"{format_angle(field, 3)}, all that the shortest baseline between stations that are no neighbours resolves"
     return field, why
 
 
-def size_in_pixels(field, scale):
+def size_in_pixels(field: float, scale: float) -> int:
     """Pixels along a side of a field [rad], even and at least 32."""
     return max(32, 2 * math.ceil(field / scale / 2))

@@ -22,17 +22,28 @@ from scipy.optimize import minimize
 
 from radrim.geometry import format_angle
 
-RAYS = 72
-STEPS = 2
-"""Points on a ray for each pixel."""
-LARGEST_SPREAD = 0.2
-"""Scatter of the radii over their mean above which there is no ring."""
-SMALLEST = 1.5
-"""Radius below which nothing counts as a ring [pixel]."""
-LARGEST_CENTRE = 0.9
-"""Central brightness above which there is no ring: its middle must be darker than the ring."""
-CENTRE_PART = 0.12
-"""Radius of the disc whose mean is the central brightness, over the diameter: 5 of M87*'s 42 microarcseconds."""
+
+@dataclass(frozen=True)
+class RingSettings:
+    """How a ring is sampled, and what counts as one."""
+
+    rays: int = 72
+    """Number of rays from the centre."""
+
+    steps: int = 2
+    """Number of points on a ray for each pixel."""
+
+    max_spread: float = 0.2
+    """Largest scatter of the radii of a ring [mean radius]."""
+
+    min_radius: float = 1.5
+    """Smallest radius of a ring [pixel]."""
+
+    max_central: float = 0.9
+    """Largest brightness of the middle of a ring [mean brightness of the ring]."""
+
+    centre: float = 0.12
+    """Radius of the disc whose mean is the central brightness [diameter]: 5 of the 42 microarcseconds of M87*."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class Ring:
     y: float
 
     @property
-    def thin(self):
+    def thin(self) -> float:
         """Diameter of the infinitely thin ring that has this diameter once it is blurred to this width [rad]."""
         return self.diameter + self.width**2 / (4 * math.log(2) * self.diameter) if self.diameter else 0.0
 
@@ -82,7 +93,7 @@ class Ring:
         )
 
 
-def measure_ring(image, scale) -> Ring:
+def measure_ring(image: np.ndarray, scale: float, settings: RingSettings = RingSettings()) -> Ring:
     """Look for a ring and measure it.
 
     Parameters
@@ -91,6 +102,7 @@ def measure_ring(image, scale) -> Ring:
         Brightness, in any unit; y to the north, x to the west.
     scale : float
         Pixel size [rad].
+    settings : RingSettings
 
     Returns
     -------
@@ -105,29 +117,29 @@ def measure_ring(image, scale) -> Ring:
     if not (np.isfinite(image).all() and image.max() > 0):
         raise ValueError("a ring is looked for in finite images with positive pixels")
     spline = spline_filter(image, order=3)
-    y, x = _centre(image, spline)
-    radius, profile = _profiles(spline, y, x)
+    y, x = _centre(image, spline, settings)
+    radius, profile = _profiles(spline, y, x, settings)
     peak = _peaks(radius, profile)
     mean, spread = float(peak.mean()), float(peak.std())
     ridge = profile.max(1)
-    mode = np.vdot(np.exp(1j * _angles()), ridge) / ridge.sum()
-    disc = radius <= max(CENTRE_PART * 2 * mean, 0.5)
+    mode = np.vdot(np.exp(1j * _angles(settings.rays)), ridge) / ridge.sum()
+    disc = radius <= max(settings.centre * 2 * mean, 0.5)
     # The mean over a disc, each ring of the rays counted by its length.
     central = float(np.average(profile[:, disc].mean(0), weights=radius[disc] + radius[1] / 2) / ridge.mean())
-    found = mean > SMALLEST and spread < LARGEST_SPREAD * mean and central < LARGEST_CENTRE
+    found = mean > settings.min_radius and spread < settings.max_spread * mean and central < settings.max_central
     return Ring(found, 2 * mean * scale, 2 * spread * scale, scale * _width(radius, profile), float(abs(mode)),
                 float(np.angle(mode.conj()) % (2 * np.pi)), central, x, y)  # fmt: skip
 
 
-def _angles():
+def _angles(rays):
     """Position angles of the rays, north through east."""
-    return 2 * np.pi * np.arange(RAYS) / RAYS
+    return 2 * np.pi * np.arange(rays) / rays
 
 
-def _profiles(spline, y, x):
+def _profiles(spline, y, x, settings):
     """Radii (point,) [pixel] and brightness along the rays (ray, point); 0 outside the image."""
-    radius = np.arange(int(STEPS * max(spline.shape) / 2)) / STEPS
-    angle = _angles()[:, None]
+    radius = np.arange(int(settings.steps * max(spline.shape) / 2)) / settings.steps
+    angle = _angles(settings.rays)[:, None]
     places = np.stack([y + radius * np.cos(angle), x - radius * np.sin(angle)])
     return radius, map_coordinates(spline, places, order=3, prefilter=False)
 
@@ -154,13 +166,14 @@ def _width(radius, profile):
     return float(np.mean(widths)) if widths else float("nan")
 
 
-def _centre(image, spline):
+def _centre(image, spline, settings):
     """The point (y, x) [pixel] from which the brightest points of the rays are most evenly far away."""
 
     def uneven(place):
-        peak = _peaks(*_profiles(spline, *place))
+        y, x = place
+        peak = _peaks(*_profiles(spline, y, x, settings))
         # From the brightest point itself all radii are 0, which are alike, too.
-        return peak.std() / peak.mean() if peak.mean() > SMALLEST else 10.0
+        return peak.std() / peak.mean() if peak.mean() > settings.min_radius else 10.0
 
     bright = image * (image > image.max() / 5)
     rows, columns = (np.arange(n) for n in image.shape)

@@ -1,14 +1,18 @@
 """How well an image explains each kind of data: chi-squares for the log, the report and the FITS header."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from radrim.closure.quantities import ClosureData
 from radrim.closure.solver import chi_squares
 
 FACTS = ("chisq_phase", "closure_phases", "chisq_amplitude", "closure_amplitudes", "chisq_visibility", "extended_flux")
 """What the FITS header says of the closure quantities, by the names of `radrim.write.fits.KEYWORDS`."""
 
 
-def chi_square_facts(data, vis, flux, extended):
+def chi_square_facts(data: ClosureData, vis: np.ndarray, flux: float, extended: float) -> dict[str, float]:
     """Reduced chi-squares of each kind of data, and their numbers, by the names of `radrim.write.fits.KEYWORDS`.
 
     Parameters
@@ -34,7 +38,7 @@ def chi_square_facts(data, vis, flux, extended):
     }
 
 
-def in_words(facts):
+def in_words(facts: Mapping[str, float]) -> str:
     """The chi-squares in a sentence."""
     amplitude = (
         f", log closure amplitude {facts['chisq_amplitude']:.3g} of {facts['closure_amplitudes']}"
@@ -46,7 +50,7 @@ def in_words(facts):
     )
 
 
-def shown_in_report(facts):
+def shown_in_report(facts: Mapping[str, Any]) -> dict[str, str]:
     """Key numbers for the head of the report; nothing for images of visibilities."""
     if "chisq_phase" not in facts:
         return {}

@@ -25,31 +25,48 @@ import torch
 from scipy.ndimage import gaussian_filter, shift, zoom
 from scipy.optimize import minimize
 
-from radrim.closure.quantities import Closures
+from radrim.closure.quantities import ClosureData, Closures
 from radrim.errors import SolverError
-from radrim.geometry import FWHM_PER_SIGMA, C
+from radrim.geometry import FWHM_PER_SIGMA, C, ImageGrid
 from radrim.operator import make_operator
 
-ROUNDS = (0.003, 0.03, 0.3, 1.0)
-"""Weight of the data in each round."""
-ITERATIONS = 130
-"""Most steps of the minimiser in a round."""
-BLUR = 0.5
-"""Width (FWHM) of the Gaussian that blurs the image between rounds, in units of the resolution."""
-ENTROPY = 0.3
-"""Weight of the relative entropy for each closure quantity."""
-COARSE = 3.0
-"""Coarse pixels in the resolution; the last round has those of the image."""
-SMALLEST = 32
-"""Fewest coarse pixels along a side."""
-FLOOR = 1e-3
-"""Part of the flux that the prior spreads over the whole field."""
-FAINTEST = 1e-13
-"""Least part of the flux that a pixel has, so that its logarithm is finite."""
-BEGIN = 1e-9, 0.1
-"""Least pixel, over the brightest, and least extended part with which a round begins: at zero they would stay there."""
-EPSILON = 1e-9
-"""Accuracy of the transforms: the minimiser compares values that differ little."""
+
+@dataclass(frozen=True)
+class ClosureSolverSettings:
+    """How the image is found. Sizes are in units of the resolution, and the same for all observations."""
+
+    rounds: tuple[float, ...] = (0.003, 0.03, 0.3, 1.0)
+    """Weight of the data in each round. Early rounds trust the data little, so that the image can still change."""
+
+    iterations: int = 130
+    """Largest number of steps of the minimiser in a round."""
+
+    blur: float = 0.5
+    """Width (FWHM) of the Gaussian that blurs the image between rounds [resolution]."""
+
+    entropy: float = 0.3
+    """Weight of the relative entropy for each closure quantity."""
+
+    coarse: float = 3.0
+    """Number of coarse pixels per resolution. The last round has the pixels of the image."""
+
+    smallest: int = 32
+    """Least number of coarse pixels along a side. Below it, transforms are direct sums."""
+
+    floor: float = 1e-3
+    """Part of the flux that the prior spreads over the whole field."""
+
+    faintest: float = 1e-13
+    """Least part of the flux in a pixel, so that its logarithm is finite."""
+
+    first_pixel: float = 1e-9
+    """Least pixel with which a round begins [brightest pixel]. A pixel that begins at zero stays there."""
+
+    first_extended: float = 0.1
+    """Least extended flux with which a round begins [flux of the image]. If it begins at zero, it stays there."""
+
+    epsilon: float = 1e-9
+    """Accuracy of the transforms. The minimiser compares values that differ little."""
 
 
 @dataclass
@@ -68,7 +85,7 @@ class Solution:
     extended: float
 
 
-def phase_chi_square(phases: Closures, angle):
+def phase_chi_square(phases: Closures, angle: np.ndarray) -> tuple[float, np.ndarray]:
     """Chi-square of closure phases and its gradient.
 
     With ``z = 1 - exp(i (model - data))`` it is ``z^H inverse z``: the usual chi-square where differences are small,
@@ -92,14 +109,14 @@ def phase_chi_square(phases: Closures, angle):
     return value, phases.combine.T @ (2 * (1j * turn.conj() * weighted).real)
 
 
-def amplitude_chi_square(amplitudes: Closures, logarithm):
+def amplitude_chi_square(amplitudes: Closures, logarithm: np.ndarray) -> tuple[float, np.ndarray]:
     """Chi-square of log closure amplitudes, and its derivative by the logarithms of the model's (sample,)."""
     off = amplitudes.combine @ logarithm - amplitudes.value
     weighted = amplitudes.inverse @ off
     return float(off @ weighted), amplitudes.combine.T @ (2 * weighted)
 
 
-def chi_squares(data, vis):
+def chi_squares(data: ClosureData, vis: np.ndarray) -> tuple[tuple[float, float], np.ndarray]:
     """(closure phases', log closure amplitudes') chi-square of model visibilities, and the gradient by these.
 
     Parameters
@@ -132,26 +149,36 @@ class Objective:
     weight : float
         Of the data.
     threads : int
+    settings : ClosureSolverSettings
     """
 
-    def __init__(self, data, grid, prior, weight=1.0, threads=1):
+    def __init__(
+        self,
+        data: ClosureData,
+        grid: ImageGrid,
+        prior: np.ndarray,
+        weight: float = 1.0,
+        threads: int = 1,
+        settings: ClosureSolverSettings = ClosureSolverSettings(),
+    ):
+        self._settings = settings
         self._data, self._shape, self._colocated = data, grid.shape, data.colocated
         self._prior, self._weight = np.log(prior), weight
         self._number = len(data.phases) + len(data.amplitudes)
-        kind = "wgridder" if min(grid.shape) >= SMALLEST else "dft"
-        self._operator = make_operator(kind, data.uvw * C, np.ones(1), grid, EPSILON, threads)
+        kind = "wgridder" if min(grid.shape) >= settings.smallest else "dft"
+        self._operator = make_operator(kind, data.uvw * C, np.ones(1), grid, settings.epsilon, threads)
 
-    def visibilities(self, image, extended):
+    def visibilities(self, image: np.ndarray, extended: float) -> np.ndarray:
         """Of an image that sums to 1, (sample,) complex128."""
         vis = self._operator.forward(torch.from_numpy(np.ascontiguousarray(image))).numpy()[:, 0]
         return vis + extended * self._colocated
 
-    def unpack(self, x):
+    def unpack(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """Image and extended part of an x."""
         image = x[:-1].reshape(self._shape) ** 2
-        return np.maximum(image / image.sum(), FAINTEST), float(x[-1] ** 2)
+        return np.maximum(image / image.sum(), self._settings.faintest), float(x[-1] ** 2)
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient."""
         image, extended = self.unpack(x)
         (phase, amplitude), by_vis = chi_squares(self._data, self.visibilities(image, extended))
@@ -159,8 +186,8 @@ class Objective:
         by_extended = self._weight / 2 * float(by_vis.real @ self._colocated)
         relative = np.log(image) - self._prior
         value = self._weight / 2 * (phase + amplitude)
-        value += self._number * ENTROPY * float((image * relative).sum())
-        by_image += self._number * ENTROPY * (relative + 1)
+        value += self._number * self._settings.entropy * float((image * relative).sum())
+        by_image += self._number * self._settings.entropy * (relative + 1)
         roots = x[:-1].reshape(self._shape)
         gradient = 2 * roots / (roots**2).sum() * (by_image - (image * by_image).sum())
         return value, np.append(gradient.ravel(), 2 * x[-1] * by_extended)
@@ -174,6 +201,7 @@ class ClosureSolver:
     data : ClosureData
     grid : ImageGrid
     threads : int
+    settings : ClosureSolverSettings
 
     Attributes
     ----------
@@ -183,21 +211,28 @@ class ClosureSolver:
         Width (FWHM) of the prior [rad].
     """
 
-    def __init__(self, data, grid, threads=1):
+    def __init__(
+        self,
+        data: ClosureData,
+        grid: ImageGrid,
+        threads: int = 1,
+        settings: ClosureSolverSettings = ClosureSolverSettings(),
+    ):
+        self._settings = settings
         self._data, self._grid, self._threads = data, grid, threads
         self.resolution = 1 / np.hypot(data.uvw[:, 0], data.uvw[:, 1]).max()
         fitted, extended = fit_gaussian(data, self.resolution, min(grid.shape) * grid.scale / 2)
         self.size = float(np.hypot(fitted, self.resolution))
-        self._coarse = _coarse(grid, self.resolution / COARSE)
-        self.start = Solution(_gaussian(grid, self.size), extended)
+        self._coarse = _coarse(grid, self.resolution / settings.coarse, settings.smallest)
+        self.start = Solution(_gaussian(grid, self.size, settings.floor), extended)
 
-    def round(self, number, solution: Solution) -> Solution:
+    def round(self, number: int, solution: Solution) -> Solution:
         """The next solution.
 
         Parameters
         ----------
         number : int
-            Of the round, from 0 to len(ROUNDS) - 1.
+            Of the round, from 0 to the number of `ClosureSolverSettings.rounds` less 1.
         solution : Solution
             `start`, or what the round before gave.
 
@@ -206,28 +241,30 @@ class ClosureSolver:
         SolverError
             The objective is not finite.
         """
-        grid = self._grid if number + 1 == len(ROUNDS) else self._coarse
+        settings = self._settings
+        grid = self._grid if number + 1 == len(settings.rounds) else self._coarse
         image = _resampled(solution.image, grid.shape)
         if number:
-            image = centred(gaussian_filter(image, BLUR * self.resolution / grid.scale / FWHM_PER_SIGMA))
-        objective = Objective(self._data, grid, _gaussian(grid, self.size), ROUNDS[number], self._threads)
-        faint, extended = BEGIN
-        x = np.sqrt(np.append(np.maximum(image, faint * image.max()), max(solution.extended, extended)))
-        found = minimize(objective, x, jac=True, method="L-BFGS-B",
-                         options={"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "maxcor": 20})  # fmt: skip
+            image = centred(gaussian_filter(image, settings.blur * self.resolution / grid.scale / FWHM_PER_SIGMA))
+        prior = _gaussian(grid, self.size, settings.floor)
+        objective = Objective(self._data, grid, prior, settings.rounds[number], self._threads, settings)
+        pixels = np.maximum(image, settings.first_pixel * image.max())
+        x = np.sqrt(np.append(pixels, max(solution.extended, settings.first_extended)))
+        limits = {"maxiter": settings.iterations, "maxfun": 2 * settings.iterations, "maxcor": 20}
+        found = minimize(objective, x, jac=True, method="L-BFGS-B", options=limits)
         if not np.isfinite(found.fun):
             raise SolverError("The closure quantities gave no finite chi-square; please report this observation.")
         image, extended = objective.unpack(found.x)
         image = _resampled(image, self._grid.shape)
         return Solution(image, extended if self._data.colocated.any() else 0.0)
 
-    def visibilities(self, solution: Solution):
+    def visibilities(self, solution: Solution) -> np.ndarray:
         """Of a solution with the flux 1, (sample,) complex128."""
-        objective = Objective(self._data, self._grid, self.start.image, threads=self._threads)
+        objective = Objective(self._data, self._grid, self.start.image, threads=self._threads, settings=self._settings)
         return objective.visibilities(solution.image, solution.extended)
 
 
-def fit_gaussian(data, smallest, largest):
+def fit_gaussian(data: ClosureData, smallest: float, largest: float) -> tuple[float, float]:
     """The round Gaussian that the log closure amplitudes fit best.
 
     Parameters
@@ -259,16 +296,16 @@ def fit_gaussian(data, smallest, largest):
     return best[1], best[2]
 
 
-def _gaussian(grid, width):
+def _gaussian(grid, width, floor):
     """A Gaussian in the middle on a faint floor, (y, x), sum 1."""
     image = np.exp(-4 * np.log(2) * (grid.l()[None, :] ** 2 + grid.m()[:, None] ** 2) / width**2)
-    return (1 - FLOOR) * image / image.sum() + FLOOR / image.size
+    return (1 - floor) * image / image.sum() + floor / image.size
 
 
-def _coarse(grid, scale):
+def _coarse(grid, scale, smallest):
     """The same field in pixels of about `scale` [rad], no finer than those of `grid`."""
     factor = max(1.0, scale / grid.scale)
-    width, height = (min(n, max(SMALLEST, 2 * math.ceil(n / factor / 2))) for n in (grid.width, grid.height))
+    width, height = (min(n, max(smallest, 2 * math.ceil(n / factor / 2))) for n in (grid.width, grid.height))
     return replace(grid, width=width, height=height, scale=grid.scale * grid.width / width)
 
 
@@ -280,7 +317,7 @@ def _resampled(image, shape):
     return image / image.sum()
 
 
-def centred(image):
+def centred(image: np.ndarray) -> np.ndarray:
     """The image moved by whole pixels so that its centroid is in the middle, (y, x), sum 1; what leaves it is lost."""
     y, x = (np.arange(n) - n // 2 for n in image.shape)
     total = image.sum()

@@ -1,4 +1,4 @@
-"""`radrim compare`: radrim beside WSClean or its own CLEAN, and images beside the truth."""
+"""`radrim compare`: compares images of radrim with those of WSClean or of its own CLEAN, and with the truth."""
 
 import lazy_loader
 

@@ -1,48 +1,52 @@
 """Figures of a comparison: power spectra and histograms of residuals, fluxes and positions of sources."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from astropy.table import Table
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from radrim.beam import Beam
+from radrim.comparison.images import Side
+from radrim.comparison.settings import ComparisonSettings
 from radrim.geometry import ARCSEC
-from radrim.report.figures import _angle_unit, _number, _round_ticks
+from radrim.report.figures import angle_unit, plain_number, round_ticks
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
 from radrim.units import prefix, si
 
 COLOURS = RED, BLUE
-"""Of radrim and of its peer."""
-SEEN = 1e-3
-"""Rings whose expected noise is below this part of the highest hold next to no samples."""
+"""Colours of radrim and of its peer."""
 
 
-def measured_rings(spectra):
-    """Which rings hold samples enough to be compared with the noise, (bin,) bool."""
+def measured_rings(spectra: Table) -> np.ndarray:
+    """Rings with enough samples to be compared with the noise, (bin,) bool."""
     expected = np.asarray(spectra["expected"])
     if not np.isfinite(expected).any():
         return np.zeros(len(expected), bool)
-    return expected > SEEN * np.nanmax(expected)
+    return expected > ComparisonSettings.least_noise * np.nanmax(expected)
 
 
-def spectra_figure(fig, spectra, sides, beam):
-    """Amplitude of the residuals, the square root of their power, by angular scale.
+def spectra_figure(fig: Figure, spectra: Table, sides: Sequence[Side], beam: Beam) -> None:
+    """Plot the amplitude of the residuals, the square root of their power, against angular scale.
 
     Parameters
     ----------
     fig : Figure
     spectra : Table
-        Of a `radrim.comparison.images.Comparison`.
+        `spectra` of a `radrim.comparison.images.Comparison`.
     sides : sequence of Side
     beam : Beam
     """
     scale, used = np.asarray(spectra["scale"]) * ARCSEC, measured_rings(spectra)
     amplitude = {name: np.sqrt(np.asarray(spectra[name])) for name in ("expected", *(side.key for side in sides))}
-    word, unit = _angle_unit(math.sqrt(scale[0] * scale[-1]))
+    word, unit = angle_unit(math.sqrt(scale[0] * scale[-1]))
     values = np.concatenate([amplitude[side.key] for side in sides])
     factor, sign = prefix(float(values.max()) / 10)
     ax = fig.add_subplot()
     for number, (side, colour) in enumerate(zip(sides, COLOURS, strict=True)):
-        # Two lines that lie on each other are both seen.
+        # Different styles keep both lines visible where they coincide.
         ax.plot(scale / unit, amplitude[side.key] / factor, "-o" if number == 0 else "--s", color=colour,
                 markersize=3, label=side.name)  # fmt: skip
     if used.any():
@@ -61,11 +65,11 @@ def spectra_figure(fig, spectra, sides, beam):
     ax.grid(color=MIST, linewidth=0.7)
     ax.set_axisbelow(True)
     ax.legend(loc="lower left")
-    ax.set_title("What is left at which scale")
+    ax.set_title("Residual by angular scale")
 
 
 def _shade_unmeasured(ax, scale, used):
-    """Grey where the array has no samples."""
+    """Shade scales at which the array has no samples."""
     edges = np.sqrt(scale[1:] * scale[:-1])
     edges = np.concatenate([[scale[0] * 1.2], edges, [scale[-1] / 1.2]])
     for number in np.flatnonzero(~used):
@@ -73,16 +77,16 @@ def _shade_unmeasured(ax, scale, used):
 
 
 def _plain_ticks(ax, *axes):
-    """1, 2, 5 on logarithmic axes, as plain numbers."""
+    """Ticks at 1, 2, 5 on logarithmic axes, as plain numbers."""
     for axis in axes:
         low, high = sorted(ax.get_xlim() if axis is ax.xaxis else ax.get_ylim())
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
         axis.set_minor_formatter(NullFormatter())
 
 
-def histograms_figure(fig, sides, noise):
-    """Both residuals' histograms on one scale, beside the Gaussian of the noise to be expected."""
+def histograms_figure(fig: Figure, sides: Sequence[Side], noise: float) -> None:
+    """Plot the histograms of both residuals on one scale, with the Gaussian of the expected noise."""
     residuals = [side.residual[np.isfinite(side.residual)] for side in sides]
     reach = max(6 * noise, 1.02 * max(float(np.abs(values).max()) for values in residuals))
     factor, sign = prefix(reach / 3)
@@ -99,14 +103,14 @@ def histograms_figure(fig, sides, noise):
     ax.plot(middle / factor, gaussian, color=INK, linewidth=2.2, alpha=0.45, zorder=1,
             label=f"Gaussian, σ = {si(noise, 'Jy/beam')}")  # fmt: skip
     limits = (-reach / factor, reach / factor)
-    ax.set(yscale="log", xlim=limits, xticks=_round_ticks(*limits), ylim=(0.5, 30 * highest),
+    ax.set(yscale="log", xlim=limits, xticks=round_ticks(*limits), ylim=(0.5, 30 * highest),
            xlabel=f"{sign}Jy/beam", ylabel="Pixels")  # fmt: skip
     ax.legend(loc="upper right")
     ax.set_title("Residuals")
 
 
-def fluxes_figure(fig, table, sides, reference):
-    """Ratios of fluxes and of peaks to those of the reference, with the errors that noise makes.
+def fluxes_figure(fig: Figure, table: Table, sides: Sequence[Side], reference: tuple[str, str]) -> None:
+    """Plot the ratios of fluxes to those of the reference, with errors from noise.
 
     Parameters
     ----------
@@ -114,9 +118,9 @@ def fluxes_figure(fig, table, sides, reference):
     table : Table
         Sources.
     sides : sequence of Side
-        Whose fluxes are shown.
+        Sides whose fluxes are shown.
     reference : (str, str)
-        Column prefix and name of what they are divided by.
+        Column prefix and name of the image whose fluxes are the denominator.
     """
     key, name = reference
     ax = fig.add_subplot()
@@ -144,8 +148,8 @@ def fluxes_figure(fig, table, sides, reference):
     ax.set_title("Integrated fluxes")
 
 
-def positions_figure(fig, table, sides, reference, beam):
-    """Offsets of centroids from those of the reference, east to the left; the circle: a tenth of the beam."""
+def positions_figure(fig: Figure, table: Table, sides: Sequence[Side], reference: tuple[str, str], beam: Beam) -> None:
+    """Plot offsets of centroids from those of the reference, east to the left, with a circle of a tenth of the beam."""
     key, name = reference
     ax = fig.add_subplot()
     offsets = []
@@ -158,13 +162,13 @@ def positions_figure(fig, table, sides, reference, beam):
     far = [float(np.percentile(np.hypot(e, n), 95)) for _, _, e, n, _ in offsets if len(e)]
     tenth = math.sqrt(beam.major * beam.minor) / ARCSEC / 10
     reach = max([1.4 * tenth, *(1.3 * r for r in far)])
-    word, unit = _angle_unit(reach * ARCSEC / 1.5)
+    word, unit = angle_unit(reach * ARCSEC / 1.5)
     unit /= ARCSEC
     for side, marker, east, north, good in offsets:
         colour = COLOURS[0] if side.key == "radrim" else COLOURS[1]
-        errors = [np.asarray(table[f"{axis}_error"])[good] / unit for axis in ("dec", "ra")]
-        ax.errorbar(east / unit, north / unit, *errors, fmt=marker, color=colour, markersize=3.5, linewidth=0.8,
-                    label=side.name)  # fmt: skip
+        north_error, east_error = (np.asarray(table[f"{axis}_error"])[good] / unit for axis in ("dec", "ra"))
+        ax.errorbar(east / unit, north / unit, north_error, east_error, fmt=marker, color=colour, markersize=3.5,
+                    linewidth=0.8, label=side.name)  # fmt: skip
     turn = np.linspace(0, 2 * np.pi, 200)
     ax.plot(tenth / unit * np.cos(turn), tenth / unit * np.sin(turn), color=GREY, linestyle=":", label="beam / 10")
     limits = (-reach / unit, reach / unit)

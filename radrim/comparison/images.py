@@ -1,7 +1,7 @@
-"""Two images of the same data, side by side: sources, what is left at which scale, and scores against a truth."""
+"""Compares two images of the same data: sources, residuals by angular scale, and scores against the true sky."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from radrim.beam import Beam, common_beam, restore, smooth
+from radrim.comparison.settings import ComparisonSettings
 from radrim.comparison.spectra import power_spectrum, spectrum_bins
 from radrim.comparison.truth import score
 from radrim.errors import PeerError
@@ -21,8 +22,6 @@ from radrim.sky.catalogue import offset_position
 from radrim.write.fits import read_image
 
 KINDS = ("dirty", "psf", "model", "residual", "image")
-SAME_BEAM = 1.02
-"""Beams are the same if the smallest one that holds both is no larger than this times each [area]."""
 
 
 @dataclass
@@ -32,24 +31,24 @@ class Side:
     Parameters
     ----------
     key, name, detail : str
-        For columns and file names ('radrim', 'wsclean', 'clean'), for people, and version or solver.
+        Name in columns and file names ('radrim', 'wsclean', 'clean'), name in texts, and version or solver.
     command : str
-        Repeats the run.
+        Command that repeats the run.
     done : Finished
         Time and memory.
     paths : dict of str to Path
         Kind to FITS file.
     dirty, psf, model, residual, image : (y, x) float32
-        [Jy/beam], the model [Jy/pixel]; the image with this side's own restoring beam.
+        [Jy/beam], the model [Jy/pixel]; the image is restored with the beam of this side.
     beam : Beam
     cycles : int or None
         Major cycles.
     smoothed : (y, x) float32
-        `image` with the beam that both sides have in common.
+        `image`, smoothed to the common beam of both sides.
     noise : float
-        Of the residual, from its median absolute deviation [Jy/beam].
+        Noise of the residual, from its median absolute deviation [Jy/beam].
     holes : int
-        Islands below -5 times the noise in `smoothed`.
+        Number of islands below -5 times the noise in `smoothed`.
     scores : dict of str to float
         Against the truth, see `radrim.comparison.truth.score`; empty without one.
     """
@@ -75,14 +74,14 @@ class Side:
 
 @dataclass
 class Expected:
-    """The noise that the data promise.
+    """The noise expected from the data.
 
     Parameters
     ----------
     noise : float
-        Of the dirty image [Jy/beam]: from the weights, times the scatter.
+        Noise of the dirty image [Jy/beam]: from the weights, times the scatter.
     scatter : float
-        Noise of the samples over that which their weights promise; NaN if it could not be measured (1 is used).
+        Noise of the samples over that of their weights; NaN if it could not be measured (1 is used).
     power : (bin,) array
         [(Jy/beam)^2], see `radrim.comparison.spectra.noise_spectrum`.
     """
@@ -105,10 +104,10 @@ class Comparison:
     title, subtitle : str
         Object; telescope and date.
     beam : Beam
-        Of both sides' `smoothed` images, in which sources are measured.
+        Beam of both `smoothed` images, in which sources are measured.
     noise : float
-        That sources are found with, the same for both: the largest of the two residuals' and the expected one, in the
-        common beam [Jy/beam].
+        Noise that sets the thresholds of sources in both images: the largest of the expected noise and that of both
+        residuals, in the common beam [Jy/beam].
     expected : Expected or None
         None for a joint mosaic.
     sources : astropy.table.Table
@@ -119,9 +118,9 @@ class Comparison:
     truth : (y, x) float32 or None
         [Jy/pixel]
     settings : dict
-        Of radrim's run, resolved.
+        Resolved settings of radrim's run.
     notes : list of str
-        Where the two runs are not quite the same.
+        Differences between both runs, in sentences.
     paths : dict of str to Path
         'report', 'png', 'json', 'csv'.
     """
@@ -143,22 +142,24 @@ class Comparison:
     paths: dict[str, Path] = field(default_factory=dict)
 
     @property
-    def sides(self):
-        """Both, radrim's first."""
+    def sides(self) -> tuple[Side, Side]:
+        """Both sides; radrim is first."""
         return self.radrim, self.peer
 
 
-def read_side(key, name, detail, command, done, prefix, several) -> Side:
-    """The images that a run wrote.
+def read_side(
+    key: str, name: str, detail: str, command: str, done: Finished, prefix: str | Path, several: bool
+) -> Side:
+    """Read the images that a run wrote.
 
     Parameters
     ----------
     key, name, detail, command, done
         As in `Side`.
     prefix : str or Path
-        Beginning of the files' names.
+        Beginning of the file names.
     several : bool
-        Whether there are several output channels: then their average is read.
+        Whether there are several output channels. If so, their average is read.
 
     Raises
     ------
@@ -177,18 +178,26 @@ def read_side(key, name, detail, command, done, prefix, several) -> Side:
         if not np.isfinite(images[kind]).all():
             raise PeerError(f"{name} ran, but {paths[kind]} is not finite: it diverged. See {prefix}.log.")
     cycles = header.get("RRMAJOR", header.get("WSCMAJOR"))
-    return Side(key, name, detail, command, done, paths, **images, beam=beam,
+    return Side(key, name, detail, command, done, paths, images["dirty"], images["psf"], images["model"],
+                images["residual"], images["image"], beam,
                 cycles=None if cycles is None else int(cycles), noise=noise_mad(images["residual"]))  # fmt: skip
 
 
-def to_common_beam(sides, grid, notes, threads=1):
-    """Give each side its `smoothed` image; returns the beam, and what smoothing did to the noise (at least 1).
+def to_common_beam(sides: Sequence[Side], grid: ImageGrid, notes: list[str], threads: int = 1) -> tuple[Beam, float]:
+    """Set the `smoothed` image of each side.
 
-    Residuals stay as they are: both are seen with the same dirty beam, whatever was restored.
+    Residuals are not smoothed: both have the same dirty beam, whatever the restoring beam.
+
+    Returns
+    -------
+    Beam
+        Of the smoothed images.
+    float
+        Factor by which smoothing changed the noise, at least 1.
     """
     beams = [side.beam for side in sides]
     beam = common_beam(*beams)
-    if beam.area(1) < SAME_BEAM * min(b.area(1) for b in beams):
+    if beam.area(1) < ComparisonSettings.same_beam * min(b.area(1) for b in beams):
         for side in sides:
             side.smoothed = side.image
         return beams[0], 1.0
@@ -202,13 +211,20 @@ def to_common_beam(sides, grid, notes, threads=1):
     return beam, change
 
 
-def compare_images(sides, grid, expected, truth, beam, change):
-    """Sources and spectra of two runs.
+def compare_images(
+    sides: Sequence[Side],
+    grid: ImageGrid,
+    expected: Expected | None,
+    truth: tuple[np.ndarray, bool] | None,
+    beam: Beam,
+    change: float,
+) -> tuple[Table, Table, float]:
+    """Find sources and measure spectra of two runs.
 
     Parameters
     ----------
     sides : (Side, Side)
-        After `to_common_beam`; their `holes` and `scores` are filled in.
+        After `to_common_beam`; `holes` and `scores` are set.
     grid : ImageGrid
     expected : Expected or None
     truth : ((y, x) float32, bool) or None
@@ -248,23 +264,23 @@ def compare_images(sides, grid, expected, truth, beam, change):
     return source_table(found, grid, beam), spectra, noise
 
 
-def source_table(found, grid, beam):
-    """All sources, as a table.
+def source_table(found: Mapping[str, np.ndarray], grid: ImageGrid, beam: Beam) -> Table:
+    """Table of all sources.
 
     Parameters
     ----------
     found : dict of str to array of SOURCE
-        By image; the first that has a source is its reference.
+        Sources by image. The first image that has a source is its reference.
     grid : ImageGrid
     beam : Beam
 
     Returns
     -------
     Table
-        Columns `source` (number), `ra`, `dec` [deg] of the reference; the errors that noise makes in one image,
-        `peak_error` [Jy/beam], `flux_error` [Jy], `ra_error`, `dec_error` [arcsec]; `pixels`; and for each image NAME,
-        NaN where it has not found the source, `NAME_peak`, `NAME_flux`, `NAME_dra`, `NAME_ddec`: the last two are
-        offsets from the reference, to the east and north [arcsec].
+        Columns `source` (number), `ra`, `dec` [deg] of the reference; errors from noise in one image, `peak_error`
+        [Jy/beam], `flux_error` [Jy], `ra_error`, `dec_error` [arcsec]; `pixels`; and for each image NAME the columns
+        `NAME_peak`, `NAME_flux`, `NAME_dra`, `NAME_ddec`, the last two offsets from the reference to the east and north
+        [arcsec]. They are NaN where the image lacks the source.
     """
     indices = sources.join(found, beam)
     rows = len(next(iter(indices.values())))

@@ -1,45 +1,43 @@
-"""What `radrim compare` writes: a page, a picture, and the numbers for other programs."""
+"""Writes the results of `radrim compare`: a page, a picture, and numbers for other programs."""
 
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from radrim.beam import restore
 from radrim.comparison import figures as compare_figures
+from radrim.comparison.images import Comparison, Side
+from radrim.comparison.settings import ComparisonSettings
 from radrim.geometry import ARCSEC, format_angle
-from radrim.report import figures
-from radrim.report import render as canvas
-from radrim.report.page import SHOWN, data_uri, write_page
-from radrim.report.sources import EDGE, THRESHOLD
-from radrim.report.specs import brightness_norm, even_norm, model_norm, sky_size
+from radrim.report.figures import sky_figure
+from radrim.report.page import data_uri, write_page
+from radrim.report.render import render
+from radrim.report.sources import IslandSettings
+from radrim.report.specs import ReportSettings, SkyStyle, brightness_norm, even_norm, model_norm, sky_size
 from radrim.runtime.files import atomic_write
 from radrim.units import si
 from radrim.version import versions
 
-LISTED = 20
-"""Sources in the page's table; all are in the CSV file."""
 UNITS = ("arcsec", 1.0), ("mas", 1e-3), ("µas", 1e-6)
-"""Of offsets [arcsec]: the largest that is not above the beam."""
-PLOTTED = 3
-"""Fewer sources in both images make no plot: the table says it all."""
-PANEL = 4.5
-"""Width of a picture [inch]."""
+"""Units of offsets [arcsec]; the page uses the largest unit that does not exceed the beam."""
 
 
-def write_comparison(comparison, prefix, command):
+def write_comparison(comparison: Comparison, prefix: str | Path, command: str) -> dict[str, Path]:
     """Write the page, the picture and the numbers.
 
     Parameters
     ----------
     comparison : Comparison
     prefix : str or Path
-        Beginning of the files' names.
+        Beginning of the file names.
     command : str
-        That made the comparison.
+        Command that made the comparison.
 
     Returns
     -------
@@ -58,8 +56,9 @@ def write_comparison(comparison, prefix, command):
         paths["report"], "compare.html.j2", c=comparison, command=command, facts=_facts(comparison), rows=rows,
         listed=_listed(comparison), total=len(comparison.sources), figures={k: data_uri(v) for k, v in pngs.items()},
         limit=residual_limit(comparison),
-        agreement=agreement(comparison), scores=_scores(comparison), threshold=THRESHOLD, edge=EDGE,
-        versions=versions(), reduction=math.ceil(max(comparison.grid.shape) / (SHOWN // 2)),
+        agreement=agreement(comparison), scores=_scores(comparison),
+        threshold=IslandSettings.peak, edge=IslandSettings.edge,
+        versions=versions(), reduction=math.ceil(max(comparison.grid.shape) / (ReportSettings.shown // 2)),
         files=[str(p) for p in [*comparison.radrim.paths.values(), *comparison.peer.paths.values(), *paths.values()]],
     )  # fmt: skip
     with atomic_write(paths["png"]) as file:
@@ -74,14 +73,13 @@ def write_comparison(comparison, prefix, command):
     return paths
 
 
-def glance(comparison):
+def glance(comparison: Comparison) -> list[dict[str, Any]]:
     """The rows of the table of key numbers.
 
     Returns
     -------
     list of dict
-        'quantity', 'key', 'values' (two numbers), 'texts' (two), and 'better' (0, 1, or None where neither can be
-        called better).
+        'quantity', 'key', 'values' (two numbers), 'texts' (two), and 'better': the index of the better side, or None.
     """
     sides, expected = comparison.sides, comparison.expected
     rows = [
@@ -90,8 +88,8 @@ def glance(comparison):
              expected and expected.noise),
         _row("Largest |residual|", "peak_residual", [float(np.abs(s.residual).max()) for s in sides], "Jy/beam"),
     ]  # fmt: skip
-    excess = [excess_of(comparison, side) for side in sides]
-    if excess[0]:
+    excess = [found for side in sides if (found := excess_of(comparison, side)) is not None]
+    if excess:
         texts = [f"{value:.2f} × at {si_angle(scale)}" for value, scale in excess]
         at_least = [max(1.0, value) for value, _ in excess]
         rows.append(_row("Residual over expected noise, worst scale", "excess", [v for v, _ in excess], texts=texts,
@@ -103,7 +101,7 @@ def glance(comparison):
     ]
     if comparison.settings.get("pol", "I") == "I":
         holes = [s.holes for s in sides]
-        rows.append(_row(f"Negative islands (below −{THRESHOLD:g} σ)", "negative_islands", holes,
+        rows.append(_row(f"Negative islands (below −{IslandSettings.peak:g} σ)", "negative_islands", holes,
                          better=_lower(holes)))  # fmt: skip
     texts = [str(s.beam) for s in sides]
     rows.append(_row("Restoring beam", "beam", [s.beam.major for s in sides], texts=texts))
@@ -116,13 +114,13 @@ def glance(comparison):
     rows.append(_row("Peak memory", "memory_bytes", memory, texts=[f"{v / 1e9:.2f} GB" for v in memory],
                      better=_lower(memory)))  # fmt: skip
     cycles = [s.cycles for s in sides]
-    if None not in cycles:  # of several channels there is no one number
+    if None not in cycles:  # None with several channels, which stop at different numbers
         rows.append(_row("Major cycles", "major_cycles", cycles, texts=[str(n) for n in cycles]))
     return rows
 
 
 def _row(quantity, key, values, unit="", ideal=None, texts=None, better=None):
-    """One row; with an `ideal` the value whose ratio to it is nearer to 1 is the better one."""
+    """One row. With an `ideal`, the value whose ratio to it is nearer to 1 is better."""
     if texts is None:
         texts = [si(v, unit) if unit else f"{v:,.0f}" for v in values]
     if ideal:
@@ -132,15 +130,15 @@ def _row(quantity, key, values, unit="", ideal=None, texts=None, better=None):
 
 
 def _lower(values):
-    """Which of two is lower by 2 % or more of the larger."""
+    """Index of the lower of two values; None if they differ by 2 % of the larger or less."""
     a, b = values
     if abs(a - b) <= 0.02 * max(abs(a), abs(b)):
         return None
     return 0 if a < b else 1
 
 
-def excess_of(comparison, side):
-    """(residual over expected noise, angular scale [rad]) where the ratio is largest; None if noise is not known."""
+def excess_of(comparison: Comparison, side: Side) -> tuple[float, float] | None:
+    """Largest ratio of residual to expected noise, and its angular scale [rad]; None if the noise is unknown."""
     spectra = comparison.spectra
     used = compare_figures.measured_rings(spectra)
     if not used.any():
@@ -150,13 +148,13 @@ def excess_of(comparison, side):
     return float(ratio[worst]), math.radians(float(np.asarray(spectra["scale"])[used][worst]) / 3600)
 
 
-def si_angle(angle):
-    """An angle as the page writes it."""
+def si_angle(angle: float) -> str:
+    """An angle as text, with three digits."""
     return format_angle(angle, 3)
 
 
 def _scores(comparison):
-    """Rows of the scores against the truth; none without it."""
+    """Rows of the scores against the truth; empty without a truth."""
     names = {
         "native": "Model, pixel by pixel [dB]", "half": "Model at half the beam [dB]", "beam": "Model at the beam [dB]",
         "image": "Restored image [dB]", "logimage": "Restored image, logarithmic [dB]",
@@ -174,14 +172,14 @@ def _scores(comparison):
     return rows
 
 
-def agreement(comparison):
-    """How sources agree, in sentences and numbers.
+def agreement(comparison: Comparison) -> list[dict[str, Any]]:
+    """Agreement of the sources of each pair of images.
 
     Returns
     -------
     list of dict
-        For each pair of images: 'names', 'both', 'only' (two numbers), 'flux_ratio' (median), 'flux_sigma' and
-        'position_sigma' (medians of |difference| over the error expected from noise in one image).
+        For each pair: 'names'; 'both' and 'only' (numbers of sources in both images, and in each alone); 'flux_ratio'
+        (median); 'flux_sigma' and 'position_sigma' (medians of |difference| over the error from noise in one image).
     """
     table, keys = comparison.sources, {side.key: side.name for side in comparison.sides}
     pairs = [tuple(keys)] if comparison.truth is None else [(key, "truth") for key in keys]
@@ -216,7 +214,7 @@ def _facts(comparison):
         "Weighting": str(settings["weight"]),
         "Beam": str(comparison.beam).replace(" x ", " × "),
         "Expected noise": si(expected.noise, "Jy/beam") if expected else "not known",
-        "Sources": f"{len(comparison.sources)} above {THRESHOLD:g} σ",
+        "Sources": f"{len(comparison.sources)} above {IslandSettings.peak:g} σ",
     }
     if settings.get("pol", "I") != "I":
         facts["Stokes"] = settings["pol"]
@@ -230,11 +228,11 @@ def _listed(comparison):
         return [], ""
     keys = [*(["truth"] if comparison.truth is not None else []), *(side.key for side in comparison.sides)]
     peak = np.nanmax([np.asarray(table[f"{key}_peak"]) for key in keys], axis=0)
-    # Offsets are small parts of a beam.
+    # Offsets are small fractions of a beam.
     unit, per = next(((u, p) for u, p in UNITS if comparison.beam.minor / ARCSEC >= p), UNITS[-1])
     digits = max(0, math.ceil(-math.log10(comparison.beam.minor / ARCSEC / 100)))  # a hundredth of the beam
     rows = []
-    for source in table[np.argsort(-peak)[:LISTED]]:
+    for source in table[np.argsort(-peak)[: ComparisonSettings.listed]]:
         cells = {}
         for key in keys:
             if math.isfinite(source[f"{key}_flux"]):
@@ -253,7 +251,7 @@ def _listed(comparison):
 
 
 def _sexagesimal(ra, dec, digits):
-    """A position [deg] as text, with so many decimals of an arcsecond."""
+    """A position [deg] as text, with `digits` decimals of an arcsecond."""
     from astropy.coordinates import Angle
 
     hours = Angle(ra, "deg").to_string("hourangle", sep=":", precision=digits + 1, pad=True)
@@ -261,7 +259,7 @@ def _sexagesimal(ra, dec, digits):
 
 
 def _figures(comparison):
-    """Name -> PNG of each figure."""
+    """PNG of each figure, by its name."""
     sides, grid, noise, beam = comparison.sides, comparison.grid, comparison.noise, comparison.beam
     brightest = max((side.smoothed for side in sides), key=np.max)
     expected = comparison.expected.noise if comparison.expected else max(side.noise for side in sides)
@@ -285,26 +283,26 @@ def _figures(comparison):
     difference = sides[0].smoothed - sides[1].smoothed
     pngs["difference"] = _sky(comparison, difference, _wide_norm([difference], limit),
                               f"{sides[0].name} − {sides[1].name}, image", "Jy/beam", "RdBu_r")  # fmt: skip
-    half = (PANEL, 3.5)
-    pngs["spectra"] = canvas.render(half, compare_figures.spectra_figure, comparison.spectra, sides, beam)
-    pngs["histogram"] = canvas.render(half, compare_figures.histograms_figure, sides, expected)
-    if max(pair["both"] for pair in agreement(comparison)) >= PLOTTED:
+    half = (ComparisonSettings.panel, 3.5)
+    pngs["spectra"] = render(half, compare_figures.spectra_figure, comparison.spectra, sides, beam)
+    pngs["histogram"] = render(half, compare_figures.histograms_figure, sides, expected)
+    if max(pair["both"] for pair in agreement(comparison)) >= ComparisonSettings.plotted:
         reference = (sides[1].key, sides[1].name) if comparison.truth is None else ("truth", "truth")
         shown = sides[:1] if comparison.truth is None else sides
-        pngs["fluxes"] = canvas.render(half, compare_figures.fluxes_figure, comparison.sources, shown, reference)
-        pngs["positions"] = canvas.render(half, compare_figures.positions_figure, comparison.sources, shown, reference,
+        pngs["fluxes"] = render(half, compare_figures.fluxes_figure, comparison.sources, shown, reference)
+        pngs["positions"] = render(half, compare_figures.positions_figure, comparison.sources, shown, reference,
                                            beam)  # fmt: skip
     return pngs
 
 
-def residual_limit(comparison):
-    """Where the colours of both residuals end [Jy/beam]: five times the noise, so that the quieter one is seen well."""
+def residual_limit(comparison: Comparison) -> float:
+    """Limit of the colours of both residuals [Jy/beam]: five times the lower noise."""
     noise = min(side.noise for side in comparison.sides)
     return 5 * max(noise, comparison.expected.noise if comparison.expected else 0) or 1.0
 
 
 def _wide_norm(images, least):
-    """Colours from blue to red that few pixels go beyond, on both sides of 0."""
+    """Norm around 0 that few pixels exceed."""
     limit = max(least, *(float(np.percentile(np.abs(image), 99.5)) for image in images))
     return even_norm(limit)
 
@@ -312,13 +310,14 @@ def _wide_norm(images, least):
 def _sky(comparison, image, norm, title, unit, cmap):
     """One picture of the sky."""
     grid = comparison.grid
-    keep = cmap != "RdBu_r"
-    return canvas.render(sky_size(grid, PANEL), figures.sky_figure, image, grid, comparison.beam, norm, title,
-                          "", unit, cmap, SHOWN // 2, keep, palette=[cmap])  # fmt: skip
+    style = SkyStyle(norm, title, unit=unit, cmap=cmap, shown=ReportSettings.shown // 2, keep_peaks=cmap != "RdBu_r")
+    return render(
+        sky_size(grid, ComparisonSettings.panel), sky_figure, image, grid, comparison.beam, style, palette=[cmap]
+    )
 
 
 def _mosaic(rows):
-    """One PNG of rows of PNGs."""
+    """Join rows of PNGs into one PNG."""
     pictures = [[Image.open(io.BytesIO(png)).convert("RGB") for png in row] for row in rows]
     width = max(sum(p.width for p in row) for row in pictures)
     height = sum(max(p.height for p in row) for row in pictures)
@@ -334,7 +333,7 @@ def _mosaic(rows):
     return file.getvalue()
 
 
-def as_dict(comparison, rows, command):
+def as_dict(comparison: Comparison, rows: Sequence[Mapping[str, Any]], command: str) -> dict[str, Any]:
     """All numbers, for JSON."""
     expected = comparison.expected
     programs = {}
@@ -370,7 +369,7 @@ def _units(table):
 
 
 def _plain(value):
-    """What JSON can hold: NaN becomes null."""
+    """A value as JSON holds it: NaN becomes null."""
     if isinstance(value, dict):
         return {key: _plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

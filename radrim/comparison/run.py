@@ -1,5 +1,6 @@
-"""`radrim compare` on one page: radrim, then CLEAN with the same settings, each a process of its own; then the two side
-by side. CLEAN is WSClean where it is installed and can do the same, else radrim's own multi-scale CLEAN.
+"""`radrim compare`: images the same data with radrim and with CLEAN, each in its own process, and compares the images.
+
+CLEAN is run by WSClean if it is installed and supports the options, else by radrim (multi-scale CLEAN).
 """
 
 import dataclasses
@@ -8,7 +9,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,33 +39,40 @@ log = logging.getLogger("radrim")
 PEERS = ("auto", "wsclean", "clean")
 
 
-def compare(ms, options: Mapping[str, Any] | None = None, *, peer="auto", peer_limit=None, truth=None) -> Comparison:
-    """Image Measurement Sets with radrim and with CLEAN, and compare; the same as the command `radrim compare`.
+def compare(
+    ms: str | Path | Sequence[str | Path],
+    options: Mapping[str, Any] | None = None,
+    *,
+    peer: str = "auto",
+    peer_limit: float | None = None,
+    truth: str | Path | None = None,
+) -> Comparison:
+    """Image Measurement Sets with radrim and with CLEAN, and compare the images, as the command `radrim compare`.
 
     Parameters
     ----------
     ms : str, Path or sequence of them
-        Measurement Sets; several are imaged together. They are not changed.
+        Measurement Sets; several are imaged together. They are not modified.
     options : mapping, optional
         Options of `radrim.image`, such as ``{"size": 512, "scale": "1asec"}``.
     peer : {'auto', 'wsclean', 'clean'}
-        Who runs CLEAN: WSClean, radrim itself, or WSClean where it can.
+        Program that runs CLEAN. 'auto': WSClean if it is installed and supports the options, else radrim.
     peer_limit : float, optional
-        Time that CLEAN may take [s].
+        Time limit of CLEAN [s].
     truth : str or Path, optional
         The true sky of a simulated observation, see `radrim.comparison.truth.read_truth`.
 
     Returns
     -------
     Comparison
-        Both runs' images, the table of sources, the power spectra of the residuals, and the paths of what was written.
+        Images of both runs, the table of sources, the power spectra of the residuals, and the paths of all files.
 
     Raises
     ------
     PeerError
-        CLEAN is missing, failed or ran out of time; radrim's images are kept.
+        CLEAN is missing, failed or exceeded its time limit; radrim's images are kept.
     RadrimError
-        Whatever else the user can mend.
+        Any other error that the user can correct.
 
     Examples
     --------
@@ -74,8 +82,14 @@ def compare(ms, options: Mapping[str, Any] | None = None, *, peer="auto", peer_l
     return run(ImageConfig.parse(ms, options or {}), peer, peer_limit, truth)
 
 
-def run(config: ImageConfig, peer="auto", peer_limit=None, truth=None, command="radrim.compare(...)") -> Comparison:
-    """As `compare`, of a configuration; `command` is noted in the report."""
+def run(
+    config: ImageConfig,
+    peer: str = "auto",
+    peer_limit: float | None = None,
+    truth: str | Path | None = None,
+    command: str = "radrim.compare(...)",
+) -> Comparison:
+    """Compare as `compare` does, given a configuration; the report shows `command`."""
     from radrim.comparison.page import write_comparison
 
     _check(config, peer, peer_limit, truth)
@@ -85,7 +99,8 @@ def run(config: ImageConfig, peer="auto", peer_limit=None, truth=None, command="
         version = _choose_peer(config, peer, targets, notes)
     prefix = config.name or Path(config.ms[0]).absolute().stem
     check_writable(f"{prefix}-compare")
-    config = dataclasses.replace(config, threads=config.threads or len(os.sched_getaffinity(0)))
+    threads = config.threads or len(os.sched_getaffinity(0))
+    config = dataclasses.replace(config, threads=threads)
 
     ours, config = _run_radrim(config, f"{prefix}-radrim")
     try:
@@ -100,7 +115,7 @@ def run(config: ImageConfig, peer="auto", peer_limit=None, truth=None, command="
         theirs = _run_clean(config, f"{prefix}-clean", peer_limit)
 
     sides = ours, theirs
-    beam, change = to_common_beam(sides, grid, notes, config.threads)
+    beam, change = to_common_beam(sides, grid, notes, threads)
     sources, spectra, noise = compare_images(sides, grid, facts["expected"], true_sky, beam, change)
     comparison = Comparison(
         *sides, grid=grid, freq=facts["freq"], title=facts["title"], subtitle=facts["subtitle"], beam=beam, noise=noise,
@@ -120,13 +135,15 @@ def _check(config, peer, limit, truth):
     if truth is not None and not Path(truth).is_file():
         raise InputError(f"--truth {truth} does not exist; give a FITS image in Jy/pixel or a CSV catalogue.")
     if config.niter == 0:
-        raise ConfigError("radrim compare is for deconvolved images: leave out --niter 0.")
+        raise ConfigError("radrim compare needs deconvolved images: leave out --niter 0.")
     if config.compare:
-        raise ConfigError("radrim compare runs CLEAN as a process of its own: leave out --compare.")
+        raise ConfigError("radrim compare already runs CLEAN: leave out --compare.")
     if len(config.stokes) > 1:
         raise ConfigError(f"radrim compare compares one image, not {config.pol}: choose one with --pol.")
     if config.data == "closure":
-        raise ConfigError("radrim compare needs visibilities, and CLEAN knows no closure quantities: leave out --data.")
+        raise ConfigError(
+            "radrim compare needs visibilities, because CLEAN cannot image closure quantities: leave out --data."
+        )
     if config.scheduler or config.cluster:
         raise ConfigError("radrim compare runs both programs on this machine: leave out --scheduler and --cluster.")
     if peer == "clean" and config.solver == "clean":
@@ -134,7 +151,7 @@ def _check(config, peer, limit, truth):
 
 
 def _choose_peer(config, peer, targets, notes):
-    """Version of WSClean, or None for radrim's own CLEAN."""
+    """Version of WSClean, or None if radrim's own CLEAN runs."""
     if peer == "clean":
         return None
     try:
@@ -150,7 +167,7 @@ def _choose_peer(config, peer, targets, notes):
 
 
 def _run_radrim(config, prefix):
-    """Radrim's side, and the configuration with what it chose."""
+    """Run radrim; returns its side, and the configuration with the size and scale that it chose."""
     done, line = _run_ours(config, prefix, keep=True)
     if done.status:
         raise _error_of(done, f"{prefix}.log")
@@ -162,13 +179,13 @@ def _run_radrim(config, prefix):
 
 
 def _run_clean(config, prefix, limit):
-    """Radrim's own CLEAN, on the same grid."""
+    """Run radrim's own CLEAN on the same grid."""
     done, line = _run_ours(dataclasses.replace(config, solver="clean", keep=False), prefix, limit=limit)
     if done.stopped:
         if folder_of(prefix).exists():
             clean(prefix)
-        raise PeerError(f"CLEAN was stopped after {limit:g} s: give it longer with --peer-limit. "
-                        f"radrim's own images are kept; what CLEAN said is in {prefix}.log.")  # fmt: skip
+        raise PeerError(f"CLEAN was stopped after {limit:g} s: raise the limit with --peer-limit. "
+                        f"radrim's own images are kept; the log of CLEAN is {prefix}.log.")  # fmt: skip
     if done.status:
         raise _error_of(done, f"{prefix}.log")
     return read_side("clean", "CLEAN", f"multi-scale, radrim {__version__}" if config.multiscale else
@@ -176,11 +193,11 @@ def _run_clean(config, prefix, limit):
 
 
 def _run_ours(config, prefix, keep=False, limit=None):
-    """Run `radrim image` as a process; returns it and the command that repeats it."""
+    """Run `radrim image` in a subprocess; returns the finished process and the command that repeats it."""
     words = ["image", *dataclasses.replace(config, name=prefix).as_arguments()]
     line = shlex.join(["radrim", *words])
     log.info("%s", line)
-    # The visibilities are wanted once more, for the noise to be expected.
+    # The expected noise is computed from the visibilities of the work directory.
     more = ["--keep"] if keep and not config.keep else []
     done = child.run([sys.executable, "-m", "radrim", *words, *more], f"{prefix}.log", limit)
     log.info("%.1f s, %.2f GB at most.", done.wall, done.memory / 1e9)
@@ -188,16 +205,16 @@ def _run_ours(config, prefix, keep=False, limit=None):
 
 
 def _error_of(done, path):
-    """The error that radrim's process ended with."""
+    """The error with which the process of radrim ended."""
     said = [line for line in done.output.splitlines() if line.startswith("radrim: ")]
     if said:
         return RadrimError(done.output[done.output.index(said[-1]) + len("radrim: ") :].strip())
     last = [line for line in done.output.splitlines() if line.strip()][-1:]
-    return RadrimError(f"radrim image ended with status {done.status}: {''.join(last)} All it said is in {path}.")
+    return RadrimError(f"radrim image ended with status {done.status}: {''.join(last)} Its log is {path}.")
 
 
 def _run_wsclean(config, targets, prefix, version, limit, notes):
-    """WSClean's side."""
+    """Run WSClean on the same grid."""
     words, remarks = wsclean.translate(config, targets, prefix)
     notes += remarks
     line = shlex.join(["wsclean", *words])
@@ -207,7 +224,7 @@ def _run_wsclean(config, targets, prefix, version, limit, notes):
     try:
         done = child.run(["wsclean", *words], f"{prefix}.log", limit)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a run that was stopped leaves its reordered data
+        shutil.rmtree(folder, ignore_errors=True)  # a stopped run leaves its reordered data there
     log.info("%.1f s, %.2f GB at most.", done.wall, done.memory / 1e9)
     if done.stopped or done.status:
         raise wsclean.explain_failure(done, limit, f"{prefix}.log")
@@ -215,7 +232,7 @@ def _run_wsclean(config, targets, prefix, version, limit, notes):
 
 
 def _what_it_measured(config, prefix):
-    """The grid, and what the data say, from the work directory that radrim's run has kept."""
+    """The grid, and numbers of the data, from the work directory that radrim's run has kept."""
     store = Store(folder_of(prefix))
     cache = VisibilityCache(store)
     observation = cache.read(config.ms, None)

@@ -1,26 +1,25 @@
-"""What an image holds at which angular scale: power spectra, and that of the noise to be expected.
+"""Power spectra of images, and of the expected noise.
 
-Spatial frequencies of an image are baselines: a wave of the period theta comes from baselines of 1/theta wavelengths.
+A spatial frequency of an image is a baseline: a wave of period theta comes from baselines of 1/theta wavelengths.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import fft
 from scipy.ndimage import convolve1d
 
-from radrim.geometry import C
-from radrim.visibilities import row_slices
-
-BINS = 28
-"""At most so many, evenly spaced in the logarithm where they are wider than a Fourier mode."""
-FIRST = 1.5
-"""Lowest spatial frequency [periods per field]: below, the window's own width is all that is seen."""
+from radrim.comparison.settings import ComparisonSettings
+from radrim.geometry import C, ImageGrid
+from radrim.visibilities import Visibilities, row_slices
 
 
-def spectrum_bins(grid):
+def spectrum_bins(grid: ImageGrid) -> np.ndarray:
     """Edges of the bins, (bin + 1,) [wavelengths]: from the whole field to two pixels."""
     step = 1 / (max(grid.shape) * grid.scale)
     highest = 0.5 / (grid.scale * step)
-    edges = np.geomspace(FIRST, highest, BINS + 1)
+    settings = ComparisonSettings
+    edges = np.geomspace(settings.lowest_frequency, highest, settings.spectrum_bins + 1)
     kept = [edges[0]]
     for edge in edges[1:]:
         if edge - kept[-1] >= 1 or edge == edges[-1]:
@@ -28,11 +27,11 @@ def spectrum_bins(grid):
     return np.array(kept) * step
 
 
-def power_spectrum(image, grid, edges):
+def power_spectrum(image: np.ndarray, grid: ImageGrid, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Power of an image in rings of spatial frequency.
 
-    Power is normalised such that white noise of rms sigma has the power sigma^2 at all scales. A Hann window keeps
-    the power of large scales, which an image cuts at its edges, from leaking into small ones.
+    Power is normalised so that white noise of rms sigma has the power sigma^2 at all scales. A Hann window prevents the
+    power of large scales, which the edges of the image cut off, from leaking into small scales.
 
     Parameters
     ----------
@@ -54,11 +53,13 @@ def power_spectrum(image, grid, edges):
     return _ring_means(power / (image.size * np.mean(window.astype(float) ** 2)), grid, edges)
 
 
-def noise_spectrum(blocks, natural, grid, edges):
-    """Power of a dirty image of nothing but noise, from the weights; normalised and windowed as in `power_spectrum`.
+def noise_spectrum(
+    blocks: Sequence[Visibilities], natural: Sequence[np.ndarray], grid: ImageGrid, edges: np.ndarray
+) -> np.ndarray:
+    """Expected power of a dirty image of noise alone, normalised and windowed as in `power_spectrum`.
 
-    The noise of an image is the sum of what samples contribute, each at its own baseline: their shares of the variance,
-    W^2/w over (sum W)^2, are counted in the Fourier modes of the image. No noise is drawn.
+    Each sample contributes to the noise at its own baseline. Its share of the variance, W^2/w over (sum W)^2, is added
+    to the Fourier mode of that baseline. No random noise is drawn.
 
     Parameters
     ----------
@@ -89,15 +90,15 @@ def noise_spectrum(blocks, natural, grid, edges):
                 variance += np.bincount(mode, share, variance.size)
             total += imaging.sum()
     power = variance.reshape(grid.shape) / total**2 * variance.size
-    for axis in (0, 1):  # what the Hann window does to a single wave
+    for axis in (0, 1):  # the Hann window spreads a single wave over three modes
         power = convolve1d(power, [1 / 6, 2 / 3, 1 / 6], axis, mode="wrap")
     return _ring_means(power, grid, edges)[0]
 
 
 def _ring_means(power, grid, edges):
-    """Mean over the Fourier modes of each ring, and their number; `power` (y, x) as a Fourier transform has it.
+    """Mean over the Fourier modes of each ring, and their number; `power` (y, x) is in the order of the transform.
 
-    Its u grows with x and not to the east, which a ring does not see.
+    The frequency along x increases to the west, unlike u; rings are symmetric.
     """
     v, u = (np.fft.fftfreq(n, grid.scale) for n in power.shape)
     ring = np.digitize(np.hypot(v[:, None], u), edges) - 1

@@ -1,19 +1,19 @@
-"""The sky that a simulated observation was of, on the grid of its image, and how far an image is from it."""
+"""Reads the true sky of a simulated observation onto the grid of an image, and scores images against it."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
 from radrim.beam import Beam, restore
+from radrim.comparison.settings import ComparisonSettings
 from radrim.errors import InputError
+from radrim.geometry import ImageGrid
 from radrim.metrics import log_snr_db, snr_db
 from radrim.sky.catalogue import direction_cosines, read_sky
 
-EXACT = 1e-6
-"""Largest relative difference of two pixel sizes that are the same."""
 
-
-def read_truth(path, grid, freq):
+def read_truth(path: str | Path, grid: ImageGrid, freq: float) -> tuple[np.ndarray, bool]:
     """The true sky on the pixels of an image.
 
     Parameters
@@ -28,15 +28,15 @@ def read_truth(path, grid, freq):
     Returns
     -------
     model : (y, x) float32
-        [Jy/pixel]. What lies between pixels is shared among the sixteen around it, such that flux, place and width
+        [Jy/pixel]. Flux between pixels is shared among the sixteen pixels around it, so that flux, position and width
         are kept; shares can be negative.
     exact : bool
-        Whether every flux was in the middle of a pixel: only then can a model be compared pixel by pixel.
+        Whether all flux lies at the centres of pixels. Only then can models be compared pixel by pixel.
 
     Raises
     ------
     InputError
-        Neither such an image nor a catalogue, or no flux of it is on the grid.
+        The file is neither of these, or has no flux on the grid.
     """
     sky = read_sky(str(path), grid.ra, grid.dec, freq, grid.scale)
     l, m, distance = direction_cosines(sky.ra, sky.dec, grid.ra, grid.dec)  # noqa: E741
@@ -45,7 +45,7 @@ def read_truth(path, grid, freq):
     fluxes = [np.where((distance > 0) & (sky.shape[:, 0] == 0), flux, 0.0)]
     if sky.image is not None:
         ratio = sky.image.scale / grid.scale
-        ratio = 1.0 if abs(ratio - 1) < EXACT else ratio
+        ratio = 1.0 if abs(ratio - 1) < ComparisonSettings.same_pixel else ratio
         y, x = (np.arange(n) - n // 2 for n in sky.image.pixels.shape)
         rows, columns = np.broadcast_arrays(y[:, None] * ratio + grid.height // 2, x * ratio + grid.width // 2)
         places.append((rows.ravel(), columns.ravel()))
@@ -55,7 +55,8 @@ def read_truth(path, grid, freq):
     for k in np.flatnonzero((distance > 0) & (sky.shape[:, 0] > 0)):
         exact = False
         major, minor, pa = sky.shape[k]
-        point = _share_out(*(np.array([c]) for c in grid.pixel(l[k], m[k])), np.array([flux[k]]), grid.shape)[0]
+        row, column = grid.pixel(l[k], m[k])
+        point = _share_out(np.array([row]), np.array([column]), np.array([flux[k]]), grid.shape)[0]
         beam = Beam(max(major, grid.scale), max(minor, grid.scale), pa)
         model += restore(point.astype(np.float32), beam, grid.scale) / beam.area(grid.scale)
     if not model.any():
@@ -64,7 +65,7 @@ def read_truth(path, grid, freq):
 
 
 def _share_out(y, x, values, shape):
-    """Fluxes at fractional pixels on a grid: (image, whether all were in the middle of one)."""
+    """Image (y, x) of fluxes at fractional pixels, and whether all lie at the centres of pixels."""
     y0, x0 = np.floor(y + 1e-4).astype(int), np.floor(x + 1e-4).astype(int)
     dy, dx = (np.where(np.abs(d) < 1e-3, 0.0, d) for d in (y - y0, x - x0))
     image = np.zeros(shape)
@@ -76,7 +77,7 @@ def _share_out(y, x, values, shape):
 
 
 def _cubic(d):
-    """Shares of four neighbours, by their offsets, of what lies `d` (0 to 1) after the second: Lagrange's cubic."""
+    """Offsets and shares of four neighbours of a point `d` (0 to 1) after the second one: Lagrange's cubic."""
     return [
         (-1, -d * (d - 1) * (d - 2) / 6),
         (0, (d + 1) * (d - 1) * (d - 2) / 2),
@@ -85,8 +86,10 @@ def _cubic(d):
     ]
 
 
-def score(truth, exact, model, image, beam, scale, noise):
-    """How far an image is from the truth.
+def score(
+    truth: np.ndarray, exact: bool, model: np.ndarray, image: np.ndarray, beam: Beam, scale: float, noise: float
+) -> dict[str, float]:
+    """Score an image and its model against the truth.
 
     Parameters
     ----------

@@ -20,18 +20,28 @@ References
 Salvini & Wijnholds (2014), A&A 571, A97: StefCal. Singer (2011), Appl. Comput. Harmon. Anal. 30, 20: the start.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-MAX_STEPS = 600
-"""Iterations at most; a well-connected array needs about ten."""
-TOLERANCE = 1e-10
-"""Relative change of the gains at which they have converged."""
-CONVERGED = 1e-4
-"""Relative change in the last iteration above which a solution is flagged."""
-BATCH = 2**22
-"""Elements of the matrices that are solved together."""
+
+@dataclass(frozen=True)
+class StefcalSettings:
+    """When the iterations end."""
+
+    steps: int = 600
+    """Largest number of iterations; a well-connected array needs about ten."""
+
+    tolerance: float = 1e-10
+    """Relative change of the gains at which the iterations end."""
+
+    converged: float = 1e-4
+    """Largest relative change in the last iteration of a valid solution. Above it, the solution is flagged."""
+
+    batch: int = 2**22
+    """Number of matrix elements that are solved together. It bounds the memory."""
 
 
 @dataclass
@@ -54,12 +64,14 @@ class Normal:
     count: np.ndarray
 
     @classmethod
-    def empty(cls, shape, antennas):
+    def empty(cls, shape: tuple[int, ...], antennas: int) -> Self:
         """Sums of nothing, for slots of this shape."""
         full = (*shape, antennas, antennas)
         return cls(np.zeros(full, complex), np.zeros(full), np.zeros(full), np.zeros(full, np.int64))
 
-    def add(self, slot, antenna, data, model, weight):
+    def add(
+        self, slot: tuple[np.ndarray, ...], antenna: np.ndarray, data: np.ndarray, model: np.ndarray, weight: np.ndarray
+    ) -> None:
         """Add samples.
 
         Parameters
@@ -84,7 +96,7 @@ class Normal:
             np.add.at(total, (*slot, p, q), rows)
             np.add.at(total, (*slot, q, p), rows.conj())
 
-    def corrected(self, gain):
+    def corrected(self, gain: np.ndarray) -> "Normal":
         """The sums of the same data after correction: V / (g_p conj(g_q)) with the weights w |g_p g_q|^2.
 
         Baselines whose gains are zero or NaN take no part any more.
@@ -94,14 +106,14 @@ class Normal:
         seen = pair != 0
         return Normal(self.x * pair, self.y * _power(pair), self.z * seen, self.count * seen)
 
-    def merged(self, group, groups):
+    def merged(self, group: np.ndarray, groups: int) -> "Normal":
         """Slots of the first axis added up: `group` (first axis,) int says into which of the `groups`."""
         merged = Normal.empty((groups, *self.x.shape[1:-2]), self.x.shape[-1])
         for name, total in vars(merged).items():
             np.add.at(total, group, getattr(self, name))
         return merged
 
-    def joined(self, axis):
+    def joined(self, axis: int) -> "Normal":
         """Slots added up along an axis, which stays with length 1."""
         return Normal(*(part.sum(axis, keepdims=True) for part in vars(self).values()))
 
@@ -132,7 +144,14 @@ class Solution:
     samples: np.ndarray
 
 
-def solve(normal, phase_only, min_baselines=3, min_snr=3.0, scatter=1.0, order=None):
+def solve(
+    normal: Normal,
+    phase_only: bool,
+    min_baselines: int = 3,
+    min_snr: float = 3.0,
+    scatter: float = 1.0,
+    order: Sequence[int] | np.ndarray | None = None,
+) -> Solution:
     """Gains of every slot.
 
     Parameters
@@ -157,7 +176,7 @@ def solve(normal, phase_only, min_baselines=3, min_snr=3.0, scatter=1.0, order=N
     shape, antennas = normal.x.shape[:-2], normal.x.shape[-1]
     flat = Normal(*(part.reshape(-1, antennas, antennas) for part in vars(normal).values()))
     order = np.arange(antennas) if order is None else np.asarray(order)
-    step = max(1, BATCH // antennas**2)
+    step = max(1, StefcalSettings.batch // antennas**2)
     parts = []
     for start in range(0, len(flat.x), step):
         batch = Normal(*(part[start : start + step] for part in vars(flat).values()))
@@ -181,7 +200,7 @@ def _solve(normal, phase_only, min_baselines, min_snr, scatter, order):
     signal = (gain.conj() * _times(x, gain)).real
     spread = np.sqrt(_power(gain) * (y @ _power(gain)[:, :, None])[..., 0])
     snr = np.maximum(signal, 0) / np.where(spread > 0, spread, 1) / scatter
-    good = present & (change < CONVERGED)[:, None] & (snr >= min_snr) & (gain != 0)
+    good = present & (change < StefcalSettings.converged)[:, None] & (snr >= min_snr) & (gain != 0)
     gain = _referenced(gain, good, order)
     kept = np.where(good, gain, 0)
     seen = np.triu(good[:, :, None] & good[:, None, :])
@@ -215,7 +234,7 @@ def _iterate(x, y, gain, phase_only):
     """(gains, relative change in the last iteration) of StefCal."""
     gain, change = gain.copy(), np.full(len(gain), np.inf)
     active = np.arange(len(gain))
-    for step in range(MAX_STEPS):
+    for step in range(StefcalSettings.steps):
         before = gain[active]
         new = _times(x[active], before)
         if phase_only:
@@ -231,7 +250,7 @@ def _iterate(x, y, gain, phase_only):
         change[active] = np.sqrt(_power(new - before).sum(-1)) / np.where(size > 0, size, 1)
         # After an averaged step only: it is the smaller of the two.
         if step % 2:
-            active = active[~(change[active] < TOLERANCE)]
+            active = active[~(change[active] < StefcalSettings.tolerance)]
             if not active.size:
                 break
     return gain, change
@@ -263,7 +282,7 @@ def _quadratic(gain, x):
     return (gain.conj() * _times(x, gain)).real.sum(-1)
 
 
-def group_times(times, scans, length, step):
+def group_times(times: np.ndarray, scans: np.ndarray, length: float, step: float) -> np.ndarray:
     """Solution intervals: consecutive integrations of one scan.
 
     An interval begins with the first integration that does not belong to the one before, so that after a gap none
@@ -294,7 +313,7 @@ def group_times(times, scans, length, step):
     return out
 
 
-def normalise(gain, flag):
+def normalise(gain: np.ndarray, flag: np.ndarray) -> tuple[np.ndarray, float]:
     """Gains divided by the mean amplitude of those that are not flagged, so that the flux scale stays; and that mean.
 
     Parameters

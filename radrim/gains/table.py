@@ -16,7 +16,9 @@ and ANTENNAS: NUMBER and NAME. The header of GAINS says REFANT, FIELD, COLUMN (w
 
 import io
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -25,8 +27,17 @@ from radrim.runtime.files import atomic_write
 from radrim.version import __version__
 
 FORMAT = "radrim gains 1"
-FAR = math.radians(30), 0.3
-"""Phase [rad] and relative amplitude from which an antenna is said to be off."""
+
+
+@dataclass(frozen=True)
+class OutlierSettings:
+    """When the mean gain of an antenna counts as an outlier."""
+
+    phase: float = math.radians(30)
+    """Largest difference of phase from the median antenna [rad]."""
+
+    amplitude: float = 0.3
+    """Largest relative difference of amplitude from the median antenna."""
 
 
 @dataclass
@@ -64,13 +75,13 @@ class Gains:
     column: str = "DATA"
 
     @property
-    def flagged(self):
+    def flagged(self) -> float:
         """Part of the solutions of antennas with data that are flagged."""
         seen = self.snr > 0
         return float((self.flag & seen).sum() / max(1, seen.sum()))
 
 
-def write_gains(path, gains: Gains):
+def write_gains(path: str | Path, gains: Gains) -> None:
     """Write gains as FITS; the file appears when it is complete.
 
     Raises
@@ -113,7 +124,7 @@ def write_gains(path, gains: Gains):
         file.write(content.getbuffer())
 
 
-def read_gains(path) -> Gains:
+def read_gains(path: str | Path) -> Gains:
     """Gains from a file that `write_gains` wrote.
 
     Raises
@@ -140,13 +151,13 @@ def read_gains(path) -> Gains:
         raise InputError(f"{path} holds no gains that radrim wrote ({error}); give a file NAME-gains.fits.") from None
 
 
-def describe_unsolved(gains: Gains, names):
+def describe_unsolved(gains: Gains, names: Collection[str]) -> list[str]:
     """Those of the named antennas that have no solution at all."""
     solved = (~gains.flag).sum((0, 1, 2))
     return [name for name, count in zip(gains.antennas, solved, strict=True) if not count and name in names]
 
 
-def find_outliers(gains: Gains):
+def find_outliers(gains: Gains, settings: OutlierSettings = OutlierSettings()) -> list[str]:
     """Antennas whose mean gain is far from the median antenna's, in words; none where many are that far."""
     good = ~gains.flag
     seen = good.any((0, 1, 2))
@@ -157,7 +168,7 @@ def find_outliers(gains: Gains):
     angle = np.angle(unit * np.conj(middle))
     ratio = size / np.median(size[seen]) - 1
     sentences = []
-    for values, limit, what in ((angle, FAR[0], "phase"), (ratio, FAR[1], "amplitude")):
+    for values, limit, what in ((angle, settings.phase, "phase"), (ratio, settings.amplitude, "amplitude")):
         far = np.flatnonzero(seen & (np.abs(values) > limit))
         if 0 < len(far) <= seen.sum() // 4:
             rest = np.abs(np.delete(values, far)[np.delete(seen, far)]).max()

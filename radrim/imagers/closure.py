@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from radrim.closure.gains import solve_gains
-from radrim.closure.quantities import SNR
+from radrim.closure.quantities import ClosureSettings
 from radrim.closure.read import ClosureInput, size_in_pixels
 from radrim.closure.scores import FACTS, chi_square_facts, in_words
-from radrim.closure.solver import ROUNDS, ClosureSolver, Solution
+from radrim.closure.solver import ClosureSolver, ClosureSolverSettings, Solution
 from radrim.errors import SolverError
 from radrim.geometry import format_angle
 from radrim.imagers.channels import ChannelImager
@@ -59,7 +59,7 @@ class ClosureImager(ChannelImager):
             log.warning("%s", self.run.observation.notes[-1])
         with self.run.clock("deconvolve"):
             try:
-                while len(channel.cycles) < len(ROUNDS):
+                while len(channel.cycles) < len(ClosureSolverSettings.rounds):
                     self._round(channel, solver, window)
                     channel.keep()
             except SolverError as error:
@@ -97,9 +97,11 @@ class ClosureImager(ChannelImager):
             "components": int(np.count_nonzero(model > model.max() / 1000)), "flux": float(model.sum()),
             "seconds": time.perf_counter() - start, "stop": "", "extended": solution.extended, **facts,
         })  # fmt: skip
-        log.info("Round %d of %d: %s.", number + 1, len(ROUNDS), in_words(facts))
-        if number + 1 == len(ROUNDS):
-            channel.stop = channel.cycles[-1]["stop"] = f"{in_words(facts)} after {len(ROUNDS)} rounds"
+        log.info("Round %d of %d: %s.", number + 1, len(ClosureSolverSettings.rounds), in_words(facts))
+        if number + 1 == len(ClosureSolverSettings.rounds):
+            channel.stop = channel.cycles[-1]["stop"] = (
+                f"{in_words(facts)} after {len(ClosureSolverSettings.rounds)} rounds"
+            )
 
     def _flux(self, vis):
         """Flux of the model [Jy]: as given, or from the amplitudes of model visibilities `vis` of flux 1."""
@@ -115,7 +117,7 @@ class ClosureImager(ChannelImager):
         gains = solve_gains(data.vis, vis, data.sigma, data.station, data.group)
         size = np.abs(gains)
         # What a station hardly saw would show its noise, enlarged.
-        seen = (np.abs(data.vis) > SNR * data.sigma) & (size > WEAK * np.median(size))
+        seen = (np.abs(data.vis) > ClosureSettings.snr * data.sigma) & (size > WEAK * np.median(size))
         corrected = np.where(seen, data.vis / np.where(seen, gains, 1) - extended * data.colocated, 0)
         blocks, used = [], 0
         for block, (row, chan) in zip(self.run.observation.blocks, self.closures.places, strict=True):

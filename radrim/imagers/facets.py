@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from radrim.beam import WINDOW, fit_beam, reach, theoretical_beam
+from radrim.beam import BeamSettings, fit_beam, reach, theoretical_beam
 from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.tiles import Tiles
 from radrim.facets.beam import BeamFacets, CorrectedFacets
@@ -175,7 +175,7 @@ class FacetImager(Imager):
     def _fit_beam(self, psf):
         """The beam of a PSF, a `FacetImage`."""
         shape = self.run.grid.shape
-        half = [min(n, WINDOW) // 2 for n in shape]
+        half = [min(n, BeamSettings.window) // 2 for n in shape]
         rows, columns = (slice(n // 2 - m, n // 2 + m) for n, m in zip(shape, half, strict=True))
         psf = psf.read((rows, columns))
         longest = theoretical_beam(self.run.observation.longest_baseline())

@@ -170,7 +170,7 @@ def _legible(header: "Header", path: Path) -> "tuple[Header, list[str]]":
         except VerifyError:
             bad.append(header.cards[index].keyword)
             del header[index]
-    # OtherFacets are comments to what is imaged.
+    # Others are comments to what is imaged.
     words = ", ".join(key for key in reversed(bad) if key in (*_KEPT, *_POSITION))
     return header, [f"Header cards of {path.name} that are not FITS were left out: {words}."] if words else []
 

@@ -5,6 +5,7 @@ References
 Arras, Reinecke, Westermann & Ensslin (2021), A&A 646, A58; Ye, Gull, Tan & Nikolic (2022), MNRAS 510, 4110.
 """
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import ducc0
@@ -14,7 +15,6 @@ import torch
 from radrim.errors import ConfigError
 from radrim.operator.base import REAL, Operator, w_matters
 from radrim.operator.nufft import split_facets
-import itertools
 
 SINGLE_LIMIT = 1e-5
 """Smallest epsilon that ducc0 reaches in single precision."""

@@ -1,6 +1,6 @@
-"""Who draws the pictures of the report: processes that load what drawing needs while the image is made.
+"""Draws the pictures of the report in subprocesses, which load the drawing libraries while the image is made.
 
-Loading matplotlib and astropy's axes, and drawing, take seconds of one processor, of which the network leaves some.
+Loading matplotlib and astropy's axes, and drawing, take seconds of processor time. Deconvolution leaves some idle.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # help and errors need no numpy
@@ -17,52 +18,59 @@ if TYPE_CHECKING:  # help and errors need no numpy
 
 log = logging.getLogger("radrim")
 
-MOST = 2
-"""Painters beside each other: more would hold memory for a second that they save."""
+
+@dataclass(frozen=True)
+class PainterSettings:
+    """How many processes draw."""
+
+    number: int = 2
+    """Largest number of painters. More would hold memory for the whole run to save about a second."""
 
 
 class Painters:
-    """Some processes that draw, from `with` to its end.
+    """A pool of drawing processes, which a `with` block stops at its end.
 
     Parameters
     ----------
     number : int
-        How many; `MOST` at most. 0 draws in this process, as all of them do where no painter can be started.
+        Number of processes, at most `PainterSettings.number`. If it is 0, or if no process can be started, this
+        process draws.
     """
 
-    def __init__(self, number=0):
-        # -P: a file of the user's with the name of a module, in the folder where he is, is not that module.
+    def __init__(self, number: int = 0):
+        # -P keeps the current folder off the module path: a user's file numpy.py there must not be imported.
         words = [sys.executable, "-P", "-m", "radrim.report.draw_worker"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._processes = []
+        self._processes: list[subprocess.Popen[bytes]] = []
         with contextlib.suppress(OSError):
-            for _ in range(min(number, MOST)):
-                self._processes.append(subprocess.Popen(words, **pipes))
+            for _ in range(min(number, PainterSettings.number)):
+                self._processes.append(
+                    subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                )
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
         for process in self._processes:
-            process.kill()  # they have nothing to lose
+            process.kill()  # it holds no results
             process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # what it was not told any more
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                with contextlib.suppress(OSError):  # unsent bytes in the buffer
                     pipe.close()
         self._processes = []
 
     def draw(self, pictures: Mapping[str, "Picture"]) -> dict[str, list[bytes]]:
-        """The PNGs of each picture, one for each of its palettes."""
+        """Draw pictures; returns the PNGs of each, one for each of its palettes."""
         names, done = iter(list(pictures)), {}
 
         def ask(process):
-            for name in names:  # which the painters share
+            for name in names:  # all painters take names from one iterator
                 try:
                     pickle.dump(pictures[name], process.stdin, pickle.HIGHEST_PROTOCOL)
                     process.stdin.flush()
-                    done[name] = pickle.load(process.stdout)
+                    done[name] = pickle.load(process.stdout)  # noqa: S301 - from radrim's own process
                 except (OSError, EOFError, pickle.UnpicklingError) as error:
-                    log.debug("A painter is gone (%r); its pictures are drawn here.", error)
+                    log.debug("A drawing process has ended (%r); this process draws its pictures.", error)
                     return
 
         threads = [threading.Thread(target=ask, args=(process,)) for process in self._processes]

@@ -1,43 +1,51 @@
-"""Draws pictures: here, or as a process of its own, which `radrim.report.draw_pool` talks to.
+"""Draws pictures, in this process or as the subprocess of `radrim.report.draw_pool`.
 
-python -P -m radrim.report.draw_worker: each pickled `Picture` that comes in on stdin goes out on stdout as a list of
-PNGs.
+The subprocess (python -P -m radrim.report.draw_worker) reads pickled `Picture`s from stdin and answers each on stdout
+with a list of PNGs.
 """
 
 import os
 import pickle
 import signal
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 
 from radrim.geometry import ImageGrid
-from radrim.report.specs import Norm, Picture
-
-BEHIND = 10
-"""How much less of the processors than its parent it asks for: it draws when that has nothing left to do."""
-FIRST = Picture((3, 3), "sky_figure", (np.eye(16), ImageGrid(16, 16, 1e-5), None, Norm(0, 1, 0.1)))
-"""Drawn for nobody, before the first real one: modules and fonts are loaded then."""
+from radrim.report.specs import FigureKind, Norm, Picture, SkyStyle
 
 
-def draw(picture):
-    """The PNGs of a `radrim.report.specs.Picture`, one for each of its palettes: a list of bytes."""
-    from radrim.report import figures
-    from radrim.report import render as canvas
+@dataclass(frozen=True)
+class WorkerSettings:
+    """The priority of a drawing process."""
 
-    painted = canvas.paint(picture.size, getattr(figures, picture.draw), *picture.args, dpi=picture.dpi)
-    return [canvas.encode(painted, picture.dpi, palette) for palette in picture.palettes]
+    niceness: int = 10
+    """Niceness above that of the run, so that figures are drawn when the run leaves a processor idle."""
 
 
-def main():
-    """Draw until nothing more comes in."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then closes stdin
-    os.nice(BEHIND)
+FIRST = Picture((3, 3), FigureKind.SKY, (np.eye(16), ImageGrid(16, 16, 1e-5), None, SkyStyle(Norm(0, 1, 0.1))))
+"""Drawn once before the first request, so that modules and fonts are loaded by then."""
+
+
+def draw(picture: Picture) -> list[bytes]:
+    """Draw a picture; returns a PNG for each of its palettes."""
+    from radrim.report.figures import FIGURES
+    from radrim.report.render import encode, paint
+
+    painted = paint(picture.size, FIGURES[picture.kind], *picture.args, dpi=picture.dpi)
+    return [encode(painted, picture.dpi, palette) for palette in picture.palettes]
+
+
+def main() -> None:
+    """Answer requests until stdin is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and then closes stdin
+    os.nice(WorkerSettings.niceness)
     draw(FIRST)
-    answers, sys.stdout = sys.stdout.buffer, sys.stderr  # what a library prints is no answer
+    answers, sys.stdout = sys.stdout.buffer, sys.stderr  # prints of libraries must not mix with the answers
     while True:
         try:
-            picture = pickle.load(sys.stdin.buffer)
+            picture = pickle.load(sys.stdin.buffer)  # noqa: S301 - from radrim's own process
         except EOFError:
             return
         pickle.dump(draw(picture), answers, pickle.HIGHEST_PROTOCOL)

@@ -1,48 +1,50 @@
 """Figures of the report: images on the sky, PSF, uv coverage, residual histogram, convergence.
 
-Everything on the sky is drawn in image pixels; only tick labels know about angles.
+Images of the sky are drawn in pixel coordinates; only tick labels are angles.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy.ndimage import map_coordinates
 
-from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, parse_angle
+from radrim.beam import Beam
+from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, ImageGrid, parse_angle
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
-from radrim.report.specs import MARGINS, PSF_NORM, brightness_norm
+from radrim.report.specs import MARGINS, PSF_NORM, FigureKind, Norm, ReportSettings, SkyStyle, brightness_norm
 from radrim.units import prefix, si
-
-OFFSETS_BELOW = parse_angle("30asec")
-"""Narrower fields get axes in offsets from the centre, since hours and degrees would need too many digits. So do fields
-near a pole, where the circles of right ascension meet."""
 
 _DEG = parse_angle("1deg")
 _ANGLES = {"deg": _DEG, "arcmin": _DEG / 60, "arcsec": ARCSEC, "mas": ARCSEC / 1e3, "µas": ARCSEC / 1e6}
 
 
-def _angle_unit(angle):
-    """(name, radians) of the largest unit that is not above `angle`."""
+def angle_unit(angle: float) -> tuple[str, float]:
+    """(name, radians) of the largest unit that does not exceed `angle`."""
     return next(((w, u) for w, u in _ANGLES.items() if angle >= u), ("µas", _ANGLES["µas"]))
 
 
-def reduce_image(image, shown, keep_peaks):
-    """`image` in blocks of k x k pixels, k the smallest number that leaves at most `shown` on each side.
+def reduce_image(image: np.ndarray, shown: int, keep_peaks: bool | None) -> tuple[np.ndarray, int]:
+    """Reduce an image to blocks of k x k pixels, with the smallest k that leaves at most `shown` blocks per side.
 
     Parameters
     ----------
     image : (y, x) array
     shown : int
     keep_peaks : bool or None
-        A block shows its largest |value|, so that no point source is lost; otherwise its mean, true to the noise. None:
-        a pixel in its middle, for angles, of which there is no mean.
+        True: a block shows its largest |value|, so that point sources stay visible. False: its mean, which keeps the
+        noise level. None: its middle pixel, for angles, which cannot be averaged.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def reduce_image(image, shown, keep_peaks):
         return image, 1
     height, width = (n // k for n in image.shape)
     blocks = image[: height * k, : width * k].reshape(height, k, width, k)
-    # One axis after the other: rows first run through memory in order, several times faster than both at once.
+    # Reducing one axis after the other, rows first, reads memory in order and is several times faster.
     if keep_peaks is None:
         return image[k // 2 :: k, k // 2 :: k][:height, :width], k
     if not keep_peaks:
@@ -64,17 +66,21 @@ def reduce_image(image, shown, keep_peaks):
 
 
 def _image_box(fig):
-    """(left, bottom, width, height) of the image in the figure, as fractions; switches automatic layout off."""
+    """(left, bottom, width, height) of the image in the figure, as fractions; turns automatic layout off."""
     fig.set_layout_engine("none")
     width, height = fig.get_size_inches()
     left, bottom = MARGINS["left"] / width, MARGINS["bottom"] / height
     return left, bottom, 1 - left - MARGINS["right"] / width, 1 - bottom - MARGINS["top"] / height
 
 
-def sky_axes(fig, grid, ticks="white"):
-    """Axes in image pixels with ticks in right ascension and declination, or in offsets, see `OFFSETS_BELOW`."""
+def sky_axes(fig: Figure, grid: ImageGrid, ticks: str = "white") -> Axes:
+    """Axes in image pixels with ticks in right ascension and declination, or in offsets from the centre.
+
+    Offsets serve fields below `ReportSettings.offsets_below`, and fields near a pole, where the circles of right
+    ascension meet.
+    """
     field = max(grid.shape) * grid.scale
-    if field < OFFSETS_BELOW or math.pi / 2 - abs(grid.dec) < 1.5 * field:
+    if field < ReportSettings.offsets_below or math.pi / 2 - abs(grid.dec) < 1.5 * field:
         ax = fig.add_axes(_image_box(fig))
         ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal")
         offset_ticks(ax, grid.scale, (grid.width // 2, grid.height // 2))
@@ -86,12 +92,13 @@ def sky_axes(fig, grid, ticks="white"):
     wcs.wcs.crval = [math.degrees(grid.ra), math.degrees(grid.dec)]
     wcs.wcs.cdelt = [-math.degrees(grid.scale), math.degrees(grid.scale)]
     wcs.wcs.radesys = "FK5"
-    ax = fig.add_axes(_image_box(fig), axes_class=WCSAxes, wcs=wcs)
+    ax = WCSAxes(fig, _image_box(fig), wcs=wcs)
+    fig.add_axes(ax)
     ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal")
     names, sides = ("Right ascension (J2000)", "Declination (J2000)"), "bl"
     for coordinate, name, side in zip(ax.coords, names, sides, strict=True):
         coordinate.set_axislabel(name, minpad=0.6)
-        # Left alone, astropy goes where most ticks are, and at the top stands the title.
+        # By default astropy puts labels on the side with most ticks, which can be the top, where the title is.
         coordinate.set_axislabel_position(side)
         coordinate.set_ticklabel_position(side)
         coordinate.set_ticks(number=5, color=ticks, size=4)
@@ -101,65 +108,70 @@ def sky_axes(fig, grid, ticks="white"):
     return ax
 
 
-def offset_ticks(ax, scale, centre):
+def offset_ticks(ax: Axes, scale: float, centre: tuple[float, float]) -> None:
     """Ticks of axes in pixels as offsets from `centre` (x, y), east to the left."""
     for axis, limits, origin, sign, name in (
         (ax.xaxis, ax.get_xlim(), centre[0], -1, "R.A."), (ax.yaxis, ax.get_ylim(), centre[1], 1, "Dec.")):  # fmt: skip
-        word, unit = _angle_unit(max(abs(n - origin) for n in limits) * scale / 1.5)
-        ticks = _round_ticks(*sorted(sign * (n - origin) * scale / unit for n in limits))
-        axis.set_ticks([origin + sign * t * unit / scale for t in ticks], [_number(t) for t in ticks])
+        word, unit = angle_unit(max(abs(n - origin) for n in limits) * scale / 1.5)
+        ticks = round_ticks(*sorted(sign * (n - origin) * scale / unit for n in limits))
+        axis.set_ticks([origin + sign * t * unit / scale for t in ticks], [plain_number(t) for t in ticks])
         axis.set_label_text(f"Relative {name} ({word})")
 
 
 def _made(norm):
-    """matplotlib's, of a `radrim.report.specs.Norm`."""
+    """The normalisation of matplotlib for a `radrim.report.specs.Norm`."""
     return AsinhNorm(norm.linear, norm.low, norm.high) if norm.linear else Normalize(norm.low, norm.high)
 
 
-def draw_image(ax, image, norm, cmap, shown, keep_peaks=False):
-    """Show `image` in its own pixels, reduced to `shown`; returns the artist for a colour bar."""
+def draw_image(
+    ax: Axes, image: np.ndarray, norm: Norm, cmap: str, shown: int, keep_peaks: bool | None = False
+) -> AxesImage:
+    """Draw an image, reduced to `shown` pixels per side; returns the artist for a colour bar."""
     reduced, k = reduce_image(image, shown, keep_peaks)
     extent = (-0.5, reduced.shape[1] * k - 0.5, -0.5, reduced.shape[0] * k - 0.5)
-    cmap = matplotlib.colormaps[cmap].with_extremes(bad="#d0d0d0")
-    return ax.imshow(reduced, norm=_made(norm), cmap=cmap, extent=extent, origin="lower", interpolation="nearest")
+    colours = mpl.colormaps[cmap].with_extremes(bad="#d0d0d0")
+    return ax.imshow(reduced, norm=_made(norm), cmap=colours, extent=extent, origin="lower", interpolation="nearest")
 
 
-def colour_bar(fig, ax, artist, unit):
-    """Colour bar as high as the image, with the metric prefix that suits it, and arrows where the image goes beyond."""
+def colour_bar(fig: Figure, ax: Axes, artist: AxesImage, unit: str) -> None:
+    """Colour bar of the height of the image, with a metric prefix; arrows mark brightness beyond its ends."""
     norm = artist.norm
-    shown = artist.get_array()
+    shown = np.ma.asarray(artist.get_array())
     beyond = (bool(shown.min() < norm.vmin), bool(shown.max() > norm.vmax))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
-    # An inset keeps the height of the image, which has an aspect of its own.
+    # An inset has the height of the image, whose aspect ratio is fixed.
     bar = fig.colorbar(artist, cax=ax.inset_axes((1.02, 0, 0.035, 1)), extend=extend, extendfrac=0.03)
     ax.apply_aspect()
     _label_bar(bar, unit, ax.get_window_extent().height / fig.dpi)
 
 
 def _label_bar(bar, unit, height):
-    """Ticks 0.2 inch or more apart on a bar of `height` [inch], in the metric prefix of the middle of the range."""
+    """Ticks at least 0.2 inch apart on a bar of `height` [inch], with the metric prefix of the middle of the range."""
     norm = bar.norm
+    low, high = float(norm.vmin), float(norm.vmax)
     if isinstance(norm, AsinhNorm):
-        ticks, middle = _asinh_ticks(norm, 0.2 / height), math.sqrt(norm.vmax * norm.linear_width)
+        ticks, middle = _asinh_ticks(norm, 0.2 / height), math.sqrt(high * norm.linear_width)
     else:
-        ticks, middle = _round_ticks(norm.vmin, norm.vmax), norm.vmax
+        ticks, middle = round_ticks(low, high), high
     factor, sign = prefix(middle) if unit else (1, "")
-    bar.set_ticks(ticks, labels=[_number(t / factor) for t in ticks], minor=False)
+    bar.set_ticks(ticks, labels=[plain_number(t / factor) for t in ticks], minor=False)
     bar.minorlocator = NullLocator()
     bar.set_label(f"{sign}{unit}")
     bar.outline.set_linewidth(0.8)
 
 
-def _number(value):
+def plain_number(value: float) -> str:
+    """A number as a tick label, with a minus sign as wide as a plus sign."""
     return f"{value:.6g}".replace("-", "−")
 
 
-def _round_ticks(low, high):
+def round_ticks(low: float, high: float) -> list[float]:
+    """At most seven round values from `low` to `high`."""
     return [t for t in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
 
 
 def _asinh_ticks(norm, gap):
-    """0 and round values on both sides, at least `gap` of the bar's length apart."""
+    """0 and round values on both sides, at least `gap` apart [length of the bar]."""
     ticks = [0.0]
     low, high = (math.floor(math.log10(v)) for v in (norm.linear_width, max(norm.vmax, -norm.vmin)))
     for sign in (1, -1):
@@ -171,24 +183,24 @@ def _asinh_ticks(norm, gap):
     return sorted(ticks)
 
 
-def draw_beam(ax, beam, scale):
-    """The beam's ellipse in the lower left corner; nothing where it would be a dot."""
+def draw_beam(ax: Axes, beam: Beam, scale: float) -> None:
+    """Draw the beam's ellipse in the lower left corner, unless it is too small or too large to be seen."""
     (x0, x1), y0 = ax.get_xlim(), ax.get_ylim()[0]
     major, minor = beam.major / scale, beam.minor / scale
     if not 0.006 * (x1 - x0) < major < 0.5 * (x1 - x0):
         return
     pad = 0.035 * (x1 - x0) + major / 2
-    # Angles run counter-clockwise here, as position angles do with east to the left.
+    # Angles increase counter-clockwise, as position angles do with east to the left.
     ax.add_patch(Ellipse((x0 + pad, y0 + pad), minor, major, angle=math.degrees(beam.pa), facecolor="white",
                          edgecolor="black", linewidth=0.8, alpha=0.95))  # fmt: skip
 
 
-def draw_scale_bar(ax, scale, colour="white"):
-    """A bar of a round angle in the lower right corner, about a fifth of the width."""
+def draw_scale_bar(ax: Axes, scale: float, colour: str = "white") -> None:
+    """Draw a bar of a round angle in the lower right corner, about a fifth of the width long."""
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     field = (x1 - x0) * scale
     sign = {"deg": "°", "arcmin": "′", "arcsec": "″", "mas": " mas", "µas": " µas"}
-    word, unit = _angle_unit(field / 4)
+    word, unit = angle_unit(field / 4)
     length = max(m * 10.0**d for d in range(-2, 5) for m in (1, 2, 5) if m * 10.0**d <= field / 4 / unit)
     right, y = x1 - 0.04 * (x1 - x0), y0 + 0.045 * (y1 - y0)
     ax.plot([right - length * unit / scale, right], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
@@ -196,39 +208,44 @@ def draw_scale_bar(ax, scale, colour="white"):
             ha="center", va="bottom", fontsize=8.5)  # fmt: skip
 
 
-def sky_figure(fig, image, grid, beam, norm, title="", detail="", unit="Jy/beam", cmap="inferno", shown=1024,
-               keep_peaks=True):  # fmt: skip
-    """One image with its axes, colour bar, beam and scale bar; `title` above to the left, `detail` to the right.
-
-    `norm` is a `radrim.report.specs.Norm`; `shown` and `keep_peaks` as in `reduce_image`.
-    """
-    colour = INK if cmap == "RdBu_r" else "white"
+def sky_figure(fig: Figure, image: np.ndarray, grid: ImageGrid, beam: Beam | None, style: SkyStyle) -> None:
+    """Draw one image with axes, colour bar, beam and scale bar."""
+    colour = INK if style.cmap == "RdBu_r" else "white"
     ax = sky_axes(fig, grid, colour)
-    colour_bar(fig, ax, draw_image(ax, image, norm, cmap, shown, keep_peaks), unit)
+    colour_bar(fig, ax, draw_image(ax, image, style.norm, style.cmap, style.shown, style.keep_peaks), style.unit)
     if beam is not None:
         draw_beam(ax, beam, grid.scale)
     draw_scale_bar(ax, grid.scale, colour)
-    ax.set_title(title, parse_math=False)  # a name may hold a dollar sign
-    ax.set_title(detail, loc="right", fontsize=8.5, weight="normal", parse_math=False)
+    ax.set_title(style.title, parse_math=False)  # a name may hold a dollar sign
+    ax.set_title(style.detail, loc="right", fontsize=8.5, weight="normal", parse_math=False)
 
 
-def vectors_figure(fig, image, intensity, angle, grid, beam, norm, title, shown=1024, across=48):
-    """An image and short lines along the electric vector, where the angle is known; longer where polarisation is more.
+def vectors_figure(
+    fig: Figure,
+    image: np.ndarray,
+    intensity: np.ndarray,
+    angle: np.ndarray,
+    grid: ImageGrid,
+    beam: Beam,
+    style: SkyStyle,
+    across: int = 48,
+) -> None:
+    """Draw an image with lines along the electric vector. Their length grows with the polarised intensity.
 
     Parameters
     ----------
     image, intensity, angle : (y, x) array
-        Angle in degrees, north through east.
+        Angle in degrees, north through east; NaN where it is unknown.
     across : int
-        Most lines along a side of the part with polarisation.
+        Largest number of lines along a side of the polarised region.
     """
     ax = sky_axes(fig, grid)
-    colour_bar(fig, ax, draw_image(ax, image, norm, "inferno", shown, True), "Jy/beam")
+    colour_bar(fig, ax, draw_image(ax, image, style.norm, style.cmap, style.shown, style.keep_peaks), style.unit)
     known = np.isfinite(angle)
     if known.any():
         rows, columns = np.flatnonzero(known.any(1)), np.flatnonzero(known.any(0))
         part = max(np.ptp(rows), np.ptp(columns)) + 1
-        # Less than half a beam apart they say nothing new.
+        # Lines less than half a beam apart are not independent.
         step = max(1, round(part / across), round(0.5 * beam.minor / grid.scale))
         y, x = np.mgrid[rows[0] : rows[-1] + 1 : step, columns[0] : columns[-1] + 1 : step]
         y, x = (n[known[y, x]] for n in (y, x))
@@ -237,14 +254,21 @@ def vectors_figure(fig, image, intensity, angle, grid, beam, norm, title, shown=
         # East is to the left.
         dx, dy = -np.sin(turn) * length / 2, np.cos(turn) * length / 2
         lines = np.stack([np.stack([x - dx, y - dy], -1), np.stack([x + dx, y + dy], -1)], 1)
-        ax.add_collection(LineCollection(lines, colors="white", linewidths=0.7))
+        ax.add_collection(LineCollection(list(lines), colors="white", linewidths=0.7))
     draw_beam(ax, beam, grid.scale)
     draw_scale_bar(ax, grid.scale)
-    ax.set_title(title, parse_math=False)
+    ax.set_title(style.title, parse_math=False)
 
 
-def channels_figure(fig, channels, noise, grid, columns=4, shown=320):
-    """The images of several channels, on one scale of brightness; each is (image, beam, title)."""
+def channels_figure(
+    fig: Figure,
+    channels: Sequence[tuple[np.ndarray, Beam, str]],
+    noise: float,
+    grid: ImageGrid,
+    columns: int = 4,
+    shown: int = 320,
+) -> None:
+    """Draw the images (image, beam, title) of several channels with one scale of brightness."""
     specs = fig.add_gridspec(-(-len(channels) // columns), columns)
     norm = brightness_norm(np.array([np.nanmax(image) for image, *_ in channels]), noise)
     for n, (image, beam, title) in enumerate(channels):
@@ -257,12 +281,12 @@ def channels_figure(fig, channels, noise, grid, columns=4, shown=320):
 
 
 def _psf_reach(psf, beam, scale):
-    """Half the width of the PSF's centre to show [pixels]."""
+    """Half the width of the part of the PSF that is shown [pixel]."""
     return int(min(max(3.5 * beam.major / scale, 14), *(n // 2 for n in psf.shape)))
 
 
-def psf_figure(fig, psf, beam, scale):
-    """The PSF's centre with the beam's half-power ellipse."""
+def psf_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
+    """Draw the centre of the PSF with the half-power ellipse of the beam."""
     y0, x0 = (n // 2 for n in psf.shape)
     half = _psf_reach(psf, beam, scale)
     part = psf[y0 - half : y0 + half, x0 - half : x0 + half]
@@ -275,14 +299,14 @@ def psf_figure(fig, psf, beam, scale):
     ax.set_title("Centre of the PSF")
 
 
-def cuts_figure(fig, psf, beam, scale):
-    """Cuts through the PSF along both axes of the beam, beside the fitted Gaussian."""
+def cuts_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
+    """Plot cuts through the PSF along both axes of the beam, with the fitted Gaussian."""
     y0, x0 = (n // 2 for n in psf.shape)
     half = _psf_reach(psf, beam, scale)
-    # With a margin, since the interpolation must not run over the whole image.
+    # Only the centre is interpolated, with a margin for the spline.
     edge = [min(half + 8, n // 2) for n in psf.shape]
     part = psf[y0 - edge[0] : y0 + edge[0], x0 - edge[1] : x0 + edge[1]]
-    word, unit = _angle_unit(half * scale / 1.5)
+    word, unit = angle_unit(half * scale / 1.5)
     distance = np.linspace(-half, half, 401)
     offset = distance * scale / unit
     ax = fig.add_subplot()
@@ -300,8 +324,8 @@ def cuts_figure(fig, psf, beam, scale):
     ax.set_title("Cuts along the beam's axes")
 
 
-def uv_figure(fig, uv):
-    """The uv coverage, both conjugates."""
+def uv_figure(fig: Figure, uv: np.ndarray) -> None:
+    """Plot the uv coverage with conjugate points."""
     uv = np.asarray(uv, np.float64).reshape(-1, 2)
     reach = 1.05 * float(np.abs(uv).max(initial=0)) or 2.0
     factor, sign = prefix(reach / 2)
@@ -310,13 +334,13 @@ def uv_figure(fig, uv):
     size = min(3.0, max(0.8, 150 / math.sqrt(max(len(both), 1))))
     ax.plot(both[:, 0], both[:, 1], "o", color=BLUE, markersize=size, markeredgewidth=0, alpha=0.6)
     limits = (-reach / factor, reach / factor)
-    # East is to the left, as in the image that this plane is the transform of.
+    # East is to the left, as in the image.
     ax.set(xlim=limits[::-1], ylim=limits, aspect="equal", xlabel=f"u ({sign}λ)", ylabel=f"v ({sign}λ)")
     ax.set_title("uv coverage")
 
 
-def histogram_figure(fig, residual, noise, title="Residual"):
-    """Histogram of the residual beside the Gaussian of the same noise: wings are signal left or artefacts."""
+def histogram_figure(fig: Figure, residual: np.ndarray, noise: float, title: str = "Residual") -> None:
+    """Plot the histogram of the residual with the Gaussian of its noise; wings show remaining signal or artefacts."""
     values = residual[np.isfinite(residual)]
     factor, sign = prefix(noise)
     reach = max(6 * noise, float(np.abs(values).max(initial=0)) * 1.02) or 1.0
@@ -330,14 +354,14 @@ def histogram_figure(fig, residual, noise, title="Residual"):
         gaussian *= values.size * (edges[1] - edges[0])
         ax.plot(middle / factor, gaussian, "--", color=RED, label=f"Gaussian, σ = {si(noise, 'Jy/beam')}")
     limits = (-reach / factor, reach / factor)
-    ax.set(yscale="log", xlim=limits, xticks=_round_ticks(*limits), ylim=(0.5, 12 * max(counts.max(initial=1), 1)),
+    ax.set(yscale="log", xlim=limits, xticks=round_ticks(*limits), ylim=(0.5, 12 * max(counts.max(initial=1), 1)),
            xlabel=f"{sign}Jy/beam", ylabel="Pixels")  # fmt: skip
     ax.legend(loc="upper right")
     ax.set_title(title)
 
 
-def cycles_figure(fig, cycles, keys, title, unit):
-    """One line for each of `keys` against the major cycle, in each channel if there are several."""
+def cycles_figure(fig: Figure, cycles: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str, unit: str) -> None:
+    """Plot the quantities `keys` against the major cycle, one line for each and for each channel."""
     ax = fig.add_subplot()
     for n, channel in enumerate(dict.fromkeys(c.get("channel") for c in cycles)):
         rows = [c for c in cycles if c.get("channel") == channel]
@@ -352,3 +376,16 @@ def cycles_figure(fig, cycles, keys, title, unit):
     ax.grid(color=MIST, linewidth=0.7)
     ax.set_axisbelow(True)
     ax.set_title(title)
+
+
+FIGURES: dict[FigureKind, Callable[..., None]] = {
+    FigureKind.SKY: sky_figure,
+    FigureKind.VECTORS: vectors_figure,
+    FigureKind.CHANNELS: channels_figure,
+    FigureKind.PSF: psf_figure,
+    FigureKind.CUTS: cuts_figure,
+    FigureKind.UV: uv_figure,
+    FigureKind.HISTOGRAM: histogram_figure,
+    FigureKind.CYCLES: cycles_figure,
+}
+"""The function that draws each kind of figure."""

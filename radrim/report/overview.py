@@ -1,4 +1,4 @@
-"""A gigapixel image small enough to be looked at: what the report and the picture show of it."""
+"""Reduces images that are too large to be drawn, for the report and the picture."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,25 +7,24 @@ import numpy as np
 
 from radrim.geometry import ImageGrid
 from radrim.products import KINDS
+from radrim.report.specs import ReportSettings
 from radrim.result import Image
 from radrim.write.fits import open_image
 
-LARGEST = 4096
-"""Images up to this size are shown as they are [pixel]."""
-ROWS = 64
-"""Rows of the small image after which the file of the large one is opened again."""
 STANDS_OUT = ("psf", "image")
-"""Of these each shown pixel is the one of largest magnitude: a point source stays visible. OtherFacets are means, the model
-is summed, so that it keeps its flux."""
+"""Kinds of images whose cells show the pixel of largest magnitude, so that point sources stay visible. Cells of the
+model are sums, which keep the flux; those of other kinds are means."""
 
 
-def overview(image: Image, grid: ImageGrid):
-    """Image and grid with fewer, larger pixels, if there are more than `LARGEST` along an axis; read strip by strip.
+def overview(image: Image, grid: ImageGrid) -> tuple[Image, ImageGrid, int]:
+    """Image and grid with fewer, larger pixels, if an axis has more than `ReportSettings.overview` of them.
+
+    The image is read strip by strip.
 
     Returns
     -------
     Image, ImageGrid, int
-        The last is how many pixels one stands for along each axis.
+        The last is the number of pixels along each axis that one pixel of the result covers.
     """
     factor, (height, width), first = _cells(grid.shape)
     if factor == 1:
@@ -37,8 +36,10 @@ def overview(image: Image, grid: ImageGrid):
             continue
         out = np.empty((height, width), np.float32)
         for row in range(height):
-            if row % ROWS == 0 and kind in image.paths:
-                whole = open_image(image.paths[kind], image.plane)  # anew, or the file would be in memory in the end
+            if row % ReportSettings.overview_rows == 0 and kind in image.paths:
+                whole = open_image(
+                    image.paths[kind], image.plane
+                )  # opened anew, because pages of the file that were read stay in memory
             start = first[0] + row * factor
             strip = whole[start : start + factor, first[1] : first[1] + width * factor].astype(np.float32)
             cells = strip.reshape(factor, width, factor).transpose(1, 0, 2).reshape(width, -1)
@@ -50,17 +51,17 @@ def overview(image: Image, grid: ImageGrid):
     return replace(image, **arrays), replace(grid, width=width, height=height, scale=factor * grid.scale), factor
 
 
-def thin_out(image):
-    """As many pixels of an array (y, x) as `overview` leaves: for angles, of which there is no mean."""
+def thin_out(image: np.ndarray) -> np.ndarray:
+    """The middle pixels of the cells of `overview`, for arrays (y, x) of angles, which cannot be averaged."""
     factor, (height, width), (y, x) = _cells(image.shape)
     return np.asarray(image[y + factor // 2 :: factor, x + factor // 2 :: factor][:height, :width], np.float32)
 
 
 def _cells(shape):
-    """Size of the cells of which one pixel is shown, their number (y, x), and where the first one begins."""
-    factor = -(-max(shape) // LARGEST)
+    """Size of the cells, their number (y, x), and the first pixel of the first cell."""
+    factor = -(-max(shape) // ReportSettings.overview)
     if factor == 1:
         return 1, shape, (0, 0)
     number = [n // factor // 2 * 2 for n in shape]
-    # The middle pixel stays the middle: cells are counted from there.
+    # Cells are counted from the middle pixel, so that it stays in the middle.
     return factor, number, [n // 2 - factor * (m // 2) for n, m in zip(shape, number, strict=True)]

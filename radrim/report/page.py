@@ -1,12 +1,14 @@
-"""Step 8, report: one HTML page that shows what a run did, and the restored image as a PNG.
+"""Step 8, report: writes an HTML page about a run, and the restored image as a PNG.
 
-The page needs no network and no scripts; its figures are embedded as PNG. It is laid out for a desk and for a phone.
+The page needs no network and no scripts; its figures are embedded as PNG. Its layout fits wide and narrow screens.
 """
 
 import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,18 +16,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid, format_angle
 from radrim.report.draw_pool import Painters
-from radrim.report.specs import PSF_NORM, Norm, Picture, brightness_norm, even_norm, model_norm, sky_size
+from radrim.report.specs import (
+    PSF_NORM,
+    FigureKind,
+    Norm,
+    Picture,
+    ReportSettings,
+    SkyStyle,
+    brightness_norm,
+    even_norm,
+    model_norm,
+    sky_size,
+)
 from radrim.runtime.files import atomic_write
 from radrim.units import si
-
-SHOWN = 1024
-"""Most pixels on a side that the restored image shows, and half as many in the small panels: no more than the figures
-have dots, or matplotlib would leave some out."""
-
-BEST_DPI = 220
-"""Dots per inch of the picture of the restored image."""
-CHANNELS = 12
-"""Most channels whose restored images the report shows."""
 
 
 @dataclass
@@ -41,7 +45,7 @@ class ImageSet:
     dirty, psf : (y, x) float32
         [Jy/beam]
     noise : float
-        Noise of the residual, or of the dirty image if there is no residual [Jy/beam].
+        Noise of the residual, or of the dirty image if nothing was deconvolved [Jy/beam].
     beam : Beam
     model : (y, x) float32, optional
         [Jy/pixel]; None if nothing was deconvolved, as `residual` and `image`.
@@ -60,21 +64,21 @@ class ImageSet:
     image: np.ndarray | None = None
 
     @property
-    def best(self):
+    def best(self) -> np.ndarray:
         """The restored image, or the dirty one if nothing was deconvolved."""
         return self.dirty if self.image is None else self.image
 
 
 @dataclass
 class RivalPanel:
-    """Another minor cycle on the same data, shown beside the first.
+    """Images of a second minor cycle on the same data, shown beside those of the run.
 
     Parameters
     ----------
     names : (str, str)
-        Of the minor cycle that made the images, and of the other.
+        Name of the minor cycle that made the images of the run, and of the second one.
     images : ImageSet
-        The other's.
+        From the second minor cycle.
     rows : mapping of str to mapping of str to str
         Name to quantity to value.
     """
@@ -86,16 +90,16 @@ class RivalPanel:
 
 @dataclass
 class Polarisation:
-    """Stokes parameters beside the first, and maps of linear polarisation.
+    """Images of further Stokes parameters, and maps of linear polarisation.
 
     Parameters
     ----------
     images : mapping of str to (y, x) array
-        Restored images by Stokes parameter, or dirty ones [Jy/beam].
+        Images by Stokes parameter, restored, or dirty if nothing was deconvolved [Jy/beam].
     noise : mapping of str to float
         Of each [Jy/beam].
     intensity, angle : (y, x) float32, optional
-        `radrim.restore.polarisation`'s [Jy/beam] and [degrees].
+        From `radrim.restore.polarisation` [Jy/beam] and [degrees].
     linear_noise : float
         Of Q and U [Jy/beam].
     """
@@ -109,7 +113,7 @@ class Polarisation:
 
 @dataclass
 class Report:
-    """What the report of one run shows.
+    """Contents of the report of one run.
 
     Parameters
     ----------
@@ -119,16 +123,16 @@ class Report:
         Command line of the run.
     grid : ImageGrid
     images : sequence of ImageSet
-        The first is shown in full; of the others, up to `CHANNELS`, the restored image.
+        The first is shown in full; of the others, up to 12 (`ReportSettings.channels`), the restored image.
     uv : (sample, 2) array
-        A few thousand of the imaged (u, v), one of each conjugate pair [wavelengths].
+        A few thousand of the imaged (u, v) points, one of each conjugate pair [wavelengths].
     subtitle : str
         Telescope, date and the like.
     stokes : str
     facts : mapping of str to str
-        More key numbers for the head of the page, such as 'visibilities'.
+        Further key numbers for the head of the page, such as 'visibilities'.
     chosen, notes : sequence of str
-        What radrim chose on its own and why; warnings and remarks. In sentences.
+        Choices of radrim and their reasons; warnings and remarks. In sentences.
     cycles : sequence of mappings
         One per major cycle: cycle (int), peak and rms of the residual [Jy/beam], components (int), flux of the
         model [Jy], stop (str), seconds (float), and channel (str) if there are several.
@@ -151,7 +155,7 @@ class Report:
     facts: Mapping[str, object] = field(default_factory=dict)
     chosen: Sequence[str] = ()
     notes: Sequence[str] = ()
-    cycles: Sequence[Mapping] = ()
+    cycles: Sequence[Mapping[str, Any]] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, object] = field(default_factory=dict)
@@ -160,7 +164,9 @@ class Report:
     files: Sequence[str] = ()
 
 
-def write_report(path, report, png=None, painters=None):
+def write_report(
+    path: str | Path, report: Report, png: str | Path | None = None, painters: Painters | None = None
+) -> None:
     """Write the page, atomically.
 
     Parameters
@@ -169,9 +175,9 @@ def write_report(path, report, png=None, painters=None):
         Such as NAME-report.html.
     report : Report
     png : str or Path, optional
-        The restored image is written here, too, by itself and in all its colours: it is drawn once for both.
+        File of the restored image alone, in all its colours; it is drawn once for the page and this file.
     painters : Painters, optional
-        Who draws; this process if absent.
+        Drawing processes; this process draws if absent.
 
     Raises
     ------
@@ -187,8 +193,8 @@ def write_report(path, report, png=None, painters=None):
                reduction=_reduction(report), total=sum(report.timings.values()))  # fmt: skip
 
 
-def write_page(path, template, **values):
-    """Fill in a template of this package and write the page, atomically; see `write_report`."""
+def write_page(path: str | Path, template: str, **values: object) -> None:
+    """Fill in a template of this package and write the page, atomically. Raises as `write_report`."""
     loader = PackageLoader("radrim.report")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.get_template(template).render(**values, si=si)
@@ -196,8 +202,8 @@ def write_page(path, template, **values):
         file.write(page.encode("utf-8"))
 
 
-def data_uri(png):
-    """A PNG as it is embedded in a page."""
+def data_uri(png: bytes) -> str:
+    """A PNG as a data URI, to embed it in a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
@@ -225,10 +231,10 @@ def _pictures(report):
     pictures = {
         "image": _best(report),
         **_panels(first, grid),
-        "psf_centre": Picture(half, "psf_figure", (first.psf, first.beam, grid.scale), palettes=(("RdBu_r",),)),
-        "psf_cuts": Picture(half, "cuts_figure", (first.psf, first.beam, grid.scale)),
-        "uv": Picture(half, "uv_figure", (report.uv,)),
-        "histogram": Picture(half, "histogram_figure", (left, first.noise, name)),
+        "psf_centre": Picture(half, FigureKind.PSF, (first.psf, first.beam, grid.scale), palettes=(("RdBu_r",),)),
+        "psf_cuts": Picture(half, FigureKind.CUTS, (first.psf, first.beam, grid.scale)),
+        "uv": Picture(half, FigureKind.UV, (report.uv,)),
+        "histogram": Picture(half, FigureKind.HISTOGRAM, (left, first.noise, name)),
     }
     if report.beside:
         pictures |= _beside(report)
@@ -236,38 +242,38 @@ def _pictures(report):
         pictures |= _polarisation(report)
     if report.cycles:
         size, cycles = (4.5, 3.2), report.cycles
-        pictures["convergence"] = Picture(size, "cycles_figure", (cycles, ("peak", "rms"), "Residual", "Jy/beam"))
-        pictures["flux"] = Picture(size, "cycles_figure", (cycles, ("flux",), "Model flux", "Jy"))
+        pictures["convergence"] = Picture(size, FigureKind.CYCLES, (cycles, ("peak", "rms"), "Residual", "Jy/beam"))
+        pictures["flux"] = Picture(size, FigureKind.CYCLES, (cycles, ("flux",), "Model flux", "Jy"))
     if len(report.images) > 1:
         sets = _spread(report.images[1:])
         channels = [(s.best, s.beam, f"{s.label} · {si(s.freq, 'Hz', 5)}") for s in sets]
         size = 9, -(-len(sets) // 4) * (2.1 * grid.height / grid.width + 0.3)
         args = channels, float(np.median([s.noise for s in sets])), grid
-        pictures["channels"] = Picture(size, "channels_figure", args, palettes=(("inferno",),))
+        pictures["channels"] = Picture(size, FigureKind.CHANNELS, args, palettes=(("inferno",),))
     return pictures
 
 
 def _best(report):
-    """The restored image: pixel by pixel up to `SHOWN` on a side, larger ones as the peaks of blocks.
+    """The restored image: pixel by pixel up to `ReportSettings.shown` on a side, larger ones as the peaks of blocks.
 
-    Twice: for the page, and in all its colours.
+    It is encoded twice: with few colours for the page, and with all colours.
     """
     first, grid = report.images[0], report.grid
     detail = " · ".join(text for text in (first.label, si(first.freq, "Hz", 4), f"Stokes {report.stokes}") if text)
     norm = brightness_norm(first.best, first.noise)
-    args = first.best, grid, first.beam, norm, report.title, detail, "Jy/beam", "inferno", SHOWN
-    return Picture(sky_size(grid, 6.6), "sky_figure", args, BEST_DPI, (("inferno",), ()))
+    args = first.best, grid, first.beam, SkyStyle(norm, report.title, detail, shown=ReportSettings.shown)
+    return Picture(sky_size(grid, 6.6), FigureKind.SKY, args, ReportSettings.best_dpi, (("inferno",), ()))
 
 
 def _sky(grid, image, beam, norm, title, unit, cmap, keep_peaks):
     """One of the smaller pictures of the sky."""
-    args = image, grid, beam, norm, title, "", unit, cmap, SHOWN // 2, keep_peaks
-    return Picture(sky_size(grid, 4.5), "sky_figure", args, palettes=((cmap,),))
+    style = SkyStyle(norm, title, unit=unit, cmap=cmap, shown=ReportSettings.shown // 2, keep_peaks=keep_peaks)
+    return Picture(sky_size(grid, 4.5), FigureKind.SKY, (image, grid, beam, style), palettes=((cmap,),))
 
 
 def _panels(images, grid):
-    """The images of one channel but the restored one."""
-    # Sidelobes, not noise, fill a dirty image: the median of |pixels| keeps them within the colours.
+    """Dirty image, PSF, model and residual of one channel."""
+    # A dirty image is full of sidelobes: the median of |pixels| keeps them within the colour map.
     dirty = brightness_norm(images.dirty, max(images.noise, float(np.nanmedian(np.abs(images.dirty)))))
     panels = {
         "dirty": (images.dirty, dirty, "Dirty image", "Jy/beam", "inferno", True),
@@ -296,14 +302,16 @@ def _beside(report):
 
 
 def _polarisation(report):
-    """Vectors on the first image, intensity and angle; the other Stokes parameters on one scale each."""
+    """Vectors on the first image, intensity and angle; each further Stokes parameter on its own scale."""
     first, grid, of = report.images[0], report.grid, report.polarisation
     pictures = {}
     if of.intensity is not None:
         norm = brightness_norm(first.best, first.noise)
         title = f"Stokes {report.stokes} and the electric vector"
-        args = first.best, of.intensity, of.angle, grid, first.beam, norm, title
-        pictures["vectors"] = Picture(sky_size(grid, 6.6), "vectors_figure", args, BEST_DPI, (("inferno",),))
+        args = first.best, of.intensity, of.angle, grid, first.beam, SkyStyle(norm, title)
+        pictures["vectors"] = Picture(
+            sky_size(grid, 6.6), FigureKind.VECTORS, args, ReportSettings.best_dpi, (("inferno",),)
+        )
         norm, title = brightness_norm(of.intensity, of.linear_noise), "Polarised intensity"
         pictures["intensity"] = _sky(grid, of.intensity, first.beam, norm, title, "Jy/beam", "inferno", True)
         title = "Angle, north through east"
@@ -316,11 +324,13 @@ def _polarisation(report):
 
 
 def _spread(sets):
-    """At most `CHANNELS` of the sets, evenly over the band, with both ends."""
-    count = min(len(sets), CHANNELS)
+    """At most `ReportSettings.channels` of the sets, evenly over the band, with both ends."""
+    count = min(len(sets), ReportSettings.channels)
     return [sets[round(i * (len(sets) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def _reduction(report):
-    """How many pixels of the image one shown pixel stands for, in the large picture and in the panels."""
-    return tuple(math.ceil(max(report.grid.shape) / shown) for shown in (SHOWN, SHOWN // 2))
+    """Pixels along a side of the image that one shown pixel covers, in the large picture and in the panels."""
+    return tuple(
+        math.ceil(max(report.grid.shape) / shown) for shown in (ReportSettings.shown, ReportSettings.shown // 2)
+    )

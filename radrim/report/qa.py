@@ -1,42 +1,46 @@
-"""NAME-qa.json: the numbers by which an observatory judges an image without looking at it.
+"""NAME-qa.json: numbers that judge the quality of an image automatically.
 
-The file is the last that a run writes. Its numbers are plain, their units stand in their names, and what is unknown or
-infinite is null; docs/batch.md describes each. Limits that an image must keep are checked here, too, so that
-`radrim image` and `radrim batch` mean the same by them.
+A run writes this file last. Its keys name the units; unknown and infinite values are null; docs/batch.md describes each
+key. The module also checks the limits of an image, so that `radrim image` and `radrim batch` use the same checks.
 """
 
 import json
 import math
 import resource
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from radrim.config.options import ImageConfig
 from radrim.errors import InputError
-from radrim.report.islands import EDGE, PEAK, brightest
+from radrim.geometry import ImageGrid
+from radrim.report.sources import Island, IslandSettings, brightest
+from radrim.report.specs import ReportSettings
+from radrim.result import Image, Stokes
 from radrim.runtime.files import atomic_write
+from radrim.visibilities import Observation
 
 SCHEMA, VERSION = "radrim-qa", 1
-"""The version rises when a key changes its meaning or goes; new keys leave it as it is."""
-ROWS = 1024
-"""Rows of an image, or of the data, that are looked at together."""
+"""The version increases when a key changes its meaning or is removed, but not when a key is added."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an image must keep to be passed; None: does not matter.
+    """Limits that an image must meet to pass; None: not checked.
 
     Parameters
     ----------
     max_rms : float
         Noise of the residual [Jy/beam].
     max_noise_ratio : float
-        That noise over the noise expected from the scatter of the data.
+        Noise of the residual over the noise expected from the scatter of the data.
     min_dynamic_range : float
-        Peak over noise; below 5 nothing stands out of the noise.
+        Peak over noise; below 5 no source is significant.
     max_flagged : float
-        Flagged part of the visibilities.
+        Fraction of flagged visibilities.
     max_beam_arcsec : float
         Major axis of the restoring beam.
     """
@@ -55,31 +59,41 @@ MEASURED = {
     "max_flagged": ("data", "flagged_fraction"),
     "max_beam_arcsec": ("beam", "major_arcsec"),
 }
-"""Where each limit's quantity stands in the file."""
+"""Keys of the quantity of each limit in the file."""
 
 
-def measure(image, channels, grid, observation, config, thermal, scatter):
-    """The numbers of one run that come from its images and data; `finish` adds those of the run itself.
+def measure(
+    image: Image,
+    channels: int,
+    grid: ImageGrid,
+    observation: Observation,
+    config: ImageConfig,
+    thermal: float,
+    scatter: float,
+) -> dict[str, Any]:
+    """Numbers of a run from its images and data; `finish` adds times, memory and files.
 
     Parameters
     ----------
     image : Image
-        The whole: of all output channels together, if there are several.
+        All output channels together, if there are several.
     channels : int
         Output channels.
     grid : ImageGrid
     observation : Observation
     config : ImageConfig
     thermal, scatter : float
-        Noise expected from the weights if they are 1/sigma^2, and from the scatter of the data [Jy/beam].
+        Noise expected from the weights (1/sigma^2), and from the scatter of the data [Jy/beam].
 
     Returns
     -------
     dict
     """
     peak = _peak(image.best)
-    sources, edge = [], EDGE * image.noise
-    if image.image is not None:  # a dirty image's brightest islands may be sidelobes
+    limits = IslandSettings()
+    sources: list[Island] = []
+    edge = limits.edge * image.noise
+    if image.image is not None:  # the brightest islands of a dirty image can be sidelobes
         sources, edge = brightest(image.image, grid, image.noise, image.beam, signed=image.stokes in ("Q", "U", "V"))
     return {
         "inputs": list(config.ms),
@@ -113,7 +127,7 @@ def measure(image, channels, grid, observation, config, thermal, scatter):
             "pa_deg": math.degrees(image.beam.pa),
         },
         "sources": [_source(one, image.pb) for one in sources],
-        "source_limits": {"peak_jy_per_beam": PEAK * image.noise, "edge_jy_per_beam": edge},
+        "source_limits": {"peak_jy_per_beam": limits.peak * image.noise, "edge_jy_per_beam": edge},
         "data": _data(observation),
         "deconvolution": {
             "solver": config.solver if image.stop else None,
@@ -124,8 +138,8 @@ def measure(image, channels, grid, observation, config, thermal, scatter):
     }
 
 
-def measure_others(stokes, first, scatter):
-    """Noise and peak of a run's Stokes parameters beside the first, which `measure` describes in full.
+def measure_others(stokes: Stokes, first: str, scatter: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Noise and peak of all Stokes parameters but the first, which `measure` describes.
 
     Parameters
     ----------
@@ -149,20 +163,27 @@ def measure_others(stokes, first, scatter):
     }
 
 
-def finish(quality, command, seconds, notes, versions, files):
-    """The complete content of the file: what `measure` found, the run itself, and whether the usual limits are kept.
+def finish(
+    quality: dict[str, Any],
+    command: str,
+    seconds: Mapping[str, float],
+    notes: Sequence[str],
+    versions: Mapping[str, str],
+    files: Sequence[str | Path],
+) -> dict[str, Any]:
+    """The complete content of the file: numbers of `measure`, of the run, and the checks of the default limits.
 
     Parameters
     ----------
     quality : dict
     command : str
     seconds : mapping of str to float
-        Of each step so far.
+        Time of each step [s].
     notes : list of str
         Warnings and remarks.
     versions : mapping of str to str
     files : list of Path
-        That the run has written.
+        Files that the run has written.
     """
     quality = {"schema": SCHEMA, "schema_version": VERSION, "state": "complete", **quality}
     quality["checks"] = judge(quality, Limits())
@@ -176,19 +197,19 @@ def finish(quality, command, seconds, notes, versions, files):
     }
 
 
-def judge(quality, limits: Limits):
-    """Whether an image keeps its limits.
+def judge(quality: Mapping[str, Any], limits: Limits) -> list[dict[str, Any]]:
+    """Check whether an image meets its limits.
 
     Parameters
     ----------
     quality : mapping
-        As `read_qa` gives it.
+        From `read_qa`.
     limits : Limits
 
     Returns
     -------
     list of dict
-        For each limit check, value, limit, and state: 'pass' or 'warn'. What cannot be told does not pass.
+        'check', 'value', 'limit' and 'state' ('pass' or 'warn') of each limit. An unknown value does not pass.
     """
     checks = []
     for field in fields(limits):
@@ -203,8 +224,8 @@ def judge(quality, limits: Limits):
     return checks
 
 
-def complaint(checks):
-    """The checks that did not pass, in words; empty if all did."""
+def complaint(checks: Sequence[Mapping[str, Any]]) -> str:
+    """The failed checks, in words; empty if all pass."""
     words = []
     for check in checks:
         if check["state"] == "warn":
@@ -215,7 +236,7 @@ def complaint(checks):
     return "; ".join(words)
 
 
-def write_qa(path, quality):
+def write_qa(path: str | Path, quality: Mapping[str, Any]) -> None:
     """Write the file, atomically.
 
     Raises
@@ -228,7 +249,7 @@ def write_qa(path, quality):
         file.write(f"{text}\n".encode())
 
 
-def read_qa(path):
+def read_qa(path: str | Path) -> dict[str, Any]:
     """The content of a NAME-qa.json.
 
     Raises
@@ -241,20 +262,20 @@ def read_qa(path):
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     if not isinstance(quality, dict) or (quality.get("schema"), quality.get("schema_version")) != (SCHEMA, VERSION):
-        raise InputError(f"{path} is no quality file of radrim of version {VERSION}; make the image again.")
+        raise InputError(f"{path} is not a quality file of version {VERSION} of radrim; make the image again.")
     return quality
 
 
-def peak_memory():
-    """Largest memory that this process or one of its finished children had at once [bytes]."""
+def peak_memory() -> int:
+    """Peak memory of this process or of one of its finished children, whichever is larger [bytes]."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return 1024 * max(_own_peak(), children)
 
 
 def _own_peak():
-    """Of this process [KiB]."""
+    """Peak memory of this process [KiB]."""
     try:
-        # Not ru_maxrss, which begins with that of the process that started this one.
+        # ru_maxrss would start from the memory of the parent process.
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0])
     except (OSError, IndexError, ValueError):
@@ -262,7 +283,7 @@ def _own_peak():
 
 
 def _source(island, pb):
-    """One source as the file has it."""
+    """One source, as an entry of the file."""
     facts = {
         "ra_deg": math.degrees(island.ra),
         "dec_deg": math.degrees(island.dec),
@@ -278,11 +299,11 @@ def _source(island, pb):
 
 
 def _data(observation):
-    """What was read, and what of it counts."""
+    """Numbers of visibilities read, used and dropped."""
     counts, used = observation.counts, 0
     for block in observation.blocks:
-        for start in range(0, len(block.weight), ROWS):  # blocks may be larger than the memory
-            used += int(np.count_nonzero(block.weight[start : start + ROWS] > 0))
+        for start in range(0, len(block.weight), ReportSettings.rows):  # blocks may be larger than the memory
+            used += int(np.count_nonzero(block.weight[start : start + ReportSettings.rows] > 0))
     dropped = {f"dropped_{name}": number for name, number in counts.items() if name not in ("samples", "flagged")}
     return {
         "visibilities": counts["samples"],
@@ -294,13 +315,20 @@ def _data(observation):
 
 def _peak(image):
     """The finite pixel of largest magnitude, with its sign."""
-    parts = (np.asarray(image[row : row + ROWS]) for row in range(0, image.shape[0], ROWS))
+    parts = (
+        np.asarray(image[row : row + ReportSettings.rows]) for row in range(0, image.shape[0], ReportSettings.rows)
+    )
     extremes = [value for part in parts for value in (np.nanmin(part), np.nanmax(part))]
     return float(max(extremes, key=abs))
 
 
 def _total(image):
-    return float(sum(np.asarray(image[row : row + ROWS]).sum(dtype=np.float64) for row in range(0, len(image), ROWS)))
+    return float(
+        sum(
+            np.asarray(image[row : row + ReportSettings.rows]).sum(dtype=np.float64)
+            for row in range(0, len(image), ReportSettings.rows)
+        )
+    )
 
 
 def _arcsec(angle):
@@ -308,7 +336,7 @@ def _arcsec(angle):
 
 
 def _plain(value):
-    """As JSON has it: numbers that are not finite become null."""
+    """A value as JSON holds it: numbers that are not finite become null."""
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -1,23 +1,22 @@
-"""From a function that draws a figure to a PNG: style, pixels, bytes.
+"""Renders figures to PNGs in the style of the report.
 
-Made with matplotlib's Agg canvas and no pyplot, so that nothing is shared with a caller's own figures.
+It uses matplotlib's Agg canvas without pyplot, so that the figures of a caller are not affected.
 """
 
 import io
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from radrim.report.specs import DPI
-
-COMPRESSION = 3
-"""Of PNGs: half of the time of zlib's usual level, for 2 % more bytes."""
+from radrim.report.specs import ReportSettings
 
 INK, RED, BLUE, GREY, MIST = "#1d2733", "#c8452d", "#2f6c9e", "#8a97a5", "#e6eaee"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9, "mathtext.fontset": "dejavusans", "axes.unicode_minus": True,
     "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.linewidth": 0.8, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
@@ -26,26 +25,34 @@ STYLE = {
 }  # fmt: skip
 
 
-def render(size, draw, *args, dpi=DPI, palette=()):
-    """PNG of the figure that `draw(fig, *args)` makes: `encode` of `paint`."""
+def render(
+    size: tuple[float, float],
+    draw: Callable[..., None],
+    *args: Any,
+    dpi: float = ReportSettings.dpi,
+    palette: Sequence[str] = (),
+) -> bytes:
+    """PNG of the figure that `draw(fig, *args)` draws."""
     return encode(paint(size, draw, *args, dpi=dpi), dpi, palette)
 
 
-def paint(size, draw, *args, dpi=DPI):
-    """The figure that `draw(fig, *args)` makes, as pixels.
+def paint(
+    size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi: float = ReportSettings.dpi
+) -> Image.Image:
+    """Pixels of the figure that `draw(fig, *args)` draws.
 
     Parameters
     ----------
     size : (float, float)
         Width and height [inch].
     draw : callable
-        One of the functions `..._figure`; its first argument is an empty Figure with constrained layout.
+        A function such as those in `radrim.report.figures.FIGURES`. `fig` is an empty Figure with constrained layout.
 
     Returns
     -------
     PIL.Image.Image
     """
-    with matplotlib.rc_context(STYLE):
+    with mpl.rc_context(STYLE):
         fig = Figure(size, dpi=dpi, layout="constrained", facecolor="white")
         canvas = FigureCanvasAgg(fig)
         draw(fig, *args)
@@ -53,16 +60,16 @@ def paint(size, draw, *args, dpi=DPI):
         return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def encode(picture, dpi=DPI, palette=()):
-    """PNG of what `paint` has made.
+def encode(picture: Image.Image, dpi: float = ReportSettings.dpi, palette: Sequence[str] = ()) -> bytes:
+    """Encode pixels from `paint` as PNG.
 
     Parameters
     ----------
     picture : PIL.Image.Image
     dpi : float
     palette : sequence of str
-        Colour maps in the figure. If given, the file keeps 256 colours, those of the maps and the shades from ink to
-        white: a third of the size, for a page that must stay small.
+        Colour maps in the figure. If given, the file has 256 colours, from the maps and the shades from ink to white.
+        Its size is a third, which keeps the page small.
 
     Returns
     -------
@@ -71,16 +78,16 @@ def encode(picture, dpi=DPI, palette=()):
     if palette:
         picture = picture.quantize(palette=_palette(palette), dither=Image.Dither.NONE)
     file = io.BytesIO()
-    picture.save(file, "PNG", dpi=(dpi, dpi), compress_level=COMPRESSION)
+    picture.save(file, "PNG", dpi=(dpi, dpi), compress_level=ReportSettings.compression)
     return file.getvalue()
 
 
 def _palette(maps):
-    """A PIL image that holds 256 colours: the maps in equal parts, and 32 shades from ink to white."""
-    ink, white = np.array(matplotlib.colors.to_rgb(INK)), np.ones(3)
+    """A PIL image with 256 colours: equal parts of each map, and 32 shades from ink to white."""
+    ink, white = np.array(mpl.colors.to_rgb(INK)), np.ones(3)
     colours = [ink + (white - ink) * t for t in np.linspace(0, 1, 32)]
     for name in maps:
-        colours += list(matplotlib.colormaps[name](np.linspace(0, 1, 224 // len(maps)))[:, :3])
+        colours += list(mpl.colormaps[name](np.linspace(0, 1, 224 // len(maps)))[:, :3])
     holder = Image.new("P", (1, 1))
     holder.putpalette(np.round(np.ravel(colours) * 255).astype(np.uint8).tobytes())
     return holder

@@ -1,1 +1,1 @@
-"""Step 7, restore: from models and residuals to restored images, spectra, polarisation and uncertainties."""
+"""Step 7, restore: makes restored images, spectral indices, polarisation maps and uncertainties from models and residuals."""

@@ -1,26 +1,29 @@
-"""Step 6, restore: the fitted beam on the model, and the average over output channels."""
+"""Step 7, restore: restored images of output channels, and their average."""
 
 import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from radrim.beam import fit_beam, restore, theoretical_beam
-from radrim.geometry import C, crop_centre
+from radrim.deconvolve.whole import WholeImage
+from radrim.geometry import C, ImageGrid, crop_centre
 from radrim.metrics import noise_mad
 from radrim.products import label_of
-from radrim.result import Image
+from radrim.result import Channels, Image
+from radrim.visibilities import Observation
 
 log = logging.getLogger("radrim")
 
 
-def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
-    """Beam and restored image of one output channel.
+def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, beam_fit: str, threads: int) -> Image:
+    """Fit the beam of one output channel, and restore its image.
 
     Parameters
     ----------
-    channel : ChannelState
-        Deconvolved, or as measured if nothing was to be deconvolved.
+    channel : WholeImage
+        State after deconvolution, or after the measurement if nothing is deconvolved.
     grid : ImageGrid
     channel_width : float
         Width of one channel of the data [Hz].
@@ -29,7 +32,7 @@ def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
     threads : int
     """
     blocks = channel.measurement.blocks
-    # A strong taper can leave a block without weight.
+    # A strong taper can set all weights of a block to 0.
     longest = max(float(b.uv_length[b.weight.any(1)].max(initial=0) * b.freq.max() / C) for b in blocks)
     psf = crop_centre(channel.psf, grid.shape)
     beam = fit_beam(psf, grid.scale, theoretical_beam(longest), beam_fit)
@@ -74,13 +77,13 @@ def restore_channel(channel, grid, channel_width, beam_fit, threads) -> Image:
     return image
 
 
-def average_of(images, observation) -> Image:
-    """What all channels together are but for their arrays, beam and noise.
+def average_of(images: Sequence[Image], observation: Observation) -> Image:
+    """The image of all channels together, without its arrays; beam and noise are set later.
 
     Parameters
     ----------
     images : sequence of Image
-        The channels; their arrays do not count.
+        The channels; their arrays are not used.
     observation : Observation
     """
     weights = [image.facts["sum_weight"] for image in images]
@@ -99,8 +102,8 @@ def average_of(images, observation) -> Image:
     return out
 
 
-def average_channels(images, observation, grid, beam_fit, threads) -> Image:
-    """All channels together, each counted by its weight, restored with the beam of the average PSF.
+def average_channels(images: Channels, observation: Observation, grid: ImageGrid, beam_fit: str, threads: int) -> Image:
+    """Weighted average of all channels, restored with the beam of the average PSF.
 
     Parameters
     ----------
@@ -116,12 +119,12 @@ def average_channels(images, observation, grid, beam_fit, threads) -> Image:
     kinds = ["dirty", "psf"] + ["model", "residual"] * bool(out.stop) + ["pb"] * ("pb" in images.headers[0].paths)
     sums = {kind: np.zeros(grid.shape) for kind in kinds}
     for image in images:
-        for kind, total in sums.items():
-            total += image.facts["sum_weight"] * getattr(image, kind)
+        for kind in kinds:
+            sums[kind] += image.facts["sum_weight"] * getattr(image, kind)
     for kind, total in sums.items():
         setattr(out, kind, (total / out.facts["sum_weight"]).astype(np.float32))
     out.beam = fit_beam(out.psf, grid.scale, theoretical_beam(observation.longest_baseline()), beam_fit)
-    out.noise = noise_mad(out.residual if out.stop else out.dirty)
-    if out.stop:
+    out.noise = noise_mad(out.dirty if out.residual is None else out.residual)
+    if out.model is not None and out.residual is not None:
         out.image = out.residual + restore(out.model, out.beam, grid.scale, threads)
     return out

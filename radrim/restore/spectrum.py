@@ -1,20 +1,28 @@
-"""Spectra as polynomials: what output channels have in common, term by term, and the spectral index that follows.
+"""Step 7, restore: spectra of output channels as polynomials of frequency, and their spectral index.
 
 The sky of channel k is sum_i phi_i(k) t_i, with polynomials phi_i of frequency that are orthonormal under the channels'
 weights: mean_k w_k phi_i phi_j = 1 if i = j, else 0. The residual images of the terms, R_i = mean_k w_k phi_i r_k, then
-have the same noise, and the PSF of each term has its peak 1 while the peaks of those that lead from one to another are
-0. Taylor terms as CASA has them span the same spectra (Rau & Cornwell 2011, A&A 532, A71) but are strongly coupled.
+have the same noise. The PSF of each term has the peak 1, and the PSFs that couple different terms have the peak 0. The
+Taylor terms of CASA span the same spectra (Rau & Cornwell 2011, A&A 532, A71), but are strongly coupled.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from radrim.beam import restore
+from radrim.beam import Beam, restore
 from radrim.metrics import noise_mad
+from radrim.result import Channels
 
-SIGNIFICANT = 5.0
-"""There is a spectral index where the restored image is above so many times its noise."""
+
+@dataclass(frozen=True)
+class SpectrumSettings:
+    """Where spectral indices are given."""
+
+    significant: float = 5.0
+    """Least brightness of the restored image at which its spectral index is given [noise]."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +33,9 @@ class Basis:
     ----------
     values : (channel, term) float64
     weight : (channel,) float64
-        Part of each channel in the sum of weights.
+        Fraction of each channel in the sum of weights.
     value, slope : (term,) float64
-        Of each polynomial, at the reference frequency: phi and nu0 dphi/dnu.
+        phi and nu0 dphi/dnu of each polynomial at the reference frequency nu0.
     """
 
     values: np.ndarray
@@ -36,7 +44,7 @@ class Basis:
     slope: np.ndarray
 
     @classmethod
-    def of(cls, freq, weight, terms):
+    def of(cls, freq: ArrayLike, weight: ArrayLike, terms: int) -> Self:
         """Polynomials of degree 0 to `terms` - 1 over channels.
 
         Parameters
@@ -48,31 +56,33 @@ class Basis:
         terms : int
             At most the number of channels.
         """
-        freq, weight = np.asarray(freq, float), np.asarray(weight, float)
-        weight = weight / weight.sum()
-        x = freq / np.average(freq, weights=weight) - 1
+        nu, share = np.asarray(freq, float), np.asarray(weight, float)
+        share = share / share.sum()
+        x = nu / np.average(nu, weights=share) - 1
         powers = np.vander(x, terms, increasing=True)
-        _, r = np.linalg.qr(np.sqrt(weight)[:, None] * powers)
+        _, r = np.linalg.qr(np.sqrt(share)[:, None] * powers)
         r *= np.sign(np.diag(r))[:, None]  # the first polynomial is 1, not -1
         into = np.linalg.inv(r)
         slope = into[1] if terms > 1 else np.zeros(1)
-        return cls(powers @ into, weight, into[0], slope)
+        return cls(powers @ into, share, into[0], slope)
 
-    def image(self, channel, terms):
+    def image(self, channel: int, terms: np.ndarray) -> np.ndarray:
         """The image of a channel, (y, x), from those of the terms, (term, y, x)."""
         return np.tensordot(self.values[channel].astype(np.float32), terms, 1)
 
-    def add(self, channel, image, terms):
-        """Add what the image of a channel, (y, x), contributes to those of the terms, (term, y, x), in place."""
-        for part, phi in zip(terms, self.values[channel], strict=True):
-            part += (self.weight[channel] * phi) * image
+    def add(self, channel: int, image: np.ndarray, terms: np.ndarray) -> None:
+        """Add the contribution of the image of a channel, (y, x), to the terms, (term, y, x), in place."""
+        for term, phi in enumerate(self.values[channel]):
+            terms[term] += (self.weight[channel] * phi) * image
 
 
-def spectral_index(channels, basis, beam, scale, threads=1):
+def spectral_index(
+    channels: Channels, basis: Basis, beam: Beam, scale: float, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Spectral index alpha, I ~ nu^alpha, at the reference frequency, and its error from the noise.
 
-    Both follow from the terms of the channels' models and residuals, restored with one beam: channels with beams of
-    their own would show spectra that sources do not have.
+    Both follow from the terms of the models and residuals of the channels, restored with one beam. Different beams of
+    the channels would give sources spurious spectra.
 
     Parameters
     ----------
@@ -88,8 +98,8 @@ def spectral_index(channels, basis, beam, scale, threads=1):
     Returns
     -------
     alpha, error : (y, x) float32
-        NaN where the image is not above `SIGNIFICANT` times its noise. That of the primary beam, which is narrower at
-        higher frequencies, is subtracted if the channels have one.
+        NaN where the image is not above 5 times its noise (`SpectrumSettings.significant`). The spectral index of the
+        primary beam, which is narrower at higher frequencies, is subtracted if the channels have one.
     """
     shape = (len(basis.value), *channels.plane(0, "model").shape)
     model, residual = np.zeros(shape), np.zeros(shape)
@@ -112,5 +122,6 @@ def spectral_index(channels, basis, beam, scale, threads=1):
             basis.add(number, channels.plane(number, "pb"), pb)
         with np.errstate(divide="ignore", invalid="ignore"):
             alpha -= np.tensordot(basis.slope, pb, 1) / np.tensordot(basis.value, pb, 1)
-    known = value > SIGNIFICANT * noise * np.linalg.norm(basis.value)
-    return tuple(np.where(known, image, np.nan).astype(np.float32) for image in (alpha, error))
+    known = value > SpectrumSettings.significant * noise * np.linalg.norm(basis.value)
+    known_alpha, known_error = (np.where(known, image, np.nan).astype(np.float32) for image in (alpha, error))
+    return known_alpha, known_error

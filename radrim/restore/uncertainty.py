@@ -1,39 +1,56 @@
-"""Step 6, restore: how wrong an image may be, pixel by pixel, by a trained network
-(`radrim.rim.network.uncertainty`).
-"""
+"""Step 7, restore: the uncertainty of each pixel, from a trained network (`radrim.rim.network.uncertainty`)."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from radrim.beam import Beam
 from radrim.products import UNCERTAINTIES
 from radrim.result import Image
 from radrim.rim.checkpoint import UNCERTAINTY_NETWORK, load_uncertainty
 from radrim.rim.network.psf import PsfConvolution
-from radrim.rim.network.uncertainty import Outcome, see
+from radrim.rim.network.uncertainty import Outcome, Uncertainty, see
 from radrim.rim.network.windows import tiles
 
-TILE = 1024
-"""Largest part of an image that the network sees at once [pixel]."""
+
+@dataclass(frozen=True)
+class UncertaintySettings:
+    """How the network is applied to large images."""
+
+    tile: int = 1024
+    """Largest side of the part of an image that the network sees at once [pixel]. It bounds the memory."""
 
 
-def add_uncertainties(image: Image, psf, scale):
-    """Give a deconvolved image its uncertainties.
+def add_uncertainties(image: Image, psf: np.ndarray, scale: float) -> None:
+    """Add the uncertainties to a deconvolved image.
 
     Parameters
     ----------
     image : Image
     psf : (y, x) float32
-        Its PSF, as large as the image or better twice as large.
+        Its PSF, of the size of the image, or better of twice the size.
     scale : float
         Pixel size [rad].
     """
+    if image.model is None or image.residual is None:
+        raise ValueError("only a deconvolved image has uncertainties")
     found = uncertainties(image.model, image.residual, psf, image.noise, image.beam, scale)
     for name, array in found.items():
         setattr(image, name, array)
 
 
-def uncertainties(model, residual, psf, noise, beam, scale, network=None):
-    """How wrong an image may be.
+def uncertainties(
+    model: np.ndarray,
+    residual: np.ndarray,
+    psf: np.ndarray,
+    noise: float,
+    beam: Beam,
+    scale: float,
+    network: Uncertainty | None = None,
+    settings: UncertaintySettings = UncertaintySettings(),
+) -> dict[str, np.ndarray]:
+    """Bounds of the errors of each pixel, from a trained network.
 
     Parameters
     ----------
@@ -42,15 +59,16 @@ def uncertainties(model, residual, psf, noise, beam, scale, network=None):
     residual : (y, x) float32
         [Jy/beam]
     psf : (y, x) float32
-        Peak 1 at (ny // 2, nx // 2); as large as the image, or better twice as large.
+        Peak 1 at (ny // 2, nx // 2); of the size of the image, or better of twice the size.
     noise : float
         Of the residual [Jy/beam].
     beam : Beam
-        Of the restored image.
+        Restoring beam of the image.
     scale : float
         Pixel size [rad].
     network : Uncertainty, optional
-        The one that comes with radrim if absent.
+        The network that comes with radrim if absent.
+    settings : UncertaintySettings
 
     Returns
     -------
@@ -68,7 +86,7 @@ def uncertainties(model, residual, psf, noise, beam, scale, network=None):
         )
         features, units = see(outcome)
         found = np.empty((len(UNCERTAINTIES), *model.shape), np.float32)
-        for core, outer, inside in tiles(model.shape, TILE, network.reach):
+        for core, outer, inside in tiles(model.shape, settings.tile, network.reach):
             seen = features[(..., *outer)].contiguous(memory_format=torch.channels_last)
             part = network(seen)[0].flatten(0, 1).exp()
             found[(slice(None), *core)] = part[(slice(None), *inside)].numpy()

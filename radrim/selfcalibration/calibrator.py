@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,17 +16,14 @@ from radrim.ms import rows as ms_rows
 from radrim.ms.inputs import require_measurement_set
 from radrim.ms.tables import open_table
 from radrim.read.pointings import choose_target
-from radrim.read.reader import choose_channels, choose_column, choose_windows, mjd_seconds
-from radrim.selfcalibration.config import Round, SelfcalConfig, format_interval
+from radrim.read.reader import Selection, choose_channels, choose_column, choose_windows, mjd_seconds
+from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, format_interval
+from radrim.selfcalibration.models import SourceModel
 from radrim.visibilities import Visibilities
 
 log = logging.getLogger("radrim")
 
 MIN_ANTENNAS = {"p": 3, "ap": 4}
-WANTED_SNR = {"p": 10.0, "ap": 30.0}
-"""Of the median antenna, for which radrim chooses the length of an interval."""
-PAUSE = 60.0
-"""Where all rows have one scan number, a new scan begins after so long [s], and five integrations, without data."""
 OTHERS = ("Q", "U", "V")
 """Correlations that are Stokes parameters but no sum of powers."""
 
@@ -55,7 +53,7 @@ class Calibrator:
         The Measurement Set cannot be read; the selection or the reference antenna is not there; nothing to solve for.
     """
 
-    def __init__(self, path, selection, config: SelfcalConfig):
+    def __init__(self, path: str | Path, selection: Selection, config: SelfcalConfig):
         self.ms, self.selection, self.config = require_measurement_set(path), selection, config
         target = choose_target(self.ms, selection.field)
         if len(target.fields) > 1:
@@ -94,7 +92,7 @@ class Calibrator:
         if not self.integration > 0:
             self.integration = self._step() or 1.0
         if len(np.unique(self.scans)) == 1:  # as in all data that were UVFITS files
-            pause = max(PAUSE, 5 * max(self.integration, self._step()))
+            pause = max(SelfcalSettings.pause, 5 * max(self.integration, self._step()))
             self.scans = np.cumsum(np.diff(self.times, prepend=self.times[0]) > pause)
 
     def _step(self):
@@ -113,7 +111,7 @@ class Calibrator:
             raise ConfigError(f"--refant {wanted} is not in {self.ms.path}; its antennas are {listed}.")
         return found[0]
 
-    def check_interval(self, length):
+    def check_interval(self, length: float | None) -> None:
         """Raise ConfigError for a solution interval that is shorter than an integration; None and 0 may pass."""
         if length and length < 0.9 * self.integration:
             raise ConfigError(
@@ -121,7 +119,7 @@ class Calibrator:
                 f"({self.integration:.4g} s); write int for one solution in each integration, or a longer interval."
             )
 
-    def survey(self, model) -> tuple[Budget, object]:
+    def survey(self, model: SourceModel) -> tuple[Budget, SourceModel]:
         """What the data can give with a model, and the model; one that leaves its flux open gets that of the data.
 
         Also chooses the reference antenna: of those in nearly all integrations, the one with most signal.
@@ -142,9 +140,8 @@ class Calibrator:
         # The data's own power is known where it stands out of the noise.
         known = power.sum() > 0.05 * total.z.sum()
         flux = math.sqrt(power.sum() / total.y.sum()) if known and total.y.any() else 1.0
-        model = model.scaled(flux) if hasattr(model, "scaled") else model
-        signal = total.y * (flux**2 if hasattr(model, "scaled") else 1)
-        signal = (np.minimum(signal, power) if known else signal).sum(-1)
+        model = model.scaled(flux)
+        signal = (np.minimum(total.y, power) if known else total.y).sum(-1)
         seen = signal > 0
         ways = 1 if self.config.gain_type == "T" else len(self.feeds)
         ways *= 1 if self.config.combine_spw else len(self.windows)
@@ -174,20 +171,23 @@ class Calibrator:
         return order
 
     @property
-    def refant(self):
+    def refant(self) -> str:
         """Name of the reference antenna."""
         return self.names[self.order[0]]
 
-    def choose_length(self, kind, budget: Budget):
-        """Shortest interval [s] in which the median antenna gets `WANTED_SNR`: 0 for an integration, or infinity."""
-        count = math.ceil((WANTED_SNR[kind] / max(budget.snr, 1e-6)) ** 2)
+    def choose_length(self, kind: str, budget: Budget) -> float:
+        """Shortest interval [s] in which the median antenna has enough signal: 0 for an integration, or infinity."""
+        wanted = SelfcalSettings.phase_snr if kind == "p" else SelfcalSettings.amplitude_snr
+        count = math.ceil((wanted / max(budget.snr, 1e-6)) ** 2)
         longest = max(np.ptp(self.times[self.scans == scan]) for scan in np.unique(self.scans)) + self.integration
         if count == 1:
             return 0.0
         length = count * max(self.integration, self._step())
         return math.inf if length >= longest else length
 
-    def solve(self, model, one: Round, phase_length, budget: Budget):
+    def solve(
+        self, model: SourceModel, one: Round, phase_length: float | None, budget: Budget
+    ) -> tuple[Gains, float, float]:
         """Gains of one round.
 
         Where amplitudes are solved for in longer intervals than phases were, the phases of those shorter intervals are
@@ -210,11 +210,15 @@ class Calibrator:
         float
             Mean amplitude that was taken out.
         """
+        if one.length is None:
+            raise ValueError("the round has no solution interval")
         both = one.kind == "ap" and phase_length is not None and phase_length < one.length
-        fine = group_times(self.times, self.scans, phase_length if both else one.length, self.integration)
-        coarse = group_times(self.times, self.scans, one.length, self.integration)
-        # Coarse intervals are made of whole fine ones: each belongs to where it begins.
-        coarse = coarse[np.unique(fine, return_index=True)[1]] if both else None
+        length = phase_length if both and phase_length is not None else one.length
+        fine = group_times(self.times, self.scans, length, self.integration)
+        coarse = None
+        if both:  # coarse intervals are made of whole fine ones: each belongs to where it begins
+            coarse = group_times(self.times, self.scans, one.length, self.integration)
+            coarse = coarse[np.unique(fine, return_index=True)[1]]
         groups = [self.windows] if self.config.combine_spw else [[window] for window in self.windows]
         means, solutions = [], []
         for windows in groups:
@@ -243,7 +247,7 @@ class Calibrator:
             )
         return gains, float(chi2), float(np.mean(means))
 
-    def _solve_group(self, normal, one, coarse, scatter) -> Solution:
+    def _solve_group(self, normal: Normal, one: Round, coarse: np.ndarray | None, scatter: float) -> Solution:
         """Solve the sums (interval, feed, antenna, antenna) of one group of windows."""
         if self.config.gain_type == "T":
             normal = normal.joined(1)
@@ -307,7 +311,7 @@ class Calibrator:
                 block = Visibilities(uvw, window.freq, data, weight, chunk.time[usable], chunk.antenna[usable])
                 scatters.append(measured_scatter([block]))
 
-    def apply(self, gains: Gains, path):
+    def apply(self, gains: Gains, path: str | Path) -> int:
         """Write the corrected data into CORRECTED_DATA of a copy of the Measurement Set, with their flags and weights.
 
         The weights become w |g_p g_q|^2, because the noise is divided by |g_p g_q| as the signal is. Data without a

@@ -12,6 +12,27 @@ _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
+class SelfcalSettings:
+    """Choices of the rounds of self-calibration that are no options."""
+
+    phase_snr: float = 10.0
+    """Signal-to-noise ratio of the median antenna for which the solution interval of phases is chosen."""
+
+    amplitude_snr: float = 30.0
+    """Signal-to-noise ratio of the median antenna for which the solution interval of amplitudes is chosen."""
+
+    pause: float = 60.0
+    """Least time without data between scans [s], if all rows have one scan number; it is also at least five
+    integrations."""
+
+    better: float = 1.01
+    """Least ratio of the dynamic range to that of the best round so far for a round to count as better."""
+
+    max_major: int = 8
+    """Largest number of major cycles of the images between rounds. The last image has as many as --max-major allows."""
+
+
+@dataclass(frozen=True)
 class Round:
     """One round: 'p' (phases) or 'ap' (amplitudes and phases), and its solution interval.
 
@@ -61,7 +82,7 @@ class SelfcalConfig:
     in_place: bool = False
 
 
-def parse_rounds(text, solint=None, solint_amp=None):
+def parse_rounds(text: str, solint: float | None = None, solint_amp: float | None = None) -> tuple[Round, ...]:
     """Rounds from 'p,p:60s,ap:inf'; those without an interval get `solint`, or `solint_amp` where they are 'ap'.
 
     Raises
@@ -84,7 +105,7 @@ def parse_rounds(text, solint=None, solint_amp=None):
     return tuple(rounds)
 
 
-def parse_interval(text, name):
+def parse_interval(text: str, name: str) -> float:
     """Seconds from '30s', '2min', 'inf' (a scan: infinity) or 'int' (an integration: 0).
 
     Raises
@@ -105,7 +126,7 @@ def parse_interval(text, name):
     return seconds
 
 
-def format_interval(seconds):
+def format_interval(seconds: float | None) -> str:
     """A length as `parse_interval` reads it."""
     if seconds is None:
         return "chosen"
@@ -114,7 +135,7 @@ def format_interval(seconds):
     return "int" if seconds == 0 else f"{seconds:.4g}s"
 
 
-def check_image_options(config: ImageConfig):
+def check_image_options(config: ImageConfig) -> None:
     """Raise ConfigError for options of `radrim image` that self-calibration cannot go with."""
     if len(config.ms) != 1:
         raise ConfigError(f"radrim selfcal takes one Measurement Set, got {len(config.ms)}; calibrate one by one.")

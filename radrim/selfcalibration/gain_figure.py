@@ -4,18 +4,20 @@ import math
 
 import numpy as np
 
+from radrim.gains.table import Gains
 from radrim.report.render import BLUE, GREY, INK, RED, render
 
-COLUMNS = 4
 COLOURS = (BLUE, RED, "#3f8f5f", "#8a5fa8")
 
 
-def draw_gains(gains):
+def draw_gains(gains: Gains, columns: int = 4) -> bytes:
     """PNG of the gains: two panels for each antenna, phase [deg] above amplitude; a colour for each feed.
 
     Parameters
     ----------
     gains : Gains
+    columns : int
+        Largest number of antennas beside each other.
 
     Returns
     -------
@@ -24,7 +26,7 @@ def draw_gains(gains):
     # Antennas without data, such as those that were parked, get no panel.
     shown = np.flatnonzero((gains.snr > 0).any((0, 1, 2)))
     count = max(1, len(shown))
-    across = min(COLUMNS, count)
+    across = min(columns, count)
     down = math.ceil(count / across)
     return render((2.9 * across, 1.9 * down + 0.4), _gains_figure, gains, shown, across, down, dpi=110)
 

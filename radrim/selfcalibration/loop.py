@@ -29,18 +29,13 @@ from radrim.pipeline import describe_run, run, selection
 from radrim.result import Result
 from radrim.runtime.files import advice, atomic_write
 from radrim.selfcalibration.calibrator import Budget, Calibrator
-from radrim.selfcalibration.config import Round, SelfcalConfig, check_image_options, format_interval
+from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, check_image_options, format_interval
 from radrim.selfcalibration.gain_figure import draw_gains
-from radrim.selfcalibration.models import ImageModel, parse_start_model
+from radrim.selfcalibration.models import ImageModel, SourceModel, parse_start_model
 from radrim.workdir.directory import WorkDir
 from radrim.write.fits import read_image
 
 log = logging.getLogger("radrim")
-
-BETTER = 1.01
-"""Rise of the dynamic range from which a round counts as better than the best before."""
-MAJOR = 8
-"""Most major cycles of the images between rounds; the last one gets all that --max-major allows."""
 
 
 @dataclass
@@ -70,7 +65,7 @@ class Outcome:
     chi2: float = float("nan")
 
     @property
-    def dynamic_range(self):
+    def dynamic_range(self) -> float:
         """Peak over residual rms."""
         return self.peak / self.rms if self.rms > 0 else math.inf
 
@@ -99,7 +94,7 @@ class SelfcalResult:
     paths: dict[str, Path] = field(default_factory=dict)
 
 
-def selfcal(config: ImageConfig, options: SelfcalConfig, command="radrim.selfcal(...)") -> SelfcalResult:
+def selfcal(config: ImageConfig, options: SelfcalConfig, command: str = "radrim.selfcal(...)") -> SelfcalResult:
     """Self-calibrate one Measurement Set.
 
     Parameters
@@ -122,9 +117,9 @@ def selfcal(config: ImageConfig, options: SelfcalConfig, command="radrim.selfcal
     calibrator = Calibrator(config.ms[0], selection(config), options)
     for one in options.rounds:
         calibrator.check_interval(one.length)
-    start = parse_start_model(options.start_model) if options.start_model else None
-    if start is not None:
-        start = start.at(calibrator.field.ra, calibrator.field.dec)
+    start = None
+    if options.start_model:
+        start = parse_start_model(options.start_model).at(calibrator.field.ra, calibrator.field.dec)
     manifest = describe_run(config) | {"selfcal": {k: str(v) for k, v in dataclasses.asdict(options).items()}}
     with WorkDir(f"{name}-selfcal", manifest, config.overwrite) as work:
         try:
@@ -161,14 +156,16 @@ def _check_target(config, options, calibrator, published):
 class _Loop:
     """The rounds of one run."""
 
-    def __init__(self, config, options, calibrator, work, command):
+    def __init__(
+        self, config: ImageConfig, options: SelfcalConfig, calibrator: Calibrator, work: WorkDir, command: str
+    ):
         self.config, self.options, self.calibrator, self.work = config, options, calibrator, work
         self.command = command
         self.data = work.path / "data.ms"
         self.rows: list[Outcome] = []
         self.grid: ImageGrid | None = None
 
-    def run(self, start) -> SelfcalResult:
+    def run(self, start: SourceModel | None) -> SelfcalResult:
         """All rounds, then the final images."""
         if "published" not in self.work:
             if "copied" not in self.work:
@@ -181,7 +178,7 @@ class _Loop:
             self._publish(gains)
         return self._finish()
 
-    def _rounds(self, start) -> Gains:
+    def _rounds(self, start: SourceModel | None) -> Gains:
         """Solve and image until it no longer improves; the gains of the best round."""
         calibrator = self.calibrator
         best, model = 0.0, start
@@ -217,7 +214,7 @@ class _Loop:
             if one.kind == "p":
                 phase_length = chosen.length
             self._note(outcome)
-            if outcome.dynamic_range > BETTER * best:
+            if outcome.dynamic_range > SelfcalSettings.better * best:
                 best, model, gains = outcome.dynamic_range, new, solved
             else:
                 why = "is no better than the best before it" if new else "leads to an image without any source"
@@ -244,7 +241,7 @@ class _Loop:
         if abs(budget.scatter - 1) > 0.2:
             log.info("The noise of the data is %.3g times what the weights say; taken into account.", budget.scatter)
 
-    def _with_length(self, one: Round, budget: Budget, phase_length):
+    def _with_length(self, one: Round, budget: Budget, phase_length: float | None) -> Round:
         """The round with a solution interval."""
         if one.length is not None:
             return one
@@ -283,13 +280,14 @@ class _Loop:
         if f"{label}-imaged" not in self.work:
             config = dataclasses.replace(
                 self._resolved(), ms=(str(self.data),), name=str(prefix), data_column=ms_rows.CORRECTED,
-                max_major=min(MAJOR, self.config.max_major), keep=False, overwrite=True,
+                max_major=min(SelfcalSettings.max_major, self.config.max_major), keep=False, overwrite=True,
             )  # fmt: skip
             result = run(config, self.command, report=False)
-            grid = result.grid
+            rms, peak = _scores(result)
             self.work.note(f"{label}-imaged", {
-                **_scores(result),
-                "grid": [grid.width, grid.height, grid.scale, grid.ra, grid.dec],
+                "rms": rms,
+                "peak": peak,
+                "grid": _grid_facts(result.grid),
                 "planes": [(one.freq, str(one.paths["model"].name), one.plane) for one in result.channels],
             })  # fmt: skip
         facts = self.work.facts(f"{label}-imaged")
@@ -304,6 +302,12 @@ class _Loop:
     def _resolved(self):
         """The configuration with the grid of the first image, so that all rounds have the same."""
         return self.config if self.grid is None else self.config.resolved(self.grid, self.config.name)
+
+    def _imaged_grid(self) -> ImageGrid:
+        """The grid of all rounds, once an image has been made."""
+        if self.grid is None:
+            raise ValueError("no image has been made yet")
+        return self.grid
 
     def _note(self, outcome):
         self.rows.append(outcome)
@@ -321,7 +325,7 @@ class _Loop:
             ms_rows.fill_corrected(ms.path, ms.windows, ms_rows.CORRECTED, self.data)
         else:
             _rename(self.data, Path(f"{self.config.name}.ms"))
-        self.work.note("published", {"grid": dataclasses.astuple(self.grid)[:5]})
+        self.work.note("published", {"grid": _grid_facts(self._imaged_grid())})
 
     def _finish(self) -> SelfcalResult:
         """The plot, the final images and the table."""
@@ -333,7 +337,8 @@ class _Loop:
             file.write(draw_gains(gains))
         ms = self.calibrator.ms.path if self.options.in_place else Path(f"{name}.ms")
         result = run(dataclasses.replace(self._resolved(), ms=(str(ms),), data_column=ms_rows.CORRECTED), self.command)
-        self.rows.append(Outcome("final", **_scores(result)))
+        rms, peak = _scores(result)
+        self.rows.append(Outcome("final", rms=rms, peak=peak))
         for line in table(self.rows):
             log.info("%s", line)
         paths: dict[str, Any] = {"gains": Path(f"{name}-gains.fits"), "gains_png": Path(f"{name}-gains.png"), "ms": ms}
@@ -341,17 +346,22 @@ class _Loop:
         return SelfcalResult(result, gains, self.rows, ms, paths | result.paths)
 
 
-def _scores(result: Result):
+def _scores(result: Result) -> tuple[float, float]:
     """Residual rms and peak of an image; what has no model yet leaves all of the dirty image."""
     left = result.dirty if result.residual is None else result.residual
-    return {"rms": float(left.std()), "peak": float(np.abs(result.best).max())}
+    return float(left.std()), float(np.abs(result.best).max())
 
 
-def table(rows: list[Outcome]):
+def _grid_facts(grid: ImageGrid) -> list[float]:
+    """A grid as the work directory keeps it."""
+    return [grid.width, grid.height, grid.scale, grid.ra, grid.dec]
+
+
+def table(rows: list[Outcome]) -> list[str]:
     """The table of rounds, as lines of text."""
     lines = [f"{'':9}{'kind':>5}{'interval':>10}{'flagged':>9}{'residual rms':>14}{'peak':>11}{'range':>8}{'chi2':>10}"]
     for row in rows:
-        flagged, chi2 = (f"{v:{f}}" if v == v else "" for v, f in ((row.flagged, ".1%"), (row.chi2, ".4g")))
+        flagged, chi2 = ("" if math.isnan(v) else f"{v:{f}}" for v, f in ((row.flagged, ".1%"), (row.chi2, ".4g")))
         lines.append(f"{row.label:9}{row.kind:>5}{row.interval:>10}{flagged:>9}{row.rms:>14.4g}{row.peak:>11.4g}"
                      f"{row.dynamic_range:>8.4g}{chi2:>10}")  # fmt: skip
     return lines

@@ -1,17 +1,29 @@
 """Models of the sky as visibilities: what an image found, or a simple source to start self-calibration from."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.special import j1
 
 from radrim.angles import parse_angle
 from radrim.errors import ConfigError, InputError
-from radrim.geometry import C
-from radrim.sky.catalogue import predict, read_sky
+from radrim.geometry import C, ImageGrid
+from radrim.sky.catalogue import Sky, predict, read_sky
 
 SHAPES = ("point", "gauss", "disc")
+
+
+class SourceModel(Protocol):
+    """A model of the sky that gains are solved against."""
+
+    def predict(self, uvw: np.ndarray, freq: np.ndarray) -> np.ndarray:
+        """Visibilities (row, chan) [Jy] of baselines (row, 3) [m] at frequencies (chan,) [Hz]."""
+
+    def scaled(self, flux: float) -> "SourceModel":
+        """The model with the flux of the data [Jy], if the model leaves its flux open; else the model itself."""
 
 
 class ImageModel:
@@ -28,17 +40,24 @@ class ImageModel:
     threads : int
     """
 
-    def __init__(self, planes, grid, kind="auto", epsilon=1e-4, threads=1):
+    def __init__(
+        self,
+        planes: Sequence[tuple[float, np.ndarray]],
+        grid: ImageGrid,
+        kind: str = "auto",
+        epsilon: float = 1e-4,
+        threads: int = 1,
+    ):
         self._freq = np.array([freq for freq, _ in planes])
         self._images = [np.ascontiguousarray(image, np.float32) for _, image in planes]
         self._grid, self._kind, self._how = grid, kind, (epsilon, threads)
 
     @property
-    def flux(self):
+    def flux(self) -> float:
         """Sum of the absolute pixels, of all planes [Jy]: 0 for an empty model."""
         return float(sum(np.abs(image).sum(dtype=np.float64) for image in self._images))
 
-    def predict(self, uvw, freq):
+    def predict(self, uvw: np.ndarray, freq: np.ndarray) -> np.ndarray:
         """Visibilities (row, chan) complex64 [Jy]; each channel is that of the nearest plane."""
         import torch
 
@@ -52,6 +71,10 @@ class ImageModel:
             operator = make_operator(self._kind, uvw, freq[channels], self._grid, *self._how)
             out[:, channels] = operator.forward(torch.from_numpy(self._images[number])).numpy()
         return out
+
+    def scaled(self, flux: float) -> "ImageModel":  # noqa: ARG002 - an image has its own flux
+        """The model itself, whose flux is known."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,7 @@ class CalibratorModel:
     flux: float | None = None
     path: str = ""
 
-    def at(self, ra, dec):
+    def at(self, ra: float, dec: float) -> SourceModel:
         """The source at a phase centre [rad], as something with a `predict`.
 
         Raises
@@ -87,7 +110,7 @@ class CalibratorModel:
             return _Unscaled(self.kind, self.size) if self.flux is None else _Shape(self.kind, self.size, self.flux)
         _check_centre(self.path, ra, dec)
         sky = read_sky(self.path, ra, dec, 1.0, 1.0)
-        if not np.any(sky.image.pixels):
+        if sky.image is None or not np.any(sky.image.pixels):
             raise InputError(f"--start-model {self.path} is 0 everywhere; give an image with a source, or point.")
         return _Sky(sky, ra, dec)
 
@@ -98,7 +121,7 @@ class _Shape:
     size: float
     flux: float = 1.0
 
-    def predict(self, uvw, freq):
+    def predict(self, uvw: np.ndarray, freq: np.ndarray) -> np.ndarray:
         radius = np.hypot(uvw[:, 0], uvw[:, 1])[:, None] * (freq / C)
         if self.kind == "disc":
             turn = math.pi * self.size * radius
@@ -107,29 +130,35 @@ class _Shape:
             shape = np.exp(-((math.pi * self.size * radius) ** 2) / (4 * math.log(2)))
         return (self.flux * shape).astype(np.complex64)
 
+    def scaled(self, flux: float) -> "_Shape":  # noqa: ARG002 - the flux is given
+        return self
+
 
 class _Unscaled(_Shape):
     """A shape whose flux the data shall give."""
 
-    def scaled(self, flux):
+    def scaled(self, flux: float) -> _Shape:
         """The shape with a flux [Jy]."""
         return _Shape(self.kind, self.size, flux)
 
 
 @dataclass(frozen=True)
 class _Sky:
-    sky: object
+    sky: Sky
     ra: float
     dec: float
 
-    def predict(self, uvw, freq):
+    def predict(self, uvw: np.ndarray, freq: np.ndarray) -> np.ndarray:
         rising = np.argsort(freq, kind="stable")
         out = np.empty((len(uvw), len(freq)), np.complex64)
         out[:, rising] = predict(self.sky, uvw, freq[rising], self.ra, self.dec)[..., 0]
         return out
 
+    def scaled(self, flux: float) -> "_Sky":  # noqa: ARG002 - an image has its own flux
+        return self
 
-def parse_start_model(text):
+
+def parse_start_model(text: str) -> CalibratorModel:
     """A `CalibratorModel` from its description.
 
     Parameters

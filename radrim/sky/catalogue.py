@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC, SIGN, C, ImageGrid, n_minus_1
@@ -57,17 +58,27 @@ class Sky:
     image: SkyImage | None = None
 
 
-def make_sky(ra, dec, stokes, freq, alpha=0.0, shape=(0.0, 0.0, 0.0), image=None):
+def make_sky(
+    ra: ArrayLike,
+    dec: ArrayLike,
+    stokes: ArrayLike,
+    freq: float,
+    alpha: ArrayLike = 0.0,
+    shape: ArrayLike = (0.0, 0.0, 0.0),
+    image: SkyImage | None = None,
+) -> Sky:
     """A `Sky` from scalars, lists or arrays; `stokes` may be Stokes I alone, (source,), or (source, 4)."""
-    ra, dec = np.broadcast_arrays(np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float)))
-    stokes = np.asarray(stokes, float)
-    if stokes.ndim < 2:
-        stokes = np.broadcast_to(stokes, ra.shape)[:, None] * np.array([1.0, 0, 0, 0])
-    return Sky(ra, dec, stokes, np.broadcast_to(np.asarray(alpha, float), ra.shape),
-               np.broadcast_to(np.asarray(shape, float), (ra.size, 3)), float(freq), image)  # fmt: skip
+    east, north = np.broadcast_arrays(np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float)))
+    flux = np.asarray(stokes, float)
+    if flux.ndim < 2:
+        flux = np.broadcast_to(flux, east.shape)[:, None] * np.array([1.0, 0, 0, 0])
+    return Sky(east, north, flux, np.broadcast_to(np.asarray(alpha, float), east.shape),
+               np.broadcast_to(np.asarray(shape, float), (east.size, 3)), float(freq), image)  # fmt: skip
 
 
-def direction_cosines(ra, dec, ra0, dec0):
+def direction_cosines(
+    ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(l, m, cosine of the distance) of positions seen from the phase centre `ra0`, `dec0` [rad] (SIN projection)."""
     step = ra - ra0
     l = np.cos(dec) * np.sin(step)  # noqa: E741 - the field's own name
@@ -75,14 +86,14 @@ def direction_cosines(ra, dec, ra0, dec0):
     return l, m, np.sin(dec) * math.sin(dec0) + np.cos(dec) * math.cos(dec0) * np.cos(step)
 
 
-def offset_position(l, m, ra0, dec0):  # noqa: E741
+def offset_position(l: np.ndarray, m: np.ndarray, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:  # noqa: E741
     """(ra, dec) [rad] of the direction cosines `l`, `m` around the phase centre: the inverse of `direction_cosines`."""
     n = np.sqrt(1 - l**2 - m**2)
     ra = ra0 + np.arctan2(l, n * math.cos(dec0) - m * math.sin(dec0))
     return ra, np.arcsin(m * math.cos(dec0) + n * math.sin(dec0))
 
 
-def predict(sky, uvw, freq, ra0, dec0, threads=1):
+def predict(sky: Sky, uvw: np.ndarray, freq: np.ndarray, ra0: float, dec0: float, threads: int = 1) -> np.ndarray:
     """Noise-free visibilities of `sky` with the phase centre at `ra0`, `dec0`.
 
     Sources are summed one by one in double precision, a Gaussian with its analytic transform (its w-term is that of
@@ -137,7 +148,7 @@ def _predict_image(image, uvw, freq, threads):
     return operator.forward(torch.as_tensor(image.pixels, dtype=torch.float64)).numpy()
 
 
-def demo_sky(ra, dec, freq, beam):
+def demo_sky(ra: float, dec: float, freq: float, beam: float) -> Sky:
     """A radio galaxy with core, one-sided jet, hot spots and lobes, among twenty background sources.
 
     Parameters
@@ -178,12 +189,12 @@ def demo_sky(ra, dec, freq, beam):
     background = np.minimum(1.5e-3 * (1 - rng.random(count)) ** (-1 / 1.5), 0.05)
     offsets = rng.uniform(-55, 55, (2, count))
     l, m = np.concatenate([[east, north], offsets], 1) * beam  # noqa: E741
-    position = offset_position(l, m, ra, dec)
+    positions = offset_position(l, m, ra, dec)
     flux, alpha = np.concatenate([flux, background]), np.concatenate([alpha, np.full(count, -0.7)])
-    return make_sky(*position, flux, freq, alpha, np.concatenate([shape, np.zeros((count, 3))]))
+    return make_sky(*positions, flux, freq, alpha, np.concatenate([shape, np.zeros((count, 3))]))
 
 
-def read_sky(name_or_path, ra, dec, freq, beam):
+def read_sky(name_or_path: str | Path, ra: float, dec: float, freq: float, beam: float) -> Sky:
     """The sky that `radrim simulate --sky` names.
 
     Parameters

@@ -5,6 +5,7 @@ A model is a list of planes, each of one Stokes parameter (or correlation) at on
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,17 @@ from radrim.geometry import ImageGrid
 from radrim.stokes import STOKES_CODE
 
 STOKES = {code: name for name, code in STOKES_CODE.items()}
-OFF = 1e-3
-"""Largest distance of the phase centre from the middle of a pixel [pixel]: as far as headers are rounded."""
-SMALLEST = 32
-"""Least size that an operator is given [pixel]."""
+
+
+@dataclass(frozen=True)
+class ModelImageSettings:
+    """Which pixels of model images are used."""
+
+    off_centre: float = 1e-3
+    """Largest distance of the phase centre from the middle of a pixel [pixel]; headers are rounded to about that."""
+
+    smallest: int = 32
+    """Least side of the part of an image that is transformed [pixel]."""
 
 
 @dataclass(frozen=True)
@@ -54,27 +62,29 @@ class Plane:
     mirrored: bool
     attenuated: bool
 
-    def image(self):
+    def image(self) -> np.ndarray:
         """All of the plane, (y, x) float32 [Jy/pixel]."""
         with fits.open(self.path, memmap=True) as hdus:
             image = np.array(hdus[0].data[self.index], np.float32)
         return image[:, ::-1] if self.mirrored else image
 
-    def part(self):
+    def part(self) -> tuple[ImageGrid, np.ndarray] | None:
         """The smallest part of even size that holds all that is not 0: its grid, and its pixels; None if all are 0."""
         image = self.image()
         found = [np.flatnonzero(image.any(axis)) for axis in (1, 0)]
         if found[0].size == 0:
             return None
         spans = [slice(int(at[0]), int(at[-1]) + 1) for at in found]
-        spans = [slice(s.start, s.start + max(SMALLEST, -(-(s.stop - s.start) // 2) * 2)) for s in spans]
+        spans = [
+            slice(s.start, s.start + max(ModelImageSettings.smallest, -(-(s.stop - s.start) // 2) * 2)) for s in spans
+        ]
         cut = image[spans[0], spans[1]]
         pixels = np.zeros([s.stop - s.start for s in spans], np.float32)
         pixels[: cut.shape[0], : cut.shape[1]] = cut
         return self.grid.window(*spans), pixels
 
 
-def find_models(name) -> list[Path]:
+def find_models(name: str | Path) -> list[Path]:
     """The model images of a run called `name`: NAME-model.fits, NAME-0000-model.fits, NAME-I-model.fits and so on.
 
     NAME-MFS-model.fits is taken where there is nothing else; the channels say more.
@@ -117,7 +127,7 @@ def find_models(name) -> list[Path]:
     return paths
 
 
-def read_planes(paths) -> list[Plane]:
+def read_planes(paths: Sequence[str | Path]) -> list[Plane]:
     """The planes of model images, from their headers.
 
     Parameters
@@ -197,7 +207,7 @@ def _check_unit(path, header):
     raise InputError(f"The model {path} is in '{header.get('BUNIT', '')}', and a model must be in Jy/pixel: {advice}.")
 
 
-def grid_of(path, header, shape):
+def grid_of(path: str | Path, header: fits.Header, shape: tuple[int, ...]) -> tuple[ImageGrid, bool]:
     """The pixels of a FITS image as an `ImageGrid`, and whether its columns run the other way round, to the east.
 
     Parameters
@@ -241,7 +251,7 @@ def grid_of(path, header, shape):
     column = header.get("CRPIX1", 0.0) - 1
     reference = np.array([header.get("CRPIX2", 0.0) - 1, width - 1 - column if mirrored else column])
     whole = np.rint(reference)
-    if np.abs(reference - whole).max() > OFF:
+    if np.abs(reference - whole).max() > ModelImageSettings.off_centre:
         raise InputError(
             f"The model {path} has its phase centre between pixels (CRPIX {header.get('CRPIX1')}, "
             f"{header.get('CRPIX2')}); make it with the phase centre on a pixel."

@@ -6,6 +6,7 @@ in frequency, as in the major cycles of `radrim image --channels-out` and in WSC
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,8 +18,13 @@ from radrim.read.pointings import lengthen
 from radrim.sky.images import Plane
 from radrim.stokes import MIXTURES
 
-SINGLE_LIMIT = 1e-5
-"""Accuracy below which models are transformed in double precision."""
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """How models are transformed."""
+
+    single: float = 1e-5
+    """Best accuracy of transforms in single precision. For better ones models are transformed in double precision."""
 
 
 class SkyModel:
@@ -54,7 +60,7 @@ class SkyModel:
                 f"{', '.join(name for name in self.stokes if name not in physical)}; give the one or the other."
             )
 
-    def missing(self, correlations):
+    def missing(self, correlations: Sequence[str]) -> list[str]:
         """The parallel hands among `correlations` of which the model says nothing."""
         return [name for name in correlations if name in ("XX", "YY", "RR", "LL", "I") and not self._mixture(name)]
 
@@ -63,7 +69,15 @@ class SkyModel:
         known = dict(zip("IQUV", MIXTURES[correlation], strict=True)) | {correlation: 1}
         return {name: known[name] for name in self.stokes if known.get(name)}
 
-    def visibilities(self, uvw, freq, correlations, position, epsilon=1e-4, threads=1):
+    def visibilities(
+        self,
+        uvw: np.ndarray,
+        freq: np.ndarray,
+        correlations: Sequence[str],
+        position: tuple[float, float],
+        epsilon: float = 1e-4,
+        threads: int = 1,
+    ) -> np.ndarray:
         """What an interferometer sees of the model.
 
         Parameters
@@ -112,7 +126,7 @@ class SkyModel:
         if (grid.ra, grid.dec) != position:
             turned = uvw @ (axes(grid.ra, grid.dec) @ axes(*position).T).T
         operator = make_operator("auto", turned, freq, grid, epsilon, threads)
-        seen = operator.forward(image.double() if epsilon < SINGLE_LIMIT else image).numpy()
+        seen = operator.forward(image.double() if epsilon < ModelSettings.single else image).numpy()
         if turned is not uvw:
             lengthen(seen, turned[:, 2] - uvw[:, 2], freq)
         return seen

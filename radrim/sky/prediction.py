@@ -3,8 +3,10 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,14 +22,24 @@ from radrim.runtime.progress_bar import ProgressBar
 from radrim.sky.images import find_models, read_planes
 from radrim.sky.model import SkyModel
 
+if TYPE_CHECKING:
+    from casacore.tables import table
+
 log = logging.getLogger("radrim")
 
-CHUNK = 1 << 22
-"""Samples (row x chan x corr) that are predicted at once, at least: some 100 MB with what the operators need."""
-COARSE = 0.1
-"""Largest part of the rows that may be beyond what the pixels of a model can tell apart."""
 HELD = ("DATA", "CORRECTED_DATA", "FLOAT_DATA", "FLAG", "UVW", "WEIGHT", "SIGMA", "WEIGHT_SPECTRUM", "SIGMA_SPECTRUM")
 """Columns that are measured, or belong to what is."""
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How visibilities are predicted, and which models are too coarse."""
+
+    chunk: int = 1 << 22
+    """Least number of samples (row x chan x corr) that are predicted at once: about 100 MB with the operators."""
+
+    coarse: float = 0.1
+    """Largest part of the rows whose baselines the pixels of the model may undersample."""
 
 
 def predict(
@@ -67,8 +79,10 @@ def predict(
         raise ConfigError(f"--epsilon {epsilon:g} is not between 1e-12 and 0.01.")
     if column in HELD or not column.isidentifier():
         raise ConfigError(f"--column {column} is no column for a model; use MODEL_DATA, or a name of your own.")
-    given = [model_image] if isinstance(model_image, str | Path) else model_image
-    paths = [Path(path) for path in given] if given is not None else find_models(name)
+    if name is not None:
+        paths = find_models(name)
+    else:
+        paths = [Path(path) for path in ([model_image] if isinstance(model_image, str | Path) else model_image or ())]
     model = SkyModel(read_planes(paths))
     log.info("Model: %s.", _describe(model, paths))
     author = f"predict of {', '.join(path.name for path in paths[:3])}{' ...' if len(paths) > 3 else ''}"
@@ -92,7 +106,7 @@ def _describe(model, paths):
 class _Prediction:
     """The rows of one Measurement Set that a model is predicted for; checked when it is made."""
 
-    def __init__(self, path, model: SkyModel, field):
+    def __init__(self, path: str | Path, model: SkyModel, field: str | int | None):
         self.ms, self.model = require_measurement_set(path), model
         target = choose_target(self.ms, None if field is None else str(field))
         for note in target.notes:
@@ -153,8 +167,8 @@ class _Prediction:
         limit = 1 / (2 * max(plane.grid.scale for plane in self.model.planes))
         longest, over, total = 0.0, 0, 0
         for _, window, rows in self._parts:
-            for start in range(0, len(rows), CHUNK):
-                uv = np.abs(np.nan_to_num(_uvw(main, rows[start : start + CHUNK])[:, :2])).max(1)
+            for start in range(0, len(rows), PredictionSettings.chunk):
+                uv = np.abs(np.nan_to_num(_uvw(main, rows[start : start + PredictionSettings.chunk])[:, :2])).max(1)
                 uv *= window.freq.max() / C
                 longest, over, total = max(longest, float(uv.max())), over + int((uv > limit).sum()), total + len(uv)
         if not over:
@@ -164,11 +178,11 @@ class _Prediction:
             f"of the rows of {self.ms.path}: baselines of up to {longest:.3g} wavelengths need at most "
             f"{format_angle(0.9995 / (2 * longest))}."
         )
-        if over > COARSE * total:
+        if over > PredictionSettings.coarse * total:
             raise InputError(f"{text} Make the model with that --scale, or finer.")
         log.warning("%s What is predicted for these means nothing.", text)
 
-    def write(self, column, author, epsilon, threads):
+    def write(self, column: str, author: str, epsilon: float, threads: int) -> None:
         """Predict, chunk by chunk."""
         with open_table(self.ms.path) as main, writing_column(self.ms.path, column, author) as out:
             if out.fresh:
@@ -193,14 +207,14 @@ class _Prediction:
 
     def _largest(self):
         """Samples at once: more for large images, which cost a transform for every chunk."""
-        return max(CHUNK, *(plane.grid.width * plane.grid.height for plane in self.model.planes))
+        return max(PredictionSettings.chunk, *(plane.grid.width * plane.grid.height for plane in self.model.planes))
 
-    def _fill_others(self, main, out: Column):
+    def _fill_others(self, main: "table", out: Column) -> None:
         """Rows of other fields of a new column: 0, since casacore cannot read a column with gaps."""
         chosen = ",".join(str(index) for index in self.fields)
         for window in self.ms.windows:
             rows = _rows(main, f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID NOT IN [{chosen}]")
-            for part in _chunks(rows, window, CHUNK):
+            for part in _chunks(rows, window, PredictionSettings.chunk):
                 out.put(part, np.zeros((len(part), len(window.freq), len(window.correlations)), np.complex64))
 
 

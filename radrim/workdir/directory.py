@@ -14,11 +14,12 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from radrim.errors import ConfigError, OutputError
 from radrim.products import KINDS
 from radrim.runtime.files import advice, atomic_write
-from radrim.workdir.store import Store
+from radrim.workdir.store import Store, WorkDirSettings
 
 log = logging.getLogger("radrim")
 
@@ -29,8 +30,6 @@ LEAVING = {"radrim": "being removed"}
 """Manifest of a work directory that is being deleted, or would be, had the process not been killed."""
 PRODUCTS = "|".join([*(kind.replace("_", "-") for kind in KINDS), "alpha", "alpha-error", "angle"])
 """Endings of a run's FITS files, as a pattern."""
-SHOWN = 3
-"""Differences from an earlier run that a message lists."""
 
 
 class WorkDir(Store):
@@ -53,7 +52,7 @@ class WorkDir(Store):
         The folder cannot be made, read or written.
     """
 
-    def __init__(self, prefix, manifest: Mapping, overwrite=False):
+    def __init__(self, prefix: str | Path, manifest: Mapping, overwrite: bool = False):
         super().__init__(folder_of(prefix))
         self.resumed = False
         manifest = json.loads(json.dumps(manifest))
@@ -78,11 +77,11 @@ class WorkDir(Store):
     def __exit__(self, *error):
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Let other processes use the folder."""
         self._lock.close()
 
-    def remove(self):
+    def remove(self) -> None:
         """Delete the folder: the run is complete."""
         _delete(self.path)
         self.close()
@@ -108,12 +107,12 @@ class WorkDir(Store):
             file.write(json.dumps(manifest, indent=1).encode())
 
 
-def folder_of(prefix):
+def folder_of(prefix: str | Path) -> Path:
     """The work directory of a run called `prefix`."""
     return Path(f"{prefix}{SUFFIX}")
 
 
-def clean(prefix):
+def clean(prefix: str | Path) -> Path:
     """Remove the work directory of a run that shall not go on.
 
     Parameters
@@ -187,7 +186,7 @@ def _read_manifest(path):
 def _take_lock(path):
     """The open lock file; the system gives it back when the process ends, however it ends."""
     try:
-        lock = open(path / LOCK, "a+")
+        lock = open(path / LOCK, "a+")  # noqa: SIM115 - it stays open as long as the run has the folder
     except OSError as error:
         raise OutputError(f"The work directory cannot be written: {advice(error, path)}") from error
     try:
@@ -205,12 +204,13 @@ def _take_lock(path):
     return lock
 
 
-def differences(before, now):
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first few entries in which two manifests differ, in words."""
     a, b = _flatten(before), _flatten(now)
     keys = [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]
-    words = [f"{key}: {a.get(key, 'not given')} there, {b.get(key, 'not given')} now" for key in keys[:SHOWN]]
-    return "; ".join(words) + (f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+    shown = WorkDirSettings.differences
+    words = [f"{key}: {a.get(key, 'not given')} there, {b.get(key, 'not given')} now" for key in keys[:shown]]
+    return "; ".join(words) + (f"; and {len(keys) - shown} more" if len(keys) > shown else "")
 
 
 def _flatten(tree, name=""):

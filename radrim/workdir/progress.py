@@ -8,10 +8,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from radrim.beam import Beam
 from radrim.deconvolve.whole import WholeImage
 from radrim.products import KINDS
-from radrim.result import Image
+from radrim.result import Image, PlaneReader
 from radrim.workdir.directory import WorkDir
 from radrim.write.fits import read_image
 
@@ -27,19 +29,19 @@ class Progress:
     def __init__(self, work: WorkDir):
         self._work = work
 
-    def measured(self, label, channel=None):
+    def measured(self, label: str, channel: str | None = None) -> tuple[np.ndarray, np.ndarray] | None:
         """Dirty image and PSF of an image, or None if they are not both there; the PSF is that of its channel."""
         psf = self.psf(label if channel is None else channel)
         if f"{_folder(label)}/measured" not in self._work or psf is None:
             return None
         return self._work.load(f"{_folder(label)}/dirty"), psf
 
-    def psf(self, channel):
+    def psf(self, channel: str) -> np.ndarray | None:
         """The PSF of a channel, or None if it is not there."""
         name = f"{_folder(channel)}/psf"
         return self._work.load(name) if name in self._work else None
 
-    def keep_measured(self, label, dirty, psf, channel=None):
+    def keep_measured(self, label: str, dirty: np.ndarray, psf: np.ndarray, channel: str | None = None) -> None:
         """Keep the dirty image of an image, and the PSF of its channel, which other Stokes parameters use, too."""
         self._work.save(f"{_folder(label)}/dirty", dirty)
         name = f"{_folder(label if channel is None else channel)}/psf"
@@ -47,11 +49,11 @@ class Progress:
             self._work.save(name, psf)
         self._work.note(f"{_folder(label)}/measured", True)
 
-    def forget(self, channel):
+    def forget(self, channel: str) -> None:
         """All Stokes parameters of a channel are written: what they shared is needed no more."""
         self._work.discard(_folder(channel))
 
-    def keep_cycle(self, channel: WholeImage):
+    def keep_cycle(self, channel: WholeImage) -> None:
         """Keep a channel after a major cycle."""
         folder, number = _folder(channel.label), len(channel.cycles)
         cycle = f"{folder}/cycle{number:04d}"
@@ -69,7 +71,7 @@ class Progress:
         self._work.note(f"{folder}/state", state)
         self._work.discard(f"{folder}/cycle{number - 1:04d}")
 
-    def resume(self, channel: WholeImage):
+    def resume(self, channel: WholeImage) -> None:
         """Bring a channel to where its last complete major cycle left it."""
         folder = _folder(channel.label)
         if f"{folder}/state" not in self._work:
@@ -85,13 +87,13 @@ class Progress:
             for tile, one in enumerate(state["remembered"])
         ]
 
-    def keep_image(self, image: Image):
+    def keep_image(self, image: Image) -> None:
         """A channel's files are written: nothing else of it is needed any more."""
         folder = _folder(image.label)
         self._work.note(f"{folder}-image", _facts_of(image))
         self._work.discard(folder)
 
-    def image(self, label, read=read_image):
+    def image(self, label: str, read: PlaneReader = read_image) -> Image | None:
         """The finished image of a channel, from its files, each opened by `read`; or None."""
         name = f"{_folder(label)}-image"
         if name not in self._work:
@@ -101,17 +103,17 @@ class Progress:
             return None
         return opened(image, read)
 
-    def keep_partly(self, image: Image):
+    def keep_partly(self, image: Image) -> None:
         """Of an image only the files remain to be written, but for those of which it has the paths."""
         self._work.note(f"{_folder(image.label)}-partly", _facts_of(image))
 
-    def partly(self, label):
+    def partly(self, label: str) -> Image | None:
         """The image of a channel or of all as `keep_partly` noted it, without arrays, or None."""
         name = f"{_folder(label)}-partly"
         return _image_of(self._work.facts(name)) if name in self._work else None
 
 
-def opened(image: Image, read) -> Image:
+def opened(image: Image, read: PlaneReader) -> Image:
     """An image with its arrays from its files, each opened by `read`."""
     arrays: dict[str, Any] = {kind: read(path, image.plane) for kind, path in image.paths.items()}
     return dataclasses.replace(image, **arrays)

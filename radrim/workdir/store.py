@@ -6,12 +6,27 @@ Each appears under its name only when it is complete (`radrim.runtime.files`), s
 import json
 import shutil
 import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from radrim.runtime.files import atomic_array, atomic_write
+
+
+@dataclass(frozen=True)
+class WorkDirSettings:
+    """Limits of a work directory."""
+
+    block_bytes: int = 512 * 2**20
+    """Largest size of the data and weights of one block of visibilities [bytes]. Sorting holds it in memory twice."""
+
+    differences: int = 3
+    """Largest number of differences from an earlier run that a message lists."""
+
 
 _PARSING = threading.Lock()
 """numpy reads a header with `ast`, which in Python 3.11 fails now and then where two threads use it at once."""
@@ -25,13 +40,13 @@ class Store:
     path : str or Path
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return any((self.path / f"{name}{suffix}").exists() for suffix in (".npy", ".json"))
 
-    def save(self, name, array):
+    def save(self, name: str, array: np.ndarray) -> None:
         """Keep an array, under a name that may have folders.
 
         Raises
@@ -43,18 +58,18 @@ class Store:
         with self.create(name, array.shape, array.dtype) as file:
             file[...] = array
 
-    def create(self, name, shape, dtype):
+    def create(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> AbstractContextManager[np.ndarray]:
         """A context in which a new array can be filled in; it is kept at the end (`radrim.runtime.files`)."""
         path = self.path / f"{name}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         return atomic_array(path, shape, dtype)
 
-    def load(self, name):
+    def load(self, name: str) -> np.ndarray:
         """An array as it is on the disk, memory-mapped; changes stay in the memory."""
         with _PARSING:
             return np.load(self.path / f"{name}.npy", mmap_mode="c")
 
-    def note(self, name, facts):
+    def note(self, name: str, facts: Any) -> None:
         """Keep facts: numbers (NaN and infinity, too), texts, lists and mappings of them.
 
         Raises
@@ -67,11 +82,11 @@ class Store:
         with atomic_write(path) as file:
             file.write(json.dumps(facts, default=_plain).encode())
 
-    def facts(self, name):
+    def facts(self, name: str) -> Any:
         """Facts that were kept."""
         return json.loads((self.path / f"{name}.json").read_text())
 
-    def discard(self, *names):
+    def discard(self, *names: str) -> None:
         """Forget results, and all in a folder of that name."""
         for name in names:
             for suffix in (".npy", ".json"):
@@ -91,7 +106,7 @@ class StoredArray:
         Kept under that name, if it is not there yet.
     """
 
-    def __init__(self, store: Store, name, array):
+    def __init__(self, store: Store, name: str, array: np.ndarray):
         self._store, self._name = store, name
         if name not in store:
             store.save(name, array)

@@ -2,20 +2,21 @@
 
 import dataclasses
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 
-from radrim.read.reader import read
+from radrim.config.values import Weighting
+from radrim.geometry import ImageGrid
+from radrim.read.reader import Selection, read
 from radrim.runtime.memory import MemorySettings
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.visibilities import Observation, Visibilities
 from radrim.weight.imaging import apply_weights
-from radrim.workdir.store import Store
+from radrim.workdir.store import Store, WorkDirSettings
 
-BLOCK_BYTES = 512 * 2**20
-"""Data and weights of one block, at most [bytes]: what sorting has in memory twice."""
 SAMPLES = ("data", "weight")
 """Arrays of (row, chan)."""
 CONVERTED = "converted"
@@ -44,10 +45,12 @@ class VisibilityCache:
         Files hold channel after channel, so that one channel of many is read without the others.
     """
 
-    def __init__(self, work: Store, block_bytes=BLOCK_BYTES, by_channel=False):
+    def __init__(self, work: Store, block_bytes: int = WorkDirSettings.block_bytes, by_channel: bool = False):
         self._work, self._block_bytes, self._by_channel = work, block_bytes, by_channel
 
-    def read(self, paths, selection, reader=read):
+    def read(
+        self, paths: Sequence[str | Path], selection: Selection | None, reader: Callable[..., Observation] = read
+    ) -> Observation:
         """As `reader`, which is `radrim.read.reader.read` or works like it; the blocks are memory-mapped, read-only.
 
         Returns
@@ -73,7 +76,15 @@ class VisibilityCache:
         facts = work.facts("vis/observation")
         return Observation(**{**facts, "blocks": [_load(work, k) for k in range(facts["blocks"])]})
 
-    def weigh(self, observation, grid, weighting, taper=None, padding=1.2, grid_bytes=MemorySettings.max_grid):
+    def weigh(
+        self,
+        observation: Observation,
+        grid: ImageGrid,
+        weighting: Weighting,
+        taper: float | None = None,
+        padding: float = 1.2,
+        grid_bytes: int = MemorySettings.max_grid,
+    ) -> tuple[float, float]:
         """Give an observation imaging weights; see `radrim.weight.imaging.apply_weights`, whose results it returns."""
         work, blocks = self._work, observation.blocks
         if not cached(work):
@@ -101,11 +112,11 @@ class VisibilityCache:
         arrays = {array: getattr(block, array) for array in ARRAYS}
         arrays |= {_other(stokes): data for stokes, data in block.others.items()}
         for array, values in arrays.items():
-            values = values if array == "freq" else values[order]
+            ordered = values if array == "freq" else values[order]
             if self._by_channel and array.startswith(SAMPLES):
-                self._work.save(f"{name}/{array}{BY_CHANNEL}", values.T)
+                self._work.save(f"{name}/{array}{BY_CHANNEL}", ordered.T)
             else:
-                self._work.save(f"{name}/{array}", values)
+                self._work.save(f"{name}/{array}", ordered)
         facts = {"pointing": block.pointing.tolist(), "doppler": block.doppler}
         self._work.note(f"{name}/complete", {**facts, "stokes": block.stokes, "others": list(block.others)})
 
@@ -123,7 +134,7 @@ class Blocks(Sequence):
     stokes : str
     """
 
-    def __init__(self, store: Store, band, stokes="I"):
+    def __init__(self, store: Store, band: tuple[float, float], stokes: str = "I"):
         self._store, self._band, self._stokes = store, band, stokes
         count = store.facts("vis/observation")["blocks"]
         self._numbers = [k for k in range(count) if self._inside(_freq(store, k) * _doppler(store, k)).any()]
@@ -141,11 +152,11 @@ class Blocks(Sequence):
         return (freq >= self._band[0]) & (freq <= self._band[1])
 
 
-def release(blocks):
+def release(blocks: Iterable[Visibilities]) -> None:
     """Drop what is in memory of memory-mapped blocks that nobody has changed; it is read again when it is needed."""
     for block in blocks:
         for array in (*vars(block).values(), *block.others.values()):
-            mapped = getattr(array, "_mmap", None)
+            mapped = vars(array).get("_mmap") if isinstance(array, np.memmap) else None
             if mapped is not None:
                 mapped.madvise(mmap.MADV_DONTNEED)
 
@@ -178,6 +189,6 @@ def _samples(store, name):
     return store.load(f"{name}{BY_CHANNEL}").T if f"{name}{BY_CHANNEL}" in store else store.load(name)
 
 
-def cached(work):
+def cached(work: Store) -> bool:
     """Whether a work directory has all visibilities of its run, weighted."""
     return "vis/weights" in work

@@ -1,32 +1,66 @@
-"""Step 7, write: `--cube` joins the output channels and Stokes parameters, one 4-D FITS file for each kind of image.
+"""Step 8, write: `--cube` joins output channels and Stokes parameters in one 4-D FITS file for each kind of image.
 
-Channels differ in their beams: the table BEAMS has one row for each, as CASA writes it (BMAJ and BMIN in arcsec, BPA in
-degrees, CHAN, POL; `CASAMBM` in the header says that it is there), and a column FREQ besides, because the FREQ axis of
-the image can only count evenly.
+Channels have different beams. The table BEAMS has a row for each, as CASA writes it (BMAJ and BMIN in arcsec, BPA in
+degrees, CHAN, POL; the header has `CASAMBM`). It also has a column FREQ, because the FREQ axis of the image must be
+evenly spaced.
 """
 
 import io
 import logging
 import math
 import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from astropy.io import fits
 
 from radrim.runtime.files import atomic_write
+from radrim.write.fits import BeamShape, Rows
 
 log = logging.getLogger("radrim")
 
 OF_ONE = ("BMAJ", "BMIN", "BPA", "RRNVIS", "RRVWSUM", "RRNOISE", "RRMAJOR", "RRMINOR")
-"""Header keywords that say something of one channel."""
-UNEVEN = 0.1
-"""Frequencies farther than this part of a step from an even axis are warned of."""
-ROWS = 1024
-"""Rows of a plane that are copied at once."""
+"""Header keywords that describe a single channel; cubes omit them."""
 
 
-def write_cube(path, kind, channels, *others):
+@dataclass(frozen=True)
+class CubeSettings:
+    """How cubes are written."""
+
+    uneven: float = 0.1
+    """Largest distance of a frequency from an even axis that is not warned of [channel]."""
+
+    rows: int = 1024
+    """Rows of a plane that are copied at once."""
+
+
+class ChannelFacts(Protocol):
+    """What the header and the table BEAMS say of one channel; see `radrim.result.Image`."""
+
+    freq: float
+    paths: dict[str, Path]
+
+    @property
+    def beam(self) -> BeamShape:
+        """Restoring beam."""
+
+
+class ChannelFiles(Protocol):
+    """Images of all output channels, each read when it is asked for; see `radrim.result.Channels`."""
+
+    @property
+    def headers(self) -> Sequence[ChannelFacts]:
+        """The channels without their arrays."""
+
+    def plane(self, index: int, kind: str) -> np.ndarray:
+        """One kind of image of one channel, (y, x)."""
+
+
+def write_cube(path: str | Path, kind: str, channels: ChannelFiles, *others: ChannelFiles) -> None:
     """Join one kind of image of all output channels and Stokes parameters, atomically.
 
     Parameters
@@ -36,8 +70,8 @@ def write_cube(path, kind, channels, *others):
     kind : str
         Of `radrim.products.KINDS`.
     channels, others : Channels
-        Of each Stokes parameter, in the order of FITS; read one after the other. The header is that of the first
-        file.
+        Images of each Stokes parameter, in the order of FITS; read one after the other. The header is that of the
+        first file.
 
     Raises
     ------
@@ -53,7 +87,9 @@ def write_cube(path, kind, channels, *others):
     write_planes(path, header, channels.headers, len(stokes), planes)
 
 
-def write_planes(path, header, facts, count, planes):
+def write_planes(
+    path: str | Path, header: fits.Header, facts: Sequence[ChannelFacts], count: int, planes: Iterable[Rows]
+) -> None:
     """Write a cube, atomically.
 
     Parameters
@@ -61,13 +97,13 @@ def write_planes(path, header, facts, count, planes):
     path : str or Path
         Replaced if it exists.
     header : Header
-        Of the first plane as an image of its own.
+        Header of the first plane as a single image.
     facts : sequence of Image
         Of the channels.
     count : int
         Number of Stokes parameters.
     planes : iterable of (y, x) array
-        All channels of the first Stokes parameter, of the next, ...; of each some rows are read at once.
+        All channels of the first Stokes parameter, then of the next one, ...; each is read in blocks of rows.
     """
     planes = iter(planes)
     first = next(planes)
@@ -79,18 +115,18 @@ def write_planes(path, header, facts, count, planes):
         os.posix_fallocate(file.fileno(), 0, len(header) + size + -size % 2880)
         file.write(header)
         for plane in chain([first], planes):
-            for row in range(0, plane.shape[0], ROWS):
-                file.write(np.ascontiguousarray(plane[row : row + ROWS], ">f4").data)
+            for row in range(0, plane.shape[0], CubeSettings.rows):
+                file.write(np.ascontiguousarray(plane[row : row + CubeSettings.rows], ">f4").data)
         file.write(bytes(-size % 2880))
         file.write(beams)
 
 
 def _cube_header(header, facts, count, shape):
-    """The header of the first plane as that of all: an even FREQ axis, and no beam but in the table."""
+    """The header of the cube, from that of the first plane: an even FREQ axis, and beams in the table alone."""
     freq = np.array([image.freq for image in facts])
     step = (freq[-1] - freq[0]) / (len(freq) - 1)
     off = float(np.abs(freq - (freq[0] + step * np.arange(len(freq)))).max())
-    if off > UNEVEN * step:
+    if off > CubeSettings.uneven * step:
         log.warning(
             "--cube: the frequencies of the output channels are up to %.4g MHz off the even FREQ axis of the cubes, of "
             "steps of %.4g MHz; the column FREQ of their table BEAMS is right.", off / 1e6, step / 1e6

@@ -1,9 +1,8 @@
-"""Step 7, write: FITS images, the resolved run as TOML, and the mask that a user brings.
+"""Step 8, write: writes and reads FITS images.
 
 A file appears under its name only when it is complete (`radrim.runtime.files`). Headers follow FITS 4.0 (Pence et al.
-2010 and
-later), WCS papers I to III, and AIPS's and CASA's habits for what the standard leaves open (BMAJ, BMIN, BPA in degrees;
-BUNIT 'JY/BEAM').
+2010 and later) and WCS papers I to III. Where the standard leaves a choice, they follow AIPS and CASA (BMAJ, BMIN, BPA
+in degrees; BUNIT 'JY/BEAM').
 """
 
 import logging
@@ -11,11 +10,12 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from astropy.io import fits
@@ -25,6 +25,78 @@ from radrim.stokes import STOKES_CODE
 from radrim.version import __version__
 
 log = logging.getLogger("radrim")
+
+
+class BeamShape(Protocol):
+    """Axes of a restoring beam; see `radrim.beam.Beam`."""
+
+    @property
+    def major(self) -> float:
+        """Major axis, FWHM [rad]."""
+
+    @property
+    def minor(self) -> float:
+        """Minor axis, FWHM [rad]."""
+
+    @property
+    def pa(self) -> float:
+        """Position angle of the major axis, north through east [rad]."""
+
+
+class PixelGrid(Protocol):
+    """Pixels of an image; see `radrim.geometry.ImageGrid`."""
+
+    @property
+    def width(self) -> int:
+        """Pixels along x."""
+
+    @property
+    def height(self) -> int:
+        """Pixels along y."""
+
+    @property
+    def scale(self) -> float:
+        """Pixel size [rad]."""
+
+    @property
+    def ra(self) -> float:
+        """Right ascension of the phase centre [rad]."""
+
+    @property
+    def dec(self) -> float:
+        """Declination of the phase centre [rad]."""
+
+
+class ShiftedBlock(Protocol):
+    """A block of visibilities, of which the header needs the Doppler factor alone."""
+
+    doppler: float
+
+
+class ObservationFacts(Protocol):
+    """What the header says of an observation; see `radrim.visibilities.Observation`."""
+
+    ra: float
+    dec: float
+    telescope: str
+    object: str
+    observer: str
+    date_obs: str
+    freq_frame: str
+
+    @property
+    def blocks(self) -> Sequence[ShiftedBlock]:
+        """Blocks of visibilities."""
+
+
+class Rows(Protocol):
+    """An image (y, x) whose rows are computed or read when they are asked for; an array is one, too."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x)."""
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
 KEYWORDS = {
@@ -61,11 +133,20 @@ KEYWORDS = {
     "operator": ("RROPER", "transform between image and visibilities"),
     "epsilon": ("RREPS", "relative accuracy of the transform"),
 }
-"""Settings that `image_header` can note: name to keyword and comment. 'RR' marks radrim's own keywords."""
+"""Keyword and comment of each setting that `image_header` accepts. 'RR' marks keywords of radrim."""
 
 
-def image_header(grid, freq, bandwidth, observation, stokes, unit, beam=None,
-                 settings: Mapping[str, object] | None = None, history: Sequence[str] = ()):  # fmt: skip
+def image_header(  # noqa: PLR0913, PLR0917 - the public interface
+    grid: PixelGrid,
+    freq: float,
+    bandwidth: float,
+    observation: ObservationFacts,
+    stokes: str,
+    unit: str,
+    beam: BeamShape | None = None,
+    settings: Mapping[str, object] | None = None,
+    history: Sequence[str] = (),
+) -> fits.Header:
     """Header of one image, with four axes: RA---SIN, DEC--SIN, FREQ, STOKES.
 
     Parameters
@@ -83,14 +164,14 @@ def image_header(grid, freq, bandwidth, observation, stokes, unit, beam=None,
     settings : mapping, optional
         Names from `KEYWORDS` to text or number; None and NaN are left out.
     history : sequence of str
-        The command line and the like; HISTORY records, long lines wrapped at blanks.
+        Lines such as the command line, for HISTORY records; long lines are wrapped at blanks.
 
     Returns
     -------
     astropy.io.fits.Header
         Angles in degrees.
     """
-    cards = [("BUNIT", unit, "brightness"), ("BTYPE", "Intensity")]
+    cards: list[tuple] = [("BUNIT", unit, "brightness"), ("BTYPE", "Intensity")]
     if beam is not None:
         cards += [("BMAJ", math.degrees(beam.major), "[deg] restoring beam, FWHM"),
                   ("BMIN", math.degrees(beam.minor), "[deg]"),
@@ -102,11 +183,11 @@ def image_header(grid, freq, bandwidth, observation, stokes, unit, beam=None,
     header = fits.Header()
     for keyword, value, *rest in cards:
         if isinstance(value, str):
-            value = _fits_text(value)[:68]
-        if value is not None and value == value:  # a FITS number cannot be NaN
+            header[keyword] = (_fits_text(value)[:68], *rest)
+        elif value is not None and not math.isnan(value):  # a FITS number cannot be NaN
             header[keyword] = (value, *rest)
     for line in (f"radrim {__version__}", *history):
-        # Wrapped here: astropy cuts within words and drops the blank at a cut.
+        # astropy would cut within words and drop the blank at a cut.
         for part in textwrap.wrap(_fits_text(line), 72, break_on_hyphens=False):
             header.add_history(part)
     return header
@@ -129,7 +210,7 @@ def _sky_cards(grid, freq, bandwidth, stokes):
 
 
 def _observation_cards(observation, freq):
-    # Where frequencies were changed, what the observed ones belong to.
+    # SSYSOBS is the frame of the observed frequencies, if the output frame differs.
     shifted = any(block.doppler != 1 for block in observation.blocks)
     return [
         ("RESTFRQ", float(freq), "[Hz]"), ("SPECSYS", observation.freq_frame),
@@ -147,22 +228,26 @@ def _fits_text(text):
 
 
 def _now():
-    """The time, or SOURCE_DATE_EPOCH [s] where it is set (reproducible-builds.org), for files that shall not differ."""
+    """The time, or SOURCE_DATE_EPOCH [s] if it is set (reproducible-builds.org), for reproducible files."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
     return datetime.fromtimestamp(int(fixed), UTC) if fixed.isdigit() else datetime.now(UTC)
 
 
 def _date_cards(date_obs):
-    """DATE-OBS with its MJD, without which astropy warns at every opening; nothing if the date is unknown."""
+    """DATE-OBS with its MJD, without which astropy warns whenever it opens the file; empty if the date is unknown."""
     try:
-        start = datetime.fromisoformat(date_obs).replace(tzinfo=None)
+        start = datetime.fromisoformat(date_obs).replace(tzinfo=UTC)
     except ValueError:
         return []
-    mjd = (start - datetime(1858, 11, 17)).total_seconds() / 86400
-    return [("DATE-OBS", start.isoformat(), "start of the observation"), ("MJD-OBS", mjd), ("TIMESYS", "UTC")]
+    mjd = (start - datetime(1858, 11, 17, tzinfo=UTC)).total_seconds() / 86400
+    return [
+        ("DATE-OBS", start.replace(tzinfo=None).isoformat(), "start of the observation"),
+        ("MJD-OBS", mjd),
+        ("TIMESYS", "UTC"),
+    ]
 
 
-def write_fits(path, image, header):
+def write_fits(path: str | Path, image: np.ndarray, header: fits.Header) -> None:
     """Write one image as float32 with the axes (STOKES, FREQ, DEC, RA), atomically.
 
     Parameters
@@ -180,21 +265,21 @@ def write_fits(path, image, header):
     """
     data = np.ascontiguousarray(image, ">f4")  # FITS is big-endian
     header = fits.PrimaryHDU(data[np.newaxis, np.newaxis], header).header
-    # Written here and not by astropy, which can swap the caller's bytes for a while and hides the reason of a failure.
+    # Not written by astropy, which swaps the bytes of the caller's array temporarily and hides the cause of a failure.
     with atomic_write(path) as file:
         file.write(header.tostring().encode("ascii"))
         file.write(data.view(np.uint8).data)
         file.write(bytes(-data.nbytes % 2880))
 
 
-def whole_header(shape, header):
-    """A header from `image_header` with what every FITS file begins with, for an image (y, x)."""
+def whole_header(shape: tuple[int, ...], header: fits.Header) -> fits.Header:
+    """A header from `image_header`, completed by the mandatory keywords of FITS for an image (y, x)."""
     return fits.PrimaryHDU(np.broadcast_to(np.zeros((), ">f4"), (1, 1, *shape)), header).header
 
 
 @contextmanager
-def fits_file(path, shape, header):
-    """A FITS file as `write_fits` makes it, filled by whoever sees it; it appears when the block is complete.
+def fits_file(path: str | Path, shape: tuple[int, ...], header: fits.Header) -> Iterator["FitsPixels"]:
+    """A FITS file as `write_fits` makes it, for filling in pixels; it appears at the end of the block.
 
     Parameters
     ----------
@@ -207,7 +292,7 @@ def fits_file(path, shape, header):
     Yields
     ------
     FitsPixels
-        Zeros, to be filled in.
+        The pixels, which are 0 until they are filled in.
 
     Raises
     ------
@@ -223,8 +308,8 @@ def fits_file(path, shape, header):
         yield FitsPixels(Path(file.name).absolute(), len(header), shape[1])
 
 
-def write_rows(path, image, header, rows=1024):
-    """As `write_fits`, of an image of which some rows are read at once, and which need not be in memory."""
+def write_rows(path: str | Path, image: Rows, header: fits.Header, rows: int = 1024) -> None:
+    """Write an image as `write_fits`, reading blocks of its rows, so that it need not be in memory."""
     with fits_file(path, image.shape, header) as pixels:
         for start in range(0, image.shape[0], rows):
             part = slice(start, min(start + rows, image.shape[0]))
@@ -233,22 +318,22 @@ def write_rows(path, image, header, rows=1024):
 
 @dataclass(frozen=True)
 class FitsPixels:
-    """The pixels of a FITS file in the making, which several processes may fill in at once.
+    """The pixels of an unfinished FITS file, which several processes can fill in at once.
 
     Parameters
     ----------
     path : Path
     start : int
-        Where the pixels begin [bytes].
+        Offset of the first pixel [bytes].
     width : int
-        Of a row [pixel].
+        Length of a row [pixel].
     """
 
     path: Path
     start: int
     width: int
 
-    def put(self, window, image):
+    def put(self, window: tuple[slice, slice], image: np.ndarray) -> None:
         """Fill in rows and columns (slices) with their pixels (y, x)."""
         rows, columns = window
         with open(self.path, "r+b") as file:
@@ -257,15 +342,15 @@ class FitsPixels:
                 file.write(values.data)
 
 
-def open_image(path, plane=0):
+def open_image(path: str | Path, plane: int = 0) -> np.ndarray:
     """An image that radrim wrote, (y, x) big-endian float32, memory-mapped.
 
     Parameters
     ----------
     path : str or Path
     plane : int
-        Which one, if the file is a cube, counted over the channels of one Stokes parameter after the other; cubes of
-        what all Stokes parameters share begin anew with each.
+        Number of the plane in a cube, counted over the channels of the first Stokes parameter, then of the next one. In
+        cubes that all Stokes parameters share, the number counts modulo the number of planes.
     """
     with fits.open(path, memmap=True) as hdus:
         data = hdus[0].data
@@ -273,6 +358,6 @@ def open_image(path, plane=0):
         return planes[plane % len(planes)]
 
 
-def read_image(path, plane=0):
-    """As `open_image`, (y, x) float32, in memory."""
+def read_image(path: str | Path, plane: int = 0) -> np.ndarray:
+    """Read an image that radrim wrote into memory, (y, x) float32; see `open_image`."""
     return open_image(path, plane).astype(np.float32)

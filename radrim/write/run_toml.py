@@ -1,4 +1,4 @@
-"""Step 8, write: the resolved run as TOML."""
+"""Step 8, write: writes the resolved configuration of a run as TOML."""
 
 import json
 import re
@@ -10,19 +10,19 @@ import numpy as np
 from radrim.runtime.files import atomic_write
 
 
-def write_run_toml(path, mapping: Mapping[str, object]):
+def write_run_toml(path: str | Path, mapping: Mapping[str, object]) -> None:
     """Write the resolved configuration as TOML, atomically.
 
     Parameters
     ----------
     path : str or Path
     mapping : mapping
-        Text, bool, int, float, lists of these, or mappings of these (TOML tables). Tables come last.
+        Values are text, bool, int, float, lists of these, or mappings (TOML tables). Tables are written last.
 
     Raises
     ------
     TypeError
-        Any other kind of value.
+        A value has another type.
     OutputError
         See `atomic_write`.
     """
@@ -52,8 +52,8 @@ def _toml_value(value):
     if isinstance(value, int | float):
         return repr(value)  # also inf and nan, which TOML spells as Python does
     if isinstance(value, str | Path):
-        # JSON's text is TOML's, except for the one control character that JSON lets through.
+        # JSON and TOML escape strings alike, except for the control character 0x7f.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    raise TypeError(f"TOML has no place for {value!r} of type {type(value).__name__}")
+    raise TypeError(f"TOML cannot hold {value!r} of type {type(value).__name__}")

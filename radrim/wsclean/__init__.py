@@ -1,1 +1,1 @@
-"""WSClean as the peer to compare with, and as the host of radrim's minor cycle."""
+"""WSClean, as the program to compare with, and as the host of radrim's minor cycle."""

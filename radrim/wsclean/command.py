@@ -1,19 +1,25 @@
-"""WSClean as a peer: the same run in its options, and what it wrote. Its manual: https://wsclean.readthedocs.io."""
+"""Translates the options of radrim to those of WSClean, for comparisons. Manual: https://wsclean.readthedocs.io."""
 
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from radrim.angles import exact_angle
+from radrim.config.options import ImageConfig
 from radrim.errors import PeerError
+from radrim.read.pointings import Target
+from radrim.runtime.process import Finished
 from radrim.stokes import combination
 
 ACCURATE = ("-use-wgridder", "-no-small-inversion")
-"""Its default gridder and its "small inversion" are off by up to 10 % of the peak at the edge of an image."""
+"""Options that replace WSClean's default gridder and its "small inversion". Both are wrong by up to 10 % of the peak at
+the edge of an image."""
 TINY = ("-no-small-inversion", "-kernel-size", "15", "-oversampling", "4095")
-"""Where 1 - n drowns in rounding, its w-gridder makes NaN: w-stacking with a wide kernel is exact enough there."""
-SMALLEST = 1.2e-8
-"""Narrowest field for its w-gridder [rad]: 2.5 mas. At the edge 1 - n is then half of what a double can tell from 0."""
+"""Options for fields so small that 1 - n is lost in rounding. WSClean's w-gridder then gives NaN; w-stacking with a
+wide kernel is accurate enough."""
 MAJOR_VERSION = 3
 
 REFUSED = {
@@ -24,24 +30,32 @@ REFUSED = {
     "start_model": "it begins with an empty model",
     "continue_run": "its own images of that name are not those of radrim",
 }
-"""Options of the data's selection that it has not, and why."""
+"""Options that WSClean lacks, and the reasons."""
 
 
-def find_wsclean():
-    """Version of the `wsclean` on the PATH, such as '3.1.0'.
+@dataclass(frozen=True)
+class WSCleanSettings:
+    """Where WSClean's gridders are used."""
+
+    smallest_field: float = 1.2e-8
+    """Narrowest field for WSClean's w-gridder [rad]: 2.5 mas. Below it, 1 - n is not resolved in double precision."""
+
+
+def find_wsclean() -> str:
+    """Version of the program `wsclean` on the PATH, such as '3.1.0'.
 
     Raises
     ------
     PeerError
-        There is none, or it is of another generation.
+        The program is missing, or has another major version than 3.
     """
     program = shutil.which("wsclean")
     if program is None:
         raise PeerError("There is no wsclean on the PATH; install WSClean 3, or use --peer clean (radrim's own CLEAN).")
     try:
-        text = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60).stdout
+        text = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60, check=False).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PeerError(f"{program} does not run ({error}); mend it, or use --peer clean.") from None
+        raise PeerError(f"{program} does not run ({error}); repair it, or use --peer clean.") from None
     found = re.search(r"WSClean version (\d+)\.([\d.]+)", text)
     if not found or int(found[1]) != MAJOR_VERSION:
         version = f"is version {found[1]}.{found[2]}" if found else "does not say its version"
@@ -49,38 +63,40 @@ def find_wsclean():
     return f"{found[1]}.{found[2]}"
 
 
-def translate(config, targets, name):
-    """The options of WSClean that make the same image, and what cannot be quite the same.
+def translate(config: ImageConfig, targets: Sequence[Target], name: str | Path) -> tuple[list[str], list[str]]:
+    """The options of WSClean that make the same image, and notes on differences that remain.
 
     Parameters
     ----------
     config : ImageConfig
         With size, scale and threads.
     targets : sequence of Target
-        What is imaged of each Measurement Set.
+        Fields of each Measurement Set that are imaged.
     name : str
-        For its files; reordered data go to the folder ``NAME.tmp``, which must be there.
+        Prefix of its files; reordered data go to the folder ``NAME.tmp``, which must exist.
 
     Returns
     -------
     words : list of str
-        Its arguments, without the program's name. With them it writes nothing into the Measurement Sets: these stay
-        untouched only if data are reordered, since otherwise the model goes into MODEL_DATA.
+        Its arguments, without the name of the program. They include -reorder, because without it WSClean writes the
+        model into MODEL_DATA of the Measurement Sets.
     notes : list of str
         Sentences.
 
     Raises
     ------
     PeerError
-        It has no such option.
+        WSClean lacks an option.
     """
     selection, notes = translate_selection(config, targets)
+    if config.size is None or config.scale is None:
+        raise ValueError("the configuration needs the size and the scale that radrim chose")
     width, height = config.size
     gridder = [*ACCURATE, "-wgridder-accuracy", f"{config.epsilon:g}"]
-    if max(width, height) * config.scale < SMALLEST:
+    if max(width, height) * config.scale < WSCleanSettings.smallest_field:
         gridder = list(TINY)
         notes.append("The field is too small for WSClean's w-gridder; its w-stacking ran, with a wide kernel. It is "
-                     "exact enough with --padding 4.")  # fmt: skip
+                     "accurate enough with --padding 4.")  # fmt: skip
     if config.beam_fit != "quadrant":
         part = {"box": "the whole box", "lobe": "its main lobe"}[config.beam_fit]
         notes.append(f"WSClean fits its restoring beam to one quadrant of the PSF, radrim here to {part}.")
@@ -95,8 +111,8 @@ def translate(config, targets, name):
     return [*words, *config.ms], notes
 
 
-def translate_selection(config, targets):
-    """The options that select data, and notes; see `translate`. Size and scale need not be known."""
+def translate_selection(config: ImageConfig, targets: Sequence[Target]) -> tuple[list[str], list[str]]:
+    """The options that select data, and notes; see `translate`. Size and scale are not needed."""
     for option, reason in REFUSED.items():
         value = getattr(config, option)
         if value is not None and value is not False:  # 0 is an order of --contsub
@@ -109,7 +125,7 @@ def translate_selection(config, targets):
         if ms.tables != ms.path:
             raise PeerError(f"WSClean reads Measurement Sets only, and {ms.path} is a UVFITS file; write one with "
                             "radrim convert, or use --peer clean.")  # fmt: skip
-    notes = []
+    notes: list[str] = []
     windows = [w for t in targets for w in t.ms.windows if config.spw is None or w.spw in config.spw]
     if config.chan_range is not None and any(len({w.spw for w in t.ms.windows}) > 1 for t in targets):
         raise PeerError(_cannot("chan_range", "it counts the channels of all spectral windows together"))
@@ -124,7 +140,7 @@ def translate_selection(config, targets):
     if config.minuv_l > 0:
         words += ["-minuv-l", f"{config.minuv_l:.12g}"]
         notes.append("--minuv-l drops samples in radrim, but whole cells of the weighting's uv grid in WSClean: "
-                     "around the limit the two see slightly different data.")  # fmt: skip
+                     "the two use slightly different data around the limit.")  # fmt: skip
     if config.maxuv_l < float("inf"):
         words += ["-maxuv-l", f"{config.maxuv_l:.12g}"]
     return words, notes
@@ -137,7 +153,7 @@ def _cannot(option, reason):
 
 
 def _stokes(pol, windows, notes):
-    """Stokes parameter, or the one hand that there is of it."""
+    """The Stokes parameter, or the only hand if the data have one hand alone."""
     if pol != "I":
         return pol
     hands = set()
@@ -148,12 +164,12 @@ def _stokes(pol, windows, notes):
         raise PeerError(_cannot("pol", "some spectral windows have one hand only"))
     (hand,) = hands
     if hand != pol:
-        notes.append(f"There is one hand only: Stokes I is {hand} in both.")
+        notes.append(f"The data have one hand only: Stokes I is {hand} in both programs.")
     return hand
 
 
 def _fields(config, targets):
-    """`-field`: radrim takes the field with most rows unless told otherwise, WSClean the first."""
+    """`-field`: by default radrim takes the field with most rows, WSClean the first one."""
     fields = {tuple(target.fields) for target in targets}
     if len(fields) > 1:
         raise PeerError(_cannot("field", "the field has not the same number in all Measurement Sets"))
@@ -168,7 +184,7 @@ def _spectral(config):
     words = ["-channels-out", str(config.channels_out)]
     if config.spectral_terms:
         return [*words, "-join-channels", "-fit-spectral-pol", str(config.spectral_terms)]
-    return [*words, "-mf-weighting"]  # as radrim: the weights of all channels together
+    return [*words, "-mf-weighting"]  # weights of all channels together, as in radrim
 
 
 def _deconvolution(config):
@@ -186,28 +202,28 @@ def _deconvolution(config):
 
 
 def _angle(radians):
-    """In units that it reads: it does not know micro-arcseconds."""
+    """An angle in units that WSClean reads; it lacks micro-arcseconds."""
     text = exact_angle(radians)
     if text.endswith("uasec"):
         return f"{float(text.removesuffix('uasec')) / 1000:.12f}".rstrip("0") + "masec"
     return text
 
 
-def explain_failure(done, limit, log):
-    """The PeerError for a run that failed or was stopped, with its last lines.
+def explain_failure(done: Finished, limit: float | None, log: str | Path) -> PeerError:
+    """The PeerError for a run that failed or was stopped, with the last lines of its output.
 
     Parameters
     ----------
     done : radrim.runtime.process.Finished
     limit : float or None
-        Its time [s].
+        Time limit [s].
     log : Path
-        Where all its lines are.
+        File of its output.
     """
     lines = [line for line in done.output.splitlines() if line.strip()][-6:]
     quoted = "\n".join(f"  | {line}" for line in lines)
     if done.stopped:
-        what = f"WSClean was stopped after {limit:g} s: give it longer with --peer-limit"
+        what = f"WSClean was stopped after {limit:g} s: raise the limit with --peer-limit"
     else:
         status = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
         what = f"WSClean failed ({status}): see {log}, or compare with --peer clean"

@@ -1,10 +1,9 @@
-"""The RIM between WSClean's major cycles: WSClean measures, this decides what to add to the model.
+"""The RIM as the minor cycle of WSClean: WSClean computes residuals, and this module updates the model.
 
-WSClean calls once per major cycle with exact residuals of the model that it was given before, so that each call first
-judges the last update, as `radrim.deconvolve.major.accept` does (the residual is linear in the model: an update that
-was too
-long is cut, one that did harm is undone), and then makes the next. Joined channels are polynomials of frequency, as
-with `radrim image --spectral-terms`; polarisations are deconvolved side by side, each until its own end.
+WSClean calls once per major cycle, with the exact residual of the model from the call before. Each call first judges
+the last update, as `radrim.deconvolve.major.accept` does: the residual is linear in the model, so that an update that
+was too long can be shortened, and a harmful one undone. Then it makes the next update. Joined channels are polynomials
+of frequency, as with `radrim image --spectral-terms`. Polarisations are deconvolved independently.
 """
 
 import dataclasses
@@ -28,25 +27,25 @@ from radrim.wsclean.options import PluginOptions
 log = logging.getLogger("radrim")
 
 POSITIVE = ("I", "XX", "YY", "RR", "LL")
-"""What is positive of a sky that is not much polarised."""
+"""Polarisations in which a weakly polarised sky is positive."""
 FIRST = 0.3
-"""Noise expected of a dirty image that is not noise, over what it shows, before there is any other hint."""
+"""First estimate of the noise of a dirty image with sources, over its own noise estimate."""
 ROUNDING = 1e-5
-"""Largest difference between the model that WSClean was given and that which it comes back with, over the peak."""
+"""Largest difference between the model that WSClean received and the model it returns [peak]."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What WSClean says in a call, beside the images.
+    """Parameters of a call of WSClean, beside the images.
 
     Parameters
     ----------
     freq, weight : list of float
-        Of the channels [Hz], and their imaging weights.
+        Frequencies of the channels [Hz], and their imaging weights.
     squared : bool
-        Channels are joined by their squares (-squared-channel-joining): their spectra are not smooth.
+        Whether channels are joined by their squares (-squared-channel-joining), so that spectra are not smooth.
     threshold : float
-        Where to stop [Jy/beam]; falls with the noise where it was given in units of it.
+        Level at which to stop [Jy/beam]. It falls with the noise if it was given in units of the noise.
     gain, mgain : float
     """
 
@@ -70,12 +69,14 @@ class MinorCycles:
     threads : int
     """
 
-    def __init__(self, options: PluginOptions, device, mask, threads):
+    def __init__(self, options: PluginOptions, device: str, mask: np.ndarray | None, threads: int):
         self._options, self._device, self._mask, self._threads = options, device, mask, threads
         self._groups: list[_Group] = []
         self._psf: np.ndarray | None = None
 
-    def __call__(self, call: Call, residual, model, psf):
+    def __call__(
+        self, call: Call, residual: np.ndarray, model: np.ndarray, psf: np.ndarray
+    ) -> tuple[np.ndarray, float, bool]:
         """One minor cycle of all channels and polarisations.
 
         Parameters
@@ -91,17 +92,17 @@ class MinorCycles:
         -------
         model : (chan, pol, y, x) float32
         level : float
-            Largest |residual| left, by the minor cycle's own account [Jy/beam].
+            Largest |residual| that remains, as estimated by the minor cycle [Jy/beam].
         go_on : bool
 
         Raises
         ------
         RadrimError
-            Settings of WSClean that the RIM cannot work with; NaN in an image.
+            Settings of WSClean that the RIM does not support; NaN in an image.
         """
         self._check(call, residual.shape)
         fresh = self._psf is None or not np.array_equal(psf, self._psf)
-        if fresh or not all(group.holds(model) for group in self._groups):  # another run, or -continue
+        if fresh or not all(group.holds(model) for group in self._groups):  # a new run, or -continue
             self._psf = psf.copy()
             self._groups = self._begin(call, residual, model, psf)
         else:
@@ -116,19 +117,19 @@ class MinorCycles:
     def _check(self, call, shape):
         if shape[1] != len(self._options.pol):
             raise ConfigError(
-                f"WSClean deconvolves {shape[1]} polarisations together, and the plug-in was made for "
+                f"WSClean deconvolves {shape[1]} polarisations together, but the plug-in was made for "
                 f"{','.join(self._options.pol)}: name them in the order of -pol, such as radrim plugin --pol I,Q,U,V."
             )
         if not call.mgain < 1:
-            raise ConfigError("-mgain is 1: WSClean then makes no major cycles, and the RIM needs some: -mgain 0.8.")
+            raise ConfigError("-mgain is 1: WSClean then makes no major cycles, which the RIM needs: use -mgain 0.8.")
         if self._mask is not None and self._mask.shape != shape[2:]:
             raise ConfigError(
-                f"--mask is {self._mask.shape[1]} x {self._mask.shape[0]} pixels, and what WSClean deconvolves "
+                f"--mask is {self._mask.shape[1]} x {self._mask.shape[0]} pixels, but WSClean deconvolves "
                 f"{shape[3]} x {shape[2]}; -parallel-deconvolution does not work with a plug-in."
             )
 
     def _begin(self, call, residual, model, psf):
-        """A group of channels for each polarisation; of one channel each where spectra are not smooth."""
+        """A group of all channels for each polarisation; if spectra are not smooth, a group for each channel."""
         channels = len(call.freq)
         terms = 1 if call.squared else min(self._options.spectral_terms, channels)
         cuts = [[k] for k in range(channels)] if call.squared or channels == 1 else [list(range(channels))]
@@ -156,7 +157,7 @@ class MinorCycles:
                         residual,
                         model,
                         psf,
-                    )  # fmt: skip
+                    )
                 )
         log.info("radrim deconvolves %s by the RIM %s on %s.",
                  " and ".join(f"{group.label} ({len(group.channels)} channels, {len(group.state.model)} terms)"
@@ -179,10 +180,23 @@ class _Measured:
 class _Group:
     """Channels of one polarisation that are deconvolved together, as terms of their spectrum."""
 
-    def __init__(self, label, pol, channels, basis, cycles, noise, mask, threads, residual, model, psf):
+    def __init__(  # noqa: PLR0913, PLR0917 - the options of the run, and the images of a call
+        self,
+        label: str,
+        pol: int,
+        channels: list[int],
+        basis: Basis,
+        cycles: tuple[RimCycles, CleanCycles],
+        noise: float,
+        mask: np.ndarray | None,
+        threads: int,
+        residual: np.ndarray,
+        model: np.ndarray,
+        psf: np.ndarray,
+    ):
         self.label, self.pol, self.channels, self._basis = label, pol, channels, basis
         self._given = model[channels, pol].copy()
-        """The model that WSClean came with; only what is within the terms can be improved."""
+        """The model from WSClean. Updates are limited to the terms of the spectrum."""
         start = self._combine(self._given)
         self._start, self._last = start, self._given
         dirty = self._combine(residual[channels, pol])
@@ -192,25 +206,26 @@ class _Group:
             label=label, expected=noise, measurement=self._measured, dirty=dirty, psf=_sum(psf[channels], squares),
             model=start, residual=dirty,
         )  # fmt: skip
-        self._how, self._finish = (mask, threads), cycles[1]
+        self._how = mask, threads
+        self._finish: CleanCycles | None = cycles[1]
         self._noise: float | None = None if np.isnan(noise) else noise
         self._scatter: list[float] = []
         self._take(cycles[0])
         self._pending: tuple | None = None
 
     def _take(self, cycles):
-        """Make minor cycles of a kind."""
+        """Set up the solvers of one kind of minor cycle."""
         make = [cycles.factory(*self._how, signed=term > 0) for term in range(len(self.state.dirty))]
         self.state.cut(cycles.tiles(self.state.dirty.shape[1:]), make, self._how[1], cycles.stages)
 
-    def holds(self, model):
-        """Whether a model is the one that the last call made."""
-        # Not bit for bit: WSClean multiplies it with the PSF's peak, which is 1 up to rounding.
+    def holds(self, model: np.ndarray) -> bool:
+        """Whether a model is the result of the last call."""
+        # Equal up to rounding: WSClean multiplies the model by the peak of the PSF, which is about 1.
         off = np.abs(model[self.channels, self.pol] - self._last).max()
         return bool(off <= ROUNDING * np.abs(self._last).max())
 
-    def judge(self, residual):
-        """Take over the last update, or part of it, now that its exact residual is known."""
+    def judge(self, residual: np.ndarray) -> None:
+        """Accept the last update, or part of it, given its exact residual."""
         if self._pending is not None:
             minors, start = self._pending
             self._pending = None
@@ -218,28 +233,28 @@ class _Group:
             accept(self.state, minors, self.state.measure())
             describe(self.state, time.time() - start)
 
-    def improve(self, threshold):
-        """The next update; returns the level that is left [Jy/beam]."""
+    def improve(self, threshold: float) -> float:
+        """Make the next update; returns the remaining level [Jy/beam]."""
         state = self.state
         if state.stop:
             return float(np.abs(state.residual).max())
         start = time.time()
         minors = self._ask(threshold)
         if self._done(minors) and self._noise is None and self._finish is not None and state.model.any():
-            # Without knowing the noise the RIM cannot tell how far to go: CLEAN does, down to WSClean's threshold.
-            log.info("%s: %s; multi-scale CLEAN goes on.", self.label, minors[0].stop)
+            # The RIM needs the noise to decide when to stop. Without it, CLEAN continues to the threshold of WSClean.
+            log.info("%s: %s; multi-scale CLEAN continues.", self.label, minors[0].stop)
             self._take(self._finish)
             self._finish = None
             minors = self._ask(threshold)
         if self._done(minors):
             state.stop = minors[0].stop
-            log.info("%s: nothing is left to do: %s.", self.label, state.stop)
+            log.info("%s: finished: %s.", self.label, state.stop)
         else:
             self._pending = minors, start
         return max(minor.peak for minor in minors)
 
     def _ask(self, threshold):
-        """The minor cycles' next update, which is pending in the state."""
+        """Make the minor cycles' next update, which is then pending in the state."""
         expected = self._noise or self._guess()
         for solver in self.state.solvers:
             changes = {"threshold": threshold} | ({"noise": expected} if hasattr(solver.settings, "noise") else {})
@@ -247,9 +262,9 @@ class _Group:
         return self.state.propose()
 
     def _guess(self):
-        """Noise that may be left once all is found: WSClean says nothing of it.
+        """Estimate of the noise after deconvolution, which WSClean does not provide.
 
-        As long as a major cycle takes much from the scatter of the residual, the next one will take as much again.
+        If a major cycle lowered the scatter of the residual by a factor, the next one is expected to lower it likewise.
         """
         self._scatter.append(noise_mad(self.state.residual[0]))
         if describe_noise(self.state.residual[0], LOOSE * self._scatter[-1]):
@@ -261,7 +276,7 @@ class _Group:
     def _done(self, minors):
         return self.state.next_model is self.state.model and all(minor.converged for minor in minors)
 
-    def write(self, out):
+    def write(self, out: np.ndarray) -> None:
         """Put the model of the channels into all images (chan, pol, y, x)."""
         change = self.state.next_model - self._start
         for number, channel in enumerate(self.channels):

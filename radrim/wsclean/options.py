@@ -1,10 +1,12 @@
-"""What `radrim plugin` decides for the process behind WSClean."""
+"""Options of the plug-in of WSClean, as `radrim plugin` passes them to the process of the plug-in."""
 
+import argparse
 import dataclasses
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from radrim.config.values import numeric
 from radrim.errors import ConfigError
@@ -13,7 +15,7 @@ from radrim.stokes import STOKES
 
 @dataclass(frozen=True)
 class PluginOptions:
-    """Options of the plug-in, which WSClean has none for.
+    """Options of the plug-in that WSClean lacks.
 
     Parameters
     ----------
@@ -22,11 +24,11 @@ class PluginOptions:
     mask : str or None
         Absolute path of a FITS image.
     pol : list of str
-        What WSClean images, in its order; all but Stokes I and parallel hands may be negative.
+        Polarisations that WSClean images, in its order; all but Stokes I and parallel hands may be negative.
     spectral_terms : int
-        Of joined channels.
+        Number of terms of the spectrum of joined channels.
     noise : float
-        Of the image [Jy/beam]; NaN if unknown.
+        Noise of the image [Jy/beam]; NaN if unknown.
     tile : int
     threads : int or None
         All processors if None.
@@ -44,13 +46,13 @@ class PluginOptions:
     device: str = "auto"
 
     @classmethod
-    def parse(cls, args):
-        """From the words of the command line.
+    def parse(cls, args: argparse.Namespace) -> Self:
+        """Options from the parsed command line.
 
         Raises
         ------
         RadrimError
-            A value that cannot be, or a file that is not there.
+            A value is out of range, or a file does not exist.
         """
         from radrim.rim.checkpoint import find_model
 
@@ -74,12 +76,12 @@ class PluginOptions:
                 values[name] = parse(name.replace("_", "-"), getattr(args, name))
         return cls(**values)
 
-    def as_json(self):
-        """For the command line of the process."""
+    def as_json(self) -> str:
+        """The options as JSON, for the command line of the process."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text):
-        """Back from `as_json`."""
+    def from_json(cls, text: str) -> Self:
+        """Options from `as_json`."""
         values = json.loads(text)
         return cls(**values | {"pol": tuple(values["pol"])})

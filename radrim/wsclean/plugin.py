@@ -1,10 +1,10 @@
-"""What WSClean runs for -python-deconvolution: hands residual, model and PSF to radrim in a process of its own.
+"""The plug-in for -python-deconvolution of WSClean: passes residual, model and PSF to a process of radrim.
 
-`radrim plugin` writes a copy of this file with its first lines filled in. The copy runs in the interpreter inside
-WSClean, which is whatever Python WSClean was linked with, finds whatever packages the PATH leads to, and need not be
-radrim's: so it imports nothing but the standard library and numpy, which WSClean itself needs.
+`radrim plugin` writes a copy of this file with `COMMAND` and `ROOT` filled in. The copy runs in the Python interpreter
+that WSClean was linked with, which need not have the packages of radrim. It therefore imports only the standard library
+and numpy, which WSClean itself needs.
 
-WSClean calls `deconvolve` once per major cycle; images are float64 there, but hold single precision.
+WSClean calls `deconvolve` once per major cycle. Its images are float64, but hold single precision.
 """
 
 import atexit
@@ -12,18 +12,19 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 
 COMMAND: list[str] = []
 """Interpreter, module and options of radrim's process."""
 ROOT = ""
-"""Where that interpreter finds radrim."""
+"""Folder from which that interpreter imports radrim."""
 
 _process = None
 
 
-def deconvolve(residual, model, psf, meta):
+def deconvolve(residual: np.ndarray, model: np.ndarray, psf: np.ndarray, meta: Any) -> dict[str, Any]:
     """One minor cycle.
 
     Parameters
@@ -32,7 +33,7 @@ def deconvolve(residual, model, psf, meta):
         [Jy/beam] and [Jy/pixel].
     psf : (chan, y, x) float64
     meta
-        WSClean's settings and where it stands.
+        Settings and state of WSClean.
 
     Returns
     -------
@@ -51,12 +52,12 @@ def deconvolve(residual, model, psf, meta):
     answer, found = _ask(header, (residual, model, psf), residual.shape)
     if answer.get("error"):
         _fail(answer["error"])
-    meta.iteration_number += 1  # radrim has no components to count: WSClean's -niter counts minor cycles here
+    meta.iteration_number += 1  # the RIM has no components: -niter of WSClean counts minor cycles
     return {"residual": residual, "model": found, "level": answer["level"], "continue": answer["continue"]}
 
 
 def _ask(header, arrays, shape):
-    """Send a header, and arrays in single precision; returns the answer and its array, if there is one."""
+    """Send a header, and arrays in single precision; returns the answer, and its array unless it is an error."""
     process = _start()
     try:
         process.stdin.write(json.dumps(header).encode() + b"\n")
@@ -67,7 +68,7 @@ def _ask(header, arrays, shape):
     except BrokenPipeError:
         answer = None
     if answer is None:
-        _fail(f"the process that deconvolves ended with status {process.wait()}; was its memory not enough?")
+        _fail(f"the deconvolving process ended with status {process.wait()}; it may have run out of memory")
     if answer.get("error"):
         return answer, None
     size = 4 * int(np.prod(shape))
@@ -76,30 +77,30 @@ def _ask(header, arrays, shape):
 
 
 def _start():
-    """Radrim's process; started by the first cycle, ends with WSClean."""
-    global _process
+    """The process of radrim. The first cycle starts it, and it ends with WSClean."""
+    global _process  # noqa: PLW0603 - WSClean calls a function, and the process lives from call to call
     if _process is None:
-        # What leads WSClean's interpreter to its packages would lead radrim's astray.
+        # The paths of WSClean's interpreter do not apply to that of radrim.
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
         environment["PYTHONPATH"] = ROOT
         try:
             _process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         except OSError as error:
-            _fail(f"{COMMAND[0]} cannot be started ({error}); was radrim moved? Make the plug-in anew: radrim plugin")
+            _fail(
+                f"{COMMAND[0]} cannot be started ({error}); if radrim was moved, make the plug-in again: radrim plugin"
+            )
         atexit.register(_stop)
     return _process
 
 
 def _stop():
-    global _process
+    global _process  # noqa: PLW0603 - see `_start`
     if _process is not None:
-        _process.stdin.close()
-        _process.wait()
-        _process.stdout.close()
+        _process.communicate()  # closes its input, which ends it
         _process = None
 
 
 def _fail(message):
-    # WSClean 3.1 does not get as far as to print what an exception says.
-    print(f"radrim: {message}", file=sys.stderr, flush=True)
+    # WSClean 3.1 does not print the message of an exception.
+    print(f"radrim: {message}", file=sys.stderr, flush=True)  # noqa: T201 - no logging is set up in WSClean
     raise RuntimeError(message)

@@ -1,13 +1,14 @@
-"""The process behind `radrim.wsclean.plugin`: takes images from a pipe, deconvolves, and gives models back.
+"""The process of `radrim.wsclean.plugin`: reads images from a pipe, deconvolves them, and returns models.
 
-A request is a line of JSON and three arrays in single precision (residual, model, PSF), the answer a line of JSON and
-one array (the model), or the error alone. The process ends with its standard input.
+A request is a line of JSON and three arrays in single precision (residual, model, PSF). The answer is a line of JSON
+and one array (the model), or an error alone. The process ends when its standard input is closed.
 """
 
 import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,11 +19,11 @@ from radrim.wsclean.minor import Call, MinorCycles
 from radrim.wsclean.options import PluginOptions
 
 
-def main(argv=None):
-    """Answer requests until there are no more; the options are those of `PluginOptions`, as JSON."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Answer requests until standard input is closed; the argument is `PluginOptions` as JSON."""
     options = PluginOptions.from_json((sys.argv[1:] if argv is None else argv)[0])
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not get among the answers
+    os.dup2(2, 1)  # prints of libraries must not mix with the answers
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("radrim").setLevel(logging.INFO)
     cycles = None
@@ -34,7 +35,7 @@ def main(argv=None):
             cycles = cycles or _begin(options)
             model, level, go_on = cycles(Call(**header), *images)
         except (RadrimError, MemoryError) as error:
-            answers.write(json.dumps({"error": str(error) or "the memory is not enough."}).encode() + b"\n")
+            answers.write(json.dumps({"error": str(error) or "there is not enough memory."}).encode() + b"\n")
         else:
             answers.write(json.dumps({"level": level, "continue": go_on}).encode() + b"\n")
             answers.write(np.ascontiguousarray(model, np.float32).data)

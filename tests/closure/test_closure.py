@@ -87,8 +87,7 @@ def test_noise_is_as_the_covariance_says():
         phases.append(wrap(truth.phases.combine @ np.angle(noisy) - truth.phases.value))
         amplitudes.append(truth.amplitudes.combine @ np.log(np.abs(noisy)) - truth.amplitudes.value)
     for errors, of in ((phases, truth.phases), (amplitudes, truth.amplitudes)):
-        errors = np.array(errors)
-        white = np.linalg.solve(np.linalg.cholesky(of.covariance.toarray()), errors.T)
+        white = np.linalg.solve(np.linalg.cholesky(of.covariance.toarray()), np.array(errors).T)
         assert np.abs(np.cov(white) - np.eye(len(white))).max() < 6 / np.sqrt(len(errors))
         assert np.abs(white.mean(1)).max() < 4.5 / np.sqrt(len(errors))
 

@@ -105,7 +105,7 @@ def test_both_runs_are_measured(comparison):
 
 def test_files_for_other_programs(comparison):
     """JSON without NaN; the CSV file is the table, with its units."""
-    numbers = json.loads(comparison.paths["json"].read_text(), parse_constant=lambda text: pytest.fail(text))
+    numbers = json.loads(comparison.paths["json"].read_text(), parse_constant=pytest.fail)
     assert len(numbers["sources"]) == len(comparison.sources)
     assert numbers["spectra"]["radrim"] == comparison.spectra["radrim"].tolist()
     table = Table.read(comparison.paths["csv"], format="ascii.ecsv")
@@ -215,7 +215,7 @@ def test_slow_wsclean_is_stopped(small_ms, tmp_path, monkeypatch):
 def test_slow_clean_of_radrims_own_is_stopped(small_ms, tmp_path):
     """As WSClean; the work directory of what was stopped is removed."""
     config = ImageConfig.parse(small_ms, {"size": 64, "scale": "4asec", "threads": 1})
-    with pytest.raises(PeerError, match="stopped after 0.2 s.*--peer-limit.*kept"):
+    with pytest.raises(PeerError, match=r"stopped after 0\.2 s.*--peer-limit.*kept"):
         _run_clean(config, str(tmp_path / "c"), 0.2)
     assert [path.name for path in tmp_path.iterdir()] == ["c.log"]
 

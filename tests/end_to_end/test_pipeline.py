@@ -266,7 +266,7 @@ def test_the_report_shows_some_of_many_channels(sky_ms, tmp_path, no_report, mon
     """Evenly spaced ones, and says so; all files are listed."""
     written = []
     monkeypatch.setattr("radrim.output.write_report", lambda path, report, *where: written.append(report))
-    monkeypatch.setattr("radrim.output.CHANNELS_SHOWN", 2)
+    monkeypatch.setattr("radrim.output.ReportSettings.output_channels", 2)
     radrim.image(sky_ms, size=64, scale="6asec", channels_out=4, niter=0, name=tmp_path / "c")
     (report,) = written
     assert [image.label for image in report.images] == ["MFS", "0000", "0003"]

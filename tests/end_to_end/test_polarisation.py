@@ -12,7 +12,7 @@ from radrim.cli.main import main
 from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError, DataError
 from radrim.report.qa import read_qa
-from radrim.restore.polarisation import CERTAIN, polarisation_angle, polarised_intensity
+from radrim.restore.polarisation import PolarisationSettings, polarisation_angle, polarised_intensity
 from radrim.workdir.directory import WorkDir
 from radrim.write.fits import read_image
 
@@ -118,7 +118,7 @@ def test_maps_of_linear_polarisation(four):
     intensity, angle, noise = four.linear.intensity, four.linear.angle, four.linear.noise
     assert intensity[y, x] == pytest.approx(math.hypot(q, u), abs=6 * noise)
     assert angle[y, x] == pytest.approx(math.degrees(0.5 * math.atan2(u, q)), abs=5)
-    np.testing.assert_array_equal(np.isnan(angle), intensity < CERTAIN * noise)
+    np.testing.assert_array_equal(np.isnan(angle), intensity < PolarisationSettings.certain * noise)
     assert np.isnan(angle).mean() > 0.8
 
 
@@ -130,7 +130,7 @@ def test_headers_of_the_maps(four):
     assert intensity["RRDEBIAS"] == "sqrt(Q^2+U^2-s^2)"
     assert "Wardle" in intensity.comments["RRDEBIAS"]
     assert intensity["RRNOISE"] == pytest.approx(four.linear.noise)
-    assert angle["RRPSIGMA"] == CERTAIN
+    assert angle["RRPSIGMA"] == PolarisationSettings.certain
     assert (intensity["CRVAL4"], angle["CRVAL4"]) == (129, 132)
     assert "BMAJ" in intensity
     assert "north through east" in angle.comments["BUNIT"]

@@ -16,10 +16,10 @@ from radrim.cli.main import main
 from radrim.config.options import ImageConfig
 from radrim.deconvolve.tiles import Tiles
 from radrim.errors import ConfigError
+from radrim.facets.faceted import Summary
 from radrim.facets.images import FacetImage, look
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ARCSEC, ImageGrid
-from radrim.facets.faceted import Summary
 from radrim.metrics import noise_mad
 from radrim.report import overview
 from radrim.result import Image
@@ -306,7 +306,7 @@ def _header(grid):
 @pytest.mark.parametrize("shape", [(200, 300), (203 * 2, 512)])
 def test_overview(monkeypatch, shape):
     """Fewer pixels: the brightest stays, the model's flux stays, and the phase centre stays in the middle."""
-    monkeypatch.setattr(overview, "LARGEST", 100)
+    monkeypatch.setattr(overview.ReportSettings, "overview", 100)
     image = np.random.default_rng(1).normal(size=shape).astype(">f4")
     image[shape[0] // 2, shape[1] // 2] = 50
     model = np.zeros(shape, np.float32)

@@ -107,7 +107,7 @@ def test_leaving_out_goes_on_until_all_have_enough():
     for p, q in ((0, 1), (1, 2), (2, 3)):  # a chain: no antenna can have two baselines to others that do
         seen[p, q] = seen[q, p] = True
     for part in vars(normal).values():
-        part *= seen
+        np.multiply(part, seen, out=part)
     assert solve(normal, phase_only=True, min_baselines=2).flag.all()
 
 

@@ -8,19 +8,20 @@ from PIL import Image
 
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.report import draw_worker as painter
-from radrim.report.draw_pool import MOST, Painters
-from radrim.report.specs import Picture, brightness_norm, even_norm, sky_size
+from radrim.report.draw_pool import Painters, PainterSettings
+from radrim.report.figures import FIGURES
+from radrim.report.specs import FigureKind, Picture, SkyStyle, brightness_norm, even_norm, sky_size
 
 GRID = ImageGrid(48, 32, 2 * ARCSEC, ra=4.9, dec=0.4)
 
 
 def pictures():
     image = np.random.default_rng(5).normal(0, 1, GRID.shape).astype(np.float32)
-    sky = image, GRID, None, brightness_norm(image, 1.0), "name", "", "Jy/beam", "inferno"
+    sky = image, GRID, None, SkyStyle(brightness_norm(image, 1.0), "name")
     return {
-        "sky": Picture(sky_size(GRID, 3), "sky_figure", sky, 80, (("inferno",), ())),
-        "residual": Picture(sky_size(GRID, 3), "sky_figure", (image, GRID, None, even_norm(5.0)), 80),
-        "histogram": Picture((3, 2), "histogram_figure", (image, 1.0), 80),
+        "sky": Picture(sky_size(GRID, 3), FigureKind.SKY, sky, 80, (("inferno",), ())),
+        "residual": Picture(sky_size(GRID, 3), FigureKind.SKY, (image, GRID, None, SkyStyle(even_norm(5.0))), 80),
+        "histogram": Picture((3, 2), FigureKind.HISTOGRAM, (image, 1.0), 80),
     }
 
 
@@ -30,7 +31,7 @@ def drawn_here():
 
 
 def test_painters_draw_what_is_drawn_here(drawn_here):
-    with Painters(MOST) as painters:
+    with Painters(PainterSettings.number) as painters:
         drawn = painters.draw(pictures())
         again = painters.draw(pictures())
     assert drawn == again == drawn_here
@@ -63,8 +64,14 @@ def test_no_painter_stays_behind():
 
 
 def test_a_fault_in_a_figure_is_raised():
-    with Painters(1) as painters, pytest.raises(AttributeError, match="no_figure"):
-        painters.draw({"wrong": Picture((3, 2), "no_figure", ())})
+    """Also where a painter ended because of it."""
+    wrong = Picture((3, 2), FigureKind.HISTOGRAM, ("no image", 1.0))
+    with Painters(1) as painters, pytest.raises(TypeError):
+        painters.draw({"wrong": wrong})
+
+
+def test_each_kind_of_figure_is_drawn_by_a_function():
+    assert set(FIGURES) == set(FigureKind)
 
 
 def test_imaging_loads_no_matplotlib():

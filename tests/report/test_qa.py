@@ -11,8 +11,8 @@ import radrim
 from radrim.beam import Beam, restore
 from radrim.errors import InputError
 from radrim.geometry import ARCSEC, ImageGrid
-from radrim.report import islands, qa
-from radrim.report.islands import brightest
+from radrim.report import qa
+from radrim.report.sources import IslandSettings, brightest
 from radrim.sky.catalogue import offset_position
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -75,16 +75,14 @@ def test_negative_sources_only_where_they_can_be():
     assert sorted(np.sign(island.peak) for island in found) == [-1, -1, 1, 1]
 
 
-@pytest.mark.parametrize("change", [{"STRIP": 700}, {"MOST": 200}])
-def test_large_images_are_looked_at_in_strips(monkeypatch, change):
+@pytest.mark.parametrize("change", [{"strip": 700}, {"held": 200}])
+def test_large_images_are_looked_at_in_strips(change):
     """Strips change nothing; where too many pixels are bright, the edge rises and the brightest sources remain."""
     image = sky([(20, 30, 1.0), (100, 120, 0.1), (64, 80, 0.05)])
     image[70] = np.nan
     whole, edge = brightest(image, GRID, NOISE, BEAM)
-    for name, value in change.items():
-        monkeypatch.setattr(islands, name, value)
-    found, raised = brightest(image, GRID, NOISE, BEAM)
-    if "STRIP" in change:
+    found, raised = brightest(image, GRID, NOISE, BEAM, settings=IslandSettings(**change))
+    if "strip" in change:
         assert (found, raised) == (whole, edge)
     else:
         assert raised > edge

@@ -15,8 +15,8 @@ from radrim.errors import OutputError
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.report import figures
 from radrim.report.figures import reduce_image
-from radrim.report.page import CHANNELS, ImageSet, Report, write_report
-from radrim.report.specs import brightness_norm
+from radrim.report.page import ImageSet, Report, write_report
+from radrim.report.specs import ReportSettings, brightness_norm
 from radrim.units import si
 
 GRID = ImageGrid(96, 64, 2 * ARCSEC, ra=4.9, dec=0.4)
@@ -124,7 +124,7 @@ def test_page_without_deconvolution(tmp_path):
 
 def test_page_shows_a_spread_of_channels(tmp_path):
     """With several channels the restored image of some is added, both ends of the band among them."""
-    sets = [image_set(f"channel {n:04d}") for n in range(CHANNELS + 5)]
+    sets = [image_set(f"channel {n:04d}") for n in range(ReportSettings.channels + 5)]
     page = page_of(tmp_path, images=[image_set(), *sets])
     assert len(page.images) == 12
 

@@ -7,7 +7,7 @@ import pytest
 
 from radrim.beam import Beam, restore
 from radrim.geometry import ARCSEC
-from radrim.restore.spectrum import SIGNIFICANT, Basis, spectral_index
+from radrim.restore.spectrum import Basis, SpectrumSettings, spectral_index
 
 FREQ = np.array([1.0e9, 1.1e9, 1.35e9, 1.4e9, 1.9e9])
 WEIGHT = np.array([3.0, 1.0, 2.0, 0.5, 4.0])
@@ -82,7 +82,7 @@ def test_spectral_index_and_its_error():
     assert 0.02 < np.mean(error) < 0.3
     shape = np.zeros((64, 64), np.float32)
     shape[32, 32] = 1
-    bright = restore(shape, beam, ARCSEC) > 2 * SIGNIFICANT * noise
+    bright = restore(shape, beam, ARCSEC) > 2 * SpectrumSettings.significant * noise
     assert np.isfinite(index[bright]).all()
     assert np.isfinite(spread[bright]).all()
     assert np.isnan(index[:8]).all()

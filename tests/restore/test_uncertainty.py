@@ -12,7 +12,7 @@ from radrim.beam import Beam, restore
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC
 from radrim.products import UNCERTAINTIES
-from radrim.restore.uncertainty import uncertainties
+from radrim.restore.uncertainty import UncertaintySettings, uncertainties
 from radrim.rim import checkpoint
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.network.uncertainty import (
@@ -142,7 +142,7 @@ def test_corrections_make_the_intervals_right(trained):
     assert torch.equal(changed, shows(features)[0])
 
 
-def test_tiles_change_nothing(monkeypatch):
+def test_tiles_change_nothing():
     """A large image is seen in parts; the network's answer is the same."""
     torch.manual_seed(4)
     network, seen = Uncertainty(UncertaintyConfig(8, (1, 2, 4))), outcome()
@@ -151,8 +151,7 @@ def test_tiles_change_nothing(monkeypatch):
     psf[48, 48] = 1
     given = seen.model[0].numpy(), seen.residual[0].numpy(), psf, 0.05, Beam(5 * ARCSEC, 5 * ARCSEC, 0), ARCSEC, network
     whole = uncertainties(*given)
-    monkeypatch.setattr("radrim.restore.uncertainty.TILE", 20)
-    for name, part in uncertainties(*given).items():
+    for name, part in uncertainties(*given, settings=UncertaintySettings(tile=20)).items():
         np.testing.assert_allclose(part, whole[name], rtol=1e-4)
 
 

@@ -229,7 +229,7 @@ def test_chunks_change_nothing(make_ms, write_model, monkeypatch):
     path = write_model()
     radrim.predict(ms, model_image=path, epsilon=1e-6, threads=1)
     whole = column(ms)
-    monkeypatch.setattr("radrim.sky.prediction.CHUNK", 100)
+    monkeypatch.setattr("radrim.sky.prediction.PredictionSettings.chunk", 100)
     monkeypatch.setattr("radrim.sky.prediction._Prediction._largest", lambda self: 100)
     radrim.predict(ms, model_image=path, column="PARTS", epsilon=1e-6, threads=1)
     assert rms(column(ms, "PARTS") - whole) < 3e-6 * rms(whole)
@@ -304,7 +304,7 @@ def test_full_disk(edit_ms, write_model, monkeypatch):
     """Too little space is found before the column is made: casacore would end the process."""
     ms = edit_ms()
     monkeypatch.setattr("radrim.ms.columns.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(OutputError, match="needs 0 MB, and only 0 MB are free in .* Make room"):
+    with pytest.raises(OutputError, match=r"needs 0 MB, and only 0 MB are free in .* Make room"):
         radrim.predict(ms, model_image=write_model())
     with open_table(ms) as table:
         assert "MODEL_DATA" not in table.colnames()
@@ -354,7 +354,7 @@ def test_coarse_pixels(make_ms, write_model, caplog):
     assert "too coarse for 0." in caplog.text
     assert "means nothing" in caplog.text
     coarse = ImageGrid(64, 48, 10 / longest, RA, DEC)
-    with pytest.raises(InputError, match="too coarse for .* Make the model with that --scale"):
+    with pytest.raises(InputError, match=r"too coarse for .* Make the model with that --scale"):
         radrim.predict(ms, model_image=write_model(grid=coarse), threads=1)
 
 
@@ -424,6 +424,6 @@ def test_command_line(edit_ms, write_model, command):
 def test_uvfits_has_no_columns(make_ms, make_uvfits):
     """MODEL_DATA of a UVFITS file is refused with the command that makes a Measurement Set of it."""
     path = make_uvfits(make_ms())
-    with pytest.raises(InputError, match=r"this needs a Measurement Set: radrim convert .*obs.uvfits obs.ms"):
-        with writing_column(path, "MODEL_DATA", "a test"):
-            pytest.fail("there is a column")
+    expected = pytest.raises(InputError, match=r"this needs a Measurement Set: radrim convert .*obs.uvfits obs.ms")
+    with expected, writing_column(path, "MODEL_DATA", "a test"):
+        pytest.fail("there is a column")

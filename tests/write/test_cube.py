@@ -97,7 +97,7 @@ def test_average(both):
 
 def test_uneven_frequencies_are_named(both, tmp_path, caplog):
     """The FREQ axis counts evenly: channels off it are warned of, and the table has the truth."""
-    files, cube = both
+    files, _ = both
     with caplog.at_level(logging.WARNING, "radrim"):
         write_cube(tmp_path / "even.fits", "dirty", files.channels)
     assert not caplog.records
@@ -112,5 +112,5 @@ def test_uneven_frequencies_are_named(both, tmp_path, caplog):
 
 
 def test_one_channel_is_no_cube(make_ms):
-    with pytest.raises(ConfigError, match="--cube joins output channels.*--channels-out"):
+    with pytest.raises(ConfigError, match=r"--cube joins output channels.*--channels-out"):
         radrim.image(make_ms(), cube=True)

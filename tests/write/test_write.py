@@ -190,13 +190,13 @@ def test_read_only_folder_is_refused_early():
     """A folder where even the administrator cannot make files: the message gives the system's reason."""
     if not Path("/proc/self").is_dir():
         pytest.skip("no /proc to serve as a read-only folder")
-    with pytest.raises(OutputError, match="/proc.*--name FOLDER/prefix"):
+    with pytest.raises(OutputError, match=r"/proc.*--name FOLDER/prefix"):
         check_writable("/proc/out")
 
 
 def test_full_disk_is_refused_early(tmp_path):
     """Less free space than needed: the message gives both, and nothing is left behind."""
-    with pytest.raises(OutputError, match="need 1e[+]09 GB, but .* GB free"):
+    with pytest.raises(OutputError, match=r"need 1e[+]09 GB, but .* GB free"):
         check_writable(tmp_path / "out", needed_bytes=10**18)
     check_writable(tmp_path / "out", needed_bytes=10**4)
     assert not list(tmp_path.iterdir())

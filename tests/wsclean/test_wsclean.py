@@ -149,7 +149,7 @@ def test_version_is_found(tmp_path, monkeypatch):
 def test_missing_program_says_what_to_do(tmp_path, monkeypatch):
     """Neither a traceback nor a shell's message."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(PeerError, match="no wsclean on the PATH.*--peer clean"):
+    with pytest.raises(PeerError, match=r"no wsclean on the PATH.*--peer clean"):
         wsclean.find_wsclean()
 
 

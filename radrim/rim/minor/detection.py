@@ -9,6 +9,7 @@ import numpy as np
 import scipy.ndimage
 import scipy.special
 
+from radrim.beam import main_lobe
 from radrim.metrics import noise_mad
 
 CLEAR = 5.5
@@ -54,13 +55,7 @@ def bands(image):
 
 def highest_sidelobe(psf):
     """Largest |value| of a PSF (y, x), peak 1 at its centre, beyond its main lobe."""
-    return float(np.abs(psf[~main_lobe(psf)]).max(initial=0))
-
-
-def main_lobe(psf):
-    """(y, x) bool: the main lobe of a PSF, out to where it first falls to 0."""
-    lobes, _ = scipy.ndimage.label(psf > 0)
-    return lobes == lobes[psf.shape[0] // 2, psf.shape[1] // 2]
+    return float(np.abs(psf[~main_lobe(psf, 0)]).max(initial=0))
 
 
 def highest_sidelobes(psf):
@@ -78,7 +73,7 @@ def highest_sidelobes(psf):
     list of float
         One for each of the `bands`.
     """
-    main, out = main_lobe(psf), []
+    main, out = main_lobe(psf, 0), []
     for k, band in enumerate(bands(psf)):
         size = 4**k
         padded = np.pad(main, [(0, -n % CELL) for n in main.shape])

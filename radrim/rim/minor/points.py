@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg
 import scipy.ndimage
 
+from radrim.beam import main_lobe
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.geometry import crop_centre
 from radrim.metrics import noise_mad
@@ -332,6 +333,5 @@ def _fluxes(residual, psf, y, x):
 def _main_lobe(psf):
     """Offsets from the peak (dy, dx) of the pixels of the main lobe."""
     middle = psf.shape[0] // 2, psf.shape[1] // 2
-    lobes, _ = scipy.ndimage.label(psf > LOBE)
-    y, x = np.nonzero(lobes == lobes[middle])
+    y, x = np.nonzero(main_lobe(psf, LOBE))
     return y - middle[0], x - middle[1]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from radrim.beam import gaussian_area
 from radrim.errors import ConfigError
 from radrim.rim.minor.sparsify import LOUDER, QUIET
 from radrim.rim.network.prior import NEAR, Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
@@ -123,7 +124,7 @@ class PriorTrainer(OutcomeTrainer):
             with torch.no_grad():
                 finished = look_at(model, residual, PsfConvolution(psf, model.shape[-2:]), noise)
                 features = see(finished).half()
-            area = torch.pi / (4 * np.log(2)) * beam[:, 0] * beam[:, 1]
+            area = gaussian_area(beam[:, 0], beam[:, 1])
             floor = FLOOR * noise[0] / torch.sqrt(area / 2)
             sizes.setdefault(model.shape[-1], []).append(
                 Seen(

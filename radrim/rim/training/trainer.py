@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from radrim.beam import gaussian_area
 from radrim.errors import ConfigError, InputError, OutputError, SolverError
 from radrim.rim import checkpoint
 from radrim.rim.network.blocks import Convolution
@@ -207,7 +208,7 @@ class Trainer:
             batch.noise * torch.from_numpy(np.exp(config.noise_jitter * rng.standard_normal(len(batch.noise)))).float()
         )
         # White noise e per pixel is e sqrt(area / 2) after smoothing by a beam of peak 1 and that area.
-        area = math.pi / (4 * math.log(2)) * batch.beam[:, 0] * batch.beam[:, 1]
+        area = gaussian_area(batch.beam[:, 0], batch.beam[:, 1])
         fresh = States(
             batch.psf,
             batch.truth,
