@@ -30,7 +30,8 @@ from radrim.operator import make_operator
 from radrim.operator.tracks import Compressed
 from radrim.operator.wgridder import estimate_seconds
 from radrim.products import count_kinds
-from radrim.rim.minor.solver import RimSettings, RimSolver
+from radrim.rim.minor.settings import RimSettings
+from radrim.rim.minor.solver import RimSolver
 from radrim.runtime.executors import ExecutionSettings
 from radrim.runtime.memory import MemorySettings, block_bytes, measured_together, plan_memory
 from radrim.visibilities import Visibilities

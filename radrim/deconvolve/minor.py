@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from radrim.deconvolve.tiles import Tile
-
-if TYPE_CHECKING:
-    from radrim.deconvolve.major import ImageState
 
 
 @dataclass
@@ -155,5 +152,18 @@ It asks all parts of an image, ``ask(action, **values)``, decides for the whole,
 changes nothing.
 """
 
-MakeSolver = Callable[[Tile, "ImageState"], MinorCycleSolver]
+
+class SolverTarget(Protocol):
+    """What the maker of a minor cycle must know of its image."""
+
+    @property
+    def stokes(self) -> str:
+        """Stokes parameter."""
+
+    @property
+    def expected(self) -> float:
+        """Expected noise of the dirty image [Jy/beam]."""
+
+
+MakeSolver = Callable[[Tile, SolverTarget], MinorCycleSolver]
 """Makes the minor cycle of a tile of an image."""

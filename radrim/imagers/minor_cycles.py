@@ -8,12 +8,12 @@ import numpy as np
 
 from radrim.config.options import ImageConfig
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
-from radrim.deconvolve.major import ImageState
-from radrim.deconvolve.minor import FinalStage, MakeSolver
+from radrim.deconvolve.minor import FinalStage, MakeSolver, SolverTarget
 from radrim.deconvolve.tiles import Tile, Tiles
 from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
 from radrim.rim.minor.refinement import FINAL_STAGES
-from radrim.rim.minor.solver import RimSettings, RimSolver
+from radrim.rim.minor.settings import RimSettings
+from radrim.rim.minor.solver import RimSolver
 from radrim.rim.network.machine import InferenceMachine
 from radrim.rim.network.prior import Prior
 from radrim.runtime.files import fingerprint
@@ -82,7 +82,7 @@ class CleanCycles:
         """As `MinorCycles.factory`."""
         config = self._config
 
-        def make(tile: Tile, image: ImageState) -> CleanSolver:  # noqa: ARG001 - CLEAN goes by the residual's noise
+        def make(tile: Tile, image: SolverTarget) -> CleanSolver:  # noqa: ARG001 - CLEAN goes by the residual's noise
             return CleanSolver(_clean_settings(config, _part(mask, tile)), threads)
 
         return make
@@ -141,7 +141,7 @@ class RimCycles:
         """As `MinorCycles.factory`."""
         config, source = self._config, self._source
 
-        def make(tile: Tile, image: ImageState) -> RimSolver:
+        def make(tile: Tile, image: SolverTarget) -> RimSolver:
             settings = RimSettings(
                 noise=image.expected,
                 threshold=config.threshold,

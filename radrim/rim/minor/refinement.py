@@ -10,18 +10,16 @@ image is cut.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from radrim.deconvolve.minor import FinalStage, MinorCycle
 from radrim.deconvolve.step_length import Change, Moments
 from radrim.rim.minor.convolver import Convolver
+from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.sparsify import FACTOR, FIRST, HIGHEST, LOUDER, QUIET, WORTH, Emptying
 from radrim.rim.network.prior import NEAR, held_back, look_again, soften
-
-if TYPE_CHECKING:
-    from radrim.rim.minor.solver import RimSettings
 
 CLOSE = 1.2
 """Largest rms of the residual, in units of the expected noise, of a model that is emptied."""
@@ -49,7 +47,7 @@ class Refiner:
         With the PSF of this part.
     """
 
-    def __init__(self, settings: "RimSettings", convolver: Convolver):
+    def __init__(self, settings: RimSettings, convolver: Convolver):
         self._settings, self._convolver = settings, convolver
         self._prepared: Emptying | None = None
         self._arrays: dict[str, np.ndarray] = {}

@@ -6,13 +6,11 @@ on how the image was cut. Where there is nothing above the noise the network doe
 
 import dataclasses
 import logging
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from radrim.deconvolve.clean import CleanSettings
 from radrim.deconvolve.minor import MinorCycle, OtherFacets
 from radrim.deconvolve.step_length import Change
 from radrim.errors import SolverError
@@ -22,7 +20,7 @@ from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
 from radrim.rim.minor.points import PointFinder, Points
 from radrim.rim.minor.refinement import Refiner
-from radrim.rim.network.prior import Prior
+from radrim.rim.minor.settings import RimSettings
 
 log = logging.getLogger("radrim")
 
@@ -50,44 +48,6 @@ LITTLE = 0.008
 """A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
 HALO = 56
 """Largest halo of a tile [pixel]. Networks of several blocks could see farther, but trained ones do not look."""
-
-
-@dataclass(frozen=True)
-class RimSettings:
-    """What the user decides about the learned minor cycle.
-
-    Parameters
-    ----------
-    noise : float
-        Expected of the dirty image [Jy/beam]; NaN if unknown.
-    threshold : float
-        Stop when no residual is above this [Jy/beam].
-    positive : bool
-        Stokes I; other Stokes parameters have either sign.
-    tile : int
-        Largest tile of the network [pixel].
-    mask : (y, x) bool or None
-        The model is 0 elsewhere.
-    tighten : bool
-        At the end, what the data do not need goes from the model of a positive sky (`radrim.rim.minor.sparsify`).
-    prior : Prior or None
-        After that, it looks again at the model (`radrim.rim.network.prior`).
-    sizes : bool
-        Isolated points may be a little wider than points; not where spectra are fitted, for an index looks like a size.
-    clean : CleanSettings
-        Of the finish, but for its thresholds and its mask, which follow from `radrim.rim.minor.clean_finish` and from
-        these.
-    """
-
-    noise: float = float("nan")
-    threshold: float = 0.0
-    positive: bool = True
-    tile: int = 1024
-    mask: np.ndarray | None = None
-    tighten: bool = True
-    prior: Prior | None = None
-    sizes: bool = True
-    clean: CleanSettings = field(default_factory=CleanSettings)
 
 
 class Found(NamedTuple):

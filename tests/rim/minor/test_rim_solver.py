@@ -16,7 +16,8 @@ from radrim.deconvolve.tiles import Tiles
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
 from radrim.rim.minor.detection import CELL, REACH
-from radrim.rim.minor.solver import RimSettings, RimSolver
+from radrim.rim.minor.solver import RimSolver
+from radrim.rim.minor.settings import RimSettings
 from radrim.rim.network.irim import IRIM, IRIMConfig
 
 

@@ -5,7 +5,8 @@ import pytest
 import scipy.ndimage
 
 from radrim.geometry import FWHM_PER_SIGMA
-from radrim.rim.minor.solver import RimSettings, RimSolver
+from radrim.rim.minor.solver import RimSolver
+from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.sparsify import LOUDER
 
 SOURCES = ((40, 60, 100.0), (90, 110, 40.0))
