@@ -3,12 +3,13 @@
 import logging
 import os
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from radrim.closure.read import prepare, read_hands
+from radrim.closure.read import ClosureInput, prepare, read_hands
 from radrim.config.options import INDIFFERENT, ImageConfig
 from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
 from radrim.imagers.base import Imager
@@ -17,17 +18,18 @@ from radrim.imagers.closure import ClosureImager
 from radrim.imagers.context import RunContext
 from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
-from radrim.imagers.minor_cycles import choose_solvers
+from radrim.imagers.minor_cycles import MinorCycles, choose_solvers
 from radrim.imagers.start_model import take_start
-from radrim.measure.mosaic import describe_mosaic, noise_of_all, pointings
+from radrim.measure.mosaic import describe_mosaic, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
 from radrim.output import Output, RunSummary
 from radrim.read.mask import read_mask
 from radrim.read.pointings import each_at_its_pointing
 from radrim.read.reader import Selection, read
+from radrim.report.draw_pool import Painters
 from radrim.restore.polarisation import write_linear
-from radrim.result import Channels, Result, Stokes
+from radrim.result import Beside, Channels, Result, Stokes
 from radrim.rim.checkpoint import find_model
 from radrim.runtime.allocator import give_back_memory
 from radrim.runtime.clock import Clock
@@ -47,7 +49,12 @@ FITTED = 0.6
 """Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
 
 
-def run(config: ImageConfig, command: str = "radrim.image(...)", report=True, painters=None) -> Result:
+def run(
+    config: ImageConfig,
+    command: str = "radrim.image(...)",
+    report: bool = True,
+    painters: Painters | None = None,
+) -> Result:
     """Image what `config` says and write the files; goes on where an unfinished run of the same left off.
 
     Parameters
@@ -65,13 +72,15 @@ def run(config: ImageConfig, command: str = "radrim.image(...)", report=True, pa
     RadrimError
         Any fault that the user can mend; nothing half-written is left.
     """
-    clock = Clock()
-    threads, device = _choose_machine(config)
-    solver, rival = choose_solvers(config, device)
+    clock, machine = Clock(), _choose_machine(config)
+    minor, rival = choose_solvers(config, machine.device)
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
         try:
-            result = _image(config, work, output, solver, rival, clock, threads, device, report, painters)
+            measured = _measure(config, work, output, minor, clock, machine)
+            images = _image(measured, work)
+            beside = _compare(measured, work, rival, images) if rival else None
+            result = _finish(measured, images, beside, report, painters)
         except (RadrimError, MemoryError) as error:
             # The same command would fail again, and another one must find its way free; but a full disk can be mended,
             # and so can a cluster.
@@ -89,8 +98,47 @@ def run(config: ImageConfig, command: str = "radrim.image(...)", report=True, pa
     return result
 
 
-def _image(config, work, output, solver, rival, clock, threads, device, report, painters) -> Result:
-    """The steps, each of which looks first whether the work directory has its result."""
+@dataclass(frozen=True)
+class Machine:
+    """Where a run computes.
+
+    Parameters
+    ----------
+    threads : int
+    device : str
+        'cpu' or 'cuda'.
+    """
+
+    threads: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run whose data are read and weighted.
+
+    Parameters
+    ----------
+    run : RunContext
+    side : int
+        Largest facet along an axis [pixel]; 0 for images as a whole.
+    workers : int
+        Facets at once.
+    closures : ClosureInput or None
+        For --data closure.
+    chosen : list of str
+        Sentences on what was chosen for the user.
+    """
+
+    run: RunContext
+    side: int
+    workers: int
+    closures: ClosureInput | None
+    chosen: list[str]
+
+
+def _measure(config, work, output, minor, clock, machine) -> Measured:
+    """Read, choose, weight; each step looks first whether the work directory has its result."""
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
         closure = config.data == "closure"
@@ -102,9 +150,9 @@ def _image(config, work, output, solver, rival, clock, threads, device, report, 
         observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
     with clock("choose"):
         grid, chosen = choose_grid(observation, config)
-        for sentence in [*chosen, *(solver.notes if solver else [])]:
+        for sentence in [*chosen, *(minor.notes if minor else [])]:
             log.info("%s", sentence)
-        plan = _plan(work, grid, config, threads, len(pointings(observation.blocks)))
+        plan = _plan(work, grid, config, machine.threads)
         if plan.side or not is_small(grid.shape, config):
             give_back_memory()
         if plan.side:
@@ -123,63 +171,88 @@ def _image(config, work, output, solver, rival, clock, threads, device, report, 
         )
         sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
         log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
-
-    expected = {name: thermal * factor for name, factor in scatter.items()}
-    noise = {name: value * np.sqrt(sum_weight) for name, value in expected.items()}
-    progress = Progress(work)
     run = RunContext(
-        config=config, observation=observation, grid=grid, mask=mask, output=output, progress=progress, clock=clock,
-        minor=solver, rival=rival, start=start, thermal=thermal, scatter=noise, dishes=dishes, threads=threads,
-        device=device,
+        config=config, observation=observation, grid=grid, mask=mask, output=output, progress=Progress(work),
+        clock=clock, minor=minor, start=start, thermal=thermal,
+        scatter={name: thermal * factor * np.sqrt(sum_weight) for name, factor in scatter.items()},
+        sum_weight=sum_weight, dishes=dishes, threads=machine.threads, device=machine.device,
     )  # fmt: skip
+    return Measured(run, plan.side, plan.workers, closures, chosen)
+
+
+def _image(measured: Measured, work: WorkDir) -> Stokes:
+    """All images, written: each Stokes parameter of a batch of output channels, and in the end of all channels.
+
+    Stokes parameters follow each other, so that their number takes no memory; those of a channel share its PSF.
+    """
+    run, config = measured.run, measured.run.config
+    read_plane = open_image if measured.side else read_image
+    images = {name: Channels(read_plane) for name in config.stokes}
+    wholes = Channels(read_plane)
     with ExitStack() as stack:
-        channels: Imager
-        if plan.side:
-            channels = FacetImager(run, work, plan.side, stack.enter_context(_workers(config, plan)))
-        elif closures:
-            channels = ClosureImager(run, closures)
+        imager: Imager
+        if measured.side:
+            imager = FacetImager(run, work, measured.side, stack.enter_context(_workers(config, measured.workers)))
+        elif measured.closures:
+            imager = ClosureImager(run, measured.closures)
         else:
-            channels = ChannelImager(run)
-        stokes = _make_images(channels, observation, config, open_image if plan.side else read_image)
+            imager = ChannelImager(run)
+        for batch in imager.batches(split_channels(run.observation, config.channels_out)):
+            for name in config.stokes:
+                for image in imager.make(batch, name):
+                    images[name].append(image)
+        for name in config.stokes:
+            wholes.append(images[name].headers[0] if config.channels_out == 1 else imager.average(images[name]))
+    return Stokes(wholes, images)
+
+
+def _compare(measured: Measured, work: WorkDir, rival: MinorCycles, images: Stokes) -> Beside:
+    """The same images by another minor cycle, in the work directory, for the report."""
+    run, clock = measured.run, Clock()
+    log.info("The same by %s:", rival.name)
+    solver = "rim" if run.config.solver == "clean" else "clean"
+    config = replace(run.config, solver=solver, uncertainty=False, cube=False)
+    other = replace(
+        run, config=config, output=Output(work.path / "rival", config, run.output.command), minor=rival, clock=clock,
+        progress=Progress(work, "rival-"),
+    )  # fmt: skip
+    with run.clock("compare"):
+        found = _image(replace(measured, run=other), work)
+    names = run.minor.name if run.minor else "", rival.name
+    shown = run.config.stokes[0]
+    seconds = [sum(cycle["seconds"] for cycle in one[shown].cycles) for one in (images, found)]
+    return Beside(names, found[shown], dict(zip(names, seconds, strict=True)))
+
+
+def _finish(measured: Measured, stokes: Stokes, beside: Beside | None, report, painters) -> Result:
+    """Cubes, polarisation, warnings and the report."""
+    run = measured.run
+    config, output, clock = run.config, run.output, run.clock
     with clock("write"):
         if config.cube:
-            output.join(list(stokes.channels.values()), progress)
-        linear = write_linear(stokes, output, grid, observation, config.cube)
+            output.join(list(stokes.channels.values()), run.progress)
+        linear = write_linear(stokes, output, run.grid, run.observation, config.cube)
+    expected = {name: value / np.sqrt(run.sum_weight) for name, value in run.scatter.items()}
     for image in stokes.headers:
         expected[image.stokes] = image.facts.get("expected_noise", expected[image.stokes])
-    for image in stokes.headers if not closures else ():  # solving for gains always fits part of the noise
-        _warn_of_fitted_noise(image, expected[image.stokes], observation.notes)
+        if not measured.closures:  # solving for gains always fits part of the noise
+            _warn_of_fitted_noise(image, expected[image.stokes], run.observation.notes)
     whole = stokes[config.stokes[0]]
     paths = dict(whole.paths)
     if report:
         with clock("report"):
             summary = RunSummary(
-                whole, stokes, linear, grid, observation, thermal, expected, chosen, clock.seconds, channels.beside
-            )
+                whole, stokes, linear, run.grid, run.observation, run.thermal, expected, measured.chosen,
+                clock.seconds, beside,
+            )  # fmt: skip
             paths |= output.write_summary(summary, painters)
     return Result(
         **{**vars(whole), "paths": paths},
-        grid=grid,
+        grid=run.grid,
         channels=stokes.channels[whole.stokes],
         polarisations=stokes,
         linear=linear,
     )
-
-
-def _make_images(channels, observation, config, read) -> Stokes:
-    """All images, written: each Stokes parameter of a batch of output channels, and in the end of all channels.
-
-    Stokes parameters follow each other, so that their number takes no memory; those of a channel share its PSF.
-    """
-    images = {name: Channels(read) for name in config.stokes}
-    for batch in channels.batches(split_channels(observation, config.channels_out)):
-        for name in config.stokes:
-            for image in channels.make(batch, name):
-                images[name].append(image)
-    wholes = Channels(read)
-    for name in config.stokes:
-        wholes.append(images[name].headers[0] if config.channels_out == 1 else channels.average(images[name]))
-    return Stokes(wholes, images)
 
 
 def describe_run(config):
@@ -196,8 +269,8 @@ def describe_run(config):
             "files": {path: fingerprint(path) for path in files if os.path.exists(path)}}  # fmt: skip
 
 
-def _plan(work, grid, config, threads, number):
-    """How an image of so many pointings is cut: as when the run began, however many threads there are now."""
+def _plan(work, grid, config, threads):
+    """How an image is cut: as when the run began, however many threads there are now."""
     plan = plan_memory(grid.shape, config, threads)
     if "facets" not in work:
         work.note("facets", plan.side)
@@ -207,42 +280,28 @@ def _plan(work, grid, config, threads, number):
             "This run was begun without a cluster, its image as a whole, and goes on so, on this machine; --overwrite "
             "begins again with facets."
         )
-    for what, asked in (
-        ("--compare", config.compare),
-        ("--spectral-terms", config.spectral_terms),
-        ("--data closure", config.data == "closure"),
-        ("--start-model", config.start_model),
-        ("--continue", config.continue_run),
-        ("--uncertainty", config.uncertainty),
-        (f"A joint mosaic of {number} pointings", number > 1),
-    ):
-        if plan.side and asked:
-            raise ConfigError(
-                f"{what} needs an image that is made as a whole, here of at most {largest_whole(config)} pixels along "
-                "each side: give more --memory, a smaller --size, or do without."
-            )
-    if number > 1 and config.uncertainty:
+    if plan.side and config.data == "closure":
         raise ConfigError(
-            f"--uncertainty is for one pointing, and these are {number}, whose noise differs from place to place: "
-            "choose one with --field, or leave out --uncertainty."
+            f"--data closure needs an image that is made as a whole, here of at most {largest_whole(config)} pixels "
+            "along each side: give more --memory, or a smaller --size."
         )
     return plan
 
 
-def _workers(config, plan):
+def _workers(config, workers) -> Threads | Cluster:
     """Who makes the facets."""
     if config.scheduler or config.cluster:
         return Cluster(config.scheduler or config.cluster, config.jobs)
-    return Threads(plan.workers)
+    return Threads(workers)
 
 
-def _choose_machine(config):
-    """(threads, device) of the run."""
+def _choose_machine(config) -> Machine:
+    """Threads and device of the run."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use --device cpu or auto.")
     threads = config.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    return threads, "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+    return Machine(threads, "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def selection(config: ImageConfig) -> Selection:

@@ -16,12 +16,8 @@ def check(config: Options) -> None:
         raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
     if config.contsub_channels and config.contsub is None:
         raise ConfigError("--contsub-channels says where --contsub ORDER fits the continuum: give both or none.")
-    if config.compare and (config.channels_out > 1 or config.niter == 0):
-        raise ConfigError(
-            "--compare shows one image by two minor cycles; leave out --channels-out and --niter 0, or --compare."
-        )
-    if config.compare and len(config.stokes) > 1:
-        raise ConfigError(f"--compare shows one image by two minor cycles, not {config.pol}: choose one with --pol.")
+    if config.compare and config.niter == 0:
+        raise ConfigError("--compare deconvolves the image by two minor cycles: leave out --niter 0, or --compare.")
     if config.cube and config.channels_out == 1:
         raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
     if config.cube and not _evenly_spaced(config):
@@ -71,29 +67,20 @@ def _check_closure(config: Options) -> None:
 
 def _check_uncertainty(config: Options) -> None:
     """Refuse --uncertainty with options for which the networks of uncertainties are not trained."""
-    for option, given in (
-        ("--niter 0", config.niter == 0),
-        ("--spectral-terms", config.spectral_terms is not None),
-        ("--data closure", config.data == "closure"),
-        ("--facet", bool(config.facet)),
-        ("--scheduler", bool(config.scheduler)),
-        ("--cluster", bool(config.cluster)),
+    for option, given, why in (
+        ("--niter 0", config.niter == 0, "the networks of uncertainties know errors of deconvolution"),
+        ("--data closure", config.data == "closure", "the networks of uncertainties know errors of visibilities"),
     ):
         if given:
-            raise ConfigError(
-                f"--uncertainty is for deconvolved images that are made as a whole, not for {option}: leave out one of "
-                "the two."
-            )
+            raise ConfigError(f"--uncertainty is not for {option}: {why}. Leave out one of the two.")
 
 
 def _check_start(config: Options) -> None:
     if config.start_model and config.continue_run:
         raise ConfigError("--start-model names a model, --continue means that of this --name: give one of them.")
     asked = "--start-model" if config.start_model else "--continue"
-    if (config.start_model or config.continue_run) and len(config.stokes) > 1:
-        raise ConfigError(f"{asked} begins with a model of one Stokes parameter, not {config.pol}: choose with --pol.")
-    if (config.start_model or config.continue_run) and (config.compare or config.niter == 0):
-        raise ConfigError(f"{asked} is where the deconvolution begins: leave out --niter 0 and --compare, or it.")
+    if (config.start_model or config.continue_run) and config.niter == 0:
+        raise ConfigError(f"{asked} is where the deconvolution begins: leave out --niter 0, or it.")
 
 
 def _evenly_spaced(config: Options) -> bool:
@@ -112,8 +99,4 @@ def _check_spectral_terms(config: Options, terms: int) -> None:
         raise ConfigError(
             "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or it. Q and U "
             "turn with frequency and have no smooth spectrum: image them with --channels-out alone."
-        )
-    if config.scheduler or config.cluster or config.facet:
-        raise ConfigError(
-            "--spectral-terms needs images made as a whole: leave out --facet, --scheduler and --cluster."
         )

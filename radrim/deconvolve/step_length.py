@@ -12,13 +12,13 @@ class Moments(NamedTuple):
 
     Parameters
     ----------
-    count : float
+    pixels : float
         Pixels.
     total, square : float
         Sums of the values, and of their squares.
     """
 
-    count: float
+    pixels: float
     total: float
     square: float
 
@@ -36,7 +36,7 @@ class Moments(NamedTuple):
     @property
     def std(self) -> float:
         """Standard deviation."""
-        return math.sqrt(max(self.square / self.count - (self.total / self.count) ** 2, 0.0))
+        return math.sqrt(max(self.square / self.pixels - (self.total / self.pixels) ** 2, 0.0))
 
 
 class Change(NamedTuple):
@@ -46,13 +46,13 @@ class Change(NamedTuple):
 
     Parameters
     ----------
-    count : float
+    pixels : float
         Pixels.
     b, d, bb, bd, dd : float
         Sums of b, d and their products.
     """
 
-    count: float
+    pixels: float
     b: float
     d: float
     bb: float
@@ -75,7 +75,7 @@ class Change(NamedTuple):
     def at(self, part: float) -> Moments:
         """Of the residual with this part of the update."""
         square = self.bb + 2 * part * self.bd + part**2 * self.dd
-        return Moments(self.count, self.b + part * self.d, square)
+        return Moments(self.pixels, self.b + part * self.d, square)
 
     def part_above(self, least: float) -> float:
         """Largest part, at most 1, that leaves a residual with an rms of at least `least` [Jy/beam]."""
@@ -93,6 +93,6 @@ class Change(NamedTuple):
 
     def _parabola(self, level):
         """Coefficients of the mean square of the residual less `level`^2, as a function of the part."""
-        b, d = self.b / self.count, self.d / self.count
-        square = self.bb / self.count - b**2 - level**2
-        return square, self.bd / self.count - b * d, self.dd / self.count - d**2
+        b, d = self.b / self.pixels, self.d / self.pixels
+        square = self.bb / self.pixels - b**2 - level**2
+        return square, self.bd / self.pixels - b * d, self.dd / self.pixels - d**2

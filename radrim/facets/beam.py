@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from radrim.deconvolve.tiles import Tile
-from radrim.geometry import ImageGrid
-from radrim.measure.primary_beam import Dishes, PrimaryBeam
+from radrim.facets.channel import FacetChannel
+from radrim.measure.primary_beam import Dishes
 from radrim.write.fits import open_image
 
 
@@ -20,23 +22,22 @@ class BeamFacets:
 
     Parameters
     ----------
-    beam : PrimaryBeam
-    grid : ImageGrid
-        Of the whole image.
-    tiles : sequence of Tile
-        Their cores are the facets.
+    channel : FacetChannel
+        Of one or several pointings.
     """
 
-    beam: PrimaryBeam
-    grid: ImageGrid
-    tiles: Sequence[Tile]
+    channel: FacetChannel
     name = "pb"
 
-    def load(self, facet):
+    def load(self, facet: int) -> np.ndarray:
         """A facet, (y, x) float32 of its core."""
-        return self.beam.image(self.grid.window(*self.tiles[facet].core))
+        return self.channel.pb(self.channel.grid.window(*self.channel.tiles[facet].core))
 
-    def discard(self):
+    def read(self, window: tuple[slice, slice]) -> np.ndarray:
+        """A window of the image, (y, x) float32."""
+        return self.channel.pb(self.channel.grid.window(*window))
+
+    def discard(self) -> None:
         """Nothing is kept that could be dropped."""
 
 
@@ -58,10 +59,14 @@ class CorrectedFacets:
     pb: Path
     name = "image_pb"
 
-    def load(self, facet):
+    def load(self, facet: int) -> np.ndarray:
         """A facet, (y, x) float32 of its core."""
-        image, pb = (open_image(path)[self.tiles[facet].core] for path in (self.image, self.pb))
+        return self.read(self.tiles[facet].core)
+
+    def read(self, window: tuple[slice, slice]) -> np.ndarray:
+        """A window of the image, (y, x) float32."""
+        image, pb = (open_image(path)[window] for path in (self.image, self.pb))
         return self.dishes.correct(image, pb)
 
-    def discard(self):
+    def discard(self) -> None:
         """Nothing is kept that could be dropped."""

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
@@ -11,10 +11,13 @@ import torch
 
 from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.minor import MinorCycle, OtherFacets
-from radrim.facets.images import FacetImage, look
+from radrim.facets.channel import Window
 from radrim.facets.tasks import FacetTasks
 from radrim.metrics import noise_mad
-from radrim.runtime.executors import Cluster, Threads
+from radrim.runtime.executors import Executor
+
+KEPT = ("cycles", "stop", "ended", "stage", "expected", "at", "wait", "flux", "left_noise")
+"""What of an image is kept on disk after each major cycle."""
 
 
 @dataclass(kw_only=True)
@@ -24,20 +27,21 @@ class FacetedImage(ImageState):
     Parameters
     ----------
     tasks : FacetTasks
-    workers : Threads or Cluster
+    workers : Executor
         Who carries out the tasks.
     gpu : bool
         Whether a minor cycle needs a GPU to itself.
     """
 
     tasks: FacetTasks
-    workers: Threads | Cluster
+    workers: Executor
     gpu: bool = False
     at: int = 0
     """Which cycle's residual and model are the present ones."""
     wait: bool = True
     """The network may still find emission in other facets: sidelobes that it will remove are not to be cleaned yet."""
-    model_flux: float = 0.0
+    flux: float = 0.0
+    left_noise: float = float("nan")
 
     def __post_init__(self):
         store, name = self.tasks.store, f"{self.tasks.folder}/cycles"
@@ -45,63 +49,103 @@ class FacetedImage(ImageState):
             for fact, value in store.facts(name).items():
                 setattr(self, fact, value)
             self.tasks.forget(self.at - 1)  # in case the earlier run was killed before it could
-        self._summary: Summary | None = None
-        self._changed: list[int] = []
+            self.tasks = replace(self.tasks, expected=self.expected)
+        self._summaries: list[Summary] = []
         self._sums: dict[str, float] = {}
+        self._asked = 0
+        self._found = False
 
     @property
-    def summary(self) -> "Summary":
-        """What the present residual is like."""
-        if self._summary is None:
-            self._summary = summarise(self.run, self.tasks.residual(self.at), self.tasks)
-        return self._summary
+    def summaries(self) -> "list[Summary]":
+        """What the present residual of each term is like."""
+        if not self._summaries:
+            tasks = self.tasks
+            self._summaries = [
+                Summary(self.run("noise", ((tasks.look, w, self.at, term) for w in range(len(tasks.windows)))))
+                for term in range(tasks.terms)
+            ]
+        return self._summaries
 
     def run(self, label: str, calls: Iterable[tuple], gpu: bool = False) -> list:
         """Results of (function, argument, ...) calls, by the workers."""
         return self.workers.run(label, ((on_one_thread, *call) for call in calls), gpu)
 
     @property
-    def left_noise(self) -> float:
-        return float("nan")
-
-    @property
     def rms(self) -> float:
-        return self.summary.rms
+        return float(np.sqrt(np.mean([one.rms**2 for one in self.summaries])))
 
     @property
     def peak(self) -> float:
-        return self.summary.peak
+        return max(one.peak for one in self.summaries)
 
     @property
-    def flux(self) -> float:
-        return self.model_flux
+    def pending(self) -> bool:
+        return any(self.tasks.changed(self.at, term) for term in range(self.tasks.terms))
 
-    def measure_dirty(self) -> None:
-        """Compute dirty image and PSF, where they are not there yet."""
-        self.run("dirty image and PSF", ((self.tasks.measure, window) for window in range(len(self.tasks.windows))))
+    def survey(self) -> None:
+        """Find how much the best pixel has of the weights of several pointings."""
+        tasks, windows = self.tasks, range(len(self.tasks.windows))
+        for channel in tasks.channels:
+            name = f"{channel.shared}/most"
+            if len(channel.pointings) > 1 and name not in tasks.store:
+                tasks.store.note(name, max(self.run("pointings", ((channel.survey, window) for window in windows))))
 
-    def propose(self) -> list[MinorCycle]:
-        tasks, seen = self.tasks, self.summary
+    def set_expected(self, noise: float) -> None:
+        """Expect this noise of the dirty image [Jy/beam]."""
+        self.expected, self.tasks = noise, replace(self.tasks, expected=noise)
+
+    def begin(self, models: Sequence[Window] = ()) -> None:
+        """Compute dirty image and PSF, where they are not there yet, and take start models, one for each channel."""
+        tasks, windows = self.tasks, range(len(self.tasks.windows))
+        measured = ((channel.measure, window) for channel in tasks.channels for window in windows)
+        self.run("dirty image and PSF", measured)
+        if models and not self.at:
+            self.run("start model", ((tasks.start, models, facet) for facet in range(len(tasks.tiles))))
+            self.measure()
+            self.settle(1.0)
+            self.keep()
+
+    def minor_cycles(self) -> list[MinorCycle]:
+        """The minor cycles of one term: that with the highest residual in which they find anything."""
+        tasks, minors = self.tasks, []
         self.run("sidelobes", [(tasks.note_sidelobes,)])
-        minors = self.run(
-            "minor cycles",
-            (
-                (tasks.minor, f, self.at, seen.noise, seen.peak, OtherFacets(seen.bands_without(f), self.wait))
-                for f in range(len(tasks.tiles))
-            ),
-            gpu=self.gpu,
-        )
+        seen = self.summaries
+        for term in sorted(range(tasks.terms), key=lambda number: -seen[number].peak):
+            found = self._minor_cycles(term, seen[term])
+            if tasks.terms > 1:
+                found = [replace(minor, stop=f"term {term}: {minor.stop}") for minor in found]
+            minors += found
+            if tasks.changed(self.at, term):
+                break
         # CLEAN begins when the network has nothing left to do anywhere, or makes no progress.
         self._found = any(minor.components and not minor.finishing for minor in minors)
         return minors
 
+    def _minor_cycles(self, term, seen):
+        calls = (
+            (self.tasks.minor, facet, self.at, term, seen.noise, seen.peak, self._others(seen, facet))
+            for facet in range(len(self.tasks.tiles))
+        )
+        return self.run("minor cycles", calls, gpu=self.gpu)
+
+    def _others(self, seen, facet):
+        return OtherFacets(seen.bands_without(facet), self.wait)
+
+    def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
+        tasks, noise = self.tasks, self.summaries[0].noise
+        self._asked += 1
+        how = self.at, self._asked, action, noise, values
+        return self.run("final stage", ((tasks.refine, facet, *how) for facet in range(len(tasks.tiles))), gpu=self.gpu)
+
     def measure(self) -> float:
         tasks, cycle = self.tasks, self.at
-        self._changed, self._sums = tasks.changed(cycle), {}
-        if not self._changed:
+        self._sums, windows = {}, tasks.changed_windows(cycle)
+        if not windows:
             return 0.0
-        self.run("predict", ((tasks.see, window, cycle) for window in tasks.changed_windows(cycle)))
-        self.run("predict", ((tasks.predict, number, cycle) for number in range(len(tasks.blocks))))
+        channels = range(len(tasks.channels))
+        self.run("predict", ((tasks.see, channel, window, cycle) for channel in channels for window in windows))
+        blocks = ((tasks.channels[channel].predict, number, cycle, windows) for channel, number in tasks.blocks)
+        self.run("predict", blocks)
         sums = self.run("residual", ((tasks.fall, window, cycle) for window in range(len(tasks.windows))))
         self._sums = {key: sum(one[key] for one in sums) for key in sums[0]}
         rises = self._sums["ur"] > 0 and self._sums["uf"] > 0
@@ -110,24 +154,47 @@ class FacetedImage(ImageState):
     def rms_after(self, part: float) -> float:
         if not self._sums:
             return self.rms
-        s = self._sums
+        s, grid = self._sums, self.tasks.grid
         square = s["rr"] - 2 * part * s["rf"] + part**2 * s["ff"]
-        return float(np.sqrt(max(square, 0.0) / (self.tasks.grid.width * self.tasks.grid.height)))
+        return float(np.sqrt(max(square, 0.0) / (grid.width * grid.height * self.tasks.terms)))
 
     def settle(self, part: float) -> None:
-        if part:
-            settled = ((self.tasks.settle, window, self.at, part) for window in range(len(self.tasks.windows)))
-            self._summary = Summary(self.run("update", settled))
-            self.at, self.model_flux = self.at + 1, self._summary.flux
+        tasks, self._asked = self.tasks, 0
+        if not part:
+            return
+        powers = self.run("noise", ((tasks.channels[c].leave, k, self.at, part) for c, k in tasks.blocks))
+        if self._sums:
+            self.left_noise = _noise(tasks, powers)
+        settled = self.run("update", ((tasks.settle, window, self.at, part) for window in range(len(tasks.windows))))
+        self._summaries = [Summary([one[term] for one in settled]) for term in range(tasks.terms)]
+        self.at, self.flux = self.at + 1, self._summaries[0].flux
 
-    def expect(self, noise: float) -> bool:
-        return False
+    def tell(self, noise: float) -> bool:
+        self.tasks = replace(self.tasks, expected=noise)
+        return bool(self.stages)
 
     def keep(self) -> None:
-        self.wait = self._found and not self.cycles[-1]["stalled"]
-        facts = {name: getattr(self, name) for name in ("cycles", "stop", "at", "wait", "model_flux")}
-        self.tasks.store.note(f"{self.tasks.folder}/cycles", facts)
+        if self.cycles:
+            self.wait = self._found and not self.cycles[-1]["stalled"]
+        self.tasks.store.note(f"{self.tasks.folder}/cycles", {name: getattr(self, name) for name in KEPT})
         self.tasks.forget(self.at - 1)
+
+
+def _noise(tasks, powers):
+    """Noise of the dirty image [Jy/beam] from the power of the noise of each block [Jy^-2].
+
+    In a mosaic the noise is that of the best pixel, as in all others.
+    """
+    total = {channel: 0.0 for channel in range(len(tasks.channels))}
+    for (channel, _), power in zip(tasks.blocks, powers, strict=True):
+        total[channel] += power
+    variance, weights = 0.0, 0.0
+    for number, channel in enumerate(tasks.channels):
+        whole = sum(pointing.sum_weight for pointing in channel.pointings)
+        # Of all samples taken as one pointing, then of the best pixel.
+        variance += total[number] * channel.sum_weight / whole
+        weights += channel.sum_weight
+    return float(np.sqrt(variance) / weights)
 
 
 def on_one_thread(function: Callable, *arguments: Any) -> Any:
@@ -144,11 +211,6 @@ def on_one_thread(function: Callable, *arguments: Any) -> Any:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
         if trim:
             trim(0)
-
-
-def summarise(run: Callable, image: FacetImage, tasks: FacetTasks) -> "Summary":
-    """What a whole image is like; `run` as `FacetedImage.run`."""
-    return Summary(run("noise", ((look, image, window.tiles, len(tasks.tiles)) for window in tasks.windows)))
 
 
 class Summary:

@@ -5,12 +5,16 @@ worked at. Below the class stands what is done to a whole image, as functions of
 out; results that are there already are not made again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
-from radrim.beam import restore
+from radrim.beam import Beam, restore
 from radrim.deconvolve.tiles import Tile
+from radrim.products import UNCERTAINTIES
+from radrim.restore.uncertainty import uncertainties
 from radrim.rim.minor.detection import brightest
 from radrim.workdir.store import Store
 from radrim.write.fits import open_image
@@ -31,23 +35,23 @@ class FacetImage:
         Their cores are the facets.
     """
 
-    def __init__(self, store: Store, name, tiles: Sequence[Tile]):
+    def __init__(self, store: Store, name: str, tiles: Sequence[Tile]):
         self._store, self.name, self._tiles = store, name, tiles
 
-    def __contains__(self, facet):
+    def __contains__(self, facet: int) -> bool:
         return self._name(facet) in self._store
 
-    def save(self, facet, core):
+    def save(self, facet: int, core: np.ndarray) -> None:
         """Keep a facet, (y, x) of its core."""
         self._store.save(self._name(facet), np.asarray(core, np.float32))
 
-    def load(self, facet):
+    def load(self, facet: int) -> np.ndarray:
         """A facet, (y, x) float32 of its core."""
         if facet in self:
             return self._store.load(self._name(facet))
         return np.zeros([s.stop - s.start for s in self._tiles[facet].core], np.float32)
 
-    def read(self, window):
+    def read(self, window: tuple[slice, slice]) -> np.ndarray:
         """A window of the image, (y, x) float32; beyond the image's edges it is 0.
 
         Parameters
@@ -66,7 +70,7 @@ class FacetImage:
                 out[tuple(here)] = self._store.load(self._name(facet))[tuple(there)]
         return out
 
-    def discard(self):
+    def discard(self) -> None:
         """Forget all facets."""
         self._store.discard(self.name)
 
@@ -74,12 +78,57 @@ class FacetImage:
         return f"{self.name}/{facet:05d}"
 
 
-def look(image, facets, count):
+class Readable(Protocol):
+    """An image in facets, kept or computed when it is read."""
+
+    name: str
+
+    def load(self, facet: int) -> np.ndarray:
+        """A facet, (y, x) float32 of its core."""
+
+    def read(self, window: tuple[slice, slice]) -> np.ndarray:
+        """A window of the image, (y, x) float32."""
+
+    def discard(self) -> None:
+        """Forget all facets that are kept."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A weighted sum of images in facets, computed when it is read.
+
+    Parameters
+    ----------
+    images : sequence of Readable
+    factors : sequence of float
+    name : str
+    """
+
+    images: Sequence[Readable]
+    factors: Sequence[float]
+    name: str
+
+    def load(self, facet: int) -> np.ndarray:
+        """A facet, (y, x) float32 of its core."""
+        return self._sum(image.load(facet) for image in self.images)
+
+    def read(self, window: tuple[slice, slice]) -> np.ndarray:
+        """A window of the image, (y, x) float32; beyond the image's edges it is 0."""
+        return self._sum(image.read(window) for image in self.images)
+
+    def discard(self) -> None:
+        """Nothing is kept that could be dropped."""
+
+    def _sum(self, images):
+        return sum(np.float32(factor) * image for factor, image in zip(self.factors, images, strict=True))
+
+
+def look(image: Readable, facets: Iterable[int], count: int) -> dict[int, dict[str, Any]]:
     """What the whole image must know of some facets.
 
     Parameters
     ----------
-    image : FacetImage
+    image : Readable
     facets : iterable of int
     count : int
         Facets that there are.
@@ -113,6 +162,47 @@ def restore_facet(image, model, residual, tiles, facet, beam, scale, margin):
     window = tuple(slice(s.start - m, s.stop + m) for s, m in zip(core, margin, strict=True))
     inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(core, margin, strict=True))
     image.save(facet, residual.load(facet) + restore(model.read(window), beam, scale)[inner])
+
+
+def uncertain_facet(
+    maps: Sequence["FacetImage"],
+    seen: Sequence["Readable"],
+    tiles: Sequence[Tile],
+    shape: tuple[int, int],
+    facet: int,
+    noise: float,
+    beam: Beam,
+    scale: float,
+) -> None:
+    """How uncertain a facet of the restored image and of the model are.
+
+    Parameters
+    ----------
+    maps : sequence of FacetImage
+        By the names of `radrim.products.UNCERTAINTIES`, to be filled in.
+    seen : sequence of Readable
+        Model [Jy/pixel], residual [Jy/beam], and the PSF around the phase centre.
+    tiles : sequence of Tile
+    shape : (int, int)
+        (y, x) of the whole image.
+    facet : int
+    noise : float
+        Of the residual of the whole image [Jy/beam].
+    beam : Beam
+        Of the restored image.
+    scale : float
+        Pixel size [rad].
+    """
+    if all(facet in image for image in maps):
+        return
+    tile, (model, residual, psf) = tiles[facet], seen
+    near = tuple(
+        slice(full // 2 - n, full // 2 + n)
+        for full, n in ((full, min(2 * part, full) // 2) for full, part in zip(shape, tile.shape, strict=True))
+    )
+    found = uncertainties(model.read(tile.outer), residual.read(tile.outer), psf.read(near), noise, beam, scale)
+    for name, image in zip(UNCERTAINTIES, maps, strict=True):
+        image.save(facet, found[name][tile.inner])
 
 
 def average_facets(store, listed, image, tiles, facets):

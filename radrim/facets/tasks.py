@@ -1,4 +1,4 @@
-"""What is done to one facet, or to one block of visibilities: functions of files, which any worker can carry out.
+"""What is done to one facet of the terms of an image, or to one window of them, in files.
 
 Each task looks first whether its result is there, and writes it under its own name: tasks that were done by an earlier
 run, or twice, do no harm. A major cycle c goes from the files `residual/c` and `model/c` to those of c + 1::
@@ -9,193 +9,208 @@ run, or twice, do no harm. A major cycle c goes from the files `residual/c` and 
     fall(window)      predicted of all blocks  ->  fall           what the update takes away, A^H W A update
     settle(window)    all of these             ->  the next residual and model
 
-Windows are some facets together, since a larger part of the sky costs less per pixel. A task runs on one thread, so
-that its result does not depend on the machine.
+Dirty image, PSF, residual and fall belong to channels (`radrim.facets.channel`); those of the terms of a spectrum are
+mixtures of them. Models and updates belong to terms, and those of channels are mixtures. A single channel is a spectrum
+of one term. A task runs on one thread, so that its result does not depend on the machine.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 
-from radrim.deconvolve.minor import MinorCycle
-from radrim.deconvolve.tiles import Tiles
+from radrim.deconvolve.minor import MakeSolver, MinorCycle, OtherFacets, PartView, RefiningSolver
+from radrim.deconvolve.step_length import Change, Moments
+from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import SolverError
-from radrim.facets.images import FacetImage, look
+from radrim.facets.channel import LARGEST_PSF, FacetChannel, Window
+from radrim.facets.images import FacetImage, Mixture, Readable, look
 from radrim.geometry import ImageGrid
-from radrim.operator.tracks import Compressed, Track, find_nodes
+from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import find_active, highest_sidelobes, sidelobes
 from radrim.rim.minor.points import DEEP
 from radrim.workdir.store import Store
-from radrim.workdir.visibilities import Blocks
 
 NOISE = "the residual is noise"
 """Why a facet has nothing to do, now and later."""
-LARGEST_PSF = 2
-"""Size of a facet's PSF over that of what its minor cycle sees."""
-HIGHEST = 0.95
-"""Largest distance from the phase centre at which a PSF is computed; 1 is the horizon."""
 
 
 @dataclass(frozen=True)
 class FacetTasks:
-    """The tasks of one channel.
+    """The tasks of one image.
 
     Parameters
     ----------
     store : Store
-        Where visibilities and results are.
+        Where results are.
     folder : str
-        Of the channel's results in it.
-    grid : ImageGrid
-        Of the whole image.
-    tiles : Tiles
-        Cores are the facets, outer rectangles what their minor cycles see.
-    together : int
-        Facets along an axis of a window, which is measured as one.
-    band : (float, float)
-        First and last frequency of the channel in the output frame [Hz].
-    kind : str
-        Operator of the nodes.
-    epsilon : float
-    sum_weight : float
+        Of the image's results in it.
+    channels : tuple of FacetChannel
+        One, or those of a spectrum.
+    basis : Basis or None
+        Polynomials of the spectrum; None for a single channel.
     expected : float
         Noise expected of the dirty image [Jy/beam].
-    make_solver : callable
-        Tile and these tasks to a minor cycle.
-    stokes : str
-    shared : str
-        Folder of what all Stokes parameters of the channel have in common: its PSFs.
+    makers : tuple of callable
+        Tile and these tasks to a minor cycle, for each term; empty for --niter 0.
     """
 
     store: Store
     folder: str
-    grid: ImageGrid
-    tiles: Tiles
-    together: int
-    band: tuple[float, float]
-    kind: str
-    epsilon: float
-    sum_weight: float
+    channels: tuple[FacetChannel, ...]
+    basis: Basis | None
     expected: float
-    make_solver: Callable | None
-    stokes: str
-    shared: str
+    makers: tuple[MakeSolver, ...]
 
-    def __getstate__(self):
-        """What travels to workers, which open the blocks themselves."""
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to workers."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
-    @cached_property
-    def blocks(self):
-        """The channel's visibilities."""
-        return Blocks(self.store, self.band, self.stokes)
+    @property
+    def terms(self) -> int:
+        """Number of terms."""
+        return 1 if self.basis is None else self.basis.values.shape[1]
+
+    @property
+    def grid(self) -> ImageGrid:
+        """Of the whole image."""
+        return self.channels[0].grid
+
+    @property
+    def tiles(self) -> Tiles:
+        """Cores are the facets, outer rectangles what their minor cycles see."""
+        return self.channels[0].tiles
+
+    @property
+    def stokes(self) -> str:
+        """Stokes parameter."""
+        return self.channels[0].stokes
 
     @cached_property
-    def windows(self):
-        """The rectangles that are measured as one: list of `TileBlock`."""
-        return self.tiles.blocks(self.together)
+    def windows(self) -> list[TileBlock]:
+        """The rectangles that are measured as one."""
+        return self.channels[0].windows
 
-    def image(self, name):
-        """An image of the channel by name: 'dirty', 'psf', 'residual/3', ..."""
-        return FacetImage(self.store, f"{self.shared if name == 'psf' else self.folder}/{name}", self.tiles)
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Channel and number of every block of visibilities."""
+        return [(c, number) for c, channel in enumerate(self.channels) for number in range(len(channel.blocks))]
 
-    def residual(self, cycle):
-        """The residual that a major cycle begins with; they count from 0."""
-        return self.image(f"residual/{cycle}" if cycle else "dirty")
+    # Images
 
-    def model(self, cycle):
-        """The model that a major cycle begins with."""
-        return self.image(f"model/{cycle}")
+    def residual(self, cycle: int, term: int = 0) -> Readable:
+        """The residual of a term that a major cycle begins with; cycles count from 0."""
+        return self._mix([channel.residual(cycle) for channel in self.channels], term)
 
-    # Measuring
+    def psf(self, term: int = 0) -> Readable:
+        """PSF around the phase centre, peak 1."""
+        return self._mix([channel.image("psf") for channel in self.channels], term, squares=True)
 
-    def measure(self, window):
-        """Dirty image and PSF of a window: what the sky leaves there, and a source in the phase centre."""
-        data = {
-            "dirty": (block.data for block in self.blocks),
-            "psf": (np.ones(block.data.shape, np.complex64) for block in self.blocks),
-        }
-        missing = [name for name in data if not self._has(self.image(name), window)]
-        for name, image in zip(missing, self._adjoint(window, *(data[name] for name in missing)), strict=True):
-            self._save(self.image(name), window, image)
+    def model(self, cycle: int, term: int = 0) -> FacetImage:
+        """The model of a term that a major cycle begins with."""
+        return self._image(f"model/{cycle}", term)
 
-    def local_psf(self, facet):
-        """The PSF in the middle of a facet, `LARGEST_PSF` times as large as what its minor cycle sees."""
-        name = f"{self.shared}/local-psf/{facet:05d}"
+    def update(self, cycle: int, term: int = 0) -> FacetImage:
+        """The update of a term that a major cycle has found."""
+        return self._image(f"update/{cycle}", term)
+
+    def channel_model(self, cycle: int, channel: int) -> Readable:
+        """The model of a channel."""
+        if self.basis is None:
+            return self.model(cycle)
+        models = [self.model(cycle, term) for term in range(self.terms)]
+        return Mixture(models, self.basis.values[channel].tolist(), f"{self.folder}/model-{channel}")
+
+    def start(self, models: Sequence[Window], facet: int) -> None:
+        """Keep the start model of a facet, given those of the channels, as a pending update of cycle 0."""
+        core = self.tiles[facet].core
+        images = [np.asarray(model.read(core)) for model in models]
+        for term in range(self.terms):
+            image = images[0] if self.basis is None else self._combine(images, term)
+            if image.any():
+                self.update(0, term).save(facet, image)
+
+    def _combine(self, images, term):
+        return sum(np.float32(factor) * image for factor, image in zip(self._factors(term), images, strict=True))
+
+    def _factors(self, term, squares=False):
+        """How much of each channel a term has."""
+        basis = cast("Basis", self.basis)
+        values = basis.values[:, term]
+        return (basis.weight * (values**2 if squares else values)).tolist()
+
+    def _mix(self, images, term, squares=False):
+        if self.basis is None:
+            return images[0]
+        return Mixture(images, self._factors(term, squares), f"{images[0].name}-term-{term}")
+
+    def _image(self, name, term):
+        return FacetImage(self.store, f"{self.folder}/{name}/{term}", self.tiles)
+
+    def local_psf(self, facet: int, term: int = 0) -> np.ndarray:
+        """The PSF of a term in the middle of a facet."""
+        if self.basis is None:
+            return self.channels[0].local_psf(facet)
+        name = f"{self.folder}/local-psf/{term}/{facet:05d}"
         if name not in self.store:
-            grid = self.grid.window(*self.tiles[facet].outer)
-            # The PSF of a facet with its middle near or below the horizon is that of a place above it.
-            radius = np.hypot(grid.x0, grid.y0) * grid.scale
-            nearer = min(1.0, HIGHEST / radius) if radius else 1.0
-            self.store.save(name, self.psf_at(round(nearer * grid.y0), round(nearer * grid.x0), grid.shape))
+            psfs = (channel.local_psf(facet) for channel in self.channels)
+            self.store.save(
+                name, sum(np.float32(f) * psf for f, psf in zip(self._factors(term, squares=True), psfs, strict=True))
+            )
         return self.store.load(name)
 
-    def psf_at(self, y, x, shape):
-        """The PSF of a source so many pixels from the phase centre, (y, x) float32, `LARGEST_PSF` times a shape."""
-        height, width = (LARGEST_PSF * n for n in shape)
-        grid = replace(self.grid, height=height, width=width, y0=y, x0=x)
-        psf = Compressed(self.blocks, grid, self.kind, self.epsilon).psf()
-        return psf / psf[height // 2, width // 2]
-
-    def note_sidelobes(self):
+    def note_sidelobes(self) -> None:
         """Keep what `sidelobes` gives, of the PSF around the phase centre as far as the minor cycle of a facet sees."""
-        name = f"{self.shared}/sidelobes"
+        name = f"{self.channels[0].shared}/sidelobes"
         if name not in self.store:
             seen = self.tiles[len(self.tiles) // 2].shape
             half = [min(LARGEST_PSF * n, full) // 2 for n, full in zip(seen, self.grid.shape, strict=True)]
             y, x = (slice(full // 2 - n, full // 2 + n) for full, n in zip(self.grid.shape, half, strict=True))
-            self.store.note(name, sidelobes(highest_sidelobes(self.image("psf").read((y, x)))))
+            self.store.note(name, sidelobes(highest_sidelobes(self.psf().read((y, x)))))
 
     # A major cycle
 
-    def minor(self, facet, cycle, noise, peak, others):
+    def minor(self, facet: int, cycle: int, term: int, noise: float, peak: float, others: OtherFacets) -> MinorCycle:
         """The minor cycle of a facet.
 
         Parameters
         ----------
-        facet, cycle : int
+        facet, cycle, term : int
         noise : float
-            Of the whole residual [Jy/beam].
+            Of the whole residual of the term [Jy/beam].
         peak : float
-            Largest |residual| [Jy/beam].
+            Largest |residual| of the term [Jy/beam].
         others : OtherFacets
-            What the other facets hold.
 
         Returns
         -------
         MinorCycle
             Without its update, which is in a file if there is one.
         """
-        done = f"{self.folder}/minor/{cycle}/{facet:05d}"
+        done = f"{self.folder}/minor/{cycle}/{term}/{facet:05d}"
         if done not in self.store:
-            self.store.note(done, self._minor(facet, cycle, noise, peak, others))
-        return MinorCycle(update=None, **self.store.facts(done))
+            self.store.note(done, self._minor(facet, cycle, term, noise, peak, others))
+        return MinorCycle(update=np.zeros((0, 0), np.float32), **self.store.facts(done))
 
-    def _minor(self, facet, cycle, noise, peak, others):
-        tile, before = self.tiles[facet], self._state(cycle, facet)
-        residual, begun = self.residual(cycle).read(tile.outer), before in self.store
+    def _minor(self, facet, cycle, term, noise, peak, others):
+        tile, before = self.tiles[facet], self._state(cycle, term, facet)
+        residual, begun = self.residual(cycle, term).read(tile.outer), before in self.store
         if not begun and (idle := self._why_idle(residual, noise, others)):
             converged = idle == NOISE
             return {"components": 0, "peak": float(np.abs(residual).max()), "stop": idle, "converged": converged}
-        solver = self.make_solver(tile, self)
-        if begun:
-            facts, names = self.store.facts(before)
-            solver.resume(facts, {name: self.store.load(f"{before}-{name}") for name in names})
-        model = self.model(cycle).read(tile.outer)
+        solver = self._solver(before, facet, term)
+        model, psf = self.model(cycle, term).read(tile.outer), np.asarray(self.local_psf(facet, term))
         try:
-            minor = solver(residual, np.asarray(self.local_psf(facet)), model, noise, None, peak, others)
+            minor = solver(residual, psf, model, noise, None, peak, others)
         except SolverError as error:
             y, x = (f"{s.start}:{s.stop}" for s in tile.outer)
             raise SolverError(f"facet {facet}, y {y}, x {x}: {error}") from None
         update = minor.update[tile.inner]
         if update.any():
-            self.image(f"update/{cycle}").save(facet, update)
-        facts, arrays = solver.state()
-        for name, array in arrays.items():
-            self.store.save(f"{self._state(cycle + 1, facet)}-{name}", array)
-        self.store.note(self._state(cycle + 1, facet), [facts, list(arrays)])
+            self.update(cycle, term).save(facet, update)
+        self._keep_state(self._state(cycle + 1, term, facet), solver)
         return {
             "components": int(np.count_nonzero(update)) if minor.components else 0,
             "peak": minor.peak,
@@ -204,130 +219,163 @@ class FacetTasks:
             "finishing": minor.finishing,
         }
 
+    def _solver(self, state, facet, term):
+        """The minor cycle of a facet, as it was left."""
+        solver = self.makers[term](self.tiles[facet], self)
+        if state in self.store:
+            facts, names, expected = self.store.facts(state)
+            solver.resume(facts, {name: self.store.load(f"{state}-{name}") for name in names})
+            if expected != self.expected:  # the noise has been measured again since
+                solver.expect(self.expected)
+        return solver
+
+    def _keep_state(self, name, solver):
+        facts, arrays = solver.state()
+        for key, array in arrays.items():
+            self.store.save(f"{name}-{key}", array)
+        self.store.note(name, [facts, list(arrays), self.expected])
+
     def _why_idle(self, residual, noise, others):
         """Why nothing is to be done yet in what a facet sees, or an empty text: its own PSF is not needed to tell."""
         if not find_active(residual, noise).any():
             return NOISE
         # Not even points are looked for so far below the sidelobes of what is brighter elsewhere.
-        known = self.store.facts(f"{self.shared}/sidelobes")
+        known = self.store.facts(f"{self.channels[0].shared}/sidelobes")
         above = [DEEP * part * bright for part, bright in zip(known, others.bands, strict=True)]
         return "" if find_active(residual, noise, above=above).any() else "sidelobes of other facets"
 
-    def changed(self, cycle):
+    def refine(
+        self, facet: int, cycle: int, number: int, action: str, noise: float, values: dict[str, Any]
+    ) -> dict[str, Any]:
+        """One action of a final stage in a facet of the first term; see `RefiningSolver.refine`.
+
+        Parameters
+        ----------
+        facet, cycle : int
+        number : int
+            Of the action, among those of the cycle.
+        action : str
+        noise : float
+            Of the whole residual [Jy/beam].
+        values : dict
+        """
+        folder = f"{self.folder}/refine/{cycle}"
+        done = f"{folder}/{number:03d}/{facet:05d}"
+        if done not in self.store:
+            self.store.note(done, self._refine(folder, facet, cycle, number, action, noise, values))
+        return self.store.facts(done)
+
+    def _refine(self, folder, facet, cycle, number, action, noise, values):
+        tile = self.tiles[facet]
+        residual, model = self.residual(cycle).read(tile.outer), self.model(cycle).read(tile.outer)
+        if not model.any():
+            return _idle(residual[tile.inner])
+        before = f"{folder}/{number - 1:03d}-state/{facet:05d}"
+        solver = self._solver(before if before in self.store else self._state(cycle, 0, facet), facet, 0)
+        seen = PartView(residual, np.asarray(self.local_psf(facet)), model, noise, tile.inner)
+        pixels = self.grid.width * self.grid.height
+        answer = cast("RefiningSolver", solver).refine(action, seen, pixels, **values)
+        update = answer.pop("update", None)
+        if update is not None and update[tile.inner].any():
+            self.update(cycle).save(facet, update[tile.inner])
+        after = f"{folder}/{number:03d}-state/{facet:05d}" if update is None else self._state(cycle + 1, 0, facet)
+        self._keep_state(after, solver)
+        return answer
+
+    def changed(self, cycle: int, term: int) -> list[int]:
         """The facets that have an update."""
-        update = self.image(f"update/{cycle}")
+        update = self.update(cycle, term)
         return [facet for facet in range(len(self.tiles)) if facet in update]
 
-    def changed_windows(self, cycle):
-        """The windows that have a facet with an update."""
-        changed = set(self.changed(cycle))
+    def changed_windows(self, cycle: int) -> list[int]:
+        """The windows that have a facet with an update of any term."""
+        changed = {facet for term in range(self.terms) for facet in self.changed(cycle, term)}
         return [number for number, window in enumerate(self.windows) if not changed.isdisjoint(window.tiles)]
 
-    def see(self, window, cycle):
-        """What the nodes of all blocks see of a window's update."""
-        name = f"{self.folder}/seen/{cycle}/{window:05d}"
-        if name not in self.store:
-            through = self._through(window)
-            values = through.forward(self.image(f"update/{cycle}").read(self.windows[window].core))
-            self.store.note(f"{name}-ends", [0, *np.cumsum([len(v) for v in values])])
-            self.store.save(name, np.concatenate(values))
+    def see(self, channel: int, window: int, cycle: int) -> None:
+        """What the nodes of all blocks of a channel see of a window's updates."""
+        updates = [self.update(cycle, term) for term in range(self.terms)]
+        factors = [1.0] if self.basis is None else self.basis.values[channel].tolist()
+        update = updates[0] if self.basis is None else Mixture(updates, factors, "")
+        self.channels[channel].see(window, cycle, update)
 
-    def predict(self, number, cycle):
-        """Visibilities of a block from the updates of all windows."""
-        name = f"{self.folder}/predicted/{cycle}/{number:04d}"
-        if name in self.store:
-            return
-        block = self.blocks[number]
-        out = np.zeros(block.data.shape, np.complex64)
-        for window in self.changed_windows(cycle):
-            seen = f"{self.folder}/seen/{cycle}/{window:05d}"
-            start, end = self.store.facts(f"{seen}-ends")[number : number + 2]
-            grid = self._grid(window)
-            nodes = find_nodes(block.uvw, block.freq, block.time, block.antenna, grid, self.epsilon)
-            Track(block.uvw, block.freq, grid, nodes).distribute(self.store.load(seen)[start:end], out)
-        self.store.save(name, out)
-
-    def fall(self, window, cycle):
-        """What the update takes away from a window's residual; sums from which its best length follows.
+    def fall(self, window: int, cycle: int) -> dict[str, float]:
+        """What the updates take away from a window's residuals; sums from which their best length follows.
 
         Returns
         -------
         dict
             Sums of products of update u, residual r and fall f: 'ur', 'uf', 'rr', 'rf', 'ff'.
         """
-        image = self.image(f"fall/{cycle}")
-        if not self._has(image, window):
-            names = (f"{self.folder}/predicted/{cycle}/{number:04d}" for number in range(len(self.blocks)))
-            (seen,) = self._adjoint(window, (self.store.load(name) for name in names))
-            self._save(image, window, seen)
+        falls = [channel.fall(window, cycle) for channel in self.channels]
         total = dict.fromkeys(("ur", "uf", "rr", "rf", "ff"), 0.0)
-        for facet in self.windows[window].tiles:
-            images = {"u": self.image(f"update/{cycle}"), "r": self.residual(cycle), "f": image}
-            values = {name: each.load(facet).astype(np.float64) for name, each in images.items()}
-            for one, other in total:
-                total[one + other] += float(np.vdot(values[one], values[other]))
+        for term in range(self.terms):
+            images = {"u": self.update(cycle, term), "r": self.residual(cycle, term), "f": self._mix(falls, term)}
+            for facet in self.windows[window].tiles:
+                values = {name: each.load(facet).astype(np.float64) for name, each in images.items()}
+                for pair in total:
+                    total[pair] += float(np.vdot(values[pair[0]], values[pair[1]]))
         return total
 
-    def settle(self, window, cycle, part):
-        """Residual and model of a window after a cycle of which so much is taken.
+    def settle(self, window: int, cycle: int, part: float) -> list[dict[int, dict[str, Any]]]:
+        """Residuals and models of a window after a cycle of which this part is taken.
 
         Returns
         -------
-        dict
-            Of each facet: `look` at its residual, and the flux of its model [Jy].
+        list of dict
+            For each term and facet: `look` at its residual, and the flux of its model [Jy].
         """
         facets = self.windows[window].tiles
         for facet in facets:
-            self._settle(facet, cycle, np.float32(part))
-        looks = look(self.residual(cycle + 1), facets, len(self.tiles))
+            for channel in self.channels:
+                channel.settle(facet, cycle, part)
+            for term in range(self.terms):
+                self._settle_model(facet, cycle, term, np.float32(part))
+        return [self.look(window, cycle + 1, term) for term in range(self.terms)]
+
+    def look(self, window: int, cycle: int, term: int) -> dict[int, dict[str, Any]]:
+        """What the facets of a window of a term are like."""
+        facets = self.windows[window].tiles
+        looks = look(self.residual(cycle, term), facets, len(self.tiles))
         for facet, seen in looks.items():
-            seen["flux"] = float(self.model(cycle + 1).load(facet).sum(dtype=np.float64))
+            seen["flux"] = float(self.model(cycle, term).load(facet).sum(dtype=np.float64))
         return looks
 
-    def _settle(self, facet, cycle, part):
-        after = self.model(cycle + 1)
+    def _settle_model(self, facet, cycle, term, part):
+        after, before, update = self.model(cycle + 1, term), self.model(cycle, term), self.update(cycle, term)
         if facet not in after:
-            update = self.image(f"update/{cycle}")
-            if facet in update or facet in self.model(cycle):
-                after.save(facet, self.model(cycle).load(facet) + part * update.load(facet))
-        if facet not in self.residual(cycle + 1):
-            residual = self.residual(cycle).load(facet) - part * self.image(f"fall/{cycle}").load(facet)
-            self.residual(cycle + 1).save(facet, residual)
+            if facet in update:
+                after.save(facet, before.load(facet) + part * update.load(facet))
+            elif facet in before:
+                after.save(facet, before.load(facet))
         # Facets without a minor cycle keep what theirs remembered.
-        before = self._state(cycle, facet)
-        if before in self.store and self._state(cycle + 1, facet) not in self.store:
-            facts, names = self.store.facts(before)
+        state, kept = self._state(cycle, term, facet), self._state(cycle + 1, term, facet)
+        if state in self.store and kept not in self.store:
+            facts, names, expected = self.store.facts(state)
             for name in names:
-                self.store.save(f"{self._state(cycle + 1, facet)}-{name}", self.store.load(f"{before}-{name}"))
-            self.store.note(self._state(cycle + 1, facet), [facts, names])
+                self.store.save(f"{kept}-{name}", self.store.load(f"{state}-{name}"))
+            self.store.note(kept, [facts, names, expected])
 
-    def forget(self, cycle):
+    def forget(self, cycle: int) -> None:
         """Drop what only the way from a cycle to the next needed."""
-        for name in ("minor", "update", "seen", "predicted", "fall", "model", "state", "residual"):
+        for name in ("minor", "update", "model", "state", "refine"):
             self.store.discard(f"{self.folder}/{name}/{cycle}")
+        for channel in self.channels:
+            channel.forget(cycle)
 
-    def _state(self, cycle, facet):
-        return f"{self.folder}/state/{cycle}/{facet:05d}"
+    def _state(self, cycle, term, facet):
+        return f"{self.folder}/state/{cycle}/{term}/{facet:05d}"
 
-    def _grid(self, window):
-        return self.grid.window(*self.windows[window].core)
 
-    def _through(self, window):
-        return Compressed(self.blocks, self._grid(window), self.kind, self.epsilon)
-
-    def _adjoint(self, window, *data):
-        """Images of a window, each from visibilities, one array per block [Jy/beam]; below the horizon is no sky."""
-        grid = self._grid(window)
-        through = self._through(window) if data and grid.has_sky else None
-        for one in data:
-            image = through.adjoint(one) if through else np.zeros(grid.shape, np.float32)
-            yield image / np.float32(self.sum_weight)
-
-    def _has(self, image, window):
-        return all(facet in image for facet in self.windows[window].tiles)
-
-    def _save(self, image, window, pixels):
-        """Keep the facets of a window of an image."""
-        block = self.windows[window]
-        for facet in block.tiles:
-            image.save(facet, pixels[block.within(self.tiles[facet].core)])
+def _idle(core):
+    """The answer to any action of a final stage where there is no model."""
+    return {
+        "moments": Moments.of(core),
+        "change": Change.of(core, core),
+        "flux": 0.0,
+        "held": 0.0,
+        "peak": 0.0,
+        "changed": False,
+        "any": False,
+        "components": 0,
+    }

@@ -14,7 +14,7 @@ from radrim.deconvolve.major import ImageState, deconvolve
 from radrim.errors import SolverError
 from radrim.imagers.context import RunContext
 from radrim.imagers.minor_cycles import MinorCycles
-from radrim.result import Beside, Channels, Image
+from radrim.result import Channels, Image
 from radrim.visibilities import Visibilities
 from radrim.workdir.visibilities import release
 
@@ -73,9 +73,6 @@ class Imager(ABC):
     run : RunContext
     """
 
-    beside: Beside | None = None
-    """What the other minor cycle made of the same data."""
-
     def __init__(self, run: RunContext):
         self.run = run
 
@@ -99,20 +96,17 @@ class Imager(ABC):
         for target in self._targets(batch, stokes):
             found = {channel.label: self.finished(channel.label) for channel in target.channels}
             images |= found
-            if run.rival or any(image is None for image in found.values()):
+            if any(image is None for image in found.values()):
                 missing.append(target)
         states = self.begin(missing)
         failure = self._deconvolve(states, run.minor) if run.minor else None
         for target, state in zip(missing, states, strict=True):
             for channel, image in zip(target.channels, self.restore(target, state), strict=True):
                 images[channel.label] = image
-                if failure is None and not run.rival:
+                if failure is None:
                     run.progress.keep_image(image)
         if failure is not None:
             self._give_up(failure, images.values())
-        if run.rival:
-            with run.clock("compare"):
-                self.beside = self._deconvolve_beside(missing[0], states[0])
         if stokes == run.config.stokes[-1] and len(run.config.stokes) > 1:
             for name, _ in batch:
                 run.progress.forget(name)
@@ -145,10 +139,6 @@ class Imager(ABC):
     @abstractmethod
     def average(self, images: Channels) -> Image:
         """The image of all channels together, each counted by its weight; written."""
-
-    @abstractmethod
-    def _deconvolve_beside(self, target: Target, state: ImageState) -> Beside:
-        """The same target by the other minor cycle: names, and what the report shows of it."""
 
     def _targets(self, batch, stokes):
         label = self.run.label

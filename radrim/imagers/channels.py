@@ -1,15 +1,13 @@
 """Steps 3 to 7 of output channels whose images are kept in memory."""
 
-import dataclasses
 import logging
-import time
 from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 from dask import delayed
 
-from radrim.deconvolve.major import ImageState, deconvolve
+from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.whole import WholeImage
 from radrim.imagers.base import Imager, OutputChannel, Target
 from radrim.imagers.minor_cycles import MinorCycles
@@ -18,7 +16,7 @@ from radrim.measure.mosaic import effective_beam, make_measurement
 from radrim.restore.channels import average_channels, restore_channel
 from radrim.restore.spectrum import Basis, spectral_index
 from radrim.restore.uncertainty import add_uncertainties
-from radrim.result import Beside, Channels, Image
+from radrim.result import Channels, Image
 from radrim.runtime.executors import compute
 
 log = logging.getLogger("radrim")
@@ -59,7 +57,7 @@ class ChannelImager(Imager):
     def _measure(self, target, measurements):
         """Keep dirty image and PSF of each channel of a target, unless an earlier run has."""
         run = self.run
-        wide = run.config.uncertainty or any(minor.wide for minor in (run.minor, run.rival) if minor)
+        wide = run.config.uncertainty or bool(run.minor and run.minor.wide)
         for channel, measurement in zip(target.channels, measurements, strict=True):
             if run.progress.measured(channel.label, channel.name) is None:
                 dirty, psf = measurement.dirty(), run.progress.psf(channel.name)
@@ -87,8 +85,8 @@ class ChannelImager(Imager):
             )
             state = self._empty(target, measurement, dirty, psf, measurement.sum_weight)
         run.progress.resume(state)
-        if run.start and not state.cycles:
-            models = (run.start.image(channel.label) for channel in target.channels)
+        if run.start and run.start.has(target.stokes) and not state.cycles:
+            models = (run.start.image(channel.name, target.stokes) for channel in target.channels)
             # What of a start model is no polynomial of frequency is lost.
             begin_with(state, state.measurement.combine(models) if target.terms else next(models))
         return state
@@ -198,23 +196,6 @@ class ChannelImager(Imager):
         with run.clock("write"):
             for kind, array in zip(("alpha", "alpha-error"), maps, strict=True):
                 run.output.write_map(image, kind, array, run.grid, run.observation)
-
-    def _deconvolve_beside(self, target: Target, state: ImageState) -> Beside:
-        run = self.run
-        rival, mine = cast("MinorCycles", run.rival), cast("WholeImage", state)
-        log.info("Beside it, %s:", rival.name)
-        fresh = dataclasses.replace(
-            mine, model=np.zeros_like(mine.dirty), residual=mine.dirty, remembered=[], cycles=[], stop="", keeper=None
-        )
-        start = time.perf_counter()
-        self.prepare([fresh], rival)
-        deconvolve([fresh], run.config.max_major)
-        seconds = {
-            cast("MinorCycles", run.minor).name: sum(cycle["seconds"] for cycle in mine.cycles),
-            rival.name: time.perf_counter() - start,
-        }
-        image = restore_channel(fresh, run.grid, run.observation.channel_width, run.config.beam_fit, run.threads)
-        return Beside((cast("MinorCycles", run.minor).name, rival.name), image, seconds)
 
 
 def begin_with(state: WholeImage, model: np.ndarray) -> None:

@@ -35,12 +35,12 @@ class RunContext:
     clock : Clock
     minor : MinorCycles or None
         Kind of minor cycle; None for --niter 0.
-    rival : MinorCycles or None
-        Another kind to compare with.
     start : RunStartModel or None
         Models that the deconvolution begins with; None for empty ones.
     thermal : float
         Noise of all channels together if the weights are 1/sigma^2 [Jy/beam].
+    sum_weight : float
+        Weights of the best pixel, of all channels together [Jy^-2].
     scatter : dict of str to float
         The noise from the scatter of the data of each Stokes parameter, times the root of the sum of weights.
     dishes : Dishes or None
@@ -58,9 +58,9 @@ class RunContext:
     progress: Progress
     clock: Clock
     minor: MinorCycles | None
-    rival: MinorCycles | None
     start: RunStartModel | None
     thermal: float
+    sum_weight: float
     scatter: dict[str, float]
     dishes: Dishes | None
     threads: int

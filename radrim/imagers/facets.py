@@ -10,15 +10,26 @@ from radrim.beam import BeamSettings, fit_beam, reach, theoretical_beam
 from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.tiles import Tiles
 from radrim.facets.beam import BeamFacets, CorrectedFacets
-from radrim.facets.faceted import FacetedImage, on_one_thread, summarise
-from radrim.facets.images import FacetImage, average_facets, restore_facet, write_facets
+from radrim.facets.channel import FacetChannel, Pointing
+from radrim.facets.faceted import FacetedImage, Summary, on_one_thread
+from radrim.facets.images import (
+    FacetImage,
+    Readable,
+    average_facets,
+    look,
+    restore_facet,
+    uncertain_facet,
+    write_facets,
+)
 from radrim.facets.tasks import FacetTasks
 from radrim.imagers.base import Imager, Target
 from radrim.imagers.context import RunContext
 from radrim.imagers.minor_cycles import MinorCycles
-from radrim.products import KINDS, SHARED
+from radrim.measure.mosaic import by_pointing
+from radrim.products import KINDS, SHARED, UNCERTAINTIES
 from radrim.restore.channels import average_of
-from radrim.result import Beside, Channels, Image
+from radrim.restore.spectrum import Basis
+from radrim.result import Channels, Image
 from radrim.runtime.executors import Cluster, Threads
 from radrim.runtime.memory import MemorySettings, measured_together
 from radrim.workdir.progress import opened
@@ -63,82 +74,113 @@ class FacetImager(Imager):
         return [self._begin(target) for target in targets]
 
     def _begin(self, target):
-        """A target as an earlier run left it, or with an empty model."""
-        run, (channel,) = self.run, target.channels
-        freq = np.concatenate([block.output_freq for block in channel.blocks])
-        sum_weight = float(sum(block.weight.sum(dtype=np.float64) for block in channel.blocks))
-        expected = run.expected(target.stokes, sum_weight)
-        tasks = FacetTasks(
-            self.files,
-            f"channel-{channel.label or 'all'}",
-            run.grid,
-            self.tiles,
-            self.together,
-            (float(freq.min()), float(freq.max())),
-            run.config.operator,
-            max(FINER * run.config.epsilon, 1e-12),
-            sum_weight,
-            expected,
-            run.minor.factory(self._mask, 1) if run.minor else None,
-            target.stokes,
-            f"channel-{channel.name or 'all'}",
-        )
-        release(channel.blocks)
+        """A target as an earlier run left it, or with its first model."""
+        run = self.run
+        channels = tuple(self._channel(channel, target.stokes) for channel in target.channels)
+        weights = [float(sum(one.sum_weight for one in channel.pointings)) for channel in channels]
+        basis = None
+        if target.terms:
+            basis = Basis.of([_frequency(one.blocks) for one in target.channels], weights, target.terms)
+        # The sky is positive; the terms that its spectrum adds have either sign.
+        terms = range(target.terms or 1)
+        makers = tuple(run.minor.factory(self._mask, 1, signed=term > 0) for term in terms) if run.minor else ()
+        tasks = FacetTasks(self.files, run.progress.folder(target.label), channels, basis, float("nan"), makers)
         image = FacetedImage(
-            label=target.label, stokes=target.stokes, expected=expected, tasks=tasks, workers=self.workers,
-            gpu=run.device == "cuda",
+            label=target.label, stokes=target.stokes, tasks=tasks, workers=self.workers, gpu=run.device == "cuda",
         )  # fmt: skip
-        if run.progress.partly(channel.label):  # an earlier run came as far as to its files
-            return image
+        image.stages = run.minor.stages if run.minor else ()
+        if image.stop and run.progress.partly(target.channels[0].label):
+            return image  # an earlier run came as far as to its files
         with run.clock("measure"):
-            image.measure_dirty()
-            log.info("%sdirty image: peak %.4g Jy/beam, %d facets.", image.prefix, image.peak, len(self.tiles))
+            starts: list[StartImage] = []
+            if run.start and run.start.has(target.stokes):
+                starts = [StartImage(self.files, run.start.name(one.name, target.stokes)) for one in target.channels]
+            image.survey()
+            if not image.cycles:
+                image.set_expected(run.expected(target.stokes, sum(one.sum_weight for one in channels)))
+            image.begin(starts)
+            if not image.cycles:
+                log.info("%sresidual: peak %.4g Jy/beam, %d facets.", image.prefix, image.peak, len(self.tiles))
         return image
+
+    def _channel(self, channel, stokes) -> FacetChannel:
+        run, groups = self.run, by_pointing(channel.blocks)
+        freq = np.concatenate([block.output_freq for block in channel.blocks])
+        pointings = []
+        for group in groups:
+            several = len(groups) > 1
+            direction = tuple(group[0].pointing.tolist()) if several else None
+            weight = float(sum(block.weight.sum(dtype=np.float64) for block in group))
+            pointings.append(Pointing(direction, weight, run.dishes.beam(group) if run.dishes else None))
+        release(channel.blocks)
+        folders = run.progress.folder(channel.label), run.progress.folder(channel.name)
+        band = float(freq.min()), float(freq.max())
+        epsilon = max(FINER * run.config.epsilon, 1e-12)
+        return FacetChannel(
+            self.files, *folders, run.grid, self.tiles, self.together, band, stokes, run.config.operator, epsilon,
+            tuple(pointings),
+        )  # fmt: skip
 
     def prepare(self, states: Sequence[ImageState], minor: MinorCycles) -> None:
         """Minor cycles of facets are made by their tasks."""
 
     def restore(self, target: Target, state: ImageState) -> list[Image]:
-        """Beam and restored image of a channel, written."""
-        run, image, (channel,) = self.run, cast("FacetedImage", state), target.channels
-        tasks = image.tasks
-        parts = self._parts(image)
+        """Beam and restored image of each channel of a target, written."""
+        image = cast("FacetedImage", state)
+        found = [self.finished(channel.label) if target.terms else None for channel in target.channels]
+        return [
+            done or self._restore(number, channel, image)
+            for number, (channel, done) in enumerate(zip(target.channels, found, strict=True))
+        ]
+
+    def _restore(self, number, channel, image):
+        run, measured = self.run, image.tasks.channels[number]
+        parts = self._parts(number, image)
         if partly := run.progress.partly(channel.label):
-            return [self._write(partly, parts, run.thermal_of(partly))]
+            return self._write(partly, parts, run.thermal_of(partly))
         with run.clock("restore"):
             beam = self._fit_beam(parts["psf"])
             freq = np.concatenate([block.output_freq for block in channel.blocks])
-            weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in channel.blocks])
             out = Image(
-                channel.label, float(np.average(freq, weights=weight)),
-                float(np.ptp(freq)) + run.observation.channel_width, beam, image.summary.noise,
-                np.zeros((0, 0)), np.zeros((0, 0)), stop=image.stop, cycles=image.cycles, stokes=tasks.stokes,
+                channel.label, _frequency(channel.blocks), float(np.ptp(freq)) + run.observation.channel_width, beam,
+                self._noise(parts["residual" if image.stop else "dirty"]), np.zeros((0, 0)), np.zeros((0, 0)),
+                stop=image.stop, cycles=[] if number else image.cycles, stokes=measured.stokes,
             )  # fmt: skip
             out.facts = {
                 "visibilities": sum(int(np.count_nonzero(block.weight)) for block in channel.blocks),
-                "sum_weight": tasks.sum_weight,
+                "sum_weight": measured.sum_weight,
                 "operator": run.config.operator,
             }
             if image.stop:
                 out.facts |= {"major_cycles": len(image.cycles), "components": image.components}
-                self._restore_facets(parts, beam)
+                if image.tasks.basis is None:
+                    out.facts["expected_noise"] = image.expected
+                self._restore_facets(parts, out)
             run.progress.keep_partly(out)
-        return [self._write(out, parts, run.thermal_of(out))]
+        return self._write(out, parts, run.thermal_of(out))
 
     def _run(self, label: str, calls: Iterable[tuple]):
         """Results of (function, argument, ...) calls, by the workers."""
         return self.workers.run(label, ((on_one_thread, *call) for call in calls))
 
-    def _parts(self, image):
+    def _parts(self, number, image):
         """The images of a channel by their kinds, before they are FITS files."""
-        tasks = image.tasks
-        parts = {"dirty": tasks.image("dirty"), "psf": tasks.image("psf")}
+        tasks, channel = image.tasks, image.tasks.channels[number]
+        parts: dict[str, Readable] = {"dirty": channel.image("dirty"), "psf": channel.image("psf")}
         if image.stop:
-            parts |= {"model": tasks.model(image.at), "residual": tasks.residual(image.at)}
-            parts["image"] = tasks.image("image")
+            parts |= {"model": tasks.channel_model(image.at, number), "residual": channel.residual(image.at)}
+            parts |= {kind: channel.image(kind) for kind in ("image", *self._uncertainties)}
         if self.run.dishes:
-            parts["pb"] = BeamFacets(self.run.dishes.beam(tasks.blocks), self.run.grid, self.tiles)
+            parts["pb"] = BeamFacets(channel)
         return parts
+
+    @property
+    def _uncertainties(self):
+        return UNCERTAINTIES if self.run.config.uncertainty else ()
+
+    def _noise(self, image):
+        """Noise of an image in facets, from its median absolute deviation [Jy/beam]."""
+        return Summary(self._run("noise", ((look, image, w.tiles, len(self.tiles)) for w in self._windows))).noise
 
     def average(self, images: Channels) -> Image:
         """All channels together, each counted by its weight, facet by facet from their files; written."""
@@ -147,9 +189,9 @@ class FacetImager(Imager):
         weights /= weights.sum()
         made = [kind for kind in images.headers[0].paths if kind != "image_pb"]  # that follows from the others
         image = average_of(images.headers, run.observation)
-        folder = f"average-{image.label}"
+        folder = f"average-{run.progress.folder(image.label)}"
         parts = {kind: FacetImage(self.files, f"{folder}/{kind}", self.tiles) for kind in made}
-        kinds = [kind for kind in parts if kind != "image"]
+        kinds = [kind for kind in parts if kind not in ("image", *UNCERTAINTIES)]
         if partly := run.progress.partly(image.label):
             return self._write(partly, parts, run.thermal)
         with run.clock("restore"):
@@ -161,16 +203,11 @@ class FacetImager(Imager):
                 common = self.files, made_of, parts[kind], self.tiles
                 self._run("average", ((average_facets, *common, window.tiles) for window in self._windows))
             image.beam = self._fit_beam(parts["psf"])
-            image.noise = summarise(self._run, parts["residual" if "residual" in parts else "dirty"], self).noise
+            image.noise = self._noise(parts["residual" if "residual" in parts else "dirty"])
             if "model" in parts:
-                self._restore_facets(parts, image.beam)
+                self._restore_facets(parts, image)
             run.progress.keep_partly(image)
         return self._write(image, parts, run.thermal)
-
-    @property
-    def windows(self):
-        """The rectangles of facets that are worked at together."""
-        return self._windows
 
     def _fit_beam(self, psf):
         """The beam of a PSF, a `FacetImage`."""
@@ -181,11 +218,18 @@ class FacetImager(Imager):
         longest = theoretical_beam(self.run.observation.longest_baseline())
         return fit_beam(psf, self.run.grid.scale, longest, self.run.config.beam_fit)
 
-    def _restore_facets(self, parts, beam):
+    def _restore_facets(self, parts, image):
+        """Make the restored image, and how uncertain it and the model are."""
+        scale, facets = self.run.grid.scale, range(len(self.tiles))
         images = [parts[kind] for kind in ("image", "model", "residual")]
-        scale = self.run.grid.scale
-        how = beam, scale, reach(beam, scale)
-        self._run("restore", ((restore_facet, *images, self.tiles, f, *how) for f in range(len(self.tiles))))
+        how = image.beam, scale, reach(image.beam, scale)
+        self._run("restore", ((restore_facet, *images, self.tiles, f, *how) for f in facets))
+        if self._uncertainties:
+            maps = [parts[kind] for kind in UNCERTAINTIES]
+            seen = parts["model"], parts["residual"], parts["psf"]
+            common = maps, seen, self.tiles, self.run.grid.shape
+            how = image.noise, image.beam, scale
+            self._run("uncertainty", ((uncertain_facet, *common, f, *how) for f in facets))
 
     def _write(self, image, parts, thermal):
         """The FITS files of an image from its facets, which are dropped one kind after the other.
@@ -216,5 +260,26 @@ class FacetImager(Imager):
                             parts[kind].discard()
         return opened(image, open_image)
 
-    def _deconvolve_beside(self, target: Target, state: ImageState) -> Beside:
-        raise NotImplementedError
+
+class StartImage:
+    """A start model in the work directory, of which parts are read.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+    """
+
+    def __init__(self, store: Store, name: str):
+        self._store, self.name = store, name
+
+    def read(self, window: tuple[slice, slice]) -> np.ndarray:
+        """A part (y, x) float32 [Jy/pixel]."""
+        return np.array(self._store.load(self.name)[window], np.float32)
+
+
+def _frequency(blocks):
+    """Centre of the band [Hz], each channel of the data counted by its weight."""
+    freq = np.concatenate([block.output_freq for block in blocks])
+    weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in blocks])
+    return float(np.average(freq, weights=weight))

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ImageGrid, format_angle
+from radrim.products import label_of
 from radrim.sky.images import Plane, find_models, read_planes
 from radrim.workdir.directory import WorkDir
 
@@ -28,20 +30,34 @@ class RunStartModel:
     ----------
     work : WorkDir
         Holds their images.
-    count : int
-        Their number: 1 for all channels, or one for each.
+    counts : dict of str to int
+        For each Stokes parameter that has one the number of models: 1 for all channels, or one for each.
     """
 
-    def __init__(self, work: WorkDir, count):
-        self._work, self._count = work, count
+    def __init__(self, work: WorkDir, counts: dict[str, int]):
+        self._work, self._counts = work, counts
 
-    def image(self, label):
-        """Model of an output channel, (y, x) float32 [Jy/pixel]; `label` as `radrim.result.Image` has it."""
-        number = int(label) if label and self._count > 1 else 0
-        return np.array(self._work.load(_name(number)), np.float32)
+    def has(self, stokes: str) -> bool:
+        """Whether there is a model of a Stokes parameter; others begin with empty models."""
+        return stokes in self._counts
+
+    def name(self, channel: str, stokes: str) -> str:
+        """Name of a model in the work directory.
+
+        Parameters
+        ----------
+        channel : str
+            '' for a single channel, '0000', '0001', ...
+        stokes : str
+        """
+        return _name(stokes, int(channel) if channel and self._counts[stokes] > 1 else 0)
+
+    def image(self, channel: str, stokes: str) -> np.ndarray:
+        """A model, (y, x) float32 [Jy/pixel]; arguments as for `name`."""
+        return np.array(self._work.load(self.name(channel, stokes)), np.float32)
 
 
-def take_start(config, prefix, grid: ImageGrid, work: WorkDir) -> RunStartModel | None:
+def take_start(config: ImageConfig, prefix: str | Path, grid: ImageGrid, work: WorkDir) -> RunStartModel | None:
     """The start model that was asked for, kept in the work directory; None if none was.
 
     Parameters
@@ -64,42 +80,51 @@ def take_start(config, prefix, grid: ImageGrid, work: WorkDir) -> RunStartModel 
         return None
     if "start" not in work:
         paths = find_models(prefix) if config.continue_run else [Path(config.start_model)]
-        if config.start_model and paths[0].absolute() in _own(prefix, config.channels_out):
+        if config.start_model and paths[0].absolute() in _own(prefix, config):
             raise ConfigError(f"--start-model {paths[0]} will be replaced by this run: give --continue in its place.")
-        planes = _choose(read_planes(paths), config)
-        for number, plane in enumerate(planes):
-            _check_grid(plane, grid)
-            work.save(_name(number), plane.image())
-        work.note("start", len(planes))
-    count = work.facts("start")
-    if count < config.channels_out:
-        log.info("One start model for all output channels.")
-    return RunStartModel(work, count)
+        found = _choose(read_planes(paths), config)
+        for stokes, planes in found.items():
+            for number, plane in enumerate(planes):
+                _check_grid(plane, grid)
+                work.save(_name(stokes, number), plane.image())
+        work.note("start", {stokes: len(planes) for stokes, planes in found.items()})
+    counts = work.facts("start")
+    for stokes in config.stokes:
+        if stokes not in counts:
+            log.info("The start model has no Stokes %s: that begins with an empty model.", stokes)
+        elif counts[stokes] < config.channels_out:
+            log.info("One start model of Stokes %s for all output channels.", stokes)
+    return RunStartModel(work, counts)
 
 
-def _name(number):
-    return f"start-{number:04d}"
+def _name(stokes, number):
+    return f"start-{stokes}-{number:04d}"
 
 
-def _own(prefix, channels):
+def _own(prefix, config):
     """The models that a run writes."""
-    labels = [""] if channels == 1 else ["-MFS", *(f"-{k:04d}" for k in range(channels)), ""]
-    return [Path(f"{prefix}{label}-model.fits").absolute() for label in labels]
+    channels = [""] if config.channels_out == 1 else ["MFS", *(f"{k:04d}" for k in range(config.channels_out)), ""]
+    labels = [label_of(channel, one) for channel in channels for one in ("", *config.stokes)]
+    return [Path(f"{prefix}-{label}-model.fits" if label else f"{prefix}-model.fits").absolute() for label in labels]
 
 
-def _choose(planes, config) -> list[Plane]:
-    """The planes of the run's Stokes parameter, in order of frequency."""
-    path = planes[0].path
-    chosen = sorted((plane for plane in planes if plane.stokes == config.pol), key=lambda plane: plane.freq)
-    if not chosen:
+def _choose(planes, config) -> dict[str, list[Plane]]:
+    """The planes of each of the run's Stokes parameters, in order of frequency."""
+    path, found = planes[0].path, {}
+    for stokes in config.stokes:
+        chosen = sorted((plane for plane in planes if plane.stokes == stokes), key=lambda plane: plane.freq)
+        if len(chosen) not in (0, 1, config.channels_out):
+            raise InputError(
+                f"The start model {path} has {len(chosen)} frequencies, and the run {config.channels_out} output "
+                f"channels: give --channels-out {len(chosen)}, or a model of one frequency, such as "
+                "NAME-MFS-model.fits."
+            )
+        if chosen:
+            found[stokes] = chosen
+    if not found:
         there = ", ".join(dict.fromkeys(plane.stokes for plane in planes))
         raise InputError(f"The start model {path} is of Stokes {there}, and the run of {config.pol}; change --pol.")
-    if len(chosen) not in (1, config.channels_out):
-        raise InputError(
-            f"The start model {path} has {len(chosen)} frequencies, and the run {config.channels_out} output channels: "
-            f"give --channels-out {len(chosen)}, or a model of one frequency, such as NAME-MFS-model.fits."
-        )
-    return chosen
+    return found
 
 
 def _check_grid(plane, grid):

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
 import dask
 import torch
@@ -99,6 +99,13 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+class Executor(Protocol):
+    """Runs calls, here or elsewhere."""
+
+    def run(self, label: str, calls: Iterable[tuple], gpu: bool = False) -> list:
+        """Results of (function, argument, ...) calls, in order; see `Threads.run`."""
 
 
 class Threads:

@@ -24,38 +24,44 @@ class Progress:
     Parameters
     ----------
     work : WorkDir
+    tag : str
+        What the names of these channels begin with; of another minor cycle that is compared with the first.
     """
 
-    def __init__(self, work: WorkDir):
-        self._work = work
+    def __init__(self, work: WorkDir, tag: str = ""):
+        self._work, self._tag = work, tag
+
+    def folder(self, label: str) -> str:
+        """Folder of an image or a channel in the work directory."""
+        return f"{self._tag}channel-{label or 'all'}"
 
     def measured(self, label: str, channel: str | None = None) -> tuple[np.ndarray, np.ndarray] | None:
         """Dirty image and PSF of an image, or None if they are not both there; the PSF is that of its channel."""
         psf = self.psf(label if channel is None else channel)
-        if f"{_folder(label)}/measured" not in self._work or psf is None:
+        if f"{self.folder(label)}/measured" not in self._work or psf is None:
             return None
-        return self._work.load(f"{_folder(label)}/dirty"), psf
+        return self._work.load(f"{self.folder(label)}/dirty"), psf
 
     def psf(self, channel: str) -> np.ndarray | None:
         """The PSF of a channel, or None if it is not there."""
-        name = f"{_folder(channel)}/psf"
+        name = f"{self.folder(channel)}/psf"
         return self._work.load(name) if name in self._work else None
 
     def keep_measured(self, label: str, dirty: np.ndarray, psf: np.ndarray, channel: str | None = None) -> None:
         """Keep the dirty image of an image, and the PSF of its channel, which other Stokes parameters use, too."""
-        self._work.save(f"{_folder(label)}/dirty", dirty)
-        name = f"{_folder(label if channel is None else channel)}/psf"
+        self._work.save(f"{self.folder(label)}/dirty", dirty)
+        name = f"{self.folder(label if channel is None else channel)}/psf"
         if name not in self._work:
             self._work.save(name, psf)
-        self._work.note(f"{_folder(label)}/measured", True)
+        self._work.note(f"{self.folder(label)}/measured", True)
 
     def forget(self, channel: str) -> None:
         """All Stokes parameters of a channel are written: what they shared is needed no more."""
-        self._work.discard(_folder(channel))
+        self._work.discard(self.folder(channel))
 
     def keep_cycle(self, channel: WholeImage) -> None:
         """Keep a channel after a major cycle."""
-        folder, number = _folder(channel.label), len(channel.cycles)
+        folder, number = self.folder(channel.label), len(channel.cycles)
         cycle = f"{folder}/cycle{number:04d}"
         self._work.save(f"{cycle}/model", channel.model)
         self._work.save(f"{cycle}/residual", channel.residual)
@@ -73,7 +79,7 @@ class Progress:
 
     def resume(self, channel: WholeImage) -> None:
         """Bring a channel to where its last complete major cycle left it."""
-        folder = _folder(channel.label)
+        folder = self.folder(channel.label)
         if f"{folder}/state" not in self._work:
             return
         state = self._work.facts(f"{folder}/state")
@@ -89,13 +95,13 @@ class Progress:
 
     def keep_image(self, image: Image) -> None:
         """A channel's files are written: nothing else of it is needed any more."""
-        folder = _folder(image.label)
+        folder = self.folder(image.label)
         self._work.note(f"{folder}-image", _facts_of(image))
         self._work.discard(folder)
 
     def image(self, label: str, read: PlaneReader = read_image) -> Image | None:
         """The finished image of a channel, from its files, each opened by `read`; or None."""
-        name = f"{_folder(label)}-image"
+        name = f"{self.folder(label)}-image"
         if name not in self._work:
             return None
         image = _image_of(self._work.facts(name))
@@ -105,11 +111,11 @@ class Progress:
 
     def keep_partly(self, image: Image) -> None:
         """Of an image only the files remain to be written, but for those of which it has the paths."""
-        self._work.note(f"{_folder(image.label)}-partly", _facts_of(image))
+        self._work.note(f"{self.folder(image.label)}-partly", _facts_of(image))
 
     def partly(self, label: str) -> Image | None:
         """The image of a channel or of all as `keep_partly` noted it, without arrays, or None."""
-        name = f"{_folder(label)}-partly"
+        name = f"{self.folder(label)}-partly"
         return _image_of(self._work.facts(name)) if name in self._work else None
 
 
@@ -129,7 +135,3 @@ def _image_of(facts):
     nothing: dict[str, Any] = dict.fromkeys(KINDS)
     paths = {kind: Path(path) for kind, path in facts["paths"].items()}
     return Image(**{**facts, "beam": Beam(**facts["beam"]), "paths": paths, **nothing})
-
-
-def _folder(label):
-    return f"channel-{label or 'all'}"

@@ -132,12 +132,25 @@ class Blocks(Sequence):
     band : (float, float)
         First and last frequency in the output frame [Hz].
     stokes : str
+    pointing : (float, float), optional
+        Only the blocks of this pointing (l, m).
     """
 
-    def __init__(self, store: Store, band: tuple[float, float], stokes: str = "I"):
+    def __init__(
+        self,
+        store: Store,
+        band: tuple[float, float],
+        stokes: str = "I",
+        pointing: tuple[float, float] | None = None,
+    ):
         self._store, self._band, self._stokes = store, band, stokes
         count = store.facts("vis/observation")["blocks"]
-        self._numbers = [k for k in range(count) if self._inside(_freq(store, k) * _doppler(store, k)).any()]
+        self._numbers = [
+            k
+            for k in range(count)
+            if self._inside(_freq(store, k) * _doppler(store, k)).any()
+            and pointing in (None, tuple(store.facts(f"vis/{k:04d}/complete")["pointing"]))
+        ]
 
     def __len__(self):
         return len(self._numbers)

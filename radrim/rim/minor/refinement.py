@@ -191,8 +191,8 @@ class Refiner:
 def empty(ask: Ask) -> MinorCycle | None:
     """Empty the model wherever the data do not need it; see `radrim.rim.minor.sparsify`."""
     begun = ask("begin")
-    noise, before = begun[0]["noise"], _moments(begun)
-    if not (begun[0]["empties"] and any(one["flux"] for one in begun) and 0 < before.std <= CLOSE * noise):
+    noise, before = _noise(begun, "empties"), _moments(begun)
+    if not 0 < before.std <= CLOSE * noise:
         return None
     peak = max(one["peak"] for one in ask("measure_levels"))
     loudest = LOUDER * max(before.std, QUIET * noise)
@@ -220,9 +220,9 @@ def empty(ask: Ask) -> MinorCycle | None:
 def update_prior(ask: Ask) -> MinorCycle | None:
     """Update the model with a learned prior of skies, as far as the residual's rms allows."""
     begun = ask("begin")
-    noise, before = begun[0]["noise"], _moments(begun)
+    noise, before = _noise(begun, "updates"), _moments(begun)
     flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
-    if not (begun[0]["updates"] and flux and 0 < before.std <= NEAR * noise):
+    if not 0 < before.std <= NEAR * noise:
         return None
     crowded, most = held > CROWDED * flux, LOUDER * max(before.std, QUIET * noise)
     parts: list[float] = []
@@ -252,6 +252,11 @@ def update_prior(ask: Ask) -> MinorCycle | None:
 
 FINAL_STAGES: Sequence[FinalStage] = (empty, update_prior)
 """In the order in which they run."""
+
+
+def _noise(begun, stage):
+    """The noise that is expected where a stage has something to do [Jy/beam]; 0 if that is nowhere."""
+    return max((one["noise"] for one in begun if one["flux"] and one[stage]), default=0.0)
 
 
 def _moments(answers):

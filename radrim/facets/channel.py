@@ -1,0 +1,301 @@
+"""One output channel measured in facets, of one or several pointings: functions of files that any worker carries out.
+
+Windows are some facets together, since a larger part of the sky costs less per pixel. With several pointings the images
+are those of the flat-noise sky, as in `radrim.measure.mosaic`, which has the formulae.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from radrim.deconvolve.tiles import TileBlock, Tiles
+from radrim.facets.images import FacetImage
+from radrim.geometry import ImageGrid
+from radrim.measure.mosaic import FLOOR
+from radrim.measure.neighbours import Neighbours
+from radrim.measure.primary_beam import PrimaryBeam
+from radrim.operator.tracks import Compressed, Track, find_nodes
+from radrim.visibilities import Visibilities
+from radrim.workdir.store import Store
+from radrim.workdir.visibilities import Blocks
+
+LARGEST_PSF = 2
+"""Size of a facet's PSF over that of what its minor cycle sees."""
+HIGHEST = 0.95
+"""Largest distance from the phase centre at which a PSF is computed; 1 is the horizon."""
+
+
+class Window(Protocol):
+    """An image of which parts can be read."""
+
+    def read(self, window: tuple[slice, slice]) -> np.ndarray:
+        """A part (y, x) float32."""
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """What one pointing of a channel has seen.
+
+    Parameters
+    ----------
+    direction : (float, float) or None
+        (l, m) from the phase centre; None for the only one.
+    sum_weight : float
+        [Jy^-2]
+    beam : PrimaryBeam or None
+        None without --pb.
+    """
+
+    direction: tuple[float, float] | None
+    sum_weight: float
+    beam: PrimaryBeam | None = None
+
+
+@dataclass(frozen=True)
+class FacetChannel:
+    """The visibilities of one output channel, and their images in facets.
+
+    Parameters
+    ----------
+    store : Store
+        Where visibilities and results are.
+    folder, shared : str
+        Of the channel's results in it, and of what all its Stokes parameters have in common: its PSFs.
+    grid : ImageGrid
+        Of the whole image.
+    tiles : Tiles
+        Cores are the facets, outer rectangles what their minor cycles see.
+    together : int
+        Facets along an axis of a window, which is measured as one.
+    band : (float, float)
+        First and last frequency of the channel in the output frame [Hz].
+    stokes : str
+    kind : str
+        Operator of the nodes.
+    epsilon : float
+    pointings : tuple of Pointing
+    """
+
+    store: Store
+    folder: str
+    shared: str
+    grid: ImageGrid
+    tiles: Tiles
+    together: int
+    band: tuple[float, float]
+    stokes: str
+    kind: str
+    epsilon: float
+    pointings: tuple[Pointing, ...]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to workers, which open the blocks themselves."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @cached_property
+    def parts(self) -> list[Blocks]:
+        """The visibilities of each pointing."""
+        return [Blocks(self.store, self.band, self.stokes, pointing.direction) for pointing in self.pointings]
+
+    @cached_property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Pointing and number of every block of visibilities."""
+        return [(k, number) for k, part in enumerate(self.parts) for number in range(len(part))]
+
+    @property
+    def visibilities(self) -> Iterator[Visibilities]:
+        """All blocks, one after the other."""
+        return (self.parts[k][number] for k, number in self.blocks)
+
+    @cached_property
+    def windows(self) -> list[TileBlock]:
+        """The rectangles that are measured as one."""
+        return self.tiles.blocks(self.together)
+
+    @property
+    def sum_weight(self) -> float:
+        """Weights of the best pixel [Jy^-2]: of one pointing their sum."""
+        if len(self.pointings) == 1:
+            return self.pointings[0].sum_weight
+        return self.store.facts(f"{self.shared}/most")
+
+    def image(self, name: str) -> FacetImage:
+        """An image of the channel by name: 'dirty', 'psf', 'residual/3', ..."""
+        return FacetImage(self.store, f"{self.shared if name == 'psf' else self.folder}/{name}", self.tiles)
+
+    def residual(self, cycle: int) -> FacetImage:
+        """The residual that a major cycle begins with; they count from 0."""
+        return self.image(f"residual/{cycle}" if cycle else "dirty")
+
+    # Several pointings
+
+    def survey(self, window: int) -> float:
+        """Weights of the best pixel of a window [Jy^-2]."""
+        return float(self._square(self._grid(window)).max())
+
+    def pb(self, grid: ImageGrid) -> np.ndarray:
+        """Primary beam on a part of the image's grid, (y, x) float32; of several pointings the effective one."""
+        if len(self.pointings) == 1:
+            return self.pointings[0].beam.image(grid)
+        return np.sqrt(self._square(grid) / self.sum_weight).astype(np.float32)
+
+    def _square(self, grid):
+        return sum(one.sum_weight * self._beam(one, grid).astype(np.float64) ** 2 for one in self.pointings)
+
+    @staticmethod
+    def _beam(pointing, grid):
+        return np.maximum(pointing.beam.image(grid), np.float32(FLOOR))
+
+    def _share(self, pointing, grid):
+        """The beam of a pointing over the effective one, (y, x) float32; 1 for a single pointing."""
+        if len(self.pointings) == 1:
+            return np.float32(1)
+        return self._beam(pointing, grid) / self.pb(grid)
+
+    # Measuring
+
+    def measure(self, window: int) -> None:
+        """Dirty image and PSF of a window: what the sky leaves there, and a source in the phase centre."""
+        data = {
+            "dirty": [(block.data for block in part) for part in self.parts],
+            "psf": [(np.ones(block.data.shape, np.complex64) for block in part) for part in self.parts],
+        }
+        missing = [name for name in data if not self._has(self.image(name), window)]
+        images = self._adjoint(window, {name: data[name] for name in missing})
+        for name, image in images.items():
+            self._save(self.image(name), window, image)
+
+    def psf_at(self, y: int, x: int, shape: tuple[int, int]) -> np.ndarray:
+        """The PSF of a source `y` and `x` pixels from the phase centre, (y, x) float32, `LARGEST_PSF` times a shape."""
+        height, width = (LARGEST_PSF * n for n in shape)
+        grid = replace(self.grid, height=height, width=width, y0=y, x0=x)
+        middle = replace(grid, height=2, width=2)
+        total = np.zeros(grid.shape, np.float32)
+        for pointing, part in zip(self.pointings, self.parts, strict=True):
+            psf = Compressed(part, grid, self.kind, self.epsilon).psf()
+            # Both the source and what is seen of it are behind the beam of the pointing.
+            share = self._share(pointing, middle) if len(self.pointings) > 1 else np.ones((2, 2), np.float32)
+            total += psf * share[1, 1] ** 2
+        return total / total[height // 2, width // 2]
+
+    def local_psf(self, facet: int) -> np.ndarray:
+        """The PSF in the middle of a facet, `LARGEST_PSF` times as large as what its minor cycle sees."""
+        name = f"{self.shared}/local-psf/{facet:05d}"
+        if name not in self.store:
+            grid = self.grid.window(*self.tiles[facet].outer)
+            # The PSF of a facet with its middle near or below the horizon is that of a place above it.
+            radius = np.hypot(grid.x0, grid.y0) * grid.scale
+            nearer = min(1.0, HIGHEST / radius) if radius else 1.0
+            self.store.save(name, self.psf_at(round(nearer * grid.y0), round(nearer * grid.x0), grid.shape))
+        return self.store.load(name)
+
+    # A major cycle
+
+    def see(self, window: int, cycle: int, update: Window) -> None:
+        """What the nodes of all blocks see of a window's update."""
+        name = f"{self.folder}/seen/{cycle}/{window:05d}"
+        if name in self.store:
+            return
+        image, grid = update.read(self.windows[window].core), self._grid(window)
+        values: list[np.ndarray] = []
+        for pointing, part in zip(self.pointings, self.parts, strict=True):
+            values += self._through(part, grid).forward(image * self._share(pointing, grid))
+        self.store.note(f"{name}-ends", [0, *np.cumsum([len(v) for v in values])])
+        self.store.save(name, np.concatenate(values))
+
+    def predict(self, number: int, cycle: int, windows: Iterable[int]) -> None:
+        """Visibilities of a block from the updates of windows."""
+        name = f"{self.folder}/predicted/{cycle}/{number:04d}"
+        if name in self.store:
+            return
+        block = self._block(number)
+        out = np.zeros(block.data.shape, np.complex64)
+        for window in windows:
+            seen = f"{self.folder}/seen/{cycle}/{window:05d}"
+            start, end = self.store.facts(f"{seen}-ends")[number : number + 2]
+            grid = self._grid(window)
+            nodes = find_nodes(block.uvw, block.freq, block.time, block.antenna, grid, self.epsilon)
+            Track(block.uvw, block.freq, grid, nodes).distribute(self.store.load(seen)[start:end], out)
+        self.store.save(name, out)
+
+    def fall(self, window: int, cycle: int) -> FacetImage:
+        """What the update takes away from a window's residual."""
+        image = self.image(f"fall/{cycle}")
+        if not self._has(image, window):
+            numbers = iter(range(len(self.blocks)))
+            data = [[self._predicted(cycle, next(numbers)) for _ in range(len(part))] for part in self.parts]
+            self._save(image, window, self._adjoint(window, {"fall": data})["fall"])
+        return image
+
+    def leave(self, number: int, cycle: int, part: float) -> float:
+        """Subtract this part of an update from the visibilities of a block, and measure the noise of what is left.
+
+        Returns
+        -------
+        float
+            Sum of the squares of weight times noise [Jy^-2]; see `Neighbours`.
+        """
+        name, block = f"{self.folder}/left/{cycle + 1}/{number:04d}", self._block(number)
+        if name not in self.store:
+            before = f"{self.folder}/left/{cycle}/{number:04d}"
+            left = self.store.load(before) if before in self.store else block.data
+            if f"{self.folder}/predicted/{cycle}/{number:04d}" in self.store:
+                left = left - np.complex64(part) * self._predicted(cycle, number)
+            self.store.save(name, left)
+        left = torch.from_numpy(np.array(self.store.load(name)))
+        return Neighbours(block, torch.device("cpu")).power(left)
+
+    def settle(self, facet: int, cycle: int, part: float) -> None:
+        """Residual of a facet after a cycle of which this part is taken."""
+        after = self.residual(cycle + 1)
+        if facet not in after:
+            fall = self.image(f"fall/{cycle}").load(facet)
+            after.save(facet, self.residual(cycle).load(facet) - np.float32(part) * fall)
+
+    def forget(self, cycle: int) -> None:
+        """Drop what only the way from a cycle to the next needed."""
+        for name in ("seen", "predicted", "fall", "residual", "left"):
+            self.store.discard(f"{self.folder}/{name}/{cycle}")
+
+    def _block(self, number):
+        k, within = self.blocks[number]
+        return self.parts[k][within]
+
+    def _grid(self, window):
+        return self.grid.window(*self.windows[window].core)
+
+    def _through(self, part, grid):
+        return Compressed(part, grid, self.kind, self.epsilon)
+
+    def _predicted(self, cycle, number):
+        return self.store.load(f"{self.folder}/predicted/{cycle}/{number:04d}")
+
+    def _adjoint(self, window, data):
+        """Images of a window by name, each from one array for each block of each pointing [Jy/beam].
+
+        Below the horizon is no sky. The PSF is the mean over pointings, which does not depend on their beams.
+        """
+        grid = self._grid(window)
+        totals = {name: np.zeros(grid.shape, np.float32) for name in data}
+        norms = dict.fromkeys(data, self.sum_weight)
+        norms["psf"] = sum(pointing.sum_weight for pointing in self.pointings)
+        for k, (pointing, part) in enumerate(zip(self.pointings, self.parts, strict=True)):
+            if data and grid.has_sky:
+                through, share = self._through(part, grid), self._share(pointing, grid)
+                for name, total in totals.items():
+                    image = through.adjoint(data[name][k])
+                    total += image if name == "psf" else image * share
+        return {name: total / np.float32(norms[name]) for name, total in totals.items()}
+
+    def _has(self, image, window):
+        return all(facet in image for facet in self.windows[window].tiles)
+
+    def _save(self, image, window, pixels):
+        """Keep the facets of a window of an image."""
+        block = self.windows[window]
+        for facet in block.tiles:
+            image.save(facet, pixels[block.within(self.tiles[facet].core)])
