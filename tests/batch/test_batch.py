@@ -620,7 +620,7 @@ def test_on_a_dask_cluster(batch, command):
         (["--submit"], "--submit is for --slurm"),
         (["--slurm", "--item", "1"], "three ways of running a batch"),
         (["--jobs", "x"], "--jobs takes a whole number"),
-        (["--item", "9"], "--item 9: there is none of that name or number"),
+        (["--item", "9"], "--item 9: there is no item of that name or number"),
         (["--config", "none.toml"], "none.toml cannot be read"),
     ],
 )
