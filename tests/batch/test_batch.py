@@ -126,7 +126,7 @@ def write(path, text):
         ("[[group]]\nname = 'a'", "line 1: a group needs its ms, such as ms = ['a.ms', 'b.ms']"),
         ("[[group]]\nname = 'a/b'\nms = 'c'", "line 2: 'a/b' cannot be the name of files"),
         ("[[group]]\nname='a'\nms='b'\n[[group]]\nname='a'\nms='c'", "line 5: two groups are called 'a'"),
-        ("[[override]]\nsize = 64", "line 1: an override needs the pattern"),
+        ("[[override]]\nsize = 64", "line 1: an override needs a pattern"),
         ("[[override]]\nmatch='a'\n[[override]]\nmatch='b'\nniter=-1", "line 5: --niter -1 is out of range"),
     ],
 )
