@@ -1,4 +1,4 @@
-"""Step 1, read: from files to an `Observation`, blocks of `Visibilities` of one Stokes parameter."""
+"""Step 1, read: from files to an `Observation` with blocks of `Visibilities`."""
 
 import lazy_loader
 

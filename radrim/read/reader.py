@@ -1,4 +1,4 @@
-"""Step 1, read: Measurement Sets to the visibilities of one Stokes parameter or of several, in row chunks."""
+"""Reads the visibilities of one or several Stokes parameters from Measurement Sets, in chunks of rows."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Selection:
-    """What to read; see the options of the same names in `radrim.config.options.ImageConfig`."""
+    """The data to read; see the options of the same names in `radrim.config.options.ImageConfig`."""
 
     column: str | None = None
     field: str | None = None
@@ -49,14 +49,14 @@ class Selection:
     uv_range: tuple[float, float] = (0.0, np.inf)
     time_range: tuple[str, str] | None = None
     stokes: str = "I"
-    """One or several, with commas between: 'I,Q,U,V'."""
+    """One or several Stokes parameters or correlations, separated by commas: 'I,Q,U,V'."""
     abs_weights: bool = False
     flag_nonfinite: bool = False
     contsub: int | None = None
     contsub_channels: tuple[int, ...] | None = None
     outframe: str | None = None
     joint: bool = False
-    """Whether several pointings may be brought to one phase centre."""
+    """Whether several pointings may be shifted to one phase centre."""
 
 
 def read(
@@ -75,9 +75,9 @@ def read(
         Measurement Sets (version 2) and UVFITS files, of the same phase centre unless `selection.joint` is set.
     selection : Selection
     keep : callable, optional
-        What becomes of each block once it is read, Visibilities to Visibilities: a place outside the memory.
+        Called with each block that is read; returns the block to use, such as one that is stored on the disk.
     block_bytes : int, optional
-        Largest block [bytes of data and weights]; one for each spectral window if absent.
+        Largest block [bytes of data and weights]; by default one block for each spectral window.
     folder : Path, optional
         See `radrim.ms.inputs.open_inputs`.
     settings : ReadSettings
@@ -90,11 +90,11 @@ def read(
     Raises
     ------
     InputError
-        A path is neither, or a table or column is missing or unreadable.
+        A path is neither a Measurement Set nor a UVFITS file, or a table or column is missing or cannot be read.
     ConfigError
-        The selection names something that is not there.
+        The selection names something that does not exist.
     DataError
-        Nothing is left that could be imaged, or phase centres differ and `selection.joint` is not set.
+        No sample is left to image, or phase centres differ and `selection.joint` is not set.
     """
     with open_inputs(paths, folder) as sets:
         targets = [choose_target(ms, selection.field) for ms in sets]
@@ -127,7 +127,7 @@ def read(
 def _same_phase_centre(path_a: str | Path, a: Observation, path_b: str | Path, b: Observation) -> None:
     dra = (a.ra - b.ra + np.pi) % (2 * np.pi) - np.pi
     apart = np.hypot(dra * np.cos(a.dec), a.dec - b.dec)
-    # A hundredth of the resolution: no image could show it.
+    # A hundredth of the resolution is invisible in the image.
     limit = 0.01 / max(a.longest_baseline(), b.longest_baseline())
     if apart > limit:
         raise DataError(
@@ -145,7 +145,7 @@ def _read_one(
     block_bytes: int | None,
     settings: ReadSettings,
 ) -> Observation:
-    """One Measurement Set; its phase centre becomes `centre` unless that is None."""
+    """Read one Measurement Set, and shift it to the phase centre `centre` unless that is None."""
     ms = target.ms
     notes = list(ms.notes)
     column = choose_column(ms, selection, notes)
@@ -188,7 +188,7 @@ def _read_one(
 
 
 def _dishes_with_data(ms: MeasurementSet, blocks: list[Visibilities]) -> list[float]:
-    """Different known diameters of the antennas that occur in the data [m]."""
+    """Sorted known diameters of the antennas with data, without repeats [m]."""
     seen = np.zeros(len(ms.dish_diameters), bool)
     for block in blocks:
         seen[block.antenna] = True
@@ -196,7 +196,7 @@ def _dishes_with_data(ms: MeasurementSet, blocks: list[Visibilities]) -> list[fl
 
 
 def choose_column(ms: MeasurementSet, selection: Selection, notes: list[str]) -> str:
-    """Name of the column to read; what was decided without being asked is appended to the notes."""
+    """Name of the column to read; an automatic choice is appended to the notes."""
     available = [name for name in ("CORRECTED_DATA", "DATA") if name in ms.columns]
     column = selection.column or (available[0] if available else None)
     if column is None:
@@ -221,7 +221,7 @@ def choose_windows(ms: MeasurementSet, selection: Selection) -> list[SpectralWin
 
 
 def choose_channels(ms: MeasurementSet, window: SpectralWindow, selection: Selection) -> tuple[int, int]:
-    """First channel to read of a spectral window, and the first after them."""
+    """First channel to read of a spectral window, and the first channel after the last."""
     if selection.chan_range is None:
         return 0, len(window.freq)
     start, end = selection.chan_range
@@ -235,7 +235,7 @@ def choose_channels(ms: MeasurementSet, window: SpectralWindow, selection: Selec
 
 @dataclass(frozen=True)
 class _Source:
-    """One Measurement Set, and what is read of it.
+    """One Measurement Set, and how it is read.
 
     Parameters
     ----------
@@ -246,9 +246,9 @@ class _Source:
         Column of the visibilities.
     selection : Selection
     counts : Counts
-        Counts the samples that are read and dropped.
+        Numbers of the samples that are read and dropped, updated by the reader.
     notes : list of str
-        Receives what was decided without being asked.
+        Receives the automatic choices.
     settings : ReadSettings
     """
 
@@ -264,7 +264,7 @@ class _Source:
 def _read_window(
     source: _Source, window: SpectralWindow, field: int, block_bytes: int | None
 ) -> Iterator[Visibilities]:
-    """All selected rows of one spectral window with data, block by block."""
+    """All selected rows with data of one spectral window, block by block."""
     ms, main, selection = source.ms, source.main, source.selection
     query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
     if selection.time_range is not None:
@@ -278,7 +278,7 @@ def _read_window(
         first, last = choose_channels(ms, window, selection)
         shift = find_shift(ms, window, ms.fields[field], selection.outframe, source.settings)
         recipes = _recipes(ms, window, selection, source.notes)
-        # A selection of every row is the table itself, and reading that avoids the list of row numbers.
+        # If all rows are selected, the table itself is read, which avoids the list of row numbers.
         reader = _ChunkReader(source, main if total == main.nrows() else rows, window, (first, last), recipes)
         size = max(1, block_bytes // ((8 * len(recipes) + 4) * (last - first))) if block_bytes else total
         with ProgressBar(f"reading {ms.path.name}, spectral window {window.spw}", total) as bar:
@@ -291,7 +291,7 @@ def _read_window(
 
 
 def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, notes: list[str]) -> list[Terms]:
-    """Of each Stokes parameter, index and coefficient of the correlations that make it."""
+    """Indices and coefficients of the correlations that make each Stokes parameter."""
     wanted = selection.stokes.split(",")
     try:
         recipes, one_hand = combinations(wanted, window.correlations)
@@ -315,7 +315,7 @@ def _has_all(window: SpectralWindow, wanted: Sequence[str]) -> bool:
 
 
 def mjd_seconds(text: str) -> float:
-    """Modified Julian Date in seconds, UTC, of a time as --time-range takes it."""
+    """A time in the format of --time-range as Modified Julian Date, UTC [s]."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -325,7 +325,7 @@ def mjd_seconds(text: str) -> float:
 
 
 class _ChunkReader:
-    """Reads one spectral window chunk by chunk into arrays allocated once."""
+    """Reads one spectral window chunk by chunk into arrays that are allocated once."""
 
     def __init__(
         self,
@@ -341,7 +341,7 @@ class _ChunkReader:
         self.first, self.last = channels
         self.recipes, self.selection, self.counts = recipes, selection, source.counts
         freq = window.freq[self.first : self.last]
-        # Lower sidebands count down; the operators want channels that count up.
+        # Frequencies of lower sidebands fall; the operators need rising ones.
         self.order = np.argsort(freq, kind="stable")
         self.freq = freq[self.order]
         self.sorted = bool((np.diff(freq) >= 0).all())
@@ -357,7 +357,7 @@ class _ChunkReader:
             )
 
     def _prepare_continuum(self, order: int) -> Continuum:
-        """The fit of the continuum; channels that only it needs are read, too."""
+        """The fit of the continuum; the channels that only the fit needs are read, too."""
         first, last, window = self.first, self.last, self.window
         free = line_free(self.ms.path, window.spw, len(window.freq), order, self.selection.contsub_channels)
         fitted = np.flatnonzero(free)
@@ -367,7 +367,7 @@ class _ChunkReader:
         return Continuum(window.freq[around], free[around], order, self.settings.continuum)
 
     def read(self, begin: int, total: int, bar: ProgressBar) -> Visibilities | None:
-        """The rows from `begin` on that hold any sample, or None; the bar counts all rows."""
+        """The rows with samples among `total` rows from `begin` on; None if there are none. The bar counts all rows."""
         freq = self.freq
         uvw = np.empty((total, 3))
         time = np.empty(total)
@@ -398,7 +398,7 @@ class _ChunkReader:
         return Visibilities(uvw, freq, data, weight, time, antenna, stokes=stokes, others=others)
 
     def _chunk(self, start: int, count: int) -> tuple[np.ndarray, ...]:
-        """(uvw, time, antenna, weight, data, ...) of the rows of one chunk that hold any sample."""
+        """(uvw, time, antenna, weight, data, ...) of the rows with samples in one chunk."""
         table = self.table
         uvw = np.asarray(table.getcol("UVW", start, count), float)
         correlated = self._slice(self.column, start, count)
@@ -451,9 +451,10 @@ class _ChunkReader:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The Stokes parameters, (pol, row, chan), and the weight of all, 0 where any term of any is missing.
 
-        The weight is that of the poorest correlation, min(w) / sum |c|^2: 1/sigma^2 for equal ones, never more than
-        that for unequal ones, and of one Stokes parameter what WSClean uses, so that both programs weight the same data
-        the same way. Samples count for all Stokes parameters or for none, so that these have the same PSF.
+        The weight is that of the correlation with the lowest weight, min(w) / sum |c|^2. This is 1/sigma^2 for equal
+        weights and at most that for unequal ones. For one Stokes parameter it is what WSClean uses, so that both
+        programs weight the same data in the same way. Samples are used for all Stokes parameters or for none, so that
+        all have the same PSF.
         """
         shape = correlated.shape[:2]
         planes = np.zeros((len(self.recipes), *shape), np.complex64)
@@ -463,7 +464,7 @@ class _ChunkReader:
             data, whole = planes[plane], np.ones(shape, bool)
             for index, factor in terms:
                 whole &= ~flag[:, :, index]
-                with np.errstate(invalid="ignore", over="ignore"):  # flagged samples can hold anything
+                with np.errstate(invalid="ignore", over="ignore"):  # flagged samples can have any value
                     data += np.complex64(factor) * correlated[:, :, index]
                 hand = natural[:, :, index]
                 weight = np.minimum(weight, np.abs(hand) if self.selection.abs_weights else hand)
@@ -482,14 +483,14 @@ class _ChunkReader:
         return planes, weight
 
     def _drop_unusable(self, planes: np.ndarray, weight: np.ndarray, uvw: np.ndarray) -> None:
-        """Samples without finite data or without UVW get weight 0."""
-        # Rows that are absent from the correlator's output can come back with zero or NaN coordinates.
+        """Set the weight of samples without finite data or without UVW to 0."""
+        # Rows that are absent from the correlator's output can have zero or NaN coordinates.
         absent = ~np.isfinite(uvw).all(1)[:, None] | (uvw == 0).all(1)[:, None]
         self.counts.bad_uvw += _drop(weight, absent, self.imaged)
         self.counts.nonfinite += _drop(weight, ~np.isfinite(planes).all(0), self.imaged)
 
     def _drop_outside(self, weight: np.ndarray, uvw: np.ndarray) -> None:
-        """Samples of the image's channels outside the uv range get weight 0."""
+        """Set the weight of samples of the imaged channels outside the uv range to 0."""
         low, high = self.selection.uv_range
         if low > 0 or high < np.inf:
             length = np.hypot(uvw[:, :1], uvw[:, 1:2]) * (self.freq / C)
@@ -497,7 +498,10 @@ class _ChunkReader:
 
 
 def _drop(weight: np.ndarray, bad: np.ndarray, counted: slice = slice(None)) -> int:
-    """Set the weight of the samples where `bad` (broadcast) to 0; returns how many of the counted channels had one."""
+    """Set the weight of samples to 0 where `bad`, broadcast, is true.
+
+    Returns the number of these samples that had weight, in the counted channels.
+    """
     bad = bad & (weight > 0)
     weight[bad] = 0
     return int(bad[:, counted].sum())

@@ -407,7 +407,7 @@ def test_other_frames_are_kept_or_refused(small_ms, edit_ms):
         assert [block.doppler for block in observation.blocks] == [1.0]
     for outframe in ("TOPO", "BARY"):
         message = (
-            rf"--outframe {outframe} is made from topocentric .* window 0 of .*edited.ms are in the frame LSRK; leave"
+            rf"--outframe {outframe} needs topocentric .* window 0 of .*edited.ms are in the frame LSRK; leave"
         )
         with pytest.raises(ConfigError, match=message):
             read([local], Selection(outframe=outframe))
@@ -428,7 +428,7 @@ def test_antennas_elsewhere_are_refused(small_ms, edit_ms):
     """Positions that are not on the Earth's surface, such as local ones, are named."""
     path = edit_ms(subtable="ANTENNA", POSITION=lambda old: old - VLA)
     with pytest.raises(
-        InputError, match=r"--outframe LSRK needs the place of the array, but the antennas of .*edited.ms"
+        InputError, match=r"--outframe LSRK needs the position of the array, but the antennas of .*edited.ms"
     ):
         read([path], Selection(outframe="LSRK"))
     read([path])
