@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radrim.errors import InputError
 
 if TYPE_CHECKING:
-    from astropy.io.fits import BinTableHDU, GroupData, HDUList, Header
+    from astropy.io.fits import BinTableHDU, GroupData, GroupsHDU, HDUList, Header
 
 
 EXPORT_AGAIN = "Export it again (AIPS: FITTP; CASA: exportuvfits; DIFMAP: wobs)."
@@ -69,13 +69,13 @@ class UVFits:
     """
 
     path: Path
-    header: Any
+    header: "Header"
     start: int
     group_bytes: int
     groups: int
-    antennas: Any
-    frequencies: Any
-    sources: Any
+    antennas: "BinTableHDU"
+    frequencies: "BinTableHDU | None"
+    sources: "BinTableHDU | None"
     offset: float
     notes: list[str]
 
@@ -212,7 +212,7 @@ def _check_whole(path: Path, hdus: "HDUList") -> None:
                              f"{COPY_AGAIN}")  # fmt: skip
 
 
-def _table_name(hdu: Any) -> str:
+def _table_name(hdu: "BinTableHDU | GroupsHDU") -> str:
     return "visibilities" if hdu.name in ("", "PRIMARY") else f"data of the table {hdu.name}"
 
 

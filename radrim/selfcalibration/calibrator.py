@@ -15,7 +15,7 @@ from radrim.ms import rows as ms_rows
 from radrim.ms.inputs import require_measurement_set
 from radrim.ms.tables import open_table
 from radrim.read.pointings import choose_target
-from radrim.read.reader import choose_channels, choose_column, choose_windows, mjd_seconds
+from radrim.read.selection import choose_channels, choose_column, choose_windows, mjd_seconds
 from radrim.selfcalibration.config import Round, SelfcalConfig, format_interval
 from radrim.visibilities import Visibilities
 

@@ -406,9 +406,7 @@ def test_other_frames_are_kept_or_refused(small_ms, edit_ms):
         assert observation.freq_frame == "LSRK"
         assert [block.doppler for block in observation.blocks] == [1.0]
     for outframe in ("TOPO", "BARY"):
-        message = (
-            rf"--outframe {outframe} needs topocentric .* window 0 of .*edited.ms are in the frame LSRK; leave"
-        )
+        message = rf"--outframe {outframe} needs topocentric .* window 0 of .*edited.ms are in the frame LSRK; leave"
         with pytest.raises(ConfigError, match=message):
             read([local], Selection(outframe=outframe))
     (block,) = read([small_ms], Selection(outframe="TOPO")).blocks
