@@ -1,4 +1,4 @@
-"""Angles as astronomers write them, to and from radians. Without numpy, so that help and version answer at once."""
+"""Parses and formats angles such as 1.5asec. This module does without numpy, so that help answers at once."""
 
 import math
 import re
@@ -30,14 +30,14 @@ def parse_angle(text: str | float, name: str = "angle", default_unit: str | None
     text : str or float
         A number is accepted only together with `default_unit`.
     name : str
-        What the angle is for; used in the message.
+        Name of the angle in messages.
     default_unit : str, optional
-        Unit of a bare number. Without it a bare number is refused.
+        Unit of a number without one. By default such a number is refused.
 
     Raises
     ------
     ConfigError
-        Not a number, an unknown unit, or no unit.
+        The text is not a number, has an unknown unit, or no unit.
     """
     match = _ANGLE.fullmatch(str(text))
     units = "deg, amin, asec, masec, uasec, rad"
@@ -52,7 +52,7 @@ def parse_angle(text: str | float, name: str = "angle", default_unit: str | None
 
 
 def format_angle(radians: float, digits: int = 4) -> str:
-    """`radians` as text in the unit an astronomer would choose, readable by `parse_angle`."""
+    """An angle [rad] as text in a suitable unit, which `parse_angle` reads."""
     size = abs(radians)
     for unit in ("deg", "amin", "asec", "masec"):
         if size >= _RADIANS[unit]:
@@ -63,6 +63,6 @@ def format_angle(radians: float, digits: int = 4) -> str:
 
 
 def exact_angle(radians: float) -> str:
-    """The shortest text that `parse_angle` reads back as `radians`, to the last bit."""
+    """The shortest text that `parse_angle` reads as exactly this angle [rad]."""
     texts = [f"{radians / _RADIANS[unit]:.12g}{unit}" for unit in ("deg", "amin", "asec", "masec", "uasec")]
     return min((text for text in texts if parse_angle(text) == radians), key=len, default=f"{radians!r}rad")

@@ -1,4 +1,4 @@
-"""The same as the command `radrim image`, from Python."""
+"""The command `radrim image` as a Python function."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,8 +34,8 @@ def image(  # noqa: PLR0913 - public: each argument is an option of `radrim imag
 ) -> Result:  # fmt: skip
     """Image one or several Measurement Sets and write the FITS files.
 
-    Every option is that of `radrim image` (``radrim image --help`` explains them); None takes its default. Angles are
-    text with a unit, such as ``scale="1asec"``.
+    The options are those of `radrim image`, which ``radrim image --help`` explains; None stands for the default. Angles
+    are text with a unit, such as ``scale="1asec"``.
 
     Parameters
     ----------
@@ -51,12 +51,12 @@ def image(  # noqa: PLR0913 - public: each argument is an option of `radrim imag
     Returns
     -------
     Result
-        Images as arrays, their WCS, beam, noise and paths.
+        Images as arrays, with their WCS, beam, noise and paths.
 
     Raises
     ------
     RadrimError
-        Whatever the user can mend; the message says how.
+        An error that the user can correct; the message says how.
 
     Examples
     --------

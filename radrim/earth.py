@@ -1,9 +1,9 @@
-"""The rotating Earth: hour angles, elevations, and the tracks that baselines draw in the uv plane.
+"""Hour angles, elevations and the tracks of baselines in the uv plane, from the rotation of the Earth.
 
-Baselines are turned from the rotating Earth into the celestial frame of the phase centre (GCRS, J2000 to within
+Baselines are rotated from the terrestrial frame to the celestial frame of the phase centre (GCRS, J2000 to within
 0.02 arcsec) by the IAU 2006/2000A precession-nutation matrix of ERFA, so that TIME, antenna positions and UVW of a
-simulated Measurement Set belong together. Left out: polar motion, UT1 - UTC (below 0.9 s) and aberration (20 arcsec),
-none of which an image of the simulated data can show.
+simulated Measurement Set are consistent. Polar motion, UT1 - UTC (below 0.9 s) and aberration (20 arcsec) are left out:
+they do not change an image of the simulated data.
 """
 
 import math
@@ -61,7 +61,7 @@ def uvw_tracks(
     Thompson, Moran & Swenson (2017), Interferometry and Synthesis in Radio Astronomy, section 4.1.
     """
     first, second = np.triu_indices(len(positions), 1) if pairs is None else pairs
-    # Rows are the unit vectors u, v, w in the terrestrial frame of each time.
+    # The rows are the unit vectors of u, v and w in the terrestrial frame at each time.
     frames = np.einsum("ai,tji->taj", axes(ra, dec), celestial_to_terrestrial(times))
     antennas = np.einsum("taj,nj->tna", frames, positions)
     return antennas[:, second] - antennas[:, first]
@@ -105,7 +105,7 @@ def elevations(positions: np.ndarray, ra: float, dec: float, times: float | np.n
 def track_times(
     layout: Layout, ra: float, dec: float, hour_angle: float, hours: float, integration: float, date: float = 61041.0
 ) -> np.ndarray:
-    """Midpoints of the integrations of one track.
+    """Midpoints of the integrations of one continuous observation.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def track_times(
     integration : float
         Length of one integration [s].
     date : float
-        The middle of the track is within half a day of the transit that follows this MJD; by default 2026-01-01.
+        MJD; the middle of the track is within half a day of the next transit. By default 2026-01-01.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def track_times(
     """
     start = date * 86400.0
     middle = start + (-hour_angles(layout, ra, dec, start)[0] % (2 * math.pi)) / SIDEREAL_RATE
-    # The rate is that of the mean Earth; precession makes the true one differ in the eighth digit.
+    # This is the mean rate; because of precession the true rate differs in the eighth digit.
     middle -= hour_angles(layout, ra, dec, middle)[0] / SIDEREAL_RATE
     middle += hour_angle / SIDEREAL_RATE
     number = max(1, round(hours * 3600 / integration))

@@ -1,4 +1,4 @@
-"""What can go wrong because of the input or the machine: one class per kind, all of them ``RadrimError``.
+"""Errors that the user can correct: one class per kind, all derived from ``RadrimError``.
 
 The command prints the message and exits with status 2; a caller in Python catches ``RadrimError``.
 Each message says what is wrong, the value found, the limit, and what to do.
@@ -6,32 +6,32 @@ Each message says what is wrong, the value found, the limit, and what to do.
 
 
 class RadrimError(Exception):
-    """Base of every error that the user can act on."""
+    """Base class of all errors that the user can correct."""
 
 
 class ConfigError(RadrimError):
-    """An option, or a combination of options, that cannot be carried out."""
+    """An option, or a combination of options, is not possible."""
 
 
 class InputError(RadrimError):
-    """A Measurement Set, mask or other input file that cannot be read or used."""
+    """A Measurement Set, mask or other input file cannot be read or used."""
 
 
 class DataError(InputError):
-    """The file is readable, but what is in it cannot be imaged: all flagged, no weights, NaN."""
+    """The data of a readable file cannot be imaged: all samples are flagged, without weight, or NaN."""
 
 
 class OutputError(RadrimError):
-    """The results cannot be written where they were asked for."""
+    """The results cannot be written to the given path."""
 
 
 class ClusterError(RadrimError):
-    """The cluster that was to do the work cannot be reached, or has lost its workers."""
+    """The cluster cannot be reached, or has lost its workers."""
 
 
 class SolverError(RadrimError):
-    """The deconvolution met numbers it cannot work with."""
+    """The deconvolution has numbers with which it cannot continue."""
 
 
 class PeerError(RadrimError):
-    """The program to compare with is missing, has no such option, failed, or ran out of time."""
+    """The program to compare with is missing, does not support an option, failed, or exceeded its time limit."""

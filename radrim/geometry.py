@@ -1,4 +1,4 @@
-"""The image grid, and the one place where the signs of the measurement equation stand.
+"""The image grid, and the signs of the measurement equation, which are defined only here.
 
 One Stokes parameter and channel, UVW as stored in a Measurement Set (antenna 2 minus antenna 1)::
 
@@ -7,7 +7,7 @@ One Stokes parameter and channel, UVW as stored in a Measurement Set (antenna 2 
 with l towards the east, m towards the north, n = sqrt(1 - l^2 - m^2), I in Jy/pixel and no 1/n factor.
 Images are indexed (y, x): y grows to the north, x to the west, and the phase centre is at
 (height // 2, width // 2). The sign was checked against WSClean 3.1 with sources in the corners of a
-6-degree field; ``tests/test_geometry.py`` fails when any of the three terms flips.
+6-degree field; ``tests/test_geometry.py`` fails if the sign of any of the three terms changes.
 """
 
 import math
@@ -29,7 +29,7 @@ FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 def n_minus_1(l: float | np.ndarray, m: float | np.ndarray) -> float | np.ndarray:  # noqa: E741 - the field's own name
     """N - 1 for direction cosines l and m, without the cancellation of sqrt(1 - l^2 - m^2) - 1 at small angles.
 
-    NaN beyond the horizon (l^2 + m^2 > 1).
+    NaN below the horizon (l^2 + m^2 > 1).
     """
     r2 = l * l + m * m
     with np.errstate(invalid="ignore"):
@@ -37,9 +37,9 @@ def n_minus_1(l: float | np.ndarray, m: float | np.ndarray) -> float | np.ndarra
 
 
 def axes(ra: float, dec: float) -> np.ndarray:
-    """Unit vectors towards the east, the north and a direction itself [rad], (3, 3) float64, a row each.
+    """Unit vectors towards the east, the north and the direction (ra, dec) [rad] itself, the rows of (3, 3) float64.
 
-    Seen from a phase centre there, a baseline is ``axes @ baseline`` = (u, v, w) and a direction (l, m, n).
+    For a phase centre in this direction, ``axes @ baseline`` is (u, v, w), and ``axes @ direction`` is (l, m, n).
     """
     sin_ra, cos_ra, sin_dec, cos_dec = math.sin(ra), math.cos(ra), math.sin(dec), math.cos(dec)
     return np.array(
@@ -64,8 +64,8 @@ class ImageGrid:
     ra, dec : float
         Phase centre [rad], J2000/ICRS.
     x0, y0 : int
-        Where the middle pixel (height // 2, width // 2) lies [pixel], counted from the phase centre: other than 0 for
-        a part of a larger image (`window`).
+        Position of the centre pixel (height // 2, width // 2) relative to the phase centre [pixel]. It is not 0 for a
+        part of a larger image (`window`).
     """
 
     width: int
@@ -78,7 +78,7 @@ class ImageGrid:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(y, x)."""
+        """Shape of the image (y, x)."""
         return (self.height, self.width)
 
     def l(self) -> np.ndarray:  # noqa: E743 - the field's own name
@@ -91,7 +91,7 @@ class ImageGrid:
 
     @property
     def max_n_term(self) -> float:
-        """Largest ``|n - 1|`` on the image: with the largest ``|w|``, the largest w-term phase in turns."""
+        """Largest ``|n - 1|`` on the image; times the largest ``|w|`` it is the largest w-term phase in turns."""
         r2 = ((self.width / 2 + abs(self.x0)) ** 2 + (self.height / 2 + abs(self.y0)) ** 2) * self.scale**2
         return r2 / (1 + math.sqrt(1 - r2)) if r2 < 1 else 1.0
 
@@ -103,17 +103,17 @@ class ImageGrid:
 
     @property
     def middle(self) -> tuple[float, float, float]:
-        """l, m and n - 1 of the middle pixel; n - 1 is NaN beyond the horizon."""
+        """l, m and n - 1 of the centre pixel; n - 1 is NaN below the horizon."""
         l, m = -self.x0 * self.scale, self.y0 * self.scale  # noqa: E741
         return l, m, float(n_minus_1(l, m))
 
     def window(self, rows: slice, columns: slice) -> "ImageGrid":
-        """The grid of a rectangle of this one: the same pixels, phase centre and scale.
+        """The grid of a rectangle of this grid, with the same phase centre and scale.
 
         Parameters
         ----------
         rows, columns : slice
-            With start and stop, which may lie outside the image; even lengths.
+            Start and stop, which may lie outside the image; the lengths must be even.
         """
         width, height = columns.stop - columns.start, rows.stop - rows.start
         return replace(
@@ -130,7 +130,7 @@ class ImageGrid:
 
 
 def crop_centre(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The central part (y, x) of an image, with the centre pixel size // 2 kept; `shape` even."""
+    """The central part of an image with an even shape (y, x); the centre pixel, size // 2, stays the centre."""
     cut = []
     for have, want in zip(image.shape, shape, strict=True):
         start = have // 2 - want // 2

@@ -1,4 +1,4 @@
-"""The kinds of images that a run leaves, and how they are named."""
+"""The kinds of images that a run writes, and their names."""
 
 from typing import Protocol
 
@@ -6,15 +6,15 @@ UNCERTAINTIES = ("uncertainty", "uncertainty_95", "model_uncertainty", "model_un
 
 
 KINDS = ("dirty", "psf", "model", "residual", "image", "pb", "image_pb", *UNCERTAINTIES)
-"""Images of one channel, in the order of the data; with - for _ also the endings of their files."""
+"""Kinds of images of one channel, in the order of processing; with - for _ also the ends of their file names."""
 
 
 SHARED = ("psf", "pb")
-"""Of these there is one file for all Stokes parameters, whose samples and weights are the same: the first one's."""
+"""Kinds with one file for all Stokes parameters, which have the same samples and weights: that of the first."""
 
 
 class ImageKinds(Protocol):
-    """The options that decide which images there are."""
+    """The options that determine which images a run writes."""
 
     @property
     def pb(self) -> str:
@@ -34,12 +34,12 @@ class ImageKinds(Protocol):
 
 
 def label_of(channel: str, stokes: str) -> str:
-    """Label of an image, '0000-Q', of its channel and, where a run has several, of its Stokes parameter."""
+    """Label of an image such as '0000-Q': its channel and, if a run has several, its Stokes parameter."""
     return "-".join(part for part in (channel, stokes) if part)
 
 
 def count_kinds(config: ImageKinds) -> int:
-    """Images of all kinds and Stokes parameters that each output channel leaves as files."""
+    """Number of images of all kinds and Stokes parameters that are written for each output channel."""
     beams, deconvolved = config.pb != "none", config.niter > 0
     shared = 1 + beams
     linear = (2 + beams) if deconvolved and {"Q", "U"} <= set(config.stokes) else 0

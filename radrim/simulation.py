@@ -1,7 +1,7 @@
-"""Simulated observations: an array looks at a sky, receivers add noise and errors, a Measurement Set comes out.
+"""Simulates observations of a sky with an array, adds noise and gain errors, and writes a Measurement Set.
 
-The sky is summed with the measurement equation of `radrim.geometry`; feeds stay aligned with the sky (no parallactic
-rotation), and there is no primary beam and no smearing within a channel or an integration.
+Visibilities are sums over the sky by the measurement equation of `radrim.geometry`. Feeds stay aligned with the sky (no
+parallactic rotation), and there is no primary beam and no smearing within a channel or an integration.
 """
 
 import logging
@@ -32,19 +32,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Receivers:
-    """What the instrument adds to the sky.
+    """Noise, errors and flags that the instrument adds to the visibilities.
 
     Parameters
     ----------
     noise : float
         Standard deviation of the real and of the imaginary part of each correlation [Jy]. WEIGHT is 1/noise**2.
     gain_error : float
-        Standard deviation of each antenna's gain error, in amplitude (relative) and phase [rad]; drifts within minutes.
+        Standard deviation of each antenna's gain error, in amplitude (relative) and phase [rad]; it varies with time.
     flagged : float
-        Fraction of the samples flagged at random; they hold rubbish, as in real data.
+        Fraction of the samples that are flagged at random; they have wrong values, as in real data.
     corrected : bool
-        Also write CORRECTED_DATA, without the gain errors.
+        Whether CORRECTED_DATA, without the gain errors, is also written.
     seed : int
+        Seed of the random numbers.
     min_elevation : float
         Elevation below which the samples of an antenna are flagged [rad].
     gain_drift : float
@@ -61,12 +62,12 @@ class Receivers:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Data columns beyond those every Measurement Set has."""
+        """Data columns beside the required columns of a Measurement Set."""
         return ("DATA", "CORRECTED_DATA") if self.corrected else ("DATA",)
 
 
 def observe(plan: ObservationPlan, sky: Sky, receivers: Receivers, threads: int = 1) -> Observe:
-    """The function that `write_ms` asks for each block: same seed, same numbers, whatever the size of the blocks."""
+    """The function that `write_ms` calls for each block. The numbers depend on the seed, not on the size of blocks."""
     seeds = np.random.SeedSequence(receivers.seed).spawn(2 + len(plan.fields))
     noise_rng, flag_rng, *gain_rngs = (np.random.default_rng(seed) for seed in seeds)
     gains = [_gains(field.times, len(plan.layout.stations), receivers, rng)
@@ -86,7 +87,7 @@ def observe(plan: ObservationPlan, sky: Sky, receivers: Receivers, threads: int 
         flag = _below_horizon(plan, field, block, receivers.min_elevation) | (
             flag_rng.random(clean.shape) < receivers.flagged
         )
-        # A flagged sample must not matter, so it holds something that would show.
+        # Flagged samples have a large value, so that their use would show in an image.
         data[flag] = 1e3
         sigma = np.full((len(clean), clean.shape[-1]), receivers.noise or 1.0, np.float32)
         columns = {"DATA": data, "FLAG": flag, "FLAG_ROW": flag.all((1, 2)), "SIGMA": sigma, "WEIGHT": sigma**-2}
@@ -100,7 +101,7 @@ def observe(plan: ObservationPlan, sky: Sky, receivers: Receivers, threads: int 
 def _gains(
     times: np.ndarray, antennas: int, receivers: Receivers, rng: np.random.Generator
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """One drifting complex gain per antenna: times (time,) to gains (time, antenna)."""
+    """The function from times (time,) to the complex gains of the antennas (time, antenna), which vary with time."""
     drift = receivers.gain_drift
     knots = np.arange(times[0], times[-1] + 2 * drift, drift)
     amplitude, phase = receivers.gain_error * rng.standard_normal((2, antennas, len(knots)))
@@ -113,7 +114,7 @@ def _gains(
 
 
 def _below_horizon(plan: ObservationPlan, field: ObservedField, block: Block, limit: float) -> np.ndarray:
-    """Samples of which one antenna saw the source below an elevation [rad], (row, 1, 1)."""
+    """Rows in which one of the antennas saw the source below the elevation `limit` [rad], (row, 1, 1) bool."""
     low = elevations(plan.layout.positions, field.ra, field.dec, block.times) < limit
     baselines = len(block.uvw) // len(block.times)
     either = low[:, block.antenna1[:baselines]] | low[:, block.antenna2[:baselines]]
@@ -141,7 +142,7 @@ def simulate(  # noqa: PLR0913 - public: each argument is an option of `radrim s
     ra, dec : str or float
         Phase centre, J2000: '19h59m28s', '19:59:28' (hours), '+40d44m02s', or a number of degrees.
     freq, bandwidth : str or float
-        Of the whole band [Hz], or with a unit: '1.4GHz'.
+        Centre and width of the band [Hz], or text with a unit: '1.4GHz'.
     channels : int
     hours, hour_angle : float
         Length of the track, and hour angle in its middle [h].
@@ -162,7 +163,7 @@ def simulate(  # noqa: PLR0913 - public: each argument is an option of `radrim s
     Raises
     ------
     ConfigError, InputError, OutputError
-        An argument out of range; a layout or sky that cannot be read; a path that cannot be written.
+        An argument is out of range, a layout or sky cannot be read, or the path cannot be written.
     """
     layout = read_layout(array)
     ra, dec = parse_direction(ra, "ra", hours=True), parse_direction(dec, "dec")
@@ -219,7 +220,7 @@ def _describe(path: Path, plan: ObservationPlan, receivers: Receivers) -> None:
 
 
 def parse_direction(value: str | float, name: str, hours: bool = False) -> float:
-    """Radians from '19h59m28s', '19:59:28' (hours where `hours`), '40d44m02s', or a number of degrees."""
+    """An angle [rad] from '19h59m28s', '19:59:28' (hours if `hours`), '40d44m02s', or a number of degrees."""
     try:
         return math.radians(float(value))
     except ValueError:
@@ -235,7 +236,7 @@ def parse_direction(value: str | float, name: str, hours: bool = False) -> float
 
 
 def parse_frequency(value: str | float, name: str) -> float:
-    """Hz from '1.4GHz', '64 MHz' or a number of Hz."""
+    """A frequency [Hz] from '1.4GHz', '64 MHz' or a number of Hz."""
     match = re.fullmatch(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*([kMG]?Hz)?\s*", str(value), re.IGNORECASE)
     scale = {"khz": 1e3, "mhz": 1e6, "ghz": 1e9}
     try:
@@ -250,7 +251,7 @@ def parse_frequency(value: str | float, name: str) -> float:
 
 
 def parse_correlations(text: str) -> tuple[str, ...]:
-    """('RR', 'LL') from 'RR,LL'."""
+    """The names of correlations, such as ('RR', 'LL') from 'RR,LL'."""
     names = tuple(word.strip().upper() for word in text.split(","))
     unknown = [name for name in names if name not in NUMBERS]
     if unknown or len(set(names)) < len(names):

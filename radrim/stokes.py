@@ -1,4 +1,4 @@
-"""Which correlations make which Stokes parameter.
+"""Stokes parameters as sums of correlations.
 
 Correlation numbers are the MS's (casacore Stokes::StokesTypes). The combinations follow Hamaker & Bregman (1996,
 A&AS 117, 161): RL = Q + iU, LR = Q - iU, XY = U + iV, YX = U - iV.
@@ -28,7 +28,7 @@ _COMBINATIONS: dict[str, list[dict[str, complex]]] = {
 
 
 def combinations(wanted: Sequence[str], correlations: Sequence[str]) -> tuple[list[Terms], bool]:
-    """How to form several Stokes parameters from what was correlated.
+    """How several Stokes parameters are formed from the correlations of a spectral window.
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ def combinations(wanted: Sequence[str], correlations: Sequence[str]) -> tuple[li
     Returns
     -------
     list of list of (int, complex)
-        Of each, as `combination` gives it.
+        Terms of each Stokes parameter, as from `combination`.
     bool
-        As `combination`; never with several, of which one hand says nothing.
+        As from `combination`; always false for several Stokes parameters, which one hand cannot give.
 
     Raises
     ------
     DataError
-        The correlations do not give all of them.
+        The correlations do not give all of these Stokes parameters.
     """
     if len(wanted) == 1:
         terms, one_hand = combination(wanted[0], correlations)
@@ -65,7 +65,7 @@ def combinations(wanted: Sequence[str], correlations: Sequence[str]) -> tuple[li
 
 
 def combination(stokes: str, correlations: Sequence[str]) -> tuple[Terms, bool]:
-    """How to form `stokes` from what was correlated.
+    """How a Stokes parameter is formed from the correlations of a spectral window.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def combination(stokes: str, correlations: Sequence[str]) -> tuple[Terms, bool]:
     list of (int, complex)
         Index into `correlations` and coefficient of each term.
     bool
-        True where Stokes I had to be taken from one hand alone, which assumes that the source is unpolarised.
+        Whether Stokes I is formed from one hand alone, which assumes that the source is unpolarised.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def _recipes(stokes: str) -> list[dict[str, complex]]:
 
 
 def _find_recipe(stokes: str, correlations: Sequence[str]) -> dict[str, complex] | None:
-    """The first recipe of which everything is there, or None."""
+    """The first recipe whose correlations all exist, or None."""
     return next((r for r in _recipes(stokes) if all(name in correlations for name in r)), None)
 
 
@@ -116,16 +116,14 @@ def _needed(stokes: str) -> str:
     return " or ".join(" and ".join(recipe) for recipe in _recipes(stokes))
 
 
-STOKES_CODE = {"I": 1, "Q": 2, "U": 3, "V": 4}
+STOKES_CODE = {
+    "I": 1, "Q": 2, "U": 3, "V": 4, "RR": -1, "LL": -2, "RL": -3, "LR": -4, "XX": -5, "YY": -6, "XY": -7, "YX": -8,
+    "P": 129, "angle": 132,
+}  # fmt: skip
+"""FITS numbers of the STOKES axis (Greisen & Calabretta 2002, table 7).
 
-
-STOKES_CODE |= {"RR": -1, "LL": -2, "RL": -3, "LR": -4, "XX": -5, "YY": -6, "XY": -7, "YX": -8}
-"""FITS numbers of the STOKES axis (Greisen & Calabretta 2002, table 7)."""
-
-
-STOKES_CODE |= {"P": 129, "angle": 132}
-"""Linear polarisation, intensity and angle, for which FITS has none: casacore's, 100 + its own (Plinear, Pangle)."""
-
+FITS has none for the intensity and angle of linear polarisation: 129 and 132 are 100 + casacore's Plinear and Pangle.
+"""
 
 STOKES = ("I", "Q", "U", "V", "XX", "YY", "XY", "YX", "RR", "LL", "RL", "LR")
-"""Stokes parameters and correlations, in the order of FITS."""
+"""Stokes parameters and correlations, in FITS order."""

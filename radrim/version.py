@@ -1,10 +1,10 @@
-"""The version, and those of the packages that results depend on."""
+"""The version of radrim, and those of the packages that results depend on."""
 
 __version__ = "0.1.0"
 
 
 def versions() -> dict[str, str]:
-    """Versions of radrim and of what its results depend on, by name."""
+    """Versions of radrim and of the packages that its results depend on, by name."""
     import platform
 
     import astropy

@@ -1,4 +1,4 @@
-"""What the readers hand on: samples of one Stokes parameter or of several, and what the observation was."""
+"""Visibilities of one or several Stokes parameters, and the facts about their observation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -11,14 +11,14 @@ from radrim.geometry import C
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """How blocks of visibilities that may be larger than the memory are gone through."""
+    """How blocks of visibilities that may be larger than the memory are processed."""
 
     rows: int = 65536
     """Rows that are in memory at a time."""
 
 
 def row_slices(count: int, settings: BlockSettings = BlockSettings()) -> Iterator[slice]:
-    """Slices of `count` rows, one after the other, of as many rows as may be in memory at a time."""
+    """Slices of `count` rows, one after the other, each with the rows that may be in memory at a time."""
     for start in range(0, count, settings.rows):
         yield slice(start, start + settings.rows)
 
@@ -32,7 +32,7 @@ class Visibilities:
     uvw : (row, 3) float64
         Baseline coordinates, antenna 2 minus antenna 1 [m].
     freq : (chan,) float64
-        Channel frequencies [Hz], as the telescope observed them.
+        Channel frequencies at the telescope [Hz].
     data : (row, chan) complex64
         Visibilities of one Stokes parameter [Jy]; 0 where flagged.
     weight : (row, chan) float32
@@ -43,13 +43,13 @@ class Visibilities:
     antenna : (row, 2) int32
         Numbers of the two antennas.
     doppler : float
-        Frequencies in the output frame over those of the telescope; see `radrim.read.frames`.
+        Frequencies in the output frame over those at the telescope; see `radrim.read.frames`.
     pointing : (2,) float64
-        Direction cosines (l, m), from the phase centre, of where the antennas point.
+        Direction cosines (l, m) of the pointing of the antennas, from the phase centre.
     stokes : str
-        What `data` is of: 'I', 'Q', 'U', 'V' or a correlation such as 'XX'.
+        Stokes parameter of `data`: 'I', 'Q', 'U', 'V' or a correlation such as 'XX'.
     others : dict of str to (row, chan) complex64
-        Visibilities of the run's other Stokes parameters [Jy]: the same samples, with the same weights.
+        Visibilities of the other Stokes parameters of the run [Jy]: the same samples, with the same weights.
     """
 
     uvw: np.ndarray
@@ -69,12 +69,12 @@ class Visibilities:
         return {self.stokes: self.data, **self.others}
 
     def of(self, stokes: str) -> "Visibilities":
-        """The same samples of one of the Stokes parameters, without the others."""
+        """The block with one of its Stokes parameters only."""
         return replace(self, data=self.planes[stokes], stokes=stokes, others={})
 
     @property
     def output_freq(self) -> np.ndarray:
-        """Channel frequencies in the output frame, which output channels and headers follow, (chan,) [Hz]."""
+        """Channel frequencies in the output frame, that of output channels and headers, (chan,) [Hz]."""
         return self.freq * self.doppler
 
     @property
@@ -83,9 +83,9 @@ class Visibilities:
         return np.hypot(self.uvw[:, 0], self.uvw[:, 1])
 
     def select_channels(self, keep: np.ndarray) -> "Visibilities | None":
-        """The same rows with the channels of the boolean array `keep` (chan,); None if there are none.
+        """The block with the channels where `keep` (chan,) bool is true; None if there are none.
 
-        A contiguous run of channels is a view, nothing is copied.
+        The arrays of contiguous channels are views, not copies.
         """
         index = np.flatnonzero(keep)
         if index.size == 0:
@@ -100,14 +100,14 @@ class Visibilities:
         )
 
     def select_rows(self, rows: np.ndarray) -> "Visibilities":
-        """The same channels with the rows of an array of row numbers."""
+        """The block with the rows of an array of row numbers."""
         arrays = {name: getattr(self, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
         return replace(self, **arrays, others={stokes: data[rows] for stokes, data in self.others.items()})
 
 
 @dataclass
 class Observation:
-    """Everything read from the Measurement Sets of one run.
+    """The data and facts that were read from the Measurement Sets of one run.
 
     Parameters
     ----------
@@ -117,11 +117,11 @@ class Observation:
     stokes : str
         Stokes parameters or correlations of the samples, such as 'I', 'I,Q,U,V' or 'XX,YY'.
     telescope, object, observer, date_obs : str
-        For the FITS header; date_obs in ISO format, UTC, start of the first integration.
+        Values of the FITS header; date_obs is the first time in ISO format, UTC.
     dish_diameter : float
-        Median over antennas [m]; NaN when unknown.
+        Median diameter of the antennas [m]; NaN if unknown.
     dishes : list of float
-        Different diameters of the antennas that have data [m], from the smallest; without unknown ones.
+        Sorted known diameters of the antennas with data, without repeats [m].
     data_column : str
         Column that was read.
     freq_frame : str
@@ -129,9 +129,9 @@ class Observation:
     channel_width : float
         Median channel width [Hz].
     notes : list of str
-        What the reader decided on its own, in sentences; printed and kept in the report.
+        Automatic choices of the reader, in sentences, for the log and the report.
     counts : dict
-        rows, samples, flagged and the like, for the log and the report.
+        Numbers of samples, flagged samples and the like, for the log and the report.
     """
 
     blocks: list[Visibilities]
@@ -157,11 +157,11 @@ class Observation:
 
     @property
     def channels(self) -> int:
-        """Number of the channels that `split_channels` can tell apart."""
+        """Number of the channels that `split_channels` distinguishes."""
         return len(np.unique(np.concatenate(_number_channels(self))))
 
     def longest_baseline(self) -> float:
-        """Longest unflagged (u, v) [wavelengths]."""
+        """Largest length of unflagged (u, v) [wavelengths]."""
         longest = 0.0
         for block in self.blocks:
             for rows in row_slices(len(block.uvw)):
@@ -171,16 +171,16 @@ class Observation:
 
 
 def split_channels(observation: Observation, count: int) -> list[list[Visibilities]]:
-    """The blocks of each output channel: all channels in order of frequency, cut into `count` nearly equal groups.
+    """The blocks of each output channel: all channels in order of frequency, divided into `count` nearly equal groups.
 
-    Where blocks have different Doppler factors, channels closer to each other than half a channel are one.
+    If blocks have different Doppler factors, channels that differ by less than half a channel are counted as one.
 
     Raises
     ------
     ConfigError
-        More output channels than there are channels.
+        There are more output channels than channels.
     DataError
-        An output channel without unflagged data.
+        An output channel has no unflagged data.
     """
     if count == 1:
         return [observation.blocks]
@@ -204,9 +204,9 @@ def split_channels(observation: Observation, count: int) -> list[list[Visibiliti
 
 
 def _number_channels(observation: Observation) -> list[np.ndarray]:
-    """Numbers of the channels of each block, the same for the same output frequency, rising with it; (chan,) each."""
+    """Channel numbers of each block, (chan,) each; equal for equal output frequencies, and rising with them."""
     blocks, freq = observation.blocks, observation.frequencies
-    # Where times differ: cells of one channel's width, around those of a block in the middle of the drift.
+    # With several Doppler factors, channels are cells of one channel's width, centred on a block with a median factor.
     most = max(len(block.freq) for block in blocks)
     widest = sorted((block for block in blocks if len(block.freq) == most), key=lambda block: block.doppler)
     centre = widest[len(widest) // 2].output_freq

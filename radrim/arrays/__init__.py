@@ -1,6 +1,6 @@
-"""Antenna positions of known arrays, a CSV file each, and of any other array that a file describes.
+"""Antenna positions of known arrays, one CSV file each, and of other arrays in files of the same form.
 
-Numpy is imported by what needs it, so that the command's help can list the arrays at once.
+Numpy is imported only where it is used, so that the help of the command can list the arrays at once.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Layout:
 
     @property
     def longitude(self) -> float:
-        """Of the mean position, east positive [rad]."""
+        """Longitude of the mean position, east positive [rad]."""
         x, y, _ = self.positions.mean(0)
         return math.atan2(y, x)
 
     @property
     def longest_baseline(self) -> float:
-        """[m]."""
+        """Length of the longest baseline [m]."""
         import numpy as np
 
         return max(float(np.linalg.norm(self.positions - p, axis=1).max()) for p in self.positions)
@@ -73,7 +73,7 @@ def read_layout(name_or_path: str | Path) -> Layout:
     Parameters
     ----------
     name_or_path : str or Path
-        Such as 'vla-b', or a CSV file with the columns name, x_itrf_m, y_itrf_m, z_itrf_m, diameter_m.
+        A name such as 'vla-b', or a CSV file with the columns name, x_itrf_m, y_itrf_m, z_itrf_m, diameter_m.
         A first line '# telescope: NAME' is optional.
 
     Returns
@@ -83,9 +83,9 @@ def read_layout(name_or_path: str | Path) -> Layout:
     Raises
     ------
     ConfigError
-        Neither a shipped layout nor a file.
+        The name is neither a shipped layout nor a file.
     InputError
-        The file is not of that form, or holds fewer than two antennas.
+        The file does not have this form, or has fewer than two antennas.
     """
     import numpy as np
 

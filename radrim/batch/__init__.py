@@ -1,1 +1,1 @@
-"""`radrim batch`: many observations, resumed, retried and summed up."""
+"""`radrim batch`: images many observations, resumes and retries them, and summarises the results."""

@@ -1,6 +1,7 @@
-"""What a batch is asked to do: a TOML file with the tables batch, image, quality, slurm, group and override, checked.
+"""Reads and checks the TOML file of a batch, with the tables batch, image, quality, slurm, group and override.
 
-Paths in the file are relative to the current folder, as on the command line, so that one file serves many places.
+Paths in the file are relative to the current folder, as on the command line, so that one file can be used in several
+folders.
 """
 
 import math
@@ -21,7 +22,7 @@ TABLES = ("batch", "image", "quality", "slurm", "group", "override")
 
 @dataclass(frozen=True)
 class Group:
-    """Measurement Sets that are imaged together, under a name."""
+    """Measurement Sets that are imaged together, and the name of their image."""
 
     name: str
     ms: tuple[str, ...]
@@ -29,7 +30,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Override:
-    """Options of `radrim image` for the items whose name, or one of whose paths, matches a pattern."""
+    """Options of `radrim image` for the items whose name or one of whose paths matches a pattern."""
 
     match: str
     image: dict[str, Any]
@@ -37,7 +38,7 @@ class Override:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """One batch.
+    """The configuration of one batch.
 
     Parameters
     ----------
@@ -45,23 +46,23 @@ class BatchConfig:
         Measurement Sets, folders of them, patterns, or lists in a file.
     output : Path
     jobs : int
-        Images at once.
+        Number of images at once.
     retries : int
-        How often an image is tried again whose process was killed.
+        Number of further tries for an image whose process was killed or crashed.
     time_limit : float
-        For one image [s].
+        Time limit of one image [s].
     memory : float or None
-        Of all images at once [bytes]; None: the usual part of the machine's.
+        Memory of all images at once [bytes]; None for the usual fraction of the machine's.
     image : dict
         Options of `radrim image` for all items, by their names with -.
     groups, overrides : list
     quality : dict
         Limits, as `radrim.report.qa.Limits` has them.
     slurm : dict
-        'partition', 'account', 'time', 'mem', 'cpus' as sbatch takes them; 'at_once': most tasks that run together;
-        'options': more options of sbatch; 'setup': lines of shell before the command.
+        'partition', 'account', 'time', 'mem', 'cpus' as sbatch takes them; 'at_once': largest number of tasks that run
+        together; 'options': more options of sbatch; 'setup': lines of shell before the command.
     path : Path or None
-        The file it came from.
+        The TOML file of the configuration.
     """
 
     inputs: list[str] = field(default_factory=list)
@@ -78,19 +79,19 @@ class BatchConfig:
     path: Path | None = None
 
     def with_options(self, **given: str | None) -> "BatchConfig":
-        """Changed by options of the command line, which are text or None.
+        """The configuration with options of the command line, which are text or None.
 
         Raises
         ------
         ConfigError
-            A value that an option does not take.
+            A value that an option does not accept.
         """
         values = {name: BATCH[name.replace("_", "-")](name, text) for name, text in given.items() if text is not None}
         return replace(self, **values)
 
 
 def to_duration(name: str, value: Any) -> float:
-    """Seconds from 90, '90s', '45min', '2h', '1.5d' or '01:30:00'."""
+    """A time such as 90, '90s', '45min', '2h', '1.5d' or '01:30:00' [s]."""
     text = str(value).strip()
     if match := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d{2}):(\d{2})", text):
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
@@ -110,7 +111,7 @@ def _to_folder(name: str, value: Any) -> Path:
 
 
 def _to_limit(name: str, value: Any) -> float | None:
-    """A number, or false for a limit that does not count."""
+    """A number; None for false, which means no limit."""
     return None if value is False else numeric(float, 0)(name, value)
 
 
@@ -133,7 +134,7 @@ SLURM: dict[str, Callable] = {
 
 
 def load_batch(path: str | Path) -> BatchConfig:
-    """A batch from its TOML file.
+    """Read a batch from its TOML file.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def load_batch(path: str | Path) -> BatchConfig:
 def _parsed(
     file: TomlFile, table: Mapping[str, Any], parsers: Mapping[str, Parser], *above: str | int
 ) -> dict[str, Any]:
-    """A table whose keys have parsers, by names with _."""
+    """The parsed values of a table, by their names with _."""
     file.check_keys(table, parsers, *above)
     out = {}
     for key, value in table.items():
@@ -187,7 +188,7 @@ def _parsed(
 
 
 def _image_options(file: TomlFile, table: Mapping[str, Any], *above: str | int) -> dict[str, Any]:
-    """Options of `radrim image`, by their names with -."""
+    """Options of `radrim image` from a table, by their names with -."""
     check_options(file, table, *above)
     for key in table:
         if key in SET_BY_THE_BATCH:
@@ -214,7 +215,7 @@ _EXAMPLE = {"name": "name = 'field1'", "ms": "ms = ['a.ms', 'b.ms']"}
 def _override(file: TomlFile, number: int, table: Mapping[str, Any]) -> Override:
     if not isinstance(table.get("match"), str):
         raise file.fault(
-            ["override", number], "an override needs the pattern of what it is for, such as match = '*_L_*'."
+            ["override", number], "an override needs a pattern of names or paths, such as match = '*_L_*'."
         )
     options = {key: value for key, value in table.items() if key != "match"}
     return Override(table["match"], _image_options(file, options, "override", number))

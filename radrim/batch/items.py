@@ -1,8 +1,8 @@
-"""`radrim batch`: what is to be imaged, with which options, and what is known of each image from earlier runs.
+"""The items of a batch: their Measurement Sets, options and the state of their images from earlier runs.
 
-A batch is a list of items; each is one Measurement Set, or several that are imaged together, and has its own folder
-OUTPUT/NAME with all that `radrim image` writes, a log, and NAME-batch.json: what became of it. The same command looks
-there, and does what is missing, what failed, and what had other input or settings.
+An item is one Measurement Set, or several that are imaged together. It has its own folder OUTPUT/NAME with the files of
+`radrim image`, a log, and its state in NAME-batch.json. The same command reads these states, and makes the images that
+are missing, that failed, or that had other input or settings.
 """
 
 import glob
@@ -21,11 +21,11 @@ from radrim.runtime.files import atomic_write, fingerprint
 from radrim.workdir.directory import differences
 
 LISTS = (".txt", ".list", ".lst")
-"""Endings of files that hold one input per line."""
+"""Suffixes of text files with one input per line."""
 SETS = (".ms", ".uvfits", ".uvf")
-"""Endings of what counts as an observation in a folder, in any case."""
+"""Suffixes of observations in a folder, in upper or lower case."""
 DONE, SUSPECT, FAILED, RUNNING, STOPPED, WAITING = "done", "suspect", "failed", "running", "interrupted", "waiting"
-"""What can become of an item; suspect: there is an image, but not within the limits."""
+"""States of an item. The image of a suspect item exists, but is not within the limits."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Item:
     folder : Path
         OUTPUT/NAME, absolute.
     root : Path
-        What other paths are relative to; a worker of a cluster may be elsewhere.
+        Folder that other paths are relative to; a worker of a cluster may run in another folder.
     options : mapping
-        As they were given for this item, by their names with -.
+        Options given for this item, by their names with -.
     config : ImageConfig
-        The same, parsed.
+        The parsed options.
     """
 
     name: str
@@ -53,28 +53,29 @@ class Item:
 
     @property
     def prefix(self) -> Path:
-        """--name of its images."""
+        """Value of --name for its images."""
         return self.folder / self.name
 
     def file(self, ending: str) -> Path:
-        """One of its files, such as NAME-qa.json."""
+        """One of its files, such as NAME-qa.json, by the end of the name."""
         return Path(f"{self.prefix}{ending}")
 
     def describe(self) -> dict[str, Any]:
-        """What the image is of: its settings and the state of its input files. Where and how fast does not count.
+        """The settings of the image and the fingerprints of its input files; an image is made again when they change.
 
-        Nor does the version of radrim: who installs a new one does not ask for a thousand images to be made again.
+        Options that do not change images are left out, and so is the version of radrim: a new version does not mean
+        that all images are made again.
         """
         settings = {
             name: value for name, value in self.config.as_text().items() if name not in (*INDIFFERENT, "memory")
         }
         inputs = [*self.config.ms, self.config.model, *([self.config.mask] if self.config.mask else [])]
-        paths = [str(self.root / path) for path in inputs]  # a model that comes with radrim is not there
+        paths = [str(self.root / path) for path in inputs]  # a model that comes with radrim is not a path
         files = {path: fingerprint(path) for path in paths if os.path.exists(path)}
         return json.loads(json.dumps({"settings": settings, "files": files}))
 
     def state(self) -> dict[str, Any]:
-        """What is known of it; {'state': 'waiting'} if nothing is."""
+        """The state from its file; {'state': 'waiting'} without one."""
         try:
             state = json.loads(self.file("-batch.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -82,13 +83,13 @@ class Item:
         return state if isinstance(state, dict) and "state" in state else {"state": WAITING}
 
     def keep_state(self, state: Mapping[str, Any]) -> None:
-        """Note what became of it."""
+        """Write the state to its file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.file("-batch.json")) as file:
             file.write(f"{json.dumps(state, indent=1)}\n".encode())
 
     def to_do(self) -> str:
-        """Why the image must be made, or made again, in words; empty if there is nothing to do."""
+        """The reason why the image must be made, or made again; empty if there is nothing to do."""
         state = self.state()
         if state["state"] in (FAILED, STOPPED, RUNNING):
             reason = f": {state['reason']}" if state.get("reason") else ""
@@ -105,13 +106,13 @@ class Item:
 
 
 def make_items(config: BatchConfig, inputs: Sequence[str] = ()) -> list[Item]:
-    """The items of a batch: its groups, then its inputs in order of their paths.
+    """The items of a batch: its groups, then its inputs in the order of their paths.
 
     Parameters
     ----------
     config : BatchConfig
     inputs : sequence of str
-        In place of those of the configuration.
+        Inputs that replace those of the configuration.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def make_items(config: BatchConfig, inputs: Sequence[str] = ()) -> list[Item]:
 
 
 def choose_item(items: Sequence[Item], which: str) -> Item:
-    """One item by its name, or by its number, from 1 on.
+    """One item by its name or number; numbers begin with 1.
 
     Raises
     ------
@@ -148,15 +149,15 @@ def choose_item(items: Sequence[Item], which: str) -> Item:
     if which.isdecimal() and 1 <= int(which) <= len(items):
         return items[int(which) - 1]
     raise ConfigError(
-        f"--item {which}: there is none of that name or number; the {len(items)} items are counted from 1, and "
+        f"--item {which}: there is no item of that name or number; the {len(items)} items are counted from 1, and "
         "--dry-run lists them."
     )
 
 
 def expand(inputs: Iterable[str | Path]) -> list[str]:
-    """Paths of observations from paths, patterns, folders and lists, in order, each once.
+    """Paths of observations from paths, patterns, folders and lists, in order and without repeats.
 
-    A path that does not exist stays: that an observation is missing is a failure of one image, not of the batch.
+    A path that does not exist is kept: a missing observation is a failure of one image, not of the batch.
 
     Raises
     ------
@@ -190,7 +191,7 @@ def expand(inputs: Iterable[str | Path]) -> list[str]:
 
 
 def _is_set(path: Path) -> bool:
-    # A set that has lost its table.dat must fail with a message, not be overlooked.
+    # A Measurement Set without its table.dat must fail with a message, and must not be overlooked.
     return (path / "table.dat").exists() or path.suffix.lower() in SETS
 
 
@@ -200,14 +201,14 @@ def _read_list(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The list {path} cannot be read: {error}.") from None
     lines = [line.strip() for line in lines]
-    # Paths in a list are relative to it: it travels with the data.
+    # Paths in a list are relative to the list, which is kept with the data.
     return [os.path.join(path.parent, line) for line in lines if line and not line.startswith("#")]
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """A name for each path: that of the file without its ending, with as many folders as tell it from the others."""
+    """A name for each path: the file name without its suffix, with as many folders in front as make it unique."""
     wholes = [Path(os.path.abspath(path)) for path in paths]
-    # A name such as 3c391_4.6GHz has no ending.
+    # A name such as 3c391_4.6GHz has no suffix.
     parts = [(path.with_suffix("") if path.suffix.lower() in SETS else path).parts[1:] for path in wholes]
     names = [part[-1] for part in parts]
     deep = 1
@@ -222,7 +223,7 @@ def _names(paths: Sequence[str]) -> list[str]:
 
 
 def _item(name: str, paths: Sequence[str], config: BatchConfig) -> Item:
-    """The item of these Measurement Sets, with the options that hold for it."""
+    """The item of these Measurement Sets, with the common options and those of its overrides."""
     options = dict(config.image)
     for override in config.overrides:
         if any(fnmatchcase(text, override.match) for text in (name, *paths)):

@@ -1,4 +1,4 @@
-"""What a batch has made: summary.csv and summary.ecsv for programs, index.html and a printed table for people."""
+"""Summaries of a batch: summary.csv and summary.ecsv for programs, index.html and a printed table for people."""
 
 import fcntl
 import io
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 ORDER = (FAILED, SUSPECT, STOPPED, RUNNING, WAITING, DONE)
-"""How the page lists states: what somebody should look at comes first."""
+"""Order of the states on the page: those that need attention come first."""
 COLUMNS: dict[str, tuple[type, str | None]] = {
     "name": (str, None),
     "state": (str, None),
@@ -41,17 +41,17 @@ COLUMNS: dict[str, tuple[type, str | None]] = {
     "finished": (str, None),
     "inputs": (str, None),
 }
-"""Kind and unit of the columns of the summary."""
+"""Type and unit of the columns of the summary."""
 LOCK = ".summary.lock"
 
 
 def judged(item: Item, limits: Limits) -> dict[str, Any]:
-    """The quality file of an image that was made, its checks those of these limits; written anew if they differ.
+    """The quality file of a finished image, with checks for these limits. If the checks change, the file is rewritten.
 
     Raises
     ------
     InputError
-        It cannot be read.
+        The file cannot be read.
     """
     quality = read_qa(item.file("-qa.json"))
     checks = judge(quality, limits)
@@ -62,13 +62,13 @@ def judged(item: Item, limits: Limits) -> dict[str, Any]:
 
 
 def summarise(item: Item, limits: Limits) -> dict[str, Any]:
-    """One row of the summary; None where a number is not known.
+    """One row of the summary; unknown numbers are None.
 
     Parameters
     ----------
     item : Item
     limits : Limits
-        An image beyond them is 'suspect'.
+        An image outside the limits is 'suspect'.
     """
     state = item.state()
     row: dict[str, Any] = dict.fromkeys(COLUMNS) | {
@@ -105,9 +105,9 @@ def summarise(item: Item, limits: Limits) -> dict[str, Any]:
 
 
 def write_summaries(items: Sequence[Item], limits: Limits, output: str | Path) -> list[dict[str, Any]]:
-    """Write summary.csv, summary.ecsv and index.html from what the folders of the items hold; returns the rows.
+    """Write summary.csv, summary.ecsv and index.html from the files of the items; returns the rows.
 
-    Tasks of one batch may do so at the same time: each waits for the other, and the last one has seen all.
+    Tasks of one batch may call this at the same time: they take turns, and the last one writes the summary of all.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def write_summaries(items: Sequence[Item], limits: Limits, output: str | Path) -
 
 
 def _table(rows: list[dict[str, Any]]) -> "Table":
-    """The rows as an astropy table; what is not known is masked."""
+    """The rows as an astropy table; unknown values are masked."""
     from astropy.table import MaskedColumn, Table
 
     columns = []
@@ -152,7 +152,7 @@ def _page(rows: list[dict[str, Any]], items: Sequence[Item], output: Path) -> st
 
 
 def _links(row: dict[str, Any], item: Item, output: Path) -> dict[str, str | None]:
-    """Paths from the page to what an item has; None where it has not."""
+    """Paths from the page to the files of an item; None for files that do not exist."""
     made = row["state"] in (DONE, SUSPECT)
     files = {"picture": ".png", "report": "-report.html", "quality": "-qa.json", "log": ".log"}
     paths = {name: item.file(ending) for name, ending in files.items()}
@@ -166,7 +166,7 @@ HEADS = ("Rms", "Dynamic range", "Beam", "Time", "Memory")
 
 
 def _cells(row: dict[str, Any]) -> list[tuple[str, Any]]:
-    """(text, value to sort by) of the columns of numbers."""
+    """(text, sort value) of the columns with numbers."""
     beam = ""
     if row["beam_major"] is not None:
         major, minor = (row[f"beam_{name}"] * ARCSEC for name in ("major", "minor"))
@@ -182,7 +182,7 @@ def _cells(row: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def duration(seconds: float) -> str:
-    """Such as '12 s', '3 min 20 s' or '2 h 05 min'."""
+    """A time as text, such as '12 s', '3 min 20 s' or '2 h 05 min'."""
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:
         return f"{rest} s"
@@ -191,13 +191,13 @@ def duration(seconds: float) -> str:
 
 
 def _counts(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """How many items are in each state, in order; states that none is in are left out."""
+    """Number of items in each state, in order; states without items are left out."""
     counts = Counter(row["state"] for row in rows)
     return {state: counts[state] for state in ORDER if counts[state]}
 
 
 def summary_text(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table for a terminal, those that somebody should look at last."""
+    """The rows as a table for a terminal; those that need attention come last."""
     from rich.console import Console
     from rich.table import Table
 
@@ -207,7 +207,7 @@ def summary_text(rows: list[dict[str, Any]]) -> str:
     table.add_column("reason", overflow="fold")
     for row in sorted(rows, key=lambda row: -ORDER.index(row["state"])):
         table.add_row(row["name"], row["state"], *(text for text, _ in _cells(row)), row["reason"])
-    # In a log lines may be as long as they are; on a terminal reasons are wrapped.
+    # Reasons are wrapped on a terminal only, so that a line of a log is one item.
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
     with console.capture() as text:
         console.print(table)

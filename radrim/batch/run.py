@@ -1,4 +1,4 @@
-"""Making the images of a batch: each in a process of its own, whose end, whatever it is, ends nothing else."""
+"""Makes the images of a batch, each in its own subprocess, so that one crash cannot stop the batch."""
 
 import fcntl
 import logging
@@ -26,11 +26,11 @@ from radrim.runtime.process import Finished, ProcessSettings, run
 log = logging.getLogger("radrim")
 
 CHILD = (sys.executable, "-m", "radrim.cli.child")
-"""What runs `radrim` for one image."""
+"""Command that runs `radrim` for one image."""
 
 LOCK = ".batch.lock"
 STATUS_INPUT, STATUS_INTERRUPTED = 2, 130
-"""Exit statuses of `radrim image`: what the user can mend, and what was interrupted."""
+"""Exit statuses of `radrim image`: an error that the user can correct, and an interrupted run."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,13 @@ class Terms:
     Parameters
     ----------
     retries : int
+        Number of further tries after a crash.
     time_limit : float
         [s]
     threads : int or None
-        Of one image, unless its options say; None: all.
+        Threads of one image, unless its options give them; None for all.
     memory : float or None
-        Of one image, unless its options say [bytes]; None: the usual part of the machine's.
+        Memory of one image, unless its options give it [bytes]; None for the usual fraction of the machine's.
     grace : float
         Time between asking a process to end and killing it [s].
     pause : float
@@ -62,13 +63,13 @@ class Terms:
 
 
 def terms_of(config: BatchConfig, alone: bool = False) -> Terms:
-    """How images are made on this machine: threads and memory are divided among those at once.
+    """How images are made on this machine: threads and memory are divided among the images at once.
 
     Parameters
     ----------
     config : BatchConfig
     alone : bool
-        One image, whatever `config.jobs` says; of what SLURM has given to the job, where it has.
+        Whether one image is made at a time, whatever `config.jobs` is, with the processors and memory of a SLURM job.
     """
     jobs = 1 if alone else config.jobs
     cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", "0")) if alone else len(os.sched_getaffinity(0))
@@ -82,15 +83,16 @@ def terms_of(config: BatchConfig, alone: bool = False) -> Terms:
 
 
 def make_images(items: Sequence[Item], terms: Terms, jobs: int, seen: Callable[[Item, dict], None]) -> None:
-    """Make the images of these items, so many at once, on this machine.
+    """Make the images of these items on this machine.
 
     Parameters
     ----------
     items : sequence of Item
     terms : Terms
     jobs : int
+        Number of images at once.
     seen : callable
-        Told each item and what became of it, as soon as that is known.
+        Called with each item and its state as soon as it is finished.
     """
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
@@ -98,14 +100,14 @@ def make_images(items: Sequence[Item], terms: Terms, jobs: int, seen: Callable[[
         try:
             for future in as_completed(futures):
                 seen(futures[future], future.result())
-        except BaseException:  # an interrupt, or no room for the state of an item: the processes must end, too
+        except BaseException:  # after an interrupt or an error of `seen`, the processes must end, too
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def make_on_cluster(items: Sequence[Item], terms: Terms, address: str, seen: Callable[[Item, dict], None]) -> None:
-    """Make the images of these items by the workers of a Dask cluster, each as many at once as it has threads.
+    """Make the images of these items on the workers of a Dask cluster; each worker makes one image per thread at once.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def make_on_cluster(items: Sequence[Item], terms: Terms, address: str, seen: Cal
 
 
 def _make_on_worker(item: Item, terms: Terms) -> dict[str, Any]:
-    """One image, with the worker's memory divided among its threads."""
+    """Make one image on a worker, whose memory is divided among its threads."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -129,7 +131,7 @@ def _make_on_worker(item: Item, terms: Terms) -> dict[str, Any]:
 
 
 def make_image(item: Item, terms: Terms, stop: threading.Event | None = None) -> dict[str, Any]:
-    """Make one image, again if its process is killed, and note what became of it.
+    """Make one image, with further tries if its process is killed, and write its state.
 
     Parameters
     ----------
@@ -141,7 +143,7 @@ def make_image(item: Item, terms: Terms, stop: threading.Event | None = None) ->
     Returns
     -------
     dict
-        The item's state (docs/batch.md), as its file has it.
+        The state of the item, as in its file (docs/batch.md).
     """
     stop = stop or threading.Event()
     state: dict = {"name": item.name, "state": RUNNING, "reason": ""}
@@ -154,7 +156,7 @@ def make_image(item: Item, terms: Terms, stop: threading.Event | None = None) ->
             state |= {"of": item.describe(), "files": before}
             item.keep_state(state)
             state |= _try(item, command, terms, stop) | {"finished": _now()}
-            for name in set(before) - set(state["files"]):  # of other settings, such as more channels
+            for name in set(before) - set(state["files"]):  # made with other settings, such as more channels
                 (item.folder / name).unlink(missing_ok=True)
             item.keep_state(state)
     except (RadrimError, OSError) as error:
@@ -169,12 +171,12 @@ def _command(item: Item, terms: Terms) -> list[str]:
         words += ["--threads", str(terms.threads)]
     if terms.memory is not None and "memory" not in item.options:
         words += ["--memory", f"{terms.memory / 1e6:.0f}MB"]
-    # Of the same run this goes on with what is finished, of another it begins again: the folder is the batch's own.
+    # An unfinished run with the same settings is resumed, with others it is replaced: the folder belongs to the batch.
     return [*words, "--overwrite"]
 
 
 def _try(item: Item, command: list[str], terms: Terms, stop: threading.Event) -> dict[str, Any]:
-    """Run the process until it succeeds, fails for good or is stopped; what became of it."""
+    """Run the process until it succeeds, fails finally or is stopped; returns the changes of the item's state."""
     seconds, memory = 0.0, 0
     for attempt in range(1, terms.retries + 2):
         heading = f"--- {_now()} {' '.join(command)}"
@@ -194,7 +196,7 @@ def _try(item: Item, command: list[str], terms: Terms, stop: threading.Event) ->
         if stop.is_set() or (end.status == STATUS_INTERRUPTED and not end.stopped):
             return facts | {"state": STOPPED, "reason": ""}
         reason = explain(end, terms.time_limit)
-        # Bad input and what is too slow would be so again.
+        # A further try would end in the same way after bad input or at the time limit.
         if end.stopped or end.status == STATUS_INPUT or attempt > terms.retries:
             break
         wait = terms.pause * 2 ** (attempt - 1) if end.status == -signal.SIGKILL else 0.0
@@ -221,7 +223,7 @@ def explain(end: Finished, time_limit: float) -> str:
 
 
 def _last_words(output: str) -> str:
-    """The message of `radrim` in what it printed, or else the last line."""
+    """The error message in the output of `radrim`, or its last line if there is none."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     messages = [line.removeprefix("radrim: ") for line in lines if line.startswith("radrim: ")]
     return (messages or lines or [""])[-1]
@@ -229,7 +231,7 @@ def _last_words(output: str) -> str:
 
 @contextmanager
 def lock(folder: str | Path, what: str, shared: bool = False) -> Iterator[None]:
-    """While a folder is worked on; several can share it if all say so. It ends with the process, however that ends.
+    """Lock a folder during the block. The lock is released when the process ends, even after a crash.
 
     Parameters
     ----------
@@ -237,6 +239,7 @@ def lock(folder: str | Path, what: str, shared: bool = False) -> Iterator[None]:
     what : str
         What is locked, for the message.
     shared : bool
+        Whether other processes may hold a shared lock at the same time.
 
     Raises
     ------

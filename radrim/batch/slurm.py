@@ -1,4 +1,4 @@
-"""A batch as a SLURM array: the job script, one task for each image that is to be made."""
+"""Writes the job script that runs a batch as a SLURM array, with one task for each image, and submits it."""
 
 import logging
 import shlex
@@ -35,10 +35,10 @@ def job_script(
     Parameters
     ----------
     items : sequence of Item
-        What is to be made.
+        Items whose images are to be made.
     config : BatchConfig
     words : sequence of str
-        Of `radrim batch`, without --slurm and --submit.
+        Arguments of `radrim batch`, without --slurm and --submit.
     settings : ArraySettings
 
     Returns
@@ -52,7 +52,7 @@ def job_script(
         "job-name": f"radrim-{folder.name}",
         "array": array,
         "output": folder / "slurm-%A_%a.log",
-        # To the shell, which is radrim by then.
+        # B: to the shell of the job, which `exec` has replaced by radrim.
         "signal": f"B:TERM@{settings.warning}",
         **{name: slurm[name] for name in ("partition", "account", "time", "mem") if name in slurm},
     }
@@ -92,12 +92,12 @@ def write_script(
 
 
 def submit(script: Path) -> str:
-    """Hand the script to sbatch; returns the number of the job.
+    """Submit the script with sbatch; returns the number of the job.
 
     Raises
     ------
     ConfigError
-        There is no sbatch here, or it refuses.
+        This machine has no sbatch, or sbatch refuses the script.
     """
     if shutil.which("sbatch") is None:
         raise ConfigError(f"There is no sbatch on this machine; {script} is written: submit it where there is one.")

@@ -1,1 +1,1 @@
-"""The command `radrim`: light modules, each of which imports its work when it runs."""
+"""The command `radrim`. Its modules import heavy packages only when a command runs."""

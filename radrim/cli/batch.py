@@ -1,4 +1,4 @@
-"""`radrim batch`: many observations, each an image of its own. Only `run` imports what computes."""
+"""The command `radrim batch`, which images many observations. Only `run` imports heavy modules."""
 
 import argparse
 import logging
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("radrim")
 
 SOME_FAILED = 3
-"""Exit status where some images could not be made."""
+"""Exit status if some images could not be made."""
 
 DESCRIPTION = """\
-Image many observations, each in a process of its own. The same command again makes what is missing, what failed, and
-what has other input or settings than before.
+Image many observations, each in its own process. The same command again makes the images that are missing, that failed,
+or that have other input or settings than before.
 
 exit status: 0 all images are there, 3 some could not be made, 2 the configuration is wrong, 130 interrupted
 (also by SIGTERM; the same command goes on).
@@ -30,28 +30,28 @@ exit status: 0 all images are there, 3 some could not be made, 2 the configurati
 
 EXAMPLES = """\
 examples:
-  radrim batch survey.toml                   what the file says (docs/batch.md)
-  radrim batch survey.toml a.ms b.ms         these, with the options of the file
-  radrim batch survey.toml --dry-run         what would be done, and why
-  radrim batch survey.toml --slurm --submit  as a SLURM array
+  radrim batch survey.toml                   make the images of a batch (docs/batch.md)
+  radrim batch survey.toml a.ms b.ms         image these Measurement Sets with the options of the file
+  radrim batch survey.toml --dry-run         list the images that would be made, and why
+  radrim batch survey.toml --slurm --submit  submit the batch as a SLURM array
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `radrim batch` to an argparse parser."""
-    inputs = "what to do; and Measurement Sets, folders, patterns or lists in place of its inputs"
+    inputs = "configuration; and Measurement Sets, folders, patterns or lists that replace its inputs"
     parser.add_argument("ms", nargs="*", metavar="CONFIG.toml|OBS.ms", help=inputs)
-    parser.add_argument("--config", metavar="CONFIG.toml", help="the same as CONFIG.toml in the first place")
+    parser.add_argument("--config", metavar="CONFIG.toml", help="configuration, if it is not the first argument")
     parser.add_argument("--output", metavar="DIR", help="folder of the images (default: images)")
     parser.add_argument("--jobs", metavar="N", help="images at once; threads and memory are divided (default: 1)")
     parser.add_argument("--retries", metavar="N", help="further tries if a process is killed (default: 1)")
     parser.add_argument("--time-limit", metavar="TIME", help="for one image, such as 45min (default: none)")
     parser.add_argument("--memory", metavar="SIZE", help="of all images at once (default: 0.6 of the machine's)")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="let the workers of this Dask scheduler make the images")
-    parser.add_argument("--slurm", action="store_true", help="write a job script, OUTPUT/slurm.sh, for a SLURM array")
-    parser.add_argument("--submit", action="store_true", help="hand it to sbatch, too")
-    parser.add_argument("--item", metavar="N", help="make this one only, by number or name, as a task of an array does")
-    parser.add_argument("--dry-run", action="store_true", help="list what would be done, and why")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="make the images on the workers of this Dask scheduler")
+    parser.add_argument("--slurm", action="store_true", help="write the job script of a SLURM array, OUTPUT/slurm.sh")
+    parser.add_argument("--submit", action="store_true", help="submit the job script with sbatch, too")
+    parser.add_argument("--item", metavar="N", help="make one image only, by number or name, as a task of an array")
+    parser.add_argument("--dry-run", action="store_true", help="list the images that would be made, and why")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _configuration(args: argparse.Namespace) -> "tuple[BatchConfig, list[str]]":
-    """The configuration, and the inputs that the command line gives in place of its own."""
+    """The configuration, and the inputs of the command line, which replace those of the configuration."""
     from radrim.batch.config import BatchConfig, load_batch
 
     words = list(args.ms)
@@ -136,7 +136,7 @@ def _make(
     config: "BatchConfig",
     limits: "Limits",
 ) -> dict[str, bool]:
-    """Make the images, keep the summary up to date, print it; whether each image of the batch is there, by its name."""
+    """Make the images, update and print the summary; returns by name whether each image of the batch exists."""
     from radrim.batch.items import DONE, FAILED, SUSPECT
     from radrim.batch.report import summary_text, write_summaries
     from radrim.batch.run import lock, make_images, make_on_cluster, terms_of
@@ -152,7 +152,7 @@ def _make(
         level = logging.WARNING if row["state"] in (FAILED, SUSPECT) else logging.INFO
         log.log(level, "[%d/%d] %s: %s", count, len(items_now), item.name, _words(row, state))
 
-    # Tasks of an array share the folder with each other, but not with a batch that makes everything.
+    # Tasks of an array share the folder with each other, but not with a batch that makes all images.
     with _terminable(), lock(config.output, f"The folder {config.output}", shared=alone):
         log.info("%d of %d images to make in %s.", len(items_now), len(items), config.output)
         try:
@@ -169,7 +169,7 @@ def _make(
 
 
 def _words(row: Mapping[str, Any], state: Mapping[str, Any]) -> str:
-    """What became of an image, in a line."""
+    """The state of an image, its time and the reason, in one line."""
     from radrim.batch.report import duration
 
     took = f" after {duration(state['seconds'])}" if state.get("seconds") is not None else ""
@@ -178,7 +178,7 @@ def _words(row: Mapping[str, Any], state: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM, with which SLURM warns before the end, counts as Ctrl-C."""
+    """Treat SIGTERM as Ctrl-C during the block; SLURM sends it before the end of a task's time."""
 
     def interrupt(*_):
         raise KeyboardInterrupt

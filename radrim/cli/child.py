@@ -1,4 +1,4 @@
-"""`radrim` as a child of `radrim batch`: it ends when its parent does, and tidies up when it is asked to end.
+"""Runs `radrim` as a child of `radrim batch`: it ends with its parent, and cleans up on SIGTERM.
 
 python -m radrim.cli.child image OBS.ms ...
 """
@@ -10,11 +10,11 @@ import sys
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl: which signal the process gets when its parent dies, however that happens."""
+"""Number of the prctl of Linux that sets the signal which a process gets when its parent dies."""
 
 
 def main(argv: list[str]) -> int:
-    """Run the command with these words; returns the exit status."""
+    """Run the command with these arguments; returns the exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(OSError, AttributeError):  # other systems than Linux
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
 
 
 def _interrupt(*_: object) -> NoReturn:
-    """As Ctrl-C, after which nothing half-written stays."""
+    """Act as on Ctrl-C, which leaves no incomplete files."""
     raise KeyboardInterrupt
 
 

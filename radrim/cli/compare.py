@@ -1,4 +1,4 @@
-"""The arguments of `radrim compare`: those of `radrim image` and a few more. Only `run` imports what computes."""
+"""The arguments of `radrim compare` beside those of `radrim image`. Only `run` imports heavy modules."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that `radrim image` has not to an argparse parser."""
+    """Add the arguments of `radrim compare` that `radrim image` does not have to an argparse parser."""
     group = parser.add_argument_group("comparison")
     group.add_argument(
         "--peer",
         choices=("auto", "wsclean", "clean"),
         default="auto",
-        help="who runs CLEAN: WSClean 3, radrim's own multi-scale CLEAN, or WSClean where it is on the PATH and can do "
-        "the same (default: auto)",
+        help="program that runs CLEAN: WSClean 3, radrim's own multi-scale CLEAN, or WSClean where it is on the PATH "
+        "and can do the same (default: auto)",
     )
     group.add_argument("--peer-limit", type=float, metavar="SECONDS", help="stop CLEAN after this time")
     group.add_argument(
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config: "ImageConfig") -> None:
-    """Compare what the parsed arguments say."""
+    """Run `radrim compare` with the parsed arguments."""
     from radrim.comparison.run import run
 
     run(config, args.peer, args.peer_limit, args.truth, command=args.line)

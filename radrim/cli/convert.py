@@ -1,4 +1,4 @@
-"""The arguments of `radrim convert`. Only `run` imports what computes, so that help answers at once."""
+"""The command `radrim convert`. Only `run` imports heavy modules, so that help answers at once."""
 
 import argparse
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Convert what the parsed arguments say."""
+    """Run `radrim convert` with the parsed arguments."""
     import logging
 
     from radrim.ms.uvfits_convert import convert

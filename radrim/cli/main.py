@@ -1,4 +1,4 @@
-"""The command `radrim`. Everything heavy is imported by the subcommand that needs it, so that help answers at once."""
+"""The command `radrim`. Subcommands import heavy modules when they run, so that help answers at once."""
 
 import argparse
 import gc
@@ -22,30 +22,37 @@ from radrim.version import __version__
 EXAMPLES = """\
 examples:
   radrim info obs.ms                         what is in it, and how to image it
-  radrim image obs.ms                        choose everything, say what was chosen
+  radrim image obs.ms                        choose all settings, and print them
   radrim image obs.ms --size 4096 4096 --scale 1asec --weight briggs -0.5 --name field
   radrim image a.ms b.ms --niter 0           dirty image and PSF of both together
-  radrim compare obs.ms                      beside CLEAN, with the same settings
-  radrim predict obs.ms --name field         visibilities of a model into MODEL_DATA
-  radrim selfcal obs.ms                      find the errors of the antennas with the image itself
-  radrim simulate demo.ms --array vla-b      a small observation to try things on
+  radrim compare obs.ms                      image with radrim and with CLEAN, with the same settings
+  radrim predict obs.ms --name field         write the visibilities of a model to MODEL_DATA
+  radrim selfcal obs.ms                      solve for the antennas' gains with the image itself
+  radrim simulate demo.ms --array vla-b      write a small observation for trials
 """
 
 
 def program(argv: Sequence[str] | None = None) -> int:
-    """`main` of a process that does nothing else."""
+    """Run `main` in its own process; returns the exit status."""
     keep_memory()
     gc.set_threshold(50_000)  # new objects before a collection; by default there are many while modules load
     status = main(argv, alone=True)
-    gc.freeze()  # nor at the end, a second for what the system takes back at once
+    gc.freeze()  # a collection at the end would take a second, and the system frees the memory at once
     return status
 
 
 def main(argv: Sequence[str] | None = None, alone: bool = False) -> int:
-    """Run the command; returns the exit status: 0 done, 2 for what the user can mend, 130 when interrupted.
+    """Run the command; returns the exit status.
 
-    `alone` in a process that does nothing else: some more may work for it.
-    `radrim batch` has one more, 3: some images could not be made.
+    The status is 0 if the command succeeded, 2 after an error that the user can correct, 130 after an interrupt, and
+    3 if `radrim batch` could not make some images.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; by default those of the process.
+    alone : bool
+        Whether the process does nothing else. Then the command may start helper processes.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
@@ -57,17 +64,17 @@ def main(argv: Sequence[str] | None = None, alone: bool = False) -> int:
     if args.command is None:
         parser.print_help()
         return 0
-    if rest:  # argparse leaves a Measurement Set that follows an option
+    if rest:  # argparse does not assign a Measurement Set that follows an option
         args.ms += rest
     args.line, args.alone = shlex.join(["radrim", *argv]), alone
     _set_up_log(args)
     try:
         status = args.run(args) or 0
-        sys.stdout.flush()  # here, where it can be said that nobody reads any more
+        sys.stdout.flush()  # here, where a broken pipe is handled
     except BrokenPipeError:
-        if args.command not in ("info", "plan", "model"):  # that of a worker, maybe
+        if args.command not in ("info", "plan", "model"):  # it may be the pipe of a worker
             raise
-        # `radrim info obs.ms | head` has seen enough; Python would complain when it closes the output.
+        # After `radrim info obs.ms | head` Python would print an error when it closes the output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except RadrimError as error:
@@ -82,7 +89,7 @@ def main(argv: Sequence[str] | None = None, alone: bool = False) -> int:
               "or image a smaller --size.", file=sys.stderr)  # fmt: skip
         return 2
     except RuntimeError as error:
-        if args.debug or type(error).__name__ != "OutOfMemoryError":  # torch's; not imported for its name alone
+        if args.debug or type(error).__name__ != "OutOfMemoryError":  # by name, so that torch is not imported
             raise
         print("radrim: the GPU's memory is not enough. Use --device cpu, a smaller --size, or in training a smaller "
               "batch or problems.size.", file=sys.stderr)  # fmt: skip
@@ -117,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_imaging(commands: "_Commands") -> None:
-    """Commands that look at observations, or make images of them."""
+    """Add the commands that describe or image observations."""
     from radrim.cli import batch as batch_cli
     from radrim.cli import compare as compare_cli
 
@@ -135,12 +142,12 @@ def _add_imaging(commands: "_Commands") -> None:
     plan = commands.add("plan", _plan, what)
     plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
     plan.add_argument("--workers", type=int, metavar="N", help="of a cluster of such machines (default: this one)")
-    active = "part of the facets with compact sources (default: 0.5)"
+    active = "fraction of the facets with compact sources (default: 0.5)"
     plan.add_argument("--active", type=float, default=0.5, metavar="PART", help=active)
     plan.add_argument("--cycles", type=int, metavar="N", help="major cycles it will need (default: --max-major)")
     _add_image_options(plan)
 
-    what = "image with radrim and with CLEAN (WSClean), same settings, and write a report of both"
+    what = "image with radrim and with CLEAN (WSClean) with the same settings, and write a report of both"
     compare = commands.add("compare", lambda args: compare_cli.run(args, parse_config(args)), what)
     compare.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets; imaged together, not changed")
     compare_cli.add_arguments(compare)
@@ -150,12 +157,12 @@ def _add_imaging(commands: "_Commands") -> None:
                          batch_cli.EXAMPLES, batch_cli.DESCRIPTION)  # fmt: skip
     batch_cli.add_arguments(batch)
 
-    clean = commands.add("clean", _clean, "remove the work directory of a run that shall not go on")
+    clean = commands.add("clean", _clean, "delete the work directory of an interrupted run")
     clean.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
 
 
 def _add_calibration(commands: "_Commands") -> None:
-    """Commands that write data, or give models to others."""
+    """Add the commands that write data or pass models to other programs."""
     from radrim.cli import convert as convert_cli
     from radrim.cli import plugin as plugin_cli
     from radrim.cli import predict as predict_cli
@@ -163,22 +170,22 @@ def _add_calibration(commands: "_Commands") -> None:
 
     commands.begin("calibration and models")
     selfcal = commands.add("selfcal", lambda args: selfcal_cli.run(args, parse_config(args)),
-                           "self-calibrate a Measurement Set, imaging in between", selfcal_cli.EXAMPLES)  # fmt: skip
+                           "self-calibrate a Measurement Set with images of it", selfcal_cli.EXAMPLES)  # fmt: skip
     selfcal.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Set")
     selfcal_cli.add_arguments(selfcal)
     _add_image_options(selfcal, {"start-model": selfcal_cli.START_MODEL})
 
-    what = "write the visibilities of a model image into MODEL_DATA; nothing else is changed"
+    what = "write the visibilities of a model image to MODEL_DATA, and change nothing else"
     predict_cli.add_arguments(commands.add("predict", predict_cli.run, what, predict_cli.EXAMPLES))
 
-    what = "let WSClean use the RIM: write the file for its -python-deconvolution, and print the path"
+    what = "write a file for WSClean's -python-deconvolution, with which it uses the RIM, and print the path"
     plugin_cli.add_arguments(commands.add("plugin", plugin_cli.run, what, plugin_cli.EXAMPLES))
 
     convert_cli.add_arguments(commands.add("convert", convert_cli.run, "write a UVFITS file as a Measurement Set"))
 
 
 def _add_making(commands: "_Commands") -> None:
-    """Commands that make observations and models."""
+    """Add the commands that simulate observations and train models."""
     from radrim.cli import simulate as simulate_cli
     from radrim.cli import train as train_cli
 
@@ -189,14 +196,14 @@ def _add_making(commands: "_Commands") -> None:
 
 
 class _Commands:
-    """The subcommands of a parser, in groups: argparse would list them all in a row."""
+    """The subcommands of a parser, listed in groups, which argparse does not support."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parsers = parser.add_subparsers(dest="command", prog="radrim", help=argparse.SUPPRESS)
         self._lines = ["Visibilities of any radio interferometer in, science-grade FITS images out."]
 
     def begin(self, group: str) -> None:
-        """What is added from here on belongs to this group."""
+        """Begin a group, which the following subcommands belong to."""
         self._lines += ["", f"{group}:"]
 
     def add(
@@ -207,7 +214,7 @@ class _Commands:
         epilog: str | None = None,
         description: str | None = None,
     ) -> argparse.ArgumentParser:
-        """A parser for the arguments of a subcommand, which `run` is called with."""
+        """Add a subcommand that calls `run` with its parsed arguments; returns its parser."""
         self._lines.append(f"  {name:10}{summary}")
         parser = self._parsers.add_parser(
             name,
@@ -222,12 +229,12 @@ class _Commands:
         return parser
 
     def describe(self) -> str:
-        """All of them, as text."""
+        """The list of all subcommands, as text."""
         return "\n".join([*self._lines, "", "radrim COMMAND --help lists the options of one."])
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; argparse would print the usage, a page of options, first."""
+    """Prints errors in one line; argparse would print the usage first, which is a page of options."""
 
     def error(self, message: str) -> NoReturn:
         print(f"radrim: {message}; {self.prog} --help lists what there is.", file=sys.stderr)
@@ -235,8 +242,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _add_image_options(parser: argparse.ArgumentParser, instead: Mapping[str, str] = MappingProxyType({})) -> None:
-    """The options of `radrim image`; `instead` has the help of those that mean something else in another command."""
-    parser.usage = f"{parser.prog} OBS.ms [OBS.ms ...] [options]"  # argparse's would be a screen of options
+    """Add the options of `radrim image`; `instead` has help texts of options with another meaning in this command."""
+    parser.usage = f"{parser.prog} OBS.ms [OBS.ms ...] [options]"  # argparse would list all options
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     groups["image"].add_argument("--config", metavar="FILE.toml", help="read options from here; the command line wins")
     for name, field in ImageConfig.options().items():
@@ -246,7 +253,7 @@ def _add_image_options(parser: argparse.ArgumentParser, instead: Mapping[str, st
         default = field.default
         if "default" not in text and default is not None and default is not False and default != float("inf"):
             text += f" (default: {'on' if default is True else default})"
-        # The parsers of config.py check the values; here every value stays text and None means "not given".
+        # The parsers of `ImageConfig` check the values; here every value is text, and None means "not given".
         if isinstance(default, bool):
             groups[meta["group"]].add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
@@ -259,7 +266,7 @@ def _add_image_options(parser: argparse.ArgumentParser, instead: Mapping[str, st
 
 
 def wsclean_spelling(argv: Sequence[str]) -> list[str]:
-    """WSClean's habits in argparse's terms: one dash for long options, and options of as many words as there are."""
+    """Convert WSClean's spelling to argparse's: long options with one dash, options with a varying number of values."""
     known = {"quiet", "debug", "config", "uv-range", "version"}
     for name, field in ImageConfig.options().items():
         prefixes = ("", "no-") if isinstance(field.default, bool) else ("",)
@@ -273,16 +280,16 @@ def wsclean_spelling(argv: Sequence[str]) -> list[str]:
         if word == "--weight" or word.startswith("--weight="):
             scheme = word.removeprefix("--weight=") if "=" in word else "".join(words[:1])
             del words[: "=" not in word]
-            # argparse would take a following file name for the robustness, or "-0.5" for an option.
+            # argparse would read a following file name as the robustness, or "-0.5" as an option.
             if scheme.lower() == "briggs" and words and _is_number(words[0]):
                 scheme = f"{scheme} {words.pop(0)}"
             word = f"--weight={scheme}"
         elif word == "--contsub-channels":
-            # As many numbers as there are: argparse would take a following file name for one more.
+            # All numbers that follow: argparse would read a following file name as one more.
             numbers = list(itertools.takewhile(_is_number, words))
             del words[: len(numbers)]
             word = f"{word}={' '.join(numbers)}"
-        # Alone it is Airy's: what follows is another option or a Measurement Set.
+        # Without a pattern it means airy; the next word is then another option or a Measurement Set.
         if word == "--pb" and "".join(words[:1]).lower() not in BEAMS:
             word = "--pb=airy"
         out.append(word)
@@ -307,7 +314,7 @@ def _set_up_log(args: argparse.Namespace) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """Plain lines; only warnings say what they are."""
+    """Formats records as plain lines; only warnings begin with their level."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
@@ -315,7 +322,7 @@ class _Formatter(logging.Formatter):
 
 
 def parse_config(args: argparse.Namespace) -> ImageConfig:
-    """The configuration of `radrim image` that the parsed arguments say."""
+    """The configuration of `radrim image` from the parsed arguments."""
     values = {f.name: getattr(args, f.name) for f in ImageConfig.options().values()}
     if args.uv_range is not None:
         if args.minuv_l is not None or args.maxuv_l is not None:
@@ -333,7 +340,7 @@ def parse_config(args: argparse.Namespace) -> ImageConfig:
 
 def _image(args: argparse.Namespace) -> None:
     config = parse_config(args)
-    # They get ready while this process loads what imaging needs, if it has not loaded that before.
+    # The painters start while this process imports the modules of imaging.
     with Painters((config.threads or len(os.sched_getaffinity(0))) if args.alone else 0) as painters:
         from radrim.pipeline import run
 

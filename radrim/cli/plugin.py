@@ -1,4 +1,4 @@
-"""`radrim plugin`: writes the file that WSClean takes for -python-deconvolution, and prints its path."""
+"""The command `radrim plugin`: writes the file for WSClean's -python-deconvolution, and prints its path."""
 
 import argparse
 import hashlib
@@ -17,9 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `radrim plugin` to an argparse parser."""
     parser.add_argument("--output", metavar="FILE.py", help="where to write it (default: a folder of the user's cache)")
     parser.add_argument("--model", default="base", metavar="NAME", help="trained model of the RIM (default: base)")
-    parser.add_argument("--mask", metavar="FITS", help="the model is 0 elsewhere; WSClean does not pass its own on")
+    parser.add_argument("--mask", metavar="FITS", help="the model is 0 where it is 0; WSClean does not pass on its own")
     parser.add_argument(
-        "--pol", default="I", metavar="LIST", help="what WSClean images, such as I,Q,U,V; all but I can be negative"
+        "--pol",
+        default="I",
+        metavar="LIST",
+        help="polarisations that WSClean images, such as I,Q,U,V; all but I can be negative",
     )
     parser.add_argument(
         "--spectral-terms", metavar="N", help="joined channels: terms of the polynomials of frequency (default: 2)"
@@ -35,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from radrim.runtime.files import atomic_write
     from radrim.wsclean.options import PluginOptions
 
-    options = PluginOptions.parse(args)  # what is wrong with them is said here, and not within WSClean
+    options = PluginOptions.parse(args)  # errors appear here, and not within WSClean
     package = Path(__file__).resolve().parents[1]
     text = (package / "wsclean" / "plugin.py").read_text()
     command = [sys.executable, "-m", "radrim.wsclean.worker", options.as_json()]

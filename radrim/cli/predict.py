@@ -1,11 +1,11 @@
-"""The arguments of `radrim predict`. Only `run` imports what computes, so that help answers at once."""
+"""The command `radrim predict`. Only `run` imports heavy modules, so that help answers at once."""
 
 import argparse
 from pathlib import Path
 
 EXAMPLES = """\
 examples:
-  radrim predict obs.ms --name field                    the model of: radrim image obs.ms --name field
+  radrim predict obs.ms --name field                    with the model of: radrim image obs.ms --name field
   radrim predict obs.ms --model-image field-model.fits
 """
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model in Jy/pixel; several images for several frequencies or Stokes parameters",
     )
     parser.add_argument(
-        "--name", metavar="PREFIX", help="the --name of the run that made the model, with all its channels; or this"
+        "--name", metavar="PREFIX", help="or the --name of the run that made the model; all its channels are used"
     )
     parser.add_argument("--field", help="fields to predict for, by number or name (default: the one with most rows)")
     parser.add_argument("--column", default="MODEL_DATA", help="column to write (default: MODEL_DATA)")
@@ -29,18 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1e-4,
         metavar="X",
-        help="accuracy against the direct sum, over the rms of the visibilities (default: 1e-4)",
+        help="error against the direct sum, as a fraction of the rms of the visibilities (default: 1e-4)",
     )
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="processor threads (default: all)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Predict what the parsed arguments say."""
+    """Run `radrim predict` with the parsed arguments."""
     from radrim.errors import ConfigError
     from radrim.sky.prediction import predict
 
     images = args.model_image
-    # argparse gives a Measurement Set that follows --model-image to it.
+    # argparse reads a Measurement Set after --model-image as one of its images.
     ms = args.ms + [path for path in images or [] if Path(path).is_dir()]
     if images:
         images = [path for path in images if not Path(path).is_dir()]

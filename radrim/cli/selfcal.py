@@ -1,4 +1,4 @@
-"""The arguments of `radrim selfcal` beside those of `radrim image`. Only `run` imports what computes."""
+"""The arguments of `radrim selfcal` beside those of `radrim image`. Only `run` imports heavy modules."""
 
 import argparse
 import dataclasses
@@ -10,11 +10,11 @@ from radrim.selfcalibration.config import ROUNDS, SelfcalConfig, parse_interval,
 EXAMPLES = """\
 examples:
   radrim selfcal obs.ms                                        image, then phases, then amplitudes, imaging in between
-  radrim selfcal obs.ms --rounds p:inf,p:60s,p:int,ap:inf      say what is solved for, and in which intervals
+  radrim selfcal obs.ms --rounds p:inf,p:60s,p:int,ap:inf      choose the solutions and their intervals
   radrim selfcal vlbi.ms --start-model point                   uncalibrated data, in which no source can be seen yet
 """
 START_MODEL = "begin with point, point:JY, gauss:SIZE, disc:SIZE or an image in Jy/pixel, not with an image of the data"
-"""What --start-model means here."""
+"""Help of --start-model for this command."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("self-calibration")
     group.add_argument(
         "--rounds", default=ROUNDS, metavar="LIST",
-        help="p (phases) and ap (amplitudes and phases) with commas between, each with its interval if need be, such "
-        f"as p:inf,p:60s,ap:inf (default: {ROUNDS})",
+        help="p (phases) and ap (amplitudes and phases) separated by commas, each with its interval if needed, such as "
+        f"p:inf,p:60s,ap:inf (default: {ROUNDS})",
     )  # fmt: skip
     group.add_argument(
         "--solint", metavar="TIME",
@@ -36,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="interval of amplitude solutions (default: as for phases, with a ratio of 30)",
     )
     group.add_argument(
-        "--gain-type", default="G", metavar="TYPE", help="G: each feed by itself; T: both together (default: G)"
+        "--gain-type", default="G", metavar="TYPE", help="G: each feed separately; T: both together (default: G)"
     )
     group.add_argument("--combine-spw", action="store_true", help="one solution for all spectral windows")
     group.add_argument("--refant", metavar="ANTENNA", help="reference antenna, name or number (default: chosen)")
     group.add_argument(
-        "--min-baselines", metavar="N", help="an antenna needs so many (default: 2 for phases, 3 for amplitudes)"
+        "--min-baselines", metavar="N", help="baselines that an antenna needs (default: 2 for phases, 3 for amplitudes)"
     )
     group.add_argument("--min-snr", default="3", metavar="X", help="flag solutions below this (default: 3)")
     group.add_argument(
@@ -60,12 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_options(args: argparse.Namespace, start_model: str | None = None) -> SelfcalConfig:
-    """The configuration that parsed arguments say, beside those of `radrim image`.
+    """The configuration of the self-calibration from the parsed arguments.
 
     Raises
     ------
     ConfigError
-        A value that is not one.
+        An option has an invalid value.
     """
     solint = None if args.solint is None else parse_interval(args.solint, "solint")
     solint_amp = None if args.solint_amp is None else parse_interval(args.solint_amp, "solint-amp")
@@ -85,7 +85,7 @@ def parse_options(args: argparse.Namespace, start_model: str | None = None) -> S
 
 
 def run(args: argparse.Namespace, config: ImageConfig) -> None:
-    """Self-calibrate what the parsed arguments say; `config` is the ImageConfig that is in them."""
+    """Run `radrim selfcal` with the parsed arguments, and `config` from the options of `radrim image` among them."""
     options = parse_options(args, config.start_model)
     from radrim.selfcalibration.loop import selfcal
 

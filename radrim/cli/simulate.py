@@ -1,4 +1,4 @@
-"""The arguments of `radrim simulate`. Only `run` imports what computes, so that help answers at once."""
+"""The command `radrim simulate`. Only `run` imports heavy modules, so that help answers at once."""
 
 import argparse
 from typing import Any
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Simulate what the parsed arguments say."""
+    """Run `radrim simulate` with the parsed arguments."""
     from radrim.simulation import simulate
 
     simulate(

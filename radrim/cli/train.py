@@ -1,4 +1,4 @@
-"""`radrim train` and `radrim model`: training runs and the models they make."""
+"""The commands `radrim train`, which trains models, and `radrim model`, which describes them."""
 
 import argparse
 import logging
@@ -14,12 +14,14 @@ log = logging.getLogger("radrim")
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `radrim train`."""
+    """Add the arguments of `radrim train` to an argparse parser."""
     parser.add_argument(
         "recipe", metavar="RECIPE.toml", help="tables model, problems and training; see pipelines/train"
     )
-    parser.add_argument("--output", metavar="DIR", help="folder of the run (default: RECIPE.training); goes on from it")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long; the next call goes on")
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder of the run, to start or resume (default: RECIPE.training)"
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time; the next call goes on")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument("--threads", type=int, help="processor threads of the network (default: all)")
     parser.add_argument("--workers", type=int, help="processes that make the problems (default: the recipe's)")
@@ -69,7 +71,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def _train_on_outcomes(kind: str, args: argparse.Namespace, folder: str | Path) -> None:
-    """A network that learns from finished images."""
+    """Train a network that learns from finished images."""
     import torch
 
     from radrim.rim.training.prior_trainer import PriorTrainer, load_prior_training
@@ -99,7 +101,7 @@ def _train_on_outcomes(kind: str, args: argparse.Namespace, folder: str | Path) 
 
 @contextmanager
 def _shown(total: int, seen: int) -> Iterator[Callable[[int, float, float], None]]:
-    """The function that shows progress: a bar on a terminal, now and then a line elsewhere."""
+    """The function that shows the progress: a bar on a terminal, elsewhere a line every minute."""
     mean = _Mean()
     if sys.stdout.isatty() and log.isEnabledFor(logging.INFO):
         try:
@@ -132,7 +134,7 @@ class _Mean:
 
 
 class _EveryMinute:
-    """Whether a minute has passed since it was last so, or since the beginning."""
+    """Tells once a minute that a minute has passed."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
@@ -145,7 +147,7 @@ class _EveryMinute:
 
 
 class _Lines:
-    """A plain line every minute."""
+    """Logs a line every minute."""
 
     def __init__(self, mean: _Mean) -> None:
         self.mean, self.minute_over = mean, _EveryMinute()
@@ -157,9 +159,9 @@ class _Lines:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `radrim model`."""
-    parser.add_argument("action", choices=("list", "show"), help="list: the models that come with radrim; show: one")
-    parser.add_argument("name", nargs="?", metavar="NAME|FILE", help="which one to show")
+    """Add the arguments of `radrim model` to an argparse parser."""
+    parser.add_argument("action", choices=("list", "show"), help="list the models that come with radrim, or show one")
+    parser.add_argument("name", nargs="?", metavar="NAME|FILE", help="model to show")
 
 
 def model(args: argparse.Namespace) -> None:

@@ -15,15 +15,15 @@ def check(config: Options) -> None:
     if not config.minuv_l < config.maxuv_l:
         raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
     if config.contsub_channels and config.contsub is None:
-        raise ConfigError("--contsub-channels says where --contsub ORDER fits the continuum: give both or none.")
+        raise ConfigError("--contsub-channels names the channels that --contsub ORDER fits: give both or none.")
     if config.compare and config.niter == 0:
         raise ConfigError("--compare deconvolves the image by two minor cycles: leave out --niter 0, or --compare.")
     if config.cube and config.channels_out == 1:
-        raise ConfigError("--cube joins output channels, and there is only one; give their number, --channels-out.")
+        raise ConfigError("--cube needs several output channels: give their number with --channels-out.")
     if config.cube and not _evenly_spaced(config):
         raise ConfigError(
-            f"--cube cannot hold --pol {config.pol}: a FITS axis counts evenly. Image one more or one less of them, "
-            "such as IQUV or I,V, or leave out --cube."
+            f"--cube cannot hold --pol {config.pol}: a FITS axis has equal steps. Choose other Stokes parameters, such "
+            "as IQUV or I,V, or leave out --cube."
         )
     if config.uncertainty:
         _check_uncertainty(config)
@@ -32,34 +32,34 @@ def check(config: Options) -> None:
     if config.data == "closure":
         _check_closure(config)
     elif config.flux is not None:
-        raise ConfigError("--flux is for --data closure: visibilities know their flux. Leave it out.")
+        raise ConfigError("--flux is for --data closure alone: visibilities measure the flux. Leave it out.")
     if config.scheduler and config.cluster:
-        raise ConfigError("--scheduler is a cluster that runs already, --cluster one to start: give one of them.")
+        raise ConfigError("--scheduler uses a cluster that runs, --cluster starts one: give one of them.")
     _check_start(config)
     if config.auto_mask < config.auto_threshold:
         raise ConfigError(
-            f"--auto-mask {config.auto_mask:g} is below --auto-threshold {config.auto_threshold:g}: the mask is "
+            f"--auto-mask {config.auto_mask:g} is below --auto-threshold {config.auto_threshold:g}: the mask must be "
             "made above the final threshold; raise one or lower the other."
         )
 
 
 def _check_closure(config: Options) -> None:
-    """What is not for images of closure quantities, and why."""
+    """Refuse options that do not apply to images of closure quantities."""
     for option, given, why in (
-        ("--channels-out", config.channels_out > 1, "they are too few for several channels; choose one with --spw"),
-        ("--contsub", config.contsub is not None, "differences of channels do not close"),
-        ("--pb", config.pb != "none", "their field is far smaller than the primary beam"),
-        ("--facet", bool(config.facet), "their image is small"),
-        ("--scheduler", bool(config.scheduler), "their image is small"),
-        ("--cluster", bool(config.cluster), "their image is small"),
-        ("--compare", config.compare, "no minor cycle deconvolves them"),
-        ("--solver clean", config.solver == "clean", "no minor cycle deconvolves them"),
-        ("--niter 0", config.niter == 0, "there is no image of them before it is deconvolved"),
-        ("--mask", config.mask is not None, "they do not know the position that a mask is for"),
-        ("--start-model", config.start_model is not None, "no minor cycle deconvolves them"),
-        ("--continue", config.continue_run, "no minor cycle deconvolves them"),
-        ("--taper", config.taper is not None, "weights do not enter closure quantities"),
-        (f"--pol {config.pol}", config.pol not in ("I", "RR", "LL", "XX", "YY"), "its gains do not cancel"),
+        ("--channels-out", config.channels_out > 1, "one channel has too few of them; choose a window with --spw"),
+        ("--contsub", config.contsub is not None, "gains do not cancel in differences of channels"),
+        ("--pb", config.pb != "none", "the field is much smaller than the primary beam"),
+        ("--facet", bool(config.facet), "the image is small"),
+        ("--scheduler", bool(config.scheduler), "the image is small"),
+        ("--cluster", bool(config.cluster), "the image is small"),
+        ("--compare", config.compare, "it has no minor cycle"),
+        ("--solver clean", config.solver == "clean", "it has no minor cycle"),
+        ("--niter 0", config.niter == 0, "there is no dirty image"),
+        ("--mask", config.mask is not None, "closure quantities do not measure the position of the image"),
+        ("--start-model", config.start_model is not None, "it has no minor cycle"),
+        ("--continue", config.continue_run, "it has no minor cycle"),
+        ("--taper", config.taper is not None, "closure quantities have no imaging weights"),
+        (f"--pol {config.pol}", config.pol not in ("I", "RR", "LL", "XX", "YY"), "gains do not cancel in it"),
     ):
         if given:
             raise ConfigError(f"{option} is not for --data closure: {why}. Leave out one of the two.")
@@ -77,14 +77,16 @@ def _check_uncertainty(config: Options) -> None:
 
 def _check_start(config: Options) -> None:
     if config.start_model and config.continue_run:
-        raise ConfigError("--start-model names a model, --continue means that of this --name: give one of them.")
+        raise ConfigError("--start-model names a model, --continue uses that of this --name: give one of them.")
     asked = "--start-model" if config.start_model else "--continue"
     if (config.start_model or config.continue_run) and config.niter == 0:
-        raise ConfigError(f"{asked} is where the deconvolution begins: leave out --niter 0, or it.")
+        raise ConfigError(
+            f"{asked} gives the model with which the deconvolution begins: leave out --niter 0, or {asked}."
+        )
 
 
 def _evenly_spaced(config: Options) -> bool:
-    """Whether an axis that counts evenly can number the Stokes parameters."""
+    """Whether the numbers of the Stokes parameters have equal steps, as a FITS axis needs."""
     numbers = [STOKES.index(stokes) for stokes in config.stokes]
     return len({b - a for a, b in itertools.pairwise(numbers)}) <= 1
 
@@ -93,10 +95,11 @@ def _check_spectral_terms(config: Options, terms: int) -> None:
     if config.channels_out < terms:
         raise ConfigError(
             f"--spectral-terms {terms} needs at least {terms} output channels, and --channels-out is "
-            f"{config.channels_out}; some more, such as {3 * terms}, also average the noise."
+            f"{config.channels_out}; more channels, such as {3 * terms}, also average the noise."
         )
     if config.niter == 0 or config.pol != "I":
         raise ConfigError(
-            "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or it. Q and U "
-            "turn with frequency and have no smooth spectrum: image them with --channels-out alone."
+            "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or "
+            "--spectral-terms. Q and U rotate with frequency and have no smooth spectrum: image them with "
+            "--channels-out alone."
         )

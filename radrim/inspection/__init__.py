@@ -1,1 +1,1 @@
-"""`radrim info`: what is in an observation, and how to image it."""
+"""`radrim info`: describes an observation, and suggests how to image it."""

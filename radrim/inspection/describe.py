@@ -1,4 +1,4 @@
-"""`radrim info`: what is in a Measurement Set or UVFITS file, and how to image it or why it cannot be imaged."""
+"""Describes a Measurement Set or UVFITS file, and how to image it or why it cannot be imaged (`radrim info`)."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,12 +25,12 @@ def describe(path: str | Path, antennas: bool = False, baselines: bool = False) 
     ----------
     path : str or Path
     antennas, baselines : bool
-        Whether to list them all, however many there are.
+        Whether to list all of them, however many there are.
 
     Raises
     ------
     InputError
-        It is neither.
+        The file is neither a Measurement Set nor a UVFITS file.
     """
     with TemporaryDirectory(prefix="radrim-") as folder, open_inputs([path], Path(folder)) as (ms,):
         lines = _contents(ms)
@@ -45,7 +45,7 @@ def describe(path: str | Path, antennas: bool = False, baselines: bool = False) 
 
 
 def _contents(ms: MeasurementSet) -> list[str]:
-    """What the subtables say."""
+    """Lines about the contents, from the subtables."""
     lines = [
         f"{ms.path}",
         f"  telescope      {ms.telescope}, {len(ms.antennas)} antennas, {_dishes(ms.dish_diameters)}",
@@ -83,14 +83,14 @@ def _direction(ra: float, dec: float) -> str:
 
 
 def _row_counts(ms: MeasurementSet) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of each field and of each data description."""
+    """Number of rows of each field and of each data description."""
     with open_table(ms.tables) as main:
         fields = rows_per_id(main, "FIELD_ID", len(ms.fields))
         return fields, rows_per_id(main, "DATA_DESC_ID", len(ms.windows))
 
 
 def _imaging(ms: MeasurementSet, observation: Observation, scatter: float) -> list[str]:
-    """What the default selection holds, and what `radrim image` would choose."""
+    """Lines about the data of the default selection, and about the settings that `radrim image` would choose."""
     blocks = observation.blocks
     times = np.concatenate([block.time for block in blocks])
     # The shortest and longest baseline that carry data, in wavelengths.

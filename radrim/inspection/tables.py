@@ -1,4 +1,4 @@
-"""The tables of `radrim info`: antennas, with the elevations that they observed at, and baselines."""
+"""The tables of `radrim info`: antennas, with the elevations at which they observed, and baselines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from radrim.visibilities import Observation, Visibilities, row_slices
 
 @dataclass(frozen=True)
 class TableSettings:
-    """How much the tables list without being asked for more."""
+    """How much the tables list by default."""
 
     max_antennas: int = 15
     """Largest number of antennas that are listed."""
@@ -38,7 +38,7 @@ def antenna_table(
     ----------
     ms : MeasurementSet
     observation : Observation or None
-        None where nothing could be read.
+        None if the data could not be read.
     full : bool
         Whether to list all antennas, however many there are.
     settings : TableSettings
@@ -82,7 +82,7 @@ def _observed(
     times, inverse = np.unique(steps, return_inverse=True)
     degrees = np.degrees(elevations(ms.positions, observation.ra, observation.dec, times * step))[inverse, antenna]
     low[antenna], high[antenna] = np.inf, -np.inf
-    with np.errstate(invalid="ignore"):  # NaN, of an antenna without position, stays
+    with np.errstate(invalid="ignore"):  # the elevation of an antenna without position stays NaN
         np.minimum.at(low, antenna, degrees)
         np.maximum.at(high, antenna, degrees)
     return rows, low, high
@@ -90,21 +90,22 @@ def _observed(
 
 @dataclass
 class Pairs:
-    """Sums over the unflagged samples of each pair of antennas, or group of them, (pair,) each.
+    """Sums over the unflagged samples of each pair of antennas, or of each group of pairs, (pair,) arrays.
 
     Parameters
     ----------
     first, second : int
-        Antennas; of a group the first pair's.
+        Antennas; those of the first pair for a group.
     count : int
-        Pairs in a group.
+        Number of pairs in a group.
     shortest, longest, length : float
-        Projected length [wavelengths]; the last is the sum over samples.
+        Shortest, longest and summed projected length of the samples [wavelengths].
     samples : int
+        Number of samples.
     weight, amplitude : float
-        Sum of weights, and of weights times |visibility|.
+        Sum of the weights, and of the weights times |visibility|.
     power : float
-        Sum of weights times |visibility|^2.
+        Sum of the weights times |visibility|^2.
     """
 
     first: np.ndarray
@@ -119,11 +120,11 @@ class Pairs:
     power: np.ndarray
 
     def signal_to_noise(self, scatter: float) -> np.ndarray:
-        """Of a sample: amplitude over the noise of its real part, in the quadratic mean; the noise is taken out."""
+        """Root mean square of the amplitude of a sample over the noise of its real part; the noise is subtracted."""
         return np.sqrt(np.maximum(self.power / (self.samples * scatter**2) - 2, 0))
 
     def grouped(self, groups: int) -> "Pairs":
-        """Pairs of similar length put together, as many in each group."""
+        """Groups of pairs of similar length, with the same number of pairs in each."""
         order = np.argsort(self.length / self.samples)
         parts = np.array_split(order, min(groups, len(order)))
 
@@ -139,13 +140,14 @@ class Pairs:
 
 
 def gather_pairs(blocks: list[Visibilities], number: int) -> Pairs:
-    """Sums over the samples of each pair of `number` antennas, in the order of their numbers.
+    """Sums over the samples of each pair of antennas, in the order of their numbers.
 
     Parameters
     ----------
     blocks : list of Visibilities
         With natural weights.
     number : int
+        Number of antennas.
     """
     size = number * number
     shortest, longest = np.full(size, np.inf), np.zeros(size)
@@ -183,7 +185,7 @@ def baseline_table(
     ms : MeasurementSet
     observation : Observation
     scatter : float
-        Noise of the data over what the weights say, NaN where unknown; see `radrim.metrics.measured_scatter`.
+        Noise of the data over that of the weights, NaN if unknown; see `radrim.metrics.measured_scatter`.
     full : bool
         Whether each baseline has a line, however many there are.
     settings : TableSettings
@@ -211,7 +213,7 @@ def baseline_table(
 
 
 def _aligned(title: str, table: Sequence[tuple[str, ...]], sides: str) -> list[str]:
-    """Rows of text in columns, `l` to the left and `r` to the right; the first row is the head."""
+    """Lines of a table; `sides` aligns each column to the left (l) or right (r). The first row is the head."""
     widths = [max(len(row[k]) for row in table) for k in range(len(sides))]
     lines = []
     for row in table:

@@ -1,8 +1,8 @@
-"""Writing a column of visibilities into an existing Measurement Set: MODEL_DATA, CORRECTED_DATA and the like.
+"""Writes a column of visibilities, such as MODEL_DATA or CORRECTED_DATA, into an existing Measurement Set.
 
-Nothing but that one column is written. As casacore changes tables in place, a column cannot appear all at once; instead
-it bears a mark, a keyword of the column, from before its first row is written until its last row is on the disk. A
-killed run leaves the mark, `unfinished` finds it, and the same command writes the column anew.
+No other column is written. Since casacore changes tables in place, a column cannot appear as a whole. It is therefore
+marked with a keyword before its first row is written, and the mark is removed when its last row is on the disk. A
+killed run leaves the mark, `unfinished` finds it, and the same command writes the column again.
 """
 
 import shutil
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     import casacore.tables as casatables
 
 MARK = "RADRIM_UNFINISHED"
-"""Keyword of a column that is being written, or was when a run was killed: by whom."""
+"""Keyword of a column that is being written, or that a killed run has left; its value is the author."""
 BORN = "RADRIM_BORN_UNFINISHED"
-"""Keyword of such a column that was not there before: rows may be empty, and none holds anything of another program."""
+"""Keyword of an unfinished column that did not exist before: rows may be empty, and none has data of other programs."""
 WRITTEN = "RADRIM_WRITTEN"
-"""Keyword of a column that is complete: by whom."""
+"""Keyword of a complete column; its value is the author."""
 
 
 class Column:
@@ -37,19 +37,19 @@ class Column:
     Attributes
     ----------
     fresh : bool
-        The column is new, or was left unfinished by the run that made it: every row must be written.
+        Whether every row must be written: the column is new, or the run that made it has left it unfinished.
     """
 
     def __init__(self, table: "casatables.table", name: str, fresh: bool) -> None:
         self._table, self._name, self.fresh = table, name, fresh
 
     def get(self, rows: np.ndarray) -> np.ndarray:
-        """Visibilities of rows (rising row numbers), (row, chan, corr) complex64; not of fresh columns."""
+        """Visibilities of rows (rising row numbers), (row, chan, corr) complex64. Fresh columns have none."""
         with self._selected(rows) as part:
             return np.asarray(part.getcol(self._name))
 
     def put(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Write (row, chan, corr) visibilities to rows (rising row numbers) of one shape."""
+        """Write visibilities (row, chan, corr) to rows (rising row numbers) whose cells have the same shape."""
         with self._selected(rows) as part:
             part.putcol(self._name, np.asarray(values, np.complex64))
 
@@ -66,17 +66,17 @@ class Column:
 def writing_column(
     path: str | Path, name: str, author: str, like: str = "DATA", settings: StorageSettings = DEFAULTS
 ) -> Iterator[Column]:
-    """A column of the Measurement Set at `path`, to be filled within the block; made if it is not there.
+    """Open a column of the Measurement Set at `path`, to be filled within the block; it is made if it does not exist.
 
     Parameters
     ----------
     path : str or Path
     name : str
-        Such as MODEL_DATA.
+        Name of the column, such as MODEL_DATA.
     author : str
-        Who writes it, in a few words; kept in a keyword of the column.
+        Name of the writing program, kept in a keyword of the column.
     like : str
-        Column whose tiles a new one takes over, if it is there.
+        Column whose tile shape a new column takes over, if it exists.
     settings : StorageSettings
 
     Yields
@@ -86,8 +86,8 @@ def writing_column(
     Raises
     ------
     OutputError
-        The Measurement Set is read-only or in use, or the disk is too full, and nothing was changed; or casacore could
-        not write, and the column is marked as unfinished.
+        The Measurement Set is read-only or in use, or the disk is too full; nothing is changed. Or casacore cannot
+        write; the column stays marked as unfinished.
     """
     ms = require_measurement_set(path)
     table = _open(ms.path, name)
@@ -103,24 +103,24 @@ def writing_column(
             table.flush()
         yield Column(table, name, fresh)
         with _writing(ms.path, name):
-            table.flush()  # first the visibilities, then the word that they are there
+            table.flush()  # the visibilities must be on the disk before the mark is removed
             for keyword in (MARK, BORN) if fresh else (MARK,):
                 table.removecolkeyword(name, keyword)
             table.putcolkeyword(name, WRITTEN, f"radrim {__version__}, {author}")
             table.flush()
-    except RuntimeError as error:  # of `Column`
+    except RuntimeError as error:  # from the methods of `Column`
         raise _failure(ms.path, name, error) from None
     finally:
         table.close()
 
 
 def unfinished(table: "casatables.table", name: str) -> str:
-    """Who left a column of a casacore table unfinished, in a few words; empty if it is complete or not there."""
+    """Author of an unfinished column of a casacore table; empty if the column is complete or does not exist."""
     return table.getcolkeywords(name).get(MARK, "") if name in table.colnames() else ""
 
 
 def check_finished(path: str | Path, table: "casatables.table", name: str) -> None:
-    """Raise InputError if a column of the Measurement Set at `path` was left unfinished."""
+    """Raise InputError if a column of the Measurement Set at `path` is unfinished."""
     author = unfinished(table, name)
     if author:
         raise InputError(
@@ -131,10 +131,10 @@ def check_finished(path: str | Path, table: "casatables.table", name: str) -> No
 
 def _open(path: Path, name: str) -> "casatables.table":
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # casacore's bindings are compiled against an older numpy and say so
+        warnings.simplefilter("ignore")  # as in radrim.ms.tables.open_table
         import casacore.tables as casatables
     try:
-        # "permanent": another writer shows now, and not by waiting for it for ever.
+        # "permanent" fails at once if another program writes; other options would wait for it without end.
         table = casatables.table(str(path), readonly=False, ack=False, lockoptions="permanent")
     except RuntimeError as error:
         raise OutputError(
@@ -154,14 +154,14 @@ def _open(path: Path, name: str) -> "casatables.table":
 def _writing(path: Path, name: str) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # casacore reports every failure so
+    except RuntimeError as error:  # casacore reports every failure as RuntimeError
         raise _failure(path, name, error) from None
 
 
 def _failure(path: Path, name: str, error: RuntimeError) -> OutputError:
     return OutputError(
-        f"{name} of {path} cannot be written: {_reason(error)}. The column is unfinished and marked so; once that is "
-        "mended, the same command writes it anew."
+        f"{name} of {path} cannot be written: {_reason(error)}. The column is marked as unfinished; once the cause is "
+        "removed, the same command writes it again."
     )
 
 
@@ -170,7 +170,7 @@ def _reason(error: RuntimeError) -> str:
 
 
 def _check_space(ms: MeasurementSet, table: "casatables.table", name: str, step: int) -> None:
-    """Casacore ends the process when the disk is full, so that must be known before."""
+    """Raise OutputError if the disk has no room for the column; casacore would end the process."""
     samples = {w.data_desc: len(w.freq) * len(w.correlations) for w in ms.windows}
     needed = 0
     for start in range(0, table.nrows(), step):
@@ -185,7 +185,7 @@ def _check_space(ms: MeasurementSet, table: "casatables.table", name: str, step:
 
 
 def _add(table: "casatables.table", name: str, author: str, tile_shape: tuple[int, ...]) -> None:
-    """A new column of complex arrays in its own file, with tiles (corr, chan, row)."""
+    """Add a column of complex arrays in its own file, with tiles of this shape (corr, chan, row)."""
     import casacore.tables as casatables
 
     description = casatables.makearrcoldesc(
@@ -198,7 +198,7 @@ def _add(table: "casatables.table", name: str, author: str, tile_shape: tuple[in
 
 
 def _tile_shape(table: "casatables.table", like: str, samples: int) -> tuple[int, ...]:
-    """(corr, chan, row) of the tiles of another column; of this many samples where it has no tiles."""
+    """Shape (corr, chan, row) of the tiles of another column, or of tiles with this many samples if it has none."""
     for manager in table.getdminfo().values():
         if like in manager["COLUMNS"] and manager["TYPE"].startswith("Tiled"):
             cubes = manager["SPEC"].get("HYPERCUBES", {})

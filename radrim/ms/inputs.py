@@ -1,4 +1,4 @@
-"""Input files as Measurement Sets: those that are, as they are; UVFITS files, converted."""
+"""Opens input files as Measurement Sets; UVFITS files are converted."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ log = logging.getLogger("radrim")
 
 @contextmanager
 def open_inputs(paths: Sequence[str | Path], folder: str | Path | None = None) -> Iterator[list[MeasurementSet]]:
-    """What the subtables of input files say; whatever was converted is there until the end of the context.
+    """The contents of the subtables of input files. Converted files exist until the end of the context.
 
     Parameters
     ----------
     paths : sequence of str or Path
-        Measurement Sets and UVFITS files, told apart by what is in them.
+        Measurement Sets and UVFITS files; the type is detected from the content.
     folder : Path, optional
-        Where conversions are kept and looked for, those of the same files; by default a temporary folder.
+        Folder of the conversions. Those that exist there, from the same files, are used. By default a temporary folder.
 
     Yields
     ------
@@ -32,9 +32,9 @@ def open_inputs(paths: Sequence[str | Path], folder: str | Path | None = None) -
     Raises
     ------
     InputError
-        A path is neither, or cannot be read.
+        A path is neither a Measurement Set nor a UVFITS file, or cannot be read.
     OutputError
-        There is no room for a conversion.
+        The disk has no room for a conversion.
     """
     with ExitStack() as stack:
         sets = []
@@ -49,12 +49,12 @@ def open_inputs(paths: Sequence[str | Path], folder: str | Path | None = None) -
 
 
 def require_measurement_set(path: str | Path) -> MeasurementSet:
-    """The subtables of an input that must be a Measurement Set, because columns are written or other programs read it.
+    """The subtables of an input that must be a Measurement Set, to write columns or for other programs.
 
     Raises
     ------
     InputError
-        It is a UVFITS file, or cannot be read.
+        The input is a UVFITS file, or cannot be read.
     """
     if is_fits(path):
         out = Path(path).with_suffix(".ms").name
@@ -63,7 +63,7 @@ def require_measurement_set(path: str | Path) -> MeasurementSet:
 
 
 def _converted(path: str | Path, out: Path) -> Path:
-    """The Measurement Set of a UVFITS file; it is there already where an earlier run was stopped later on."""
+    """The Measurement Set of a UVFITS file, converted unless an interrupted run has left it."""
     if not out.exists():
         from radrim.ms.uvfits_convert import convert  # pyuvdata takes seconds to import
 

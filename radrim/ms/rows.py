@@ -1,4 +1,4 @@
-"""Rows of a Measurement Set in chunks, copies of it, and CORRECTED_DATA; DATA is never written."""
+"""Reads rows of a Measurement Set in chunks, copies it, and writes CORRECTED_DATA; DATA is never written."""
 
 import shutil
 import warnings
@@ -29,7 +29,7 @@ class Rows:
     Parameters
     ----------
     start : int
-        Number of the first in the selection.
+        Number of the first row in the selection.
     uvw : (row, 3) float64
         [m]
     time : (row,) float64
@@ -37,7 +37,7 @@ class Rows:
     antenna : (row, 2) int
     data : (row, chan, corr) complex64
     flag : (row, chan, corr) bool
-        Of FLAG and FLAG_ROW together.
+        FLAG or FLAG_ROW.
     weight : (row, chan or 1, corr) float32
     """
 
@@ -52,12 +52,12 @@ class Rows:
 
 @contextmanager
 def open_for_writing(path: str | Path) -> Iterator["casatables.table"]:
-    """A casacore table that can be changed; closed at the end.
+    """A casacore table that can be changed; closed at the end of the block.
 
     Raises
     ------
     OutputError
-        It cannot be opened for writing, or writing fails.
+        The table cannot be opened for writing, or writing fails.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as in radrim.ms.tables.open_table
@@ -71,7 +71,7 @@ def open_for_writing(path: str | Path) -> Iterator["casatables.table"]:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise OutputError(
-            f"{path} cannot be written: {reason}. Make it writable and see that the disk is not full."
+            f"{path} cannot be written: {reason}. Make it writable, and check that the disk is not full."
         ) from None
 
 
@@ -82,7 +82,7 @@ def row_starts(rows: int, window: SpectralWindow, settings: StorageSettings = DE
 
 
 def weight_column(ms: MeasurementSet, table: "casatables.table") -> str:
-    """WEIGHT_SPECTRUM where it is filled, else WEIGHT."""
+    """WEIGHT_SPECTRUM if it has values, else WEIGHT."""
     filled = "WEIGHT_SPECTRUM" in ms.columns and table.nrows() and table.iscelldefined("WEIGHT_SPECTRUM", 0)
     return "WEIGHT_SPECTRUM" if filled else "WEIGHT"
 
@@ -93,9 +93,10 @@ def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: S
     Parameters
     ----------
     ms : MeasurementSet
-    table
+    table : casacore table
         Rows of one spectral window.
     column : str
+        Column of the visibilities.
     window : SpectralWindow
 
     Yields
@@ -105,7 +106,7 @@ def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: S
     Raises
     ------
     InputError
-        A column has no values, values of the wrong shape, or cannot be read.
+        A column has no values or values of the wrong shape, or cannot be read.
     """
     weights = weight_column(ms, table)
     expected = len(window.freq), len(window.correlations)
@@ -131,12 +132,12 @@ def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: S
 
 
 def copy(ms: MeasurementSet, column: str, path: str | Path) -> None:
-    """Copy a Measurement Set to `path` with a CORRECTED_DATA that holds what `column` does.
+    """Copy a Measurement Set to `path`, with the visibilities of `column` in CORRECTED_DATA.
 
     Raises
     ------
     OutputError
-        There is no room, or the folder cannot be written.
+        The disk has no room, or the folder cannot be written.
     """
     path = Path(path)
     try:
@@ -146,12 +147,12 @@ def copy(ms: MeasurementSet, column: str, path: str | Path) -> None:
                 f"A copy of {ms.path} takes up to {1.5 * needed / 1e9:.3g} GB, but {path.parent.absolute()} has only "
                 f"{free / 1e9:.3g} GB free. Free some space, or write elsewhere with --name FOLDER/prefix."
             )
-        # Contents without permissions: originals are often write-protected.
+        # The contents are copied without permissions: originals are often write-protected.
         shutil.copytree(ms.path, path, copy_function=shutil.copyfile)
         for folder in (path, *(entry for entry in path.rglob("*") if entry.is_dir())):
             folder.chmod(folder.stat().st_mode | 0o700)
     except (OSError, shutil.Error) as error:
-        # copytree gathers what went wrong with single files in a list of its own.
+        # copytree collects the errors of single files in a list.
         first = error if isinstance(error, OSError) and error.errno else OSError(str(error)[:200])
         raise OutputError(f"{ms.path} cannot be copied: {advice(first, path.parent)}") from error
     if column != CORRECTED:
@@ -165,12 +166,14 @@ def fill_corrected(
     source: str | Path,
     settings: StorageSettings = DEFAULTS,
 ) -> None:
-    """Write CORRECTED_DATA of the Measurement Set at `path`: `column` of the one at `source`, which has the same rows.
+    """Copy `column` of the Measurement Set at `source` to CORRECTED_DATA of the one at `path`, which has the same rows.
+
+    CORRECTED_DATA is marked as unfinished until it is complete, see `radrim.ms.columns.writing_column`.
 
     Raises
     ------
     OutputError
-        See `radrim.ms.columns.writing_column`, by which it is marked until it is complete.
+        As `writing_column` does.
     """
     with writing_column(path, CORRECTED, "radrim selfcal", like=column) as out, open_table(source) as table:
         for window in windows:

@@ -1,4 +1,4 @@
-"""Opening a Measurement Set (version 2, casacore tables) and reading its small tables. Nothing is ever written."""
+"""Opens a Measurement Set (version 2, casacore tables) read-only, and reads its subtables."""
 
 import os
 import warnings
@@ -23,7 +23,7 @@ FREQ_FRAMES = ("SOURCE", "LSRK", "LSRD", "BARYCENT", "GEOCENTR", "TOPOCENT", "GA
 DAMAGED = "The Measurement Set is damaged or incomplete: copy or export it again."
 
 NOTES = "RADRIM_NOTES"
-"""Keyword of the main table: what was put right when it was converted from another format, in sentences."""
+"""Keyword of the main table with notes about what the conversion from another format has corrected."""
 
 _SUBTABLES = ("ANTENNA", "DATA_DESCRIPTION", "FIELD", "POLARIZATION", "SPECTRAL_WINDOW")
 _COLUMNS = ("ANTENNA1", "ANTENNA2", "DATA_DESC_ID", "FIELD_ID", "FLAG", "FLAG_ROW", "TIME", "UVW", "WEIGHT")
@@ -31,7 +31,7 @@ _COLUMNS = ("ANTENNA1", "ANTENNA2", "DATA_DESC_ID", "FIELD_ID", "FLAG", "FLAG_RO
 
 @dataclass(frozen=True)
 class SpectralWindow:
-    """One row of DATA_DESCRIPTION: channels (chan,) [Hz], their widths [Hz], frame and correlations."""
+    """One row of DATA_DESCRIPTION: channel frequencies and widths (chan,) [Hz], frequency frame and correlations."""
 
     data_desc: int
     spw: int
@@ -43,7 +43,7 @@ class SpectralWindow:
 
 @dataclass(frozen=True)
 class Field:
-    """One row of FIELD: name and phase centre [rad], J2000."""
+    """One row of FIELD: name, phase centre [rad] and the frame of the phase centre."""
 
     name: str
     ra: float
@@ -53,9 +53,10 @@ class Field:
 
 @dataclass(frozen=True)
 class MeasurementSet:
-    """What the subtables of one Measurement Set say; positions are those of the antennas (antenna, 3) [m], ITRF.
+    """The contents of the subtables of one Measurement Set.
 
-    `path` is what the user named, `tables` the folder to read: another one where a UVFITS file was converted.
+    `positions` are those of the antennas (antenna, 3), ITRF [m]. `path` is the path that the user gave, `tables` the
+    folder to read; the two differ for a converted UVFITS file.
     """
 
     path: Path
@@ -75,15 +76,15 @@ class MeasurementSet:
 
 @contextmanager
 def open_table(path: str | Path) -> Iterator["casatables.table"]:
-    """A casacore table, read-only and without waiting for locks; closed at the end.
+    """A casacore table, opened read-only and without waiting for locks; closed at the end of the block.
 
     Raises
     ------
     InputError
-        It is missing, not a table, or cannot be read.
+        The table is missing, is not a table, or cannot be read.
     """
     with warnings.catch_warnings():
-        # casacore's bindings are compiled against an older numpy and say so at import.
+        # casacore's bindings warn at import that they are compiled against an older numpy.
         warnings.simplefilter("ignore")
         import casacore.tables as casatables
     try:
@@ -99,12 +100,12 @@ def open_table(path: str | Path) -> Iterator["casatables.table"]:
 
 
 def rows_per_id(table: "casatables.table", column: str, size: int, settings: StorageSettings = DEFAULTS) -> np.ndarray:
-    """How many rows of the main table refer to each of the `size` rows of a subtable, (size,) int64.
+    """Number of rows of the main table that refer to each of the `size` rows of a subtable, (size,) int64.
 
     Raises
     ------
     InputError
-        A row refers to what is not there.
+        A row refers to a row that the subtable does not have.
     """
     rows = np.zeros(size, np.int64)
     for start in range(0, table.nrows(), settings.index_rows):
@@ -118,30 +119,30 @@ def rows_per_id(table: "casatables.table", column: str, size: int, settings: Sto
 
 
 def _reason(error: Exception) -> str:
-    """Casacore's message without its call chain."""
+    """Casacore's message without its stack trace."""
     return str(error).strip().splitlines()[0]
 
 
 def read_subtables(path: str | Path, converted: Path | None = None) -> MeasurementSet:
-    """Everything but the visibilities of the Measurement Set at `path`.
+    """The contents of the subtables of the Measurement Set at `path`.
 
     Parameters
     ----------
     path : str or Path
     converted : Path, optional
-        The Measurement Set that a file of another format, `path`, was converted to.
+        Measurement Set that `path`, a file of another format, was converted to.
 
     Raises
     ------
     InputError
-        Not a Measurement Set, or one with missing or unreadable tables or columns.
+        `path` is not a Measurement Set, or tables or columns are missing or cannot be read.
     """
     path = Path(path)
     tables = converted or path
     if not os.path.exists(path):  # not Path.exists, which fails for names that are too long
         raise InputError(f"{path} does not exist; give the path of a Measurement Set or a UVFITS file.")
     if tables.is_file():
-        raise InputError(f"{path} is a file, and a Measurement Set is a folder; UVFITS it is not either.")
+        raise InputError(f"{path} is a file, but neither a UVFITS file nor a Measurement Set, which is a folder.")
     if not (tables / "table.dat").exists():
         zarr = any(any(path.glob(level + name)) for level in ("", "*/", "*/*/") for name in ("zarr.json", ".zgroup"))
         what = (
@@ -204,7 +205,7 @@ def _fields(path: Path) -> list[Field]:
             if "VarRefCol" in info:
                 codes = dict(zip(info["TabRefCodes"], info["TabRefTypes"], strict=True))
                 frame = codes.get(table.getcell(info["VarRefCol"], row), "unknown")
-            # The first row is the position at the reference time; more rows are its polynomial in time.
+            # The first row is the position at the reference time; further rows are its polynomial in time.
             ra, dec = np.asarray(table.getcell("PHASE_DIR", row)).reshape(-1, 2)[0]
             fields.append(Field(str(name), float(ra) % (2 * np.pi), float(dec), str(frame)))
     return fields

@@ -1,9 +1,9 @@
-"""UVFITS files: telling them from other FITS files, and cutting them into clean parts that pyuvdata reads.
+"""Recognises UVFITS files, and cuts them into standard parts that pyuvdata reads.
 
 A UVFITS file is a FITS file of random groups: each group has parameters (UU, VV, WW, BASELINE, DATE, ...) and one
-array of real part, imaginary part and weight for every Stokes, channel and IF. Tables behind it say what antennas
-(AIPS AN), frequencies (AIPS FQ) and sources (AIPS SU) the numbers stand for. Files of thirty years are about, written
-by a dozen programs; what they do differently is put right here, so that what follows sees one kind.
+array of real part, imaginary part and weight for every Stokes parameter, channel and IF. The tables after the groups
+describe the antennas (AIPS AN), frequencies (AIPS FQ) and sources (AIPS SU). In thirty years a dozen programs have
+written such files with different conventions; this module converts all of them to one.
 
 References
 ----------
@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radrim.errors import InputError
 
 if TYPE_CHECKING:
-    from astropy.io.fits import BinTableHDU, GroupData, HDUList, Header
+    from astropy.io.fits import BinTableHDU, GroupData, GroupsHDU, HDUList, Header
 
 
 EXPORT_AGAIN = "Export it again (AIPS: FITTP; CASA: exportuvfits; DIFMAP: wobs)."
@@ -37,7 +37,7 @@ _ANTENNA_KEYS = {
     "ARRAYX": 0.0, "ARRAYY": 0.0, "ARRAYZ": 0.0, "GSTIA0": 0.0, "DEGPDY": 360.9856449733, "UT1UTC": 0.0, "DATUTC": 0.0,
     "RDATE": "2000-01-01", "ARRNAM": "UNKNOWN",
 }  # fmt: skip
-"""Keywords that pyuvdata wants of an antenna table, and what they are where files leave them out."""
+"""Keywords that pyuvdata needs in an antenna table, and their values for files that leave them out."""
 
 
 def is_fits(path: str | Path) -> bool:
@@ -49,42 +49,43 @@ def is_fits(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class UVFits:
-    """What a UVFITS file says about itself.
+    """The header and the tables of a UVFITS file.
 
     Parameters
     ----------
     path : Path
     header : Header
-        Of the visibilities, with the keywords that matter, cleaned.
+        Header of the visibilities, with standard keywords only.
     start, group_bytes : int
-        Where the first group begins, and the length of one [bytes].
+        Start of the first group in the file, and the length of a group [bytes].
     groups : int
+        Number of groups.
     antennas, frequencies, sources : BinTableHDU or None
         The tables AIPS AN, FQ and SU; of FQ only the row in use.
     offset : float
-        Seconds that its times are ahead of UTC.
+        Times of the file minus UTC [s].
     notes : list of str
-        What was put right, in sentences.
+        Corrections of the header, in sentences.
     """
 
     path: Path
-    header: Any
+    header: "Header"
     start: int
     group_bytes: int
     groups: int
-    antennas: Any
-    frequencies: Any
-    sources: Any
+    antennas: "BinTableHDU"
+    frequencies: "BinTableHDU | None"
+    sources: "BinTableHDU | None"
     offset: float
     notes: list[str]
 
     @property
     def size(self) -> int:
-        """Of the visibilities [bytes]."""
+        """Size of the visibilities [bytes]."""
         return self.groups * self.group_bytes
 
     def parts(self, folder: str | Path, size: int) -> Iterator[Path]:
-        """The groups as a series of clean UVFITS files in `folder`, of about `size` bytes each, one at a time."""
+        """The groups as standard UVFITS files of about `size` bytes in `folder`; each is deleted before the next."""
         from astropy.io import fits
 
         step = max(1, size // self.group_bytes)
@@ -106,13 +107,13 @@ class UVFits:
 
 
 def read_header(path: str | Path) -> UVFits:
-    """Look at a FITS file and make sure that it holds visibilities that can be converted.
+    """Read the header of a UVFITS file, and check that it can be converted.
 
     Raises
     ------
     InputError
-        It is another kind of FITS file, truncated, lacks a table, or is of a kind that cannot be read; the message
-        says what to do.
+        The file is another kind of FITS file, is truncated, lacks a table, or has a format that cannot be read; the
+        message says what to do.
     """
     path = Path(path)
     if not is_fits(path):
@@ -145,7 +146,7 @@ def _opened(path: Path) -> Iterator["HDUList"]:
     from astropy.io import fits
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is wrong with the file is said in words below
+        warnings.simplefilter("ignore")  # errors of the file are raised with a message below
         try:
             with fits.open(path, memmap=True) as hdus:
                 yield hdus
@@ -154,23 +155,23 @@ def _opened(path: Path) -> Iterator["HDUList"]:
 
 
 def first_line(error: Exception) -> str:
-    """An error's message without what follows its first line."""
+    """The first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _legible(header: "Header", path: Path) -> "tuple[Header, list[str]]":
-    """The header without cards that are no FITS, as far as they cannot be mended; and what was done, in words."""
+    """The header without cards that are not valid FITS, and notes about those that are left out."""
     from astropy.io.fits import VerifyError
 
     header = header.copy()
     bad = []
     for index in reversed(range(len(header.cards))):
         try:
-            header.cards[index].value  # noqa: B018 - reading it is the test
+            header.cards[index].value  # noqa: B018 - invalid cards raise an error when they are read
         except VerifyError:
             bad.append(header.cards[index].keyword)
             del header[index]
-    # Others are comments to what is imaged.
+    # Other cards do not matter for the image.
     words = ", ".join(key for key in reversed(bad) if key in (*_KEPT, *_POSITION))
     return header, [f"Header cards of {path.name} that are not FITS were left out: {words}."] if words else []
 
@@ -196,7 +197,7 @@ def _check_kind(path: Path, header: "Header", hdus: "HDUList") -> None:
 
 
 def _check_whole(path: Path, hdus: "HDUList") -> None:
-    """Raise InputError if the file ends before its header says."""
+    """Raise InputError if the file is shorter than its headers say."""
     length = os.path.getsize(path)
     for hdu in hdus:
         end = hdu.fileinfo()["datLoc"] + hdu.size
@@ -206,12 +207,12 @@ def _check_whole(path: Path, hdus: "HDUList") -> None:
     info = hdus[-1].fileinfo()
     with open(path, "rb") as file:
         file.seek(info["datLoc"] + info["datSpan"])
-        if file.read(8) == b"XTENSION":  # astropy leaves out what has half a header
+        if file.read(8) == b"XTENSION":  # astropy leaves out a table whose header is incomplete
             raise InputError(f"{path} is truncated: it has {length} bytes and ends within the header of a table. "
                              f"{COPY_AGAIN}")  # fmt: skip
 
 
-def _table_name(hdu: Any) -> str:
+def _table_name(hdu: "BinTableHDU | GroupsHDU") -> str:
     return "visibilities" if hdu.name in ("", "PRIMARY") else f"data of the table {hdu.name}"
 
 
@@ -243,11 +244,11 @@ class _Parameters:
         self._path, self._data, self.names = path, data, data.parnames
 
     def different(self, name: str) -> np.ndarray:
-        """Values of a parameter that occur, sorted; none if there is no such parameter."""
+        """Sorted values of a parameter without repeats; an empty array if the file has no such parameter."""
         return np.unique(np.rint(self._data.par(name))).astype(int) if name in self.names else np.empty(0, int)
 
     def only(self, name: str, what: str, default: int, split: str) -> int:
-        """The one value of a parameter."""
+        """The single value of a parameter; several are refused."""
         found = self.different(name)
         if len(found) > 1:
             raise InputError(
@@ -256,7 +257,7 @@ class _Parameters:
         return int(found[0]) if len(found) else default
 
     def subarray(self) -> int:
-        """Number of the one subarray; it can be the hundredths of the baseline."""
+        """Number of the single subarray, from SUBARRAY or from the hundredths of BASELINE."""
         split = "Separate them in AIPS (UVCOP or SPLIT with SUBARRAY), or convert it with CASA's importuvfits."
         if "SUBARRAY" in self.names:
             return max(1, self.only("SUBARRAY", "the subarrays", 1, split))
@@ -285,7 +286,7 @@ def _antennas(path: Path, hdus: "HDUList", parameters: _Parameters) -> "BinTable
     header = table.header
     for key, value in _ANTENNA_KEYS.items():
         header.setdefault(key, value)
-    # Question marks and the like: where the positions are is found out from UVW.
+    # Files have question marks and the like as the frame; the handedness of the positions is found from (u, v).
     header["FRAME"], header["EXTVER"] = "ITRF", 1
     header["TIMSYS"] = str(header.get("TIMESYS", header.get("TIMSYS", "UTC"))).strip() or "UTC"
     header.remove("TIMESYS", ignore_missing=True)
@@ -295,7 +296,7 @@ def _antennas(path: Path, hdus: "HDUList", parameters: _Parameters) -> "BinTable
 
 
 def _ahead_of_utc(header: "Header") -> float:
-    """Seconds that the times of a file are ahead of UTC, from the header of its antenna table."""
+    """Times of a file minus UTC, from the header of its antenna table [s]."""
     if header["TIMSYS"].upper()[:3] in ("IAT", "TAI"):
         return float(header.get("IATUTC", 0.0)) or _leap_seconds(header["RDATE"])
     return float(header["DATUTC"])
@@ -354,7 +355,7 @@ def _sources(path: Path, hdus: "HDUList", parameters: _Parameters) -> "BinTableH
 
 
 def _clean(path: Path, header: "Header") -> "Header":
-    """A header with what the standard asks for and nothing else."""
+    """A header with the keywords of the standard only."""
     from astropy.io import fits
 
     clean = fits.Header()
@@ -383,7 +384,7 @@ def _clean(path: Path, header: "Header") -> "Header":
 
 
 def _equinox(path: Path, header: "Header") -> float:
-    """1950 or 2000, from EPOCH or EQUINOX, which may be text."""
+    """Equinox, 1950 or 2000, from EPOCH or EQUINOX, which may be text."""
     text = str(header.get("EPOCH", header.get("EQUINOX", 2000.0))).strip().upper().lstrip("JB")
     try:
         value = float(text)

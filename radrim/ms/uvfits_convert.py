@@ -1,9 +1,9 @@
-"""From UVFITS to a Measurement Set: pyuvdata reads and writes, and what gets lost on its way is put right here.
+"""Converts a UVFITS file to a Measurement Set. pyuvdata reads and writes; this module corrects what it does not keep.
 
-Both formats count (u, v, w) and phases the same way, so that numbers stay what they are. What pyuvdata does not carry
-over: the sign of weights, with which AIPS flags; antenna numbers that begin with 1; left-handed antenna positions;
-times in IAT; reference channels other than the first; the frame of the frequencies; the order of correlations in
-WEIGHT; and positions of the equinox 1950, which no imager of Measurement Sets takes.
+Both formats have the same conventions of (u, v, w) and phases, so these numbers do not change. pyuvdata does not handle
+the sign of weights, which is AIPS's flag; antenna numbers that begin with 1; left-handed antenna positions; times in
+IAT; reference channels other than the first; the frame of the frequencies; the order of correlations in WEIGHT; and
+positions of the equinox 1950, which no imager of Measurement Sets accepts.
 """
 
 import logging
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("radrim")
 
 NEGATIVE = ("keep", "flag", "abs")
-"""What to do with negative weights: leave them to the reader, flag the samples, or take the absolute value."""
+"""Treatment of negative weights: keep them for the reader, flag the samples, or take the absolute value."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def convert(
     overwrite: bool = False,
     settings: StorageSettings = DEFAULTS,
 ) -> list[str]:
-    """Write the Measurement Set of a UVFITS file; of a large file one part at a time is in the memory.
+    """Convert a UVFITS file to a Measurement Set. Large files are converted in parts, one at a time in memory.
 
     Parameters
     ----------
@@ -66,14 +66,14 @@ def convert(
     Returns
     -------
     list of str
-        What was put right, in sentences; the Measurement Set remembers it, too.
+        Corrections of the data, in sentences; they are also stored in the Measurement Set.
 
     Raises
     ------
     InputError
-        `path` is no UVFITS file, or one that cannot be converted.
+        `path` is not a UVFITS file, or cannot be converted.
     OutputError
-        `out` is taken or cannot be written; nothing is left behind.
+        `out` exists or cannot be written; nothing is left behind.
     """
     file = read_header(path)
     notes = list(file.notes)
@@ -98,7 +98,7 @@ def convert(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings of pyuvdata; and no table of the Earth's rotation is fetched for sidereal times that nobody needs."""
+    """Suppress warnings of pyuvdata, and its download of Earth rotation tables for sidereal times that nothing uses."""
     from astropy.utils import iers
 
     offline = {"auto_download": False, "auto_max_age": None, "iers_degraded_accuracy": "ignore"}
@@ -112,7 +112,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _read(part: Path, file: UVFits) -> "UVData":
-    """A part of the file as pyuvdata has it."""
+    """Read a part of the file with pyuvdata."""
     from pyuvdata import UVData
 
     try:
@@ -121,14 +121,14 @@ def _read(part: Path, file: UVFits) -> "UVData":
         )
     except (RadrimError, MemoryError):
         raise
-    except Exception as error:  # whatever a reader of foreign files meets in them
+    except Exception as error:  # unusual files raise many kinds of exceptions in pyuvdata
         raise InputError(
             f"{file.path} cannot be read as UVFITS ({type(error).__name__}: {first_line(error)}). {EXPORT_AGAIN}"
         ) from error
 
 
 def _mend(data: "UVData", file: UVFits, notes: list[str]) -> None:
-    """Numbers, times, frequencies and positions as a Measurement Set has them."""
+    """Convert antenna numbers, times, frequencies and positions to the conventions of a Measurement Set."""
     numbers = np.asarray(data.telescope.antenna_numbers)
     lost = np.setdiff1d(np.union1d(data.ant_1_array, data.ant_2_array), numbers)
     if lost.size:
@@ -147,7 +147,7 @@ def _mend(data: "UVData", file: UVFits, notes: list[str]) -> None:
         data.integration_time = np.ones(data.Nblts)
     header, table = file.header, file.frequencies
     if table is not None:
-        # Each IF has a width of its own, negative where its channels run downwards.
+        # Each IF has its own channel width, negative where the frequencies of its channels fall.
         first, width = (np.ravel(table.data[name]).astype(float) for name in ("IF FREQ", "CH WIDTH"))
         width = np.where(width == 0, header["CDELT4"], width)
         steps = np.arange(header["NAXIS4"]) + 1 - header.get("CRPIX4", 1.0)
@@ -161,7 +161,7 @@ def _mend(data: "UVData", file: UVFits, notes: list[str]) -> None:
 
 
 def _to_j2000(data: "UVData", file: UVFits, notes: list[str]) -> None:
-    """Positions and (u, v) of the equinox 1950 as of J2000."""
+    """Convert positions and (u, v) from the equinox 1950 to J2000."""
     from astropy.coordinates import FK4, FK5, SkyCoord
     from astropy.time import Time
 
@@ -172,7 +172,7 @@ def _to_j2000(data: "UVData", file: UVFits, notes: list[str]) -> None:
                 source["cat_frame"], source["cat_epoch"] = "fk5", 2000.0
             continue
         moment = Time(np.median(data.time_array), format="jd")
-        # The place itself, and one a bit to the north of it: north is another direction in 2000.
+        # The position, and one slightly north of it: the direction of north differs between 1950 and 2000.
         dec = source["cat_lat"] + np.array([0.0, math.copysign(1e-4, -source["cat_lat"])])
         old = SkyCoord([source["cat_lon"]] * 2, dec, unit="rad", frame=FK4(equinox="B1950", obstime=moment))
         new = old.transform_to(FK5(equinox="J2000"))
@@ -182,11 +182,11 @@ def _to_j2000(data: "UVData", file: UVFits, notes: list[str]) -> None:
         data.uvw_array[rows, 0] = math.cos(turn) * u + math.sin(turn) * v
         data.uvw_array[rows, 1] = math.cos(turn) * v - math.sin(turn) * u
         source.update(cat_lon=float(new[0].ra.rad), cat_lat=float(new[0].dec.rad), cat_frame="fk5", cat_epoch=2000.0)
-        _add(notes, f"The position of {file.path.name} was brought from the equinox 1950 to J2000.")
+        _add(notes, f"The position of {file.path.name} was precessed from the equinox 1950 to J2000.")
 
 
 def _check_epoch(source: Mapping[str, Any], data: "UVData", number: int, file: UVFits) -> None:
-    """Sources in the table that nothing was observed of may have any equinox; 0 stands for that of the file."""
+    """Refuse other equinoxes of sources with data; 0 stands for the equinox of the file."""
     if source["cat_epoch"] and (data.phase_center_id_array == number).any():
         raise InputError(
             f"{file.path} gives the position of {source['cat_name']} for the equinox {source['cat_epoch']:g}, and 1950 "
@@ -197,7 +197,7 @@ def _check_epoch(source: Mapping[str, Any], data: "UVData", number: int, file: U
 def _place_antennas(
     data: "UVData", file: UVFits, notes: list[str], settings: PositionSettings = PositionSettings()
 ) -> None:
-    """Antenna positions that (u, v) follows from: as written, mirrored or not turned, as programs have written them."""
+    """Set the antenna positions that agree with (u, v): as written, mirrored, or not turned by the longitude."""
     from astropy.coordinates import EarthLocation
     from astropy.units import Quantity
 
@@ -211,7 +211,7 @@ def _place_antennas(
         centre = choices[best].mean(0)
         data.telescope.location = EarthLocation.from_geocentric(*centre, unit="m")
         data.telescope.antenna_positions = choices[best] - centre
-        _add(notes, f"Antenna positions of {file.path.name} were taken {best}: so they agree with (u, v).")
+        _add(notes, f"Antenna positions of {file.path.name} were taken {best}, which agrees with (u, v).")
     elif settings.max_mismatch < off[best] < np.inf:
         _add(
             notes,
@@ -221,9 +221,9 @@ def _place_antennas(
 
 
 def _mismatch(data: "UVData", positions: np.ndarray, groups: int) -> float:
-    """Median difference of (u, v) from what positions give, as part of the baseline; infinite where that is unknown.
+    """Median difference between (u, v) and those of the positions, as a fraction of the baseline; infinite if unknown.
 
-    Of both directions of a baseline: some programs have written it from the second antenna to the first.
+    Both directions of the baselines are tried: some programs have written (u, v) from the second antenna to the first.
     """
     cross = np.flatnonzero((data.ant_1_array != data.ant_2_array) & np.isfinite(data.uvw_array).all(1))
     rows = cross[np.unique(np.linspace(0, len(cross) - 1, min(len(cross), groups)).astype(int))]
@@ -240,7 +240,7 @@ def _mismatch(data: "UVData", positions: np.ndarray, groups: int) -> float:
 
 
 def _weigh(data: "UVData", negative: str) -> None:
-    """Weights and flags; pyuvdata has split weights into their size and a flag where they were not positive."""
+    """Set weights and flags. pyuvdata splits weights into their absolute value and a flag if they are not positive."""
     below = data.flag_array & (data.nsample_array > 0)
     if negative == "keep":
         data.nsample_array[below] *= -1
@@ -252,7 +252,7 @@ def _weigh(data: "UVData", negative: str) -> None:
 
 
 def _mend_tables(path: Path, file: UVFits, step: int) -> None:
-    """What pyuvdata writes otherwise than a Measurement Set wants it."""
+    """Correct columns that pyuvdata writes differently from the definition of the Measurement Set."""
     with _editable(path) as table:
         for start in range(0, table.nrows(), step):
             count = min(step, table.nrows() - start)
@@ -273,7 +273,7 @@ def _mend_tables(path: Path, file: UVFits, step: int) -> None:
 
 
 def _append(more: Path, whole: Path, step: int) -> None:
-    """Move the rows of one Measurement Set to the end of another, of the same tables."""
+    """Move the rows of one Measurement Set to the end of another with the same subtables."""
     with _editable(whole) as table, open_table(more) as rows:
         before, scans = table.nrows(), table.getcol("SCAN_NUMBER").max()
         table.addrows(rows.nrows())

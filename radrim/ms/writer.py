@@ -1,6 +1,6 @@
-"""Writing a Measurement Set, version 2, with python-casacore: all required tables, tiled columns, rows in chunks.
+"""Writes a Measurement Set, version 2, with python-casacore: all required tables, tiled columns, rows in chunks.
 
-The set is written under a temporary name and renamed when it is complete: whatever bears the final name is whole.
+The Measurement Set is written under a temporary name and renamed when it is complete.
 
 References
 ----------
@@ -34,7 +34,7 @@ _RECEPTOR = {"R": 0, "L": 1, "X": 0, "Y": 1}
 
 @dataclass(frozen=True)
 class ObservedWindow:
-    """A spectral window: channel frequencies (chan,) and width [Hz], and what is correlated, such as ('XX', 'YY')."""
+    """A spectral window: channel frequencies (chan,) and width [Hz], and its correlations, such as ('XX', 'YY')."""
 
     freq: np.ndarray
     width: float
@@ -43,7 +43,7 @@ class ObservedWindow:
 
 @dataclass(frozen=True)
 class ObservedField:
-    """A phase centre [rad, J2000] and when it is observed: midpoints of the integrations (time,), MJD seconds UTC."""
+    """A phase centre [rad, J2000] and the midpoints of its integrations (time,), MJD seconds UTC."""
 
     name: str
     ra: float
@@ -53,7 +53,7 @@ class ObservedField:
 
 @dataclass(frozen=True)
 class ObservationPlan:
-    """What is observed: every field in every window by every baseline.
+    """An observation: every field in every window with every baseline.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class ObservationPlan:
     integration : float
         Length of one integration [s].
     autocorrelations : bool
-        Whether each antenna is correlated with itself too.
+        Whether each antenna is also correlated with itself.
     """
 
     layout: Layout
@@ -79,13 +79,13 @@ class ObservationPlan:
 
     @property
     def rows(self) -> int:
-        """Of the main table."""
+        """Number of rows of the main table."""
         return sum(len(f.times) for f in self.fields) * len(self.windows) * len(self.pairs[0])
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive rows of one field and one window; rows run over baselines first, then over times.
+    """Consecutive rows of one field and one window. The baseline changes fastest, then the time.
 
     Parameters
     ----------
@@ -118,18 +118,18 @@ def write_ms(
     history: str = "",
     settings: StorageSettings = DEFAULTS,
 ) -> Path:
-    """Write the Measurement Set of `plan`; rows stream through memory in blocks.
+    """Write the Measurement Set of `plan`, block by block.
 
     Parameters
     ----------
     path : str or Path
     plan : ObservationPlan
     observe : callable
-        Called with each `Block` in the order of the rows; returns the columns of that block by name: DATA and the like
+        Called with each `Block` in the order of the rows; returns the columns of the block by name: data columns
         (row, chan, corr) complex, FLAG (row, chan, corr) bool, WEIGHT and SIGMA (row, corr), FLAG_ROW (row,),
         WEIGHT_SPECTRUM (row, chan, corr).
     columns : sequence of str
-        The columns beyond the required ones that `observe` returns.
+        Columns that `observe` returns beside the required ones.
     overwrite : bool
         Whether a Measurement Set of that name may be replaced.
     history : str
@@ -143,7 +143,7 @@ def write_ms(
     Raises
     ------
     OutputError
-        The path is taken, its folder is missing or cannot be written, or the disk is full. Nothing is left behind.
+        The path exists, its folder is missing or cannot be written, or the disk is full. Nothing is left behind.
     """
     path = Path(path)
     smaller = "simulate fewer channels, hours or antennas"
@@ -155,7 +155,7 @@ def write_ms(
 
 
 def _bytes(plan: ObservationPlan, columns: Sequence[str]) -> int:
-    """Size of the Measurement Set to come: what is stored for each sample, for each row, and for the small tables."""
+    """Size of the finished Measurement Set [bytes]: samples, rows, and the small tables."""
     samples = sum(len(w.freq) * len(w.correlations) for w in plan.windows) * plan.rows // len(plan.windows)
     per_sample = 1 / 8 + sum(8 if name in COMPLEX else 4 for name in columns)
     return int(samples * per_sample + plan.rows * 100 + 5e6)
@@ -197,7 +197,7 @@ def _write_main(
 
 
 def _main_description(plan: ObservationPlan, columns: Sequence[str], tile_samples: int) -> tuple[dict, dict]:
-    """Table description and data managers: cubes tiled by rows, values that seldom change stored incrementally."""
+    """Table description and data managers: tiled arrays, and incremental storage of values that rarely change."""
     description = ct.required_ms_desc("MAIN")
     for name in columns:
         value, kind = (0j, "complex") if name in COMPLEX else (0.0, "float")
@@ -222,7 +222,7 @@ def _main_description(plan: ObservationPlan, columns: Sequence[str], tile_sample
 
 
 def _bookkeeping(plan: ObservationPlan, block: Block) -> dict[str, np.ndarray]:
-    """The columns that say which row is what."""
+    """The index columns of a block: times, antennas, field, window and the like."""
     rows = len(block.uvw)
     time = np.repeat(block.times, rows // len(block.times))
     whole = {name: np.zeros(rows, np.int32) for name in _CONSTANT[6:]}

@@ -1,7 +1,8 @@
-"""Coherent averages of visibilities in time, as long as their phases hold still.
+"""Averages visibilities in time over the longest interval in which they are coherent.
 
-Closure quantities of averages have less noise, but what the atmosphere turns within an average is lost, and not in a
-way that closes. So the longest interval is taken in which hardly any flux is lost, as the data themselves say.
+Closure quantities of averages have less noise. But phase changes of the atmosphere within an average lose flux, and
+this loss does not cancel in closure quantities. The longest interval is therefore used in which hardly any flux is
+lost, as measured from the data.
 """
 
 from dataclasses import dataclass, replace
@@ -36,7 +37,8 @@ def choose_interval(
     blocks : list of Visibilities
         With natural weights.
     neighbours : float
-        Baselines shorter than this part of the longest do not count: air above neighbours moves together.
+        Baselines shorter than this fraction of the longest are left out: the atmosphere above both antennas is the
+        same.
     limit : float
         Longest interval allowed [s].
     settings : AveragingSettings
@@ -44,9 +46,9 @@ def choose_interval(
     Returns
     -------
     float
-        [s]; 0 for none.
+        The interval [s]; 0 if none is coherent.
     float
-        Part of the power that averages over it keep.
+        Fraction of the power that averages over the interval keep.
     """
     best = 0.0, 1.0
     for interval in (one for one in settings.intervals if one <= limit):
@@ -63,7 +65,7 @@ def coherence(
     neighbours: float = 0.0,
     max_gap: float = AveragingSettings.max_gap,
 ) -> float:
-    """Power of averages over that of the samples that went into them, both without that of the noise.
+    """Power of the averages over the power of their samples, both without the power of the noise.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def coherence(
     Returns
     -------
     float
-        NaN for data without signal; about 1 where nothing is lost.
+        NaN for data without signal; about 1 if nothing is lost.
     """
     before = after = 0.0
     longest = max(float(block.uv_length.max()) for block in blocks)
@@ -93,21 +95,21 @@ def coherence(
 
 
 def average(block: Visibilities, interval: float, max_gap: float = AveragingSettings.max_gap) -> Visibilities:
-    """A block with one row for each baseline and interval of a scan.
+    """A block with one row, the average, for each baseline and interval of a scan.
 
     Parameters
     ----------
     block : Visibilities
         With natural weights.
     interval : float
-        [s]; 0 only joins rows of the same time and baseline.
+        [s]; 0 joins only rows of the same time and baseline.
     max_gap : float
         See `AveragingSettings`.
 
     Returns
     -------
     Visibilities
-        Times are the middles of the intervals, the same on all baselines; weights are those of averages.
+        Times are the middles of the intervals, the same for all baselines; weights are those of the averages.
     """
     cell = _cells(block, interval, max_gap)
     weight = block.weight.astype(float)
@@ -128,14 +130,14 @@ def average(block: Visibilities, interval: float, max_gap: float = AveragingSett
 
 
 def _cells(block: Visibilities, interval: float, max_gap: float) -> np.ndarray:
-    """Number of the average that each row goes into, (row,)."""
+    """Number of the average that each row belongs to, (row,)."""
     _, number = np.unique(_middles(block.time, interval, max_gap), return_inverse=True)
     pair = block.antenna[:, 0].astype(np.int64) * (int(block.antenna.max()) + 1) + block.antenna[:, 1]
     return np.unique(number.ravel() * (int(pair.max()) + 1) + pair, return_inverse=True)[1].ravel()
 
 
 def _middles(time: np.ndarray, interval: float, max_gap: float) -> np.ndarray:
-    """Middle of the interval that each time is in, (row,) [s]; intervals begin with scans and fill them evenly."""
+    """Middle of the interval of each time, (row,) [s]. Each scan is divided into equal intervals."""
     times, index = np.unique(time, return_inverse=True)
     gaps = np.diff(times)
     step = float(np.median(gaps)) if gaps.size else 0.0
@@ -150,7 +152,7 @@ def _middles(time: np.ndarray, interval: float, max_gap: float) -> np.ndarray:
 
 
 def _sum(cell: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sums of rows (row, ...) that share a cell, (cell, ...)."""
+    """Sums of the rows (row, ...) of each cell, (cell, ...)."""
     out = np.zeros((int(cell.max()) + 1, *values.shape[1:]), values.dtype)
     np.add.at(out, cell, values)
     return out

@@ -1,8 +1,8 @@
-"""Continuum subtraction in the uv plane: a polynomial in frequency for every row, fitted to its line-free channels.
+"""Subtracts the continuum in the uv plane: a polynomial in frequency for each row, fitted to its line-free channels.
 
-A source near the phase centre has visibilities that change slowly across a spectral window, so that a polynomial of low
-order through the channels without a line is its continuum in all channels of the row, and what is left is the line.
-Sources far out turn by whole turns from one end of the window to the other: no polynomial follows them.
+The visibilities of a source near the phase centre change slowly across a spectral window. A polynomial of low order
+through the channels without a line is therefore the continuum in all channels of the row, and the rest is the line. The
+phases of sources far from the phase centre turn several times across the window, which no such polynomial can follow.
 
 References
 ----------
@@ -23,14 +23,15 @@ def line_free(path: Path, spw: int, channels: int, order: int, ranges: tuple[int
     Parameters
     ----------
     path : Path
-        Of the Measurement Set, for messages.
+        Path of the Measurement Set, for messages.
     spw : int
+        Number of the spectral window.
     channels : int
-        Of the spectral window.
+        Number of its channels.
     order : int
-        Of the polynomial.
+        Order of the polynomial.
     ranges : tuple of int, optional
-        START, END (not included) of each range of line-free channels, one after the other; all channels if absent.
+        START, END (not included) of each range of line-free channels, one after the other; by default all channels.
 
     Returns
     -------
@@ -39,7 +40,7 @@ def line_free(path: Path, spw: int, channels: int, order: int, ranges: tuple[int
     Raises
     ------
     ConfigError
-        A channel does not exist, or they are too few for the order.
+        A channel does not exist, or the channels are too few for the order.
     """
     free = np.full(channels, ranges is None)
     for start, end in zip((ranges or ())[::2], (ranges or ())[1::2], strict=True):
@@ -61,22 +62,21 @@ def line_free(path: Path, spw: int, channels: int, order: int, ranges: tuple[int
 class Continuum:
     """Fits and subtracts the continuum of the rows of one spectral window.
 
-    Each row's weighted least-squares polynomial, of the real and of the imaginary part, is that of its unflagged
-    line-free channels. The fit takes noise with it: on average (order + 1) / (good line-free channels) of the variance
-    of the fitted channels, which looks like weights that are too small by as much, and as much is added to that of all
-    others, more towards the ends of the window. Weights stay as they are, because the noise of neighbouring channels is
-    now correlated and no weights could say so. A sample whose noise would become three times as large, far from
-    all good channels, loses its weight, and so does a row with fewer good channels than the polynomial has
-    coefficients.
+    The polynomial of a row is fitted by weighted least squares to the real and to the imaginary part of its unflagged
+    line-free channels. The fit removes noise: on average the fraction (order + 1) / (good line-free channels) of the
+    variance of the fitted channels. It adds as much to the variance of all other channels, and more towards the ends of
+    the window. Weights do not change, because the noise of neighbouring channels becomes correlated, which weights
+    cannot express. A sample far from all good channels, whose noise would become three times as large, loses its
+    weight, and so does a row with fewer good channels than coefficients.
 
     Parameters
     ----------
     freq : (chan,) float64
-        [Hz], in any order.
+        Channel frequencies [Hz], in any order.
     free : (chan,) bool
         Line-free channels, more than `order`.
     order : int
-        Of the polynomial.
+        Order of the polynomial.
     settings : ContinuumSettings
     """
 
@@ -85,8 +85,8 @@ class Continuum:
     ) -> None:
         self._free, self._settings = np.asarray(free, bool), settings
         middle = (freq[self._free].max() + freq[self._free].min()) / 2
-        # Legendre's polynomials, made orthonormal on the channels that are fitted: rows without flags then have normal
-        # equations that are nearly diagonal, and all rows good ones.
+        # Legendre polynomials, made orthonormal on the fitted channels: the normal equations of rows without flags are
+        # then nearly diagonal, and those of all rows are well conditioned.
         x = (freq - middle) / max(np.ptp(freq[self._free]) / 2, 1.0)
         basis = np.polynomial.legendre.legvander(x, order)
         triangle: np.ndarray = np.linalg.qr(basis[self._free], mode="r")  # type: ignore[assignment] # "r": R alone
@@ -99,9 +99,9 @@ class Continuum:
         Parameters
         ----------
         data : (row, chan) complex64
-            [Jy]; becomes what is left, in channels without weight, too.
+            Visibilities [Jy]. The continuum is subtracted from all channels, also from those without weight.
         weight : (row, chan) float32
-            1/sigma^2 [Jy^-2], 0 where flagged; set to 0 where the continuum is not known well enough.
+            1/sigma^2 [Jy^-2], 0 where flagged; set to 0 where the continuum is too uncertain.
 
         Returns
         -------
@@ -117,19 +117,19 @@ class Continuum:
         return lost
 
     def _subtract(self, data: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """As `subtract`, of a few rows; the weight is left as it is."""
+        """As `subtract`, for a few rows, without a change of the weights."""
         terms = self._basis.shape[1]
         before = weight.astype(np.float64)
         used = before * self._free
         normal = (used @ self._products).reshape(-1, terms, terms)
         values, vectors = np.linalg.eigh(normal)
         known = values[:, 0] > self._settings.min_eigenvalue_ratio * values[:, -1]  # not with too few channels
-        values[~known] = np.inf  # their continuum becomes 0
+        values[~known] = np.inf  # makes their continuum 0
         inverse = (vectors / values[:, None, :]) @ vectors.transpose(0, 2, 1)
-        # What is flagged can hold anything.
+        # Flagged samples can have any value, such as NaN.
         right = (used * np.where(used > 0, data, 0)) @ self._basis
         coefficients = (inverse @ right[:, :, None])[:, :, 0]
         data -= coefficients @ self._basis.T
-        # Variance of the continuum over that of the sample, which it adds to; at most 1 where a channel was fitted.
+        # Variance of the continuum, which adds to that of the sample, over the latter; at most 1 in fitted channels.
         added = before * (inverse.reshape(len(inverse), -1) @ self._products.T)
         return ((added > self._settings.max_noise_increase**2 - 1) | ~known[:, None]) & (weight > 0)

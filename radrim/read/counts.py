@@ -1,4 +1,4 @@
-"""What a reader met in the data: how many samples were dropped and why, and whether enough is left."""
+"""Counts the samples that the reader drops, by reason, and checks that enough are left."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from radrim.read.settings import ReadSettings
 
 @dataclass
 class Counts:
-    """Samples that were read from a Measurement Set, and those that were dropped."""
+    """Numbers of samples that were read from a Measurement Set, and that were dropped for each reason."""
 
     samples: int = 0
     flagged: int = 0
@@ -20,23 +20,23 @@ class Counts:
     outside_uv: int = 0
     no_continuum: int = 0
     incomplete: int = 0
-    """Flagged for some of the Stokes parameters only, and so for all."""
+    """Samples that are flagged for some of the Stokes parameters only, and are dropped for all."""
 
     def check(
         self, path: Path, used: int, flag_nonfinite: bool, max_nonfinite: float = ReadSettings.max_nonfinite
     ) -> None:
-        """Raise DataError, with the main reason, if nothing is left or too much is broken.
+        """Raise DataError, with the main reason, if no sample is left or too many are NaN or infinite.
 
         Parameters
         ----------
         path : Path
-            Of the Measurement Set.
+            Path of the Measurement Set.
         used : int
-            Samples that are left.
+            Number of samples that are left.
         flag_nonfinite : bool
-            Whether any number of NaN is accepted.
+            Whether any number of NaN or infinite samples is accepted.
         max_nonfinite : float
-            Largest fraction of the unflagged samples that may be NaN or infinite, otherwise.
+            Otherwise the largest fraction of the unflagged samples that may be NaN or infinite.
         """
         if self.samples == 0:
             raise DataError(
@@ -75,14 +75,15 @@ class Counts:
             )
 
     def notes(self, name: str, abs_weights: bool) -> list[str]:
-        """What was dropped from the Measurement Set `name`, in sentences."""
+        """Notes about the samples that were dropped from the Measurement Set `name`."""
         out = []
         if self.nonfinite:
             out.append(f"{self.nonfinite} NaN or infinite samples of {name} were treated as flagged.")
         if self.incomplete:
             out.append(
-                f"{self.incomplete} of {self.samples} samples of {name} count for no Stokes parameter because they are "
-                "flagged in a correlation that one of them needs: all share one PSF. --pol with fewer keeps more."
+                f"{self.incomplete} of {self.samples} samples of {name} were dropped because they are flagged in a "
+                "correlation that one of the Stokes parameters needs: all have the same PSF. Fewer in --pol keep more "
+                "samples."
             )
         if self.negative and not abs_weights:
             out.append(
@@ -93,8 +94,8 @@ class Counts:
             out.append(f"{self.bad_uvw} samples of {name} with a UVW of zero or NaN were dropped.")
         if self.no_continuum:
             out.append(
-                f"{self.no_continuum} samples of {name} were dropped because too few line-free channels of their row "
-                "are good, or too far away, to tell the continuum; --contsub of a lower order, or more "
+                f"{self.no_continuum} samples of {name} were dropped because too few good line-free channels of their "
+                "row are near enough to determine the continuum; --contsub of a lower order, or more "
                 "--contsub-channels, keeps them."
             )
         return out

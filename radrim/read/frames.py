@@ -1,11 +1,12 @@
-"""Frequency frames: from what the telescope observed to the rest of the barycentre or of the local stars.
+"""Converts frequencies of the telescope to the frame of the barycentre or of the local standard of rest.
 
-A line fixed in the sky drifts through the channels of a telescope that turns with the Earth (0.5 km/s) around the Sun
-(30 km/s). Visibilities are not interpolated: the operators go on with the frequencies of the telescope, because (u, v)
-is the baseline times these; only which samples belong to an output channel, and the headers, follow the other frame.
+A line at a fixed frequency in these frames drifts through the channels of a telescope that moves with the Earth's
+rotation (0.5 km/s) and around the Sun (30 km/s). Visibilities are not interpolated. The operators use the frequencies
+of the telescope, because (u, v) is the baseline times these frequencies. The output frame determines only which samples
+belong to an output channel, and the headers.
 
-The velocity of the Earth is that of ERFA, the library below astropy, and so is its rotation, with UT1 taken as UTC (at
-most 0.9 s: 3 cm/s): no table of the Earth's rotation is needed, none is downloaded, and no date is too late for one.
+The velocity and the rotation of the Earth come from ERFA, the library used by astropy. UT1 is taken as UTC, which is at
+most 0.9 s off (3 cm/s), so no table of the Earth's rotation has to be downloaded, and all dates are possible.
 
 References
 ----------
@@ -25,7 +26,7 @@ from radrim.read.settings import DEFAULTS, ReadSettings
 from radrim.visibilities import Visibilities
 
 SPECSYS = {"TOPO": "TOPOCENT", "LSRK": "LSRK", "BARY": "BARYCENT"}
-"""The frames of --outframe, and what FITS calls them."""
+"""The frames of --outframe and their names in FITS."""
 SUN = np.array([0.28999706839, -17.31726478972, 10.00141199547]) * 1e3
 """Velocity of the Sun in the kinematic local standard of rest [m/s]: 20 km/s towards 18h, +30 deg (B1900), in J2000."""
 SPIN = np.array([0, 0, ROTATION_RATE])
@@ -33,7 +34,7 @@ SPIN = np.array([0, 0, ROTATION_RATE])
 
 
 def frame_factor(frame: str, ra: float, dec: float, position: np.ndarray, time: float | np.ndarray) -> np.ndarray:
-    """What to multiply the frequencies of a telescope with to have them in another frame.
+    """Frequency in another frame over the frequency at the telescope.
 
     Parameters
     ----------
@@ -41,14 +42,14 @@ def frame_factor(frame: str, ra: float, dec: float, position: np.ndarray, time: 
     ra, dec : float
         Direction of the source, J2000 [rad].
     position : (3,) float64
-        Of the telescope, ITRF [m].
+        Position of the telescope, ITRF [m].
     time : (time,) float64
         MJD seconds, UTC.
 
     Returns
     -------
     (time,) float64
-        By special relativity; the redshift of the Sun's field, 1e-8, belongs to no frame.
+        The factor by special relativity. The gravitational redshift of the Sun, 1e-8, is part of no frame.
     """
     time = np.atleast_1d(np.asarray(time, float))
     towards = axes(ra, dec)[2]
@@ -60,14 +61,14 @@ def frame_factor(frame: str, ra: float, dec: float, position: np.ndarray, time: 
 
 
 def _seen(velocity: np.ndarray, towards: np.ndarray) -> np.ndarray:
-    """Frequency seen by who moves with `velocity` (..., 3) [m/s], over that at rest, of light from a direction (3,)."""
+    """Frequency of light from a direction (3,) for an observer with `velocity` (..., 3) [m/s], over that at rest."""
     beta = velocity / C
     return (1 + beta @ towards) / np.sqrt(1 - (beta**2).sum(-1))
 
 
 @dataclass(frozen=True)
 class FrameShift:
-    """Gives the blocks of one spectral window their factor.
+    """Sets the Doppler factor of the blocks of one spectral window.
 
     Parameters
     ----------
@@ -75,9 +76,9 @@ class FrameShift:
     ra, dec : float
         Phase centre, J2000 [rad].
     position : (3,) float64
-        Of the array, ITRF [m].
+        Position of the array, ITRF [m].
     width : float
-        Of a channel [Hz].
+        Width of a channel [Hz].
     max_drift : float
         Range of the frequencies within a block [channels], see `ReadSettings`.
     """
@@ -90,12 +91,12 @@ class FrameShift:
     max_drift: float = ReadSettings.max_drift
 
     def cut(self, block: Visibilities) -> list[Visibilities]:
-        """The rows of a block in as many blocks as its drift needs, each with its `doppler`."""
+        """The rows of a block, cut into as many blocks as its drift needs, each with its `doppler`."""
         times, inverse = np.unique(block.time, return_inverse=True)
         factor = frame_factor(self.frame, self.ra, self.dec, self.position, times)
         drift = np.ptp(factor) * block.freq.max()
         count = int(drift / (self.max_drift * self.width)) + 1
-        # Equal ranges of the factor, and not of time: months later it may be the same again.
+        # Equal ranges of the factor, not of time: months later the factor can be the same again.
         number = np.minimum((factor - factor.min()) * (count / max(np.ptp(factor), 1e-300)), count - 1).astype(int)
         factor, number = factor[inverse], number[inverse]
         if count == 1:
@@ -114,7 +115,7 @@ def find_shift(
     outframe: str | None,
     settings: ReadSettings = DEFAULTS,
 ) -> FrameShift | None:
-    """How the frequencies of a spectral window come into the output frame; None if they are in it.
+    """The conversion of a spectral window to the output frame; None if its frequencies are in that frame.
 
     Parameters
     ----------
@@ -128,26 +129,26 @@ def find_shift(
     Raises
     ------
     ConfigError
-        The data are in yet another frame.
+        The data are in another frame, and are not topocentric.
     InputError
-        The antennas are not where antennas are.
+        The antennas are not on the Earth's surface.
     """
     if outframe is None or window.frame == SPECSYS[outframe]:
         return None
     if window.frame != "TOPOCENT":
         raise ConfigError(
-            f"--outframe {outframe} is made from topocentric frequencies, and those of spectral window {window.spw} of "
+            f"--outframe {outframe} needs topocentric frequencies, but those of spectral window {window.spw} of "
             f"{ms.path} are in the frame {window.frame}; leave --outframe out to keep it, or choose windows with --spw."
         )
     distance = float(np.median(np.linalg.norm(ms.positions, axis=1)))
     if not SURFACE[0] <= distance <= SURFACE[1]:
         raise InputError(
-            f"--outframe {outframe} needs the place of the array, but the antennas of {ms.path} are {distance:.4g} m "
-            f"from the Earth's centre, not {SURFACE[0]:.2g} to {SURFACE[1]:.2g}; put ITRF positions into its ANTENNA "
+            f"--outframe {outframe} needs the position of the array, but the antennas of {ms.path} are {distance:.4g} "
+            f"m from the Earth's centre, not {SURFACE[0]:.2g} to {SURFACE[1]:.2g}; put ITRF positions into its ANTENNA "
             "table, or leave --outframe out."
         )
     spacing = np.abs(np.diff(window.freq))
     width = float(np.median(spacing if spacing.any() else window.width))
-    # A single channel without a width drifts to no other.
+    # A single channel without a width cannot drift to another channel.
     width = width if width > 0 else np.inf
     return FrameShift(outframe, field.ra, field.dec, ms.positions.mean(0), width, settings.max_drift)

@@ -1,4 +1,4 @@
-"""Step 1, read: the mask that a user brings."""
+"""Reads the CLEAN mask of --mask."""
 
 import logging
 import math
@@ -14,13 +14,14 @@ log = logging.getLogger("radrim")
 
 
 def read_mask(path: str | Path, grid: ImageGrid) -> np.ndarray:
-    """Read a CLEAN mask: components may go where the image is not 0.
+    """Read a CLEAN mask: components are allowed where the image is not 0.
 
     Parameters
     ----------
     path : str or Path
-        FITS, also gzipped; axes of length 1 do not count.
+        FITS image, also gzipped; axes of length 1 are ignored.
     grid : ImageGrid
+        Grid of the image.
 
     Returns
     -------
@@ -29,7 +30,7 @@ def read_mask(path: str | Path, grid: ImageGrid) -> np.ndarray:
     Raises
     ------
     InputError
-        Not a FITS image, another size than the grid, or 0 everywhere.
+        The file is not a FITS image, its size is not that of the grid, or it is 0 everywhere.
     """
     try:
         with fits.open(path, memmap=False) as hdus:
@@ -52,12 +53,15 @@ def read_mask(path: str | Path, grid: ImageGrid) -> np.ndarray:
     _warn_other_sky(path, header, grid)
     mask = np.isfinite(data.reshape(shape)) & (data.reshape(shape) != 0)
     if not mask.any():
-        raise InputError(f"--mask {path} is 0 everywhere: nothing could be cleaned. Set the pixels to clean to 1.")
+        raise InputError(f"--mask {path} is 0 everywhere, so nothing can be cleaned. Set the pixels to clean to 1.")
     return mask
 
 
 def _warn_other_sky(path: str | Path, header: fits.Header, grid: ImageGrid) -> None:
-    """Log a warning if the mask's pixels lie elsewhere on the sky. Masks without coordinates are taken as they are."""
+    """Log a warning if the pixels of the mask and the image lie at different positions on the sky.
+
+    Masks without coordinates are not checked.
+    """
     if "CDELT2" not in header or "CRVAL2" not in header:
         return
     cell = math.degrees(grid.scale)

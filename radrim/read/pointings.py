@@ -1,8 +1,8 @@
-"""Which fields are imaged, and how the pointings of a mosaic come to one phase centre.
+"""Chooses the fields that are imaged, and shifts the pointings of a mosaic to one phase centre.
 
-Seen from another phase centre a baseline is the same vector in other axes: (u, v, w) are turned, and the path that was
-taken out of the data for the old centre is replaced by that for the new one. Nothing is interpolated, and each pointing
-then is an observation of the mosaic's tangent plane, off its middle.
+For another phase centre a baseline is the same vector in other axes: (u, v, w) are rotated, and the path delay that was
+removed from the data for the old centre is replaced by that for the new centre. Nothing is interpolated. Each pointing
+is then an observation of the tangent plane of the mosaic.
 """
 
 import re
@@ -28,7 +28,7 @@ class Target:
     fields : list of int
         Rows of FIELD; several of one position are one pointing.
     notes : list of str
-        What was decided without being asked, in sentences.
+        Automatic choices, in sentences.
     """
 
     ms: MeasurementSet
@@ -39,12 +39,12 @@ class Target:
     def positions(self) -> list[tuple[float, float]]:
         """Different phase centres (ra, dec) [rad], in the order of the fields."""
         chosen = [self.ms.fields[index] for index in self.fields]
-        # What was written as the same number may come back with another last digit.
+        # The same number can differ in the last digit after it was written and read.
         return list({(round(f.ra, 12), round(f.dec, 12)): (f.ra, f.dec) for f in chosen}.values())
 
     @property
     def names(self) -> list[str]:
-        """Of the fields, without repeats."""
+        """Names of the fields, without repeats."""
         return list(dict.fromkeys(self.ms.fields[index].name for index in self.fields))
 
 
@@ -55,15 +55,15 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
     ----------
     ms : MeasurementSet
     wanted : str, optional
-        Number or name, several of them with commas between, ranges such as 2~24, or 'all'. A name stands for all fields
+        Number or name, several of them separated by commas, ranges such as 2~24, or 'all'. A name stands for all fields
         of that name.
 
     Raises
     ------
     ConfigError
-        There is no such field.
+        The field does not exist.
     InputError
-        A phase centre that is not on the sky's fixed coordinates.
+        A phase centre is not given in J2000 or ICRS.
     """
     notes = []
     if wanted is not None:
@@ -91,7 +91,7 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
 
 def _named(ms: MeasurementSet, wanted: str) -> list[int]:
     """Indices of the fields that a text names, in their order."""
-    if found := _matching(ms, wanted):  # the whole first: names can hold commas
+    if found := _matching(ms, wanted):  # the whole text first: names can contain commas
         return found
     if wanted == "all":
         return np.flatnonzero(_rows(ms)).tolist()
@@ -108,14 +108,14 @@ def _named(ms: MeasurementSet, wanted: str) -> list[int]:
 
 
 def _matching(ms: MeasurementSet, word: str) -> list[int]:
-    """The field of that number, or all of that name."""
+    """The field of this number, or all fields of this name."""
     if word.isdecimal() and int(word) < len(ms.fields):
         return [int(word)]
     return [index for index, field in enumerate(ms.fields) if field.name == word]
 
 
 def _rows(ms: MeasurementSet) -> np.ndarray:
-    """Rows of each field."""
+    """Number of rows of each field."""
     with open_table(ms.tables) as main:
         return rows_per_id(main, "FIELD_ID", len(ms.fields))
 
@@ -123,19 +123,19 @@ def _rows(ms: MeasurementSet) -> np.ndarray:
 def choose_centre(
     targets: Sequence[Target], joint: bool, settings: ReadSettings = DEFAULTS
 ) -> tuple[float, float] | None:
-    """Phase centre (ra, dec) [rad] of a joint mosaic, the middle of its pointings; None for a single pointing.
+    """Phase centre (ra, dec) [rad] of a joint mosaic, the mean of its pointings; None for a single pointing.
 
     Parameters
     ----------
     targets : sequence of Target
     joint : bool
-        Whether a mosaic may be made: there is a primary beam.
+        Whether a mosaic may be made, which needs a primary beam.
     settings : ReadSettings
 
     Raises
     ------
     ConfigError
-        Several pointings in a Measurement Set without a primary beam, or pointings far apart.
+        A Measurement Set has several pointings and there is no primary beam, or the pointings are too far apart.
     """
     if not joint:
         for target in targets:
@@ -156,19 +156,19 @@ def choose_centre(
     limit = settings.max_pointing_distance
     if widest > limit:
         raise ConfigError(
-            f"The pointings lie up to {format_angle(widest)} from their middle (limit {format_angle(limit)}): no "
-            "mosaic can hold them. Leave out calibrators and other targets with --field."
+            f"The pointings lie up to {format_angle(widest)} from their centre (limit {format_angle(limit)}), which is "
+            "too far for a mosaic. Leave out calibrators and other targets with --field."
         )
     return centre
 
 
 def bring_to(block: Visibilities, position: tuple[float, float], centre: tuple[float, float]) -> Visibilities:
-    """A block with another phase centre; the antennas go on pointing at the old one.
+    """A block shifted to another phase centre; the pointing of the antennas stays at the old one.
 
     Parameters
     ----------
     block : Visibilities
-        Its data are changed in place.
+        The data are changed in place.
     position, centre : (float, float)
         Old and new phase centre, (ra, dec) [rad], at most 90 degrees apart.
     """
@@ -180,9 +180,9 @@ def bring_to(block: Visibilities, position: tuple[float, float], centre: tuple[f
 
 
 def each_at_its_pointing(blocks: Iterable[Visibilities]) -> Iterator[Visibilities]:
-    """Blocks one after the other, with the phases that they were observed with: copies where they have others.
+    """Blocks with the phase centre at their pointing, one after the other; shifted blocks are copies.
 
-    What the antennas point at changes least from one sample to the next then.
+    The visibilities of sources near the pointing then change least from one sample to the next.
     """
     for block in blocks:
         l, m = block.pointing.tolist()  # noqa: E741 - the field's own names
@@ -195,7 +195,7 @@ def each_at_its_pointing(blocks: Iterable[Visibilities]) -> Iterator[Visibilitie
 
 
 def lengthen(data: np.ndarray, paths: np.ndarray, freq: np.ndarray) -> None:
-    """Give data (row, chan) the phases of additional paths (row,) [m], in place, at frequencies (chan,) [Hz]."""
+    """Add the phases of additional paths (row,) [m] to data (row, chan) at frequencies (chan,) [Hz], in place."""
     for rows in row_slices(len(data)):
         turns = np.multiply.outer(SIGN * paths[rows], freq / C)
         data[rows] *= np.exp(2j * np.pi * (turns - np.round(turns)))

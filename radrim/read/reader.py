@@ -1,67 +1,38 @@
-"""Step 1, read: Measurement Sets to the visibilities of one Stokes parameter or of several, in row chunks."""
+"""Reads the visibilities of one or several Stokes parameters from Measurement Sets, in chunks of rows."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from radrim.errors import ConfigError, DataError, InputError
-from radrim.geometry import C, format_angle
-from radrim.ms.columns import check_finished
+from radrim.errors import DataError
+from radrim.geometry import format_angle
 from radrim.ms.inputs import open_inputs
-from radrim.ms.tables import (
-    DAMAGED,
-    MeasurementSet,
-    SpectralWindow,
-    open_table,
-)
-from radrim.read.continuum import Continuum, line_free
+from radrim.ms.tables import MeasurementSet, SpectralWindow, open_table
+from radrim.read.chunks import ChunkReader, Source
 from radrim.read.counts import Counts
 from radrim.read.frames import SPECSYS, find_shift
 from radrim.read.pointings import Target, bring_to, choose_centre, choose_target
+from radrim.read.selection import (
+    EVERYTHING,
+    MJD_EPOCH,
+    Selection,
+    choose_channels,
+    choose_column,
+    choose_windows,
+    mjd_seconds,
+)
 from radrim.read.settings import DEFAULTS, ReadSettings
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import Terms, combinations
 from radrim.visibilities import Observation, Visibilities
 
-if TYPE_CHECKING:
-    import casacore.tables as casatables
-
-log = logging.getLogger("radrim")
-
-
-_MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What to read; see the options of the same names in `radrim.config.options.ImageConfig`."""
-
-    column: str | None = None
-    field: str | None = None
-    spw: tuple[int, ...] | None = None
-    chan_range: tuple[int, int] | None = None
-    uv_range: tuple[float, float] = (0.0, np.inf)
-    time_range: tuple[str, str] | None = None
-    stokes: str = "I"
-    """One or several, with commas between: 'I,Q,U,V'."""
-    abs_weights: bool = False
-    flag_nonfinite: bool = False
-    contsub: int | None = None
-    contsub_channels: tuple[int, ...] | None = None
-    outframe: str | None = None
-    joint: bool = False
-    """Whether several pointings may be brought to one phase centre."""
-
 
 def read(
     paths: Sequence[str | Path],
-    selection: Selection = Selection(),
+    selection: Selection = EVERYTHING,
     keep: Callable[[Visibilities], Visibilities] | None = None,
     block_bytes: int | None = None,
     folder: str | Path | None = None,
@@ -75,9 +46,9 @@ def read(
         Measurement Sets (version 2) and UVFITS files, of the same phase centre unless `selection.joint` is set.
     selection : Selection
     keep : callable, optional
-        What becomes of each block once it is read, Visibilities to Visibilities: a place outside the memory.
+        Called with each block that is read; returns the block to use, such as one that is stored on the disk.
     block_bytes : int, optional
-        Largest block [bytes of data and weights]; one for each spectral window if absent.
+        Largest block [bytes of data and weights]; by default one block for each spectral window.
     folder : Path, optional
         See `radrim.ms.inputs.open_inputs`.
     settings : ReadSettings
@@ -90,11 +61,11 @@ def read(
     Raises
     ------
     InputError
-        A path is neither, or a table or column is missing or unreadable.
+        A path is neither a Measurement Set nor a UVFITS file, or a table or column is missing or cannot be read.
     ConfigError
-        The selection names something that is not there.
+        The selection names something that does not exist.
     DataError
-        Nothing is left that could be imaged, or phase centres differ and `selection.joint` is not set.
+        No sample is left to image, or phase centres differ and `selection.joint` is not set.
     """
     with open_inputs(paths, folder) as sets:
         targets = [choose_target(ms, selection.field) for ms in sets]
@@ -127,7 +98,7 @@ def read(
 def _same_phase_centre(path_a: str | Path, a: Observation, path_b: str | Path, b: Observation) -> None:
     dra = (a.ra - b.ra + np.pi) % (2 * np.pi) - np.pi
     apart = np.hypot(dra * np.cos(a.dec), a.dec - b.dec)
-    # A hundredth of the resolution: no image could show it.
+    # A hundredth of the resolution is invisible in the image.
     limit = 0.01 / max(a.longest_baseline(), b.longest_baseline())
     if apart > limit:
         raise DataError(
@@ -145,7 +116,7 @@ def _read_one(
     block_bytes: int | None,
     settings: ReadSettings,
 ) -> Observation:
-    """One Measurement Set; its phase centre becomes `centre` unless that is None."""
+    """Read one Measurement Set, and shift it to the phase centre `centre` unless that is None."""
     ms = target.ms
     notes = list(ms.notes)
     column = choose_column(ms, selection, notes)
@@ -156,7 +127,7 @@ def _read_one(
         blocks: list[Visibilities] = []
         used: list[SpectralWindow] = []
         for field, window in product(target.fields, choose_windows(ms, selection)):
-            source = _Source(ms, main, column, selection, counts, notes, settings)
+            source = Source(ms, main, column, selection, counts, notes, settings)
             before = len(blocks)
             for block in _read_window(source, window, field, block_bytes):
                 position = ms.fields[field].ra, ms.fields[field].dec
@@ -176,7 +147,7 @@ def _read_one(
         telescope=ms.telescope,
         object="+".join(target.names),
         observer=ms.observer,
-        date_obs=(_MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
+        date_obs=(MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
         dishes=_dishes_with_data(ms, blocks),
         data_column=column,
@@ -188,83 +159,15 @@ def _read_one(
 
 
 def _dishes_with_data(ms: MeasurementSet, blocks: list[Visibilities]) -> list[float]:
-    """Different known diameters of the antennas that occur in the data [m]."""
+    """Sorted known diameters of the antennas with data, without repeats [m]."""
     seen = np.zeros(len(ms.dish_diameters), bool)
     for block in blocks:
         seen[block.antenna] = True
     return np.unique(ms.dish_diameters[seen & (ms.dish_diameters > 0)]).tolist()
 
 
-def choose_column(ms: MeasurementSet, selection: Selection, notes: list[str]) -> str:
-    """Name of the column to read; what was decided without being asked is appended to the notes."""
-    available = [name for name in ("CORRECTED_DATA", "DATA") if name in ms.columns]
-    column = selection.column or (available[0] if available else None)
-    if column is None:
-        raise InputError(f"{ms.path} has neither DATA nor CORRECTED_DATA; name the column to image with --data-column.")
-    if column not in ms.columns:
-        known = [name for name in ms.columns if "DATA" in name and "ID" not in name]
-        raise ConfigError(f"{ms.path} has no column {column}; its data columns are {', '.join(known) or 'none'}.")
-    if selection.column is None and len(available) == 2:
-        notes.append(f"Imaging CORRECTED_DATA of {ms.path.name}; use --data-column DATA for the uncalibrated data.")
-    return column
-
-
-def choose_windows(ms: MeasurementSet, selection: Selection) -> list[SpectralWindow]:
-    """The spectral windows to read."""
-    if selection.spw is None:
-        return ms.windows
-    known = sorted({w.spw for w in ms.windows})
-    for spw in selection.spw:
-        if spw not in known:
-            raise ConfigError(f"{ms.path} has no data of spectral window {spw}; it has {', '.join(map(str, known))}.")
-    return [w for w in ms.windows if w.spw in selection.spw]
-
-
-def choose_channels(ms: MeasurementSet, window: SpectralWindow, selection: Selection) -> tuple[int, int]:
-    """First channel to read of a spectral window, and the first after them."""
-    if selection.chan_range is None:
-        return 0, len(window.freq)
-    start, end = selection.chan_range
-    if end > len(window.freq):
-        raise ConfigError(
-            f"--chan-range {start} {end} does not exist in {ms.path}: spectral window {window.spw} has "
-            f"{len(window.freq)} channels, so END is at most {len(window.freq)}; choose windows with --spw."
-        )
-    return start, end
-
-
-@dataclass(frozen=True)
-class _Source:
-    """One Measurement Set, and what is read of it.
-
-    Parameters
-    ----------
-    ms : MeasurementSet
-    main : casacore table
-        Its main table.
-    column : str
-        Column of the visibilities.
-    selection : Selection
-    counts : Counts
-        Counts the samples that are read and dropped.
-    notes : list of str
-        Receives what was decided without being asked.
-    settings : ReadSettings
-    """
-
-    ms: MeasurementSet
-    main: "casatables.table"
-    column: str
-    selection: Selection
-    counts: Counts
-    notes: list[str]
-    settings: ReadSettings
-
-
-def _read_window(
-    source: _Source, window: SpectralWindow, field: int, block_bytes: int | None
-) -> Iterator[Visibilities]:
-    """All selected rows of one spectral window with data, block by block."""
+def _read_window(source: Source, window: SpectralWindow, field: int, block_bytes: int | None) -> Iterator[Visibilities]:
+    """All selected rows with data of one spectral window, block by block."""
     ms, main, selection = source.ms, source.main, source.selection
     query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
     if selection.time_range is not None:
@@ -278,8 +181,8 @@ def _read_window(
         first, last = choose_channels(ms, window, selection)
         shift = find_shift(ms, window, ms.fields[field], selection.outframe, source.settings)
         recipes = _recipes(ms, window, selection, source.notes)
-        # A selection of every row is the table itself, and reading that avoids the list of row numbers.
-        reader = _ChunkReader(source, main if total == main.nrows() else rows, window, (first, last), recipes)
+        # If all rows are selected, the table itself is read, which avoids the list of row numbers.
+        reader = ChunkReader(source, main if total == main.nrows() else rows, window, (first, last), recipes)
         size = max(1, block_bytes // ((8 * len(recipes) + 4) * (last - first))) if block_bytes else total
         with ProgressBar(f"reading {ms.path.name}, spectral window {window.spw}", total) as bar:
             for start in range(0, total, size):
@@ -291,7 +194,7 @@ def _read_window(
 
 
 def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, notes: list[str]) -> list[Terms]:
-    """Of each Stokes parameter, index and coefficient of the correlations that make it."""
+    """Indices and coefficients of the correlations that make each Stokes parameter."""
     wanted = selection.stokes.split(",")
     try:
         recipes, one_hand = combinations(wanted, window.correlations)
@@ -312,192 +215,3 @@ def _has_all(window: SpectralWindow, wanted: Sequence[str]) -> bool:
         return not combinations(wanted, window.correlations)[1]
     except DataError:
         return False
-
-
-def mjd_seconds(text: str) -> float:
-    """Modified Julian Date in seconds, UTC, of a time as --time-range takes it."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"--time-range '{text}' is not a time; write UTC such as 2016-05-01T10:00:00.") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (moment - _MJD_EPOCH).total_seconds()
-
-
-class _ChunkReader:
-    """Reads one spectral window chunk by chunk into arrays allocated once."""
-
-    def __init__(
-        self,
-        source: _Source,
-        table: "casatables.table",
-        window: SpectralWindow,
-        channels: tuple[int, int],
-        recipes: list[Terms],
-    ) -> None:
-        ms, column, selection = source.ms, source.column, source.selection
-        self.settings = source.settings
-        self.ms, self.table, self.column, self.window = ms, table, column, window
-        self.first, self.last = channels
-        self.recipes, self.selection, self.counts = recipes, selection, source.counts
-        freq = window.freq[self.first : self.last]
-        # Lower sidebands count down; the operators want channels that count up.
-        self.order = np.argsort(freq, kind="stable")
-        self.freq = freq[self.order]
-        self.sorted = bool((np.diff(freq) >= 0).all())
-        self.imaged = slice(None)
-        self.continuum = None if selection.contsub is None else self._prepare_continuum(selection.contsub)
-        self.weights = "WEIGHT_SPECTRUM" if "WEIGHT_SPECTRUM" in ms.columns else "WEIGHT"
-        if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
-            self.weights = "WEIGHT"
-        check_finished(ms.path, table, column)
-        if not table.iscelldefined(column, 0):
-            raise InputError(
-                f"{ms.path}: column {column} is empty (no array in its first row); choose another with --data-column."
-            )
-
-    def _prepare_continuum(self, order: int) -> Continuum:
-        """The fit of the continuum; channels that only it needs are read, too."""
-        first, last, window = self.first, self.last, self.window
-        free = line_free(self.ms.path, window.spw, len(window.freq), order, self.selection.contsub_channels)
-        fitted = np.flatnonzero(free)
-        self.first, self.last = min(first, int(fitted[0])), max(last, int(fitted[-1]) + 1)
-        self.imaged = slice(first - self.first, last - self.first)
-        around = slice(self.first, self.last)
-        return Continuum(window.freq[around], free[around], order, self.settings.continuum)
-
-    def read(self, begin: int, total: int, bar: ProgressBar) -> Visibilities | None:
-        """The rows from `begin` on that hold any sample, or None; the bar counts all rows."""
-        freq = self.freq
-        uvw = np.empty((total, 3))
-        time = np.empty(total)
-        antenna = np.empty((total, 2), np.int32)
-        planes = np.empty((len(self.recipes), total, len(freq)), np.complex64)
-        weight = np.empty((total, len(freq)), np.float32)
-        step = max(1, self.settings.chunk_bytes // (8 * len(self.window.correlations) * len(self.window.freq)))
-        filled = 0
-        for start in range(begin, begin + total, step):
-            count = min(step, begin + total - start)
-            try:
-                chunk = self._chunk(start, count)
-            except RuntimeError as error:
-                reason = str(error).strip().splitlines()[0]
-                raise InputError(
-                    f"{self.ms.path}: rows {start} to {start + count} cannot be read: {reason}. {DAMAGED}"
-                ) from None
-            end = filled + len(chunk[0])
-            for target, part in zip((uvw, time, antenna, weight, *planes), chunk, strict=True):
-                target[filled:end] = part
-            filled = end
-            bar.advance(count)
-        if filled == 0:
-            return None
-        uvw, time, antenna, weight, data, *rest = (a[:filled] for a in (uvw, time, antenna, weight, *planes))
-        stokes, *names = self.selection.stokes.split(",")
-        others = dict(zip(names, rest, strict=True))
-        return Visibilities(uvw, freq, data, weight, time, antenna, stokes=stokes, others=others)
-
-    def _chunk(self, start: int, count: int) -> tuple[np.ndarray, ...]:
-        """(uvw, time, antenna, weight, data, ...) of the rows of one chunk that hold any sample."""
-        table = self.table
-        uvw = np.asarray(table.getcol("UVW", start, count), float)
-        correlated = self._slice(self.column, start, count)
-        if correlated.dtype.kind not in "cf":
-            raise ConfigError(f"--data-column {self.column} of {self.ms.path} holds no visibilities; try DATA.")
-        flag = self._slice("FLAG", start, count)
-        if self.weights == "WEIGHT_SPECTRUM":
-            natural = self._slice("WEIGHT_SPECTRUM", start, count)
-        else:
-            natural = np.asarray(table.getcol("WEIGHT", start, count))[:, None, :]
-            self._check_shape("WEIGHT", natural, (1, flag.shape[2]))
-        flag |= table.getcol("FLAG_ROW", start, count)[:, None, None]
-        planes, weight = self._form_stokes(correlated, flag, natural)
-        self._drop_unusable(planes, weight, uvw)
-        if self.continuum is not None:
-            before = weight.copy()
-            for data in planes:
-                weight[:] = before
-                lost = self.continuum.subtract(data, weight)
-            self.counts.no_continuum += int(np.count_nonzero(lost[:, self.imaged]))
-            planes, weight = planes[:, :, self.imaged], weight[:, self.imaged]
-        if not self.sorted:
-            planes, weight = planes[:, :, self.order], weight[:, self.order]
-        self._drop_outside(weight, uvw)
-        planes[:, weight == 0] = 0
-        keep = weight.any(1)
-        antennas = np.stack([table.getcol("ANTENNA1", start, count), table.getcol("ANTENNA2", start, count)], 1)
-        chunk = (uvw, np.asarray(table.getcol("TIME", start, count)), antennas, weight, *planes)
-        return chunk if keep.all() else tuple(part[keep] for part in chunk)
-
-    def _slice(self, column: str, start: int, count: int) -> np.ndarray:
-        """Selected channels of an array column, (row, chan, corr)."""
-        pols = len(self.window.correlations)
-        if (self.first, self.last) == (0, len(self.window.freq)):
-            part = self.table.getcol(column, start, count)
-        else:
-            part = self.table.getcolslice(column, [self.first, 0], [self.last - 1, pols - 1], [], start, count)
-        return self._check_shape(column, np.asarray(part), (self.last - self.first, pols))
-
-    def _check_shape(self, column: str, part: np.ndarray, expected: tuple[int, int]) -> np.ndarray:
-        if part.shape[1:] != expected:
-            raise InputError(
-                f"{self.ms.path}: {column} has cells of shape {part.shape[1:]}, but spectral window {self.window.spw} "
-                f"has {len(self.window.freq)} channels and {len(self.window.correlations)} correlations."
-            )
-        return part
-
-    def _form_stokes(
-        self, correlated: np.ndarray, flag: np.ndarray, natural: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The Stokes parameters, (pol, row, chan), and the weight of all, 0 where any term of any is missing.
-
-        The weight is that of the poorest correlation, min(w) / sum |c|^2: 1/sigma^2 for equal ones, never more than
-        that for unequal ones, and of one Stokes parameter what WSClean uses, so that both programs weight the same data
-        the same way. Samples count for all Stokes parameters or for none, so that these have the same PSF.
-        """
-        shape = correlated.shape[:2]
-        planes = np.zeros((len(self.recipes), *shape), np.complex64)
-        good, partly = np.ones(shape, bool), np.zeros(shape, bool)
-        weight = np.full(shape, np.inf, np.float32)
-        for plane, terms in enumerate(self.recipes):
-            data, whole = planes[plane], np.ones(shape, bool)
-            for index, factor in terms:
-                whole &= ~flag[:, :, index]
-                with np.errstate(invalid="ignore", over="ignore"):  # flagged samples can hold anything
-                    data += np.complex64(factor) * correlated[:, :, index]
-                hand = natural[:, :, index]
-                weight = np.minimum(weight, np.abs(hand) if self.selection.abs_weights else hand)
-            good &= whole
-            partly |= whole
-        usable = good & (weight > 0) & np.isfinite(weight)
-        negative = good & (weight < 0)
-        total, kept, used, below = (int(a[:, self.imaged].sum()) for a in (np.ones_like(good), good, usable, negative))
-        self.counts.samples += total
-        self.counts.flagged += total - kept
-        self.counts.incomplete += int((partly & ~good)[:, self.imaged].sum())
-        self.counts.negative += below
-        self.counts.zero_weight += kept - used - below
-        weight *= np.float32(1 / max(sum(abs(factor) ** 2 for _, factor in terms) for terms in self.recipes))
-        weight[~usable] = 0
-        return planes, weight
-
-    def _drop_unusable(self, planes: np.ndarray, weight: np.ndarray, uvw: np.ndarray) -> None:
-        """Samples without finite data or without UVW get weight 0."""
-        # Rows that are absent from the correlator's output can come back with zero or NaN coordinates.
-        absent = ~np.isfinite(uvw).all(1)[:, None] | (uvw == 0).all(1)[:, None]
-        self.counts.bad_uvw += _drop(weight, absent, self.imaged)
-        self.counts.nonfinite += _drop(weight, ~np.isfinite(planes).all(0), self.imaged)
-
-    def _drop_outside(self, weight: np.ndarray, uvw: np.ndarray) -> None:
-        """Samples of the image's channels outside the uv range get weight 0."""
-        low, high = self.selection.uv_range
-        if low > 0 or high < np.inf:
-            length = np.hypot(uvw[:, :1], uvw[:, 1:2]) * (self.freq / C)
-            self.counts.outside_uv += _drop(weight, ~((length >= low) & (length <= high)))
-
-
-def _drop(weight: np.ndarray, bad: np.ndarray, counted: slice = slice(None)) -> int:
-    """Set the weight of the samples where `bad` (broadcast) to 0; returns how many of the counted channels had one."""
-    bad = bad & (weight > 0)
-    weight[bad] = 0
-    return int(bad[:, counted].sum())

@@ -16,7 +16,7 @@ from radrim.ms import rows as ms_rows
 from radrim.ms.inputs import require_measurement_set
 from radrim.ms.tables import open_table
 from radrim.read.pointings import choose_target
-from radrim.read.reader import Selection, choose_channels, choose_column, choose_windows, mjd_seconds
+from radrim.read.selection import Selection, choose_channels, choose_column, choose_windows, mjd_seconds
 from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, format_interval
 from radrim.selfcalibration.models import SourceModel
 from radrim.visibilities import Visibilities

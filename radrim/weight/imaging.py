@@ -1,9 +1,9 @@
 """Step 2, weight: natural, uniform and Briggs imaging weights, and the Gaussian taper.
 
-The density of samples is counted over all blocks and channels on the uv grid of the padded image (cell = 1 / padded
-field of view), one half plane for both conjugates, u and v rounded down; cells that would weigh much more than their
-surroundings are limited. That is WSClean's definition to the last detail, as its -save-weights
-shows, so that ``--weight briggs 0`` is the same weighting in both programs; `radrim.weight.briggs` has the formulae.
+The density of natural weights is summed over all blocks and channels on the uv grid of the padded image (cell = 1 /
+padded field of view), with both conjugates in one half plane, and u and v rounded down. Cells with much larger weights
+than their surroundings are limited. This is WSClean's definition in every detail, as its -save-weights shows, so that
+``--weight briggs 0`` is the same weighting in both programs. `radrim.weight.briggs` has the formulae.
 """
 
 import math
@@ -21,7 +21,7 @@ from radrim.weight.briggs import RANK_WINDOW, briggs_slope, cell_factors
 
 
 class Samples(Protocol):
-    """What weighting needs of a block of visibilities, as `radrim.visibilities.Visibilities` has it.
+    """The attributes of `radrim.visibilities.Visibilities` that weighting uses.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ def apply_weights(
     outputs: list[np.ndarray] | None = None,
     grid_bytes: int = MemorySettings.max_grid,
 ) -> tuple[float, float]:
-    """Turn the natural weights of `blocks` into imaging weights, in place unless there are `outputs`.
+    """Convert the natural weights of `blocks` to imaging weights, in place unless there are `outputs`.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def apply_weights(
     padding : float
         Padded over true image size; sets the uv cell together with the grid.
     outputs : list of (row, chan) float32, optional
-        Arrays of 0, one per block, which receive the weights; the blocks keep their natural ones.
+        Arrays of zeros, one per block, that receive the imaging weights; the blocks keep their natural weights.
     grid_bytes : int
-        Memory for the uv grid [bytes].
+        Largest part of the uv grid that is in memory at a time [bytes].
 
     Returns
     -------
@@ -81,7 +81,7 @@ def apply_weights(
     natural = [(0, np.zeros((0, 0)))]
     bands: Iterable[tuple[int, np.ndarray]] = natural if weighting.kind == "natural" else density.factors(weighting)
     to = outputs
-    if to is None:  # every band needs the natural weights of all samples
+    if to is None:  # with several bands, each needs the natural weights of all samples
         to = [block.weight if density.whole else np.zeros_like(block.weight) for block in blocks]
     sum_weight = sum_variance = 0.0
     for line, factors in bands:
@@ -98,24 +98,24 @@ def apply_weights(
 
 
 class _Density:
-    """Natural weights in the cells of the uv grid, in bands of lines that fit into the memory."""
+    """Sums of the natural weights in the cells of the uv grid, in bands of lines that fit into the memory."""
 
     def __init__(self, blocks: Sequence[Samples], grid: ImageGrid, padding: float, grid_bytes: int) -> None:
         # WSClean rounds the padded size up to a multiple of 4.
         nx, ny = (4 * math.ceil(n * padding / 4 - 1e-9) for n in (grid.width, grid.height))
         self._blocks, self._nx, self._lines = blocks, nx, ny // 2
         self.cells = nx * grid.scale, ny * grid.scale
-        """Cells per wavelength along u and v."""
+        """Number of cells per wavelength along u and v."""
         size = max(4 * RANK_WINDOW, int(grid_bytes // (8 * nx)))
         self._bands = [(line, min(line + size, self._lines)) for line in range(0, self._lines, size)]
 
     @property
     def whole(self) -> bool:
-        """Whether the grid is counted at once."""
+        """Whether the grid is summed as a whole, in one band."""
         return len(self._bands) == 1
 
     def factors(self, weighting: Weighting) -> Iterator[tuple[int, np.ndarray]]:
-        """Bands of lines, (first line, (line, u) factors), one after the other."""
+        """Bands of lines, each as its first line and its factors (line, u), one after the other."""
         counted = self._count(0, self._lines) if self.whole else None
         slope = self._slope(weighting.robust, counted) if weighting.kind == "briggs" else None
         for first, end in self._bands:
@@ -124,7 +124,7 @@ class _Density:
             yield first, cell_factors(density, slope)[first - start : end - start]
 
     def _slope(self, robust: float, counted: np.ndarray | None) -> float:
-        """Of `briggs_slope`."""
+        """The slope of `briggs_slope`, from all bands."""
         total = square = 0.0
         for first, end in self._bands:
             density = counted if counted is not None else self._count(first, end)
@@ -141,7 +141,7 @@ class _Density:
 
 @numba.njit(nogil=True, cache=True)
 def _cell(u, v, u_cells, v_cells, nx, first, lines):
-    """(line, column) of the uv cell, in the half plane v >= 0; line -1 outside the band of lines from `first` on."""
+    """Line and column of a uv cell in the half plane v >= 0. The line is -1 outside the band of lines from `first`."""
     if v < 0:
         u, v = -u, -v
     x = int(np.floor(u * u_cells)) + nx // 2
@@ -168,9 +168,10 @@ def _count(uvw, inverse_wavelength, weight, density, first, cells):
 
 @numba.njit(nogil=True, cache=True)
 def _weigh(uvw, inverse_wavelength, weight, out, factors, first, cells, taper):
-    """Natural to imaging weights of the samples in a band of lines; returns sum W and sum W^2/w.
+    """Write the imaging weights of the samples in a band of lines to `out`; returns sum W and sum W^2/w.
 
-    An empty `factors` means natural. With one band for all, `out` may be `weight`: samples outside become 0.
+    With empty `factors` the weights are natural. If there is one band, `out` may be `weight` itself; the weights of
+    samples outside the grid become 0.
     """
     lines, nx = factors.shape
     u_cells, v_cells = cells

@@ -126,7 +126,7 @@ def write(path, text):
         ("[[group]]\nname = 'a'", "line 1: a group needs its ms, such as ms = ['a.ms', 'b.ms']"),
         ("[[group]]\nname = 'a/b'\nms = 'c'", "line 2: 'a/b' cannot be the name of files"),
         ("[[group]]\nname='a'\nms='b'\n[[group]]\nname='a'\nms='c'", "line 5: two groups are called 'a'"),
-        ("[[override]]\nsize = 64", "line 1: an override needs the pattern"),
+        ("[[override]]\nsize = 64", "line 1: an override needs a pattern"),
         ("[[override]]\nmatch='a'\n[[override]]\nmatch='b'\nniter=-1", "line 5: --niter -1 is out of range"),
     ],
 )
@@ -183,7 +183,7 @@ def test_the_whole_file(tmp_path, monkeypatch):
 def test_contradicting_options_name_the_item(tmp_path):
     """Options that exclude each other are found before anything is made."""
     config = BatchConfig(image={"compare": True, "niter": 0}, output=tmp_path)
-    with pytest.raises(ConfigError, match="Item a: --compare shows one image"):
+    with pytest.raises(ConfigError, match="Item a: --compare deconvolves one image"):
         make_items(config, ["a.ms"])
 
 
@@ -620,7 +620,7 @@ def test_on_a_dask_cluster(batch, command):
         (["--submit"], "--submit is for --slurm"),
         (["--slurm", "--item", "1"], "three ways of running a batch"),
         (["--jobs", "x"], "--jobs takes a whole number"),
-        (["--item", "9"], "--item 9: there is none of that name or number"),
+        (["--item", "9"], "--item 9: there is no item of that name or number"),
         (["--config", "none.toml"], "none.toml cannot be read"),
     ],
 )

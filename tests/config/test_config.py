@@ -80,7 +80,7 @@ def test_size_spellings(value, expected):
         ("contsub", 6, ["--contsub 6", "at most 5"]),
         ("contsub_channels", "1 2 3", ["a START and an END", "1 2 3"]),
         ("contsub_channels", "1 2 4 4", ["the range 4 4 is empty"]),
-        ("contsub_channels", "1 2", ["--contsub-channels says where --contsub"]),
+        ("contsub_channels", "1 2", ["--contsub-channels names the channels that --contsub"]),
         ("spw", "", ["--spw", "0,2"]),
         ("epsilon", 1, ["at most 0.01"]),
         ("mask", 1.5, ["--mask", "1.5"]),

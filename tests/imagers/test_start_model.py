@@ -159,8 +159,8 @@ def test_other_pixels(ms, write_model, tmp_path, grid, found):
     "options, message",
     [
         ({"start_model": "x.fits", "continue_run": True}, "give one of them"),
-        ({"start_model": "x.fits", "niter": 0}, "--start-model is where the deconvolution begins: leave out --niter 0"),
-        ({"continue_run": True, "compare": True}, "--continue is where the deconvolution begins"),
+        ({"start_model": "x.fits", "niter": 0}, "--start-model gives the model .* leave out --niter 0"),
+        ({"continue_run": True, "compare": True}, "--continue gives the model with which the deconvolution begins"),
         ({"continue_run": True, "pol": "I,V"}, "one Stokes parameter, not I,V"),
         ({"continue_run": True}, "There is no .*run-model.fits"),
         ({"continue_run": True, "facet": 64}, "--continue needs an image that is made as a whole"),

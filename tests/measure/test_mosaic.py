@@ -447,7 +447,7 @@ def test_mosaic_in_facets_is_refused(mosaic_ms, tmp_path):
 def test_pointings_far_apart(mosaic_ms, edit_ms):
     """No tangent plane holds them: refused, with the limit."""
     far = edit_ms(mosaic_ms, subtable="FIELD", PHASE_DIR=lambda _: np.array([[[k, 0.0]] for k in (2.0, 3.5, 5.0)]))
-    with pytest.raises(ConfigError, match=r"deg from their middle \(limit 60deg\).*--field"):
+    with pytest.raises(ConfigError, match=r"deg from their centre \(limit 60deg\).*--field"):
         read([far], Selection(field="all", joint=True))
 
 

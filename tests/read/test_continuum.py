@@ -309,7 +309,7 @@ def test_dropped_rows_are_said(line_ms, edit_ms):
     assert observation.counts["no_continuum"] == 10
     assert sum(len(block.uvw) for block in observation.blocks) == 864 - 5
     (note,) = observation.notes
-    assert note.startswith("10 samples of edited.ms were dropped because too few line-free channels")
+    assert note.startswith("10 samples of edited.ms were dropped because too few good line-free channels")
     none = edit_ms(source=line_ms, FLAG=lambda flag: flag | (np.arange(16) > 2)[:, None])
     with pytest.raises(DataError, match=r"unflagged samples have too few good channels for --contsub"):
         read([none], Selection(contsub=3))

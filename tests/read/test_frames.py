@@ -406,9 +406,7 @@ def test_other_frames_are_kept_or_refused(small_ms, edit_ms):
         assert observation.freq_frame == "LSRK"
         assert [block.doppler for block in observation.blocks] == [1.0]
     for outframe in ("TOPO", "BARY"):
-        message = (
-            rf"--outframe {outframe} is made from topocentric .* window 0 of .*edited.ms are in the frame LSRK; leave"
-        )
+        message = rf"--outframe {outframe} needs topocentric .* window 0 of .*edited.ms are in the frame LSRK; leave"
         with pytest.raises(ConfigError, match=message):
             read([local], Selection(outframe=outframe))
     (block,) = read([small_ms], Selection(outframe="TOPO")).blocks
@@ -428,7 +426,7 @@ def test_antennas_elsewhere_are_refused(small_ms, edit_ms):
     """Positions that are not on the Earth's surface, such as local ones, are named."""
     path = edit_ms(subtable="ANTENNA", POSITION=lambda old: old - VLA)
     with pytest.raises(
-        InputError, match=r"--outframe LSRK needs the place of the array, but the antennas of .*edited.ms"
+        InputError, match=r"--outframe LSRK needs the position of the array, but the antennas of .*edited.ms"
     ):
         read([path], Selection(outframe="LSRK"))
     read([path])

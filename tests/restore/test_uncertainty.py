@@ -265,7 +265,7 @@ def test_several_channels_and_stokes_parameters(small_ms, tmp_path, no_report):
 @pytest.mark.parametrize("option", [{"niter": 0}, {"facet": 64}, {"data": "closure"}])
 def test_where_nobody_knows(option, small_ms, tmp_path):
     """Refused before any work."""
-    with pytest.raises(ConfigError, match="--uncertainty is for deconvolved images"):
+    with pytest.raises(ConfigError, match="--uncertainty needs a deconvolved image"):
         radrim.image(small_ms, size=64, scale="4asec", uncertainty=True, name=tmp_path / "x", **option)
 
 

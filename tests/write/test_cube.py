@@ -112,5 +112,5 @@ def test_uneven_frequencies_are_named(both, tmp_path, caplog):
 
 
 def test_one_channel_is_no_cube(make_ms):
-    with pytest.raises(ConfigError, match=r"--cube joins output channels.*--channels-out"):
+    with pytest.raises(ConfigError, match=r"--cube needs several output channels.*--channels-out"):
         radrim.image(make_ms(), cube=True)

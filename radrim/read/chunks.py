@@ -1,0 +1,232 @@
+"""Reads the rows of one spectral window of a Measurement Set in chunks."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from radrim.errors import ConfigError, InputError
+from radrim.geometry import C
+from radrim.ms.columns import check_finished
+from radrim.ms.tables import DAMAGED, MeasurementSet, SpectralWindow
+from radrim.read.continuum import Continuum, line_free
+from radrim.read.counts import Counts
+from radrim.read.selection import Selection
+from radrim.read.settings import ReadSettings
+from radrim.runtime.progress_bar import ProgressBar
+from radrim.stokes import Terms
+from radrim.visibilities import Visibilities
+
+if TYPE_CHECKING:
+    import casacore.tables as casatables
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Measurement Set, and how it is read.
+
+    Parameters
+    ----------
+    ms : MeasurementSet
+    main : casacore table
+        Its main table.
+    column : str
+        Column of the visibilities.
+    selection : Selection
+    counts : Counts
+        Numbers of the samples that are read and dropped, updated by the reader.
+    notes : list of str
+        Receives the automatic choices.
+    settings : ReadSettings
+    """
+
+    ms: MeasurementSet
+    main: "casatables.table"
+    column: str
+    selection: Selection
+    counts: Counts
+    notes: list[str]
+    settings: ReadSettings
+
+
+class ChunkReader:
+    """Reads one spectral window chunk by chunk into arrays that are allocated once."""
+
+    def __init__(
+        self,
+        source: Source,
+        table: "casatables.table",
+        window: SpectralWindow,
+        channels: tuple[int, int],
+        recipes: list[Terms],
+    ) -> None:
+        ms, column, selection = source.ms, source.column, source.selection
+        self.settings = source.settings
+        self.ms, self.table, self.column, self.window = ms, table, column, window
+        self.first, self.last = channels
+        self.recipes, self.selection, self.counts = recipes, selection, source.counts
+        freq = window.freq[self.first : self.last]
+        # Frequencies of lower sidebands fall; the operators need rising ones.
+        self.order = np.argsort(freq, kind="stable")
+        self.freq = freq[self.order]
+        self.sorted = bool((np.diff(freq) >= 0).all())
+        self.imaged = slice(None)
+        self.continuum = None if selection.contsub is None else self._prepare_continuum(selection.contsub)
+        self.weights = "WEIGHT_SPECTRUM" if "WEIGHT_SPECTRUM" in ms.columns else "WEIGHT"
+        if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
+            self.weights = "WEIGHT"
+        check_finished(ms.path, table, column)
+        if not table.iscelldefined(column, 0):
+            raise InputError(
+                f"{ms.path}: column {column} is empty (no array in its first row); choose another with --data-column."
+            )
+
+    def _prepare_continuum(self, order: int) -> Continuum:
+        """The fit of the continuum; the channels that only the fit needs are read, too."""
+        first, last, window = self.first, self.last, self.window
+        free = line_free(self.ms.path, window.spw, len(window.freq), order, self.selection.contsub_channels)
+        fitted = np.flatnonzero(free)
+        self.first, self.last = min(first, int(fitted[0])), max(last, int(fitted[-1]) + 1)
+        self.imaged = slice(first - self.first, last - self.first)
+        around = slice(self.first, self.last)
+        return Continuum(window.freq[around], free[around], order, self.settings.continuum)
+
+    def read(self, begin: int, total: int, bar: ProgressBar) -> Visibilities | None:
+        """The rows with samples among `total` rows from `begin` on; None if there are none. The bar counts all rows."""
+        freq = self.freq
+        uvw = np.empty((total, 3))
+        time = np.empty(total)
+        antenna = np.empty((total, 2), np.int32)
+        planes = np.empty((len(self.recipes), total, len(freq)), np.complex64)
+        weight = np.empty((total, len(freq)), np.float32)
+        step = max(1, self.settings.chunk_bytes // (8 * len(self.window.correlations) * len(self.window.freq)))
+        filled = 0
+        for start in range(begin, begin + total, step):
+            count = min(step, begin + total - start)
+            try:
+                chunk = self._chunk(start, count)
+            except RuntimeError as error:
+                reason = str(error).strip().splitlines()[0]
+                raise InputError(
+                    f"{self.ms.path}: rows {start} to {start + count} cannot be read: {reason}. {DAMAGED}"
+                ) from None
+            end = filled + len(chunk[0])
+            for target, part in zip((uvw, time, antenna, weight, *planes), chunk, strict=True):
+                target[filled:end] = part
+            filled = end
+            bar.advance(count)
+        if filled == 0:
+            return None
+        uvw, time, antenna, weight, data, *rest = (a[:filled] for a in (uvw, time, antenna, weight, *planes))
+        stokes, *names = self.selection.stokes.split(",")
+        others = dict(zip(names, rest, strict=True))
+        return Visibilities(uvw, freq, data, weight, time, antenna, stokes=stokes, others=others)
+
+    def _chunk(self, start: int, count: int) -> tuple[np.ndarray, ...]:
+        """(uvw, time, antenna, weight, data, ...) of the rows with samples in one chunk."""
+        table = self.table
+        uvw = np.asarray(table.getcol("UVW", start, count), float)
+        correlated = self._slice(self.column, start, count)
+        if correlated.dtype.kind not in "cf":
+            raise ConfigError(f"--data-column {self.column} of {self.ms.path} holds no visibilities; try DATA.")
+        flag = self._slice("FLAG", start, count)
+        if self.weights == "WEIGHT_SPECTRUM":
+            natural = self._slice("WEIGHT_SPECTRUM", start, count)
+        else:
+            natural = np.asarray(table.getcol("WEIGHT", start, count))[:, None, :]
+            self._check_shape("WEIGHT", natural, (1, flag.shape[2]))
+        flag |= table.getcol("FLAG_ROW", start, count)[:, None, None]
+        planes, weight = self._form_stokes(correlated, flag, natural)
+        self._drop_unusable(planes, weight, uvw)
+        if self.continuum is not None:
+            before = weight.copy()
+            for data in planes:
+                weight[:] = before
+                lost = self.continuum.subtract(data, weight)
+            self.counts.no_continuum += int(np.count_nonzero(lost[:, self.imaged]))
+            planes, weight = planes[:, :, self.imaged], weight[:, self.imaged]
+        if not self.sorted:
+            planes, weight = planes[:, :, self.order], weight[:, self.order]
+        self._drop_outside(weight, uvw)
+        planes[:, weight == 0] = 0
+        keep = weight.any(1)
+        antennas = np.stack([table.getcol("ANTENNA1", start, count), table.getcol("ANTENNA2", start, count)], 1)
+        chunk = (uvw, np.asarray(table.getcol("TIME", start, count)), antennas, weight, *planes)
+        return chunk if keep.all() else tuple(part[keep] for part in chunk)
+
+    def _slice(self, column: str, start: int, count: int) -> np.ndarray:
+        """Selected channels of an array column, (row, chan, corr)."""
+        pols = len(self.window.correlations)
+        if (self.first, self.last) == (0, len(self.window.freq)):
+            part = self.table.getcol(column, start, count)
+        else:
+            part = self.table.getcolslice(column, [self.first, 0], [self.last - 1, pols - 1], [], start, count)
+        return self._check_shape(column, np.asarray(part), (self.last - self.first, pols))
+
+    def _check_shape(self, column: str, part: np.ndarray, expected: tuple[int, int]) -> np.ndarray:
+        if part.shape[1:] != expected:
+            raise InputError(
+                f"{self.ms.path}: {column} has cells of shape {part.shape[1:]}, but spectral window {self.window.spw} "
+                f"has {len(self.window.freq)} channels and {len(self.window.correlations)} correlations."
+            )
+        return part
+
+    def _form_stokes(
+        self, correlated: np.ndarray, flag: np.ndarray, natural: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The Stokes parameters, (pol, row, chan), and the weight of all, 0 where any term of any is missing.
+
+        The weight is that of the correlation with the lowest weight, min(w) / sum |c|^2. This is 1/sigma^2 for equal
+        weights and at most that for unequal ones. For one Stokes parameter it is what WSClean uses, so that both
+        programs weight the same data in the same way. Samples are used for all Stokes parameters or for none, so that
+        all have the same PSF.
+        """
+        shape = correlated.shape[:2]
+        planes = np.zeros((len(self.recipes), *shape), np.complex64)
+        good, partly = np.ones(shape, bool), np.zeros(shape, bool)
+        weight = np.full(shape, np.inf, np.float32)
+        for plane, terms in enumerate(self.recipes):
+            data, whole = planes[plane], np.ones(shape, bool)
+            for index, factor in terms:
+                whole &= ~flag[:, :, index]
+                with np.errstate(invalid="ignore", over="ignore"):  # flagged samples can have any value
+                    data += np.complex64(factor) * correlated[:, :, index]
+                hand = natural[:, :, index]
+                weight = np.minimum(weight, np.abs(hand) if self.selection.abs_weights else hand)
+            good &= whole
+            partly |= whole
+        usable = good & (weight > 0) & np.isfinite(weight)
+        negative = good & (weight < 0)
+        total, kept, used, below = (int(a[:, self.imaged].sum()) for a in (np.ones_like(good), good, usable, negative))
+        self.counts.samples += total
+        self.counts.flagged += total - kept
+        self.counts.incomplete += int((partly & ~good)[:, self.imaged].sum())
+        self.counts.negative += below
+        self.counts.zero_weight += kept - used - below
+        weight *= np.float32(1 / max(sum(abs(factor) ** 2 for _, factor in terms) for terms in self.recipes))
+        weight[~usable] = 0
+        return planes, weight
+
+    def _drop_unusable(self, planes: np.ndarray, weight: np.ndarray, uvw: np.ndarray) -> None:
+        """Set the weight of samples without finite data or without UVW to 0."""
+        # Rows that are absent from the correlator's output can have zero or NaN coordinates.
+        absent = ~np.isfinite(uvw).all(1)[:, None] | (uvw == 0).all(1)[:, None]
+        self.counts.bad_uvw += _drop(weight, absent, self.imaged)
+        self.counts.nonfinite += _drop(weight, ~np.isfinite(planes).all(0), self.imaged)
+
+    def _drop_outside(self, weight: np.ndarray, uvw: np.ndarray) -> None:
+        """Set the weight of samples of the imaged channels outside the uv range to 0."""
+        low, high = self.selection.uv_range
+        if low > 0 or high < np.inf:
+            length = np.hypot(uvw[:, :1], uvw[:, 1:2]) * (self.freq / C)
+            self.counts.outside_uv += _drop(weight, ~((length >= low) & (length <= high)))
+
+
+def _drop(weight: np.ndarray, bad: np.ndarray, counted: slice = slice(None)) -> int:
+    """Set the weight of samples to 0 where `bad`, broadcast, is true.
+
+    Returns the number of these samples that had weight, in the counted channels.
+    """
+    bad = bad & (weight > 0)
+    weight[bad] = 0
+    return int(bad[:, counted].sum())

@@ -1,0 +1,83 @@
+"""The selection of data: columns, spectral windows, channels and times."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from radrim.errors import ConfigError, InputError
+from radrim.ms.tables import MeasurementSet, SpectralWindow
+
+MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The data to read; see the options of the same names in `radrim.config.options.ImageConfig`."""
+
+    column: str | None = None
+    field: str | None = None
+    spw: tuple[int, ...] | None = None
+    chan_range: tuple[int, int] | None = None
+    uv_range: tuple[float, float] = (0.0, np.inf)
+    time_range: tuple[str, str] | None = None
+    stokes: str = "I"
+    """One or several Stokes parameters or correlations, separated by commas: 'I,Q,U,V'."""
+    abs_weights: bool = False
+    flag_nonfinite: bool = False
+    contsub: int | None = None
+    contsub_channels: tuple[int, ...] | None = None
+    outframe: str | None = None
+    joint: bool = False
+    """Whether several pointings may be shifted to one phase centre."""
+
+
+EVERYTHING = Selection()
+
+
+def choose_column(ms: MeasurementSet, selection: Selection, notes: list[str]) -> str:
+    """Name of the column to read; an automatic choice is appended to the notes."""
+    available = [name for name in ("CORRECTED_DATA", "DATA") if name in ms.columns]
+    column = selection.column or (available[0] if available else None)
+    if column is None:
+        raise InputError(f"{ms.path} has neither DATA nor CORRECTED_DATA; name the column to image with --data-column.")
+    if column not in ms.columns:
+        known = [name for name in ms.columns if "DATA" in name and "ID" not in name]
+        raise ConfigError(f"{ms.path} has no column {column}; its data columns are {', '.join(known) or 'none'}.")
+    if selection.column is None and len(available) == 2:
+        notes.append(f"Imaging CORRECTED_DATA of {ms.path.name}; use --data-column DATA for the uncalibrated data.")
+    return column
+
+
+def choose_windows(ms: MeasurementSet, selection: Selection) -> list[SpectralWindow]:
+    """The spectral windows to read."""
+    if selection.spw is None:
+        return ms.windows
+    known = sorted({w.spw for w in ms.windows})
+    for spw in selection.spw:
+        if spw not in known:
+            raise ConfigError(f"{ms.path} has no data of spectral window {spw}; it has {', '.join(map(str, known))}.")
+    return [w for w in ms.windows if w.spw in selection.spw]
+
+
+def choose_channels(ms: MeasurementSet, window: SpectralWindow, selection: Selection) -> tuple[int, int]:
+    """First channel to read of a spectral window, and the first channel after the last."""
+    if selection.chan_range is None:
+        return 0, len(window.freq)
+    start, end = selection.chan_range
+    if end > len(window.freq):
+        raise ConfigError(
+            f"--chan-range {start} {end} does not exist in {ms.path}: spectral window {window.spw} has "
+            f"{len(window.freq)} channels, so END is at most {len(window.freq)}; choose windows with --spw."
+        )
+    return start, end
+
+
+def mjd_seconds(text: str) -> float:
+    """A time in the format of --time-range as Modified Julian Date, UTC [s]."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--time-range '{text}' is not a time; write UTC such as 2016-05-01T10:00:00.") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - MJD_EPOCH).total_seconds()
