@@ -1,8 +1,8 @@
 """Computes the visibilities of a model, whose planes can have several Stokes parameters and frequencies.
 
 Visibilities are exact to the accuracy of the operators: each pixel is a point source at its direction, even if the
-model and the field have different phase centres. Planes are not interpolated in frequency: each channel uses the plane of the
-nearest frequency, as in the major cycles of `radrim image --channels-out` and in WSClean.
+model and the field have different phase centres. Planes are not interpolated in frequency: each channel uses the plane
+of the nearest frequency, as in the major cycles of `radrim image --channels-out` and in WSClean.
 """
 
 from collections.abc import Sequence
