@@ -21,7 +21,7 @@ from radrim.imagers.spectral import improve_term
 from radrim.metrics import noise_mad
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import describe_noise
-from radrim.rim.minor.solver import LOOSE
+from radrim.rim.minor.solver import LOOSE, RimSettings
 from radrim.wsclean.options import PluginOptions
 
 log = logging.getLogger("radrim")
@@ -240,7 +240,7 @@ class _Group:
         """The model after an update, and the minor cycles that made it."""
         expected = self._noise or self._guess()
         for solver in self.state.solvers:
-            changes = {"threshold": threshold} | ({"noise": expected} if hasattr(solver.settings, "noise") else {})
+            changes = {"threshold": threshold} | ({"noise": expected} if isinstance(solver.settings, RimSettings) else {})
             solver.settings = dataclasses.replace(solver.settings, **changes)
         return improve_term(self.state, self._tiles, threads)
 
