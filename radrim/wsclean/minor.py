@@ -240,7 +240,9 @@ class _Group:
         """The model after an update, and the minor cycles that made it."""
         expected = self._noise or self._guess()
         for solver in self.state.solvers:
-            changes = {"threshold": threshold} | ({"noise": expected} if isinstance(solver.settings, RimSettings) else {})
+            changes = {"threshold": threshold}
+            if isinstance(solver.settings, RimSettings):
+                changes["noise"] = expected
             solver.settings = dataclasses.replace(solver.settings, **changes)
         return improve_term(self.state, self._tiles, threads)
 
