@@ -1,4 +1,4 @@
-"""Closure quantities and images made from them alone (VLBI)."""
+"""Closure quantities, and images made from them alone (VLBI)."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Gains that a model implies: what each station must have done to the visibilities, integration by integration."""
+"""Solves for the station gains that a model implies in each integration, for images of closure quantities."""
 
 from dataclasses import dataclass
 
@@ -29,30 +29,30 @@ def solve_gains(
     Parameters
     ----------
     vis, model : (sample,) complex128
-        Measured, and what a model predicts [Jy].
+        Measured, and predicted by a model [Jy].
     sigma : (sample,) float64
         [Jy]
     station : (sample, 2) int
     group : (sample,) int
-        Gains are solved for each group by itself.
+        Number of the integration. Gains of different groups are independent.
     settings : GainSettings
 
     Returns
     -------
     (sample,) complex128
-        ``g_i conj(g_j)``: `vis` / this is as the model would have it but for the noise.
+        ``g_i conj(g_j)``; `vis` divided by it equals the model up to the noise.
 
     References
     ----------
-    Salvini & Wijnholds (2014), A&A 571, A97: the gains in turn, each the solution of a linear problem.
+    Salvini & Wijnholds (2014), A&A 571, A97: alternating linear least squares (StefCal).
     """
     _, node = np.unique(group * (int(station.max(initial=0)) + 1) + station.T, return_inverse=True)
     first, second = node.reshape(2, -1)
-    # Both directions of each baseline: the gain of `here` is seen through that of `there`.
+    # Each baseline counts in both directions: one for the gain of each of its stations.
     here, there = np.concatenate([first, second]), np.concatenate([second, first])
     data, seen = np.concatenate([vis, vis.conj()]), np.concatenate([model, model.conj()])
     weight = np.tile(sigma**-2.0, 2)
-    # Of the model's size from the start: it does not matter how far off they are.
+    # The start is scaled to the ratio of data and model, so that gains of any size converge.
     power = [_per_node(here, weight * np.abs(one) ** 2) for one in (data, seen)]
     level = np.sqrt(power[0] / power[1])
     gain = np.full(len(level), np.sqrt(np.median(level)), complex)
@@ -68,7 +68,7 @@ def solve_gains(
 
 
 def _per_node(node, values):
-    """Sums over the samples of each node (node,); never 0, so that they can be divided by."""
+    """Sums over the samples of each node (node,); real sums are above 0, so that they can be divisors."""
     if np.iscomplexobj(values):
         return np.bincount(node, values.real) + 1j * np.bincount(node, values.imag)
     return np.maximum(np.bincount(node, values), 1e-300)

@@ -1,13 +1,14 @@
-"""Closure quantities: what of the visibilities no error of a station's gain can change.
+"""Closure quantities: combinations of visibilities that do not depend on the gains of stations.
 
-A measured visibility is ``g_i conj(g_j) V_ij`` with the unknown complex gains of two stations. Phases summed around a
-triangle (closure phase), and ratios of amplitudes of four baselines among four stations (closure amplitude, used as
-its logarithm), do not depend on gains. Each integration gives a minimal set of either kind: no member can be left out,
-and all others follow from them. Members share baselines, so their errors are correlated; with the full covariance
-(Blackburn et al. 2020) it does not matter which minimal set is taken, and nothing is counted twice.
+A measured visibility is ``g_i conj(g_j) V_ij`` with the unknown complex gains of two stations. The sum of phases around
+a triangle (closure phase), and the ratio of amplitudes of four baselines among four stations (closure amplitude, used
+as its logarithm), do not depend on gains. Each integration gives a minimal set of either kind: its members are
+independent, and all other closure quantities follow from them. Members share baselines, so that their errors are
+correlated. With the full covariance (Blackburn et al. 2020) all minimal sets are equivalent, and no information is
+counted twice.
 
-Logarithms of amplitudes need no correction for noise bias: ln|z| is harmonic, so circular noise that stays away from
-z = 0 leaves its mean unchanged (to 0.001 at S/N 3, `ClosureSettings.snr`), unlike that of the amplitude itself.
+Logarithms of amplitudes need no correction for noise bias: ln|z| is harmonic, so that circular noise that avoids z = 0
+leaves its mean unchanged (to 0.001 at S/N 3, `ClosureSettings.snr`). The mean of the amplitude itself is biased.
 
 References
 ----------
@@ -50,9 +51,9 @@ class Closures:
     combine : (closure, sample) sparse
         Coefficients +1 and -1 of the phases, or of the logarithms of amplitudes, of the visibilities.
     covariance : (closure, closure) sparse
-        Of `value`; a block for each integration.
+        Covariance of `value`; a block for each integration.
     inverse : (closure, closure) sparse
-        Of `covariance`.
+        Inverse of `covariance`.
     """
 
     value: np.ndarray
@@ -80,10 +81,10 @@ class ClosureData:
     vis : (sample,) complex128
         Averaged visibilities [Jy].
     sigma : (sample,) float64
-        Noise of the real and of the imaginary part, with the systematic part [Jy].
+        Noise of the real and of the imaginary part, including systematic errors [Jy].
     station : (sample, 2) int
     group : (sample,) int
-        Number of the integration (of one hand and channel): within it, gains are the same.
+        Number of the integration of one hand and channel. Samples of one group have the same gains.
     phases, amplitudes : Closures
         Either may be empty.
     """
@@ -98,7 +99,7 @@ class ClosureData:
 
     @property
     def colocated(self) -> np.ndarray:
-        """Samples of baselines between neighbours, (sample,) bool; see `ClosureSettings.colocated`."""
+        """Samples of baselines between neighbouring stations, (sample,) bool; see `ClosureSettings.colocated`."""
         return _colocated(self.uvw)
 
 
@@ -119,7 +120,7 @@ def closures_of(
     Raises
     ------
     DataError
-        Fewer than three stations were ever measured together.
+        No three stations have been measured together.
     """
     strong = np.abs(vis) > ClosureSettings.snr * sigma
     used = {"triangle": strong & ~_colocated(uvw), "quadrangle": strong}
@@ -145,13 +146,13 @@ def closures_of(
 
 
 def minimal_set(kind: str, station: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Independent triangles or quadrangles among the baselines of one integration, those of small error first.
+    """Independent triangles or quadrangles among the baselines of one integration; those of small errors come first.
 
     Parameters
     ----------
     kind : {'triangle', 'quadrangle'}
     station : (baseline, 2) int
-        The two stations; each pair once, in either order.
+        The two stations of each baseline; each pair occurs once, in either order.
     error : (baseline,) float
         Standard deviation of phase, and of the logarithm of amplitude.
 
@@ -175,7 +176,7 @@ def minimal_set(kind: str, station: np.ndarray, error: np.ndarray) -> np.ndarray
 
 
 def _candidates(kind, count, pairs, place):
-    """All triangles or quadrangles whose baselines are there, (candidate, baseline) int8."""
+    """All triangles or quadrangles whose baselines have been measured, (candidate, baseline) int8."""
     baselines = len(place) // 2
     found = []
     for stations, signs in _polygons(kind, count):
@@ -195,14 +196,14 @@ def _polygons(kind, count):
         return [(((i, j), (j, k), (k, i)), (1, 1, 1)) for i, j, k in combinations(range(count), 3)]
     out = []
     for i, j, k, m in combinations(range(count), 4):
-        # Of the three ratios of four stations, the product of all is 1.
+        # Four stations have three ratios, whose product is 1.
         out += [(((i, j), (k, m), (i, k), (j, m)), (1, 1, -1, -1)), (((i, j), (k, m), (i, m), (j, k)), (1, 1, -1, -1)),
                 (((i, k), (j, m), (i, m), (j, k)), (1, 1, -1, -1))]  # fmt: skip
     return out
 
 
 def independent(rows: np.ndarray) -> np.ndarray:
-    """Numbers of the rows, from the first, that are no linear combination of those before, (rank,) int."""
+    """Indices of the rows that are no linear combination of earlier rows, (rank,) int."""
     rows = np.asarray(rows, float)
     basis = np.zeros((0, rows.shape[1]))
     kept = []
@@ -220,7 +221,7 @@ def independent(rows: np.ndarray) -> np.ndarray:
 
 
 def _assemble(found: list[tuple[np.ndarray, np.ndarray, np.ndarray]], values: np.ndarray, samples: int) -> Closures:
-    """The closure quantities of all integrations, given as (rows, coefficients, errors) each."""
+    """Join the closure quantities of all integrations, each given as (rows, coefficients, errors)."""
     combine, covariance, inverse = [], [], []
     for rows, sets, error in found:
         part = sp.csr_array(sets.astype(float))

@@ -1,8 +1,8 @@
-"""Step 1 for `--data closure`: each hand's visibilities, averaged as far as they are coherent, and their closures.
+"""Step 1 for `--data closure`: reads the visibilities of each hand, averages them, and forms closure quantities.
 
-Receivers of the two hands of polarisation have gains of their own, so the sum of both, Stokes I, does not close unless
-they are calibrated to each other: closure quantities are formed of each hand by itself. Both see the same Stokes I
-where the source is not polarised in these hands (RR and LL: circularly, which hardly any is).
+The receivers of the two hands of polarisation have different gains. The sum of both hands, Stokes I, therefore does not
+close, and closure quantities are formed for each hand separately. Both hands measure the same Stokes I if the source is
+unpolarised in them. For RR and LL this means no circular polarisation, which holds for nearly all sources.
 """
 
 import math
@@ -41,12 +41,12 @@ def read_hands(
     block_bytes: int | None = None,
     folder: str | Path | None = None,
 ) -> Observation:
-    """As `radrim.read.reader.read`, each hand in blocks of its own, rows averaged in time.
+    """Read as `radrim.read.reader.read`, with separate blocks for each hand and rows averaged in time.
 
     Parameters
     ----------
     paths, selection, keep, block_bytes, folder
-        As there; Stokes I is read as RR and LL, or XX and YY, where they are there and differ.
+        As in `read`. Stokes I is read as RR and LL, or XX and YY, if the data have both and they differ.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def read_hands(
     Raises
     ------
     InputError, ConfigError, DataError
-        As there.
+        As `read`.
     """
     parts = _read_each(paths, selection, block_bytes, folder)
     first = parts[0]
@@ -70,39 +70,39 @@ def read_hands(
            if interval else "not averaged in time.")
     )  # fmt: skip
     keep = keep or (lambda block: block)
-    # Of the hands only their gains differ: both are images of the Stokes parameter that was asked for.
+    # Hands differ only in their gains: both measure the requested Stokes parameter.
     averaged = [keep(replace(average(block, interval), stokes=selection.stokes)) for block in blocks]
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
     return replace(first, blocks=averaged, notes=notes, counts=counts, stokes=selection.stokes)
 
 
 def _read_each(paths, selection, block_bytes, folder):
-    """Observations of each hand, or of `selection.stokes` where there are no hands."""
+    """Observations of each hand, or of `selection.stokes` if the data have no hands."""
     for hands in HANDS if selection.stokes == "I" else ():
         found = []
         for hand in hands:
             try:
                 found.append(read(paths, replace(selection, stokes=hand), block_bytes=block_bytes, folder=folder))
-            except DataError:  # not correlated, or all of it flagged
+            except DataError:  # not correlated, or all flagged
                 continue
         if len(found) == 2 and _same(*found):
-            break  # a file that keeps Stokes I in both places, as those of the Event Horizon Telescope
+            break  # both hands hold Stokes I, as in files of the Event Horizon Telescope
         if found:
             return found
     return [read(paths, selection, block_bytes=block_bytes, folder=folder)]
 
 
 def _same(a, b):
-    """Whether two hands hold the same numbers: they are not two measurements."""
+    """Whether two hands hold the same numbers, and are not independent measurements."""
     if len(a.blocks) != len(b.blocks):
         return False
     return all(np.array_equal(p.data, q.data) for p, q in zip(a.blocks, b.blocks, strict=True))
 
 
 def field_of(blocks: Sequence[Visibilities]) -> tuple[float, float]:
-    """Width of the field that closure quantities tell something about [rad], and the longest baseline [wavelengths].
+    """Width of the field that closure quantities can constrain [rad], and the longest baseline [wavelengths].
 
-    The shortest baseline but those between neighbours resolves nothing larger than 1 / its length.
+    The width is 1 / the length of the shortest baseline, without baselines between neighbouring stations.
     """
     lengths = np.concatenate([b.uv_length[(b.weight > 0).any(1)] * (b.freq.mean() / C) for b in blocks])
     longest = float(lengths.max())
@@ -111,15 +111,15 @@ def field_of(blocks: Sequence[Visibilities]) -> tuple[float, float]:
 
 @dataclass
 class ClosureInput:
-    """What images of closure quantities are made from.
+    """Input of images of closure quantities.
 
     Parameters
     ----------
     data : ClosureData
     places : list of (row, chan)
-        Where the samples of `data` are in each block, two integer arrays (sample,).
+        Rows and channels of the samples of `data` in each block, two integer arrays (sample,).
     field : float
-        Width of the part of the sky that can hold emission [rad].
+        Width of the part of the sky that can have emission [rad].
     """
 
     data: ClosureData
@@ -133,7 +133,7 @@ def prepare(blocks: Sequence[Visibilities]) -> ClosureInput:
     Parameters
     ----------
     blocks : list of Visibilities
-        From `read_hands`, with natural weights. Each channel of each block has gains of its own.
+        From `read_hands`, with natural weights. Gains differ between channels and blocks.
 
     Raises
     ------
@@ -159,9 +159,9 @@ def prepare(blocks: Sequence[Visibilities]) -> ClosureInput:
 
 
 def choose_field(observation: Observation) -> tuple[float, str]:
-    """Width of the image of closure quantities [rad], and why."""
+    """Width of the image of closure quantities [rad], and the reason for it."""
     field, _ = field_of(observation.blocks)
-    why = f"{format_angle(field, 3)}, all that the shortest baseline between stations that are no neighbours resolves"
+    why = f"{format_angle(field, 3)}, the largest scale that baselines between distant stations resolve"
     return field, why
 
 

@@ -1,12 +1,12 @@
-"""Size and shape of a ring in an image.
+"""Measures the size and shape of a ring in an image.
 
-Brightness is followed along rays from a centre; on each the ring is where it is brightest. The centre is the point from
-which these radii are most alike. Diameter: twice their mean; width: the mean width (FWHM) of the profiles; asymmetry
-and position angle: first Fourier mode of the brightness around the ring; central brightness: of the middle over that of
-the ring.
+Profiles of brightness are measured along rays from a centre; on each ray the ring is at the brightest point. The centre
+is the point from which the radii of these points have the least scatter. The diameter is twice their mean, the width
+the mean width (FWHM) of the profiles. Asymmetry and position angle are the first Fourier mode of the brightness around
+the ring. The central brightness is that of the middle over that of the ring.
 
-A beam makes a ring smaller: thin, of diameter d, seen with a round beam of width b (FWHM), it is brightest at about
-``d - b^2 / (4 ln 2 d)``. `Ring.thin` turns that around with the measured width.
+A beam makes a ring appear smaller: a thin ring of diameter d, observed with a round beam of width b (FWHM), is
+brightest at a diameter of about ``d - b^2 / (4 ln 2 d)``. `Ring.thin` inverts this with the measured width.
 
 References
 ----------
@@ -48,18 +48,18 @@ class RingSettings:
 
 @dataclass(frozen=True)
 class Ring:
-    """What `measure_ring` found.
+    """A ring measured by `measure_ring`.
 
     Parameters
     ----------
     found : bool
-        Whether there is a ring; the other numbers mean little if there is none.
+        Whether the image has a ring. If not, the other numbers have no meaning.
     diameter, scatter : float
         Twice the mean of the radii and twice their standard deviation [rad].
     width : float
-        Mean FWHM of the profiles along the rays [rad]; NaN where none falls to half on both sides.
+        Mean FWHM of the profiles along the rays [rad]; NaN if no profile falls to half on both sides.
     asymmetry : float
-        0 for an even ring, below 1 for one that fades to nothing on one side.
+        0 for an even ring; it approaches 1 for a ring that is bright on one side only.
     angle : float
         Position angle of the bright side, north through east [rad].
     central : float
@@ -80,7 +80,7 @@ class Ring:
 
     @property
     def thin(self) -> float:
-        """Diameter of the infinitely thin ring that has this diameter once it is blurred to this width [rad]."""
+        """Diameter of a thin ring that has the measured diameter when blurred to the measured width [rad]."""
         return self.diameter + self.width**2 / (4 * math.log(2) * self.diameter) if self.diameter else 0.0
 
     def __str__(self):
@@ -94,7 +94,7 @@ class Ring:
 
 
 def measure_ring(image: np.ndarray, scale: float, settings: RingSettings = RingSettings()) -> Ring:
-    """Look for a ring and measure it.
+    """Find a ring and measure it.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def measure_ring(image: np.ndarray, scale: float, settings: RingSettings = RingS
     """
     image = np.asarray(image, float)
     if not (np.isfinite(image).all() and image.max() > 0):
-        raise ValueError("a ring is looked for in finite images with positive pixels")
+        raise ValueError("rings can only be measured in finite images with positive pixels")
     spline = spline_filter(image, order=3)
     y, x = _centre(image, spline, settings)
     radius, profile = _profiles(spline, y, x, settings)
@@ -124,7 +124,7 @@ def measure_ring(image: np.ndarray, scale: float, settings: RingSettings = RingS
     ridge = profile.max(1)
     mode = np.vdot(np.exp(1j * _angles(settings.rays)), ridge) / ridge.sum()
     disc = radius <= max(settings.centre * 2 * mean, 0.5)
-    # The mean over a disc, each ring of the rays counted by its length.
+    # Points on the rays are weighted by the area that they represent in the disc.
     central = float(np.average(profile[:, disc].mean(0), weights=radius[disc] + radius[1] / 2) / ridge.mean())
     found = mean > settings.min_radius and spread < settings.max_spread * mean and central < settings.max_central
     return Ring(found, 2 * mean * scale, 2 * spread * scale, scale * _width(radius, profile), float(abs(mode)),
@@ -145,7 +145,7 @@ def _profiles(spline, y, x, settings):
 
 
 def _peaks(radius, profile):
-    """Radius of the brightest point of each ray, (ray,) [pixel], between the points by a parabola."""
+    """Radius of the brightest point of each ray, (ray,) [pixel], interpolated by a parabola."""
     at = profile.argmax(1)
     rays, inner = np.arange(len(at)), np.clip(at, 1, len(radius) - 2)
     left, middle, right = (profile[rays, inner + k] for k in (-1, 0, 1))
@@ -167,12 +167,12 @@ def _width(radius, profile):
 
 
 def _centre(image, spline, settings):
-    """The point (y, x) [pixel] from which the brightest points of the rays are most evenly far away."""
+    """The point (y, x) [pixel] from which the radii of the brightest points have the least scatter."""
 
     def uneven(place):
         y, x = place
         peak = _peaks(*_profiles(spline, y, x, settings))
-        # From the brightest point itself all radii are 0, which are alike, too.
+        # From the brightest point of the image all radii are 0, without scatter.
         return peak.std() / peak.mean() if peak.mean() > settings.min_radius else 10.0
 
     bright = image * (image > image.max() / 5)

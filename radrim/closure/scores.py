@@ -1,4 +1,4 @@
-"""How well an image explains each kind of data: chi-squares for the log, the report and the FITS header."""
+"""Chi-squares of an image against each kind of data, for the log, the report and the FITS header."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from radrim.closure.quantities import ClosureData
 from radrim.closure.solver import chi_squares
 
 FACTS = ("chisq_phase", "closure_phases", "chisq_amplitude", "closure_amplitudes", "chisq_visibility", "extended_flux")
-"""What the FITS header says of the closure quantities, by the names of `radrim.write.fits.KEYWORDS`."""
+"""Facts about the closure quantities in the FITS header, by the names of `radrim.write.fits.KEYWORDS`."""
 
 
 def chi_square_facts(data: ClosureData, vis: np.ndarray, flux: float, extended: float) -> dict[str, float]:
@@ -19,9 +19,9 @@ def chi_square_facts(data: ClosureData, vis: np.ndarray, flux: float, extended: 
     ----------
     data : ClosureData
     vis : (sample,) complex128
-        Of the model with flux 1.
+        Visibilities of the model with flux 1.
     flux : float
-        [Jy]
+        Flux of the model [Jy].
     extended : float
         See `radrim.closure.solver.Solution`.
     """
@@ -51,7 +51,7 @@ def in_words(facts: Mapping[str, float]) -> str:
 
 
 def shown_in_report(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Key numbers for the head of the report; nothing for images of visibilities."""
+    """Key numbers for the head of the report; empty for images of visibilities."""
     if "chisq_phase" not in facts:
         return {}
     shown = {"Closure phases": f"χ² {facts['chisq_phase']:.3g} of {facts['closure_phases']}"}

@@ -1,15 +1,15 @@
-"""Images from closure quantities alone, by regularised maximum likelihood.
+"""Makes images from closure quantities alone, by regularised maximum likelihood.
 
-The image is positive and its flux is fixed, ``I = x^2 / sum x^2``: closure quantities know no flux scale. (With
-``exp(x)``, pixels that begin faint hardly change: jets far from a bright core were never found.) Minimised is half the
-chi-squares of closure phases and log closure amplitudes, plus their number times the relative entropy of the image to a
-Gaussian of the size that the closure amplitudes ask for; it also keeps the image where it is, as closure quantities
-know no position. This is done in rounds: the first ones trust the data little, and work with coarse pixels; between
-rounds the image is blurred by part of the resolution and moved to the middle. Sizes are in units of the resolution,
-weights are the same for all observations.
+The image is positive and its flux is fixed, ``I = x^2 / sum x^2``, because closure quantities do not determine the
+flux. (With ``exp(x)``, pixels that begin faint hardly change, and jets far from a bright core were not found.) The
+objective is half the chi-squares of closure phases and log closure amplitudes, plus their number times the relative
+entropy of the image to a Gaussian, whose size follows from the closure amplitudes. The entropy also fixes the position
+of the image, which closure quantities do not determine. The objective is minimised in rounds. Early rounds give the
+data little weight and use coarse pixels. Between rounds the image is blurred by part of the resolution and moved to
+the middle. Sizes are in units of the resolution; weights are the same for all observations.
 
-Baselines between neighbouring stations see the flux of all scales. What the image does not hold of it is one more
-unknown, `Solution.extended`; closure amplitudes with such baselines then say how bright the source is on the others.
+Baselines between neighbouring stations measure the flux of all scales. The part of it that the image lacks is one more
+unknown, `Solution.extended`. Closure amplitudes with these baselines then set the brightness on longer baselines.
 
 References
 ----------
@@ -71,14 +71,14 @@ class ClosureSolverSettings:
 
 @dataclass
 class Solution:
-    """An image and what goes with it.
+    """An image and its extended flux.
 
     Parameters
     ----------
     image : (y, x) float64
         Sums to 1.
     extended : float
-        Flux that only baselines between neighbouring stations see, over that of the image.
+        Flux that only baselines between neighbouring stations measure, over that of the image.
     """
 
     image: np.ndarray
@@ -117,13 +117,13 @@ def amplitude_chi_square(amplitudes: Closures, logarithm: np.ndarray) -> tuple[f
 
 
 def chi_squares(data: ClosureData, vis: np.ndarray) -> tuple[tuple[float, float], np.ndarray]:
-    """(closure phases', log closure amplitudes') chi-square of model visibilities, and the gradient by these.
+    """Chi-squares of closure phases and log closure amplitudes of model visibilities, and their gradient.
 
     Parameters
     ----------
     data : ClosureData
     vis : (sample,) complex128
-        With the flux on scales larger than the image on colocated baselines.
+        Colocated baselines include the flux on scales larger than the image.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def chi_squares(data: ClosureData, vis: np.ndarray) -> tuple[tuple[float, float]
 
 
 class Objective:
-    """What is minimised, a function of x: the roots of the pixels and of the extended part.
+    """The objective, a function of x: the square roots of the pixels and of the extended flux.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class Objective:
     prior : (y, x) float64
         Sums to 1, positive.
     weight : float
-        Of the data.
+        Weight of the data.
     threads : int
     settings : ClosureSolverSettings
     """
@@ -169,12 +169,12 @@ class Objective:
         self._operator = make_operator(kind, data.uvw * C, np.ones(1), grid, settings.epsilon, threads)
 
     def visibilities(self, image: np.ndarray, extended: float) -> np.ndarray:
-        """Of an image that sums to 1, (sample,) complex128."""
+        """Visibilities of an image that sums to 1, (sample,) complex128."""
         vis = self._operator.forward(torch.from_numpy(np.ascontiguousarray(image))).numpy()[:, 0]
         return vis + extended * self._colocated
 
     def unpack(self, x: np.ndarray) -> tuple[np.ndarray, float]:
-        """Image and extended part of an x."""
+        """Image and extended flux of x."""
         image = x[:-1].reshape(self._shape) ** 2
         return np.maximum(image / image.sum(), self._settings.faintest), float(x[-1] ** 2)
 
@@ -194,7 +194,7 @@ class Objective:
 
 
 class ClosureSolver:
-    """Rounds of minimisation; each begins where the one before left off.
+    """Rounds of minimisation; each starts from the solution of the previous round.
 
     Parameters
     ----------
@@ -227,14 +227,14 @@ class ClosureSolver:
         self.start = Solution(_gaussian(grid, self.size, settings.floor), extended)
 
     def round(self, number: int, solution: Solution) -> Solution:
-        """The next solution.
+        """Run one round.
 
         Parameters
         ----------
         number : int
             Of the round, from 0 to the number of `ClosureSolverSettings.rounds` less 1.
         solution : Solution
-            `start`, or what the round before gave.
+            `start`, or the solution of the previous round.
 
         Raises
         ------
@@ -259,26 +259,26 @@ class ClosureSolver:
         return Solution(image, extended if self._data.colocated.any() else 0.0)
 
     def visibilities(self, solution: Solution) -> np.ndarray:
-        """Of a solution with the flux 1, (sample,) complex128."""
+        """Visibilities of a solution with flux 1, (sample,) complex128."""
         objective = Objective(self._data, self._grid, self.start.image, threads=self._threads, settings=self._settings)
         return objective.visibilities(solution.image, solution.extended)
 
 
 def fit_gaussian(data: ClosureData, smallest: float, largest: float) -> tuple[float, float]:
-    """The round Gaussian that the log closure amplitudes fit best.
+    """Fit a round Gaussian to the log closure amplitudes.
 
     Parameters
     ----------
     data : ClosureData
     smallest, largest : float
-        Half the smallest width that is tried, and the largest [rad].
+        Twice the smallest width that is tried, and the largest width [rad].
 
     Returns
     -------
     float
-        Width (FWHM) [rad]; `smallest` where there are no closure amplitudes.
+        Width (FWHM) [rad]; `smallest` if there are no closure amplitudes.
     float
-        Flux that only colocated baselines see, over that of the Gaussian.
+        Flux that only colocated baselines measure, over that of the Gaussian.
     """
     amplitudes, colocated = data.amplitudes, data.colocated
     if not len(amplitudes):
@@ -286,7 +286,7 @@ def fit_gaussian(data: ClosureData, smallest: float, largest: float) -> tuple[fl
     length = np.hypot(data.uvw[:, 0], data.uvw[:, 1])
     best = np.inf, smallest, 0.0
     for width in np.geomspace(smallest / 2, largest, 40):
-        # No source is a Gaussian far below its peak, so what is fainter than e^-6 of it does not count as such.
+        # Real sources are not Gaussian far below their peak: the visibility does not fall below e^-6.
         log = np.maximum(-((np.pi * width * length) ** 2) / (4 * np.log(2)), -6)
         for extended in (0.0, 0.1, 0.3, 1.0, 3.0) if colocated.any() else (0.0,):
             off = amplitudes.combine @ np.where(colocated, np.log1p(extended), log) - amplitudes.value
@@ -297,7 +297,7 @@ def fit_gaussian(data: ClosureData, smallest: float, largest: float) -> tuple[fl
 
 
 def _gaussian(grid, width, floor):
-    """A Gaussian in the middle on a faint floor, (y, x), sum 1."""
+    """A Gaussian in the middle of a faint floor, (y, x), sum 1."""
     image = np.exp(-4 * np.log(2) * (grid.l()[None, :] ** 2 + grid.m()[:, None] ** 2) / width**2)
     return (1 - floor) * image / image.sum() + floor / image.size
 
@@ -318,7 +318,7 @@ def _resampled(image, shape):
 
 
 def centred(image: np.ndarray) -> np.ndarray:
-    """The image moved by whole pixels so that its centroid is in the middle, (y, x), sum 1; what leaves it is lost."""
+    """The image moved by whole pixels to centre its centroid, (y, x), sum 1; flux moved beyond the edges is lost."""
     y, x = (np.arange(n) - n // 2 for n in image.shape)
     total = image.sum()
     steps = -round(float(y @ image.sum(1) / total)), -round(float(image.sum(0) @ x / total))

@@ -1,4 +1,4 @@
-"""Antenna gains: solving for them, reading and writing them."""
+"""Solves for antenna gains, reads and writes them."""
 
 import lazy_loader
 

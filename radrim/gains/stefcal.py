@@ -1,19 +1,19 @@
-"""Gains of antennas from visibilities and a model: arrays in, gains out.
+"""Solves for the gains of antennas, given visibilities and a model as arrays.
 
-A sample of the baseline p, q is ``V_pq = g_p conj(g_q) M_pq`` plus noise, M the model's visibility. Within a solution
-interval the gains are constant, so all that the data say about them are three sums per baseline,
+A sample of the baseline p, q is ``V_pq = g_p conj(g_q) M_pq`` plus noise, with M the visibility of the model. Gains are
+constant within a solution interval, so that three sums for each baseline hold all information about them,
 
     X_pq = sum w V conj(M),    Y_pq = sum w |M|^2,    Z_pq = sum w |V|^2,
 
-with w = 1/sigma^2 and X_qp = conj(X_pq). Solving needs these sums alone (`Normal`), whatever the number of samples.
+with w = 1/sigma^2 and X_qp = conj(X_pq). The solver needs these sums alone (`Normal`).
 
-- Amplitude and phase: StefCal. Each antenna's gain is the least-squares one for the others' as they are, all antennas
-  at once, and every second iteration is averaged with the one before.
-- Phase only: the same iteration over gains of modulus 1. It climbs to the maximum of Re(g^H X g), which for |g| = 1 is
-  the minimum of chi^2: amplitudes are not solved for and thrown away.
+- Amplitude and phase: StefCal. Each iteration sets the gain of each antenna to its least-squares solution for fixed
+  gains of the others. Every second iteration is averaged with the previous one.
+- Phase only: the same iteration over gains of modulus 1. It maximises Re(g^H X g), which for |g| = 1 minimises chi^2.
+  Amplitudes are not solved for.
 
-Both start at the leading eigenvector of the normalised X (angular synchronisation), because from gains of 1 the
-iteration can end at a phase that is only locally the best where the errors exceed a radian, as in raw VLBI data.
+Both start from the leading eigenvector of the normalised X (angular synchronisation). A start from gains of 1 can end
+in a local minimum if phase errors exceed a radian, as in raw VLBI data.
 
 References
 ----------
@@ -46,7 +46,7 @@ class StefcalSettings:
 
 @dataclass
 class Normal:
-    """The sums that determine the gains, of several independent solutions (slots).
+    """The sums that determine the gains of several independent solutions (slots).
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Normal:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], antennas: int) -> Self:
-        """Sums of nothing, for slots of this shape."""
+        """Sums of 0, for slots of a shape."""
         full = (*shape, antennas, antennas)
         return cls(np.zeros(full, complex), np.zeros(full), np.zeros(full), np.zeros(full, np.int64))
 
@@ -79,7 +79,7 @@ class Normal:
         slot : tuple of (row,) int arrays
             Index of the solution of each row.
         antenna : (row, 2) int
-            p and q of each row, different from each other.
+            p and q of each row; p differs from q.
         data, model : (row, chan) complex
             [Jy]
         weight : (row, chan) float
@@ -97,9 +97,9 @@ class Normal:
             np.add.at(total, (*slot, q, p), rows.conj())
 
     def corrected(self, gain: np.ndarray) -> "Normal":
-        """The sums of the same data after correction: V / (g_p conj(g_q)) with the weights w |g_p g_q|^2.
+        """The sums of corrected data: V / (g_p conj(g_q)) with the weights w |g_p g_q|^2.
 
-        Baselines whose gains are zero or NaN take no part any more.
+        Baselines with a gain of zero or NaN are left out.
         """
         gain = np.nan_to_num(gain)
         pair = gain[..., :, None].conj() * gain[..., None, :]
@@ -107,14 +107,14 @@ class Normal:
         return Normal(self.x * pair, self.y * _power(pair), self.z * seen, self.count * seen)
 
     def merged(self, group: np.ndarray, groups: int) -> "Normal":
-        """Slots of the first axis added up: `group` (first axis,) int says into which of the `groups`."""
+        """Sum slots of the first axis into groups; `group` (first axis,) int is the group of each slot."""
         merged = Normal.empty((groups, *self.x.shape[1:-2]), self.x.shape[-1])
         for name, total in vars(merged).items():
             np.add.at(total, group, getattr(self, name))
         return merged
 
     def joined(self, axis: int) -> "Normal":
-        """Slots added up along an axis, which stays with length 1."""
+        """Sum slots along an axis, which keeps the length 1."""
         return Normal(*(part.sum(axis, keepdims=True) for part in vars(self).values()))
 
 
@@ -127,14 +127,14 @@ class Solution:
     gain : (..., antenna) complex128
         1 where flagged.
     flag : (..., antenna) bool
-        No solution: too few baselines, too little signal, or no convergence.
+        Whether there is no solution: too few baselines, too little signal, or no convergence.
     snr : (..., antenna) float64
-        |g| over the standard deviation of its real part; for phases, 1 over their standard deviation [1/rad], that of
-        the antenna against all others. 0 where there are no data.
+        |g| over the standard deviation of its real part; for phases, 1 over their standard deviation relative to all
+        other antennas [1/rad]. 0 without data.
     chi2 : (...) float64
-        Of the data against the model with these gains, over the unflagged baselines.
+        Chi-square of the data against the model with these gains, over the unflagged baselines.
     samples : (...) int64
-        Complex samples in it; chi2 is about twice as many if the weights are right.
+        Number of complex samples in `chi2`, which is about twice as large if the weights are right.
     """
 
     gain: np.ndarray
@@ -152,7 +152,7 @@ def solve(
     scatter: float = 1.0,
     order: Sequence[int] | np.ndarray | None = None,
 ) -> Solution:
-    """Gains of every slot.
+    """Solve for the gains of all slots.
 
     Parameters
     ----------
@@ -161,13 +161,14 @@ def solve(
     phase_only : bool
         Whether all gains have the modulus 1.
     min_baselines : int
-        Antennas with data on fewer baselines, to antennas that have as many themselves, are left out and flagged.
+        Least number of baselines of an antenna, counting those to antennas that meet the limit. Other antennas are
+        flagged.
     min_snr : float
-        Solutions below this are flagged.
+        Least signal-to-noise ratio of a solution; others are flagged.
     scatter : float
-        Noise of the data over that which the weights promise (`radrim.metrics.measured_scatter`).
+        Noise of the data over that of the weights (`radrim.metrics.measured_scatter`).
     order : sequence of int, optional
-        Antennas by preference as reference; the first with a solution gets phase 0. Every antenna occurs once.
+        All antennas in the order of preference as reference. The first one with a solution gets phase 0.
 
     Returns
     -------
@@ -193,10 +194,10 @@ def _solve(normal, phase_only, min_baselines, min_snr, scatter, order):
     gain = _start(x)
     gain, change = _iterate(x, y, gain, True)
     if not phase_only:
-        # Modulus: of the whole, as far as the phases know; the iteration finds that of each antenna.
+        # The start has one amplitude for all antennas, which fits the data best with the phases found.
         fit = _quadratic(gain, x) / np.maximum((y * present[:, None, :]).sum((1, 2)), 1e-300)
         gain, change = _iterate(x, y, gain * np.sqrt(np.where(fit > 0, fit, 1))[:, None], False)
-    # The gain's own direction in what the data say of it, over the noise of that; the model's scale cancels.
+    # The projection of the data on the gain, over the noise of the projection; the scale of the model cancels.
     signal = (gain.conj() * _times(x, gain)).real
     spread = np.sqrt(_power(gain) * (y @ _power(gain)[:, :, None])[..., 0])
     snr = np.maximum(signal, 0) / np.where(spread > 0, spread, 1) / scatter
@@ -212,7 +213,7 @@ def _solve(normal, phase_only, min_baselines, min_snr, scatter, order):
 
 
 def _connected(seen, least):
-    """Antennas (slot, antenna) with at least so many baselines to antennas of which the same is true."""
+    """Antennas (slot, antenna) with at least `least` baselines to antennas that also meet this limit."""
     present = seen.any(-1)
     while True:
         baselines = (seen & present[:, None, :]).sum(-1)
@@ -248,7 +249,7 @@ def _iterate(x, y, gain, phase_only):
         gain[active] = new
         size = np.sqrt(_power(new).sum(-1))
         change[active] = np.sqrt(_power(new - before).sum(-1)) / np.where(size > 0, size, 1)
-        # After an averaged step only: it is the smaller of the two.
+        # Convergence is tested after averaged steps alone, whose changes are smaller.
         if step % 2:
             active = active[~(change[active] < StefcalSettings.tolerance)]
             if not active.size:
@@ -257,7 +258,7 @@ def _iterate(x, y, gain, phase_only):
 
 
 def _referenced(gain, good, order):
-    """Gains turned so that in each slot the first antenna of `order` that is good has phase 0."""
+    """Rotate the gains of each slot, so that the first good antenna of `order` has phase 0."""
     first = order[np.argmax(good[:, order], axis=1)]
     reference = gain[np.arange(len(gain)), first]
     return gain * _unit(reference.conj(), np.ones_like(reference))[:, None]
@@ -268,7 +269,7 @@ def _power(values):
 
 
 def _unit(values, instead):
-    """Values of modulus 1; `instead` where they are 0, or nearly so (an eigenvector's, of antennas without data)."""
+    """Values normalised to modulus 1; `instead` where they are almost 0, as for antennas without data."""
     size = np.abs(values)
     known = size > 1e-150
     return np.where(known, values / np.where(known, size, 1), instead)
@@ -283,26 +284,25 @@ def _quadratic(gain, x):
 
 
 def group_times(times: np.ndarray, scans: np.ndarray, length: float, step: float) -> np.ndarray:
-    """Solution intervals: consecutive integrations of one scan.
+    """Group integrations into solution intervals, each of consecutive integrations of one scan.
 
-    An interval begins with the first integration that does not belong to the one before, so that after a gap none
-    reaches back before it.
+    An interval begins with the first integration after the previous interval, so that none begins within a gap.
 
     Parameters
     ----------
     times : (time,) float64
-        Of the integrations, rising [s].
+        Times of the integrations, ascending [s].
     scans : (time,) int
         Scan of each.
     length : float
-        Of an interval [s]; infinity for whole scans.
+        Length of an interval [s]; infinity for whole scans.
     step : float
-        Length of an integration [s]. Times may be off by a tenth of it.
+        Length of an integration [s]. Times can deviate by a tenth of it.
 
     Returns
     -------
     (time,) int64
-        Number of the interval of each integration, from 0, rising.
+        Number of the interval of each integration, from 0, ascending.
     """
     number, begin = -1, 0.0
     out = np.empty(len(times), np.int64)
@@ -314,7 +314,7 @@ def group_times(times: np.ndarray, scans: np.ndarray, length: float, step: float
 
 
 def normalise(gain: np.ndarray, flag: np.ndarray) -> tuple[np.ndarray, float]:
-    """Gains divided by the mean amplitude of those that are not flagged, so that the flux scale stays; and that mean.
+    """Divide gains by the mean amplitude of unflagged ones, which keeps the flux scale; returns gains and mean.
 
     Parameters
     ----------

@@ -1,17 +1,18 @@
-"""Gains of a run: in memory as `Gains`, on the disk as a FITS file that astropy, TOPCAT and CASA's users can read.
+"""Gains of a run, in memory as `Gains` and on disk as a FITS file that other programs can read.
 
-The file has two binary tables. GAINS, a row for each interval, spectral window, feed and antenna:
+The file has two binary tables. GAINS has a row for each interval, spectral window, feed and antenna:
 
     TIME      double   s        middle of the solution interval, Modified Julian Date in seconds, UTC
-    INTERVAL  double   s        its length, from the beginning of its first integration to the end of its last
+    INTERVAL  double   s        length, from the beginning of its first integration to the end of its last
     ANTENNA   short             number in the Measurement Set and in the table ANTENNAS
     FEED      char              R, L, X, Y, or I where the correlations are Stokes parameters
     SPW       short             spectral window
     GAIN      complex           g of V_pq = g_p conj(g_q) M_pq; data are divided by g_p conj(g_q). 1 where flagged
-    FLAG      logical           no solution
+    FLAG      logical           whether there is no solution
     SNR       float             |g| over its error
 
-and ANTENNAS: NUMBER and NAME. The header of GAINS says REFANT, FIELD, COLUMN (which the gains belong to) and ORIGIN.
+ANTENNAS has the columns NUMBER and NAME. The header of GAINS has REFANT, FIELD, COLUMN (to which the gains belong) and
+ORIGIN.
 """
 
 import io
@@ -59,7 +60,7 @@ class Gains:
     flag : (time, window, feed, antenna) bool
     snr : (time, window, feed, antenna) float64
     refant, field, column : str
-        Reference antenna; field, and column of the Measurement Set that they belong to.
+        Reference antenna; field and column of the Measurement Set to which the gains belong.
     """
 
     time: np.ndarray
@@ -76,7 +77,7 @@ class Gains:
 
     @property
     def flagged(self) -> float:
-        """Part of the solutions of antennas with data that are flagged."""
+        """Fraction of flagged solutions, over antennas with data."""
         seen = self.snr > 0
         return float((self.flag & seen).sum() / max(1, seen.sum()))
 
@@ -118,19 +119,19 @@ def write_gains(path: str | Path, gains: Gains) -> None:
         ],
         name="ANTENNAS",
     )
-    content = io.BytesIO()  # astropy does not write to a file opened as exclusively as atomic_write's
+    content = io.BytesIO()  # astropy cannot write to a file in the mode of atomic_write
     fits.HDUList([fits.PrimaryHDU(), table, antennas]).writeto(content)
     with atomic_write(path) as file:
         file.write(content.getbuffer())
 
 
 def read_gains(path: str | Path) -> Gains:
-    """Gains from a file that `write_gains` wrote.
+    """Read gains from a file of `write_gains`.
 
     Raises
     ------
     InputError
-        The file cannot be read, or is of another kind.
+        The file cannot be read, or has another format.
     """
     from astropy.io import fits
 
@@ -152,13 +153,13 @@ def read_gains(path: str | Path) -> Gains:
 
 
 def describe_unsolved(gains: Gains, names: Collection[str]) -> list[str]:
-    """Those of the named antennas that have no solution at all."""
+    """The named antennas that have no solution at all."""
     solved = (~gains.flag).sum((0, 1, 2))
     return [name for name, count in zip(gains.antennas, solved, strict=True) if not count and name in names]
 
 
 def find_outliers(gains: Gains, settings: OutlierSettings = OutlierSettings()) -> list[str]:
-    """Antennas whose mean gain is far from the median antenna's, in words; none where many are that far."""
+    """Antennas whose mean gain is far from that of the median antenna, in sentences; empty if many are far."""
     good = ~gains.flag
     seen = good.any((0, 1, 2))
     count = np.maximum(good.sum((0, 1, 2)), 1)

@@ -1,1 +1,1 @@
-"""Step 7, restore: makes restored images, spectral indices, polarisation maps and uncertainties from models and residuals."""
+"""Step 7, restore: restored images, spectral indices, polarisation and uncertainties, from models and residuals."""

@@ -2,7 +2,8 @@
 
 The intensity sqrt(Q^2 + U^2) is positive even for noise alone. The estimate of Wardle & Kronberg,
 sqrt(Q^2 + U^2 - sigma^2) with sigma the noise of Q and of U, is right to a few per cent above three times the noise.
-Below, it remains biased, and it is 0 where the root is of a negative number. The angle is that of the electric vector, 1/2 atan2(U, Q), north through east (IAU 1973), where the intensity is above 3 times the noise.
+Below, it remains biased, and it is 0 where the root is of a negative number. The angle is that of the electric vector,
+1/2 atan2(U, Q), north through east (IAU 1973), where the intensity is above 3 times the noise.
 
 References
 ----------

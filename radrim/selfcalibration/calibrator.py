@@ -1,4 +1,4 @@
-"""Gains of one Measurement Set against a model of the sky, and the data corrected with them; data stream in chunks."""
+"""Solves for the gains of one Measurement Set against a model of the sky, and corrects its data, in chunks of rows."""
 
 import logging
 import math
@@ -25,12 +25,12 @@ log = logging.getLogger("radrim")
 
 MIN_ANTENNAS = {"p": 3, "ap": 4}
 OTHERS = ("Q", "U", "V")
-"""Correlations that are Stokes parameters but no sum of powers."""
+"""Stokes parameters that do not contain the total power; gains are not solved from them."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the data can give: S/N of the median antenna in one integration, and the noise over that of the weights."""
+    """S/N of the median antenna in one integration, and noise of the data over that of the weights."""
 
     snr: float
     scatter: float
@@ -42,15 +42,15 @@ class Calibrator:
     Parameters
     ----------
     selection : Selection
-        Its column, field, windows, channels, uv range and times are solved for; all channels and baselines of the
-        field, windows and times are corrected.
+        Gains are solved from its column, field, windows, channels, uv range and times. All channels and baselines of
+        its field, windows and times are corrected.
     path : str or Path
     config : SelfcalConfig
 
     Raises
     ------
     InputError, ConfigError, DataError
-        The Measurement Set cannot be read; the selection or the reference antenna is not there; nothing to solve for.
+        The Measurement Set cannot be read; the selection or the reference antenna does not exist; no data are usable.
     """
 
     def __init__(self, path: str | Path, selection: Selection, config: SelfcalConfig):
@@ -70,7 +70,7 @@ class Calibrator:
         self._reference = self._named_reference(config.refant)
 
     def _read_times(self):
-        """The windows that have rows, all times with their scans, and the length of an integration."""
+        """Read the windows that have rows, all times with their scans, and the length of an integration."""
         windows = choose_windows(self.ms, self.selection)
         times, scans, lengths = [], [], []
         self.windows = []
@@ -91,16 +91,16 @@ class Calibrator:
         self.integration = float(np.median(np.concatenate(lengths)))
         if not self.integration > 0:
             self.integration = self._step() or 1.0
-        if len(np.unique(self.scans)) == 1:  # as in all data that were UVFITS files
+        if len(np.unique(self.scans)) == 1:  # as in all data from UVFITS files
             pause = max(SelfcalSettings.pause, 5 * max(self.integration, self._step()))
             self.scans = np.cumsum(np.diff(self.times, prepend=self.times[0]) > pause)
 
     def _step(self):
-        """Median distance of the integrations [s]."""
+        """Median time between integrations [s]."""
         return float(np.median(np.diff(self.times))) if len(self.times) > 1 else 0.0
 
     def _named_reference(self, wanted):
-        """Number of the reference antenna that was asked for, or None."""
+        """Number of the requested reference antenna, or None."""
         names = self.names
         if wanted is None:
             return None
@@ -112,7 +112,7 @@ class Calibrator:
         return found[0]
 
     def check_interval(self, length: float | None) -> None:
-        """Raise ConfigError for a solution interval that is shorter than an integration; None and 0 may pass."""
+        """Raise ConfigError for a solution interval that is shorter than an integration, other than None and 0."""
         if length and length < 0.9 * self.integration:
             raise ConfigError(
                 f"A solution interval of {length:g} s is shorter than an integration of {self.ms.path} "
@@ -120,9 +120,9 @@ class Calibrator:
             )
 
     def survey(self, model: SourceModel) -> tuple[Budget, SourceModel]:
-        """What the data can give with a model, and the model; one that leaves its flux open gets that of the data.
+        """Measure the signal-to-noise ratio of the data for a model, and scale a model without a flux to the data.
 
-        Also chooses the reference antenna: of those in nearly all integrations, the one with most signal.
+        The method also chooses the reference antenna: the one with most signal among those in nearly all integrations.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class Calibrator:
         self.with_data = [self.names[k] for k in np.flatnonzero(total.count.sum(1))]
         scatter = float(np.nanmedian(scatters)) if np.isfinite(scatters).any() else 1.0
         power = np.maximum(total.z - 2 * scatter**2 * total.count, 0)
-        # The data's own power is known where it stands out of the noise.
+        # The power of the data is known only if it exceeds the noise.
         known = power.sum() > 0.05 * total.z.sum()
         flux = math.sqrt(power.sum() / total.y.sum()) if known and total.y.any() else 1.0
         model = model.scaled(flux)
@@ -163,7 +163,7 @@ class Calibrator:
             )
 
     def _prefer(self, signal, present):
-        """Antennas by preference as reference; `present` is (scan, antenna)."""
+        """Antennas in the order of preference as reference; `present` is (scan, antenna)."""
         often = present.sum(0) >= 0.95 * present.sum(0).max()
         order = np.argsort(-(signal + often * signal.max()), kind="stable")
         if self._reference is not None:
@@ -190,8 +190,8 @@ class Calibrator:
     ) -> tuple[Gains, float, float]:
         """Gains of one round.
 
-        Where amplitudes are solved for in longer intervals than phases were, the phases of those shorter intervals are
-        solved for first, with the same model, and taken out.
+        If amplitudes have longer intervals than phases had, the phases of the shorter intervals are solved for first,
+        with the same model, and removed.
 
         Parameters
         ----------
@@ -206,9 +206,9 @@ class Calibrator:
         -------
         Gains
         float
-            chi2 per degree of freedom that the weights promise: over two for each complex sample.
+            chi2 per degree of freedom, two for each complex sample, with the weights as given.
         float
-            Mean amplitude that was taken out.
+            Mean amplitude by which the gains were divided.
         """
         if one.length is None:
             raise ValueError("the round has no solution interval")
@@ -216,7 +216,7 @@ class Calibrator:
         length = phase_length if both and phase_length is not None else one.length
         fine = group_times(self.times, self.scans, length, self.integration)
         coarse = None
-        if both:  # coarse intervals are made of whole fine ones: each belongs to where it begins
+        if both:  # a fine interval belongs to the coarse one in which it begins
             coarse = group_times(self.times, self.scans, one.length, self.integration)
             coarse = coarse[np.unique(fine, return_index=True)[1]]
         groups = [self.windows] if self.config.combine_spw else [[window] for window in self.windows]
@@ -248,7 +248,7 @@ class Calibrator:
         return gains, float(chi2), float(np.mean(means))
 
     def _solve_group(self, normal: Normal, one: Round, coarse: np.ndarray | None, scatter: float) -> Solution:
-        """Solve the sums (interval, feed, antenna, antenna) of one group of windows."""
+        """Solve for the gains, given the sums (interval, feed, antenna, antenna) of one group of windows."""
         if self.config.gain_type == "T":
             normal = normal.joined(1)
         least = self.config.min_baselines
@@ -268,13 +268,13 @@ class Calibrator:
         first = np.unique(slots, return_index=True)[1]
         last = np.append(first[1:], len(slots)) - 1
         begin, end = self.times[first] - self.integration / 2, self.times[last] + self.integration / 2
-        # Averaged VLBI data can have integrations that overlap; `apply` needs intervals that do not.
+        # Integrations of averaged VLBI data can overlap, but `apply` needs intervals that do not.
         between = (self.times[last[:-1]] + self.times[first[1:]]) / 2
         begin[1:], end[:-1] = np.maximum(begin[1:], between), np.minimum(end[:-1], between)
         return (begin + end) / 2, end - begin
 
     def _sums(self, windows, model, slots, scatters):
-        """`Normal` of (interval, feed) over the selected samples; with a list, also their scatter, window by window."""
+        """`Normal` of (interval, feed) over the selected samples; a list `scatters` receives the scatter of chunks."""
         normal = Normal.empty((slots.max() + 1, len(self.feeds)), len(self.ms.antennas))
         with open_table(self.ms.path) as main:
             for window in windows:
@@ -312,10 +312,10 @@ class Calibrator:
                 scatters.append(measured_scatter([block]))
 
     def apply(self, gains: Gains, path: str | Path) -> int:
-        """Write the corrected data into CORRECTED_DATA of a copy of the Measurement Set, with their flags and weights.
+        """Write the corrected data, their flags and weights into a copy of the Measurement Set (CORRECTED_DATA).
 
-        The weights become w |g_p g_q|^2, because the noise is divided by |g_p g_q| as the signal is. Data without a
-        solution are flagged (or kept as they are, if the configuration says so).
+        The weights become w |g_p g_q|^2, because correction divides noise and signal by |g_p g_q|. Data without a
+        solution are flagged, or kept unchanged if the configuration says so.
 
         Parameters
         ----------
@@ -327,7 +327,7 @@ class Calibrator:
         Returns
         -------
         int
-            Samples that had not been flagged and have no solution.
+            Number of unflagged samples without a solution.
         """
         keep = self.config.unsolved == "keep" or self.config.in_place
         lost = 0
@@ -358,12 +358,12 @@ class Calibrator:
 
 
 def _labels(names):
-    """Names of antennas, made different from each other by their numbers where they are not."""
+    """Names of antennas; names that are empty or occur twice are completed by the antenna number."""
     return [name if name and names.count(name) == 1 else f"{name}#{k}" for k, name in enumerate(names)]
 
 
 def _pairs(gains, window, slot, antenna, feeds):
-    """g_p conj(g_q) of each row and correlation, and where either has no solution; (row, corr) both."""
+    """g_p conj(g_q) of each row and correlation, and whether either has no solution; both (row, corr)."""
     gain, flag = gains.gain[:, window], gains.flag[:, window]
     place = [(slot[:, None], feeds[end], antenna[:, end][:, None]) for end in (0, 1)]
     bad = flag[place[0]] | flag[place[1]]
@@ -371,5 +371,5 @@ def _pairs(gains, window, slot, antenna, feeds):
 
 
 def _feeds(correlation):
-    """Feeds of the two antennas: 'RL' is R with L; a Stokes parameter is 'I' with 'I'."""
+    """Feeds of the two antennas: R and L for 'RL'; I and I for a Stokes parameter."""
     return (correlation[0], correlation[1]) if len(correlation) == 2 else ("I", "I")

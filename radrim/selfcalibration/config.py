@@ -1,4 +1,4 @@
-"""What `radrim selfcal` can be told beside the options of `radrim image`; nothing heavy is imported here."""
+"""Options of `radrim selfcal` beside those of `radrim image`. The module imports nothing heavy."""
 
 import math
 import re
@@ -13,7 +13,7 @@ _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class SelfcalSettings:
-    """Choices of the rounds of self-calibration that are no options."""
+    """Limits of the rounds of self-calibration that users cannot set."""
 
     phase_snr: float = 10.0
     """Signal-to-noise ratio of the median antenna for which the solution interval of phases is chosen."""
@@ -36,7 +36,7 @@ class SelfcalSettings:
 class Round:
     """One round: 'p' (phases) or 'ap' (amplitudes and phases), and its solution interval.
 
-    `length` is in seconds, 0 for each integration, infinite for each scan; None leaves it to radrim.
+    `length` is in seconds, 0 for each integration, infinite for each scan; None lets radrim choose.
     """
 
     kind: str
@@ -45,29 +45,29 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfcalConfig:
-    """How gains are solved for, and where the corrected data go.
+    """How gains are solved for, and where the corrected data are written.
 
     Parameters
     ----------
     rounds : tuple of Round
     start_model : str or None
-        See `radrim.selfcalibration.models.parse_start_model`; None images the data as they are.
+        See `radrim.selfcalibration.models.parse_start_model`; None starts from an image of the uncorrected data.
     gain_type : {'G', 'T'}
-        Each feed by itself, or both together.
+        Separate gains for each feed, or one gain for both.
     combine_spw : bool
-        One solution for all spectral windows.
+        Whether all spectral windows have one solution.
     refant : str or None
         Name or number of the reference antenna.
     min_baselines : int or None
-        Baselines that an antenna needs; None for 2 (phases) and 3 (amplitudes).
+        Least number of baselines of an antenna; None for 2 (phases) and 3 (amplitudes).
     min_snr : float
-        Of a solution.
+        Least signal-to-noise ratio of a solution.
     normalise : bool
-        Whether the mean amplitude of the gains is made 1.
+        Whether gains are divided by their mean amplitude.
     unsolved : {'flag', 'keep'}
-        What happens to data without a solution.
+        Treatment of data without a solution.
     in_place : bool
-        Whether CORRECTED_DATA of the input is written, in place of a copy.
+        Whether CORRECTED_DATA of the input is written, instead of a copy.
     """
 
     rounds: tuple[Round, ...] = field(default_factory=lambda: parse_rounds(ROUNDS))
@@ -83,7 +83,7 @@ class SelfcalConfig:
 
 
 def parse_rounds(text: str, solint: float | None = None, solint_amp: float | None = None) -> tuple[Round, ...]:
-    """Rounds from 'p,p:60s,ap:inf'; those without an interval get `solint`, or `solint_amp` where they are 'ap'.
+    """Parse rounds such as 'p,p:60s,ap:inf'. The default interval is `solint`, or `solint_amp` for 'ap'.
 
     Raises
     ------
@@ -95,13 +95,13 @@ def parse_rounds(text: str, solint: float | None = None, solint_amp: float | Non
         kind, colon, length = word.partition(":")
         if kind not in ("p", "ap"):
             raise ConfigError(
-                f"--rounds '{word}' is unknown: write p (phases) or ap (amplitudes and phases), each with an interval "
-                f"if need be, and commas between, such as {ROUNDS} or p:inf,p:60s,ap:inf."
+                f"--rounds '{word}' is unknown: write p (phases) or ap (amplitudes and phases), each with an optional "
+                f"interval, separated by commas, such as {ROUNDS} or p:inf,p:60s,ap:inf."
             )
         default = solint if kind == "p" else solint_amp
         rounds.append(Round(kind, parse_interval(length, "rounds") if colon else default))
     if not rounds:
-        raise ConfigError(f"--rounds is empty; write such as {ROUNDS}.")
+        raise ConfigError(f"--rounds is empty; write for example {ROUNDS}.")
     return tuple(rounds)
 
 
@@ -111,7 +111,7 @@ def parse_interval(text: str, name: str) -> float:
     Raises
     ------
     ConfigError
-        Something else.
+        The text is none of these.
     """
     word = str(text).strip().lower()
     if word in ("inf", "int"):
@@ -120,7 +120,7 @@ def parse_interval(text: str, name: str) -> float:
     seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
     if not seconds > 0:
         raise ConfigError(
-            f"--{name}: '{text}' is no solution interval; write such as 30s, 2min, int (each integration) or inf "
+            f"--{name}: '{text}' is no solution interval; write for example 30s, 2min, int (each integration) or inf "
             "(each scan)."
         )
     return seconds
@@ -136,7 +136,7 @@ def format_interval(seconds: float | None) -> str:
 
 
 def check_image_options(config: ImageConfig) -> None:
-    """Raise ConfigError for options of `radrim image` that self-calibration cannot go with."""
+    """Raise ConfigError for options of `radrim image` that self-calibration does not support."""
     if len(config.ms) != 1:
         raise ConfigError(f"radrim selfcal takes one Measurement Set, got {len(config.ms)}; calibrate one by one.")
     refused = {

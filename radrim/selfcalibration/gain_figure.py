@@ -1,4 +1,4 @@
-"""The plot of gains: phase and amplitude against time, a panel for each antenna with data."""
+"""Plots gains: phase and amplitude against time, with a panel for each antenna with data."""
 
 import math
 
@@ -23,7 +23,7 @@ def draw_gains(gains: Gains, columns: int = 4) -> bytes:
     -------
     bytes
     """
-    # Antennas without data, such as those that were parked, get no panel.
+    # Antennas without data get no panel.
     shown = np.flatnonzero((gains.snr > 0).any((0, 1, 2)))
     count = max(1, len(shown))
     across = min(columns, count)
@@ -35,7 +35,7 @@ def _gains_figure(fig, gains, shown, across, down):
     hours = (gains.time - gains.time[0]) / 3600
     unit, scale = ("h", 1.0) if np.ptp(hours) > 0.5 else ("min", 60.0)
     usable = ~gains.flag
-    # One range for all antennas, wide enough for all phases and all but a few amplitudes.
+    # All antennas have one range, wide enough for all phases and all but 0.5 % of the amplitudes.
     turn = np.degrees(np.abs(np.angle(gains.gain[usable]))).max(initial=0)
     sizes = np.abs(gains.gain[usable])
     change = np.percentile(np.abs(sizes - 1), 99.5) if sizes.size else 0.0

@@ -1,8 +1,8 @@
-"""Self-calibration: image, solve for the gains of the antennas with that image as the model, correct, image again.
+"""Self-calibration: images the data, solves for antenna gains with that image as the model, corrects, images again.
 
-Every round solves for the gains of the data as they came, not for corrections of corrections: errors of early models
-do not pile up, and the gains of the best round are all there is to know. The rounds live in a work directory
-NAME-selfcal.radrim, and a run that was killed goes on with the first round that is not complete.
+Each round solves for the gains of the uncorrected data, so that errors of early models do not accumulate and the gains
+of the best round are complete. The rounds are kept in a work directory NAME-selfcal.radrim. An interrupted run resumes
+with the first incomplete round.
 
 References
 ----------
@@ -47,13 +47,13 @@ class Outcome:
     label : str
         'start', 'round 1', ..., 'final'.
     kind, interval : str
-        'p' or 'ap', and the solution interval; empty where nothing was solved for.
+        'p' or 'ap', and the solution interval; empty without solutions.
     flagged : float
-        Part of the solutions flagged.
+        Fraction of flagged solutions.
     rms, peak : float
-        Standard deviation of the residual image, largest pixel of the restored one [Jy/beam].
+        Standard deviation of the residual image, and largest pixel of the restored image [Jy/beam].
     chi2 : float
-        Per degree of freedom if the weights are 1/sigma^2, of the data against the model that was solved for.
+        Chi-square per degree of freedom of the data against the model of the round, for weights 1/sigma^2.
     """
 
     label: str
@@ -72,19 +72,19 @@ class Outcome:
 
 @dataclass
 class SelfcalResult:
-    """What `selfcal` returns.
+    """Result of `selfcal`.
 
     Parameters
     ----------
     image : Result
         The final images, as `radrim.image` returns them.
-    gains : Gains or None
-        Of the best round; None if no round was better than the data as they came.
+    gains : Gains
+        Gains of the best round.
     rounds : list of Outcome
     ms : Path
         Measurement Set with the corrected data.
     paths : dict of str to Path
-        'gains', 'gains_png' and 'ms', beside those of the images.
+        'gains', 'gains_png' and 'ms', and those of the images.
     """
 
     image: Result
@@ -100,16 +100,16 @@ def selfcal(config: ImageConfig, options: SelfcalConfig, command: str = "radrim.
     Parameters
     ----------
     config : ImageConfig
-        Of the images; `data_column` is the column to calibrate, `name` the prefix of all files (default: name of the
-        Measurement Set and '-selfcal').
+        Options of the images. `data_column` is the column to calibrate, `name` the prefix of all files (default: name
+        of the Measurement Set and '-selfcal').
     options : SelfcalConfig
     command : str
-        Noted in the headers and the report.
+        Command for the headers and the report.
 
     Raises
     ------
     RadrimError
-        Any fault that the user can mend; the input is as it was, and nothing half-written bears its final name.
+        Any error that the user can correct. The input is unchanged, and no incomplete file has its final name.
     """
     check_image_options(config)
     name = config.name or f"{Path(config.ms[0]).absolute().stem}-selfcal"
@@ -135,16 +135,16 @@ def selfcal(config: ImageConfig, options: SelfcalConfig, command: str = "radrim.
 
 
 def _check_target(config, options, calibrator, published):
-    """Whether what shall be written can be written, before any work."""
+    """Check that the corrected data can be written, before any work."""
     ms, target = calibrator.ms, Path(f"{config.name}.ms")
     if options.in_place:
         if calibrator.column == ms_rows.CORRECTED:
             raise ConfigError(
                 f"--in-place overwrites {ms_rows.CORRECTED}, and that is the column of {ms.path} to be calibrated; "
-                "calibrate --data-column DATA, or leave --in-place out and get a copy."
+                "calibrate --data-column DATA, or leave out --in-place to write a copy."
             )
         if not os.access(ms.path / "table.dat", os.W_OK):
-            raise OutputError(f"{ms.path} is read-only; leave --in-place out and get a copy, {target}.")
+            raise OutputError(f"{ms.path} is read-only; leave out --in-place to write a copy, {target}.")
         with ms_rows.open_for_writing(ms.path):
             return
     if target.exists() and target.resolve() == ms.path.resolve():
@@ -179,16 +179,16 @@ class _Loop:
         return self._finish()
 
     def _rounds(self, start: SourceModel | None) -> Gains:
-        """Solve and image until it no longer improves; the gains of the best round."""
+        """Solve and image in rounds; returns the gains of the best round."""
         calibrator = self.calibrator
         best, model = 0.0, start
         if model is None:
-            log.info("Imaging the data as they are.")
+            log.info("Imaging the uncorrected data.")
             outcome, model = self._image(Outcome("start"))
             best = outcome.dynamic_range
             if model is None:
                 raise DataError(
-                    "The image of the data as they are shows no source, so there is no model to calibrate with. Start "
+                    "The image of the uncorrected data shows no source, so there is no model to calibrate with. Start "
                     "from --start-model point (or gauss:SIZE, disc:SIZE, a FITS image)."
                 )
             self._note(outcome)
@@ -196,16 +196,16 @@ class _Loop:
         self._say_how(budget)
         gains, done, phase_length = None, set(), None
         for number, one in enumerate(self.options.rounds, 1):
-            # Asked for again where it did not help, it would only do the same again.
+            # An identical round would have the same result.
             if one in done:
-                log.info("Round %d (%s) is left out: the one before was no better.", number, one.kind)
+                log.info("Round %d (%s) is left out: the previous one was no better.", number, one.kind)
                 continue
-            if one.length is None and gains is not None:  # the model has become another
+            if one.length is None and gains is not None:  # the model has changed
                 budget = dataclasses.replace(budget, snr=calibrator.survey(model)[0].snr)
             chosen = self._with_length(one, budget, phase_length)
             try:
                 outcome, solved, new = self._round(number, chosen, model, phase_length, budget)
-            except DataError as error:  # too little signal for so many solutions
+            except DataError as error:  # too little signal for the number of solutions
                 if gains is None:
                     raise
                 log.warning("Round %d is left out: %s", number, error)
@@ -217,7 +217,7 @@ class _Loop:
             if outcome.dynamic_range > SelfcalSettings.better * best:
                 best, model, gains = outcome.dynamic_range, new, solved
             else:
-                why = "is no better than the best before it" if new else "leads to an image without any source"
+                why = "is no better than the best one so far" if new else "leads to an image without any source"
                 log.info("Round %d %s: its gains are not used.", number, why)
                 done.add(one)
         if gains is None:
@@ -239,24 +239,26 @@ class _Loop:
         if idle := [name for name in calibrator.names if name not in calibrator.with_data]:
             log.info("Without unflagged data: %s.", ", ".join(idle))
         if abs(budget.scatter - 1) > 0.2:
-            log.info("The noise of the data is %.3g times what the weights say; taken into account.", budget.scatter)
+            log.info(
+                "The noise of the data is %.3g times that of the weights; this is taken into account.", budget.scatter
+            )
 
     def _with_length(self, one: Round, budget: Budget, phase_length: float | None) -> Round:
-        """The round with a solution interval."""
+        """The round with a solution interval, which is chosen if it has none."""
         if one.length is not None:
             return one
         length = self.calibrator.choose_length(one.kind, budget)
         return Round(one.kind, max(length, phase_length or 0.0) if one.kind == "ap" else length)
 
     def _round(self, number, one, model, phase_length, budget):
-        """(Outcome, Gains, model of the new image) of one round, from the work directory if it is there."""
+        """(Outcome, Gains, model of the new image) of one round, from the work directory if it is complete."""
         label = f"round{number}"
         stored = self.work.path / f"{label}-gains.fits"
         if label not in self.work:
             log.info("Round %d: %s, interval %s.", number, one.kind, format_interval(one.length))
             gains, chi2, mean = self.calibrator.solve(model, one, phase_length, budget)
             if abs(mean - 1) > 1e-3:
-                log.info("Mean amplitude of the gains %.4g, made 1 to keep the flux scale.", mean)
+                log.info("The gains are divided by their mean amplitude, %.4g, to keep the flux scale.", mean)
             self._say_what_was_found(gains)
             write_gains(stored, gains)
             self.work.note(label, {"chi2": chi2})
@@ -274,7 +276,7 @@ class _Loop:
             log.info("%s", sentence)
 
     def _image(self, outcome):
-        """Image the corrected data; the outcome with its residual, and the model, None if nothing was found."""
+        """Image the corrected data; returns the outcome with rms and peak, and the model, or None if it is empty."""
         label = outcome.label.replace(" ", "")
         prefix = self.work.path / label
         if f"{label}-imaged" not in self.work:
@@ -300,7 +302,7 @@ class _Loop:
         ), model if found else None
 
     def _resolved(self):
-        """The configuration with the grid of the first image, so that all rounds have the same."""
+        """The configuration with the grid of the first image, so that all rounds share it."""
         return self.config if self.grid is None else self.config.resolved(self.grid, self.config.name)
 
     def _imaged_grid(self) -> ImageGrid:
@@ -315,10 +317,10 @@ class _Loop:
                  outcome.dynamic_range)  # fmt: skip
 
     def _publish(self, gains):
-        """The corrected data get their final name."""
+        """Give the corrected data their final name."""
         lost = self.calibrator.apply(gains, self.data)
         if lost:
-            how = "kept as they are" if self.options.in_place or self.options.unsolved == "keep" else "flagged"
+            how = "kept unchanged" if self.options.in_place or self.options.unsolved == "keep" else "flagged"
             log.info("%d samples have no solution and are %s.", lost, how)
         if self.options.in_place:
             ms = self.calibrator.ms
@@ -328,7 +330,7 @@ class _Loop:
         self.work.note("published", {"grid": _grid_facts(self._imaged_grid())})
 
     def _finish(self) -> SelfcalResult:
-        """The plot, the final images and the table."""
+        """Write the plot, the final images and the table."""
         name = self.config.name
         self.grid = ImageGrid(*self.work.facts("published")["grid"])
         self.rows = [Outcome(**facts) for facts in self.work.facts("rounds")]
@@ -347,7 +349,7 @@ class _Loop:
 
 
 def _scores(result: Result) -> tuple[float, float]:
-    """Residual rms and peak of an image; what has no model yet leaves all of the dirty image."""
+    """Residual rms and peak of an image; without a model, the residual is the dirty image."""
     left = result.dirty if result.residual is None else result.residual
     return float(left.std()), float(np.abs(result.best).max())
 
@@ -368,7 +370,7 @@ def table(rows: list[Outcome]) -> list[str]:
 
 
 def _rename(source, target):
-    """Give a complete Measurement Set its name; one that was there goes only when the new one is in its place."""
+    """Give a complete Measurement Set its name; an old one is removed only after the new one has replaced it."""
     aside = target.with_name(f".{target.name}.replaced.part")
     try:
         shutil.rmtree(aside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Models of the sky as visibilities: what an image found, or a simple source to start self-calibration from."""
+"""Models for self-calibration: predicts the visibilities of model images, or of a simple source as a start."""
 
 import math
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class ImageModel:
         return float(sum(np.abs(image).sum(dtype=np.float64) for image in self._images))
 
     def predict(self, uvw: np.ndarray, freq: np.ndarray) -> np.ndarray:
-        """Visibilities (row, chan) complex64 [Jy]; each channel is that of the nearest plane."""
+        """Visibilities (row, chan) complex64 [Jy]; each channel uses the nearest plane."""
         import torch
 
         from radrim.operator import make_operator
@@ -67,7 +67,7 @@ class ImageModel:
         nearest = np.abs(freq[:, None] - self._freq).argmin(1)
         for number in np.unique(nearest):
             channels = np.flatnonzero(nearest == number)
-            channels = channels[np.argsort(freq[channels], kind="stable")]  # the operators want channels that count up
+            channels = channels[np.argsort(freq[channels], kind="stable")]  # operators need ascending channels
             operator = make_operator(self._kind, uvw, freq[channels], self._grid, *self._how)
             out[:, channels] = operator.forward(torch.from_numpy(self._images[number])).numpy()
         return out
@@ -88,7 +88,7 @@ class CalibratorModel:
     size : float
         FWHM or diameter [rad].
     flux : float or None
-        [Jy]; None leaves it to the data.
+        [Jy]; None takes the flux from the data.
     path : str
         FITS image [Jy/pixel].
     """
@@ -99,7 +99,7 @@ class CalibratorModel:
     path: str = ""
 
     def at(self, ra: float, dec: float) -> SourceModel:
-        """The source at a phase centre [rad], as something with a `predict`.
+        """The source at a phase centre [rad].
 
         Raises
         ------
@@ -126,7 +126,7 @@ class _Shape:
         if self.kind == "disc":
             turn = math.pi * self.size * radius
             shape = np.where(turn > 0, 2 * j1(turn) / np.where(turn > 0, turn, 1), 1)
-        else:  # a point is a Gaussian without width
+        else:  # a point is a Gaussian of width 0
             shape = np.exp(-((math.pi * self.size * radius) ** 2) / (4 * math.log(2)))
         return (self.flux * shape).astype(np.complex64)
 
@@ -135,7 +135,7 @@ class _Shape:
 
 
 class _Unscaled(_Shape):
-    """A shape whose flux the data shall give."""
+    """A shape whose flux follows from the data."""
 
     def scaled(self, flux: float) -> _Shape:
         """The shape with a flux [Jy]."""
@@ -169,7 +169,7 @@ def parse_start_model(text: str) -> CalibratorModel:
     Raises
     ------
     ConfigError
-        None of these.
+        The text is none of these.
     """
     kind, *rest = str(text).split(":")
     if kind not in SHAPES:
@@ -194,7 +194,7 @@ def parse_start_model(text: str) -> CalibratorModel:
 
 
 def _check_centre(path, ra, dec):
-    """Raise InputError if the header of a FITS image says that it is of elsewhere; one that says nothing may pass."""
+    """Raise InputError if the header of a FITS image gives another phase centre. Images without one are accepted."""
     from astropy.io import fits
 
     try:

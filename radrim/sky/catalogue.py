@@ -1,4 +1,4 @@
-"""Skies to observe: point sources and Gaussians, summed exactly, and FITS images, through the measurement operator."""
+"""Models of the sky for simulations: point sources and Gaussians, summed exactly, and FITS images."""
 
 import csv
 import math
@@ -14,7 +14,7 @@ from radrim.geometry import ARCSEC, SIGN, C, ImageGrid, n_minus_1
 
 @dataclass(frozen=True)
 class SkyImage:
-    """An image on the sky whose centre pixel (y // 2, x // 2) lies at each field's phase centre.
+    """An image whose centre pixel (y // 2, x // 2) lies at the phase centre of each field.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class SkyImage:
 
 @dataclass(frozen=True)
 class Sky:
-    """Sources with a place, a flux, a spectrum and a shape; an image may stand beside them.
+    """Sources with position, flux, spectrum and shape, and an optional image.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Sky:
     stokes : (source, 4) float64
         I, Q, U, V at `freq` [Jy].
     alpha : (source,) float64
-        Spectral index: flux is proportional to frequency ** alpha.
+        Spectral index: the flux is proportional to frequency ** alpha.
     shape : (source, 3) float64
         Major and minor axis (FWHM) and position angle, north through east [rad]; zeros for a point.
         The Gaussian lies in the plane of the direction cosines (l, m).
@@ -96,8 +96,8 @@ def offset_position(l: np.ndarray, m: np.ndarray, ra0: float, dec0: float) -> tu
 def predict(sky: Sky, uvw: np.ndarray, freq: np.ndarray, ra0: float, dec0: float, threads: int = 1) -> np.ndarray:
     """Noise-free visibilities of `sky` with the phase centre at `ra0`, `dec0`.
 
-    Sources are summed one by one in double precision, a Gaussian with its analytic transform (its w-term is that of
-    its centre); sources more than 90 degrees away are not seen.
+    Sources are summed in double precision. A Gaussian has its analytic transform, with the w-term of its centre.
+    Sources more than 90 degrees from the phase centre are left out.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def predict(sky: Sky, uvw: np.ndarray, freq: np.ndarray, ra0: float, dec0: float
     ra0, dec0 : float
         Phase centre [rad].
     threads : int
-        Used for the image of the sky.
+        Threads for the image.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def _predict_image(image, uvw, freq, threads):
 
 
 def demo_sky(ra: float, dec: float, freq: float, beam: float) -> Sky:
-    """A radio galaxy with core, one-sided jet, hot spots and lobes, among twenty background sources.
+    """A radio galaxy with core, one-sided jet, hot spots and lobes, and twenty background sources.
 
     Parameters
     ----------
@@ -158,15 +158,15 @@ def demo_sky(ra: float, dec: float, freq: float, beam: float) -> Sky:
     freq : float
         Frequency of the fluxes [Hz].
     beam : float
-        Resolution of the array [rad]: the galaxy is 60 beams long, the field of sources 110 beams wide, so that
-        every array sees the same picture.
+        Resolution of the array [rad]. The galaxy is 60 beams long and the field 110 beams wide, so that images look
+        alike for all arrays.
 
     Returns
     -------
     Sky
     """
-    # Along and across the jet, flux [Jy], spectral index, FWHM along and across, turn from the jet's direction [deg];
-    # lengths in beams.
+    # Columns: offset along and across the jet, flux [Jy], spectral index, FWHM along and across, angle to the jet
+    # [deg]; lengths in beams.
     galaxy = np.array([
         (0, 0, 0.060, 0.0, 0, 0, 0),
         *((4 + 3.2 * k, 0.035 * k**2, 0.016 - 0.0012 * k, -0.5, 1.6, 0.6, 2 * k) for k in range(7)),
@@ -185,7 +185,7 @@ def demo_sky(ra: float, dec: float, freq: float, beam: float) -> Sky:
 
     rng = np.random.default_rng(11)
     count = 20
-    # Euclidean counts, N(>S) ~ S^-1.5, from 1.5 mJy; the brightest few stand out, the faintest test the noise.
+    # Euclidean counts, N(>S) ~ S^-1.5, from 1.5 mJy: a few bright sources, and sources near the noise.
     background = np.minimum(1.5e-3 * (1 - rng.random(count)) ** (-1 / 1.5), 0.05)
     offsets = rng.uniform(-55, 55, (2, count))
     l, m = np.concatenate([[east, north], offsets], 1) * beam  # noqa: E741
@@ -195,7 +195,7 @@ def demo_sky(ra: float, dec: float, freq: float, beam: float) -> Sky:
 
 
 def read_sky(name_or_path: str | Path, ra: float, dec: float, freq: float, beam: float) -> Sky:
-    """The sky that `radrim simulate --sky` names.
+    """Read the sky that `radrim simulate --sky` names.
 
     Parameters
     ----------
@@ -216,9 +216,9 @@ def read_sky(name_or_path: str | Path, ra: float, dec: float, freq: float, beam:
     Raises
     ------
     ConfigError
-        Neither a known sky nor a file.
+        The name is neither a known sky nor a file.
     InputError
-        A file that is not such an image or catalogue.
+        The file is neither an image nor a catalogue of this kind.
     """
     if name_or_path == "demo":
         return demo_sky(ra, dec, freq, beam)
@@ -271,6 +271,6 @@ def _read_image(path):
         )
     if header["CDELT1"] > 0:
         pixels = pixels[:, ::-1]
-    # One more row in front keeps the centre pixel at size // 2 when an odd size is made even.
+    # Padding an odd size at its beginning keeps the centre pixel at size // 2.
     pad = [(size % 2, 0) for size in pixels.shape]
     return SkyImage(np.pad(np.nan_to_num(pixels), pad), step[0])

@@ -1,4 +1,4 @@
-"""Model images in FITS files: which files make a model, and what their headers say.
+"""Reads model images: finds the FITS files of a model, and checks their headers.
 
 A model is a list of planes, each of one Stokes parameter (or correlation) at one frequency, in Jy/pixel.
 """
@@ -38,7 +38,7 @@ class Plane:
     ----------
     path : Path
     index : tuple of int
-        Of the plane in the file's array, without its last two axes.
+        Index of the plane in the array of the file, without the last two axes.
     stokes : str
         A key of `radrim.stokes.STOKES_CODE`.
     freq : float
@@ -48,9 +48,9 @@ class Plane:
     grid : ImageGrid
         Of the whole plane.
     mirrored : bool
-        Columns run to the east, not to the west as in `grid`.
+        Whether columns run to the east, and not to the west as in `grid`.
     attenuated : bool
-        Made with a primary beam.
+        Whether the model was made with a primary beam.
     """
 
     path: Path
@@ -63,13 +63,13 @@ class Plane:
     attenuated: bool
 
     def image(self) -> np.ndarray:
-        """All of the plane, (y, x) float32 [Jy/pixel]."""
+        """Read the whole plane, (y, x) float32 [Jy/pixel]."""
         with fits.open(self.path, memmap=True) as hdus:
             image = np.array(hdus[0].data[self.index], np.float32)
         return image[:, ::-1] if self.mirrored else image
 
     def part(self) -> tuple[ImageGrid, np.ndarray] | None:
-        """The smallest part of even size that holds all that is not 0: its grid, and its pixels; None if all are 0."""
+        """Grid and pixels of the smallest part of even size with all pixels that are not 0; None if all are 0."""
         image = self.image()
         found = [np.flatnonzero(image.any(axis)) for axis in (1, 0)]
         if found[0].size == 0:
@@ -85,14 +85,14 @@ class Plane:
 
 
 def find_models(name: str | Path) -> list[Path]:
-    """The model images of a run called `name`: NAME-model.fits, NAME-0000-model.fits, NAME-I-model.fits and so on.
+    """Find the model images of a run: NAME-model.fits, NAME-0000-model.fits, NAME-I-model.fits and so on.
 
-    NAME-MFS-model.fits is taken where there is nothing else; the channels say more.
+    NAME-MFS-model.fits is used only if there are no others, because channels also hold the spectra.
 
     Raises
     ------
     InputError
-        None, channels with gaps, or both a single image and channels.
+        There are no images, channels are missing, or there are both a single image and channels.
     """
     prefix = Path(name)
     folder = prefix.parent
@@ -128,7 +128,7 @@ def find_models(name: str | Path) -> list[Path]:
 
 
 def read_planes(paths: Sequence[str | Path]) -> list[Plane]:
-    """The planes of model images, from their headers.
+    """Read the planes of model images from their headers.
 
     Parameters
     ----------
@@ -208,12 +208,12 @@ def _check_unit(path, header):
 
 
 def grid_of(path: str | Path, header: fits.Header, shape: tuple[int, ...]) -> tuple[ImageGrid, bool]:
-    """The pixels of a FITS image as an `ImageGrid`, and whether its columns run the other way round, to the east.
+    """The grid of a FITS image, and whether its columns run to the east instead of to the west.
 
     Parameters
     ----------
     path : str or Path
-        For messages.
+        File that error messages name.
     header : astropy.io.fits.Header
     shape : (int, int)
         Of the image (y, x).
@@ -221,8 +221,7 @@ def grid_of(path: str | Path, header: fits.Header, shape: tuple[int, ...]) -> tu
     Raises
     ------
     InputError
-        The pixels do not lie on the tangent plane around the phase centre in even steps: another projection, a
-        rotation, oblong pixels, or a phase centre beside the middle of a pixel.
+        The image has another projection, a rotation, oblong pixels, or a phase centre away from the centre of a pixel.
     """
     kind = [str(header.get(f"CTYPE{axis}", "")).strip() for axis in (1, 2)]
     if kind != ["RA---SIN", "DEC--SIN"]:

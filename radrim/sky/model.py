@@ -1,8 +1,8 @@
-"""The visibilities of a model: of planes of several Stokes parameters and frequencies.
+"""Computes the visibilities of a model, whose planes can have several Stokes parameters and frequencies.
 
-They are exact, to the accuracy of the operators: every pixel is a point at its direction seen from the model's own
-phase centre, wherever the field's is. Between frequencies nothing is interpolated: every channel sees the plane nearest
-in frequency, as in the major cycles of `radrim image --channels-out` and in WSClean.
+Visibilities are exact to the accuracy of the operators: each pixel is a point source at its direction, even if the
+model and the field have different phase centres. Planes are not interpolated in frequency: each channel uses the plane
+of the nearest frequency, as in the major cycles of `radrim image --channels-out` and in WSClean.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class SkyModel:
     Raises
     ------
     InputError
-        Stokes parameters and correlations together, or the same plane twice.
+        The model has both Stokes parameters and correlations, or the same plane twice.
     """
 
     def __init__(self, planes: Sequence[Plane]):
@@ -61,11 +61,11 @@ class SkyModel:
             )
 
     def missing(self, correlations: Sequence[str]) -> list[str]:
-        """The parallel hands among `correlations` of which the model says nothing."""
+        """The parallel hands among `correlations` that the model lacks."""
         return [name for name in correlations if name in ("XX", "YY", "RR", "LL", "I") and not self._mixture(name)]
 
     def _mixture(self, correlation):
-        """The Stokes parameters of the model in a correlation, with their coefficients that are not 0."""
+        """The Stokes parameters of the model that contribute to a correlation, with their coefficients."""
         known = dict(zip("IQUV", MIXTURES[correlation], strict=True)) | {correlation: 1}
         return {name: known[name] for name in self.stokes if known.get(name)}
 
@@ -78,7 +78,7 @@ class SkyModel:
         epsilon: float = 1e-4,
         threads: int = 1,
     ) -> np.ndarray:
-        """What an interferometer sees of the model.
+        """Visibilities of the model.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class SkyModel:
         position : (float, float)
             Phase centre (ra, dec) [rad].
         epsilon : float
-            Accuracy against the direct sum, as `radrim.operator.make_operator` has it.
+            Accuracy relative to the direct sum, see `radrim.operator.make_operator`.
         threads : int
 
         Returns
@@ -106,7 +106,7 @@ class SkyModel:
             nearest = _nearest(freq, np.array([plane.freq for plane in planes]))
             for number in np.unique(nearest):
                 channels = np.flatnonzero(nearest == number)
-                channels = channels[np.argsort(freq[channels])]  # operators want channels that count up
+                channels = channels[np.argsort(freq[channels])]  # operators need ascending channels
                 seen = self._see(planes[number], uvw, freq[channels], position, epsilon, threads)
                 if seen is None:
                     continue
@@ -116,7 +116,7 @@ class SkyModel:
         return out
 
     def _see(self, plane, uvw, freq, position, epsilon, threads):
-        """Visibilities of a plane, (row, chan) complex; None where it is 0."""
+        """Visibilities of a plane, (row, chan) complex; None if the plane is 0."""
         found = self._part(plane)
         if found is None:
             return None
@@ -132,14 +132,14 @@ class SkyModel:
         return seen
 
     def _part(self, plane):
-        """As `Plane.part`, that of the last plane kept: chunks of rows see the same planes in turn."""
+        """`Plane.part`, with the last plane cached, because successive chunks of rows use the same planes."""
         if plane not in self._parts:
             self._parts = {plane: plane.part()}
         return self._parts[plane]
 
 
 def _nearest(freq, centres):
-    """Index of the centre nearest to each frequency, (chan,); the lower one in the middle between two."""
+    """Index of the centre nearest to each frequency, (chan,); the lower one of two at the same distance."""
     if len(centres) == 1:
         return np.zeros(len(freq), int)
     order = np.argsort(centres)

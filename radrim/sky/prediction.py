@@ -1,4 +1,4 @@
-"""`radrim predict`: the visibilities of a model, written into MODEL_DATA."""
+"""`radrim predict`: writes the visibilities of a model into MODEL_DATA."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("radrim")
 
 HELD = ("DATA", "CORRECTED_DATA", "FLOAT_DATA", "FLAG", "UVW", "WEIGHT", "SIGMA", "WEIGHT_SPECTRUM", "SIGMA_SPECTRUM")
-"""Columns that are measured, or belong to what is."""
+"""Columns of measured data, which predictions must not overwrite."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ def predict(
 ) -> None:  # fmt: skip
     """Write the visibilities of a model into a column of one or several Measurement Sets.
 
-    All spectral windows, channels and correlations of the chosen fields are predicted, flagged or not. Rows of other
-    fields stay as they are; in a new column they are 0. The column is made if it is not there; nothing else is changed.
+    All spectral windows, channels and correlations of the chosen fields are predicted, including flagged data. Rows of
+    other fields keep their values; in a new column they are 0. The column is created if it does not exist. Nothing else
+    is changed.
 
     Parameters
     ----------
@@ -59,19 +60,19 @@ def predict(
     model_image : str, Path or sequence of them
         FITS images [Jy/pixel]; several for several frequencies or Stokes parameters.
     name : str or Path
-        In place of `model_image`: the --name of the run that made the model.
+        The --name of the run that made the model, instead of `model_image`.
     field : str or int
-        As `radrim.image` takes it; the one with most rows if absent.
+        As in `radrim.image`; the field with most rows if absent.
     column : str
     epsilon : float
-        Accuracy against the direct sum, over the rms of the visibilities.
+        Accuracy relative to the direct sum, over the rms of the visibilities.
     threads : int
         All processors if absent.
 
     Raises
     ------
     RadrimError
-        What the user can mend; see `radrim.sky.images` and `radrim.ms.columns`.
+        Any error that the user can correct; see `radrim.sky.images` and `radrim.ms.columns`.
     """
     if (model_image is None) == (name is None):
         raise ConfigError("Give the model either as --model-image FILE.fits, or as --name of the run that made it.")
@@ -104,7 +105,7 @@ def _describe(model, paths):
 
 
 class _Prediction:
-    """The rows of one Measurement Set that a model is predicted for; checked when it is made."""
+    """The prediction of a model for one Measurement Set; the constructor checks both."""
 
     def __init__(self, path: str | Path, model: SkyModel, field: str | int | None):
         self.ms, self.model = require_measurement_set(path), model
@@ -127,7 +128,7 @@ class _Prediction:
             self._check_scale(main)
 
     def _check_frames(self):
-        """Doppler shifts can be larger than channels are wide; only one frequency cares for none."""
+        """Check the frequency frames, unless the model has a single frequency. Doppler shifts can exceed channels."""
         if len({plane.freq for plane in self.model.planes}) == 1:
             return
         for plane in self.model.planes:
@@ -163,7 +164,7 @@ class _Prediction:
             )
 
     def _check_scale(self, main):
-        """Baselines that see a cell of the model's own repetition know nothing of the sky between its pixels."""
+        """Check that the pixels of the model sample the fringes of the baselines."""
         limit = 1 / (2 * max(plane.grid.scale for plane in self.model.planes))
         longest, over, total = 0.0, 0, 0
         for _, window, rows in self._parts:
@@ -180,10 +181,10 @@ class _Prediction:
         )
         if over > PredictionSettings.coarse * total:
             raise InputError(f"{text} Make the model with that --scale, or finer.")
-        log.warning("%s What is predicted for these means nothing.", text)
+        log.warning("%s Predictions for these rows are wrong.", text)
 
     def write(self, column: str, author: str, epsilon: float, threads: int) -> None:
-        """Predict, chunk by chunk."""
+        """Predict and write the visibilities, in chunks of rows."""
         with open_table(self.ms.path) as main, writing_column(self.ms.path, column, author) as out:
             if out.fresh:
                 self._fill_others(main, out)
@@ -192,7 +193,7 @@ class _Prediction:
                 with ProgressBar(f"predicting {field.name}, spectral window {window.spw}", len(rows)) as bar:
                     for part in _chunks(rows, window, self._largest()):
                         uvw = _uvw(main, part)
-                        known = np.isfinite(uvw).all(1)  # rows absent from the correlator's output
+                        known = np.isfinite(uvw).all(1)  # NaN in rows that the correlator did not fill
                         seen = self.model.visibilities(
                             np.where(known[:, None], uvw, 0), window.freq, window.correlations, (field.ra, field.dec),
                             epsilon, threads,
@@ -206,11 +207,11 @@ class _Prediction:
                 )  # fmt: skip
 
     def _largest(self):
-        """Samples at once: more for large images, which cost a transform for every chunk."""
+        """Number of samples of a chunk. It grows with the image, because each chunk takes a transform of the image."""
         return max(PredictionSettings.chunk, *(plane.grid.width * plane.grid.height for plane in self.model.planes))
 
     def _fill_others(self, main: "table", out: Column) -> None:
-        """Rows of other fields of a new column: 0, since casacore cannot read a column with gaps."""
+        """Set rows of other fields of a new column to 0, because casacore cannot read a column with gaps."""
         chosen = ",".join(str(index) for index in self.fields)
         for window in self.ms.windows:
             rows = _rows(main, f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID NOT IN [{chosen}]")

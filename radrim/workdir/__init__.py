@@ -1,1 +1,1 @@
-"""The work directory of a run, from which an interrupted run goes on."""
+"""The work directory of a run, from which an interrupted run resumes."""

@@ -1,8 +1,8 @@
-"""The work directory NAME.radrim/: one file for every finished task of a run, so that a killed run can go on.
+"""The work directory NAME.radrim/: one file for each finished task of a run, so that an interrupted run can resume.
 
-`manifest.json` says what the run is of: settings, versions, and fingerprints of the input files. The same command finds
-it and goes on; another one is refused. Results are arrays (.npy, opened without being read) and facts (.json), named
-by their task; each appears under its name only when it is complete (`radrim.runtime.files`).
+`manifest.json` identifies the run by settings, versions, and fingerprints of the input files. The same command resumes
+the run; a different command is refused. Results are arrays (.npy, memory-mapped) and facts (.json), named by their
+task. Each appears under its name only when it is complete (`radrim.runtime.files`).
 """
 
 import fcntl
@@ -27,29 +27,29 @@ SUFFIX = ".radrim"
 MANIFEST = "manifest.json"
 LOCK = "lock"
 LEAVING = {"radrim": "being removed"}
-"""Manifest of a work directory that is being deleted, or would be, had the process not been killed."""
+"""Manifest of a work directory that is being deleted, or whose deletion was interrupted."""
 PRODUCTS = "|".join([*(kind.replace("_", "-") for kind in KINDS), "alpha", "alpha-error", "angle"])
-"""Endings of a run's FITS files, as a pattern."""
+"""Pattern of the endings of the FITS files of a run."""
 
 
 class WorkDir(Store):
-    """The results of one run so far; as a context, other processes can use the folder after it.
+    """The results of one run so far. The folder is locked until `close`, or the end of a `with` block.
 
     Parameters
     ----------
     prefix : str or Path
         The run's --name; the folder is `prefix` + '.radrim'.
     manifest : mapping
-        What the run is of, as JSON holds it; the same in every process of the run.
+        Identity of the run, as JSON holds it; the same in all processes of the run.
     overwrite : bool
-        Begin again where the folder belongs to another run.
+        Delete the results of another run in the folder, and begin again.
 
     Raises
     ------
     ConfigError
-        The folder belongs to a run of something else, or another process is using it.
+        The folder belongs to a different run, or another process is using it.
     OutputError
-        The folder cannot be made, read or written.
+        The folder cannot be created, read or written.
     """
 
     def __init__(self, prefix: str | Path, manifest: Mapping, overwrite: bool = False):
@@ -60,7 +60,7 @@ class WorkDir(Store):
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"The work directory cannot be made: {advice(error, self.path.parent)}") from error
+            raise OutputError(f"The work directory cannot be created: {advice(error, self.path.parent)}") from error
         self._lock = _take_lock(self.path)
         _remove_half_written(self.path)
         try:
@@ -78,11 +78,11 @@ class WorkDir(Store):
         self.close()
 
     def close(self) -> None:
-        """Let other processes use the folder."""
+        """Release the lock, so that other processes can use the folder."""
         self._lock.close()
 
     def remove(self) -> None:
-        """Delete the folder: the run is complete."""
+        """Delete the folder, once the run is complete."""
         _delete(self.path)
         self.close()
 
@@ -90,12 +90,12 @@ class WorkDir(Store):
         path = self.path / MANIFEST
         before = _read_manifest(self.path)
         if before is None and any(entry.name != LOCK and not _is_part(entry) for entry in self.path.iterdir()):
-            raise ConfigError(f"{self.path} is no work directory of radrim; move it, or choose another --name.")
+            raise ConfigError(f"{self.path} is not a work directory of radrim; move it, or choose another --name.")
         if before == manifest:
             self.resumed = True
-            for part in self.path.rglob(".*.part"):  # what a killed run left half-written
+            for part in self.path.rglob(".*.part"):  # unfinished files of an interrupted run
                 part.unlink(missing_ok=True)
-            log.info("Going on with %s.", self.path)
+            log.info("Resuming from %s.", self.path)
             return
         if before is not None and before != LEAVING and not overwrite:
             raise ConfigError(
@@ -108,12 +108,12 @@ class WorkDir(Store):
 
 
 def folder_of(prefix: str | Path) -> Path:
-    """The work directory of a run called `prefix`."""
+    """The work directory of a run with the --name `prefix`."""
     return Path(f"{prefix}{SUFFIX}")
 
 
 def clean(prefix: str | Path) -> Path:
-    """Remove the work directory of a run that shall not go on.
+    """Remove the work directory of an interrupted run.
 
     Parameters
     ----------
@@ -123,18 +123,18 @@ def clean(prefix: str | Path) -> Path:
     Returns
     -------
     Path
-        What was removed.
+        The removed folder.
 
     Raises
     ------
     ConfigError
-        There is none, it is not radrim's, or a run is using it.
+        The folder does not exist, is not a work directory of radrim, or is in use.
     """
     path = Path(prefix) if str(prefix).endswith(SUFFIX) else folder_of(prefix)
     if not path.is_dir():
         raise ConfigError(f"There is no work directory {path}; nothing was removed.")
     if _read_manifest(path) is None:
-        raise ConfigError(f"{path} is no work directory of radrim; nothing was removed.")
+        raise ConfigError(f"{path} is not a work directory of radrim; nothing was removed.")
     lock = _take_lock(path)
     _remove_half_written(path)
     _delete(path)
@@ -143,8 +143,8 @@ def clean(prefix: str | Path) -> Path:
 
 
 def _delete(path):
-    """Remove a work directory. A kill on the way must leave nothing that another run would take for results."""
-    with suppress(OSError, OutputError):  # on a full disk there is no room for the mark, only for less
+    """Remove a work directory. If this is interrupted, no other run must take the rest for results."""
+    with suppress(OSError, OutputError):  # a full disk has no space for the mark
         with atomic_write(path / MANIFEST) as file:
             file.write(json.dumps(LEAVING).encode())
         _empty(path)
@@ -152,21 +152,21 @@ def _delete(path):
 
 
 def _remove_half_written(path):
-    """Remove what a killed run left beside its work directory: files that did not get as far as to their names."""
+    """Remove unfinished files that an interrupted run left beside its work directory."""
     name = path.name.removesuffix(SUFFIX)
     stokes = r"(-(?P<stokes>[IQUVP]|[XY]{2}|[RL]{2}))?"
     what = rf"(-\d{{4,}}|-MFS)?{stokes}-({PRODUCTS})\.fits|\.png|-report\.html|-run\.toml|-qa\.json"
     half_written = re.compile(rf"\.{re.escape(name)}({what})\.[0-9a-f]{{8}}\.part")
     for part in path.parent.glob(".*.part"):
         match = half_written.fullmatch(part.name)
-        # 'x-Q' can also be the name of another run, one for each Stokes parameter.
+        # 'x-Q' can also be the --name of a different run, which then has a work directory.
         if match and not (match["stokes"] and folder_of(path.parent / f"{name}-{match['stokes']}").exists()):
-            with suppress(OSError):  # read-only folders are complained of elsewhere
+            with suppress(OSError):  # `check_writable` reports read-only folders
                 part.unlink()
 
 
 def _empty(path):
-    """Remove all but the lock, the manifest last: without it the rest would be nobody's."""
+    """Remove all but the lock. The manifest is last, because it marks the folder as a work directory."""
     for entry in sorted(path.iterdir(), key=lambda entry: entry.name == MANIFEST):
         if entry.name != LOCK:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -184,7 +184,7 @@ def _read_manifest(path):
 
 
 def _take_lock(path):
-    """The open lock file; the system gives it back when the process ends, however it ends."""
+    """The open, locked lock file. The system releases the lock when the process ends in any way."""
     try:
         lock = open(path / LOCK, "a+")  # noqa: SIM115 - it stays open as long as the run has the folder
     except OSError as error:
@@ -205,7 +205,7 @@ def _take_lock(path):
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first few entries in which two manifests differ, in words."""
+    """The first entries in which two manifests differ, in words."""
     a, b = _flatten(before), _flatten(now)
     keys = [key for key in [*a, *(key for key in b if key not in a)] if a.get(key) != b.get(key)]
     shown = WorkDirSettings.differences

@@ -1,7 +1,8 @@
-"""How far the channels of a run have come, kept in its work directory.
+"""The progress of the channels of a run, kept in its work directory.
 
-For each channel: dirty image and PSF; after each major cycle model, residual and what the minor cycles remember; in the
-end what the FITS files do not say. A new cycle's folder replaces the one before only when it is complete.
+For each channel the work directory keeps dirty image and PSF; after each major cycle model, residual and the state of
+the minor cycles; and at the end the facts that the FITS files lack. The folder of a cycle replaces the previous one
+only when it is complete.
 """
 
 import dataclasses
@@ -36,19 +37,19 @@ class Progress:
         return f"{self._tag}channel-{label or 'all'}"
 
     def measured(self, label: str, channel: str | None = None) -> tuple[np.ndarray, np.ndarray] | None:
-        """Dirty image and PSF of an image, or None if they are not both there; the PSF is that of its channel."""
+        """Dirty image of an image and PSF of its channel, or None unless both have been kept."""
         psf = self.psf(label if channel is None else channel)
         if f"{self.folder(label)}/measured" not in self._work or psf is None:
             return None
         return self._work.load(f"{self.folder(label)}/dirty"), psf
 
     def psf(self, channel: str) -> np.ndarray | None:
-        """The PSF of a channel, or None if it is not there."""
+        """The PSF of a channel, or None if it has not been kept."""
         name = f"{self.folder(channel)}/psf"
         return self._work.load(name) if name in self._work else None
 
     def keep_measured(self, label: str, dirty: np.ndarray, psf: np.ndarray, channel: str | None = None) -> None:
-        """Keep the dirty image of an image, and the PSF of its channel, which other Stokes parameters use, too."""
+        """Keep the dirty image of an image, and the PSF of its channel, which all Stokes parameters share."""
         self._work.save(f"{self.folder(label)}/dirty", dirty)
         name = f"{self.folder(label if channel is None else channel)}/psf"
         if name not in self._work:
@@ -56,11 +57,11 @@ class Progress:
         self._work.note(f"{self.folder(label)}/measured", True)
 
     def forget(self, channel: str) -> None:
-        """All Stokes parameters of a channel are written: what they shared is needed no more."""
+        """Delete the results that Stokes parameters of a channel share, once all are written."""
         self._work.discard(self.folder(channel))
 
     def keep_cycle(self, channel: WholeImage) -> None:
-        """Keep a channel after a major cycle."""
+        """Keep the state of a channel after a major cycle."""
         folder, number = self.folder(channel.label), len(channel.cycles)
         cycle = f"{folder}/cycle{number:04d}"
         self._work.save(f"{cycle}/model", channel.model)
@@ -78,7 +79,7 @@ class Progress:
         self._work.discard(f"{folder}/cycle{number - 1:04d}")
 
     def resume(self, channel: WholeImage) -> None:
-        """Bring a channel to where its last complete major cycle left it."""
+        """Restore the state of a channel after its last complete major cycle."""
         folder = self.folder(channel.label)
         if f"{folder}/state" not in self._work:
             return
@@ -94,13 +95,13 @@ class Progress:
         ]
 
     def keep_image(self, image: Image) -> None:
-        """A channel's files are written: nothing else of it is needed any more."""
+        """Note the facts of an image whose files are written, and delete its other results."""
         folder = self.folder(image.label)
         self._work.note(f"{folder}-image", _facts_of(image))
         self._work.discard(folder)
 
     def image(self, label: str, read: PlaneReader = read_image) -> Image | None:
-        """The finished image of a channel, from its files, each opened by `read`; or None."""
+        """The finished image of a channel, from its files, each opened by `read`; None if it is not finished."""
         name = f"{self.folder(label)}-image"
         if name not in self._work:
             return None
@@ -110,23 +111,23 @@ class Progress:
         return opened(image, read)
 
     def keep_partly(self, image: Image) -> None:
-        """Of an image only the files remain to be written, but for those of which it has the paths."""
+        """Note the facts of a finished image, of whose files only those in `paths` are written."""
         self._work.note(f"{self.folder(image.label)}-partly", _facts_of(image))
 
     def partly(self, label: str) -> Image | None:
-        """The image of a channel or of all as `keep_partly` noted it, without arrays, or None."""
+        """The image that `keep_partly` noted, without arrays, or None."""
         name = f"{self.folder(label)}-partly"
         return _image_of(self._work.facts(name)) if name in self._work else None
 
 
 def opened(image: Image, read: PlaneReader) -> Image:
-    """An image with its arrays from its files, each opened by `read`."""
+    """The image with arrays from its files, each opened by `read`."""
     arrays: dict[str, Any] = {kind: read(path, image.plane) for kind, path in image.paths.items()}
     return dataclasses.replace(image, **arrays)
 
 
 def _facts_of(image):
-    """All of an image but its arrays, as JSON holds it."""
+    """The image without its arrays, as JSON holds it."""
     facts = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in KINDS}
     return facts | {"beam": dataclasses.asdict(image.beam), "paths": {k: str(path) for k, path in image.paths.items()}}
 

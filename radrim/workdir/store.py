@@ -1,6 +1,6 @@
-"""Finished results in a folder, one file each: arrays (.npy, opened without being read) and facts (.json).
+"""Keeps finished results in a folder, one file each: arrays (.npy, memory-mapped) and facts (.json).
 
-Each appears under its name only when it is complete (`radrim.runtime.files`), so that whoever finds it can use it.
+A file appears under its name only when it is complete (`radrim.runtime.files`), so that any process can use it.
 """
 
 import json
@@ -29,11 +29,11 @@ class WorkDirSettings:
 
 
 _PARSING = threading.Lock()
-"""numpy reads a header with `ast`, which in Python 3.11 fails now and then where two threads use it at once."""
+"""Serialises the reading of headers: numpy uses `ast`, which in Python 3.11 sometimes fails if two threads use it."""
 
 
 class Store:
-    """A folder of results, by names that may have folders; any process that sees the folder can use it.
+    """A folder of results by name; names can have folders. Any process with access to the folder can use it.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Store:
         return any((self.path / f"{name}{suffix}").exists() for suffix in (".npy", ".json"))
 
     def save(self, name: str, array: np.ndarray) -> None:
-        """Keep an array, under a name that may have folders.
+        """Keep an array.
 
         Raises
         ------
@@ -59,18 +59,18 @@ class Store:
             file[...] = array
 
     def create(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> AbstractContextManager[np.ndarray]:
-        """A context in which a new array can be filled in; it is kept at the end (`radrim.runtime.files`)."""
+        """A context that yields a new array to be filled in, and keeps it at the end (`radrim.runtime.files`)."""
         path = self.path / f"{name}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         return atomic_array(path, shape, dtype)
 
     def load(self, name: str) -> np.ndarray:
-        """An array as it is on the disk, memory-mapped; changes stay in the memory."""
+        """An array, memory-mapped from its file; changes to it do not reach the file."""
         with _PARSING:
             return np.load(self.path / f"{name}.npy", mmap_mode="c")
 
     def note(self, name: str, facts: Any) -> None:
-        """Keep facts: numbers (NaN and infinity, too), texts, lists and mappings of them.
+        """Keep facts: numbers (including NaN and infinity), texts, and lists and mappings of them.
 
         Raises
         ------
@@ -83,11 +83,11 @@ class Store:
             file.write(json.dumps(facts, default=_plain).encode())
 
     def facts(self, name: str) -> Any:
-        """Facts that were kept."""
+        """Facts that `note` has kept."""
         return json.loads((self.path / f"{name}.json").read_text())
 
     def discard(self, *names: str) -> None:
-        """Forget results, and all in a folder of that name."""
+        """Delete results, and folders of the same name."""
         for name in names:
             for suffix in (".npy", ".json"):
                 with suppress(FileNotFoundError):
@@ -96,14 +96,14 @@ class Store:
 
 
 class StoredArray:
-    """An array of which windows are read from its file: what travels to workers is its name.
+    """An array whose windows are read from its file. Workers receive its name, not its pixels.
 
     Parameters
     ----------
     store : Store
     name : str
     array : array
-        Kept under that name, if it is not there yet.
+        Kept under that name, unless the store already has the name.
     """
 
     def __init__(self, store: Store, name: str, array: np.ndarray):
@@ -116,7 +116,7 @@ class StoredArray:
 
 
 def _plain(value):
-    """Numbers of numpy as those of Python."""
+    """A number of numpy as a number of Python."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be noted")

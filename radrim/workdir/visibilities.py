@@ -1,4 +1,4 @@
-"""The visibilities of a run in its work directory: read once, sorted, weighted, and memory-mapped from then on."""
+"""Keeps the visibilities of a run in its work directory: read once, sorted, weighted, then memory-mapped."""
 
 import dataclasses
 import mmap
@@ -18,22 +18,22 @@ from radrim.weight.imaging import apply_weights
 from radrim.workdir.store import Store, WorkDirSettings
 
 SAMPLES = ("data", "weight")
-"""Arrays of (row, chan)."""
+"""Arrays of the shape (row, chan)."""
 CONVERTED = "converted"
-"""Folder of the Measurement Sets that UVFITS files were converted to, until all is read."""
+"""Folder of Measurement Sets converted from UVFITS files; it is deleted once all data are read."""
 BY_CHANNEL = "-by-channel"
-"""End of the names of their files where these hold (chan, row)."""
+"""Suffix of the names of their files that hold (chan, row)."""
 FACTS = ("doppler", "pointing", "stokes", "others")
-"""What has none of its own; other Stokes parameters have one each, `data-Q` and the like."""
+"""Fields of `Visibilities` without a file. Each further Stokes parameter has a file such as `data-Q`."""
 ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in FACTS)
-"""What has a file of its own."""
+"""Fields of `Visibilities` with a file of their own."""
 
 
 class VisibilityCache:
     """Blocks of visibilities as files of a work directory.
 
-    Rows of a block are sorted by baseline, then by time, as `radrim.operator.tracks` wants them. Every step is kept:
-    a run that was killed while reading goes on with the first block that is missing.
+    Rows of a block are sorted by baseline, then by time, as `radrim.operator.tracks` needs them. Each step is kept: a
+    run that was interrupted while reading resumes with the first missing block.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class VisibilityCache:
     block_bytes : int
         Largest block of data and weights [bytes].
     by_channel : bool
-        Files hold channel after channel, so that one channel of many is read without the others.
+        Whether files hold one channel after the other, so that single channels can be read.
     """
 
     def __init__(self, work: Store, block_bytes: int = WorkDirSettings.block_bytes, by_channel: bool = False):
@@ -51,7 +51,9 @@ class VisibilityCache:
     def read(
         self, paths: Sequence[str | Path], selection: Selection | None, reader: Callable[..., Observation] = read
     ) -> Observation:
-        """As `reader`, which is `radrim.read.reader.read` or works like it; the blocks are memory-mapped, read-only.
+        """Read visibilities with `reader`, such as `radrim.read.reader.read`, unless they are already kept.
+
+        The blocks are memory-mapped.
 
         Returns
         -------
@@ -85,7 +87,7 @@ class VisibilityCache:
         padding: float = 1.2,
         grid_bytes: int = MemorySettings.max_grid,
     ) -> tuple[float, float]:
-        """Give an observation imaging weights; see `radrim.weight.imaging.apply_weights`, whose results it returns."""
+        """Set the imaging weights of an observation; returns the results of `radrim.weight.imaging.apply_weights`."""
         work, blocks = self._work, observation.blocks
         if not cached(work):
             suffix = BY_CHANNEL if self._by_channel else ""
@@ -124,7 +126,7 @@ class VisibilityCache:
 class Blocks(Sequence):
     """The weighted visibilities of a band, block by block from the work directory of their run.
 
-    A block is memory-mapped when it is asked for: of data larger than the memory only what is used is in it.
+    A block is memory-mapped on access, so that the data can be larger than the memory.
 
     Parameters
     ----------
@@ -166,7 +168,7 @@ class Blocks(Sequence):
 
 
 def release(blocks: Iterable[Visibilities]) -> None:
-    """Drop what is in memory of memory-mapped blocks that nobody has changed; it is read again when it is needed."""
+    """Drop pages of unchanged memory-mapped blocks from memory; they are read again on access."""
     for block in blocks:
         for array in (*vars(block).values(), *block.others.values()):
             mapped = vars(array).get("_mmap") if isinstance(array, np.memmap) else None
@@ -185,7 +187,7 @@ def _load(store, number):
 
 
 def _other(stokes):
-    """Name of the visibilities of a further Stokes parameter among the arrays of a block."""
+    """Name of the file of a further Stokes parameter."""
     return f"data-{stokes}"
 
 
@@ -198,10 +200,10 @@ def _doppler(store, number):
 
 
 def _samples(store, name):
-    """An array of (row, chan), however its file has it."""
+    """An array (row, chan), from a file in either order."""
     return store.load(f"{name}{BY_CHANNEL}").T if f"{name}{BY_CHANNEL}" in store else store.load(name)
 
 
 def cached(work: Store) -> bool:
-    """Whether a work directory has all visibilities of its run, weighted."""
+    """Whether a work directory has all weighted visibilities of its run."""
     return "vis/weights" in work

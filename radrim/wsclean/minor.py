@@ -21,7 +21,7 @@ from radrim.imagers.minor_cycles import CleanCycles, RimCycles
 from radrim.metrics import noise_mad
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import describe_noise
-from radrim.rim.minor.solver import LOOSE
+from radrim.rim.minor.solver import LOOSE, RimSettings
 from radrim.wsclean.options import PluginOptions
 
 log = logging.getLogger("radrim")
@@ -257,7 +257,9 @@ class _Group:
         """Make the minor cycles' next update, which is then pending in the state."""
         expected = self._noise or self._guess()
         for solver in self.state.solvers:
-            changes = {"threshold": threshold} | ({"noise": expected} if hasattr(solver.settings, "noise") else {})
+            changes = {"threshold": threshold}
+            if isinstance(solver.settings, RimSettings):
+                changes["noise"] = expected
             solver.settings = dataclasses.replace(solver.settings, **changes)
         return self.state.propose()
 

@@ -338,7 +338,7 @@ def test_existing_results_are_not_replaced(bad_ms, tmp_path):
 def test_read_only_input_in_place(bad_ms, tmp_path, monkeypatch):
     """A Measurement Set that cannot be written is refused in place, before any work."""
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(OutputError, match="is read-only; leave --in-place out"):
+    with pytest.raises(OutputError, match="is read-only; leave out --in-place"):
         calibrate(bad_ms, tmp_path / "p", options(in_place=True))
 
 
@@ -417,7 +417,7 @@ def test_intervals(text, seconds):
 @pytest.mark.parametrize("text", ["30", "-5s", "0s", "p", "5parsec"])
 def test_wrong_intervals(text):
     """What is no time is refused, with examples."""
-    with pytest.raises(ConfigError, match="is no solution interval; write such as 30s"):
+    with pytest.raises(ConfigError, match="is no solution interval; write for example 30s"):
         parse_interval(text, "solint")
 
 

@@ -127,7 +127,7 @@ def test_only_radrims_own_folders(tmp_path):
     folder.mkdir()
     (folder / "thesis.tex").touch()
     for use in (lambda: WorkDir(tmp_path / "run", MANIFEST, overwrite=True), lambda: clean(tmp_path / "run")):
-        with pytest.raises(ConfigError, match="is no work directory of radrim"):
+        with pytest.raises(ConfigError, match="is not a work directory of radrim"):
             use()
     assert (folder / "thesis.tex").exists()
     with pytest.raises(ConfigError, match="There is no work directory"):
