@@ -1,8 +1,10 @@
 """Step 3, measure: the operators between an image and its visibilities, behind one protocol."""
 
 import numpy as np
+import torch
 
 from radrim.errors import ConfigError
+from radrim.geometry import ImageGrid
 from radrim.operator.base import Operator, max_w
 
 KINDS = ("wgridder", "nufft", "dft")
@@ -12,7 +14,15 @@ DFT_LIMIT = 1e11
 """Multiplications and additions up to which the direct sum is the default: about a second on two CPU cores."""
 
 
-def make_operator(kind, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
+def make_operator(
+    kind: str,
+    uvw: np.ndarray,
+    freq: np.ndarray,
+    grid: ImageGrid,
+    epsilon: float = 1e-5,
+    threads: int = 1,
+    device: str | torch.device = "cpu",
+) -> Operator:
     """The operator of the measurement equation (`radrim.geometry`) for these samples and this grid.
 
     Parameters
@@ -49,17 +59,23 @@ def make_operator(kind, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
         kind = choose_kind(uvw.shape[0] * freq.size, grid, largest_w, device, epsilon)
     # Imported where chosen: a run pays only for the library that it uses.
     if kind == "wgridder":
-        from radrim.operator.wgridder import WGridder as chosen
-    elif kind == "nufft":
-        from radrim.operator.nufft import NUFFT as chosen
-    elif kind == "dft":
-        from radrim.operator.dft import DFT as chosen
-    else:
-        raise ConfigError(f"Unknown operator: got '{kind}', expected one of {', '.join(KINDS)} or auto.")
-    return chosen(uvw, freq, grid, epsilon, threads, device)
+        from radrim.operator.wgridder import WGridder
+
+        return WGridder(uvw, freq, grid, epsilon, threads, device)
+    if kind == "nufft":
+        from radrim.operator.nufft import NUFFT
+
+        return NUFFT(uvw, freq, grid, epsilon, threads, device)
+    if kind == "dft":
+        from radrim.operator.dft import DFT
+
+        return DFT(uvw, freq, grid, epsilon, threads, device)
+    raise ConfigError(f"Unknown operator: got '{kind}', expected one of {', '.join(KINDS)} or auto.")
 
 
-def choose_kind(samples, grid, largest_w, device="cpu", epsilon=1e-5):
+def choose_kind(
+    samples: int, grid: ImageGrid, largest_w: float, device: str | torch.device = "cpu", epsilon: float = 1e-5
+) -> str:
     """The kind of operator that ``auto`` stands for.
 
     - ``dft`` where its matrix products take about a second: VLBI, small data on a field where w hardly matters.

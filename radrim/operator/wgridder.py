@@ -5,6 +5,7 @@ References
 Arras, Reinecke, Westermann & Ensslin (2021), A&A 646, A58; Ye, Gull, Tan & Nikolic (2022), MNRAS 510, 4110.
 """
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import ducc0
@@ -12,9 +13,9 @@ import numpy as np
 import torch
 
 from radrim.errors import ConfigError
+from radrim.geometry import ImageGrid
 from radrim.operator.base import REAL, Operator, w_matters
 from radrim.operator.nufft import split_facets
-import itertools
 
 SINGLE_LIMIT = 1e-5
 """Smallest epsilon that ducc0 reaches in single precision."""
@@ -31,7 +32,15 @@ class WGridder(Operator):
 
     kind = "wgridder"
 
-    def __init__(self, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
+    def __init__(
+        self,
+        uvw: np.ndarray,
+        freq: np.ndarray,
+        grid: ImageGrid,
+        epsilon: float = 1e-5,
+        threads: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
         super().__init__(uvw, freq, grid, epsilon, threads, device)
         if self.device.type != "cpu":
             raise ConfigError(f"Operator 'wgridder' works on the CPU: got device {device}, expected cpu; use 'nufft'.")
@@ -60,13 +69,13 @@ class WGridder(Operator):
             "divide_by_n": False,
         }
 
-    def _precision(self, single):
+    def _precision(self, single: bool) -> tuple[bool, float]:
         """Whether to compute in single precision, and the accuracy to ask ducc0 for."""
         # ducc0 promises the worst case and stays ten times below it. It knows no kernel for more than 1e-2.
         epsilon = min(3 * self.epsilon, 1e-2)
         return single and epsilon >= SINGLE_LIMIT, epsilon
 
-    def _forward(self, image):
+    def _forward(self, image: torch.Tensor) -> torch.Tensor:
         dtype = image.dtype
         single, epsilon = self._precision(dtype == torch.float32)
         image = image if single else image.double()
@@ -74,16 +83,16 @@ class WGridder(Operator):
         out = torch.from_numpy(out)
         return out if single or dtype == torch.float64 else out.to(torch.complex64)
 
-    def _adjoint(self, data, weight):
+    def _adjoint(self, data: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         dtype = REAL[data.dtype]
         single, epsilon = self._precision(dtype == torch.float32)
         if not single:
             # Expanded views (the PSF's ones) stay views of one number.
             data = data if data.dtype == torch.complex128 else _to_double(data)
             weight = weight if weight is None else weight.double()
-        vis, weight = data.numpy(), None if weight is None else weight.numpy()
+        vis, factors = data.numpy(), None if weight is None else weight.numpy()
 
-        def image_of(rows, lines):
+        def image_of(rows: slice, lines: slice) -> np.ndarray:
             height = lines.stop - lines.start
             shift = lines.start + height // 2 - self.image_shape[0] // 2
             return ducc0.wgridder.vis2dirty(
@@ -93,7 +102,7 @@ class WGridder(Operator):
                     "center_x": self._common["center_x"] - shift * self._common["pixsize_x"],
                 },
                 vis=vis[rows],
-                wgt=None if weight is None else weight[rows],
+                wgt=None if factors is None else factors[rows],
                 npix_x=height,
                 npix_y=self.image_shape[1],
                 epsilon=epsilon,
@@ -109,7 +118,7 @@ class WGridder(Operator):
                 out[lines] += part
         return torch.from_numpy(out).to(dtype)
 
-    def _parts(self):
+    def _parts(self) -> list[tuple[slice, slice]]:
         """(rows, lines of the image) of the adjoint's parts, one for each thread.
 
         Threads inside ducc0 add samples to its grid in the order in which they happen to come, and the last digits
@@ -131,12 +140,12 @@ class WGridder(Operator):
         ]
 
 
-def estimate_seconds(grid, largest_w, samples, epsilon):
+def estimate_seconds(grid: ImageGrid, largest_w: float, samples: int, epsilon: float) -> float:
     """About how long one direction takes on one CPU core of 2023 (measured with pipelines/benchmarks/operators.py)."""
     return sum(_estimate(grid, largest_w, samples, epsilon))
 
 
-def _estimate(grid, largest_w, samples, epsilon):
+def _estimate(grid: ImageGrid, largest_w: float, samples: int, epsilon: float) -> tuple[float, float]:
     """Seconds for samples and for transforms."""
     digits = np.log10(1 / epsilon)
     # ducc0 moves to the middle of the image first: what is left of n - 1 there is its distance from a plane.
@@ -147,7 +156,7 @@ def _estimate(grid, largest_w, samples, epsilon):
     return samples * digits * 0.2e-6, planes * 2.25 * grid.width * grid.height * 8e-9
 
 
-def _to_double(data):
+def _to_double(data: torch.Tensor) -> torch.Tensor:
     if data.stride() == (0, 0):
         return data[:1, :1].to(torch.complex128).expand(data.shape)
     return data.to(torch.complex128)
