@@ -9,6 +9,7 @@ extended emission, and among sidelobes that nobody has explained yet, CLEAN's co
 much: the network comes first there.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,10 @@ FITS = 5
 """Times that points are drawn and compared, at most."""
 
 
+Convolve = Callable[[np.ndarray], np.ndarray]
+"""An image [Jy/pixel] to psf * image [Jy/beam], both (y, x) float32."""
+
+
 class Points(NamedTuple):
     """Isolated points, taken out of a residual.
 
@@ -117,7 +122,15 @@ class PointFinder:
         Points may be a little wider than points.
     """
 
-    def __init__(self, psf, shape, threads=1, positive=True, sidelobe=None, sizes=True):
+    def __init__(
+        self,
+        psf: np.ndarray,
+        shape: Sequence[int],
+        threads: int = 1,
+        positive: bool = True,
+        sidelobe: float | None = None,
+        sizes: bool = True,
+    ) -> None:
         self.psf, self.positive, self.sizes = psf, positive, sizes
         self._narrow = np.ascontiguousarray(crop_centre(psf, shape))
         self.sidelobe = highest_sidelobe(self._narrow) if sidelobe is None else sidelobe
@@ -126,7 +139,15 @@ class PointFinder:
         settings = CleanSettings(niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False)
         self._trial = CleanSolver(settings, threads)
 
-    def take(self, residual, noise, convolve, mask=None, extended=None, peak=0.0):
+    def take(
+        self,
+        residual: np.ndarray,
+        noise: float,
+        convolve: Convolve,
+        mask: np.ndarray | None = None,
+        extended: np.ndarray | None = None,
+        peak: float = 0.0,
+    ) -> Points:
         """Find isolated points in a residual and take them out.
 
         Parameters
@@ -161,12 +182,12 @@ class PointFinder:
                 return Points(np.zeros_like(residual), residual, 0)
         return search.choose(self._try(residual, level, mask), faintest)
 
-    def _try(self, residual, level, where):
+    def _try(self, residual: np.ndarray, level: float, where: np.ndarray | None) -> np.ndarray:
         """Components that explain a residual down to a level [Jy/pixel]."""
         self._trial.forget()
         return self._trial(residual, self._narrow, np.zeros_like(residual), level, where).update
 
-    def _may_be(self, residual, faintest, mask):
+    def _may_be(self, residual: np.ndarray, faintest: float | np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Where a trial is worth its time: around what is bright enough for a point, as far as it may have company."""
         bright = (residual if self.positive else np.abs(residual)) >= BETWEEN * faintest
         reach = [EXTENT // 2 + _apart(along) for along in self.lobe]
@@ -174,7 +195,7 @@ class PointFinder:
         return near if mask is None else near & mask
 
 
-def _apart(along):
+def _apart(along: np.ndarray) -> int:
     """How far from a point others count [pixel], of the offsets of the main lobe's pixels along an axis."""
     return round(APART * max(1, int(np.abs(along).max())))
 
@@ -184,20 +205,28 @@ class _Points(NamedTuple):
     flux: np.ndarray  # (point,) [Jy]
     shapes: Shapes
 
-    def take(self, which):
+    def take(self, which: np.ndarray) -> "_Points":
         return _Points(self.pixel[which], self.flux[which], self.shapes.take(which))
 
 
 class _Search:
     """The points of a residual among the components of a trial that went down to a level."""
 
-    def __init__(self, finder, convolve, residual, noise, level, mask):
+    def __init__(
+        self,
+        finder: PointFinder,
+        convolve: Convolve,
+        residual: np.ndarray,
+        noise: float,
+        level: float,
+        mask: np.ndarray | None,
+    ) -> None:
         self._psf, self._lobe, self._curvature, self._near = finder.psf, finder.lobe, finder.curvature, finder.near
         self._convolve, self._positive, self._sizes = convolve, finder.positive, finder.sizes
         self._residual, self._noise, self._mask = residual, noise, mask
         self._level, self._confusion = level, CONFUSION * level
 
-    def choose(self, trial, faintest):
+    def choose(self, trial: np.ndarray, faintest: float | np.ndarray) -> Points:
         """The components that are points, as `Points`; `faintest` is the least flux of one, in each pixel or in all."""
         groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
         if count == 0:
@@ -229,19 +258,21 @@ class _Search:
             good[np.flatnonzero(good)[~keep]] = False
         return Points(np.zeros_like(self._residual), self._residual, 0)
 
-    def _around(self, size, pixel):
+    def _around(self, size: np.ndarray, pixel: np.ndarray) -> np.ndarray:
         """Flux [Jy] of an image [Jy/pixel] around each pixel."""
         reach = [_apart(along) for along in self._lobe]
         box = scipy.ndimage.uniform_filter(size, [2 * r + 1 for r in reach], output=np.float64, mode="constant")
         return box[tuple(pixel.T)] * np.prod([2 * r + 1 for r in reach])
 
-    def _around_each(self, pixel, offsets):
+    def _around_each(
+        self, pixel: np.ndarray, offsets: Sequence[np.ndarray] | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns, (point, offset) each, of pixels around each pixel; they end at the image's edge."""
         ny, nx = self._residual.shape
         rows, columns = pixel[:, :1] + offsets[0], pixel[:, 1:] + offsets[1]
         return np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
 
-    def _fit(self, residual, start):
+    def _fit(self, residual: np.ndarray, start: _Points) -> tuple[_Points, np.ndarray, np.ndarray]:
         """Fluxes, places and sizes of points, from those given; they as an image, and as the PSF shows it.
 
         At the solution, what is left of the residual is 0 at the points, and nothing in their main lobes that another
@@ -270,11 +301,13 @@ class _Search:
             flux, shapes = flux + change, new
         return _Points(pixel, flux, shapes), points, seen
 
-    def _certain(self, shapes, flux, free, rest):
+    def _certain(self, shapes: Shapes, flux: np.ndarray, free: np.ndarray, rest: float) -> Shapes:
         """Shapes without the shifts and sizes that noise and confusion can have made, or the rest's rms [Jy/beam]."""
         noise, confusion = self._noise / np.abs(flux[:, None]), self._confusion / np.abs(flux[:, None])
         shift = np.clip(shapes.shift, -2 * FARTHEST, 2 * FARTHEST)
-        error = (SHIFTED * noise + confusion) / np.sqrt(np.diag(self._curvature))
+        # Without a curvature no place is free, and the error does not matter.
+        curvature = np.eye(2) if self._curvature is None else self._curvature
+        error = (SHIFTED * noise + confusion) / np.sqrt(np.diag(curvature))
         shift[~free | (np.abs(shift) <= np.maximum(error, CENTRED))] = 0
         size = np.clip(shapes.size, 0, WIDEST)
         below = UNEVEN * rest / np.abs(flux[:, None])
@@ -283,7 +316,7 @@ class _Search:
         size[~(free & self._sizes) | (size <= np.maximum(error, WIDER))] = 0
         return Shapes(shift, size)
 
-    def _has_room(self, y, x):
+    def _has_room(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Whether points may lie between pixels: all that may stand for them are in the image and in the mask."""
         ny, nx = self._residual.shape
         room = (y >= TAPS) & (y < ny - TAPS) & (x >= TAPS) & (x < nx - TAPS)
@@ -294,7 +327,7 @@ class _Search:
         return room
 
 
-def _gather(trial, groups, count):
+def _gather(trial: np.ndarray, groups: np.ndarray, count: int) -> tuple[_Points, np.ndarray]:
     """Groups of components as points, and their variances (group, 2) along y and x [pixel^2]."""
     y, x = np.nonzero(groups)
     group, value, at = groups[y, x] - 1, trial[y, x].astype(np.float64), np.stack([y, x]).astype(np.float64)
@@ -307,7 +340,7 @@ def _gather(trial, groups, count):
     return _Points(pixel, flux, Shapes(place - pixel, np.zeros_like(place))), spread
 
 
-def _curvature(psf):
+def _curvature(psf: np.ndarray) -> np.ndarray | None:
     """Minus the second derivatives of the PSF at its peak, (2, 2); None if it is no peak."""
     y, x = psf.shape[0] // 2, psf.shape[1] // 2
     near = psf[y - 2 : y + 3, x - 2 : x + 3].astype(np.float64)
@@ -319,7 +352,7 @@ def _curvature(psf):
     return out if np.linalg.eigvalsh(out)[0] > 0 else None
 
 
-def _fluxes(residual, psf, y, x):
+def _fluxes(residual: np.ndarray, psf: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Fluxes [Jy] of points in given pixels, (point,) each, that together leave nothing of the residual there."""
     rows, columns = y[:, None] - y + psf.shape[0] // 2, x[:, None] - x + psf.shape[1] // 2
     # Beyond its edges a PSF that is not twice as large as the image counts as 0, as in the convolution.
@@ -329,7 +362,7 @@ def _fluxes(residual, psf, y, x):
     return scipy.linalg.solve(0.5 * (seen + seen.T), residual[y, x].astype(np.float64), assume_a="sym")
 
 
-def _main_lobe(psf):
+def _main_lobe(psf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Offsets from the peak (dy, dx) of the pixels of the main lobe."""
     middle = psf.shape[0] // 2, psf.shape[1] // 2
     lobes, _ = scipy.ndimage.label(psf > LOBE)

@@ -6,13 +6,18 @@ at all.
 """
 
 import logging
+from typing import Any
 
 import numpy as np
+import torch
 
 from radrim.deconvolve.minor import MinorCycle
 from radrim.deconvolve.step_length import part_below
+from radrim.rim.minor.convolver import Convolver
+from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.sparsify import LOUDER, QUIET, tighten
-from radrim.rim.network.prior import NEAR, held_back, look_again, soften
+from radrim.rim.network.prior import NEAR, Prior, held_back, look_again, soften
+from radrim.rim.network.psf import PsfConvolution
 
 log = logging.getLogger("radrim")
 
@@ -37,14 +42,22 @@ class Ends:
     convolver : Convolver
     """
 
-    def __init__(self, settings, convolver):
+    def __init__(self, settings: RimSettings, convolver: Convolver) -> None:
         self._settings, self._convolver = settings, convolver
         self.reason = ""
         """Why the minor cycles ended; empty while they go on."""
         self._done = 0
         self._held: np.ndarray | None = None
 
-    def __call__(self, residual, model, points, extended, noise, allowed):
+    def __call__(
+        self,
+        residual: np.ndarray,
+        model: np.ndarray,
+        points: np.ndarray,
+        extended: np.ndarray,
+        noise: float,
+        allowed: np.ndarray | None,
+    ) -> MinorCycle | None:
         """The next end that changes something, as a `MinorCycle`; None if there is none.
 
         Parameters
@@ -69,15 +82,17 @@ class Ends:
                 return found
         return None
 
-    def state(self):
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """As for the solver."""
         return {"end": self.reason, "ends": self._done}, {} if self._held is None else {"held": self._held}
 
-    def resume(self, facts, arrays):
+    def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Go on from a `state`; what is its own leaves `arrays`."""
         self.reason, self._done, self._held = facts["end"], facts["ends"], arrays.pop("held", None)
 
-    def _tighten(self, residual, model, noise, allowed):
+    def _tighten(
+        self, residual: np.ndarray, model: np.ndarray, noise: float, allowed: np.ndarray | None
+    ) -> MinorCycle | None:
         """What the data do not need goes from the model."""
         if not (self._settings.tighten and self._near(residual, model, CLOSE * noise)):
             return None
@@ -87,15 +102,18 @@ class Ends:
         stop = f"emptied what is below {found.level / noise:.1f} times the noise, and the data do not need"
         return _whole(found.update, residual, found.residual, stop)
 
-    def _look_again(self, residual, model, noise, allowed):
+    def _look_again(
+        self, residual: np.ndarray, model: np.ndarray, noise: float, allowed: np.ndarray | None
+    ) -> MinorCycle | None:
         """The model that a prior of skies and the data make of this one, and of that, as far as the data bear it."""
-        seen = model * ~self._held
-        if self._settings.prior is None or not seen.any() or not self._near(residual, model, NEAR * noise):
+        prior, seen = self._settings.prior, model if self._held is None else model * ~self._held
+        if prior is None or not seen.any() or not self._near(residual, model, NEAR * noise):
             return None
         most = LOUDER * max(float(residual.std()), QUIET * noise)
-        update, left, parts = np.zeros_like(seen), residual, []
+        update, left = np.zeros_like(seen), residual
+        parts: list[float] = []
         while len(parts) < LOOKS:
-            change = self._look(seen + update, left, noise, allowed)
+            change = self._look(prior, seen + update, left, noise, allowed)
             after = left - self._convolver.see(change)
             part = part_below(left, after, most)
             log.debug("another look: the residual's rms is %.3f of what it was", after.std() / left.std())
@@ -116,30 +134,32 @@ class Ends:
             stop += f", {parts[-1]:.0%} of it: the data bear no more"
         return _whole(update, residual, left, stop)
 
-    def _look(self, model, residual, noise, allowed):
+    def _look(
+        self, prior: Prior, model: np.ndarray, residual: np.ndarray, noise: float, allowed: np.ndarray | None
+    ) -> np.ndarray:
         """What another look changes of a model."""
         convolver = self._convolver
 
-        def look(convolution):
+        def look(convolution: PsfConvolution) -> torch.Tensor:
             images = convolver.tensor(model), convolver.tensor(residual)
             limit = None if allowed is None else convolver.tensor(allowed)
             tile = min(LOOK_TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
-            return look_again(self._settings.prior, *images, convolution, noise, tile, limit)
+            return look_again(prior, *images, convolution, noise, tile, limit)
 
         return convolver.run(look).cpu().numpy() - model
 
-    def _soften(self, model, noise, allowed):
+    def _soften(self, model: np.ndarray, noise: float, allowed: np.ndarray | None) -> np.ndarray:
         """What becomes of a model where it is faint, as a change."""
         limit = None if allowed is None else self._convolver.tensor(allowed)
         image = self._convolver.tensor(model)
         return self._convolver.run(lambda psf: soften(image, psf, noise, limit)).cpu().numpy() - model
 
-    def _near(self, residual, model, most):
+    def _near(self, residual: np.ndarray, model: np.ndarray, most: float) -> bool:
         """Whether a model of a positive sky leaves a residual of at most that rms."""
-        return self._settings.positive and model.any() and 0 < residual.std() <= most
+        return bool(self._settings.positive and model.any() and 0 < residual.std() <= most)
 
 
-def _whole(update, before, after, stop):
+def _whole(update: np.ndarray, before: np.ndarray, after: np.ndarray, stop: str) -> MinorCycle:
     """An update that is taken as a whole or not at all."""
     most = LOUDER * max(1.0, float(after.std() / before.std()))
     return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(after).max()), stop, False, whole=most)

@@ -6,13 +6,12 @@ on how the image was cut. Where there is nothing above the noise the network doe
 
 import dataclasses
 import logging
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from radrim.deconvolve.clean import CleanSettings
 from radrim.deconvolve.minor import MinorCycle, Others
 from radrim.deconvolve.step_length import part_above
 from radrim.errors import SolverError
@@ -22,7 +21,9 @@ from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
 from radrim.rim.minor.points import PointFinder, Points
 from radrim.rim.minor.refinement import Ends
-from radrim.rim.network.prior import Prior
+from radrim.rim.minor.settings import RimSettings
+from radrim.rim.network.machine import Inference, InferenceMachine, InferenceOptions
+from radrim.rim.network.psf import PsfConvolution
 
 log = logging.getLogger("radrim")
 
@@ -52,50 +53,16 @@ HALO = 56
 """Largest halo of a tile [pixel]. Networks of several blocks could see farther, but trained ones do not look."""
 
 
-@dataclass(frozen=True)
-class RimSettings:
-    """What the user decides about the learned minor cycle.
-
-    Parameters
-    ----------
-    noise : float
-        Expected of the dirty image [Jy/beam]; NaN if unknown.
-    threshold : float
-        Stop when no residual is above this [Jy/beam].
-    positive : bool
-        Stokes I; other Stokes parameters have either sign.
-    tile : int
-        Largest tile of the network [pixel].
-    mask : (y, x) bool or None
-        The model is 0 elsewhere.
-    tighten : bool
-        At the end, what the data do not need goes from the model of a positive sky (`radrim.rim.minor.sparsify`).
-    prior : Prior or None
-        After that, it looks again at the model (`radrim.rim.network.prior`).
-    sizes : bool
-        Isolated points may be a little wider than points; not where spectra are fitted, for an index looks like a size.
-    clean : CleanSettings
-        Of the finish, but for its thresholds and its mask, which follow from `radrim.rim.minor.clean_finish` and from
-        these.
-    """
-
-    noise: float = float("nan")
-    threshold: float = 0.0
-    positive: bool = True
-    tile: int = 1024
-    mask: np.ndarray | None = None
-    tighten: bool = True
-    prior: Prior | None = None
-    sizes: bool = True
-    clean: CleanSettings = field(default_factory=CleanSettings)
-
-
 class Found(NamedTuple):
     """An update [Jy/pixel], the residual after it by the PSF [Jy/beam], and what found it."""
 
     update: np.ndarray
     residual: np.ndarray
     stop: str
+
+
+Inferred = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]
+"""Estimate and residual after the steps of the network, and their lengths."""
 
 
 class RimSolver:
@@ -113,7 +80,7 @@ class RimSolver:
     psf_factor = 2
     """PSF over image: twice as large, the convolution is exact, and so is the noise that the network is told of."""
 
-    def __init__(self, machine, settings=None, threads=1):
+    def __init__(self, machine: InferenceMachine, settings: RimSettings | None = None, threads: int = 1) -> None:
         self._threads = threads
         self.machine = machine
         self.settings = settings or RimSettings()
@@ -128,7 +95,16 @@ class RimSolver:
         self._extended: np.ndarray | None = None
         self._points: np.ndarray | None = None
 
-    def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
+    def __call__(
+        self,
+        residual: np.ndarray,
+        psf: np.ndarray,
+        model: np.ndarray,
+        noise: float,
+        window: np.ndarray | None = None,
+        peak: float | None = None,
+        others: Others | None = None,
+    ) -> MinorCycle:
         """One minor cycle.
 
         Parameters
@@ -176,9 +152,19 @@ class RimSolver:
         extended = np.zeros_like(model) if self._extended is None else self._extended
         return self._ends(residual, model, self.points(model), extended, expected, allowed) or minor
 
-    def _improve(self, residual, psf, model, noise, expected, window, peak, others):
+    def _improve(
+        self,
+        residual: np.ndarray,
+        psf: np.ndarray,
+        model: np.ndarray,
+        noise: float,
+        expected: float,
+        window: np.ndarray | None,
+        peak: float | None,
+        others: Others | None,
+    ) -> MinorCycle:
         """Points, network or CLEAN, whichever it is the turn of."""
-        reason = self._why_done(residual, expected, model.any())
+        reason = self._why_done(residual, expected, bool(model.any()))
         if reason:
             return _nothing(residual, reason)
         if self._finish.on and not (others and others.wait):
@@ -216,7 +202,7 @@ class RimSolver:
         self._points = _sum(self._points, taken)
         return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False)
 
-    def _why_done(self, residual, expected, begun):
+    def _why_done(self, residual: np.ndarray, expected: float, begun: bool) -> str:
         """Why nothing is left to do, or an empty text."""
         threshold, rms = self.settings.threshold, float(residual.std())
         if float(np.abs(residual).max()) <= threshold:
@@ -229,7 +215,9 @@ class RimSolver:
             return f"the residual's rms is {rms / expected:.2f} of the noise expected"
         return ""
 
-    def _ask_network(self, points, model, noise, peak, active):
+    def _ask_network(
+        self, points: Points, model: np.ndarray, noise: float, peak: float, active: np.ndarray
+    ) -> tuple[Found, bool]:
         """What points and network together found, and whether the network left off by itself."""
         # Points between pixels have negative pixels, too, which are none of the network's business.
         known = model + points.update
@@ -241,20 +229,21 @@ class RimSolver:
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
-    def points(self, model):
+    def points(self, model: np.ndarray) -> np.ndarray:
         """What of the model (y, x) was taken for isolated points, if no update was cut [Jy/pixel]."""
         return np.zeros_like(model) if self._points is None else self._points
 
-    def expect(self, noise):
+    def expect(self, noise: float) -> bool:
         """Go on with another noise [Jy/beam] than was expected so far; True: what has ended with that begins again."""
         self.settings = dataclasses.replace(self.settings, noise=noise)
         self._finish, self._ends = Finish(self.settings, self._threads), Ends(self.settings, self._convolver)
         self._trusted, self._settled = True, None
         return True
 
-    def state(self):
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
-        facts, arrays = {"trusted": self._trusted, "tile": self._convolver.tile}, {}
+        facts: dict[str, Any] = {"trusted": self._trusted, "tile": self._convolver.tile}
+        arrays: dict[str, np.ndarray] = {}
         for part in (self._finish, self._ends):
             more = part.state()
             facts |= more[0]
@@ -264,7 +253,7 @@ class RimSolver:
         images = {"extended": self._extended, "points": self._points}
         return facts, arrays | {name: image for name, image in images.items() if image is not None}
 
-    def resume(self, facts, arrays):
+    def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Go on from a `state`; the PSF of the next cycle must be that of the last."""
         arrays = {name: np.array(array) for name, array in arrays.items()}
         self._trusted, self._convolver.tile = facts["trusted"], facts["tile"]
@@ -274,28 +263,36 @@ class RimSolver:
         self._ends.resume(facts, arrays)
         self._finish.resume(facts, arrays)
 
-    def _has_settled(self, residual, active):
+    def _has_settled(self, residual: np.ndarray, active: np.ndarray) -> bool:
         """Whether the network has just left off by itself, here, at this residual: it would not do more."""
         if self._settled is None:
             return False
         before, left = self._settled
         new = np.count_nonzero(active & ~before)
-        return new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std()
+        return bool(new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std())
 
-    def _take_psf(self, psf, shape):
+    def _take_psf(self, psf: np.ndarray, shape: Sequence[int]) -> None:
         """What follows from the PSF, again only when it changes."""
         if self._convolver.take(psf, shape):
             self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
             self._finder = PointFinder(psf, shape, self._threads, self.settings.positive, sizes=self.settings.sizes)
 
-    def _take_points(self, residual, noise, allowed, peak):
+    def _take_points(self, residual: np.ndarray, noise: float, allowed: np.ndarray | None, peak: float) -> Points:
         """Isolated points, if anything is bright enough to be one."""
         highest = (residual if self.settings.positive else np.abs(residual)).max()
-        if highest < level_for(residual.size, CLEAR) * noise:
+        if self._finder is None or highest < level_for(residual.size, CLEAR) * noise:
             return Points(np.zeros_like(residual), residual, 0)
         return self._finder.take(residual, noise, self._convolver.see, allowed, self._extended, peak)
 
-    def _finish_rest(self, points, psf, model, noise, expected, window):
+    def _finish_rest(
+        self,
+        points: Points,
+        psf: np.ndarray,
+        model: np.ndarray,
+        noise: float,
+        expected: float,
+        window: np.ndarray | None,
+    ) -> MinorCycle:
         """The first cycle of CLEAN's finish: of what isolated points leave."""
         minor = self._finish(points.residual, psf, model + points.update, noise, expected, window, None)
         if not points.number:
@@ -305,14 +302,26 @@ class RimSolver:
         update, components = minor.update + points.update, minor.components + points.number
         return dataclasses.replace(minor, update=update, components=components, stop=text)
 
-    def _infer(self, residual, model, noise, peak, active):
-        def steps(convolution):
-            images = (self._convolver.tensor(image) for image in (residual[None], model[None], active))
-            return self._run(convolution, *images, noise, peak)
+    def _infer(
+        self, residual: np.ndarray, model: np.ndarray, noise: float, peak: float, active: np.ndarray
+    ) -> Inferred:
+        def steps(convolution: PsfConvolution) -> Inferred:
+            residuals, models, where = (
+                self._convolver.tensor(image) for image in (residual[None], model[None], active)
+            )
+            return self._run(convolution, residuals, models, where, noise, peak)
 
         return self._convolver.run(steps)
 
-    def _run(self, convolution, residual, model, active, noise, peak):
+    def _run(
+        self,
+        convolution: PsfConvolution,
+        residual: torch.Tensor,
+        model: torch.Tensor,
+        active: torch.Tensor,
+        noise: float,
+        peak: float,
+    ) -> Inferred:
         """Estimate and residual after the steps of the network, and their lengths.
 
         The network knows positive skies only. A sky of both signs is the difference of two: first the positive one is
@@ -325,42 +334,40 @@ class RimSolver:
         minus = self._steps(convolution, -plus.residual, (-model).clamp_min(0), noise, peak, active)
         return plus.estimates[-1] - minus.estimates[-1], -minus.residual, plus.lengths + minus.lengths
 
-    def _steps(self, convolution, residual, estimate, noise, peak, active):
+    def _steps(
+        self,
+        convolution: PsfConvolution,
+        residual: torch.Tensor,
+        estimate: torch.Tensor,
+        noise: float,
+        peak: float,
+        active: torch.Tensor,
+    ) -> Inference:
         halo = min(self.machine.halo, HALO // self.machine.alignment * self.machine.alignment)
-        found = self.machine(
-            convolution,
-            residual,
-            noise,
-            estimate,
-            peak,
-            positive=True,
-            tile=self._convolver.tile,
-            active=active,
-            halo=halo,
-            least=LITTLE,
-        )
+        options = InferenceOptions(tile=self._convolver.tile, active=active, halo=halo, least=LITTLE)
+        found = self.machine(convolution, residual, noise, estimate, peak, options)
         if not torch.isfinite(found.estimates[-1]).all():
             image = found.estimates[-1][0].cpu().numpy()
             raise SolverError(f"The network's image has {_bad(image)}; is this checkpoint sound?")
         return found
 
 
-def _nothing(residual, stop):
+def _nothing(residual: np.ndarray, stop: str) -> MinorCycle:
     """The minor cycle that has nothing to do, and why."""
     return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), stop, True)
 
 
-def _sum(image, update):
+def _sum(image: np.ndarray | None, update: np.ndarray) -> np.ndarray:
     return update if image is None else image + update
 
 
-def _both(mask, window):
+def _both(mask: np.ndarray | None, window: np.ndarray | None) -> np.ndarray | None:
     """Where both allow it; None if neither is given."""
     given = [limit > 0 for limit in (mask, window) if limit is not None]
     return np.logical_and.reduce(given) if given else None
 
 
-def _check(residual, psf, model, noise):
+def _check(residual: np.ndarray, psf: np.ndarray, model: np.ndarray, noise: float) -> None:
     if residual.ndim != 2 or psf.ndim != 2 or any(p < r for p, r in zip(psf.shape, residual.shape, strict=True)):
         raise SolverError(f"The PSF has the shape {psf.shape}; it must cover the residual, {residual.shape}.")
     if model.shape != residual.shape:
@@ -370,7 +377,7 @@ def _check(residual, psf, model, noise):
             raise SolverError(f"The {name} has {_bad(image)}; the RIM needs finite ones.")
 
 
-def _bad(image):
+def _bad(image: np.ndarray) -> str:
     """How many values of an image are not finite, and the smallest rectangle that holds them."""
     bad = ~np.isfinite(image)
     text = f"{np.count_nonzero(bad)} of {image.size} values NaN or infinite"

@@ -9,6 +9,7 @@ than the freedom given up accounts for (Akaike 1974), the level is raised. Nothi
 what stays, and a source that the data do show comes back into the residual, which refuses the level.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,10 @@ WORTH = 2.0
 """Largest rise of chi^2 per beam that was given up (Akaike 1974)."""
 
 
+Convolve = Callable[[np.ndarray], np.ndarray]
+"""An image [Jy/pixel] to its dirty image [Jy/beam], both (y, x) float32."""
+
+
 class Tightened(NamedTuple):
     """A model on a smaller support.
 
@@ -56,7 +61,14 @@ class Tightened(NamedTuple):
     level: float
 
 
-def tighten(model, residual, convolve, lobe, noise, allowed=None):
+def tighten(
+    model: np.ndarray,
+    residual: np.ndarray,
+    convolve: Convolve,
+    lobe: Sequence[float] | np.ndarray,
+    noise: float,
+    allowed: np.ndarray | None = None,
+) -> Tightened | None:
     """Empty the places of a model that the data do not need, and fit the rest.
 
     Parameters
@@ -106,7 +118,15 @@ def tighten(model, residual, convolve, lobe, noise, allowed=None):
     return found
 
 
-def _fit(model, residual, start, kept, convolve, finest, target):
+def _fit(
+    model: np.ndarray,
+    residual: np.ndarray,
+    start: np.ndarray,
+    kept: np.ndarray,
+    convolve: Convolve,
+    finest: np.ndarray,
+    target: float,
+) -> Tightened:
     """The model cut to its support and fitted there, as a `Tightened` update from `model`."""
     weight = kept.astype(np.float32)
     cut = weight * start - model
@@ -132,12 +152,14 @@ def _fit(model, residual, start, kept, convolve, finest, target):
     return Tightened(cut + weight * _smooth(image, finest), left, 0.0)
 
 
-def _rise(update, before, after):
+def _rise(update: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
     """By how much chi^2 rises, over the sum of the weights: -2 <d, r> + <d, G d> for G d = before - after."""
     return -float(np.vdot(update.astype(np.float64), before.astype(np.float64) + after))
 
 
-def _stands_out(residual, before, scatter, emptied):
+def _stands_out(
+    residual: np.ndarray, before: Sequence[np.ndarray], scatter: Sequence[float], emptied: np.ndarray
+) -> bool:
     """Whether something does, at some scale, where the model was emptied, and more than it did before."""
     most = level_for(residual.size, STANDS_OUT)
     for scale, image, noise in zip(SCALES, before, scatter, strict=True):
@@ -147,5 +169,5 @@ def _stands_out(residual, before, scatter, emptied):
     return False
 
 
-def _smooth(image, sigma):
+def _smooth(image: np.ndarray, sigma: float | np.ndarray) -> np.ndarray:
     return scipy.ndimage.gaussian_filter(image, sigma, mode="constant", truncate=3)

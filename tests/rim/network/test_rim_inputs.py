@@ -1,5 +1,7 @@
 """Inputs of the RIM: convolution with the PSF, preconditioned gradients and their noise, compression, step length."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -23,7 +25,6 @@ from radrim.rim.network.features import (
 from radrim.rim.network.irim import IRIM, IRIMConfig
 from radrim.rim.network.psf import PsfConvolution, smooth
 from radrim.visibilities import Visibilities
-import itertools
 
 LAMBDAS = (2.0, 8.0, 30.0)
 
