@@ -26,7 +26,7 @@ from radrim.facets.images import FacetImage, look
 from radrim.geometry import ImageGrid
 from radrim.operator.tracks import Compressed, Track, find_nodes
 from radrim.rim.minor.detection import find_active, highest_sidelobes, sidelobes
-from radrim.rim.minor.points import DEEP
+from radrim.rim.minor.settings import PointFinderSettings
 from radrim.workdir.store import Store
 from radrim.workdir.visibilities import Blocks
 
@@ -210,7 +210,8 @@ class FacetTasks:
             return NOISE
         # Not even points are looked for so far below the sidelobes of what is brighter elsewhere.
         known = self.store.facts(f"{self.shared}/sidelobes")
-        above = [DEEP * part * bright for part, bright in zip(known, others.bands, strict=True)]
+        deep = PointFinderSettings().min_sidelobe_fraction
+        above = [deep * part * bright for part, bright in zip(known, others.bands, strict=True)]
         return "" if find_active(residual, noise, above=above).any() else "sidelobes of other facets"
 
     def changed(self, cycle):

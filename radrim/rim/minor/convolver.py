@@ -13,6 +13,8 @@ from radrim.rim.network.psf import PsfConvolution
 log = logging.getLogger("radrim")
 
 Result = TypeVar("Result")
+Convolve = Callable[[np.ndarray], np.ndarray]
+"""An image [Jy/pixel] to psf * image [Jy/beam], both (y, x) float32."""
 
 SMALLEST = 128
 """Smallest tile that is tried when the memory of the GPU is not enough."""

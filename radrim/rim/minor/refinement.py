@@ -14,9 +14,9 @@ import torch
 from radrim.deconvolve.minor import MinorCycle
 from radrim.deconvolve.step_length import part_below
 from radrim.rim.minor.convolver import Convolver
-from radrim.rim.minor.settings import RimSettings
-from radrim.rim.minor.sparsify import LOUDER, QUIET, tighten
-from radrim.rim.network.prior import NEAR, Prior, held_back, look_again, soften
+from radrim.rim.minor.settings import RimSettings, SparsifySettings
+from radrim.rim.minor.sparsify import tighten
+from radrim.rim.network.prior import NEAR, TILE, Prior, held_back, look_again, soften
 from radrim.rim.network.psf import PsfConvolution
 
 log = logging.getLogger("radrim")
@@ -29,8 +29,6 @@ CROWDED = 0.5
 """Where isolated points have more than this part of the flux, what CLEAN found is held back, too: more of them."""
 LOOKS = 2
 """Times that it is looked at."""
-LOOK_TILE = 1024
-"""Largest tile of the network that looks again [pixel]; what it sees around each is 176 pixels wide."""
 
 
 class Ends:
@@ -109,7 +107,7 @@ class Ends:
         prior, seen = self._settings.prior, model if self._held is None else model * ~self._held
         if prior is None or not seen.any() or not self._near(residual, model, NEAR * noise):
             return None
-        most = LOUDER * max(float(residual.std()), QUIET * noise)
+        most = SparsifySettings().max_rms(float(residual.std()), noise)
         update, left = np.zeros_like(seen), residual
         parts: list[float] = []
         while len(parts) < LOOKS:
@@ -143,7 +141,7 @@ class Ends:
         def look(convolution: PsfConvolution) -> torch.Tensor:
             images = convolver.tensor(model), convolver.tensor(residual)
             limit = None if allowed is None else convolver.tensor(allowed)
-            tile = min(LOOK_TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
+            tile = min(TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
             return look_again(prior, *images, convolution, noise, tile, limit)
 
         return convolver.run(look).cpu().numpy() - model
@@ -161,5 +159,5 @@ class Ends:
 
 def _whole(update: np.ndarray, before: np.ndarray, after: np.ndarray, stop: str) -> MinorCycle:
     """An update that is taken as a whole or not at all."""
-    most = LOUDER * max(1.0, float(after.std() / before.std()))
+    most = SparsifySettings().max_rms_rise * max(1.0, float(after.std() / before.std()))
     return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(after).max()), stop, False, whole=most)

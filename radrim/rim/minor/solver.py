@@ -21,7 +21,7 @@ from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
 from radrim.rim.minor.points import PointFinder, Points
 from radrim.rim.minor.refinement import Ends
-from radrim.rim.minor.settings import RimSettings
+from radrim.rim.minor.settings import HALO, RimSettings
 from radrim.rim.network.machine import Inference, InferenceMachine, InferenceOptions
 from radrim.rim.network.psf import PsfConvolution
 
@@ -49,8 +49,6 @@ POINTS_FIRST = 0.2
 everywhere, leave of them is seen once they are subtracted exactly, and the network would take it for something."""
 LITTLE = 0.008
 """A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
-HALO = 56
-"""Largest halo of a tile [pixel]. Networks of several blocks could see farther, but trained ones do not look."""
 
 
 class Found(NamedTuple):

@@ -9,7 +9,7 @@ than the freedom given up accounts for (Akaike 1974), the level is raised. Nothi
 what stays, and a source that the data do show comes back into the residual, which refuses the level.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,30 +17,10 @@ import scipy.ndimage
 
 from radrim.geometry import FWHM_PER_SIGMA
 from radrim.metrics import noise_mad
+from radrim.rim.minor.convolver import Convolve
 from radrim.rim.minor.detection import SCALES, level_for
-
-FIRST, FACTOR = 3.0, 2.5
-"""The lowest level, in units of the noise, and each next one over the one before;"""
-HIGHEST = 0.1
-"""up to this part of the model's peak."""
-MARGIN = 0.3
-"""Widths of the main lobe by which the support reaches beyond what is above the level."""
-FINEST = 0.16
-"""Standard deviation of the finest detail that is fitted, in widths of the main lobe, as of the network's updates."""
-STEPS = 20
-"""Steps of the conjugate gradients; they end where the residual is what it was before."""
-QUIET = 0.95
-"""A residual with an rms of so many times the noise expected is not fitted any closer,"""
-LOUDER = 1.03
-"""nor may it become louder than that, or than it was, by more than this factor."""
-STANDS_OUT = 6.0
-"""A peak of so many times the noise in a place that was emptied, as `level_for` has it: something was there."""
-WORTH = 2.0
-"""Largest rise of chi^2 per beam that was given up (Akaike 1974)."""
-
-
-Convolve = Callable[[np.ndarray], np.ndarray]
-"""An image [Jy/pixel] to its dirty image [Jy/beam], both (y, x) float32."""
+from radrim.rim.minor.settings import SparsifySettings
+from radrim.rim.network.psf import FINEST
 
 
 class Tightened(NamedTuple):
@@ -68,6 +48,7 @@ def tighten(
     lobe: Sequence[float] | np.ndarray,
     noise: float,
     allowed: np.ndarray | None = None,
+    settings: SparsifySettings | None = None,
 ) -> Tightened | None:
     """Empty the places of a model that the data do not need, and fit the rest.
 
@@ -85,36 +66,47 @@ def tighten(
         Of the dirty image [Jy/beam].
     allowed : (y, x) bool, optional
         The model is 0 elsewhere, and stays so.
+    settings : SparsifySettings, optional
 
     Returns
     -------
     Tightened or None
         None where nothing can go.
     """
+    settings = settings or SparsifySettings()
     lobe = np.asarray(lobe, float)
     sigma = lobe / FWHM_PER_SIGMA
     beam = 2 * np.pi * sigma.prod()
     seen = np.abs(_smooth(model, sigma)) * np.float32(beam)
     before = [_smooth(residual, scale) for scale in SCALES]
     scatter = [max(noise_mad(image), 1e-30) for image in before]
-    loudest = LOUDER * max(float(residual.std()), QUIET * noise)
-    found, level = None, FIRST * noise
-    while level < HIGHEST * seen.max():
-        kept = scipy.ndimage.binary_dilation(seen > level, iterations=max(1, round(MARGIN * lobe.min())))
+    loudest = settings.max_rms(float(residual.std()), noise)
+    found, level = None, settings.first_level * noise
+    while level < settings.max_level * seen.max():
+        kept = scipy.ndimage.binary_dilation(seen > level, iterations=max(1, round(settings.margin * lobe.min())))
         if allowed is not None:
             kept &= allowed
         start = model if found is None else model + found.update
         if start[~kept].any():
-            trial = _fit(model, residual, start, kept, convolve, FINEST * lobe, loudest / LOUDER)
-            given_up = np.count_nonzero((seen > 0.5 * noise) & ~kept) / beam
+            trial = _fit(
+                model,
+                residual,
+                start,
+                kept,
+                convolve,
+                FINEST * lobe,
+                loudest / settings.max_rms_rise,
+                settings.max_steps,
+            )
+            given_up = np.count_nonzero((seen > settings.min_given_up * noise) & ~kept) / beam
             if (
                 trial.residual.std() > loudest
-                or _rise(trial.update, residual, trial.residual) > WORTH * given_up * noise**2
-                or _stands_out(trial.residual, before, scatter, ~kept)
+                or _rise(trial.update, residual, trial.residual) > settings.max_chi2_rise * given_up * noise**2
+                or _stands_out(trial.residual, before, scatter, ~kept, settings.max_peak)
             ):
                 break
             found = trial._replace(level=level)
-        level *= FACTOR
+        level *= settings.level_factor
     return found
 
 
@@ -126,6 +118,7 @@ def _fit(
     convolve: Convolve,
     finest: np.ndarray,
     target: float,
+    steps: int,
 ) -> Tightened:
     """The model cut to its support and fitted there, as a `Tightened` update from `model`."""
     weight = kept.astype(np.float32)
@@ -135,7 +128,7 @@ def _fit(
     gradient = _smooth(weight * left, finest)
     image, direction = np.zeros_like(gradient), gradient.copy()
     square = float(np.vdot(gradient, gradient))
-    for _ in range(STEPS):
+    for _ in range(steps):
         if left.std() <= target:
             break
         smooth = weight * _smooth(direction, finest)
@@ -158,10 +151,10 @@ def _rise(update: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
 
 
 def _stands_out(
-    residual: np.ndarray, before: Sequence[np.ndarray], scatter: Sequence[float], emptied: np.ndarray
+    residual: np.ndarray, before: Sequence[np.ndarray], scatter: Sequence[float], emptied: np.ndarray, peak: float
 ) -> bool:
     """Whether something does, at some scale, where the model was emptied, and more than it did before."""
-    most = level_for(residual.size, STANDS_OUT)
+    most = level_for(residual.size, peak)
     for scale, image, noise in zip(SCALES, before, scatter, strict=True):
         now = _smooth(residual, scale)
         if now[emptied].max() > max(most * noise, float(image[emptied].max())):

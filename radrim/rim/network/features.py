@@ -13,12 +13,32 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's documentat
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.network.windows import Window
 
+LAMBDAS = 2.0, 8.0, 30.0
+"""Regularisation of the preconditioned gradients w_lambda (`radrim.rim.network.psf`), in units of the PSF's power."""
+CELLS = 4, 16
+"""Pixels per cell of the two local peaks that prior and uncertainty see; see `local_peak`."""
 CELL = 8
 """Pixels per cell of the local peak scale."""
 ENVELOPE_CELL = 2
 """The same for the amplitude of the free part of an update."""
 SINGLE = 1e-7
 """Noise below this part of the peak is below the rounding of float32 and counts as so much."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of images and errors, the same for each tile of an image; (batch, 1, 1).
+
+    Parameters
+    ----------
+    beam : Tensor
+        Noise of the dirty image or of the residual [Jy/beam].
+    pixel : Tensor
+        The noise that it makes in the preconditioned gradient of the smallest lambda [Jy/pixel].
+    """
+
+    beam: torch.Tensor
+    pixel: torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch import nn
 
 from radrim.errors import ConfigError
 from radrim.rim.network.blocks import Convolution, Kernel, ResidualBlock, UNet
-from radrim.rim.network.features import feature_count
+from radrim.rim.network.features import LAMBDAS, feature_count
 from radrim.rim.network.machine import InferenceMachine, check_machine, check_range, field_count
 from radrim.rim.network.reversible import Coupling, ReversibleSequence
 
@@ -81,7 +81,7 @@ class IRIMConfig:
     factors: tuple[int, ...] = (1, 2, 4, 2)
     steps: int = 5
     shared: bool = True
-    lambdas: tuple[float, ...] = (2.0, 8.0, 30.0)
+    lambdas: tuple[float, ...] = LAMBDAS
     squeeze: int = 2
     groups: int = 1
     reflections: int = 0

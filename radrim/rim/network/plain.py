@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's documentat
 from torch import nn
 
 from radrim.rim.network.blocks import Convolution, Kernel
-from radrim.rim.network.features import feature_count
+from radrim.rim.network.features import LAMBDAS, feature_count
 from radrim.rim.network.machine import InferenceMachine, check_machine, field_count
 
 _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -44,7 +44,7 @@ class PlainConfig:
     dims: int = 2
     channels: int = 64
     steps: int = 5
-    lambdas: tuple[float, ...] = (2.0, 8.0, 30.0)
+    lambdas: tuple[float, ...] = LAMBDAS
     squeeze: int = 2
 
     def __post_init__(self) -> None:

@@ -26,13 +26,10 @@ from torch import nn
 from radrim.errors import ConfigError
 from radrim.geometry import FWHM_PER_SIGMA
 from radrim.rim.network.blocks import UNet
-from radrim.rim.network.features import SINGLE, asinh, local_peak
+from radrim.rim.network.features import CELL, CELLS, LAMBDAS, SINGLE, Units, asinh, local_peak
 from radrim.rim.network.psf import TAPS, PsfConvolution, SmoothConvolution
 from radrim.rim.network.windows import Window, cover, tiles, widen, within
 
-LAMBDAS = 2.0, 8.0, 30.0
-CELLS = 4, 16
-"""Pixels per cell of the two local peaks; see `radrim.rim.network.features.local_peak`."""
 STEPS = 160
 """Conjugate gradients, at most, unless the training says otherwise;"""
 TOLERANCE = 1e-4
@@ -61,6 +58,8 @@ COARSE = 1, 2
 """Multiples n of the beam for which that is done, one after the other: for n, where it is 1 / n^2 as bright."""
 TINY = 1e-20
 """Squares below it count as so much where something is divided by them."""
+TILE = 1024
+"""Largest part of an image that the network sees at once [pixel]."""
 FEATURES = 15 + 2 * len(LAMBDAS) + 2
 
 
@@ -115,23 +114,17 @@ class Prior(nn.Module):
 
 
 @dataclass(frozen=True)
-class Units:
-    """What images are measured in, the same for each tile of an image; (batch, 1, 1).
+class GradientUnits(Units):
+    """The units of a finished image; `beam` is the thermal noise of the dirty image.
 
     Parameters
     ----------
-    noise : Tensor
-        Thermal noise of the dirty image [Jy/beam].
-    pixel : Tensor
-        The noise that it makes in the preconditioned gradient of the smallest lambda [Jy/pixel].
     gradients : Tensor, (batch, lambda, 1, 1)
-        The same for each lambda.
+        The noise that it makes in each preconditioned gradient [Jy/pixel].
     facts : Tensor, (batch, fact, 1, 1)
         Gains of the preconditioned gradients, logarithms of dynamic range and area of the main lobe.
     """
 
-    noise: torch.Tensor
-    pixel: torch.Tensor
     gradients: torch.Tensor
     facts: torch.Tensor
 
@@ -150,14 +143,14 @@ class Finished:
         Preconditioned ones of the residual [Jy/pixel].
     measured : Tensor, (batch, lambda, y, x)
         What Wiener filters see of the model [Jy/pixel]; the rest is what the data say little about.
-    units : Units
+    units : GradientUnits
     """
 
     model: torch.Tensor
     residual: torch.Tensor
     gradients: torch.Tensor
     measured: torch.Tensor
-    units: Units
+    units: GradientUnits
 
     def cut(self, window: Window) -> "Finished":
         """The part in a window, a pair of slices (y, x)."""
@@ -193,7 +186,7 @@ def look_at(model: torch.Tensor, residual: torch.Tensor, convolution: PsfConvolu
         residual,
         convolution.wiener(residual, LAMBDAS),
         convolution.wiener(convolution.normal(model), LAMBDAS),
-        Units(noise, pixel, gradients, torch.stack([fact * one for fact in facts], 1)),
+        GradientUnits(noise, pixel, gradients, torch.stack([fact * one for fact in facts], 1)),
     )
 
 
@@ -201,7 +194,7 @@ def see(finished: Finished) -> torch.Tensor:
     """What the network sees, (batch, feature, y, x), all of order 1 and without a flux unit."""
     x, units = finished.model, finished.units
     pixel = units.pixel
-    local = torch.hypot(local_peak(x, 8), pixel.expand_as(x))
+    local = torch.hypot(local_peak(x, CELL), pixel.expand_as(x))
     unseen = x[:, None] - finished.measured
     sharp = x - _mean(x, 3)
     channels = [
@@ -209,7 +202,7 @@ def see(finished: Finished) -> torch.Tensor:
         asinh(sharp / pixel) / 3,
         asinh(4 * x / local) / 2,
         asinh(4 * sharp / local) / 2,
-        asinh(finished.residual / units.noise) / 3,
+        asinh(finished.residual / units.beam) / 3,
         *(asinh(finished.gradients / units.gradients) / 3).unbind(1),
         *(asinh(unseen / pixel[:, None]) / 3).unbind(1),
         asinh(4 * unseen[:, 0] / local) / 2,
@@ -293,7 +286,7 @@ def look_again(
     residual: torch.Tensor,
     convolution: PsfConvolution,
     noise: float,
-    tile: int = 1024,
+    tile: int = TILE,
     allowed: torch.Tensor | None = None,
     steps: int = STEPS,
 ) -> torch.Tensor:
@@ -341,7 +334,7 @@ def look_again(
         return model
     window = widen(_around(touched[0]), TAPS, model.shape)
     mean, spread, before, left = (image[(..., *window)] for image in (mean, spread, model[None], residual[None]))
-    found = settle(mean, spread, before, left, convolution.narrowed(before.shape[-2:]), units.noise, steps)
+    found = settle(mean, spread, before, left, convolution.narrowed(before.shape[-2:]), units.beam, steps)
     if allowed is not None:
         touched &= allowed
     result = model.clone()

@@ -21,13 +21,10 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's documentat
 from torch import nn
 
 from radrim.errors import ConfigError
-from radrim.rim.network.features import local_peak
+from radrim.rim.network.features import CELLS, LAMBDAS, Units, local_peak
 from radrim.rim.network.psf import PsfConvolution, beam_responses
 
 QUANTILES = 0.683, 0.954
-LAMBDAS = 2.0, 8.0, 30.0
-CELLS = 4, 16
-"""Pixels per cell of the two local peaks; see `radrim.rim.network.features.local_peak`."""
 KINDS = "beam", "pixel"
 """Errors of the restored image, and of the model."""
 LEAST = 1e-4
@@ -94,22 +91,6 @@ class Uncertainty(nn.Module):
         corrections = torch.where(shows(features)[:, None, None], some, none)
         middle, wider = (torch.stack([middle, middle + F.softplus(wider)], 2) + corrections).unbind(2)
         return torch.stack([middle, torch.maximum(middle, wider)], 2)
-
-
-@dataclass(frozen=True)
-class Units:
-    """What errors are measured in; (batch, 1, 1).
-
-    Parameters
-    ----------
-    beam : Tensor
-        Noise of the residual [Jy/beam].
-    pixel : Tensor
-        The noise that it makes in the preconditioned gradient of the smallest lambda [Jy/pixel].
-    """
-
-    beam: torch.Tensor
-    pixel: torch.Tensor
 
 
 @dataclass(frozen=True)

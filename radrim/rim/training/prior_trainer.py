@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from radrim.errors import ConfigError
-from radrim.rim.minor.sparsify import LOUDER, QUIET
+from radrim.rim.minor.settings import SparsifySettings
 from radrim.rim.network.prior import NEAR, Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.training.config import TrainingConfig
@@ -129,7 +129,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
             floor = error_floor(noise[0], beam)
             sizes.setdefault(model.shape[-1], []).append(
                 Seen(
-                    features, model, held, residual, truth, psf, finished.units.noise, finished.units.pixel, beam, floor
+                    features, model, held, residual, truth, psf, finished.units.beam, finished.units.pixel, beam, floor
                 )
             )
         if not sizes:
@@ -168,7 +168,8 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         model = settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
         residual = part.residual - convolution.normal(model - part.model)
         before, after = (image.std((-2, -1), keepdim=True) for image in (part.residual, residual))
-        quiet = after <= LOUDER * torch.maximum(before, QUIET * part.noise)
+        limits = SparsifySettings()
+        quiet = after <= limits.max_rms_rise * torch.maximum(before, limits.fitted_rms * part.noise)
         model, residual = torch.where(quiet, model, part.model), torch.where(quiet, residual, part.residual)
         finished = look_at(model, residual, convolution, part.noise.flatten())
         return part._replace(model=model, residual=residual, features=see(finished), pixel=finished.units.pixel)

@@ -5,8 +5,9 @@ import pytest
 import scipy.ndimage
 
 from radrim.geometry import FWHM_PER_SIGMA
+from radrim.rim.minor.settings import SparsifySettings
 from radrim.rim.minor.solver import RimSettings, RimSolver
-from radrim.rim.minor.sparsify import LOUDER, tighten
+from radrim.rim.minor.sparsify import tighten
 
 SOURCES = ((40, 60, 100.0), (90, 110, 40.0))
 NOISE = 1e-3
@@ -42,7 +43,7 @@ def test_haze_goes_and_the_model_is_better(spread):
     assert np.abs(after - sky.truth)[beside].sum() < 0.5 * np.abs(model - sky.truth)[beside].sum()
     assert after.sum() == pytest.approx(sky.truth.sum(), rel=1e-3)
     exact = sky.residual(after)
-    assert exact.std() <= LOUDER * max(residual.std(), NOISE)
+    assert exact.std() <= SparsifySettings().max_rms_rise * max(residual.std(), NOISE)
     np.testing.assert_allclose(found.residual, exact, atol=1e-3 * NOISE + 1e-5 * sky.dirty.max())
     assert found.level >= 3 * NOISE
 
