@@ -6,12 +6,12 @@ import torch
 from radrim.errors import ConfigError
 from radrim.geometry import ImageGrid
 from radrim.operator.base import Operator, max_w
+from radrim.operator.settings import ChoiceSettings, WGridderSettings
 
 KINDS = ("wgridder", "nufft", "dft")
 """What `make_operator` knows; 'auto' lets `choose_kind` decide."""
 
-DFT_LIMIT = 1e11
-"""Multiplications and additions up to which the direct sum is the default: about a second on two CPU cores."""
+SETTINGS = ChoiceSettings()
 
 
 def make_operator(
@@ -107,16 +107,20 @@ def choose_kind(
     on_gpu = str(device).startswith("cuda")
     terms = separable_terms(grid, largest_w, epsilon)
     work = 4.0 * samples * grid.width * grid.height * terms
-    if terms and work <= DFT_LIMIT * (20 if on_gpu else 1):
+    if terms and work <= SETTINGS.max_dft_operations * (SETTINGS.gpu_speedup if on_gpu else 1):
         return "dft"
-    if on_gpu or grid.width % 2 or grid.height % 2 or min(grid.shape) < 32:
+    if on_gpu or grid.width % 2 or grid.height % 2 or min(grid.shape) < WGridderSettings().min_pixels:
         return "nufft"
     from radrim.operator.nufft import choose_facets
     from radrim.operator.wgridder import estimate_seconds
 
     # Near a tie the w-gridder: it needs less memory, and its time is the better known.
     _, seconds = choose_facets(grid, largest_w, samples, epsilon)
-    return "nufft" if seconds < 0.7 * estimate_seconds(grid, largest_w, samples, epsilon) else "wgridder"
+    return (
+        "nufft"
+        if seconds < SETTINGS.min_nufft_gain * estimate_seconds(grid, largest_w, samples, epsilon)
+        else "wgridder"
+    )
 
 
 __all__ = ["KINDS", "Operator", "choose_kind", "make_operator"]

@@ -13,10 +13,12 @@ from numpy.polynomial import legendre
 
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
+from radrim.operator.settings import WTermSettings
 
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 EPSILON_LIMITS = (1e-12, 0.1)
+SETTINGS = WTermSettings()
 
 
 class _Forward(torch.autograd.Function):
@@ -239,7 +241,7 @@ def max_w(uvw: np.ndarray, freq: np.ndarray) -> float:
 
 def w_matters(largest_w: float, grid: ImageGrid, epsilon: float) -> bool:
     """Whether leaving out the w-term would cost more than a tenth of `epsilon` anywhere on the image."""
-    return 2 * np.pi * largest_w * grid.max_n_term > 0.1 * epsilon
+    return 2 * np.pi * largest_w * grid.max_n_term > SETTINGS.max_neglected_phase * epsilon
 
 
 class ProlateExpansion:
@@ -268,7 +270,7 @@ class ProlateExpansion:
 
     def __init__(self, c: float, tolerance: float) -> None:
         # Gauss-Legendre nodes turn the integral operator into a symmetric matrix whose eigenvectors are the p_k.
-        order = int(32 + 2 * c)
+        order = int(SETTINGS.quadrature_order + 2 * c)
         x, weight = legendre.leggauss(order)
         to_legendre = (np.arange(order) + 0.5)[:, None] * legendre.legvander(x, order - 1).T
         root = np.sqrt(weight)
@@ -286,7 +288,7 @@ class ProlateExpansion:
         self.odd = np.concatenate(odd)[keep]
         self._coefficient = np.concatenate(coefficient, axis=1)[:, keep]
         # The series converge fast; what lies below the tolerance is only work.
-        used = np.flatnonzero(np.abs(self._coefficient).max(1) > 0.01 * tolerance)
+        used = np.flatnonzero(np.abs(self._coefficient).max(1) > SETTINGS.min_coefficient * tolerance)
         self._coefficient = self._coefficient[: used[-1] + 1]
 
     def __len__(self) -> int:
@@ -296,7 +298,7 @@ class ProlateExpansion:
         """p_k(x), (term, ...) float64, for a float64 tensor x within [-1, 1]."""
         out = torch.empty((len(self), x.numel()), dtype=x.dtype, device=x.device)
         coefficient = torch.from_numpy(self._coefficient.T.copy()).to(x.device)
-        for part, block in zip(out.split(1 << 15, dim=1), x.reshape(-1).split(1 << 15), strict=True):
+        for part, block in zip(out.split(SETTINGS.block, dim=1), x.reshape(-1).split(SETTINGS.block), strict=True):
             torch.matmul(coefficient, _legendre(block, coefficient.shape[1]), out=part)
         return out.reshape(len(self), *x.shape)
 

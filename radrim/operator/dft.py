@@ -11,12 +11,9 @@ import torch
 
 from radrim.geometry import ImageGrid, n_minus_1
 from radrim.operator.base import COMPLEX, REAL, Operator, ProlateExpansion
+from radrim.operator.settings import DftSettings
 
-MAX_TERMS = 4
-"""Separable up to this many terms of the w-term; a VLBI field needs one to three."""
-
-BLOCK = 1 << 23
-"""Largest number of elements of a temporary array."""
+SETTINGS = DftSettings()
 
 
 class DFT(Operator):
@@ -60,9 +57,10 @@ class DFT(Operator):
         return out
 
     def _parts(self) -> list[slice]:
-        """Slices of the samples that keep temporaries below BLOCK elements."""
+        """Slices of the samples that keep temporaries below `DftSettings.max_elements`."""
         height, width = self.image_shape
-        size = max(1, BLOCK // (height + width) if self.separable else BLOCK // (4 * width))
+        most = SETTINGS.max_elements
+        size = max(1, most // (height + width) if self.separable else most // (4 * width))
         return [slice(k, min(k + size, len(self._u))) for k in range(0, len(self._u), size)]
 
     def _terms(self, part: slice, dtype: torch.dtype) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -125,7 +123,7 @@ class DFT(Operator):
         l = torch.from_numpy(self.grid.l()).to(self.device)  # noqa: E741 - the field's own name
         m = torch.from_numpy(self.grid.m()).to(self.device)
         u, v, w = (c[part, None, None] for c in (self._u, self._v, self._w))
-        step = max(1, BLOCK // (len(u) * width))
+        step = max(1, SETTINGS.max_elements // (len(u) * width))
         for y in range(0, height, step):
             rows = slice(y, y + step)
             phase = u * l + v * m[rows, None] + w * self._n1[rows]
@@ -139,12 +137,12 @@ def separable_terms(grid: ImageGrid, largest_w: float, epsilon: float) -> int:
 
 
 def _expand(grid: ImageGrid, largest_w: float, epsilon: float) -> ProlateExpansion | None:
-    """The w-term over the whole image, or None where it takes more than MAX_TERMS."""
+    """The w-term over the whole image, or None where it takes more than `DftSettings.max_terms` terms."""
     phase = np.pi * largest_w * grid.max_n_term
-    if phase > 1:
+    if phase > SETTINGS.max_phase:
         return None
-    expansion = ProlateExpansion(phase, 0.01 * epsilon)
-    return expansion if len(expansion) <= MAX_TERMS else None
+    expansion = ProlateExpansion(phase, SETTINGS.expansion_tolerance * epsilon)
+    return expansion if len(expansion) <= SETTINGS.max_terms else None
 
 
 def _turn(phase: torch.Tensor) -> torch.Tensor:
@@ -158,7 +156,7 @@ def _powers(turns: torch.Tensor, count: int, middle: int, dtype: torch.dtype) ->
 
     As products of coarse and fine steps: one multiplication for each element in place of a sine and a cosine.
     """
-    fine = 32
+    fine = SETTINGS.fine_steps
     steps = torch.arange(0, count, fine, dtype=turns.dtype, device=turns.device) - count // 2 + middle
     coarse = _turn(steps[:, None] * turns).to(dtype)
     small = _turn(torch.arange(fine, dtype=turns.dtype, device=turns.device)[:, None] * turns).to(dtype)

@@ -24,17 +24,9 @@ import torch
 from radrim.errors import ConfigError
 from radrim.geometry import ImageGrid, n_minus_1
 from radrim.operator.base import COMPLEX, REAL, Operator, ProlateExpansion, w_matters
+from radrim.operator.settings import NufftSettings
 
-FACETS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
-"""Numbers of facets along each axis to choose from."""
-VISIT = 150e-9
-"""Seconds that a sample costs in each facet, beside its transforms: phase and coordinates."""
-
-SINGLE_LIMIT = 5e-5
-"""Smallest epsilon for which plans in single precision do."""
-
-FACTOR_LIMIT = 1 << 26
-"""Largest number of elements of the factor images of one facet (512 MB)."""
+SETTINGS = NufftSettings()
 
 
 @dataclass(frozen=True)
@@ -115,7 +107,7 @@ class NUFFT(Operator):
             count, _ = choose_facets(grid, self.max_w, len(self._u), self.epsilon)
             self._facet_shape, self.facets = split_facets(grid, max(count, least))
             half = max(facet.half for facet in self.facets)
-            expansion = ProlateExpansion(2 * np.pi * self.max_w * half, 0.3 * self.epsilon)
+            expansion = ProlateExpansion(2 * np.pi * self.max_w * half, SETTINGS.expansion_tolerance * self.epsilon)
             on_samples = expansion(self._w / self.max_w)
             self._w_term = _WTerm(expansion, on_samples, max(half, np.finfo(float).tiny))
         else:
@@ -242,14 +234,17 @@ class NUFFT(Operator):
         """The plans for data of this type, made once; one keeps its points until another facet needs it."""
         # Single precision rounds the points: phases at the edge of a facet of N pixels by up to N / 2 * 1.2e-7 rad.
         rounding = max(self._facet_shape) * 6e-8
-        if dtype == torch.complex64 and (self.epsilon < SINGLE_LIMIT or rounding > 5 * self.epsilon):
+        if dtype == torch.complex64 and (
+            self.epsilon < SETTINGS.min_single_epsilon or rounding > SETTINGS.max_rounding * self.epsilon
+        ):
             dtype = torch.complex128
         if dtype not in self._transforms:
             # Transforms of the size of a facet gain little from threads inside, so facets run side by side.
             on_gpu = self.device.type == "cuda"
             workers = 1 if on_gpu else min(self.threads, len(self.facets))
-            # Errors of the transform, the expansion and of rounding add up; 2e-5 is what single precision reaches.
-            epsilon = max(0.3 * self.epsilon, 2e-5 if dtype == torch.complex64 else 0.0)
+            # Errors of the transform, the expansion and of rounding add up.
+            best = SETTINGS.single_accuracy if dtype == torch.complex64 else 0.0
+            epsilon = max(SETTINGS.transform_tolerance * self.epsilon, best)
             self._transforms[dtype] = [
                 _Transform(self._facet_shape, epsilon, dtype, self.device) for _ in range(workers)
             ]
@@ -275,20 +270,20 @@ def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -
         Facets along each axis; seconds on one CPU core of 2023 (measured with pipelines/benchmarks/operators.py).
     """
     seconds, chosen = np.inf, 1
-    for count in FACETS:
+    for count in SETTINGS.facet_counts:
         # Half of the facets lie below the horizon at most, and each visits all samples: more would only cost more.
-        if count**2 / 2 * VISIT * samples > seconds:
+        if count**2 / 2 * SETTINGS.visit_seconds * samples > seconds:
             break
         (rows, columns), facets = split_facets(grid, count, coarse=True)
-        if min(rows, columns) < 32 and count > 1:
+        if min(rows, columns) < SETTINGS.min_facet_pixels and count > 1:
             break
         terms = count_terms(4 * max_w * max(facet.half for facet in facets), epsilon)
         pixels = rows * columns
         # A transform carries two terms: an FFT with 1.25 times oversampling, and each sample twice. Per term there
         # are a factor image and its product, per facet the phase and the coordinates of the samples.
-        transforms = terms / 2 * (30e-9 * pixels + 250e-9 * samples)
-        cost = len(facets) * (transforms + terms * 10e-9 * pixels + VISIT * samples)
-        if cost < seconds and (terms * pixels <= FACTOR_LIMIT or count == 1):
+        transforms = terms / 2 * (SETTINGS.fft_seconds * pixels + SETTINGS.sample_seconds * samples)
+        cost = len(facets) * (transforms + terms * SETTINGS.factor_seconds * pixels + SETTINGS.visit_seconds * samples)
+        if cost < seconds and (terms * pixels <= SETTINGS.max_factor_elements or count == 1):
             seconds, chosen = cost, count
     return chosen, seconds
 
@@ -384,7 +379,9 @@ class _Transform:
 
             options["nthreads"] = 1
             # Less oversampling halves the time of the FFTs, but has no kernel for the highest accuracy.
-            options["upsampfac"] = 1.25 if epsilon >= 1e-9 else 2.0
+            options["upsampfac"] = (
+                SETTINGS.low_oversampling if epsilon >= SETTINGS.min_low_oversampling_epsilon else 2.0
+            )
         self._to_samples = library.Plan(2, shape, isign=1, **options)
         self._to_modes = library.Plan(1, shape, isign=-1, **options)
         self.dtype = dtype

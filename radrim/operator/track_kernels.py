@@ -28,6 +28,8 @@ class Tracks(NamedTuple):
         Largest phase per path difference [rad/m].
     tolerance : float
         Largest error of an interpolated phase [rad].
+    amplification : float
+        Largest sum of the absolute interpolation weights of a row.
     """
 
     uvw: np.ndarray
@@ -35,6 +37,7 @@ class Tracks(NamedTuple):
     reach: np.ndarray
     wave: float
     tolerance: float
+    amplification: float
 
 
 @numba.njit(nogil=True, cache=True)
@@ -145,7 +148,7 @@ def _weigh(tracks, begin, stop, p, picked, weights):
                     value *= (time[r] - time[picked[k]]) / (time[picked[j]] - time[picked[k]])
             weights[(r - begin) * p + j] = value
             total += abs(value)
-        if total > 6.0:
+        if total > tracks.amplification:
             return False
         for d in range(len(reach)):
             path = 0.0

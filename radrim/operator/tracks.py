@@ -22,14 +22,10 @@ import torch
 
 from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
 from radrim.operator import make_operator
+from radrim.operator.settings import TrackSettings
 from radrim.operator.track_kernels import Plan, Tracks, cut_tracks, gather, spread
 
-MOST = 8
-"""Most nodes of a block along time, and along frequency."""
-WORTH = 0.5
-"""Nodes over channels above which the channels are left as they are."""
-MARGIN = 0.3
-"""Part of epsilon that either interpolation may cost."""
+SETTINGS = TrackSettings()
 
 
 @dataclass(frozen=True)
@@ -98,10 +94,12 @@ def find_nodes(
         At worst one for each sample.
     """
     reach = _directions(grid)
-    capacity = _capacities(MARGIN * epsilon)
+    capacity = _capacities(SETTINGS.tolerance * epsilon)
     new = (np.diff(antenna, axis=0) != 0).any(1) | (np.diff(time) <= 0)
     starts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(uvw)]])
-    tracks = Tracks(uvw, time, reach, 2 * np.pi / C * freq[-1], MARGIN * epsilon)
+    tracks = Tracks(
+        uvw, time, reach, 2 * np.pi / C * freq[-1], SETTINGS.tolerance * epsilon, SETTINGS.max_amplification
+    )
     rows, picked, times, on_time, extent = cut_tracks(tracks, starts, capacity)
     ways = _cut_band(freq, capacity)
     # Half of the phase that a direction turns by from one end of the band to the other.
@@ -264,8 +262,8 @@ def _visible(l: np.ndarray, m: np.ndarray) -> np.ndarray:  # noqa: E741
 
 
 def _capacities(tolerance: float) -> np.ndarray:
-    """Half of the phase [rad] that 1, 2, ... `MOST` nodes can carry: exp(i phi x), x in [-1, 1], by polynomials."""
-    return np.array([2 * (tolerance * math.factorial(p) / 2) ** (1 / p) for p in range(1, MOST + 1)])
+    """Half of the phase [rad] that 1, 2, ... nodes can carry: exp(i phi x), x in [-1, 1], by polynomials."""
+    return np.array([2 * (tolerance * math.factorial(p) / 2) ** (1 / p) for p in range(1, SETTINGS.max_nodes + 1)])
 
 
 @dataclass(frozen=True)
@@ -279,10 +277,10 @@ class _Way:
 
 def _cut_band(freq: np.ndarray, capacity: np.ndarray) -> list[_Way]:
     """Ways to cut the band, from one node to all channels."""
-    ways = []
-    for parts in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64):
-        for p in range(1, MOST + 1) if parts == 1 else (MOST,):
-            if parts * p > WORTH * len(freq):
+    ways, most = [], SETTINGS.max_nodes
+    for parts in SETTINGS.band_parts:
+        for p in range(1, most + 1) if parts == 1 else (most,):
+            if parts * p > SETTINGS.max_node_fraction * len(freq):
                 break
             bands, nodes = [], []
             for part in np.array_split(np.arange(len(freq)), parts):

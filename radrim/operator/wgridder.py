@@ -16,12 +16,9 @@ from radrim.errors import ConfigError
 from radrim.geometry import ImageGrid
 from radrim.operator.base import REAL, Operator, w_matters
 from radrim.operator.nufft import split_facets
+from radrim.operator.settings import WGridderSettings
 
-SINGLE_LIMIT = 1e-5
-"""Smallest epsilon that ducc0 reaches in single precision."""
-
-TINY = 1e-5
-"""Below this field of view [rad] n - 1 is lost to rounding inside ducc0 and the result is NaN."""
+SETTINGS = WGridderSettings()
 
 
 class WGridder(Operator):
@@ -44,14 +41,16 @@ class WGridder(Operator):
         super().__init__(uvw, freq, grid, epsilon, threads, device)
         if self.device.type != "cpu":
             raise ConfigError(f"Operator 'wgridder' works on the CPU: got device {device}, expected cpu; use 'nufft'.")
-        if min(self.image_shape) < 32 or grid.width % 2 or grid.height % 2:
+        if min(self.image_shape) < SETTINGS.min_pixels or grid.width % 2 or grid.height % 2:
             raise ConfigError(
-                f"Operator 'wgridder' needs even sizes of at least 32 pixels: got {grid.width} x {grid.height}; "
-                "use another size, or the operator 'nufft'."
+                f"Operator 'wgridder' needs even sizes of at least {SETTINGS.min_pixels} pixels: "
+                f"got {grid.width} x {grid.height}; use another size, or the operator 'nufft'."
             )
         # n - 1 is -(l^2 + m^2) / 2 to 1e-11 in tiny fields: enlarging l and m by `zoom`, and shrinking u and v by
         # zoom and w by zoom^2, leaves every phase as it was, with numbers that ducc0 can work with.
-        zoom = max(1.0, TINY / (grid.scale * (max(self.image_shape) + 2 * max(abs(grid.x0), abs(grid.y0)))))
+        zoom = max(
+            1.0, SETTINGS.min_field / (grid.scale * (max(self.image_shape) + 2 * max(abs(grid.x0), abs(grid.y0))))
+        )
         # v first: ducc0's first image axis is then our y, and images pass through without a transposed walk in
         # memory (a third of the run time at 4096^2).
         uvw = self._uvw[:, [1, 0, 2]] / np.array([zoom, zoom, zoom * zoom])
@@ -72,8 +71,8 @@ class WGridder(Operator):
     def _precision(self, single: bool) -> tuple[bool, float]:
         """Whether to compute in single precision, and the accuracy to ask ducc0 for."""
         # ducc0 promises the worst case and stays ten times below it. It knows no kernel for more than 1e-2.
-        epsilon = min(3 * self.epsilon, 1e-2)
-        return single and epsilon >= SINGLE_LIMIT, epsilon
+        epsilon = min(SETTINGS.requested_accuracy * self.epsilon, SETTINGS.max_requested_accuracy)
+        return single and epsilon >= SETTINGS.min_single_epsilon, epsilon
 
     def _forward(self, image: torch.Tensor) -> torch.Tensor:
         dtype = image.dtype
@@ -125,7 +124,7 @@ class WGridder(Operator):
         differ from run to run. Parts of the samples or of the image, put together in order, always give the same.
         """
         gridding, transforms = _estimate(self.grid, self.max_w, self.data_shape[0] * self.data_shape[1], self.epsilon)
-        most = min(self.threads, self.image_shape[0] // 64)  # strips of the image
+        most = min(self.threads, self.image_shape[0] // SETTINGS.min_strip)  # strips of the image
         strips = min(
             (k for k in range(1, self.threads + 1) if self.threads % k == 0 and k <= max(1, most)),
             key=lambda k: gridding * k / self.threads + transforms / k,
@@ -151,9 +150,13 @@ def _estimate(grid: ImageGrid, largest_w: float, samples: int, epsilon: float) -
     # ducc0 moves to the middle of the image first: what is left of n - 1 there is its distance from a plane.
     _, parts = split_facets(grid, 1, coarse=True)
     turns = largest_w * 2 * max((part.half for part in parts), default=0.0)
-    planes = 1 if not w_matters(largest_w, grid, epsilon) else 3 + digits + 1.5 * turns
-    # The uv grid is 1.5 times oversampled along both axes; 8 ns for each of its cells and planes.
-    return samples * digits * 0.2e-6, planes * 2.25 * grid.width * grid.height * 8e-9
+    planes = (
+        1
+        if not w_matters(largest_w, grid, epsilon)
+        else SETTINGS.base_planes + digits + SETTINGS.planes_per_turn * turns
+    )
+    cells = planes * SETTINGS.oversampling * grid.width * grid.height
+    return samples * digits * SETTINGS.sample_seconds, cells * SETTINGS.cell_seconds
 
 
 def _to_double(data: torch.Tensor) -> torch.Tensor:
