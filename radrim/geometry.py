@@ -11,7 +11,9 @@ Images are indexed (y, x): y grows to the north, x to the west, and the phase ce
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, overload
 
 import numpy as np
 
@@ -26,7 +28,11 @@ C = 299_792_458.0
 FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 
 
-def n_minus_1(l: float | np.ndarray, m: float | np.ndarray) -> float | np.ndarray:  # noqa: E741 - the field's own name
+@overload
+def n_minus_1(l: float, m: float) -> float: ...
+@overload
+def n_minus_1(l: np.ndarray, m: np.ndarray) -> np.ndarray: ...
+def n_minus_1(l: Any, m: Any) -> Any:
     """N - 1 for direction cosines l and m, without the cancellation of sqrt(1 - l^2 - m^2) - 1 at small angles.
 
     NaN below the horizon (l^2 + m^2 > 1).
@@ -81,7 +87,7 @@ class ImageGrid:
         """Shape of the image (y, x)."""
         return (self.height, self.width)
 
-    def l(self) -> np.ndarray:  # noqa: E743 - the field's own name
+    def l(self) -> np.ndarray:
         """Direction cosine towards the east of each column, (x,) float64."""
         return -(np.arange(self.width) - self.width // 2 + self.x0) * self.scale
 
@@ -98,13 +104,13 @@ class ImageGrid:
     @property
     def has_sky(self) -> bool:
         """Whether any pixel lies above the horizon."""
-        l, m = (0.0 if a[0] * a[-1] <= 0 else np.abs(a).min() for a in (self.l(), self.m()))  # noqa: E741
+        l, m = (0.0 if a[0] * a[-1] <= 0 else np.abs(a).min() for a in (self.l(), self.m()))
         return bool(l * l + m * m <= 1)
 
     @property
     def middle(self) -> tuple[float, float, float]:
         """l, m and n - 1 of the centre pixel; n - 1 is NaN below the horizon."""
-        l, m = -self.x0 * self.scale, self.y0 * self.scale  # noqa: E741
+        l, m = -self.x0 * self.scale, self.y0 * self.scale
         return l, m, float(n_minus_1(l, m))
 
     def window(self, rows: slice, columns: slice) -> "ImageGrid":
@@ -124,12 +130,16 @@ class ImageGrid:
             y0=self.y0 + rows.start + height // 2 - self.height // 2,
         )
 
-    def pixel(self, l: float, m: float) -> tuple[float, float]:  # noqa: E741
+    @overload
+    def pixel(self, l: float, m: float) -> tuple[float, float]: ...
+    @overload
+    def pixel(self, l: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+    def pixel(self, l: Any, m: Any) -> Any:
         """Pixel (y, x), fractional and counted from 0, of direction cosines l and m."""
         return m / self.scale + self.height // 2 - self.y0, -l / self.scale + self.width // 2 - self.x0
 
 
-def crop_centre(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def crop_centre(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """The central part of an image with an even shape (y, x); the centre pixel, size // 2, stays the centre."""
     cut = []
     for have, want in zip(image.shape, shape, strict=True):

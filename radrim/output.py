@@ -99,7 +99,7 @@ class Output:
         working = 9 if self.config.niter else 5
         check_writable(self.prefix, 4 * grid.width * grid.height * (kinds * images + working))
 
-    def write_images(self, image: Image, grid: ImageGrid, observation: Observation, thermal: float) -> None:
+    def write_images(self, image: Image, grid: ImageGrid, observation: Observation, thermal: float | None) -> None:
         """NAME-{dirty,psf,model,residual,image,pb,image-pb}.fits, or NAME-0000-... for one channel of several."""
         for kind in KINDS:
             array = getattr(image, kind)

@@ -137,7 +137,9 @@ class Measured:
     chosen: list[str]
 
 
-def _measure(config, work, output, minor, clock, machine) -> Measured:
+def _measure(
+    config: ImageConfig, work: WorkDir, output: Output, minor: MinorCycles | None, clock: Clock, machine: Machine
+) -> Measured:
     """Read, choose, weight; each step looks first whether the work directory has its result."""
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
@@ -192,7 +194,9 @@ def _image(measured: Measured, work: WorkDir) -> Stokes:
     with ExitStack() as stack:
         imager: Imager
         if measured.side:
-            imager = FacetImager(run, work, measured.side, stack.enter_context(_workers(config, measured.workers)))
+            workers = _workers(config, measured.workers)
+            stack.enter_context(workers)
+            imager = FacetImager(run, work, measured.side, workers)
         elif measured.closures:
             imager = ClosureImager(run, measured.closures)
         else:
@@ -224,7 +228,9 @@ def _compare(measured: Measured, work: WorkDir, rival: MinorCycles, images: Stok
     return Beside(names, found[shown], dict(zip(names, seconds, strict=True)))
 
 
-def _finish(measured: Measured, stokes: Stokes, beside: Beside | None, report, painters) -> Result:
+def _finish(
+    measured: Measured, stokes: Stokes, beside: Beside | None, report: bool, painters: Painters | None
+) -> Result:
     """Cubes, polarisation, warnings and the report."""
     run = measured.run
     config, output, clock = run.config, run.output, run.clock
@@ -288,14 +294,14 @@ def _plan(work, grid, config, threads):
     return plan
 
 
-def _workers(config, workers) -> Threads | Cluster:
+def _workers(config: ImageConfig, workers: int) -> Threads | Cluster:
     """Who makes the facets."""
-    if config.scheduler or config.cluster:
-        return Cluster(config.scheduler or config.cluster, config.jobs)
+    if address := config.scheduler or config.cluster:
+        return Cluster(address, config.jobs)
     return Threads(workers)
 
 
-def _choose_machine(config) -> Machine:
+def _choose_machine(config: ImageConfig) -> Machine:
     """Threads and device of the run."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use --device cpu or auto.")

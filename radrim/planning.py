@@ -10,6 +10,7 @@ stands what extended emission in all of them would take.
 import math
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from radrim.config.options import ImageConfig
 from radrim.deconvolve.tiles import Tiles
 from radrim.errors import ConfigError
 from radrim.facets.tasks import LARGEST_PSF
@@ -131,7 +133,7 @@ class Plan:
         return 4.0 * kinds * self.grid.width * self.grid.height * (self.channels + (self.channels > 1))
 
 
-def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
+def make_plan(config: ImageConfig, workers: int | None = None, active: float = 0.5, cycles: int | None = None) -> Plan:
     """Predict a run.
 
     Parameters
@@ -206,14 +208,15 @@ def make_plan(config, workers=None, active=0.5, cycles=None) -> Plan:
 
 
 def _steps(facets, windows, blocks, cycles, kinds):
-    """Tasks of a channel; `radrim.imagers.facets` says which."""
+    """Tasks of a channel; `radrim.facets.faceted` says which."""
     once = 2 * windows + kinds * windows + bool(cycles) * (1 + facets)
-    return once + cycles * (facets + 3 * windows + blocks)
+    return once + cycles * (facets + 3 * windows + 2 * blocks)
 
 
 def _sample(sets, config):
     """Some tracks of the first Measurement Set, how many samples there are in all, and seconds to read one."""
-    samples, blocks, reading = 0, [], 0.0
+    samples, reading = 0, 0.0
+    blocks: list[Visibilities] = []
     for ms in sets:
         window = max(ms.windows, key=lambda w: len(w.freq))
         low, high = config.chan_range or (0, len(window.freq))
@@ -322,11 +325,12 @@ def _minor(trial, sky, psf, config, rng):
     if config.solver == "clean":
         from radrim.deconvolve.clean import CleanSolver
 
-        make, psf = CleanSolver, np.ascontiguousarray(crop_centre(psf, residual.shape))
+        make: Callable[[], CleanSolver | RimSolver] = CleanSolver
+        psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
     else:
         from radrim.rim.checkpoint import find_model
 
-        machine = load_machine(find_model(config.model), "cpu", "")
+        machine = load_machine(str(find_model(config.model)), "cpu", "")
         make = partial(RimSolver, machine, RimSettings(noise=noise))
 
     def solve():

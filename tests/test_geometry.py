@@ -134,7 +134,7 @@ def test_a_window_has_the_same_pixels():
     assert np.array_equal(again.m(), grid.m()[104:114])
     assert np.array_equal(again.l(), grid.l()[10:30])
     assert again.pixel(again.l()[3], again.m()[5]) == pytest.approx((5, 3))
-    l, m, n1 = again.middle  # noqa: E741
+    l, m, n1 = again.middle
     assert (l, m) == (again.l()[10], again.m()[5])
     assert n1 == n_minus_1(l, m)
     assert part.max_n_term >= np.abs(n_minus_1(part.l()[None, :], part.m()[:, None])).max()

@@ -26,7 +26,7 @@ def test_noise_ignores_sources(rng):
 
 
 def test_subsample_sees_every_column(rng):
-    """Above the largest number of pixels the step shares no factor with the width: an image of striped noise keeps its noise."""
+    """Above the largest number of pixels the step shares no factor with the width: striped noise keeps its noise."""
     size = 2048
     stripes = np.where(np.arange(size) % 2, 5.0, 0.0)  # a step of 4 would see the silent columns only
     image = (rng.normal(0, 1, (size, size)) + stripes).astype(np.float32)

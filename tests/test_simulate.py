@@ -132,7 +132,7 @@ def test_direction_cosines_are_the_sin_projection():
     wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
     wcs.wcs.crval = np.degrees([RA, DEC])
     wcs.wcs.crpix, wcs.wcs.cdelt = [0, 0], [1, 1]
-    l, m = np.array([0.1, -0.2, 0.0]), np.array([0.05, 0.15, -0.3])  # noqa: E741
+    l, m = np.array([0.1, -0.2, 0.0]), np.array([0.05, 0.15, -0.3])
     ra, dec = offset_position(l, m, RA, DEC)
     expected = np.radians(wcs.wcs_pix2world(np.degrees(np.stack([l, m], 1)), 1))
     np.testing.assert_allclose(np.stack([ra % (2 * np.pi), dec], 1), expected, atol=1e-12)
@@ -143,7 +143,7 @@ def test_point_source_has_the_phases_of_the_measurement_equation(make_ms, point_
     """V = I exp(+2 pi i (u l + v m + w (n - 1))), UVW as stored, u = U f / c: written out, signs and all."""
     ms = make_ms(noise=0.0)
     u, v, w = column(ms, "UVW").T[..., None] * column(f"{ms}::SPECTRAL_WINDOW", "CHAN_FREQ")[0] / C
-    l, m = 300 * point_source.l, 300 * point_source.m  # noqa: E741 - far out, for the w-term to count
+    l, m = 300 * point_source.l, 300 * point_source.m
     wide = make_ms(noise=0.0, sky=make_sky(*offset_position(l, m, RA, DEC), 0.7, 1.4e9))
     phase = u * l + v * m + w * (np.sqrt(1 - l**2 - m**2) - 1)
     assert np.abs(w * (np.sqrt(1 - l**2 - m**2) - 1)).max() > 1
@@ -159,7 +159,7 @@ def test_gaussian_is_the_sum_of_its_points():
     a, b = np.meshgrid(s * major, s * minor)
     weight = np.exp(-4 * np.log(2) * ((a / major) ** 2 + (b / minor) ** 2))
     # Position angle is from north through east: along the major axis is (sin pa, cos pa) in (l, m).
-    l, m = a * np.sin(pa) + b * np.cos(pa), a * np.cos(pa) - b * np.sin(pa)  # noqa: E741
+    l, m = a * np.sin(pa) + b * np.cos(pa), a * np.cos(pa) - b * np.sin(pa)
     position = offset_position(l.ravel(), m.ravel(), RA, DEC)
     points = make_sky(*position, 2.0 * weight.ravel() / weight.sum(), 1.4e9)
     gaussian = make_sky(RA, DEC, 2.0, 1.4e9, shape=(major, minor, pa))
@@ -251,7 +251,7 @@ def test_unusable_fits_sky_is_refused(tmp_path, change, message):
 def test_demo_fits_every_array():
     """The demo's size is a number of beams, so that one picture serves every array."""
     small, large = (demo_sky(RA, DEC, 1e9, beam) for beam in (1e-9, 1e-5))
-    l, m, _ = direction_cosines(large.ra, large.dec, RA, DEC)  # noqa: E741
+    l, m, _ = direction_cosines(large.ra, large.dec, RA, DEC)
     assert 50 < max(np.abs(l).max(), np.abs(m).max()) / 1e-5 < 60
     # The sources at 1e-9 lie 1e-4 of the distance from the centre; their absolute positions are good to 1e-16 only.
     np.testing.assert_allclose(direction_cosines(small.ra, small.dec, RA, DEC)[0] * 1e4, l, atol=1e-10)

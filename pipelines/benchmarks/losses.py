@@ -48,8 +48,8 @@ from scipy.signal import windows
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.metrics import log_snr_db
 from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
-from radrim.rim.minor.solver import RimSolver
 from radrim.rim.minor.settings import RimSettings
+from radrim.rim.minor.solver import RimSolver
 from radrim.rim.network.psf import PsfConvolution, beam_responses
 from radrim.rim.training.brushes import add_spots, log_uniform, unit
 from radrim.rim.training.coverages import draw_coverage

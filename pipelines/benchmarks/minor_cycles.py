@@ -18,8 +18,8 @@ from peer import table
 
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.rim.checkpoint import find_model, load
-from radrim.rim.minor.solver import RimSolver
 from radrim.rim.minor.settings import RimSettings
+from radrim.rim.minor.solver import RimSolver
 from radrim.rim.training.problems import stack, validation_set
 from radrim.rim.training.runs import solve_problem
 from radrim.rim.training.validation import SCORES, judge

@@ -63,7 +63,7 @@ class Field:
         self.sky = np.zeros(self.grid.shape)
         self.sky[self.y, self.x] = draw.uniform(0.5, 1.5, 200)
         self.sample = draw.integers(0, shape, (200, 2)).T
-        l, m = self.grid.l()[self.x], self.grid.m()[self.y]  # noqa: E741 - the field's own names
+        l, m = self.grid.l()[self.x], self.grid.m()[self.y]
         directions = np.stack([l, m, n_minus_1(l, m)])
         self.image = np.array([self._image(d) for d in directions.T])
         row, chan = self.sample

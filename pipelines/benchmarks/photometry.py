@@ -76,7 +76,7 @@ def place_sources(rng, count, size):
 
 def predict(block, places, flux, size, cell):
     """Visibilities (row, chan) complex128 of point sources at `places` [pixel]: the direct sum."""
-    l, m = -(places[:, 0] - size // 2) * cell, (places[:, 1] - size // 2) * cell  # noqa: E741 - the field's own name
+    l, m = -(places[:, 0] - size // 2) * cell, (places[:, 1] - size // 2) * cell
     cosines = np.stack([l, m, np.sqrt(1 - l**2 - m**2) - 1])
     vis = np.empty(block.weight.shape, complex)
     for start in range(0, len(vis), 16384):

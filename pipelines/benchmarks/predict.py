@@ -60,7 +60,7 @@ def components(path):
     with fits.open(path) as hdus:
         header, image = hdus[0].header, np.asarray(hdus[0].data, float).reshape(hdus[0].data.shape[-2:])
     y, x = np.nonzero(image)
-    l = np.radians(header["CDELT1"]) * (x + 1 - header["CRPIX1"])  # noqa: E741 - the field's own name
+    l = np.radians(header["CDELT1"]) * (x + 1 - header["CRPIX1"])
     m = np.radians(header["CDELT2"]) * (y + 1 - header["CRPIX2"])
     return np.stack([l, m, n_minus_1(l, m)], -1), image[y, x]
 

@@ -17,8 +17,8 @@ from peer import table
 from torch.profiler import ProfilerActivity, profile
 
 from radrim.rim.checkpoint import find_model, load
-from radrim.rim.minor.solver import RimSolver
 from radrim.rim.minor.settings import RimSettings
+from radrim.rim.minor.solver import RimSolver
 
 GROUPS = {
     "convolutions": ("convolution", "conv2d", "conv_transpose", "mkldnn", "addmm", "aten::mm", "aten::bmm"),

@@ -100,7 +100,7 @@ def _train_on_outcomes(kind: str, args: argparse.Namespace, folder: str | Path) 
 
 
 @contextmanager
-def _shown(total: int, seen: int) -> Iterator[Callable[[int, float, float], None]]:
+def _shown(total: int, seen: int) -> Iterator[Callable[..., None]]:
     """The function that shows the progress: a bar on a terminal, elsewhere a line every minute."""
     mean = _Mean()
     if sys.stdout.isatty() and log.isEnabledFor(logging.INFO):
@@ -113,7 +113,7 @@ def _shown(total: int, seen: int) -> Iterator[Callable[[int, float, float], None
         with Progress(*columns) as bar:
             task = bar.add_task("training", total=total, completed=seen)
 
-            def show(seen: int, loss: float, rate: float) -> None:  # noqa: ARG001 - as `_Lines.__call__`
+            def show(seen: int, loss: float, rate: float) -> None:
                 bar.update(task, completed=seen, description=f"loss {mean(loss):.2f} dB")
 
             yield show

@@ -39,7 +39,7 @@ def read_truth(path: str | Path, grid: ImageGrid, freq: float) -> tuple[np.ndarr
         The file is neither of these, or has no flux on the grid.
     """
     sky = read_sky(str(path), grid.ra, grid.dec, freq, grid.scale)
-    l, m, distance = direction_cosines(sky.ra, sky.dec, grid.ra, grid.dec)  # noqa: E741
+    l, m, distance = direction_cosines(sky.ra, sky.dec, grid.ra, grid.dec)
     flux = sky.stokes[:, 0] * (freq / sky.freq) ** sky.alpha
     places = [grid.pixel(l, m)]
     fluxes = [np.where((distance > 0) & (sky.shape[:, 0] == 0), flux, 0.0)]

@@ -302,7 +302,8 @@ class CleanSolver:
             self._noise = float(noise)
 
     def _hides_sources(self, noise, peak):
-        return not self._reopened and noise < 0.8 * self._noise and peak > max(CLEAR, self.settings.auto_mask) * noise
+        level = max(CLEAR, self.settings.auto_mask or 0.0)
+        return not self._reopened and noise < 0.8 * self._noise and peak > level * noise
 
     def _minor(self, ft, level):
         """Clean the residual whose transform is `ft`, changed in place, down to `level`.
@@ -310,7 +311,8 @@ class CleanSolver:
         Returns the number of components, the largest peak left, and why it ended, empty if at `level`.
         """
         settings = self.settings
-        count, lowest, since = 0, np.inf, []
+        count, lowest = 0, np.inf
+        since: list[tuple] = []
         while True:
             peaks = self._peaks(ft, self._masked)
             best, scale, image = peaks[0]

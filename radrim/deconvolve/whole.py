@@ -94,18 +94,22 @@ class WholeImage(ImageState):
 
     @property
     def left_noise(self) -> float:
+        """See `ImageState.left_noise`."""
         return self.measurement.left_noise
 
     @property
     def rms(self) -> float:
+        """See `ImageState.rms`."""
         return float(self.residual.std())
 
     @property
     def peak(self) -> float:
+        """See `ImageState.peak`."""
         return float(np.abs(self.residual).max())
 
     @property
     def flux(self) -> float:
+        """See `ImageState.flux`."""
         return float(self._terms(self.model)[0].sum())
 
     @property
@@ -115,6 +119,7 @@ class WholeImage(ImageState):
 
     @property
     def pending(self) -> bool:
+        """See `ImageState.pending`."""
         return self._pending[0] is not self.model
 
     def minor_cycles(self) -> list[MinorCycle]:
@@ -192,6 +197,7 @@ class WholeImage(ImageState):
         return True
 
     def measure(self) -> float:
+        """See `ImageState.measure`."""
         model, _ = self._pending
         self._after = None
         if np.array_equal(model, self.model):
@@ -204,9 +210,11 @@ class WholeImage(ImageState):
         return best_part(model - self.model, self.residual, residual)
 
     def rms_after(self, part: float) -> float:
+        """See `ImageState.rms_after`."""
         return float(self._take(part)[1].std())
 
     def settle(self, part: float) -> None:
+        """See `ImageState.settle`."""
         if part:
             self.model, self.residual = self._take(part)
         self._pending, self._after = (self.model, self.residual), None
@@ -222,9 +230,11 @@ class WholeImage(ImageState):
         return self._after[1:]
 
     def tell(self, noise: float) -> bool:
+        """See `ImageState.tell`."""
         return any([solver.expect(noise) for solver in self.solvers])
 
     def keep(self) -> None:
+        """See `ImageState.keep`."""
         if self.keeper is not None:
             self.keeper(self)
 

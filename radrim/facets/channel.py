@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from radrim.deconvolve.tiles import TileBlock, Tiles
+from radrim.errors import ConfigError
 from radrim.facets.images import FacetImage
 from radrim.geometry import ImageGrid
 from radrim.measure.mosaic import FLOOR
@@ -140,21 +141,27 @@ class FacetChannel:
     def pb(self, grid: ImageGrid) -> np.ndarray:
         """Primary beam on a part of the image's grid, (y, x) float32; of several pointings the effective one."""
         if len(self.pointings) == 1:
-            return self.pointings[0].beam.image(grid)
+            return self._beam(self.pointings[0], grid)
         return np.sqrt(self._square(grid) / self.sum_weight).astype(np.float32)
 
     def _square(self, grid):
-        return sum(one.sum_weight * self._beam(one, grid).astype(np.float64) ** 2 for one in self.pointings)
+        return sum(one.sum_weight * self._floored(one, grid).astype(np.float64) ** 2 for one in self.pointings)
+
+    def _floored(self, pointing, grid):
+        return np.maximum(self._beam(pointing, grid), np.float32(FLOOR))
 
     @staticmethod
     def _beam(pointing, grid):
-        return np.maximum(pointing.beam.image(grid), np.float32(FLOOR))
+        """The primary beam of a pointing, (y, x) float32."""
+        if pointing.beam is None:
+            raise ConfigError("Several pointings are imaged with their primary beams: give --pb.")
+        return pointing.beam.image(grid)
 
     def _share(self, pointing, grid):
         """The beam of a pointing over the effective one, (y, x) float32; 1 for a single pointing."""
         if len(self.pointings) == 1:
             return np.float32(1)
-        return self._beam(pointing, grid) / self.pb(grid)
+        return self._floored(pointing, grid) / self.pb(grid)
 
     # Measuring
 

@@ -72,14 +72,17 @@ class FacetedImage(ImageState):
 
     @property
     def rms(self) -> float:
+        """See `ImageState.rms`."""
         return float(np.sqrt(np.mean([one.rms**2 for one in self.summaries])))
 
     @property
     def peak(self) -> float:
+        """See `ImageState.peak`."""
         return max(one.peak for one in self.summaries)
 
     @property
     def pending(self) -> bool:
+        """See `ImageState.pending`."""
         return any(self.tasks.changed(self.at, term) for term in range(self.tasks.terms))
 
     def survey(self) -> None:
@@ -132,12 +135,14 @@ class FacetedImage(ImageState):
         return OtherFacets(seen.bands_without(facet), self.wait)
 
     def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
+        """See `ImageState.ask`."""
         tasks, noise = self.tasks, self.summaries[0].noise
         self._asked += 1
         how = self.at, self._asked, action, noise, values
         return self.run("final stage", ((tasks.refine, facet, *how) for facet in range(len(tasks.tiles))), gpu=self.gpu)
 
     def measure(self) -> float:
+        """See `ImageState.measure`."""
         tasks, cycle = self.tasks, self.at
         self._sums, windows = {}, tasks.changed_windows(cycle)
         if not windows:
@@ -152,6 +157,7 @@ class FacetedImage(ImageState):
         return self._sums["ur"] / self._sums["uf"] if rises else 0.0
 
     def rms_after(self, part: float) -> float:
+        """See `ImageState.rms_after`."""
         if not self._sums:
             return self.rms
         s, grid = self._sums, self.tasks.grid
@@ -159,6 +165,7 @@ class FacetedImage(ImageState):
         return float(np.sqrt(max(square, 0.0) / (grid.width * grid.height * self.tasks.terms)))
 
     def settle(self, part: float) -> None:
+        """See `ImageState.settle`."""
         tasks, self._asked = self.tasks, 0
         if not part:
             return
@@ -170,10 +177,12 @@ class FacetedImage(ImageState):
         self.at, self.flux = self.at + 1, self._summaries[0].flux
 
     def tell(self, noise: float) -> bool:
+        """See `ImageState.tell`."""
         self.tasks = replace(self.tasks, expected=noise)
         return bool(self.stages)
 
     def keep(self) -> None:
+        """See `ImageState.keep`."""
         if self.cycles:
             self.wait = self._found and not self.cycles[-1]["stalled"]
         self.tasks.store.note(f"{self.tasks.folder}/cycles", {name: getattr(self, name) for name in KEPT})
@@ -185,7 +194,7 @@ def _noise(tasks, powers):
 
     In a mosaic the noise is that of the best pixel, as in all others.
     """
-    total = {channel: 0.0 for channel in range(len(tasks.channels))}
+    total = dict.fromkeys(range(len(tasks.channels)), 0.0)
     for (channel, _), power in zip(tasks.blocks, powers, strict=True):
         total[channel] += power
     variance, weights = 0.0, 0.0

@@ -81,7 +81,9 @@ class FacetImage:
 class Readable(Protocol):
     """An image in facets, kept or computed when it is read."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called."""
 
     def load(self, facet: int) -> np.ndarray:
         """A facet, (y, x) float32 of its core."""
@@ -159,9 +161,9 @@ def restore_facet(image, model, residual, tiles, facet, beam, scale, margin):
     if facet in image:
         return
     core = tiles[facet].core
-    window = tuple(slice(s.start - m, s.stop + m) for s, m in zip(core, margin, strict=True))
+    y, x = (slice(s.start - m, s.stop + m) for s, m in zip(core, margin, strict=True))
     inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(core, margin, strict=True))
-    image.save(facet, residual.load(facet) + restore(model.read(window), beam, scale)[inner])
+    image.save(facet, residual.load(facet) + restore(model.read((y, x)), beam, scale)[inner])
 
 
 def uncertain_facet(
@@ -196,11 +198,9 @@ def uncertain_facet(
     if all(facet in image for image in maps):
         return
     tile, (model, residual, psf) = tiles[facet], seen
-    near = tuple(
-        slice(full // 2 - n, full // 2 + n)
-        for full, n in ((full, min(2 * part, full) // 2) for full, part in zip(shape, tile.shape, strict=True))
-    )
-    found = uncertainties(model.read(tile.outer), residual.read(tile.outer), psf.read(near), noise, beam, scale)
+    half = [min(2 * part, full) // 2 for full, part in zip(shape, tile.shape, strict=True)]
+    y, x = (slice(full // 2 - n, full // 2 + n) for full, n in zip(shape, half, strict=True))
+    found = uncertainties(model.read(tile.outer), residual.read(tile.outer), psf.read((y, x)), noise, beam, scale)
     for name, image in zip(UNCERTAINTIES, maps, strict=True):
         image.save(facet, found[name][tile.inner])
 

@@ -30,7 +30,7 @@ from radrim.facets.images import FacetImage, Mixture, Readable, look
 from radrim.geometry import ImageGrid
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import find_active, highest_sidelobes, sidelobes
-from radrim.rim.minor.points import DEEP
+from radrim.rim.minor.settings import PointFinderSettings
 from radrim.workdir.store import Store
 
 NOISE = "the residual is noise"
@@ -155,10 +155,10 @@ class FacetTasks:
             return self.channels[0].local_psf(facet)
         name = f"{self.folder}/local-psf/{term}/{facet:05d}"
         if name not in self.store:
-            psfs = (channel.local_psf(facet) for channel in self.channels)
-            self.store.save(
-                name, sum(np.float32(f) * psf for f, psf in zip(self._factors(term, squares=True), psfs, strict=True))
-            )
+            psf = np.zeros([LARGEST_PSF * n for n in self.tiles[facet].shape], np.float32)
+            for factor, channel in zip(self._factors(term, squares=True), self.channels, strict=True):
+                psf += np.float32(factor) * channel.local_psf(facet)
+            self.store.save(name, psf)
         return self.store.load(name)
 
     def note_sidelobes(self) -> None:
@@ -241,7 +241,8 @@ class FacetTasks:
             return NOISE
         # Not even points are looked for so far below the sidelobes of what is brighter elsewhere.
         known = self.store.facts(f"{self.channels[0].shared}/sidelobes")
-        above = [DEEP * part * bright for part, bright in zip(known, others.bands, strict=True)]
+        deep = PointFinderSettings().min_sidelobe_fraction
+        above = [deep * part * bright for part, bright in zip(known, others.bands, strict=True)]
         return "" if find_active(residual, noise, above=above).any() else "sidelobes of other facets"
 
     def refine(

@@ -91,7 +91,8 @@ class Imager(ABC):
 
     def make(self, batch: Batch, stokes: str) -> list[Image]:
         """The images of a Stokes parameter of a batch of channels; those of an earlier run from their files."""
-        run, images = self.run, {}
+        run = self.run
+        images: dict[str, Image | None] = {}
         missing = []
         for target in self._targets(batch, stokes):
             found = {channel.label: self.finished(channel.label) for channel in target.channels}
@@ -113,7 +114,7 @@ class Imager(ABC):
         for target in missing:  # or in the end the visibilities of all channels would be in memory
             for channel in target.channels:
                 release(channel.blocks)
-        return list(images.values())
+        return [image for image in images.values() if image is not None]
 
     @property
     @abstractmethod

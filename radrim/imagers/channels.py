@@ -9,9 +9,11 @@ from dask import delayed
 
 from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.whole import WholeImage
+from radrim.errors import OutputError
 from radrim.imagers.base import Imager, OutputChannel, Target
 from radrim.imagers.minor_cycles import MinorCycles
 from radrim.imagers.spectral import SpectralMeasurement
+from radrim.measure.measurement import MeasuredChannel
 from radrim.measure.mosaic import effective_beam, make_measurement
 from radrim.restore.channels import average_channels, restore_channel
 from radrim.restore.spectrum import Basis, spectral_index
@@ -36,9 +38,11 @@ class ChannelImager(Imager):
         return max(1, self.run.threads // max(1, len(self.tiles)))
 
     def finished(self, label: str) -> Image | None:
+        """See `Imager.finished`."""
         return self.run.progress.image(label)
 
     def begin(self, targets: Sequence[Target]) -> list[ImageState]:
+        """See `Imager.begin`."""
         with self.run.clock("measure"):
             threads = max(1, self.run.threads // max(1, len(targets)))
             measurements = [
@@ -66,9 +70,15 @@ class ChannelImager(Imager):
 
     def _measured(self, channel):
         """Dirty image and PSF of a channel."""
-        return [np.asarray(image) for image in self.run.progress.measured(channel.label, channel.name)]
+        return self._load(channel.label, channel.name)
 
-    def _state(self, target, measurements) -> WholeImage:
+    def _load(self, label, name):
+        found = self.run.progress.measured(label, name)
+        if found is None:
+            raise OutputError(f"The work directory of {self.run.output.prefix} has lost the dirty image of {label}.")
+        return [np.asarray(image) for image in found]
+
+    def _state(self, target: Target, measurements: Sequence[MeasuredChannel]) -> WholeImage:
         """A measured target as an earlier run left it, or with its first model."""
         run = self.run
         if target.terms:
@@ -113,7 +123,7 @@ class ChannelImager(Imager):
             measured = [self._measured(channel) for channel in target.channels]
             dirty, psf = terms.combine(one for one, _ in measured), terms.combine_psf(one for _, one in measured)
             run.progress.keep_measured(target.label, dirty, psf)
-        dirty, psf = map(np.asarray, run.progress.measured(target.label))
+        dirty, psf = self._load(target.label, target.label)
         log.info(
             "%d channels, %d terms: peaks of their dirty images %s Jy/beam.", len(target.channels), len(dirty),
             ", ".join(f"{np.abs(term).max():.4g}" for term in dirty),
@@ -121,6 +131,7 @@ class ChannelImager(Imager):
         return self._empty(target, terms, dirty, psf, sum(m.sum_weight for m in measurements))
 
     def prepare(self, states: Sequence[ImageState], minor: MinorCycles) -> None:
+        """See `Imager.prepare`."""
         tiles = minor.tiles(self.run.grid.shape)
         threads = max(1, self.run.threads // max(1, len(states) * len(tiles)))
         for state in cast("Sequence[WholeImage]", states):
@@ -130,13 +141,14 @@ class ChannelImager(Imager):
             state.cut(tiles, make, max(1, self.run.threads // len(states)), minor.stages)
 
     def restore(self, target: Target, state: ImageState) -> list[Image]:
+        """See `Imager.restore`."""
         images = []
         for number, channel in enumerate(target.channels):
             image = self.finished(channel.label) if target.terms else None
             images.append(image or self._restore(self._channel(number, channel, target, cast("WholeImage", state))))
         return images
 
-    def _channel(self, number: int, channel: OutputChannel, target, state: WholeImage) -> WholeImage:
+    def _channel(self, number: int, channel: OutputChannel, target: Target, state: WholeImage) -> WholeImage:
         """One channel of a target as its files will have it."""
         if not target.terms:
             return state
@@ -157,7 +169,7 @@ class ChannelImager(Imager):
             residual=residual,
         )
 
-    def _restore(self, state: WholeImage):
+    def _restore(self, state: WholeImage) -> Image:
         """Restored image of a channel, written."""
         run = self.run
         with run.clock("restore"):
@@ -172,6 +184,7 @@ class ChannelImager(Imager):
         return image
 
     def average(self, images: Channels) -> Image:
+        """See `Imager.average`."""
         run = self.run
         with run.clock("restore"):
             image = average_channels(images, run.observation, run.grid, run.config.beam_fit, run.threads)
@@ -191,7 +204,7 @@ class ChannelImager(Imager):
         with run.clock("restore"):
             image.stop = images.headers[0].stop
             weights = [one.facts["sum_weight"] for one in images.headers]
-            basis = Basis.of([one.freq for one in images.headers], weights, run.config.spectral_terms)
+            basis = Basis.of([one.freq for one in images.headers], weights, run.config.spectral_terms or 1)
             maps = spectral_index(images, basis, image.beam, run.grid.scale, run.threads)
         with run.clock("write"):
             for kind, array in zip(("alpha", "alpha-error"), maps, strict=True):

@@ -22,7 +22,7 @@ from radrim.facets.images import (
     write_facets,
 )
 from radrim.facets.tasks import FacetTasks
-from radrim.imagers.base import Imager, Target
+from radrim.imagers.base import Imager, OutputChannel, Target
 from radrim.imagers.context import RunContext
 from radrim.imagers.minor_cycles import MinorCycles
 from radrim.measure.mosaic import by_pointing
@@ -30,7 +30,7 @@ from radrim.products import KINDS, SHARED, UNCERTAINTIES
 from radrim.restore.channels import average_of
 from radrim.restore.spectrum import Basis
 from radrim.result import Channels, Image
-from radrim.runtime.executors import Cluster, Threads
+from radrim.runtime.executors import Executor
 from radrim.runtime.memory import MemorySettings, measured_together
 from radrim.workdir.progress import opened
 from radrim.workdir.store import Store, StoredArray
@@ -52,13 +52,13 @@ class FacetImager(Imager):
     store : Store
     side : int
         Largest facet along an axis [pixel].
-    workers : Threads or Cluster
+    workers : Executor
         Who carries out the tasks.
     """
 
     at_once = 1  # each channel keeps all workers busy
 
-    def __init__(self, run: RunContext, store: Store, side: int, workers: Threads | Cluster):
+    def __init__(self, run: RunContext, store: Store, side: int, workers: Executor):
         super().__init__(run)
         self.store, self.workers = store, workers
         self.tiles = Tiles(run.grid.shape, side, MemorySettings.halo)
@@ -68,9 +68,11 @@ class FacetImager(Imager):
         self._mask = None if run.mask is None else StoredArray(self.files, "mask", run.mask)
 
     def finished(self, label: str) -> Image | None:
+        """See `Imager.finished`."""
         return self.run.progress.image(label, open_image)
 
     def begin(self, targets: Sequence[Target]) -> list[ImageState]:
+        """See `Imager.begin`."""
         return [self._begin(target) for target in targets]
 
     def _begin(self, target):
@@ -103,7 +105,7 @@ class FacetImager(Imager):
                 log.info("%sresidual: peak %.4g Jy/beam, %d facets.", image.prefix, image.peak, len(self.tiles))
         return image
 
-    def _channel(self, channel, stokes) -> FacetChannel:
+    def _channel(self, channel: OutputChannel, stokes: str) -> FacetChannel:
         run, groups = self.run, by_pointing(channel.blocks)
         freq = np.concatenate([block.output_freq for block in channel.blocks])
         pointings = []
@@ -159,7 +161,7 @@ class FacetImager(Imager):
             run.progress.keep_partly(out)
         return self._write(out, parts, run.thermal_of(out))
 
-    def _run(self, label: str, calls: Iterable[tuple]):
+    def _run(self, label: str, calls: Iterable[tuple]) -> list:
         """Results of (function, argument, ...) calls, by the workers."""
         return self.workers.run(label, ((on_one_thread, *call) for call in calls))
 
@@ -228,8 +230,8 @@ class FacetImager(Imager):
             maps = [parts[kind] for kind in UNCERTAINTIES]
             seen = parts["model"], parts["residual"], parts["psf"]
             common = maps, seen, self.tiles, self.run.grid.shape
-            how = image.noise, image.beam, scale
-            self._run("uncertainty", ((uncertain_facet, *common, f, *how) for f in facets))
+            more = image.noise, image.beam, scale
+            self._run("uncertainty", ((uncertain_facet, *common, f, *more) for f in facets))
 
     def _write(self, image, parts, thermal):
         """The FITS files of an image from its facets, which are dropped one kind after the other.

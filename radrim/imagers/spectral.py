@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from radrim.measure.measurement import Measurement
-from radrim.measure.mosaic import JointMeasurement
+from radrim.measure.measurement import MeasuredChannel
 from radrim.restore.spectrum import Basis
 
 
@@ -15,7 +14,7 @@ class SpectralMeasurement:
 
     Parameters
     ----------
-    measurements : sequence of Measurement or JointMeasurement
+    measurements : sequence of MeasuredChannel
         Of the channels.
     basis : Basis
     """
@@ -23,7 +22,7 @@ class SpectralMeasurement:
     left_noise = float("nan")
     """The terms have different ones."""
 
-    def __init__(self, measurements: Sequence[Measurement | JointMeasurement], basis: Basis):
+    def __init__(self, measurements: Sequence[MeasuredChannel], basis: Basis):
         self.channels, self.basis = measurements, basis
 
     def combine(self, images: Iterable[np.ndarray]) -> np.ndarray:
@@ -48,9 +47,9 @@ class SpectralMeasurement:
 
     @staticmethod
     def _sum(images, basis):
-        total = None
+        total = np.zeros((basis.values.shape[1], 1, 1))
         for number, image in enumerate(images):
-            if total is None:
+            if not number:
                 total = np.zeros((basis.values.shape[1], *image.shape))
             basis.add(number, image, total)
         return total.astype(np.float32)

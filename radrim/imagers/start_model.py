@@ -6,6 +6,7 @@ with, though it may have written some of its own results over the files.
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def take_start(config: ImageConfig, prefix: str | Path, grid: ImageGrid, work: W
     if not (config.start_model or config.continue_run):
         return None
     if "start" not in work:
-        paths = find_models(prefix) if config.continue_run else [Path(config.start_model)]
+        paths = find_models(prefix) if config.continue_run else [Path(config.start_model or "")]
         if config.start_model and paths[0].absolute() in _own(prefix, config):
             raise ConfigError(f"--start-model {paths[0]} will be replaced by this run: give --continue in its place.")
         found = _choose(read_planes(paths), config)
@@ -108,7 +109,7 @@ def _own(prefix, config):
     return [Path(f"{prefix}-{label}-model.fits" if label else f"{prefix}-model.fits").absolute() for label in labels]
 
 
-def _choose(planes, config) -> dict[str, list[Plane]]:
+def _choose(planes: Sequence[Plane], config: ImageConfig) -> dict[str, list[Plane]]:
     """The planes of each of the run's Stokes parameters, in order of frequency."""
     path, found = planes[0].path, {}
     for stokes in config.stokes:

@@ -1,6 +1,7 @@
 """Step 3, measure: dirty image, PSF and residual of one output channel, over all its visibilities."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,6 +36,35 @@ class OperatorChoice:
 
 
 DEFAULT = OperatorChoice()
+
+
+class MeasuredChannel(Protocol):
+    """A measured output channel, of one or several pointings."""
+
+    blocks: list[Visibilities]
+    kind: str
+    """Operator."""
+    sum_weight: float
+    """Weights of the best pixel [Jy^-2]."""
+    freq: float
+    """Centre of the band, each channel of the data counted by its weight [Hz]."""
+    channels: np.ndarray
+    """Frequencies of the channels of the data in the output frame [Hz]."""
+    left_noise: float
+    """Noise of the dirty image, measured in what the last model left of the visibilities [Jy/beam]; NaN if unknown."""
+
+    @property
+    def samples(self) -> int:
+        """Number of unflagged visibilities."""
+
+    def psf(self, wide: bool = False) -> np.ndarray:
+        """Point-spread function, (y, x) float32, exactly 1 in the middle; `wide`: twice as large as the image."""
+
+    def dirty(self) -> np.ndarray:
+        """Dirty image, (y, x) float32 [Jy/beam]."""
+
+    def residual(self, model: np.ndarray) -> np.ndarray:
+        """Exact residual [Jy/beam] of a model [Jy/pixel], both (y, x) float32."""
 
 
 class Measurement:
@@ -105,12 +135,12 @@ class Measurement:
 
         Says in `left_noise` what it saw on the way.
         """
-        model = self._tensor(np.ascontiguousarray(model, np.float32))
+        image = self._tensor(np.ascontiguousarray(model, np.float32))
         if not self._neighbours:
             self._neighbours = [Neighbours(block, self.device) for block in self.blocks]
-        total, power = torch.zeros_like(model), 0.0
+        total, power = torch.zeros_like(image), 0.0
         for op, block, neighbours in zip(self._operators, self.blocks, self._neighbours, strict=True):
-            rest = op.forward(model)
+            rest = op.forward(image)
             torch.sub(self._tensor(block.data), rest, out=rest)
             power += neighbours.power(rest)
             total += op.adjoint(rest, self._tensor(block.weight))

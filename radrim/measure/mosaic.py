@@ -19,6 +19,7 @@ Cornwell, Holdaway & Uson (1993), A&A 271, 697; Sault, Staveley-Smith & Brouw (1
 import logging
 
 import numpy as np
+import torch
 
 from radrim.geometry import ImageGrid, format_angle
 from radrim.measure.measurement import DEFAULT, Measurement, OperatorChoice
@@ -110,21 +111,23 @@ class JointMeasurement:
         self.freq = float(np.average([part.freq for part in self.parts], weights=self.coverage.weights))
 
     @property
-    def samples(self):
+    def samples(self) -> int:
         """Number of unflagged visibilities."""
         return sum(part.samples for part in self.parts)
 
-    def psf(self, wide=False):
+    def psf(self, wide: bool = False) -> np.ndarray:
         """Mean point-spread function, (y, x) float32, exactly 1 in the middle; see `Measurement.psf`."""
         total = sum(self.coverage.weights)
-        psf = sum(np.float32(part.sum_weight / total) * part.psf(wide) for part in self.parts)
+        psf, *others = (np.float32(part.sum_weight / total) * part.psf(wide) for part in self.parts)
+        for other in others:
+            psf = psf + other
         return psf / psf[psf.shape[0] // 2, psf.shape[1] // 2]
 
-    def dirty(self):
+    def dirty(self) -> np.ndarray:
         """Dirty image of the flat-noise sky, (y, x) float32 [Jy/beam]."""
         return sum(part.dirty() * self._back(k) for k, part in enumerate(self.parts))
 
-    def residual(self, model):
+    def residual(self, model: np.ndarray) -> np.ndarray:
         """Exact residual, (y, x) float32 [Jy/beam], of a model (y, x) of the flat-noise sky [Jy/pixel]."""
         total = np.zeros(model.shape, np.float32)
         for k, part in enumerate(self.parts):
@@ -132,7 +135,7 @@ class JointMeasurement:
             total += part.residual(share * model) * (share * np.float32(part.sum_weight / self.sum_weight))
         return total
 
-    def normal(self, model):
+    def normal(self, model: torch.Tensor) -> torch.Tensor:
         """Dirty image of what a model predicts; tensors as `Measurement.normal` takes and gives."""
         total = model.new_zeros(model.shape)
         for k, part in enumerate(self.parts):

@@ -126,7 +126,7 @@ class PrimaryBeam:
             Also a window of a larger one.
         """
         out = np.empty(grid.shape, np.float32)
-        l, m = grid.l()[None, :], grid.m()[:, None]  # noqa: E741 - the field's own names
+        l, m = grid.l()[None, :], grid.m()[:, None]
         l0, m0 = self.pointing
         rows = max(1, STRIP // grid.width)
         for start in range(0, grid.height, rows):

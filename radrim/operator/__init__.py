@@ -1,18 +1,28 @@
 """Step 3, measure: the operators between an image and its visibilities, behind one protocol."""
 
 import numpy as np
+import torch
 
 from radrim.errors import ConfigError
+from radrim.geometry import ImageGrid
 from radrim.operator.base import Operator, max_w
+from radrim.operator.settings import ChoiceSettings, WGridderSettings
 
 KINDS = ("wgridder", "nufft", "dft")
 """What `make_operator` knows; 'auto' lets `choose_kind` decide."""
 
-DFT_LIMIT = 1e11
-"""Multiplications and additions up to which the direct sum is the default: about a second on two CPU cores."""
+SETTINGS = ChoiceSettings()
 
 
-def make_operator(kind, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
+def make_operator(
+    kind: str,
+    uvw: np.ndarray,
+    freq: np.ndarray,
+    grid: ImageGrid,
+    epsilon: float = 1e-5,
+    threads: int = 1,
+    device: str | torch.device = "cpu",
+) -> Operator:
     """The operator of the measurement equation (`radrim.geometry`) for these samples and this grid.
 
     Parameters
@@ -49,17 +59,23 @@ def make_operator(kind, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
         kind = choose_kind(uvw.shape[0] * freq.size, grid, largest_w, device, epsilon)
     # Imported where chosen: a run pays only for the library that it uses.
     if kind == "wgridder":
-        from radrim.operator.wgridder import WGridder as chosen
-    elif kind == "nufft":
-        from radrim.operator.nufft import NUFFT as chosen
-    elif kind == "dft":
-        from radrim.operator.dft import DFT as chosen
-    else:
-        raise ConfigError(f"Unknown operator: got '{kind}', expected one of {', '.join(KINDS)} or auto.")
-    return chosen(uvw, freq, grid, epsilon, threads, device)
+        from radrim.operator.wgridder import WGridder
+
+        return WGridder(uvw, freq, grid, epsilon, threads, device)
+    if kind == "nufft":
+        from radrim.operator.nufft import NUFFT
+
+        return NUFFT(uvw, freq, grid, epsilon, threads, device)
+    if kind == "dft":
+        from radrim.operator.dft import DFT
+
+        return DFT(uvw, freq, grid, epsilon, threads, device)
+    raise ConfigError(f"Unknown operator: got '{kind}', expected one of {', '.join(KINDS)} or auto.")
 
 
-def choose_kind(samples, grid, largest_w, device="cpu", epsilon=1e-5):
+def choose_kind(
+    samples: int, grid: ImageGrid, largest_w: float, device: str | torch.device = "cpu", epsilon: float = 1e-5
+) -> str:
     """The kind of operator that ``auto`` stands for.
 
     - ``dft`` where its matrix products take about a second: VLBI, small data on a field where w hardly matters.
@@ -91,16 +107,20 @@ def choose_kind(samples, grid, largest_w, device="cpu", epsilon=1e-5):
     on_gpu = str(device).startswith("cuda")
     terms = separable_terms(grid, largest_w, epsilon)
     work = 4.0 * samples * grid.width * grid.height * terms
-    if terms and work <= DFT_LIMIT * (20 if on_gpu else 1):
+    if terms and work <= SETTINGS.max_dft_operations * (SETTINGS.gpu_speedup if on_gpu else 1):
         return "dft"
-    if on_gpu or grid.width % 2 or grid.height % 2 or min(grid.shape) < 32:
+    if on_gpu or grid.width % 2 or grid.height % 2 or min(grid.shape) < WGridderSettings().min_pixels:
         return "nufft"
     from radrim.operator.nufft import choose_facets
     from radrim.operator.wgridder import estimate_seconds
 
     # Near a tie the w-gridder: it needs less memory, and its time is the better known.
     _, seconds = choose_facets(grid, largest_w, samples, epsilon)
-    return "nufft" if seconds < 0.7 * estimate_seconds(grid, largest_w, samples, epsilon) else "wgridder"
+    return (
+        "nufft"
+        if seconds < SETTINGS.min_nufft_gain * estimate_seconds(grid, largest_w, samples, epsilon)
+        else "wgridder"
+    )
 
 
 __all__ = ["KINDS", "Operator", "choose_kind", "make_operator"]

@@ -4,37 +4,42 @@ The operator A maps an image of real fluxes to visibilities (the measurement equ
 adjoint, restricted to real images, is ``Re A^H``. Both are linear, so the gradient of each is the other.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.polynomial import legendre
 
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
+from radrim.operator.settings import WTermSettings
 
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 EPSILON_LIMITS = (1e-12, 0.1)
+SETTINGS = WTermSettings()
 
 
 class _Forward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, image, operator):
+    def forward(ctx: Any, image: torch.Tensor, operator: "Operator") -> torch.Tensor:
         ctx.operator = operator
-        return operator._run_forward(image)
+        return operator.compute_forward(image)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return _Adjoint.apply(gradient, ctx.operator, None), None
 
 
 class _Adjoint(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, data, operator, weight):
+    def forward(ctx: Any, data: torch.Tensor, operator: "Operator", weight: torch.Tensor | None) -> torch.Tensor:
         ctx.operator, ctx.weight = operator, weight
-        return operator._run_adjoint(data, weight)
+        return operator.compute_adjoint(data, weight)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         data = _Forward.apply(gradient, ctx.operator)
         return (data if ctx.weight is None else data * ctx.weight), None, None
 
@@ -76,9 +81,17 @@ class Operator:
         UVW or frequencies that are not finite.
     """
 
-    kind = ""
+    kind: str = ""
 
-    def __init__(self, uvw, freq, grid: ImageGrid, epsilon=1e-5, threads=1, device="cpu"):
+    def __init__(
+        self,
+        uvw: np.ndarray,
+        freq: np.ndarray,
+        grid: ImageGrid,
+        epsilon: float = 1e-5,
+        threads: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
         uvw, freq = np.asarray(uvw, np.float64), np.asarray(freq, np.float64)
         _check_samples(uvw, freq)
         if not EPSILON_LIMITS[0] <= epsilon <= EPSILON_LIMITS[1]:
@@ -93,12 +106,12 @@ class Operator:
         self.image_shape = grid.shape
         self.data_shape = (uvw.shape[0], freq.size)
         self.max_w = max_w(uvw, freq)
-        self._visible = None
+        self._visible: torch.Tensor | None = None
         if grid.max_n_term >= 1:  # the image reaches beyond the horizon: no sky there, in either direction
             seen = np.isfinite(n_minus_1(grid.l()[None, :], grid.m()[:, None]))
             self._visible = torch.from_numpy(seen).to(self.device)
 
-    def forward(self, image):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Visibilities of `image`.
 
         Parameters
@@ -114,7 +127,7 @@ class Operator:
         self._check("image", image, self.image_shape, COMPLEX)
         return _Forward.apply(image, self)
 
-    def adjoint(self, data, weight=None):
+    def adjoint(self, data: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
         """Re A^H (weight data), not normalised.
 
         Parameters
@@ -136,7 +149,7 @@ class Operator:
             weight = weight.detach().to(REAL[data.dtype])
         return _Adjoint.apply(data, self, weight)
 
-    def psf(self, weight):
+    def psf(self, weight: torch.Tensor) -> torch.Tensor:
         """The response to 1 Jy in the middle pixel, not normalised; its value there is the sum of weights.
 
         Parameters
@@ -154,44 +167,48 @@ class Operator:
             seen = self.phase().to(COMPLEX[weight.dtype])
         else:  # one number seen as a whole array: this PSF needs no visibilities in memory
             seen = torch.ones((), dtype=COMPLEX[weight.dtype], device=self.device).expand(self.data_shape)
-        return self._run_adjoint(seen, weight.detach())
+        return self.compute_adjoint(seen, weight.detach())
 
-    def phase(self):
+    def phase(self) -> torch.Tensor:
         """Visibilities of 1 Jy in the middle pixel, (row, chan) complex128."""
         turns = torch.from_numpy(np.multiply.outer(self._uvw @ self.grid.middle, self._freq / C)).to(self.device)
         turns = (turns - turns.round()) * (2 * np.pi)
         return torch.polar(torch.ones_like(turns), turns)
 
-    def _forward(self, image):
+    def _forward(self, image: torch.Tensor) -> torch.Tensor:
         """(y, x) real -> (row, chan) complex of the same precision; `image` is contiguous, there is data."""
         raise NotImplementedError
 
-    def _adjoint(self, data, weight):
+    def _adjoint(self, data: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         """(row, chan) complex -> (y, x) real of the same precision; `weight` may be None."""
         raise NotImplementedError
 
-    def _run_forward(self, image):
+    def compute_forward(self, image: torch.Tensor) -> torch.Tensor:
+        """`forward` without autograd and without checks."""
         image = image.detach()
         if 0 in self.data_shape:
             return torch.zeros(self.data_shape, dtype=COMPLEX[image.dtype], device=self.device)
         image = image if self._visible is None else torch.where(self._visible, image, 0)
         return self._forward(image.contiguous())
 
-    def _run_adjoint(self, data, weight):
+    def compute_adjoint(self, data: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        """`adjoint` without autograd and without checks."""
         data = data.detach().resolve_conj()
         if 0 in self.data_shape:
             return torch.zeros(self.image_shape, dtype=REAL[data.dtype], device=self.device)
         image = self._adjoint(data, weight)
         return image if self._visible is None else torch.where(self._visible, image, 0)
 
-    def _wavelengths(self):
+    def _wavelengths(self) -> list[torch.Tensor]:
         """u, v, w of every sample [wavelengths], with the sign of the measurement equation; (sample,) float64."""
         return [
             torch.from_numpy(np.multiply.outer(self._uvw[:, k], self._freq / C).ravel()).to(self.device)
             for k in range(3)
         ]
 
-    def _check(self, name, tensor, shape, dtypes):
+    def _check(
+        self, name: str, tensor: object, shape: tuple[int, int], dtypes: Mapping[torch.dtype, torch.dtype]
+    ) -> None:
         if not isinstance(tensor, torch.Tensor):
             raise ConfigError(f"{name}: got {type(tensor).__name__}, expected a torch.Tensor (torch.from_numpy).")
         if tuple(tensor.shape) != shape:
@@ -203,7 +220,7 @@ class Operator:
             raise ConfigError(f"{name} is on the wrong device: got {tensor.device}, expected {self.device}.")
 
 
-def _check_samples(uvw, freq):
+def _check_samples(uvw: np.ndarray, freq: np.ndarray) -> None:
     if uvw.ndim != 2 or uvw.shape[1] != 3:
         raise ConfigError(f"uvw has the wrong shape: got {uvw.shape}, expected (row, 3).")
     if freq.ndim != 1:
@@ -215,16 +232,16 @@ def _check_samples(uvw, freq):
         raise DataError(f"Channel frequencies must be positive [Hz]; the lowest is {freq.min():g}.")
 
 
-def max_w(uvw, freq):
+def max_w(uvw: np.ndarray, freq: np.ndarray) -> float:
     """Largest ``|w|`` of the samples [wavelengths], 0 without samples."""
     if len(uvw) == 0 or len(freq) == 0:
         return 0.0
     return float(np.abs(uvw[:, 2]).max() * freq.max() / C)
 
 
-def w_matters(largest_w, grid, epsilon):
+def w_matters(largest_w: float, grid: ImageGrid, epsilon: float) -> bool:
     """Whether leaving out the w-term would cost more than a tenth of `epsilon` anywhere on the image."""
-    return 2 * np.pi * largest_w * grid.max_n_term > 0.1 * epsilon
+    return 2 * np.pi * largest_w * grid.max_n_term > SETTINGS.max_neglected_phase * epsilon
 
 
 class ProlateExpansion:
@@ -251,9 +268,9 @@ class ProlateExpansion:
     Slepian & Pollak (1961), Bell System Technical Journal 40, 43.
     """
 
-    def __init__(self, c, tolerance):
+    def __init__(self, c: float, tolerance: float) -> None:
         # Gauss-Legendre nodes turn the integral operator into a symmetric matrix whose eigenvectors are the p_k.
-        order = int(32 + 2 * c)
+        order = int(SETTINGS.quadrature_order + 2 * c)
         x, weight = legendre.leggauss(order)
         to_legendre = (np.arange(order) + 0.5)[:, None] * legendre.legvander(x, order - 1).T
         root = np.sqrt(weight)
@@ -271,22 +288,22 @@ class ProlateExpansion:
         self.odd = np.concatenate(odd)[keep]
         self._coefficient = np.concatenate(coefficient, axis=1)[:, keep]
         # The series converge fast; what lies below the tolerance is only work.
-        used = np.flatnonzero(np.abs(self._coefficient).max(1) > 0.01 * tolerance)
+        used = np.flatnonzero(np.abs(self._coefficient).max(1) > SETTINGS.min_coefficient * tolerance)
         self._coefficient = self._coefficient[: used[-1] + 1]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.factor)
 
-    def __call__(self, x):
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """p_k(x), (term, ...) float64, for a float64 tensor x within [-1, 1]."""
         out = torch.empty((len(self), x.numel()), dtype=x.dtype, device=x.device)
         coefficient = torch.from_numpy(self._coefficient.T.copy()).to(x.device)
-        for part, block in zip(out.split(1 << 15, dim=1), x.reshape(-1).split(1 << 15), strict=True):
+        for part, block in zip(out.split(SETTINGS.block, dim=1), x.reshape(-1).split(SETTINGS.block), strict=True):
             torch.matmul(coefficient, _legendre(block, coefficient.shape[1]), out=part)
         return out.reshape(len(self), *x.shape)
 
 
-def _legendre(x, count):
+def _legendre(x: torch.Tensor, count: int) -> torch.Tensor:
     """Legendre polynomials P_0 ... P_(count-1) of x, (count, x)."""
     out = torch.empty((count, x.numel()), dtype=x.dtype, device=x.device)
     out[0] = 1

@@ -4,17 +4,16 @@ Where the w-term is nearly negligible (VLBI) the sum separates into matrix produ
 computed, which is slow and what the other operators are tested against.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
-from radrim.geometry import n_minus_1
+from radrim.geometry import ImageGrid, n_minus_1
 from radrim.operator.base import COMPLEX, REAL, Operator, ProlateExpansion
+from radrim.operator.settings import DftSettings
 
-MAX_TERMS = 4
-"""Separable up to this many terms of the w-term; a VLBI field needs one to three."""
-
-BLOCK = 1 << 23
-"""Largest number of elements of a temporary array."""
+SETTINGS = DftSettings()
 
 
 class DFT(Operator):
@@ -22,7 +21,15 @@ class DFT(Operator):
 
     kind = "dft"
 
-    def __init__(self, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
+    def __init__(
+        self,
+        uvw: np.ndarray,
+        freq: np.ndarray,
+        grid: ImageGrid,
+        epsilon: float = 1e-5,
+        threads: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
         super().__init__(uvw, freq, grid, epsilon, threads, device)
         self._u, self._v, self._w = self._wavelengths()
         n1 = np.nan_to_num(n_minus_1(grid.l()[None, :], grid.m()[:, None]))
@@ -30,18 +37,18 @@ class DFT(Operator):
         self._expansion = _expand(grid, self.max_w, self.epsilon)
 
     @property
-    def separable(self):
+    def separable(self) -> bool:
         """Whether the sum runs as matrix products."""
         return self._expansion is not None
 
-    def _forward(self, image):
+    def _forward(self, image: torch.Tensor) -> torch.Tensor:
         out = torch.empty(len(self._u), dtype=COMPLEX[image.dtype], device=self.device)
         run = self._forward_separable if self.separable else self._forward_exact
         for part in self._parts():
             out[part] = run(image, part)
         return out.reshape(self.data_shape)
 
-    def _adjoint(self, data, weight):
+    def _adjoint(self, data: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         data = data.reshape(-1) if weight is None else (data * weight).reshape(-1)
         out = torch.zeros(self.image_shape, dtype=REAL[data.dtype], device=self.device)
         run = self._adjoint_separable if self.separable else self._adjoint_exact
@@ -49,15 +56,16 @@ class DFT(Operator):
             run(data[part], part, out)
         return out
 
-    def _parts(self):
-        """Slices of the samples that keep temporaries below BLOCK elements."""
+    def _parts(self) -> list[slice]:
+        """Slices of the samples that keep temporaries below `DftSettings.max_elements`."""
         height, width = self.image_shape
-        size = max(1, BLOCK // (height + width) if self.separable else BLOCK // (4 * width))
+        most = SETTINGS.max_elements
+        size = max(1, most // (height + width) if self.separable else most // (4 * width))
         return [slice(k, min(k + size, len(self._u))) for k in range(0, len(self._u), size)]
 
-    def _terms(self, part, dtype):
+    def _terms(self, part: slice, dtype: torch.dtype) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Terms of the w-term: (factor image (y, x), factor of the samples (sample,) complex)."""
-        if self.max_w == 0:
+        if self._expansion is None or self.max_w == 0:
             return [(torch.ones((), dtype=dtype, device=self.device), torch.ones((), dtype=COMPLEX[dtype]))]
         # n - 1 runs from -2 half to 0: its middle is a phase, taken exactly, the rest is expanded.
         on_w = self._expansion(self._w[part] / self.max_w)
@@ -70,7 +78,7 @@ class DFT(Operator):
             for k, odd in enumerate(self._expansion.odd)
         ]
 
-    def _waves(self, part, dtype):
+    def _waves(self, part: slice, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """exp(2 pi i v m) as (y, sample) and exp(2 pi i u l) as (x, sample)."""
         height, width = self.image_shape
         scale = self.grid.scale
@@ -79,9 +87,9 @@ class DFT(Operator):
             _powers(self._u[part] * -scale, width, self.grid.x0, COMPLEX[dtype]),
         )
 
-    def _forward_separable(self, image, part):
+    def _forward_separable(self, image: torch.Tensor, part: slice) -> torch.Tensor:
         along_y, along_x = self._waves(part, image.dtype)
-        out = 0
+        out = torch.zeros(along_x.shape[1], dtype=COMPLEX[image.dtype], device=self.device)
         for on_image, on_sample in self._terms(part, image.dtype):
             # A real image times a complex matrix is one real product with twice the columns.
             inner = (image * on_image) @ torch.view_as_real(along_x).reshape(len(along_x), -1)
@@ -89,7 +97,7 @@ class DFT(Operator):
             out = out + on_sample * inner.mul_(along_y).sum(0)
         return out
 
-    def _adjoint_separable(self, data, part, out):
+    def _adjoint_separable(self, data: torch.Tensor, part: slice, out: torch.Tensor) -> None:
         along_y, along_x = self._waves(part, out.dtype)
         along_y = along_y.conj_physical_()
         along_x = torch.view_as_real(along_x).reshape(len(along_x), -1)
@@ -98,57 +106,57 @@ class DFT(Operator):
             weighted = along_y * (data * on_sample.conj())
             out += on_image * (torch.view_as_real(weighted).reshape(len(weighted), -1) @ along_x.T)
 
-    def _forward_exact(self, image, part):
-        out = 0
+    def _forward_exact(self, image: torch.Tensor, part: slice) -> torch.Tensor:
+        out = torch.zeros(part.stop - part.start, dtype=COMPLEX[image.dtype], device=self.device)
         for rows, waves in self._exact_waves(part):
             out = out + waves.to(COMPLEX[image.dtype]) @ image[rows].reshape(-1).to(COMPLEX[image.dtype])
         return out
 
-    def _adjoint_exact(self, data, part, out):
+    def _adjoint_exact(self, data: torch.Tensor, part: slice, out: torch.Tensor) -> None:
         for rows, waves in self._exact_waves(part):
             total = data.conj() @ waves.to(data.dtype)
             out[rows] += total.real.reshape(-1, self.image_shape[1])
 
-    def _exact_waves(self, part):
+    def _exact_waves(self, part: slice) -> Iterator[tuple[slice, torch.Tensor]]:
         """Rows of the image and exp(2 pi i (u l + v m + w (n - 1))) for them, (sample, pixel) complex128."""
         height, width = self.image_shape
-        l = torch.from_numpy(self.grid.l()).to(self.device)  # noqa: E741 - the field's own name
+        l = torch.from_numpy(self.grid.l()).to(self.device)
         m = torch.from_numpy(self.grid.m()).to(self.device)
         u, v, w = (c[part, None, None] for c in (self._u, self._v, self._w))
-        step = max(1, BLOCK // (len(u) * width))
+        step = max(1, SETTINGS.max_elements // (len(u) * width))
         for y in range(0, height, step):
             rows = slice(y, y + step)
             phase = u * l + v * m[rows, None] + w * self._n1[rows]
             yield rows, _turn(phase.reshape(len(u), -1))
 
 
-def separable_terms(grid, largest_w, epsilon):
+def separable_terms(grid: ImageGrid, largest_w: float, epsilon: float) -> int:
     """How many matrix products the direct sum needs, 0 where the w-term forbids them."""
     expansion = _expand(grid, largest_w, epsilon)
     return 0 if expansion is None else len(expansion)
 
 
-def _expand(grid, largest_w, epsilon):
-    """The w-term over the whole image, or None where it takes more than MAX_TERMS."""
+def _expand(grid: ImageGrid, largest_w: float, epsilon: float) -> ProlateExpansion | None:
+    """The w-term over the whole image, or None where it takes more than `DftSettings.max_terms` terms."""
     phase = np.pi * largest_w * grid.max_n_term
-    if phase > 1:
+    if phase > SETTINGS.max_phase:
         return None
-    expansion = ProlateExpansion(phase, 0.01 * epsilon)
-    return expansion if len(expansion) <= MAX_TERMS else None
+    expansion = ProlateExpansion(phase, SETTINGS.expansion_tolerance * epsilon)
+    return expansion if len(expansion) <= SETTINGS.max_terms else None
 
 
-def _turn(phase):
+def _turn(phase: torch.Tensor) -> torch.Tensor:
     """exp(2 pi i phase) for a phase in turns, complex128."""
     phase = (phase - phase.round()) * (2 * np.pi)
     return torch.polar(torch.ones((), dtype=phase.dtype, device=phase.device).expand_as(phase), phase)
 
 
-def _powers(turns, count, middle, dtype):
+def _powers(turns: torch.Tensor, count: int, middle: int, dtype: torch.dtype) -> torch.Tensor:
     """exp(2 pi i turns (k - count // 2 + middle)) for k = 0 ... count - 1, (count, sample).
 
     As products of coarse and fine steps: one multiplication for each element in place of a sine and a cosine.
     """
-    fine = 32
+    fine = SETTINGS.fine_steps
     steps = torch.arange(0, count, fine, dtype=turns.dtype, device=turns.device) - count // 2 + middle
     coarse = _turn(steps[:, None] * turns).to(dtype)
     small = _turn(torch.arange(fine, dtype=turns.dtype, device=turns.device)[:, None] * turns).to(dtype)

@@ -13,26 +13,20 @@ Barnett, Magland & af Klinteberg (2019), SIAM J. Sci. Comput. 41, C479 (finufft)
 """
 
 import math
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from radrim.errors import ConfigError
-from radrim.geometry import n_minus_1
+from radrim.geometry import ImageGrid, n_minus_1
 from radrim.operator.base import COMPLEX, REAL, Operator, ProlateExpansion, w_matters
+from radrim.operator.settings import NufftSettings
 
-FACETS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
-"""Numbers of facets along each axis to choose from."""
-VISIT = 150e-9
-"""Seconds that a sample costs in each facet, beside its transforms: phase and coordinates."""
-
-SINGLE_LIMIT = 5e-5
-"""Smallest epsilon for which plans in single precision do."""
-
-FACTOR_LIMIT = 1 << 26
-"""Largest number of elements of the factor images of one facet (512 MB)."""
+SETTINGS = NufftSettings()
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,33 @@ class Facet:
     half: float
 
 
+@dataclass(frozen=True)
+class _WTerm:
+    """The w-term of all facets as a sum of products of a factor of the samples and one of the pixels.
+
+    Parameters
+    ----------
+    expansion : ProlateExpansion
+    on_samples : Tensor, (term, sample) float64
+        p_k(w).
+    half : float
+        Largest distance of n - 1 from the plane of its facet, above 0.
+    """
+
+    expansion: ProlateExpansion
+    on_samples: torch.Tensor
+    half: float
+
+    def pairs(self) -> list[tuple[int, int | None]]:
+        """Terms that share a transform; the last one may stand alone."""
+        count = len(self.expansion)
+        return [(k, k + 1 if k + 1 < count else None) for k in range(0, count, 2)]
+
+    def factor_of_samples(self, k: int, dtype: torch.dtype) -> torch.Tensor:
+        """p_k(w) i^odd of every sample, (sample,) complex."""
+        return self.on_samples[k].to(dtype) * (1j if self.expansion.odd[k] else 1)
+
+
 class NUFFT(Operator):
     """`Operator` by finufft or cufinufft; see there for parameters.
 
@@ -67,9 +88,18 @@ class NUFFT(Operator):
 
     kind = "nufft"
 
-    def __init__(self, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
+    def __init__(
+        self,
+        uvw: np.ndarray,
+        freq: np.ndarray,
+        grid: ImageGrid,
+        epsilon: float = 1e-5,
+        threads: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
         super().__init__(uvw, freq, grid, epsilon, threads, device)
         self._u, self._v, self._w = self._wavelengths()
+        self._w_term: _WTerm | None = None
         # A facet is one thread's: threads inside finufft add samples in the order in which they happen to come, and the
         # last digits would differ from run to run.
         least = 1 if self.device.type == "cuda" else math.isqrt(self.threads - 1) + 1
@@ -77,23 +107,22 @@ class NUFFT(Operator):
             count, _ = choose_facets(grid, self.max_w, len(self._u), self.epsilon)
             self._facet_shape, self.facets = split_facets(grid, max(count, least))
             half = max(facet.half for facet in self.facets)
-            self._half = max(half, np.finfo(float).tiny)
-            self._expansion = ProlateExpansion(2 * np.pi * self.max_w * half, 0.3 * self.epsilon)
-            self._on_w = self._expansion(self._w / self.max_w)
+            expansion = ProlateExpansion(2 * np.pi * self.max_w * half, SETTINGS.expansion_tolerance * self.epsilon)
+            on_samples = expansion(self._w / self.max_w)
+            self._w_term = _WTerm(expansion, on_samples, max(half, np.finfo(float).tiny))
         else:
             self._facet_shape, self.facets = split_facets(grid, least)
-            self._expansion = None
-        self._transforms = {}
+        self._transforms: dict[torch.dtype, list[_Transform]] = {}
 
-    def _forward(self, image):
-        def samples_of(facet, transform):
+    def _forward(self, image: torch.Tensor) -> torch.Tensor:
+        def samples_of(facet: Facet, transform: "_Transform") -> torch.Tensor:
             rows, columns = self._inside(facet)
             tile = image.new_zeros(self._facet_shape)
             tile[: rows.stop - rows.start, : columns.stop - columns.start] = image[rows, columns]
-            if self._expansion is None:
+            if self._w_term is None:
                 samples = transform.to_samples(tile.to(transform.dtype))
             else:
-                samples = self._samples_of(tile, facet, transform)
+                samples = self._samples_of(tile, facet, transform, self._w_term)
             return samples * self._phase(facet, transform.dtype)
 
         out = torch.zeros(len(self._u), dtype=COMPLEX[image.dtype], device=self.device)
@@ -101,14 +130,14 @@ class NUFFT(Operator):
             out += samples
         return out.reshape(self.data_shape)
 
-    def _adjoint(self, data, weight):
+    def _adjoint(self, data: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         data = (data if weight is None else data * weight).reshape(-1)
 
-        def image_of(facet, transform):
+        def image_of(facet: Facet, transform: "_Transform") -> torch.Tensor:
             samples = data * self._phase(facet, transform.dtype).conj()
-            if self._expansion is None:
+            if self._w_term is None:
                 return transform.to_modes(samples.to(transform.dtype)).real
-            return self._image_of(samples, facet, transform)
+            return self._image_of(samples, facet, transform, self._w_term)
 
         out = torch.zeros(self.image_shape, dtype=REAL[data.dtype], device=self.device)
         for facet, tile in self._each_facet(data.dtype, image_of):
@@ -116,11 +145,13 @@ class NUFFT(Operator):
             out[rows, columns] = tile[: rows.stop - rows.start, : columns.stop - columns.start]
         return out
 
-    def _each_facet(self, dtype, work):
+    def _each_facet(
+        self, dtype: torch.dtype, work: "Callable[[Facet, _Transform], torch.Tensor]"
+    ) -> Iterator[tuple[Facet, torch.Tensor]]:
         """Pairs of facet and ``work(facet, transform)``, in order; on the CPU as many at once as there are threads."""
         transforms = self._transforms_for(dtype)
 
-        def one(facet, transform):
+        def one(facet: Facet, transform: "_Transform") -> torch.Tensor:
             self._set_points(transform, facet)
             return work(facet, transform)
 
@@ -132,36 +163,36 @@ class NUFFT(Operator):
                 facets = self.facets[k : k + len(transforms)]
                 yield from zip(facets, pool.map(one, facets, transforms[: len(facets)]), strict=True)
 
-    def _samples_of(self, tile, facet, transform):
+    def _samples_of(self, tile: torch.Tensor, facet: Facet, transform: "_Transform", w_term: "_WTerm") -> torch.Tensor:
         """Samples of one facet, (sample,): sum over terms of p_k(w) i^odd F[p_k(n) tile]."""
-        on_image, count = self._on_image(facet), len(self._u)
+        on_image, count = self._on_image(facet, w_term), len(self._u)
         out = torch.zeros(count, dtype=transform.dtype, device=self.device)
-        for first, second in self._pairs():
+        for first, second in w_term.pairs():
             pair = on_image[first] * tile
             if second is None:
                 both = transform.to_samples(pair.to(transform.dtype))
-                out += both[:count] * self._on_samples(first, transform)
+                out += both[:count] * w_term.factor_of_samples(first, transform.dtype)
                 continue
             both = transform.to_samples(torch.complex(pair, on_image[second] * tile).to(transform.dtype))
             # The transform of a real image at -(u, v) is the conjugate of that at (u, v): this parts the two images.
             direct, mirrored = both[:count], both[count:].conj()
-            out += (direct + mirrored) * (0.5 * self._on_samples(first, transform))
-            out += (direct - mirrored) * (-0.5j * self._on_samples(second, transform))
+            out += (direct + mirrored) * (0.5 * w_term.factor_of_samples(first, transform.dtype))
+            out += (direct - mirrored) * (-0.5j * w_term.factor_of_samples(second, transform.dtype))
         return out
 
-    def _image_of(self, data, facet, transform):
+    def _image_of(self, data: torch.Tensor, facet: Facet, transform: "_Transform", w_term: "_WTerm") -> torch.Tensor:
         """Image of one facet, (y, x): sum over terms of p_k(n) Re F^H[p_k(w) (-i)^odd data].
 
         The transpose of `_samples_of`, step by step.
         """
-        on_image, count = self._on_image(facet), len(self._u)
+        on_image, count = self._on_image(facet, w_term), len(self._u)
         out = torch.zeros(self._facet_shape, dtype=on_image.dtype, device=self.device)
         both = torch.empty(2 * count, dtype=transform.dtype, device=self.device)
-        for first, second in self._pairs():
-            part = data * self._on_samples(first, transform).conj()
+        for first, second in w_term.pairs():
+            part = data * w_term.factor_of_samples(first, transform.dtype).conj()
             both[:count], both[count:] = 0.5 * part, 0.5 * part.conj()
             if second is not None:
-                part = data * self._on_samples(second, transform).conj()
+                part = data * w_term.factor_of_samples(second, transform.dtype).conj()
                 both[:count] += 0.5j * part
                 both[count:] += 0.5j * part.conj()
             tile = transform.to_modes(both)
@@ -170,62 +201,57 @@ class NUFFT(Operator):
                 out += on_image[second] * tile.imag
         return out
 
-    def _pairs(self):
-        count = len(self._expansion)
-        return [(k, k + 1 if k + 1 < count else None) for k in range(0, count, 2)]
-
-    def _on_samples(self, k, transform):
-        """p_k(w) i^odd of every sample, (sample,) complex."""
-        return self._on_w[k].to(transform.dtype) * (1j if self._expansion.odd[k] else 1)
-
-    def _on_image(self, facet):
+    def _on_image(self, facet: Facet, w_term: "_WTerm") -> torch.Tensor:
         """factor_k p_k(n - 1 less the plane) of the facet's pixels, (term, y, x) float64."""
-        rest = _distance(self.grid, facet, self._facet_shape).clip(-self._half, self._half)
-        rest = torch.from_numpy(rest / self._half).to(self.device)
-        factor = torch.from_numpy(self._expansion.factor).to(self.device)
-        return self._expansion(rest).mul_(factor[:, None, None])
+        distance = _distance(self.grid, facet, self._facet_shape).clip(-w_term.half, w_term.half)
+        rest = torch.from_numpy(distance / w_term.half).to(self.device)
+        factor = torch.from_numpy(w_term.expansion.factor).to(self.device)
+        return w_term.expansion(rest).mul_(factor[:, None, None])
 
-    def _phase(self, facet, dtype):
+    def _phase(self, facet: Facet, dtype: torch.dtype) -> torch.Tensor:
         """exp(2 pi i (u l0 + v m0 + w level)) of every sample, (sample,)."""
         turns = self._u * facet.l0 + self._v * facet.m0 + self._w * facet.level
         turns = (turns - turns.round()) * (2 * np.pi)
         return torch.polar(torch.ones_like(turns), turns).to(dtype)
 
-    def _set_points(self, transform, facet):
+    def _set_points(self, transform: "_Transform", facet: Facet) -> None:
         if transform.holds is facet:
             return
         scale = 2 * np.pi * self.grid.scale
         y = _fold((self._v + self._w * facet.dm) * scale)
         x = _fold((self._u + self._w * facet.dl) * -scale)
-        if self._expansion is not None:
+        if self._w_term is not None:
             y, x = torch.cat([y, -y]), torch.cat([x, -x])
         transform.set_points(y, x)
         transform.holds = facet
 
-    def _inside(self, facet):
+    def _inside(self, facet: Facet) -> tuple[slice, slice]:
         """Rows and columns of the image that the facet covers; the last facets may stick out."""
         (height, width), (rows, columns) = self.image_shape, self._facet_shape
         return slice(facet.y, min(facet.y + rows, height)), slice(facet.x, min(facet.x + columns, width))
 
-    def _transforms_for(self, dtype):
+    def _transforms_for(self, dtype: torch.dtype) -> "list[_Transform]":
         """The plans for data of this type, made once; one keeps its points until another facet needs it."""
         # Single precision rounds the points: phases at the edge of a facet of N pixels by up to N / 2 * 1.2e-7 rad.
         rounding = max(self._facet_shape) * 6e-8
-        if dtype == torch.complex64 and (self.epsilon < SINGLE_LIMIT or rounding > 5 * self.epsilon):
+        if dtype == torch.complex64 and (
+            self.epsilon < SETTINGS.min_single_epsilon or rounding > SETTINGS.max_rounding * self.epsilon
+        ):
             dtype = torch.complex128
         if dtype not in self._transforms:
             # Transforms of the size of a facet gain little from threads inside, so facets run side by side.
             on_gpu = self.device.type == "cuda"
             workers = 1 if on_gpu else min(self.threads, len(self.facets))
-            # Errors of the transform, the expansion and of rounding add up; 2e-5 is what single precision reaches.
-            epsilon = max(0.3 * self.epsilon, 2e-5 if dtype == torch.complex64 else 0.0)
+            # Errors of the transform, the expansion and of rounding add up.
+            best = SETTINGS.single_accuracy if dtype == torch.complex64 else 0.0
+            epsilon = max(SETTINGS.transform_tolerance * self.epsilon, best)
             self._transforms[dtype] = [
                 _Transform(self._facet_shape, epsilon, dtype, self.device) for _ in range(workers)
             ]
         return self._transforms[dtype]
 
 
-def choose_facets(grid, max_w, samples, epsilon):
+def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -> tuple[int, float]:
     """Number of facets along each axis that makes the operator fastest, and about how long it then takes.
 
     Small facets need few terms of the w-term for each, large ones visit the samples less often.
@@ -244,30 +270,30 @@ def choose_facets(grid, max_w, samples, epsilon):
         Facets along each axis; seconds on one CPU core of 2023 (measured with pipelines/benchmarks/operators.py).
     """
     seconds, chosen = np.inf, 1
-    for count in FACETS:
+    for count in SETTINGS.facet_counts:
         # Half of the facets lie below the horizon at most, and each visits all samples: more would only cost more.
-        if count**2 / 2 * VISIT * samples > seconds:
+        if count**2 / 2 * SETTINGS.visit_seconds * samples > seconds:
             break
         (rows, columns), facets = split_facets(grid, count, coarse=True)
-        if min(rows, columns) < 32 and count > 1:
+        if min(rows, columns) < SETTINGS.min_facet_pixels and count > 1:
             break
         terms = count_terms(4 * max_w * max(facet.half for facet in facets), epsilon)
         pixels = rows * columns
         # A transform carries two terms: an FFT with 1.25 times oversampling, and each sample twice. Per term there
         # are a factor image and its product, per facet the phase and the coordinates of the samples.
-        transforms = terms / 2 * (30e-9 * pixels + 250e-9 * samples)
-        cost = len(facets) * (transforms + terms * 10e-9 * pixels + VISIT * samples)
-        if cost < seconds and (terms * pixels <= FACTOR_LIMIT or count == 1):
+        transforms = terms / 2 * (SETTINGS.fft_seconds * pixels + SETTINGS.sample_seconds * samples)
+        cost = len(facets) * (transforms + terms * SETTINGS.factor_seconds * pixels + SETTINGS.visit_seconds * samples)
+        if cost < seconds and (terms * pixels <= SETTINGS.max_factor_elements or count == 1):
             seconds, chosen = cost, count
     return chosen, seconds
 
 
-def count_terms(turns, epsilon):
+def count_terms(turns: float, epsilon: float) -> float:
     """About how many products carry a w-term that varies by `turns` turns between its extremes."""
     return 1 + turns + np.log10(1 / epsilon) * (1 + 0.5 * np.log(1 + turns))
 
 
-def split_facets(grid, count, coarse=False):
+def split_facets(grid: ImageGrid, count: int, coarse: bool = False) -> tuple[tuple[int, int], list[Facet]]:
     """Cover `grid` with count x count facets of one shape; facets below the horizon are left out.
 
     With `coarse` their `half` is an estimate from some of the pixels.
@@ -277,17 +303,17 @@ def split_facets(grid, count, coarse=False):
     for y in range(0, grid.height, rows):
         for x in range(0, grid.width, columns):
             centre = (y + rows // 2 - grid.height // 2 + grid.y0, x + columns // 2 - grid.width // 2 + grid.x0)
-            facet = Facet(y, x, -centre[1] * grid.scale, centre[0] * grid.scale, 0.0, 0.0, 0.0, 0.0)
-            facet = _fit_plane(grid, facet, (rows, columns), coarse)
+            flat = Facet(y, x, -centre[1] * grid.scale, centre[0] * grid.scale, 0.0, 0.0, 0.0, 0.0)
+            facet = _fit_plane(grid, flat, (rows, columns), coarse)
             if facet is not None:
                 facets.append(facet)
     return (rows, columns), facets
 
 
-def _fit_plane(grid, facet, shape, coarse):
+def _fit_plane(grid: ImageGrid, facet: Facet, shape: tuple[int, int], coarse: bool) -> Facet | None:
     """`facet` with the plane that fits n - 1 best, or None where no pixel is above the horizon."""
     step = [max(1, (size - 1) // 8) for size in shape]
-    l, m = _directions(grid, facet, shape)  # noqa: E741 - the field's own name
+    l, m = _directions(grid, facet, shape)
     n1 = n_minus_1(l[:, :: step[1]], m[:: step[0]])
     seen = np.isfinite(n1)
     if not seen.any():
@@ -297,37 +323,36 @@ def _fit_plane(grid, facet, shape, coarse):
     plane = np.linalg.lstsq(design, n1[seen], rcond=None)[0]
     if coarse:
         half = np.ptp(n1[seen] - design @ plane) / 2
-        return Facet(facet.y, facet.x, facet.l0, facet.m0, *plane, half)
+        return replace(facet, level=plane[0], dl=plane[1], dm=plane[2], half=half)
     return _with_plane(facet, grid, shape, plane)
 
 
-def _with_plane(facet, grid, shape, plane):
+def _with_plane(facet: Facet, grid: ImageGrid, shape: tuple[int, int], plane: np.ndarray) -> Facet:
     """`facet` with this plane moved to the middle of the pixels' n - 1."""
-    facet = Facet(facet.y, facet.x, facet.l0, facet.m0, *plane, 0.0)
+    facet = replace(facet, level=plane[0], dl=plane[1], dm=plane[2])
     rest = _distance(grid, facet, shape)
     low, high = rest.min(), rest.max()
-    level = facet.level + (low + high) / 2
-    return Facet(facet.y, facet.x, facet.l0, facet.m0, level, facet.dl, facet.dm, (high - low) / 2)
+    return replace(facet, level=facet.level + (low + high) / 2, half=(high - low) / 2)
 
 
-def _directions(grid, facet, shape):
+def _directions(grid: ImageGrid, facet: Facet, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """L (1, x) and m (y, 1) of a facet's pixels."""
-    l = facet.l0 - (np.arange(shape[1]) - shape[1] // 2) * grid.scale  # noqa: E741
+    l = facet.l0 - (np.arange(shape[1]) - shape[1] // 2) * grid.scale
     m = facet.m0 + (np.arange(shape[0]) - shape[0] // 2) * grid.scale
     return l[None, :], m[:, None]
 
 
-def _distance(grid, facet, shape):
+def _distance(grid: ImageGrid, facet: Facet, shape: tuple[int, int]) -> np.ndarray:
     """N - 1 less the facet's plane, (y, x); 0 where there is no sky."""
-    l, m = _directions(grid, facet, shape)  # noqa: E741
+    l, m = _directions(grid, facet, shape)
     # Pixels of a facet that sticks out of the image stay within its range: they must not cost terms.
-    l = np.clip(l, grid.l().min(), grid.l().max())  # noqa: E741
+    l = np.clip(l, grid.l().min(), grid.l().max())
     m = np.clip(m, grid.m().min(), grid.m().max())
     plane = facet.level + facet.dl * (l - facet.l0) + facet.dm * (m - facet.m0)
     return np.nan_to_num(n_minus_1(l, m) - plane)
 
 
-def _fold(angle):
+def _fold(angle: torch.Tensor) -> torch.Tensor:
     """The same angle within [-pi, pi]; done in double precision, before any rounding to single."""
     return angle - (2 * np.pi) * torch.round(angle / (2 * np.pi))
 
@@ -335,7 +360,7 @@ def _fold(angle):
 class _Transform:
     """Both directions of one 2-D transform, samples_j = sum_k modes_k exp(+i k x_j), by two plans."""
 
-    def __init__(self, shape, epsilon, dtype, device):
+    def __init__(self, shape: tuple[int, int], epsilon: float, dtype: torch.dtype, device: torch.device) -> None:
         options = {"eps": epsilon, "dtype": str(dtype).removeprefix("torch.")}
         self._on_gpu = device.type == "cuda"
         if self._on_gpu:
@@ -354,28 +379,30 @@ class _Transform:
 
             options["nthreads"] = 1
             # Less oversampling halves the time of the FFTs, but has no kernel for the highest accuracy.
-            options["upsampfac"] = 1.25 if epsilon >= 1e-9 else 2.0
+            options["upsampfac"] = (
+                SETTINGS.low_oversampling if epsilon >= SETTINGS.min_low_oversampling_epsilon else 2.0
+            )
         self._to_samples = library.Plan(2, shape, isign=1, **options)
         self._to_modes = library.Plan(1, shape, isign=-1, **options)
         self.dtype = dtype
-        self.holds = None
+        self.holds: Facet | None = None
 
-    def set_points(self, y, x):
+    def set_points(self, y: torch.Tensor, x: torch.Tensor) -> None:
         """Points in radians, (sample,) float64."""
         real = REAL[self.dtype]
         self._points = [self._native(c.to(real)) for c in (y, x)]  # the plans read them at every call
         self._to_samples.setpts(*self._points)
         self._to_modes.setpts(*self._points)
 
-    def to_samples(self, modes):
+    def to_samples(self, modes: torch.Tensor) -> torch.Tensor:
         return self._torch(self._to_samples.execute(self._native(modes)))
 
-    def to_modes(self, samples):
+    def to_modes(self, samples: torch.Tensor) -> torch.Tensor:
         return self._torch(self._to_modes.execute(self._native(samples)))
 
-    def _native(self, tensor):
+    def _native(self, tensor: torch.Tensor) -> Any:
         # cufinufft takes and gives torch tensors, finufft numpy arrays.
         return tensor.contiguous() if self._on_gpu else tensor.contiguous().numpy()
 
-    def _torch(self, array):
+    def _torch(self, array: Any) -> torch.Tensor:
         return array if self._on_gpu else torch.from_numpy(array)

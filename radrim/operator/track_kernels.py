@@ -4,18 +4,52 @@
 """
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
+Plan = tuple[np.ndarray, ...]
+"""Arrays of `tracks.Nodes`, from `rows` on."""
+
+
+class Tracks(NamedTuple):
+    """Samples sorted by baseline, then by time, and the directions of a tile.
+
+    Parameters
+    ----------
+    uvw : (row, 3) float64
+        [m]
+    time : (row,) float64
+        [s]
+    reach : (direction, 3) float64
+        Corners and edges of the tile as seen from its middle.
+    wave : float
+        Largest phase per path difference [rad/m].
+    tolerance : float
+        Largest error of an interpolated phase [rad].
+    amplification : float
+        Largest sum of the absolute interpolation weights of a row.
+    """
+
+    uvw: np.ndarray
+    time: np.ndarray
+    reach: np.ndarray
+    wave: float
+    tolerance: float
+    amplification: float
+
 
 @numba.njit(nogil=True, cache=True)
-def cut_tracks(uvw, time, starts, reach, wave, capacity, tolerance):
+def cut_tracks(
+    tracks: Tracks, starts: np.ndarray, capacity: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Blocks of rows along each track, their nodes and weights.
 
     Returns first row of each block and the end, rows of the nodes (block, 2 MOST), their number, weights of the rows,
     and the largest path difference of the tile's directions in each block [m].
     """
+    uvw, reach, wave = tracks.uvw, tracks.reach, tracks.wave
     count, most = len(uvw), len(capacity)
     rows = np.empty(count + 1, np.int64)
     picked = np.empty((count, 2 * most), np.int32)
@@ -58,19 +92,11 @@ def cut_tracks(uvw, time, starts, reach, wave, capacity, tolerance):
                     for k in range(n):
                         weights[at + j * n + k] = 1.0 if j == k else 0.0
             else:
-                _pick(time, begin, stop, p, picked[blocks])
-                smooth = _weigh(time, uvw, reach, begin, stop, p, picked[blocks], weights[at:], wave, tolerance)
-                if not smooth:
+                _pick(tracks.time, begin, stop, p, picked[blocks])
+                if not _weigh(tracks, begin, stop, p, picked[blocks], weights[at:]):
                     rough = stop
                     continue
-            far = 0.0
-            for r in range(begin, stop):
-                for d in range(len(reach)):
-                    path = 0.0
-                    for k in range(3):
-                        path += uvw[r, k] * reach[d, k]
-                    far = max(far, abs(path))
-            rows[blocks], times[blocks], extent[blocks] = begin, p, far
+            rows[blocks], times[blocks], extent[blocks] = begin, p, _farthest(uvw[begin:stop], reach)
             blocks, at, begin = blocks + 1, at + n * p, stop
     rows[blocks] = count
     return (
@@ -80,6 +106,19 @@ def cut_tracks(uvw, time, starts, reach, wave, capacity, tolerance):
         weights[:at].copy(),
         extent[:blocks].copy(),
     )
+
+
+@numba.njit(nogil=True, cache=True)
+def _farthest(uvw, reach):
+    """Largest path difference of the directions over some rows [m]."""
+    far = 0.0
+    for r in range(len(uvw)):
+        for d in range(len(reach)):
+            path = 0.0
+            for k in range(3):
+                path += uvw[r, k] * reach[d, k]
+            far = max(far, abs(path))
+    return far
 
 
 @numba.njit(nogil=True, cache=True)
@@ -97,8 +136,9 @@ def _pick(time, begin, stop, p, picked):
 
 
 @numba.njit(nogil=True, cache=True)
-def _weigh(time, uvw, reach, begin, stop, p, picked, weights, wave, tolerance):
+def _weigh(tracks, begin, stop, p, picked, weights):
     """Lagrange's polynomials of each row, and whether they give its uvw and do not amplify errors."""
+    time, uvw, reach = tracks.time, tracks.uvw, tracks.reach
     for r in range(begin, stop):
         total = 0.0
         for j in range(p):
@@ -108,7 +148,7 @@ def _weigh(time, uvw, reach, begin, stop, p, picked, weights, wave, tolerance):
                     value *= (time[r] - time[picked[k]]) / (time[picked[j]] - time[picked[k]])
             weights[(r - begin) * p + j] = value
             total += abs(value)
-        if total > 6.0:
+        if total > tracks.amplification:
             return False
         for d in range(len(reach)):
             path = 0.0
@@ -118,13 +158,15 @@ def _weigh(time, uvw, reach, begin, stop, p, picked, weights, wave, tolerance):
                     there -= weights[(r - begin) * p + j] * uvw[picked[j], k]
                 path += there * reach[d, k]
             # With two nodes or fewer a curved track is not followed: the phase tells, and it is small there.
-            if abs(path) * wave > tolerance and p > 2:
+            if abs(path) * tracks.wave > tracks.tolerance and p > 2:
                 return False
     return True
 
 
 @numba.njit(nogil=True, cache=True)
-def gather(data, weight, out, turn, freq, step, plan):
+def gather(
+    data: np.ndarray, weight: np.ndarray, out: np.ndarray, turn: np.ndarray, freq: np.ndarray, step: float, plan: Plan
+) -> None:
     """Samples to nodes, by the transpose of `spread`; weights alone where there are no data."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
     along, waves = np.empty(freq.size, np.complex128), np.empty(freq.size, np.complex128)
@@ -137,10 +179,7 @@ def gather(data, weight, out, turn, freq, step, plan):
             for i in range(bands[kind[b]], bands[kind[b] + 1]):
                 c0, c1, q, w0, k0 = band[i]
                 for c in range(c0, c1):
-                    if data.size:
-                        value = data[r, c] * waves[c] * weight[r, c]
-                    else:
-                        value = weight[r, c] + 0j
+                    value = data[r, c] * waves[c] * weight[r, c] if data.size else weight[r, c] + 0j
                     for k in range(q):
                         along[k0 + k] += on_freq[w0 + (c - c0) * q + k] * value
             for j in range(p):
@@ -152,7 +191,7 @@ def gather(data, weight, out, turn, freq, step, plan):
 
 
 @numba.njit(nogil=True, cache=True)
-def spread(values, out, turn, freq, step, plan):
+def spread(values: np.ndarray, out: np.ndarray, turn: np.ndarray, freq: np.ndarray, step: float, plan: Plan) -> None:
     """Nodes to samples, added to what is there."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
     along, waves = np.empty(freq.size, np.complex128), np.empty(freq.size, np.complex128)

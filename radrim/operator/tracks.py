@@ -13,21 +13,19 @@ Rows must be sorted by baseline, then by time; where they are not, nothing is ga
 """
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from radrim.geometry import SIGN, C, n_minus_1
+from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
 from radrim.operator import make_operator
-from radrim.operator.track_kernels import cut_tracks, gather, spread
+from radrim.operator.settings import TrackSettings
+from radrim.operator.track_kernels import Plan, Tracks, cut_tracks, gather, spread
 
-MOST = 8
-"""Most nodes of a block along time, and along frequency."""
-WORTH = 0.5
-"""Nodes over channels above which the channels are left as they are."""
-MARGIN = 0.3
-"""Part of epsilon that either interpolation may cost."""
+SETTINGS = TrackSettings()
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,9 @@ class Nodes:
     on_freq: np.ndarray
 
 
-def find_nodes(uvw, freq, time, antenna, grid, epsilon):
+def find_nodes(
+    uvw: np.ndarray, freq: np.ndarray, time: np.ndarray, antenna: np.ndarray, grid: ImageGrid, epsilon: float
+) -> Nodes:
     """Nodes for the samples of a tile.
 
     Parameters
@@ -94,12 +94,13 @@ def find_nodes(uvw, freq, time, antenna, grid, epsilon):
         At worst one for each sample.
     """
     reach = _directions(grid)
-    capacity = _capacities(MARGIN * epsilon)
+    capacity = _capacities(SETTINGS.tolerance * epsilon)
     new = (np.diff(antenna, axis=0) != 0).any(1) | (np.diff(time) <= 0)
     starts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(uvw)]])
-    rows, picked, times, on_time, extent = cut_tracks(
-        uvw, time, starts, reach, 2 * np.pi / C * freq[-1], capacity, MARGIN * epsilon
+    tracks = Tracks(
+        uvw, time, reach, 2 * np.pi / C * freq[-1], SETTINGS.tolerance * epsilon, SETTINGS.max_amplification
     )
+    rows, picked, times, on_time, extent = cut_tracks(tracks, starts, capacity)
     ways = _cut_band(freq, capacity)
     # Half of the phase that a direction turns by from one end of the band to the other.
     turn = np.pi / C * (freq[-1] - freq[0]) * extent
@@ -135,7 +136,7 @@ class Track:
         From `find_nodes`.
     """
 
-    def __init__(self, uvw, freq, grid, nodes):
+    def __init__(self, uvw: np.ndarray, freq: np.ndarray, grid: ImageGrid, nodes: Nodes) -> None:
         self.nodes, self._freq = nodes, freq
         middle = _middle(grid)
         # Radians per hertz of the middle pixel, for samples; turns for nodes.
@@ -144,7 +145,7 @@ class Track:
         turn = SIGN * nodes.uvw @ middle * (nodes.freq / C)
         self._middle = np.exp(2j * np.pi * (turn - np.rint(turn)))
 
-    def collect(self, data, weight):
+    def collect(self, data: np.ndarray | None, weight: np.ndarray) -> np.ndarray:
         """Weighted samples brought to the nodes.
 
         Parameters
@@ -163,14 +164,37 @@ class Track:
         gather(data, weight, out, self._turn, self._freq, self._steps, self._plan())
         return out * self._middle
 
-    def distribute(self, values, out):
+    def distribute(self, values: np.ndarray, out: np.ndarray) -> None:
         """Add what the nodes say, (node,) complex, to the samples, (row, chan) complex64."""
         values = (values * self._middle.conj()).astype(np.complex64)
         spread(values, out, self._turn, self._freq, self._steps, self._plan())
 
-    def _plan(self):
+    def _plan(self) -> Plan:
         n = self.nodes
         return n.rows, n.first, n.times, n.at, n.on_time, n.kind, n.bands, n.band, n.on_freq
+
+
+class SortedSamples(Protocol):
+    """A block of samples whose rows are sorted by baseline, then by time.
+
+    Attributes
+    ----------
+    uvw : (row, 3) float64
+        [m]
+    freq : (chan,) float64
+        [Hz], rising.
+    time : (row,) float64
+        [s]
+    antenna : (row, 2) int
+    weight : (row, chan) float32
+        Imaging weights.
+    """
+
+    uvw: np.ndarray
+    freq: np.ndarray
+    time: np.ndarray
+    antenna: np.ndarray
+    weight: np.ndarray
 
 
 class Compressed:
@@ -180,15 +204,17 @@ class Compressed:
 
     Parameters
     ----------
-    blocks : sequence of Visibilities
-        Rows sorted by baseline, then by time; uvw, freq, time, antenna and imaging weights are used.
+    blocks : sequence of SortedSamples
+        Such as `radrim.visibilities.Visibilities`.
     grid : ImageGrid
     kind : str
         Of the operator of the nodes; see `radrim.operator.make_operator`.
     epsilon : float
     """
 
-    def __init__(self, blocks, grid, kind="auto", epsilon=1e-4):
+    def __init__(
+        self, blocks: Sequence[SortedSamples], grid: ImageGrid, kind: str = "auto", epsilon: float = 1e-4
+    ) -> None:
         self._blocks, self.grid = blocks, grid
         self.nodes = [find_nodes(b.uvw, b.freq, b.time, b.antenna, grid, epsilon) for b in blocks]
         self._ends = np.cumsum([len(n.uvw) for n in self.nodes])
@@ -197,47 +223,48 @@ class Compressed:
         self._operator = make_operator(kind, uvw, np.array([freq]), grid, epsilon)
         self.kind = self._operator.kind
 
-    def adjoint(self, data):
+    def adjoint(self, data: Iterable[np.ndarray]) -> np.ndarray:
         """Re A^H W data, not normalised, (y, x) float32; `data` has one (row, chan) complex64 array for each block."""
         return self._image(zip(self._tracks(), data, self._blocks, strict=True))
 
-    def psf(self):
+    def psf(self) -> np.ndarray:
         """The response to 1 Jy in the middle pixel, not normalised, (y, x) float32; there it is the sum of weights."""
         return self._image((track, None, block) for track, block in zip(self._tracks(), self._blocks, strict=True))
 
-    def forward(self, image):
+    def forward(self, image: np.ndarray) -> list[np.ndarray]:
         """What the nodes of each block see of an image (y, x) [Jy/pixel]: a list of (node,) complex64 for `Track`."""
-        image = torch.from_numpy(np.ascontiguousarray(image, np.float32))
-        return np.split(self._operator.forward(image)[:, 0].numpy(), self._ends[:-1])
+        tensor = torch.from_numpy(np.ascontiguousarray(image, np.float32))
+        return np.split(self._operator.forward(tensor)[:, 0].numpy(), self._ends[:-1])
 
-    def _tracks(self):
+    def _tracks(self) -> Iterator[Track]:
         return (Track(b.uvw, b.freq, self.grid, n) for b, n in zip(self._blocks, self.nodes, strict=True))
 
-    def _image(self, samples):
+    def _image(self, samples: Iterable[tuple[Track, np.ndarray | None, SortedSamples]]) -> np.ndarray:
         values = np.concatenate([track.collect(data, block.weight) for track, data, block in samples])
         return self._operator.adjoint(torch.from_numpy(values.astype(np.complex64))[:, None]).numpy()
 
 
-def _directions(grid):
+def _directions(grid: ImageGrid) -> np.ndarray:
     """Corners and edges of a tile as seen from its middle, (direction, 3): differences of l, m and n."""
-    l, m = (values[[0, len(values) // 2, -1]] for values in (grid.l(), grid.m()))  # noqa: E741
+    l, m = (values[[0, len(values) // 2, -1]] for values in (grid.l(), grid.m()))
     return _visible(*(a.ravel() for a in np.meshgrid(l, m))) - _middle(grid)
 
 
-def _middle(grid):
+def _middle(grid: ImageGrid) -> np.ndarray:
     """Direction (l, m, n - 1) that samples are turned to."""
-    return _visible(*grid.middle[:2])
+    l, m = (np.asarray(value) for value in grid.middle[:2])
+    return _visible(l, m)
 
 
-def _visible(l, m):  # noqa: E741
+def _visible(l: np.ndarray, m: np.ndarray) -> np.ndarray:
     """Directions (direction, 3); below the horizon there is no sky, and the nearest point of the horizon counts."""
     beyond = np.maximum(np.hypot(l, m) / (1 - 1e-9), 1)
     return np.stack([l / beyond, m / beyond, n_minus_1(l / beyond, m / beyond)], -1)
 
 
-def _capacities(tolerance):
-    """Half of the phase [rad] that 1, 2, ... `MOST` nodes can carry: exp(i phi x), x in [-1, 1], by polynomials."""
-    return np.array([2 * (tolerance * math.factorial(p) / 2) ** (1 / p) for p in range(1, MOST + 1)])
+def _capacities(tolerance: float) -> np.ndarray:
+    """Half of the phase [rad] that 1, 2, ... nodes can carry: exp(i phi x), x in [-1, 1], by polynomials."""
+    return np.array([2 * (tolerance * math.factorial(p) / 2) ** (1 / p) for p in range(1, SETTINGS.max_nodes + 1)])
 
 
 @dataclass(frozen=True)
@@ -249,12 +276,12 @@ class _Way:
     bands: list  # (first channel, end, nodes, weights (chan, node))
 
 
-def _cut_band(freq, capacity):
+def _cut_band(freq: np.ndarray, capacity: np.ndarray) -> list[_Way]:
     """Ways to cut the band, from one node to all channels."""
-    ways = []
-    for parts in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64):
-        for p in range(1, MOST + 1) if parts == 1 else (MOST,):
-            if parts * p > WORTH * len(freq):
+    ways, most = [], SETTINGS.max_nodes
+    for parts in SETTINGS.band_parts:
+        for p in range(1, most + 1) if parts == 1 else (most,):
+            if parts * p > SETTINGS.max_node_fraction * len(freq):
                 break
             bands, nodes = [], []
             for part in np.array_split(np.arange(len(freq)), parts):
@@ -271,7 +298,7 @@ def _cut_band(freq, capacity):
     return [*ways, _Way(np.inf, freq, every)]
 
 
-def _join(ways):
+def _join(ways: "Sequence[_Way]") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(bands, band, on_freq) of `Nodes`."""
     bands, band, weights, at = [0], [], [], 0
     for way in ways:
@@ -284,11 +311,11 @@ def _join(ways):
     return np.array(bands), np.array(band), np.concatenate(weights).astype(np.float32)
 
 
-def _chebyshev(p):
+def _chebyshev(p: int) -> np.ndarray:
     return -np.cos(np.pi * (2 * np.arange(p) + 1) / (2 * p))
 
 
-def _lagrange(nodes, at):
+def _lagrange(nodes: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Lagrange's polynomials of `nodes` at some places, (place, node)."""
     out = np.ones((len(at), len(nodes)))
     for j, node in enumerate(nodes):
@@ -298,7 +325,7 @@ def _lagrange(nodes, at):
     return out
 
 
-def _even_steps(freq):
+def _even_steps(freq: np.ndarray) -> float:
     """The channels' spacing [Hz] where it is the same everywhere, else 0."""
     if len(freq) < 2:
         return 0.0

@@ -7,20 +7,19 @@ Arras, Reinecke, Westermann & Ensslin (2021), A&A 646, A58; Ye, Gull, Tan & Niko
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import ducc0
 import numpy as np
 import torch
 
 from radrim.errors import ConfigError
+from radrim.geometry import ImageGrid
 from radrim.operator.base import REAL, Operator, w_matters
 from radrim.operator.nufft import split_facets
+from radrim.operator.settings import WGridderSettings
 
-SINGLE_LIMIT = 1e-5
-"""Smallest epsilon that ducc0 reaches in single precision."""
-
-TINY = 1e-5
-"""Below this field of view [rad] n - 1 is lost to rounding inside ducc0 and the result is NaN."""
+SETTINGS = WGridderSettings()
 
 
 class WGridder(Operator):
@@ -31,24 +30,34 @@ class WGridder(Operator):
 
     kind = "wgridder"
 
-    def __init__(self, uvw, freq, grid, epsilon=1e-5, threads=1, device="cpu"):
+    def __init__(
+        self,
+        uvw: np.ndarray,
+        freq: np.ndarray,
+        grid: ImageGrid,
+        epsilon: float = 1e-5,
+        threads: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
         super().__init__(uvw, freq, grid, epsilon, threads, device)
         if self.device.type != "cpu":
             raise ConfigError(f"Operator 'wgridder' works on the CPU: got device {device}, expected cpu; use 'nufft'.")
-        if min(self.image_shape) < 32 or grid.width % 2 or grid.height % 2:
+        if min(self.image_shape) < SETTINGS.min_pixels or grid.width % 2 or grid.height % 2:
             raise ConfigError(
-                f"Operator 'wgridder' needs even sizes of at least 32 pixels: got {grid.width} x {grid.height}; "
-                "use another size, or the operator 'nufft'."
+                f"Operator 'wgridder' needs even sizes of at least {SETTINGS.min_pixels} pixels: "
+                f"got {grid.width} x {grid.height}; use another size, or the operator 'nufft'."
             )
         # n - 1 is -(l^2 + m^2) / 2 to 1e-11 in tiny fields: enlarging l and m by `zoom`, and shrinking u and v by
         # zoom and w by zoom^2, leaves every phase as it was, with numbers that ducc0 can work with.
-        zoom = max(1.0, TINY / (grid.scale * (max(self.image_shape) + 2 * max(abs(grid.x0), abs(grid.y0)))))
+        zoom = max(
+            1.0, SETTINGS.min_field / (grid.scale * (max(self.image_shape) + 2 * max(abs(grid.x0), abs(grid.y0))))
+        )
         # v first: ducc0's first image axis is then our y, and images pass through without a transposed walk in
         # memory (a third of the run time at 4096^2).
         uvw = self._uvw[:, [1, 0, 2]] / np.array([zoom, zoom, zoom * zoom])
         # For ducc0 V = sum I exp(-2 pi i (u x + v y - w (n - 1))) with x and y growing along the axes; ours: m grows
         # along y, l falls along x. That leaves one sign to turn.
-        self._common = {
+        self._common: dict[str, Any] = {
             "uvw": uvw,
             "freq": self._freq,
             "pixsize_x": grid.scale * zoom,
@@ -60,13 +69,13 @@ class WGridder(Operator):
             "divide_by_n": False,
         }
 
-    def _precision(self, single):
+    def _precision(self, single: bool) -> tuple[bool, float]:
         """Whether to compute in single precision, and the accuracy to ask ducc0 for."""
         # ducc0 promises the worst case and stays ten times below it. It knows no kernel for more than 1e-2.
-        epsilon = min(3 * self.epsilon, 1e-2)
-        return single and epsilon >= SINGLE_LIMIT, epsilon
+        epsilon = min(SETTINGS.requested_accuracy * self.epsilon, SETTINGS.max_requested_accuracy)
+        return single and epsilon >= SETTINGS.min_single_epsilon, epsilon
 
-    def _forward(self, image):
+    def _forward(self, image: torch.Tensor) -> torch.Tensor:
         dtype = image.dtype
         single, epsilon = self._precision(dtype == torch.float32)
         image = image if single else image.double()
@@ -74,16 +83,16 @@ class WGridder(Operator):
         out = torch.from_numpy(out)
         return out if single or dtype == torch.float64 else out.to(torch.complex64)
 
-    def _adjoint(self, data, weight):
+    def _adjoint(self, data: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         dtype = REAL[data.dtype]
         single, epsilon = self._precision(dtype == torch.float32)
         if not single:
             # Expanded views (the PSF's ones) stay views of one number.
             data = data if data.dtype == torch.complex128 else _to_double(data)
             weight = weight if weight is None else weight.double()
-        vis, weight = data.numpy(), None if weight is None else weight.numpy()
+        vis, factors = data.numpy(), None if weight is None else weight.numpy()
 
-        def image_of(rows, lines):
+        def image_of(rows: slice, lines: slice) -> np.ndarray:
             height = lines.stop - lines.start
             shift = lines.start + height // 2 - self.image_shape[0] // 2
             return ducc0.wgridder.vis2dirty(
@@ -93,7 +102,7 @@ class WGridder(Operator):
                     "center_x": self._common["center_x"] - shift * self._common["pixsize_x"],
                 },
                 vis=vis[rows],
-                wgt=None if weight is None else weight[rows],
+                wgt=None if factors is None else factors[rows],
                 npix_x=height,
                 npix_y=self.image_shape[1],
                 epsilon=epsilon,
@@ -109,14 +118,14 @@ class WGridder(Operator):
                 out[lines] += part
         return torch.from_numpy(out).to(dtype)
 
-    def _parts(self):
+    def _parts(self) -> list[tuple[slice, slice]]:
         """(rows, lines of the image) of the adjoint's parts, one for each thread.
 
         Threads inside ducc0 add samples to its grid in the order in which they happen to come, and the last digits
         differ from run to run. Parts of the samples or of the image, put together in order, always give the same.
         """
         gridding, transforms = _estimate(self.grid, self.max_w, self.data_shape[0] * self.data_shape[1], self.epsilon)
-        most = min(self.threads, self.image_shape[0] // 64)  # strips of the image
+        most = min(self.threads, self.image_shape[0] // SETTINGS.min_strip)  # strips of the image
         strips = min(
             (k for k in range(1, self.threads + 1) if self.threads % k == 0 and k <= max(1, most)),
             key=lambda k: gridding * k / self.threads + transforms / k,
@@ -131,23 +140,27 @@ class WGridder(Operator):
         ]
 
 
-def estimate_seconds(grid, largest_w, samples, epsilon):
+def estimate_seconds(grid: ImageGrid, largest_w: float, samples: int, epsilon: float) -> float:
     """About how long one direction takes on one CPU core of 2023 (measured with pipelines/benchmarks/operators.py)."""
     return sum(_estimate(grid, largest_w, samples, epsilon))
 
 
-def _estimate(grid, largest_w, samples, epsilon):
+def _estimate(grid: ImageGrid, largest_w: float, samples: int, epsilon: float) -> tuple[float, float]:
     """Seconds for samples and for transforms."""
     digits = np.log10(1 / epsilon)
     # ducc0 moves to the middle of the image first: what is left of n - 1 there is its distance from a plane.
     _, parts = split_facets(grid, 1, coarse=True)
     turns = largest_w * 2 * max((part.half for part in parts), default=0.0)
-    planes = 1 if not w_matters(largest_w, grid, epsilon) else 3 + digits + 1.5 * turns
-    # The uv grid is 1.5 times oversampled along both axes; 8 ns for each of its cells and planes.
-    return samples * digits * 0.2e-6, planes * 2.25 * grid.width * grid.height * 8e-9
+    planes = (
+        1
+        if not w_matters(largest_w, grid, epsilon)
+        else SETTINGS.base_planes + digits + SETTINGS.planes_per_turn * turns
+    )
+    cells = planes * SETTINGS.oversampling * grid.width * grid.height
+    return samples * digits * SETTINGS.sample_seconds, cells * SETTINGS.cell_seconds
 
 
-def _to_double(data):
+def _to_double(data: torch.Tensor) -> torch.Tensor:
     if data.stride() == (0, 0):
         return data[:1, :1].to(torch.complex128).expand(data.shape)
     return data.to(torch.complex128)

@@ -185,7 +185,7 @@ def each_at_its_pointing(blocks: Iterable[Visibilities]) -> Iterator[Visibilitie
     The visibilities of sources near the pointing then change least from one sample to the next.
     """
     for block in blocks:
-        l, m = block.pointing.tolist()  # noqa: E741 - the field's own names
+        l, m = block.pointing.tolist()
         if not (l or m):
             yield block
             continue

@@ -226,7 +226,7 @@ def _measure(found, members, peak, grid, area):
     weight = found.value[members]
     rows, columns = np.divmod(found.index[members], grid.width)
     y, x = (float(np.average(place, weights=weight)) for place in (rows, columns))
-    l = -(x - grid.width // 2 + grid.x0) * grid.scale  # noqa: E741
+    l = -(x - grid.width // 2 + grid.x0) * grid.scale
     m = (y - grid.height // 2 + grid.y0) * grid.scale
     n = math.sqrt(max(0.0, 1 - l * l - m * m))
     east, north, up = np.array([l, m, n]) @ axes(grid.ra, grid.dec)
@@ -349,7 +349,7 @@ def match(reference: np.ndarray, others: np.ndarray, beam: Beam) -> np.ndarray:
     found = np.full(len(others), -1)
     if len(reference) == 0 or len(others) == 0:
         return found
-    for l, m in (("l", "m"), ("l_peak", "m_peak")):  # noqa: E741
+    for l, m in (("l", "m"), ("l_peak", "m_peak")):
         near, far = (np.stack(_in_beams(s[l], s[m], beam), 1) for s in (reference, others))
         distance, index = cKDTree(near).query(far, distance_upper_bound=1.0)
         for k in np.argsort(distance):

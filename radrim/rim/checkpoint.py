@@ -10,13 +10,15 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.rim.network.irim import IRIM, IRIMConfig
@@ -39,8 +41,12 @@ UNCERTAINTY_NETWORK = MODELS / "uncertainty.safetensors"
 """and what says how wrong images are."""
 
 
+Network = IRIM | PlainRIM | Prior | Uncertainty
+Model = TypeVar("Model", bound=nn.Module)
+
+
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Generic[Model]):
     """A trained model and where it comes from.
 
     Parameters
@@ -51,12 +57,12 @@ class Checkpoint:
         As given to `save`.
     """
 
-    model: Any
+    model: Model
     recipe: dict
     scores: dict
 
 
-def save(path, model, recipe, scores):
+def save(path: str | Path, model: Network, recipe: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
     """Write a checkpoint; the file appears only when complete.
 
     Parameters
@@ -100,7 +106,7 @@ def save(path, model, recipe, scores):
         raise OutputError(f"Checkpoint {path} cannot be written: {error}.") from error
 
 
-def load(path, dims=None, device="cpu"):
+def load(path: str | Path, dims: int | None = None, device: str | torch.device = "cpu") -> Checkpoint[Any]:
     """Read the checkpoint of a minor cycle, or of any model.
 
     Parameters
@@ -142,7 +148,7 @@ def load(path, dims=None, device="cpu"):
     return Checkpoint(model.to(device).eval(), recipe, scores)
 
 
-def describe(path):
+def describe(path: str | Path) -> dict[str, Any]:
     """The header of a checkpoint, without reading its tensors.
 
     Parameters
@@ -166,7 +172,7 @@ def describe(path):
     return {"architecture": metadata["architecture"], **found}
 
 
-def load_uncertainty(path):
+def load_uncertainty(path: str | Path) -> Checkpoint[Uncertainty]:
     """Read the checkpoint of a network that says how wrong images are; as `load`, which see for errors."""
     found = load(path)
     if not isinstance(found.model, Uncertainty):
@@ -174,7 +180,7 @@ def load_uncertainty(path):
     return found
 
 
-def load_prior(path, device="cpu"):
+def load_prior(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint[Prior]:
     """Read the checkpoint of a network that looks again at finished models; as `load`, which see for errors."""
     found = load(path, device=device)
     if not isinstance(found.model, Prior):
@@ -182,12 +188,12 @@ def load_prior(path, device="cpu"):
     return found
 
 
-def list_models():
+def list_models() -> dict[str, Path]:
     """Name and path of every model that comes with the package, a dict sorted by name."""
     return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
 
 
-def find_model(name):
+def find_model(name: str | Path) -> Path:
     """Where a model is.
 
     Parameters
@@ -216,7 +222,7 @@ def find_model(name):
 _AGAIN = "Copy or download it again."
 
 
-def _read(path, tensors=True):
+def _read(path: str | Path, tensors: bool = True) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -227,7 +233,8 @@ def _read(path, tensors=True):
                     f"Checkpoint {path} has version {metadata.get('version')}; this radrim reads version {VERSION}. "
                     "Use the radrim that wrote it, or train it again with this one."
                 )
-            return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, metadata
+            names = file.keys() if tensors else ()
+            return {name: file.get_tensor(name) for name in names}, metadata
     except SafetensorError as error:
         raise InputError(
             f"Checkpoint {path} is no safetensors file, or damaged or cut off ({error}). {_AGAIN}"
@@ -236,7 +243,8 @@ def _read(path, tensors=True):
         raise InputError(f"Checkpoint {path} cannot be read: {error}.") from error
 
 
-def _architecture(path, metadata):
+def _architecture(path: str | Path, metadata: Mapping[str, str]) -> tuple[Callable[[Any], nn.Module], Any]:
+    """The class of the network and its configuration, one of the pairs of `_KNOWN`."""
     name = metadata.get("architecture")
     if name not in _KNOWN:
         raise InputError(f"Checkpoint {path} has the architecture '{name}'; known are {', '.join(_KNOWN)}.")
@@ -251,7 +259,7 @@ def _architecture(path, metadata):
         raise InputError(f"Checkpoint {path} has a configuration that is not valid: {error}") from error
 
 
-def _json(path, metadata, key):
+def _json(path: str | Path, metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     try:
         value = json.loads(metadata[key])
     except (KeyError, json.JSONDecodeError) as error:
@@ -261,7 +269,7 @@ def _json(path, metadata, key):
     return value
 
 
-def _check_tensors(path, found, wanted):
+def _check_tensors(path: str | Path, found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
     missing, unexpected = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or unexpected:
         what = [
@@ -280,7 +288,7 @@ def _check_tensors(path, found, wanted):
             raise InputError(f"Checkpoint {path} has NaN or infinite values in '{key}': its training failed.")
 
 
-def _digest(tensors):
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for key in sorted(tensors):
         digest.update(key.encode())

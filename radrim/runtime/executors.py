@@ -126,7 +126,7 @@ class Threads:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def run(self, label: str, calls: Iterable[tuple], gpu: bool = False) -> list:  # noqa: ARG002 - as `Cluster.run`
+    def run(self, label: str, calls: Iterable[tuple], gpu: bool = False) -> list:
         """Results of (function, argument, ...) calls, in order.
 
         Parameters

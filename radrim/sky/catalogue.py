@@ -81,12 +81,12 @@ def direction_cosines(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(l, m, cosine of the distance) of positions seen from the phase centre `ra0`, `dec0` [rad] (SIN projection)."""
     step = ra - ra0
-    l = np.cos(dec) * np.sin(step)  # noqa: E741 - the field's own name
+    l = np.cos(dec) * np.sin(step)
     m = np.sin(dec) * math.cos(dec0) - np.cos(dec) * math.sin(dec0) * np.cos(step)
     return l, m, np.sin(dec) * math.sin(dec0) + np.cos(dec) * math.cos(dec0) * np.cos(step)
 
 
-def offset_position(l: np.ndarray, m: np.ndarray, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:  # noqa: E741
+def offset_position(l: np.ndarray, m: np.ndarray, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:
     """(ra, dec) [rad] of the direction cosines `l`, `m` around the phase centre: the inverse of `direction_cosines`."""
     n = np.sqrt(1 - l**2 - m**2)
     ra = ra0 + np.arctan2(l, n * math.cos(dec0) - m * math.sin(dec0))
@@ -118,7 +118,7 @@ def predict(sky: Sky, uvw: np.ndarray, freq: np.ndarray, ra0: float, dec0: float
     """
     out = np.zeros((len(uvw), len(freq), 4), complex)
     waves = uvw[:, None, :] * (freq / C)[:, None]
-    l, m, distance = direction_cosines(sky.ra, sky.dec, ra0, dec0)  # noqa: E741
+    l, m, distance = direction_cosines(sky.ra, sky.dec, ra0, dec0)
     for k in np.flatnonzero(distance > 0):
         turns = waves @ np.array([l[k], m[k], n_minus_1(l[k], m[k])])
         term = np.exp(SIGN * 2j * np.pi * turns) * (freq / sky.freq) ** sky.alpha[k]
@@ -188,7 +188,7 @@ def demo_sky(ra: float, dec: float, freq: float, beam: float) -> Sky:
     # Euclidean counts, N(>S) ~ S^-1.5, from 1.5 mJy: a few bright sources, and sources near the noise.
     background = np.minimum(1.5e-3 * (1 - rng.random(count)) ** (-1 / 1.5), 0.05)
     offsets = rng.uniform(-55, 55, (2, count))
-    l, m = np.concatenate([[east, north], offsets], 1) * beam  # noqa: E741
+    l, m = np.concatenate([[east, north], offsets], 1) * beam
     positions = offset_position(l, m, ra, dec)
     flux, alpha = np.concatenate([flux, background]), np.concatenate([alpha, np.full(count, -0.7)])
     return make_sky(*positions, flux, freq, alpha, np.concatenate([shape, np.zeros((count, 3))]))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from radrim.config.options import ImageConfig
+from radrim.deconvolve.clean import CleanSolver
 from radrim.deconvolve.major import accept, describe
 from radrim.deconvolve.whole import WholeImage
 from radrim.errors import ConfigError
@@ -21,7 +22,7 @@ from radrim.imagers.minor_cycles import CleanCycles, RimCycles
 from radrim.metrics import noise_mad
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import describe_noise
-from radrim.rim.minor.solver import LOOSE, RimSettings
+from radrim.rim.minor.solver import LOOSE, RimSolver
 from radrim.wsclean.options import PluginOptions
 
 log = logging.getLogger("radrim")
@@ -173,14 +174,14 @@ class _Measured:
     def __init__(self, image):
         self.image = image
 
-    def residual(self, model):  # noqa: ARG002 - WSClean has computed it
+    def residual(self, model):
         return self.image
 
 
 class _Group:
     """Channels of one polarisation that are deconvolved together, as terms of their spectrum."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the options of the run, and the images of a call
+    def __init__(
         self,
         label: str,
         pol: int,
@@ -257,10 +258,10 @@ class _Group:
         """Make the minor cycles' next update, which is then pending in the state."""
         expected = self._noise or self._guess()
         for solver in self.state.solvers:
-            changes = {"threshold": threshold}
-            if isinstance(solver.settings, RimSettings):
-                changes["noise"] = expected
-            solver.settings = dataclasses.replace(solver.settings, **changes)
+            if isinstance(solver, RimSolver):
+                solver.settings = dataclasses.replace(solver.settings, threshold=threshold, noise=expected)
+            elif isinstance(solver, CleanSolver):
+                solver.settings = dataclasses.replace(solver.settings, threshold=threshold)
         return self.state.propose()
 
     def _guess(self):

@@ -246,7 +246,6 @@ def test_faults_are_found_before_anything_runs(words, message, small_ms, tmp_pat
     assert message in done.err
 
 
-
 def side(key, model, beam, seed):
     """A run that found `model`, with noise of its own."""
     grains = restore(np.random.default_rng(seed).normal(size=GRID.shape).astype(np.float32), beam, GRID.scale)

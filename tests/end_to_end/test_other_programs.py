@@ -37,7 +37,7 @@ def made(make_ms, tmp_path_factory, without_reports):
 def source(made, point_source):
     """Right ascension and declination of the source [deg]."""
     ra, dec = made[0].grid.ra, made[0].grid.dec
-    l, m = point_source.l, point_source.m  # noqa: E741
+    l, m = point_source.l, point_source.m
     n = np.sqrt(1 - l * l - m * m)
     return (
         np.degrees(ra + np.arctan2(l, n * np.cos(dec) - m * np.sin(dec))),

@@ -191,9 +191,7 @@ def test_a_kept_directory_of_the_same_run_makes_the_same_files(sky_ms, tmp_path,
     assert main(command(sky_ms, "--keep")) == 0
     first = outputs(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "radrim.imagers.base.deconvolve", lambda images, *_: pytest.fail("again") if images else None
-        )
+        patch.setattr("radrim.imagers.base.deconvolve", lambda images, *_: pytest.fail("again") if images else None)
         assert main(command(sky_ms, "--keep")) == 0
     (tmp_path / "x-model.fits").unlink()
     assert main(command(sky_ms, "--keep")) == 0

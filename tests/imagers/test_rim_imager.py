@@ -80,7 +80,7 @@ def image(ms, name, **options):
 def test_sources_are_recovered(pair_ms, tmp_path):
     """Both sources stand in the model with their flux, and the residual is noise or nearly so."""
     result = image(pair_ms, tmp_path / "pair")
-    for l, m, flux in ((60.0, -30.0, 1.0), (-90.0, 90.0, 0.2)):  # noqa: E741
+    for l, m, flux in ((60.0, -30.0, 1.0), (-90.0, 90.0, 0.2)):
         y, x = 128 + round(m / 3), 128 - round(l / 3)
         assert result.model[y - 3 : y + 4, x - 3 : x + 4].sum() == pytest.approx(flux, rel=0.1)
     assert result.residual.std() < 0.05 * result.dirty.std()

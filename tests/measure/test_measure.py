@@ -29,7 +29,7 @@ def make_block(freq, seed, rows=200):
     freq = np.array(freq)
     data = np.zeros((rows, len(freq)), complex)
     for y, x, flux in SOURCES:
-        l, m = GRID.l()[x], GRID.m()[y]  # noqa: E741
+        l, m = GRID.l()[x], GRID.m()[y]
         path = uvw @ np.array([l, m, n_minus_1(l, m)])
         data += flux * np.exp(SIGN * 2j * np.pi * np.multiply.outer(path, freq / C))
     weight = rng.uniform(0.5, 2, data.shape).astype(np.float32)
@@ -45,7 +45,7 @@ def blocks():
 
 def direct_dirty(blocks):
     """D = Re sum W V exp(-i phase) / sum W, sample by sample."""
-    l, m = np.meshgrid(GRID.l(), GRID.m())  # noqa: E741
+    l, m = np.meshgrid(GRID.l(), GRID.m())
     total, weights = np.zeros(GRID.shape), 0.0
     for b in blocks:
         for f, data, weight in zip(b.freq, b.data.T, b.weight.T, strict=True):

@@ -39,7 +39,7 @@ def places():
 
 def seen(sky, ra, dec, freq):
     """The sky behind the beam of antennas that point at `ra`, `dec`."""
-    l, m, _ = direction_cosines(sky.ra, sky.dec, ra, dec)  # noqa: E741
+    l, m, _ = direction_cosines(sky.ra, sky.dec, ra, dec)
     return replace(sky, stokes=sky.stokes * airy_of(np.hypot(l, m), freq)[:, None])
 
 
@@ -49,7 +49,7 @@ def airy_of(sine, freq):
     return (2 * j1(x) / x) ** 2
 
 
-def angle_sine(l, m, l0, m0):  # noqa: E741
+def angle_sine(l, m, l0, m0):
     """Sine of the angle between two directions."""
     n, n0 = np.sqrt(1 - l**2 - m**2), math.sqrt(1 - l0**2 - m0**2)
     return np.sqrt((l * m0 - m * l0) ** 2 + (m * n0 - n * m0) ** 2 + (n * l0 - l * n0) ** 2)
@@ -141,7 +141,7 @@ def test_residual_of_the_mosaic_is_flat_noise(whole):
 def test_effective_beam(whole):
     """The root of the sum of the squares of the pointings' beams, each counted by its weight, 1 at its highest."""
     grid, square = whole.grid, 0.0
-    l, m = np.meshgrid(grid.l(), grid.m())  # noqa: E741
+    l, m = np.meshgrid(grid.l(), grid.m())
     for ra, dec in places():
         l0, m0, _ = direction_cosines(np.float64(ra), dec, grid.ra, grid.dec)
         # Equal weights: the same antennas for the same time.
@@ -155,7 +155,7 @@ def test_effective_beam(whole):
 def test_residual_is_exact(whole, mosaic_ms):
     """The residual that was written is that of the model that was written, by direct sums behind each beam."""
     grid = whole.grid
-    l, m = np.meshgrid(grid.l(), grid.m())  # noqa: E741
+    l, m = np.meshgrid(grid.l(), grid.m())
     direction = np.stack([l, m, np.sqrt(1 - l**2 - m**2) - 1])
     y, x = np.nonzero(whole.model)
     looked = (slice(5, None, 37), slice(11, None, 29))
@@ -334,7 +334,7 @@ def test_mosaic_is_what_wsclean_makes_of_its_pointings(tmp_path, no_report):
     mine = radrim.image(joint, field="0~2", size=SIZE, scale=f"{SCALE}asec", weight="natural", niter=0, threads=1,
                         pb="airy", epsilon=1e-6, name=tmp_path / "j")  # fmt: skip
     middle, weighted, square = (mine.grid.ra, mine.grid.dec), 0.0, 0.0
-    l, m = np.meshgrid(mine.grid.l(), mine.grid.m())  # noqa: E741
+    l, m = np.meshgrid(mine.grid.l(), mine.grid.m())
     apart = simulate(tmp_path / "apart.ms", sky, pointings, [middle] * len(pointings))
     for k, (ra, dec) in enumerate(pointings):
         command = f"wsclean -quiet -j 1 -use-wgridder -no-small-inversion -niter 0 -weight natural -field {k} "

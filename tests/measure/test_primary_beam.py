@@ -53,7 +53,7 @@ def test_on_the_sky():
     grid = ImageGrid(64, 48, 4e-3, ra=1.0, dec=0.5)
     target = offset_position(0.03, -0.05, grid.ra, grid.dec)
     found = beam(pointing=(0.03, -0.05), diameter=3.0).image(grid)
-    l, m = np.meshgrid(grid.l(), grid.m())  # noqa: E741
+    l, m = np.meshgrid(grid.l(), grid.m())
     cosine = direction_cosines(*offset_position(l, m, grid.ra, grid.dec), *target)[2]
     x = np.pi * 3.0 * np.sin(np.arccos(np.minimum(cosine, 1))) * FREQ / C + 1e-12
     np.testing.assert_allclose(found, (2 * j1(x) / x) ** 2, atol=1e-6)
@@ -65,7 +65,7 @@ def test_beyond_the_horizon():
     """0 where there is no sky, and behind the antennas."""
     grid = ImageGrid(64, 64, 0.04)
     found = beam(pointing=(0.5, 0.0), diameter=0.1).image(grid)
-    l, m = np.meshgrid(grid.l(), grid.m())  # noqa: E741
+    l, m = np.meshgrid(grid.l(), grid.m())
     with np.errstate(invalid="ignore"):
         ahead = l * 0.5 + np.sqrt(1 - (l * l + m * m)) * np.sqrt(0.75) > 0
     assert not found[~ahead].any()

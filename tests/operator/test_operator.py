@@ -28,7 +28,7 @@ CORNERS = {"corner": (170, -130)}
 
 def direct_sum(uvw, freq, data, grid, y, x):
     """Re A^H data at the pixels (y, x): the measurement equation, written out once more."""
-    l = -(x - grid.width // 2 + grid.x0) * grid.scale  # noqa: E741 - the field's own name
+    l = -(x - grid.width // 2 + grid.x0) * grid.scale
     m = (y - grid.height // 2 + grid.y0) * grid.scale
     n1 = -(l * l + m * m) / (1 + np.sqrt(1 - l * l - m * m))
     turns = np.einsum("rk,c,kp->rcp", uvw, freq / C, np.stack([l, m, n1]))
@@ -227,7 +227,7 @@ def fit_peak(image, y, x):
 def test_point_source_in_a_wide_field(kind, place):
     """A source anywhere in a 30-degree field is imaged at its place to 0.05 pixel and with its flux to 0.1 %."""
     grid = ImageGrid(96, 96, 30 * DEGREE / 96)
-    l = place[0] * 15 * DEGREE + 0.3 * grid.scale  # noqa: E741 - between pixels
+    l = place[0] * 15 * DEGREE + 0.3 * grid.scale
     m = place[1] * 15 * DEGREE - 0.4 * grid.scale
     draw = np.random.default_rng(11)
     freq = np.array([150e6, 160e6])
@@ -269,7 +269,7 @@ def test_epsilon_over_37_degrees(kind, real, request):
     assert np.abs(op.adjoint(torch.from_numpy(data)).numpy()[y, x] - truth).max() <= 1e-3 * np.abs(truth).max()
     sky = np.zeros(grid.shape, np.float32)
     np.add.at(sky, (y, x), draw.uniform(1, 2, 200).astype(np.float32))
-    l, m = grid.l()[x], grid.m()[y]  # noqa: E741
+    l, m = grid.l()[x], grid.m()[y]
     turns = np.einsum("rk,c,kp->rcp", uvw, freq / C, np.stack([l, m, np.sqrt(1 - l * l - m * m) - 1]))
     every, where = np.unique(y * 1000 + x, return_index=True)
     truth = np.exp(2j * np.pi * turns[..., where]) @ sky.ravel()[every]

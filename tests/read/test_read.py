@@ -32,7 +32,7 @@ REAL = {
 
 def stokes_visibilities(block, source):
     """What a point source of 1 Jy gives in each sample of a block, (row, chan)."""
-    l, m = source.l, source.m  # noqa: E741
+    l, m = source.l, source.m
     path = block.uvw @ np.array([l, m, n_minus_1(l, m)])
     return np.exp(SIGN * 2j * np.pi * np.multiply.outer(path, block.freq / C))
 

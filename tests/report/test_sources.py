@@ -23,7 +23,7 @@ def field(tmp_path_factory):
     x, y = (c.ravel() for c in np.meshgrid(np.linspace(30, 210, 5), np.linspace(30, 170, 4)))
     x, y = x + rng.uniform(-3, 3, x.size), y + rng.uniform(-3, 3, y.size)
     flux = NOISE * np.geomspace(15, 150, x.size)
-    l, m = -(x - GRID.width // 2) * GRID.scale, (y - GRID.height // 2) * GRID.scale  # noqa: E741
+    l, m = -(x - GRID.width // 2) * GRID.scale, (y - GRID.height // 2) * GRID.scale
     path = tmp_path_factory.mktemp("sky") / "sky.csv"
     rows = [",".join(map(repr, map(float, (*np.degrees(offset_position(a, b, GRID.ra, GRID.dec)), s))))
             for a, b, s in zip(l, m, flux, strict=True)]  # fmt: skip
@@ -40,7 +40,7 @@ def noisy(seen, seed):
 
 def test_flux_and_position_are_right_within_their_errors(field):
     """Points of 15 to 150 sigma: no measurement is off by more than five of its errors, and these are no excuses."""
-    l, m, flux, seen = field  # noqa: E741
+    l, m, flux, seen = field
     off = []
     for seed in range(4):
         sources = find_sources(noisy(seen, seed), NOISE, BEAM, GRID)

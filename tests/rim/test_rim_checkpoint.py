@@ -78,7 +78,7 @@ def test_saving_replaces_or_leaves_the_old_file(saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(OutputError, match="good.safetensors.*No space left"):
+    with pytest.raises(OutputError, match=r"good.safetensors.*No space left"):
         checkpoint.save(saved, IRIM(CONFIG), {}, {})
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
@@ -95,7 +95,7 @@ def test_truncated(saved, keep):
     """A file cut off anywhere is refused."""
     whole = saved.read_bytes()
     saved.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
-    with pytest.raises(InputError, match="good.safetensors.*cut off"):
+    with pytest.raises(InputError, match=r"good.safetensors.*cut off"):
         checkpoint.load(saved)
 
 
@@ -105,7 +105,7 @@ def test_corrupt(saved, where):
     data = bytearray(saved.read_bytes())
     data[where] ^= 0x11
     saved.write_bytes(bytes(data))
-    with pytest.raises(InputError, match="good.safetensors.*damaged"):
+    with pytest.raises(InputError, match=r"good.safetensors.*damaged"):
         checkpoint.load(saved)
 
 
@@ -119,14 +119,14 @@ def test_pickle_is_never_loaded(tmp_path):
     path = tmp_path / "trap.safetensors"
     for write in (lambda: path.write_bytes(pickle.dumps(Trap())), lambda: torch.save({"x": Trap()}, path)):
         write()
-        with pytest.raises(InputError, match="trap.safetensors is no safetensors file"):
+        with pytest.raises(InputError, match=r"trap.safetensors is no safetensors file"):
             checkpoint.load(path)
         assert not (tmp_path / "sprung").exists()
 
 
 def test_absent(tmp_path):
     """A path without a file is an InputError with the path."""
-    with pytest.raises(InputError, match="nothing.safetensors"):
+    with pytest.raises(InputError, match=r"nothing.safetensors"):
         checkpoint.load(tmp_path / "nothing.safetensors")
 
 
@@ -184,15 +184,15 @@ def test_missing_and_unexpected_tensors(saved, rewritten):
 def test_other_types_and_nan(saved, rewritten):
     """Half precision and NaN are refused with the tensor's name."""
     tensors = load_file(saved)
-    with pytest.raises(InputError, match="gradients.0.bias.*float16"):
+    with pytest.raises(InputError, match=r"gradients.0.bias.*float16"):
         checkpoint.load(rewritten(tensors | {"gradients.0.bias": tensors["gradients.0.bias"].half()}))
-    with pytest.raises(InputError, match="NaN.*gradients.0.bias"):
+    with pytest.raises(InputError, match=r"NaN.*gradients.0.bias"):
         checkpoint.load(rewritten(tensors | {"gradients.0.bias": tensors["gradients.0.bias"] * torch.nan}))
 
 
 def test_other_number_of_dimensions(saved):
     """A model for images is refused for cubes, and the message says what to choose."""
-    with pytest.raises(InputError, match="good.safetensors is for 2-D data, 3-D was asked for.*cubes"):
+    with pytest.raises(InputError, match=r"good.safetensors is for 2-D data, 3-D was asked for.*cubes"):
         checkpoint.load(saved, dims=3)
 
 
@@ -202,7 +202,7 @@ def test_models_by_name_or_path(saved, monkeypatch):
     assert checkpoint.list_models() == {"good": saved}
     assert checkpoint.find_model("good") == saved
     assert checkpoint.find_model(str(saved)) == saved
-    with pytest.raises(InputError, match="'bad'.*are: good"):
+    with pytest.raises(InputError, match=r"'bad'.*are: good"):
         checkpoint.find_model("bad")
 
 

@@ -29,7 +29,7 @@ ERROR = 0.3
 @pytest.fixture(scope="module")
 def sky():
     """A source in the phase centre and a weaker one, in the field of `make_ms`."""
-    places = [offset_position(l, m, 2.0, 0.6) for l, m in ((0.0, 0.0), (40 * ARCSEC, -25 * ARCSEC))]  # noqa: E741
+    places = [offset_position(l, m, 2.0, 0.6) for l, m in ((0.0, 0.0), (40 * ARCSEC, -25 * ARCSEC))]
     return make_sky(*np.transpose(places), [1.0, 0.3], 1.4e9)
 
 

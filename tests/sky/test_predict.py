@@ -58,8 +58,8 @@ def direct(path, points, grid, field=0):
     turn = axes(ms.fields[field].ra, ms.fields[field].dec) @ axes(grid.ra, grid.dec).T
     total = np.zeros(freq.shape, complex)
     for y, x, flux in points:
-        l, m = grid.l()[x], grid.m()[y]  # noqa: E741 - the field's own names
-        l, m, n = turn @ [l, m, 1 + n_minus_1(l, m)]  # noqa: E741
+        l, m = grid.l()[x], grid.m()[y]
+        l, m, n = turn @ [l, m, 1 + n_minus_1(l, m)]
         turns = (uvw @ [l, m, n - 1])[:, None] * freq / C
         total += flux * np.exp(SIGN * 2j * np.pi * turns)
     return total

@@ -1,12 +1,15 @@
 """CLEAN's finish: what the network leaves, since it takes it for empty sky, or cannot mend it any more."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from radrim.deconvolve.clean import CleanSolver
+from radrim.deconvolve.minor import MinorCycle
 from radrim.geometry import crop_centre
 from radrim.rim.minor.detection import level_for
+from radrim.rim.minor.settings import RimSettings
 
 LEVELS = 3.0, 1.5
 """CLEAN's automatic mask, as `level_for` has it, and its final threshold, in units of the noise: what is
@@ -24,7 +27,7 @@ class Finish:
     threads : int
     """
 
-    def __init__(self, settings, threads):
+    def __init__(self, settings: RimSettings, threads: int) -> None:
         self._settings, self._threads = settings, threads
         self.on = False
         """Whether it is its turn."""
@@ -32,11 +35,20 @@ class Finish:
         self._resumed: tuple[dict, dict] | None = None
 
     @property
-    def begun(self):
+    def begun(self) -> bool:
         """Whether CLEAN has worked on the image."""
         return self._clean is not None or self._resumed is not None
 
-    def __call__(self, residual, psf, model, noise, expected, window, peak):
+    def __call__(
+        self,
+        residual: np.ndarray,
+        psf: np.ndarray,
+        model: np.ndarray,
+        noise: float,
+        expected: float,
+        window: np.ndarray | None,
+        peak: float | None,
+    ) -> MinorCycle:
         """A minor cycle of CLEAN; arguments as for `RimSolver`, with the noise that was expected [Jy/beam]."""
         if self._clean is None:
             self._clean = self._make(residual.size, expected)
@@ -49,17 +61,17 @@ class Finish:
         stop = f"CLEAN of what the network leaves: {minor.stop}"
         return dataclasses.replace(minor, stop=stop, finishing=True)
 
-    def state(self):
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """As for the solver."""
         clean, arrays = ({}, {}) if self._clean is None else self._clean.state()
         return {"finishing": self.on, "clean": clean}, arrays
 
-    def resume(self, facts, arrays):
+    def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Go on from a `state`; all of `arrays` is CLEAN's."""
         self.on = facts["finishing"]
         self._resumed = (facts["clean"], arrays) if facts["clean"] else None
 
-    def _make(self, pixels, expected):
+    def _make(self, pixels: int, expected: float) -> CleanSolver:
         settings = self._settings
         clean = CleanSolver(
             dataclasses.replace(

@@ -1,6 +1,8 @@
 """The convolution with one PSF at hand on a device, and what to do when the memory there is not enough."""
 
 import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,6 +11,10 @@ from radrim.errors import SolverError
 from radrim.rim.network.psf import PsfConvolution
 
 log = logging.getLogger("radrim")
+
+Result = TypeVar("Result")
+Convolve = Callable[[np.ndarray], np.ndarray]
+"""An image [Jy/pixel] to psf * image [Jy/beam], both (y, x) float32."""
 
 SMALLEST = 128
 """Smallest tile that is tried when the memory of the GPU is not enough."""
@@ -24,20 +30,20 @@ class Convolver:
         Largest tile of networks [pixel]; it shrinks where memory is short.
     """
 
-    def __init__(self, device, tile):
+    def __init__(self, device: torch.device, tile: int) -> None:
         self.device, self.tile = device, tile
         self._psf: np.ndarray | None = None
-        self._shape = (0, 0)
+        self._shape: tuple[int, ...] = (0, 0)
         self._convolution: PsfConvolution | None = None
 
-    def take(self, psf, shape):
+    def take(self, psf: np.ndarray, shape: Sequence[int]) -> bool:
         """Take a PSF (y, x) for images of a shape, and say whether it is another one."""
         if self._psf is not None and self._shape == tuple(shape) and np.array_equal(self._psf, psf):
             return False
         self._psf, self._shape, self._convolution = psf.copy(), tuple(shape), None
         return True
 
-    def run(self, work):
+    def run(self, work: Callable[[PsfConvolution], Result]) -> Result:
         """What `work` makes of the `PsfConvolution`; again with smaller tiles if the GPU's memory is not enough.
 
         Raises
@@ -48,6 +54,8 @@ class Convolver:
         while True:
             try:
                 if self._convolution is None:
+                    if self._psf is None:
+                        raise SolverError("The convolution was asked for before a PSF was given.")
                     self._convolution = PsfConvolution(self.tensor(self._psf), self._shape)
                 with torch.inference_mode():
                     return work(self._convolution)
@@ -66,14 +74,14 @@ class Convolver:
                 self.tile //= 2
                 log.warning("the GPU's memory is not enough; going on with tiles of %d pixels", self.tile)
 
-    def see(self, image):
+    def see(self, image: np.ndarray) -> np.ndarray:
         """Psf * image [Jy/beam] of an image [Jy/pixel], both (y, x) float32 arrays."""
         return self.run(lambda convolution: convolution.normal(self.tensor(image)).cpu().numpy())
 
-    def lobe(self):
+    def lobe(self) -> np.ndarray:
         """Width (FWHM) of the PSF's main lobe along y and x [pixel]."""
         return self.run(lambda convolution: convolution.widths().cpu().numpy())
 
-    def tensor(self, array):
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
         """An array on the device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -4,6 +4,7 @@ Nothing here knows of networks or CLEAN: the minor cycle asks where there is som
 """
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.ndimage
@@ -30,7 +31,7 @@ REACH = 2
 """Active cells make their neighbours active, up to this distance: the network sees what surrounds a source."""
 
 
-def bands(image):
+def bands(image: np.ndarray) -> list[np.ndarray]:
     """An image as a sum of parts of growing scale, each given on its own cells.
 
     What single pixels add to the mean of 4 x 4, what these add to that of 16 x 16, and these themselves.
@@ -53,12 +54,12 @@ def bands(image):
     return [*finer, levels[-1]]
 
 
-def highest_sidelobe(psf):
+def highest_sidelobe(psf: np.ndarray) -> float:
     """Largest |value| of a PSF (y, x), peak 1 at its centre, beyond its main lobe."""
     return float(np.abs(psf[~main_lobe(psf, 0)]).max(initial=0))
 
 
-def highest_sidelobes(psf):
+def highest_sidelobes(psf: np.ndarray) -> list[float]:
     """In each band the largest |value| of a PSF away from its centre, over that at the centre; at most 1.
 
     In bands of larger scale two cells more belong to the main lobe.
@@ -85,7 +86,7 @@ def highest_sidelobes(psf):
     return out
 
 
-def level_for(pixels, level):
+def level_for(pixels: int, level: float) -> float:
     """The level that noise in so many pixels exceeds as often as `level` in `FIELD`; not lower than that.
 
     The more pixels, the higher is the highest of noise alone: 5.5 becomes 6.0 in 4096 x 4096.
@@ -104,7 +105,7 @@ def level_for(pixels, level):
     return max(level, -float(scipy.special.ndtri(scipy.special.ndtr(-level) * FIELD / pixels)))
 
 
-def describe_noise(residual, most):
+def describe_noise(residual: np.ndarray, most: float) -> str:
     """Why a residual counts as noise, or an empty text if it does not.
 
     Its rms must be small enough, and at no scale may a peak stand out of it: as it is, and smoothed, so that faint
@@ -135,22 +136,27 @@ def describe_noise(residual, most):
     return f"the residual is noise (rms {rms:.3g} Jy/beam, no peak above {highest:.1f} sigma)"
 
 
-def _inner(shape, edge):
+def _inner(shape: Sequence[int], edge: int) -> tuple[slice, ...]:
     """All of an image but an edge of so many pixels, and of small images the inner half at least."""
     return tuple(slice(width, n - width) for n in shape for width in [min(edge, n // 4)])
 
 
-def brightest(residual):
+def brightest(residual: np.ndarray) -> list[float]:
     """Largest |value| of a residual (y, x) in each of its `bands`, a list of float."""
     return [float(np.abs(band).max()) for band in bands(residual)]
 
 
-def sidelobes(depths=(0.0, 0.0, 0.0)):
+def sidelobes(depths: Sequence[float] = (0.0, 0.0, 0.0)) -> list[float]:
     """In each band the part of what is brightest down to which sidelobes may come, from `highest_sidelobes`."""
     return [max(depth * (ADDED if k else 1), DEPTH) for k, depth in enumerate(depths)]
 
 
-def find_active(residual, noise, depths=(0.0, 0.0, 0.0), above=(0.0, 0.0, 0.0)):
+def find_active(
+    residual: np.ndarray,
+    noise: float,
+    depths: Sequence[float] = (0.0, 0.0, 0.0),
+    above: Sequence[float] = (0.0, 0.0, 0.0),
+) -> np.ndarray:
     """Where a minor cycle has something to do: cells with something far above the noise at any scale, and around them.
 
     What is fainter than the sidelobes of the brightest at its scale is left to the next cycle: it may be nothing else.

@@ -9,6 +9,7 @@ extended emission, and among sidelobes that nobody has explained yet, CLEAN's co
 much: the network comes first there.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,66 +20,10 @@ from radrim.beam import main_lobe
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.geometry import crop_centre
 from radrim.metrics import noise_mad
+from radrim.rim.minor.convolver import Convolve
 from radrim.rim.minor.detection import highest_sidelobe
+from radrim.rim.minor.settings import PointFinderSettings
 from radrim.rim.minor.shapes import TAPS, WIDEST, Lobe, Shapes, draw
-
-DEEP = 0.5
-"""The trial goes down to this part of the PSF's highest sidelobe: deeper, it cleans its own errors."""
-LEAST = 2.0
-"""And not below so many times the noise."""
-CLEAR = 3.0
-"""A point is so many times brighter than what the trial leaves."""
-EXTENT = 7
-"""Largest extent [pixel] of neighbouring components that can be one point,"""
-SPREAD = 0.6
-"""and the largest variance [pixel^2] along an axis, weighted with their fluxes."""
-POINTLIKE = 0.27
-"""Those with less can be a point: halfway between pixels it is 0.25."""
-ALONE = 0.7
-"""Around it, within `APART`, there are components of less than so many times its flux."""
-APART = 3.0
-"""In units of the main lobe's extent."""
-ERRORS = 0.03
-"""It is brighter than so much of the extended emission that is known near it: what is left of that is no point."""
-BETWEEN = 0.8
-"""Of a point, the brightest pixel shows at least so much."""
-BESIDE = 56
-"""Near is within so many pixels: so far a network sees."""
-LIKE = 0.03
-"""A point may leave so much of itself in the main lobe of its PSF,"""
-SCATTER = 4.0
-"""or so many times the noise,"""
-CONFUSION = 0.25
-"""or so much of what the trial leaves anywhere."""
-EXACT = 0.005
-"""Of what is no point by its components a Gaussian may leave so much of itself,"""
-CERTAIN = 0.2
-"""and so much of the confusion: the network can make more of it."""
-LOBE = 0.5
-"""The main lobe is the PSF above this."""
-COMPONENTS = 20_000
-"""Most components of a trial."""
-POINTS = 2048
-"""Most points at once: as many equations."""
-RIDGE = 1e-3
-"""Added to the diagonal of the equations: near points must not take flux from each other without end."""
-SHIFTED = 3.0
-"""A point lies off its pixel's centre if so many times the noise, and confusion, cannot have moved it there,"""
-CENTRED = 0.02
-"""and if it lies so many pixels away from it."""
-FARTHEST = 1.0
-"""A point is no more pixels away from where the trial found it."""
-SIZED = 3.0
-"""A point is wider than one if so many times the noise cannot have made it so,"""
-BLURRED = 0.05
-"""nor so much of the confusion, which has little detail of that kind,"""
-UNEVEN = 3.0
-"""nor so many times the rms of what the fit leaves, as even emission below the point,"""
-WIDER = 0.18
-"""and if its variance is at least this [pixel^2]: a steep spectrum looks like less, and so does a PSF that is not the
-same at the field's edge."""
-FITS = 5
-"""Times that points are drawn and compared, at most."""
 
 
 class Points(NamedTuple):
@@ -116,18 +61,40 @@ class PointFinder:
         As `highest_sidelobe` gives it, which is the default.
     sizes : bool
         Points may be a little wider than points.
+    settings : PointFinderSettings, optional
     """
 
-    def __init__(self, psf, shape, threads=1, positive=True, sidelobe=None, sizes=True):
+    def __init__(
+        self,
+        psf: np.ndarray,
+        shape: Sequence[int],
+        threads: int = 1,
+        positive: bool = True,
+        sidelobe: float | None = None,
+        sizes: bool = True,
+        settings: PointFinderSettings | None = None,
+    ) -> None:
+        self.settings = settings or PointFinderSettings()
         self.psf, self.positive, self.sizes = psf, positive, sizes
         self._narrow = np.ascontiguousarray(crop_centre(psf, shape))
         self.sidelobe = highest_sidelobe(self._narrow) if sidelobe is None else sidelobe
-        self.lobe, self.curvature = _main_lobe(self._narrow), _curvature(psf)
+        self.lobe, self.curvature = _main_lobe(self._narrow, self.settings.lobe_level), _curvature(psf)
         self.near = Lobe(psf, self.lobe)
-        settings = CleanSettings(niter=COMPONENTS, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False)
-        self._trial = CleanSolver(settings, threads)
+        self.apart = [_apart(along, self.settings.neighbour_distance) for along in self.lobe]
+        clean = CleanSettings(
+            niter=self.settings.max_components, mgain=1.0, auto_mask=None, auto_threshold=1.0, multiscale=False
+        )
+        self._trial = CleanSolver(clean, threads)
 
-    def take(self, residual, noise, convolve, mask=None, extended=None, peak=0.0):
+    def take(
+        self,
+        residual: np.ndarray,
+        noise: float,
+        convolve: Convolve,
+        mask: np.ndarray | None = None,
+        extended: np.ndarray | None = None,
+        peak: float = 0.0,
+    ) -> Points:
         """Find isolated points in a residual and take them out.
 
         Parameters
@@ -151,33 +118,35 @@ class PointFinder:
         """
         # Where a network has worked, its errors are noise to the eyes of points.
         least = noise if extended is None else max(noise, noise_mad(residual))
-        level = max(LEAST * least, DEEP * self.sidelobe * max(peak, float(np.abs(residual).max())))
-        search, faintest = _Search(self, convolve, residual, noise, level, mask), (CLEAR - 1) * level
+        limits, highest = self.settings, max(peak, float(np.abs(residual).max()))
+        level = max(limits.min_trial_level * least, limits.min_sidelobe_fraction * self.sidelobe * highest)
+        search = _Search(self, convolve, residual, noise, level, mask)
+        faintest: float | np.ndarray = (limits.min_brightness - 1) * level
         if extended is not None:
-            seen = scipy.ndimage.maximum_filter(np.abs(convolve(extended)), 2 * BESIDE + 1)
-            faintest = np.maximum(faintest, ERRORS * seen)
+            seen = scipy.ndimage.maximum_filter(np.abs(convolve(extended)), 2 * limits.extended_distance + 1)
+            faintest = np.maximum(faintest, limits.min_extended_fraction * seen)
             # In extended emission a trial can be long and in vain: first one of a few places only.
             near = self._may_be(residual, faintest, mask)
             if not near.any() or not search.choose(self._try(residual, level, near), faintest).number:
                 return Points(np.zeros_like(residual), residual, 0)
         return search.choose(self._try(residual, level, mask), faintest)
 
-    def _try(self, residual, level, where):
+    def _try(self, residual: np.ndarray, level: float, where: np.ndarray | None) -> np.ndarray:
         """Components that explain a residual down to a level [Jy/pixel]."""
         self._trial.forget()
         return self._trial(residual, self._narrow, np.zeros_like(residual), level, where).update
 
-    def _may_be(self, residual, faintest, mask):
+    def _may_be(self, residual: np.ndarray, faintest: float | np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Where a trial is worth its time: around what is bright enough for a point, as far as it may have company."""
-        bright = (residual if self.positive else np.abs(residual)) >= BETWEEN * faintest
-        reach = [EXTENT // 2 + _apart(along) for along in self.lobe]
+        bright = (residual if self.positive else np.abs(residual)) >= self.settings.min_pixel_fraction * faintest
+        reach = [self.settings.max_extent // 2 + apart for apart in self.apart]
         near = scipy.ndimage.maximum_filter(bright, [2 * r + 1 for r in reach])
         return near if mask is None else near & mask
 
 
-def _apart(along):
+def _apart(along: np.ndarray, distance: float) -> int:
     """How far from a point others count [pixel], of the offsets of the main lobe's pixels along an axis."""
-    return round(APART * max(1, int(np.abs(along).max())))
+    return round(distance * max(1, int(np.abs(along).max())))
 
 
 class _Points(NamedTuple):
@@ -185,21 +154,31 @@ class _Points(NamedTuple):
     flux: np.ndarray  # (point,) [Jy]
     shapes: Shapes
 
-    def take(self, which):
+    def take(self, which: np.ndarray) -> "_Points":
         return _Points(self.pixel[which], self.flux[which], self.shapes.take(which))
 
 
 class _Search:
     """The points of a residual among the components of a trial that went down to a level."""
 
-    def __init__(self, finder, convolve, residual, noise, level, mask):
+    def __init__(
+        self,
+        finder: PointFinder,
+        convolve: Convolve,
+        residual: np.ndarray,
+        noise: float,
+        level: float,
+        mask: np.ndarray | None,
+    ) -> None:
         self._psf, self._lobe, self._curvature, self._near = finder.psf, finder.lobe, finder.curvature, finder.near
         self._convolve, self._positive, self._sizes = convolve, finder.positive, finder.sizes
         self._residual, self._noise, self._mask = residual, noise, mask
-        self._level, self._confusion = level, CONFUSION * level
+        self._limits, self._apart = finder.settings, finder.apart
+        self._confusion = finder.settings.max_leftover_confusion * level
 
-    def choose(self, trial, faintest):
+    def choose(self, trial: np.ndarray, faintest: float | np.ndarray) -> Points:
         """The components that are points, as `Points`; `faintest` is the least flux of one, in each pixel or in all."""
+        limits = self._limits
         groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
         if count == 0:
             return Points(np.zeros_like(self._residual), self._residual, 0)
@@ -207,13 +186,15 @@ class _Search:
         extent = np.array([[s.stop - s.start for s in window] for window in scipy.ndimage.find_objects(groups)])
         bright = np.abs(fresh.flux) >= np.broadcast_to(faintest, trial.shape)[tuple(fresh.pixel.T)]
         good = bright & ((fresh.flux > 0) | (not self._positive))
-        good &= (extent.max(1) <= EXTENT) & (spread.max(1) <= (SPREAD if self._sizes else POINTLIKE))
-        wide = spread.max(1) > POINTLIKE
+        good &= (extent.max(1) <= limits.max_extent) & (
+            spread.max(1) <= (limits.max_variance if self._sizes else limits.max_point_variance)
+        )
+        wide = spread.max(1) > limits.max_point_variance
         flux = np.abs(trial)
         around = self._around(flux, fresh.pixel) - scipy.ndimage.sum_labels(flux, groups, np.arange(1, count + 1))
-        good &= around <= ALONE * np.abs(fresh.flux)
+        good &= around <= limits.max_neighbour_flux * np.abs(fresh.flux)
         order = np.argsort(-np.abs(fresh.flux), kind="stable")
-        good[order[np.cumsum(good[order]) > POINTS]] = False
+        good[order[np.cumsum(good[order]) > limits.max_points]] = False
         while good.any():
             # The fit explains the groups that it replaces, and leaves the others to the trial; groups count from 1.
             others = np.where(np.append(False, good)[groups], 0, trial).astype(np.float32)
@@ -221,70 +202,81 @@ class _Search:
             fit, points, seen = self._fit(without, fresh.take(good))
             left = np.abs((without - seen)[self._around_each(fit.pixel, self._lobe)]).max(1)
             size = np.abs(fit.flux)
-            as_point, as_gaussian = LIKE * size + self._confusion, EXACT * size + CERTAIN * self._confusion
+            as_point = limits.max_leftover_fraction * size + self._confusion
+            as_gaussian = limits.max_gaussian_leftover_fraction * size
+            as_gaussian += limits.max_gaussian_leftover_confusion * self._confusion
             as_gaussian[fit.shapes.size.max(1) >= WIDEST] = 0
-            keep = left <= SCATTER * self._noise + np.where(wide[good], as_gaussian, as_point)
-            keep &= (fit.flux * np.sign(fresh.flux[good]) > 0) & (np.abs(fit.shapes.shift).max(1) <= FARTHEST)
+            keep = left <= limits.max_leftover_noise * self._noise + np.where(wide[good], as_gaussian, as_point)
+            keep &= (fit.flux * np.sign(fresh.flux[good]) > 0) & (np.abs(fit.shapes.shift).max(1) <= limits.max_shift)
             if keep.all():
                 return Points(points, self._residual - seen, len(fit.flux))
             good[np.flatnonzero(good)[~keep]] = False
         return Points(np.zeros_like(self._residual), self._residual, 0)
 
-    def _around(self, size, pixel):
+    def _around(self, size: np.ndarray, pixel: np.ndarray) -> np.ndarray:
         """Flux [Jy] of an image [Jy/pixel] around each pixel."""
-        reach = [_apart(along) for along in self._lobe]
+        reach = self._apart
         box = scipy.ndimage.uniform_filter(size, [2 * r + 1 for r in reach], output=np.float64, mode="constant")
         return box[tuple(pixel.T)] * np.prod([2 * r + 1 for r in reach])
 
-    def _around_each(self, pixel, offsets):
+    def _around_each(
+        self, pixel: np.ndarray, offsets: Sequence[np.ndarray] | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns, (point, offset) each, of pixels around each pixel; they end at the image's edge."""
         ny, nx = self._residual.shape
         rows, columns = pixel[:, :1] + offsets[0], pixel[:, 1:] + offsets[1]
         return np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
 
-    def _fit(self, residual, start):
+    def _fit(self, residual: np.ndarray, start: _Points) -> tuple[_Points, np.ndarray, np.ndarray]:
         """Fluxes, places and sizes of points, from those given; they as an image, and as the PSF shows it.
 
         At the solution, what is left of the residual is 0 at the points, and nothing in their main lobes that another
         place or size would explain. Sidelobes count for the fluxes; of distant ones the slopes are taken for 0.
         """
+        limits = self._limits
         pixel, flux, shapes = start
         y, x = pixel.T
         free = self._has_room(y, x)[:, None] & (self._curvature is not None)
-        shapes = Shapes(np.where((np.abs(shapes.shift) > CENTRED) & free, shapes.shift, 0), np.zeros_like(shapes.size))
-        for fit in range(1, FITS + 1):
+        shapes = Shapes(
+            np.where((np.abs(shapes.shift) > limits.min_shift) & free, shapes.shift, 0), np.zeros_like(shapes.size)
+        )
+        for fit in range(1, limits.max_fits + 1):
             points = draw(residual.shape, y, x, flux, shapes)
             seen = self._convolve(points)
-            if fit == FITS:
+            if fit == limits.max_fits:
                 break
             left = residual - seen
-            change, new = _fluxes(left, self._psf, y, x) / np.maximum(self._near.peak(shapes), LOBE), shapes
+            change, new = _fluxes(left, self._psf, y, x, limits.ridge), shapes
+            change /= np.maximum(self._near.peak(shapes), limits.lobe_level)
             if free.any():
                 near = left[self._around_each(pixel, self._near.offsets)]
                 new = self._certain(self._near.improve(near, flux, shapes), flux, free, float(left.std()))
             if (
                 (np.abs(change) <= self._noise).all()
-                and (np.abs(new.shift - shapes.shift) <= CENTRED).all()
-                and (np.abs(new.size - shapes.size) <= WIDER).all()
+                and (np.abs(new.shift - shapes.shift) <= limits.min_shift).all()
+                and (np.abs(new.size - shapes.size) <= limits.min_size).all()
             ):
                 break
             flux, shapes = flux + change, new
         return _Points(pixel, flux, shapes), points, seen
 
-    def _certain(self, shapes, flux, free, rest):
+    def _certain(self, shapes: Shapes, flux: np.ndarray, free: np.ndarray, rest: float) -> Shapes:
         """Shapes without the shifts and sizes that noise and confusion can have made, or the rest's rms [Jy/beam]."""
+        limits = self._limits
         noise, confusion = self._noise / np.abs(flux[:, None]), self._confusion / np.abs(flux[:, None])
-        shift = np.clip(shapes.shift, -2 * FARTHEST, 2 * FARTHEST)
-        error = (SHIFTED * noise + confusion) / np.sqrt(np.diag(self._curvature))
-        shift[~free | (np.abs(shift) <= np.maximum(error, CENTRED))] = 0
+        shift = np.clip(shapes.shift, -2 * limits.max_shift, 2 * limits.max_shift)
+        # Without a curvature no place is free, and the error does not matter.
+        curvature = np.eye(2) if self._curvature is None else self._curvature
+        error = (limits.min_significance * noise + confusion) / np.sqrt(np.diag(curvature))
+        shift[~free | (np.abs(shift) <= np.maximum(error, limits.min_shift))] = 0
         size = np.clip(shapes.size, 0, WIDEST)
-        below = UNEVEN * rest / np.abs(flux[:, None])
-        error = SIZED * noise * self._near.scatter
-        error = error + np.maximum(BLURRED * confusion * self._near.worst, below * self._near.even)
-        size[~(free & self._sizes) | (size <= np.maximum(error, WIDER))] = 0
+        below = limits.size_background * rest / np.abs(flux[:, None])
+        error = limits.min_significance * noise * self._near.scatter
+        error = error + np.maximum(limits.size_confusion * confusion * self._near.worst, below * self._near.even)
+        size[~(free & self._sizes) | (size <= np.maximum(error, limits.min_size))] = 0
         return Shapes(shift, size)
 
-    def _has_room(self, y, x):
+    def _has_room(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Whether points may lie between pixels: all that may stand for them are in the image and in the mask."""
         ny, nx = self._residual.shape
         room = (y >= TAPS) & (y < ny - TAPS) & (x >= TAPS) & (x < nx - TAPS)
@@ -295,7 +287,7 @@ class _Search:
         return room
 
 
-def _gather(trial, groups, count):
+def _gather(trial: np.ndarray, groups: np.ndarray, count: int) -> tuple[_Points, np.ndarray]:
     """Groups of components as points, and their variances (group, 2) along y and x [pixel^2]."""
     y, x = np.nonzero(groups)
     group, value, at = groups[y, x] - 1, trial[y, x].astype(np.float64), np.stack([y, x]).astype(np.float64)
@@ -308,7 +300,7 @@ def _gather(trial, groups, count):
     return _Points(pixel, flux, Shapes(place - pixel, np.zeros_like(place))), spread
 
 
-def _curvature(psf):
+def _curvature(psf: np.ndarray) -> np.ndarray | None:
     """Minus the second derivatives of the PSF at its peak, (2, 2); None if it is no peak."""
     y, x = psf.shape[0] // 2, psf.shape[1] // 2
     near = psf[y - 2 : y + 3, x - 2 : x + 3].astype(np.float64)
@@ -320,18 +312,18 @@ def _curvature(psf):
     return out if np.linalg.eigvalsh(out)[0] > 0 else None
 
 
-def _fluxes(residual, psf, y, x):
+def _fluxes(residual: np.ndarray, psf: np.ndarray, y: np.ndarray, x: np.ndarray, ridge: float) -> np.ndarray:
     """Fluxes [Jy] of points in given pixels, (point,) each, that together leave nothing of the residual there."""
     rows, columns = y[:, None] - y + psf.shape[0] // 2, x[:, None] - x + psf.shape[1] // 2
     # Beyond its edges a PSF that is not twice as large as the image counts as 0, as in the convolution.
     inside = (rows >= 0) & (rows < psf.shape[0]) & (columns >= 0) & (columns < psf.shape[1])
     seen = np.where(inside, psf[np.where(inside, rows, 0), np.where(inside, columns, 0)], 0).astype(np.float64)
-    seen[np.diag_indices(len(y))] += RIDGE
+    seen[np.diag_indices(len(y))] += ridge
     return scipy.linalg.solve(0.5 * (seen + seen.T), residual[y, x].astype(np.float64), assume_a="sym")
 
 
-def _main_lobe(psf):
+def _main_lobe(psf: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Offsets from the peak (dy, dx) of the pixels of the main lobe."""
     middle = psf.shape[0] // 2, psf.shape[1] // 2
-    y, x = np.nonzero(main_lobe(psf, LOBE))
+    y, x = np.nonzero(main_lobe(psf, level))
     return y - middle[0], x - middle[1]

@@ -10,16 +10,16 @@ image is cut.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from radrim.deconvolve.minor import FinalStage, MinorCycle
 from radrim.deconvolve.step_length import Change, Moments
 from radrim.rim.minor.convolver import Convolver
-from radrim.rim.minor.settings import RimSettings
-from radrim.rim.minor.sparsify import FACTOR, FIRST, HIGHEST, LOUDER, QUIET, WORTH, Emptying
-from radrim.rim.network.prior import NEAR, held_back, look_again, soften
+from radrim.rim.minor.settings import RimSettings, SparsifySettings
+from radrim.rim.minor.sparsify import Core, Emptying
+from radrim.rim.network.prior import NEAR, TILE, held_back, look_again, soften
 
 CLOSE = 1.2
 """Largest rms of the residual, in units of the expected noise, of a model that is emptied."""
@@ -29,11 +29,31 @@ CROWDED = 0.5
 """Part of the flux in isolated points above which components of CLEAN, which are more points, are held back, too."""
 LOOKS = 2
 """Prior updates in a row."""
-LOOK_TILE = 1024
-"""Largest tile of the prior's network [pixel]; it also sees 176 pixels around each."""
 
 Ask = Callable[..., list[dict[str, Any]]]
 """Asks all parts of an image to do one thing: ``ask(action, **values)`` gives one answer for each."""
+
+
+class Part(NamedTuple):
+    """One part of an image in a final stage.
+
+    Parameters
+    ----------
+    residual, model : (y, x) float32
+        [Jy/beam], [Jy/pixel]
+    core : (slice, slice)
+        The part of what is seen that counts.
+    noise : float
+        Expected [Jy/beam].
+    allowed : (y, x) bool or None
+        The model is 0 elsewhere.
+    """
+
+    residual: np.ndarray
+    model: np.ndarray
+    core: Core
+    noise: float
+    allowed: np.ndarray | None
 
 
 class Refiner:
@@ -62,7 +82,9 @@ class Refiner:
         mine = [name for name in arrays if name.startswith("refine-")]
         self._arrays = {name.removeprefix("refine-"): arrays.pop(name) for name in mine}
 
-    def begin(self, residual, model, points, extended, core) -> dict[str, Any]:
+    def begin(
+        self, residual: np.ndarray, model: np.ndarray, points: np.ndarray, extended: np.ndarray, core: Core
+    ) -> dict[str, Any]:
         """What this part is like before any stage; notes which pixels the prior must not change.
 
         Parameters
@@ -90,21 +112,16 @@ class Refiner:
 
     # Emptying
 
-    def measure_levels(self, residual, model, core) -> dict[str, Any]:
+    def measure_levels(self, residual: np.ndarray, model: np.ndarray, core: Core) -> dict[str, Any]:
         """The peak of the model seen with the main lobe of the PSF [Jy/beam]."""
         return {"peak": float(self._emptying(residual, model).seen[core].max())}
 
-    def empty(self, residual, model, core, *, noise, allowed, level, loudest, keep, pixels) -> dict[str, Any]:
+    def empty(self, part: Part, level: float, loudest: float, keep: float, pixels: int) -> dict[str, Any]:
         """Try to empty the model below a level; the trial is pending.
 
         Parameters
         ----------
-        residual, model, core
-            As `begin` takes them.
-        noise : float
-            Expected [Jy/beam].
-        allowed : (y, x) bool or None
-            The model is 0 elsewhere.
+        part : Part
         level, loudest : float
             [Jy/beam]; largest rms of the residual afterwards.
         keep : float
@@ -112,9 +129,10 @@ class Refiner:
         pixels : int
             Of the whole image.
         """
-        update, left = self._settle(residual, model, keep)
-        emptying = self._emptying(residual, model)
-        trial = emptying.attempt(update, level, loudest / LOUDER, allowed)
+        core = part.core
+        update, left = self._settle(part.residual, part.model, keep)
+        emptying = self._emptying(part.residual, part.model)
+        trial = emptying.attempt(update, level, loudest / SparsifySettings.max_rms_rise, part.allowed)
         if not trial.changed:
             return {"changed": False, "moments": Moments.of(left[core])}
         self._arrays |= {"trial": trial.update, "trial-left": trial.residual}
@@ -122,33 +140,34 @@ class Refiner:
             "changed": trial.changed,
             "moments": Moments.of(trial.residual[core]),
             "rise": emptying.rise(trial, core),
-            "given_up": emptying.given_up(trial, noise, core),
+            "given_up": emptying.given_up(trial, part.noise, core),
             "stands_out": emptying.stands_out(trial, core, pixels),
         }
 
     # Prior update
 
-    def update_prior(self, residual, model, core, *, noise, allowed, keep, crowded) -> dict[str, Any]:
+    def update_prior(self, part: Part, keep: float, crowded: bool) -> dict[str, Any]:
         """Another prior update, which is pending; `keep` as in `empty`."""
-        update, left = self._settle(residual, model, keep)
-        seen = model * ~self._arrays["components" if crowded else "points"]
-        change = self._look(seen + update, left, noise, allowed)
+        core = part.core
+        update, left = self._settle(part.residual, part.model, keep)
+        seen = part.model * ~self._arrays["components" if crowded else "points"]
+        change = self._look(seen + update, left, part.noise, part.allowed)
         after = left - self._convolver.see(change)
         self._arrays |= {"trial": update + change, "trial-left": after}
         return {"any": bool(seen[core].any()), "change": Change.of(left[core], after[core])}
 
-    def soften(self, residual, model, core, *, noise, allowed, keep, crowded) -> dict[str, Any]:
+    def soften(self, part: Part, keep: float, crowded: bool) -> dict[str, Any]:
         """Smooth what is finer than the data tell; pending."""
-        update, left = self._settle(residual, model, keep)
-        seen = model * ~self._arrays["components" if crowded else "points"] + update
-        limit = None if allowed is None else self._convolver.tensor(allowed)
+        update, left = self._settle(part.residual, part.model, keep)
+        seen = part.model * ~self._arrays["components" if crowded else "points"] + update
+        limit = None if part.allowed is None else self._convolver.tensor(part.allowed)
         image = self._convolver.tensor(seen)
-        change = self._convolver.run(lambda psf: soften(image, psf, noise, limit)).cpu().numpy() - seen
+        change = self._convolver.run(lambda psf: soften(image, psf, part.noise, limit)).cpu().numpy() - seen
         after = left - self._convolver.see(change)
         self._arrays |= {"trial": update + change, "trial-left": after}
-        return {"moments": Moments.of(after[core])}
+        return {"moments": Moments.of(after[part.core])}
 
-    def finish(self, model, *, keep) -> np.ndarray:
+    def finish(self, model: np.ndarray, keep: float) -> np.ndarray:
         """The update of a stage (y, x) [Jy/pixel]; `keep` as in `empty`."""
         update, _ = self._settle(model, model, keep)
         for name in ("update", "left", "trial", "trial-left"):
@@ -172,18 +191,20 @@ class Refiner:
 
     def _emptying(self, residual, model):
         if self._prepared is None:
-            self._prepared = Emptying(model, residual, self._convolver.see, self._convolver.lobe())
+            self._prepared = Emptying(model, residual, self._convolver.see, self._convolver.lobe(), SparsifySettings())
         return self._prepared
 
     def _look(self, model, residual, noise, allowed):
         """What a prior update changes of a model."""
-        convolver = self._convolver
+        convolver, prior = self._convolver, self._settings.prior
+        if prior is None:
+            return np.zeros_like(model)
 
         def look(convolution):
             images = convolver.tensor(model), convolver.tensor(residual)
             limit = None if allowed is None else convolver.tensor(allowed)
-            tile = min(LOOK_TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
-            return look_again(self._settings.prior, *images, convolution, noise, tile, limit)
+            tile = min(TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
+            return look_again(prior, *images, convolution, noise, tile, limit)
 
         return convolver.run(look).cpu().numpy() - model
 
@@ -195,21 +216,22 @@ def empty(ask: Ask) -> MinorCycle | None:
     if not 0 < before.std <= CLOSE * noise:
         return None
     peak = max(one["peak"] for one in ask("measure_levels"))
-    loudest = LOUDER * max(before.std, QUIET * noise)
-    level, found, keep, left = FIRST * noise, 0.0, 0.0, before
-    while level < HIGHEST * peak:
+    limits = SparsifySettings()
+    loudest = limits.max_rms(before.std, noise)
+    level, found, keep, left = limits.first_level * noise, 0.0, 0.0, before
+    while level < limits.max_level * peak:
         tried = ask("empty", level=level, loudest=loudest, keep=keep)
         keep = 0.0
         if any(one["changed"] for one in tried):
             given_up, after = sum(one.get("given_up", 0.0) for one in tried), _moments(tried)
             if (
                 after.std > loudest
-                or sum(one.get("rise", 0.0) for one in tried) > WORTH * given_up * noise**2
+                or sum(one.get("rise", 0.0) for one in tried) > limits.max_chi2_rise * given_up * noise**2
                 or any(one.get("stands_out", False) for one in tried)
             ):
                 break
             found, keep, left = level, 1.0, after
-        level *= FACTOR
+        level *= limits.level_factor
     changed = sum(one["components"] for one in ask("finish", keep=keep))
     if not found:
         return None
@@ -224,7 +246,7 @@ def update_prior(ask: Ask) -> MinorCycle | None:
     flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
     if not 0 < before.std <= NEAR * noise:
         return None
-    crowded, most = held > CROWDED * flux, LOUDER * max(before.std, QUIET * noise)
+    crowded, most = held > CROWDED * flux, SparsifySettings().max_rms(before.std, noise)
     parts: list[float] = []
     left, keep = before, 0.0
     while len(parts) < LOOKS:
@@ -265,5 +287,5 @@ def _moments(answers):
 
 def _whole(changed, before, after, stop):
     """A cycle whose update is taken as a whole or not at all."""
-    most = LOUDER * max(1.0, after.std / before.std)
+    most = SparsifySettings.max_rms_rise * max(1.0, after.std / before.std)
     return MinorCycle(np.zeros((0, 0), np.float32), changed, 0.0, stop, converged=False, whole=most)

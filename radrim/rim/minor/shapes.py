@@ -5,6 +5,7 @@ smooth function that multiplies the visibilities as the source does, to the orde
 the second and fourth moments of a Gaussian.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ class Shapes(NamedTuple):
     shift: np.ndarray
     size: np.ndarray
 
-    def take(self, which):
+    def take(self, which: np.ndarray) -> "Shapes":
+        """Some of them, by a (source,) bool array."""
         return Shapes(*(array[which] for array in self))
 
 
@@ -58,7 +60,7 @@ class Lobe:
         The largest sizes that errors of at most 1 Jy/beam can make of it, and what an even error of 1 Jy/beam does.
     """
 
-    def __init__(self, psf, offsets):
+    def __init__(self, psf: np.ndarray, offsets: Sequence[np.ndarray]) -> None:
         lobe = np.stack(offsets)
         lobe = lobe[:, np.abs(lobe).max(0) <= REACH]
         near = {(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)} | {*zip(*lobe.tolist(), strict=True)}
@@ -74,13 +76,13 @@ class Lobe:
         self.scatter = np.sqrt(np.maximum(np.einsum("ka,ab,kb->k", answers, self._near[dy, dx], answers), 0))
         self.worst, self.even = np.abs(answers).sum(1), np.abs(answers.sum(1))
 
-    def peak(self, shapes):
+    def peak(self, shapes: Shapes) -> np.ndarray:
         """What sources of 1 Jy show at the middle of their pixels [Jy/beam], (source,)."""
         low = np.floor(shapes.shift).astype(int)
         wy, wx = _both_weights(shapes, low)
         return np.einsum("pi,pj,plij->p", wy, wx, self._taps(low, np.zeros((2, 1), int)), optimize=True)
 
-    def improve(self, left, flux, shapes):
+    def improve(self, left: np.ndarray, flux: np.ndarray, shapes: Shapes) -> Shapes:
         """A step of Gauss and Newton towards shapes that leave nothing.
 
         Parameters
@@ -100,29 +102,28 @@ class Lobe:
         seen, (wy, wx) = self._taps(low, self.offsets), _both_weights(shapes, low)
         by_row, by_column = np.einsum("plij,pj->pli", seen, wx), np.einsum("plij,pi->plj", seen, wy)
         columns = [np.einsum("pli,pi->pl", by_row, wy)]
-        for step in (Shapes(STEP, 0.0), Shapes(0.0, STEP)):
+        for shift, size in ((STEP, 0.0), (0.0, STEP)):
             ends = [
-                _both_weights(Shapes(shapes.shift + sign * step.shift, shapes.size + sign * step.size), low)
-                for sign in (1, -1)
+                _both_weights(Shapes(shapes.shift + sign * shift, shapes.size + sign * size), low) for sign in (1, -1)
             ]
             along_y, along_x = ((up - down) / (2 * STEP) for up, down in zip(*ends, strict=True))
             columns += [np.einsum("pli,pi->pl", by_row, along_y), np.einsum("plj,pj->pl", by_column, along_x)]
         change = _solve(np.stack(columns, -1), left) / np.where(flux == 0, 1e-30, flux)[:, None]
         return Shapes(shapes.shift + change[:, 1:3], shapes.size + change[:, 3:])
 
-    def _taps(self, low, offsets):
+    def _taps(self, low: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """The PSF of each of the pixels that stand for a source, at the offsets: (source, offset, tap, tap)."""
         y, x = (along + self._margin - low[:, k, None] for k, along in enumerate(offsets))
         rows, columns = y[:, :, None] - _AT, x[:, :, None] - _AT
         return self._near[rows[:, :, :, None], columns[:, :, None, :]]
 
-    def _sizes(self):
+    def _sizes(self) -> np.ndarray:
         """The sizes that 1 Jy/beam in each of the lobe's pixels would seem to be of a point of 1 Jy, (2, lobe)."""
         point, unit = Shapes(np.zeros((1, 2)), np.zeros((1, 2))), np.eye(self.offsets.shape[1])
         return np.stack([self.improve(one[None], np.ones(1), point).size[0] for one in unit], 1)
 
 
-def draw(shape, y, x, flux, shapes):
+def draw(shape: Sequence[int], y: np.ndarray, x: np.ndarray, flux: np.ndarray, shapes: Shapes) -> np.ndarray:
     """An image [Jy/pixel] of sources in the pixels (y, x) or beside them; of each an exact point is one pixel."""
     low = np.floor(shapes.shift).astype(int)
     wy, wx = _both_weights(shapes, low)
@@ -138,12 +139,12 @@ def draw(shape, y, x, flux, shapes):
 _AT = np.arange(1 - TAPS // 2, TAPS // 2 + 1)
 
 
-def _both_weights(shapes, low):
+def _both_weights(shapes: Shapes, low: np.ndarray) -> list[np.ndarray]:
     """Weights along y and x, (source, tap) each, at the pixels `low` + `_AT` from the source's."""
     return [_weights(*along) for along in zip((shapes.shift - low).T, shapes.size.T, strict=True)]
 
 
-def _weights(at, variance):
+def _weights(at: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """(source, tap) weights at the integers `_AT` with the moments of Gaussians at the places `at`.
 
     Of variance 0 they are Lagrange's polynomials, exactly 0 and 1 at integers.
@@ -163,7 +164,7 @@ def _weights(at, variance):
     return out
 
 
-def _solve(design, left):
+def _solve(design: np.ndarray, left: np.ndarray) -> np.ndarray:
     """Least squares of (source, lobe, unknown) equations each."""
     normal = np.einsum("pla,plb->pab", design, design)
     largest = np.einsum("paa->pa", normal).max(1)

@@ -6,12 +6,13 @@ on how the image was cut. Where there is nothing above the noise the network doe
 
 import dataclasses
 import logging
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from radrim.deconvolve.minor import MinorCycle, OtherFacets
+from radrim.deconvolve.minor import MinorCycle, OtherFacets, PartView
 from radrim.deconvolve.step_length import Change
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
@@ -19,8 +20,10 @@ from radrim.rim.minor.clean_finish import Finish
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
 from radrim.rim.minor.points import PointFinder, Points
-from radrim.rim.minor.refinement import Refiner
-from radrim.rim.minor.settings import RimSettings
+from radrim.rim.minor.refinement import Part, Refiner
+from radrim.rim.minor.settings import HALO, RimSettings
+from radrim.rim.network.machine import Inference, InferenceMachine, InferenceOptions
+from radrim.rim.network.psf import PsfConvolution
 
 log = logging.getLogger("radrim")
 
@@ -46,8 +49,6 @@ POINTS_FIRST = 0.2
 everywhere, leave of them is seen once they are subtracted exactly, and the network would take it for something."""
 LITTLE = 0.008
 """A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
-HALO = 56
-"""Largest halo of a tile [pixel]. Networks of several blocks could see farther, but trained ones do not look."""
 
 
 class Found(NamedTuple):
@@ -56,6 +57,10 @@ class Found(NamedTuple):
     update: np.ndarray
     residual: np.ndarray
     stop: str
+
+
+Inferred = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]
+"""Estimate and residual after the steps of the network, and their lengths."""
 
 
 class RimSolver:
@@ -73,7 +78,7 @@ class RimSolver:
     psf_factor = 2
     """PSF over image: twice as large, the convolution is exact, and so is the noise that the network is told of."""
 
-    def __init__(self, machine, settings=None, threads=1):
+    def __init__(self, machine: InferenceMachine, settings: RimSettings | None = None, threads: int = 1) -> None:
         self._threads = threads
         self.machine = machine
         self.settings = settings or RimSettings()
@@ -88,7 +93,16 @@ class RimSolver:
         self._extended: np.ndarray | None = None
         self._points: np.ndarray | None = None
 
-    def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
+    def __call__(
+        self,
+        residual: np.ndarray,
+        psf: np.ndarray,
+        model: np.ndarray,
+        noise: float,
+        window: np.ndarray | None = None,
+        peak: float | None = None,
+        others: OtherFacets | None = None,
+    ) -> MinorCycle:
         """One minor cycle.
 
         Parameters
@@ -123,7 +137,7 @@ class RimSolver:
         expected = self.settings.noise if self._trusted else noise
         return self._improve(residual, psf, model, noise, expected, window, peak, others)
 
-    def refine(self, action, seen, pixels, **values):
+    def refine(self, action: str, seen: PartView, pixels: int, **values: Any) -> dict[str, Any]:
         """One action of a final stage (`radrim.rim.minor.refinement`) in the part of an image that this solver sees.
 
         Parameters
@@ -144,24 +158,33 @@ class RimSolver:
         residual, model, core = seen.residual, seen.model, seen.core
         self._take_psf(seen.psf, residual.shape)
         noise = self.settings.noise if self._trusted else seen.noise
-        how = {"noise": noise, "allowed": _both(self.settings.mask, None)} | values
+        part = Part(residual, model, core, noise, _both(self.settings.mask, None))
         if action == "begin":
             extended = np.zeros_like(model) if self._extended is None else self._extended
             answer = self._refiner.begin(residual, model, self.points(model), extended, core)
             return answer | {"noise": noise}
         if action == "measure_levels":
             return self._refiner.measure_levels(residual, model, core)
+        if action == "empty":
+            return self._refiner.empty(part, pixels=pixels, **values)
         if action == "finish":
             update = self._refiner.finish(model, **values)
             return {"components": int(np.count_nonzero(update[core])), "update": update}
-        if action == "empty":
-            how["pixels"] = pixels
-        actions = {name: getattr(self._refiner, name) for name in ("empty", "update_prior", "soften")}
-        return actions[action](residual, model, core, **how)
+        return {"update_prior": self._refiner.update_prior, "soften": self._refiner.soften}[action](part, **values)
 
-    def _improve(self, residual, psf, model, noise, expected, window, peak, others):
+    def _improve(
+        self,
+        residual: np.ndarray,
+        psf: np.ndarray,
+        model: np.ndarray,
+        noise: float,
+        expected: float,
+        window: np.ndarray | None,
+        peak: float | None,
+        others: OtherFacets | None,
+    ) -> MinorCycle:
         """Points, network or CLEAN, whichever it is the turn of."""
-        reason = self._why_done(residual, expected, model.any())
+        reason = self._why_done(residual, expected, bool(model.any()))
         if reason:
             return _nothing(residual, reason)
         if self._finish.on and not (others and others.wait):
@@ -199,7 +222,7 @@ class RimSolver:
         self._points = _sum(self._points, taken)
         return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False)
 
-    def _why_done(self, residual, expected, begun):
+    def _why_done(self, residual: np.ndarray, expected: float, begun: bool) -> str:
         """Why nothing is left to do, or an empty text."""
         threshold, rms = self.settings.threshold, float(residual.std())
         if float(np.abs(residual).max()) <= threshold:
@@ -212,7 +235,9 @@ class RimSolver:
             return f"the residual's rms is {rms / expected:.2f} of the noise expected"
         return ""
 
-    def _ask_network(self, points, model, noise, peak, active):
+    def _ask_network(
+        self, points: Points, model: np.ndarray, noise: float, peak: float, active: np.ndarray
+    ) -> tuple[Found, bool]:
         """What points and network together found, and whether the network left off by itself."""
         # Points between pixels have negative pixels, too, which are none of the network's business.
         known = model + points.update
@@ -224,11 +249,11 @@ class RimSolver:
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
-    def points(self, model):
+    def points(self, model: np.ndarray) -> np.ndarray:
         """What of the model (y, x) was taken for isolated points, if no update was cut [Jy/pixel]."""
         return np.zeros_like(model) if self._points is None else self._points
 
-    def expect(self, noise):
+    def expect(self, noise: float) -> bool:
         """Go on with another noise [Jy/beam] than was expected so far; True: what has ended with that begins again."""
         self.settings = dataclasses.replace(self.settings, noise=noise)
         self._finish = Finish(self.settings, self._threads)
@@ -236,7 +261,7 @@ class RimSolver:
         self._trusted, self._settled = True, None
         return True
 
-    def state(self):
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
         facts, arrays = self._finish.state()
         facts |= {"trusted": self._trusted, "tile": self._convolver.tile}
@@ -246,7 +271,7 @@ class RimSolver:
         images = {"extended": self._extended, "points": self._points}
         return facts, arrays | {name: image for name, image in images.items() if image is not None}
 
-    def resume(self, facts, arrays):
+    def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Go on from a `state`; the PSF of the next cycle must be that of the last."""
         arrays = {name: np.array(array) for name, array in arrays.items()}
         self._trusted, self._convolver.tile = facts["trusted"], facts["tile"]
@@ -256,28 +281,36 @@ class RimSolver:
         self._refiner.resume(arrays)
         self._finish.resume(facts, arrays)
 
-    def _has_settled(self, residual, active):
+    def _has_settled(self, residual: np.ndarray, active: np.ndarray) -> bool:
         """Whether the network has just left off by itself, here, at this residual: it would not do more."""
         if self._settled is None:
             return False
         before, left = self._settled
         new = np.count_nonzero(active & ~before)
-        return new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std()
+        return bool(new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std())
 
-    def _take_psf(self, psf, shape):
+    def _take_psf(self, psf: np.ndarray, shape: Sequence[int]) -> None:
         """What follows from the PSF, again only when it changes."""
         if self._convolver.take(psf, shape):
             self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
             self._finder = PointFinder(psf, shape, self._threads, self.settings.positive, sizes=self.settings.sizes)
 
-    def _take_points(self, residual, noise, allowed, peak):
+    def _take_points(self, residual: np.ndarray, noise: float, allowed: np.ndarray | None, peak: float) -> Points:
         """Isolated points, if anything is bright enough to be one."""
         highest = (residual if self.settings.positive else np.abs(residual)).max()
-        if highest < level_for(residual.size, CLEAR) * noise:
+        if self._finder is None or highest < level_for(residual.size, CLEAR) * noise:
             return Points(np.zeros_like(residual), residual, 0)
         return self._finder.take(residual, noise, self._convolver.see, allowed, self._extended, peak)
 
-    def _finish_rest(self, points, psf, model, noise, expected, window):
+    def _finish_rest(
+        self,
+        points: Points,
+        psf: np.ndarray,
+        model: np.ndarray,
+        noise: float,
+        expected: float,
+        window: np.ndarray | None,
+    ) -> MinorCycle:
         """The first cycle of CLEAN's finish: of what isolated points leave."""
         minor = self._finish(points.residual, psf, model + points.update, noise, expected, window, None)
         if not points.number:
@@ -287,14 +320,26 @@ class RimSolver:
         update, components = minor.update + points.update, minor.components + points.number
         return dataclasses.replace(minor, update=update, components=components, stop=text)
 
-    def _infer(self, residual, model, noise, peak, active):
-        def steps(convolution):
-            images = (self._convolver.tensor(image) for image in (residual[None], model[None], active))
-            return self._run(convolution, *images, noise, peak)
+    def _infer(
+        self, residual: np.ndarray, model: np.ndarray, noise: float, peak: float, active: np.ndarray
+    ) -> Inferred:
+        def steps(convolution: PsfConvolution) -> Inferred:
+            residuals, models, where = (
+                self._convolver.tensor(image) for image in (residual[None], model[None], active)
+            )
+            return self._run(convolution, residuals, models, where, noise, peak)
 
         return self._convolver.run(steps)
 
-    def _run(self, convolution, residual, model, active, noise, peak):
+    def _run(
+        self,
+        convolution: PsfConvolution,
+        residual: torch.Tensor,
+        model: torch.Tensor,
+        active: torch.Tensor,
+        noise: float,
+        peak: float,
+    ) -> Inferred:
         """Estimate and residual after the steps of the network, and their lengths.
 
         The network knows positive skies only. A sky of both signs is the difference of two: first the positive one is
@@ -307,42 +352,40 @@ class RimSolver:
         minus = self._steps(convolution, -plus.residual, (-model).clamp_min(0), noise, peak, active)
         return plus.estimates[-1] - minus.estimates[-1], -minus.residual, plus.lengths + minus.lengths
 
-    def _steps(self, convolution, residual, estimate, noise, peak, active):
+    def _steps(
+        self,
+        convolution: PsfConvolution,
+        residual: torch.Tensor,
+        estimate: torch.Tensor,
+        noise: float,
+        peak: float,
+        active: torch.Tensor,
+    ) -> Inference:
         halo = min(self.machine.halo, HALO // self.machine.alignment * self.machine.alignment)
-        found = self.machine(
-            convolution,
-            residual,
-            noise,
-            estimate,
-            peak,
-            positive=True,
-            tile=self._convolver.tile,
-            active=active,
-            halo=halo,
-            least=LITTLE,
-        )
+        options = InferenceOptions(tile=self._convolver.tile, active=active, halo=halo, least=LITTLE)
+        found = self.machine(convolution, residual, noise, estimate, peak, options)
         if not torch.isfinite(found.estimates[-1]).all():
             image = found.estimates[-1][0].cpu().numpy()
             raise SolverError(f"The network's image has {_bad(image)}; is this checkpoint sound?")
         return found
 
 
-def _nothing(residual, stop):
+def _nothing(residual: np.ndarray, stop: str) -> MinorCycle:
     """The minor cycle that has nothing to do, and why."""
     return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), stop, True)
 
 
-def _sum(image, update):
+def _sum(image: np.ndarray | None, update: np.ndarray) -> np.ndarray:
     return update if image is None else image + update
 
 
-def _both(mask, window):
+def _both(mask: np.ndarray | None, window: np.ndarray | None) -> np.ndarray | None:
     """Where both allow it; None if neither is given."""
     given = [limit > 0 for limit in (mask, window) if limit is not None]
     return np.logical_and.reduce(given) if given else None
 
 
-def _check(residual, psf, model, noise):
+def _check(residual: np.ndarray, psf: np.ndarray, model: np.ndarray, noise: float) -> None:
     if residual.ndim != 2 or psf.ndim != 2 or any(p < r for p, r in zip(psf.shape, residual.shape, strict=True)):
         raise SolverError(f"The PSF has the shape {psf.shape}; it must cover the residual, {residual.shape}.")
     if model.shape != residual.shape:
@@ -352,7 +395,7 @@ def _check(residual, psf, model, noise):
             raise SolverError(f"The {name} has {_bad(image)}; the RIM needs finite ones.")
 
 
-def _bad(image):
+def _bad(image: np.ndarray) -> str:
     """How many values of an image are not finite, and the smallest rectangle that holds them."""
     bad = ~np.isfinite(image)
     text = f"{np.count_nonzero(bad)} of {image.size} values NaN or infinite"

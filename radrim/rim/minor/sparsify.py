@@ -9,6 +9,7 @@ than the freedom given up accounts for (Akaike 1974), the level is raised. Nothi
 what stays, and a source that the data do show comes back into the residual, which refuses the level.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,25 +18,14 @@ import scipy.ndimage
 from radrim.geometry import FWHM_PER_SIGMA
 from radrim.metrics import noise_mad
 from radrim.rim.minor.detection import SCALES, level_for
+from radrim.rim.minor.settings import SparsifySettings
+from radrim.rim.network.psf import FINEST
 
-FIRST, FACTOR = 3.0, 2.5
-"""The lowest level, in units of the noise, and each next one over the one before;"""
-HIGHEST = 0.1
-"""up to this part of the model's peak."""
-MARGIN = 0.3
-"""Widths of the main lobe by which the support reaches beyond what is above the level."""
-FINEST = 0.16
-"""Standard deviation of the finest detail that is fitted, in widths of the main lobe, as of the network's updates."""
-STEPS = 20
-"""Steps of the conjugate gradients; they end where the residual is what it was before."""
-QUIET = 0.95
-"""A residual with an rms of so many times the noise expected is not fitted any closer,"""
-LOUDER = 1.03
-"""nor may it become louder than that, or than it was, by more than this factor."""
-STANDS_OUT = 6.0
-"""A peak of so many times the noise in a place that was emptied, as `level_for` has it: something was there."""
-WORTH = 2.0
-"""Largest rise of chi^2 per beam that was given up (Akaike 1974)."""
+Convolve = Callable[[np.ndarray], np.ndarray]
+"""An image [Jy/pixel] to its dirty image [Jy/beam]."""
+
+Core = tuple[slice, slice]
+"""The part of what is seen that counts."""
 
 
 class Trial(NamedTuple):
@@ -72,10 +62,18 @@ class Emptying:
         An image [Jy/pixel] to its dirty image [Jy/beam].
     lobe : (float, float)
         Width (FWHM) of the PSF's main lobe along y and x [pixel].
+    settings : SparsifySettings
     """
 
-    def __init__(self, model, residual, convolve, lobe):
-        self._model, self._residual, self._convolve = model, residual, convolve
+    def __init__(
+        self,
+        model: np.ndarray,
+        residual: np.ndarray,
+        convolve: Convolve,
+        lobe: np.ndarray,
+        settings: SparsifySettings,
+    ):
+        self._model, self._residual, self._convolve, self._settings = model, residual, convolve, settings
         self._lobe = np.asarray(lobe, float)
         sigma = self._lobe / FWHM_PER_SIGMA
         self._beam = 2 * np.pi * sigma.prod()
@@ -84,7 +82,7 @@ class Emptying:
         self._before = [_smooth(residual, scale) for scale in SCALES]
         self._scatter = [max(noise_mad(image), 1e-30) for image in self._before]
 
-    def attempt(self, update, level, target, allowed=None) -> Trial:
+    def attempt(self, update: np.ndarray, level: float, target: float, allowed: np.ndarray | None = None) -> Trial:
         """Take out what is fainter than a level, and fit the rest again.
 
         Parameters
@@ -98,7 +96,7 @@ class Emptying:
         allowed : (y, x) bool, optional
             The model is 0 elsewhere, and stays so.
         """
-        wide = max(1, round(MARGIN * self._lobe.min()))
+        wide = max(1, round(self._settings.margin * self._lobe.min()))
         kept = scipy.ndimage.binary_dilation(self.seen > level, iterations=wide)
         if allowed is not None:
             kept &= allowed
@@ -106,20 +104,21 @@ class Emptying:
         changed = bool(start[~kept].any())
         if not changed:
             return Trial(update, self._residual, ~kept, False)
-        found, left = _fit(self._model, self._residual, start, kept, self._convolve, FINEST * self._lobe, target)
+        steps = self._settings.max_steps
+        found, left = _fit(self._model, self._residual, start, kept, self._convolve, FINEST * self._lobe, target, steps)
         return Trial(found, left, ~kept, True)
 
-    def given_up(self, trial, noise, core):
+    def given_up(self, trial: Trial, noise: float, core: Core) -> float:
         """Beams of the core (slice, slice) in which the model was fainter than the level, but no noise [beam]."""
-        return np.count_nonzero(((self.seen > 0.5 * noise) & trial.emptied)[core]) / self._beam
+        return np.count_nonzero(((self.seen > self._settings.min_given_up * noise) & trial.emptied)[core]) / self._beam
 
-    def rise(self, trial, core):
+    def rise(self, trial: Trial, core: Core) -> float:
         """By how much chi^2 rises in the core, over the sum of the weights."""
         return _rise(trial.update[core], self._residual[core], trial.residual[core])
 
-    def stands_out(self, trial, core, pixels):
+    def stands_out(self, trial: Trial, core: Core, pixels: int) -> bool:
         """Whether something does, at some scale, where the core was emptied, and more than it did before."""
-        most, emptied = level_for(pixels, STANDS_OUT), trial.emptied[core]
+        most, emptied = level_for(pixels, self._settings.max_peak), trial.emptied[core]
         for scale, image, noise in zip(SCALES, self._before, self._scatter, strict=True):
             now = _smooth(trial.residual, scale)[core]
             if now[emptied].max(initial=0.0) > max(most * noise, float(image[core][emptied].max(initial=0.0))):
@@ -127,7 +126,7 @@ class Emptying:
         return False
 
 
-def _fit(model, residual, start, kept, convolve, finest, target):
+def _fit(model, residual, start, kept, convolve, finest, target, steps):
     """The model cut to its support and fitted there: the update from `model`, and the residual after it."""
     weight = kept.astype(np.float32)
     cut = weight * start - model
@@ -136,7 +135,7 @@ def _fit(model, residual, start, kept, convolve, finest, target):
     gradient = _smooth(weight * left, finest)
     image, direction = np.zeros_like(gradient), gradient.copy()
     square = float(np.vdot(gradient, gradient))
-    for _ in range(STEPS):
+    for _ in range(steps):
         if left.std() <= target:
             break
         smooth = weight * _smooth(direction, finest)

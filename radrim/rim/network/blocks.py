@@ -7,10 +7,12 @@ channels. Tensors with channels last in memory stay so; on CPUs the transposed c
 
 import itertools
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from radrim.errors import ConfigError
 
@@ -20,10 +22,28 @@ _CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 _CONVOLVE_UP = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-def draw(scale, *shape):
+def draw(scale: float, *shape: int) -> Tensor:
     """Normal random numbers; only their shape on the device 'meta', where drawing loads torch's compiler."""
     numbers = torch.empty(shape)
     return numbers if numbers.is_meta else numbers.normal_(0, scale)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Geometry of a convolution.
+
+    Parameters
+    ----------
+    size, step, padding : int
+        Along y and x [pixel].
+    depth : int
+        Size along the channels of a cube, odd; their number stays the same.
+    """
+
+    size: int
+    step: int = 1
+    padding: int = 0
+    depth: int = 1
 
 
 class Convolution(nn.Module):
@@ -35,12 +55,9 @@ class Convolution(nn.Module):
         2, or 3 for cubes.
     inputs, outputs : int
         Channels.
-    kernel, step, padding : int
-        Along y and x.
-    depth : int
-        Kernel along the channels of a cube, odd; their number stays the same.
+    kernel : Kernel
     up : bool
-        Transposed: makes the image `step` times larger.
+        Transposed: makes the image `kernel.step` times larger.
     groups : int
         Of channels that do not see each other.
     gain : float
@@ -49,41 +66,55 @@ class Convolution(nn.Module):
     """
 
     def __init__(
-        self, dims, inputs, outputs, kernel, step=1, padding=0, depth=1, *, up=False, groups=1, gain=1.0, bias=True
-    ):
+        self,
+        dims: int,
+        inputs: int,
+        outputs: int,
+        kernel: Kernel,
+        *,
+        up: bool = False,
+        groups: int = 1,
+        gain: float = 1.0,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         self.dims, self.up, self.groups = dims, up, groups
         cube = dims == 3
-        size = (depth,) * cube + (kernel, kernel)
-        self.step = (1,) * cube + (step, step)
-        self.padding = (depth // 2,) * cube + (padding, padding)
+        size = (kernel.depth,) * cube + (kernel.size, kernel.size)
+        self.step = (1,) * cube + (kernel.step, kernel.step)
+        self.padding = (kernel.depth // 2,) * cube + (kernel.padding, kernel.padding)
         self.kernel = (outputs, inputs // groups, *size)
         # One row per output channel; its length changes nothing but how fast steps of fixed size turn it.
         self.direction = nn.Parameter(draw(AGILE, outputs, math.prod(self.kernel[1:])))
         self.gain = nn.Parameter(torch.full((outputs,), float(gain)))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self._made = None
+        self._made: tuple[list, Tensor] | None = None
 
-    def weight(self):
+    def weight(self) -> Tensor:
         """The kernel: `direction`, scaled to the norm `gain` for each output channel; without gradients made once."""
         if torch.is_grad_enabled() or self.direction.is_inference():  # which do not count their changes
             return self._weight()
+        # The version counts changes in place, which keep the address; torch has no public name for it.
         state = [(part.data_ptr(), part._version) for part in (self.direction, self.gain)]
         if self._made is None or self._made[0] != state:
             self._made = state, self._weight()
         return self._made[1]
 
-    def _weight(self):
+    def _weight(self) -> Tensor:
         norm = torch.linalg.vector_norm(self.direction, dim=1)
         scale = self.gain / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         weight = (self.direction * scale[:, None]).view(self.kernel)
         return weight.transpose(0, 1) if self.up else weight
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, *space) to (batch, outputs, *space)."""
         if self.up:
             return _CONVOLVE_UP[self.dims](x, self.weight(), self.bias, self.step, self.padding)
         return _CONVOLVE[self.dims](x, self.weight(), self.bias, self.step, self.padding, groups=self.groups)
+
+
+AROUND = Kernel(3, padding=1, depth=3)
+"""A pixel and its neighbours."""
 
 
 class ResidualBlock(nn.Module):
@@ -111,7 +142,7 @@ class ResidualBlock(nn.Module):
         `hidden` is not a multiple of `groups`.
     """
 
-    def __init__(self, dims, inputs, outputs, hidden, factor=1, groups=1):
+    def __init__(self, dims: int, inputs: int, outputs: int, hidden: int, factor: int = 1, groups: int = 1) -> None:
         super().__init__()
         if hidden % groups:
             raise ConfigError(
@@ -119,22 +150,23 @@ class ResidualBlock(nn.Module):
             )
         self.factor = factor
         up = factor > 1  # a transposed convolution of 1 x 1 is slow on CPUs
-        self.down = Convolution(dims, inputs, hidden, factor, factor)
-        self.middle = Convolution(dims, hidden, hidden, 3, 1, 1, 3, groups=groups, gain=2**0.5)
-        self.value = Convolution(dims, hidden, outputs, factor, factor, up=up, gain=0.0, bias=False)
-        self.gate = Convolution(dims, hidden, outputs, factor, factor, up=up)
+        scaling = Kernel(factor, factor)
+        self.down = Convolution(dims, inputs, hidden, scaling)
+        self.middle = Convolution(dims, hidden, hidden, AROUND, groups=groups, gain=2**0.5)
+        self.value = Convolution(dims, hidden, outputs, scaling, up=up, gain=0.0, bias=False)
+        self.gate = Convolution(dims, hidden, outputs, scaling, up=up)
 
     @property
-    def alignment(self):
+    def alignment(self) -> int:
         """Pixels after which it is the same again under translation."""
         return self.factor
 
     @property
-    def reach(self):
+    def reach(self) -> int:
         """Pixels along y and x from an output to the farthest input it depends on."""
         return 2 * self.factor - 1
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, *space) to (batch, outputs, *space)."""
         ny, nx = x.shape[-2:]
         missing = -ny % self.factor, -nx % self.factor
@@ -161,30 +193,30 @@ class UNet(nn.Module):
         Channels of each level.
     """
 
-    def __init__(self, dims, inputs, outputs, widths):
+    def __init__(self, dims: int, inputs: int, outputs: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.widths = tuple(widths)
         steps = list(itertools.pairwise(self.widths))
-        self.first = Convolution(dims, inputs, self.widths[0], 1)
+        self.first = Convolution(dims, inputs, self.widths[0], Kernel(1))
         self.falling = nn.ModuleList(_Pair(dims, width) for width in self.widths)
         self.rising = nn.ModuleList(_Pair(dims, width) for width in self.widths[:-1])
-        self.down = nn.ModuleList(Convolution(dims, fine, coarse, 2, 2) for fine, coarse in steps)
-        self.up = nn.ModuleList(Convolution(dims, coarse, fine, 2, 2, up=True) for fine, coarse in steps)
-        self.value = Convolution(dims, self.widths[0], outputs, 1, gain=0.0, bias=False)
-        self.gate = Convolution(dims, self.widths[0], outputs, 1)
+        self.down = nn.ModuleList(Convolution(dims, fine, coarse, Kernel(2, 2)) for fine, coarse in steps)
+        self.up = nn.ModuleList(Convolution(dims, coarse, fine, Kernel(2, 2), up=True) for fine, coarse in steps)
+        self.value = Convolution(dims, self.widths[0], outputs, Kernel(1), gain=0.0, bias=False)
+        self.gate = Convolution(dims, self.widths[0], outputs, Kernel(1))
 
     @property
-    def alignment(self):
+    def alignment(self) -> int:
         """Pixels after which it is the same again under translation."""
         return 2 ** (len(self.widths) - 1)
 
     @property
-    def reach(self):
+    def reach(self) -> int:
         """Pixels along y and x from an output to the farthest input it depends on."""
         levels = len(self.widths)
         return sum(2**level * (4 if level < levels - 1 else 2) for level in range(levels)) + self.alignment - 1
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, *space) to (batch, outputs, *space)."""
         ny, nx = x.shape[-2:]
         missing = -ny % self.alignment, -nx % self.alignment
@@ -192,7 +224,7 @@ class UNet(nn.Module):
             x = F.pad(x, (0, missing[1], 0, missing[0]))
         return self.levels(self.first(x))[..., :ny, :nx]
 
-    def levels(self, state):
+    def levels(self, state: Tensor) -> Tensor:
         """What follows the first convolution; y and x are multiples of `alignment`."""
         passed = []
         for pair, down in zip(self.falling, self.down, strict=False):
@@ -209,10 +241,10 @@ class UNet(nn.Module):
 class _Pair(nn.Module):
     """x + two 3x3 convolutions of x."""
 
-    def __init__(self, dims, width):
+    def __init__(self, dims: int, width: int) -> None:
         super().__init__()
-        self.first = Convolution(dims, width, width, 3, 1, 1, 3, gain=2**0.5)
-        self.second = Convolution(dims, width, width, 3, 1, 1, 3, gain=0.5)
+        self.first = Convolution(dims, width, width, AROUND, gain=2**0.5)
+        self.second = Convolution(dims, width, width, AROUND, gain=0.5)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x + self.second(F.relu(self.first(F.relu(x)), inplace=True))

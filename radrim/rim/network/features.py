@@ -3,17 +3,42 @@
 Images are (batch, y, x), cubes (batch, chan, y, x); the gradients are those of `radrim.rim.network.psf`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.network.windows import Window
+
+LAMBDAS = 2.0, 8.0, 30.0
+"""Regularisation of the preconditioned gradients w_lambda (`radrim.rim.network.psf`), in units of the PSF's power."""
+CELLS = 4, 16
+"""Pixels per cell of the two local peaks that prior and uncertainty see; see `local_peak`."""
 CELL = 8
 """Pixels per cell of the local peak scale."""
 ENVELOPE_CELL = 2
 """The same for the amplitude of the free part of an update."""
 SINGLE = 1e-7
 """Noise below this part of the peak is below the rounding of float32 and counts as so much."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of images and errors, the same for each tile of an image; (batch, 1, 1).
+
+    Parameters
+    ----------
+    beam : Tensor
+        Noise of the dirty image or of the residual [Jy/beam].
+    pixel : Tensor
+        The noise that it makes in the preconditioned gradient of the smallest lambda [Jy/pixel].
+    """
+
+    beam: torch.Tensor
+    pixel: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -40,7 +65,13 @@ class Scales:
     finest: torch.Tensor
 
 
-def measure_scales(psf, residual, lambdas, noise, peak=None):
+def measure_scales(
+    psf: PsfConvolution,
+    residual: torch.Tensor,
+    lambdas: Sequence[float],
+    noise: float | torch.Tensor,
+    peak: float | torch.Tensor | None = None,
+) -> Scales:
     """The `Scales` of a residual.
 
     Parameters
@@ -85,18 +116,18 @@ class StepImages:
     estimate: torch.Tensor
     scales: Scales
 
-    def cut(self, window):
+    def cut(self, window: Window) -> "StepImages":
         """The part in a window, a pair of slices (y, x); the scales stay those of the whole."""
         part = (..., *window)
         return StepImages(self.wiener[part], self.residual[part], self.estimate[part], self.scales)
 
 
-def feature_count(lambdas):
+def feature_count(lambdas: Sequence[float]) -> int:
     """Number of channels that `features` makes."""
     return 4 * len(lambdas) + 6
 
 
-def features(images):
+def features(images: StepImages) -> torch.Tensor:
     """The channels that a network sees, all of order 1, (batch, feature, [chan,] y, x).
 
     Each w_lambda is compressed by asinh against its noise, against the image's peak, and against its own peak nearby:
@@ -125,7 +156,7 @@ def features(images):
     return torch.stack(channels, 1).contiguous(memory_format=last)
 
 
-def point_sources(residual):
+def point_sources(residual: torch.Tensor) -> torch.Tensor:
     """The update that CLEAN would make: at the peaks of a residual the flux of the point that makes them, 0 elsewhere.
 
     The dirty image of a point source of 1 Jy/pixel has a peak of 1 Jy/beam. Peaks are the pixels whose neighbours are
@@ -145,7 +176,7 @@ def point_sources(residual):
     return torch.where(size == highest_around(size), residual, 0)
 
 
-def envelope(images):
+def envelope(images: StepImages) -> torch.Tensor:
     """Amplitude of the free part of an update [Jy/pixel], (batch, [chan,] y, x): the size of the mean w_lambda nearby.
 
     Reach: ``4 * ENVELOPE_CELL - 1`` pixels.
@@ -153,7 +184,7 @@ def envelope(images):
     return local_peak(images.wiener.mean(1), ENVELOPE_CELL)
 
 
-def local_peak(image, cell):
+def local_peak(image: torch.Tensor, cell: int) -> torch.Tensor:
     """Smooth image of the largest |pixel| nearby: maxima of cells and their neighbours, averaged and interpolated.
 
     Parameters
@@ -174,7 +205,7 @@ def local_peak(image, cell):
     return smooth[..., :ny, :nx].reshape(image.shape)
 
 
-def highest_in_cells(image, cell):
+def highest_in_cells(image: torch.Tensor, cell: int) -> torch.Tensor:
     """The largest pixel of each cell of `cell` x `cell`, (..., cells, cells), of an image (..., y, x) nowhere below 0.
 
     This and the next are many times as fast on CPUs as max_pool2d, which looks for the place of each maximum, too.
@@ -184,7 +215,7 @@ def highest_in_cells(image, cell):
     return whole.unflatten(-2, (-1, cell)).amax(-2).unflatten(-1, (-1, cell)).amax(-1)
 
 
-def highest_around(image):
+def highest_around(image: torch.Tensor) -> torch.Tensor:
     """The largest of each pixel and its eight neighbours; (..., y, x), nowhere below 0."""
     for axis in (-1, -2):
         size = image.shape[axis]
@@ -193,7 +224,7 @@ def highest_around(image):
     return image
 
 
-def asinh(value):
+def asinh(value: torch.Tensor) -> torch.Tensor:
     """The inverse of sinh, fast on CPUs."""
     return _Asinh.apply(value)
 
@@ -202,7 +233,7 @@ class _Asinh(torch.autograd.Function):
     """torch.asinh as exact, in about half of its time on CPUs."""
 
     @staticmethod
-    def forward(ctx, value):
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(value)
         size = value.abs()
         square = size * size
@@ -210,12 +241,12 @@ class _Asinh(torch.autograd.Function):
         return square.div_(root.add_(1)).add_(size).log1p_().copysign_(value)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         (value,) = ctx.saved_tensors
         return grad * torch.rsqrt(value * value + 1)
 
 
-def _per_image(value, image):
+def _per_image(value: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     """A number per image, or per channel of each cube, as (batch, [chan,] 1, 1)."""
     value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
     value = value.reshape(value.shape + (1,) * (image.ndim - value.ndim))

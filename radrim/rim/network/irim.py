@@ -14,16 +14,20 @@ the couplings start as identities, so that a fresh machine already gives a sensi
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError
-from radrim.rim.network.blocks import Convolution, ResidualBlock, UNet
-from radrim.rim.network.features import feature_count
+from radrim.rim.network.blocks import Convolution, Kernel, ResidualBlock, UNet
+from radrim.rim.network.features import LAMBDAS, feature_count
 from radrim.rim.network.machine import InferenceMachine, check_machine, check_range, field_count
 from radrim.rim.network.reversible import Coupling, ReversibleSequence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class IRIMConfig:
     factors: tuple[int, ...] = (1, 2, 4, 2)
     steps: int = 5
     shared: bool = True
-    lambdas: tuple[float, ...] = (2.0, 8.0, 30.0)
+    lambdas: tuple[float, ...] = LAMBDAS
     squeeze: int = 2
     groups: int = 1
     reflections: int = 0
@@ -85,7 +89,7 @@ class IRIMConfig:
     widths: tuple[int, ...] = ()
     detail: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_machine(self)
         check_range("groups", self.groups, 1, 4096)
         for name in ("depth", "unets"):
@@ -118,25 +122,28 @@ class IRIM(InferenceMachine):
     config : IRIMConfig
     """
 
-    def __init__(self, config):
+    config: IRIMConfig
+
+    def __init__(self, config: IRIMConfig) -> None:
         super().__init__(config)
         self.eta = field_count(config)
         weights = 1 if config.shared else config.steps
         inputs, memory, cell = feature_count(config.lambdas), config.channels - self.eta, config.squeeze
         # 3 x 3 cells around each cell.
         self.gradients = nn.ModuleList(
-            Convolution(config.dims, inputs, memory, 3 * cell, cell, cell, 3) for _ in range(weights)
+            Convolution(config.dims, inputs, memory, Kernel(3 * cell, cell, cell, depth=3)) for _ in range(weights)
         )
         self.contexts = nn.ModuleList(
-            Convolution(config.dims, 1 + 2 * len(config.lambdas), memory, 1, bias=False) for _ in range(weights)
+            Convolution(config.dims, 1 + 2 * len(config.lambdas), memory, Kernel(1), bias=False) for _ in range(weights)
         )
         self.layers = nn.ModuleList(self._couplings(config) for _ in range(weights))
         self.details = nn.ModuleList(
-            Convolution(config.dims, config.channels, cell**2, 1, gain=0.0) for _ in range(weights * config.detail)
+            Convolution(config.dims, config.channels, cell**2, Kernel(1), gain=0.0)
+            for _ in range(weights * config.detail)
         )
 
     @staticmethod
-    def _couplings(config):
+    def _couplings(config: IRIMConfig) -> ReversibleSequence:
         read, write = config.channels // 2, config.channels - config.channels // 2
         hidden = config.hidden if isinstance(config.hidden, tuple) else (config.hidden,)
         blocks = (
@@ -151,12 +158,15 @@ class IRIM(InferenceMachine):
             for layer in range(config.depth)
         )
         unets = (UNet(config.dims, read, write, config.widths) for _ in range(config.unets))
+        # One after the other: the order in which fresh weights are drawn must stay.
+        residuals: Iterable[ResidualBlock | UNet] = itertools.chain(blocks, unets)
         return ReversibleSequence(
-            Coupling(config.channels, residual, config.reflections or config.channels)
-            for residual in itertools.chain(blocks, unets)
+            Coupling(config.channels, residual, config.reflections or config.channels) for residual in residuals
         )
 
-    def advance(self, step, inputs, context, state):
+    def advance(
+        self, step: int, inputs: torch.Tensor, context: torch.Tensor, state: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `InferenceMachine.advance`; the state is (eta, s), 0 before the first step."""
         index = 0 if self.config.shared else step
         added = (self.gradients[index](inputs) + self.contexts[index](context)).to(inputs.dtype)
@@ -171,11 +181,15 @@ class IRIM(InferenceMachine):
         return eta, state
 
     @property
-    def cell_reach(self):
+    def cell_reach(self) -> int:
         """See `InferenceMachine.cell_reach`."""
-        return 1 + sum(layer.residual.reach for layer in self.layers[0].layers)
+        return 1 + sum(residual.reach for residual in self._residuals())
 
     @property
-    def cell_alignment(self):
+    def cell_alignment(self) -> int:
         """See `InferenceMachine.cell_alignment`."""
-        return math.lcm(*(layer.residual.alignment for layer in self.layers[0].layers))
+        return math.lcm(*(residual.alignment for residual in self._residuals()))
+
+    def _residuals(self) -> list[ResidualBlock | UNet]:
+        """The residual functions of one step, in order."""
+        return [coupling.residual for coupling in cast("ReversibleSequence", self.layers[0]).couplings]

@@ -17,6 +17,7 @@ that turns the network's fields into an update, the step length, and the new res
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -32,12 +33,40 @@ from radrim.rim.network.features import (
     measure_scales,
     point_sources,
 )
-from radrim.rim.network.psf import FINEST, SHARPEST, TAPS, smooth
+from radrim.rim.network.psf import FINEST, SHARPEST, TAPS, PsfConvolution, smooth
 from radrim.rim.network.threads import abreast
-from radrim.rim.network.windows import changed, cover, widen, within
+from radrim.rim.network.windows import Window, changed, cover, widen, within
 
 
-def check_machine(config):
+class MachineConfig(Protocol):
+    """What the configurations of all machines have in common; see `IRIMConfig` for the meaning."""
+
+    @property
+    def dims(self) -> int:
+        """2 for images, 3 for cubes."""
+
+    @property
+    def channels(self) -> int:
+        """Of the state."""
+
+    @property
+    def steps(self) -> int:
+        """Of training."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether all steps have the same weights."""
+
+    @property
+    def lambdas(self) -> tuple[float, ...]:
+        """Of the preconditioned gradients."""
+
+    @property
+    def squeeze(self) -> int:
+        """Pixels along each side of a cell of the state."""
+
+
+def check_machine(config: MachineConfig) -> None:
     """Check what the configurations of all machines have in common.
 
     Parameters
@@ -51,13 +80,17 @@ def check_machine(config):
     """
     if config.dims not in (2, 3):
         raise ConfigError(f"dims is {config.dims!r}; it must be 2 (images) or 3 (cubes).")
-    for name, most in (("channels", 4096), ("steps", 1024), ("squeeze", 16)):
-        check_range(name, getattr(config, name), 1, most)
+    for name, value, most in (
+        ("channels", config.channels, 4096),
+        ("steps", config.steps, 1024),
+        ("squeeze", config.squeeze, 16),
+    ):
+        check_range(name, value, 1, most)
     if not config.lambdas or not all(math.isfinite(value) and value > 0 for value in config.lambdas):
         raise ConfigError(f"lambdas is {config.lambdas!r}; it must hold positive numbers.")
 
 
-def check_range(name, value, least, most):
+def check_range(name: str, value: object, least: int, most: int) -> None:
     """Check that a configured number is whole and within its range.
 
     Raises
@@ -68,7 +101,7 @@ def check_range(name, value, least, most):
         raise ConfigError(f"{name} is {value!r}; it must be a whole number from {least} to {most}.")
 
 
-def field_count(config):
+def field_count(config: MachineConfig) -> int:
     """Channels of eta: gates of each lambda and of the points, mask and free part, for each pixel of a cell."""
     return (len(config.lambdas) + 3) * config.squeeze**2
 
@@ -92,6 +125,39 @@ class Inference:
     lengths: list[torch.Tensor]
 
 
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How a machine runs.
+
+    Parameters
+    ----------
+    steps : int, optional
+        As in training if absent; with weights of their own there are no more steps than trained.
+    positive : bool
+        Stokes I: the estimate stays positive where it is positive, and becomes so elsewhere. Not for Q, U, V.
+    detach : bool
+        Training: no gradient through the image from one step to the next; it always flows through the state.
+    tile : int, optional
+        Run the network on tiles of about so many pixels, one after the other, to save memory; no gradients.
+    active : Tensor, (y, x) bool, optional
+        Where the estimate may change. Tiles without such a pixel cost nothing.
+    halo : int, optional
+        Of the tiles [pixel], a multiple of `alignment`; `InferenceMachine.halo`, with which tiles change nothing, if
+        absent.
+    least : float, optional
+        Stop once a step changes the residual's rms by less than this part, or the next one would, if changes go on
+        falling as they do. With `active`, steps leave out what the one before changed by less than that.
+    """
+
+    steps: int | None = None
+    positive: bool = True
+    detach: bool = True
+    tile: int | None = None
+    active: torch.Tensor | None = None
+    halo: int | None = None
+    least: float | None = None
+
+
 class InferenceMachine(nn.Module):
     """The loop that every RIM shares; a subclass supplies `advance`, the network of one step.
 
@@ -107,11 +173,13 @@ class InferenceMachine(nn.Module):
         With `dims`, `lambdas`, `squeeze`, `steps` and `shared`.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: MachineConfig) -> None:
         super().__init__()
         self.config = config
 
-    def advance(self, step, inputs, context, state):
+    def advance(
+        self, step: int, inputs: torch.Tensor, context: torch.Tensor, state: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of the network.
 
         Parameters
@@ -131,31 +199,33 @@ class InferenceMachine(nn.Module):
         raise NotImplementedError
 
     @property
-    def cell_reach(self):
+    def cell_reach(self) -> int:
         """Cells from an output of `advance` to the farthest input it depends on."""
         raise NotImplementedError
 
     @property
-    def cell_alignment(self):
+    def cell_alignment(self) -> int:
         """Cells after which `advance` is the same again under translation."""
         raise NotImplementedError
 
     @property
-    def receptive_field(self):
+    def receptive_field(self) -> int:
         """Pixels along y and x from an output of one step to the farthest input of that step it depends on."""
         return 4 * CELL - 1 + (self.cell_reach + 1) * self.config.squeeze - 1 + TAPS
 
     @property
-    def alignment(self):
+    def alignment(self) -> int:
         """Pixels; a step commutes with translations by multiples of it."""
         return math.lcm(CELL, self.cell_alignment * self.config.squeeze)
 
     @property
-    def halo(self):
+    def halo(self) -> int:
         """`receptive_field`, rounded up to a multiple of `alignment`."""
         return -(-self.receptive_field // self.alignment) * self.alignment
 
-    def propose(self, step, images, state=None, active=None):
+    def propose(
+        self, step: int, images: StepImages, state: torch.Tensor | None = None, active: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The update that the network proposes; the local part of a step.
 
         Parameters
@@ -188,19 +258,13 @@ class InferenceMachine(nn.Module):
 
     def forward(
         self,
-        psf,
-        residual,
-        noise,
-        estimate=None,
-        peak=None,
-        steps=None,
-        positive=True,
-        detach=True,
-        tile=None,
-        active=None,
-        halo=None,
-        least=None,
-    ):
+        psf: PsfConvolution,
+        residual: torch.Tensor,
+        noise: float | torch.Tensor,
+        estimate: torch.Tensor | None = None,
+        peak: float | torch.Tensor | None = None,
+        options: InferenceOptions | None = None,
+    ) -> Inference:
         """Deconvolve: several steps from a residual.
 
         Parameters
@@ -212,21 +276,7 @@ class InferenceMachine(nn.Module):
             Of the whole residual image [Jy/beam]; the peak of `residual` if absent.
         estimate : Tensor, (batch, [chan,] y, x), optional
             [Jy/pixel]; 0 if absent.
-        steps : int, optional
-            As in training if absent; with weights of their own there are no more steps than trained.
-        positive : bool
-            Stokes I: the estimate stays positive where it is positive, and becomes so elsewhere. Not for Q, U, V.
-        detach : bool
-            Training: no gradient through the image from one step to the next; it always flows through the state.
-        tile : int, optional
-            Run the network on tiles of about so many pixels, one after the other, to save memory; no gradients.
-        active : Tensor, (y, x) bool, optional
-            Where the estimate may change. Tiles without such a pixel cost nothing.
-        halo : int, optional
-            Of the tiles [pixel], a multiple of `alignment`; `halo`, with which tiles change nothing, if absent.
-        least : float, optional
-            Stop once a step changes the residual's rms by less than this part, or the next one would, if changes go on
-            falling as they do. With `active`, steps leave out what the one before changed by less than that.
+        options : InferenceOptions, optional
 
         Returns
         -------
@@ -237,20 +287,25 @@ class InferenceMachine(nn.Module):
         SolverError
             Shapes that do not fit, or too many steps.
         """
-        steps = self._check(psf, residual, estimate, steps)
+        options = options or InferenceOptions()
+        steps = self._check(psf, residual, estimate, options.steps)
+        least, active = options.least, options.active
         scales = measure_scales(psf, residual, self.config.lambdas, noise, peak)
         estimate = torch.zeros_like(residual) if estimate is None else estimate
-        halo = self.halo if halo is None else halo
-        estimates, lengths, state, spare = [], [], None, None
+        halo = self.halo if options.halo is None else options.halo
+        estimates: list[torch.Tensor] = []
+        lengths: list[torch.Tensor] = []
+        state: torch.Tensor | None = None
+        spare: torch.Tensor | None = None
         norm, fall = (float(torch.linalg.vector_norm(residual)) if least is not None else 0.0), 0.0
         for step in range(steps):
             images = StepImages(psf.wiener(residual, self.config.lambdas), residual, estimate, scales)
-            if tile is None:
+            if options.tile is None:
                 proposal, state = self.propose(step, images, state, active)
             else:
-                proposal, new = self._propose_tiled(step, images, state, spare, tile, active, halo)
+                proposal, new = self._propose_tiled(step, images, state, spare, options.tile, active, halo)
                 state, spare = new, state
-            direction = (estimate + proposal).clamp_min(0) - estimate if positive else proposal
+            direction = (estimate + proposal).clamp_min(0) - estimate if options.positive else proposal
             length, product = psf.step_length(direction, residual)
             estimate, before = estimate + length * direction, residual
             residual = residual - length * product
@@ -263,11 +318,13 @@ class InferenceMachine(nn.Module):
                     break
                 if active is not None:
                     active = active & changed(before, residual, least)
-            if detach:
+            if options.detach:
                 estimate, residual = estimate.detach(), residual.detach()
         return Inference(estimates, residual, lengths)
 
-    def _check(self, psf, residual, estimate, steps):
+    def _check(
+        self, psf: PsfConvolution, residual: torch.Tensor, estimate: torch.Tensor | None, steps: int | None
+    ) -> int:
         config = self.config
         steps = config.steps if steps is None else steps
         if steps < 1 or (steps > config.steps and not config.shared):
@@ -289,7 +346,16 @@ class InferenceMachine(nn.Module):
         return steps
 
     @torch.no_grad()
-    def _propose_tiled(self, step, images, state, new, tile, active, halo):
+    def _propose_tiled(
+        self,
+        step: int,
+        images: StepImages,
+        state: torch.Tensor | None,
+        new: torch.Tensor | None,
+        tile: int,
+        active: torch.Tensor | None,
+        halo: int,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`propose` for tiles with halos; the new state is put together beside the old one, which halos still need.
 
         `new` is the state of two steps before, whose memory is used again: it is 0 outside the same tiles.
@@ -304,7 +370,7 @@ class InferenceMachine(nn.Module):
         if active is not None:
             tiles = [part for window in tiles for part in cover(active, window, halo, self.alignment)]
 
-        def one(core):
+        def one(core: Window) -> tuple[torch.Tensor, torch.Tensor]:
             outer = widen(core, halo, shape)
             before = None if state is None else state[(..., *self._cells(outer))]
             return self.propose(step, images.cut(outer), before, None if active is None else active[outer])
@@ -321,17 +387,18 @@ class InferenceMachine(nn.Module):
             new[(..., *self._cells(core))] = after[(..., *self._cells(inner))]
         return proposal, new
 
-    def _active_cells(self, active):
+    def _active_cells(self, active: torch.Tensor) -> torch.Tensor:
         """The cells of the state that hold an active pixel."""
         return highest_in_cells(active.float(), self.config.squeeze) > 0
 
-    def _cells(self, window):
+    def _cells(self, window: Window) -> Window:
         """A window of pixels as one of the state's cells."""
         squeeze = self.config.squeeze
-        return tuple(slice(part.start // squeeze, -(-part.stop // squeeze)) for part in window)
+        y, x = (slice(part.start // squeeze, -(-part.stop // squeeze)) for part in window)
+        return y, x
 
 
-def link(eta, images):
+def link(eta: torch.Tensor, images: StepImages) -> torch.Tensor:
     """The proposed update: gated preconditioned gradients, smoothed (see the top of this file).
 
     Parameters
@@ -357,7 +424,7 @@ def link(eta, images):
         return blurred + F.hardtanh(eta[:, -1]) * (finer - blurred)
 
 
-def _unsqueeze(cells, factor):
+def _unsqueeze(cells: torch.Tensor, factor: int) -> torch.Tensor:
     """(batch, field * factor^2, [chan,] y, x) to (batch, field, [chan,] y * factor, x * factor), contiguous."""
     blocks = cells.unflatten(1, (-1, factor, factor)).movedim(2, -2).movedim(2, -1)
     return blocks.flatten(-2).flatten(-3, -2)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from radrim.rim.network.blocks import Convolution
-from radrim.rim.network.features import feature_count
+from radrim.rim.network.blocks import Convolution, Kernel
+from radrim.rim.network.features import LAMBDAS, feature_count
 from radrim.rim.network.machine import InferenceMachine, check_machine, field_count
 
 _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -44,14 +44,14 @@ class PlainConfig:
     dims: int = 2
     channels: int = 64
     steps: int = 5
-    lambdas: tuple[float, ...] = (2.0, 8.0, 30.0)
+    lambdas: tuple[float, ...] = LAMBDAS
     squeeze: int = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_machine(self)
 
     @property
-    def shared(self):
+    def shared(self) -> bool:
         """All steps use the same weights, so any number of steps can be run."""
         return True
 
@@ -67,13 +67,13 @@ class RecurrentUnit(nn.Module):
         Of input and state.
     """
 
-    def __init__(self, dims, channels):
+    def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
         convolution = _CONVOLUTION[dims]
         self.gates = convolution(2 * channels, 2 * channels, 1)
         self.candidate = convolution(2 * channels, channels, 1)
 
-    def forward(self, x, state):
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         """The new state, (batch, channels, *space) like both arguments."""
         keep, reset = torch.sigmoid(self.gates(torch.cat([x, state], 1))).chunk(2, 1)
         candidate = torch.tanh(self.candidate(torch.cat([x, reset * state], 1)))
@@ -88,13 +88,15 @@ class PlainRIM(InferenceMachine):
     config : PlainConfig
     """
 
+    config: PlainConfig
     cell_reach = 2 + 2 + 1
     cell_alignment = 1
 
-    def __init__(self, config):
+    def __init__(self, config: PlainConfig) -> None:
         super().__init__(config)
         convolution, channels, cell = _CONVOLUTION[config.dims], config.channels, config.squeeze
-        self.first = Convolution(config.dims, feature_count(config.lambdas), channels, 5 * cell, cell, 2 * cell, 5)
+        kernel = Kernel(5 * cell, cell, 2 * cell, depth=5)
+        self.first = Convolution(config.dims, feature_count(config.lambdas), channels, kernel)
         self.context = convolution(1 + 2 * len(config.lambdas), channels, 1, bias=False)
         self.second = convolution(channels, channels, 3, padding=2, dilation=2)
         self.last = convolution(channels, field_count(config), 3, padding=1)
@@ -102,7 +104,13 @@ class PlainRIM(InferenceMachine):
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
-    def advance(self, step, inputs, context, state):
+    def advance(
+        self,
+        step: int,
+        inputs: torch.Tensor,
+        context: torch.Tensor,
+        state: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `InferenceMachine.advance`; the state is that of both recurrent units, 0 before the first step."""
         hidden = F.relu(self.first(inputs) + self.context(context))
         if state is None:

@@ -16,7 +16,9 @@ gradients (as MoDL is, Aggarwal et al. 2019, IEEE TMI 38, 394), on the decibels 
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -24,13 +26,10 @@ from torch import nn
 from radrim.errors import ConfigError
 from radrim.geometry import FWHM_PER_SIGMA
 from radrim.rim.network.blocks import UNet
-from radrim.rim.network.features import SINGLE, asinh, local_peak
+from radrim.rim.network.features import CELL, CELLS, LAMBDAS, SINGLE, Units, asinh, local_peak
 from radrim.rim.network.psf import TAPS, PsfConvolution, SmoothConvolution
-from radrim.rim.network.windows import cover, tiles, widen, within
+from radrim.rim.network.windows import Window, cover, tiles, widen, within
 
-LAMBDAS = 2.0, 8.0, 30.0
-CELLS = 4, 16
-"""Pixels per cell of the two local peaks; see `radrim.rim.network.features.local_peak`."""
 STEPS = 160
 """Conjugate gradients, at most, unless the training says otherwise;"""
 TOLERANCE = 1e-4
@@ -59,7 +58,12 @@ COARSE = 1, 2
 """Multiples n of the beam for which that is done, one after the other: for n, where it is 1 / n^2 as bright."""
 TINY = 1e-20
 """Squares below it count as so much where something is divided by them."""
+TILE = 1024
+"""Largest part of an image that the network sees at once [pixel]."""
 FEATURES = 15 + 2 * len(LAMBDAS) + 2
+
+
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class PriorConfig:
 
     widths: tuple[int, ...] = (48, 64, 96, 128)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 1 <= len(self.widths) <= 4 or min(self.widths) < 1:
             raise ConfigError(f"widths = {list(self.widths)} of a prior must be one to four numbers from 1 on.")
 
@@ -87,17 +91,17 @@ class Prior(nn.Module):
     config : PriorConfig
     """
 
-    def __init__(self, config):
+    def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.config = config
         self.unet = UNet(2, 4 * FEATURES, 8, config.widths)
 
     @property
-    def reach(self):
+    def reach(self) -> int:
         """Pixels from an answer to the farthest pixel of an image it depends on, `see` included."""
         return 2 * self.unet.reach + 1 + 4 * max(CELLS) - 1
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """What is to be changed, (batch, 2, y, x), of features (batch, feature, y, x); y and x even."""
         ny, nx = features.shape[-2:]
         size = 2 * self.unet.alignment
@@ -110,23 +114,17 @@ class Prior(nn.Module):
 
 
 @dataclass(frozen=True)
-class Units:
-    """What images are measured in, the same for each tile of an image; (batch, 1, 1).
+class GradientUnits(Units):
+    """The units of a finished image; `beam` is the thermal noise of the dirty image.
 
     Parameters
     ----------
-    noise : Tensor
-        Thermal noise of the dirty image [Jy/beam].
-    pixel : Tensor
-        The noise that it makes in the preconditioned gradient of the smallest lambda [Jy/pixel].
     gradients : Tensor, (batch, lambda, 1, 1)
-        The same for each lambda.
+        The noise that it makes in each preconditioned gradient [Jy/pixel].
     facts : Tensor, (batch, fact, 1, 1)
         Gains of the preconditioned gradients, logarithms of dynamic range and area of the main lobe.
     """
 
-    noise: torch.Tensor
-    pixel: torch.Tensor
     gradients: torch.Tensor
     facts: torch.Tensor
 
@@ -145,22 +143,22 @@ class Finished:
         Preconditioned ones of the residual [Jy/pixel].
     measured : Tensor, (batch, lambda, y, x)
         What Wiener filters see of the model [Jy/pixel]; the rest is what the data say little about.
-    units : Units
+    units : GradientUnits
     """
 
     model: torch.Tensor
     residual: torch.Tensor
     gradients: torch.Tensor
     measured: torch.Tensor
-    units: Units
+    units: GradientUnits
 
-    def cut(self, window):
+    def cut(self, window: Window) -> "Finished":
         """The part in a window, a pair of slices (y, x)."""
         part = (..., *window)
         return Finished(self.model[part], self.residual[part], self.gradients[part], self.measured[part], self.units)
 
 
-def held_back(model, others):
+def held_back(model: Array, others: Array) -> Array:
     """Which pixels of a model are not to be looked at: those that something else made, in most part.
 
     Parameters
@@ -173,7 +171,7 @@ def held_back(model, others):
     return abs(others) > HELD * abs(model)
 
 
-def look_at(model, residual, convolution: PsfConvolution, noise):
+def look_at(model: torch.Tensor, residual: torch.Tensor, convolution: PsfConvolution, noise: torch.Tensor) -> Finished:
     """The `Finished` of a model (batch, y, x) [Jy/pixel] with its residual and thermal noise (batch,) [Jy/beam]."""
     noise = noise.view(-1, 1, 1)
     gains = [convolution.gains(value) for value in LAMBDAS]
@@ -188,15 +186,15 @@ def look_at(model, residual, convolution: PsfConvolution, noise):
         residual,
         convolution.wiener(residual, LAMBDAS),
         convolution.wiener(convolution.normal(model), LAMBDAS),
-        Units(noise, pixel, gradients, torch.stack([fact * one for fact in facts], 1)),
+        GradientUnits(noise, pixel, gradients, torch.stack([fact * one for fact in facts], 1)),
     )
 
 
-def see(finished):
+def see(finished: Finished) -> torch.Tensor:
     """What the network sees, (batch, feature, y, x), all of order 1 and without a flux unit."""
     x, units = finished.model, finished.units
     pixel = units.pixel
-    local = torch.hypot(local_peak(x, 8), pixel.expand_as(x))
+    local = torch.hypot(local_peak(x, CELL), pixel.expand_as(x))
     unseen = x[:, None] - finished.measured
     sharp = x - _mean(x, 3)
     channels = [
@@ -204,7 +202,7 @@ def see(finished):
         asinh(sharp / pixel) / 3,
         asinh(4 * x / local) / 2,
         asinh(4 * sharp / local) / 2,
-        asinh(finished.residual / units.noise) / 3,
+        asinh(finished.residual / units.beam) / 3,
         *(asinh(finished.gradients / units.gradients) / 3).unbind(1),
         *(asinh(unseen / pixel[:, None]) / 3).unbind(1),
         asinh(4 * unseen[:, 0] / local) / 2,
@@ -215,7 +213,7 @@ def see(finished):
     return torch.stack(channels, 1)
 
 
-def expect(answers, model, pixel):
+def expect(answers: torch.Tensor, model: torch.Tensor, pixel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What the network expects of a sky: mean and standard deviation of each pixel, (batch, y, x) [Jy/pixel].
 
     Parameters
@@ -236,7 +234,15 @@ def expect(answers, model, pixel):
     return mean, factor * (mean.abs() + LEAST * pixel * there)
 
 
-def settle(mean, spread, model, residual, convolution, noise, steps=STEPS):
+def settle(
+    mean: torch.Tensor,
+    spread: torch.Tensor,
+    model: torch.Tensor,
+    residual: torch.Tensor,
+    convolution: PsfConvolution,
+    noise: torch.Tensor,
+    steps: int = STEPS,
+) -> torch.Tensor:
     """What is most probable by prior and data; its difference to the model before is smoothed (S): G becomes S G S.
 
     Parameters
@@ -274,7 +280,16 @@ def settle(mean, spread, model, residual, convolution, noise, steps=STEPS):
 
 
 @torch.inference_mode()
-def look_again(network, model, residual, convolution, noise, tile=1024, allowed=None, steps=STEPS):
+def look_again(
+    network: Prior,
+    model: torch.Tensor,
+    residual: torch.Tensor,
+    convolution: PsfConvolution,
+    noise: float,
+    tile: int = TILE,
+    allowed: torch.Tensor | None = None,
+    steps: int = STEPS,
+) -> torch.Tensor:
     """The model that a second look makes of a finished one.
 
     Parameters
@@ -297,13 +312,14 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
     Tensor, (y, x)
         [Jy/pixel]
     """
-    noise = torch.full((1,), float(noise), device=model.device)
-    finished = look_at(model[None], residual[None], convolution, noise)
+    thermal = torch.full((1,), float(noise), device=model.device)
+    finished = look_at(model[None], residual[None], convolution, thermal)
     mean, spread = model[None].clone(), torch.zeros_like(model[None])
     size, halo = max(1, tile // ALIGNMENT) * ALIGNMENT, math.ceil(network.reach / ALIGNMENT) * ALIGNMENT
-    cores = [core for tile, _, _ in tiles(model.shape, size, halo) for core in cover(model != 0, tile, halo, ALIGNMENT)]
+    shape = ny, nx = model.shape
+    cores = [core for part, _, _ in tiles((ny, nx), size, halo) for core in cover(model != 0, part, halo, ALIGNMENT)]
     for core in cores:
-        outer = widen(core, halo, model.shape)
+        outer = widen(core, halo, shape)
         part = finished.cut(outer)
         answers = _answer(network, see(part))
         for image, found in zip((mean, spread), expect(answers, part.model, part.units.pixel), strict=True):
@@ -318,7 +334,7 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
         return model
     window = widen(_around(touched[0]), TAPS, model.shape)
     mean, spread, before, left = (image[(..., *window)] for image in (mean, spread, model[None], residual[None]))
-    found = settle(mean, spread, before, left, convolution.narrowed(before.shape[-2:]), units.noise, steps)
+    found = settle(mean, spread, before, left, convolution.narrowed(before.shape[-2:]), units.beam, steps)
     if allowed is not None:
         touched &= allowed
     result = model.clone()
@@ -327,7 +343,9 @@ def look_again(network, model, residual, convolution, noise, tile=1024, allowed=
 
 
 @torch.inference_mode()
-def soften(model, convolution, noise, allowed=None):
+def soften(
+    model: torch.Tensor, convolution: PsfConvolution, noise: float, allowed: torch.Tensor | None = None
+) -> torch.Tensor:
     """A model that is no finer than the beam, or twice the beam, where that holds little more than noise.
 
     There the data say nothing of finer detail, and what the model has of it is noise, such as single pixels of both
@@ -363,29 +381,30 @@ def soften(model, convolution, noise, allowed=None):
     return model
 
 
-def _near(mask, reach):
+def _near(mask: torch.Tensor, reach: int) -> torch.Tensor:
     """Where a mask (..., y, x) is true within so many pixels along y and along x."""
     wide = F.max_pool2d(mask.float().reshape(-1, 1, *mask.shape[-2:]), (2 * reach + 1, 1), 1, (reach, 0))
     return (F.max_pool2d(wide, (1, 2 * reach + 1), 1, (0, reach)) > 0).reshape(mask.shape)
 
 
-def _around(mask):
+def _around(mask: torch.Tensor) -> Window:
     """The smallest window (slice, slice) that holds what is true in a mask (y, x)."""
     found = [torch.nonzero(mask.any(axis)).flatten() for axis in (1, 0)]
-    return tuple(slice(int(f[0]), int(f[-1]) + 1) for f in found)
+    y, x = (slice(int(f[0]), int(f[-1]) + 1) for f in found)
+    return y, x
 
 
-def _answer(network, features):
+def _answer(network: Prior, features: torch.Tensor) -> torch.Tensor:
     """The mean of what the network says of an image and of it turned by half a circle: it errs differently."""
     ny, nx = features.shape[-2:]
     seen = F.pad(features, (0, -nx % ALIGNMENT, 0, -ny % ALIGNMENT))
     return ((network(seen) + network(seen.flip((-2, -1))).flip((-2, -1))) / 2)[..., :ny, :nx]
 
 
-def _mean(image, size):
+def _mean(image: torch.Tensor, size: int) -> torch.Tensor:
     """The mean of the pixels around each one, itself included."""
     return F.avg_pool2d(image[:, None], size, 1, size // 2, count_include_pad=False)[:, 0]
 
 
-def _square(image):
+def _square(image: torch.Tensor) -> torch.Tensor:
     return (image * image).sum((-2, -1), keepdim=True)

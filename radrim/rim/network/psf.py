@@ -18,6 +18,7 @@ W^2 / W_natural instead of W. Both scales are closed forms of the PSF and the si
 """
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -65,19 +66,22 @@ class PsfConvolution:
         The PSF is smaller than the image.
     """
 
-    def __init__(self, psf, shape, padding=2.0, noise_psf=None):
-        self.shape = tuple(shape)
+    def __init__(
+        self, psf: torch.Tensor, shape: Sequence[int], padding: float = 2.0, noise_psf: torch.Tensor | None = None
+    ) -> None:
+        self.shape = shape[0], shape[1]
         if any(have < want for have, want in zip(psf.shape[-2:], self.shape, strict=True)):
             raise SolverError(f"The PSF has the shape {tuple(psf.shape[-2:])}; it must cover the image, {self.shape}.")
-        self.grid = tuple(scipy.fft.next_fast_len(math.ceil(padding * n), real=True) for n in self.shape)
+        ny, nx = (scipy.fft.next_fast_len(math.ceil(padding * n), real=True) for n in self.shape)
+        self.grid = ny, nx
         self.transfer = self._transfer(psf)
         # Truncation makes some of it negative; what divides by it must not see that.
         self.power = self.transfer.clamp_min(0)
         self.noise_power = self.transfer if noise_psf is None else self._transfer(noise_psf)
-        self._gains = {}
+        self._gains: dict[float, tuple[torch.Tensor, torch.Tensor]] = {}
         self._widths: torch.Tensor | None = None
 
-    def narrowed(self, shape):
+    def narrowed(self, shape: Sequence[int]) -> "PsfConvolution":
         """The same for smaller images, of a shape (y, x)."""
         psf = torch.fft.irfft2(self.transfer.to(torch.complex64), s=self.grid)
         psf = torch.fft.fftshift(psf, (-2, -1))
@@ -85,15 +89,15 @@ class PsfConvolution:
         rows, columns = (slice(c, g // 2 + (g // 2 - c)) for c, g in zip(corner, self.grid, strict=True))
         return PsfConvolution(psf[..., rows, columns].contiguous(), shape)
 
-    def normal(self, image):
+    def normal(self, image: torch.Tensor) -> torch.Tensor:
         """Psf * image [Jy/beam] of an image [Jy/pixel], both (..., y, x): what the data say of a model."""
         return _filter(image, self.transfer, self.grid)
 
-    def wiener(self, residual, lambdas):
+    def wiener(self, residual: torch.Tensor, lambdas: Sequence[float]) -> torch.Tensor:
         """The images w_lambda [Jy/pixel], (batch, lambda, ...), of a residual (batch, ...) [Jy/beam]."""
         return torch.stack(_filters(residual, [(self.power + v).reciprocal_() for v in lambdas], self.grid), dim=1)
 
-    def gains(self, value):
+    def gains(self, value: float) -> tuple[torch.Tensor, torch.Tensor]:
         """What w_lambda has at the image's centre for a source of 1 Jy there, and for noise of unit rms.
 
         Returns
@@ -115,7 +119,7 @@ class PsfConvolution:
             self._gains[value] = seen[(..., *middle)][..., None, None].abs(), torch.sqrt(variance)
         return self._gains[value]
 
-    def widths(self):
+    def widths(self) -> torch.Tensor:
         """Width (FWHM) [pixel] of the PSF's main lobe along y and x, (..., 2), from its curvature at the peak.
 
         A Gaussian of the standard deviation s has a transform with the second moment ``1 / (2 pi s)^2``.
@@ -128,15 +132,15 @@ class PsfConvolution:
             self._widths = math.sqrt(8 * math.log(2)) / (2 * math.pi * torch.sqrt(moments[..., 0, 0, :]))
         return self._widths
 
-    def finest(self):
+    def finest(self) -> torch.Tensor:
         """Standard deviation of the finest detail of an update along y and x [pixel], (..., 2)."""
         return (FINEST * self.widths()).clamp_max(WIDEST)
 
-    def blur(self, image, sigma):
+    def blur(self, image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Images (..., y, x) in a Gaussian of unit integral; `sigma` along y and x [pixel], (..., 2)."""
         return _filter(image, _gaussian(self.grid, sigma), self.grid)
 
-    def step_length(self, direction, residual):
+    def step_length(self, direction: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """How far to go along a direction d so that chi^2 falls most, but not beyond d itself.
 
         Chi^2 changes by ``-2 a <d, r> + a^2 <d, G d>`` times the sum of the weights, lowest at ``<d, r> / <d, G d>``.
@@ -163,7 +167,7 @@ class PsfConvolution:
         length = torch.where(curvature > 0, (slope / safe).clamp(max=1), torch.ones_like(slope))
         return torch.where(slope > 0, length, torch.zeros_like(length)).to(direction.dtype), product
 
-    def _transfer(self, psf):
+    def _transfer(self, psf: torch.Tensor) -> torch.Tensor:
         rows, columns = (min(n, g) for n, g in zip(psf.shape[-2:], self.grid, strict=True))
         top, left = psf.shape[-2] // 2 - rows // 2, psf.shape[-1] // 2 - columns // 2
         padded = torch.zeros(*psf.shape[:-2], *self.grid, dtype=torch.float64, device=psf.device)
@@ -171,7 +175,7 @@ class PsfConvolution:
         centred = torch.roll(padded, (-(rows // 2), -(columns // 2)), (-2, -1))
         return torch.fft.rfft2(centred).real.to(psf.dtype).contiguous()
 
-    def _mean(self, half):
+    def _mean(self, half: torch.Tensor) -> torch.Tensor:
         """Mean over the whole grid of frequencies of a real, even function given on the half plane."""
         weight = torch.full((half.shape[-1],), 2.0, dtype=torch.float64, device=half.device)
         weight[0] = 1
@@ -190,21 +194,21 @@ class SmoothConvolution:
         G; no reference to it is kept.
     """
 
-    def __init__(self, psf):
+    def __init__(self, psf: PsfConvolution) -> None:
         self.shape, self.grid = psf.shape, psf.grid
         self._smooth = _gaussian(self.grid, psf.finest())
         self._both = psf.transfer * self._smooth**2
 
-    def smooth(self, image):
+    def smooth(self, image: torch.Tensor) -> torch.Tensor:
         """S of images (..., y, x)."""
         return _filter(image, self._smooth, self.grid)
 
-    def normal(self, image):
+    def normal(self, image: torch.Tensor) -> torch.Tensor:
         """S G S [Jy/beam] of images (..., y, x) [Jy/pixel]."""
         return _filter(image, self._both, self.grid)
 
 
-def smooth(image, widths):
+def smooth(image: torch.Tensor, widths: torch.Tensor) -> torch.Tensor:
     """Convolve with a Gaussian, cut at `TAPS` pixels; beyond its edges the image counts as 0.
 
     Parameters
@@ -227,7 +231,7 @@ def smooth(image, widths):
     return F.conv2d(flat, along_x, padding=(0, TAPS), groups=count).reshape(image.shape)
 
 
-def _gaussian(grid, sigma):
+def _gaussian(grid: tuple[int, int], sigma: torch.Tensor) -> torch.Tensor:
     """Half plane of the transform (..., v, u) of a Gaussian of unit integral; `sigma` (..., 2) along y, x [pixel]."""
     v = torch.fft.fftfreq(grid[0], device=sigma.device).view(-1, 1)
     u = torch.fft.rfftfreq(grid[1], device=sigma.device)
@@ -235,12 +239,12 @@ def _gaussian(grid, sigma):
     return torch.exp(-2 * math.pi**2 * ((along_y * v) ** 2 + (along_x * u) ** 2))
 
 
-def _filter(image, transfer, grid):
+def _filter(image: torch.Tensor, transfer: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """Images (..., y, x) times a real transfer function of the half plane; zeros around them fill the grid."""
     return _filters(image, [transfer], grid)[0]
 
 
-def _filters(image, transfers, grid):
+def _filters(image: torch.Tensor, transfers: Sequence[torch.Tensor], grid: tuple[int, int]) -> list[torch.Tensor]:
     """`_filter` for each of several transfer functions of one shape.
 
     On CPUs and without gradients whole spectra are never written: a few columns at a time go to and fro, those of zeros
@@ -261,7 +265,9 @@ def _filters(image, transfers, grid):
     return [torch.from_numpy(out) for out in found]
 
 
-def _filter_one(image, transfers, grid, found):
+def _filter_one(
+    image: np.ndarray, transfers: Sequence[np.ndarray], grid: tuple[int, int], found: Sequence[np.ndarray]
+) -> None:
     """`_filters` of one image (y, x), into the arrays `found`."""
     (ny, nx), threads = image.shape, torch.get_num_threads()
     padded = np.zeros((ny, grid[1]), image.dtype)
@@ -269,7 +275,7 @@ def _filter_one(image, transfers, grid, found):
     rows = ducc0.fft.r2c(padded, axes=[1], nthreads=threads)
     results = [rows, *(np.empty_like(rows) for _ in transfers[1:])]
 
-    def work(first):
+    def work(first: int) -> None:
         block = slice(first, min(first + BLOCK, rows.shape[1]))
         columns = np.zeros((grid[0], block.stop - first), rows.dtype)
         columns[:ny] = rows[:, block]
@@ -291,7 +297,7 @@ def _filter_one(image, transfers, grid, found):
         out[:] = padded[:, :nx]
 
 
-def _sum(image):
+def _sum(image: torch.Tensor) -> torch.Tensor:
     return image.sum((-2, -1), keepdim=True, dtype=torch.float64)
 
 
@@ -299,7 +305,7 @@ PARTS = (0.0, 0.5, 1.0, 3.0)
 """Smoothing of error and truth, in restoring beams: none, half of the beam, the beam, and wider."""
 
 
-def beam_responses(beam, shape, parts=PARTS):
+def beam_responses(beam: torch.Tensor, shape: Sequence[int], parts: Sequence[float] = PARTS) -> list[torch.Tensor]:
     """Squared transforms of the Gaussian beam, unit integral, shrunk or widened by each part.
 
     Parameters

@@ -14,16 +14,19 @@ vanish to rounding, or every inverted layer would add an error. Only G, the expe
 same reason leave TF32 off in matrix products, as PyTorch does by default; in convolutions it does no harm.
 """
 
+from collections.abc import Iterable
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from radrim.errors import ConfigError
-from radrim.rim.network.blocks import draw
+from radrim.rim.network.blocks import ResidualBlock, UNet, draw
 
 
-def orthogonal(vectors):
+def orthogonal(vectors: Tensor) -> Tensor:
     """Products of Householder reflections, H_1 H_2 ... H_K with H_k = 1 - 2 v_k v_k^T / |v_k|^2.
 
     All at once as ``1 - V^T T V``, T the inverse of a triangular matrix of inner products (Joffrain et al. 2006, ACM
@@ -54,7 +57,7 @@ class Coupling(nn.Module):
     channels : int
         Of the state, at least 2. The residual function reads the first half of the turned ones (rounded down) and
         writes the others.
-    residual : Module
+    residual : ResidualBlock or UNet
         G: (batch, channels // 2, *space) to (batch, channels - channels // 2, *space); deterministic.
     reflections : int, optional
         K. As many as channels, the default, make every orthogonal matrix of one sign possible; few leave most channels
@@ -71,7 +74,7 @@ class Coupling(nn.Module):
     `matrix` is U, (channels, channels), in their type; `sign` is 1 forwards and -1 backwards.
     """
 
-    def __init__(self, channels, residual, reflections=None):
+    def __init__(self, channels: int, residual: ResidualBlock | UNet, reflections: int | None = None) -> None:
         super().__init__()
         if channels < 2:
             raise ConfigError(f"A coupling has {channels} channels; it needs at least 2 to split them.")
@@ -79,29 +82,29 @@ class Coupling(nn.Module):
         self.vectors = nn.Parameter(draw(0.2, reflections or channels, channels))  # small: see blocks.AGILE
         self.residual = residual
 
-    def evaluate(self, rows, matrix):
+    def evaluate(self, rows: Tensor, matrix: Tensor) -> Tensor:
         """G(U1 x) for a state (batch, *space, channel), in the layout and type of the state."""
         return _rows(self.residual(self.read(rows, matrix))).to(rows.dtype)
 
-    def read(self, rows, matrix):
+    def read(self, rows: Tensor, matrix: Tensor) -> Tensor:
         """U1 x as an image (batch, channel, *space), channels last in memory."""
         with _exact(rows):
             return F.linear(rows, matrix[: self.split]).movedim(-1, 1)
 
-    def add_(self, rows, values, matrix, sign):
+    def add_(self, rows: Tensor, values: Tensor, matrix: Tensor, sign: int) -> None:
         """Rows += sign * U2^T values, in place; `values` (batch, *space, channels - channels // 2) as G gives them."""
         with _exact(rows):
             _flat(rows).addmm_(_flat(values), matrix[self.split :], alpha=sign)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Y = x + U2^T G(U1 x), by ordinary autograd."""
         return _image(self.step(_rows(x), orthogonal(self.vectors), 1))
 
-    def inverse(self, y):
+    def inverse(self, y: Tensor) -> Tensor:
         """The x with ``forward(x) == y``."""
         return _image(self.step(_rows(y), orthogonal(self.vectors), -1))
 
-    def step(self, rows, matrix, sign):
+    def step(self, rows: Tensor, matrix: Tensor, sign: int) -> Tensor:
         """Rows + sign * U2^T G(U1 rows), differentiable."""
         values = self.evaluate(rows, matrix)
         with _exact(rows):
@@ -123,30 +126,35 @@ class ReversibleSequence(nn.Module):
         then evaluates G once instead of twice.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers: Iterable[Coupling]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.stored = False
 
-    def forward(self, x):
+    @property
+    def couplings(self) -> list[Coupling]:
+        """The layers, with their type."""
+        return [cast("Coupling", layer) for layer in self.layers]
+
+    def forward(self, x: Tensor) -> Tensor:
         """The state (batch, channels, *space) after all layers, channels last in memory."""
         if len(self.layers) == 0:
             return x
-        vectors = torch.stack([layer.vectors for layer in self.layers])
+        layers = self.couplings
+        vectors = torch.stack([layer.vectors for layer in layers])
         if self.stored:
             rows = _rows(x)
-            for layer, matrix in zip(self.layers, orthogonal(vectors), strict=True):
+            for layer, matrix in zip(layers, orthogonal(vectors), strict=True):
                 rows = layer.step(rows, matrix, 1)
             return _ChannelsLast.apply(rows)
-        trained = list(
-            dict.fromkeys(p for layer in self.layers for p in layer.residual.parameters() if p.requires_grad)
-        )
-        return _Reversible.apply(tuple(self.layers), x, vectors, *trained)
+        trained = list(dict.fromkeys(p for layer in layers for p in layer.residual.parameters() if p.requires_grad))
+        return _Reversible.apply(tuple(layers), x, vectors, *trained)
 
-    def inverse(self, y):
+    def inverse(self, y: Tensor) -> Tensor:
         """The x with ``forward(x) == y``."""
-        rows, mixing = _rows(y), orthogonal(torch.stack([layer.vectors for layer in self.layers]))
-        for layer, matrix in reversed(list(zip(self.layers, mixing, strict=True))):
+        layers = self.couplings
+        rows, mixing = _rows(y), orthogonal(torch.stack([layer.vectors for layer in layers]))
+        for layer, matrix in reversed(list(zip(layers, mixing, strict=True))):
             rows = layer.step(rows, matrix, -1)
         return _image(rows)
 
@@ -155,11 +163,11 @@ class _ChannelsLast(torch.autograd.Function):
     """`_image`; its gradient comes back in the layout of the rows, or every layer would copy it, slowly."""
 
     @staticmethod
-    def forward(ctx, rows):
+    def forward(_ctx: Any, rows: Tensor) -> Tensor:
         return _image(rows.view_as(rows))
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(_ctx: Any, grad: Tensor) -> Tensor:
         return _rows(grad)
 
 
@@ -167,7 +175,7 @@ class _Reversible(torch.autograd.Function):
     """Keeps the last state; goes back layer by layer, recomputing each layer's input from its output."""
 
     @staticmethod
-    def forward(ctx, layers, x, vectors, *trained):
+    def forward(ctx: Any, layers: tuple[Coupling, ...], x: Tensor, vectors: Tensor, *trained: Tensor) -> Tensor:
         rows = _rows(x).clone(memory_format=torch.contiguous_format)
         for layer, matrix in zip(layers, orthogonal(vectors), strict=True):
             layer.add_(rows, layer.evaluate(rows, matrix), matrix, 1)
@@ -180,13 +188,13 @@ class _Reversible(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_y):
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         y, vectors, *_ = ctx.saved_tensors
         rows = _rows(y).clone(memory_format=torch.contiguous_format)
         grad = _rows(grad_y).clone(memory_format=torch.contiguous_format)
         mixing = orthogonal(vectors)
         grad_mixing = torch.zeros_like(mixing)
-        totals = dict.fromkeys(ctx.trained)
+        totals: dict[Tensor, Tensor | None] = dict.fromkeys(ctx.trained)
         enabled, dtype = ctx.autocast
         # Autograd's threads do not inherit autocast; its cache would hold casts made for another graph.
         with torch.autocast(ctx.device, dtype=dtype, enabled=enabled, cache_enabled=False):
@@ -200,7 +208,14 @@ class _Reversible(torch.autograd.Function):
         return None, _image(grad), grad_vectors, *totals.values()
 
 
-def _step_back(layer, matrix, rows, grad, grad_matrix, totals):
+def _step_back(
+    layer: Coupling,
+    matrix: Tensor,
+    rows: Tensor,
+    grad: Tensor,
+    grad_matrix: Tensor,
+    totals: dict[Tensor, Tensor | None],
+) -> None:
     """Through one layer backwards: state and its gradient change in place, the others' gradients are added."""
     own = [p for p in layer.residual.parameters() if p in totals]
     read = layer.read(rows, matrix).detach().requires_grad_()
@@ -215,7 +230,8 @@ def _step_back(layer, matrix, rows, grad, grad_matrix, totals):
     grad_read, *found = torch.autograd.grad(result, (read, *own), wanted.to(result.dtype), allow_unused=True)
     for parameter, part in zip(own, found, strict=True):
         if part is not None:
-            totals[parameter] = part if totals[parameter] is None else totals[parameter] + part
+            total = totals[parameter]
+            totals[parameter] = part if total is None else total + part
     if grad_read is not None:
         with _exact(rows):
             flat = _flat(_rows(grad_read))
@@ -223,19 +239,19 @@ def _step_back(layer, matrix, rows, grad, grad_matrix, totals):
             _flat(grad).addmm_(flat, matrix[: layer.split])
 
 
-def _rows(image):
+def _rows(image: Tensor) -> Tensor:
     """(batch, channel, *space) to (batch, *space, channel), contiguous; no copy if channels are last in memory."""
     return image.movedim(1, -1).contiguous()
 
 
-def _image(rows):
+def _image(rows: Tensor) -> Tensor:
     """(batch, *space, channel) to (batch, channel, *space), the same memory."""
     return rows.movedim(-1, 1)
 
 
-def _flat(rows):
+def _flat(rows: Tensor) -> Tensor:
     return rows.view(-1, rows.shape[-1])
 
 
-def _exact(tensor):
+def _exact(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)

@@ -1,11 +1,16 @@
 """Several parts of an image through a network at once, each on its share of the threads."""
 
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
-def abreast(work, parts, device):
+
+def abreast(work: Callable[[Part], Result], parts: Sequence[Part], device: torch.device) -> Iterator[Result]:
     """`work(part)` for each part, in order, without gradients.
 
     Most operations of a network on a tile are too short to keep several threads busy: tiles beside each other are. On
@@ -24,7 +29,7 @@ def abreast(work, parts, device):
     threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
     together = min(threads, len(parts)) if device.type == "cpu" else 1
 
-    def alone(part):
+    def alone(part: Part) -> Result:
         with torch.inference_mode(inference), torch.no_grad():  # neither is inherited by threads
             return work(part)
 

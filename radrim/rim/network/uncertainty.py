@@ -21,13 +21,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from radrim.errors import ConfigError
-from radrim.rim.network.features import local_peak
+from radrim.rim.network.features import CELLS, LAMBDAS, Units, local_peak
 from radrim.rim.network.psf import PsfConvolution, beam_responses
 
 QUANTILES = 0.683, 0.954
-LAMBDAS = 2.0, 8.0, 30.0
-CELLS = 4, 16
-"""Pixels per cell of the two local peaks; see `radrim.rim.network.features.local_peak`."""
 KINDS = "beam", "pixel"
 """Errors of the restored image, and of the model."""
 LEAST = 1e-4
@@ -51,7 +48,7 @@ class UncertaintyConfig:
     channels: int = 32
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.channels < 1 or not self.dilations or min(self.dilations) < 1:
             raise ConfigError("An uncertainty network needs channels and dilations of at least 1.")
 
@@ -64,25 +61,27 @@ class Uncertainty(nn.Module):
     config : UncertaintyConfig
     """
 
-    def __init__(self, config):
+    corrections: torch.Tensor
+
+    def __init__(self, config: UncertaintyConfig) -> None:
         super().__init__()
         self.config = config
         width = config.channels
         self.first = nn.Conv2d(FEATURES, width, 1)
         self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in config.dilations)
         self.last = nn.Conv2d(width, 2 * len(KINDS), 1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
         # What is added to the answers, where the model has no emission and where it has; found after the training, on
         # images that it has not seen: it is too sure of those that it has.
         self.register_buffer("corrections", torch.zeros(2, len(KINDS), len(QUANTILES)))
 
     @property
-    def reach(self):
+    def reach(self) -> int:
         """Pixels from an output to the farthest feature it depends on."""
         return sum(self.config.dilations)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logarithms of the quantiles over the `Units`: (batch, kind, quantile, y, x) of (batch, feature, y, x)."""
         state = self.first(features)
         for layer in self.layers:
@@ -92,22 +91,6 @@ class Uncertainty(nn.Module):
         corrections = torch.where(shows(features)[:, None, None], some, none)
         middle, wider = (torch.stack([middle, middle + F.softplus(wider)], 2) + corrections).unbind(2)
         return torch.stack([middle, torch.maximum(middle, wider)], 2)
-
-
-@dataclass(frozen=True)
-class Units:
-    """What errors are measured in; (batch, 1, 1).
-
-    Parameters
-    ----------
-    beam : Tensor
-        Noise of the residual [Jy/beam].
-    pixel : Tensor
-        The noise that it makes in the preconditioned gradient of the smallest lambda [Jy/pixel].
-    """
-
-    beam: torch.Tensor
-    pixel: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -141,7 +124,7 @@ ODD = 6 + len(LAMBDAS)
 FEATURES = ODD + len(CELLS) + 2 * len(LAMBDAS) + 2
 
 
-def in_beam(image, beam):
+def in_beam(image: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
     """Images (batch, y, x) [Jy/pixel] in the restoring beam [Jy/beam]; zeros around them keep them from wrapping."""
     ny, nx = image.shape[-2:]
     grid = 2 * ny, 2 * nx
@@ -151,7 +134,7 @@ def in_beam(image, beam):
     return torch.fft.irfft2(spectrum, s=grid)[..., :ny, :nx] * area[:, None, None]
 
 
-def see(outcome):
+def see(outcome: Outcome) -> tuple[torch.Tensor, Units]:
     """What the network sees of an outcome, (batch, feature, y, x), and the `Units` of its answers."""
     noise = outcome.noise.view(-1, 1, 1)
     model = in_beam(outcome.model, outcome.beam)
@@ -176,25 +159,25 @@ def see(outcome):
     return torch.stack(channels, 1), Units(noise, pixel)
 
 
-def shows(features):
+def shows(features: torch.Tensor) -> torch.Tensor:
     """Where what `see` gives has emission of the model, (batch, y, x) bool."""
     return features[:, MODEL].abs() > _compress(torch.tensor(CLEAR))
 
 
-def errors(outcome, truth, units):
+def errors(outcome: Outcome, truth: torch.Tensor, units: Units) -> torch.Tensor:
     """Magnitudes of the errors over their units, (batch, kind, y, x), of skies that are known [Jy/pixel]."""
     error = outcome.model - truth
     beam = in_beam(error, outcome.beam) + outcome.residual
     return torch.stack([beam / units.beam, error / units.pixel], 1).abs()
 
 
-def emission(outcome, truth, units):
+def emission(outcome: Outcome, truth: torch.Tensor, units: Units) -> torch.Tensor:
     """Where model or sky are above three times the noise in the restoring beam, (batch, y, x) bool."""
     seen = torch.maximum(*(in_beam(image, outcome.beam).abs() for image in (outcome.model, truth)))
     return seen > CLEAR * units.beam
 
 
-def weights(outcome, truth, there):
+def weights(outcome: Outcome, truth: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     """How much each pixel counts in training, (batch, kind, y, x): more where there is emission than elsewhere.
 
     The sum over the emission of an image, and that over the rest, go by the root of their numbers of pixels. Were they
@@ -206,7 +189,7 @@ def weights(outcome, truth, there):
     return torch.stack([_roots(there, ~there), _roots(some & there, some & ~there)], 1)
 
 
-def pinball(answers, logs, weight):
+def pinball(answers: torch.Tensor, logs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The loss: 0.683 and 0.954 of the errors shall be below the two answers.
 
     Parameters
@@ -226,11 +209,14 @@ def pinball(answers, logs, weight):
     return loss.sum() / weight.sum().clamp_min(1e-30)
 
 
-def _roots(*sets):
-    """Weights that give each set of pixels of an image the root of its part of the image."""
-    size = sets[0][0].numel()
-    return sum(part / torch.sqrt(part.sum((-2, -1), keepdim=True).clamp_min(1) * size) for part in sets)
+def _roots(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Weights that give each of two sets of pixels (batch, y, x) the root of its part of the image."""
+    return _root(first) + _root(second)
 
 
-def _compress(value):
+def _root(part: torch.Tensor) -> torch.Tensor:
+    return part / torch.sqrt(part.sum((-2, -1), keepdim=True).clamp_min(1) * part[0].numel())
+
+
+def _compress(value: torch.Tensor) -> torch.Tensor:
     return torch.asinh(value) / 3

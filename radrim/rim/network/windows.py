@@ -1,15 +1,19 @@
 """Windows of an image on which a network works: where something changes, with halos, and no more than that."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
+
+Window = tuple[slice, slice]
+"""Rows and columns of a part of an image, with start and stop."""
 
 AROUND = 32
 """Pixels of the cells in which a step changes something or does not."""
 
 
-def changed(before, after, least):
+def changed(before: torch.Tensor, after: torch.Tensor, least: float) -> torch.Tensor:
     """Where a step changed a residual.
 
     Parameters
@@ -37,7 +41,7 @@ def changed(before, after, least):
     return cells.repeat_interleave(AROUND, 0).repeat_interleave(AROUND, 1)[:ny, :nx]
 
 
-def widen(window, halo, shape):
+def widen(window: Window, halo: int, shape: Sequence[int]) -> Window:
     """A window with more pixels on each side, cut at the edges of the image.
 
     Parameters
@@ -53,15 +57,17 @@ def widen(window, halo, shape):
     -------
     (slice, slice)
     """
-    return tuple(slice(max(0, c.start - halo), min(c.stop + halo, n)) for c, n in zip(window, shape, strict=True))
+    y, x = (slice(max(0, c.start - halo), min(c.stop + halo, n)) for c, n in zip(window, shape, strict=True))
+    return y, x
 
 
-def within(window, outer):
+def within(window: Window, outer: Window) -> Window:
     """Where a window is in one that holds it."""
-    return tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(window, outer, strict=True))
+    y, x = (slice(c.start - o.start, c.stop - o.start) for c, o in zip(window, outer, strict=True))
+    return y, x
 
 
-def tiles(shape, size, halo):
+def tiles(shape: Sequence[int], size: int, halo: int) -> Iterator[tuple[Window, Window, Window]]:
     """Tiles that cover an image, and what a network must see of it for each.
 
     Parameters
@@ -83,7 +89,7 @@ def tiles(shape, size, halo):
             yield core, outer, within(core, outer)
 
 
-def cover(active, window, halo, alignment):
+def cover(active: torch.Tensor, window: Window, halo: int, alignment: int) -> list[Window]:
     """Windows that cover the active pixels of a window, with as few pixels as possible once they get their halos.
 
     Parameters
@@ -102,13 +108,14 @@ def cover(active, window, halo, alignment):
     found = [torch.nonzero(active[window].any(axis)).flatten() for axis in (1, 0)]
     if not len(found[0]):
         return []
-    core = tuple(
+    rows, columns = (
         slice(
             c.start + int(f[0]) // alignment * alignment,
             min(c.stop, c.start + (int(f[-1]) // alignment + 1) * alignment),
         )
         for c, f in zip(window, found, strict=True)
     )
+    core = rows, columns
     axis = 0 if core[0].stop - core[0].start >= core[1].stop - core[1].start else 1
     length = core[axis].stop - core[axis].start
     middle = core[axis].start + length // 2 // alignment * alignment
@@ -121,12 +128,9 @@ def cover(active, window, halo, alignment):
         for half in halves
         for part in cover(active, (half, core[1]) if axis == 0 else (core[0], half), halo, alignment)
     ]
-    return (
-        parts
-        if sum(_pixels(part, halo, active.shape) for part in parts) < _pixels(core, halo, active.shape)
-        else [core]
-    )
+    apart = sum(_pixels(part, halo, active.shape) for part in parts)
+    return parts if apart < _pixels(core, halo, active.shape) else [core]
 
 
-def _pixels(window, halo, shape):
+def _pixels(window: Window, halo: int, shape: Sequence[int]) -> int:
     return math.prod(part.stop - part.start for part in widen(window, halo, shape))

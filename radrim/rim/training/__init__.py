@@ -1,3 +1,4 @@
-"""Training of the networks: problems, losses, trainers. Imports nothing here, so that processes that only make
-problems start without torch.
+"""Training of the networks: problems, losses, trainers.
+
+Nothing is imported here, so that processes that only make problems start without torch.
 """

@@ -1,17 +1,32 @@
 """What skies are painted with: random fields, threads, spots, ellipses, soft edges."""
 
+from collections.abc import Callable
+from typing import overload
+
 import numpy as np
 from scipy import fft, ndimage
 
 from radrim.geometry import FWHM_PER_SIGMA
 
+Numbers = float | np.ndarray
+ToPixels = Callable[[Numbers, Numbers], tuple[Numbers, Numbers]]
+"""Coordinates along and across an axis to rows and columns."""
 
-def log_uniform(rng, low, high, size=None):
+
+@overload
+def log_uniform(rng: np.random.Generator, low: float, high: float, size: None = None) -> float: ...
+
+
+@overload
+def log_uniform(rng: np.random.Generator, low: float, high: float, size: int | np.integer) -> np.ndarray: ...
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float, size: int | np.integer | None = None) -> Numbers:
     """Random numbers between `low` and `high`, evenly in the logarithm: a float, or an array of `size`."""
     return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
 
-def field(rng, size, slope):
+def field(rng: np.random.Generator, size: int, slope: float) -> np.ndarray:
     """A Gaussian random field with the power spectrum k ** -slope, mean 0 and rms 1, (y, x) float32."""
     ky, kx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)
     power = ky * ky + kx * kx
@@ -21,12 +36,14 @@ def field(rng, size, slope):
     return field / field.std()
 
 
-def filaments(rng, size, width, slope=3.0):
+def filaments(rng: np.random.Generator, size: int, width: float, slope: float = 3.0) -> np.ndarray:
     """Threads along the zero lines of a random field, 0 to 1; `width` is their thickness in rms of the field."""
     return np.exp(-np.abs(field(rng, size, slope)) / width)
 
 
-def axes(rng, size, length, spread=0.15, warp=0.0):
+def axes(
+    rng: np.random.Generator, size: int, length: float, spread: float = 0.15, warp: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, ToPixels]:
     """Coordinates along and across a random axis, in units of `length` [pixel], and the map back to pixels.
 
     `spread` is the rms distance of the origin from the middle, as part of the tile; `warp` the rms bending of the
@@ -41,13 +58,13 @@ def axes(rng, size, length, spread=0.15, warp=0.0):
     if warp > 0:
         y, x = y + warp * field(rng, size, 4.0), x + warp * field(rng, size, 4.0)
 
-    def pixels(along, across):
+    def pixels(along: Numbers, across: Numbers) -> tuple[Numbers, Numbers]:
         return centre[0] + length * (along * sin + across * cos), centre[1] + length * (along * cos - across * sin)
 
     return y * sin + x * cos, y * cos - x * sin, pixels
 
 
-def add_spots(sky, y, x, flux, sigma):
+def add_spots(sky: np.ndarray, y: Numbers, x: Numbers, flux: Numbers, sigma: Numbers) -> None:
     """Add round Gaussians of the total `flux` at fractional pixels, in place; `sigma` [pixel] at least about 0.4.
 
     Each is cut at 5 sigma of the widest, and at the edge of the tile; spots of sigma 0 fall into the nearest pixel.
@@ -72,7 +89,7 @@ def add_spots(sky, y, x, flux, sigma):
     sky += np.bincount(index.ravel(), values.ravel(), size * size).reshape(size, size)
 
 
-def add_ellipse(sky, y, x, flux, major, minor, angle):
+def add_ellipse(sky: np.ndarray, y: float, x: float, flux: float, major: float, minor: float, angle: float) -> None:
     """Add one elliptical Gaussian of the total `flux`, widths at half maximum [pixel], in place."""
     grid = np.arange(len(sky), dtype=np.float32)
     dy, dx = (grid - y)[:, None], grid - x
@@ -81,17 +98,17 @@ def add_ellipse(sky, y, x, flux, major, minor, angle):
     sky += flux * FWHM_PER_SIGMA**2 / (2 * np.pi * major * minor) * np.exp(-0.5 * (a * a + b * b))
 
 
-def soft_edge(distance, width):
+def soft_edge(distance: np.ndarray, width: float) -> np.ndarray:
     """1 inside (positive distance), 0 outside, over about `width`."""
     return 1 / (1 + np.exp(np.clip(-distance / width, -30, 30)))
 
 
-def finish(rng, sky, most=1.3):
+def finish(rng: np.random.Generator, sky: np.ndarray, most: float = 1.3) -> np.ndarray:
     """Blur an extended sky by up to `most` pixels (rms), most skies by much less: real sources have no pixels."""
     sigma = most * rng.random() ** 2
     return ndimage.gaussian_filter(sky, sigma, mode="constant", truncate=4) if sigma > 0.3 else sky
 
 
-def unit(image):
+def unit(image: np.ndarray) -> np.ndarray:
     """`image` with total flux 1 (0 stays 0)."""
     return image / max(float(image.sum()), 1e-30)

@@ -7,10 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from radrim.config.toml_file import TomlFile
 from radrim.errors import ConfigError, InputError
 from radrim.rim.checkpoint import ARCHITECTURES
+from radrim.rim.network.irim import IRIM, IRIMConfig
+from radrim.rim.network.plain import PlainConfig, PlainRIM
 from radrim.rim.training.recipe import make_recipe
 
 OPTIMISERS = ("adam", "muon")
@@ -116,7 +119,7 @@ class TrainingConfig:
     start: str | None = None
     kept: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise ConfigError(f"The training asks for the architecture '{self.architecture}'; known: {known}.")
@@ -140,7 +143,7 @@ class TrainingConfig:
         self.model_config()
         make_recipe(self.problems)
 
-    def model_config(self):
+    def model_config(self) -> IRIMConfig | PlainConfig:
         """Configuration of the network, an IRIMConfig or PlainConfig; ConfigError where a value cannot be."""
         _, kind = ARCHITECTURES[self.architecture]
         known = [f.name for f in dataclasses.fields(kind)]
@@ -150,22 +153,22 @@ class TrainingConfig:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in self.model.items()}
         return kind(**values)
 
-    def build(self):
+    def build(self) -> IRIM | PlainRIM:
         """A fresh network, an `InferenceMachine` on the CPU; its weights follow from torch's random numbers."""
         kind, _ = ARCHITECTURES[self.architecture]
         return kind(self.model_config())
 
     @property
-    def fresh(self):
+    def fresh(self) -> int:
         """New problems per batch."""
         return max(1, self.batch - round(self.carried * self.batch))
 
-    def rate(self, seen, update):
+    def rate(self, seen: int, update: int) -> float:
         """Learning rate of Adam for update number `update`, from 0 on, after `seen` problems."""
         left = (1 - seen / self.samples) / self.cooldown if self.cooldown else 1.0
         return self.learning_rate * min(1.0, (update + 1) / self.warmup, max(left, 0.01))
 
-    def network_digest(self):
+    def network_digest(self) -> str:
         """Short name of what must not change when a run is resumed: network and seed."""
         text = json.dumps([self.architecture, dataclasses.asdict(self.model_config()), self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -183,7 +186,7 @@ OTHERS = ("prior", "uncertainty")
 """Tables of training files for networks that learn from finished images (`radrim.rim.training.run_trainer`)."""
 
 
-def kind_of(path):
+def kind_of(path: str | Path) -> str:
     """What a training file is for: one of `OTHERS`, or 'model', a minor cycle."""
     try:
         tables = TomlFile(path).values
@@ -192,7 +195,7 @@ def kind_of(path):
     return next((name for name in OTHERS if name in tables), "model")
 
 
-def load_training(path, **changes):
+def load_training(path: str | Path, **changes: Any) -> list[TrainingConfig]:
     """The stages of a training run from a TOML file; `changes` that are not None replace what it says.
 
     The file has the tables ``model``, ``problems`` and ``training``. A run whose settings change on the way has one
@@ -230,9 +233,9 @@ def load_training(path, **changes):
     architecture, last = model.pop("architecture", "irim"), changes.pop("samples", None)
     found = []
     for stage in stages:
-        stage = dict(stage)
-        problems = tables.get("problems", {}) | stage.pop("problems", {})
-        training = tables.get("training", {}) | stage | changes
+        problems = tables.get("problems", {}) | stage.get("problems", {})
+        own = {name: value for name, value in stage.items() if name != "problems"}
+        training = tables.get("training", {}) | own | changes
         _check_keys(path, training)
         found.append(TrainingConfig(architecture, model, problems, **training))
         if found[-1].samples <= (found[-2].samples if len(found) > 1 else 0):
@@ -240,19 +243,19 @@ def load_training(path, **changes):
     return found if last is None else _until(found, last)
 
 
-def _check_keys(path, training):
+def _check_keys(path: str | Path, training: Mapping[str, Any]) -> None:
     known = [f.name for f in dataclasses.fields(TrainingConfig) if f.name not in ("architecture", "model", "problems")]
     for name in training:
         if name not in known:
             raise ConfigError(f"The training file {path} has the unknown key '{name}'; known: {', '.join(known)}.")
 
 
-def _until(stages, samples):
+def _until(stages: list[TrainingConfig], samples: int) -> list[TrainingConfig]:
     """The stages up to a number of samples; the last one goes on as long as is wanted."""
     needed = [k for k, stage in enumerate(stages) if k == 0 or stages[k - 1].samples < samples]
     return [*(stages[k] for k in needed[:-1]), dataclasses.replace(stages[needed[-1]], samples=samples)]
 
 
-def default_folder(path):
+def default_folder(path: str | Path) -> Path:
     """Where a training file's run leaves its results: beside nothing else, named after the file."""
     return Path(f"{Path(path).stem}.training")

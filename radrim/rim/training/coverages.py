@@ -7,6 +7,7 @@ Thompson, Moran & Swenson (2017), Interferometry and Synthesis in Radio Astronom
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -57,10 +58,14 @@ class Coverage:
     second: np.ndarray
     time: np.ndarray
 
-    def select(self, good):
+    def select(self, good: np.ndarray) -> "Coverage":
         """The samples of the mask `good`, (sample,) bool."""
         names = ("u", "v", "weight", "first", "second", "time")
         return replace(self, **{name: getattr(self, name)[good] for name in names})
+
+
+Layouts = Mapping[str, np.ndarray]
+"""Antenna positions (antenna, 3), ITRF [m], by the name of the array."""
 
 
 class Array(NamedTuple):
@@ -71,7 +76,9 @@ class Array(NamedTuple):
     shortest: float  # track [h]
 
 
-def draw_coverage(rng, kind, layouts=None, samples=SAMPLES):
+def draw_coverage(
+    rng: np.random.Generator, kind: str, layouts: Layouts | None = None, samples: int = SAMPLES
+) -> Coverage:
     """One coverage.
 
     Parameters
@@ -94,7 +101,7 @@ def draw_coverage(rng, kind, layouts=None, samples=SAMPLES):
         Fifty draws gave no coverage that an image could be made of, which real layouts without baselines can do.
     """
     for _ in range(50):
-        name, array = _real(rng, layouts) if kind == "real" else (kind, KINDS[kind](rng))
+        name, array = _real(rng, layouts or {}) if kind == "real" else (kind, DRAWN[kind](rng))
         array = _lose_antennas(rng, array, samples)
         coverage = _observe(rng, name, array, samples)
         if coverage is not None and len(coverage.u) >= 40 and _elongation(coverage) < LONGEST_BEAM:
@@ -102,7 +109,7 @@ def draw_coverage(rng, kind, layouts=None, samples=SAMPLES):
     raise DataError(f"No usable coverage in 50 draws of the kind '{kind}'; check the layouts it draws from.")
 
 
-def read_layouts(folder=FOLDER):
+def read_layouts(folder: str | Path = FOLDER) -> dict[str, np.ndarray]:
     """Antenna positions (antenna, 3) [m] of every antenna layout among the CSV files of a folder, by name."""
     out = {path.stem: read_layout(path).positions for path in sorted(Path(folder).glob("*.csv")) if is_layout(path)}
     if not out:
@@ -113,7 +120,7 @@ def read_layouts(folder=FOLDER):
 # Arrays
 
 
-def _on_site(rng, east, north, shortest=0.0):
+def _on_site(rng: np.random.Generator, east: np.ndarray, north: np.ndarray, shortest: float = 0.0) -> Array:
     """An array on flat ground at a random latitude."""
     latitude = math.asin(rng.uniform(-0.75, 0.85))
     sin, cos = math.sin(latitude), math.cos(latitude)
@@ -122,13 +129,13 @@ def _on_site(rng, east, north, shortest=0.0):
     return Array(positions, np.tile([cos, 0.0, sin], (len(east), 1)), shortest)
 
 
-def _polar(rng, radius, angle):
+def _polar(rng: np.random.Generator, radius: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """East and north of radius and angle, turned as a whole."""
     angle = angle + rng.uniform(0, 2 * np.pi)
     return radius * np.cos(angle), radius * np.sin(angle)
 
 
-def y_shaped(rng):
+def y_shaped(rng: np.random.Generator) -> Array:
     """Three arms, stations at k ** 1.2 to 2.2 along them (the VLA: 1.716), all slightly off their places."""
     arm = rng.integers(4, 13)
     radius = (np.arange(1, arm + 1) / arm) ** rng.uniform(1.2, 2.2)
@@ -137,7 +144,7 @@ def y_shaped(rng):
     return _on_site(rng, *_polar(rng, radius, np.repeat(angle, arm)))
 
 
-def core_halo(rng):
+def core_halo(rng: np.random.Generator) -> Array:
     """A dense core and a thin halo, as of MeerKAT, SKA or LOFAR."""
     count = rng.integers(18, 90)
     core = int(count * rng.uniform(0.3, 0.8))
@@ -146,29 +153,29 @@ def core_halo(rng):
     return _on_site(rng, *_polar(rng, radius, rng.uniform(0, 2 * np.pi, count)))
 
 
-def spiral(rng):
+def spiral(rng: np.random.Generator) -> Array:
     """Logarithmic spiral arms around a small core."""
-    arms, arm = rng.integers(3, 7), rng.integers(4, 14)
+    arms, arm = int(rng.integers(3, 7)), int(rng.integers(4, 14))
     inner = math.exp(rng.uniform(math.log(0.01), math.log(0.15)))
     step = np.tile(np.linspace(0, 1, arm), arms) + rng.normal(0, 0.02, arm * arms)
     angle = np.repeat(2 * np.pi / arms * np.arange(arms), arm) + rng.uniform(0.5, 2 * np.pi) * step
     return _on_site(rng, *_polar(rng, inner ** (1 - step), angle))
 
 
-def scattered(rng):
+def scattered(rng: np.random.Generator) -> Array:
     """Antennas anywhere in a disc, more or less concentrated."""
     count = rng.integers(8, 60)
     return _on_site(rng, *_polar(rng, rng.random(count) ** rng.uniform(0.5, 1.5), rng.uniform(0, 2 * np.pi, count)))
 
 
-def east_west(rng):
+def east_west(rng: np.random.Generator) -> Array:
     """A line from east to west, which needs hours of the Earth's rotation."""
     count = rng.integers(5, 15)
     east = np.cumsum(rng.integers(1, 12, count)).astype(float)
     return _on_site(rng, east - east.mean(), rng.normal(0, 1e-3, count), shortest=7.0)
 
 
-def sparse(rng):
+def sparse(rng: np.random.Generator) -> Array:
     """VLBI: 5 to 16 stations over a country, a continent or the globe, some of them close together."""
     count = rng.integers(5, 17)
     reach = math.exp(rng.uniform(math.log(0.03), math.log(1.3)))  # [rad]
@@ -182,7 +189,7 @@ def sparse(rng):
     return Array(up, up, 1.5)
 
 
-def _real(rng, layouts):
+def _real(rng: np.random.Generator, layouts: Layouts) -> tuple[str, Array]:
     name = str(rng.choice(sorted(layouts)))
     positions = layouts[name]
     x, y, _ = positions.mean(0)
@@ -193,18 +200,20 @@ def _real(rng, layouts):
     return f"real/{name}", Array(positions, up, 1.5 if wide or len(positions) < 10 else 0.0)
 
 
-KINDS = {
+DRAWN: dict[str, Callable[[np.random.Generator], Array]] = {
     "y_shaped": y_shaped,
     "core_halo": core_halo,
     "spiral": spiral,
     "scattered": scattered,
     "east_west": east_west,
     "sparse": sparse,
-    "real": _real,
 }
+"""Kinds of arrays that are drawn at random."""
+KINDS = (*DRAWN, "real")
+"""Kinds of coverages; 'real' stands for the layouts of real arrays."""
 
 
-def _lose_antennas(rng, array, samples):
+def _lose_antennas(rng: np.random.Generator, array: Array, samples: int) -> Array:
     """Leave out antennas at random: some are always in maintenance, and the biggest arrays would not fit."""
     count = len(array.positions)
     most = max(4, int(math.sqrt(samples / 2)))
@@ -218,7 +227,7 @@ def _lose_antennas(rng, array, samples):
 # Observations
 
 
-def _observe(rng, name, array, samples):
+def _observe(rng: np.random.Generator, name: str, array: Array, samples: int) -> Coverage | None:
     """Tracks of one array (or of two configurations of it) on one source; None if nothing is left."""
     zenith = array.up.mean(0)
     latitude = math.atan2(zenith[2], math.hypot(zenith[0], zenith[1]))
@@ -232,7 +241,8 @@ def _observe(rng, name, array, samples):
     parts = []
     for number, size in enumerate(sizes):
         ha = _hour_angles(rng, latitude, dec, lowest, array.shortest)
-        parts.append(_tracks(rng, array, size, dec, ha, freq, lowest, samples // len(sizes), number))
+        scaled = array._replace(positions=size * array.positions)
+        parts.append(_tracks(rng, scaled, dec, ha, freq, lowest, samples // len(sizes), number))
     u, v, weight, first, second, time = (np.concatenate(p) for p in zip(*parts, strict=True))
     if not len(u):
         return None
@@ -244,14 +254,14 @@ def _observe(rng, name, array, samples):
     return out
 
 
-def _channels(rng):
+def _channels(rng: np.random.Generator) -> np.ndarray:
     """Frequencies relative to the middle of the band: a single one, up to a quarter of it to either side."""
     width = math.exp(rng.uniform(math.log(0.005), math.log(0.5)))
     count = int(rng.choice([1, 2, 4, 8, 16])) if width > 0.03 else int(rng.choice([1, 2]))
     return 1 + width * (np.arange(count) - (count - 1) / 2) / count
 
 
-def _hour_angles(rng, latitude, dec, lowest, shortest):
+def _hour_angles(rng: np.random.Generator, latitude: float, dec: float, lowest: float, shortest: float) -> np.ndarray:
     """Middles of the integrations [rad]: a snapshot, or up to the whole time above the horizon, maybe in scans."""
     cosine = (math.sin(lowest) - math.sin(latitude) * math.sin(dec)) / (math.cos(latitude) * math.cos(dec) + 1e-9)
     limit = math.acos(max(-1.0, min(1.0, cosine)))
@@ -272,7 +282,7 @@ def _hour_angles(rng, latitude, dec, lowest, shortest):
     return ha
 
 
-def project(vectors, dec, ha):
+def project(vectors: np.ndarray, dec: float, ha: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Components towards east, north and the source, three arrays (time, vector), of `vectors` in the frame of `Array`.
 
     The source has the declination `dec` and, at the array's own meridian, the hour angles `ha` (time,) [rad].
@@ -282,7 +292,16 @@ def project(vectors, dec, ha):
     return sin * x + cos * y, sd * (sin * y - cos * x) + cd * z, cd * (cos * x - sin * y) + sd * z
 
 
-def _tracks(rng, array, size, dec, ha, freq, lowest, samples, number):
+def _tracks(
+    rng: np.random.Generator,
+    array: Array,
+    dec: float,
+    ha: np.ndarray,
+    freq: np.ndarray,
+    lowest: float,
+    samples: int,
+    number: int,
+) -> tuple[np.ndarray, ...]:
     """Unflagged samples of one configuration: u, v, weight, antennas, integration, each (sample,)."""
     count = len(array.positions)
     i, j = np.triu_indices(count, 1)
@@ -290,7 +309,7 @@ def _tracks(rng, array, size, dec, ha, freq, lowest, samples, number):
     times = max(1, samples // (len(i) * len(freq)))
     if len(ha) > times:  # fewer integrations, spread over the track
         ha = ha[np.linspace(0, len(ha) - 1, times).round().astype(int)] if times > 1 else ha[len(ha) // 2 :][:1]
-    u, v, _ = project(size * array.positions, dec, ha)
+    u, v, _ = project(array.positions, dec, ha)
     seen = project(array.up, dec, ha)[2] > math.sin(lowest)  # the third is the sine of the elevation
     seen &= rng.random(seen.shape) >= rng.choice([0.0, 0.02, 0.2])
     weak = rng.uniform(0, 0.15) if len(array.positions) > 12 else rng.uniform(0.1, 0.8)
@@ -307,7 +326,7 @@ def _tracks(rng, array, size, dec, ha, freq, lowest, samples, number):
     return u, v, weight.ravel()[good], first + offset, second + offset, (time + number * DAY).astype(np.int32)
 
 
-def _elongation(coverage):
+def _elongation(coverage: Coverage) -> float:
     """Axis ratio of the beam at its very centre."""
     u, v, w = coverage.u, coverage.v, coverage.weight
     moments = np.array([[np.vdot(w, u * u), np.vdot(w, u * v)], [np.vdot(w, u * v), np.vdot(w, v * v)]])
@@ -318,7 +337,7 @@ def _elongation(coverage):
 # Weighting
 
 
-def imaging_weights(u, v, weight, robust, size):
+def imaging_weights(u: np.ndarray, v: np.ndarray, weight: np.ndarray, robust: float, size: int) -> np.ndarray:
     """Natural, Briggs or uniform weights, as `radrim.weight.imaging` gives them for one channel and a square image.
 
     Parameters
@@ -345,5 +364,5 @@ def imaging_weights(u, v, weight, robust, size):
     x, y = np.floor(u * sign).astype(np.int32) + cells // 2, np.floor(v * sign).astype(np.int32)
     cell = y * cells + x
     density = np.bincount(cell, weight, cells // 2 * cells)
-    slope = briggs_slope(robust, weight.sum(), np.vdot(density, density)) if robust > -math.inf else None
+    slope = briggs_slope(robust, float(weight.sum()), float(np.vdot(density, density))) if robust > -math.inf else None
     return weight * cell_factors(density.reshape(cells // 2, cells), slope).ravel()[cell]

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,10 @@ class Curve:
         Names, written as the first line.
     """
 
-    def __init__(self, path, columns):
+    def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
         self.path, self.columns = Path(path), list(columns)
 
-    def add(self, rows):
+    def add(self, rows: Iterable[Sequence]) -> None:
         """Append lines.
 
         Parameters
@@ -48,7 +49,7 @@ class Curve:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
 
-    def forget(self, update):
+    def forget(self, update: int) -> None:
         """Drop what a killed run left behind: lines of later updates, which will come again, and broken ones.
 
         Parameters
@@ -75,7 +76,7 @@ class Curve:
             part.unlink(missing_ok=True)
             raise OutputError(f"{self.path} cannot be read or written: {error.strerror or error}.") from error
 
-    def read(self):
+    def read(self) -> list[dict[str, str]]:
         """All lines, as a list of dicts of str by column; empty if there is no file."""
         if not self.path.exists():
             return []
@@ -83,9 +84,10 @@ class Curve:
             return list(csv.DictReader(file))
 
 
-def plot(path, losses, scores):
-    """The loss of every update and its running mean, and the scores of the held-back problems, where there is
-    matplotlib; without it, nothing is done.
+def plot(path: str | Path, losses: Sequence[dict[str, str]], scores: Sequence[dict[str, str]]) -> None:
+    """Draw the loss of every update with its running mean, and the scores of the held-back problems.
+
+    Without matplotlib nothing is done.
 
     Parameters
     ----------
@@ -101,10 +103,10 @@ def plot(path, losses, scores):
         The picture cannot be written.
     """
     try:
-        import matplotlib
+        import matplotlib as mpl
     except ImportError:  # a bare training machine
         return
-    matplotlib.use("Agg")
+    mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")

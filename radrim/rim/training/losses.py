@@ -1,5 +1,8 @@
 """The training loss: decibels of error, by the pixel, at the scale of the beam, and of the flux."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 
 from radrim.rim.network.psf import beam_responses
@@ -8,9 +11,28 @@ WEIGHTS = (1.0, 0.5, 0.75, 0.25)
 FLUX_WEIGHT = 0.25
 FLUX_TOLERANCE = 1e-3
 """Relative error of the integrated flux that no longer matters."""
+FLOOR = 0.5
+"""An error at the scale of the beam of so much of the noise no longer matters."""
 
 
-def decibel_loss(estimates, truth, floor, beam, late=0.0):
+def error_floor(noise: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
+    """Error per pixel, rms, that no longer matters [Jy/pixel], (batch,).
+
+    Parameters
+    ----------
+    noise : Tensor, (batch,)
+        Thermal noise of the dirty image [Jy/beam].
+    beam : Tensor, (batch, 3)
+        As for `decibel_loss`.
+    """
+    # White noise e per pixel is e sqrt(area / 2) after smoothing by a beam of peak 1 and that area.
+    area = math.pi / (4 * math.log(2)) * beam[:, 0] * beam[:, 1]
+    return FLOOR * noise / torch.sqrt(area / 2)
+
+
+def decibel_loss(
+    estimates: Sequence[torch.Tensor], truth: torch.Tensor, floor: torch.Tensor, beam: torch.Tensor, late: float = 0.0
+) -> torch.Tensor:
     """Error relative to truth in decibels, so that every image counts the same whatever its flux.
 
     The mean over images and steps of ``10 log10(|error|^2 / |truth|^2)``, as it is and after smoothing error and truth
@@ -54,7 +76,7 @@ def decibel_loss(estimates, truth, floor, beam, late=0.0):
     return 10 * total / sum(counts)
 
 
-def faint_loss(estimate, truth, floor, beam):
+def faint_loss(estimate: torch.Tensor, truth: torch.Tensor, floor: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
     """Decibels of error at the scale of the beam where brightness is compressed: faint structure counts as bright does.
 
     Smoothed by the beam, x becomes ``asinh(x / (2 f))``, f what `floor` is after smoothing: linear up to the noise,
@@ -85,7 +107,7 @@ def faint_loss(estimate, truth, floor, beam):
         return 10 * torch.log10(error / signal).mean()
 
 
-def _energies(image, responses):
+def _energies(image: torch.Tensor, responses: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Sum of squares (batch,) of an image after smoothing by each response."""
     batch, *_, ny, nx = image.shape
     spectrum = torch.fft.rfft2(image.reshape(batch, -1, ny, nx))
@@ -94,7 +116,7 @@ def _energies(image, responses):
     return [pixels * _half_plane_mean(response * power, nx) / (ny * nx) for response in responses]
 
 
-def _half_plane_mean(values, width):
+def _half_plane_mean(values: torch.Tensor, width: int) -> torch.Tensor:
     """Mean (batch,) over all frequencies of what is given on the half plane."""
     total = 2 * values.flatten(1).sum(1) - values[..., 0].flatten(1).sum(1)
     if width % 2 == 0:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft, ndimage
 
-from radrim.rim.training.coverages import DAY
+from radrim.rim.training.coverages import DAY, Coverage
 
 FRAME = 4
 """Size of the periodic frame in tiles: sources up to 1.5 tiles from the tile's edge send their sidelobes in."""
@@ -38,7 +38,7 @@ class Samples:
         Pixels of the tile along y and x.
     """
 
-    def __init__(self, coverage, u, v, weight, size):
+    def __init__(self, coverage: Coverage, u: np.ndarray, v: np.ndarray, weight: np.ndarray, size: int) -> None:
         self.tile, self.width = size, FRAME * size
         self.shape = (self.width, self.width // 2 + 1)
         # x grows to the west and y to the north: u turns with -x, v with y, and the transform's sign is opposite.
@@ -52,10 +52,10 @@ class Samples:
         self.variance = self._grid(weight * weight / coverage.weight)
         """Of the weighted samples, summed, if the natural weights are 1/sigma^2."""
 
-    def _grid(self, values):
+    def _grid(self, values: np.ndarray) -> np.ndarray:
         return np.bincount(self.cell, values, self.shape[0] * self.shape[1]).reshape(self.shape)
 
-    def transform(self, image, origin=0):
+    def transform(self, image: np.ndarray, origin: int = 0) -> np.ndarray:
         """Visibilities of an image in every cell, sampled or not.
 
         Parameters
@@ -78,7 +78,7 @@ class Samples:
         half[(rows + origin) % self.width] = fft.rfft(padded, axis=1)
         return fft.fft(half, axis=0, overwrite_x=True)
 
-    def image(self, grid, count, origin=0):
+    def image(self, grid: np.ndarray, count: int, origin: int = 0) -> np.ndarray:
         """Re sum of grid exp(2 pi i ...): the dirty image, times the sum of the weights.
 
         Parameters
@@ -100,14 +100,14 @@ class Samples:
         half[:, 0] *= 2
         return fft.irfft(half, self.width, axis=1, norm="forward")[:, rows] / 2
 
-    def psf(self):
+    def psf(self) -> np.ndarray:
         """(2y, 2x) float32, 1 at (y, x)."""
         n = self.tile
         psf = self.image(self.weight.astype(complex), 2 * n, -n) / self.weight_sum
         psf[n, n] = 1  # it is, but for the last bit
         return psf.astype(np.float32)
 
-    def noise(self, rng, sigma):
+    def noise(self, rng: np.random.Generator, sigma: float) -> np.ndarray:
         """Weighted noise of all samples, summed in their cells.
 
         Parameters
@@ -126,7 +126,7 @@ class Samples:
         grid[filled] = sigma * np.sqrt(self.variance.ravel()[filled]) * draw
         return grid.reshape(self.shape)
 
-    def miscalibrated(self, rng, spectrum, error):
+    def miscalibrated(self, rng: np.random.Generator, spectrum: np.ndarray, error: float) -> np.ndarray:
         """Weighted visibilities, summed in their cells, with one slowly drifting complex gain per antenna.
 
         Parameters
@@ -150,7 +150,7 @@ class Samples:
         before = place.astype(np.int32)
         part = place - before
 
-        def gain(antenna):
+        def gain(antenna: np.ndarray) -> np.ndarray:
             a, p = (s[antenna, before] * (1 - part) + s[antenna, before + 1] * part for s in (amplitude, phase))
             return (1 + a) * np.exp(1j * p)
 
@@ -160,7 +160,7 @@ class Samples:
         return self._grid(values.real) + 1j * self._grid(values.imag)
 
 
-def fit_pixel_beam(psf):
+def fit_pixel_beam(psf: np.ndarray) -> PixelBeam:
     """A quick Gaussian fit to the main lobe: linear least squares of log(psf), pixels weighted by psf squared.
 
     The pixels that hang together with the peak above half its height count, above less if these are too few.

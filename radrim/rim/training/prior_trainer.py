@@ -1,21 +1,24 @@
-"""Training of the network that looks again at a finished model, `radrim.rim.network.prior`, through its conjugate
-gradients.
+"""Training of the network that looks again at a finished model, `radrim.rim.network.prior`.
+
+Gradients flow through the conjugate gradients that combine its prior with the data.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from radrim.beam import gaussian_area
 from radrim.errors import ConfigError
-from radrim.rim.minor.sparsify import LOUDER, QUIET
+from radrim.rim.minor.settings import SparsifySettings
 from radrim.rim.network.prior import NEAR, Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
 from radrim.rim.network.psf import PsfConvolution
-from radrim.rim.training.losses import decibel_loss, faint_loss
-from radrim.rim.training.run_trainer import OutcomeTrainer, OutcomeTraining, load_outcome_training
-from radrim.rim.training.trainer import FLOOR, kernel_optimisers
+from radrim.rim.training.config import TrainingConfig
+from radrim.rim.training.losses import decibel_loss, error_floor, faint_loss
+from radrim.rim.training.optimisers import Optimisers, kernel_optimisers
+from radrim.rim.training.run_trainer import OutcomeTrainer, OutcomeTraining, Scores, load_outcome_training
 from radrim.rim.training.validation import SCORES, decibels
 
 STEPS = 12
@@ -28,8 +31,6 @@ BEFORE = 0.45, 0.3, 0.25
 the imager looks more than once."""
 COOLDOWN = 0.35
 """Last part of the updates in which the learning rate falls to 0."""
-AVERAGE = 0.998
-"""Of the running average of the weights."""
 TAME = 0.05
 """Largest gradient by the answers that one problem of a batch may have: those of high dynamic range would drown all."""
 
@@ -53,21 +54,19 @@ class PriorTraining(OutcomeTraining):
     learning_rate: float = 1.5e-3
     larger: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.larger, bool) or not isinstance(self.larger, int | float) or not 0 <= self.larger <= 1:
             raise ConfigError(f"larger = {self.larger!r} in the training file must be a fraction from 0 to 1.")
 
 
-def load_prior_training(path, **changes):
+def load_prior_training(path: str | Path, **changes: Any) -> PriorTraining:
     """A `PriorTraining` from a TOML file; see `radrim.rim.training.run_trainer.load_outcome_training`."""
     return load_outcome_training(path, PriorTraining, "prior", PriorConfig, **changes)
 
 
 class Seen(NamedTuple):
-    """Outcomes of one size in memory, all batched; `model` without what is `held` back by
-    `radrim.rim.network.prior`.
-    """
+    """Outcomes of one size in memory, all batched; `model` is without what `radrim.rim.network.prior` holds back."""
 
     features: torch.Tensor
     model: torch.Tensor
@@ -81,7 +80,7 @@ class Seen(NamedTuple):
     floor: torch.Tensor
 
 
-class PriorTrainer(OutcomeTrainer):
+class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
     """One training in its folder; goes on where it was stopped.
 
     Parameters
@@ -92,23 +91,26 @@ class PriorTrainer(OutcomeTrainer):
 
     clip = 2.0
 
-    def __init__(self, config, folder):
-        self.making = {"cleaned": 0.0, "tighten": True, "larger": config.larger}
+    def __init__(self, config: PriorTraining, folder: str | Path) -> None:
         super().__init__(config, folder, Prior)
 
-    def make_optimisers(self):
+    def making(self) -> dict[str, Any]:
+        """Outcomes of the learned minor cycle only, tightened."""
+        return {"cleaned": 0.0, "tighten": True, "larger": self.config.larger}
+
+    def make_optimisers(self) -> Optimisers:
         """Muon for the kernels, Adam for the rest."""
         return kernel_optimisers("muon", self.network)
 
-    def rate(self, done):
+    def rate(self, done: float) -> float:
         """Constant, then falling."""
         return min(1.0, (1 - done) / COOLDOWN)
 
-    def average_decay(self):
+    def average_decay(self) -> float:
         """Slow."""
-        return AVERAGE
+        return TrainingConfig.average
 
-    def load(self, paths):
+    def load(self, paths: Sequence[Path]) -> list[Seen]:
         """Features as float16, and what the conjugate gradients and the loss need; a `Seen` for each size."""
         sizes: dict[int, list[Seen]] = {}
         for path in paths:
@@ -124,11 +126,10 @@ class PriorTrainer(OutcomeTrainer):
             with torch.no_grad():
                 finished = look_at(model, residual, PsfConvolution(psf, model.shape[-2:]), noise)
                 features = see(finished).half()
-            area = gaussian_area(beam[:, 0], beam[:, 1])
-            floor = FLOOR * noise[0] / torch.sqrt(area / 2)
+            floor = error_floor(noise[0], beam)
             sizes.setdefault(model.shape[-1], []).append(
                 Seen(
-                    features, model, held, residual, truth, psf, finished.units.noise, finished.units.pixel, beam, floor
+                    features, model, held, residual, truth, psf, finished.units.beam, finished.units.pixel, beam, floor
                 )
             )
         if not sizes:
@@ -138,7 +139,7 @@ class PriorTrainer(OutcomeTrainer):
             )
         return [Seen(*(torch.cat(part) for part in zip(*parts, strict=True))) for _, parts in sorted(sizes.items())]
 
-    def loss(self, seen, rng):
+    def loss(self, seen: list[Seen], rng: np.random.Generator) -> torch.Tensor:
         """Decibels after the second look, faint structure included."""
         large = len(seen) > 1 and rng.random() < self.config.larger
         outcomes, batch = (seen[-1], max(1, self.config.batch // 4)) if large else (seen[0], self.config.batch)
@@ -161,23 +162,24 @@ class PriorTrainer(OutcomeTrainer):
         return loss
 
     @torch.no_grad()
-    def _look(self, part, convolution):
+    def _look(self, part: Seen, convolution: PsfConvolution) -> Seen:
         """What a second look leaves of a batch, where the residual does not become louder by it."""
         mean, spread = expect(self.network(part.features.float()), part.model, part.pixel)
         model = settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
         residual = part.residual - convolution.normal(model - part.model)
         before, after = (image.std((-2, -1), keepdim=True) for image in (part.residual, residual))
-        quiet = after <= LOUDER * torch.maximum(before, QUIET * part.noise)
+        limits = SparsifySettings()
+        quiet = after <= limits.max_rms_rise * torch.maximum(before, limits.fitted_rms * part.noise)
         model, residual = torch.where(quiet, model, part.model), torch.where(quiet, residual, part.residual)
         finished = look_at(model, residual, convolution, part.noise.flatten())
         return part._replace(model=model, residual=residual, features=see(finished), pixel=finished.units.pixel)
 
-    def scores(self, paths):
+    def scores(self, paths: Sequence[Path]) -> Scores:
         """Medians by class of sky before and after the second look."""
         return scores(self.network.eval(), paths)
 
 
-def scores(network, paths):
+def scores(network: Prior, paths: Sequence[Path]) -> Scores:
     """Decibels of models before and after a second look, medians by class of sky.
 
     Parameters
@@ -191,7 +193,7 @@ def scores(network, paths):
     dict of str to dict
         Class, and 'all', to `native`, `half`, `beam` [dB], and the same `before`.
     """
-    rows: dict = {}
+    rows: dict[str, list[list[float]]] = {}
     for path in paths:
         with np.load(path) as arrays:
             sky, truth = str(arrays["sky"]), arrays["truth"]
@@ -213,11 +215,11 @@ def scores(network, paths):
     }
 
 
-def _tame(answers):
+def _tame(answers: torch.Tensor) -> None:
     """Bound the gradient of each problem's answers."""
     if answers.requires_grad:
 
-        def bound(gradient):
+        def bound(gradient: torch.Tensor) -> torch.Tensor:
             gradient = torch.nan_to_num(gradient, 0, 0, 0)
             return gradient * (TAME / gradient.flatten(1).norm(dim=1).clamp_min(TAME)).view(-1, 1, 1, 1)
 

@@ -6,16 +6,16 @@ Without noise, gain errors and sources outside the tile, D = PSF * truth holds t
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import j0
 
 from radrim.rim.training import coverages, skies
 from radrim.rim.training.observation import FRAME, PixelBeam, Samples, fit_pixel_beam
-from radrim.rim.training.recipe import make_recipe
+from radrim.rim.training.recipe import Recipe, make_recipe
 
 if TYPE_CHECKING:  # torch is loaded when the first batch is asked for
     import torch
@@ -77,7 +77,15 @@ class Problem:
     number: int
 
 
-def make_problem(seed, number, recipe, sky=None, stream_key=(), image=None, coverage=None):
+def make_problem(
+    seed: int,
+    number: int,
+    recipe: Recipe,
+    sky: str | None = None,
+    stream_key: tuple[int, ...] = (),
+    image: np.ndarray | None = None,
+    coverage: coverages.Coverage | None = None,
+) -> Problem:
     """Problem `number` of the stream of `seed`.
 
     Parameters
@@ -147,7 +155,7 @@ def make_problem(seed, number, recipe, sky=None, stream_key=(), image=None, cove
     )
 
 
-def stream(seed, mix=None, size=128, start=0) -> Iterator[Problem]:
+def stream(seed: int, mix: Mapping[str, Any] | None = None, size: int = 128, start: int = 0) -> Iterator[Problem]:
     """Problems number `start`, `start` + 1, ... without end; `mix` as in `make_recipe`."""
     recipe = make_recipe(mix, size)
     number = start
@@ -156,7 +164,9 @@ def stream(seed, mix=None, size=128, start=0) -> Iterator[Problem]:
         number += 1
 
 
-def validation_set(seed=0, count=64, mix=None, size=128):
+def validation_set(
+    seed: int = 0, count: int = 64, mix: Mapping[str, Any] | None = None, size: int = 128
+) -> list[Problem]:
     """A fixed list of problems that no training stream contains; the classes of the mix take turns.
 
     Parameters
@@ -202,42 +212,49 @@ class Batch:
     number: list[int]
 
 
-def stack(problems):
+def stack(problems: Sequence[Problem]) -> Batch:
     """A `Batch`, on the CPU, of a list of `Problem` of one size."""
     import torch
 
-    arrays = {n: torch.from_numpy(np.stack([getattr(p, n) for p in problems])) for n in ("dirty", "truth", "psf")}
-    numbers = {
-        n: torch.tensor([getattr(p, n) for p in problems], dtype=torch.float32) for n in ("noise", "robust", "beam")
-    }
-    lists = {n: [getattr(p, n) for p in problems] for n in ("sky", "coverage", "number")}
-    return Batch(**arrays, **numbers, **lists)
+    return Batch(
+        dirty=torch.from_numpy(np.stack([problem.dirty for problem in problems])),
+        truth=torch.from_numpy(np.stack([problem.truth for problem in problems])),
+        psf=torch.from_numpy(np.stack([problem.psf for problem in problems])),
+        noise=torch.tensor([problem.noise for problem in problems], dtype=torch.float32),
+        robust=torch.tensor([problem.robust for problem in problems], dtype=torch.float32),
+        beam=torch.tensor([problem.beam for problem in problems], dtype=torch.float32),
+        sky=[problem.sky for problem in problems],
+        coverage=[problem.coverage for problem in problems],
+        number=[problem.number for problem in problems],
+    )
 
 
 class _Stream:
     """Dataset of one stream, for torch's DataLoader."""
 
-    def __init__(self, seed, recipe):
+    def __init__(self, seed: int, recipe: Recipe) -> None:
         self.seed, self.recipe = seed, recipe
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> Problem:
         return make_problem(self.seed, number, self.recipe)
 
 
 class _Consecutive:
     """Endless lists of consecutive numbers."""
 
-    def __init__(self, start, batch):
+    def __init__(self, start: int, batch: int) -> None:
         self.start, self.batch = start, batch
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[int]]:
         number = self.start
         while True:
             yield list(range(number, number + self.batch))
             number += self.batch
 
 
-def batches(seed, mix=None, size=128, batch=16, workers=0, start=0) -> Iterator[Batch]:
+def batches(
+    seed: int, mix: Mapping[str, Any] | None = None, size: int = 128, batch: int = 16, workers: int = 0, start: int = 0
+) -> Iterator[Batch]:
     """The problems of `stream`, in order, stacked `batch` at a time and made by `workers` processes (0: this one).
 
     The numbers of the problems tell where to go on: a run resumed with `start` = last number + 1 sees what it would
@@ -248,7 +265,7 @@ def batches(seed, mix=None, size=128, batch=16, workers=0, start=0) -> Iterator[
     recipe = make_recipe(mix, size)
     dataset = _Stream(seed, recipe)  # torch asks for no more than __getitem__
     loader: DataLoader = DataLoader(
-        dataset,  # type: ignore[arg-type]
+        dataset,  # type: ignore[arg-type]  # torch's DataLoader is typed for its own Dataset class
         batch_sampler=_Consecutive(start, batch),
         num_workers=workers,
         collate_fn=stack,
@@ -260,22 +277,24 @@ def batches(seed, mix=None, size=128, batch=16, workers=0, start=0) -> Iterator[
 # How one problem is drawn
 
 
-def _log_uniform(rng, low, high):
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
-def _draw(rng, proportions):
+def _draw(rng: np.random.Generator, proportions: Mapping[str, float]) -> str:
     total = np.cumsum(list(proportions.values()))
     return list(proportions)[int(np.searchsorted(total, rng.random() * total[-1], side="right"))]
 
 
-def _draw_robust(rng):
+def _draw_robust(rng: np.random.Generator) -> float:
     """A fifth natural, a few uniform, the others Briggs from -2 to 2."""
     kind, robust = rng.random(), float(rng.uniform(-2, 2))
     return math.inf if kind < 0.2 else -math.inf if kind < 0.28 else robust
 
 
-def _scale(rng, coverage, robust, recipe):
+def _scale(
+    rng: np.random.Generator, coverage: coverages.Coverage, robust: float, recipe: Recipe
+) -> tuple[coverages.Coverage, np.ndarray, np.ndarray, np.ndarray]:
     """(coverage, u, v [cycles per pixel], imaging weights), at a pixel scale that suits the beam.
 
     The beam sets the scale, the weights set the beam, the scale sets the weights: two rounds agree well enough.
@@ -297,7 +316,7 @@ def _scale(rng, coverage, robust, recipe):
     return coverage, u, v, coverages.imaging_weights(u, v, coverage.weight, robust, image)
 
 
-def _beam_width(length, weight):
+def _beam_width(length: np.ndarray, weight: np.ndarray) -> float:
     """Width at half maximum of the PSF's mean over all directions, in units of one over the unit of `length`."""
     bins = 400
     which = np.minimum((length * bins).astype(np.int32), bins - 1)
@@ -309,7 +328,7 @@ def _beam_width(length, weight):
     return 2 * float(np.interp(-0.5, -profile[[below - 1, below]], radius[[below - 1, below]]))
 
 
-def _draw_truth(rng, name, recipe):
+def _draw_truth(rng: np.random.Generator, name: str, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """The sky on the tile, and on the frame around it (zeros on the tile), the tile in its middle; [peak about 1]."""
     n = recipe.size
     frame = np.zeros((FRAME * n, FRAME * n), np.float32)
@@ -327,9 +346,9 @@ def _draw_truth(rng, name, recipe):
     return wide[y : y + n, x : x + n].copy(), frame
 
 
-def _add_sources(rng, frame, n, peak):
+def _add_sources(rng: np.random.Generator, frame: np.ndarray, n: int, peak: float) -> np.ndarray:
     """Point sources outside the tile, power-law counts, the brightest from 1/100 to 10 times the tile's `peak`."""
-    count = int(round(_log_uniform(rng, 1, 60)))
+    count = round(_log_uniform(rng, 1, 60))
     y, x = rng.integers(0, FRAME * n, (2, count))
     middle = FRAME * n // 2 - n // 2
     inside = (y >= middle) & (y < middle + n) & (x >= middle) & (x < middle + n)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from radrim.errors import ConfigError
 from radrim.rim.training.coverages import KINDS, SAMPLES, read_layouts
@@ -58,7 +59,7 @@ class Recipe:
     arrays: dict = field(default_factory=dict, repr=False)
 
 
-def make_recipe(mix=None, size=128):
+def make_recipe(mix: Mapping[str, Any] | None = None, size: int = 128) -> Recipe:
     """Check a mix, as a TOML table holds it, and load what it needs.
 
     Parameters
@@ -107,11 +108,11 @@ def make_recipe(mix=None, size=128):
     return Recipe(**mix, galaxies=galaxies, arrays=arrays)
 
 
-def _is_number(value):
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _proportions(what, given, known):
+def _proportions(what: str, given: object, known: list[str]) -> dict[str, float]:
     """The positive ones, in the order of `known`, so that the order in a file does not matter."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{what} in the training mix is {given!r}; it must be a table of names and proportions.")
@@ -126,7 +127,7 @@ def _proportions(what, given, known):
     return out
 
 
-def _range(name, given, low, high):
+def _range(name: str, given: Any, low: float, high: float) -> tuple[float, float]:
     try:
         a, b = (float(x) for x in given)
     except (TypeError, ValueError):

@@ -14,22 +14,25 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from radrim.config.toml_file import TomlFile
-from radrim.errors import ConfigError, InputError
+from radrim.errors import ConfigError
 from radrim.rim import checkpoint
+from radrim.rim.network.prior import Prior
+from radrim.rim.network.uncertainty import Uncertainty
+from radrim.rim.training.optimisers import Optimisers, kernel_optimisers
 from radrim.rim.training.recipe import make_recipe
 from radrim.rim.training.runs import make_outcome
+from radrim.rim.training.state import STATE, follow, load_state, moments, restore_moments, resuming, save_state
 
 log = logging.getLogger("radrim")
 
@@ -70,7 +73,7 @@ class OutcomeTraining:
         A number below 1, or a mix that makes no sense.
     """
 
-    network: object = None
+    network: Any = None  # the configuration of either network; the kinds of training narrow it
     problems: Mapping = field(default_factory=dict)
     minor: str = "base"
     seed: int = 21
@@ -81,7 +84,7 @@ class OutcomeTraining:
     learning_rate: float = 3e-3
     workers: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("outcomes", "held_back", "updates", "batch", "workers"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -93,7 +96,13 @@ class OutcomeTraining:
         make_recipe(self.problems)
 
 
-def load_outcome_training(path, kind, title, network_kind, **changes):
+Training = TypeVar("Training", bound=OutcomeTraining)
+Network = TypeVar("Network", bound=Prior | Uncertainty)
+
+
+def load_outcome_training(
+    path: str | Path, kind: type[Training], title: str, network_kind: type, **changes: Any
+) -> Training:
     """A training from a TOML file with the tables `title` (the network), ``problems`` and ``training``.
 
     Parameters
@@ -127,7 +136,17 @@ def load_outcome_training(path, kind, title, network_kind, **changes):
     return kind(network_kind(**network), file.values.get("problems", {}), **settings)
 
 
-class OutcomeTrainer:
+Progress = Callable[[str, int, int], None]
+"""Told what is being done ('outcomes', 'updates'), how many are done, and of how many."""
+Scores = dict[str, dict[str, float]]
+"""Scores by class of sky."""
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """No progress is shown."""
+
+
+class OutcomeTrainer(Generic[Training, Network]):
     """One training in its folder; goes on where it was stopped.
 
     A kind of it says how outcomes are made (`making`), what of them is kept in memory (`load`), what is to be made
@@ -142,57 +161,60 @@ class OutcomeTrainer:
         Of the network.
     """
 
-    making: dict = {}
-    """Arguments of `radrim.rim.training.runs.make_outcome`,"""
     prior: Path | None = None
-    """and the checkpoint of what looks again at the models."""
+    """Checkpoint of what looks again at the models of the outcomes."""
     clip = 1.0
     """Largest norm of the gradient."""
 
-    def __init__(self, config, folder, kind):
+    def __init__(self, config: Training, folder: str | Path, kind: Callable[[Any], Network]) -> None:
         self.config, self.folder = config, Path(folder)
         (self.folder / "outcomes").mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.network = kind(config.network)
-        self.network.to(memory_format=torch.channels_last)  # several times as fast on a CPU
+        # Several times as fast on a CPU; torch's annotations lack this form.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see above
         self.optimisers = self.make_optimisers()
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.update = 0
-        if (self.folder / "state.safetensors").exists():
+        if (self.folder / STATE).exists():
             self._resume()
 
-    def make_optimisers(self):
+    def make_optimisers(self) -> Optimisers:
         """Optimisers and their rates over that of Adam."""
-        return [(torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99)), 1.0)]
+        return kernel_optimisers("adam", self.network)
 
-    def rate(self, done):
+    def making(self) -> dict[str, Any]:
+        """Arguments of `radrim.rim.training.runs.make_outcome`, beside the prior."""
+        return {}
+
+    def rate(self, done: float) -> float:
         """Learning rate of Adam after a part of the updates, over the configured one."""
         return 1 - done
 
-    def average_decay(self):
+    def average_decay(self) -> float:
         """What of the running average of the weights stays at an update; 0: there is none."""
         return 0.0
 
-    def load(self, paths):
+    def load(self, paths: Sequence[Path]) -> Any:
         """What `loss` needs of outcomes."""
         raise NotImplementedError
 
-    def loss(self, seen, rng):
+    def loss(self, seen: Any, rng: np.random.Generator) -> torch.Tensor:
         """The loss of a batch that is drawn from what `load` gave."""
         raise NotImplementedError
 
-    def streams(self):
+    def streams(self) -> dict[str, tuple[int, tuple[int, ...]]]:
         """The outcomes that are needed: the beginning of their files' names to their number, and their stream's key."""
         return {"": (self.config.outcomes, ()), "held-back-": (self.config.held_back, HELD_BACK)}
 
-    def complete(self):
+    def complete(self) -> None:
         """What is left to do once all is learned."""
 
-    def scores(self, paths):
+    def scores(self, paths: Sequence[Path]) -> Scores:
         """Scores of the network on outcomes, a dict of class to dict."""
         raise NotImplementedError
 
-    def run(self, minutes=math.inf, progress=lambda what, done, total: None):
+    def run(self, minutes: float = math.inf, progress: Progress = _silent) -> bool:
         """Make outcomes, learn, score; True when all is done.
 
         Parameters
@@ -224,12 +246,12 @@ class OutcomeTrainer:
         checkpoint.save(self.folder / "model.safetensors", self.network.eval(), recipe, scores)
         return True
 
-    def paths(self, kind):
+    def paths(self, kind: str) -> list[Path]:
         """The files of one of the `streams`."""
         count, _ = self.streams()[kind]
         return [self.folder / "outcomes" / f"{kind}{number:05d}.npz" for number in range(count)]
 
-    def _make(self, end, progress):
+    def _make(self, end: float, progress: Progress) -> bool:
         """Make the outcomes that are missing; whether all are there now."""
         wanted = [
             (path, k, key) for kind, (_, key) in self.streams().items() for k, path in enumerate(self.paths(kind))
@@ -239,7 +261,7 @@ class OutcomeTrainer:
         done = len(wanted) - len(missing)
         if not missing:
             return True
-        settings = (self.config.seed, self.config.problems, self.config.minor, self.prior, self.making)
+        settings = (self.config.seed, self.config.problems, self.config.minor, self.prior, self.making())
         with ProcessPoolExecutor(workers, get_context("spawn"), _begin, settings) as pool:
             for first in range(0, len(missing), 4 * workers):
                 if time.monotonic() > end:
@@ -250,7 +272,7 @@ class OutcomeTrainer:
                 progress("outcomes", done, len(wanted))
         return True
 
-    def _learn(self, seen, end, progress):
+    def _learn(self, seen: Any, end: float, progress: Progress) -> None:
         config, saved = self.config, time.monotonic()
         self.network.train()
         while self.update < config.updates and time.monotonic() < end:
@@ -263,60 +285,38 @@ class OutcomeTrainer:
                 for optimiser, factor in self.optimisers:
                     optimiser.param_groups[0]["lr"] = factor * rate
                     optimiser.step()
-            self._follow()
+            follow(self.average, self.network, self.average_decay(), self.update)
             self.update += 1
             progress("updates", self.update, config.updates)
             if time.monotonic() - saved > SAVE_SECONDS:
                 self._save_state()
                 saved = time.monotonic()
 
-    @torch.no_grad()
-    def _follow(self):
-        decay = min(self.average_decay(), (1 + self.update) / (10 + self.update))
-        for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay)
-
-    def _save_state(self):
+    def _save_state(self) -> None:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
-        for name, parameter in self.network.named_parameters():
-            for optimiser, _ in self.optimisers:
-                tensors |= {f"{key}/{name}": value for key, value in optimiser.state.get(parameter, {}).items()}
-        path = self.folder / "state.safetensors"
-        facts = {"update": str(self.update), "config": _digest(self.config)}
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, f"{path}.part", facts)
-        os.replace(f"{path}.part", path)
+        tensors |= moments(self.network, self.optimisers)
+        save_state(self.folder / STATE, tensors, {"update": str(self.update), "config": _digest(self.config)})
 
-    def _resume(self):
-        path = self.folder / "state.safetensors"
-        try:
-            with safe_open(path, "pt") as file:
-                facts, tensors = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
+    def _resume(self) -> None:
+        path = self.folder / STATE
+        with resuming(path, "Remove it to start anew."):
+            tensors, facts = load_state(path)
             if facts["config"] != _digest(self.config):
                 raise ConfigError(f"{self.folder} holds a training with other settings; give another --output.")
             for target, prefix in ((self.network.state_dict(), "network."), (self.average, "average.")):
                 for name, value in target.items():
                     value.copy_(tensors[prefix + name])
-            for name, parameter in self.network.named_parameters():
-                for optimiser, _ in self.optimisers:
-                    if any(parameter is member for member in optimiser.param_groups[0]["params"]):
-                        found = {key: tensors.get(f"{key}/{name}") for key in MOMENTS[type(optimiser)]}
-                        optimiser.state[parameter] = {key: value for key, value in found.items() if value is not None}
+            restore_moments(self.network, self.optimisers, tensors)
             self.update = int(facts["update"])
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} cannot be resumed from: {error}. Remove it to start anew.") from error
 
 
-MOMENTS = {torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"), torch.optim.Muon: ("momentum_buffer",)}
-"""What optimisers remember of each parameter."""
-
-
-def _digest(config):
+def _digest(config: OutcomeTraining) -> str:
     facts = {name: value for name, value in dataclasses.asdict(config).items() if name != "workers"}
     return json.dumps(facts, sort_keys=True, default=str)
 
 
-def _begin(seed, problems, minor, prior, making):
+def _begin(seed: int, problems: Mapping[str, Any], minor: str, prior: Path | None, making: Mapping[str, Any]) -> None:
     """What a process that makes outcomes needs."""
     torch.set_num_threads(1)
     machine = checkpoint.load(checkpoint.find_model(minor), 2).model
@@ -324,7 +324,7 @@ def _begin(seed, problems, minor, prior, making):
     globals()["_SETTINGS"] = seed, make_recipe(problems), machine, {**making, "prior": network}
 
 
-def _make_one(job):
+def _make_one(job: tuple[Path, int, tuple[int, ...]]) -> None:
     path, number, stream_key = job
     seed, recipe, machine, making = globals()["_SETTINGS"]
     temporary = path.with_name(f".{path.name}")

@@ -5,6 +5,7 @@ hundred times as long as learning from it, so they are kept in files.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from radrim.metrics import noise_mad
 from radrim.rim.minor.refinement import FINAL_STAGES
 from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.solver import RimSolver
+from radrim.rim.network.machine import InferenceMachine
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.training.problems import Problem, make_problem
+from radrim.rim.training.recipe import Recipe
 
 CLEANED = 0.25
 """Part of the problems that CLEAN solves: its images have uncertainties, too."""
@@ -67,7 +70,16 @@ def solve_problem(
     return image.model, image.residual
 
 
-def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, larger=0.0, **settings):
+def make_outcome(
+    seed: int,
+    number: int,
+    recipe: Recipe,
+    machine: InferenceMachine,
+    stream_key: tuple[int, ...] = (),
+    cleaned: float = CLEANED,
+    larger: float = 0.0,
+    **settings: Any,
+) -> dict[str, Any]:
     """Problem `number` of a stream and what major cycles leave of it, as a dict of arrays for `numpy.savez`.
 
     Parameters
@@ -97,9 +109,10 @@ def make_outcome(seed, number, recipe, machine, stream_key=(), cleaned=CLEANED, 
     solver = CleanSolver(CleanSettings()) if cleans else RimSolver(machine, chosen)
     with torch.inference_mode():
         model, residual = solve_problem(solver, problem)
+    points = solver.points(model) if isinstance(solver, RimSolver) else np.zeros_like(model)
     return {
         "model": model,
-        "points": np.zeros_like(model) if cleans else solver.points(model),
+        "points": points,
         "residual": residual,
         "psf": problem.psf,
         "truth": problem.truth,

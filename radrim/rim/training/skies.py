@@ -8,6 +8,7 @@ are in pixels or in parts of the tile, never in beams: the uv coverage that obse
 
 import io
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import ndimage
 
 from radrim.errors import InputError
 from radrim.rim.training.brushes import (
+    Numbers,
     add_ellipse,
     add_spots,
     axes,
@@ -26,11 +28,14 @@ from radrim.rim.training.brushes import (
     unit,
 )
 
+Library = Sequence[np.ndarray]
+"""Galaxies, (y, x) uint8 each."""
+
 FLOOR = 3e-7
 """Pixels fainter than this part of the peak are empty; the best training data reach 2e-6."""
 
 
-def draw_sky(rng, name, size, library=None):
+def draw_sky(rng: np.random.Generator, name: str, size: int, library: Library | None = None) -> np.ndarray:
     """One sky of a class.
 
     Parameters
@@ -51,7 +56,7 @@ def draw_sky(rng, name, size, library=None):
     if name == "empty":
         return np.zeros((size, size), np.float32)
     for _ in range(20):
-        sky = first(rng, size, library) if name == "first" else GENERATORS[name](rng, size)
+        sky = first(rng, size, library or ()) if name == "first" else GENERATORS[name](rng, size)
         peak = float(sky.max())
         if peak > 0:  # a source may have been drawn outside its own tile
             sky = (sky / peak).astype(np.float32)
@@ -63,7 +68,7 @@ def draw_sky(rng, name, size, library=None):
 # The classes
 
 
-def points(rng, size):
+def points(rng: np.random.Generator, size: int) -> np.ndarray:
     """A field of 3 to 300 point sources (on 128^2; as many per area elsewhere) with power-law counts.
 
     N(>S) ~ S^-a with a between 0.7 and 1.6, over 1.5 to 4.5 decades of flux. Half of the fields lie on pixel centres,
@@ -84,7 +89,7 @@ def points(rng, size):
     return sky
 
 
-def compact(rng, size):
+def compact(rng: np.random.Generator, size: int) -> np.ndarray:
     """One to three small sources in an empty sky: points, ellipses of 1 to 10 pixels, knotty clumps, core and halo."""
     sky = np.zeros((size, size))
     for _ in range(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15])):
@@ -106,7 +111,7 @@ def compact(rng, size):
     return sky
 
 
-def _add_clump(rng, sky, y, x, flux):
+def _add_clump(rng: np.random.Generator, sky: np.ndarray, y: float, x: float, flux: float) -> None:
     """A knotty source of a few pixels, such as the quasars that calibrate arrays, in place."""
     count, extent, angle = rng.integers(2, 12), log_uniform(rng, 1, 9), rng.uniform(0, np.pi)
     along, across = extent * rng.standard_normal(count), extent * rng.uniform(0.2, 0.8) * rng.standard_normal(count)
@@ -118,7 +123,7 @@ def _add_clump(rng, sky, y, x, flux):
     add_spots(sky, rows, columns, parts, log_uniform(rng, 0.5, 0.5 + 0.5 * extent, count))
 
 
-def radio_galaxy(rng, size):
+def radio_galaxy(rng: np.random.Generator, size: int) -> np.ndarray:
     """A radio galaxy: core, knotty bent jets, hot spots, two lobes or plumes with filaments and bright rims."""
     length = size * (log_uniform(rng, 0.06, 0.3) if rng.random() < 0.5 else rng.uniform(0.25, 0.6))
     along, across, pixels = axes(rng, size, length, spread=0.1, warp=rng.uniform(0, 0.08))
@@ -154,7 +159,9 @@ def radio_galaxy(rng, size):
     return finish(rng, unit(sky * shade) + spots)
 
 
-def _lobe(rng, t, across, width, rim, faint):
+def _lobe(
+    rng: np.random.Generator, t: np.ndarray, across: np.ndarray, width: float, rim: float, faint: float
+) -> np.ndarray:
     """The lobe of one side: filled, brightest near the head (t = 1), with a bright rim; (y, x)."""
     back = rng.uniform(-0.25, 0.55)
     s = np.clip((t - back) / (1 - back), 1e-4, 1 - 1e-4)
@@ -165,7 +172,7 @@ def _lobe(rng, t, across, width, rim, faint):
     return inside * filled * (faint * 0.1 + s ** rng.uniform(0, 3))
 
 
-def _plume(rng, t, across, width, faint):
+def _plume(rng: np.random.Generator, t: np.ndarray, across: np.ndarray, width: float, faint: float) -> np.ndarray:
     """The plume of one side: widens and fades away from the core; (y, x)."""
     s = np.clip(t, 1e-3, None)
     half = width * s ** rng.uniform(0.6, 1.3) + 0.01
@@ -173,7 +180,7 @@ def _plume(rng, t, across, width, faint):
     return (t > 0) * edge * np.exp(-s * rng.uniform(1, 4)) / (half + 0.05) * soft_edge(1 + 0.5 * faint - s, 0.08)
 
 
-def disc(rng, size):
+def disc(rng: np.random.Generator, size: int) -> np.ndarray:
     """An inclined disc: rings, gaps, arcs, star (protoplanetary), or spiral arms, clumps and nucleus (galaxy)."""
     length = size * log_uniform(rng, 0.06, 0.45)
     along, across, pixels = axes(rng, size, length, warp=rng.uniform(0, 0.03))
@@ -208,7 +215,7 @@ def disc(rng, size):
     return finish(rng, sky)
 
 
-def crescent(rng, size):
+def crescent(rng: np.random.Generator, size: int) -> np.ndarray:
     """The shadow of a black hole: a lopsided ring, its thin inner edge, a turbulent flow around it and a jet's foot."""
     length = size * log_uniform(rng, 0.04, 0.25)
     along, across, _ = axes(rng, size, length, spread=0.08)
@@ -232,7 +239,7 @@ def crescent(rng, size):
     return finish(rng, sky * np.exp(-((r / rng.uniform(2, 10)) ** 4)), 1.0)
 
 
-def shell(rng, size):
+def shell(rng: np.random.Generator, size: int) -> np.ndarray:
     """A supernova remnant: a broken limb-brightened shell with filaments, sometimes a filled centre and a pulsar."""
     length = size * log_uniform(rng, 0.06, 0.55)
     along, across, pixels = axes(rng, size, length, warp=rng.uniform(0, 0.08))
@@ -255,7 +262,7 @@ def shell(rng, size):
     return finish(rng, sky)
 
 
-def texture(rng, size):
+def texture(rng: np.random.Generator, size: int) -> np.ndarray:
     """Diffuse emission with a power-law spectrum (cirrus, haloes, relics), some threaded, as a cloud or all over."""
     slope = rng.uniform(2.4, 4)
     sky = np.exp(rng.uniform(0.4, 1.6) * field(rng, size, slope))
@@ -271,7 +278,7 @@ def texture(rng, size):
     return finish(rng, np.maximum(sky - level, 0))
 
 
-def jet(rng, size):
+def jet(rng: np.random.Generator, size: int) -> np.ndarray:
     """A core and its one-sided curved jet as VLBI sees them: knots that widen and fade, a haze, a faint counter-jet."""
     length = size * log_uniform(rng, 0.06, 0.7)
     _, _, pixels = axes(rng, size, length, spread=0.2)
@@ -279,7 +286,7 @@ def jet(rng, size):
     curve, wiggle, phase = rng.normal(0, 0.2), rng.uniform(0, 0.06), rng.uniform(0, 2 * np.pi)
     opening, decay, wide = log_uniform(rng, 0.01, 0.12), rng.uniform(0.5, 4), rng.uniform(0.4, 0.9)
 
-    def stream(place, flux, spread, sigma):
+    def stream(place: np.ndarray, flux: np.ndarray, spread: np.ndarray, sigma: Numbers) -> None:
         bend = curve * place**2 + wiggle * np.sin(7 * place + phase)
         add_spots(sky, *pixels(place, bend + spread * opening * place), flux, sigma)
 
@@ -297,7 +304,7 @@ def jet(rng, size):
     return sky
 
 
-def mixture(rng, size):
+def mixture(rng: np.random.Generator, size: int) -> np.ndarray:
     """Compact sources on extended emission of another class, either from a hundredth to ten times the other's flux."""
     name = rng.choice(["radio_galaxy", "disc", "shell", "texture", "jet"], p=[0.3, 0.1, 0.25, 0.25, 0.1])
     sky = unit(GENERATORS[str(name)](rng, size))
@@ -305,10 +312,10 @@ def mixture(rng, size):
     return sky + 10 ** rng.uniform(-2, 1) * unit(other(rng, size))
 
 
-def first(rng, size, library):
+def first(rng: np.random.Generator, size: int, library: Library) -> np.ndarray:
     """A galaxy of the FIRST survey: turned, mirrored, resized (0.4 to 3 times, at most 0.9 tiles) and put somewhere."""
-    image = library[rng.integers(len(library))].astype(np.float32)
-    image = np.rot90(image, rng.integers(4))[:: rng.choice([-1, 1])]
+    image = library[int(rng.integers(len(library)))].astype(np.float32)
+    image = np.rot90(image, int(rng.integers(4)))[:: rng.choice([-1, 1])]
     zoom = min(log_uniform(rng, 0.4, 3), 0.9 * size / max(image.shape))
     angle = rng.uniform(-np.pi / 4, np.pi / 4)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
@@ -319,7 +326,7 @@ def first(rng, size, library):
     return ndimage.affine_transform(image, matrix, middle - matrix @ place, (size, size), order=1).clip(0)
 
 
-GENERATORS = {
+GENERATORS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "points": points,
     "compact": compact,
     "radio_galaxy": radio_galaxy,
@@ -337,16 +344,17 @@ STRETCHED = (*EXTENDED, "crescent", "first")
 """Classes of which `stretch` makes another sky of the same kind."""
 
 
-def stretch(sky, power):
-    """A sky (peak at most 1) of a higher dynamic range, x to (e^(power x) - 1) / (e^power - 1), as FIRST's galaxies
-    are stretched for the training of R2D2 (Aghabiglou et al. 2024, arXiv:2403.05452).
+def stretch(sky: np.ndarray, power: float) -> np.ndarray:
+    """A sky (peak at most 1) of a higher dynamic range: x becomes (e^(power x) - 1) / (e^power - 1).
+
+    So FIRST's galaxies are stretched for the training of R2D2 (Aghabiglou et al. 2024, arXiv:2403.05452).
     """
     sky = (np.expm1(power * sky) / np.expm1(power)).astype(np.float32)
     sky[sky < FLOOR] = 0
     return sky
 
 
-def read_first(path, least=60):
+def read_first(path: str | Path, least: int = 60) -> list[np.ndarray]:
     """The radio galaxies of the FIRST survey, cut to their own extent.
 
     Parameters
@@ -377,32 +385,31 @@ def read_first(path, least=60):
         parts, count = ndimage.label(image)
         peaks = ndimage.maximum(image, parts, np.arange(count + 1)) if count else np.zeros(1)
         # Islands below a tenth of the peak are noise that the publisher's 3-sigma cut let through.
-        image = np.where((peaks >= 0.1 * peaks.max())[parts], image, 0).astype(np.uint8)
-        rows, columns = (np.flatnonzero(image.any(axis)) for axis in (1, 0))
-        if np.count_nonzero(image) >= least:
-            out.append(np.ascontiguousarray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))
+        galaxy = np.where((peaks >= 0.1 * peaks.max())[parts], image, 0).astype(np.uint8)
+        rows, columns = (np.flatnonzero(galaxy.any(axis)) for axis in (1, 0))
+        if np.count_nonzero(galaxy) >= least:
+            out.append(np.ascontiguousarray(galaxy[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))
     if not out:
         raise InputError(f"{path} holds no image with {least} pixels above 0.")
     return out
 
 
-def _read_numpy(path):
+def _read_numpy(path: Path) -> list[np.ndarray]:
     data = np.load(path, allow_pickle=False)
     images = [data] if isinstance(data, np.ndarray) else [data[name] for name in data.files]
     return [plane for image in images for plane in (image if image.ndim == 3 else [image])]
 
 
-def _read_hdf5(path):
+def _read_hdf5(path: Path) -> list[np.ndarray]:
     try:
         import h5py
     except ImportError:
         raise InputError(f"{path} is HDF5, and the package h5py is not installed: pip install h5py (or, in a clone of "
                          "radrim, pip install .[train]). Or convert the file where it is, with "
                          "numpy.savez_compressed.") from None  # fmt: skip
+    source: Path | io.BytesIO = path
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             source = io.BytesIO(archive.read(archive.namelist()[0]))
-    else:
-        source = path
     with h5py.File(source) as file:
         return [file[name]["Img"][()] for name in sorted(file)]

@@ -11,25 +11,29 @@ cycles of the imager do. The folder of a run holds
 import json
 import logging
 import math
-import os
 import re
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from radrim.beam import gaussian_area
-from radrim.errors import ConfigError, InputError, OutputError, SolverError
+from radrim.errors import ConfigError, OutputError, SolverError
 from radrim.rim import checkpoint
-from radrim.rim.network.blocks import Convolution
+from radrim.rim.network.irim import IRIM, IRIMConfig
+from radrim.rim.network.machine import InferenceOptions
+from radrim.rim.network.plain import PlainConfig, PlainRIM
 from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.network.reversible import ReversibleSequence
+from radrim.rim.training.config import TrainingConfig
 from radrim.rim.training.curves import Curve, plot
-from radrim.rim.training.losses import decibel_loss, faint_loss
-from radrim.rim.training.problems import batches
+from radrim.rim.training.losses import decibel_loss, error_floor, faint_loss
+from radrim.rim.training.optimisers import kernel_optimisers
+from radrim.rim.training.problems import Batch, Problem, batches
+from radrim.rim.training.state import STATE, follow, load_state, moments, restore_moments, resuming, save_state
 from radrim.rim.training.validation import SCORES, held_back, score, summarise
 
 log = logging.getLogger("radrim")
@@ -38,12 +42,6 @@ POOL = 48
 """Problems kept to go on from."""
 PATIENCE = 50
 """Updates in a row without a finite gradient after which the training counts as failed."""
-TURN = 4.0
-"""Muon's learning rate over Adam's: every step then turns a kernel by about as much as one of Adam's."""
-MOMENTS = ("step", "exp_avg", "exp_avg_sq"), ("momentum_buffer",)
-"""What Adam and Muon remember of each parameter."""
-FLOOR = 0.5
-"""An error at the scale of the beam of so much of the noise no longer matters."""
 
 
 @dataclass
@@ -77,16 +75,27 @@ class States:
     beam: torch.Tensor
     visits: torch.Tensor
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.noise)
 
-    def take(self, index):
+    def take(self, index: slice | torch.Tensor) -> "States":
         """Some of them, a `States`: by a slice, a (batch,) bool tensor, or an int64 tensor of places."""
         return States(**{name: value[index] for name, value in vars(self).items()})
 
-    def join(self, other):
+    def join(self, other: "States") -> "States":
         """These and then the others, both `States` of the same size of image."""
         return States(**{name: torch.cat([value, getattr(other, name)]) for name, value in vars(self).items()})
+
+
+class Progress(Protocol):
+    """Told after every update how far a training is."""
+
+    def __call__(self, seen: int, loss: float, rate: float) -> None:
+        """Problems seen, loss [dB], learning rate."""
+
+
+def _silent(seen: int, loss: float, rate: float) -> None:
+    """No progress is shown."""
 
 
 class Trainer:
@@ -111,7 +120,7 @@ class Trainer:
         The folder cannot be written.
     """
 
-    def __init__(self, config, folder, device="auto"):
+    def __init__(self, config: TrainingConfig, folder: str | Path, device: str = "auto") -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use cpu or auto.")
         cuda = device != "cpu" and torch.cuda.is_available()
@@ -119,8 +128,9 @@ class Trainer:
         self.half = use_half(config.precision, self.device)
         torch.manual_seed(config.seed)
         self.model = config.build().to(self.device)
-        for layers in getattr(self.model, "layers", ()):
-            layers.stored = config.stored
+        for module in self.model.modules():
+            if isinstance(module, ReversibleSequence):
+                module.stored = config.stored
         if config.start:
             self.model.load_state_dict(self._starting_weights(config.start))
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -128,21 +138,21 @@ class Trainer:
         self.update = self.seen = 0
         self.seconds = 0.0
         self.pool: States | None = None
-        self.summary: dict = {}
-        self.validation: list = []
+        self.summary: dict[str, dict[str, float]] = {}
+        self.validation: list[Problem] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"The folder {self.folder} of the training cannot be made: {error.strerror}.") from None
         self.losses = Curve(self.folder / "loss.csv", ("update", "seen", "seconds", "loss_db", "gradient", "rate"))
         self.scores = Curve(self.folder / "scores.csv", ("update", "seen", "class", *SCORES))
-        if (self.folder / "state.safetensors").exists():
+        if (self.folder / STATE).exists():
             self._resume()
         # Also without a state: a run that was killed before its first one has left lines, too.
         self.losses.forget(self.update)
         self.scores.forget(self.update)
 
-    def run(self, minutes=math.inf, progress=lambda **_: None):
+    def run(self, minutes: float = math.inf, progress: Progress = _silent) -> None:
         """Train until the samples are used up or the minutes are over; leaves a checkpoint either way.
 
         Parameters
@@ -200,22 +210,20 @@ class Trainer:
         self.validate()
         self.save(lines)
 
-    def _gather(self, batch):
+    def _gather(self, batch: Batch) -> States:
         """New problems and some from the pool."""
         config = self.config
         rng = np.random.default_rng([config.seed, self.update, 3])
         told = (
             batch.noise * torch.from_numpy(np.exp(config.noise_jitter * rng.standard_normal(len(batch.noise)))).float()
         )
-        # White noise e per pixel is e sqrt(area / 2) after smoothing by a beam of peak 1 and that area.
-        area = gaussian_area(batch.beam[:, 0], batch.beam[:, 1])
         fresh = States(
             batch.psf,
             batch.truth,
             batch.dirty,
             torch.zeros_like(batch.dirty),
             told,
-            FLOOR * batch.noise / torch.sqrt(area / 2),
+            error_floor(batch.noise, batch.beam),
             batch.beam,
             torch.zeros(len(told), dtype=torch.int64),
         )
@@ -227,14 +235,15 @@ class Trainer:
         chosen, self.pool = self.pool.take(order[:wanted]), self.pool.take(order[wanted:])
         return fresh.join(chosen)
 
-    def _learn(self, states, rate):
+    def _learn(self, states: States, rate: float) -> tuple[float, float]:
         """One update; the loss [dB] and the gradient's norm before it was clipped."""
         config = self.config
         for optimiser, factor in self.optimisers:
             optimiser.param_groups[0]["lr"] = factor * rate
         convolution = PsfConvolution(states.psf, states.truth.shape[-2:])
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-            found = self.model(convolution, states.residual, states.noise, states.estimate, detach=not config.through)
+            options = InferenceOptions(detach=not config.through)
+            found = self.model(convolution, states.residual, states.noise, states.estimate, options=options)
             loss = decibel_loss(found.estimates, states.truth, states.floor, states.beam, config.late)
             if config.faint:
                 last = found.estimates[-1]
@@ -246,17 +255,14 @@ class Trainer:
             return float(loss.detach()), norm
         for optimiser, _ in self.optimisers:
             optimiser.step()
-        decay = min(config.average, (1 + self.update) / (10 + self.update))
-        with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
+        follow(self.average, self.model, config.average, self.update)
         states.estimate, states.residual = found.estimates[-1].detach(), found.residual.detach()
         states.visits = states.visits + 1
         again = states.take(states.visits < config.cycles)
         self.pool = again if self.pool is None else self.pool.join(again).take(slice(-POOL, None))
         return float(loss.detach()), norm
 
-    def validate(self):
+    def validate(self) -> None:
         """Score the averaged weights on the held-back problems, into `summary` and scores.csv.
 
         Raises
@@ -277,7 +283,7 @@ class Trainer:
             found["residual"],
         )
 
-    def save(self, lines=()):
+    def save(self, lines: Iterable[Sequence] = ()) -> None:
         """Write the model, the state and the loss curve.
 
         Parameters
@@ -295,84 +301,53 @@ class Trainer:
         self._save_state()
         plot(self.folder / "loss.png", self.losses.read(), self.scores.read())
 
-    def _averaged(self):
+    def _averaged(self) -> IRIM | PlainRIM:
         machine = self.config.build().to(self.device)
         machine.load_state_dict(self.average)
         return machine.eval()
 
-    def _recipe(self):
+    def _recipe(self) -> dict[str, Any]:
         config = self.config
         fields = {name: value for name, value in vars(config).items() if name not in ("model", "truth", "workers")}
         fields["problems"] = {key: value for key, value in config.problems.items() if key not in ("first", "layouts")}
         return {**fields, "updates": self.update, "seen": self.seen, "hours": round(self.seconds / 3600, 2),
                 "device": str(self.device), "bfloat16": self.half}  # fmt: skip
 
-    def _save_state(self):
+    def _save_state(self) -> None:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
-        for name, parameter in self.model.named_parameters():
-            for optimiser, _ in self.optimisers:
-                slot = optimiser.state.get(parameter, {})
-                tensors |= {f"moment.{key}/{name}": value for key, value in slot.items()}
+        tensors |= {f"moment.{name}": value for name, value in moments(self.model, self.optimisers).items()}
         if self.pool is not None and len(self.pool):
             tensors |= {f"pool.{name}": value for name, value in vars(self.pool).items()}
         facts = {"update": self.update, "seen": self.seen, "seconds": self.seconds, "summary": self.summary}
-        path = self.folder / "state.safetensors"
-        temporary = path.with_suffix(".part")
-        try:
-            save_file(
-                {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-                temporary,
-                {"facts": json.dumps(facts), "network": self.config.network_digest()},
-            )
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except (OSError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"The training's state {path} cannot be written: {error}.") from error
+        save_state(self.folder / STATE, tensors, {"facts": json.dumps(facts), "network": self.config.network_digest()})
 
-    def _resume(self):
-        path = self.folder / "state.safetensors"
-        try:
-            with safe_open(path, "pt", device=str(self.device)) as file:
-                metadata, tensors = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
+    def _resume(self) -> None:
+        path = self.folder / STATE
+        advice = "Remove it to start anew, from model.safetensors beside it with start = ... in the training file."
+        with resuming(path, advice):
+            tensors, metadata = load_state(path, self.device)
             facts = json.loads(metadata["facts"])
             if metadata.get("network") != self.config.network_digest():
                 raise ConfigError(
                     f"{self.folder} holds a training run with another network or seed; give another --output, "
                     "or remove it to start anew."
                 )
-            parts: dict = {"model": {}, "average": {}, "pool": {}, "moment": {}}
+            parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}, "pool": {}, "moment": {}}
             for name, value in tensors.items():
                 part, key = name.split(".", 1)
                 parts[part][key] = value
             self.model.load_state_dict(parts["model"])
             self.average = parts["average"]
-            self._resume_moments(parts["moment"])
+            restore_moments(self.model, self.optimisers, parts["moment"])
             self.pool = States(**parts["pool"]) if parts["pool"] else None
             if self.pool is not None and self.pool.truth.shape[-1] != self.config.problems.get("size", 128):
                 self.pool = None  # the run goes on with tiles of another size
             self.update, self.seen, self.seconds = (facts[key] for key in ("update", "seen", "seconds"))
             self.summary = facts["summary"]
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise InputError(
-                f"{path} cannot be resumed from: {error}. Remove it to start anew, from model.safetensors "
-                "beside it with start = ... in the training file."
-            ) from error
         log.info("going on from update %d, %d problems seen in %.1f h", self.update, self.seen, self.seconds / 3600)
 
-    def _resume_moments(self, found):
-        """Moments of the gradient, where the optimiser that kept them still has the parameter."""
-        for name, parameter in self.model.named_parameters():
-            for kind, (optimiser, _) in zip(MOMENTS, self.optimisers, strict=False):
-                if any(parameter is member for member in optimiser.param_groups[0]["params"]):
-                    slot = {key: found[f"{key}/{name}"] for key in kind if f"{key}/{name}" in found}
-                    if len(slot) == len(kind):
-                        # Adam counts on the processor, wherever the parameters are.
-                        optimiser.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in slot.items()}
-
-    def _starting_weights(self, path):
+    def _starting_weights(self, path: str) -> dict[str, torch.Tensor]:
         """Those of the checkpoint, and this network's own where that one has none: fresh couplings change nothing."""
         found = checkpoint.load(checkpoint.find_model(path), self.model.config.dims, self.device).model
         fresh, start, shape = self.model.state_dict(), found.state_dict(), grown(found.config)
@@ -391,13 +366,13 @@ class Trainer:
         return fresh | start
 
 
-def grown(config):
+def grown(config: IRIMConfig | PlainConfig) -> dict[str, Any]:
     """What of a network's configuration, a dict, may not change when another one starts from its weights."""
     added = ("steps", "unets", "widths", "detail")
     return {name: value for name, value in vars(config).items() if name not in added}
 
 
-def prune(weights, kept):
+def prune(weights: Mapping[str, torch.Tensor], kept: Sequence[int]) -> dict[str, torch.Tensor]:
     """The weights of an i-RIM, a dict, of which only some couplings are kept, in that order."""
     found = {}
     for name, value in weights.items():
@@ -414,17 +389,7 @@ COUPLING = re.compile(r"(layers\.\d+\.layers\.)(\d+)(\..*)")
 """Name of a weight of a coupling."""
 
 
-def kernel_optimisers(name, model):
-    """Adam for all parameters, or for all but the kernels' directions and Muon for these; and the rate over `rate`."""
-    turned = [] if name == "adam" else [m.direction for m in model.modules() if isinstance(m, Convolution)]
-    others = [p for p in model.parameters() if not any(p is direction for direction in turned)]
-    found: list = [(torch.optim.Adam(others, betas=(0.9, 0.99)), 1.0)]
-    if turned:
-        found.append((torch.optim.Muon(turned, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"), TURN))
-    return found
-
-
-def use_half(precision, device):
+def use_half(precision: str, device: torch.device) -> bool:
     """Whether the network runs in bfloat16: asked for, or fast on this machine."""
     if precision != "auto":
         return precision == "bfloat16"
@@ -434,7 +399,7 @@ def use_half(precision, device):
     return "amx" in torch.backends.cpu.get_cpu_capability().lower() or _has_amx()
 
 
-def _has_amx():
+def _has_amx() -> bool:
     try:
         with open("/proc/cpuinfo") as file:
             return " amx_bf16 " in f" {file.read()} "

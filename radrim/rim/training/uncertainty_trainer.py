@@ -1,7 +1,10 @@
 """Training of the network that says how wrong an image may be: runs on simulated skies first, then their errors."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +27,11 @@ from radrim.rim.network.uncertainty import (
     shows,
     weights,
 )
-from radrim.rim.training.run_trainer import OutcomeTrainer, OutcomeTraining, load_outcome_training
+from radrim.rim.training.run_trainer import OutcomeTrainer, OutcomeTraining, Scores, load_outcome_training
 from radrim.rim.training.trainer import use_half
 
+Loaded = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+"""Features, logarithms of the errors, weights (as float16), and where there is emission."""
 CORRECTION = (3,)
 """Key of the stream of problems that corrections are found on."""
 
@@ -44,18 +49,18 @@ class UncertaintyTraining(OutcomeTraining):
     network: UncertaintyConfig = field(default_factory=UncertaintyConfig)
     correction: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.correction, bool) or not isinstance(self.correction, int) or self.correction < 0:
             raise ConfigError(f"correction = {self.correction!r} in the training file must be a number from 0 on.")
 
 
-def load_uncertainty_training(path, **changes):
+def load_uncertainty_training(path: str | Path, **changes: Any) -> UncertaintyTraining:
     """An `UncertaintyTraining` from a TOML file; see `radrim.rim.training.run_trainer.load_outcome_training`."""
     return load_outcome_training(path, UncertaintyTraining, "uncertainty", UncertaintyConfig, **changes)
 
 
-class UncertaintyTrainer(OutcomeTrainer):
+class UncertaintyTrainer(OutcomeTrainer[UncertaintyTraining, Uncertainty]):
     """One training in its folder; goes on where it was stopped. The learning rate falls to 0 linearly.
 
     Parameters
@@ -66,36 +71,36 @@ class UncertaintyTrainer(OutcomeTrainer):
 
     prior = PRIOR_NETWORK
 
-    def __init__(self, config, folder):
+    def __init__(self, config: UncertaintyTraining, folder: str | Path) -> None:
         super().__init__(config, folder, Uncertainty)
         self.half = use_half("auto", torch.device("cpu"))
 
-    def load(self, paths):
+    def load(self, paths: Sequence[Path]) -> Loaded:
         """Features, logarithms of the errors and weights."""
         return _load(paths)
 
-    def loss(self, seen, rng):
+    def loss(self, seen: Loaded, rng: np.random.Generator) -> torch.Tensor:
         """The pinball loss."""
         features, logs, weight = _draw(seen, rng, self.config.batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             answers = self.network(features)
         return pinball(answers.float(), logs, weight)
 
-    def streams(self):
+    def streams(self) -> dict[str, tuple[int, tuple[int, ...]]]:
         """Those of every training, and what the answers are corrected on."""
         return super().streams() | {"correction-": (self.config.correction, CORRECTION)}
 
-    def complete(self):
+    def complete(self) -> None:
         """Correct the answers on images that the training has not seen."""
         self.network.corrections.copy_(corrections(self.network, self.paths("correction-")))
 
-    def scores(self, paths):
+    def scores(self, paths: Sequence[Path]) -> Scores:
         """How many errors the quantiles hold."""
         return coverage(self.network, paths)
 
 
 @torch.inference_mode()
-def corrections(network, paths, batch=8):
+def corrections(network: Uncertainty, paths: Sequence[Path], batch: int = 8) -> torch.Tensor:
     """What is to be added to the answers of a network so that they hold as many errors of outcomes as they should.
 
     Found for pixels without and with emission of the model apart, each of which counts the same: in training those of
@@ -117,15 +122,15 @@ def corrections(network, paths, batch=8):
     if not paths:
         return found
     network.eval()
-    over, counts, where = [], [], []
+    over_parts, counted_parts, shown_parts = [], [], []
     for first in range(0, len(paths), batch):
         features, logs, weight, _ = _load(paths[first : first + batch])
         shown = shows(features.float())
         answers = network(features.float()) - network.corrections[shown.long()].permute(0, 3, 4, 1, 2)
-        over.append(logs.float().unsqueeze(2) - answers)
-        counts.append(weight > 0)
-        where.append(shown)
-    over, counts, where = (torch.cat(parts) for parts in (over, counts, where))
+        over_parts.append(logs.float().unsqueeze(2) - answers)
+        counted_parts.append(weight > 0)
+        shown_parts.append(shown)
+    over, counts, where = (torch.cat(parts) for parts in (over_parts, counted_parts, shown_parts))
     for part, k, q in itertools.product((0, 1), range(len(KINDS)), range(len(QUANTILES))):
         values = over[:, k, q][counts[:, k] & (where == bool(part))]
         if len(values):
@@ -133,7 +138,9 @@ def corrections(network, paths, batch=8):
     return found
 
 
-def coverage(network, paths, groups=None, batch=8):
+def coverage(
+    network: Uncertainty, paths: Sequence[Path], groups: Sequence[Sequence[str]] | None = None, batch: int = 8
+) -> Scores:
     """How many errors the quantiles of a network hold, by group.
 
     Parameters
@@ -170,7 +177,7 @@ def coverage(network, paths, groups=None, batch=8):
 NAMES = tuple(f"{kind}{level}{where}" for where in ("", "_on") for kind in KINDS for level in ("68", "95"))
 
 
-def _count(below, counted, there):
+def _count(below: torch.Tensor, counted: torch.Tensor, there: torch.Tensor) -> np.ndarray:
     """(2, 8): how many errors are below, and of how many, in the order of `NAMES`."""
     sums = []
     for region in (counted, counted & there):
@@ -179,12 +186,12 @@ def _count(below, counted, there):
     return torch.cat(sums, 1).numpy()
 
 
-def _parts(counts):
+def _parts(counts: np.ndarray) -> dict[str, float]:
     inside, of = counts
     return {name: round(float(a / b), 4) for name, a, b in zip(NAMES, inside, of, strict=True) if b}
 
 
-def _load(paths):
+def _load(paths: Sequence[Path]) -> Loaded:
     """Features, logarithms of the errors and weights (as float16) of outcomes, and where there is emission."""
     parts = []
     for path in paths:
@@ -201,10 +208,11 @@ def _load(paths):
         weight = weights(outcome, truth[None], there)
         # Weights of one image sum to 1: as they are they would be too small for float16.
         parts.append((features.half(), found.half(), (weight * model.numel()).half(), there[:, None]))
-    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+    features, logs, weight, there = (torch.cat(part) for part in zip(*parts, strict=True))
+    return features, logs, weight, there
 
 
-def _draw(seen, rng, batch):
+def _draw(seen: Loaded, rng: np.random.Generator, batch: int) -> list[torch.Tensor]:
     """Some of the features, errors and weights; mirrored, turned, and some with the other sign."""
     index = torch.from_numpy(rng.integers(len(seen[0]), size=batch))
     drawn = [part[index].float() for part in seen[:3]]

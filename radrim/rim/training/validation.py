@@ -1,14 +1,18 @@
 """Scores of a network on problems it never learns from: decibels against the truth, flux, what the residual holds."""
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from radrim.errors import InputError
 from radrim.rim.network.psf import PsfConvolution, beam_responses
-from radrim.rim.training.problems import make_problem, stack, validation_set
+from radrim.rim.training.config import TrainingConfig
+from radrim.rim.training.problems import Batch, Problem, make_problem, stack, validation_set
 from radrim.rim.training.recipe import make_recipe
 
 log = logging.getLogger("radrim")
@@ -20,7 +24,7 @@ MEASURED = 0.99
 """Part of all truth problems' tile that a sky may fill: a border stays empty."""
 
 
-def held_back(config):
+def held_back(config: TrainingConfig) -> list[Problem]:
     """The problems that a training run is scored on.
 
     Parameters
@@ -41,7 +45,7 @@ def held_back(config):
     return problems
 
 
-def truth_problems(folder, mix=None, seed=0):
+def truth_problems(folder: str | Path, mix: Mapping[str, Any] | None = None, seed: int = 0) -> list[Problem]:
     """Problems with the FITS images of a folder as their skies, calibrated and without sources outside.
 
     Parameters
@@ -81,7 +85,7 @@ def truth_problems(folder, mix=None, seed=0):
     return problems
 
 
-def shrink(image, size):
+def shrink(image: np.ndarray, size: int) -> np.ndarray:
     """An image averaged over blocks of pixels and padded, so that its sources fit a square of `size` pixels.
 
     Parameters
@@ -107,7 +111,7 @@ def shrink(image, size):
 
 
 @torch.no_grad()
-def score(machine, problems, cycles, batch=8):
+def score(machine: nn.Module, problems: Sequence[Problem], cycles: int, batch: int = 8) -> np.ndarray:
     """Scores of each problem after several cycles of the machine, each from the residual that the last one left.
 
     Parameters
@@ -128,9 +132,9 @@ def score(machine, problems, cycles, batch=8):
     rows = []
     for first in range(0, len(problems), batch):
         part = stack(problems[first : first + batch])
-        dirty, psf, noise = (getattr(part, name).to(device) for name in ("dirty", "psf", "noise"))
+        dirty, psf, noise = (tensor.to(device) for tensor in (part.dirty, part.psf, part.noise))
         convolution = PsfConvolution(psf, dirty.shape[-2:])
-        estimate, residual = None, dirty
+        estimate, residual = torch.zeros_like(dirty), dirty
         for _ in range(cycles):
             found = machine(convolution, residual, noise, estimate)
             estimate, residual = found.estimates[-1], found.residual
@@ -138,7 +142,7 @@ def score(machine, problems, cycles, batch=8):
     return np.array(rows)
 
 
-def judge(estimate, residual, part):
+def judge(estimate: torch.Tensor, residual: torch.Tensor, part: Batch) -> list[tuple[float, ...]]:
     """Score models against the truth.
 
     Parameters
@@ -164,7 +168,7 @@ def judge(estimate, residual, part):
     return rows
 
 
-def decibels(estimate, truth, beam):
+def decibels(estimate: torch.Tensor, truth: torch.Tensor, beam: torch.Tensor) -> list[list[float]]:
     """SNR of models as they are, at half the beam and at the beam [dB], a list of three for each; NaN of empty skies.
 
     Parameters
@@ -188,7 +192,7 @@ def decibels(estimate, truth, beam):
     return found
 
 
-def summarise(problems, scores):
+def summarise(problems: Sequence[Problem], scores: np.ndarray) -> dict[str, dict[str, float]]:
     """Medians by class of sky.
 
     Parameters
@@ -202,7 +206,7 @@ def summarise(problems, scores):
     dict of str to dict
         Class, and 'all' of them but for the truth images, to `SCORES` by name.
     """
-    classes = {}
+    classes: dict[str, list[np.ndarray]] = {}
     for problem, row in zip(problems, scores, strict=True):
         classes.setdefault(problem.sky, []).append(row)
     everything = [row for name, rows in classes.items() if not name.startswith("truth/") for row in rows]
@@ -213,6 +217,6 @@ def summarise(problems, scores):
     }
 
 
-def _medians(rows):
+def _medians(rows: Iterable[np.ndarray]) -> list[float]:
     rows = np.array(rows)
     return [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else 0.0 for column in rows.T]

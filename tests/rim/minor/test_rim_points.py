@@ -118,7 +118,7 @@ def test_extended_emission_has_no_points(seen_sky):
     """Blobs twice as wide as the beam, smooth or close together, are left to the network."""
     for sources in (((40, 60, 100.0),), ((40, 60, 60.0), (46, 68, 40.0), (100, 120, 5.0))):
         sky = seen_sky(sources=sources, width=4.0)
-        points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
+        points, rest, _count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
         assert not points.any()
         assert rest is sky.dirty
 
@@ -127,7 +127,7 @@ def test_a_point_on_extended_emission(seen_sky):
     """A point beside an extended source is found; the source stays in the rest."""
     sky = seen_sky((256, 320), ((60, 60, 50.0),), width=4.0)
     sky.dirty = sky.dirty + sky.point(200, 250)
-    points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
+    points, rest, _count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
     assert set(zip(*np.nonzero(points), strict=True)) == {(200, 250)}
     assert points[200, 250] == pytest.approx(1.0, rel=0.02)
     assert rest.max() == pytest.approx(sky.dirty.max(), rel=0.05)

@@ -16,8 +16,8 @@ from radrim.deconvolve.tiles import Tiles
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
 from radrim.rim.minor.detection import CELL, REACH
-from radrim.rim.minor.solver import RimSolver
 from radrim.rim.minor.settings import RimSettings
+from radrim.rim.minor.solver import RimSolver
 from radrim.rim.network.irim import IRIM, IRIMConfig
 
 
@@ -188,11 +188,12 @@ def test_smaller_tiles_when_memory_is_short(machine, monkeypatch, seen_sky, erro
     solver = RimSolver(machine, RimSettings(noise=sky.noise, tile=512))
     forward, tried = machine.forward, []
 
-    def limited(*args, tile, **kwargs):
-        tried.append(tile)
-        if tile > limit:
+    def limited(*args):
+        *_, options = args
+        tried.append(options.tile)
+        if options.tile > limit:
             raise error
-        return forward(*args, tile=tile, **kwargs)
+        return forward(*args)
 
     monkeypatch.setattr(machine, "forward", limited)
     limit = 128

@@ -5,9 +5,8 @@ import pytest
 import scipy.ndimage
 
 from radrim.geometry import FWHM_PER_SIGMA
+from radrim.rim.minor.settings import RimSettings, SparsifySettings
 from radrim.rim.minor.solver import RimSolver
-from radrim.rim.minor.settings import RimSettings
-from radrim.rim.minor.sparsify import LOUDER
 
 SOURCES = ((40, 60, 100.0), (90, 110, 40.0))
 NOISE = 1e-3
@@ -63,7 +62,7 @@ def test_haze_goes_and_the_model_is_better(spread, empty):
     assert np.abs(after - sky.truth)[beside].sum() < 0.5 * np.abs(model - sky.truth)[beside].sum()
     assert after.sum() == pytest.approx(sky.truth.sum(), rel=1e-3)
     exact = sky.residual(after)
-    assert exact.std() <= LOUDER * max(residual.std(), NOISE)
+    assert exact.std() <= SparsifySettings.max_rms_rise * max(residual.std(), NOISE)
 
 
 def test_a_faint_source_that_the_data_show_stays(spread, empty):

@@ -10,8 +10,8 @@ import radrim
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC
 from radrim.rim import checkpoint
-from radrim.rim.minor.solver import RimSolver
 from radrim.rim.minor.settings import RimSettings
+from radrim.rim.minor.solver import RimSolver
 from radrim.rim.network.prior import FEATURES, Prior, PriorConfig, expect, look_again, look_at, see, settle, soften
 from radrim.rim.network.psf import PsfConvolution, SmoothConvolution
 from radrim.rim.training.prior_trainer import PriorTrainer, PriorTraining, load_prior_training, scores

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from radrim.errors import ConfigError, SolverError
-from radrim.rim.network.blocks import Convolution
+from radrim.rim.network.blocks import Convolution, Kernel
 from radrim.rim.network.features import StepImages, measure_scales
 from radrim.rim.network.irim import IRIM, IRIMConfig
+from radrim.rim.network.machine import InferenceOptions
 from radrim.rim.network.plain import PlainConfig, PlainRIM
 from radrim.rim.network.psf import FINEST, WIDEST, PsfConvolution, beam_responses, smooth
 from radrim.rim.network.threads import abreast
@@ -99,7 +100,7 @@ def test_chi2_never_rises(machine, rng, positive, gain):
     """Whatever the network proposes, each step lowers chi^2 of each image, or leaves it."""
     psf, dirty, truth = make_problem(rng)
     stir(machine, gain)
-    found = machine(psf, dirty, 1e-3, positive=positive)
+    found = machine(psf, dirty, 1e-3, options=InferenceOptions(positive=positive))
     values = torch.stack([chi2(psf, x, dirty) for x in (torch.zeros_like(truth), *found.estimates)])
     assert (values.diff(dim=0) <= 1e-6 * values.abs().max()).all()
     assert max(length.max() for length in found.lengths) <= 1
@@ -120,7 +121,7 @@ def test_positivity_is_only_for_stokes_i(machine, rng):
     stir(machine, 0.1)
     for estimate in machine(psf, dirty, 1e-3, estimate=0.5 * truth).estimates:
         assert estimate.min() >= 0
-    negative = machine(psf, -dirty, 1e-3, positive=False).estimates[-1]
+    negative = machine(psf, -dirty, 1e-3, options=InferenceOptions(positive=False)).estimates[-1]
     assert negative[:, 41 // 3, 38 // 2].max() < -0.03
     assert machine(psf, -psf.normal(truth), 1e-3).estimates[-1].max() < 0.1
 
@@ -163,7 +164,7 @@ def test_cubes(kind, rng):
     torch.manual_seed(2)
     config = dataclasses.replace(SMALL, dims=3) if kind is IRIM else PlainConfig(dims=3, channels=8, steps=3)
     psf, dirty, _ = make_problem(rng, shape=(21, 18), dims=3)
-    found = stir(kind(config), 10.0)(psf, dirty, 1e-3, positive=False)
+    found = stir(kind(config), 10.0)(psf, dirty, 1e-3, options=InferenceOptions(positive=False))
     values = torch.stack([chi2(psf, x, dirty) for x in (torch.zeros_like(dirty), *found.estimates)])
     assert values.shape == (4, 2, 3)
     assert (values.diff(dim=0) <= 1e-6 * values.abs().max()).all()
@@ -195,7 +196,7 @@ def test_running_in_tiles_changes_nothing(machine, rng):
     """All steps with the network in tiles, states included, equal those without to 1e-4 of the peak."""
     psf, dirty, _ = make_problem(rng, shape=(203, 61), batch=1)
     stir(machine)
-    whole, tiled = machine(psf, dirty, 1e-3), machine(psf, dirty, 1e-3, tile=64)
+    whole, tiled = machine(psf, dirty, 1e-3), machine(psf, dirty, 1e-3, options=InferenceOptions(tile=64))
     for a, b in zip(whole.estimates, tiled.estimates, strict=True):
         assert (a - b).abs().max() < 1e-4 * a.abs().max()
 
@@ -207,9 +208,11 @@ def test_steps_that_change_little_are_the_last(machine, rng):
     stir(machine, 0.3)
     every = machine(psf, dirty, 1e-3)
     count = len(every.lengths)
-    rms = [float(dirty.square().mean().sqrt())]
-    for steps in range(1, count + 1):
-        rms.append(float(machine(psf, dirty, 1e-3, steps=steps).residual.square().mean().sqrt()))
+    residuals = [
+        dirty,
+        *(machine(psf, dirty, 1e-3, options=InferenceOptions(steps=k)).residual for k in range(1, count + 1)),
+    ]
+    rms = [float(residual.square().mean().sqrt()) for residual in residuals]
     assert rms == sorted(rms, reverse=True)
     changes = [1 - after / before for before, after in itertools.pairwise(rms)]
     falls = [before - after for before, after in itertools.pairwise(rms)]
@@ -218,12 +221,12 @@ def test_steps_that_change_little_are_the_last(machine, rng):
         fall**2 / last / now for last, fall, now in zip(falls[:-1], falls[1:], rms[2:], strict=True)
     ]
     for least in (1.01 * changes[0], 1.01 * min(changes[:-1]), 0.99 * min(changes + coming)):
-        stopped = machine(psf, dirty, 1e-3, least=least)
+        stopped = machine(psf, dirty, 1e-3, options=InferenceOptions(least=least))
         wanted = next((k for k in range(count) if min(changes[k], coming[k]) < least), count - 1) + 1
         assert len(stopped.lengths) == wanted
         assert torch.equal(stopped.estimates[-1], every.estimates[wanted - 1])
-    assert len(machine(psf, dirty, 1e-3, least=1.01 * changes[0]).lengths) == 1
-    assert len(machine(psf, dirty, 1e-3, least=0.0).lengths) == count
+    assert len(machine(psf, dirty, 1e-3, options=InferenceOptions(least=1.01 * changes[0])).lengths) == 1
+    assert len(machine(psf, dirty, 1e-3, options=InferenceOptions(least=0.0)).lengths) == count
 
 
 @torch.no_grad()
@@ -234,10 +237,11 @@ def test_what_no_longer_changes_is_left_out(machine, rng, monkeypatch):
     psf, dirty, _ = make_problem(rng, shape=(64, 384), batch=1)
     stir(machine, 0.3)
     # Of many steps rounding would decide which of two neighbours is the peak, and so a proposed point.
-    steps = 4 if getattr(machine.config, "shared", True) else None
+    steps = 4 if machine.config.shared else None
     active = torch.ones(64, 384, dtype=torch.bool)
     whole, tiled = (
-        machine(psf, dirty, 1e-3, active=active, least=0.0, steps=steps, tile=tile).estimates for tile in (None, 64)
+        machine(psf, dirty, 1e-3, options=InferenceOptions(steps, tile=tile, active=active, least=0.0)).estimates
+        for tile in (None, 64)
     )
     for a, b in zip(whole, tiled, strict=True):
         assert (a - b).abs().max() < 1e-5 * a.abs().max()
@@ -287,7 +291,7 @@ def test_detached_images_pass_no_gradient_to_the_next_step(rng, detach):
     """In a fresh machine, where the state does not matter, the second estimate knows the start only if not detached."""
     psf, dirty, truth = make_problem(rng)
     start = (0.1 * truth).requires_grad_()
-    second = IRIM(SMALL)(psf, dirty, 1e-3, estimate=start, detach=detach).estimates[1]
+    second = IRIM(SMALL)(psf, dirty, 1e-3, start, options=InferenceOptions(detach=detach)).estimates[1]
     (gradient,) = torch.autograd.grad(second.sum(), start)
     assert gradient.any() != detach
 
@@ -302,7 +306,7 @@ def test_training_gradients_equal_stored_activations(rng, detach):
 
     def gradients(stored):
         machine.layers[0].stored = stored
-        found = machine(psf, dirty.double(), 1e-3, detach=detach)
+        found = machine(psf, dirty.double(), 1e-3, options=InferenceOptions(detach=detach))
         loss = decibel_loss(found.estimates, truth.double(), torch.full((2,), 1e-5).double(), BEAM.double())
         return torch.autograd.grad(loss, list(machine.parameters()))
 
@@ -331,9 +335,10 @@ def test_training_lowers_the_loss(machine, rng):
 def test_more_steps_than_trained(rng):
     """Shared weights run any number of steps; separate ones refuse, and say how many they have."""
     psf, dirty, _ = make_problem(rng)
-    assert len(IRIM(SMALL)(psf, dirty, 1e-3, steps=5).estimates) == 5
-    with pytest.raises(SolverError, match="5 steps.* 3"):
-        IRIM(dataclasses.replace(SMALL, shared=False))(psf, dirty, 1e-3, steps=5)
+    five = InferenceOptions(steps=5)
+    assert len(IRIM(SMALL)(psf, dirty, 1e-3, options=five).estimates) == 5
+    with pytest.raises(SolverError, match=r"5 steps.* 3"):
+        IRIM(dataclasses.replace(SMALL, shared=False))(psf, dirty, 1e-3, options=five)
 
 
 @pytest.mark.parametrize(
@@ -486,7 +491,7 @@ def test_cover_is_exact_and_no_larger_than_it_must_be(rng):
 
 def test_kernels_follow_their_parameters():
     """Without gradients a kernel is made once, and again after a change in place, loaded weights, or another type."""
-    layer, other = (Convolution(2, 3, 5, 3) for _ in range(2))
+    layer, other = (Convolution(2, 3, 5, Kernel(3)) for _ in range(2))
     with torch.no_grad():
         before = layer.weight()
         assert layer.weight() is before

@@ -215,5 +215,5 @@ def test_one_channel_cannot_be_split():
 
 def test_groups_must_divide_the_hidden_channels():
     """A block that cannot be grouped says which numbers do not fit."""
-    with pytest.raises(ConfigError, match="6 hidden channels .* 4 groups"):
+    with pytest.raises(ConfigError, match=r"6 hidden channels .* 4 groups"):
         ResidualBlock(2, 3, 3, 6, groups=4)

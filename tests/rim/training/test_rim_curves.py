@@ -55,17 +55,17 @@ def test_lines_up_to_the_state_stay(curve):
 def test_a_full_disk_is_named(curve, tmp_path):
     """Lines or a picture for which there is no room end in an error with the path and the reason."""
     curve.path.symlink_to("/dev/full")
-    with pytest.raises(OutputError, match="loss.csv cannot be written: No space left"):
+    with pytest.raises(OutputError, match=r"loss.csv cannot be written: No space left"):
         curve.add([(1, 2, -0.5)])
     (tmp_path / "loss.png").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match="loss.png cannot be written: No space left"):
+    with pytest.raises(OutputError, match=r"loss.png cannot be written: No space left"):
         plot(tmp_path / "loss.png", [], [])
 
 
 def test_a_folder_that_is_no_longer_there(curve):
     """So does a folder that has been removed meanwhile."""
     gone = Curve(curve.path.parent / "gone" / "loss.csv", curve.columns)
-    with pytest.raises(OutputError, match="gone/loss.csv cannot be written: No such file"):
+    with pytest.raises(OutputError, match=r"gone/loss.csv cannot be written: No such file"):
         gone.add([(1, 2, -0.5)])
 
 
@@ -74,7 +74,7 @@ def test_a_rewrite_that_fails_leaves_the_file(curve):
     curve.add([(1, 2, -0.5), (2, 4, -0.6)])
     before = curve.path.read_bytes()
     curve.path.with_suffix(".part").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match="loss.csv cannot be read or written: No space left"):
+    with pytest.raises(OutputError, match=r"loss.csv cannot be read or written: No space left"):
         curve.forget(1)
     assert curve.path.read_bytes() == before
     assert list(curve.path.parent.iterdir()) == [curve.path]

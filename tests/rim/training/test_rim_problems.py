@@ -278,7 +278,7 @@ def test_tracks_are_those_of_the_simulator():
     ra, dec = 1.0, 0.6
     times = track_times(layout, ra, dec, 0.4, 5.0, 1800.0)
     expected = uvw_tracks(layout.positions, ra, dec, times)
-    _, array = coverages.KINDS["real"](np.random.default_rng(0), {"vla-b": layout.positions})
+    _, array = coverages._real(np.random.default_rng(0), {"vla-b": layout.positions})
     ours = coverages.project(array.positions, dec, hour_angles(layout, ra, dec, times))
     i, j = np.triu_indices(len(layout.positions), 1)
     longest = np.abs(expected).max()
