@@ -58,10 +58,8 @@ def image(ms, name, **options):
 
 @pytest.fixture(scope="module")
 def both(pair_ms, quiet):
-    """The same image at once and in sixteen facets, both without a second look, which facets do not get."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("radrim.imagers.minor_cycles.load_second_look", lambda device: None)
-        return image(pair_ms, quiet / "whole"), image(pair_ms, quiet / "facets", facet=64)
+    """The same image at once and in sixteen facets."""
+    return image(pair_ms, quiet / "whole"), image(pair_ms, quiet / "facets", facet=64)
 
 
 @pytest.mark.parametrize("kind", ["dirty", "psf"])
@@ -100,8 +98,8 @@ def test_cleaning_waits_for_the_network(pair_ms, quiet, monkeypatch):
     told: dict[int, list] = {}
     original = FacetTasks.minor
 
-    def minor(self, facet, cycle, noise, peak, others):
-        done = original(self, facet, cycle, noise, peak, others)
+    def minor(self, facet, cycle, term, noise, peak, others):
+        done = original(self, facet, cycle, term, noise, peak, others)
         told.setdefault(cycle, []).append((others.wait, done))
         return done
 
@@ -137,9 +135,8 @@ def test_residual_is_exact(both, pair_ms):
 
 
 @pytest.mark.parametrize("more", [{"solver": "clean"}, {"niter": 0}, {"channels_out": 2, "cube": True}, {"pol": "Q"}])
-def test_options(pair_ms, quiet, more, request, monkeypatch):
+def test_options(pair_ms, quiet, more, request):
     """CLEAN, dirty images only, several channels, other Stokes parameters."""
-    monkeypatch.setattr("radrim.imagers.minor_cycles.load_second_look", lambda device: None)  # which facets do not get
     name = quiet / re.sub(r"\W+", "-", request.node.name)
     if "pol" in more:
         assert image(pair_ms, name, facet=128, operator="nufft", **more).noise > 0
@@ -250,10 +247,50 @@ def test_the_number_of_threads_does_not_matter(pair_ms, quiet, monkeypatch):
         np.testing.assert_array_equal(getattr(one, kind), getattr(two, kind))
 
 
-def test_not_beside_another_solver(pair_ms, quiet):
-    """--compare is refused."""
-    with pytest.raises(ConfigError, match="--compare needs an image that is made as a whole"):
-        image(pair_ms, quiet / "compare", facet=64, compare=True)
+def test_final_stages_as_at_once(both):
+    """They run once in facets, too, and leave nearly the same sky."""
+    whole, facets = both
+    for one in both:
+        assert ["prior update" in cycle["stop"] for cycle in one.cycles].count(True) == 1
+    assert np.square(facets.model - whole.model).sum() < 0.01 * np.square(whole.model).sum()
+
+
+def test_noise_is_measured_again(both):
+    """What the model leaves of the visibilities shows the noise, in facets as at once."""
+    whole, facets = (one.facts["expected_noise"] for one in both)
+    assert facets == pytest.approx(whole, rel=0.02)
+
+
+def test_terms_of_a_spectrum(pair_ms, quiet):
+    """Channels deconvolved together: the residuals are exact, and flux and spectral index those of the whole image."""
+    more = {"channels_out": 2, "spectral_terms": 2, "max_major": 3}
+    whole, facets = (image(pair_ms, quiet / f"terms{k}", **more, **f) for k, f in enumerate(({}, {"facet": 128})))
+    for a, b in zip(facets.channels, whole.channels, strict=True):
+        assert np.abs(a.dirty - b.dirty).max() < 1e-4 * np.abs(b.dirty).max()
+        assert a.model.sum() == pytest.approx(b.model.sum(), rel=0.05)
+    assert set(facets.paths) == set(whole.paths)
+
+
+def test_start_model_comparison_and_uncertainty(pair_ms, both, quiet):
+    """What images as a whole have, facets have: they begin with a model, are compared, and say how wrong they may be."""
+    whole, _ = both
+    begun = image(
+        pair_ms, quiet / "begun", facet=128, start_model=whole.paths["model"], compare=True, uncertainty=True,
+        max_major=1, solver="clean",
+    )  # fmt: skip
+    assert begun.cycles[0]["rms"] < 1.1 * whole.residual.std()  # from the start
+    assert begun.model.sum() == pytest.approx(whole.model.sum(), rel=0.05)
+    for kind in ("uncertainty", "model_uncertainty_95"):
+        assert np.isfinite(getattr(begun, kind)).all()
+        assert (getattr(begun, kind) > 0).all()
+
+
+def test_uncertainty_as_at_once(pair_ms, quiet):
+    """The same maps, but for what a facet does not see."""
+    more = {"uncertainty": True, "max_major": 2}
+    whole, facets = (image(pair_ms, quiet / f"unsure{k}", **more, **f) for k, f in enumerate(({}, {"facet": 128})))
+    ratio = np.log(facets.uncertainty / whole.uncertainty)
+    assert abs(np.median(ratio)) < 0.1
 
 
 def test_windows_across_facets(tmp_path):
@@ -356,7 +393,9 @@ def test_sidelobes_of_others_wait(pair_ms, tmp_path, no_report, monkeypatch):
     """A facet where nothing rises above what the brightest elsewhere leaves there gets no PSF and no minor cycle."""
     seen = []
     original = FacetTasks.local_psf
-    monkeypatch.setattr(FacetTasks, "local_psf", lambda self, facet: seen.append(facet) or original(self, facet))
+    monkeypatch.setattr(
+        FacetTasks, "local_psf", lambda self, facet, term=0: seen.append(facet) or original(self, facet, term)
+    )
     idle = []
     minor = FacetTasks.minor
 

@@ -18,6 +18,7 @@ from dask import delayed
 import radrim
 from radrim.deconvolve.tiles import Tiles
 from radrim.errors import ClusterError, ConfigError
+from radrim.facets.channel import FacetChannel, Pointing
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ImageGrid
 from radrim.products import KINDS
@@ -127,9 +128,9 @@ def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
     dirty = tmp_path / "lost.radrim" / "channel-all" / "dirty" / "00000.npy"
     made = dirty.stat().st_mtime_ns
     seen = []
-    monkeypatch.setattr(FacetTasks, "_adjoint", _counting(FacetTasks._adjoint, seen))
+    monkeypatch.setattr(FacetChannel, "_adjoint", _counting(FacetChannel._adjoint, seen))
     assert image(sky_ms, tmp_path / "lost").image.max() > 0.9
-    made_again = [window for _, window, *data in seen if data]
+    made_again = [window for _, window, data in seen if data]
     assert made
     assert len(made_again) < 4 + 2 * 4
 
@@ -210,11 +211,15 @@ def test_tasks_are_small(tmp_path):
     """A task of a 14.4-gigapixel sky is sent in some kilobytes, and graphs hold no more than a batch of them."""
     shape = 120_000, 120_000
     tiles = Tiles(shape, 1024, 128)
-    tasks = FacetTasks(Store(tmp_path), "channel-0001", ImageGrid(*shape, 0.1), tiles, 1, (1e9, 1.1e9), "auto", 1e-4,
-                       1.0, 1.0, None, "I", "channel-0001")  # fmt: skip
+    store, folder = Store(tmp_path), "channel-0001"
+    channel = FacetChannel(
+        store, folder, folder, ImageGrid(*shape, 0.1), tiles, 1, (1e9, 1.1e9), "I", "auto", 1e-4, (Pointing(None, 1.0),)
+    )  # fmt: skip
+    tasks = FacetTasks(store, folder, (channel,), None, 1.0, ())
     facets = range(len(tasks.tiles))
-    assert len(pickle.dumps((tasks.measure, facets[-1]))) < 2000
-    sizes = [len(graph) for graph in cluster.graphs([(tasks.measure, facet) for facet in facets])]
+    for task in (channel.measure, tasks.settle):
+        assert len(pickle.dumps((task, facets[-1]))) < 2000
+    sizes = [len(graph) for graph in cluster.graphs([(channel.measure, facet) for facet in facets])]
     assert sum(sizes) == len(facets) > 13_000
     assert max(sizes) == ExecutionSettings.max_calls
 
