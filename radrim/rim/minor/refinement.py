@@ -1,8 +1,8 @@
-"""The ends of a deconvolution: what is done once to the model of a whole image that leaves little but noise.
+"""The final stage of a deconvolution: two steps that run once, on the model of a whole image, near the noise.
 
-First what the data do not need goes from it (`radrim.rim.minor.sparsify`), then a prior of skies looks at what is left
-(`radrim.rim.network.prior`). Both make the residual a little louder; the imager takes their updates as a whole or not
-at all.
+The first step removes emission that the data do not need (`radrim.rim.minor.sparsify`). The second updates the model by
+a learned prior of skies (`radrim.rim.network.prior`). Both raise the rms of the residual slightly. The imager therefore
+takes each update as a whole or not at all.
 """
 
 import logging
@@ -22,17 +22,18 @@ from radrim.rim.network.psf import PsfConvolution
 log = logging.getLogger("radrim")
 
 CLOSE = 1.2
-"""A model is tightened if the rms of its residual is at most so many times the noise that was expected."""
+"""Largest residual rms of a model that is tightened, in units of the expected noise."""
 LEAST_PART = 0.1
-"""If the data bear less than this part of what a second look changes, nothing is changed."""
+"""Smallest fraction of a prior update that is taken. A smaller one is dropped: the residual rms would rise too much."""
 CROWDED = 0.5
-"""Where isolated points have more than this part of the flux, what CLEAN found is held back, too: more of them."""
+"""Fraction of the flux in isolated points above which CLEAN components, too, are exempt from the prior update: in such
+a field they are points."""
 LOOKS = 2
-"""Times that it is looked at."""
+"""Rounds of the prior update."""
 
 
 class Ends:
-    """What is left to do once the minor cycles have come to their end.
+    """The final stage, after the last minor cycle.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class Ends:
     def __init__(self, settings: RimSettings, convolver: Convolver) -> None:
         self._settings, self._convolver = settings, convolver
         self.reason = ""
-        """Why the minor cycles ended; empty while they go on."""
+        """Why the minor cycles stopped; empty before."""
         self._done = 0
         self._held: np.ndarray | None = None
 
@@ -56,18 +57,18 @@ class Ends:
         noise: float,
         allowed: np.ndarray | None,
     ) -> MinorCycle | None:
-        """The next end that changes something, as a `MinorCycle`; None if there is none.
+        """The next step that changes the model, as a `MinorCycle`; None if no step is left.
 
         Parameters
         ----------
         residual, model : (y, x) float32
             [Jy/beam], [Jy/pixel]
         points, extended : (y, x) float32
-            What of the model was taken for isolated points, and what the network made; CLEAN has found the rest.
+            Parts of the model that are isolated points, and that the network made; the rest is CLEAN's [Jy/pixel].
         noise : float
-            That was expected [Jy/beam].
+            Expected noise [Jy/beam].
         allowed : (y, x) bool or None
-            Where the model may change; None: anywhere.
+            Where the model may change; None means everywhere.
         """
         if self._held is None:
             self._held = held_back(model, points)
@@ -81,29 +82,29 @@ class Ends:
         return None
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """As for the solver."""
+        """As `RimSolver.state`."""
         return {"end": self.reason, "ends": self._done}, {} if self._held is None else {"held": self._held}
 
     def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`; what is its own leaves `arrays`."""
+        """Continue from a `state`; removes its own entries from `arrays`."""
         self.reason, self._done, self._held = facts["end"], facts["ends"], arrays.pop("held", None)
 
     def _tighten(
         self, residual: np.ndarray, model: np.ndarray, noise: float, allowed: np.ndarray | None
     ) -> MinorCycle | None:
-        """What the data do not need goes from the model."""
+        """Remove emission that the data do not need."""
         if not (self._settings.tighten and self._near(residual, model, CLOSE * noise)):
             return None
         found = tighten(model, residual, self._convolver.see, self._convolver.lobe(), noise, allowed)
         if found is None:
             return None
-        stop = f"emptied what is below {found.level / noise:.1f} times the noise, and the data do not need"
+        stop = f"emptied the model below {found.level / noise:.1f} times the noise, where the data do not need it"
         return _whole(found.update, residual, found.residual, stop)
 
     def _look_again(
         self, residual: np.ndarray, model: np.ndarray, noise: float, allowed: np.ndarray | None
     ) -> MinorCycle | None:
-        """The model that a prior of skies and the data make of this one, and of that, as far as the data bear it."""
+        """Update the model by prior and data, in rounds; the last in part if the residual rms would rise too far."""
         prior, seen = self._settings.prior, model if self._held is None else model * ~self._held
         if prior is None or not seen.any() or not self._near(residual, model, NEAR * noise):
             return None
@@ -114,7 +115,7 @@ class Ends:
             change = self._look(prior, seen + update, left, noise, allowed)
             after = left - self._convolver.see(change)
             part = part_below(left, after, most)
-            log.debug("another look: the residual's rms is %.3f of what it was", after.std() / left.std())
+            log.debug("prior update: the residual rms changes by a factor of %.3f", after.std() / left.std())
             if not part >= LEAST_PART:
                 break
             update, left = update + np.float32(part) * change, left + np.float32(part) * (after - left)
@@ -127,37 +128,37 @@ class Ends:
         after = left - self._convolver.see(change)
         if after.std() <= most:
             update, left = update + change, after
-        stop = " and ".join(("a second look", "a third")[: len(parts)])
+        stop = f"prior update, {len(parts)} round{'s' if len(parts) > 1 else ''}"
         if parts[-1] < 1:
-            stop += f", {parts[-1]:.0%} of it: the data bear no more"
+            stop += f", the last one by {parts[-1]:.0%}: limited by the residual rms"
         return _whole(update, residual, left, stop)
 
     def _look(
         self, prior: Prior, model: np.ndarray, residual: np.ndarray, noise: float, allowed: np.ndarray | None
     ) -> np.ndarray:
-        """What another look changes of a model."""
+        """Change of a model by one round of the prior update [Jy/pixel]."""
         convolver = self._convolver
 
         def look(convolution: PsfConvolution) -> torch.Tensor:
             images = convolver.tensor(model), convolver.tensor(residual)
             limit = None if allowed is None else convolver.tensor(allowed)
-            tile = min(TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
+            tile = min(TILE, 2 * convolver.tile)  # needs less memory per pixel than the machine of the minor cycle
             return look_again(prior, *images, convolution, noise, tile, limit)
 
         return convolver.run(look).cpu().numpy() - model
 
     def _soften(self, model: np.ndarray, noise: float, allowed: np.ndarray | None) -> np.ndarray:
-        """What becomes of a model where it is faint, as a change."""
+        """Change of a model by smoothing where it is faint [Jy/pixel]."""
         limit = None if allowed is None else self._convolver.tensor(allowed)
         image = self._convolver.tensor(model)
         return self._convolver.run(lambda psf: soften(image, psf, noise, limit)).cpu().numpy() - model
 
     def _near(self, residual: np.ndarray, model: np.ndarray, most: float) -> bool:
-        """Whether a model of a positive sky leaves a residual of at most that rms."""
+        """Whether the sky is positive, the model not empty, and the residual rms above 0 and at most `most`."""
         return bool(self._settings.positive and model.any() and 0 < residual.std() <= most)
 
 
 def _whole(update: np.ndarray, before: np.ndarray, after: np.ndarray, stop: str) -> MinorCycle:
-    """An update that is taken as a whole or not at all."""
+    """A minor cycle that is taken as a whole or not at all."""
     most = SparsifySettings().max_rms_rise * max(1.0, float(after.std() / before.std()))
     return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(after).max()), stop, False, whole=most)

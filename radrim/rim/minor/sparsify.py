@@ -1,12 +1,15 @@
-"""Which part of a model the data ask for: haze goes, and its flux back to the sources it was taken from.
+"""Removal of spurious extended emission from a model.
 
-What an array did not measure well agrees with more than one sky. A network spreads over such places what it is unsure
-of, some times the noise deep; a sidelobe of a galaxy, say, holds flux that the galaxy lacks. Of two models that explain
-the data equally well, `tighten` takes the one that is empty in more places: all that is fainter than some level, seen
-with the main lobe of the PSF, is taken out, and what remains is fitted again, by conjugate gradients of chi^2 on its
-support alone. As long as nothing stands out of the residual where the model was emptied, and chi^2 rises by no more
-than the freedom given up accounts for (Akaike 1974), the level is raised. Nothing new can appear beyond a margin around
-what stays, and a source that the data do show comes back into the residual, which refuses the level.
+Several skies can fit the data where an array measures little. In such places a network spreads faint emission, a few
+times the noise, which is missing in the sources nearby. Of two models that fit the data equally well, `tighten` prefers
+the one with more empty pixels:
+
+1. Set the model to 0 where it is below a level, as seen with the main lobe of the PSF.
+2. Fit the rest again, on its support and a margin around it, by conjugate gradients of chi^2.
+3. Raise the level and repeat, as long as no peak appears in the residual where the model was emptied, and chi^2 rises
+   by no more than the removed degrees of freedom allow (Akaike 1974).
+
+A real source reappears in the residual if it is removed. Then the level is rejected.
 """
 
 from collections.abc import Sequence
@@ -29,11 +32,11 @@ class Tightened(NamedTuple):
     Parameters
     ----------
     update : (y, x) float32
-        From the model before [Jy/pixel].
+        Change of the model [Jy/pixel].
     residual : (y, x) float32
-        After it, by the PSF [Jy/beam].
+        Residual after it, by PSF convolution [Jy/beam].
     level : float
-        What was fainter is gone [Jy/beam].
+        Level below which the model was emptied [Jy/beam].
     """
 
     update: np.ndarray
@@ -50,14 +53,14 @@ def tighten(
     allowed: np.ndarray | None = None,
     settings: SparsifySettings | None = None,
 ) -> Tightened | None:
-    """Empty the places of a model that the data do not need, and fit the rest.
+    """Empty the pixels of a model that the data do not need, and fit the others again.
 
     Parameters
     ----------
     model : (y, x) float32
         [Jy/pixel]
     residual : (y, x) float32
-        Of it, near the noise [Jy/beam].
+        Residual of the model, near the noise [Jy/beam].
     convolve : callable
         An image [Jy/pixel] to its dirty image [Jy/beam].
     lobe : (float, float)
@@ -65,13 +68,13 @@ def tighten(
     noise : float
         Of the dirty image [Jy/beam].
     allowed : (y, x) bool, optional
-        The model is 0 elsewhere, and stays so.
+        Where the model may differ from 0.
     settings : SparsifySettings, optional
 
     Returns
     -------
     Tightened or None
-        None where nothing can go.
+        None if no pixel can be emptied.
     """
     settings = settings or SparsifySettings()
     lobe = np.asarray(lobe, float)
@@ -120,11 +123,11 @@ def _fit(
     target: float,
     steps: int,
 ) -> Tightened:
-    """The model cut to its support and fitted there, as a `Tightened` update from `model`."""
+    """The model restricted to the support `kept` and fitted there."""
     weight = kept.astype(np.float32)
     cut = weight * start - model
     left = residual - convolve(cut)
-    # The fit is A z = b for an image z that is smoothed, cut to the support, and seen by the array.
+    # The equations are A z = b for an image z that is smoothed, cut to the support, and convolved with the PSF.
     gradient = _smooth(weight * left, finest)
     image, direction = np.zeros_like(gradient), gradient.copy()
     square = float(np.vdot(gradient, gradient))
@@ -146,14 +149,14 @@ def _fit(
 
 
 def _rise(update: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
-    """By how much chi^2 rises, over the sum of the weights: -2 <d, r> + <d, G d> for G d = before - after."""
+    """Rise of chi^2 over the sum of the weights: -2 <d, r> + <d, G d> with G d = before - after."""
     return -float(np.vdot(update.astype(np.float64), before.astype(np.float64) + after))
 
 
 def _stands_out(
     residual: np.ndarray, before: Sequence[np.ndarray], scatter: Sequence[float], emptied: np.ndarray, peak: float
 ) -> bool:
-    """Whether something does, at some scale, where the model was emptied, and more than it did before."""
+    """Whether the residual has a peak at any scale, where the model was emptied, that is higher than before."""
     most = level_for(residual.size, peak)
     for scale, image, noise in zip(SCALES, before, scatter, strict=True):
         now = _smooth(residual, scale)

@@ -276,7 +276,7 @@ def test_training_from_the_command_line(trained, command):
 def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
     """Nor the other way round: said by name."""
     path = trained[1] / "model.safetensors"
-    with pytest.raises(InputError, match="looks again at finished models; it is no minor cycle"):
+    with pytest.raises(InputError, match="is for the prior update of finished models, not for a minor cycle"):
         radrim.image(small_ms, size=64, scale="4asec", model=path, name=tmp_path / "x")
     with pytest.raises(InputError, match="of another kind"):
         checkpoint.load_prior(checkpoint.find_model("base"))
@@ -323,7 +323,7 @@ def test_the_solver_looks_again_at_the_end():
     scene, prior = Scene(), network(0.05)
     solver, minor = end(scene, prior)
     assert minor.update.any()
-    assert minor.stop == "a second look and a third"
+    assert minor.stop == "prior update, 2 rounds"
     assert not minor.converged
     assert 1 < minor.whole < 1.2
     other = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
@@ -393,7 +393,7 @@ class Sure(torch.nn.Module):
         return answers
 
 
-@pytest.mark.parametrize("shift, taken", [(-0.002, "look"), (-0.01, "of it"), (-3.0, "noise")])
+@pytest.mark.parametrize("shift, taken", [(-0.002, "prior update"), (-0.01, "limited by"), (-3.0, "noise")])
 def test_what_the_data_do_not_bear_is_not_taken(shift, taken):
     """Of a prior that is sure of what is not so as much is taken as leaves the residual near the noise, or nothing."""
     scene = Scene()
@@ -444,4 +444,4 @@ def test_the_imager_looks_again(make_ms, tmp_path, no_report, caplog):
     sky = make_sky(*position, [(1.0, 0.0, 0.0, 0.0)], 1.4e9, shape=(40 * ARCSEC, 25 * ARCSEC, 0.5))
     with caplog.at_level(logging.INFO, "radrim"):
         radrim.image(make_ms(sky=sky, noise=0.02), size=128, scale="3asec", name=tmp_path / "x")
-    assert "a second look" in caplog.text
+    assert "prior update" in caplog.text
