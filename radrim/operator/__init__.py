@@ -9,7 +9,7 @@ from radrim.operator.base import Operator, max_w
 from radrim.operator.settings import ChoiceSettings, WGridderSettings
 
 KINDS = ("wgridder", "nufft", "dft")
-"""What `make_operator` knows; 'auto' lets `choose_kind` decide."""
+"""Kinds of `make_operator`; with 'auto' `choose_kind` decides."""
 
 SETTINGS = ChoiceSettings()
 
@@ -49,7 +49,7 @@ def make_operator(
     Raises
     ------
     ConfigError
-        An unknown kind, or arguments that the kind cannot work with.
+        An unknown kind, or arguments that this kind does not support.
     DataError
         UVW or frequencies that are not finite.
     """
@@ -57,7 +57,7 @@ def make_operator(
         uvw, freq = np.asarray(uvw, np.float64), np.asarray(freq, np.float64)
         largest_w = max_w(uvw, freq) if uvw.ndim == 2 and uvw.shape[1] == 3 and np.isfinite(uvw).all() else 0.0
         kind = choose_kind(uvw.shape[0] * freq.size, grid, largest_w, device, epsilon)
-    # Imported where chosen: a run pays only for the library that it uses.
+    # Imported here, so that a run only loads the library that it uses.
     if kind == "wgridder":
         from radrim.operator.wgridder import WGridder
 
@@ -78,14 +78,14 @@ def choose_kind(
 ) -> str:
     """The kind of operator that ``auto`` stands for.
 
-    - ``dft`` where its matrix products take about a second: VLBI, small data on a field where w hardly matters.
-      It is exact, and there speed decides nothing.
-    - ``nufft`` on CUDA: the only other kind that runs there.
-    - On the CPU whichever of ``wgridder`` and ``nufft`` is expected to be faster at this accuracy, by the costs
-      measured in pipelines/benchmarks/operators.py. The w-gridder touches every sample once, in a three-dimensional
-      grid, and wins for most interferometers; facets keep the number of w-planes small and win by 2 to 3 times on
-      very wide fields with more pixels than samples (MWA snapshots). nufft also takes over where ducc0 cannot go
-      (odd sizes, fewer than 32 pixels).
+    - ``dft`` where its matrix products take about a second, as for VLBI or small data on a field where the w-term is
+      small. It is exact.
+    - ``nufft`` on CUDA, the only other kind there.
+    - On the CPU the faster one of ``wgridder`` and ``nufft`` at this accuracy, by the costs measured with
+      pipelines/benchmarks/operators.py. The w-gridder grids every sample once, in three dimensions, and is faster for
+      most interferometers. The facets of nufft keep the number of w-planes small; they are 2 to 3 times faster on very
+      wide fields with more pixels than samples (MWA snapshots). nufft is also used for images that ducc0 does not
+      support (odd sizes, fewer than 32 pixels).
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def choose_kind(
     from radrim.operator.nufft import choose_facets
     from radrim.operator.wgridder import estimate_seconds
 
-    # Near a tie the w-gridder: it needs less memory, and its time is the better known.
+    # If both are about as fast, the w-gridder: it needs less memory, and its time is predicted better.
     _, seconds = choose_facets(grid, largest_w, samples, epsilon)
     return (
         "nufft"

@@ -1,4 +1,4 @@
-"""What all forward operators share: the protocol, the checks of what comes in, autograd, the expansion of the w-term.
+"""Base of all forward operators: interface, checks of the arguments, autograd, expansion of the w-term.
 
 The operator A maps an image of real fluxes to visibilities (the measurement equation of `radrim.geometry`); its
 adjoint, restricted to real images, is ``Re A^H``. Both are linear, so the gradient of each is the other.
@@ -59,7 +59,7 @@ class Operator:
     threads : int
         CPU threads. The direct sum uses torch's own number (``torch.set_num_threads``).
     device : str
-        Where images and visibilities live: ``cpu`` or ``cuda``.
+        Device of images and visibilities: ``cpu`` or ``cuda``.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Operator:
     Raises
     ------
     ConfigError
-        Arguments of the wrong shape, or that this kind cannot work with.
+        Arguments of the wrong shape, or that this kind does not support.
     DataError
         UVW or frequencies that are not finite.
     """
@@ -107,7 +107,7 @@ class Operator:
         self.data_shape = (uvw.shape[0], freq.size)
         self.max_w = max_w(uvw, freq)
         self._visible: torch.Tensor | None = None
-        if grid.max_n_term >= 1:  # the image reaches beyond the horizon: no sky there, in either direction
+        if grid.max_n_term >= 1:  # some pixels lie beyond the horizon: there is no sky in them
             seen = np.isfinite(n_minus_1(grid.l()[None, :], grid.m()[:, None]))
             self._visible = torch.from_numpy(seen).to(self.device)
 
@@ -135,7 +135,7 @@ class Operator:
         data : Tensor, (row, chan) complex64 or complex128
             Visibilities [Jy].
         weight : Tensor, (row, chan) float32 or float64, optional
-            Imaging weights; 0 drops a sample. Cheaper in memory than a weighted copy of the data.
+            Imaging weights; 0 drops a sample. This needs less memory than a weighted copy of the data.
 
         Returns
         -------
@@ -165,7 +165,7 @@ class Operator:
         self._check("weight", weight, self.data_shape, COMPLEX)
         if self.grid.x0 or self.grid.y0:
             seen = self.phase().to(COMPLEX[weight.dtype])
-        else:  # one number seen as a whole array: this PSF needs no visibilities in memory
+        else:  # one number expanded to the whole array needs no memory
             seen = torch.ones((), dtype=COMPLEX[weight.dtype], device=self.device).expand(self.data_shape)
         return self.compute_adjoint(seen, weight.detach())
 
@@ -240,20 +240,21 @@ def max_w(uvw: np.ndarray, freq: np.ndarray) -> float:
 
 
 def w_matters(largest_w: float, grid: ImageGrid, epsilon: float) -> bool:
-    """Whether leaving out the w-term would cost more than a tenth of `epsilon` anywhere on the image."""
+    """Whether an image without the w-term would have errors above a tenth of `epsilon` anywhere."""
     return 2 * np.pi * largest_w * grid.max_n_term > SETTINGS.max_neglected_phase * epsilon
 
 
 class ProlateExpansion:
     """exp(i c x y) on the square [-1, 1]^2 as a short sum of products: sum_k factor_k i^odd_k p_k(x) p_k(y).
 
-    The p_k are prolate spheroidal wave functions, the best such basis: about 2 c / pi + log(1/tolerance) terms do.
-    With x the sample's w and y the pixel's n - 1, each scaled to its range, this is the w-term.
+    The p_k are prolate spheroidal wave functions, the basis that needs the fewest terms: about
+    2 c / pi + log(1/tolerance). This is the w-term if x is the sample's w and y the pixel's n - 1, each scaled to its
+    range.
 
     Parameters
     ----------
     c : float
-        Half of the largest phase difference, i.e. the largest ``|phase|`` [rad].
+        Half of the largest phase difference: the largest ``|phase|`` [rad].
     tolerance : float
         Largest absolute error.
 
@@ -287,7 +288,7 @@ class ProlateExpansion:
         self.factor = np.concatenate(factor)[keep]
         self.odd = np.concatenate(odd)[keep]
         self._coefficient = np.concatenate(coefficient, axis=1)[:, keep]
-        # The series converge fast; what lies below the tolerance is only work.
+        # The series converge fast; coefficients far below the tolerance are dropped.
         used = np.flatnonzero(np.abs(self._coefficient).max(1) > SETTINGS.min_coefficient * tolerance)
         self._coefficient = self._coefficient[: used[-1] + 1]
 

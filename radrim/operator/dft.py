@@ -1,7 +1,7 @@
 """Direct Fourier sum in torch: exact, on any device, in bounded memory.
 
-Where the w-term is nearly negligible (VLBI) the sum separates into matrix products; elsewhere every phase is
-computed, which is slow and what the other operators are tested against.
+Where the w-term is nearly negligible (VLBI) the sum separates into matrix products. Elsewhere every phase is computed,
+which is slow; the other operators are tested against it.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SETTINGS = DftSettings()
 
 
 class DFT(Operator):
-    """`Operator` by direct summation; see there for parameters. Phases are computed in double precision always."""
+    """`Operator` by direct summation; see there for parameters. Phases are always computed in double precision."""
 
     kind = "dft"
 
@@ -57,7 +57,7 @@ class DFT(Operator):
         return out
 
     def _parts(self) -> list[slice]:
-        """Slices of the samples that keep temporaries below `DftSettings.max_elements`."""
+        """Slices of the samples with which temporary arrays stay below `DftSettings.max_elements`."""
         height, width = self.image_shape
         most = SETTINGS.max_elements
         size = max(1, most // (height + width) if self.separable else most // (4 * width))
@@ -102,7 +102,7 @@ class DFT(Operator):
         along_y = along_y.conj_physical_()
         along_x = torch.view_as_real(along_x).reshape(len(along_x), -1)
         for on_image, on_sample in self._terms(part, out.dtype):
-            # Re(a conj(b)) is the scalar product of (Re, Im) pairs: a real product again, half the work.
+            # Re(a conj(b)) is the scalar product of (Re, Im) pairs: again a real product, with half of the work.
             weighted = along_y * (data * on_sample.conj())
             out += on_image * (torch.view_as_real(weighted).reshape(len(weighted), -1) @ along_x.T)
 
@@ -131,13 +131,13 @@ class DFT(Operator):
 
 
 def separable_terms(grid: ImageGrid, largest_w: float, epsilon: float) -> int:
-    """How many matrix products the direct sum needs, 0 where the w-term forbids them."""
+    """Number of matrix products of the direct sum; 0 where the w-term needs too many."""
     expansion = _expand(grid, largest_w, epsilon)
     return 0 if expansion is None else len(expansion)
 
 
 def _expand(grid: ImageGrid, largest_w: float, epsilon: float) -> ProlateExpansion | None:
-    """The w-term over the whole image, or None where it takes more than `DftSettings.max_terms` terms."""
+    """Expansion of the w-term over the whole image; None if it has more than `DftSettings.max_terms` terms."""
     phase = np.pi * largest_w * grid.max_n_term
     if phase > SETTINGS.max_phase:
         return None
@@ -154,7 +154,7 @@ def _turn(phase: torch.Tensor) -> torch.Tensor:
 def _powers(turns: torch.Tensor, count: int, middle: int, dtype: torch.dtype) -> torch.Tensor:
     """exp(2 pi i turns (k - count // 2 + middle)) for k = 0 ... count - 1, (count, sample).
 
-    As products of coarse and fine steps: one multiplication for each element in place of a sine and a cosine.
+    They are products of coarse and fine steps, which takes one multiplication per element instead of sine and cosine.
     """
     fine = SETTINGS.fine_steps
     steps = torch.arange(0, count, fine, dtype=turns.dtype, device=turns.device) - count // 2 + middle

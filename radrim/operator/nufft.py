@@ -1,9 +1,9 @@
-"""Non-uniform FFTs (finufft on the CPU, cufinufft on CUDA) with the w-term in full, by coplanar facets.
+"""Non-uniform FFTs (finufft on the CPU, cufinufft on CUDA) with the full w-term, by coplanar facets.
 
-A facet is a rectangle of the image grid. Around its centre pixel (l0, m0) a plane replaces n - 1, which turns most of
-the w-term into a phase per sample and a shift of the uv coordinates, ``u + w dn/dl`` and ``v + w dn/dm``; no pixel
-moves, so facets fit together without resampling. What is left of n - 1 is second order in the size of the facet and a
-few products p_k(w) p_k(n - 1) carry it (`ProlateExpansion`). Each product needs one transform from a real image, and
+A facet is a rectangle of the image grid. Around its centre pixel (l0, m0) a plane replaces n - 1. It turns most of the
+w-term into a phase per sample and a shift of the uv coordinates, ``u + w dn/dl`` and ``v + w dn/dm``. No pixel moves,
+so that facets fit together without resampling. The rest of n - 1 is of second order in the size of the facet; a few
+products p_k(w) p_k(n - 1) represent it (`ProlateExpansion`). Each product needs the transform of one real image, and
 two real images share one complex transform.
 
 References
@@ -31,7 +31,7 @@ SETTINGS = NufftSettings()
 
 @dataclass(frozen=True)
 class Facet:
-    """Rectangle of an image whose n - 1 is a plane, ``level + dl (l - l0) + dm (m - m0)``, up to `half`.
+    """Rectangle of an image in which n - 1 is the plane ``level + dl (l - l0) + dm (m - m0)``, to within `half`.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class _WTerm:
 class NUFFT(Operator):
     """`Operator` by finufft or cufinufft; see there for parameters.
 
-    Plans and their points are kept from call to call, so one operator serves one thread at a time.
+    Plans and their points are kept between calls, so an operator may be used by one thread at a time only.
     """
 
     kind = "nufft"
@@ -100,8 +100,8 @@ class NUFFT(Operator):
         super().__init__(uvw, freq, grid, epsilon, threads, device)
         self._u, self._v, self._w = self._wavelengths()
         self._w_term: _WTerm | None = None
-        # A facet is one thread's: threads inside finufft add samples in the order in which they happen to come, and the
-        # last digits would differ from run to run.
+        # One thread per facet: threads inside finufft add samples in varying order, so that the last digits would
+        # differ from run to run.
         least = 1 if self.device.type == "cuda" else math.isqrt(self.threads - 1) + 1
         if w_matters(self.max_w, grid, self.epsilon):
             count, _ = choose_facets(grid, self.max_w, len(self._u), self.epsilon)
@@ -148,7 +148,7 @@ class NUFFT(Operator):
     def _each_facet(
         self, dtype: torch.dtype, work: "Callable[[Facet, _Transform], torch.Tensor]"
     ) -> Iterator[tuple[Facet, torch.Tensor]]:
-        """Pairs of facet and ``work(facet, transform)``, in order; on the CPU as many at once as there are threads."""
+        """Pairs of facet and ``work(facet, transform)``, in order; on the CPU one thread for each facet."""
         transforms = self._transforms_for(dtype)
 
         def one(facet: Facet, transform: "_Transform") -> torch.Tensor:
@@ -174,7 +174,7 @@ class NUFFT(Operator):
                 out += both[:count] * w_term.factor_of_samples(first, transform.dtype)
                 continue
             both = transform.to_samples(torch.complex(pair, on_image[second] * tile).to(transform.dtype))
-            # The transform of a real image at -(u, v) is the conjugate of that at (u, v): this parts the two images.
+            # The transform of a real image at -(u, v) is the conjugate of that at (u, v); this separates the images.
             direct, mirrored = both[:count], both[count:].conj()
             out += (direct + mirrored) * (0.5 * w_term.factor_of_samples(first, transform.dtype))
             out += (direct - mirrored) * (-0.5j * w_term.factor_of_samples(second, transform.dtype))
@@ -231,7 +231,7 @@ class NUFFT(Operator):
         return slice(facet.y, min(facet.y + rows, height)), slice(facet.x, min(facet.x + columns, width))
 
     def _transforms_for(self, dtype: torch.dtype) -> "list[_Transform]":
-        """The plans for data of this type, made once; one keeps its points until another facet needs it."""
+        """The plans for data of this type, made once; each keeps its points until it is used for another facet."""
         # Single precision rounds the points: phases at the edge of a facet of N pixels by up to N / 2 * 1.2e-7 rad.
         rounding = max(self._facet_shape) * 6e-8
         if dtype == torch.complex64 and (
@@ -239,7 +239,7 @@ class NUFFT(Operator):
         ):
             dtype = torch.complex128
         if dtype not in self._transforms:
-            # Transforms of the size of a facet gain little from threads inside, so facets run side by side.
+            # Transforms of the size of a facet gain little from several threads; facets run in parallel instead.
             on_gpu = self.device.type == "cuda"
             workers = 1 if on_gpu else min(self.threads, len(self.facets))
             # Errors of the transform, the expansion and of rounding add up.
@@ -252,9 +252,9 @@ class NUFFT(Operator):
 
 
 def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -> tuple[int, float]:
-    """Number of facets along each axis that makes the operator fastest, and about how long it then takes.
+    """Number of facets along each axis with which the operator is fastest, and its estimated time.
 
-    Small facets need few terms of the w-term for each, large ones visit the samples less often.
+    Small facets need fewer terms of the w-term; with large ones the samples are processed fewer times.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -
     """
     seconds, chosen = np.inf, 1
     for count in SETTINGS.facet_counts:
-        # Half of the facets lie below the horizon at most, and each visits all samples: more would only cost more.
+        # At most half of the facets lie below the horizon, and each processes all samples: more facets would be slower.
         if count**2 / 2 * SETTINGS.visit_seconds * samples > seconds:
             break
         (rows, columns), facets = split_facets(grid, count, coarse=True)
@@ -279,8 +279,8 @@ def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -
             break
         terms = count_terms(4 * max_w * max(facet.half for facet in facets), epsilon)
         pixels = rows * columns
-        # A transform carries two terms: an FFT with 1.25 times oversampling, and each sample twice. Per term there
-        # are a factor image and its product, per facet the phase and the coordinates of the samples.
+        # A transform carries two terms. It consists of an FFT with 1.25 times oversampling, and of each sample twice.
+        # Each term adds a factor image and its product, each facet the phase and the coordinates of the samples.
         transforms = terms / 2 * (SETTINGS.fft_seconds * pixels + SETTINGS.sample_seconds * samples)
         cost = len(facets) * (transforms + terms * SETTINGS.factor_seconds * pixels + SETTINGS.visit_seconds * samples)
         if cost < seconds and (terms * pixels <= SETTINGS.max_factor_elements or count == 1):
@@ -289,14 +289,14 @@ def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -
 
 
 def count_terms(turns: float, epsilon: float) -> float:
-    """About how many products carry a w-term that varies by `turns` turns between its extremes."""
+    """Estimated number of products for a w-term that varies by `turns` turns between its extremes."""
     return 1 + turns + np.log10(1 / epsilon) * (1 + 0.5 * np.log(1 + turns))
 
 
 def split_facets(grid: ImageGrid, count: int, coarse: bool = False) -> tuple[tuple[int, int], list[Facet]]:
     """Cover `grid` with count x count facets of one shape; facets below the horizon are left out.
 
-    With `coarse` their `half` is an estimate from some of the pixels.
+    With `coarse`, `half` is estimated from some of the pixels.
     """
     rows, columns = -(-grid.height // count), -(-grid.width // count)
     facets = []
@@ -311,7 +311,7 @@ def split_facets(grid: ImageGrid, count: int, coarse: bool = False) -> tuple[tup
 
 
 def _fit_plane(grid: ImageGrid, facet: Facet, shape: tuple[int, int], coarse: bool) -> Facet | None:
-    """`facet` with the plane that fits n - 1 best, or None where no pixel is above the horizon."""
+    """`facet` with the best-fitting plane of n - 1; None if no pixel is above the horizon."""
     step = [max(1, (size - 1) // 8) for size in shape]
     l, m = _directions(grid, facet, shape)
     n1 = n_minus_1(l[:, :: step[1]], m[:: step[0]])
@@ -328,7 +328,7 @@ def _fit_plane(grid: ImageGrid, facet: Facet, shape: tuple[int, int], coarse: bo
 
 
 def _with_plane(facet: Facet, grid: ImageGrid, shape: tuple[int, int], plane: np.ndarray) -> Facet:
-    """`facet` with this plane moved to the middle of the pixels' n - 1."""
+    """`facet` with this plane, moved to the middle of the range of n - 1 around it."""
     facet = replace(facet, level=plane[0], dl=plane[1], dm=plane[2])
     rest = _distance(grid, facet, shape)
     low, high = rest.min(), rest.max()
@@ -344,16 +344,16 @@ def _directions(grid: ImageGrid, facet: Facet, shape: tuple[int, int]) -> tuple[
 
 def _distance(grid: ImageGrid, facet: Facet, shape: tuple[int, int]) -> np.ndarray:
     """N - 1 less the facet's plane, (y, x); 0 where there is no sky."""
-    l, m = _directions(grid, facet, shape)
-    # Pixels of a facet that sticks out of the image stay within its range: they must not cost terms.
-    l = np.clip(l, grid.l().min(), grid.l().max())
+    l, m = _directions(grid, facet, shape)  # noqa: E741
+    # Pixels of a facet beyond the image are clipped to it, so that they need no additional terms.
+    l = np.clip(l, grid.l().min(), grid.l().max())  # noqa: E741
     m = np.clip(m, grid.m().min(), grid.m().max())
     plane = facet.level + facet.dl * (l - facet.l0) + facet.dm * (m - facet.m0)
     return np.nan_to_num(n_minus_1(l, m) - plane)
 
 
 def _fold(angle: torch.Tensor) -> torch.Tensor:
-    """The same angle within [-pi, pi]; done in double precision, before any rounding to single."""
+    """The same angle within [-pi, pi], in double precision, before rounding to single."""
     return angle - (2 * np.pi) * torch.round(angle / (2 * np.pi))
 
 
@@ -372,7 +372,7 @@ class _Transform:
                     "run 'pip install cufinufft', or use --device cpu."
                 ) from error
             options["gpu_device_id"] = torch.cuda.current_device() if device.index is None else device.index
-            # Plans run on the stream that torch uses, so neither has to wait for the other.
+            # Plans run on torch's stream, so that no synchronisation is needed.
             options["gpu_stream"] = torch.cuda.current_stream(device).cuda_stream
         else:
             import finufft as library
@@ -390,7 +390,7 @@ class _Transform:
     def set_points(self, y: torch.Tensor, x: torch.Tensor) -> None:
         """Points in radians, (sample,) float64."""
         real = REAL[self.dtype]
-        self._points = [self._native(c.to(real)) for c in (y, x)]  # the plans read them at every call
+        self._points = [self._native(c.to(real)) for c in (y, x)]  # kept, since the plans read them at every call
         self._to_samples.setpts(*self._points)
         self._to_modes.setpts(*self._points)
 
@@ -401,7 +401,7 @@ class _Transform:
         return self._torch(self._to_modes.execute(self._native(samples)))
 
     def _native(self, tensor: torch.Tensor) -> Any:
-        # cufinufft takes and gives torch tensors, finufft numpy arrays.
+        # cufinufft works on torch tensors, finufft on numpy arrays.
         return tensor.contiguous() if self._on_gpu else tensor.contiguous().numpy()
 
     def _torch(self, array: Any) -> torch.Tensor:

@@ -44,10 +44,28 @@ class Tracks(NamedTuple):
 def cut_tracks(
     tracks: Tracks, starts: np.ndarray, capacity: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Blocks of rows along each track, their nodes and weights.
+    """Cut tracks into blocks of rows; find their nodes and weights.
 
-    Returns first row of each block and the end, rows of the nodes (block, 2 MOST), their number, weights of the rows,
-    and the largest path difference of the tile's directions in each block [m].
+    Parameters
+    ----------
+    tracks : Tracks
+    starts : (track + 1,) int64
+        First row of each track, and the end.
+    capacity : (number,) float64
+        Half of the phase range that 1, 2, ... nodes represent [rad].
+
+    Returns
+    -------
+    rows : (block + 1,) int64
+        First row of each block, and the end.
+    picked : (block, 2 number) int32
+        Rows of the nodes.
+    times : (block,) int64
+        Number of nodes.
+    weights : (weight,) float32
+        Interpolation weights of the rows.
+    extent : (block,) float64
+        Largest path difference of the tile's directions [m].
     """
     uvw, reach, wave = tracks.uvw, tracks.reach, tracks.wave
     count, most = len(uvw), len(capacity)
@@ -58,11 +76,11 @@ def cut_tracks(
     weights = np.empty(count * 2 * most, np.float32)
     blocks = at = 0
     grown = np.empty(len(reach))
-    rough = 0  # rows up to here are not smooth, and stay as they are
+    rough = 0  # rows up to here are not smooth, and are not interpolated
     for track in range(len(starts) - 1):
         begin, end = starts[track], starts[track + 1]
         while begin < end:
-            # As many rows as the nodes can carry.
+            # As many rows as the largest number of nodes can represent.
             grown[:] = 0
             stop, turned = begin + 1, 0.0
             limit = min(end, begin + most) if begin < rough else end
@@ -123,12 +141,12 @@ def _farthest(uvw, reach):
 
 @numba.njit(nogil=True, cache=True)
 def _pick(time, begin, stop, p, picked):
-    """Different rows near Chebyshev's nodes in time; there are at least twice as many rows."""
+    """Distinct rows near the Chebyshev nodes in time; there must be at least twice as many rows as nodes."""
     low, high = time[begin], time[stop - 1]
     row = begin
     for j in range(p):
         wanted = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(np.pi * (2 * j + 1) / (2 * p))
-        last = stop - p + j  # leaves rows for the nodes to come
+        last = stop - p + j  # leaves rows for the remaining nodes
         while row < last and abs(time[row + 1] - wanted) <= abs(time[row] - wanted):
             row += 1
         picked[j] = row
@@ -137,7 +155,7 @@ def _pick(time, begin, stop, p, picked):
 
 @numba.njit(nogil=True, cache=True)
 def _weigh(tracks, begin, stop, p, picked, weights):
-    """Lagrange's polynomials of each row, and whether they give its uvw and do not amplify errors."""
+    """Lagrange polynomials of each row; whether they reproduce its uvw and do not amplify errors."""
     time, uvw, reach = tracks.time, tracks.uvw, tracks.reach
     for r in range(begin, stop):
         total = 0.0
@@ -157,7 +175,7 @@ def _weigh(tracks, begin, stop, p, picked, weights):
                 for j in range(p):
                     there -= weights[(r - begin) * p + j] * uvw[picked[j], k]
                 path += there * reach[d, k]
-            # With two nodes or fewer a curved track is not followed: the phase tells, and it is small there.
+            # One or two nodes do not follow a curved track; there, the small phase range limits the error.
             if abs(path) * tracks.wave > tracks.tolerance and p > 2:
                 return False
     return True
@@ -167,7 +185,7 @@ def _weigh(tracks, begin, stop, p, picked, weights):
 def gather(
     data: np.ndarray, weight: np.ndarray, out: np.ndarray, turn: np.ndarray, freq: np.ndarray, step: float, plan: Plan
 ) -> None:
-    """Samples to nodes, by the transpose of `spread`; weights alone where there are no data."""
+    """Sum samples to the nodes, by the transpose of `spread`; without data, only the weights."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
     along, waves = np.empty(freq.size, np.complex128), np.empty(freq.size, np.complex128)
     for b in range(len(times)):
@@ -192,7 +210,7 @@ def gather(
 
 @numba.njit(nogil=True, cache=True)
 def spread(values: np.ndarray, out: np.ndarray, turn: np.ndarray, freq: np.ndarray, step: float, plan: Plan) -> None:
-    """Nodes to samples, added to what is there."""
+    """Interpolate from the nodes to the samples, and add to `out`."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
     along, waves = np.empty(freq.size, np.complex128), np.empty(freq.size, np.complex128)
     for b in range(len(times)):
@@ -218,7 +236,7 @@ def spread(values: np.ndarray, out: np.ndarray, turn: np.ndarray, freq: np.ndarr
 
 @numba.njit(nogil=True, cache=True)
 def _fill(waves, turn, freq, step):
-    """exp(i turn freq) of each channel; evenly spaced ones by multiplication, begun again before errors add up."""
+    """exp(i turn freq) of each channel; for even spacing by multiplication, restarted before rounding errors add up."""
     more = turn * step
     turned, wave = complex(math.cos(more), math.sin(more)), 1.0 + 0j
     for c in range(freq.size):

@@ -1,15 +1,16 @@
-"""Fewer samples for a part of the sky: seen from the middle of a tile, the visibilities of a baseline hardly vary.
+"""Baseline-dependent compression of visibilities for one tile or facet of an image.
 
-Turned to the middle of a tile, they are smooth functions of time and frequency. Over a block of samples in which no
-direction of the tile turns by more than a few radians, a few nodes say everything::
+With the phase centre moved to the middle of a tile, the visibilities of its sources are smooth functions of time and
+frequency. In a block of samples over which the phase of no direction of the tile changes by more than a few radians,
+they follow from their values at a few nodes::
 
     V(t, f) = sum_jk L_j(t) L_k(f) V(t_j, f_k)
 
-with Lagrange's polynomials L. A prediction computes the nodes alone and interpolates; the adjoint takes the samples
-to the nodes by the transpose. This is baseline-dependent averaging without its smearing: the error stays below the
-operator's epsilon, and forward and adjoint remain each other's transpose. The smaller the tile, the fewer the nodes.
+with Lagrange polynomials L. A prediction computes the nodes and interpolates. The adjoint moves the samples to the
+nodes by the transpose of the interpolation. Unlike averaging, this does not smear: the error stays below the operator's
+epsilon, and forward and adjoint are exact transposes. Smaller tiles need fewer nodes.
 
-Rows must be sorted by baseline, then by time; where they are not, nothing is gained, and nothing is wrong.
+Rows should be sorted by baseline, then by time. In another order the result is the same, but nothing is compressed.
 """
 
 import math
@@ -30,12 +31,12 @@ SETTINGS = TrackSettings()
 
 @dataclass(frozen=True)
 class Nodes:
-    """Where the visibilities of a tile are computed, and how samples follow from them.
+    """Nodes at which the visibilities of a tile are computed, and the weights by which samples follow from them.
 
     Parameters
     ----------
     uvw : (node, 3) float64
-        Scaled so that every node has the frequency `freq` [m].
+        Scaled such that every node has the frequency `freq` [m].
     freq : float
         [Hz]
     rows : (block + 1,) int64
@@ -43,15 +44,15 @@ class Nodes:
     first : (block + 1,) int64
         First node of each block.
     times, at : (block,) int64
-        Nodes along time, and where their weights begin in `on_time`.
+        Number of nodes along time, and index of their first weight in `on_time`.
     on_time : (weight,) float32
         L_j of each row: for row r of a block ``at + (r - rows) * times + j``.
     kind : (block,) int64
-        Which of the ways to cut the band the block follows.
+        Number of the division of the band that the block uses.
     bands : (kind + 1,) int64
-        First band of each way.
+        First band of each division.
     band : (band, 5) int64
-        First channel, end, nodes, where their weights begin in `on_freq`, and first node within the block's row.
+        First channel, end, number of nodes, index of their first weight in `on_freq`, and first node within the row.
     on_freq : (weight,) float32
         L_k of each channel, as `on_time`.
     """
@@ -91,7 +92,7 @@ def find_nodes(
     Returns
     -------
     Nodes
-        At worst one for each sample.
+        At most one per sample.
     """
     reach = _directions(grid)
     capacity = _capacities(SETTINGS.tolerance * epsilon)
@@ -124,7 +125,7 @@ def find_nodes(
 
 
 class Track:
-    """Samples of one block as a part of the image sees them: to its nodes and back.
+    """Transfer between the samples of one block and the nodes of a part of the image.
 
     Parameters
     ----------
@@ -139,19 +140,19 @@ class Track:
     def __init__(self, uvw: np.ndarray, freq: np.ndarray, grid: ImageGrid, nodes: Nodes) -> None:
         self.nodes, self._freq = nodes, freq
         middle = _middle(grid)
-        # Radians per hertz of the middle pixel, for samples; turns for nodes.
+        # Phase of the middle pixel: radians per hertz for samples, turns for nodes.
         self._turn = 2 * np.pi / C * (SIGN * uvw @ middle)
         self._steps = _even_steps(freq)
         turn = SIGN * nodes.uvw @ middle * (nodes.freq / C)
         self._middle = np.exp(2j * np.pi * (turn - np.rint(turn)))
 
     def collect(self, data: np.ndarray | None, weight: np.ndarray) -> np.ndarray:
-        """Weighted samples brought to the nodes.
+        """Sum weighted samples to the nodes.
 
         Parameters
         ----------
         data : (row, chan) complex64 or None
-            None: 1 Jy in the middle pixel.
+            None stands for 1 Jy in the middle pixel.
         weight : (row, chan) float32
 
         Returns
@@ -160,12 +161,12 @@ class Track:
         """
         none = np.zeros((0, 0), np.complex64)
         out = np.zeros(len(self.nodes.uvw), np.complex128)
-        data, weight = (none if a is None else np.asarray(a) for a in (data, weight))  # numba wants no memory maps
+        data, weight = (none if a is None else np.asarray(a) for a in (data, weight))  # numba rejects memory maps
         gather(data, weight, out, self._turn, self._freq, self._steps, self._plan())
         return out * self._middle
 
     def distribute(self, values: np.ndarray, out: np.ndarray) -> None:
-        """Add what the nodes say, (node,) complex, to the samples, (row, chan) complex64."""
+        """Interpolate values at the nodes, (node,) complex, and add them to `out`, (row, chan) complex64."""
         values = (values * self._middle.conj()).astype(np.complex64)
         spread(values, out, self._turn, self._freq, self._steps, self._plan())
 
@@ -198,9 +199,9 @@ class SortedSamples(Protocol):
 
 
 class Compressed:
-    """The measurement of a part of an image through nodes: all blocks of samples together in one transform.
+    """The measurement operator of a part of an image by nodes, with one transform for all blocks of samples.
 
-    One thread; the samples of all blocks together may be larger than the memory.
+    It runs on one thread. The samples of all blocks may exceed the memory.
 
     Parameters
     ----------
@@ -232,7 +233,7 @@ class Compressed:
         return self._image((track, None, block) for track, block in zip(self._tracks(), self._blocks, strict=True))
 
     def forward(self, image: np.ndarray) -> list[np.ndarray]:
-        """What the nodes of each block see of an image (y, x) [Jy/pixel]: a list of (node,) complex64 for `Track`."""
+        """Visibilities of an image (y, x) [Jy/pixel] at the nodes of each block, (node,) complex64; for `Track`."""
         tensor = torch.from_numpy(np.ascontiguousarray(image, np.float32))
         return np.split(self._operator.forward(tensor)[:, 0].numpy(), self._ends[:-1])
 
@@ -251,25 +252,25 @@ def _directions(grid: ImageGrid) -> np.ndarray:
 
 
 def _middle(grid: ImageGrid) -> np.ndarray:
-    """Direction (l, m, n - 1) that samples are turned to."""
-    l, m = (np.asarray(value) for value in grid.middle[:2])
+    """Direction (l, m, n - 1) of the middle of a tile, to which the phase centre is moved."""
+    l, m = (np.asarray(value) for value in grid.middle[:2])  # noqa: E741
     return _visible(l, m)
 
 
-def _visible(l: np.ndarray, m: np.ndarray) -> np.ndarray:
-    """Directions (direction, 3); below the horizon there is no sky, and the nearest point of the horizon counts."""
+def _visible(l: np.ndarray, m: np.ndarray) -> np.ndarray:  # noqa: E741
+    """Directions (direction, 3); those below the horizon are replaced by the nearest point of the horizon."""
     beyond = np.maximum(np.hypot(l, m) / (1 - 1e-9), 1)
     return np.stack([l / beyond, m / beyond, n_minus_1(l / beyond, m / beyond)], -1)
 
 
 def _capacities(tolerance: float) -> np.ndarray:
-    """Half of the phase [rad] that 1, 2, ... nodes can carry: exp(i phi x), x in [-1, 1], by polynomials."""
+    """Largest phi [rad] for which polynomials on 1, 2, ... nodes represent exp(i phi x), x in [-1, 1]."""
     return np.array([2 * (tolerance * math.factorial(p) / 2) ** (1 / p) for p in range(1, SETTINGS.max_nodes + 1)])
 
 
 @dataclass(frozen=True)
 class _Way:
-    """A way to cut the band: frequencies of the nodes, and the half phase that they carry over the whole band."""
+    """A division of the band: frequencies of its nodes, and half of the phase range that these represent."""
 
     holds: float
     nodes: np.ndarray
@@ -277,7 +278,7 @@ class _Way:
 
 
 def _cut_band(freq: np.ndarray, capacity: np.ndarray) -> list[_Way]:
-    """Ways to cut the band, from one node to all channels."""
+    """Divisions of the band, from one node to all channels."""
     ways, most = [], SETTINGS.max_nodes
     for parts in SETTINGS.band_parts:
         for p in range(1, most + 1) if parts == 1 else (most,):
@@ -289,7 +290,7 @@ def _cut_band(freq: np.ndarray, capacity: np.ndarray) -> list[_Way]:
                 at = 0.5 * (low + high) + 0.5 * (high - low) * _chebyshev(p)
                 bands.append((part[0], part[-1] + 1, p, _lagrange(at, freq[part])))
                 nodes.append(at)
-            # Parts are equal in channels, not always in frequency.
+            # Parts have equal numbers of channels, but not always equal widths.
             widest = max(freq[end - 1] - freq[start] for start, end, _, _ in bands)
             share = widest / max(freq[-1] - freq[0], 1e-30)
             ways.append(_Way(capacity[p - 1] / max(share, 1e-30), np.concatenate(nodes), bands))
@@ -316,7 +317,7 @@ def _chebyshev(p: int) -> np.ndarray:
 
 
 def _lagrange(nodes: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Lagrange's polynomials of `nodes` at some places, (place, node)."""
+    """Lagrange polynomials of `nodes` at the places `at`, (place, node)."""
     out = np.ones((len(at), len(nodes)))
     for j, node in enumerate(nodes):
         for k, other in enumerate(nodes):
@@ -326,7 +327,7 @@ def _lagrange(nodes: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _even_steps(freq: np.ndarray) -> float:
-    """The channels' spacing [Hz] where it is the same everywhere, else 0."""
+    """Spacing of the channels [Hz] if it is constant, else 0."""
     if len(freq) < 2:
         return 0.0
     step = (freq[-1] - freq[0]) / (len(freq) - 1)

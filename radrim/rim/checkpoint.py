@@ -1,7 +1,7 @@
-"""Trained models as safetensors files: the tensors, and in the header the architecture, the recipe and the scores.
+"""Checkpoints of trained networks: safetensors files with architecture, training recipe and scores in the header.
 
-Nothing is ever unpickled. What does not fit is refused with the file's path and the reason. The header holds, as text,
-`format`, `version`, `architecture`; `config`, `recipe`, `scores` as JSON; `digest`, the SHA-256 of the tensors.
+Reading a checkpoint unpickles nothing. The header holds, as text, `format`, `version`, `architecture`; `config`,
+`recipe`, `scores` as JSON; `digest`, the SHA-256 of the tensors.
 """
 
 import dataclasses
@@ -29,16 +29,19 @@ from radrim.rim.network.uncertainty import Uncertainty, UncertaintyConfig
 FORMAT = "radrim checkpoint"
 VERSION = 2
 ARCHITECTURES = {"irim": (IRIM, IRIMConfig), "rim": (PlainRIM, PlainConfig)}
-"""Minor cycles."""
+"""Architectures of the minor cycle."""
 UNCERTAINTY, PRIOR = "uncertainty", "prior"
 _KNOWN = {**ARCHITECTURES, UNCERTAINTY: (Uncertainty, UncertaintyConfig), PRIOR: (Prior, PriorConfig)}
-_OTHERS = {UNCERTAINTY: "says how wrong images are", PRIOR: "looks again at finished models"}
+_OTHERS = {
+    UNCERTAINTY: "is for the uncertainties of images",
+    PRIOR: "is for the prior update of finished models",
+}
 MODELS = Path(__file__).parent / "models"
-"""Folder of the models that come with the package;"""
+"""Folder of the checkpoints that come with the package."""
 PRIOR_NETWORK = MODELS / "prior.safetensors"
-"""what looks again at the models of the learned minor cycle,"""
+"""Network of the prior update, the last step of the learned minor cycle."""
 UNCERTAINTY_NETWORK = MODELS / "uncertainty.safetensors"
-"""and what says how wrong images are."""
+"""Network that predicts the uncertainties of images."""
 
 
 Network = IRIM | PlainRIM | Prior | Uncertainty
@@ -47,7 +50,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Checkpoint(Generic[Model]):
-    """A trained model and where it comes from.
+    """A trained network and its origin.
 
     Parameters
     ----------
@@ -69,10 +72,9 @@ def save(path: str | Path, model: Network, recipe: Mapping[str, Any], scores: Ma
     ----------
     path : path-like
     model : InferenceMachine, Prior or Uncertainty
-        One of `ARCHITECTURES`, what looks again at models, or what says how wrong images are; its parameters are
-        written as float32.
+        Its parameters are written as float32.
     recipe, scores : dict
-        How it was trained and what it reaches; anything that JSON can hold.
+        How it was trained, and its scores; anything that JSON can hold.
 
     Raises
     ------
@@ -107,15 +109,15 @@ def save(path: str | Path, model: Network, recipe: Mapping[str, Any], scores: Ma
 
 
 def load(path: str | Path, dims: int | None = None, device: str | torch.device = "cpu") -> Checkpoint[Any]:
-    """Read the checkpoint of a minor cycle, or of any model.
+    """Read the checkpoint of a minor cycle, or of any network.
 
     Parameters
     ----------
     path : path-like
     dims : int, optional
-        What the minor cycle must be for: 2 (images) or 3 (cubes). Without it any model is welcome.
+        Requires a minor cycle for 2 (images) or 3 (cubes) dimensions. If absent, any network is accepted.
     device : str or torch.device
-        Where the model shall be.
+        Device of the network.
 
     Returns
     -------
@@ -124,15 +126,15 @@ def load(path: str | Path, dims: int | None = None, device: str | torch.device =
     Raises
     ------
     InputError
-        Not a checkpoint, damaged, of another version or number of dimensions, or with other tensors than its
-        architecture has.
+        The file is no checkpoint, is damaged, has another version or number of dimensions, or lacks tensors of its
+        architecture.
     """
     path = Path(path)
     tensors, metadata = _read(path)
     kind, config = _architecture(path, metadata)
     if dims is not None and metadata["architecture"] not in ARCHITECTURES:
         does = _OTHERS[metadata["architecture"]]
-        raise InputError(f"Checkpoint {path} {does}; it is no minor cycle. See radrim model list.")
+        raise InputError(f"Checkpoint {path} {does}, not for a minor cycle. See radrim model list.")
     if dims is not None and config.dims != dims:
         raise InputError(
             f"Checkpoint {path} is for {config.dims}-D data, {dims}-D was asked for; "
@@ -173,33 +175,33 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def load_uncertainty(path: str | Path) -> Checkpoint[Uncertainty]:
-    """Read the checkpoint of a network that says how wrong images are; as `load`, which see for errors."""
+    """Read the checkpoint of a network that predicts uncertainties; errors as for `load`."""
     found = load(path)
     if not isinstance(found.model, Uncertainty):
-        raise InputError(f"Checkpoint {path} is a minor cycle; it cannot say how wrong images are.")
+        raise InputError(f"Checkpoint {path} does not predict uncertainties; it is of another kind.")
     return found
 
 
 def load_prior(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint[Prior]:
-    """Read the checkpoint of a network that looks again at finished models; as `load`, which see for errors."""
+    """Read the checkpoint of a network of the prior update; errors as for `load`."""
     found = load(path, device=device)
     if not isinstance(found.model, Prior):
-        raise InputError(f"Checkpoint {path} does not look again at finished models; it is of another kind.")
+        raise InputError(f"Checkpoint {path} is not for the prior update of finished models; it is of another kind.")
     return found
 
 
 def list_models() -> dict[str, Path]:
-    """Name and path of every model that comes with the package, a dict sorted by name."""
+    """Names and paths of the models that come with the package, sorted by name."""
     return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
 
 
 def find_model(name: str | Path) -> Path:
-    """Where a model is.
+    """Path of a model.
 
     Parameters
     ----------
     name : str or path-like
-        Name of a model that comes with the package, or else the path of a file.
+        Name of a model that comes with the package, or the path of a file.
 
     Returns
     -------
@@ -216,7 +218,7 @@ def find_model(name: str | Path) -> Path:
     if Path(name).is_file():
         return Path(name)
     known = ", ".join(models) or "none"
-    raise InputError(f"There is no model '{name}': it is no file, and the models of this package are: {known}.")
+    raise InputError(f"There is no model '{name}': no such file, and the models of this package are: {known}.")
 
 
 _AGAIN = "Copy or download it again."
@@ -251,7 +253,7 @@ def _architecture(path: str | Path, metadata: Mapping[str, str]) -> tuple[Callab
     kind, make = _KNOWN[name]
     values = _json(path, metadata, "config")
     unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(make)})
-    if unknown:  # a missing one is newer than the file: its default is what there was before
+    if unknown:  # a missing entry is newer than the file; its default is the behaviour of then
         raise InputError(f"Checkpoint {path} has a configuration with unknown entries: {', '.join(unknown)}.")
     try:
         return kind, make(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

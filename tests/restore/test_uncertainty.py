@@ -209,9 +209,9 @@ def test_training_from_the_command_line(trained, tmp_path, command):
 def test_a_network_for_errors_is_no_minor_cycle(trained, small_ms, tmp_path):
     """Nor the other way round: said by name."""
     path = trained[1] / "model.safetensors"
-    with pytest.raises(InputError, match="no minor cycle"):
+    with pytest.raises(InputError, match="not for a minor cycle"):
         radrim.image(small_ms, size=64, scale="4asec", model=path, name=tmp_path / "x")
-    with pytest.raises(InputError, match="is a minor cycle"):
+    with pytest.raises(InputError, match="does not predict uncertainties"):
         checkpoint.load_uncertainty(checkpoint.find_model("base"))
 
 

@@ -1,1 +1,1 @@
-"""The learned minor cycle: the solver, isolated points, and what is done once at the end."""
+"""The learned minor cycle: the solver, isolated points, the CLEAN stage and the final stage."""

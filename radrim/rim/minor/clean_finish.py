@@ -1,4 +1,4 @@
-"""CLEAN's finish: what the network leaves, since it takes it for empty sky, or cannot mend it any more."""
+"""The CLEAN stage: CLEAN continues where the network stops, on sources that the network misses or cannot improve."""
 
 import dataclasses
 from typing import Any
@@ -12,14 +12,14 @@ from radrim.rim.minor.detection import level_for
 from radrim.rim.minor.settings import RimSettings
 
 LEVELS = 3.0, 1.5
-"""CLEAN's automatic mask, as `level_for` has it, and its final threshold, in units of the noise: what is
-fainter in there the second look finds better than single components do."""
+"""CLEAN's automatic mask, as `level_for` corrects it, and its final threshold, in units of the noise. The prior update
+models fainter emission inside the mask better than single components do."""
 FREE = 0.95
-"""It finds sources anywhere until a major cycle leaves more than this part of the noise: little is left to find."""
+"""CLEAN finds sources anywhere until the noise after a major cycle exceeds this fraction of the noise before."""
 
 
 class Finish:
-    """CLEAN after the network; it is made when it is needed first.
+    """CLEAN after the network; its solver is made when it is first needed.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ class Finish:
     def __init__(self, settings: RimSettings, threads: int) -> None:
         self._settings, self._threads = settings, threads
         self.on = False
-        """Whether it is its turn."""
+        """Whether the next minor cycle is CLEAN's."""
         self._clean: CleanSolver | None = None
         self._resumed: tuple[dict, dict] | None = None
 
     @property
     def begun(self) -> bool:
-        """Whether CLEAN has worked on the image."""
+        """Whether CLEAN has changed the model."""
         return self._clean is not None or self._resumed is not None
 
     def __call__(
@@ -49,25 +49,25 @@ class Finish:
         window: np.ndarray | None,
         peak: float | None,
     ) -> MinorCycle:
-        """A minor cycle of CLEAN; arguments as for `RimSolver`, with the noise that was expected [Jy/beam]."""
+        """One minor cycle of CLEAN; arguments as for `RimSolver`, with the expected noise [Jy/beam]."""
         if self._clean is None:
             self._clean = self._make(residual.size, expected)
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
         minor = self._clean(residual, psf, model, noise, window, peak)
-        # On very sparse arrays CLEAN can fail far above the noise; what it changed may be enough for the network.
+        # On very sparse arrays CLEAN can diverge far above the noise. Then the network continues from its model.
         self.on = minor.stop != "rising peak"
-        if self._settings.mask is not None:  # the kernels of large scales reach beyond it
+        if self._settings.mask is not None:  # kernels of large scales extend beyond the mask
             minor.update[~self._settings.mask] = 0
-        stop = f"CLEAN of what the network leaves: {minor.stop}"
+        stop = f"CLEAN stage: {minor.stop}"
         return dataclasses.replace(minor, stop=stop, finishing=True)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """As for the solver."""
+        """As `RimSolver.state`."""
         clean, arrays = ({}, {}) if self._clean is None else self._clean.state()
         return {"finishing": self.on, "clean": clean}, arrays
 
     def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`; all of `arrays` is CLEAN's."""
+        """Continue from a `state`; all of `arrays` belong to CLEAN."""
         self.on = facts["finishing"]
         self._resumed = (facts["clean"], arrays) if facts["clean"] else None
 

@@ -1,4 +1,4 @@
-"""The convolution with one PSF at hand on a device, and what to do when the memory there is not enough."""
+"""Convolution with the current PSF on a device, with smaller tiles where its memory is too small."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -17,17 +17,17 @@ Convolve = Callable[[np.ndarray], np.ndarray]
 """An image [Jy/pixel] to psf * image [Jy/beam], both (y, x) float32."""
 
 SMALLEST = 128
-"""Smallest tile that is tried when the memory of the GPU is not enough."""
+"""Smallest tile that is tried when the GPU runs out of memory [pixel]."""
 
 
 class Convolver:
-    """Work with the convolution of the PSF of the day.
+    """Runs work that needs the convolution with the current PSF.
 
     Parameters
     ----------
     device : torch.device
     tile : int
-        Largest tile of networks [pixel]; it shrinks where memory is short.
+        Largest tile of the network [pixel]; halved whenever the GPU runs out of memory.
     """
 
     def __init__(self, device: torch.device, tile: int) -> None:
@@ -37,19 +37,19 @@ class Convolver:
         self._convolution: PsfConvolution | None = None
 
     def take(self, psf: np.ndarray, shape: Sequence[int]) -> bool:
-        """Take a PSF (y, x) for images of a shape, and say whether it is another one."""
+        """Set the PSF (y, x) for images of a shape; whether PSF or shape changed."""
         if self._psf is not None and self._shape == tuple(shape) and np.array_equal(self._psf, psf):
             return False
         self._psf, self._shape, self._convolution = psf.copy(), tuple(shape), None
         return True
 
     def run(self, work: Callable[[PsfConvolution], Result]) -> Result:
-        """What `work` makes of the `PsfConvolution`; again with smaller tiles if the GPU's memory is not enough.
+        """The result of `work` for the `PsfConvolution`; repeated with smaller tiles if the GPU runs out of memory.
 
         Raises
         ------
         SolverError
-            It is not enough for any tile.
+            The memory is too small for the smallest tile, too.
         """
         while True:
             try:
@@ -60,7 +60,7 @@ class Convolver:
                 with torch.inference_mode():
                     return work(self._convolution)
             except RuntimeError as error:
-                # The Fourier transforms' library has no class of its own for that.
+                # cuFFT raises a plain RuntimeError when memory runs out.
                 if not isinstance(error, torch.OutOfMemoryError) and "CUFFT_ALLOC_FAILED" not in str(error):
                     raise
                 self._convolution = None
@@ -68,11 +68,11 @@ class Convolver:
                 if self.tile // 2 < SMALLEST:
                     ny, nx = self._shape
                     raise SolverError(
-                        f"The GPU's memory is not enough for an image of {nx} x {ny} pixels, even with tiles of "
-                        f"{self.tile}; use --device cpu, or a smaller --size."
+                        f"The memory of the GPU is too small for an image of {nx} x {ny} pixels, even with tiles of "
+                        f"{self.tile} pixels; use --device cpu, or a smaller --size."
                     ) from None
                 self.tile //= 2
-                log.warning("the GPU's memory is not enough; going on with tiles of %d pixels", self.tile)
+                log.warning("the memory of the GPU is too small; continuing with tiles of %d pixels", self.tile)
 
     def see(self, image: np.ndarray) -> np.ndarray:
         """Psf * image [Jy/beam] of an image [Jy/pixel], both (y, x) float32 arrays."""
@@ -83,5 +83,5 @@ class Convolver:
         return self.run(lambda convolution: convolution.widths().cpu().numpy())
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
-        """An array on the device."""
+        """A tensor of the array on the device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -1,6 +1,7 @@
-"""Signal or noise: what stands out of a residual, at which scale, and what only looks so.
+"""Detection of emission in a residual at several scales, apart from noise and from sidelobes.
 
-Nothing here knows of networks or CLEAN: the minor cycle asks where there is something to do, and whether there is.
+The minor cycle asks whether a residual is noise, and where it holds emission. Nothing here depends on the network or on
+CLEAN.
 """
 
 import itertools
@@ -14,27 +15,28 @@ from radrim.beam import main_lobe
 from radrim.metrics import noise_mad
 
 CLEAR = 5.5
-"""So many times the noise is signal, as `level_for` has it: noise alone hardly ever does."""
+"""Detection threshold in units of the noise, as `level_for` corrects it: noise alone hardly ever exceeds it."""
 FIELD = 1024 * 1024
-"""Pixels of the largest image on which these levels were tried."""
+"""Pixels of the largest image on which these levels were tested."""
 SCALES = (0, 2, 8)
-"""Standard deviations [pixel] of the Gaussians under which the residual must look like noise, too."""
+"""Standard deviations [pixel] of the Gaussians by which the residual is smoothed to search for extended emission."""
 EDGE = 4
-"""Standard deviations of such a Gaussian that are left out at the edges of the image."""
+"""Width of the image's edge that is left out after smoothing, in standard deviations of the Gaussian."""
 DEPTH = 1 / 300
-"""One minor cycle looks for sources down to this part of the brightest residual, or to the PSF's highest sidelobe."""
+"""Depth of one minor cycle, over the residual peak, unless the PSF's highest sidelobe is higher."""
 ADDED = 2.0
-"""Sidelobes of extended emission add up: in bands of larger scale, to so many times those of the PSF."""
+"""Highest sidelobe of extended emission, over that of the PSF, in bands of larger scale: sidelobes add up there."""
 CELL = 32
-"""Pixels of the cells that are active or not."""
+"""Side of the cells that are active or not [pixel]."""
 REACH = 2
-"""Active cells make their neighbours active, up to this distance: the network sees what surrounds a source."""
+"""Distance up to which the neighbours of an active cell become active [cell]: the network needs to see them."""
 
 
 def bands(image: np.ndarray) -> list[np.ndarray]:
-    """An image as a sum of parts of growing scale, each given on its own cells.
+    """Split an image into three bands of growing scale.
 
-    What single pixels add to the mean of 4 x 4, what these add to that of 16 x 16, and these themselves.
+    The bands are the pixels minus the means of their 4 x 4 cells, these means minus those of 16 x 16 pixels, and the
+    means of 16 x 16 pixels.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ def highest_sidelobe(psf: np.ndarray) -> float:
 def highest_sidelobes(psf: np.ndarray) -> list[float]:
     """In each band the largest |value| of a PSF away from its centre, over that at the centre; at most 1.
 
-    In bands of larger scale two cells more belong to the main lobe.
+    In the two bands of larger scale the main lobe is widened by two cells.
 
     Parameters
     ----------
@@ -87,9 +89,10 @@ def highest_sidelobes(psf: np.ndarray) -> list[float]:
 
 
 def level_for(pixels: int, level: float) -> float:
-    """The level that noise in so many pixels exceeds as often as `level` in `FIELD`; not lower than that.
+    """A threshold corrected for the number of pixels; at least `level`.
 
-    The more pixels, the higher is the highest of noise alone: 5.5 becomes 6.0 in 4096 x 4096.
+    Noise in the given number of pixels exceeds it as often as it exceeds `level` in an image of `FIELD` pixels: 5.5
+    becomes 6.0 for 4096 x 4096 pixels.
 
     Parameters
     ----------
@@ -106,18 +109,18 @@ def level_for(pixels: int, level: float) -> float:
 
 
 def describe_noise(residual: np.ndarray, most: float) -> str:
-    """Why a residual counts as noise, or an empty text if it does not.
+    """Why a residual is noise, or an empty text if it is not.
 
-    Its rms must be small enough, and at no scale may a peak stand out of it: as it is, and smoothed, so that faint
-    extended emission counts. Smoothed pixels near the edges do not count: there the image is not all there to smooth,
-    and noise without short spacings, which averages to 0 elsewhere, does not.
+    The rms must be small enough, and no peak may exceed the detection threshold, neither before nor after smoothing by
+    the Gaussians of `SCALES`. Smoothed pixels near the edges are left out: the image is cut off there, and noise
+    without short spacings averages to 0 only away from the edges.
 
     Parameters
     ----------
     residual : (y, x) array
         [Jy/beam]
     most : float
-        Largest rms of noise [Jy/beam].
+        Largest rms that is noise [Jy/beam].
 
     Returns
     -------
@@ -137,7 +140,7 @@ def describe_noise(residual: np.ndarray, most: float) -> str:
 
 
 def _inner(shape: Sequence[int], edge: int) -> tuple[slice, ...]:
-    """All of an image but an edge of so many pixels, and of small images the inner half at least."""
+    """The window of an image without an edge of `edge` pixels; of small images at least the inner half."""
     return tuple(slice(width, n - width) for n in shape for width in [min(edge, n // 4)])
 
 
@@ -147,7 +150,7 @@ def brightest(residual: np.ndarray) -> list[float]:
 
 
 def sidelobes(depths: Sequence[float] = (0.0, 0.0, 0.0)) -> list[float]:
-    """In each band the part of what is brightest down to which sidelobes may come, from `highest_sidelobes`."""
+    """Level below which emission may be a sidelobe, over the peak of each band, from `highest_sidelobes`."""
     return [max(depth * (ADDED if k else 1), DEPTH) for k, depth in enumerate(depths)]
 
 
@@ -157,9 +160,9 @@ def find_active(
     depths: Sequence[float] = (0.0, 0.0, 0.0),
     above: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> np.ndarray:
-    """Where a minor cycle has something to do: cells with something far above the noise at any scale, and around them.
+    """Where a minor cycle works: cells with a detection in any band, and their neighbours.
 
-    What is fainter than the sidelobes of the brightest at its scale is left to the next cycle: it may be nothing else.
+    Emission below the sidelobes of the peak of its band is left to the next cycle, since it may be a sidelobe.
 
     Parameters
     ----------
@@ -168,10 +171,9 @@ def find_active(
     noise : float
         [Jy/beam]
     depths : sequence of float
-        Of each of the `bands`: part of its largest value down to which cells are active, at least `DEPTH`.
+        Highest sidelobe in each of the `bands`, over the peak; see `sidelobes`.
     above : sequence of float
-        Of each band: what is not above this may be a sidelobe of what lies beyond this part of the image; see
-        `sidelobes`.
+        Level in each band below which emission may be a sidelobe of sources beyond this part of the image [Jy/beam].
 
     Returns
     -------
@@ -181,7 +183,7 @@ def find_active(
     for k, (band, own, other) in enumerate(zip(bands(residual), sidelobes(depths), above, strict=True)):
         cell = CELL // 4**k
         highest = np.abs(band).reshape(active.shape[0], cell, active.shape[1], cell).max((1, 3))
-        # Sidelobes of extended emission raise the scatter of a band, and what stands out of it.
+        # Sidelobes of extended emission raise the scatter of a band, and with it the detection threshold.
         scatter = noise if k == 0 else max(noise_mad(band), noise / 4**k)
         active |= highest > max(clear * scatter, own * float(highest.max()), other)
     if active.any():

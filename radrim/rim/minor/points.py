@@ -1,12 +1,15 @@
-"""Unresolved sources that stand by themselves, taken out of a residual before the network sees it.
+"""Isolated point sources, subtracted from a residual before the network works on it.
 
-A network adds nothing to a point that CLEAN finds at once, and is less exact. So CLEAN, with points only, goes through
-the residual for a trial; what it needs one pixel for, or a few neighbours, is perhaps a point. Their fluxes then follow
-together from linear equations, their places between the pixels, and how much wider than a point they are, from what is
-left of each (`radrim.rim.minor.shapes`). Those that leave nothing around are points; the rest of the trial is
-forgotten. In
-extended emission, and among sidelobes that nobody has explained yet, CLEAN's components lie side by side, or leave
-much: the network comes first there.
+CLEAN models an isolated point more exactly than a network. The search for them has three steps:
+
+1. A trial CLEAN, with points only, cleans the residual. Each component, or small group of neighbouring ones, is a
+   candidate.
+2. A fit gives the candidates their fluxes, by linear equations for all of them together, their places between the
+   pixels, and their sizes (`radrim.rim.minor.shapes`).
+3. Candidates that leave next to no residual in the main lobe are points. All other components are dropped.
+
+Components of extended emission, and of sidelobes that are not yet modelled, are adjacent or leave a large residual.
+They are left to the network.
 """
 
 from collections.abc import Sequence
@@ -27,16 +30,16 @@ from radrim.rim.minor.shapes import TAPS, WIDEST, Lobe, Shapes, draw
 
 
 class Points(NamedTuple):
-    """Isolated points, taken out of a residual.
+    """Isolated points that were subtracted from a residual.
 
     Parameters
     ----------
     update : (y, x) float32
         [Jy/pixel]
     residual : (y, x) float32
-        Without them [Jy/beam].
+        After the subtraction [Jy/beam].
     number : int
-        How many they are: between pixels, one point is several of them.
+        Number of points; in `update`, a point between pixels takes several pixels.
     """
 
     update: np.ndarray
@@ -45,22 +48,22 @@ class Points(NamedTuple):
 
 
 class PointFinder:
-    """Finds isolated points in residuals seen with one PSF.
+    """Finds isolated points in residuals of one PSF.
 
     Parameters
     ----------
     psf : (height, width) float32
         Peak 1 at (height // 2, width // 2); as large as the image or larger.
     shape : (int, int)
-        Of the residuals, y and x.
+        (y, x) of the residuals.
     threads : int
-        Of the trial's Fourier transforms.
+        Of the Fourier transforms of the trial CLEAN.
     positive : bool
         Stokes I: points are positive. In Q, U and V they have either sign.
     sidelobe : float, optional
-        As `highest_sidelobe` gives it, which is the default.
+        Highest sidelobe of the PSF; that of `highest_sidelobe` if absent.
     sizes : bool
-        Points may be a little wider than points.
+        Whether sources slightly wider than a point count as points.
     settings : PointFinderSettings, optional
     """
 
@@ -95,7 +98,7 @@ class PointFinder:
         extended: np.ndarray | None = None,
         peak: float = 0.0,
     ) -> Points:
-        """Find isolated points in a residual and take them out.
+        """Find isolated points in a residual and subtract them.
 
         Parameters
         ----------
@@ -106,17 +109,17 @@ class PointFinder:
         convolve : callable
             An image [Jy/pixel] to psf * image [Jy/beam].
         mask : (y, x) bool, optional
-            Points lie only here.
+            Points are found only here.
         extended : (y, x) float32, optional
-            Emission that is already in the model and is no point [Jy/pixel].
+            Extended emission that is already in the model [Jy/pixel].
         peak : float
-            Largest |residual| anywhere, if this is a part of an image [Jy/beam].
+            Largest |residual| of the whole image, if `residual` is a part of it [Jy/beam].
 
         Returns
         -------
         Points
         """
-        # Where a network has worked, its errors are noise to the eyes of points.
+        # After the network has worked, its errors count as noise.
         least = noise if extended is None else max(noise, noise_mad(residual))
         limits, highest = self.settings, max(peak, float(np.abs(residual).max()))
         level = max(limits.min_trial_level * least, limits.min_sidelobe_fraction * self.sidelobe * highest)
@@ -125,19 +128,19 @@ class PointFinder:
         if extended is not None:
             seen = scipy.ndimage.maximum_filter(np.abs(convolve(extended)), 2 * limits.extended_distance + 1)
             faintest = np.maximum(faintest, limits.min_extended_fraction * seen)
-            # In extended emission a trial can be long and in vain: first one of a few places only.
+            # In extended emission a trial can be slow and find nothing: first one around the bright pixels only.
             near = self._may_be(residual, faintest, mask)
             if not near.any() or not search.choose(self._try(residual, level, near), faintest).number:
                 return Points(np.zeros_like(residual), residual, 0)
         return search.choose(self._try(residual, level, mask), faintest)
 
     def _try(self, residual: np.ndarray, level: float, where: np.ndarray | None) -> np.ndarray:
-        """Components that explain a residual down to a level [Jy/pixel]."""
+        """Components of a trial CLEAN down to a level, (y, x) [Jy/pixel]."""
         self._trial.forget()
         return self._trial(residual, self._narrow, np.zeros_like(residual), level, where).update
 
     def _may_be(self, residual: np.ndarray, faintest: float | np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """Where a trial is worth its time: around what is bright enough for a point, as far as it may have company."""
+        """Where a trial is useful: around pixels as bright as a point, as far as other components matter."""
         bright = (residual if self.positive else np.abs(residual)) >= self.settings.min_pixel_fraction * faintest
         reach = [self.settings.max_extent // 2 + apart for apart in self.apart]
         near = scipy.ndimage.maximum_filter(bright, [2 * r + 1 for r in reach])
@@ -145,7 +148,15 @@ class PointFinder:
 
 
 def _apart(along: np.ndarray, distance: float) -> int:
-    """How far from a point others count [pixel], of the offsets of the main lobe's pixels along an axis."""
+    """Distance from a point within which other components count [pixel].
+
+    Parameters
+    ----------
+    along : (lobe,) int
+        Offsets of the main lobe's pixels from the peak along an axis.
+    distance : float
+        Over the half width of the main lobe.
+    """
     return round(distance * max(1, int(np.abs(along).max())))
 
 
@@ -159,7 +170,7 @@ class _Points(NamedTuple):
 
 
 class _Search:
-    """The points of a residual among the components of a trial that went down to a level."""
+    """Selects the points of a residual among the components of a trial CLEAN down to a level."""
 
     def __init__(
         self,
@@ -177,7 +188,7 @@ class _Search:
         self._confusion = finder.settings.max_leftover_confusion * level
 
     def choose(self, trial: np.ndarray, faintest: float | np.ndarray) -> Points:
-        """The components that are points, as `Points`; `faintest` is the least flux of one, in each pixel or in all."""
+        """The components that are points; `faintest` is the smallest flux of a point, for each pixel or for all."""
         limits = self._limits
         groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
         if count == 0:
@@ -196,7 +207,7 @@ class _Search:
         order = np.argsort(-np.abs(fresh.flux), kind="stable")
         good[order[np.cumsum(good[order]) > limits.max_points]] = False
         while good.any():
-            # The fit explains the groups that it replaces, and leaves the others to the trial; groups count from 1.
+            # The fit replaces the good groups; the others keep their components. Groups are numbered from 1.
             others = np.where(np.append(False, good)[groups], 0, trial).astype(np.float32)
             without = self._residual - self._convolve(others)
             fit, points, seen = self._fit(without, fresh.take(good))
@@ -214,7 +225,7 @@ class _Search:
         return Points(np.zeros_like(self._residual), self._residual, 0)
 
     def _around(self, size: np.ndarray, pixel: np.ndarray) -> np.ndarray:
-        """Flux [Jy] of an image [Jy/pixel] around each pixel."""
+        """Flux [Jy] of an image [Jy/pixel] in a box around each pixel."""
         reach = self._apart
         box = scipy.ndimage.uniform_filter(size, [2 * r + 1 for r in reach], output=np.float64, mode="constant")
         return box[tuple(pixel.T)] * np.prod([2 * r + 1 for r in reach])
@@ -222,16 +233,24 @@ class _Search:
     def _around_each(
         self, pixel: np.ndarray, offsets: Sequence[np.ndarray] | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns, (point, offset) each, of pixels around each pixel; they end at the image's edge."""
+        """Rows and columns, (point, offset) each, of the pixels at given offsets, clipped to the image."""
         ny, nx = self._residual.shape
         rows, columns = pixel[:, :1] + offsets[0], pixel[:, 1:] + offsets[1]
         return np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
 
     def _fit(self, residual: np.ndarray, start: _Points) -> tuple[_Points, np.ndarray, np.ndarray]:
-        """Fluxes, places and sizes of points, from those given; they as an image, and as the PSF shows it.
+        """Fit fluxes, places and sizes of points, from start values.
 
-        At the solution, what is left of the residual is 0 at the points, and nothing in their main lobes that another
-        place or size would explain. Sidelobes count for the fluxes; of distant ones the slopes are taken for 0.
+        At the solution the residual is 0 at the points, and no other place or size lowers it in their main lobes. The
+        fluxes account for the sidelobes of all points; the slopes of distant sidelobes are neglected.
+
+        Returns
+        -------
+        _Points
+        image : (y, x) float32
+            [Jy/pixel]
+        seen : (y, x) float32
+            Its dirty image [Jy/beam].
         """
         limits = self._limits
         pixel, flux, shapes = start
@@ -261,7 +280,10 @@ class _Search:
         return _Points(pixel, flux, shapes), points, seen
 
     def _certain(self, shapes: Shapes, flux: np.ndarray, free: np.ndarray, rest: float) -> Shapes:
-        """Shapes without the shifts and sizes that noise and confusion can have made, or the rest's rms [Jy/beam]."""
+        """Shapes with all shifts and sizes set to 0 that noise, confusion or the rest can cause.
+
+        `rest` is the rms of the residual of the fit [Jy/beam].
+        """
         limits = self._limits
         noise, confusion = self._noise / np.abs(flux[:, None]), self._confusion / np.abs(flux[:, None])
         shift = np.clip(shapes.shift, -2 * limits.max_shift, 2 * limits.max_shift)
@@ -277,7 +299,7 @@ class _Search:
         return Shapes(shift, size)
 
     def _has_room(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Whether points may lie between pixels: all that may stand for them are in the image and in the mask."""
+        """Whether points may lie between pixels: all pixels that represent them are in the image and in the mask."""
         ny, nx = self._residual.shape
         room = (y >= TAPS) & (y < ny - TAPS) & (x >= TAPS) & (x < nx - TAPS)
         if self._mask is not None:
@@ -288,7 +310,7 @@ class _Search:
 
 
 def _gather(trial: np.ndarray, groups: np.ndarray, count: int) -> tuple[_Points, np.ndarray]:
-    """Groups of components as points, and their variances (group, 2) along y and x [pixel^2]."""
+    """Flux and centre of each group of components, and its variances (group, 2) along y and x [pixel^2]."""
     y, x = np.nonzero(groups)
     group, value, at = groups[y, x] - 1, trial[y, x].astype(np.float64), np.stack([y, x]).astype(np.float64)
     size = np.maximum(np.bincount(group, np.abs(value), count), 1e-30)
@@ -301,7 +323,7 @@ def _gather(trial: np.ndarray, groups: np.ndarray, count: int) -> tuple[_Points,
 
 
 def _curvature(psf: np.ndarray) -> np.ndarray | None:
-    """Minus the second derivatives of the PSF at its peak, (2, 2); None if it is no peak."""
+    """Minus the second derivatives of the PSF at its peak, (2, 2); None if that is no maximum."""
     y, x = psf.shape[0] // 2, psf.shape[1] // 2
     near = psf[y - 2 : y + 3, x - 2 : x + 3].astype(np.float64)
     if near.shape != (5, 5):
@@ -313,7 +335,7 @@ def _curvature(psf: np.ndarray) -> np.ndarray | None:
 
 
 def _fluxes(residual: np.ndarray, psf: np.ndarray, y: np.ndarray, x: np.ndarray, ridge: float) -> np.ndarray:
-    """Fluxes [Jy] of points in given pixels, (point,) each, that together leave nothing of the residual there."""
+    """Fluxes [Jy] of points in given pixels, (point,) each, whose subtraction makes the residual 0 in these pixels."""
     rows, columns = y[:, None] - y + psf.shape[0] // 2, x[:, None] - x + psf.shape[1] // 2
     # Beyond its edges a PSF that is not twice as large as the image counts as 0, as in the convolution.
     inside = (rows >= 0) & (rows < psf.shape[0]) & (columns >= 0) & (columns < psf.shape[1])

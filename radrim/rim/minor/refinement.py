@@ -1,8 +1,8 @@
 """The final stages of a deconvolution: what is done once to a model that leaves little but noise.
 
 First the model is emptied where the data do not need it (`radrim.rim.minor.sparsify`), then updated by a learned prior
-of skies (`radrim.rim.network.prior`). Both make the residual a little louder; the imager takes their updates as a whole
-or not at all.
+of skies (`radrim.rim.network.prior`). Both raise the rms of the residual slightly; the imager takes each update as a
+whole or not at all.
 
 Each stage is a dialogue between the image as a whole, which decides (`empty`, `update_prior`), and its parts, one or
 many, which try (`Refiner`). The whole sees sums over all parts only, so that its decision does not depend on how the
@@ -22,13 +22,14 @@ from radrim.rim.minor.sparsify import Core, Emptying
 from radrim.rim.network.prior import NEAR, TILE, held_back, look_again, soften
 
 CLOSE = 1.2
-"""Largest rms of the residual, in units of the expected noise, of a model that is emptied."""
+"""Largest residual rms of a model that is emptied, in units of the expected noise."""
 LEAST_PART = 0.1
-"""Smallest part of a prior update that is worth taking."""
+"""Smallest fraction of a prior update that is taken. A smaller one is dropped: the residual rms would rise too much."""
 CROWDED = 0.5
-"""Part of the flux in isolated points above which components of CLEAN, which are more points, are held back, too."""
-LOOKS = 2
-"""Prior updates in a row."""
+"""Fraction of the flux in isolated points above which CLEAN components, too, are exempt from the prior update: in such
+a field they are points."""
+ROUNDS = 2
+"""Rounds of the prior update."""
 
 Ask = Callable[..., list[dict[str, Any]]]
 """Asks all parts of an image to do one thing: ``ask(action, **values)`` gives one answer for each."""
@@ -249,7 +250,7 @@ def update_prior(ask: Ask) -> MinorCycle | None:
     crowded, most = held > CROWDED * flux, SparsifySettings().max_rms(before.std, noise)
     parts: list[float] = []
     left, keep = before, 0.0
-    while len(parts) < LOOKS:
+    while len(parts) < ROUNDS:
         looks = ask("update_prior", keep=keep, crowded=crowded)
         change = Change.sum(one["change"] for one in looks)
         keep = change.part_below(most)
@@ -266,7 +267,7 @@ def update_prior(ask: Ask) -> MinorCycle | None:
     after = _moments(ask("soften", keep=keep, crowded=crowded))
     soft = after.std <= most
     changed = sum(one["components"] for one in ask("finish", keep=1.0 if soft else 0.0))
-    stop = " and ".join(("prior update", "a second one")[: len(parts)])
+    stop = f"prior update, {len(parts)} round{'s' if len(parts) > 1 else ''}"
     if parts[-1] < 1:
         stop += f", {parts[-1]:.0%} of it: limited by the residual rms"
     return _whole(changed, before, after if soft else left, stop)

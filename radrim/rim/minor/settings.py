@@ -29,14 +29,15 @@ class RimSettings:
     mask : (y, x) bool or None
         The model is 0 elsewhere.
     tighten : bool
-        At the end, what the data do not need goes from the model of a positive sky (`radrim.rim.minor.sparsify`).
+        Whether the final stage removes emission that the data do not need (`radrim.rim.minor.sparsify`); only for
+        positive skies.
     prior : Prior or None
-        After that, it looks again at the model (`radrim.rim.network.prior`).
+        Network of the prior update, the last step of the final stage (`radrim.rim.network.prior`).
     sizes : bool
-        Isolated points may be a little wider than points; not where spectra are fitted, for an index looks like a size.
+        Whether sources slightly wider than a point count as isolated points. False where spectra are fitted: a spectral
+        index looks like a size.
     clean : CleanSettings
-        Of the finish, but for its thresholds and its mask, which follow from `radrim.rim.minor.clean_finish` and from
-        these.
+        Of the CLEAN stage; thresholds and mask are replaced (`radrim.rim.minor.clean_finish`).
     """
 
     noise: float = float("nan")

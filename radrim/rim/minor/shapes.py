@@ -1,8 +1,8 @@
-"""Sources of next to no size as a few pixels of a model: between pixels, and a little wider than a point.
+"""Sources between pixels, or slightly wider than a point, as a few pixels of a model.
 
-Such a source is pixels along each axis, some of them negative, that have its moments: they give the same values to a
-smooth function that multiplies the visibilities as the source does, to the order of `TAPS`. A source that is wider has
-the second and fourth moments of a Gaussian.
+`TAPS` pixels along each axis represent a source. Some of them are negative. They have the same moments as the source,
+so that their visibilities are the same to that order. A resolved source has the second and fourth moments of a
+Gaussian.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 TAPS = 6
-"""Pixels along an axis that stand for a source."""
+"""Pixels along an axis that represent a source."""
 WIDEST = 0.5
-"""Largest variance along an axis [pixel^2]: wider Gaussians are not `TAPS` pixels."""
+"""Largest variance along an axis [pixel^2]: `TAPS` pixels cannot represent wider Gaussians."""
 REACH = 6
-"""Pixels from the peak to the farthest of the lobe that are looked at: further ones would cost more than they say."""
+"""Largest distance from the peak of a pixel of the lobe that is fitted [pixel]; farther pixels add little."""
 STEP = 0.01
-"""Of the differences that stand for derivatives [pixel, pixel^2]."""
+"""Step of the finite differences [pixel, pixel^2]."""
 RIDGE = 1e-9
-"""Added to the diagonal of the equations, relative to its largest: some arrays see no shape along an axis at all."""
+"""Added to the diagonal of the equations, over its largest value: some arrays do not measure one axis at all."""
 
 
 class Shapes(NamedTuple):
@@ -28,36 +28,36 @@ class Shapes(NamedTuple):
     Parameters
     ----------
     shift : array
-        From the middle of the source's pixel [pixel].
+        From the centre of the source's pixel [pixel].
     size : array
-        Variance, 0 of a point [pixel^2].
+        Variance [pixel^2]; 0 for a point.
     """
 
     shift: np.ndarray
     size: np.ndarray
 
     def take(self, which: np.ndarray) -> "Shapes":
-        """Some of them, by a (source,) bool array."""
+        """The sources selected by a (source,) bool array."""
         return Shapes(*(array[which] for array in self))
 
 
 class Lobe:
-    """Sources as they are seen near their pixels, in the main lobe of a PSF.
+    """Dirty images of sources near their pixels, in the main lobe of a PSF.
 
     Parameters
     ----------
     psf : (y, x) float32
         Peak 1 at (ny // 2, nx // 2).
     offsets : (array, array)
-        Of the lobe's pixels from the peak, along y and x; the peak's neighbours are taken as well.
+        Of the lobe's pixels from the peak, along y and x; the neighbours of the peak are added.
 
     Attributes
     ----------
     offsets : (2, lobe) array
     scatter : (2,) array
-        Standard errors along y and x of the sizes of a point of 1 Jy, for noise of 1 Jy/beam seen with this PSF.
+        Standard errors along y and x of the fitted sizes of a point of 1 Jy, for noise of 1 Jy/beam with this PSF.
     worst, even : (2,) array
-        The largest sizes that errors of at most 1 Jy/beam can make of it, and what an even error of 1 Jy/beam does.
+        Largest sizes that errors of at most 1 Jy/beam can cause, and sizes that a constant error of 1 Jy/beam causes.
     """
 
     def __init__(self, psf: np.ndarray, offsets: Sequence[np.ndarray]) -> None:
@@ -65,7 +65,7 @@ class Lobe:
         lobe = lobe[:, np.abs(lobe).max(0) <= REACH]
         near = {(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)} | {*zip(*lobe.tolist(), strict=True)}
         self.offsets = np.array(sorted(near)).T
-        # Shifts of two pixels at most, and taps on both sides: as far as that the PSF may be needed, 0 beyond it.
+        # The PSF is needed as far as shifts of two pixels and the taps reach; beyond its edges it counts as 0.
         margin = int(np.abs(self.offsets).max()) + TAPS
         y, x = (np.arange(-margin, margin + 1) + n // 2 for n in psf.shape)
         inside = ((y >= 0) & (y < psf.shape[0]))[:, None] & ((x >= 0) & (x < psf.shape[1]))
@@ -77,18 +77,18 @@ class Lobe:
         self.worst, self.even = np.abs(answers).sum(1), np.abs(answers.sum(1))
 
     def peak(self, shapes: Shapes) -> np.ndarray:
-        """What sources of 1 Jy show at the middle of their pixels [Jy/beam], (source,)."""
+        """Brightness of sources of 1 Jy at the centre of their pixels [Jy/beam], (source,)."""
         low = np.floor(shapes.shift).astype(int)
         wy, wx = _both_weights(shapes, low)
         return np.einsum("pi,pj,plij->p", wy, wx, self._taps(low, np.zeros((2, 1), int)), optimize=True)
 
     def improve(self, left: np.ndarray, flux: np.ndarray, shapes: Shapes) -> Shapes:
-        """A step of Gauss and Newton towards shapes that leave nothing.
+        """A Gauss-Newton step towards shapes whose subtraction leaves no residual.
 
         Parameters
         ----------
         left : (source, lobe) array
-            What they leave [Jy/beam].
+            Residual after subtraction [Jy/beam].
         flux : (source,) array
             [Jy]
         shapes : Shapes
@@ -96,7 +96,7 @@ class Lobe:
         Returns
         -------
         Shapes
-            Their shifts may be far off, and their sizes negative.
+            Not bounded: shifts may be large, and sizes negative.
         """
         low = np.floor(shapes.shift).astype(int)
         seen, (wy, wx) = self._taps(low, self.offsets), _both_weights(shapes, low)
@@ -112,19 +112,19 @@ class Lobe:
         return Shapes(shapes.shift + change[:, 1:3], shapes.size + change[:, 3:])
 
     def _taps(self, low: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """The PSF of each of the pixels that stand for a source, at the offsets: (source, offset, tap, tap)."""
+        """The PSF of each pixel that represents a source, at the offsets: (source, offset, tap, tap)."""
         y, x = (along + self._margin - low[:, k, None] for k, along in enumerate(offsets))
         rows, columns = y[:, :, None] - _AT, x[:, :, None] - _AT
         return self._near[rows[:, :, :, None], columns[:, :, None, :]]
 
     def _sizes(self) -> np.ndarray:
-        """The sizes that 1 Jy/beam in each of the lobe's pixels would seem to be of a point of 1 Jy, (2, lobe)."""
+        """Fitted size of a point of 1 Jy per residual in each of the lobe's pixels, (2, lobe) [pixel^2 per Jy/beam]."""
         point, unit = Shapes(np.zeros((1, 2)), np.zeros((1, 2))), np.eye(self.offsets.shape[1])
         return np.stack([self.improve(one[None], np.ones(1), point).size[0] for one in unit], 1)
 
 
 def draw(shape: Sequence[int], y: np.ndarray, x: np.ndarray, flux: np.ndarray, shapes: Shapes) -> np.ndarray:
-    """An image [Jy/pixel] of sources in the pixels (y, x) or beside them; of each an exact point is one pixel."""
+    """An image [Jy/pixel] of sources in or near the pixels (y, x); a point at the centre of a pixel is one pixel."""
     low = np.floor(shapes.shift).astype(int)
     wy, wx = _both_weights(shapes, low)
     rows, columns = (y + low[:, 0])[:, None] + _AT, (x + low[:, 1])[:, None] + _AT
@@ -140,14 +140,14 @@ _AT = np.arange(1 - TAPS // 2, TAPS // 2 + 1)
 
 
 def _both_weights(shapes: Shapes, low: np.ndarray) -> list[np.ndarray]:
-    """Weights along y and x, (source, tap) each, at the pixels `low` + `_AT` from the source's."""
+    """Weights along y and x, (source, tap) each, of the pixels at `low` + `_AT` from the source's pixel."""
     return [_weights(*along) for along in zip((shapes.shift - low).T, shapes.size.T, strict=True)]
 
 
 def _weights(at: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """(source, tap) weights at the integers `_AT` with the moments of Gaussians at the places `at`.
+    """Weights (source, tap) of the integers `_AT`, with the moments of Gaussians centred at `at`.
 
-    Of variance 0 they are Lagrange's polynomials, exactly 0 and 1 at integers.
+    For variance 0 they are Lagrange polynomials, which are exactly 0 and 1 at integers.
     """
     out = np.ones((len(at), TAPS))
     for k, tap in enumerate(_AT):
@@ -165,7 +165,7 @@ def _weights(at: np.ndarray, variance: np.ndarray) -> np.ndarray:
 
 
 def _solve(design: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """Least squares of (source, lobe, unknown) equations each."""
+    """Least-squares solution for each source of its (lobe, unknown) equations, (source, unknown)."""
     normal = np.einsum("pla,plb->pab", design, design)
     largest = np.einsum("paa->pa", normal).max(1)
     normal += RIDGE * largest[:, None, None] * np.eye(design.shape[2])

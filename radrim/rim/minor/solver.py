@@ -1,7 +1,7 @@
-"""The learned minor cycle: a trained machine on the residual of a whole image, its network on tiles with signal.
+"""The learned minor cycle: a trained machine on the residual of a whole image; its network runs on tiles with emission.
 
-Convolution and step length belong to the whole image, only the network works tile by tile: the answer does not depend
-on how the image was cut. Where there is nothing above the noise the network does not run, and the model stays as it is.
+Convolution and step length are those of the whole image. Only the network works on tiles, so the result does not depend
+on the tiles. Where the residual shows no emission the network does not run, and the model does not change.
 """
 
 import dataclasses
@@ -28,31 +28,31 @@ from radrim.rim.network.psf import PsfConvolution
 log = logging.getLogger("radrim")
 
 TRUST = 1.5, 2.0
-"""More noise expected than so many times what the first residual shows, or a later one, from which some noise may have
-been fitted, is not believed."""
+"""Maximum ratio of expected to observed noise, for the first residual and for later ones, whose noise may be partly
+fitted. Above it the expected noise is discarded."""
 FLOOR = 1.05
-"""A residual with less than so many times the noise that was expected can be noise."""
+"""Largest rms of a residual that can be noise, in units of the expected noise."""
 LOOSE = 1.3
-"""The same while nothing has been found: expectations are not exact, and small images have few independent pixels."""
+"""The same while the model is empty: the expected noise is not exact, and small images have few independent pixels."""
 LEAST = 0.92
-"""No update may bring the rms of the residual below so many times the noise that was expected: it would fit noise."""
+"""Smallest residual rms after an update, in units of the expected noise: below it noise would be fitted."""
 FITTED = 0.94
-"""A residual with an rms of less than so many times the noise that was expected is left alone."""
+"""Residual rms, in units of the expected noise, at which deconvolution stops."""
 DONE = 0.995
-"""The same once CLEAN finishes: it goes deeper than the network, with less to show for it."""
+"""The same in the CLEAN stage, which cleans deeper and gains less by it."""
 SLOW = 0.1
-"""A minor cycle that takes less than this part from the residual's rms was the network's last; CLEAN finishes."""
+"""Smallest relative fall of the residual rms in a minor cycle of the network; below it the CLEAN stage begins."""
 FAR, SLOWEST = 3.0, 0.03
-"""With an rms of so many times the noise, less than this part: CLEAN would have far to go."""
+"""Residual rms, in units of the expected noise, above which `SLOWEST` replaces `SLOW`: CLEAN would need many cycles."""
 POINTS_FIRST = 0.2
-"""Points that take more than this part from the residual's rms go alone: what their sidelobes, which are not the same
-everywhere, leave of them is seen once they are subtracted exactly, and the network would take it for something."""
+"""Relative fall of the residual rms by isolated points above which the network waits for the next cycle. Sidelobes vary
+across the field; what they leave of such points is subtracted exactly first, or the network would model it."""
 LITTLE = 0.008
-"""A step of the network that changes the residual's rms by less than this part is the last one of its cycle."""
+"""Relative change of the residual rms by a step of the network below which it is the last step of its cycle."""
 
 
 class Found(NamedTuple):
-    """An update [Jy/pixel], the residual after it by the PSF [Jy/beam], and what found it."""
+    """An update [Jy/pixel], the residual after it by PSF convolution [Jy/beam], and a text that says what found it."""
 
     update: np.ndarray
     residual: np.ndarray
@@ -72,11 +72,11 @@ class RimSolver:
         For images, on the device it shall run on.
     settings : RimSettings
     threads : int
-        Of CLEAN's finish; the network's are torch's.
+        Of CLEAN; the network uses torch's number of threads.
     """
 
     psf_factor = 2
-    """PSF over image: twice as large, the convolution is exact, and so is the noise that the network is told of."""
+    """Size of the PSF over that of the image: 2 makes the convolution and the scales of the features exact."""
 
     def __init__(self, machine: InferenceMachine, settings: RimSettings | None = None, threads: int = 1) -> None:
         self._threads = threads
@@ -120,7 +120,7 @@ class RimSolver:
         peak : float, optional
             Largest |residual| of the whole image [Jy/beam]; that of `residual` if absent.
         others : OtherFacets, optional
-            If this is a part of an image: what the other parts hold.
+            If this is a part of an image: what must be known of the other parts.
 
         Returns
         -------
@@ -129,10 +129,10 @@ class RimSolver:
         Raises
         ------
         SolverError
-            NaN in an input, or arrays that do not fit; the memory of the GPU is not enough for any tile.
+            NaN in an input, arrays of wrong shapes, or too little memory on the GPU even for the smallest tile.
         """
         _check(residual, psf, model, noise)
-        # A residual with far less noise than was expected shows that the expectation was wrong, for ever.
+        # A residual with far less noise than expected shows that the expectation was wrong; it is not used again.
         self._trusted &= bool(0 < self.settings.noise <= TRUST[int(model.any())] * noise)
         expected = self.settings.noise if self._trusted else noise
         return self._improve(residual, psf, model, noise, expected, window, peak, others)
@@ -183,7 +183,7 @@ class RimSolver:
         peak: float | None,
         others: OtherFacets | None,
     ) -> MinorCycle:
-        """Points, network or CLEAN, whichever it is the turn of."""
+        """One minor cycle of isolated points and the network, or of CLEAN."""
         reason = self._why_done(residual, expected, bool(model.any()))
         if reason:
             return _nothing(residual, reason)
@@ -193,7 +193,7 @@ class RimSolver:
         allowed, told = _both(self.settings.mask, window), min(expected, noise)
         points = self._take_points(residual, told, allowed, peak or 0.0)
         found = Found(points.update, points.residual, f"isolated points: {points.number}")
-        # Without the points a residual can be noise, or so near to it that the network is not worth its while.
+        # After subtraction of the points the residual may be noise, or too close to it for the network.
         near = points.residual.std() < FLOOR * expected
         finish = near and not (points.number and describe_noise(points.residual, FLOOR * expected))
         others = others or OtherFacets()
@@ -216,30 +216,30 @@ class RimSolver:
             self._settled = active, left
         stop = found.stop + (f", {part:.0%} of it: beyond is noise" if part < 1 else "")
         update = np.float32(part) * found.update
-        # What the network found of a source is not perfect, and its errors are no points.
+        # Later cycles need to know extended emission: errors of the network on it must not pass as points.
         taken = np.float32(part) * points.update
         self._extended = _sum(self._extended, update - taken)
         self._points = _sum(self._points, taken)
         return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False)
 
     def _why_done(self, residual: np.ndarray, expected: float, begun: bool) -> str:
-        """Why nothing is left to do, or an empty text."""
+        """Why the deconvolution is done, or an empty text."""
         threshold, rms = self.settings.threshold, float(residual.std())
         if float(np.abs(residual).max()) <= threshold:
             return f"no residual above the threshold of {threshold:.3g} Jy/beam"
-        # CLEAN, once it has begun, stops by itself, below the level at which single peaks can be told from noise.
+        # CLEAN has its own stopping criterion, below the level at which single peaks differ from noise.
         cleaned = self._finish.begun
         if not cleaned and (noise := describe_noise(residual, (FLOOR if begun else LOOSE) * expected)):
             return noise
         if rms <= (DONE if cleaned else FITTED) * expected:
-            return f"the residual's rms is {rms / expected:.2f} of the noise expected"
+            return f"the residual rms is {rms / expected:.2f} times the expected noise"
         return ""
 
     def _ask_network(
         self, points: Points, model: np.ndarray, noise: float, peak: float, active: np.ndarray
     ) -> tuple[Found, bool]:
-        """What points and network together found, and whether the network left off by itself."""
-        # Points between pixels have negative pixels, too, which are none of the network's business.
+        """The update by points and network together, and whether the network stopped before its last step."""
+        # Points between pixels have negative pixels; the network works on positive models.
         known = model + points.update
         start = np.maximum(known, 0) if self.settings.positive else known
         estimate, seen, lengths = self._infer(points.residual, start, noise, peak, active)
@@ -250,11 +250,11 @@ class RimSolver:
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
     def points(self, model: np.ndarray) -> np.ndarray:
-        """What of the model (y, x) was taken for isolated points, if no update was cut [Jy/pixel]."""
+        """The part of the model (y, x) that is isolated points, if all updates were taken [Jy/pixel]."""
         return np.zeros_like(model) if self._points is None else self._points
 
     def expect(self, noise: float) -> bool:
-        """Go on with another noise [Jy/beam] than was expected so far; True: what has ended with that begins again."""
+        """Continue with another expected noise [Jy/beam]; True, since CLEAN and final stage then start again."""
         self.settings = dataclasses.replace(self.settings, noise=noise)
         self._finish = Finish(self.settings, self._threads)
         self._refiner = Refiner(self.settings, self._convolver)
@@ -262,7 +262,7 @@ class RimSolver:
         return True
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
+        """What later cycles need of earlier ones: facts that JSON holds, and arrays."""
         facts, arrays = self._finish.state()
         facts |= {"trusted": self._trusted, "tile": self._convolver.tile}
         arrays |= self._refiner.state()
@@ -272,7 +272,7 @@ class RimSolver:
         return facts, arrays | {name: image for name, image in images.items() if image is not None}
 
     def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`; the PSF of the next cycle must be that of the last."""
+        """Continue from a `state`; the PSF must be the same as before."""
         arrays = {name: np.array(array) for name, array in arrays.items()}
         self._trusted, self._convolver.tile = facts["trusted"], facts["tile"]
         if "active" in arrays:
@@ -282,7 +282,7 @@ class RimSolver:
         self._finish.resume(facts, arrays)
 
     def _has_settled(self, residual: np.ndarray, active: np.ndarray) -> bool:
-        """Whether the network has just left off by itself, here, at this residual: it would not do more."""
+        """Whether the network stopped by itself in the cycle before, at this residual and place: it has converged."""
         if self._settled is None:
             return False
         before, left = self._settled
@@ -290,13 +290,13 @@ class RimSolver:
         return bool(new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std())
 
     def _take_psf(self, psf: np.ndarray, shape: Sequence[int]) -> None:
-        """What follows from the PSF, again only when it changes."""
+        """Derive sidelobe levels and point finder from the PSF, if it has changed."""
         if self._convolver.take(psf, shape):
             self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
             self._finder = PointFinder(psf, shape, self._threads, self.settings.positive, sizes=self.settings.sizes)
 
     def _take_points(self, residual: np.ndarray, noise: float, allowed: np.ndarray | None, peak: float) -> Points:
-        """Isolated points, if anything is bright enough to be one."""
+        """Isolated points, if the peak of the residual is above the detection threshold."""
         highest = (residual if self.settings.positive else np.abs(residual)).max()
         if self._finder is None or highest < level_for(residual.size, CLEAR) * noise:
             return Points(np.zeros_like(residual), residual, 0)
@@ -311,7 +311,7 @@ class RimSolver:
         expected: float,
         window: np.ndarray | None,
     ) -> MinorCycle:
-        """The first cycle of CLEAN's finish: of what isolated points leave."""
+        """The first cycle of the CLEAN stage, after subtraction of isolated points."""
         minor = self._finish(points.residual, psf, model + points.update, noise, expected, window, None)
         if not points.number:
             return minor
@@ -342,8 +342,8 @@ class RimSolver:
     ) -> Inferred:
         """Estimate and residual after the steps of the network, and their lengths.
 
-        The network knows positive skies only. A sky of both signs is the difference of two: first the positive one is
-        improved, then the other, on the residual turned over.
+        The network is trained on positive skies. A sky of both signs is treated as the difference of two positive ones:
+        first the positive part is updated, then the negative part, with the sign of the residual reversed.
         """
         if self.settings.positive:
             found = self._steps(convolution, residual, model, noise, peak, active)
@@ -366,12 +366,14 @@ class RimSolver:
         found = self.machine(convolution, residual, noise, estimate, peak, options)
         if not torch.isfinite(found.estimates[-1]).all():
             image = found.estimates[-1][0].cpu().numpy()
-            raise SolverError(f"The network's image has {_bad(image)}; is this checkpoint sound?")
+            raise SolverError(
+                f"The network's image has {_bad(image)}; the checkpoint may be faulty, try another --model."
+            )
         return found
 
 
 def _nothing(residual: np.ndarray, stop: str) -> MinorCycle:
-    """The minor cycle that has nothing to do, and why."""
+    """A minor cycle without an update, and the reason."""
     return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), stop, True)
 
 
@@ -380,7 +382,7 @@ def _sum(image: np.ndarray | None, update: np.ndarray) -> np.ndarray:
 
 
 def _both(mask: np.ndarray | None, window: np.ndarray | None) -> np.ndarray | None:
-    """Where both allow it; None if neither is given."""
+    """Where mask and window both allow changes; None if neither is given."""
     given = [limit > 0 for limit in (mask, window) if limit is not None]
     return np.logical_and.reduce(given) if given else None
 
@@ -396,7 +398,7 @@ def _check(residual: np.ndarray, psf: np.ndarray, model: np.ndarray, noise: floa
 
 
 def _bad(image: np.ndarray) -> str:
-    """How many values of an image are not finite, and the smallest rectangle that holds them."""
+    """Number of values of an image that are not finite, and the smallest rectangle that contains them."""
     bad = ~np.isfinite(image)
     text = f"{np.count_nonzero(bad)} of {image.size} values NaN or infinite"
     if image.ndim == 2:

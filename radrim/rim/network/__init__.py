@@ -1,1 +1,1 @@
-"""The networks: i-RIM, RIM, prior and uncertainty. Needs only numpy, scipy, torch and safetensors."""
+"""The networks: i-RIM, RIM, prior and uncertainty. They need only numpy, scipy, torch and safetensors."""

@@ -1,8 +1,9 @@
-"""The residual function of a coupling: down, 3x3, up, with a gate (Putzky & Welling 2019, arXiv:1911.10914).
+"""Residual functions of a coupling: gated convolutional blocks and U-Nets (Putzky & Welling 2019, arXiv:1911.10914).
 
-Convolutions are weight-normalised (Salimans & Kingma 2016, arXiv:1602.07868). Everything works on images (batch,
-channel, y, x) and on cubes (batch, channel, chan, y, x), which are down-sampled in y and x only: they may have few
-channels. Tensors with channels last in memory stay so; on CPUs the transposed convolution is several times faster then.
+Convolutions are weight-normalised (Salimans & Kingma 2016, arXiv:1602.07868). All blocks work on images (batch,
+channel, y, x) and on cubes (batch, channel, chan, y, x). Cubes are down-sampled in y and x only, since they may have
+few channels. The memory layout with channels last is kept: transposed convolutions on CPUs are several times faster
+with it.
 """
 
 import itertools
@@ -23,7 +24,7 @@ _CONVOLVE_UP = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 def draw(scale: float, *shape: int) -> Tensor:
-    """Normal random numbers; only their shape on the device 'meta', where drawing loads torch's compiler."""
+    """Normal random numbers; on the device 'meta' an empty tensor, since drawing there would load torch's compiler."""
     numbers = torch.empty(shape)
     return numbers if numbers.is_meta else numbers.normal_(0, scale)
 
@@ -59,7 +60,7 @@ class Convolution(nn.Module):
     up : bool
         Transposed: makes the image `kernel.step` times larger.
     groups : int
-        Of channels that do not see each other.
+        Groups of channels that are convolved separately.
     gain : float
         Initial standard deviation of the output for uncorrelated input of unit variance.
     bias : bool
@@ -84,15 +85,15 @@ class Convolution(nn.Module):
         self.step = (1,) * cube + (kernel.step, kernel.step)
         self.padding = (kernel.depth // 2,) * cube + (kernel.padding, kernel.padding)
         self.kernel = (outputs, inputs // groups, *size)
-        # One row per output channel; its length changes nothing but how fast steps of fixed size turn it.
+        # One row per output channel; its length only sets how fast steps of fixed size turn it.
         self.direction = nn.Parameter(draw(AGILE, outputs, math.prod(self.kernel[1:])))
         self.gain = nn.Parameter(torch.full((outputs,), float(gain)))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self._made: tuple[list, Tensor] | None = None
 
     def weight(self) -> Tensor:
-        """The kernel: `direction`, scaled to the norm `gain` for each output channel; without gradients made once."""
-        if torch.is_grad_enabled() or self.direction.is_inference():  # which do not count their changes
+        """The kernel: `direction` scaled to the norm `gain` for each output channel; cached without gradients."""
+        if torch.is_grad_enabled() or self.direction.is_inference():  # inference tensors have no version counter
             return self._weight()
         # The version counts changes in place, which keep the address; torch has no public name for it.
         state = [(part.data_ptr(), part._version) for part in (self.direction, self.gain)]
@@ -118,23 +119,23 @@ AROUND = Kernel(3, padding=1, depth=3)
 
 
 class ResidualBlock(nn.Module):
-    """G of a coupling: a convolution down by `factor`, a 3x3 convolution, and one up, gated by a second one (GLU).
+    """G of a coupling: convolutions down by `factor`, 3 x 3, and up, the last one gated by a fourth (GLU).
 
-    The value's last convolution starts at 0, so that a fresh coupling changes nothing. Value and gate are two
-    convolutions: each result is contiguous, which makes the gate several times cheaper than splitting one result.
+    The last convolution of the value starts at 0, so that a fresh coupling is the identity. Value and gate are separate
+    convolutions, since their contiguous results make the gate several times cheaper than the halves of one result.
 
     Parameters
     ----------
     dims : int
         2, or 3 for cubes.
     inputs, outputs : int
-        Channels of the state read and written.
+        Channels of the state that are read and written.
     hidden : int
-        Channels in between.
+        Channels of the layers between.
     factor : int
-        Down-sampling in y and x; any size of image will do, it is padded with zeros and cut again.
+        Down-sampling in y and x. Images of any size are padded with zeros and cut again.
     groups : int
-        Groups of channels in the 3x3 convolution.
+        Groups of channels in the 3 x 3 convolution.
 
     Raises
     ------
@@ -158,12 +159,12 @@ class ResidualBlock(nn.Module):
 
     @property
     def alignment(self) -> int:
-        """Pixels after which it is the same again under translation."""
+        """Translations by multiples of this number of pixels commute with the block."""
         return self.factor
 
     @property
     def reach(self) -> int:
-        """Pixels along y and x from an output to the farthest input it depends on."""
+        """Distance along y and x from an output to the farthest input that it depends on [pixel]."""
         return 2 * self.factor - 1
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,17 +179,17 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """G of a coupling: a small U-Net (Ronneberger et al. 2015), gated at its end as `ResidualBlock`.
+    """G of a coupling: a small U-Net (Ronneberger et al. 2015), gated at its end like `ResidualBlock`.
 
-    Each level works at half of the resolution of the one before: a residual pair of 3x3 convolutions on the way down,
-    and one on the way up; what comes up is added to what went down.
+    Each level has half of the resolution of the one before. It applies a residual pair of 3 x 3 convolutions on the way
+    down and one on the way up. The states of both ways are added.
 
     Parameters
     ----------
     dims : int
         2, or 3 for cubes.
     inputs, outputs : int
-        Channels of the state read and written.
+        Channels of the state that are read and written.
     widths : sequence of int
         Channels of each level.
     """
@@ -207,12 +208,12 @@ class UNet(nn.Module):
 
     @property
     def alignment(self) -> int:
-        """Pixels after which it is the same again under translation."""
+        """Translations by multiples of this number of pixels commute with the block."""
         return 2 ** (len(self.widths) - 1)
 
     @property
     def reach(self) -> int:
-        """Pixels along y and x from an output to the farthest input it depends on."""
+        """Distance along y and x from an output to the farthest input that it depends on [pixel]."""
         levels = len(self.widths)
         return sum(2**level * (4 if level < levels - 1 else 2) for level in range(levels)) + self.alignment - 1
 
@@ -225,7 +226,7 @@ class UNet(nn.Module):
         return self.levels(self.first(x))[..., :ny, :nx]
 
     def levels(self, state: Tensor) -> Tensor:
-        """What follows the first convolution; y and x are multiples of `alignment`."""
+        """All layers after the first convolution; y and x are multiples of `alignment`."""
         passed = []
         for pair, down in zip(self.falling, self.down, strict=False):
             state = pair(state)
@@ -239,7 +240,7 @@ class UNet(nn.Module):
 
 
 class _Pair(nn.Module):
-    """x + two 3x3 convolutions of x."""
+    """Two 3 x 3 convolutions of x, added to x."""
 
     def __init__(self, dims: int, width: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""What a network of `radrim.rim` sees: preconditioned gradients, compressed at several scales, free of any flux unit.
+"""Input features of the networks: preconditioned gradients, compressed at several scales, without a flux unit.
 
-Images are (batch, y, x), cubes (batch, chan, y, x); the gradients are those of `radrim.rim.network.psf`.
+Images are (batch, y, x), cubes (batch, chan, y, x). The gradients w_lambda are those of `radrim.rim.network.psf`.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from radrim.rim.network.windows import Window
 LAMBDAS = 2.0, 8.0, 30.0
 """Regularisation of the preconditioned gradients w_lambda (`radrim.rim.network.psf`), in units of the PSF's power."""
 CELLS = 4, 16
-"""Pixels per cell of the two local peaks that prior and uncertainty see; see `local_peak`."""
+"""Cell sizes [pixel] of the two local peaks among the features of prior and uncertainty; see `local_peak`."""
 CELL = 8
-"""Pixels per cell of the local peak scale."""
+"""Cell size of the local peak that compresses features [pixel]."""
 ENVELOPE_CELL = 2
-"""The same for the amplitude of the free part of an update."""
+"""Cell size of the local peak that sets the amplitude of the free part of an update [pixel]."""
 SINGLE = 1e-7
-"""Noise below this part of the peak is below the rounding of float32 and counts as so much."""
+"""Smallest noise over the peak: below it, float32 rounding dominates."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Scales:
-    """What an image is measured against; numbers of the whole image, the same for each of its tiles.
+    """Scales by which features are normalised: numbers of the whole image, the same for each of its tiles.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Scales:
     wiener_noise, wiener_peak : Tensor, (batch, lambda, [chan,] 1, 1)
         Noise of w_lambda, and its peak for a point source of `peak` [Jy/pixel].
     context : Tensor, (batch, 1 + 2 lambda, [chan,] 1, 1)
-        What the network is told of them: log of peak over noise, gains of point and noise.
+        The scales as features: log of peak over noise, gains of a point and of noise for each lambda.
     finest : Tensor, (batch, [chan,] 2)
         Standard deviation of the finest detail along y and x [pixel].
     """
@@ -81,7 +81,7 @@ def measure_scales(
         [Jy/beam]
     lambdas : sequence of float
     noise, peak : float or Tensor, (batch,) or (batch, chan)
-        Of the whole residual image, if `residual` is a part of it [Jy/beam]. The part's own peak if absent.
+        Of the whole residual image [Jy/beam]; without `peak`, that of `residual`.
     """
     if peak is None:
         peak = residual.detach().abs().amax((-2, -1))
@@ -98,7 +98,7 @@ def measure_scales(
 
 @dataclass(frozen=True)
 class StepImages:
-    """What one step of a network starts from, for a whole image or for a tile of it.
+    """Images from which a step of the network starts, of a whole image or of a tile.
 
     Parameters
     ----------
@@ -117,21 +117,22 @@ class StepImages:
     scales: Scales
 
     def cut(self, window: Window) -> "StepImages":
-        """The part in a window, a pair of slices (y, x); the scales stay those of the whole."""
+        """The images in a window; the scales stay those of the whole image."""
         part = (..., *window)
         return StepImages(self.wiener[part], self.residual[part], self.estimate[part], self.scales)
 
 
 def feature_count(lambdas: Sequence[float]) -> int:
-    """Number of channels that `features` makes."""
+    """Number of channels of `features`."""
     return 4 * len(lambdas) + 6
 
 
 def features(images: StepImages) -> torch.Tensor:
-    """The channels that a network sees, all of order 1, (batch, feature, [chan,] y, x).
+    """Features of a step, all of order 1, (batch, feature, [chan,] y, x).
 
-    Each w_lambda is compressed by asinh against its noise, against the image's peak, and against its own peak nearby:
-    with one scale for the whole image the brightest source would hide all others. Reach: ``4 * CELL - 1`` pixels.
+    Each w_lambda is compressed by asinh relative to three scales: its noise, the peak of the image, and its local peak.
+    With one scale for the whole image the brightest source would hide all others. Features depend on pixels at most
+    ``4 * CELL - 1`` away.
     """
     scales, residual, estimate = images.scales, images.residual, images.estimate
     peaks = point_sources(residual)
@@ -157,10 +158,10 @@ def features(images: StepImages) -> torch.Tensor:
 
 
 def point_sources(residual: torch.Tensor) -> torch.Tensor:
-    """The update that CLEAN would make: at the peaks of a residual the flux of the point that makes them, 0 elsewhere.
+    """Point sources at the peaks of a residual, with the flux of the peak; 0 elsewhere.
 
-    The dirty image of a point source of 1 Jy/pixel has a peak of 1 Jy/beam. Peaks are the pixels whose neighbours are
-    closer to 0 than they.
+    The dirty image of a point source of 1 Jy/pixel has a peak of 1 Jy/beam. Peaks are pixels whose neighbours are
+    closer to 0.
 
     Parameters
     ----------
@@ -177,15 +178,15 @@ def point_sources(residual: torch.Tensor) -> torch.Tensor:
 
 
 def envelope(images: StepImages) -> torch.Tensor:
-    """Amplitude of the free part of an update [Jy/pixel], (batch, [chan,] y, x): the size of the mean w_lambda nearby.
+    """Amplitude of the free part of an update [Jy/pixel], (batch, [chan,] y, x): the local peak of the mean w_lambda.
 
-    Reach: ``4 * ENVELOPE_CELL - 1`` pixels.
+    It depends on pixels at most ``4 * ENVELOPE_CELL - 1`` away.
     """
     return local_peak(images.wiener.mean(1), ENVELOPE_CELL)
 
 
 def local_peak(image: torch.Tensor, cell: int) -> torch.Tensor:
-    """Smooth image of the largest |pixel| nearby: maxima of cells and their neighbours, averaged and interpolated.
+    """Smooth image of the local maximum of |image|: maxima over cells and their neighbours, averaged and interpolated.
 
     Parameters
     ----------
@@ -206,9 +207,9 @@ def local_peak(image: torch.Tensor, cell: int) -> torch.Tensor:
 
 
 def highest_in_cells(image: torch.Tensor, cell: int) -> torch.Tensor:
-    """The largest pixel of each cell of `cell` x `cell`, (..., cells, cells), of an image (..., y, x) nowhere below 0.
+    """Maximum over each cell of `cell` x `cell` pixels, (..., cells, cells), of an image (..., y, x) without negatives.
 
-    This and the next are many times as fast on CPUs as max_pool2d, which looks for the place of each maximum, too.
+    Like `highest_around`, it is many times faster on CPUs than max_pool2d, which also finds the places of the maxima.
     """
     ny, nx = image.shape[-2:]
     whole = F.pad(image, (0, -nx % cell, 0, -ny % cell))
@@ -216,7 +217,7 @@ def highest_in_cells(image: torch.Tensor, cell: int) -> torch.Tensor:
 
 
 def highest_around(image: torch.Tensor) -> torch.Tensor:
-    """The largest of each pixel and its eight neighbours; (..., y, x), nowhere below 0."""
+    """Maximum of each pixel and its eight neighbours, (..., y, x), of an image without negatives."""
     for axis in (-1, -2):
         size = image.shape[axis]
         wide = F.pad(image, (1, 1) if axis == -1 else (0, 0, 1, 1))
@@ -225,19 +226,19 @@ def highest_around(image: torch.Tensor) -> torch.Tensor:
 
 
 def asinh(value: torch.Tensor) -> torch.Tensor:
-    """The inverse of sinh, fast on CPUs."""
+    """The inverse hyperbolic sine, faster than torch.asinh on CPUs."""
     return _Asinh.apply(value)
 
 
 class _Asinh(torch.autograd.Function):
-    """torch.asinh as exact, in about half of its time on CPUs."""
+    """As exact as torch.asinh, in about half of its time on CPUs."""
 
     @staticmethod
     def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(value)
         size = value.abs()
         square = size * size
-        root = (square + 1).sqrt_()  # in place from here on: fresh memory costs as much as the arithmetic
+        root = (square + 1).sqrt_()  # in place: allocating memory takes as long as the arithmetic
         return square.div_(root.add_(1)).add_(size).log1p_().copysign_(value)
 
     @staticmethod
@@ -247,7 +248,7 @@ class _Asinh(torch.autograd.Function):
 
 
 def _per_image(value: float | torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """A number per image, or per channel of each cube, as (batch, [chan,] 1, 1)."""
+    """A number for each image, or for each channel of a cube, as (batch, [chan,] 1, 1)."""
     value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
     value = value.reshape(value.shape + (1,) * (image.ndim - value.ndim))
     return value.expand(*image.shape[:-2], 1, 1)

@@ -1,14 +1,16 @@
 """The invertible Recurrent Inference Machine for images (Putzky & Welling 2019, arXiv:1911.10914).
 
-Each step follows equation 10 of the paper: the data enter the state (eta, s) additively, invertible layers h mix it::
+Each step follows equation 10 of the paper. The data enter the state (eta, s) additively, and invertible layers h mix
+the state::
 
     s' = s + g(inputs(x, r)),    (eta, s) <- h(eta, s'),    x <- x + alpha d(Psi(eta)).
 
-It departs from the paper in what a radio image needs: the gradient r = D - psf * x enters preconditioned and free of
-scale, through a linear g (`radrim.rim.network.features`); eta is not the estimate itself, but the link Psi turns it
-into gates of the preconditioned gradients, and the step length alpha is the one that lowers chi^2 most
-(`radrim.rim.network.machine`). And
-the couplings start as identities, so that a fresh machine already gives a sensible estimate.
+It departs from the paper in four points:
+
+- The gradient r = D - psf * x enters preconditioned and normalised, through a linear g (`radrim.rim.network.features`).
+- eta is not the estimate. The link Psi turns it into gates of the preconditioned gradients.
+- The step length alpha is the one that lowers chi^2 most (`radrim.rim.network.machine`).
+- The couplings start as identities, so that a fresh machine already gives a useful estimate.
 """
 
 import itertools
@@ -41,32 +43,32 @@ class IRIMConfig:
     channels : int
         Of the state, eta and s together.
     hidden : int or tuple of int
-        Channels inside the residual functions; several are taken in turn, like `factors`. A 3x3 convolution that works
-        at a half of the resolution costs as much with twice the channels.
+        Channels inside the residual functions; several numbers are used in turn, like `factors`. At half of the
+        resolution a 3 x 3 convolution costs the same with twice the channels.
     depth : int
-        Couplings per step, before `unets`.
+        Couplings per step, before those with U-Nets.
     factors : tuple of int
-        Down-sampling inside the couplings, in turn.
+        Down-sampling inside the couplings, used in turn.
     steps : int
-        Steps of training; with shared weights any number can be run.
+        Steps in training; with shared weights any number can be run.
     shared : bool
-        The same weights in all steps.
+        Whether all steps have the same weights.
     lambdas : tuple of float
         Of the preconditioned gradients.
     squeeze : int
-        The state has one cell per `squeeze` x `squeeze` pixels, whose features become channels. 2 takes a quarter of
-        the time and memory of 1.
+        The state has one cell per `squeeze` x `squeeze` pixels, whose features become channels. With 2, time and memory
+        are a quarter of those with 1.
     groups : int
-        Groups of channels in the 3x3 convolutions.
+        Groups of channels in the 3 x 3 convolutions.
     reflections : int
-        Householder reflections per coupling; 0: as many as channels.
+        Householder reflections per coupling; 0 means as many as channels.
     unets : int
-        Couplings that follow these, with U-Nets as residual functions: each sees much of a tile at once. What is
-        trained can grow by them (`TrainingConfig.start`).
+        Couplings with U-Nets as residual functions, after the others; each depends on a large part of a tile. They can
+        be added to a trained network (`TrainingConfig.start`).
     widths : tuple of int
         Channels of the levels of each U-Net.
     detail : bool
-        Whether the network says where updates have finer detail (see `radrim.rim.network.machine`).
+        Whether the network decides where updates have finer detail (see `radrim.rim.network.machine`).
 
     Raises
     ------
@@ -113,9 +115,9 @@ class IRIMConfig:
 
 
 class IRIM(InferenceMachine):
-    """The invertible machine; training memory does not depend on the number of couplings per step.
+    """The invertible machine; its memory in training does not depend on the number of couplings per step.
 
-    With fresh weights eta stays 0, and the first estimate is ``x + alpha d`` for the mean w_lambda.
+    With fresh weights eta stays 0, and the first estimate is ``x + alpha d``, where d is the mean w_lambda.
 
     Parameters
     ----------
@@ -158,7 +160,7 @@ class IRIM(InferenceMachine):
             for layer in range(config.depth)
         )
         unets = (UNet(config.dims, read, write, config.widths) for _ in range(config.unets))
-        # One after the other: the order in which fresh weights are drawn must stay.
+        # Lazy, so that the order in which fresh weights are drawn does not change.
         residuals: Iterable[ResidualBlock | UNet] = itertools.chain(blocks, unets)
         return ReversibleSequence(
             Coupling(config.channels, residual, config.reflections or config.channels) for residual in residuals

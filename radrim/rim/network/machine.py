@@ -1,18 +1,17 @@
-"""What every Recurrent Inference Machine shares: the loop around the data, the link, tiles.
+"""The part that all Recurrent Inference Machines share: the loop around the data, the link and tiles.
 
-A machine repeats: preconditioned gradients of the residual (`radrim.rim.network.features`), the network of one step,
-the link
-that turns the network's fields into an update, the step length, and the new residual, all by the PSF convolution.
+Each step computes the preconditioned gradients of the residual (`radrim.rim.network.features`), runs the network, turns
+its fields into an update by the link, finds the step length, and updates the residual by the PSF convolution.
 
-- The link gates what the data propose, ``2 hardsigmoid(m) (sum_lambda (1/L + g_lambda) w_lambda + h p + envelope o)``
-  for the network's fields (g, h, m, o); p are the point sources that CLEAN would see. Where all fields are 0 that is
-  the mean of the w_lambda. Where m <= -3 it is exactly 0: empty sky can stay empty.
-- What comes out is smoothed by a Gaussian of 0.38 of the width of the PSF's main lobe (`psf.FINEST`): little finer
-  detail is measured, and what a network puts there is more often wrong than right. A field d of its own, where the
-  network has it, says where to smooth by half of that only (`inputs.SHARPEST`): bright sources show more detail.
-- Stokes I is positive: the proposal is projected, ``d = max(x + proposal, 0) - x``, *before* the step length is taken.
-  Then every ``x + alpha d`` with alpha in [0, 1] is positive too, and chi^2 falls as it does for any direction.
-- alpha minimises chi^2 along d, in [0, 1], so that chi^2 never rises, whatever the network says.
+- The link gates the gradients: ``2 hardsigmoid(m) (sum_lambda (1/L + g_lambda) w_lambda + h p + envelope o)`` for the
+  fields (g, h, m, o) of the network; p are the point sources at the peaks of the residual. Where all fields are 0 this
+  is the mean of the w_lambda. Where m <= -3 it is exactly 0, so that empty sky can stay empty.
+- The update is smoothed by a Gaussian with 0.38 of the width of the PSF's main lobe (`psf.FINEST`). Arrays measure
+  little finer detail, and networks predict it wrongly more often than not. An optional field d chooses where to smooth
+  by half of that width only (`psf.SHARPEST`), since bright sources show more detail.
+- Stokes I is positive. The proposal is projected, ``d = max(x + proposal, 0) - x``, *before* the step length is found.
+  Then every ``x + alpha d`` with alpha in [0, 1] is positive, and chi^2 falls as along any direction.
+- alpha in [0, 1] minimises chi^2 along d, so that chi^2 never rises, whatever the network proposes.
 """
 
 import math
@@ -67,7 +66,7 @@ class MachineConfig(Protocol):
 
 
 def check_machine(config: MachineConfig) -> None:
-    """Check what the configurations of all machines have in common.
+    """Check the values that the configurations of all machines have in common.
 
     Parameters
     ----------
@@ -108,16 +107,16 @@ def field_count(config: MachineConfig) -> int:
 
 @dataclass(frozen=True)
 class Inference:
-    """What a machine found.
+    """Result of a machine.
 
     Parameters
     ----------
     estimates : list of Tensor, (batch, [chan,] y, x)
-        After each step [Jy/pixel].
+        Estimate after each step [Jy/pixel].
     residual : Tensor, (batch, [chan,] y, x)
-        After the last step, by the PSF convolution [Jy/beam].
+        Residual after the last step, by PSF convolution [Jy/beam].
     lengths : list of Tensor, (batch, [chan,] 1, 1)
-        Step lengths; 0 where nothing lowered chi^2.
+        Step lengths; 0 where the proposal did not lower chi^2.
     """
 
     estimates: list[torch.Tensor]
@@ -132,21 +131,22 @@ class InferenceOptions:
     Parameters
     ----------
     steps : int, optional
-        As in training if absent; with weights of their own there are no more steps than trained.
+        Number of steps; as in training if absent. Without shared weights there cannot be more.
     positive : bool
-        Stokes I: the estimate stays positive where it is positive, and becomes so elsewhere. Not for Q, U, V.
+        Whether estimates are positive: for Stokes I, not for Q, U, V.
     detach : bool
-        Training: no gradient through the image from one step to the next; it always flows through the state.
+        In training: whether gradients are cut between the images of successive steps; those of the state never are.
     tile : int, optional
-        Run the network on tiles of about so many pixels, one after the other, to save memory; no gradients.
+        Side of tiles on which the network runs, to save memory [pixel]; the whole image if absent. No gradients.
     active : Tensor, (y, x) bool, optional
-        Where the estimate may change. Tiles without such a pixel cost nothing.
+        Where the estimate may change. Tiles without an active pixel are skipped.
     halo : int, optional
-        Of the tiles [pixel], a multiple of `alignment`; `InferenceMachine.halo`, with which tiles change nothing, if
-        absent.
+        Halo of the tiles [pixel], a multiple of `alignment`; if absent `InferenceMachine.halo`, with which the result
+        does not depend on the tiles.
     least : float, optional
-        Stop once a step changes the residual's rms by less than this part, or the next one would, if changes go on
-        falling as they do. With `active`, steps leave out what the one before changed by less than that.
+        Relative change of the residual rms by a step below which it is the last one. The machine also stops if the next
+        step is expected to change less, by extrapolation of the last two. With `active`, later steps skip the pixels
+        whose residual changed by less.
     """
 
     steps: int | None = None
@@ -159,13 +159,12 @@ class InferenceOptions:
 
 
 class InferenceMachine(nn.Module):
-    """The loop that every RIM shares; a subclass supplies `advance`, the network of one step.
+    """The loop of all machines; a subclass supplies `advance`, the network of one step.
 
-    **Tiles.** A step has a local part, `propose`, and a global part, convolution and step length. `propose` sees
-    `receptive_field` pixels around each pixel: cut the `StepImages` of the whole image (their scales stay those of the
-    whole), at multiples of `alignment`, with `halo` more pixels on every side that is not the image's edge, and what is
-    left after cutting the halo off equals the whole image's to rounding. `forward` with ``tile`` does so. A tile whose
-    convolution is done on the tile alone differs by what its PSF and its own step length do not know of the rest.
+    **Tiles.** A step has a local part, `propose`, and a global part, convolution and step length. `propose` depends on
+    `receptive_field` pixels around each pixel. Tiles therefore give the result of the whole image, to rounding, if they
+    begin at multiples of `alignment`, have a halo of `halo` pixels on every side that is not the image's edge, and use
+    the scales of the whole image. `forward` with ``tile`` does this.
 
     Parameters
     ----------
@@ -200,22 +199,22 @@ class InferenceMachine(nn.Module):
 
     @property
     def cell_reach(self) -> int:
-        """Cells from an output of `advance` to the farthest input it depends on."""
+        """Distance from an output of `advance` to the farthest input that it depends on [cell]."""
         raise NotImplementedError
 
     @property
     def cell_alignment(self) -> int:
-        """Cells after which `advance` is the same again under translation."""
+        """Translations by multiples of this number of cells commute with `advance`."""
         raise NotImplementedError
 
     @property
     def receptive_field(self) -> int:
-        """Pixels along y and x from an output of one step to the farthest input of that step it depends on."""
+        """Distance along y and x from an output of one step to the farthest input that it depends on [pixel]."""
         return 4 * CELL - 1 + (self.cell_reach + 1) * self.config.squeeze - 1 + TAPS
 
     @property
     def alignment(self) -> int:
-        """Pixels; a step commutes with translations by multiples of it."""
+        """Translations by multiples of this number of pixels commute with a step."""
         return math.lcm(CELL, self.cell_alignment * self.config.squeeze)
 
     @property
@@ -226,7 +225,7 @@ class InferenceMachine(nn.Module):
     def propose(
         self, step: int, images: StepImages, state: torch.Tensor | None = None, active: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The update that the network proposes; the local part of a step.
+        """The update that the network proposes: the local part of a step.
 
         Parameters
         ----------
@@ -235,9 +234,9 @@ class InferenceMachine(nn.Module):
         images : StepImages
             Of the whole image or of a tile.
         state : Tensor, optional
-            What the step before returned for the same tile.
+            State after the step before, for the same tile.
         active : Tensor, (y, x) bool, optional
-            Elsewhere proposal and state are 0; see `forward`.
+            Proposal and state are 0 elsewhere; see `InferenceOptions`.
 
         Returns
         -------
@@ -285,7 +284,7 @@ class InferenceMachine(nn.Module):
         Raises
         ------
         SolverError
-            Shapes that do not fit, or too many steps.
+            Wrong shapes, or too many steps.
         """
         options = options or InferenceOptions()
         steps = self._check(psf, residual, estimate, options.steps)
@@ -356,9 +355,9 @@ class InferenceMachine(nn.Module):
         active: torch.Tensor | None,
         halo: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`propose` for tiles with halos; the new state is put together beside the old one, which halos still need.
+        """`propose` for tiles with halos; the new state is written beside the old one, which later tiles still read.
 
-        `new` is the state of two steps before, whose memory is used again: it is 0 outside the same tiles.
+        `new` is the state of two steps before; its memory is used again.
         """
         proposal = torch.zeros_like(images.residual)
         if new is not None:
@@ -388,23 +387,23 @@ class InferenceMachine(nn.Module):
         return proposal, new
 
     def _active_cells(self, active: torch.Tensor) -> torch.Tensor:
-        """The cells of the state that hold an active pixel."""
+        """The cells of the state that contain an active pixel."""
         return highest_in_cells(active.float(), self.config.squeeze) > 0
 
     def _cells(self, window: Window) -> Window:
-        """A window of pixels as one of the state's cells."""
+        """A window of pixels as a window of the state's cells."""
         squeeze = self.config.squeeze
         y, x = (slice(part.start // squeeze, -(-part.stop // squeeze)) for part in window)
         return y, x
 
 
 def link(eta: torch.Tensor, images: StepImages) -> torch.Tensor:
-    """The proposed update: gated preconditioned gradients, smoothed (see the top of this file).
+    """The proposed update: gated and smoothed preconditioned gradients (see the top of this file).
 
     Parameters
     ----------
     eta : Tensor, (batch, lambda + 3 or + 4, [chan,] y, x)
-        Gates of each lambda, gate of the points, mask, free part; and how much of the finer detail to keep.
+        Gate of each lambda, gate of the points, mask, free part; and the fraction of finer detail to keep.
     images : StepImages
 
     Returns

@@ -1,8 +1,8 @@
-"""The plain Recurrent Inference Machine (Putzky & Welling 2017, arXiv:1706.04008), the i-RIM's baseline.
+"""The plain Recurrent Inference Machine (Putzky & Welling 2017, arXiv:1706.04008), the baseline of the i-RIM.
 
-Convolution, gated recurrent unit, convolution, gated recurrent unit, convolution: few layers, and autograd stores their
-activations. Inputs, link and step length are the i-RIM's, so that a comparison shows the network alone. The layers are
-those of the paper's authors in later work (kernels of 5, 3 dilated by 2, and 3 pixels; recurrent kernels of 1 pixel).
+The layers are: convolution, gated recurrent unit, convolution, gated recurrent unit, convolution. Autograd stores their
+activations. Kernels are those of later work by the paper's authors: 5, 3 dilated by 2, and 3 pixels; 1 pixel in the
+recurrent units. Inputs, link and step length are those of the i-RIM, so that comparisons show the network's effect.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class PlainConfig:
     dims : int
         2 for images, 3 for cubes (channel, y, x).
     channels : int
-        Of each layer and each of the two recurrent states.
+        Of each layer and of each of the two recurrent states.
     steps : int
-        Steps of training; any number can be run.
+        Steps in training; any number can be run.
     lambdas : tuple of float
         Of the preconditioned gradients.
     squeeze : int
@@ -52,7 +52,7 @@ class PlainConfig:
 
     @property
     def shared(self) -> bool:
-        """All steps use the same weights, so any number of steps can be run."""
+        """Whether all steps have the same weights: always, so that any number of steps can be run."""
         return True
 
 
@@ -81,7 +81,7 @@ class RecurrentUnit(nn.Module):
 
 
 class PlainRIM(InferenceMachine):
-    """The plain machine; with fresh weights its first estimate is the i-RIM's.
+    """The plain machine; with fresh weights its first estimate is that of the i-RIM.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class PlainRIM(InferenceMachine):
         context: torch.Tensor,
         state: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `InferenceMachine.advance`; the state is that of both recurrent units, 0 before the first step."""
+        """See `InferenceMachine.advance`; the state holds both recurrent units, 0 before the first step."""
         hidden = F.relu(self.first(inputs) + self.context(context))
         if state is None:
             state = torch.cat([torch.zeros_like(hidden)] * 2, 1)

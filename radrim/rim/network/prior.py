@@ -1,17 +1,16 @@
-"""A second look at a finished model: what a network expects of the sky behind it, and what the data make of that.
+"""The prior update: a learned prior of skies, given a finished model, combined with the data.
 
-Of what an array did not measure, the data allow anything that the minor cycles put there: faint lobes that are broken
-into ripples narrower than the beam, haze along sidelobes. A network that has seen what whole deconvolutions leave of
-simulated skies says for each pixel what to expect, as a normal distribution: the mean m and the standard deviation w
-[Jy/pixel]. With thermal noise s and the PSF's convolution G, the sky that is most probable then (and the mean of all
-probable ones) is
+The data do not constrain what an array did not measure. There, models have artefacts: faint lobes broken into ripples
+narrower than the beam, and spurious extended emission along sidelobes. A network trained on deconvolved simulated skies
+predicts a normal distribution for each pixel of the sky, with mean m and standard deviation w [Jy/pixel]. With thermal
+noise s and convolution G with the PSF, the most probable sky, which is also the mean of the posterior, is
 
     x = m + W z,    (W G W + s^2) z = W (D - G m),    W = diag(w),
 
-which `settle` finds by conjugate gradients. So the data decide where they can, and the network where they cannot; a
-model that is empty in some place stays so. As in the minor cycles, what changes is smoothed: a network that learned on
-simulated skies makes detail out of pixels that real ones do not have. The network is trained through these conjugate
-gradients (as MoDL is, Aggarwal et al. 2019, IEEE TMI 38, 394), on the decibels that they reach.
+which `settle` solves by conjugate gradients. So the data decide where they constrain the sky, and the prior elsewhere.
+Empty parts of a model stay empty. The change of the model is smoothed, as in the minor cycles, since simulated skies
+have pixels and real ones do not. The network is trained through these conjugate gradients (as MoDL, Aggarwal et al.
+2019, IEEE TMI 38, 394), on the error of their result in decibels.
 """
 
 import math
@@ -31,33 +30,33 @@ from radrim.rim.network.psf import TAPS, PsfConvolution, SmoothConvolution
 from radrim.rim.network.windows import Window, cover, tiles, widen, within
 
 STEPS = 160
-"""Conjugate gradients, at most, unless the training says otherwise;"""
+"""Largest number of conjugate gradient steps in imaging."""
 TOLERANCE = 1e-4
-"""they end where so little of the equations is left, over what was there at first: sooner at low dynamic range."""
+"""Norm of the equations' residual, over the initial one, at which conjugate gradients stop."""
 SHIFT = 5.0
-"""Largest change of a brightness, on the scale of asinh."""
+"""Largest change of a pixel's mean, on the scale of asinh in units of the noise."""
 SPREAD = 0.05
-"""Standard deviation over mean where the network says nothing,"""
+"""Standard deviation over mean for an answer of 0."""
 SPREAD_RANGE = 6.0
-"""the largest change of its logarithm,"""
+"""Largest change of the logarithm of the standard deviation by an answer."""
 LEAST = 0.1
-"""and what faint pixels are taken for in it, in units of the noise."""
+"""Brightness added to faint pixels for their standard deviation, in units of the noise."""
 NEAR = 1.5
-"""Largest residual, in units of the noise, of the models that it learns from, and is asked about."""
+"""Largest residual rms, in units of the noise, of models in training and in the prior update."""
 EMPTY = 0.03
-"""Where a model has so much nearby, in units of the noise, the network may change half as much as elsewhere."""
+"""Brightness near a pixel, in units of the noise, at which the network may change it half as much as elsewhere."""
 AGILE = 4.0
-"""Answers over the network's last layer: it would learn slowly otherwise."""
+"""Factor from the network's last layer to its answers; with 1 it would learn slowly."""
 HELD = 0.5
-"""Pixels of which more than this part is not the network's are not looked at."""
+"""Fraction of a pixel's flux from other solvers above which the prior update leaves the pixel out."""
 ALIGNMENT = 16
-"""Tiles begin at multiples of so many pixels: they give what the whole gives."""
+"""Tiles begin at multiples of this number of pixels, so that the result does not depend on them."""
 FAINT = 4.0
-"""Where a beam of the model holds so many times the noise, half of it is made no finer than the beam; of less, more."""
+"""Flux of the model per beam, in units of the noise, at which half of it is smoothed; fainter emission more."""
 COARSE = 1, 2
-"""Multiples n of the beam for which that is done, one after the other: for n, where it is 1 / n^2 as bright."""
+"""Widths n of the smoothing in beams, applied in turn; for width n the level is `FAINT` / n^2."""
 TINY = 1e-20
-"""Squares below it count as so much where something is divided by them."""
+"""Lower limit of denominators."""
 TILE = 1024
 """Largest part of an image that the network sees at once [pixel]."""
 FEATURES = 15 + 2 * len(LAMBDAS) + 2
@@ -73,7 +72,7 @@ class PriorConfig:
     Parameters
     ----------
     widths : tuple of int
-        Channels of the U-Net's levels; the first works on cells of 2 x 2 pixels.
+        Channels of the levels of the U-Net; the first level has cells of 2 x 2 pixels.
     """
 
     widths: tuple[int, ...] = (48, 64, 96, 128)
@@ -84,7 +83,7 @@ class PriorConfig:
 
 
 class Prior(nn.Module):
-    """The network.
+    """The network of the prior update.
 
     Parameters
     ----------
@@ -98,14 +97,14 @@ class Prior(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Pixels from an answer to the farthest pixel of an image it depends on, `see` included."""
+        """Distance from an answer to the farthest pixel of an image that it depends on, through `see` [pixel]."""
         return 2 * self.unet.reach + 1 + 4 * max(CELLS) - 1
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """What is to be changed, (batch, 2, y, x), of features (batch, feature, y, x); y and x even."""
+        """Answers (batch, 2, y, x) for features (batch, feature, y, x); y and x even. See `expect`."""
         ny, nx = features.shape[-2:]
         size = 2 * self.unet.alignment
-        # On cells of 2 x 2 pixels the first convolution is one of 2 x 2, which spares a copy of all features.
+        # A 2 x 2 convolution replaces the 1 x 1 convolution of cells of 2 x 2 pixels, to avoid a copy of all features.
         first = self.unet.first
         kernel = first.weight().reshape(-1, FEATURES, 2, 2)
         state = F.conv2d(F.pad(features, (0, -nx % size, 0, -ny % size)), kernel, first.bias, 2)
@@ -131,7 +130,7 @@ class GradientUnits(Units):
 
 @dataclass(frozen=True)
 class Finished:
-    """What a deconvolution left, of a whole image or of a tile of it.
+    """Result of a deconvolution, of a whole image or of a tile.
 
     Parameters
     ----------
@@ -140,9 +139,9 @@ class Finished:
     residual : Tensor, (batch, y, x)
         [Jy/beam]
     gradients : Tensor, (batch, lambda, y, x)
-        Preconditioned ones of the residual [Jy/pixel].
+        Preconditioned gradients of the residual [Jy/pixel].
     measured : Tensor, (batch, lambda, y, x)
-        What Wiener filters see of the model [Jy/pixel]; the rest is what the data say little about.
+        Wiener-filtered model [Jy/pixel]; its difference to the model is poorly constrained by the data.
     units : GradientUnits
     """
 
@@ -153,26 +152,26 @@ class Finished:
     units: GradientUnits
 
     def cut(self, window: Window) -> "Finished":
-        """The part in a window, a pair of slices (y, x)."""
+        """The images in a window."""
         part = (..., *window)
         return Finished(self.model[part], self.residual[part], self.gradients[part], self.measured[part], self.units)
 
 
 def held_back(model: Array, others: Array) -> Array:
-    """Which pixels of a model are not to be looked at: those that something else made, in most part.
+    """Pixels that the prior update leaves out: most of their flux comes from other solvers.
 
     Parameters
     ----------
     model : (y, x) array
         [Jy/pixel]
     others : (y, x) array
-        What of it is isolated points, say, which are exact.
+        Part of the model from other solvers, such as isolated points, which are exact [Jy/pixel].
     """
     return abs(others) > HELD * abs(model)
 
 
 def look_at(model: torch.Tensor, residual: torch.Tensor, convolution: PsfConvolution, noise: torch.Tensor) -> Finished:
-    """The `Finished` of a model (batch, y, x) [Jy/pixel] with its residual and thermal noise (batch,) [Jy/beam]."""
+    """The `Finished` for a model (batch, y, x) [Jy/pixel], its residual (batch, y, x) and noise (batch,) [Jy/beam]."""
     noise = noise.view(-1, 1, 1)
     gains = [convolution.gains(value) for value in LAMBDAS]
     one = torch.ones_like(noise)
@@ -191,7 +190,7 @@ def look_at(model: torch.Tensor, residual: torch.Tensor, convolution: PsfConvolu
 
 
 def see(finished: Finished) -> torch.Tensor:
-    """What the network sees, (batch, feature, y, x), all of order 1 and without a flux unit."""
+    """Features of the network, (batch, feature, y, x), all of order 1 and without a flux unit."""
     x, units = finished.model, finished.units
     pixel = units.pixel
     local = torch.hypot(local_peak(x, CELL), pixel.expand_as(x))
@@ -214,19 +213,19 @@ def see(finished: Finished) -> torch.Tensor:
 
 
 def expect(answers: torch.Tensor, model: torch.Tensor, pixel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the network expects of a sky: mean and standard deviation of each pixel, (batch, y, x) [Jy/pixel].
+    """The prior of a sky: mean and standard deviation of each pixel, (batch, y, x) [Jy/pixel].
 
     Parameters
     ----------
     answers : Tensor, (batch, 2, y, x)
-        Of a `Prior`; 0 expects the model itself.
+        Of a `Prior`; answers of 0 give the model itself as mean.
     model : Tensor, (batch, y, x)
         [Jy/pixel]
     pixel : Tensor, (batch, 1, 1)
         `Units.pixel`.
     """
     shift, spread = answers.unbind(1)
-    # Where there is nothing for some pixels around, nothing can come: an empty sky stays empty.
+    # Without emission nearby the mean cannot change: an empty sky stays empty.
     nearby = pixel * torch.sinh(_mean(_mean(asinh(model.abs() / pixel), 5), 5))
     there = nearby / (nearby + EMPTY * pixel)
     mean = pixel * torch.sinh(asinh(model / pixel) + SHIFT * torch.tanh(shift / SHIFT) * there)
@@ -243,19 +242,19 @@ def settle(
     noise: torch.Tensor,
     steps: int = STEPS,
 ) -> torch.Tensor:
-    """What is most probable by prior and data; its difference to the model before is smoothed (S): G becomes S G S.
+    """The most probable sky by prior and data. Its change from the model is smoothed by S, so that G becomes S G S.
 
     Parameters
     ----------
     mean, spread : Tensor, (batch, y, x)
         The prior [Jy/pixel].
     model, residual : Tensor, (batch, y, x)
-        The model before, and its residual [Jy/pixel], [Jy/beam].
+        The model [Jy/pixel] and its residual [Jy/beam].
     convolution : PsfConvolution
     noise : Tensor, (batch, 1, 1)
         Thermal noise [Jy/beam].
     steps : int
-        Of the conjugate gradients, from the prior's mean on, at most.
+        Largest number of conjugate gradient steps; they start from the mean of the prior.
 
     Returns
     -------
@@ -290,7 +289,7 @@ def look_again(
     allowed: torch.Tensor | None = None,
     steps: int = STEPS,
 ) -> torch.Tensor:
-    """The model that a second look makes of a finished one.
+    """One round of the prior update of a finished model.
 
     Parameters
     ----------
@@ -301,9 +300,9 @@ def look_again(
     noise : float
         Thermal noise of the dirty image [Jy/beam].
     tile : int
-        The network sees parts of the image of at most so many pixels along y and x, and what is around them.
+        Largest tile of the network along y and x, without its halo [pixel].
     allowed : Tensor, (y, x) bool, optional
-        The model stays as it is elsewhere.
+        Where the model may change.
     steps : int
         As for `settle`.
 
@@ -328,7 +327,7 @@ def look_again(
         mean, spread = torch.where(allowed, mean, model), spread * allowed
     units = finished.units
     del finished
-    # Transforms smooth as far as rounding reaches; a Gaussian of at most `WIDEST` pixels ends before.
+    # The smoothing reaches `TAPS` pixels; beyond, Fourier transforms only leave rounding errors.
     touched = _near((mean != model) | (spread > 0), TAPS)
     if not touched.any():
         return model
@@ -346,10 +345,10 @@ def look_again(
 def soften(
     model: torch.Tensor, convolution: PsfConvolution, noise: float, allowed: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """A model that is no finer than the beam, or twice the beam, where that holds little more than noise.
+    """Smooth a model to the beam, or to twice the beam, where it is faint.
 
-    There the data say nothing of finer detail, and what the model has of it is noise, such as single pixels of both
-    signs. Flux is moved over such distances only; what is bright stays as it is.
+    The data do not constrain the detail of emission near the noise. Models have single pixels of both signs there. The
+    smoothing moves flux by about a beam, and leaves bright emission unchanged.
 
     Parameters
     ----------
@@ -359,7 +358,7 @@ def soften(
     noise : float
         Thermal noise of the dirty image [Jy/beam].
     allowed : Tensor, (y, x) bool, optional
-        The model stays as it is elsewhere.
+        Where the model may change.
 
     Returns
     -------
@@ -382,27 +381,27 @@ def soften(
 
 
 def _near(mask: torch.Tensor, reach: int) -> torch.Tensor:
-    """Where a mask (..., y, x) is true within so many pixels along y and along x."""
+    """Where a mask (..., y, x) is true within `reach` pixels along y and x."""
     wide = F.max_pool2d(mask.float().reshape(-1, 1, *mask.shape[-2:]), (2 * reach + 1, 1), 1, (reach, 0))
     return (F.max_pool2d(wide, (1, 2 * reach + 1), 1, (0, reach)) > 0).reshape(mask.shape)
 
 
 def _around(mask: torch.Tensor) -> Window:
-    """The smallest window (slice, slice) that holds what is true in a mask (y, x)."""
+    """The smallest window that contains all true pixels of a mask (y, x)."""
     found = [torch.nonzero(mask.any(axis)).flatten() for axis in (1, 0)]
     y, x = (slice(int(f[0]), int(f[-1]) + 1) for f in found)
     return y, x
 
 
 def _answer(network: Prior, features: torch.Tensor) -> torch.Tensor:
-    """The mean of what the network says of an image and of it turned by half a circle: it errs differently."""
+    """Mean of the answers for an image and for the same image turned by 180 degrees: their errors differ."""
     ny, nx = features.shape[-2:]
     seen = F.pad(features, (0, -nx % ALIGNMENT, 0, -ny % ALIGNMENT))
     return ((network(seen) + network(seen.flip((-2, -1))).flip((-2, -1))) / 2)[..., :ny, :nx]
 
 
 def _mean(image: torch.Tensor, size: int) -> torch.Tensor:
-    """The mean of the pixels around each one, itself included."""
+    """Mean over a box of `size` x `size` pixels around each pixel."""
     return F.avg_pool2d(image[:, None], size, 1, size // 2, count_include_pad=False)[:, 0]
 
 

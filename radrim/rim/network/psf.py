@@ -1,4 +1,4 @@
-"""What a PSF does to images, and how it is undone: convolution, preconditioned gradients, the finest detail of updates.
+"""Convolution with a PSF, preconditioned gradients, and the finest detail of updates.
 
 Images are (batch, y, x), cubes (batch, chan, y, x). For a residual r [Jy/beam] and the transform B of the PSF (peak 1)
 on a padded grid, the preconditioned gradients are ``w_lambda = F^-1[ F[r] / (B + lambda) ]``, in Jy/pixel: r convolved
@@ -13,8 +13,9 @@ lambda)^2)``, up to a factor of two too small in rms: noise cut at the edges lea
 measured, where w_lambda divides by lambda only. Towards the edges the noise rises, by up to 20 %. A source of 1 Jy at
 the centre gives w_lambda the peak ``mean(K B)`` there.
 
-Other weightings have noise of the power ``sigma^2 C``, C the transform of its own correlation: the PSF of
-W^2 / W_natural instead of W. Both scales are closed forms of the PSF and the size of the image: no tile changes them.
+Other weightings have noise of the power ``sigma^2 C``, where C is the transform of its own correlation: the PSF of
+W^2 / W_natural instead of W. Both scales are closed forms of the PSF and the size of the image; they do not depend on
+tiles.
 """
 
 import math
@@ -34,31 +35,31 @@ except ImportError:  # a bare training machine
     ducc0 = None
 
 FINEST = 0.16
-"""Standard deviation of the finest detail of an update, in widths (FWHM) of the PSF's main lobe,"""
+"""Standard deviation of the finest detail of an update, in widths (FWHM) of the PSF's main lobe."""
 SHARPEST = 0.08
-"""and where the network is sure of more."""
+"""The same where the network chooses finer detail."""
 TAPS = 4
-"""Pixels to each side of the Gaussian of that width,"""
+"""Pixels on each side of the centre of the Gaussian with this standard deviation."""
 WIDEST = 1.5
-"""and its largest standard deviation [pixel], which fits in there."""
+"""Largest standard deviation of that Gaussian [pixel]: wider ones do not fit into its taps."""
 BLOCK = 128
-"""Columns of a spectrum that are worked on at a time: they fit into the cache of a core."""
+"""Columns of a spectrum that are transformed together: they fit into the cache of a core."""
 
 
 class PsfConvolution:
-    """Convolution of images with the PSF and its relatives, by transforms of the PSF computed once.
+    """Convolution of images with a PSF and with kernels derived from it; the PSF is transformed once.
 
     Parameters
     ----------
     psf : Tensor, (y, x), (batch, y, x) or (batch, chan, y, x)
-        Peak 1 at (ny // 2, nx // 2). As large as the image or larger: twice as large is exact, of less the missing
-        part counts as 0. Its part odd under reflection, which a PSF has not, is dropped: it then is self-adjoint.
+        Peak 1 at (ny // 2, nx // 2). As large as the image or larger: twice as large is exact, of a smaller PSF the
+        missing part counts as 0. Its part odd under reflection is dropped, so that the convolution is self-adjoint.
     shape : (int, int)
         (y, x) of the images.
     padding : float
-        Grid over image. 2 keeps the convolution free of wrapping; 1 is periodic.
+        Size of the grid over that of the image. With 2 nothing wraps around; 1 is periodic.
     noise_psf : Tensor, optional
-        Correlation of the noise, laid out as `psf`; `psf` itself if absent, which is right for natural weights.
+        Correlation of the noise, laid out as `psf`; if absent `psf` itself, which is exact for natural weights.
 
     Raises
     ------
@@ -75,14 +76,14 @@ class PsfConvolution:
         ny, nx = (scipy.fft.next_fast_len(math.ceil(padding * n), real=True) for n in self.shape)
         self.grid = ny, nx
         self.transfer = self._transfer(psf)
-        # Truncation makes some of it negative; what divides by it must not see that.
+        # Truncation of the PSF makes some values negative; divisions need them clamped.
         self.power = self.transfer.clamp_min(0)
         self.noise_power = self.transfer if noise_psf is None else self._transfer(noise_psf)
         self._gains: dict[float, tuple[torch.Tensor, torch.Tensor]] = {}
         self._widths: torch.Tensor | None = None
 
     def narrowed(self, shape: Sequence[int]) -> "PsfConvolution":
-        """The same for smaller images, of a shape (y, x)."""
+        """The convolution with the same PSF for smaller images of a shape (y, x)."""
         psf = torch.fft.irfft2(self.transfer.to(torch.complex64), s=self.grid)
         psf = torch.fft.fftshift(psf, (-2, -1))
         corner = [max(0, g // 2 - n) for g, n in zip(self.grid, shape, strict=True)]
@@ -90,7 +91,7 @@ class PsfConvolution:
         return PsfConvolution(psf[..., rows, columns].contiguous(), shape)
 
     def normal(self, image: torch.Tensor) -> torch.Tensor:
-        """Psf * image [Jy/beam] of an image [Jy/pixel], both (..., y, x): what the data say of a model."""
+        """Psf * image [Jy/beam] for an image [Jy/pixel], both (..., y, x): the dirty image of a model."""
         return _filter(image, self.transfer, self.grid)
 
     def wiener(self, residual: torch.Tensor, lambdas: Sequence[float]) -> torch.Tensor:
@@ -98,7 +99,7 @@ class PsfConvolution:
         return torch.stack(_filters(residual, [(self.power + v).reciprocal_() for v in lambdas], self.grid), dim=1)
 
     def gains(self, value: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """What w_lambda has at the image's centre for a source of 1 Jy there, and for noise of unit rms.
+        """Value of w_lambda at the image's centre for a source of 1 Jy there, and its rms for noise of unit rms.
 
         Returns
         -------
@@ -113,7 +114,7 @@ class PsfConvolution:
             # Truncation can make B negative, but not this sum, as long as the PSF is twice as large as the image.
             variance = self._mean(power * self.noise_power)
             if not (variance > 0).all():
-                # A smaller PSF can make it negative all the same; the positive part of its power is a fair guess then.
+                # With a smaller PSF it can be negative; the positive part of the power is a good estimate then.
                 variance = torch.where(variance > 0, variance, self._mean(power * self.noise_power.clamp_min(0)))
             seen = _filter(kernel, self.transfer, self.grid)
             self._gains[value] = seen[(..., *middle)][..., None, None].abs(), torch.sqrt(variance)
@@ -137,11 +138,11 @@ class PsfConvolution:
         return (FINEST * self.widths()).clamp_max(WIDEST)
 
     def blur(self, image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """Images (..., y, x) in a Gaussian of unit integral; `sigma` along y and x [pixel], (..., 2)."""
+        """Images (..., y, x) convolved with a Gaussian of unit integral; `sigma` along y and x [pixel], (..., 2)."""
         return _filter(image, _gaussian(self.grid, sigma), self.grid)
 
     def step_length(self, direction: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """How far to go along a direction d so that chi^2 falls most, but not beyond d itself.
+        """Step length along a direction d, at most 1, that minimises chi^2.
 
         Chi^2 changes by ``-2 a <d, r> + a^2 <d, G d>`` times the sum of the weights, lowest at ``<d, r> / <d, G d>``.
 
@@ -162,7 +163,7 @@ class PsfConvolution:
         product = self.normal(direction)
         slope = _sum(direction * residual)
         curvature = _sum(direction * product)
-        # With a truncated PSF the curvature can come out negative: chi^2 then falls all the way.
+        # With a truncated PSF the curvature can be negative; then chi^2 falls over the whole step.
         safe = torch.where(curvature > 0, curvature, torch.ones_like(curvature))
         length = torch.where(curvature > 0, (slope / safe).clamp(max=1), torch.ones_like(slope))
         return torch.where(slope > 0, length, torch.zeros_like(length)).to(direction.dtype), product
@@ -186,7 +187,7 @@ class PsfConvolution:
 
 
 class SmoothConvolution:
-    """What the data say of images that are smoothed to the finest detail of an update: S of them, and S G S.
+    """Convolution of images that are smoothed (S) to the finest detail of an update: S, and S G S.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ class SmoothConvolution:
 
 
 def smooth(image: torch.Tensor, widths: torch.Tensor) -> torch.Tensor:
-    """Convolve with a Gaussian, cut at `TAPS` pixels; beyond its edges the image counts as 0.
+    """Convolve with a Gaussian that is cut at `TAPS` pixels; beyond its edges the image counts as 0.
 
     Parameters
     ----------
@@ -247,17 +248,17 @@ def _filter(image: torch.Tensor, transfer: torch.Tensor, grid: tuple[int, int]) 
 def _filters(image: torch.Tensor, transfers: Sequence[torch.Tensor], grid: tuple[int, int]) -> list[torch.Tensor]:
     """`_filter` for each of several transfer functions of one shape.
 
-    On CPUs and without gradients whole spectra are never written: a few columns at a time go to and fro, those of zeros
-    are left out. Whole transforms take about twice as long, and twice the memory.
+    On CPUs and without gradients, spectra are processed a few columns at a time, without the rows of zeros. Whole
+    transforms take about twice the time and twice the memory.
     """
     gradients = any(part.requires_grad for part in (image, *transfers))
     if gradients or image.device.type != "cpu" or ducc0 is None:
         ny, nx = image.shape[-2:]
         spectrum = torch.view_as_real(torch.fft.rfft2(image, s=grid))
-        # Complex times real would turn the real factor into a complex one first.
+        # torch would convert the real factor to a complex one.
         parts = (torch.view_as_complex(spectrum * transfer.unsqueeze(-1)) for transfer in transfers)
         return [torch.fft.irfft2(part, s=grid)[..., :ny, :nx] for part in parts]
-    lead = np.broadcast_shapes(image.shape[:-2], transfers[0].shape[:-2])  # torch's loads sympy
+    lead = np.broadcast_shapes(image.shape[:-2], transfers[0].shape[:-2])  # that of torch would import sympy
     images, *factors = (part.expand(*lead, *part.shape[-2:]).detach().numpy() for part in (image, *transfers))
     found = [np.empty((*lead, *image.shape[-2:]), images.dtype) for _ in factors]
     for index in np.ndindex(*lead):
@@ -302,11 +303,11 @@ def _sum(image: torch.Tensor) -> torch.Tensor:
 
 
 PARTS = (0.0, 0.5, 1.0, 3.0)
-"""Smoothing of error and truth, in restoring beams: none, half of the beam, the beam, and wider."""
+"""Widths of smoothing in `beam_responses`, in restoring beams."""
 
 
 def beam_responses(beam: torch.Tensor, shape: Sequence[int], parts: Sequence[float] = PARTS) -> list[torch.Tensor]:
-    """Squared transforms of the Gaussian beam, unit integral, shrunk or widened by each part.
+    """Squared transforms of the Gaussian beam with unit integral, its width multiplied by each of `parts`.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Additive couplings between orthogonal 1x1 convolutions; the backward pass recomputes activations, none are stored.
+"""Additive couplings between orthogonal 1 x 1 convolutions; the backward pass recomputes activations.
 
-One layer (Putzky & Welling 2019, arXiv:1911.10914) turns the channels by an orthogonal U, adds G of the first half to
-the second, and turns them back::
+One layer (Putzky & Welling 2019, arXiv:1911.10914) rotates the channels by an orthogonal U, adds G of the first half to
+the second, and rotates them back::
 
     (a, b) = U x,    y = U^T (a, b + G(a)).
 
@@ -9,9 +9,9 @@ With U1 and U2 the first and last rows of U this is ``y = x + U2^T G(U1 x)``, ha
 ``U1 y = U1 x``: the inverse is ``x = y - U2^T G(U1 y)``, and the backward pass needs G only once to recompute its
 activations (Gomez et al. 2017, arXiv:1707.04585). U is a product of Householder reflections.
 
-The state stays in the precision of the input, and U is applied in that precision also under autocast: U1 U2^T must
-vanish to rounding, or every inverted layer would add an error. Only G, the expensive part, runs in bfloat16. For the
-same reason leave TF32 off in matrix products, as PyTorch does by default; in convolutions it does no harm.
+The state stays in the precision of the input. U is applied in that precision under autocast, too: U1 U2^T must vanish
+to rounding, or every inverted layer would add an error. Only G, the expensive part, runs in bfloat16. For the same
+reason TF32 must be off in matrix products, as it is by default in PyTorch; in convolutions it is harmless.
 """
 
 from collections.abc import Iterable
@@ -50,18 +50,18 @@ def orthogonal(vectors: Tensor) -> Tensor:
 
 
 class Coupling(nn.Module):
-    """One layer: which part of the channels `residual` reads and writes is decided by Householder vectors.
+    """One layer; Householder vectors decide which combinations of channels `residual` reads and writes.
 
     Parameters
     ----------
     channels : int
-        Of the state, at least 2. The residual function reads the first half of the turned ones (rounded down) and
-        writes the others.
+        Of the state, at least 2. The residual function reads the first half of the rotated channels (rounded down) and
+        writes the other half.
     residual : ResidualBlock or UNet
         G: (batch, channels // 2, *space) to (batch, channels - channels // 2, *space); deterministic.
     reflections : int, optional
-        K. As many as channels, the default, make every orthogonal matrix of one sign possible; few leave most channels
-        always read or always written.
+        K. With as many as channels, the default, U can be every orthogonal matrix of one determinant. With few, most
+        channels are always read or always written.
 
     Raises
     ------
@@ -122,8 +122,8 @@ class ReversibleSequence(nn.Module):
     Attributes
     ----------
     stored : bool
-        True keeps activations for ordinary autograd: for comparison, or where memory does not matter; a training step
-        then evaluates G once instead of twice.
+        True keeps activations for ordinary autograd. A training step then evaluates G once instead of twice, and needs
+        memory in proportion to the number of layers.
     """
 
     def __init__(self, layers: Iterable[Coupling]) -> None:
@@ -160,7 +160,7 @@ class ReversibleSequence(nn.Module):
 
 
 class _ChannelsLast(torch.autograd.Function):
-    """`_image`; its gradient comes back in the layout of the rows, or every layer would copy it, slowly."""
+    """`_image` with a gradient in the layout of the rows; otherwise every layer would copy its gradient."""
 
     @staticmethod
     def forward(_ctx: Any, rows: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class _ChannelsLast(torch.autograd.Function):
 
 
 class _Reversible(torch.autograd.Function):
-    """Keeps the last state; goes back layer by layer, recomputing each layer's input from its output."""
+    """Stores the last state only; its backward pass recomputes the input of each layer from the output."""
 
     @staticmethod
     def forward(ctx: Any, layers: tuple[Coupling, ...], x: Tensor, vectors: Tensor, *trained: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class _Reversible(torch.autograd.Function):
         y = _image(rows)
         ctx.layers, ctx.trained, ctx.device = layers, trained, x.device.type
         ctx.autocast = torch.is_autocast_enabled(ctx.device), torch.get_autocast_dtype(ctx.device)
-        # The layers hold the trained tensors; saved, they also raise an error if changed before the backward pass.
+        # Saved tensors raise an error if they are changed before the backward pass.
         ctx.save_for_backward(y, vectors, *trained)
         return y
 
@@ -196,7 +196,7 @@ class _Reversible(torch.autograd.Function):
         grad_mixing = torch.zeros_like(mixing)
         totals: dict[Tensor, Tensor | None] = dict.fromkeys(ctx.trained)
         enabled, dtype = ctx.autocast
-        # Autograd's threads do not inherit autocast; its cache would hold casts made for another graph.
+        # Autograd's threads do not inherit autocast, and its cache would return casts of another graph.
         with torch.autocast(ctx.device, dtype=dtype, enabled=enabled, cache_enabled=False):
             for layer, matrix, out in reversed(list(zip(ctx.layers, mixing, grad_mixing, strict=True))):
                 _step_back(layer, matrix, rows, grad, out, totals)
@@ -216,7 +216,7 @@ def _step_back(
     grad_matrix: Tensor,
     totals: dict[Tensor, Tensor | None],
 ) -> None:
-    """Through one layer backwards: state and its gradient change in place, the others' gradients are added."""
+    """Backward pass of one layer: changes the state and its gradient in place, adds to the other gradients."""
     own = [p for p in layer.residual.parameters() if p in totals]
     read = layer.read(rows, matrix).detach().requires_grad_()
     with torch.enable_grad():

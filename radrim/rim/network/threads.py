@@ -1,4 +1,4 @@
-"""Several parts of an image through a network at once, each on its share of the threads."""
+"""Parallel work on several parts of an image, each with a share of the threads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +13,8 @@ Result = TypeVar("Result")
 def abreast(work: Callable[[Part], Result], parts: Sequence[Part], device: torch.device) -> Iterator[Result]:
     """`work(part)` for each part, in order, without gradients.
 
-    Most operations of a network on a tile are too short to keep several threads busy: tiles beside each other are. On
-    a GPU, which does so by itself, one part follows the other.
+    Most operations of a network on one tile are too short for several threads. On CPUs several tiles therefore run in
+    parallel, with few threads each. On GPUs they run one after the other.
 
     Parameters
     ----------
@@ -24,13 +24,13 @@ def abreast(work: Callable[[Part], Result], parts: Sequence[Part], device: torch
 
     Yields
     ------
-    What `work` returns.
+    The results of `work`.
     """
     threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
     together = min(threads, len(parts)) if device.type == "cpu" else 1
 
     def alone(part: Part) -> Result:
-        with torch.inference_mode(inference), torch.no_grad():  # neither is inherited by threads
+        with torch.inference_mode(inference), torch.no_grad():  # threads inherit neither
             return work(part)
 
     if together < 2:
@@ -40,4 +40,4 @@ def abreast(work: Callable[[Part], Result], parts: Sequence[Part], device: torch
         with ThreadPoolExecutor(together, initializer=torch.set_num_threads, initargs=(threads // together,)) as pool:
             yield from pool.map(alone, parts)
     finally:
-        torch.set_num_threads(threads)  # new threads take the number that was told last
+        torch.set_num_threads(threads)  # the setting in the pool's threads applies to all later threads

@@ -1,16 +1,15 @@
-"""How wrong an image may be, pixel by pixel, as a small network has learned on simulated skies.
+"""Uncertainties of images, pixel by pixel, predicted by a small network that is trained on simulated skies.
 
-After the last major cycle it sees model, residual and PSF, whichever minor cycle made them, and predicts two quantiles
-of the error's magnitude: the one that 68.3 % of errors stay below, and the one for 95.4 %. These are one and two
-standard deviations where errors are Gaussian; the errors of a deconvolution have longer tails, so both are predicted.
-Errors are those of the restored image against the sky in the restoring beam [Jy/beam], and of the model against the sky
-itself [Jy/pixel].
+After the last major cycle the network takes model, residual and PSF of any minor cycle. It predicts two quantiles of
+the error's magnitude, 68.3 % and 95.4 %. For Gaussian errors these are one and two standard deviations. Errors of a
+deconvolution have longer tails, so both are predicted. Errors are those of the restored image against the sky in the
+restoring beam [Jy/beam], and of the model against the sky itself [Jy/pixel].
 
-What an array did not measure is where a model can be wrong without leaving a residual. So next to model and residual
-the network sees the part of the model that the data say little about: the model in the beam minus its Wiener filter,
+Where an array did not measure, a model can be wrong without leaving a residual. The features therefore include the part
+of the model that the data constrain poorly: the model in the beam minus its Wiener filter,
 ``R - F^-1[B / (B + lambda) F[R]]``, for several lambda.
 
-It is trained with the pinball loss (Koenker & Bassett 1978, Econometrica 46, 33) of the logarithm of the error, which
+The training loss is the pinball loss (Koenker & Bassett 1978, Econometrica 46, 33) of the logarithm of the error. It
 needs no assumption on the distribution and no flux unit: quantiles of a logarithm are logarithms of quantiles.
 """
 
@@ -28,9 +27,9 @@ QUANTILES = 0.683, 0.954
 KINDS = "beam", "pixel"
 """Errors of the restored image, and of the model."""
 LEAST = 1e-4
-"""Errors are not told apart below this part of their unit."""
+"""Smallest error that is distinguished, in its unit."""
 CLEAR = 3.0
-"""There is emission where the sky or the model, in the restoring beam, is above so many times the noise."""
+"""Brightness of the sky or the model in the restoring beam, in units of the noise, above which there is emission."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +71,17 @@ class Uncertainty(nn.Module):
         self.last = nn.Conv2d(width, 2 * len(KINDS), 1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
-        # What is added to the answers, where the model has no emission and where it has; found after the training, on
-        # images that it has not seen: it is too sure of those that it has.
+        # Added to the answers where the model has no emission, and where it has. They are found after the training, on
+        # other images, since errors of the images it was trained on are underestimated.
         self.register_buffer("corrections", torch.zeros(2, len(KINDS), len(QUANTILES)))
 
     @property
     def reach(self) -> int:
-        """Pixels from an output to the farthest feature it depends on."""
+        """Distance from an output to the farthest feature that it depends on [pixel]."""
         return sum(self.config.dilations)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logarithms of the quantiles over the `Units`: (batch, kind, quantile, y, x) of (batch, feature, y, x)."""
+        """Logarithms of the quantiles over their `Units`, (batch, kind, quantile, y, x), for (batch, feature, y, x)."""
         state = self.first(features)
         for layer in self.layers:
             state = state + F.relu(layer(state))
@@ -95,7 +94,7 @@ class Uncertainty(nn.Module):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of major cycles left.
+    """Result of a run of major cycles.
 
     Parameters
     ----------
@@ -118,14 +117,14 @@ class Outcome:
 
 
 MODEL = 2
-"""The feature that is the model in the restoring beam over the noise, compressed."""
+"""Number of the feature that is the model in the restoring beam over the noise, compressed."""
 ODD = 6 + len(LAMBDAS)
-"""Features that change their sign with the image's; they come first."""
+"""Number of features that change sign with the image; they come first."""
 FEATURES = ODD + len(CELLS) + 2 * len(LAMBDAS) + 2
 
 
 def in_beam(image: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
-    """Images (batch, y, x) [Jy/pixel] in the restoring beam [Jy/beam]; zeros around them keep them from wrapping."""
+    """Images (batch, y, x) [Jy/pixel] in the restoring beam [Jy/beam]; zero padding avoids wrapping."""
     ny, nx = image.shape[-2:]
     grid = 2 * ny, 2 * nx
     [power] = beam_responses(beam, grid, (1.0,))
@@ -135,7 +134,7 @@ def in_beam(image: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
 
 
 def see(outcome: Outcome) -> tuple[torch.Tensor, Units]:
-    """What the network sees of an outcome, (batch, feature, y, x), and the `Units` of its answers."""
+    """Features of an outcome, (batch, feature, y, x), and the `Units` of the answers."""
     noise = outcome.noise.view(-1, 1, 1)
     model = in_beam(outcome.model, outcome.beam)
     expected = outcome.convolution.normal(model)
@@ -160,44 +159,44 @@ def see(outcome: Outcome) -> tuple[torch.Tensor, Units]:
 
 
 def shows(features: torch.Tensor) -> torch.Tensor:
-    """Where what `see` gives has emission of the model, (batch, y, x) bool."""
+    """Where the model has emission, (batch, y, x) bool, from the features of `see`."""
     return features[:, MODEL].abs() > _compress(torch.tensor(CLEAR))
 
 
 def errors(outcome: Outcome, truth: torch.Tensor, units: Units) -> torch.Tensor:
-    """Magnitudes of the errors over their units, (batch, kind, y, x), of skies that are known [Jy/pixel]."""
+    """Magnitudes of the errors over their units, (batch, kind, y, x), for true skies (batch, y, x) [Jy/pixel]."""
     error = outcome.model - truth
     beam = in_beam(error, outcome.beam) + outcome.residual
     return torch.stack([beam / units.beam, error / units.pixel], 1).abs()
 
 
 def emission(outcome: Outcome, truth: torch.Tensor, units: Units) -> torch.Tensor:
-    """Where model or sky are above three times the noise in the restoring beam, (batch, y, x) bool."""
+    """Where model or true sky have emission, (batch, y, x) bool: above `CLEAR` in the restoring beam."""
     seen = torch.maximum(*(in_beam(image, outcome.beam).abs() for image in (outcome.model, truth)))
     return seen > CLEAR * units.beam
 
 
 def weights(outcome: Outcome, truth: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-    """How much each pixel counts in training, (batch, kind, y, x): more where there is emission than elsewhere.
+    """Weight of each pixel in training, (batch, kind, y, x): larger where there is emission (`there`) than elsewhere.
 
-    The sum over the emission of an image, and that over the rest, go by the root of their numbers of pixels. Were they
-    the same for all images, errors of large sources, which have most of the pixels, would be held too rarely in the
-    end; were they in proportion, small sources would count for nothing. The model's error is 0 where neither it nor
-    the sky have anything, and says nothing: there it does not count.
+    The sum of weights over the emission of an image, and over the rest, is proportional to the root of the number of
+    pixels. With equal sums, the quantiles would be too low for large sources, which have most pixels; with sums in
+    proportion to the pixels, small sources would not count. Where model and sky are both 0 the error of the model is 0
+    and has no weight.
     """
     some = (outcome.model != 0) | (truth != 0)
     return torch.stack([_roots(there, ~there), _roots(some & there, some & ~there)], 1)
 
 
 def pinball(answers: torch.Tensor, logs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The loss: 0.683 and 0.954 of the errors shall be below the two answers.
+    """The pinball loss: at its minimum 68.3 % and 95.4 % of the errors are below the two answers.
 
     Parameters
     ----------
     answers : Tensor, (batch, kind, quantile, y, x)
         As `Uncertainty` gives them.
     logs, weight : Tensor, (batch, kind, y, x)
-        Logarithms of what `errors` gives, and what `weights` gives.
+        Logarithms of the results of `errors`, and results of `weights`.
 
     Returns
     -------
@@ -210,7 +209,7 @@ def pinball(answers: torch.Tensor, logs: torch.Tensor, weight: torch.Tensor) -> 
 
 
 def _roots(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Weights that give each of two sets of pixels (batch, y, x) the root of its part of the image."""
+    """Weights whose sum over each of two sets of pixels (batch, y, x) is the root of its fraction of the image."""
     return _root(first) + _root(second)
 
 

@@ -1,4 +1,4 @@
-"""Windows of an image on which a network works: where something changes, with halos, and no more than that."""
+"""Windows of an image on which a network works: tiles with halos, restricted to the pixels that change."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,21 +7,21 @@ import torch
 import torch.nn.functional as F
 
 Window = tuple[slice, slice]
-"""Rows and columns of a part of an image, with start and stop."""
+"""Rows and columns of a part of an image; both slices have start and stop."""
 
 AROUND = 32
-"""Pixels of the cells in which a step changes something or does not."""
+"""Side of the cells in which changes are measured [pixel]."""
 
 
 def changed(before: torch.Tensor, after: torch.Tensor, least: float) -> torch.Tensor:
-    """Where a step changed a residual.
+    """Cells in which a step changed the residual.
 
     Parameters
     ----------
     before, after : Tensor, (batch, [chan,] y, x)
         [Jy/beam]
     least : float
-        Part by which the rms has changed, in the cells around.
+        Smallest relative change of the rms over a cell and its neighbours.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def changed(before: torch.Tensor, after: torch.Tensor, least: float) -> torch.Te
 
 
 def widen(window: Window, halo: int, shape: Sequence[int]) -> Window:
-    """A window with more pixels on each side, cut at the edges of the image.
+    """A window extended by a halo on each side, clipped to the image.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ def widen(window: Window, halo: int, shape: Sequence[int]) -> Window:
 
 
 def within(window: Window, outer: Window) -> Window:
-    """Where a window is in one that holds it."""
+    """A window relative to one that contains it."""
     y, x = (slice(c.start - o.start, c.stop - o.start) for c, o in zip(window, outer, strict=True))
     return y, x
 
 
 def tiles(shape: Sequence[int], size: int, halo: int) -> Iterator[tuple[Window, Window, Window]]:
-    """Tiles that cover an image, and what a network must see of it for each.
+    """Tiles that cover an image, with their halos.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def tiles(shape: Sequence[int], size: int, halo: int) -> Iterator[tuple[Window, 
     Yields
     ------
     core, outer, inside : (slice, slice)
-        The tile; with its halo; and where it is in that.
+        The tile; the tile with its halo; and the tile relative to that.
     """
     for y in range(0, shape[0], size):
         for x in range(0, shape[1], size):
@@ -90,7 +90,7 @@ def tiles(shape: Sequence[int], size: int, halo: int) -> Iterator[tuple[Window, 
 
 
 def cover(active: torch.Tensor, window: Window, halo: int, alignment: int) -> list[Window]:
-    """Windows that cover the active pixels of a window, with as few pixels as possible once they get their halos.
+    """Windows that cover the active pixels of a window, with few pixels including their halos.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def cover(active: torch.Tensor, window: Window, halo: int, alignment: int) -> li
     axis = 0 if core[0].stop - core[0].start >= core[1].stop - core[1].start else 1
     length = core[axis].stop - core[axis].start
     middle = core[axis].start + length // 2 // alignment * alignment
-    # Without a gap to leave out, or with halos larger than the whole, two parts cost more than one.
+    # Without inactive pixels, or with halos larger than the window, two parts cost more than one.
     if middle == core[axis].start or length <= halo or bool(active[core].all()):
         return [core]
     halves = [slice(core[axis].start, middle), slice(middle, core[axis].stop)]

@@ -1,4 +1,4 @@
-"""What skies are painted with: random fields, threads, spots, ellipses, soft edges."""
+"""Elements of simulated skies: random fields, filaments, spots, ellipses, soft edges."""
 
 from collections.abc import Callable
 from typing import overload
@@ -22,7 +22,7 @@ def log_uniform(rng: np.random.Generator, low: float, high: float, size: int | n
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float, size: int | np.integer | None = None) -> Numbers:
-    """Random numbers between `low` and `high`, evenly in the logarithm: a float, or an array of `size`."""
+    """Random numbers between `low` and `high`, uniform in the logarithm: a float, or an array of `size`."""
     return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
 
@@ -37,7 +37,7 @@ def field(rng: np.random.Generator, size: int, slope: float) -> np.ndarray:
 
 
 def filaments(rng: np.random.Generator, size: int, width: float, slope: float = 3.0) -> np.ndarray:
-    """Threads along the zero lines of a random field, 0 to 1; `width` is their thickness in rms of the field."""
+    """Filaments along the zero lines of a random field, 0 to 1; `width` is their thickness in rms of the field."""
     return np.exp(-np.abs(field(rng, size, slope)) / width)
 
 
@@ -46,8 +46,8 @@ def axes(
 ) -> tuple[np.ndarray, np.ndarray, ToPixels]:
     """Coordinates along and across a random axis, in units of `length` [pixel], and the map back to pixels.
 
-    `spread` is the rms distance of the origin from the middle, as part of the tile; `warp` the rms bending of the
-    coordinates, in units of `length`.
+    `spread` is the rms distance of the origin from the middle, over the size of the tile; `warp` is the rms
+    displacement of the coordinates, in units of `length`.
     """
     centre = size * (0.5 + np.clip(rng.normal(0, spread, 2), -0.45, 0.45))
     angle = rng.uniform(0, 2 * np.pi)
@@ -67,7 +67,7 @@ def axes(
 def add_spots(sky: np.ndarray, y: Numbers, x: Numbers, flux: Numbers, sigma: Numbers) -> None:
     """Add round Gaussians of the total `flux` at fractional pixels, in place; `sigma` [pixel] at least about 0.4.
 
-    Each is cut at 5 sigma of the widest, and at the edge of the tile; spots of sigma 0 fall into the nearest pixel.
+    Each is cut at 5 sigma of the widest, and at the edge of the tile; spots of sigma 0 are one pixel, the nearest.
     """
     size = len(sky)
     y, x, flux, sigma = np.broadcast_arrays(*(np.atleast_1d(a).astype(np.float32) for a in (y, x, flux, sigma)))
@@ -104,11 +104,11 @@ def soft_edge(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def finish(rng: np.random.Generator, sky: np.ndarray, most: float = 1.3) -> np.ndarray:
-    """Blur an extended sky by up to `most` pixels (rms), most skies by much less: real sources have no pixels."""
+    """Blur an extended sky by up to `most` pixels (rms), usually by much less: real sources have no pixels."""
     sigma = most * rng.random() ** 2
     return ndimage.gaussian_filter(sky, sigma, mode="constant", truncate=4) if sigma > 0.3 else sky
 
 
 def unit(image: np.ndarray) -> np.ndarray:
-    """`image` with total flux 1 (0 stays 0)."""
+    """`image` scaled to a total flux of 1; an empty image stays empty."""
     return image / max(float(image.sum()), 1e-30)

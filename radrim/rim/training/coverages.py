@@ -1,7 +1,7 @@
-"""Random uv coverages to learn with: antennas on a site, a source above its horizon, tracks, channels, flags, weights.
+"""Random uv coverages for training: antennas on a site, a source above the horizon, tracks, channels, flags, weights.
 
-Lengths are relative: the longest baseline that is left is 1, because only the pixel scale (see `problems`) ties a tile
-to an array. The w-coordinate is left out; on the scale of a tile the imager has removed it (coplanar facets).
+Lengths are relative to the longest baseline that is left; the pixel scale (see `problems`) relates a tile to an array.
+There is no w-coordinate: on the scale of a tile the imager has removed it (coplanar facets).
 Conventions are those of `radrim.geometry`: antenna 2 minus antenna 1, u to the east, v to the north.
 Thompson, Moran & Swenson (2017), Interferometry and Synthesis in Radio Astronomy, section 4.1.
 """
@@ -19,24 +19,25 @@ from radrim.errors import DataError, InputError
 from radrim.weight.briggs import briggs_slope, cell_factors
 
 SAMPLES = 60_000
-"""Visibilities of one problem, at most: integrations grow longer and channels fewer until it fits."""
+"""Largest number of visibilities of one problem; more are reduced by longer integrations and fewer channels."""
 
 CELLS = 200
-"""Integrations per radian of hour angle at most: the longest baseline then moves by about a cell of a 128^2 tile."""
+"""Largest number of integrations per radian of hour angle: the longest baseline then moves by about one cell of a tile
+of 128 x 128 pixels."""
 
 DAY = 10_000
-"""Integrations of the second configuration are numbered from here on."""
+"""Number of the first integration of the second configuration."""
 
 WEIGHT_PADDING = 1.2
 """As in `radrim.weight.imaging`."""
 
 LONGEST_BEAM = 8.0
-"""Coverages whose beam is more elongated are drawn again; nobody images them."""
+"""Largest axis ratio of the beam; coverages with a longer one are drawn again."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What an array sampled.
+    """Samples of an array.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ class Coverage:
     time: np.ndarray
 
     def select(self, good: np.ndarray) -> "Coverage":
-        """The samples of the mask `good`, (sample,) bool."""
+        """The samples selected by `good`, (sample,) bool."""
         names = ("u", "v", "weight", "first", "second", "time")
         return replace(self, **{name: getattr(self, name)[good] for name in names})
 
@@ -89,7 +90,7 @@ def draw_coverage(
     layouts : dict of str to (antenna, 3) array, optional
         The real arrays, ITRF [m], from `read_layouts`; needed for the kind 'real'.
     samples : int
-        At most so many visibilities.
+        Largest number of visibilities.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def draw_coverage(
     Raises
     ------
     DataError
-        Fifty draws gave no coverage that an image could be made of, which real layouts without baselines can do.
+        Fifty draws gave no usable coverage, as layouts without baselines do.
     """
     for _ in range(50):
         name, array = _real(rng, layouts or {}) if kind == "real" else (kind, DRAWN[kind](rng))
@@ -110,7 +111,7 @@ def draw_coverage(
 
 
 def read_layouts(folder: str | Path = FOLDER) -> dict[str, np.ndarray]:
-    """Antenna positions (antenna, 3) [m] of every antenna layout among the CSV files of a folder, by name."""
+    """Antenna positions (antenna, 3) [m] of all antenna layouts among the CSV files of a folder, by name."""
     out = {path.stem: read_layout(path).positions for path in sorted(Path(folder).glob("*.csv")) if is_layout(path)}
     if not out:
         raise InputError(f"The folder {folder} holds no antenna layout (CSV with x_itrf_m, y_itrf_m, z_itrf_m).")
@@ -130,13 +131,13 @@ def _on_site(rng: np.random.Generator, east: np.ndarray, north: np.ndarray, shor
 
 
 def _polar(rng: np.random.Generator, radius: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """East and north of radius and angle, turned as a whole."""
+    """East and north components of radius and angle, with a random rotation."""
     angle = angle + rng.uniform(0, 2 * np.pi)
     return radius * np.cos(angle), radius * np.sin(angle)
 
 
 def y_shaped(rng: np.random.Generator) -> Array:
-    """Three arms, stations at k ** 1.2 to 2.2 along them (the VLA: 1.716), all slightly off their places."""
+    """Three arms with stations at k ** 1.2 to 2.2 along them (the VLA: 1.716), slightly displaced."""
     arm = rng.integers(4, 13)
     radius = (np.arange(1, arm + 1) / arm) ** rng.uniform(1.2, 2.2)
     angle = 2 * np.pi / 3 * np.arange(3) + rng.normal(0, 0.08, 3)
@@ -145,7 +146,7 @@ def y_shaped(rng: np.random.Generator) -> Array:
 
 
 def core_halo(rng: np.random.Generator) -> Array:
-    """A dense core and a thin halo, as of MeerKAT, SKA or LOFAR."""
+    """A dense core and a sparse halo, as of MeerKAT, SKA or LOFAR."""
     count = rng.integers(18, 90)
     core = int(count * rng.uniform(0.3, 0.8))
     size = math.exp(rng.uniform(math.log(0.01), math.log(0.2)))
@@ -163,7 +164,7 @@ def spiral(rng: np.random.Generator) -> Array:
 
 
 def scattered(rng: np.random.Generator) -> Array:
-    """Antennas anywhere in a disc, more or less concentrated."""
+    """Antennas at random in a disc, more or less concentrated."""
     count = rng.integers(8, 60)
     return _on_site(rng, *_polar(rng, rng.random(count) ** rng.uniform(0.5, 1.5), rng.uniform(0, 2 * np.pi, count)))
 
@@ -214,7 +215,7 @@ KINDS = (*DRAWN, "real")
 
 
 def _lose_antennas(rng: np.random.Generator, array: Array, samples: int) -> Array:
-    """Leave out antennas at random: some are always in maintenance, and the biggest arrays would not fit."""
+    """Leave out antennas at random: for maintenance, and where the array is too large for `samples`."""
     count = len(array.positions)
     most = max(4, int(math.sqrt(samples / 2)))
     keep = min(most, max(4, count - rng.binomial(count, rng.choice([0.0, 0.03, 0.15]))))
@@ -228,13 +229,13 @@ def _lose_antennas(rng: np.random.Generator, array: Array, samples: int) -> Arra
 
 
 def _observe(rng: np.random.Generator, name: str, array: Array, samples: int) -> Coverage | None:
-    """Tracks of one array (or of two configurations of it) on one source; None if nothing is left."""
+    """Tracks of one array, or of two configurations of it, on one source; None without any sample."""
     zenith = array.up.mean(0)
     latitude = math.atan2(zenith[2], math.hypot(zenith[0], zenith[1]))
     lowest = math.radians(rng.uniform(10, 22))
     reach = math.pi / 2 - lowest - 0.1
     dec = math.asin(rng.uniform(*np.sin(np.clip([latitude - reach, latitude + reach], -1.57, 1.57))))
-    if array.shortest > 5:  # a line of antennas sees no north-south structure on the equator
+    if array.shortest > 5:  # an east-west line does not resolve north-south structure near the equator
         dec = math.copysign(max(abs(dec), rng.uniform(0.5, 1.3)), latitude)
     freq = _channels(rng)
     sizes = [1.0, 1 / rng.uniform(2, 6)] if array.shortest == 0 and rng.random() < 0.15 else [1.0]
@@ -249,7 +250,7 @@ def _observe(rng: np.random.Generator, name: str, array: Array, samples: int) ->
     length = np.hypot(u, v)
     longest = length.max()
     out = Coverage(name, u / longest, v / longest, weight / weight.mean(), first, second, time)
-    if rng.random() < 0.25:  # short spacings that were never there, or shadowed, or cut for their interference
+    if rng.random() < 0.25:  # missing short spacings, as by shadowing or interference
         out = out.select(length > longest * math.exp(rng.uniform(math.log(0.01), math.log(0.12))))
     return out
 
@@ -262,11 +263,11 @@ def _channels(rng: np.random.Generator) -> np.ndarray:
 
 
 def _hour_angles(rng: np.random.Generator, latitude: float, dec: float, lowest: float, shortest: float) -> np.ndarray:
-    """Middles of the integrations [rad]: a snapshot, or up to the whole time above the horizon, maybe in scans."""
+    """Centres of the integrations [rad]: a snapshot, or a track of up to the time above the horizon, or scans."""
     cosine = (math.sin(lowest) - math.sin(latitude) * math.sin(dec)) / (math.cos(latitude) * math.cos(dec) + 1e-9)
     limit = math.acos(max(-1.0, min(1.0, cosine)))
     if shortest >= 1:
-        limit = max(limit, math.pi / 2)  # stations far apart see the source at different times
+        limit = max(limit, math.pi / 2)  # the source rises at different times for stations far apart
     hour = math.pi / 12
     full = 2 * limit
     if shortest == 0 and rng.random() < 0.25:
@@ -322,12 +323,12 @@ def _tracks(
     first, second = i[pair].astype(np.int32), j[pair].astype(np.int32)
     stretch = freq[chan]
     u, v = ((c[time, second] - c[time, first]) * stretch for c in (u, v))
-    offset = number * count  # antennas of another day have other errors
+    offset = number * count  # antennas of another configuration have other gain errors
     return u, v, weight.ravel()[good], first + offset, second + offset, (time + number * DAY).astype(np.int32)
 
 
 def _elongation(coverage: Coverage) -> float:
-    """Axis ratio of the beam at its very centre."""
+    """Axis ratio of the beam, from its curvature at the centre."""
     u, v, w = coverage.u, coverage.v, coverage.weight
     moments = np.array([[np.vdot(w, u * u), np.vdot(w, u * v)], [np.vdot(w, u * v), np.vdot(w, v * v)]])
     low, high = np.linalg.eigvalsh(moments)
@@ -338,7 +339,7 @@ def _elongation(coverage: Coverage) -> float:
 
 
 def imaging_weights(u: np.ndarray, v: np.ndarray, weight: np.ndarray, robust: float, size: int) -> np.ndarray:
-    """Natural, Briggs or uniform weights, as `radrim.weight.imaging` gives them for one channel and a square image.
+    """Natural, Briggs or uniform weights, as by `radrim.weight.imaging` for one channel and a square image.
 
     Parameters
     ----------
@@ -349,8 +350,8 @@ def imaging_weights(u: np.ndarray, v: np.ndarray, weight: np.ndarray, robust: fl
     robust : float
         From -2 to 2; `inf` means natural, `-inf` uniform.
     size : int
-        Pixels along each side of the image that the weights are made for: it sets the uv cell, and with it what
-        Briggs weights do. A tile is a part of an image, which may be much larger.
+        Pixels along each side of the image that the weights are made for, which sets the uv cell. It may be much larger
+        than the tile.
 
     Returns
     -------

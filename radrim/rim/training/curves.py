@@ -1,4 +1,4 @@
-"""What a training run writes down on its way: tables that grow line by line, and a picture of them."""
+"""Learning curves of a training run: CSV files that grow line by line, and a figure."""
 
 import csv
 import os
@@ -44,18 +44,18 @@ class Curve:
                     writer.writerow(self.columns)
                 writer.writerows(rows)
                 file.flush()
-                # The state, which is written next and synchronised, counts on these lines.
+                # The state is written next, and a resumed run expects these lines.
                 os.fsync(file.fileno())
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
 
     def forget(self, update: int) -> None:
-        """Drop what a killed run left behind: lines of later updates, which will come again, and broken ones.
+        """Drop incomplete lines, and lines of later updates, which a resumed run writes again.
 
         Parameters
         ----------
         update : int
-            The last one whose lines stay.
+            The last update whose lines are kept.
 
         Raises
         ------
@@ -77,7 +77,7 @@ class Curve:
             raise OutputError(f"{self.path} cannot be read or written: {error.strerror or error}.") from error
 
     def read(self) -> list[dict[str, str]]:
-        """All lines, as a list of dicts of str by column; empty if there is no file."""
+        """All lines, by column; empty without a file."""
         if not self.path.exists():
             return []
         with open(self.path, newline="") as file:
@@ -94,7 +94,7 @@ def plot(path: str | Path, losses: Sequence[dict[str, str]], scores: Sequence[di
     path : path-like
         Of the picture (PNG).
     losses, scores : list of dict
-        As `Curve.read` gives them; columns ``seen`` and ``loss_db`` [dB], and ``seen``, ``class``, ``native``,
+        From `Curve.read`; with the columns ``seen`` and ``loss_db`` [dB], and ``seen``, ``class``, ``native``,
         ``half`` and ``beam`` [dB].
 
     Raises

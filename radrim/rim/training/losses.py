@@ -1,4 +1,4 @@
-"""The training loss: decibels of error, by the pixel, at the scale of the beam, and of the flux."""
+"""The training loss: errors in decibels, per pixel, at the scale of the beam, and of the flux."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,17 @@ import torch
 from radrim.rim.network.psf import beam_responses
 
 WEIGHTS = (1.0, 0.5, 0.75, 0.25)
+"""Weights in the loss of the error after each smoothing of `radrim.rim.network.psf.PARTS`."""
 FLUX_WEIGHT = 0.25
+"""Weight in the loss of the error of the integrated flux."""
 FLUX_TOLERANCE = 1e-3
-"""Relative error of the integrated flux that no longer matters."""
+"""Relative error of the integrated flux below which the loss saturates."""
 FLOOR = 0.5
-"""An error at the scale of the beam of so much of the noise no longer matters."""
+"""Error at the scale of the beam, in units of the noise, below which the loss saturates."""
 
 
 def error_floor(noise: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
-    """Error per pixel, rms, that no longer matters [Jy/pixel], (batch,).
+    """Error per pixel (rms) below which the loss saturates [Jy/pixel], (batch,).
 
     Parameters
     ----------
@@ -33,11 +35,11 @@ def error_floor(noise: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
 def decibel_loss(
     estimates: Sequence[torch.Tensor], truth: torch.Tensor, floor: torch.Tensor, beam: torch.Tensor, late: float = 0.0
 ) -> torch.Tensor:
-    """Error relative to truth in decibels, so that every image counts the same whatever its flux.
+    """Error relative to truth in decibels, so that all images count the same for any flux.
 
-    The mean over images and steps of ``10 log10(|error|^2 / |truth|^2)``, as it is and after smoothing error and truth
-    by parts of the beam, and of the same for the integrated flux; the terms are added by weight. Smoothing is periodic,
-    and never carried out: by Parseval's theorem the spectra of error and truth are enough.
+    It is the weighted sum of the means over images and steps of ``10 log10(|error|^2 / |truth|^2)``: without smoothing,
+    after smoothing of error and truth by multiples of the beam, and for the integrated flux. The smoothing is periodic;
+    by Parseval's theorem the spectra of error and truth suffice.
 
     Parameters
     ----------
@@ -46,12 +48,12 @@ def decibel_loss(
     truth : Tensor, (batch, [chan,] y, x)
         [Jy/pixel]
     floor : Tensor, (batch,)
-        Error per pixel, rms, that no longer matters [Jy/pixel], above 0; added to error and truth in quadrature, and
-        smoothed as white noise is. It makes the loss of empty skies finite.
+        From `error_floor`, above 0; added to error and truth in quadrature, and smoothed like white noise. It makes the
+        loss of empty skies finite.
     beam : Tensor, (batch, 3)
         Major and minor axis (FWHM) [pixel] and position angle (north through east) [rad] of the restoring beam.
     late : float
-        Step t of T counts (t / T)^late, divided by the sum of these.
+        Step t of T has the weight (t / T)^late, divided by the sum of all.
 
     Returns
     -------
@@ -77,10 +79,10 @@ def decibel_loss(
 
 
 def faint_loss(estimate: torch.Tensor, truth: torch.Tensor, floor: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
-    """Decibels of error at the scale of the beam where brightness is compressed: faint structure counts as bright does.
+    """Error in decibels of compressed images at the scale of the beam, where faint structure counts like bright.
 
-    Smoothed by the beam, x becomes ``asinh(x / (2 f))``, f what `floor` is after smoothing: linear up to the noise,
-    logarithmic above. Errors of a fifth of f over the whole image no longer matter.
+    An image x, smoothed by the beam, becomes ``asinh(x / (2 f))``, where f is `floor` after smoothing: linear up to the
+    noise, logarithmic above. The loss saturates for errors of a fifth of f over the whole image.
 
     Parameters
     ----------
@@ -117,7 +119,7 @@ def _energies(image: torch.Tensor, responses: Sequence[torch.Tensor]) -> list[to
 
 
 def _half_plane_mean(values: torch.Tensor, width: int) -> torch.Tensor:
-    """Mean (batch,) over all frequencies of what is given on the half plane."""
+    """Mean (batch,) over all frequencies of values given on the half plane."""
     total = 2 * values.flatten(1).sum(1) - values[..., 0].flatten(1).sum(1)
     if width % 2 == 0:
         total = total - values[..., -1].flatten(1).sum(1)

@@ -1,7 +1,7 @@
-"""The samples of one tile in a periodic frame of uv cells, where dirty image, PSF and noise are plain FFTs.
+"""Samples of one tile on the uv cells of a periodic frame, so that dirty image, PSF and noise are plain FFTs.
 
-The frame is `FRAME` tiles wide. Samples are moved to the nearest of its uv cells, a quarter of the tile's own cell, and
-*are* there from then on, so that no gridding error remains.
+The frame is `FRAME` tiles wide. Each sample is moved to the centre of the nearest uv cell, a quarter of the tile's own
+cell, and stays there, so that there is no gridding error.
 """
 
 import math
@@ -13,11 +13,11 @@ from scipy import fft, ndimage
 from radrim.rim.training.coverages import DAY, Coverage
 
 FRAME = 4
-"""Size of the periodic frame in tiles: sources up to 1.5 tiles from the tile's edge send their sidelobes in."""
+"""Size of the periodic frame in tiles; it includes sidelobes of sources up to 1.5 tiles from the tile's edge."""
 
 
 class PixelBeam(NamedTuple):
-    """A Gaussian main lobe: widths at half maximum [pixel], angle of the major axis, north through east [rad]."""
+    """A Gaussian main lobe: widths at half maximum [pixel], position angle (north through east) [rad]."""
 
     major: float
     minor: float
@@ -50,7 +50,7 @@ class Samples:
         self.weight, self.weight_sum = self._grid(weight), float(weight.sum())
         self.natural, self.natural_sum = self._grid(coverage.weight), float(coverage.weight.sum())
         self.variance = self._grid(weight * weight / coverage.weight)
-        """Of the weighted samples, summed, if the natural weights are 1/sigma^2."""
+        """Variance of the sum of the weighted samples in each cell, for natural weights 1/sigma^2."""
 
     def _grid(self, values: np.ndarray) -> np.ndarray:
         return np.bincount(self.cell, values, self.shape[0] * self.shape[1]).reshape(self.shape)
@@ -63,7 +63,7 @@ class Samples:
         image : (y, x) array
             [Jy/pixel], no larger than the frame.
         origin : int
-            Where its first pixel lies, from the tile's first pixel along y and x [pixel].
+            Position of its first pixel, from the tile's first pixel along y and x [pixel].
 
         Returns
         -------
@@ -79,7 +79,7 @@ class Samples:
         return fft.fft(half, axis=0, overwrite_x=True)
 
     def image(self, grid: np.ndarray, count: int, origin: int = 0) -> np.ndarray:
-        """Re sum of grid exp(2 pi i ...): the dirty image, times the sum of the weights.
+        """Re sum of grid exp(2 pi i ...): the dirty image times the sum of weights.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Samples:
         count : int
             Pixels along y and x.
         origin : int
-            Where they begin, from the tile's first pixel along y and x [pixel].
+            Position of the first pixel, from the tile's first pixel along y and x [pixel].
 
         Returns
         -------
@@ -104,7 +104,7 @@ class Samples:
         """(2y, 2x) float32, 1 at (y, x)."""
         n = self.tile
         psf = self.image(self.weight.astype(complex), 2 * n, -n) / self.weight_sum
-        psf[n, n] = 1  # it is, but for the last bit
+        psf[n, n] = 1  # exactly, not only to rounding
         return psf.astype(np.float32)
 
     def noise(self, rng: np.random.Generator, sigma: float) -> np.ndarray:
@@ -127,15 +127,15 @@ class Samples:
         return grid.reshape(self.shape)
 
     def miscalibrated(self, rng: np.random.Generator, spectrum: np.ndarray, error: float) -> np.ndarray:
-        """Weighted visibilities, summed in their cells, with one slowly drifting complex gain per antenna.
+        """Weighted visibilities, summed in their cells, with slowly drifting complex gains of the antennas.
 
         Parameters
         ----------
         rng : numpy.random.Generator
         spectrum : (y, x // 2 + 1) complex128
-            As `transform` gives it [Jy].
+            From `transform` [Jy].
         error : float
-            Of the phases (rms) [rad]; the amplitudes' is half as large.
+            Phase error (rms) [rad]; the amplitude error is half as large.
 
         Returns
         -------
@@ -161,9 +161,9 @@ class Samples:
 
 
 def fit_pixel_beam(psf: np.ndarray) -> PixelBeam:
-    """A quick Gaussian fit to the main lobe: linear least squares of log(psf), pixels weighted by psf squared.
+    """Gaussian fit to the main lobe by linear least squares of log(psf), weighted by psf squared.
 
-    The pixels that hang together with the peak above half its height count, above less if these are too few.
+    It uses the pixels connected to the peak above half its height, or above a lower level if there are too few.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def fit_pixel_beam(psf: np.ndarray) -> PixelBeam:
     terms = np.stack([x * x, x * y, y * y], -1) * (value**2)[:, None]
     a, b, c = np.linalg.lstsq(terms, -np.log(value) * value**2, rcond=None)[0]
     (low, high), axes = np.linalg.eigh([[a, b / 2], [b / 2, c]])
-    # A lobe too narrow or ragged for a fit: no narrower than a pixel, no longer than the box.
+    # Limits for lobes that cannot be fitted well: one pixel, and the size of the box.
     minor, major = (math.sqrt(4 * math.log(2) / max(e, math.log(2) / half**2)) for e in (high, low))
     # x grows to the west: the major axis points along (x, y) = (-sin pa, cos pa).
     pa = math.atan2(-axes[0, 0], axes[1, 0]) % math.pi

@@ -1,6 +1,6 @@
-"""Training of the network that looks again at a finished model, `radrim.rim.network.prior`.
+"""Training of the network of the prior update, `radrim.rim.network.prior`.
 
-Gradients flow through the conjugate gradients that combine its prior with the data.
+Gradients flow through the conjugate gradient steps that combine prior and data.
 """
 
 from collections.abc import Sequence
@@ -22,28 +22,29 @@ from radrim.rim.training.run_trainer import OutcomeTrainer, OutcomeTraining, Sco
 from radrim.rim.training.validation import SCORES, decibels
 
 STEPS = 12
-"""Conjugate gradients in training: gradients through many more of them are all rounding."""
+"""Conjugate gradient steps in training; through many more steps, rounding errors dominate the gradient."""
 FAINT = 0.75
-"""How much faint structure counts in the loss, at the scale of the beam and at `FINE` of it."""
+"""Weight of faint structure in the loss, at the scale of the beam and at the smaller scale `FINE`."""
 FINE = 0.3
+"""Smaller scale of the loss of faint structure, over the beam."""
 BEFORE = 0.45, 0.3, 0.25
-"""Parts of the updates that learn from a finished model, from what one look of the network left, and from what two did:
-the imager looks more than once."""
+"""Fractions of the updates that start from a finished model, and from the model after one and two rounds of the prior
+update, since the imager runs several rounds."""
 COOLDOWN = 0.35
-"""Last part of the updates in which the learning rate falls to 0."""
+"""Fraction of the updates, at the end, over which the learning rate falls to 0."""
 TAME = 0.05
-"""Largest gradient by the answers that one problem of a batch may have: those of high dynamic range would drown all."""
+"""Largest norm of the gradient by the answers of one problem; otherwise problems of high dynamic range dominate."""
 
 
 @dataclass(frozen=True)
 class PriorTraining(OutcomeTraining):
-    """What a training is asked to do; the models that `minor` leaves are looked at again.
+    """Configuration of a training of the prior update, on the models of the minor cycle `minor`.
 
     Parameters
     ----------
     larger : float
-        Part of the problems, and of the updates, that are twice as large along each side; their batches are a quarter
-        of the others'.
+        Fraction of the problems, and of the updates, with tiles twice as large along each side; their batches are a
+        quarter of the others.
     """
 
     network: PriorConfig = field(default_factory=PriorConfig)
@@ -66,7 +67,7 @@ def load_prior_training(path: str | Path, **changes: Any) -> PriorTraining:
 
 
 class Seen(NamedTuple):
-    """Outcomes of one size in memory, all batched; `model` is without what `radrim.rim.network.prior` holds back."""
+    """Outcomes of one size, batched; `model` is without `held`, the pixels that the prior update leaves out."""
 
     features: torch.Tensor
     model: torch.Tensor
@@ -81,7 +82,7 @@ class Seen(NamedTuple):
 
 
 class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
-    """One training in its folder; goes on where it was stopped.
+    """One training in its folder; continues where it was stopped.
 
     Parameters
     ----------
@@ -107,11 +108,11 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         return min(1.0, (1 - done) / COOLDOWN)
 
     def average_decay(self) -> float:
-        """Slow."""
+        """As in the training of minor cycles."""
         return TrainingConfig.average
 
     def load(self, paths: Sequence[Path]) -> list[Seen]:
-        """Features as float16, and what the conjugate gradients and the loss need; a `Seen` for each size."""
+        """Features (as float16) and the inputs of conjugate gradients and loss, a `Seen` for each size."""
         sizes: dict[int, list[Seen]] = {}
         for path in paths:
             with np.load(path) as arrays:
@@ -122,7 +123,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
             held = model * held_back(model, points)
             model = model - held
             if not model.any() or residual.std() > NEAR * noise:
-                continue  # these teach nothing that is asked for
+                continue  # the imager does not update such models
             with torch.no_grad():
                 finished = look_at(model, residual, PsfConvolution(psf, model.shape[-2:]), noise)
                 features = see(finished).half()
@@ -134,13 +135,13 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
             )
         if not sizes:
             raise ConfigError(
-                f"None of the {len(paths)} outcomes can be learned from: no model is extended and leaves little but "
-                "noise. Ask for more outcomes, other skies, or fewer sources outside."
+                f"None of the {len(paths)} outcomes can be used: no model is extended and has a residual near the "
+                "noise. Use more outcomes, other skies, or fewer sources outside."
             )
         return [Seen(*(torch.cat(part) for part in zip(*parts, strict=True))) for _, parts in sorted(sizes.items())]
 
     def loss(self, seen: list[Seen], rng: np.random.Generator) -> torch.Tensor:
-        """Decibels after the second look, faint structure included."""
+        """Error in decibels after the prior update, and that of faint structure."""
         large = len(seen) > 1 and rng.random() < self.config.larger
         outcomes, batch = (seen[-1], max(1, self.config.batch // 4)) if large else (seen[0], self.config.batch)
         index = torch.from_numpy(rng.integers(len(outcomes.model), size=batch))
@@ -148,7 +149,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         convolution = PsfConvolution(part.psf, part.model.shape[-2:])
         for _ in range(rng.choice(len(BEFORE), p=BEFORE)):
             part = self._look(part, convolution)
-        # The network sees it mirrored and turned; its answers are turned back to where the PSF is.
+        # The features are mirrored and transposed; the answers are transformed back to the axes of the PSF.
         axes, turned = [axis for axis in (-1, -2) if rng.random() < 0.5], rng.random() < 0.5
         features = part.features.float().flip(axes)
         answers = self.network(features.transpose(-1, -2) if turned else features)
@@ -163,7 +164,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
 
     @torch.no_grad()
     def _look(self, part: Seen, convolution: PsfConvolution) -> Seen:
-        """What a second look leaves of a batch, where the residual does not become louder by it."""
+        """A batch after one round of the prior update, where that does not raise the residual rms too far."""
         mean, spread = expect(self.network(part.features.float()), part.model, part.pixel)
         model = settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
         residual = part.residual - convolution.normal(model - part.model)
@@ -175,12 +176,12 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         return part._replace(model=model, residual=residual, features=see(finished), pixel=finished.units.pixel)
 
     def scores(self, paths: Sequence[Path]) -> Scores:
-        """Medians by class of sky before and after the second look."""
+        """Medians by class of sky before and after the prior update."""
         return scores(self.network.eval(), paths)
 
 
 def scores(network: Prior, paths: Sequence[Path]) -> Scores:
-    """Decibels of models before and after a second look, medians by class of sky.
+    """SNR of models before and after one round of the prior update, medians by class of sky.
 
     Parameters
     ----------
@@ -191,7 +192,7 @@ def scores(network: Prior, paths: Sequence[Path]) -> Scores:
     Returns
     -------
     dict of str to dict
-        Class, and 'all', to `native`, `half`, `beam` [dB], and the same `before`.
+        For each class, and 'all': `native`, `half`, `beam` [dB], and the same with ' before'.
     """
     rows: dict[str, list[list[float]]] = {}
     for path in paths:
@@ -216,7 +217,7 @@ def scores(network: Prior, paths: Sequence[Path]) -> Scores:
 
 
 def _tame(answers: torch.Tensor) -> None:
-    """Bound the gradient of each problem's answers."""
+    """Limit the gradient by the answers of each problem to a norm of `TAME`."""
     if answers.requires_grad:
 
         def bound(gradient: torch.Tensor) -> torch.Tensor:

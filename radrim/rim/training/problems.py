@@ -1,6 +1,6 @@
-"""The endless, seedable stream of training problems: a sky of `skies`, seen by a coverage of `coverages`.
+"""The endless, reproducible stream of training problems: a sky of `skies`, observed with a coverage of `coverages`.
 
-Problem number k of a stream depends on the seed and on k alone, whoever makes it and whatever was made before.
+Problem number k of a stream depends only on the seed and on k, not on the process or on other problems.
 
 Without noise, gain errors and sources outside the tile, D = PSF * truth holds to rounding; see `observation`.
 """
@@ -21,26 +21,26 @@ if TYPE_CHECKING:  # torch is loaded when the first batch is asked for
     import torch
 
 NYQUIST = 0.49
-"""The longest baseline never exceeds this many cycles per pixel."""
+"""Largest length of a baseline [cycles per pixel]."""
 
 LARGEST_IMAGE = 1024
-"""The weights are made for images from the tile's size up to 8 times that, but not beyond this size."""
+"""Largest image for which weights are made [pixel]; its size is between one and 8 times that of the tile."""
 
 STRETCH = math.log(10), math.log(3e5)
-"""How far skies are stretched: what was half of the peak becomes a quarter of it, or a five-hundredth."""
+"""Range of the power in `skies.stretch`: half of the peak becomes between a quarter and a five-hundredth of it."""
 
 CUT = 0.12
-"""Of the extended skies, so many are cut by the tile's edge and continue outside."""
+"""Fraction of the extended skies that are cut by the tile's edge and continue outside."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One tile to deconvolve, and the answer.
+    """One tile to deconvolve, and its true sky.
 
     Parameters
     ----------
     dirty : (y, x) float32
-        D = PSF * truth + noise, and maybe the sidelobes of sources outside and the traces of gain errors [Jy/beam].
+        D = PSF * truth + noise, plus sidelobes of sources outside the tile and gain errors in some [Jy/beam].
     psf : (2y, 2x) float32
         Exactly 1 at (y, x), its centre.
     truth : (y, x) float32
@@ -49,7 +49,7 @@ class Problem:
         Thermal noise (rms) of `dirty` [Jy/beam].
     beam : PixelBeam
     sky, coverage : str
-        Class of the sky; kind of the coverage, with the layout's name if it is a real one.
+        Class of the sky; kind of the coverage, with the name of the layout if it is a real one.
     robust : float
         Briggs weighting of the PSF; `inf` is natural, `-inf` uniform.
     dynamic_range : float
@@ -57,9 +57,9 @@ class Problem:
     gain_error : float
         Phase error of the antennas (rms) [rad], 0 if calibrated; the amplitude error is half as large.
     outside : bool
-        Whether sources outside the tile shine in.
+        Whether there are sources outside the tile.
     seed, number : int
-        Which problem of which stream.
+        Of the stream, and of the problem in it.
     """
 
     dirty: np.ndarray
@@ -91,16 +91,16 @@ def make_problem(
     Parameters
     ----------
     seed, number : int
-        From 0 on.
+        Not negative.
     recipe : Recipe
     sky : str, optional
-        Class of the sky, instead of one drawn by the recipe's proportions.
+        Class of the sky; drawn by the recipe's proportions if absent.
     stream_key : tuple of int
-        Makes another stream of the same seed.
+        Different keys give different streams of one seed.
     image : (y, x) array, optional
-        The sky itself, of the recipe's size, not negative and with peak 1; `sky` then is its name only.
+        The sky itself, of the recipe's size, not negative and with peak 1; `sky` is then its name.
     coverage : Coverage, optional
-        The samples, instead of those drawn by the recipe's proportions.
+        The samples; drawn by the recipe's proportions if absent.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def make_problem(
         truth, beyond = _draw_truth(rng, sky, recipe)
     else:
         truth, beyond = np.asarray(image, np.float32), np.zeros((FRAME * recipe.size,) * 2, np.float32)
-    stretching = np.random.default_rng([seed, number, 77, *stream_key])  # its own: other problems stay what they were
+    stretching = np.random.default_rng([seed, number, 77, *stream_key])  # separate, so that other numbers do not change
     if sky in skies.STRETCHED and stretching.random() < recipe.stretched:
         power = stretching.uniform(*STRETCH)
         truth, beyond = skies.stretch(truth, power), skies.stretch(beyond, power)
@@ -167,7 +167,7 @@ def stream(seed: int, mix: Mapping[str, Any] | None = None, size: int = 128, sta
 def validation_set(
     seed: int = 0, count: int = 64, mix: Mapping[str, Any] | None = None, size: int = 128
 ) -> list[Problem]:
-    """A fixed list of problems that no training stream contains; the classes of the mix take turns.
+    """A fixed list of problems that no training stream contains, with the classes of the mix in turn.
 
     Parameters
     ----------
@@ -257,8 +257,8 @@ def batches(
 ) -> Iterator[Batch]:
     """The problems of `stream`, in order, stacked `batch` at a time and made by `workers` processes (0: this one).
 
-    The numbers of the problems tell where to go on: a run resumed with `start` = last number + 1 sees what it would
-    have seen. The content does not depend on `workers`. `mix` and `size` as in `make_recipe`, which raises for them.
+    A run resumed with `start` = last number + 1 gets the same problems as an uninterrupted run. The content does not
+    depend on `workers`. `mix` and `size` are those of `make_recipe`, which checks them.
     """
     from torch.utils.data import DataLoader
 
@@ -287,7 +287,7 @@ def _draw(rng: np.random.Generator, proportions: Mapping[str, float]) -> str:
 
 
 def _draw_robust(rng: np.random.Generator) -> float:
-    """A fifth natural, a few uniform, the others Briggs from -2 to 2."""
+    """Natural weights (inf) for 20 %, uniform (-inf) for 8 %, else a robust parameter from -2 to 2."""
     kind, robust = rng.random(), float(rng.uniform(-2, 2))
     return math.inf if kind < 0.2 else -math.inf if kind < 0.28 else robust
 
@@ -295,11 +295,11 @@ def _draw_robust(rng: np.random.Generator) -> float:
 def _scale(
     rng: np.random.Generator, coverage: coverages.Coverage, robust: float, recipe: Recipe
 ) -> tuple[coverages.Coverage, np.ndarray, np.ndarray, np.ndarray]:
-    """(coverage, u, v [cycles per pixel], imaging weights), at a pixel scale that suits the beam.
+    """Coverage, u, v [cycles per pixel] and imaging weights, at a pixel scale that suits the beam.
 
-    The beam sets the scale, the weights set the beam, the scale sets the weights: two rounds agree well enough.
-    Where the longest baseline needs pixels so fine that the beam becomes wider than twice the widest that was asked for
-    (a dense core, natural weights), the longest baselines are left out, as an observer would.
+    The beam sets the scale, the weights set the beam, and the scale sets the weights; two iterations are accurate
+    enough. With a dense core and natural weights the longest baseline can need such fine pixels that the beam is wider
+    than twice the widest of the recipe. Then the longest baselines are left out, as an observer would.
     """
     image = max(recipe.size, min(int(recipe.size * 2 ** rng.uniform(0, 3)), LARGEST_IMAGE))
     wanted, widest = _log_uniform(rng, *recipe.pixels_per_beam), 2 * recipe.pixels_per_beam[1]
@@ -317,7 +317,7 @@ def _scale(
 
 
 def _beam_width(length: np.ndarray, weight: np.ndarray) -> float:
-    """Width at half maximum of the PSF's mean over all directions, in units of one over the unit of `length`."""
+    """Width at half maximum of the PSF averaged over all directions, in units of one over the unit of `length`."""
     bins = 400
     which = np.minimum((length * bins).astype(np.int32), bins - 1)
     total = np.bincount(which, weight, bins)
@@ -329,13 +329,13 @@ def _beam_width(length: np.ndarray, weight: np.ndarray) -> float:
 
 
 def _draw_truth(rng: np.random.Generator, name: str, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """The sky on the tile, and on the frame around it (zeros on the tile), the tile in its middle; [peak about 1]."""
+    """The sky on the tile, and on the frame around it, with zeros on the tile in its middle; the peak is about 1."""
     n = recipe.size
     frame = np.zeros((FRAME * n, FRAME * n), np.float32)
     if name not in skies.EXTENDED or rng.random() >= CUT:
         return skies.draw_sky(rng, name, n, recipe.galaxies), frame
     wide = skies.draw_sky(rng, name, 2 * n)
-    # A tile somewhere on the source: around any of its brighter pixels.
+    # The tile lies around one of the brighter pixels.
     rows, columns = np.nonzero(wide > 0.03)
     pick = rng.integers(len(rows))
     y, x = (int(np.clip(c[pick] - rng.integers(n), 0, n)) for c in (rows, columns))

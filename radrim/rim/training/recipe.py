@@ -1,4 +1,4 @@
-"""What the training problems are drawn from: proportions and ranges, as a TOML table holds them, checked."""
+"""Recipe of the training problems: proportions and ranges of their properties, checked, from a TOML table."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ SKIES = {
     "points": 0.26, "compact": 0.24, "radio_galaxy": 0.13, "disc": 0.05, "crescent": 0.04, "shell": 0.07,
     "texture": 0.06, "jet": 0.07, "mixture": 0.08,
 }  # fmt: skip
-"""Default proportions: half point fields and compact sources in empty sky, on which learned imagers lose trust."""
+"""Default proportions: half of the skies are point fields and compact sources, on which learned imagers often fail."""
 
 COVERAGES = {
     "y_shaped": 0.15, "core_halo": 0.15, "spiral": 0.08, "scattered": 0.08, "east_west": 0.06, "sparse": 0.2,
@@ -23,7 +23,7 @@ COVERAGES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to draw, checked: made by `make_recipe`.
+    """Distributions of the problems, checked; made by `make_recipe`.
 
     Parameters
     ----------
@@ -32,15 +32,14 @@ class Recipe:
     skies, coverages : dict of str to float
         Proportions, which need not add up to 1.
     dynamic_range, pixels_per_beam, phase_error_deg : (float, float)
-        Ranges, drawn evenly in the logarithm. Pixels are smaller than asked for where the array's longest baseline
-        needs it.
+        Ranges, drawn uniformly in the logarithm. Pixels are smaller where the longest baseline requires it.
     samples : int
-        Visibilities of one problem, at most: fewer are faster, and leave gaps along the tracks.
+        Largest number of visibilities of one problem; fewer are faster, and leave gaps along the tracks.
     gain_errors, outside, stretched : float
-        Fractions of problems with residual gain errors, with sources outside the tile, and, of those with an extended
-        sky, with one whose faint parts are fainter still (`skies.stretch`).
+        Fractions of problems with residual gain errors, of those with sources outside the tile, and of those with an
+        extended sky whose dynamic range is stretched (`skies.stretch`).
     first, layouts : str, optional
-        Path of the FIRST galaxies (see `skies.read_first`), and of a folder of layouts beside the shipped ones.
+        Path of the FIRST galaxies (see `skies.read_first`), and of a folder of additional layouts.
     """
 
     size: int = 128
@@ -60,15 +59,15 @@ class Recipe:
 
 
 def make_recipe(mix: Mapping[str, Any] | None = None, size: int = 128) -> Recipe:
-    """Check a mix, as a TOML table holds it, and load what it needs.
+    """Check a mix from a TOML table, and load its galaxies and layouts.
 
     Parameters
     ----------
     mix : mapping, optional
-        Any of the parameters of `Recipe`; what is left out keeps its default. `skies` may name the classes of
-        `skies.GENERATORS`, 'first' and 'empty'; `coverages` the kinds of `coverages.KINDS`.
+        Parameters of `Recipe`; missing ones keep their defaults. `skies` has classes of `skies.GENERATORS`, 'first' and
+        'empty'; `coverages` has kinds of `coverages.KINDS`.
     size : int
-        Of the tile, unless the mix says otherwise.
+        Of the tile, if it is not in the mix.
 
     Returns
     -------
@@ -77,7 +76,7 @@ def make_recipe(mix: Mapping[str, Any] | None = None, size: int = 128) -> Recipe
     Raises
     ------
     ConfigError
-        An unknown name, a proportion or range that makes no sense, 'first' without a path.
+        An unknown name, an invalid proportion or range, or 'first' without a path.
     InputError
         The FIRST galaxies or the layouts cannot be read.
     """
@@ -113,7 +112,7 @@ def _is_number(value: object) -> bool:
 
 
 def _proportions(what: str, given: object, known: list[str]) -> dict[str, float]:
-    """The positive ones, in the order of `known`, so that the order in a file does not matter."""
+    """The positive proportions, in the order of `known`, so that their order in a file does not matter."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{what} in the training mix is {given!r}; it must be a table of names and proportions.")
     for name, value in given.items():

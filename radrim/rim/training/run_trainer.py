@@ -1,10 +1,10 @@
-"""Training on what whole runs of major cycles leave of simulated skies: they are made first, and then learned from.
+"""Training on the results of whole deconvolutions of simulated skies: they are made first, and then learned from.
 
-Two networks learn so: the one that looks again at a finished model (`radrim.rim.training.prior_trainer`), and the one
-that says how wrong an image may be (`radrim.rim.training.uncertainty_trainer`). The folder of a training holds
+Two networks are trained in this way: that of the prior update (`radrim.rim.training.prior_trainer`), and that of the
+uncertainties (`radrim.rim.training.uncertainty_trainer`). The folder of a training contains
 
-- ``outcomes/NNNNN.npz``: what was left of each problem, made once;
-- ``state.safetensors``: weights and moments, from which a stopped training goes on;
+- ``outcomes/NNNNN.npz``: the result of each problem, made once;
+- ``state.safetensors``: weights and moments, from which a stopped training continues;
 - ``model.safetensors``: the trained network, with its scores on held-back problems, by class.
 """
 
@@ -37,29 +37,30 @@ from radrim.rim.training.state import STATE, follow, load_state, moments, restor
 log = logging.getLogger("radrim")
 
 SAVE_SECONDS = 120.0
+"""Time between two states on disk [s]."""
 HELD_BACK = (2,)
 """Key of the stream of held-back problems."""
 
 
 @dataclass(frozen=True)
 class OutcomeTraining:
-    """What a training is asked to do.
+    """Configuration of a training.
 
     Parameters
     ----------
     network
         Configuration of the network.
     problems : dict
-        The mix, as `radrim.rim.training.recipe.make_recipe` takes it.
+        The mix of problems, as for `radrim.rim.training.recipe.make_recipe`.
     minor : str
         The model of the minor cycle, a name or a path.
     seed : int
     outcomes : int
-        Simulated problems to learn from,
+        Number of simulated problems to train on.
     held_back : int
-        and to score on.
+        Number of simulated problems for the scores.
     updates : int
-        Of the weights.
+        Number of updates of the weights.
     batch : int
         Outcomes per update.
     learning_rate : float
@@ -70,7 +71,7 @@ class OutcomeTraining:
     Raises
     ------
     ConfigError
-        A number below 1, or a mix that makes no sense.
+        A number below 1, or an invalid mix.
     """
 
     network: Any = None  # the configuration of either network; the kinds of training narrow it
@@ -103,25 +104,25 @@ Network = TypeVar("Network", bound=Prior | Uncertainty)
 def load_outcome_training(
     path: str | Path, kind: type[Training], title: str, network_kind: type, **changes: Any
 ) -> Training:
-    """A training from a TOML file with the tables `title` (the network), ``problems`` and ``training``.
+    """Read a training from a TOML file with the tables `title` (the network), ``problems`` and ``training``.
 
     Parameters
     ----------
     path : path-like
     kind : type
-        A kind of `OutcomeTraining`.
+        A subclass of `OutcomeTraining`.
     title : str
     network_kind : type
         Of the network's configuration.
     changes
-        Replace what the file says, where they are not None.
+        Replace values of the file where they are not None.
 
     Raises
     ------
     InputError
         The file cannot be read or is not TOML.
     ConfigError
-        An unknown table or key, or a value that makes no sense.
+        An unknown table or key, or an invalid value.
     """
     file = TomlFile(path)
     file.check_keys(file.values, (title, "problems", "training"))
@@ -137,7 +138,7 @@ def load_outcome_training(
 
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done ('outcomes', 'updates'), how many are done, and of how many."""
+"""Called with the kind of work ('outcomes', 'updates'), the number done, and the total."""
 Scores = dict[str, dict[str, float]]
 """Scores by class of sky."""
 
@@ -147,11 +148,10 @@ def _silent(_what: str, _done: int, _total: int) -> None:
 
 
 class OutcomeTrainer(Generic[Training, Network]):
-    """One training in its folder; goes on where it was stopped.
+    """One training in its folder; continues where it was stopped.
 
-    A kind of it says how outcomes are made (`making`), what of them is kept in memory (`load`), what is to be made
-    small (`loss`), how good the network is (`scores`), and may say how fast it learns (`rate`) and by what
-    (`optimisers`).
+    A subclass defines which outcomes are made (`making`), which data of them are kept in memory (`load`), the loss and
+    the scores. It may define the learning rate (`rate`) and the optimisers (`make_optimisers`).
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class OutcomeTrainer(Generic[Training, Network]):
     """
 
     prior: Path | None = None
-    """Checkpoint of what looks again at the models of the outcomes."""
+    """Checkpoint of the prior update of the outcomes; None for none."""
     clip = 1.0
     """Largest norm of the gradient."""
 
@@ -180,7 +180,7 @@ class OutcomeTrainer(Generic[Training, Network]):
             self._resume()
 
     def make_optimisers(self) -> Optimisers:
-        """Optimisers and their rates over that of Adam."""
+        """Optimisers and their learning rates over that of Adam."""
         return kernel_optimisers("adam", self.network)
 
     def making(self) -> dict[str, Any]:
@@ -188,41 +188,41 @@ class OutcomeTrainer(Generic[Training, Network]):
         return {}
 
     def rate(self, done: float) -> float:
-        """Learning rate of Adam after a part of the updates, over the configured one."""
+        """Learning rate of Adam over the configured one, after the fraction `done` of the updates."""
         return 1 - done
 
     def average_decay(self) -> float:
-        """What of the running average of the weights stays at an update; 0: there is none."""
+        """Fraction of the running average of the weights that is kept at an update; 0 for no average."""
         return 0.0
 
     def load(self, paths: Sequence[Path]) -> Any:
-        """What `loss` needs of outcomes."""
+        """Data of outcomes that `loss` needs."""
         raise NotImplementedError
 
     def loss(self, seen: Any, rng: np.random.Generator) -> torch.Tensor:
-        """The loss of a batch that is drawn from what `load` gave."""
+        """Loss of a batch drawn from the data of `load`."""
         raise NotImplementedError
 
     def streams(self) -> dict[str, tuple[int, tuple[int, ...]]]:
-        """The outcomes that are needed: the beginning of their files' names to their number, and their stream's key."""
+        """The outcomes that are needed: prefix of their files' names to their number and the key of their stream."""
         return {"": (self.config.outcomes, ()), "held-back-": (self.config.held_back, HELD_BACK)}
 
     def complete(self) -> None:
-        """What is left to do once all is learned."""
+        """Work after the last update, before the scores."""
 
     def scores(self, paths: Sequence[Path]) -> Scores:
-        """Scores of the network on outcomes, a dict of class to dict."""
+        """Scores of the network on outcomes, by class of sky."""
         raise NotImplementedError
 
     def run(self, minutes: float = math.inf, progress: Progress = _silent) -> bool:
-        """Make outcomes, learn, score; True when all is done.
+        """Make outcomes, train and score; True when the training is complete.
 
         Parameters
         ----------
         minutes : float
-            At most.
+            Largest wall time.
         progress : callable
-            Called with what is being done ('outcomes', 'updates'), how many are done, and of how many.
+            Called with the kind of work ('outcomes', 'updates'), the number done, and the total.
         """
         end = time.monotonic() + 60 * minutes
         config = self.config
@@ -252,7 +252,7 @@ class OutcomeTrainer(Generic[Training, Network]):
         return [self.folder / "outcomes" / f"{kind}{number:05d}.npz" for number in range(count)]
 
     def _make(self, end: float, progress: Progress) -> bool:
-        """Make the outcomes that are missing; whether all are there now."""
+        """Make the missing outcomes; whether all exist now."""
         wanted = [
             (path, k, key) for kind, (_, key) in self.streams().items() for k, path in enumerate(self.paths(kind))
         ]
@@ -317,7 +317,7 @@ def _digest(config: OutcomeTraining) -> str:
 
 
 def _begin(seed: int, problems: Mapping[str, Any], minor: str, prior: Path | None, making: Mapping[str, Any]) -> None:
-    """What a process that makes outcomes needs."""
+    """Initialise a process that makes outcomes."""
     torch.set_num_threads(1)
     machine = checkpoint.load(checkpoint.find_model(minor), 2).model
     network = None if prior is None else checkpoint.load_prior(prior).model

@@ -1,7 +1,7 @@
-"""What whole runs of major cycles leave of simulated problems: what `radrim.rim.network.uncertainty` learns from.
+"""Outcomes: results of whole deconvolutions of simulated problems, for the training of prior and uncertainty.
 
-Outcome number k of a stream depends on the seed, on k and on the minor cycle, whoever makes it. Making one takes a
-hundred times as long as learning from it, so they are kept in files.
+Outcome number k of a stream depends only on the seed, on k and on the minor cycle. Making one takes a hundred times as
+long as training on it, so outcomes are kept in files.
 """
 
 from dataclasses import replace
@@ -24,8 +24,9 @@ from radrim.rim.training.problems import Problem, make_problem
 from radrim.rim.training.recipe import Recipe
 
 CLEANED = 0.25
-"""Part of the problems that CLEAN solves: its images have uncertainties, too."""
+"""Fraction of the problems that CLEAN deconvolves, since uncertainties are predicted for its images, too."""
 CYCLES = 10
+"""Largest number of major cycles."""
 
 
 class _Convolved:
@@ -44,12 +45,12 @@ class _Convolved:
 def solve_problem(
     solver: RimSolver | CleanSolver, problem: Problem, cycles: int = CYCLES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Model and residual after the major cycles of one problem; residuals are by PSF convolution.
+    """Model and residual after the major cycles of one problem, with residuals by PSF convolution.
 
     Parameters
     ----------
     solver : RimSolver or CleanSolver
-        A new one.
+        A new solver.
     problem : Problem
     cycles : int
         Largest number of major cycles.
@@ -80,7 +81,7 @@ def make_outcome(
     larger: float = 0.0,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Problem `number` of a stream and what major cycles leave of it, as a dict of arrays for `numpy.savez`.
+    """Problem `number` of a stream and the result of its deconvolution, as arrays for `numpy.savez`.
 
     Parameters
     ----------
@@ -88,16 +89,16 @@ def make_outcome(
         As for `radrim.rim.training.problems.make_problem`.
     machine : InferenceMachine
     cleaned : float
-        Part of the problems that CLEAN solves.
+        Fraction of the problems that CLEAN deconvolves.
     larger : float
-        Part of the problems that are twice as large along each side as the recipe says.
+        Fraction of the problems with twice the size of the recipe along each side.
     settings
-        Of the others: fields of `RimSettings`.
+        Fields of `RimSettings` for the other problems.
 
     Returns
     -------
     dict
-        `model`, `points` (what of it was taken for isolated ones), `truth` [Jy/pixel], `residual` [Jy/beam], `psf`,
+        `model`, `points` (its isolated points), `truth` [Jy/pixel], `residual` [Jy/beam], `psf`,
         `noise` of the residual, `thermal` noise of the dirty image [Jy/beam], `beam` (major and minor axis [pixel],
         position angle [rad]), `sky`, `dynamic_range` and `solver`.
     """

@@ -1,9 +1,9 @@
-"""Random skies to learn from: what radio sources look like, on one tile.
+"""Random skies for training: simulated radio sources on one tile.
 
-Every generator has the signature ``generator(rng, size) -> (y, x) array`` and draws everything about its source (place,
-size, angle, shape, brightness of its parts) from `rng`. `draw_sky` makes the result a sky: float32, no pixel negative,
-peak 1, pixels below `FLOOR` of the peak empty. Units are Jy/pixel up to the flux scale, which the caller sets. Lengths
-are in pixels or in parts of the tile, never in beams: the uv coverage that observes the sky brings its own pixel scale.
+Every generator has the signature ``generator(rng, size) -> (y, x) array`` and draws all properties of its source
+(place, size, angle, shape, brightness of its parts) from `rng`. `draw_sky` turns the result into a sky: float32, no
+pixel negative, peak 1, pixels below `FLOOR` set to 0. Units are Jy/pixel up to the flux scale, which the caller sets.
+Lengths are in pixels or fractions of the tile, never in beams, since the uv coverage sets the pixel scale.
 """
 
 import io
@@ -32,7 +32,7 @@ Library = Sequence[np.ndarray]
 """Galaxies, (y, x) uint8 each."""
 
 FLOOR = 3e-7
-"""Pixels fainter than this part of the peak are empty; the best training data reach 2e-6."""
+"""Brightness over the peak below which pixels are 0; the noise of the best training data is 2e-6."""
 
 
 def draw_sky(rng: np.random.Generator, name: str, size: int, library: Library | None = None) -> np.ndarray:
@@ -69,7 +69,7 @@ def draw_sky(rng: np.random.Generator, name: str, size: int, library: Library | 
 
 
 def points(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A field of 3 to 300 point sources (on 128^2; as many per area elsewhere) with power-law counts.
+    """A field of 3 to 300 point sources per 128 x 128 pixels with power-law counts.
 
     N(>S) ~ S^-a with a between 0.7 and 1.6, over 1.5 to 4.5 decades of flux. Half of the fields lie on pixel centres,
     the others between pixels, each source a Gaussian of 0.45 to 0.7 pixels (rms), the narrowest that pixels can carry
@@ -112,7 +112,7 @@ def compact(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _add_clump(rng: np.random.Generator, sky: np.ndarray, y: float, x: float, flux: float) -> None:
-    """A knotty source of a few pixels, such as the quasars that calibrate arrays, in place."""
+    """Add a knotty source of a few pixels, such as a calibrator, in place."""
     count, extent, angle = rng.integers(2, 12), log_uniform(rng, 1, 9), rng.uniform(0, np.pi)
     along, across = extent * rng.standard_normal(count), extent * rng.uniform(0.2, 0.8) * rng.standard_normal(count)
     parts = flux * unit(log_uniform(rng, 1e-2, 1, count))
@@ -216,7 +216,7 @@ def disc(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def crescent(rng: np.random.Generator, size: int) -> np.ndarray:
-    """The shadow of a black hole: a lopsided ring, its thin inner edge, a turbulent flow around it and a jet's foot."""
+    """The shadow of a black hole: an asymmetric ring, its thin inner edge, a turbulent flow and the base of a jet."""
     length = size * log_uniform(rng, 0.04, 0.25)
     along, across, _ = axes(rng, size, length, spread=0.08)
     across = across * rng.uniform(1, 1.3)
@@ -263,7 +263,7 @@ def shell(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def texture(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Diffuse emission with a power-law spectrum (cirrus, haloes, relics), some threaded, as a cloud or all over."""
+    """Diffuse emission with a power-law spectrum (cirrus, haloes, relics), some with filaments, in part of the tile."""
     slope = rng.uniform(2.4, 4)
     sky = np.exp(rng.uniform(0.4, 1.6) * field(rng, size, slope))
     if rng.random() < 0.5:
@@ -279,7 +279,7 @@ def texture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def jet(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A core and its one-sided curved jet as VLBI sees them: knots that widen and fade, a haze, a faint counter-jet."""
+    """A core and a one-sided curved VLBI jet: knots that widen and fade, diffuse emission, a faint counter-jet."""
     length = size * log_uniform(rng, 0.06, 0.7)
     _, _, pixels = axes(rng, size, length, spread=0.2)
     sky = np.zeros((size, size))
@@ -305,7 +305,7 @@ def jet(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def mixture(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Compact sources on extended emission of another class, either from a hundredth to ten times the other's flux."""
+    """Compact sources on extended emission of another class, with a hundredth to ten times its flux."""
     name = rng.choice(["radio_galaxy", "disc", "shell", "texture", "jet"], p=[0.3, 0.1, 0.25, 0.25, 0.1])
     sky = unit(GENERATORS[str(name)](rng, size))
     other = points if rng.random() < 0.7 else compact
@@ -313,7 +313,7 @@ def mixture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def first(rng: np.random.Generator, size: int, library: Library) -> np.ndarray:
-    """A galaxy of the FIRST survey: turned, mirrored, resized (0.4 to 3 times, at most 0.9 tiles) and put somewhere."""
+    """A galaxy of the FIRST survey: rotated, mirrored, resized (0.4 to 3 times, up to 0.9 tiles) and shifted."""
     image = library[int(rng.integers(len(library)))].astype(np.float32)
     image = np.rot90(image, int(rng.integers(4)))[:: rng.choice([-1, 1])]
     zoom = min(log_uniform(rng, 0.4, 3), 0.9 * size / max(image.shape))
@@ -321,7 +321,7 @@ def first(rng: np.random.Generator, size: int, library: Library) -> np.ndarray:
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
     middle = (np.array(image.shape) - 1) / 2
     place = size / 2 + np.clip(rng.normal(0, 0.15, 2), -0.4, 0.4) * size
-    # A smaller picture must be blurred first, or it is sampled between its pixels.
+    # Before it is shrunk an image must be blurred, or it is undersampled.
     image = ndimage.gaussian_filter(image, 0.5 / zoom) if zoom < 0.8 else image
     return ndimage.affine_transform(image, matrix, middle - matrix @ place, (size, size), order=1).clip(0)
 
@@ -339,15 +339,15 @@ GENERATORS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 }
 
 EXTENDED = ("radio_galaxy", "disc", "shell", "texture", "jet", "mixture")
-"""Classes that also make sense when a tile cuts through them."""
+"""Classes that a tile may cut."""
 STRETCHED = (*EXTENDED, "crescent", "first")
-"""Classes of which `stretch` makes another sky of the same kind."""
+"""Classes that `stretch` may change."""
 
 
 def stretch(sky: np.ndarray, power: float) -> np.ndarray:
-    """A sky (peak at most 1) of a higher dynamic range: x becomes (e^(power x) - 1) / (e^power - 1).
+    """Raise the dynamic range of a sky (peak at most 1): x becomes (e^(power x) - 1) / (e^power - 1).
 
-    So FIRST's galaxies are stretched for the training of R2D2 (Aghabiglou et al. 2024, arXiv:2403.05452).
+    R2D2 is trained on FIRST galaxies stretched in this way (Aghabiglou et al. 2024, arXiv:2403.05452).
     """
     sky = (np.expm1(power * sky) / np.expm1(power)).astype(np.float32)
     sky[sky < FLOOR] = 0
@@ -363,7 +363,7 @@ def read_first(path: str | Path, least: int = 60) -> list[np.ndarray]:
         galaxy_data_h5.zip or .h5 as published (needs the package h5py), or a NumPy file: .npy or .npz with one array
         (count, y, x) uint8, which ``numpy.savez_compressed(path, *read_first(zip))`` also makes from unequal sizes.
     least : int
-        Galaxies with fewer bright pixels are left out: they are points.
+        Smallest number of pixels above 0; smaller galaxies are points, and are left out.
 
     Returns
     -------
@@ -384,7 +384,7 @@ def read_first(path: str | Path, least: int = 60) -> list[np.ndarray]:
     for image in images:
         parts, count = ndimage.label(image)
         peaks = ndimage.maximum(image, parts, np.arange(count + 1)) if count else np.zeros(1)
-        # Islands below a tenth of the peak are noise that the publisher's 3-sigma cut let through.
+        # Islands below a tenth of the peak are noise above the 3-sigma cut of the published images.
         galaxy = np.where((peaks >= 0.1 * peaks.max())[parts], image, 0).astype(np.uint8)
         rows, columns = (np.flatnonzero(galaxy.any(axis)) for axis in (1, 0))
         if np.count_nonzero(galaxy) >= least:

@@ -1,10 +1,10 @@
-"""Training: simulated problems without end, decibels of error, checkpoints that a killed run goes on from.
+"""Training of a minor cycle on an endless stream of simulated problems, with a state from which a killed run continues.
 
-One update takes a batch of which a part is new and the rest goes on from the estimates reached before, as the major
-cycles of the imager do. The folder of a run holds
+One update takes a batch of new problems, and of problems that continue from their last estimates, as in the major
+cycles of the imager. The folder of a run contains
 
-- ``model.safetensors``: the running average of the weights, scored; what `radrim image --model` takes;
-- ``state.safetensors``: everything that the run needs to go on as if it had never stopped;
+- ``model.safetensors``: the running average of the weights, with scores; for `radrim image --model`;
+- ``state.safetensors``: all data from which the run continues as if it had not been stopped;
 - ``loss.csv``, ``scores.csv`` and, where matplotlib is installed, ``loss.png``.
 """
 
@@ -39,14 +39,14 @@ from radrim.rim.training.validation import SCORES, held_back, score, summarise
 log = logging.getLogger("radrim")
 
 POOL = 48
-"""Problems kept to go on from."""
+"""Largest number of problems that are kept to continue from."""
 PATIENCE = 50
-"""Updates in a row without a finite gradient after which the training counts as failed."""
+"""Number of successive updates without a finite gradient after which the training fails."""
 
 
 @dataclass
 class States:
-    """Problems on their way, stacked: what was measured, what is true, and how far the network got.
+    """A batch of problems with their current estimates.
 
     Parameters
     ----------
@@ -57,13 +57,13 @@ class States:
     residual : (batch, y, x) tensor
         Of `estimate`, by the PSF convolution [Jy/beam].
     noise : (batch,) tensor
-        As told to the network [Jy/beam].
+        As given to the network [Jy/beam].
     floor : (batch,) tensor
-        Error that no longer matters [Jy/pixel].
+        From `radrim.rim.training.losses.error_floor` [Jy/pixel].
     beam : (batch, 3) tensor
         Major and minor axis (FWHM) [pixel], position angle [rad].
     visits : (batch,) int64 tensor
-        How often the network has seen the problem.
+        Number of times that the problem has been used.
     """
 
     psf: torch.Tensor
@@ -79,16 +79,16 @@ class States:
         return len(self.noise)
 
     def take(self, index: slice | torch.Tensor) -> "States":
-        """Some of them, a `States`: by a slice, a (batch,) bool tensor, or an int64 tensor of places."""
+        """The problems selected by a slice, a (batch,) bool tensor, or an int64 tensor of indices."""
         return States(**{name: value[index] for name, value in vars(self).items()})
 
     def join(self, other: "States") -> "States":
-        """These and then the others, both `States` of the same size of image."""
+        """These problems, followed by others of the same image size."""
         return States(**{name: torch.cat([value, getattr(other, name)]) for name, value in vars(self).items()})
 
 
 class Progress(Protocol):
-    """Told after every update how far a training is."""
+    """Called after every update."""
 
     def __call__(self, seen: int, loss: float, rate: float) -> None:
         """Problems seen, loss [dB], learning rate."""
@@ -99,13 +99,13 @@ def _silent(seen: int, loss: float, rate: float) -> None:
 
 
 class Trainer:
-    """One training run in its folder; goes on where the folder's state says.
+    """One training run in its folder; continues from the state in the folder.
 
     Parameters
     ----------
     config : TrainingConfig
     folder : path-like
-        Made if there is none.
+        Made if it does not exist.
     device : str
         'auto', 'cpu' or 'cuda'.
 
@@ -148,12 +148,12 @@ class Trainer:
         self.scores = Curve(self.folder / "scores.csv", ("update", "seen", "class", *SCORES))
         if (self.folder / STATE).exists():
             self._resume()
-        # Also without a state: a run that was killed before its first one has left lines, too.
+        # Without a state, too: a run killed before its first state has left lines.
         self.losses.forget(self.update)
         self.scores.forget(self.update)
 
     def run(self, minutes: float = math.inf, progress: Progress = _silent) -> None:
-        """Train until the samples are used up or the minutes are over; leaves a checkpoint either way.
+        """Train until the samples or the minutes are used up; a checkpoint is written in both cases.
 
         Parameters
         ----------
@@ -164,7 +164,7 @@ class Trainer:
         Raises
         ------
         SolverError
-            No finite gradient for many updates; the last checkpoint stays as it is.
+            No finite gradient in many successive updates; the last checkpoint does not change.
         OutputError
             A checkpoint or a curve cannot be written, as on a full disk.
         """
@@ -203,7 +203,7 @@ class Trainer:
                     break
         except KeyboardInterrupt:
             log.warning("interrupted; saving the state of update %d", self.update)
-            if lines:  # they may have been written just before
+            if lines:  # they may have been written already
                 self.losses.forget(lines[0][0] - 1)
             self.save(lines)
             raise
@@ -211,7 +211,7 @@ class Trainer:
         self.save(lines)
 
     def _gather(self, batch: Batch) -> States:
-        """New problems and some from the pool."""
+        """A batch of new problems and of problems from the pool."""
         config = self.config
         rng = np.random.default_rng([config.seed, self.update, 3])
         told = (
@@ -236,7 +236,7 @@ class Trainer:
         return fresh.join(chosen)
 
     def _learn(self, states: States, rate: float) -> tuple[float, float]:
-        """One update; the loss [dB] and the gradient's norm before it was clipped."""
+        """One update; returns the loss [dB] and the norm of the gradient before clipping."""
         config = self.config
         for optimiser, factor in self.optimisers:
             optimiser.param_groups[0]["lr"] = factor * rate
@@ -289,12 +289,12 @@ class Trainer:
         Parameters
         ----------
         lines : sequence of sequences
-            New ones for loss.csv: update, problems seen, seconds, loss [dB], norm of the gradient, learning rate.
+            New lines for loss.csv: update, problems seen, seconds, loss [dB], norm of the gradient, learning rate.
 
         Raises
         ------
         OutputError
-            One of the files cannot be written; the others are complete, old or new.
+            One of the files cannot be written; the others are complete, in their old or new versions.
         """
         self.losses.add(lines)
         checkpoint.save(self.folder / "model.safetensors", self._averaged(), self._recipe(), self.summary)
@@ -342,13 +342,13 @@ class Trainer:
             restore_moments(self.model, self.optimisers, parts["moment"])
             self.pool = States(**parts["pool"]) if parts["pool"] else None
             if self.pool is not None and self.pool.truth.shape[-1] != self.config.problems.get("size", 128):
-                self.pool = None  # the run goes on with tiles of another size
+                self.pool = None  # the next stage has tiles of another size
             self.update, self.seen, self.seconds = (facts[key] for key in ("update", "seen", "seconds"))
             self.summary = facts["summary"]
         log.info("going on from update %d, %d problems seen in %.1f h", self.update, self.seen, self.seconds / 3600)
 
     def _starting_weights(self, path: str) -> dict[str, torch.Tensor]:
-        """Those of the checkpoint, and this network's own where that one has none: fresh couplings change nothing."""
+        """Weights of a checkpoint; new couplings keep their fresh weights, with which they are the identity."""
         found = checkpoint.load(checkpoint.find_model(path), self.model.config.dims, self.device).model
         fresh, start, shape = self.model.state_dict(), found.state_dict(), grown(found.config)
         if kept := self.config.kept:
@@ -367,13 +367,13 @@ class Trainer:
 
 
 def grown(config: IRIMConfig | PlainConfig) -> dict[str, Any]:
-    """What of a network's configuration, a dict, may not change when another one starts from its weights."""
+    """The part of a network's configuration that must be the same to start from its weights."""
     added = ("steps", "unets", "widths", "detail")
     return {name: value for name, value in vars(config).items() if name not in added}
 
 
 def prune(weights: Mapping[str, torch.Tensor], kept: Sequence[int]) -> dict[str, torch.Tensor]:
-    """The weights of an i-RIM, a dict, of which only some couplings are kept, in that order."""
+    """The weights of an i-RIM with only the couplings `kept`, in this order."""
     found = {}
     for name, value in weights.items():
         coupling = COUPLING.fullmatch(name)
@@ -386,11 +386,11 @@ def prune(weights: Mapping[str, torch.Tensor], kept: Sequence[int]) -> dict[str,
 
 
 COUPLING = re.compile(r"(layers\.\d+\.layers\.)(\d+)(\..*)")
-"""Name of a weight of a coupling."""
+"""Pattern of the name of a coupling's weight."""
 
 
 def use_half(precision: str, device: torch.device) -> bool:
-    """Whether the network runs in bfloat16: asked for, or fast on this machine."""
+    """Whether the network runs in bfloat16: if required, or, with 'auto', if that is fast on this machine."""
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":

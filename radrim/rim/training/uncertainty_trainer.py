@@ -1,4 +1,4 @@
-"""Training of the network that says how wrong an image may be: runs on simulated skies first, then their errors."""
+"""Training of the network of the uncertainties on the errors of deconvolved simulated skies."""
 
 import itertools
 from collections.abc import Sequence
@@ -33,17 +33,17 @@ from radrim.rim.training.trainer import use_half
 Loaded = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 """Features, logarithms of the errors, weights (as float16), and where there is emission."""
 CORRECTION = (3,)
-"""Key of the stream of problems that corrections are found on."""
+"""Key of the stream of problems for the corrections."""
 
 
 @dataclass(frozen=True)
 class UncertaintyTraining(OutcomeTraining):
-    """What a training is asked to do; errors of `minor` are learned, and CLEAN's beside them.
+    """Configuration of a training on the errors of the minor cycle `minor` and of CLEAN.
 
     Parameters
     ----------
     correction : int
-        Simulated problems that the answers are corrected on when all is learned; 0: they are not.
+        Number of simulated problems by which the answers are corrected after the training; 0 for no correction.
     """
 
     network: UncertaintyConfig = field(default_factory=UncertaintyConfig)
@@ -61,7 +61,7 @@ def load_uncertainty_training(path: str | Path, **changes: Any) -> UncertaintyTr
 
 
 class UncertaintyTrainer(OutcomeTrainer[UncertaintyTraining, Uncertainty]):
-    """One training in its folder; goes on where it was stopped. The learning rate falls to 0 linearly.
+    """One training in its folder; continues where it was stopped. The learning rate falls linearly to 0.
 
     Parameters
     ----------
@@ -87,24 +87,24 @@ class UncertaintyTrainer(OutcomeTrainer[UncertaintyTraining, Uncertainty]):
         return pinball(answers.float(), logs, weight)
 
     def streams(self) -> dict[str, tuple[int, tuple[int, ...]]]:
-        """Those of every training, and what the answers are corrected on."""
+        """The streams of every training, and that of the corrections."""
         return super().streams() | {"correction-": (self.config.correction, CORRECTION)}
 
     def complete(self) -> None:
-        """Correct the answers on images that the training has not seen."""
+        """Correct the answers by images that the training has not used."""
         self.network.corrections.copy_(corrections(self.network, self.paths("correction-")))
 
     def scores(self, paths: Sequence[Path]) -> Scores:
-        """How many errors the quantiles hold."""
+        """Fractions of the errors that are below the predicted quantiles."""
         return coverage(self.network, paths)
 
 
 @torch.inference_mode()
 def corrections(network: Uncertainty, paths: Sequence[Path], batch: int = 8) -> torch.Tensor:
-    """What is to be added to the answers of a network so that they hold as many errors of outcomes as they should.
+    """Corrections of the answers of a network, with which the right fractions of errors are below them.
 
-    Found for pixels without and with emission of the model apart, each of which counts the same: in training those of
-    large sources, where errors are largest, count for less.
+    They are found separately for pixels without and with emission of the model. All pixels have the same weight here;
+    in training, pixels of large sources, where errors are largest, have less.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def corrections(network: Uncertainty, paths: Sequence[Path], batch: int = 8) -> 
     Returns
     -------
     Tensor, (2, kind, quantile)
-        As `Uncertainty.corrections`, which they replace.
+        To replace `Uncertainty.corrections`.
     """
     found = torch.zeros_like(network.corrections)
     if not paths:
@@ -141,7 +141,7 @@ def corrections(network: Uncertainty, paths: Sequence[Path], batch: int = 8) -> 
 def coverage(
     network: Uncertainty, paths: Sequence[Path], groups: Sequence[Sequence[str]] | None = None, batch: int = 8
 ) -> Scores:
-    """How many errors the quantiles of a network hold, by group.
+    """Fractions of errors that are below the predicted quantiles, by group.
 
     Parameters
     ----------
@@ -149,14 +149,14 @@ def coverage(
     paths : sequence of Path
         Of outcomes.
     groups : sequence of sequences of str, optional
-        The groups of each outcome; 'all' and the class of its sky if absent.
+        Groups of each outcome; 'all' and the class of its sky if absent.
     batch : int
 
     Returns
     -------
     dict of str to dict
-        Group to `beam68`, `beam95`, `pixel68`, `pixel95` (parts of all pixels; of the model's, those where
-        it or the sky is not 0), and the same where there is emission: `beam68_on` and so on.
+        For each group `beam68`, `beam95`, `pixel68`, `pixel95` (over all pixels; for the model, over those where it or
+        the sky is not 0), and the same over pixels with emission: `beam68_on` and so on.
     """
     if groups is None:
         groups = [("all", str(np.load(path)["sky"])) for path in paths]
@@ -178,7 +178,7 @@ NAMES = tuple(f"{kind}{level}{where}" for where in ("", "_on") for kind in KINDS
 
 
 def _count(below: torch.Tensor, counted: torch.Tensor, there: torch.Tensor) -> np.ndarray:
-    """(2, 8): how many errors are below, and of how many, in the order of `NAMES`."""
+    """Numbers of errors below the quantiles, and of all errors, (2, 8), in the order of `NAMES`."""
     sums = []
     for region in (counted, counted & there):
         inside = (below & region.unsqueeze(1)).sum((-2, -1)).flatten()
@@ -206,14 +206,14 @@ def _load(paths: Sequence[Path]) -> Loaded:
         there = emission(outcome, truth[None], units)
         found = torch.log(errors(outcome, truth[None], units).clamp_min(LEAST))
         weight = weights(outcome, truth[None], there)
-        # Weights of one image sum to 1: as they are they would be too small for float16.
+        # The weights of one image sum to about 1; without the factor they would be too small for float16.
         parts.append((features.half(), found.half(), (weight * model.numel()).half(), there[:, None]))
     features, logs, weight, there = (torch.cat(part) for part in zip(*parts, strict=True))
     return features, logs, weight, there
 
 
 def _draw(seen: Loaded, rng: np.random.Generator, batch: int) -> list[torch.Tensor]:
-    """Some of the features, errors and weights; mirrored, turned, and some with the other sign."""
+    """A random batch of features, errors and weights, mirrored and transposed at random, some with reversed sign."""
     index = torch.from_numpy(rng.integers(len(seen[0]), size=batch))
     drawn = [part[index].float() for part in seen[:3]]
     axes = [axis for axis in (-1, -2) if rng.random() < 0.5]

@@ -1,4 +1,4 @@
-"""Scores of a network on problems it never learns from: decibels against the truth, flux, what the residual holds."""
+"""Scores of a network on problems that it is not trained on: SNR against the truth, error of the flux, residual."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +21,11 @@ SCORES = ("native", "half", "beam", "flux", "residual")
 """SNR [dB] of the model (as it is, at half the beam, at the beam), relative error of its flux, residual over noise."""
 
 MEASURED = 0.99
-"""Part of all truth problems' tile that a sky may fill: a border stays empty."""
+"""Fraction of a tile's side that a truth image may fill; a border stays empty."""
 
 
 def held_back(config: TrainingConfig) -> list[Problem]:
-    """The problems that a training run is scored on.
+    """The problems for the scores of a training run.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def held_back(config: TrainingConfig) -> list[Problem]:
     Returns
     -------
     list of Problem
-        From the recipe's classes in turn, and from the images of `config.truth`, named ``truth/NAME``.
+        Of the recipe's classes in turn, and of the images of `config.truth`, named ``truth/NAME``.
     """
     problems = validation_set(config.seed, config.validation_problems, config.problems)
     if config.truth:
@@ -46,16 +46,17 @@ def held_back(config: TrainingConfig) -> list[Problem]:
 
 
 def truth_problems(folder: str | Path, mix: Mapping[str, Any] | None = None, seed: int = 0) -> list[Problem]:
-    """Problems with the FITS images of a folder as their skies, calibrated and without sources outside.
+    """Problems with the FITS images of a folder as skies, without gain errors or sources outside the tile.
 
     Parameters
     ----------
     folder : path-like
-        Its ``*.fits``, two-dimensional but for axes of length 1; of any unit, since the problem brings its own flux.
+        With ``*.fits`` files, two-dimensional except for axes of length 1; in any unit, since each problem has its own
+        flux scale.
     mix : mapping, optional
-        As in `make_recipe`; its skies do not matter.
+        As in `make_recipe`; its skies are not used.
     seed : int
-        Of arrays, noise and flux.
+        Of coverages, noise and flux.
 
     Returns
     -------
@@ -86,18 +87,18 @@ def truth_problems(folder: str | Path, mix: Mapping[str, Any] | None = None, see
 
 
 def shrink(image: np.ndarray, size: int) -> np.ndarray:
-    """An image averaged over blocks of pixels and padded, so that its sources fit a square of `size` pixels.
+    """An image averaged over blocks of pixels and padded, so that its sources fit into `size` x `size` pixels.
 
     Parameters
     ----------
     image : (y, x) array
-        Not negative, and not 0 everywhere.
+        Without negative pixels, not empty.
     size : int
 
     Returns
     -------
     (size, size) float32
-        In the unit of `image`, as a brightness: the mean of a block, not its sum.
+        In the unit of `image`: the mean of each block.
     """
     rows, columns = (np.flatnonzero((image > 0).any(axis)) for axis in (1, 0))
     image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -112,7 +113,7 @@ def shrink(image: np.ndarray, size: int) -> np.ndarray:
 
 @torch.no_grad()
 def score(machine: nn.Module, problems: Sequence[Problem], cycles: int, batch: int = 8) -> np.ndarray:
-    """Scores of each problem after several cycles of the machine, each from the residual that the last one left.
+    """Scores of each problem after several cycles of the machine; each cycle starts from the last residual.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def score(machine: nn.Module, problems: Sequence[Problem], cycles: int, batch: i
         Of one size.
     cycles : int
     batch : int
-        Problems at once.
+        Problems that are run together.
 
     Returns
     -------
@@ -152,12 +153,12 @@ def judge(estimate: torch.Tensor, residual: torch.Tensor, part: Batch) -> list[t
     residual : Tensor, (batch, y, x)
         [Jy/beam]
     part : Batch
-        The same problems, on the CPU as the other two.
+        The same problems; all on the CPU.
 
     Returns
     -------
     list of tuple of float
-        `SCORES` of each problem; an empty sky has no decibels (NaN), and its flux is in units of the noise.
+        `SCORES` of each problem; for an empty sky the SNRs are NaN, and the error of the flux is in units of the noise.
     """
     rows = []
     error = estimate.double() - part.truth.double()
@@ -169,7 +170,7 @@ def judge(estimate: torch.Tensor, residual: torch.Tensor, part: Batch) -> list[t
 
 
 def decibels(estimate: torch.Tensor, truth: torch.Tensor, beam: torch.Tensor) -> list[list[float]]:
-    """SNR of models as they are, at half the beam and at the beam [dB], a list of three for each; NaN of empty skies.
+    """SNR of each model without smoothing, at half the beam and at the beam [dB]; NaN for empty skies.
 
     Parameters
     ----------
@@ -199,12 +200,12 @@ def summarise(problems: Sequence[Problem], scores: np.ndarray) -> dict[str, dict
     ----------
     problems : list of Problem
     scores : (problem, score) array
-        As `score` gives them.
+        From `score`.
 
     Returns
     -------
     dict of str to dict
-        Class, and 'all' of them but for the truth images, to `SCORES` by name.
+        For each class, and 'all' except for truth images: `SCORES` by name.
     """
     classes: dict[str, list[np.ndarray]] = {}
     for problem, row in zip(problems, scores, strict=True):

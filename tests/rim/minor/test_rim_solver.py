@@ -295,7 +295,7 @@ def test_points_count_when_clean_takes_over(machine, monkeypatch, seen_sky):
     sky = seen_sky((256, 320), ((60, 60, 5.0),), width=4.0)
     sky.dirty = sky.dirty + sky.point(200, 250)
     state = run(sky.state(), machine, 1)
-    assert "CLEAN of what the network leaves" in state.cycles[0]["stop"]
+    assert "CLEAN stage" in state.cycles[0]["stop"]
     assert "isolated points: 1" in state.cycles[0]["stop"]
     assert state.model[200, 250] == pytest.approx(1.0, rel=0.05)
 

@@ -328,7 +328,7 @@ def test_the_prior_updates_the_model_at_the_end(end):
     """Once the residual is noise, twice and as a whole."""
     found = end(Scene(), network(0.05))
     assert found.update.any()
-    assert found.minor.stop == "prior update and a second one"
+    assert found.minor.stop == "prior update, 2 rounds"
     assert not found.minor.converged
     assert 1 < found.minor.whole < 1.2
     assert found.image.stage == len(found.image.stages)
