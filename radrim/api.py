@@ -7,7 +7,7 @@ from radrim.config.options import ImageConfig
 from radrim.result import Result
 
 
-def image(
+def image(  # noqa: PLR0913 - public: each argument is an option of `radrim image`
     ms: str | Path | Sequence[str | Path], *,
     name: str | Path | None = None, size: int | tuple[int, int] | None = None, scale: str | None = None,
     channels_out: int | None = None, cube: bool | None = None, spectral_terms: int | None = None,

@@ -5,6 +5,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -261,7 +262,7 @@ def _finish(
     )
 
 
-def describe_run(config):
+def describe_run(config: ImageConfig) -> dict[str, Any]:
     """What a run is of, for `radrim.workdir.directory.WorkDir`: settings, versions and the state of all input files.
 
     Where and how fast it runs does not count.

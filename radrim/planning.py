@@ -101,7 +101,7 @@ class Plan:
     stokes: int = 1
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """Predicted wall time of the run [s]."""
         return self.measure + self.cycles * self.cycle + self.rest
 
@@ -260,7 +260,7 @@ class _Trial:
     threads: int
     workers: int
 
-    def seconds(self, function, *arguments):
+    def seconds(self, function: Callable, *arguments: Any) -> tuple[Any, float]:
         """What one call returns, and the seconds of the slowest of all."""
 
         def timed(_):

@@ -121,7 +121,7 @@ def _below_horizon(plan: ObservationPlan, field: ObservedField, block: Block, li
     return either.reshape(-1, 1, 1)
 
 
-def simulate(
+def simulate(  # noqa: PLR0913 - public: each argument is an option of `radrim simulate`
     out: str | Path, *,
     array: str | Path = "vla-b", sky: str | Path | Sky = "demo", ra: str | float = "19h59m28s",
     dec: str | float = "+40d44m02s", freq: str | float = 1.4e9, bandwidth: str | float = 100e6, channels: int = 4,

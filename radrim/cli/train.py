@@ -113,7 +113,7 @@ def _shown(total: int, seen: int) -> Iterator[Callable[..., None]]:
         with Progress(*columns) as bar:
             task = bar.add_task("training", total=total, completed=seen)
 
-            def show(seen: int, loss: float, rate: float) -> None:
+            def show(seen: int, loss: float, rate: float) -> None:  # noqa: ARG001 - as `_Lines.__call__`
                 bar.update(task, completed=seen, description=f"loss {mean(loss):.2f} dB")
 
             yield show

@@ -225,7 +225,7 @@ class ImageConfig:
         "START END ...",
     )
     # weighting
-    weight: Weighting = _option(
+    weight: Weighting = _option(  # noqa: RUF009 - Weighting is frozen
         "weighting", to_weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
     )
     taper: float | None = _option(

@@ -13,7 +13,7 @@ by a fifth, then subtract all of it at once by FFT. It departs from them in thre
 
 import logging
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ducc0
 import numpy as np
@@ -21,7 +21,7 @@ import scipy.fft
 import scipy.ndimage
 
 from radrim.deconvolve.clean_kernels import largest, stamp, subminor
-from radrim.deconvolve.minor import MinorCycle
+from radrim.deconvolve.minor import MinorCycle, OtherFacets
 from radrim.errors import ConfigError, SolverError
 
 log = logging.getLogger("radrim")
@@ -143,7 +143,7 @@ def _band(ft, shape):
     return np.concatenate([ft[: height // 2, :columns], ft[ft.shape[0] - height // 2 :, :columns]])
 
 
-def beam_width(psf):
+def beam_width(psf: np.ndarray) -> float:
     """Width of the main lobe [pixel]: of the circle with the area in which the PSF exceeds one half."""
     lobes, _ = scipy.ndimage.label(psf > 0.5 * psf.max())
     centre = lobes[psf.shape[0] // 2, psf.shape[1] // 2]
@@ -203,7 +203,7 @@ class CleanSolver:
         self._masks: dict = {}
         self.forget()
 
-    def forget(self):
+    def forget(self) -> None:
         """Begin again with another residual; what follows from the PSF alone stays."""
         self._found = 0
         self._masked = False
@@ -213,22 +213,31 @@ class CleanSolver:
         for scale in self._scales:
             scale.mask[:] = False
 
-    def expect(self, noise):
+    def expect(self, noise: float) -> bool:  # noqa: ARG002 - CLEAN goes by the residual's noise
         """The noise that is to be expected [Jy/beam] changes nothing: CLEAN goes by that of the residual."""
         return False
 
-    def state(self):
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
         facts = {name: getattr(self, f"_{name}") for name in REMEMBERED}
         return facts, {f"mask{k}": scale.mask for k, scale in enumerate(self._scales)}
 
-    def resume(self, facts, arrays):
+    def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Go on from a `state`; the PSF of the next cycle must be that of the last."""
         for name in REMEMBERED:
             setattr(self, f"_{name}", facts[name])
         self._masks = dict(arrays)
 
-    def __call__(self, residual, psf, model, noise, window=None, peak=None, others=None):
+    def __call__(
+        self,
+        residual: np.ndarray,
+        psf: np.ndarray,
+        model: np.ndarray,  # noqa: ARG002 - CLEAN does not use it
+        noise: float,
+        window: np.ndarray | None = None,
+        peak: float | None = None,
+        others: OtherFacets | None = None,  # noqa: ARG002 - CLEAN does not use it
+    ) -> MinorCycle:
         """One minor cycle.
 
         Parameters
@@ -262,8 +271,8 @@ class CleanSolver:
         self._prepare(psf, residual.shape, window)
         ft = _rfft2(_padded(residual, self._grid), self.threads)
         self._choose_stage(noise, self._peaks(ft, masked=False)[0].size)
-        free = settings.auto_mask is not None and not self._masked
-        final = max((settings.auto_mask if free else settings.auto_threshold) * noise, settings.threshold)
+        free = settings.auto_mask if not self._masked else None
+        final = max((settings.auto_threshold if free is None else free) * noise, settings.threshold)
         brightest = self._peaks(ft, self._masked)[0].size
         if peak is not None and not self._masked and settings.mask is None:
             # With a mask, the brightest pixels of the image may lie outside it, where nobody will clean them.

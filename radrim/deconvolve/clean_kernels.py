@@ -11,7 +11,7 @@ WATCHED = 4096
 
 
 @numba.njit(nogil=True, cache=True)
-def largest(image, allowed, negative):
+def largest(image: np.ndarray, allowed: np.ndarray, negative: bool) -> np.float32:
     """Largest allowed value of a (y, x) image, with its sign; of |image| if `negative`; 0 where nothing is allowed."""
     best, value = np.float32(0), np.float32(0)
     for y in range(image.shape[0]):
@@ -81,7 +81,7 @@ def _row_peaks(first, values, negative):
 
 
 @numba.njit(nogil=True, cache=True)
-def _subtract(values, first, columns, rows, row_best, row_at, y, x, flux, psf, negative):
+def _subtract(values, first, columns, rows, row_best, row_at, y, x, flux, psf, negative):  # noqa: PLR0913, PLR0917 - numba takes no objects
     """Take a source at (y, x) out of the selected pixels; finds the peak of each row on the way."""
     for i in range(rows.size):
         yy = rows[i]
@@ -100,7 +100,16 @@ def _subtract(values, first, columns, rows, row_best, row_at, y, x, flux, psf, n
 
 
 @numba.njit(nogil=True, cache=True)
-def subminor(image, allowed, psf, components, level, gain, limit, negative):
+def subminor(
+    image: np.ndarray,
+    allowed: np.ndarray,
+    psf: np.ndarray,
+    components: np.ndarray,
+    level: float,
+    gain: float,
+    limit: int,
+    negative: bool,
+) -> tuple[int, float, float]:
     """Clark's inner loop: CLEAN only the pixels above `level`, with the PSF evaluated only there.
 
     Parameters
@@ -165,7 +174,7 @@ def subminor(image, allowed, psf, components, level, gain, limit, negative):
 
 
 @numba.njit(nogil=True, cache=True)
-def stamp(image, components, kernel, step):
+def stamp(image: np.ndarray, components: np.ndarray, kernel: np.ndarray, step: int) -> None:
     """Add `kernel` (odd size, centred) times each component to `image`; component [j, i] sits at [j step, i step]."""
     height, width = image.shape
     radius = kernel.shape[0] // 2

@@ -292,7 +292,7 @@ def _expect_less(image):
         image.stop = ""
 
 
-def describe(image, seconds):
+def describe(image: ImageState, seconds: float) -> None:
     """Complete the record of the last major cycle and log it: the residual's peak, the model's flux, wall time."""
     cycle = image.cycles[-1]
     cycle |= {"peak": image.peak, "flux": image.flux, "seconds": seconds}

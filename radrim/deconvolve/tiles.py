@@ -25,16 +25,17 @@ class Tile:
     outer: tuple[slice, slice]
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(y, x) of the outer rectangle."""
         return tuple(s.stop - s.start for s in self.outer)
 
     @property
-    def inner(self):
+    def inner(self) -> tuple[slice, slice]:
         """The core within the outer rectangle: (slice, slice)."""
-        return tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(self.core, self.outer, strict=True))
+        y, x = (slice(c.start - o.start, c.stop - o.start) for c, o in zip(self.core, self.outer, strict=True))
+        return y, x
 
-    def window(self):
+    def window(self) -> np.ndarray:
         """(y, x) bool on the outer rectangle: True in the core."""
         out = np.zeros(self.shape, bool)
         out[self.inner] = True
@@ -81,7 +82,7 @@ class Tiles(Sequence):
     def __getstate__(self):
         return {name: getattr(self, name) for name in ("shape", "largest", "halo")}
 
-    def blocks(self, along):
+    def blocks(self, along: int) -> list["TileBlock"]:
         """Rectangles of neighbouring tiles, at most `along` x `along` in one, row after row.
 
         Returns
@@ -113,9 +114,10 @@ class TileBlock(NamedTuple):
     core: tuple[slice, slice]
     tiles: tuple[int, ...]
 
-    def within(self, core):
+    def within(self, core: tuple[slice, slice]) -> tuple[slice, slice]:
         """A core of one of them, as a part of the rectangle: (slice, slice)."""
-        return tuple(slice(c.start - s.start, c.stop - s.start) for c, s in zip(core, self.core, strict=True))
+        y, x = (slice(c.start - s.start, c.stop - s.start) for c, s in zip(core, self.core, strict=True))
+        return y, x
 
 
 def _cuts(size, largest):
@@ -132,7 +134,7 @@ def _widen(part, halo, size):
     return slice(max(0, part.start - halo), min(size, part.stop + halo))
 
 
-def mosaic(shape, tiles, images):
+def mosaic(shape: tuple[int, int], tiles: Sequence[Tile], images: Sequence[np.ndarray]) -> np.ndarray:
     """Sum of the tiles' images, each in its place.
 
     Each image is 0 outside its tile's core, or holds there what the core's sources add; overlaps are summed.

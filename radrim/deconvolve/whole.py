@@ -231,7 +231,8 @@ class WholeImage(ImageState):
 
     def tell(self, noise: float) -> bool:
         """See `ImageState.tell`."""
-        return any([solver.expect(noise) for solver in self.solvers])
+        heeded = [solver.expect(noise) for solver in self.solvers]  # all are told
+        return any(heeded)
 
     def keep(self) -> None:
         """See `ImageState.keep`."""
@@ -239,6 +240,6 @@ class WholeImage(ImageState):
             self.keeper(self)
 
     @staticmethod
-    def _terms(image):
+    def _terms(image: np.ndarray) -> np.ndarray:
         """An image as (term, y, x), whether it has one term or several."""
         return image if image.ndim == 3 else image[None]

@@ -151,7 +151,7 @@ class FacetChannel:
         return np.maximum(self._beam(pointing, grid), np.float32(FLOOR))
 
     @staticmethod
-    def _beam(pointing, grid):
+    def _beam(pointing: Pointing, grid: ImageGrid) -> np.ndarray:
         """The primary beam of a pointing, (y, x) float32."""
         if pointing.beam is None:
             raise ConfigError("Several pointings are imaged with their primary beams: give --pb.")
@@ -293,9 +293,9 @@ class FacetChannel:
         for k, (pointing, part) in enumerate(zip(self.pointings, self.parts, strict=True)):
             if data and grid.has_sky:
                 through, share = self._through(part, grid), self._share(pointing, grid)
-                for name, total in totals.items():
+                for name in totals:
                     image = through.adjoint(data[name][k])
-                    total += image if name == "psf" else image * share
+                    totals[name] += image if name == "psf" else image * share
         return {name: total / np.float32(norms[name]) for name, total in totals.items()}
 
     def _has(self, image, window):

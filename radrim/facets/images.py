@@ -17,7 +17,7 @@ from radrim.products import UNCERTAINTIES
 from radrim.restore.uncertainty import uncertainties
 from radrim.rim.minor.detection import brightest
 from radrim.workdir.store import Store
-from radrim.write.fits import open_image
+from radrim.write.fits import FitsPixels, open_image
 
 SAMPLES = 1_000_000
 """Pixels of the whole image from which its noise follows."""
@@ -156,7 +156,16 @@ def _look(core, count):
     }
 
 
-def restore_facet(image, model, residual, tiles, facet, beam, scale, margin):
+def restore_facet(
+    image: FacetImage,
+    model: Readable,
+    residual: Readable,
+    tiles: Sequence[Tile],
+    facet: int,
+    beam: Beam,
+    scale: float,
+    margin: tuple[int, int],
+) -> None:
     """A facet of the restored image; sources up to `margin` pixels (y, x) away from it reach into it."""
     if facet in image:
         return
@@ -205,7 +214,7 @@ def uncertain_facet(
         image.save(facet, found[name][tile.inner])
 
 
-def average_facets(store, listed, image, tiles, facets):
+def average_facets(store: Store, listed: str, image: FacetImage, tiles: Sequence[Tile], facets: Iterable[int]) -> None:
     """Some facets of the average of images in FITS files, which are listed under a name: [file, plane, weight] each."""
     missing = [facet for facet in facets if facet not in image]
     total = {facet: np.zeros([s.stop - s.start for s in tiles[facet].core]) for facet in missing}
@@ -217,7 +226,7 @@ def average_facets(store, listed, image, tiles, facets):
         image.save(facet, total[facet])
 
 
-def write_facets(pixels, image, tiles, facets):
+def write_facets(pixels: FitsPixels, image: Readable, tiles: Sequence[Tile], facets: Iterable[int]) -> None:
     """Put some facets of an image into a FITS file in the making, a `FitsPixels`."""
     for facet in facets:
         pixels.put(tiles[facet].core, image.load(facet))

@@ -8,6 +8,7 @@ import numpy as np
 from dask import delayed
 
 from radrim.deconvolve.major import ImageState
+from radrim.deconvolve.tiles import Tile
 from radrim.deconvolve.whole import WholeImage
 from radrim.errors import OutputError
 from radrim.imagers.base import Imager, OutputChannel, Target
@@ -28,7 +29,7 @@ class ChannelImager(Imager):
     """Measures, deconvolves, restores and writes output channels, some at once, in memory."""
 
     @property
-    def tiles(self):
+    def tiles(self) -> Sequence[Tile]:
         """The tiles of the minor cycle."""
         return self.run.minor.tiles(self.run.grid.shape) if self.run.minor else []
 
@@ -190,7 +191,7 @@ class ChannelImager(Imager):
             image = average_channels(images, run.observation, run.grid, run.config.beam_fit, run.threads)
             if run.config.uncertainty and image.stop:
                 add_uncertainties(image, image.psf, run.grid.scale)
-            if run.dishes:
+            if run.dishes and image.pb is not None:
                 run.dishes.add(image, image.pb)
         with run.clock("write"):
             run.output.write_images(image, run.grid, run.observation, run.thermal)

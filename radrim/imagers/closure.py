@@ -42,7 +42,7 @@ class ClosureImager(ChannelImager):
         super().__init__(run)
         self.closures = closures
 
-    def _deconvolve(self, states, minor):
+    def _deconvolve(self, states, minor):  # noqa: ARG002 - there is no minor cycle
         """Minimise in rounds; returns what failed, or None."""
         channel, data = states[0], self.closures.data
         window, grid = self._window()

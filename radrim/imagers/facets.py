@@ -257,9 +257,9 @@ class FacetImager(Imager):
                     image.paths[kind] = path
                     run.progress.keep_partly(image)
                     # Where the first cycle was undone, the residual is the dirty image.
-                    if all(parts[other].name != parts[kind].name for other in parts if other not in image.paths):
-                        if len(run.config.stokes) == 1 or kind not in SHARED:
-                            parts[kind].discard()
+                    needed = any(parts[other].name == parts[kind].name for other in parts if other not in image.paths)
+                    if not needed and (len(run.config.stokes) == 1 or kind not in SHARED):
+                        parts[kind].discard()
         return opened(image, open_image)
 
 

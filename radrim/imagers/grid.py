@@ -8,10 +8,12 @@ from scipy.fft import next_fast_len
 
 from radrim.beam import fit_beam, theoretical_beam
 from radrim.closure.read import choose_field, size_in_pixels
+from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
 from radrim.measure.measurement import Measurement, OperatorChoice
 from radrim.runtime.memory import largest_whole
+from radrim.visibilities import Observation
 from radrim.weight.imaging import apply_weights
 
 PIXELS_PER_BEAM = 4.5
@@ -27,7 +29,7 @@ SMALLEST_SIZE = 128
 TRIAL_SIZE = 256
 
 
-def choose_grid(observation, config):
+def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGrid, list[str]]:
     """The image grid for an observation.
 
     Parameters
@@ -79,7 +81,7 @@ def _choose_scale(beam, longest):
     return scale, f"Pixel scale {format_angle(scale)}: {why}."
 
 
-def check_scale(scale, longest):
+def check_scale(scale: float, longest: float) -> None:
     """Raise ConfigError if pixels of `scale` [rad] cannot sample baselines of `longest` wavelengths (Nyquist)."""
     limit = 1 / (2 * longest)
     if scale > limit * (1 + 1e-9):

@@ -78,18 +78,18 @@ class CleanCycles:
         """Tiles of at most --tile pixels."""
         return Tiles(shape, self._config.tile, HALO)
 
-    def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:
+    def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:  # noqa: ARG002 - CLEAN's always is
         """As `MinorCycles.factory`."""
         config = self._config
 
-        def make(tile: Tile, image: SolverTarget) -> CleanSolver:
+        def make(tile: Tile, image: SolverTarget) -> CleanSolver:  # noqa: ARG001 - the residual's noise counts
             return CleanSolver(_clean_settings(config, _part(mask, tile)), threads)
 
         return make
 
 
 @functools.lru_cache(maxsize=2)
-def load_machine(path: str, device: str, stamp: Any) -> InferenceMachine:
+def load_machine(path: str, device: str, stamp: Any) -> InferenceMachine:  # noqa: ARG001 - a key of the cache
     """The trained machine of a file of that fingerprint, loaded once by each process."""
     return load(path, 2, device).model
 

@@ -46,7 +46,7 @@ class SpectralMeasurement:
         return self.channels[channel].residual(self.basis.image(channel, model))
 
     @staticmethod
-    def _sum(images, basis):
+    def _sum(images: Iterable[np.ndarray], basis: Basis) -> np.ndarray:
         total = np.zeros((basis.values.shape[1], 1, 1))
         for number, image in enumerate(images):
             if not number:

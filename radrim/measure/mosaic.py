@@ -17,6 +17,7 @@ Cornwell, Holdaway & Uson (1993), A&A 271, 697; Sault, Staveley-Smith & Brouw (1
 """
 
 import logging
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ import torch
 from radrim.geometry import ImageGrid, format_angle
 from radrim.measure.measurement import DEFAULT, Measurement, OperatorChoice
 from radrim.measure.primary_beam import Dishes
-from radrim.visibilities import Visibilities
+from radrim.visibilities import Observation, Visibilities
 
 log = logging.getLogger("radrim")
 
@@ -32,12 +33,12 @@ FLOOR = 1e-6
 """Least primary beam: where no pointing sees anything they count alike, instead of 0 / 0."""
 
 
-def pointings(blocks):
+def pointings(blocks: Iterable[Visibilities]) -> list[tuple[float, float]]:
     """Different pointings (l, m) of blocks."""
     return list(dict.fromkeys(tuple(block.pointing.tolist()) for block in blocks))
 
 
-def by_pointing(blocks):
+def by_pointing(blocks: list[Visibilities]) -> list[list[Visibilities]]:
     """Blocks in groups of one pointing; pointings without any weight are left out."""
     groups: dict[tuple, list] = {pointing: [] for pointing in pointings(blocks)}
     if len(groups) == 1:
@@ -74,7 +75,7 @@ class Coverage:
         self.peak = float(square.max())
         self.pb = np.sqrt(square / self.peak).astype(np.float32)
 
-    def share(self, k):
+    def share(self, k: int) -> np.ndarray:
         """h_p of one pointing, (y, x) float32: its beam over the effective one."""
         return self._beam(k) / self.pb
 
@@ -83,8 +84,7 @@ class Coverage:
 
 
 class JointMeasurement:
-    """The weighted visibilities of one output channel of a mosaic; for the rest as
-    `radrim.measure.measurement.Measurement`.
+    """The weighted visibilities of one output channel of a mosaic, as `radrim.measure.measurement.Measurement`.
 
     Parameters
     ----------
@@ -158,14 +158,16 @@ def make_measurement(
     return JointMeasurement(groups, grid, dishes, operator)
 
 
-def effective_beam(measurement, grid, dishes):
+def effective_beam(measurement: Measurement | JointMeasurement, grid: ImageGrid, dishes: Dishes) -> np.ndarray:
     """Primary beam of a measurement, (y, x) float32."""
     if isinstance(measurement, JointMeasurement):
         return measurement.coverage.pb
     return dishes.beam(measurement.blocks).image(grid)
 
 
-def noise_of_all(observation, grid, dishes, sum_weight, thermal):
+def noise_of_all(
+    observation: Observation, grid: ImageGrid, dishes: Dishes | None, sum_weight: float, thermal: float
+) -> tuple[float, float]:
     """Sum of weights and noise [Jy/beam] of the best pixel, from those of all samples taken as one pointing."""
     groups = by_pointing(observation.blocks)
     if len(groups) == 1:
@@ -174,7 +176,7 @@ def noise_of_all(observation, grid, dishes, sum_weight, thermal):
     return peak, thermal * float(np.sqrt(sum_weight / peak))
 
 
-def describe_mosaic(observation, grid):
+def describe_mosaic(observation: Observation, grid: ImageGrid) -> None:
     """Say what the mosaic is; a warning and a note about pointings that are not on the image."""
     places = pointings(observation.blocks)
     if len(places) == 1:

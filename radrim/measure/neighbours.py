@@ -35,7 +35,7 @@ class Neighbours:
         self._same = [(pair[reach:] == pair[:-reach]).all(1).to(device) for reach in (1, 2)]
         self._squares = float(np.einsum("rc,rc->", block.weight, block.weight, dtype=np.float64))  # without a copy
 
-    def power(self, rest):
+    def power(self, rest: torch.Tensor) -> float:
         """Sum of the squares of weight times noise over the block [Jy^-2].
 
         Parameters

@@ -12,13 +12,26 @@ Born & Wolf (1999), Principles of Optics, section 8.5.2 (Airy's pattern); ALMA T
 Response" (1.13, and 10.7 m in CASA).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.special import j1
 
+from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError
-from radrim.geometry import C, n_minus_1
+from radrim.geometry import C, ImageGrid, n_minus_1
+from radrim.visibilities import Observation, Visibilities
+
+
+class RestoredImage(Protocol):
+    """An image that is given its primary beam, such as `radrim.result.Image`."""
+
+    image: np.ndarray | None
+    pb: np.ndarray | None
+    image_pb: np.ndarray | None
+
 
 GAUSS_WIDTH = 1.13
 """FWHM of the Gaussian [wavelength / D]."""
@@ -32,13 +45,13 @@ ALIKE = 1.01
 """Diameters that differ by this factor are not those of one kind of antenna."""
 
 
-def airy(x):
+def airy(x: np.ndarray) -> np.ndarray:
     """Power of an evenly illuminated dish; `x` is sin(theta) in units of wavelength / D, an array."""
     turned = np.pi * np.maximum(x, 1e-9)
     return (2 * j1(turned) / turned) ** 2
 
 
-def gauss(x):
+def gauss(x: np.ndarray) -> np.ndarray:
     """Gaussian power with a FWHM of `GAUSS_WIDTH`; `x` as in `airy`."""
     return np.exp(-4 * np.log(2) * (np.asarray(x) / GAUSS_WIDTH) ** 2)
 
@@ -64,18 +77,18 @@ class Dishes:
     diameter: float
     limit: float
 
-    def beam(self, blocks):
+    def beam(self, blocks: Sequence[Visibilities]) -> "PrimaryBeam":
         """The `PrimaryBeam` of blocks of one pointing, each channel counted by its imaging weight."""
         freq = np.concatenate([block.freq for block in blocks])
         weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in blocks])
         return PrimaryBeam(self, freq, weight, tuple(blocks[0].pointing.tolist()))
 
-    def correct(self, image, pb):
+    def correct(self, image: np.ndarray, pb: np.ndarray) -> np.ndarray:
         """Image over primary beam, (y, x) float32; NaN where the beam is below the limit."""
         seen = pb >= self.limit
         return np.where(seen, image / np.where(seen, pb, 1), np.nan).astype(np.float32)
 
-    def add(self, image, pb):
+    def add(self, image: RestoredImage, pb: np.ndarray) -> None:
         """Give an `Image` its primary beam, (y, x) float32, and where it was deconvolved the corrected image."""
         image.pb = pb
         if image.image is not None:
@@ -100,7 +113,7 @@ class PrimaryBeam:
     weight: np.ndarray
     pointing: tuple[float, float] = (0.0, 0.0)
 
-    def at(self, sine):
+    def at(self, sine: np.ndarray) -> np.ndarray:
         """Power, 1 in the middle, of the sines of angles from there; an array of any shape, float64."""
         pattern, diameter = PATTERNS[self.dishes.pattern], self.dishes.diameter
         table = np.arange(int(sine.max(initial=0.0) * diameter * self.freq.max() / C / STEP) + 2) * STEP
@@ -117,7 +130,7 @@ class PrimaryBeam:
             if (weight := self.weight[part].sum(dtype=np.float64)) > 0:
                 yield np.average(self.freq[part], weights=self.weight[part]), weight / total
 
-    def image(self, grid):
+    def image(self, grid: ImageGrid) -> np.ndarray:
         """The beam on a grid, (y, x) float32; 0 from 90 degrees on.
 
         Parameters
@@ -140,7 +153,7 @@ class PrimaryBeam:
         return out
 
 
-def choose_dishes(config, observation):
+def choose_dishes(config: ImageConfig, observation: Observation) -> Dishes | None:
     """What the options and the data say about the antennas; None without --pb.
 
     Raises

@@ -167,7 +167,7 @@ def _legible(header: "Header", path: Path) -> "tuple[Header, list[str]]":
     bad = []
     for index in reversed(range(len(header.cards))):
         try:
-            header.cards[index].value
+            header.cards[index].value  # noqa: B018 - invalid cards raise an error when they are read
         except VerifyError:
             bad.append(header.cards[index].keyword)
             del header[index]

@@ -344,9 +344,9 @@ def _directions(grid: ImageGrid, facet: Facet, shape: tuple[int, int]) -> tuple[
 
 def _distance(grid: ImageGrid, facet: Facet, shape: tuple[int, int]) -> np.ndarray:
     """N - 1 less the facet's plane, (y, x); 0 where there is no sky."""
-    l, m = _directions(grid, facet, shape)  # noqa: E741
+    l, m = _directions(grid, facet, shape)
     # Pixels of a facet beyond the image are clipped to it, so that they need no additional terms.
-    l = np.clip(l, grid.l().min(), grid.l().max())  # noqa: E741
+    l = np.clip(l, grid.l().min(), grid.l().max())
     m = np.clip(m, grid.m().min(), grid.m().max())
     plane = facet.level + facet.dl * (l - facet.l0) + facet.dm * (m - facet.m0)
     return np.nan_to_num(n_minus_1(l, m) - plane)

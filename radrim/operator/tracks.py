@@ -253,11 +253,11 @@ def _directions(grid: ImageGrid) -> np.ndarray:
 
 def _middle(grid: ImageGrid) -> np.ndarray:
     """Direction (l, m, n - 1) of the middle of a tile, to which the phase centre is moved."""
-    l, m = (np.asarray(value) for value in grid.middle[:2])  # noqa: E741
+    l, m = (np.asarray(value) for value in grid.middle[:2])
     return _visible(l, m)
 
 
-def _visible(l: np.ndarray, m: np.ndarray) -> np.ndarray:  # noqa: E741
+def _visible(l: np.ndarray, m: np.ndarray) -> np.ndarray:
     """Directions (direction, 3); those below the horizon are replaced by the nearest point of the horizon."""
     beyond = np.maximum(np.hypot(l, m) / (1 - 1e-9), 1)
     return np.stack([l / beyond, m / beyond, n_minus_1(l / beyond, m / beyond)], -1)

@@ -68,7 +68,7 @@ class Painters:
                 try:
                     pickle.dump(pictures[name], process.stdin, pickle.HIGHEST_PROTOCOL)
                     process.stdin.flush()
-                    done[name] = pickle.load(process.stdout)
+                    done[name] = pickle.load(process.stdout)  # noqa: S301 - from radrim's own process
                 except (OSError, EOFError, pickle.UnpicklingError) as error:
                     log.debug("A drawing process has ended (%r); this process draws its pictures.", error)
                     return

@@ -126,7 +126,7 @@ class Threads:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def run(self, label: str, calls: Iterable[tuple], gpu: bool = False) -> list:
+    def run(self, label: str, calls: Iterable[tuple], gpu: bool = False) -> list:  # noqa: ARG002 - as `Cluster.run`
         """Results of (function, argument, ...) calls, in order.
 
         Parameters

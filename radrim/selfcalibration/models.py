@@ -72,7 +72,7 @@ class ImageModel:
             out[:, channels] = operator.forward(torch.from_numpy(self._images[number])).numpy()
         return out
 
-    def scaled(self, flux: float) -> "ImageModel":
+    def scaled(self, flux: float) -> "ImageModel":  # noqa: ARG002 - an image has its own flux
         """The model itself, whose flux is known."""
         return self
 
@@ -130,7 +130,7 @@ class _Shape:
             shape = np.exp(-((math.pi * self.size * radius) ** 2) / (4 * math.log(2)))
         return (self.flux * shape).astype(np.complex64)
 
-    def scaled(self, flux: float) -> "_Shape":
+    def scaled(self, flux: float) -> "_Shape":  # noqa: ARG002 - the flux is given
         return self
 
 
@@ -154,7 +154,7 @@ class _Sky:
         out[:, rising] = predict(self.sky, uvw, freq[rising], self.ra, self.dec)[..., 0]
         return out
 
-    def scaled(self, flux: float) -> "_Sky":
+    def scaled(self, flux: float) -> "_Sky":  # noqa: ARG002 - an image has its own flux
         return self
 
 

@@ -186,7 +186,7 @@ def _read_manifest(path):
 def _take_lock(path):
     """The open, locked lock file. The system releases the lock when the process ends in any way."""
     try:
-        lock = open(path / LOCK, "a+")
+        lock = open(path / LOCK, "a+")  # noqa: SIM115 - it stays open as long as the run has the folder
     except OSError as error:
         raise OutputError(f"The work directory cannot be written: {advice(error, path)}") from error
     try:

@@ -136,7 +136,7 @@ KEYWORDS = {
 """Keyword and comment of each setting that `image_header` accepts. 'RR' marks keywords of radrim."""
 
 
-def image_header(
+def image_header(  # noqa: PLR0913, PLR0917 - the public interface
     grid: PixelGrid,
     freq: float,
     bandwidth: float,

@@ -174,14 +174,14 @@ class _Measured:
     def __init__(self, image):
         self.image = image
 
-    def residual(self, model):
+    def residual(self, model: np.ndarray) -> np.ndarray:  # noqa: ARG002 - WSClean has computed it
         return self.image
 
 
 class _Group:
     """Channels of one polarisation that are deconvolved together, as terms of their spectrum."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the options of the run, and the images of a call
         self,
         label: str,
         pol: int,

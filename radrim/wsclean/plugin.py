@@ -78,7 +78,7 @@ def _ask(header, arrays, shape):
 
 def _start():
     """The process of radrim. The first cycle starts it, and it ends with WSClean."""
-    global _process
+    global _process  # noqa: PLW0603 - WSClean calls a function, and the process lives from call to call
     if _process is None:
         # The paths of WSClean's interpreter do not apply to that of radrim.
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
@@ -94,7 +94,7 @@ def _start():
 
 
 def _stop():
-    global _process
+    global _process  # noqa: PLW0603 - WSClean calls a function, and the process lives from call to call
     if _process is not None:
         _process.communicate()  # closes its input, which ends it
         _process = None
@@ -102,5 +102,5 @@ def _stop():
 
 def _fail(message):
     # WSClean 3.1 does not print the message of an exception.
-    print(f"radrim: {message}", file=sys.stderr, flush=True)
+    print(f"radrim: {message}", file=sys.stderr, flush=True)  # noqa: T201 - no logging is set up in WSClean
     raise RuntimeError(message)

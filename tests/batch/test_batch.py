@@ -377,7 +377,7 @@ def start_driver(child, *words):
         [sys.executable, "-c", DRIVER.format(child=child), "batch", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"},
         # tests in the background ignore it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no other threads yet
     )  # fmt: skip
 
 

@@ -272,7 +272,7 @@ def test_terms_of_a_spectrum(pair_ms, quiet):
 
 
 def test_start_model_comparison_and_uncertainty(pair_ms, both, quiet):
-    """What images as a whole have, facets have: they begin with a model, are compared, and say how wrong they may be."""
+    """Facets begin with a model, are compared with CLEAN, and say how wrong they may be, as images as a whole do."""
     whole, _ = both
     begun = image(
         pair_ms, quiet / "begun", facet=128, start_model=whole.paths["model"], compare=True, uncertainty=True,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 from torch import Tensor, nn
 
 from radrim.errors import ConfigError
@@ -96,7 +96,7 @@ class Convolution(nn.Module):
         if torch.is_grad_enabled() or self.direction.is_inference():  # inference tensors have no version counter
             return self._weight()
         # The version counts changes in place, which keep the address; torch has no public name for it.
-        state = [(part.data_ptr(), part._version) for part in (self.direction, self.gain)]
+        state = [(part.data_ptr(), part._version) for part in (self.direction, self.gain)]  # noqa: SLF001 - see above
         if self._made is None or self._made[0] != state:
             self._made = state, self._weight()
         return self._made[1]

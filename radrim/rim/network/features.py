@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.network.windows import Window

@@ -8,7 +8,7 @@ recurrent units. Inputs, link and step length are those of the i-RIM, so that co
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 from torch import nn
 
 from radrim.rim.network.blocks import Convolution, Kernel
@@ -106,7 +106,7 @@ class PlainRIM(InferenceMachine):
 
     def advance(
         self,
-        step: int,
+        step: int,  # noqa: ARG002 - all steps share their weights
         inputs: torch.Tensor,
         context: torch.Tensor,
         state: torch.Tensor | None,

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 from torch import nn
 
 from radrim.errors import ConfigError

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 

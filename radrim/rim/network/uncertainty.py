@@ -16,7 +16,7 @@ needs no assumption on the distribution and no flux unit: quantiles of a logarit
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 from torch import nn
 
 from radrim.errors import ConfigError

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 
 Window = tuple[slice, slice]
 """Rows and columns of a part of an image; both slices have start and stop."""

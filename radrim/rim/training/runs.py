@@ -66,7 +66,7 @@ def solve_problem(
         psf=problem.psf, model=np.zeros_like(problem.dirty), residual=problem.dirty,
     )  # fmt: skip
     stages = FINAL_STAGES if isinstance(solver, RimSolver) else ()
-    image.cut(Tiles(shape, max(shape), 0), lambda tile, image: solver, stages=stages)
+    image.cut(Tiles(shape, max(shape), 0), lambda *_: solver, stages=stages)
     deconvolve([image], cycles)
     return image.model, image.residual
 
