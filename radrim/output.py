@@ -146,10 +146,14 @@ class Output:
 
     def write_map(self, image: Image, kind: str, array: np.ndarray, grid: ImageGrid, observation: Observation) -> None:
         """NAME-MFS-{kind}.fits: a map without unit that belongs to an image, such as its spectral index."""
+        image.paths[kind], header = self.map_file(image, kind, grid, observation)
+        write_fits(image.paths[kind], array, header)
+
+    def map_file(self, image: Image, kind: str, grid: ImageGrid, observation: Observation) -> tuple[Path, fits.Header]:
+        """Path and header of a map without unit."""
         path, header = self.file(image, kind, grid, observation, None)
         header["BUNIT"], header["BTYPE"] = "", kind.replace("-", " ")
-        write_fits(path, array, header)
-        image.paths[kind] = path
+        return path, header
 
     def join(self, stokes: Sequence[Channels], progress: Progress) -> None:
         """`--cube`: replace the files NAME-0000-... of the channels by the cubes NAME-{dirty,psf,...}.fits.

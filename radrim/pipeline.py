@@ -19,7 +19,7 @@ from radrim.imagers.closure import ClosureImager
 from radrim.imagers.context import RunContext
 from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
-from radrim.imagers.minor_cycles import MinorCycles, choose_solvers
+from radrim.imagers.minor_cycles import CleanCycles, MinorCycles, choose_solvers
 from radrim.imagers.start_model import take_start
 from radrim.measure.mosaic import describe_mosaic, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
@@ -36,7 +36,7 @@ from radrim.runtime.allocator import give_back_memory
 from radrim.runtime.clock import Clock
 from radrim.runtime.executors import Cluster, Threads
 from radrim.runtime.files import fingerprint
-from radrim.runtime.memory import block_bytes, is_small, largest_whole, plan_memory, uv_bytes
+from radrim.runtime.memory import block_bytes, is_small, plan_memory, uv_bytes
 from radrim.version import __version__
 from radrim.visibilities import split_channels
 from radrim.workdir.directory import WorkDir
@@ -215,14 +215,14 @@ def _compare(measured: Measured, work: WorkDir, rival: MinorCycles, images: Stok
     """The same images by another minor cycle, in the work directory, for the report."""
     run, clock = measured.run, Clock()
     log.info("The same by %s:", rival.name)
-    solver = "rim" if run.config.solver == "clean" else "clean"
-    config = replace(run.config, solver=solver, uncertainty=False, cube=False)
+    solver = "clean" if isinstance(rival, CleanCycles) else "rim"
+    config = replace(run.config, solver=solver, data="visibilities", uncertainty=False, cube=False)
     other = replace(
         run, config=config, output=Output(work.path / "rival", config, run.output.command), minor=rival, clock=clock,
         progress=Progress(work, "rival-"),
     )  # fmt: skip
     with run.clock("compare"):
-        found = _image(replace(measured, run=other), work)
+        found = _image(replace(measured, run=other, closures=None), work)
     names = run.minor.name if run.minor else "", rival.name
     shown = run.config.stokes[0]
     seconds = [sum(cycle["seconds"] for cycle in one[shown].cycles) for one in (images, found)]
@@ -279,6 +279,8 @@ def describe_run(config: ImageConfig) -> dict[str, Any]:
 def _plan(work, grid, config, threads):
     """How an image is cut: as when the run began, however many threads there are now."""
     plan = plan_memory(grid.shape, config, threads)
+    if config.data == "closure":  # emission fills a small part of the image: facets would gain nothing
+        plan = plan._replace(side=0)
     if "facets" not in work:
         work.note("facets", plan.side)
     plan = plan._replace(side=work.facts("facets"))
@@ -286,11 +288,6 @@ def _plan(work, grid, config, threads):
         log.warning(
             "This run was begun without a cluster, its image as a whole, and goes on so, on this machine; --overwrite "
             "begins again with facets."
-        )
-    if plan.side and config.data == "closure":
-        raise ConfigError(
-            f"--data closure needs an image that is made as a whole, here of at most {largest_whole(config)} pixels "
-            "along each side: give more --memory, or a smaller --size."
         )
     return plan
 

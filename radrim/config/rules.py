@@ -1,6 +1,12 @@
-"""Checks options of `radrim image` that exclude or need each other, before any work begins."""
+"""Which options of `radrim image` exclude or need each other; checked before any work begins.
+
+`EXCLUSIONS` has every pair of options that do not work together, with the reason; all other pairs do.
+`docs/option_pairs.md` shows them as a table.
+"""
 
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from radrim.errors import ConfigError
@@ -9,15 +15,81 @@ from radrim.stokes import STOKES
 Options = Any
 """An `ImageConfig`, which cannot be named here: radrim.config.options imports this module."""
 
+ONE_HAND = ("I", "RR", "LL", "XX", "YY")
+"""Stokes parameters whose visibilities are products of two antennas' gains and the sky."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """One way to use an option.
+
+    Parameters
+    ----------
+    option : str
+        As on the command line.
+    given : callable
+        Whether a configuration uses it so.
+    """
+
+    option: str
+    given: Callable[[Options], bool]
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Two uses of options that exclude each other.
+
+    Parameters
+    ----------
+    first, second : Use
+    why : str
+        The reason, as a sentence without its full stop.
+    """
+
+    first: Use
+    second: Use
+    why: str
+
+
+CLOSURE = Use("--data closure", lambda config: config.data == "closure")
+CHANNELS = Use("--channels-out", lambda config: config.channels_out > 1)
+CONTSUB = Use("--contsub", lambda config: config.contsub is not None)
+CLEAN = Use("--solver clean", lambda config: config.solver == "clean")
+MASK = Use("--mask", lambda config: config.mask is not None)
+UNCERTAINTY = Use("--uncertainty", lambda config: config.uncertainty)
+POL = Use("--pol", lambda config: config.pol != "I")
+CROSSED = Use("--pol", lambda config: config.pol not in ONE_HAND)
+TERMS = Use("--spectral-terms", lambda config: config.spectral_terms is not None)
+START = Use("--start-model", lambda config: config.start_model is not None)
+CONTINUE = Use("--continue", lambda config: config.continue_run)
+SCHEDULER = Use("--scheduler", lambda config: config.scheduler is not None)
+CLUSTER = Use("--cluster", lambda config: config.cluster is not None)
+
+EXCLUSIONS = (
+    Exclusion(CLOSURE, CHANNELS, "one channel has too few closure quantities for an image; choose a window with --spw"),
+    Exclusion(CLOSURE, CONTSUB, "differences of channels do not close"),
+    Exclusion(CLOSURE, CLEAN, "no minor cycle deconvolves closure quantities; --compare shows CLEAN beside them"),
+    Exclusion(CLOSURE, MASK, "closure quantities do not depend on position, and a mask does"),
+    Exclusion(CLOSURE, CROSSED, "the gains of Q, U, V and of crossed hands do not cancel"),
+    Exclusion(CLOSURE, UNCERTAINTY, "the networks of uncertainties know the errors of visibilities"),
+    Exclusion(TERMS, POL, "Q and U rotate with frequency and have no smooth spectrum; image them with --channels-out"),
+    Exclusion(START, CONTINUE, "both name the model with which the deconvolution begins"),
+    Exclusion(SCHEDULER, CLUSTER, "the first is a cluster that is running, the second one that is to be started"),
+)
+"""Every pair of options that do not work together."""
+
 
 def check(config: Options) -> None:
     """Raise ConfigError for options that exclude each other, or that need another option."""
+    for one in EXCLUSIONS:
+        if one.first.given(config) and one.second.given(config):
+            raise ConfigError(
+                f"{one.first.option} does not work with {one.second.option}: {one.why}. Leave out one of the two."
+            )
     if not config.minuv_l < config.maxuv_l:
         raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
     if config.contsub_channels and config.contsub is None:
         raise ConfigError("--contsub-channels names the channels that --contsub ORDER fits: give both or none.")
-    if config.compare and config.niter == 0:
-        raise ConfigError("--compare deconvolves the image by two minor cycles: leave out --niter 0, or --compare.")
     if config.cube and config.channels_out == 1:
         raise ConfigError("--cube needs several output channels: give their number with --channels-out.")
     if config.cube and not _evenly_spaced(config):
@@ -25,81 +97,22 @@ def check(config: Options) -> None:
             f"--cube cannot hold --pol {config.pol}: a FITS axis has equal steps. Choose other Stokes parameters, such "
             "as IQUV or I,V, or leave out --cube."
         )
-    if config.uncertainty:
-        _check_uncertainty(config)
-    if config.spectral_terms is not None:
-        _check_spectral_terms(config, config.spectral_terms)
-    if config.data == "closure":
-        _check_closure(config)
-    elif config.flux is not None:
-        raise ConfigError("--flux is for --data closure alone: visibilities measure the flux. Leave it out.")
-    if config.scheduler and config.cluster:
-        raise ConfigError("--scheduler uses a cluster that runs, --cluster starts one: give one of them.")
-    _check_start(config)
+    if config.spectral_terms is not None and config.channels_out < config.spectral_terms:
+        raise ConfigError(
+            f"--spectral-terms {config.spectral_terms} needs at least {config.spectral_terms} output channels, and "
+            f"--channels-out is {config.channels_out}; some more, such as {3 * config.spectral_terms}, also average "
+            "the noise."
+        )
+    if config.data != "closure" and config.flux is not None:
+        raise ConfigError("--flux is for --data closure: visibilities determine the flux. Leave it out.")
     if config.auto_mask < config.auto_threshold:
         raise ConfigError(
-            f"--auto-mask {config.auto_mask:g} is below --auto-threshold {config.auto_threshold:g}: the mask must be "
+            f"--auto-mask {config.auto_mask:g} is below --auto-threshold {config.auto_threshold:g}: the mask is "
             "made above the final threshold; raise one or lower the other."
         )
 
 
-def _check_closure(config: Options) -> None:
-    """Refuse options that do not apply to images of closure quantities."""
-    for option, given, why in (
-        ("--channels-out", config.channels_out > 1, "one channel has too few of them; choose a window with --spw"),
-        ("--contsub", config.contsub is not None, "gains do not cancel in differences of channels"),
-        ("--pb", config.pb != "none", "the field is much smaller than the primary beam"),
-        ("--facet", bool(config.facet), "the image is small"),
-        ("--scheduler", bool(config.scheduler), "the image is small"),
-        ("--cluster", bool(config.cluster), "the image is small"),
-        ("--compare", config.compare, "it has no minor cycle"),
-        ("--solver clean", config.solver == "clean", "it has no minor cycle"),
-        ("--niter 0", config.niter == 0, "there is no dirty image"),
-        ("--mask", config.mask is not None, "closure quantities do not measure the position of the image"),
-        ("--start-model", config.start_model is not None, "it has no minor cycle"),
-        ("--continue", config.continue_run, "it has no minor cycle"),
-        ("--taper", config.taper is not None, "closure quantities have no imaging weights"),
-        (f"--pol {config.pol}", config.pol not in ("I", "RR", "LL", "XX", "YY"), "gains do not cancel in it"),
-    ):
-        if given:
-            raise ConfigError(f"{option} is not for --data closure: {why}. Leave out one of the two.")
-
-
-def _check_uncertainty(config: Options) -> None:
-    """Refuse --uncertainty with options for which the networks of uncertainties are not trained."""
-    for option, given, why in (
-        ("--niter 0", config.niter == 0, "the networks of uncertainties know errors of deconvolution"),
-        ("--data closure", config.data == "closure", "the networks of uncertainties know errors of visibilities"),
-    ):
-        if given:
-            raise ConfigError(f"--uncertainty is not for {option}: {why}. Leave out one of the two.")
-
-
-def _check_start(config: Options) -> None:
-    if config.start_model and config.continue_run:
-        raise ConfigError("--start-model names a model, --continue uses that of this --name: give one of them.")
-    asked = "--start-model" if config.start_model else "--continue"
-    if (config.start_model or config.continue_run) and config.niter == 0:
-        raise ConfigError(
-            f"{asked} gives the model with which the deconvolution begins: leave out --niter 0, or {asked}."
-        )
-
-
 def _evenly_spaced(config: Options) -> bool:
-    """Whether the numbers of the Stokes parameters have equal steps, as a FITS axis needs."""
+    """Whether an axis with equal steps can number the Stokes parameters."""
     numbers = [STOKES.index(stokes) for stokes in config.stokes]
     return len({b - a for a, b in itertools.pairwise(numbers)}) <= 1
-
-
-def _check_spectral_terms(config: Options, terms: int) -> None:
-    if config.channels_out < terms:
-        raise ConfigError(
-            f"--spectral-terms {terms} needs at least {terms} output channels, and --channels-out is "
-            f"{config.channels_out}; more channels, such as {3 * terms}, also average the noise."
-        )
-    if config.niter == 0 or config.pol != "I":
-        raise ConfigError(
-            "--spectral-terms is for deconvolved images of Stokes I: leave out --niter 0 and --pol, or "
-            "--spectral-terms. Q and U rotate with frequency and have no smooth spectrum: image them with "
-            "--channels-out alone."
-        )

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from radrim.beam import Beam, restore
+from radrim.beam import Beam, reach, restore
 from radrim.deconvolve.tiles import Tile
 from radrim.products import UNCERTAINTIES
+from radrim.restore.spectrum import Basis, SpectralPlanes, spectral_index
 from radrim.restore.uncertainty import uncertainties
 from radrim.rim.minor.detection import brightest
 from radrim.workdir.store import Store
@@ -212,6 +213,51 @@ def uncertain_facet(
     found = uncertainties(model.read(tile.outer), residual.read(tile.outer), psf.read((y, x)), noise, beam, scale)
     for name, image in zip(UNCERTAINTIES, maps, strict=True):
         image.save(facet, found[name][tile.inner])
+
+
+def index_facet(
+    maps: Sequence["FacetImage"],
+    files: Sequence[dict[str, tuple[str, int]]],
+    core: tuple[slice, slice],
+    facet: int,
+    basis: Basis,
+    beam: Beam,
+    scale: float,
+    noise: float,
+) -> None:
+    """Spectral index of a facet, and its error.
+
+    Parameters
+    ----------
+    maps : sequence of FacetImage
+        Both, to be filled in.
+    files : sequence of dict
+        For each channel the FITS file and plane of its 'model', 'residual' and, if it has one, 'pb'.
+    core : (slice, slice)
+        Of the facet.
+    facet : int
+    basis : Basis
+    beam : Beam
+        Of all channels together.
+    scale : float
+        Pixel size [rad].
+    noise : float
+        Of the residual of all channels together [Jy/beam].
+    """
+    if all(facet in image for image in maps):
+        return
+    margin = reach(beam, scale)  # sources up to there reach into the facet
+
+    def plane(number, kind):
+        image = open_image(*files[number][kind])
+        y, x = (slice(max(0, s.start - m), s.stop + m) for s, m in zip(core, margin, strict=True))
+        return np.asarray(image[y, x], np.float32)
+
+    found = spectral_index(SpectralPlanes(plane, len(files), "pb" in files[0]), basis, beam, scale, noise=noise)
+    starts = [min(m, s.start) for s, m in zip(core, margin, strict=True)]
+    y, x = (slice(start, start + s.stop - s.start) for start, s in zip(starts, core, strict=True))
+    for image, pixels in zip(maps, found, strict=True):
+        image.save(facet, pixels[y, x])
 
 
 def average_facets(store: Store, listed: str, image: FacetImage, tiles: Sequence[Tile], facets: Iterable[int]) -> None:

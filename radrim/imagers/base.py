@@ -100,6 +100,9 @@ class Imager(ABC):
             if any(image is None for image in found.values()):
                 missing.append(target)
         states = self.begin(missing)
+        if run.start and not run.minor:
+            for state in states:
+                state.stop = state.stop or "nothing was deconvolved (--niter 0): the start model alone"
         failure = self._deconvolve(states, run.minor) if run.minor else None
         for target, state in zip(missing, states, strict=True):
             for channel, image in zip(target.channels, self.restore(target, state), strict=True):

@@ -17,7 +17,7 @@ from radrim.imagers.spectral import SpectralMeasurement
 from radrim.measure.measurement import MeasuredChannel
 from radrim.measure.mosaic import effective_beam, make_measurement
 from radrim.restore.channels import average_channels, restore_channel
-from radrim.restore.spectrum import Basis, spectral_index
+from radrim.restore.spectrum import Basis, SpectralPlanes, spectral_index
 from radrim.restore.uncertainty import add_uncertainties
 from radrim.result import Channels, Image
 from radrim.runtime.executors import compute
@@ -195,7 +195,7 @@ class ChannelImager(Imager):
                 run.dishes.add(image, image.pb)
         with run.clock("write"):
             run.output.write_images(image, run.grid, run.observation, run.thermal)
-        if run.config.spectral_terms:
+        if run.config.spectral_terms and image.stop:
             self._write_index(images, image)
         return image
 
@@ -206,7 +206,8 @@ class ChannelImager(Imager):
             image.stop = images.headers[0].stop
             weights = [one.facts["sum_weight"] for one in images.headers]
             basis = Basis.of([one.freq for one in images.headers], weights, run.config.spectral_terms or 1)
-            maps = spectral_index(images, basis, image.beam, run.grid.scale, run.threads)
+            planes = SpectralPlanes(images.plane, len(images), bool(run.dishes))
+            maps = spectral_index(planes, basis, image.beam, run.grid.scale, run.threads)
         with run.clock("write"):
             for kind, array in zip(("alpha", "alpha-error"), maps, strict=True):
                 run.output.write_map(image, kind, array, run.grid, run.observation)

@@ -80,9 +80,9 @@ class ClosureImager(ChannelImager):
         """One more round: changes the channel's model, residual, cycles and stop."""
         start, number = time.perf_counter(), len(channel.cycles)
         before = solver.start
-        if number:
-            image = channel.model[window].astype(float)
-            before = Solution(image / image.sum(), channel.cycles[-1]["extended"])
+        image = channel.model[window].astype(float)
+        if image.sum() > 0:  # of the last round, or a start model
+            before = Solution(image / image.sum(), channel.cycles[-1]["extended"] if number else 0.0)
         # Through the precision that is kept, so that a run which was killed here goes on with the same numbers.
         solution = solver.round(number, before)
         vis = solver.visibilities(solution)

@@ -16,6 +16,7 @@ from radrim.facets.images import (
     FacetImage,
     Readable,
     average_facets,
+    index_facet,
     look,
     restore_facet,
     uncertain_facet,
@@ -209,7 +210,33 @@ class FacetImager(Imager):
             if "model" in parts:
                 self._restore_facets(parts, image)
             run.progress.keep_partly(image)
-        return self._write(image, parts, run.thermal)
+        whole = self._write(image, parts, run.thermal)
+        if run.config.spectral_terms and whole.stop:
+            whole.stop = images.headers[0].stop
+            self._write_index(images, whole)
+        return whole
+
+    def _write_index(self, images, image):
+        """Spectral index of all channels together, and its error."""
+        run, facets = self.run, range(len(self.tiles))
+        weights = [one.facts["sum_weight"] for one in images.headers]
+        basis = Basis.of([one.freq for one in images.headers], weights, run.config.spectral_terms or 1)
+        kinds = ("model", "residual", "pb") if run.dishes else ("model", "residual")
+        files = [{kind: (str(one.paths[kind].absolute()), one.plane) for kind in kinds} for one in images.headers]
+        maps = {
+            kind: FacetImage(self.files, f"average-{run.progress.folder(image.label)}/{kind}", self.tiles)
+            for kind in ("alpha", "alpha-error")
+        }
+        how = basis, image.beam, run.grid.scale, image.noise
+        calls = ((index_facet, list(maps.values()), files, self.tiles[f].core, f, *how) for f in facets)
+        with run.clock("restore"):
+            self._run("spectral index", calls)
+        with run.clock("write"):
+            for kind, parts in maps.items():
+                image.paths[kind], header = run.output.map_file(image, kind, run.grid, run.observation)
+                with fits_file(image.paths[kind], run.grid.shape, header) as pixels:
+                    common = write_facets, pixels, parts, self.tiles
+                    self._run("write", ((*common, window.tiles) for window in self._windows))
 
     def _fit_beam(self, psf):
         """The beam of a PSF, a `FacetImage`."""

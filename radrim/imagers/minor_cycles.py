@@ -198,10 +198,10 @@ def _part(mask, tile):
 
 def choose_solvers(config: ImageConfig, device: str) -> tuple[MinorCycles | None, MinorCycles | None]:
     """The minor cycle that makes the images, and the one that is compared with it; None where there is none."""
-    if config.data == "closure":
-        return ClosureCycles(), None
     if config.niter == 0:
         return None, None
+    if config.data == "closure":
+        return ClosureCycles(), CleanCycles(config) if config.compare else None
     names = (config.solver, "rim" if config.solver == "clean" else "clean") if config.compare else (config.solver,)
     chosen: list[MinorCycles] = [RimCycles(config, device) if name == "rim" else CleanCycles(config) for name in names]
     return chosen[0], chosen[1] if config.compare else None

@@ -6,6 +6,7 @@ have the same noise. The PSF of each term has the peak 1, and the PSFs that coup
 Taylor terms of CASA span the same spectra (Rau & Cornwell 2011, A&A 532, A71), but are strongly coupled.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,7 +15,6 @@ from numpy.typing import ArrayLike
 
 from radrim.beam import Beam, restore
 from radrim.metrics import noise_mad
-from radrim.result import Channels
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,32 @@ class Basis:
             terms[term] += (self.weight[channel] * phi) * image
 
 
+@dataclass(frozen=True)
+class SpectralPlanes:
+    """The images of the channels of a spectrum, or a window of them.
+
+    Parameters
+    ----------
+    plane : callable
+        Number of a channel and kind ('model', 'residual', 'pb') to an image (y, x).
+    count : int
+        Channels.
+    pb : bool
+        Whether they have primary beams.
+    """
+
+    plane: Callable[[int, str], np.ndarray]
+    count: int
+    pb: bool
+
+
 def spectral_index(
-    channels: Channels, basis: Basis, beam: Beam, scale: float, threads: int = 1
+    channels: SpectralPlanes,
+    basis: Basis,
+    beam: Beam,
+    scale: float,
+    threads: int = 1,
+    noise: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spectral index alpha, I ~ nu^alpha, at the reference frequency, and its error from the noise.
 
@@ -86,7 +110,7 @@ def spectral_index(
 
     Parameters
     ----------
-    channels : Channels
+    channels : SpectralPlanes
         Read one after the other.
     basis : Basis
         Of at least two terms.
@@ -94,6 +118,8 @@ def spectral_index(
     scale : float
         Pixel size [rad].
     threads : int
+    noise : float, optional
+        Of the residual of all channels together [Jy/beam]; measured if absent.
 
     Returns
     -------
@@ -103,10 +129,10 @@ def spectral_index(
     """
     shape = (len(basis.value), *channels.plane(0, "model").shape)
     model, residual = np.zeros(shape), np.zeros(shape)
-    for number in range(len(channels)):
+    for number in range(channels.count):
         basis.add(number, channels.plane(number, "model"), model)
         basis.add(number, channels.plane(number, "residual"), residual)
-    noise = noise_mad(residual[0])
+    noise = noise_mad(residual[0]) if noise is None else noise
     value, slope = np.zeros(shape[1:]), np.zeros(shape[1:])
     for i in range(shape[0]):
         restored = residual[i] + restore(model[i].astype(np.float32), beam, scale, threads)
@@ -116,9 +142,9 @@ def spectral_index(
         alpha = slope / value
         spread = (basis.slope[:, None, None] - alpha * basis.value[:, None, None]) ** 2
         error = noise * np.sqrt(spread.sum(0)) / np.abs(value)
-    if "pb" in channels.headers[0].paths:
+    if channels.pb:
         pb = np.zeros(shape)
-        for number in range(len(channels)):
+        for number in range(channels.count):
             basis.add(number, channels.plane(number, "pb"), pb)
         with np.errstate(divide="ignore", invalid="ignore"):
             alpha -= np.tensordot(basis.slope, pb, 1) / np.tensordot(basis.value, pb, 1)
