@@ -2,7 +2,7 @@
 
     python pipelines/benchmarks/losses.py --work bench-work/losses [--model NAME=MODEL ...] [--count 16] [--workers 2]
 
-MODEL:once has no second look at the end (`RimSettings.prior`), and MODEL:loose is not tightened either
+MODEL:once has no prior updates (`RimSettings.prior`), and MODEL:loose is not sparsified either
 (`RimSettings.tighten`).
 
 The groups differ from the easy case, a sky on a tile of 128 x 128 pixels seen by a well-filled array, calibrated, with
@@ -61,7 +61,7 @@ from radrim.rim.training.validation import SCORES, judge
 
 CLEAN = "CLEAN"
 ENDINGS = ("", ":once", ":loose")
-"""At the end of a model's name: what of the end of a deconvolution is left out; nothing, the second look, all of it."""
+"""At the end of a model's name: which final stages are left out; none, the prior updates, all."""
 EASY = {"outside": 0.0, "gain_errors": 0.0, "dynamic_range": (300.0, 3e4)}
 FILLED = 0.5
 """A well-filled array has samples in so much of the uv plane, out to its longest baseline;"""
@@ -434,7 +434,7 @@ def main():
         "--model",
         action="append",
         metavar="NAME=MODEL",
-        help="a trained model (base); MODEL:once: no second look; MODEL:loose: not tightened either",
+        help="a trained model (base); MODEL:once: no prior updates; MODEL:loose: no final stages",
     )
     parser.add_argument("--work", type=Path, default=Path("bench-work/losses"))
     parser.add_argument("--only", nargs="*", default=list(GROUPS), choices=list(GROUPS), help="some of the groups")
