@@ -1,5 +1,8 @@
 """Angles, the grid, and the three signs of the measurement equation."""
 
+# l and m are the direction cosines of the measurement equation.
+# ruff: noqa: E741
+
 import cmath
 import math
 

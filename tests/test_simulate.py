@@ -1,5 +1,8 @@
 """The simulator: layouts, uv tracks, skies, and the Measurement Sets it writes."""
 
+# l and m are the direction cosines of the measurement equation.
+# ruff: noqa: E741
+
 import csv
 import subprocess
 import sys

@@ -30,6 +30,7 @@ another; --fresh does all of it again.
 
 import argparse
 import hashlib
+import itertools
 import json
 import multiprocessing
 import shutil
@@ -98,7 +99,7 @@ def filled(coverage):
     return float(sampled[np.hypot(middle[:, None], middle) < UV_CELLS].mean())
 
 
-def any_of(kinds, wanted=lambda coverage: True):
+def any_of(kinds, wanted=lambda _: True):
     """A function of (rng, recipe): a coverage of these kinds (of equal chance), drawn until it is as wanted."""
 
     def draw(rng, recipe):
@@ -133,7 +134,7 @@ def large_source(rng, name, size):
     raise SystemExit(f"no sky of the class {name} was large in 1000 draws")
 
 
-def beside_bright(rng, name, size):
+def beside_bright(rng, _name, size):
     """Compact sources and a field of points beside a bright point, on the middle of a pixel or off it."""
     sky = unit(draw_sky(rng, "compact", size).astype(float)) + unit(draw_sky(rng, "points", size).astype(float))
     place = rng.uniform(0.2, 0.8, 2) * size
@@ -271,7 +272,7 @@ def examine(name, number, seed, size, cycles, solvers):
             continue
         try:
             result = result_of(problem, *solve_problem(make_solver(path, problem, ending), problem, cycles))
-        except Exception as error:  # one failure is a result; the others must go on
+        except Exception as error:  # noqa: BLE001 - one failure is a result; the others must go on
             failures.append(f"{solver}: {type(error).__name__}: {error}")
             continue
         part = out.with_suffix(".part")
@@ -287,10 +288,11 @@ def score_table(results, names):
     """The first table: a row for each group, and one for all of them."""
     rows = []
     keys = ("native", "half", "beam", "logbeam", "flux", "residual")
-    for group, numbers in (results | {"all": sum(results.values(), [])}).items():
+    for group, numbers in (results | {"all": list(itertools.chain.from_iterable(results.values()))}).items():
         row = [group]
-        for key in keys:
-            row.append(" / ".join(_median([n[who]["scores"][key] for n in numbers if who in n]) for who in names))
+        row += [
+            " / ".join(_median([n[who]["scores"][key] for n in numbers if who in n]) for who in names) for key in keys
+        ]
         for name in names[1:]:
             gain = np.array([difference(n, name) for n in numbers if name in n and CLEAN in n])
             failed = sum(name not in n for n in numbers)

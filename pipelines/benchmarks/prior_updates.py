@@ -5,7 +5,8 @@
 Simulated problems, the mix of the network's own training with another seed, are deconvolved without prior updates
 (`radrim.rim.training.runs`). The models that leave at most 1.5 times the noise are then updated in several ways. Prints
 the mean gain in decibels (`native`, `half`, `beam`; `lognative` and `logbeam` on a logarithmic scale), the worst `beam`
-and `logbeam`, and the seconds of all prior updates (median); then, for each class of sky, the gain of the imager's own way.
+and `logbeam`, and the seconds of all prior updates (median); then, for each class of sky, the gain of the imager's own
+way.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def tools(path, size, minor, prior):
 
 
 def judge(job):
-    """Gains of one problem by all ways, and the seconds of its prior updates; None if nothing can be learned from it."""
+    """Gains of one problem by all ways, and the seconds of its prior updates; None if it is no test of them."""
     number, *which = job
     recipe, machine, network = tools(*which)
     outcome = make_outcome(SEED, number, recipe, machine, STREAM, cleaned=0.0)

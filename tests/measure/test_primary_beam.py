@@ -1,3 +1,6 @@
+# l and m are the direction cosines of the measurement equation.
+# ruff: noqa: E741
+
 import math
 from types import SimpleNamespace
 

@@ -1,5 +1,8 @@
 """One table of properties for every operator, on fields from micro-arcseconds to beyond the horizon."""
 
+# l and m are the direction cosines of the measurement equation.
+# ruff: noqa: E741
+
 from types import SimpleNamespace
 
 import numpy as np

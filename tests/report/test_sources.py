@@ -1,5 +1,8 @@
 """Sources in restored images: found, measured and matched."""
 
+# l and m are the direction cosines of the measurement equation.
+# ruff: noqa: E741
+
 import math
 
 import numpy as np

@@ -1,5 +1,8 @@
 """`radrim selfcal`: known gains come back, what it writes, and what it says when it cannot."""
 
+# l and m are the direction cosines of the measurement equation.
+# ruff: noqa: E741
+
 import shutil
 
 import numpy as np

@@ -1,5 +1,8 @@
 """`radrim predict`: models in FITS files to visibilities in a column."""
 
+# l and m are the direction cosines of the measurement equation.
+# ruff: noqa: E741
+
 import signal
 import subprocess
 import sys
