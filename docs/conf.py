@@ -4,7 +4,7 @@ from radrim.version import __version__
 
 project = "radrim"
 author = "The radrim developers"
-copyright = "The radrim developers"
+copyright = "The radrim developers"  # noqa: A001 - the name that Sphinx reads
 version = release = __version__
 
 extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode"]

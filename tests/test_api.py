@@ -100,4 +100,4 @@ def test_import_is_light():
 def test_unknown_attribute():
     """A slip in an attribute's name gives Python's usual error."""
     with pytest.raises(AttributeError, match="no attribute 'imgae'"):
-        radrim.imgae  # noqa: B018
+        _ = radrim.imgae

@@ -1,5 +1,7 @@
 """Angles, the grid, and the three signs of the measurement equation."""
 
+# l and m are the direction cosines of the measurement equation.
+
 import cmath
 import math
 

@@ -1,5 +1,7 @@
 """The simulator: layouts, uv tracks, skies, and the Measurement Sets it writes."""
 
+# l and m are the direction cosines of the measurement equation.
+
 import csv
 import subprocess
 import sys

@@ -80,9 +80,9 @@ def draw(work, cases):
         images = {title: fits.getdata(work / case / f"{name}.fits").squeeze() for title, name in names.items()}
         half = len(images["truth"]) // 2
         peak, noise = images["truth"].max(), images["residual"].std()
-        for ax, (title, image) in zip(axes, images.items(), strict=True):
-            middle = len(image) // 2
-            image = image[middle - half : middle + half, middle - half : middle + half]
+        for ax, (title, whole) in zip(axes, images.items(), strict=True):
+            middle = len(whole) // 2
+            image = whole[middle - half : middle + half, middle - half : middle + half]
             ax.axis("off")
             ax.set_title(f"{case}: {title}" if title == "truth" else title, fontsize=8)
             if title == "residual":

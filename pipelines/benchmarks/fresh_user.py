@@ -25,9 +25,9 @@ def timed(words, folder, log):
     with log.open("a") as out:
         # Compiled functions and the Python of this script must not help.
         env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        status = subprocess.run(words, cwd=folder, stdout=out, stderr=subprocess.STDOUT, env=env).returncode
-    if status:
-        raise SystemExit(f"exit status {status} from: {' '.join(map(str, words))}; see {log}")
+        done = subprocess.run(words, cwd=folder, stdout=out, stderr=subprocess.STDOUT, env=env, check=False)
+    if done.returncode:
+        raise SystemExit(f"exit status {done.returncode} from: {' '.join(map(str, words))}; see {log}")
     return time.perf_counter() - begin
 
 

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import count
 from pathlib import Path
 
@@ -70,10 +70,8 @@ def kill_and_repeat(ms, folder, options, moment, workers):
         Exit status in the end, what the killed run had finished, seconds from there to the end.
     """
     process = start(ms, folder, options)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(moment)
-    except subprocess.TimeoutExpired:
-        pass
     if process.poll() is not None:
         return process.returncode, OVER, 0.0
     begin = time.perf_counter()

@@ -20,10 +20,10 @@ from radrim.cli.main import build_parser, parse_config, wsclean_spelling
 from radrim.deconvolve.minor import OtherFacets
 from radrim.deconvolve.tiles import Tiles
 from radrim.facets.channel import FacetChannel, Pointing
+from radrim.facets.faceted import on_one_thread
 from radrim.facets.images import restore_facet, write_facets
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ImageGrid
-from radrim.imagers.facets import on_one_thread
 from radrim.imagers.minor_cycles import choose_solvers
 from radrim.planning import make_plan
 from radrim.products import KINDS
@@ -36,7 +36,7 @@ from radrim.write.fits import FitsPixels
 SIZE, SCALE, CHANNELS = 120_000, "0.1asec", 1000
 PIECES = 96
 CYCLES = 2
-STEPS = 9 + 5 * CYCLES
+STEPS = 8 + 7 * CYCLES
 """Of a channel."""
 
 
@@ -71,16 +71,17 @@ def calls(config, work):
     facets, others = range(len(tiles)), OtherFacets()
     make = choose_solvers(config, "cpu")[0].factory(None, 1)
     for channel in range(CHANNELS):
-        store, folder, together = Store(work), f"channel-{channel:04d}", measured_together(config, config.facet)
+        store, folder = Store(work), f"channel-{channel:04d}"
         measured = FacetChannel(
-            store, folder, folder, grid, tiles, together, (1e9, 1e9), "I", "auto", 3e-5, (Pointing(None, 1.0),)
+            store, folder, folder, grid, tiles, measured_together(config, config.facet), (1e9, 1e9), "I", "auto", 3e-5,
+            (Pointing(None, 1.0),),
         )  # fmt: skip
         tasks = FacetTasks(store, folder, (measured,), None, 1.0, (make,))
         windows = range(len(tasks.windows))
         yield ((measured.measure, window) for window in windows)
         yield ((tasks.look, window, 0, 0) for window in windows)
-        yield [(tasks.note_sidelobes,)]
         for cycle in range(CYCLES):
+            yield [(tasks.note_sidelobes,)]
             yield ((tasks.minor, facet, cycle, 0, 1.0, 1.0, others) for facet in facets)
             yield ((tasks.see, 0, window, cycle) for window in windows)
             yield ((measured.predict, number, cycle, list(windows)) for number in range(PIECES))

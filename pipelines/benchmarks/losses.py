@@ -2,7 +2,7 @@
 
     python pipelines/benchmarks/losses.py --work bench-work/losses [--model NAME=MODEL ...] [--count 16] [--workers 2]
 
-MODEL:once has no second look at the end (`RimSettings.prior`), and MODEL:loose is not tightened either
+MODEL:once has no prior updates (`RimSettings.prior`), and MODEL:loose is not sparsified either
 (`RimSettings.tighten`).
 
 The groups differ from the easy case, a sky on a tile of 128 x 128 pixels seen by a well-filled array, calibrated, with
@@ -30,6 +30,7 @@ another; --fresh does all of it again.
 
 import argparse
 import hashlib
+import itertools
 import json
 import multiprocessing
 import shutil
@@ -61,7 +62,7 @@ from radrim.rim.training.validation import SCORES, judge
 
 CLEAN = "CLEAN"
 ENDINGS = ("", ":once", ":loose")
-"""At the end of a model's name: what of the end of a deconvolution is left out; nothing, the second look, all of it."""
+"""At the end of a model's name: which final stages are left out; none, the prior updates, all."""
 EASY = {"outside": 0.0, "gain_errors": 0.0, "dynamic_range": (300.0, 3e4)}
 FILLED = 0.5
 """A well-filled array has samples in so much of the uv plane, out to its longest baseline;"""
@@ -98,7 +99,7 @@ def filled(coverage):
     return float(sampled[np.hypot(middle[:, None], middle) < UV_CELLS].mean())
 
 
-def any_of(kinds, wanted=lambda coverage: True):
+def any_of(kinds, wanted=lambda _: True):
     """A function of (rng, recipe): a coverage of these kinds (of equal chance), drawn until it is as wanted."""
 
     def draw(rng, recipe):
@@ -133,7 +134,7 @@ def large_source(rng, name, size):
     raise SystemExit(f"no sky of the class {name} was large in 1000 draws")
 
 
-def beside_bright(rng, name, size):
+def beside_bright(rng, _name, size):
     """Compact sources and a field of points beside a bright point, on the middle of a pixel or off it."""
     sky = unit(draw_sky(rng, "compact", size).astype(float)) + unit(draw_sky(rng, "points", size).astype(float))
     place = rng.uniform(0.2, 0.8, 2) * size
@@ -271,7 +272,7 @@ def examine(name, number, seed, size, cycles, solvers):
             continue
         try:
             result = result_of(problem, *solve_problem(make_solver(path, problem, ending), problem, cycles))
-        except Exception as error:  # one failure is a result; the others must go on
+        except Exception as error:  # noqa: BLE001 - one failure is a result; the others must go on
             failures.append(f"{solver}: {type(error).__name__}: {error}")
             continue
         part = out.with_suffix(".part")
@@ -287,10 +288,11 @@ def score_table(results, names):
     """The first table: a row for each group, and one for all of them."""
     rows = []
     keys = ("native", "half", "beam", "logbeam", "flux", "residual")
-    for group, numbers in (results | {"all": sum(results.values(), [])}).items():
+    for group, numbers in (results | {"all": list(itertools.chain.from_iterable(results.values()))}).items():
         row = [group]
-        for key in keys:
-            row.append(" / ".join(_median([n[who]["scores"][key] for n in numbers if who in n]) for who in names))
+        row += [
+            " / ".join(_median([n[who]["scores"][key] for n in numbers if who in n]) for who in names) for key in keys
+        ]
         for name in names[1:]:
             gain = np.array([difference(n, name) for n in numbers if name in n and CLEAN in n])
             failed = sum(name not in n for n in numbers)
@@ -434,7 +436,7 @@ def main():
         "--model",
         action="append",
         metavar="NAME=MODEL",
-        help="a trained model (base); MODEL:once: no second look; MODEL:loose: not tightened either",
+        help="a trained model (base); MODEL:once: no prior updates; MODEL:loose: no final stages",
     )
     parser.add_argument("--work", type=Path, default=Path("bench-work/losses"))
     parser.add_argument("--only", nargs="*", default=list(GROUPS), choices=list(GROUPS), help="some of the groups")

@@ -35,7 +35,7 @@ def main():
     torch.set_num_threads(1)
     problems = validation_set(args.seed, args.count)
     machines = {name: load(find_model(path), 2).model for name, path in (pair.split("=") for pair in args.model)}
-    makers = {"CLEAN": lambda problem: CleanSolver(CleanSettings())}
+    makers = {"CLEAN": lambda _: CleanSolver(CleanSettings())}
     for name, machine in machines.items():
         makers[name] = lambda problem, machine=machine: RimSolver(machine, RimSettings(noise=problem.noise))
     results = {}

@@ -9,6 +9,8 @@ sampled visibilities over their rms (forward). `--large` adds 4096 x 4096 pixels
 16 channels) in a process of its own, with its peak memory. About three minutes on two free cores, `--large` included.
 """
 
+# l and m are the direction cosines of the measurement equation.
+
 import argparse
 import multiprocessing
 import resource

@@ -24,6 +24,8 @@ noise), along x and y as the beam is. Errors (±) are standard errors of the mea
 than two beams from all sources.
 """
 
+# l and m are the direction cosines of the measurement equation.
+
 import argparse
 import json
 import os

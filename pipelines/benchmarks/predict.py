@@ -8,6 +8,8 @@ from the direct sum in double precision, over some rows, and of one from the oth
 time and peak memory of both. WSClean runs as it does by default, and with its most accurate gridder. Needs `wsclean`.
 """
 
+# l and m are the direction cosines of the measurement equation.
+
 from pathlib import Path
 
 import casacore.tables as casatables

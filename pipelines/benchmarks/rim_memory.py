@@ -172,10 +172,10 @@ def table(points, limit):
     ]
     measured = {(_volume(p), p["layers"], p["mode"]): p for p in points if "mode" in p}
     first = {}
-    for volume, layers, mode in measured:
+    for (volume, layers, mode), ours in measured.items():
         if mode != MODES[0]:
             continue
-        ours, stored = (measured[volume, layers, mode] for mode in MODES)
+        stored = measured[volume, layers, MODES[1]]
         if ours["peak"] is None:
             lines.append(f"| {volume} | {layers} | | > {1000 * limit:.0f} | | > {1000 * limit:.0f} | | |")
             continue
@@ -199,9 +199,9 @@ def table(points, limit):
 
 def plot(points, path, limit):
     """Peak against depth, both axes logarithmic; triangles: more than the limit [GB]."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("Agg")
+    mpl.use("Agg")
     import matplotlib.pyplot as plt
     import matplotlib.ticker
 
@@ -217,7 +217,7 @@ def plot(points, path, limit):
             beyond = [p["layers"] for p in points if p.get("mode") == mode and _volume(p) == volume and not p["peak"]]
             axes.plot(beyond, [1e3 * limit] * len(beyond), "^", color=colour)
     axes.set(xscale="log", yscale="log", xlabel="Coupling layers", ylabel="Peak of a training step [MB]")
-    axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     depths = sorted({p["layers"] for p in points})
     axes.set_xticks(depths, [str(depth) for depth in depths], minor=False)

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 
-def letters(rng, size):
+def letters(_rng, size):
     """Two lines of text of different size and brightness."""
     figure = Figure((1, 1), dpi=size)
     figure.text(0.5, 0.58, "RADRIM", ha="center", va="center", fontsize=14, fontweight="bold", color=(0, 0, 0))
@@ -19,13 +19,13 @@ def letters(rng, size):
     return 1 - np.asarray(canvas.buffer_rgba())[::-1, :, 0] / 255
 
 
-def checkerboard(rng, size):
+def checkerboard(_rng, size):
     """Eight by eight fields over five eighths of the width."""
     field = size * 5 // 64
     return _amid(np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((field, field))), size)
 
 
-def squares(rng, size):
+def squares(_rng, size):
     """A grid of squares: to one side they are a hundred times as bright, to the north four times as wide."""
     step = size * 3 // 32
     sky = np.zeros((7 * step, 7 * step))

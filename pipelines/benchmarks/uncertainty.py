@@ -12,7 +12,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 import torch
 from peer import table
@@ -22,7 +22,7 @@ from radrim.rim.training.recipe import make_recipe
 from radrim.rim.training.runs import make_outcome
 from radrim.rim.training.uncertainty_trainer import coverage
 
-matplotlib.use("Agg")
+mpl.use("Agg")
 import itertools
 
 import matplotlib.pyplot as plt

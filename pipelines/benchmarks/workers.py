@@ -34,8 +34,7 @@ def dask_workers(folder, count):
         while not file.exists():
             time.sleep(0.1)
         address = json.loads(file.read_text())["address"]
-        for _ in range(count):
-            workers.append(add_worker(folder, address))
+        workers.extend(add_worker(folder, address) for _ in range(count))
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(count)
         yield address, workers

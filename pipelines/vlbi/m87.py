@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from astropy.io import fits
 
@@ -26,7 +26,7 @@ from radrim.closure.ring import measure_ring
 from radrim.config.files import load_toml
 from radrim.geometry import ARCSEC
 
-matplotlib.use("Agg")
+mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 UAS = ARCSEC * 1e-6

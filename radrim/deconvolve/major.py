@@ -3,7 +3,7 @@
 A major cycle runs the minor cycles of all parts of an image, measures exactly what their update takes away from the
 residual, takes the part of it that lowers chi^2 most (or nothing), and decides whether to go on. What a minor cycle
 works on, how the exact residual is computed and where images are kept differs between images in memory
-(`radrim.deconvolve.whole`) and images in facets (`radrim.facets.image`); it stands behind `ImageState`.
+(`radrim.deconvolve.whole`) and images in facets (`radrim.facets.faceted`); it stands behind `ImageState`.
 """
 
 import logging

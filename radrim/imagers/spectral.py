@@ -1,6 +1,7 @@
 """The channels of a spectrum seen as terms of a polynomial of frequency: `--spectral-terms`."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,11 +20,10 @@ class SpectralMeasurement:
     basis : Basis
     """
 
-    left_noise = float("nan")
-    """The terms have different ones."""
-
     def __init__(self, measurements: Sequence[MeasuredChannel], basis: Basis):
         self.channels, self.basis = measurements, basis
+        self.left_noise = float("nan")
+        """Of the first term [Jy/beam]: its image is the mean of the channels' images, each counted by its weight."""
 
     def combine(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """Images of the terms, (term, y, x) float32, from those of the channels, given one after the other.
@@ -39,7 +39,10 @@ class SpectralMeasurement:
 
     def residual(self, model: np.ndarray) -> np.ndarray:
         """Exact residuals of the terms' models, all (term, y, x)."""
-        return self.combine(self.residual_of(number, model) for number in range(len(self.channels)))
+        found = self.combine(self.residual_of(number, model) for number in range(len(self.channels)))
+        noise = [channel.sum_weight * channel.left_noise for channel in self.channels]
+        self.left_noise = math.hypot(*noise) / sum(channel.sum_weight for channel in self.channels)
+        return found
 
     def residual_of(self, channel: int, model: np.ndarray) -> np.ndarray:
         """Exact residual of one channel (y, x), of the terms' models."""

@@ -17,6 +17,7 @@ Cornwell, Holdaway & Uson (1993), A&A 271, 697; Sault, Staveley-Smith & Brouw (1
 """
 
 import logging
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -106,7 +107,7 @@ class JointMeasurement:
         """What the best pixel has of the weights [Jy^-2]: the noise follows from it as from that of one pointing."""
         self.blocks = [block for part in self.parts for block in part.blocks]
         self.kind = " ".join(dict.fromkeys(part.kind for part in self.parts))
-        self.device, self.left_noise = self.parts[0].device, float("nan")  # not the same everywhere
+        self.device, self.left_noise = self.parts[0].device, float("nan")
         self.channels = np.concatenate([part.channels for part in self.parts])
         self.freq = float(np.average([part.freq for part in self.parts], weights=self.coverage.weights))
 
@@ -133,6 +134,9 @@ class JointMeasurement:
         for k, part in enumerate(self.parts):
             share = self.coverage.share(k)
             total += part.residual(share * model) * (share * np.float32(part.sum_weight / self.sum_weight))
+        # The noise of the flat-noise sky is the same everywhere: that of the best pixel.
+        power = sum((part.sum_weight * part.left_noise) ** 2 for part in self.parts)
+        self.left_noise = math.sqrt(power / sum(self.coverage.weights) / self.sum_weight)
         return total
 
     def normal(self, model: torch.Tensor) -> torch.Tensor:

@@ -376,8 +376,8 @@ def start_driver(child, *words):
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER.format(child=child), "batch", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"},
-        # tests in the background ignore it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no other threads yet
+        # Tests in the background ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread holds a lock here
     )  # fmt: skip
 
 

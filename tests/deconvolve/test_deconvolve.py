@@ -250,7 +250,7 @@ def test_what_a_solver_sees():
 
     def make(tile, channel):
         def solve(*arguments):
-            residual, psf, model, noise, window, peak = arguments
+            residual, *_, peak = arguments
             seen[tiles.index(tile)] = arguments
             return MinorCycle(np.zeros_like(residual), 0, peak, "nothing", True)
 

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_wsclean_options_exist():
     """The left column of the table for WSClean's users has options of WSClean."""
     if shutil.which("wsclean") is None:
         pytest.skip("WSClean is not installed")
-    known = subprocess.run(["wsclean"], capture_output=True, text=True).stdout
+    known = subprocess.run(["wsclean"], capture_output=True, text=True, check=False).stdout
     page = (ROOT / "docs" / "from_wsclean.md").read_text()
     written = {
         word
@@ -168,3 +169,13 @@ def test_every_page_is_listed():
     """The index leads to every page; Sphinx would warn, but `make docs` is not part of the tests everywhere."""
     listed = set(re.findall(r"^([a-z_]+)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE))
     assert {page.stem for page in PAGES} - {"README", "index"} <= listed
+
+
+def test_picture_names_every_package():
+    """The picture and the page of the architecture name the packages that import-linter knows, and no others."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(one["layers"] for one in contracts if one["name"] == "data flow one way")
+    picture = (ROOT / "docs" / "images" / "architecture.svg").read_text()
+    names = {name for layer in layers for name in layer.split(" | ")}
+    assert set(re.findall(r'class="name"[^>]*>(\w+)<', picture)) == names
+    assert "\n".join(layers) in (ROOT / "docs" / "architecture.md").read_text()

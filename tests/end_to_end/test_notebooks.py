@@ -39,7 +39,7 @@ def test_notebook_runs(path, monkeypatch, request):
 def test_without_data_it_says_what_to_do(monkeypatch):
     """A notebook about an observation that is not there ends with a message that names the path and what to give."""
     monkeypatch.setenv("RADRIM_OBSERVATION", "nowhere.ms")
-    with pytest.raises(CellExecutionError, match="nowhere.ms does not exist; give the path of a Measurement Set"):
+    with pytest.raises(CellExecutionError, match=r"nowhere\.ms does not exist; give the path of a Measurement Set"):
         run(ROOT / "docs" / "notebooks" / "compare.ipynb", monkeypatch)
 
 

@@ -144,8 +144,8 @@ def test_headers(cleaned, kind):
 def test_beam_in_the_header_is_the_psfs(cleaned):
     """The PSF falls to half its peak half of BMAJ away along BPA, north through east, and half of BMIN across."""
     psf, header = data(cleaned / "v-psf.fits"), fits.getheader(cleaned / "v-psf.fits")
-    for axis, angle in (("BMAJ", header["BPA"]), ("BMIN", header["BPA"] + 90)):
-        reach, angle = header[axis] / header["CDELT2"] / 2, math.radians(angle)
+    for axis, degrees in (("BMAJ", header["BPA"]), ("BMIN", header["BPA"] + 90)):
+        reach, angle = header[axis] / header["CDELT2"] / 2, math.radians(degrees)
         place = [[128 + reach * math.cos(angle)], [128 - reach * math.sin(angle)]]
         assert map_coordinates(psf, place)[0] == pytest.approx(0.5, abs=0.1)
 

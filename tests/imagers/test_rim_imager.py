@@ -1,5 +1,7 @@
 """The default minor cycle, with the model that comes with radrim, from a Measurement Set to FITS."""
 
+# l and m are the direction cosines of the measurement equation.
+
 from types import SimpleNamespace
 
 import numpy as np

@@ -135,7 +135,7 @@ def test_another_start_model_is_another_run(ms, write_model, tmp_path, monkeypat
     path = write_model(1.0)
     radrim.image(ms, name=tmp_path / "run", solver="clean", start_model=path, keep=True, **HOW)
     write_model(0.7)
-    with pytest.raises(ConfigError, match="unfinished run of something else .*start.fits"):
+    with pytest.raises(ConfigError, match=r"unfinished run of something else .*start\.fits"):
         radrim.image(ms, name=tmp_path / "run", solver="clean", start_model=path, **HOW)
 
 

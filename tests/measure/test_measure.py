@@ -1,3 +1,5 @@
+# l and m are the direction cosines of the measurement equation.
+
 from dataclasses import replace
 
 import numpy as np

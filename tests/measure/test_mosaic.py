@@ -1,5 +1,7 @@
 """Joint mosaics: several pointings of one Measurement Set, each behind the primary beam, as one image."""
 
+# l and m are the direction cosines of the measurement equation.
+
 import math
 import shutil
 import subprocess

@@ -1,3 +1,5 @@
+# l and m are the direction cosines of the measurement equation.
+
 import math
 from types import SimpleNamespace
 

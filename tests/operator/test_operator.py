@@ -1,5 +1,7 @@
 """One table of properties for every operator, on fields from micro-arcseconds to beyond the horizon."""
 
+# l and m are the direction cosines of the measurement equation.
+
 from types import SimpleNamespace
 
 import numpy as np

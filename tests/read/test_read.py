@@ -1,3 +1,5 @@
+# l and m are the direction cosines of the measurement equation.
+
 import numpy as np
 import pytest
 

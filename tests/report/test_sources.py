@@ -1,5 +1,7 @@
 """Sources in restored images: found, measured and matched."""
 
+# l and m are the direction cosines of the measurement equation.
+
 import math
 
 import numpy as np

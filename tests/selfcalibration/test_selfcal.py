@@ -1,5 +1,7 @@
 """`radrim selfcal`: known gains come back, what it writes, and what it says when it cannot."""
 
+# l and m are the direction cosines of the measurement equation.
+
 import shutil
 
 import numpy as np

@@ -1,5 +1,7 @@
 """`radrim predict`: models in FITS files to visibilities in a column."""
 
+# l and m are the direction cosines of the measurement equation.
+
 import signal
 import subprocess
 import sys

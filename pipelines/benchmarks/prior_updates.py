@@ -1,12 +1,12 @@
-"""What a second look at finished models gains, by how often one looks and how far the equations are solved.
+"""What prior updates of deconvolved models gain, by their number and by how far the equations are solved.
 
-    python pipelines/benchmarks/second_look.py [--model prior] [--size 128] [--count 120] [--workers 2]
+    python pipelines/benchmarks/prior_updates.py [--model prior] [--size 128] [--count 120] [--workers 2]
 
-Simulated problems, the mix of the network's own training with another seed, are deconvolved without a second look
-(`radrim.rim.training.runs`). The models that leave at most 1.5 times the noise are then looked at in several ways.
-Prints
+Simulated problems, the mix of the network's own training with another seed, are deconvolved without prior updates
+(`radrim.rim.training.runs`). The models that leave at most 1.5 times the noise are then updated in several ways. Prints
 the mean gain in decibels (`native`, `half`, `beam`; `lognative` and `logbeam` on a logarithmic scale), the worst `beam`
-and `logbeam`, and the seconds of all looks (median); then, for each class of sky, the gain of the imager's own way.
+and `logbeam`, and the seconds of all prior updates (median); then, for each class of sky, the gain of the imager's own
+way.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from radrim.rim.training.validation import decibels
 
 SEED, STREAM = 91, (6,)
 NAMES = ("native", "half", "beam", "lognative", "logbeam")
-WAYS = {"one look, 10 steps": (1, 10), "one, 40": (1, 40), "one, to the end": (1, STEPS),
+WAYS = {"one, 10 steps": (1, 10), "one, 40": (1, 40), "one, to the end": (1, STEPS),
         "two, 40": (2, 40), "two, to the end": (2, STEPS), "three, to the end": (3, STEPS)}  # fmt: skip
 IMAGER = "two, to the end"
 
@@ -55,7 +55,7 @@ def tools(path, size, minor, prior):
 
 
 def judge(job):
-    """Gains of one problem by all ways, and the seconds of its looks; None if it teaches nothing."""
+    """Gains of one problem by all ways, and the seconds of its prior updates; None if it is no test of them."""
     number, *which = job
     recipe, machine, network = tools(*which)
     outcome = make_outcome(SEED, number, recipe, machine, STREAM, cleaned=0.0)
@@ -65,9 +65,9 @@ def judge(job):
     if not outcome["truth"].any() or not (model - held).any() or residual.std() > NEAR * noise:
         return None
     before, convolution, gains = scores(outcome["model"], outcome), PsfConvolution(psf, model.shape), {}
-    for name, (looks, steps) in WAYS.items():
+    for name, (updates, steps) in WAYS.items():
         start, seen, left = time.perf_counter(), model - held, residual
-        for _ in range(looks):
+        for _ in range(updates):
             after = look_again(network, seen, left, convolution, noise, steps=steps)
             seen, left = after, left - convolution.normal(after - seen)
         seconds = time.perf_counter() - start
@@ -76,7 +76,7 @@ def judge(job):
 
 
 def main():
-    """Parse the command line, deconvolve, look, print."""
+    """Parse the command line, deconvolve, update, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="pipelines/train/prior.toml")
     parser.add_argument("--minor", default="base")
@@ -99,7 +99,7 @@ def main():
     for sky, result in found:
         by_sky[sky].append(result[IMAGER][:5])
     rows = [[sky, str(len(g)), *(f"{v:+.2f}" for v in np.mean(g, 0))] for sky, g in sorted(by_sky.items())]
-    print(table(("two looks", "problems", *NAMES), rows))
+    print(table(("two prior updates", "problems", *NAMES), rows))
 
 
 if __name__ == "__main__":
