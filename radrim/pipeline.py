@@ -46,8 +46,13 @@ from radrim.write.fits import open_image, read_image
 
 log = logging.getLogger("radrim")
 
-FITTED = 0.6
-"""Noise of the residual over that expected from the data's scatter, below which noise counts as fitted."""
+
+@dataclass(frozen=True)
+class WarningSettings:
+    """When a run warns."""
+
+    min_noise_ratio: float = 0.6
+    """Smallest ratio of the residual's noise to that expected from the data's scatter. Below, noise has been fitted."""
 
 
 def run(
@@ -348,7 +353,7 @@ def _say_what_was_read(observation):
 
 def _warn_of_fitted_noise(image, expected, notes):
     """A residual well below the noise in the data means that CLEAN went on into the noise."""
-    if image.stop and image.noise < FITTED * expected:
+    if image.stop and image.noise < WarningSettings.min_noise_ratio * expected:
         which = f" of {image.stokes}" if image.stokes in image.label.split("-") else ""
         notes.append(
             f"The residual's noise{which}, {image.noise:.3g} Jy/beam, is far below that of the data, {expected:.3g} "

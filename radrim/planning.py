@@ -22,9 +22,9 @@ import torch
 from radrim.config.options import ImageConfig
 from radrim.deconvolve.tiles import Tiles
 from radrim.errors import ConfigError
-from radrim.facets.tasks import LARGEST_PSF
+from radrim.facets.channel import FacetPsfSettings
 from radrim.geometry import ImageGrid, crop_centre
-from radrim.imagers.facets import FINER, on_one_thread
+from radrim.imagers.facets import FacetImagerSettings, on_one_thread
 from radrim.imagers.minor_cycles import load_machine
 from radrim.ms.inputs import open_inputs
 from radrim.ms.tables import open_table
@@ -39,18 +39,23 @@ from radrim.runtime.memory import MemorySettings, block_bytes, measured_together
 from radrim.visibilities import Visibilities
 from radrim.workdir.store import Store
 
-SAMPLE_ROWS = 200_000
-"""Rows of the Measurement Set whose tracks are tried."""
-TRIED = 512
-"""Size of the facet on which a minor cycle is tried [pixel]."""
-SMALL = 256
-"""Size of the part of the image in which the cost of samples is tried [pixel]."""
-SAMPLE = 16
-"""Of a visibility with its two weights [bytes]."""
-START = 10.0
-"""From the command to the first sample, and the report [s]."""
-PASSES = 4
-"""Times that all samples pass through the memory before the dirty image: read, sort, weigh, count."""
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """How the cost of a run is tried."""
+
+    sample_rows: int = 200_000
+    """Rows of the Measurement Set whose tracks are tried."""
+    trial_facet: int = 512
+    """Size of the facet on which a minor cycle is tried [pixel]."""
+    trial_window: int = 256
+    """Size of the part of the image in which the cost of samples is tried [pixel]."""
+    sample_bytes: int = 16
+    """Bytes of a visibility with its two weights."""
+    start_seconds: float = 10.0
+    """From the command to the first sample, and the report [s]."""
+    passes: int = 4
+    """Times that all samples pass through the memory before the dirty image: read, sort, weigh, count."""
 
 
 @dataclass
@@ -175,7 +180,7 @@ def make_plan(config: ImageConfig, workers: int | None = None, active: float = 0
     trial = _Trial(config, threads, 0 if not cut.side else 1 if workers else cut.workers)
     fixed, each, nodes = _time_window(trial, blocks, grid, windows, share)
     outer = max(tiles[len(tiles) // 2].shape)
-    psf = fixed * len(windows) * (LARGEST_PSF * outer) ** 2 / (grid.width * grid.height) + each
+    psf = fixed * len(windows) * (FacetPsfSettings.size_factor * outer) ** 2 / (grid.width * grid.height) + each
     compact, full = _time_minor(trial, blocks, grid, config, outer) if cycles else (0.0, 0.0)
     pixels = grid.width * grid.height
     disk_speed = _time_disk(os.path.dirname(os.path.abspath(config.name or ".")) or ".")
@@ -193,11 +198,15 @@ def make_plan(config: ImageConfig, workers: int | None = None, active: float = 0
     moved = 4.0 * pixels * (3 * kinds + 1 + stokes * cycles * (6 + 7 * active))
     # The disk of this machine is one for all; that of a cluster shall give each worker what one gets here.
     moving = moved / disk_speed / (workers or 1)
-    rest = START + (PASSES - 1 + stokes) * samples * reading + config.channels_out * (psfs + moving)
+    rest = (
+        PlanSettings.start_seconds
+        + (PlanSettings.passes - 1 + stokes) * samples * reading
+        + config.channels_out * (psfs + moving)
+    )
     per_pixel = MemorySettings().minor_cycle("none" if not cycles else config.solver).facet
     memory = MemorySettings.base + cut.workers * (per_pixel * outer**2 + 2 * block_bytes(config))
     disk = 24.0 * (samples + pixels) + 8.0 * (stokes - 1) * samples + 4 * pixels * kinds * config.channels_out
-    blocks_of = max(len(config.ms), math.ceil(of_channel * SAMPLE / block_bytes(config)))
+    blocks_of = max(len(config.ms), math.ceil(of_channel * PlanSettings.sample_bytes / block_bytes(config)))
     steps = _steps(facets, len(windows), blocks_of, cycles, math.ceil(kinds / stokes))
     return Plan(
         grid, config.channels_out, facets, cut.side, at_once, samples, nodes, config.channels_out * stokes * steps,
@@ -227,7 +236,7 @@ def _sample(sets, config):
         # One output channel holds a part of the band.
         freq = np.array_split(freq, min(config.channels_out, len(freq)))[0]
         with open_table(ms.tables) as main:
-            wanted = max(1, round(len(ms.antennas) * min(1.0, SAMPLE_ROWS / ms.rows)))
+            wanted = max(1, round(len(ms.antennas) * min(1.0, PlanSettings.sample_rows / ms.rows)))
             some = np.unique(np.linspace(0, len(ms.antennas) - 1, wanted).round().astype(int))
             with main.query(f"ANTENNA1 IN [{','.join(map(str, some))}] AND ANTENNA1 != ANTENNA2") as part:
                 uvw, when = part.getcol("UVW"), part.getcol("TIME")
@@ -280,7 +289,7 @@ class _Trial:
         return self.seconds(self._through_nodes if self.workers else self._whole, blocks, window)
 
     def _through_nodes(self, blocks, window):
-        through = Compressed(blocks, window, epsilon=FINER * self.config.epsilon)
+        through = Compressed(blocks, window, epsilon=FacetImagerSettings.epsilon_factor * self.config.epsilon)
         through.adjoint([block.data for block in blocks])
         return sum(len(nodes.uvw) for nodes in through.nodes)
 
@@ -295,16 +304,21 @@ def _time_window(trial, blocks, grid, windows, share):
     """Seconds of a window's transform: what does not depend on samples, and what all of them take; nodes of all."""
     middle = grid.window(*windows[len(windows) // 2])
     # In a small part samples are all that counts; the window has more nodes for them, of known cost.
-    small = replace(middle, width=min(SMALL, middle.width), height=min(SMALL, middle.height))
+    small = replace(
+        middle, width=min(PlanSettings.trial_window, middle.width), height=min(PlanSettings.trial_window, middle.height)
+    )
     few, seconds = min((trial.transform(blocks, small) for _ in range(3)), key=lambda found: found[1])
     nodes, whole = trial.transform(blocks, middle)
-    each = min(whole, seconds + estimate_seconds(small, 0.0, nodes - few, FINER * trial.config.epsilon))
+    each = min(
+        whole,
+        seconds + estimate_seconds(small, 0.0, nodes - few, FacetImagerSettings.epsilon_factor * trial.config.epsilon),
+    )
     return whole - each, each / share, nodes / share
 
 
 def _time_minor(trial, blocks, grid, config, outer):
     """Seconds of the minor cycle of a facet with two compact sources, and of one that is full of extended emission."""
-    size = min(TRIED, outer)
+    size = min(PlanSettings.trial_facet, outer)
     psf = Compressed(blocks, replace(grid, width=2 * size, height=2 * size)).psf()
     psf /= psf[size, size]
     rng = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import ConfigError
 from radrim.facets.images import FacetImage
 from radrim.geometry import ImageGrid
-from radrim.measure.mosaic import FLOOR
+from radrim.measure.mosaic import MosaicSettings
 from radrim.measure.neighbours import Neighbours
 from radrim.measure.primary_beam import PrimaryBeam
 from radrim.operator.tracks import Compressed, Track, find_nodes
@@ -24,10 +24,15 @@ from radrim.visibilities import Visibilities
 from radrim.workdir.store import Store
 from radrim.workdir.visibilities import Blocks
 
-LARGEST_PSF = 2
-"""Size of a facet's PSF over that of what its minor cycle sees."""
-HIGHEST = 0.95
-"""Largest distance from the phase centre at which a PSF is computed; 1 is the horizon."""
+
+@dataclass(frozen=True)
+class FacetPsfSettings:
+    """Which PSF the minor cycle of a facet gets."""
+
+    size_factor: int = 2
+    """Size of the PSF over that of what the minor cycle sees. At 2 the convolution is exact."""
+    max_distance: float = 0.95
+    """Largest distance from the phase centre at which a PSF is computed; 1 is the horizon."""
 
 
 class Window(Protocol):
@@ -148,7 +153,7 @@ class FacetChannel:
         return sum(one.sum_weight * self._floored(one, grid).astype(np.float64) ** 2 for one in self.pointings)
 
     def _floored(self, pointing, grid):
-        return np.maximum(self._beam(pointing, grid), np.float32(FLOOR))
+        return np.maximum(self._beam(pointing, grid), np.float32(MosaicSettings.min_beam))
 
     @staticmethod
     def _beam(pointing: Pointing, grid: ImageGrid) -> np.ndarray:
@@ -177,8 +182,8 @@ class FacetChannel:
             self._save(self.image(name), window, image)
 
     def psf_at(self, y: int, x: int, shape: tuple[int, int]) -> np.ndarray:
-        """The PSF of a source `y` and `x` pixels from the phase centre, (y, x) float32, `LARGEST_PSF` times a shape."""
-        height, width = (LARGEST_PSF * n for n in shape)
+        """The PSF of a source `y` and `x` pixels from the phase centre, (y, x) float32, larger than `shape`."""
+        height, width = (FacetPsfSettings.size_factor * n for n in shape)
         grid = replace(self.grid, height=height, width=width, y0=y, x0=x)
         middle = replace(grid, height=2, width=2)
         total = np.zeros(grid.shape, np.float32)
@@ -190,13 +195,13 @@ class FacetChannel:
         return total / total[height // 2, width // 2]
 
     def local_psf(self, facet: int) -> np.ndarray:
-        """The PSF in the middle of a facet, `LARGEST_PSF` times as large as what its minor cycle sees."""
+        """The PSF in the middle of a facet, larger than what its minor cycle sees."""
         name = f"{self.shared}/local-psf/{facet:05d}"
         if name not in self.store:
             grid = self.grid.window(*self.tiles[facet].outer)
             # The PSF of a facet with its middle near or below the horizon is that of a place above it.
             radius = np.hypot(grid.x0, grid.y0) * grid.scale
-            nearer = min(1.0, HIGHEST / radius) if radius else 1.0
+            nearer = min(1.0, FacetPsfSettings.max_distance / radius) if radius else 1.0
             self.store.save(name, self.psf_at(round(nearer * grid.y0), round(nearer * grid.x0), grid.shape))
         return self.store.load(name)
 

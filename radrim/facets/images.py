@@ -20,8 +20,13 @@ from radrim.rim.minor.detection import brightest
 from radrim.workdir.store import Store
 from radrim.write.fits import FitsPixels, open_image
 
-SAMPLES = 1_000_000
-"""Pixels of the whole image from which its noise follows."""
+
+@dataclass(frozen=True)
+class FacetSettings:
+    """How images in facets are measured."""
+
+    max_noise_pixels: int = 1_000_000
+    """Largest number of pixels of the whole image from which its noise is measured."""
 
 
 class FacetImage:
@@ -146,7 +151,7 @@ def look(image: Readable, facets: Iterable[int], count: int) -> dict[int, dict[s
 
 
 def _look(core, count):
-    step = max(1, core.size * count // SAMPLES)
+    step = max(1, core.size * count // FacetSettings.max_noise_pixels)
     step += step % 2 == 0  # even ones would see few of the columns
     return {
         "peak": float(np.abs(core).max()),

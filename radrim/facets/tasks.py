@@ -25,7 +25,7 @@ from radrim.deconvolve.minor import MakeSolver, MinorCycle, OtherFacets, PartVie
 from radrim.deconvolve.step_length import Change, Moments
 from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import SolverError
-from radrim.facets.channel import LARGEST_PSF, FacetChannel, Window
+from radrim.facets.channel import FacetChannel, FacetPsfSettings, Window
 from radrim.facets.images import FacetImage, Mixture, Readable, look
 from radrim.geometry import ImageGrid
 from radrim.restore.spectrum import Basis
@@ -155,7 +155,7 @@ class FacetTasks:
             return self.channels[0].local_psf(facet)
         name = f"{self.folder}/local-psf/{term}/{facet:05d}"
         if name not in self.store:
-            psf = np.zeros([LARGEST_PSF * n for n in self.tiles[facet].shape], np.float32)
+            psf = np.zeros([FacetPsfSettings.size_factor * n for n in self.tiles[facet].shape], np.float32)
             for factor, channel in zip(self._factors(term, squares=True), self.channels, strict=True):
                 psf += np.float32(factor) * channel.local_psf(facet)
             self.store.save(name, psf)
@@ -166,7 +166,9 @@ class FacetTasks:
         name = f"{self.channels[0].shared}/sidelobes"
         if name not in self.store:
             seen = self.tiles[len(self.tiles) // 2].shape
-            half = [min(LARGEST_PSF * n, full) // 2 for n, full in zip(seen, self.grid.shape, strict=True)]
+            half = [
+                min(FacetPsfSettings.size_factor * n, full) // 2 for n, full in zip(seen, self.grid.shape, strict=True)
+            ]
             y, x = (slice(full // 2 - n, full // 2 + n) for full, n in zip(self.grid.shape, half, strict=True))
             self.store.note(name, sidelobes(highest_sidelobes(self.psf().read((y, x)))))
 

@@ -7,7 +7,7 @@ error of the stations explains. Image = model with the restoring beam + residual
 
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,8 +22,14 @@ from radrim.imagers.channels import ChannelImager
 from radrim.imagers.context import RunContext
 from radrim.measure.mosaic import make_measurement
 
-WEAK = 0.1
-"""Gains below this part of the median are those of a station that lost its signal: its samples have no residual."""
+
+@dataclass(frozen=True)
+class ClosureImagerSettings:
+    """Which samples a closure image uses."""
+
+    min_gain: float = 0.1
+    """Smallest gain of a station, over the median. Below, it has lost its signal, and its samples have no residual."""
+
 
 log = logging.getLogger("radrim")
 
@@ -117,7 +123,9 @@ class ClosureImager(ChannelImager):
         gains = solve_gains(data.vis, vis, data.sigma, data.station, data.group)
         size = np.abs(gains)
         # What a station hardly saw would show its noise, enlarged.
-        seen = (np.abs(data.vis) > ClosureSettings.snr * data.sigma) & (size > WEAK * np.median(size))
+        seen = (np.abs(data.vis) > ClosureSettings.snr * data.sigma) & (
+            size > ClosureImagerSettings.min_gain * np.median(size)
+        )
         corrected = np.where(seen, data.vis / np.where(seen, gains, 1) - extended * data.colocated, 0)
         blocks, used = [], 0
         for block, (row, chan) in zip(self.run.observation.blocks, self.closures.places, strict=True):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -40,8 +41,14 @@ from radrim.write.fits import fits_file, open_image
 
 log = logging.getLogger("radrim")
 
-FINER = 0.3
-"""Part of the accuracy asked for that facets use: their errors differ, and a step at a seam shows sooner."""
+
+@dataclass(frozen=True)
+class FacetImagerSettings:
+    """How accurate images in facets are."""
+
+    epsilon_factor: float = 0.3
+    """Accuracy of facets over the one that is asked for. Errors of neighbouring facets differ, so that a step at a
+    seam shows sooner."""
 
 
 class FacetImager(Imager):
@@ -118,7 +125,7 @@ class FacetImager(Imager):
         release(channel.blocks)
         folders = run.progress.folder(channel.label), run.progress.folder(channel.name)
         band = float(freq.min()), float(freq.max())
-        epsilon = max(FINER * run.config.epsilon, 1e-12)
+        epsilon = max(FacetImagerSettings.epsilon_factor * run.config.epsilon, 1e-12)
         return FacetChannel(
             self.files, *folders, run.grid, self.tiles, self.together, band, stokes, run.config.operator, epsilon,
             tuple(pointings),

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import next_fast_len
@@ -16,17 +17,23 @@ from radrim.runtime.memory import largest_whole
 from radrim.visibilities import Observation
 from radrim.weight.imaging import apply_weights
 
-PIXELS_PER_BEAM = 4.5
-"""Pixels across the narrow side of the PSF: a quarter to a fifth of its width each."""
 
-VLBI_BASELINE = 300e3
-"""Longest baseline from which the primary beam is too many pixels to image without being asked [m]."""
+@dataclass(frozen=True)
+class GridSettings:
+    """How size and pixel scale are chosen for the user."""
 
-VLBI_SIZE = 1024
-LARGEST_SIZE = 8192
-SMALLEST_SIZE = 128
-
-TRIAL_SIZE = 256
+    pixels_per_beam: float = 4.5
+    """Pixels across the narrow side (FWHM) of the restoring beam."""
+    vlbi_baseline: float = 300e3
+    """Longest baseline above which the primary beam has too many pixels to be imaged without being asked [m]."""
+    vlbi_size: int = 1024
+    """Size of such an image [pixel]."""
+    max_size: int = 8192
+    """Largest size that is chosen [pixel]."""
+    min_size: int = 128
+    """Smallest size that is chosen [pixel]."""
+    trial_size: int = 256
+    """Size of the PSF from which the beam is estimated [pixel]."""
 
 
 def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGrid, list[str]]:
@@ -74,9 +81,9 @@ def _choose_scale(beam, longest):
     """Pixel scale [rad] for a PSF, and why."""
     # No PSF is narrower than half of 1 / longest baseline; a fit that says so met sidelobes.
     minor = max(beam.minor, 0.5 / longest)
-    scale = _round_down(min(minor / PIXELS_PER_BEAM, 1 / (2 * longest)))
+    scale = _round_down(min(minor / GridSettings.pixels_per_beam, 1 / (2 * longest)))
     why = f"{minor / scale:.1f} pixels across the narrow side of the PSF, {format_angle(minor)}"
-    if minor / PIXELS_PER_BEAM > 1 / (2 * longest):
+    if minor / GridSettings.pixels_per_beam > 1 / (2 * longest):
         why = f"what the longest baseline ({longest:.3g} wavelengths) needs; the PSF ({beam}) is wider"
     return scale, f"Pixel scale {format_angle(scale)}: {why}."
 
@@ -110,13 +117,16 @@ def _size(observation, wanted, sky, largest):
     Beyond `sky` pixels, the whole hemisphere (direction cosines from -1 to 1), there is nothing to see.
     """
     longest = max(float(block.uv_length.max()) for block in observation.blocks)
-    if wanted > LARGEST_SIZE and longest > VLBI_BASELINE:
+    if wanted > GridSettings.max_size and longest > GridSettings.vlbi_baseline:
         known = observation.dish_diameter > 0
-        return VLBI_SIZE, f"the primary beam would be {wanted:.3g} pixels wide; choose with --size" if known else ""
-    largest = min(LARGEST_SIZE, largest)
+        return (
+            GridSettings.vlbi_size,
+            f"the primary beam would be {wanted:.3g} pixels wide; choose with --size" if known else "",
+        )
+    largest = min(GridSettings.max_size, largest)
     if wanted > largest:
         return largest, f"the primary beam's first null would need {wanted:.0f} pixels; choose with --size"
-    pixels = next_fast_len(max(SMALLEST_SIZE, math.ceil(wanted / 2)), real=True) * 2
+    pixels = next_fast_len(max(GridSettings.min_size, math.ceil(wanted / 2)), real=True) * 2
     if pixels > sky:
         return max(32, int(sky) // 2 * 2), "the whole sky above the horizon"
     return pixels, ""
@@ -132,9 +142,9 @@ def _trial_beam(observation, config, longest, field):
     # The weighting depends on the field of view of the final image, not on that of the trial.
     if config.size is not None:
         field = config.size[0] * scale
-    pixels = int(np.clip(field / scale, SMALLEST_SIZE, LARGEST_SIZE)) // 2 * 2
+    pixels = int(np.clip(field / scale, GridSettings.min_size, GridSettings.max_size)) // 2 * 2
     apply_weights(trial.blocks, ImageGrid(pixels, pixels, scale), config.weight, config.taper, config.padding)
-    grid = ImageGrid(TRIAL_SIZE, TRIAL_SIZE, scale, observation.ra, observation.dec)
+    grid = ImageGrid(GridSettings.trial_size, GridSettings.trial_size, scale, observation.ra, observation.dec)
     psf = Measurement(trial.blocks, grid, OperatorChoice(epsilon=1e-3)).psf()
     return fit_beam(psf, scale, theoretical_beam(longest))
 

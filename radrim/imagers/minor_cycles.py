@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,11 +20,18 @@ from radrim.rim.network.prior import Prior
 from radrim.runtime.files import fingerprint
 from radrim.workdir.store import StoredArray
 
-HALO = 128
-"""Pixels that a tile of CLEAN sees around its own part."""
-CPU_TILE = 512
-"""Largest tile of the network on a CPU [pixel]. For larger ones the C library returns arrays of more than 32 MB to the
-system, which fills them with zeros at the next allocation."""
+
+@dataclass(frozen=True)
+class MinorCycleSettings:
+    """How images are cut for minor cycles."""
+
+    clean_halo: int = 128
+    """Pixels that a tile of CLEAN sees around its own part."""
+    max_cpu_tile: int = 512
+    """Largest tile of the network on a CPU [pixel]. For larger ones the C library returns arrays of more than 32 MB to
+    the system, which fills them with zeros at the next allocation."""
+
+
 CLEAN_ONLY = ("auto_mask", "auto_threshold")
 """Options that the RIM does not take."""
 
@@ -76,7 +84,7 @@ class CleanCycles:
 
     def tiles(self, shape: tuple[int, int]) -> Tiles:
         """Tiles of at most --tile pixels."""
-        return Tiles(shape, self._config.tile, HALO)
+        return Tiles(shape, self._config.tile, MinorCycleSettings.clean_halo)
 
     def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:  # noqa: ARG002 - CLEAN's always is
         """As `MinorCycles.factory`."""
@@ -147,7 +155,7 @@ class RimCycles:
                 threshold=config.threshold,
                 # Absorption is negative once the continuum is subtracted.
                 positive=image.stokes == "I" and config.contsub is None and not signed,
-                tile=min(config.tile, CPU_TILE) if source[1] == "cpu" else config.tile,
+                tile=min(config.tile, MinorCycleSettings.max_cpu_tile) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
                 prior=load_second_look(source[1]),
                 sizes=not config.spectral_terms,

@@ -7,6 +7,7 @@ with, though it may have written some of its own results over the files.
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,13 @@ from radrim.workdir.directory import WorkDir
 
 log = logging.getLogger("radrim")
 
-SAME = 0.01
-"""Largest distance between pixels that count as the same, anywhere on the image [pixel]."""
+
+@dataclass(frozen=True)
+class StartModelSettings:
+    """Which start models fit the pixels of a run."""
+
+    max_offset: float = 0.01
+    """Largest distance between pixels that count as the same, anywhere on the image [pixel]."""
 
 
 class RunStartModel:
@@ -134,7 +140,11 @@ def _check_grid(plane, grid):
     corner = max(grid.shape) / 2
     apart = math.hypot((there.ra - grid.ra + math.pi) % (2 * math.pi) - math.pi, 0) * math.cos(grid.dec)
     apart = math.hypot(apart, there.dec - grid.dec) / grid.scale + abs(there.scale / grid.scale - 1) * corner
-    if there.shape == grid.shape and (there.x0, there.y0) == (grid.x0, grid.y0) and apart < SAME:
+    if (
+        there.shape == grid.shape
+        and (there.x0, there.y0) == (grid.x0, grid.y0)
+        and apart < StartModelSettings.max_offset
+    ):
         return
     options = f"--size {there.width} {there.height} --scale {format_angle(there.scale)}"
     raise InputError(

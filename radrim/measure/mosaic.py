@@ -19,6 +19,7 @@ Cornwell, Holdaway & Uson (1993), A&A 271, 697; Sault, Staveley-Smith & Brouw (1
 import logging
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,8 +31,13 @@ from radrim.visibilities import Observation, Visibilities
 
 log = logging.getLogger("radrim")
 
-FLOOR = 1e-6
-"""Least primary beam: where no pointing sees anything they count alike, instead of 0 / 0."""
+
+@dataclass(frozen=True)
+class MosaicSettings:
+    """How pointings are combined."""
+
+    min_beam: float = 1e-6
+    """Smallest primary beam. Where no pointing sees anything they count alike, instead of 0 / 0."""
 
 
 def pointings(blocks: Iterable[Visibilities]) -> list[tuple[float, float]]:
@@ -81,7 +87,7 @@ class Coverage:
         return self._beam(k) / self.pb
 
     def _beam(self, k):
-        return np.maximum(self._beams[k].image(self._grid), np.float32(FLOOR))
+        return np.maximum(self._beams[k].image(self._grid), np.float32(MosaicSettings.min_beam))
 
 
 class JointMeasurement:

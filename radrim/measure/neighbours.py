@@ -6,11 +6,18 @@ medians. Here means of squares are right for imaging weights, too, which differ 
 the noise does, and err on the safe side: what a model has not explained yet adds to them.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-SAMPLES = 400_000
-"""Samples of a block that are looked at, of whole baselines."""
+
+@dataclass(frozen=True)
+class NeighbourSettings:
+    """How the noise is measured in neighbouring samples."""
+
+    max_samples: int = 400_000
+    """Largest number of samples of a block that are used, of whole baselines."""
 
 
 class Neighbours:
@@ -25,7 +32,7 @@ class Neighbours:
     """
 
     def __init__(self, block, device):
-        every = -(-block.data.size // SAMPLES)
+        every = -(-block.data.size // NeighbourSettings.max_samples)
         first, second = block.antenna.T.astype(np.int64)
         rows = np.flatnonzero((first + 31 * second) % every == 0)  # a part of the baselines, of all lengths
         rows = rows[np.lexsort((block.time[rows], second[rows], first[rows]))]

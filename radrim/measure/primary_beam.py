@@ -33,16 +33,20 @@ class RestoredImage(Protocol):
     image_pb: np.ndarray | None
 
 
-GAUSS_WIDTH = 1.13
-"""FWHM of the Gaussian [wavelength / D]."""
-STEP = 5e-4
-"""Step of the table of a pattern [wavelength / D]: linear interpolation is then exact to 2e-7."""
-PARTS = 32
-"""Parts of a band within which the pattern's width counts as constant."""
-STRIP = 1 << 20
-"""Pixels at once."""
-ALIKE = 1.01
-"""Diameters that differ by this factor are not those of one kind of antenna."""
+@dataclass(frozen=True)
+class PrimaryBeamSettings:
+    """How primary beams are computed."""
+
+    gauss_width: float = 1.13
+    """FWHM of the Gaussian [wavelength / D]."""
+    step: float = 5e-4
+    """Step of the table of a pattern [wavelength / D]: linear interpolation is then exact to 2e-7."""
+    max_parts: int = 32
+    """Parts of a band within which the pattern's width counts as constant."""
+    strip: int = 1 << 20
+    """Pixels that are computed at once. Larger strips gain no time."""
+    max_diameter_ratio: float = 1.01
+    """Largest ratio of the diameters of one kind of antenna."""
 
 
 def airy(x: np.ndarray) -> np.ndarray:
@@ -52,8 +56,8 @@ def airy(x: np.ndarray) -> np.ndarray:
 
 
 def gauss(x: np.ndarray) -> np.ndarray:
-    """Gaussian power with a FWHM of `GAUSS_WIDTH`; `x` as in `airy`."""
-    return np.exp(-4 * np.log(2) * (np.asarray(x) / GAUSS_WIDTH) ** 2)
+    """Gaussian power with a FWHM of `PrimaryBeamSettings.gauss_width`; `x` as in `airy`."""
+    return np.exp(-4 * np.log(2) * (np.asarray(x) / PrimaryBeamSettings.gauss_width) ** 2)
 
 
 PATTERNS = {"airy": airy, "gauss": gauss}
@@ -116,7 +120,10 @@ class PrimaryBeam:
     def at(self, sine: np.ndarray) -> np.ndarray:
         """Power, 1 in the middle, of the sines of angles from there; an array of any shape, float64."""
         pattern, diameter = PATTERNS[self.dishes.pattern], self.dishes.diameter
-        table = np.arange(int(sine.max(initial=0.0) * diameter * self.freq.max() / C / STEP) + 2) * STEP
+        table = (
+            np.arange(int(sine.max(initial=0.0) * diameter * self.freq.max() / C / PrimaryBeamSettings.step) + 2)
+            * PrimaryBeamSettings.step
+        )
         table *= C / self.freq.max() / diameter
         power = sum(weight * pattern(table * (diameter * freq / C)) for freq, weight in self._parts)
         return np.interp(sine, table, power)
@@ -126,7 +133,7 @@ class PrimaryBeam:
         """A few frequencies that stand for all, each with its share of the weight."""
         order = np.argsort(self.freq)
         total = self.weight.sum(dtype=np.float64)
-        for part in np.array_split(order, min(PARTS, len(order))):
+        for part in np.array_split(order, min(PrimaryBeamSettings.max_parts, len(order))):
             if (weight := self.weight[part].sum(dtype=np.float64)) > 0:
                 yield np.average(self.freq[part], weights=self.weight[part]), weight / total
 
@@ -141,7 +148,7 @@ class PrimaryBeam:
         out = np.empty(grid.shape, np.float32)
         l, m = grid.l()[None, :], grid.m()[:, None]
         l0, m0 = self.pointing
-        rows = max(1, STRIP // grid.width)
+        rows = max(1, PrimaryBeamSettings.strip // grid.width)
         for start in range(0, grid.height, rows):
             part = m[start : start + rows]
             # The chord between two directions is exact also where the cosine of a small angle is not.
@@ -168,7 +175,9 @@ def choose_dishes(config: ImageConfig, observation: Observation) -> Dishes | Non
             f"--pb {config.pb} needs the diameter of the antennas, and DISH_DIAMETER in the Measurement Set is 0: "
             "give it with --dish-diameter METRES."
         )
-    if config.dish_diameter is None and max(observation.dishes) > ALIKE * min(observation.dishes):
+    if config.dish_diameter is None and max(observation.dishes) > PrimaryBeamSettings.max_diameter_ratio * min(
+        observation.dishes
+    ):
         raise ConfigError(
             f"--pb {config.pb} needs antennas that are all alike, and these have diameters of "
             f"{', '.join(f'{d:g}' for d in observation.dishes)} m: give one for all with --dish-diameter METRES, or "

@@ -29,10 +29,16 @@ log = logging.getLogger("radrim")
 
 POSITIVE = ("I", "XX", "YY", "RR", "LL")
 """Polarisations in which a weakly polarised sky is positive."""
-FIRST = 0.3
-"""First estimate of the noise of a dirty image with sources, over its own noise estimate."""
-ROUNDING = 1e-5
-"""Largest difference between the model that WSClean received and the model it returns [peak]."""
+
+
+@dataclass(frozen=True)
+class PluginSettings:
+    """How the plug-in judges WSClean's images."""
+
+    first_noise_factor: float = 0.3
+    """First estimate of the noise of a dirty image with sources, over its own noise estimate."""
+    max_rounding: float = 1e-5
+    """Largest difference between the model that WSClean received and the model it returns [peak]."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +229,7 @@ class _Group:
         """Whether a model is the result of the last call."""
         # Equal up to rounding: WSClean multiplies the model by the peak of the PSF, which is about 1.
         off = np.abs(model[self.channels, self.pol] - self._last).max()
-        return bool(off <= ROUNDING * np.abs(self._last).max())
+        return bool(off <= PluginSettings.max_rounding * np.abs(self._last).max())
 
     def judge(self, residual: np.ndarray) -> None:
         """Accept the last update, or part of it, given its exact residual."""
@@ -273,7 +279,7 @@ class _Group:
         if describe_noise(self.state.residual[0], LOOSE * self._scatter[-1]):
             return self._scatter[-1]
         if len(self._scatter) == 1:
-            return FIRST * self._scatter[-1]
+            return PluginSettings.first_noise_factor * self._scatter[-1]
         return self._scatter[-1] * min(1.0, self._scatter[-1] / self._scatter[-2])
 
     def _done(self, minors):

@@ -216,7 +216,7 @@ def test_default_name_is_that_of_the_measurement_set(sky_ms, tmp_path, monkeypat
 @pytest.mark.parametrize("halo, limit", [(128, 5), (32, 40)])
 def test_tiles_agree_with_one_image(cleaned, sky_ms, tmp_path, no_report, monkeypatch, halo, limit):
     """Four tiles restore what one does: to the noise if they see all, to 1 % of the peak through a thin halo."""
-    monkeypatch.setattr("radrim.imagers.minor_cycles.HALO", halo)
+    monkeypatch.setattr("radrim.imagers.minor_cycles.MinorCycleSettings.clean_halo", halo)
     result = radrim.image(sky_ms, size=256, scale=f"{SCALE}asec", tile=128, name=tmp_path / "t")
     whole, noise = images(cleaned), fits.getheader(cleaned / "v-image.fits")["RRTHERM"]
     np.testing.assert_allclose(result.dirty, whole["dirty"], atol=1e-6)

@@ -75,7 +75,7 @@ def test_many_samples_are_judged_by_some_baselines(make_ms, monkeypatch):
     block = read([make_ms(noise=0.1, times=48, stokes=(0.0, 0.0, 0.0, 0.0))], Selection()).blocks[0]
     rest = torch.from_numpy(block.data)
     every = Neighbours(block, "cpu").power(rest)
-    monkeypatch.setattr("radrim.measure.neighbours.SAMPLES", block.data.size // 3)
+    monkeypatch.setattr("radrim.measure.neighbours.NeighbourSettings.max_samples", block.data.size // 3)
     assert Neighbours(block, "cpu").power(rest) == pytest.approx(every, rel=0.1)
     # The same samples in another order are the same noise.
     order = np.random.default_rng(0).permutation(len(block.data))
