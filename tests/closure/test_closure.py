@@ -272,12 +272,10 @@ def test_hands_have_gains_of_their_own(make_ms):
     assert "of I" in same.notes[-1]
 
 
-@pytest.mark.parametrize(
-    "option", [{"channels_out": 2}, {"pb": True}, {"niter": 0}, {"solver": "clean"}, {"pol": "Q"}, {"mask": "m.fits"}]
-)
+@pytest.mark.parametrize("option", [{"channels_out": 2}, {"solver": "clean"}, {"pol": "Q"}, {"mask": "m.fits"}])
 def test_what_makes_no_sense_is_refused(option):
     """With the reason."""
-    with pytest.raises(ConfigError, match="not for --data closure: "):
+    with pytest.raises(ConfigError, match="--data closure does not work with .*: .*Leave out one"):
         radrim.image("x.ms", data="closure", **option)
 
 

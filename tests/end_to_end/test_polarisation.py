@@ -305,9 +305,8 @@ def test_spellings(given, expected):
     [
         ({"pol": "IW"}, ["IW", "I, Q, U, V", "IQUV"]),
         ({"pol": "I,XX"}, ["Stokes parameters and correlations", "one after the other"]),
-        ({"pol": "IV", "compare": True}, ["--compare", "I,V"]),
-        ({"pol": "IQV", "cube": True, "channels_out": 2}, ["--cube", "I,Q,V", "evenly"]),
-        ({"pol": "IQUV", "spectral_terms": 2, "channels_out": 4}, ["--spectral-terms", "--channels-out alone"]),
+        ({"pol": "IQV", "cube": True, "channels_out": 2}, ["--cube", "I,Q,V", "equal steps"]),
+        ({"pol": "IQUV", "spectral_terms": 2, "channels_out": 4}, ["--spectral-terms", "--pol", "--channels-out"]),
     ],
 )
 def test_what_is_refused(options, words):

@@ -109,12 +109,7 @@ def test_better_than_one_spectrum_for_all(joint, ms, folder):
     "options, says",
     [
         ({"spectral_terms": 3, "channels_out": 2}, "--spectral-terms 3 needs at least 3 output channels.*is 2"),
-        ({"spectral_terms": 2, "channels_out": 2, "niter": 0}, "deconvolved images of Stokes I"),
-        ({"spectral_terms": 2, "channels_out": 2, "facet": 64}, "made as a whole: leave out --facet"),
-        (
-            {"spectral_terms": 2, "channels_out": 2, "size": 4096, "memory": "1.2GB"},
-            "--spectral-terms needs an image that is made",
-        ),
+        ({"spectral_terms": 2, "channels_out": 2, "pol": "Q"}, "--spectral-terms does not work with --pol: Q and U"),
     ],
 )
 def test_what_cannot_be(ms, tmp_path, options, says):

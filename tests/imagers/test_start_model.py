@@ -99,6 +99,25 @@ def test_one_model_for_all_channels(ms, write_model, tmp_path):
     assert all(channel.model.sum() == pytest.approx(1.0, abs=0.1) for channel in done.channels)
 
 
+def test_residual_of_a_start_model(ms, write_model, tmp_path):
+    """--niter 0 with a start model leaves the model as it is, and writes its residual and the restored image."""
+    done = radrim.image(ms, name=tmp_path / "x", niter=0, start_model=write_model(1.0), **HOW)
+    assert done.model.sum() == pytest.approx(1.0, abs=1e-5)
+    assert np.abs(done.residual).max() < 0.1 * np.abs(done.dirty).max()
+    assert done.image.max() == pytest.approx(1.0, abs=0.1)
+    assert "start model alone" in done.stop
+
+
+@pytest.mark.parametrize("facet", [None, 64])
+def test_several_stokes_parameters(ms, write_model, tmp_path, facet):
+    """Each Stokes parameter begins with its own model; one that has none begins with an empty model."""
+    done = radrim.image(
+        ms, name=tmp_path / "x", niter=0, pol="I,Q", start_model=write_model(1.0), facet=facet, **HOW,
+    )  # fmt: skip
+    assert done.polarisations["I"].model.sum() == pytest.approx(1.0, abs=1e-5)
+    assert not done.polarisations["Q"].model.any()
+
+
 def test_killed_run_goes_on_from_what_it_began_with(ms, tmp_path, monkeypatch):
     """A run that continues, and is killed once it has replaced its first model, gives what it would have given."""
     how = HOW | {"channels_out": 2, "solver": "clean"}
@@ -158,12 +177,8 @@ def test_other_pixels(ms, write_model, tmp_path, grid, found):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"start_model": "x.fits", "continue_run": True}, "give one of them"),
-        ({"start_model": "x.fits", "niter": 0}, "--start-model gives the model .* leave out --niter 0"),
-        ({"continue_run": True, "compare": True}, "--continue gives the model with which the deconvolution begins"),
-        ({"continue_run": True, "pol": "I,V"}, "one Stokes parameter, not I,V"),
+        ({"start_model": "x.fits", "continue_run": True}, "--start-model does not work with --continue: both name"),
         ({"continue_run": True}, "There is no .*run-model.fits"),
-        ({"continue_run": True, "facet": 64}, "--continue needs an image that is made as a whole"),
         ({"start_model": "x.fits"}, "x.fits cannot be read: No such file"),
     ],
 )
