@@ -275,7 +275,7 @@ def test_hands_have_gains_of_their_own(make_ms):
 @pytest.mark.parametrize("option", [{"channels_out": 2}, {"solver": "clean"}, {"pol": "Q"}, {"mask": "m.fits"}])
 def test_what_makes_no_sense_is_refused(option):
     """With the reason."""
-    with pytest.raises(ConfigError, match="--data closure does not work with .*: .*Leave out one"):
+    with pytest.raises(ConfigError, match=r"--data closure does not work with .*: .*Leave out one"):
         radrim.image("x.ms", data="closure", **option)
 
 
