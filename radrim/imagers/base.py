@@ -106,9 +106,9 @@ class Imager(ABC):
         failure = self._deconvolve(states, run.minor) if run.minor else None
         for target, state in zip(missing, states, strict=True):
             for channel, image in zip(target.channels, self.restore(target, state), strict=True):
-                images[channel.label] = image
-                if failure is None:
+                if failure is None and images[channel.label] is None:
                     run.progress.keep_image(image)
+                images[channel.label] = image
         if failure is not None:
             self._give_up(failure, images.values())
         if stokes == run.config.stokes[-1] and len(run.config.stokes) > 1:

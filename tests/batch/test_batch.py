@@ -182,8 +182,8 @@ def test_the_whole_file(tmp_path, monkeypatch):
 
 def test_contradicting_options_name_the_item(tmp_path):
     """Options that exclude each other are found before anything is made."""
-    config = BatchConfig(image={"compare": True, "niter": 0}, output=tmp_path)
-    with pytest.raises(ConfigError, match="Item a: --compare deconvolves one image"):
+    config = BatchConfig(image={"scheduler": "tcp://a:1", "cluster": "slurm"}, output=tmp_path)
+    with pytest.raises(ConfigError, match="Item a: --scheduler does not work with --cluster"):
         make_items(config, ["a.ms"])
 
 

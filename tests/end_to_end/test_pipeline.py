@@ -49,6 +49,8 @@ def cleaned(sky_ms, tmp_path_factory):
 class Stateless:
     """A minor cycle that remembers nothing."""
 
+    psf_factor = 1
+
     def state(self):
         return {}, {}
 

@@ -142,11 +142,10 @@ def test_side_by_side(pair_ms, tmp_path, monkeypatch):
     assert "side by side" not in alone.paths["report"].read_text()
 
 
-@pytest.mark.parametrize("options", [{"channels_out": 2}, {"niter": 0}])
-def test_nothing_to_compare(pair_ms, tmp_path, options):
-    """--compare with several channels or without deconvolution is refused."""
-    with pytest.raises(radrim.ConfigError, match="--compare"):
-        image(pair_ms, tmp_path / "x", compare=True, **options)
+def test_channels_are_compared(pair_ms, tmp_path):
+    """With several channels the report compares their averages."""
+    both = image(pair_ms, tmp_path / "both", max_major=1, compare=True, channels_out=2)
+    assert "RIM and CLEAN side by side" in both.paths["report"].read_text()
 
 
 @pytest.mark.usefixtures("no_report")

@@ -105,7 +105,7 @@ def test_wide_psf_does_not_make_the_pixels_too_coarse(observation):
 def test_impossible_psf_does_not_make_the_pixels_too_fine():
     """A fit that finds a PSF much narrower than any interferometer's is not believed."""
     scale, _ = suggest._choose_scale(Beam(1e-3, 1e-9, 0.0), 1e5)
-    assert scale == pytest.approx(0.5e-5 / suggest.PIXELS_PER_BEAM, rel=0.1)
+    assert scale == pytest.approx(0.5e-5 / suggest.GridSettings.pixels_per_beam, rel=0.1)
 
 
 @pytest.mark.parametrize("longest", [3.2, 1.58e4, 1.1e5, 8.3e9])

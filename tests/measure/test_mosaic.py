@@ -440,10 +440,13 @@ def test_mosaic_needs_a_primary_beam(mosaic_ms, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_mosaic_in_facets_is_refused(mosaic_ms, tmp_path):
-    """Facets know one pointing; the message says what to do."""
-    with pytest.raises(ConfigError, match=r"3 pointings.*made as a whole.*--memory"):
-        radrim.image(mosaic_ms, field="all", pb="airy", size=128, scale="20asec", facet=64, name=tmp_path / "x")
+def test_mosaic_in_facets_is_that_in_memory(mosaic_ms, tmp_path, no_report):
+    """Dirty image, effective beam and noise do not depend on whether the mosaic was cut into facets."""
+    common = {"field": "all", "pb": "airy", "size": 128, "scale": "20asec", "niter": 0}
+    whole = radrim.image(mosaic_ms, name=tmp_path / "w", **common)
+    facets = radrim.image(mosaic_ms, name=tmp_path / "f", facet=64, **common)
+    np.testing.assert_allclose(facets.dirty, whole.dirty, rtol=0, atol=1e-4 * np.abs(whole.dirty).max())
+    np.testing.assert_allclose(facets.pb, whole.pb, rtol=0, atol=1e-3)
 
 
 def test_pointings_far_apart(mosaic_ms, edit_ms):

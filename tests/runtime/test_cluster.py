@@ -164,7 +164,7 @@ def test_no_scheduler(sky_ms, tmp_path, monkeypatch):
     monkeypatch.setattr("radrim.pipeline.Cluster", partial(Cluster, settings=ExecutionSettings(patience=2.0)))
     with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         image(sky_ms, tmp_path / "x", scheduler="tcp://127.0.0.1:9")
-    with pytest.raises(ConfigError, match="give one of them"):
+    with pytest.raises(ConfigError, match="--scheduler does not work with --cluster"):
         image(sky_ms, tmp_path / "x", scheduler="tcp://127.0.0.1:9", cluster="slurm")
 
 

@@ -277,7 +277,7 @@ def test_training_from_the_command_line(trained, command):
 def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
     """Nor the other way round: said by name."""
     path = trained[1] / "model.safetensors"
-    with pytest.raises(InputError, match="looks again at finished models; it is no minor cycle"):
+    with pytest.raises(InputError, match="for the prior update of finished models, not for a minor cycle"):
         radrim.image(small_ms, size=64, scale="4asec", model=path, name=tmp_path / "x")
     with pytest.raises(InputError, match="of another kind"):
         checkpoint.load_prior(checkpoint.find_model("base"))
@@ -391,27 +391,28 @@ class Sure(torch.nn.Module):
         return answers
 
 
-@pytest.mark.parametrize("shift, taken", [(-0.002, "look"), (-0.01, "of it"), (-3.0, "noise")])
-def test_what_the_data_do_not_bear_is_not_taken(shift, taken):
+@pytest.mark.parametrize("shift, taken", [(-0.002, "prior update"), (-0.01, "of it"), (-3.0, "noise")])
+def test_what_the_data_do_not_bear_is_not_taken(shift, taken, end):
     """Of a prior that is sure of what is not so as much is taken as leaves the residual near the noise, or nothing."""
     scene = Scene()
-    _, minor = end(scene, Sure(shift))
-    assert taken in minor.stop
-    left = scene.residual - scene.convolution.normal(torch.from_numpy(minor.update))
+    found = end(scene, Sure(shift))
+    assert taken in found.minor.stop
+    left = scene.residual - scene.convolution.normal(torch.from_numpy(found.update))
     assert left.std() < 1.04 * scene.noise
-    assert minor.update.any() == (taken != "noise")
+    assert found.update.any() == (taken != "noise")
 
 
 @pytest.mark.parametrize("settings", [{"positive": False}, {"threshold": 10.0}])
-def test_where_it_does_not_apply(settings):
+def test_where_it_does_not_apply(settings, end):
     """Skies of both signs are left alone, and a model whose residual is not noise."""
     scene = Scene()
     if "threshold" in settings:
         scene.residual *= 3
         scene.noise *= 1.2
-    _, minor = end(scene, network(0.05), **settings)
-    assert minor.converged
-    assert not minor.update.any()
+    common = {"noise": scene.noise, "prior": network(0.05), "tighten": False}
+    found = end(scene, None, RimSolver(Done(), RimSettings(**common, **settings)))
+    assert found.minor.converged
+    assert not found.update.any()
 
 
 def test_the_second_look_makes_models_better(tmp_path):
@@ -444,4 +445,4 @@ def test_the_imager_looks_again(make_ms, tmp_path, no_report, caplog):
     sky = make_sky(*position, [(1.0, 0.0, 0.0, 0.0)], 1.4e9, shape=(40 * ARCSEC, 25 * ARCSEC, 0.5))
     with caplog.at_level(logging.INFO, "radrim"):
         radrim.image(make_ms(sky=sky, noise=0.02), size=128, scale="3asec", name=tmp_path / "x")
-    assert "a second look" in caplog.text
+    assert "prior update" in caplog.text
