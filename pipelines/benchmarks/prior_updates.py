@@ -25,7 +25,7 @@ from peer import table
 
 from radrim.metrics import log_snr_db
 from radrim.rim import checkpoint
-from radrim.rim.network.prior import NEAR, STEPS, held_back, look_again
+from radrim.rim.network.prior import NEAR, STEPS, held_back, update_by_prior
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.training.recipe import make_recipe
 from radrim.rim.training.runs import make_outcome
@@ -68,7 +68,7 @@ def judge(job):
     for name, (updates, steps) in WAYS.items():
         start, seen, left = time.perf_counter(), model - held, residual
         for _ in range(updates):
-            after = look_again(network, seen, left, convolution, noise, steps=steps)
+            after = update_by_prior(network, seen, left, convolution, noise, steps=steps)
             seen, left = after, left - convolution.normal(after - seen)
         seconds = time.perf_counter() - start
         gains[name] = [*np.subtract(scores((held + seen).numpy(), outcome), before), seconds]

@@ -103,7 +103,7 @@ def load_machine(path: str, device: str, stamp: Any) -> InferenceMachine:  # noq
 
 
 @functools.lru_cache(maxsize=2)
-def load_second_look(device: str) -> Prior:
+def load_prior_network(device: str) -> Prior:
     """The network of the prior update, loaded once by each process."""
     return load_prior(PRIOR_NETWORK, device).model
 
@@ -157,7 +157,7 @@ class RimCycles:
                 positive=image.stokes == "I" and config.contsub is None and not signed,
                 tile=min(config.tile, MinorCycleSettings.max_cpu_tile) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
-                prior=load_second_look(source[1]),
+                prior=load_prior_network(source[1]),
                 sizes=not config.spectral_terms,
                 clean=_clean_settings(config),
             )

@@ -19,7 +19,7 @@ from radrim.deconvolve.step_length import Change, Moments
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.settings import RimSettings, SparsifySettings
 from radrim.rim.minor.sparsify import Core, Emptying
-from radrim.rim.network.prior import NEAR, TILE, held_back, look_again, soften
+from radrim.rim.network.prior import NEAR, TILE, held_back, soften, update_by_prior
 
 CLOSE = 1.2
 """Largest residual rms of a model that is emptied, in units of the expected noise."""
@@ -205,7 +205,7 @@ class Refiner:
             images = convolver.tensor(model), convolver.tensor(residual)
             limit = None if allowed is None else convolver.tensor(allowed)
             tile = min(TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
-            return look_again(prior, *images, convolution, noise, tile, limit)
+            return update_by_prior(prior, *images, convolution, noise, tile, limit)
 
         return convolver.run(look).cpu().numpy() - model
 

@@ -1,4 +1,4 @@
-"""Which part of a model the data ask for: haze goes, and its flux back to the sources it was taken from.
+"""Which part of a model the data ask for: spurious emission goes, and its flux returns to the sources it came from.
 
 What an array did not measure well agrees with more than one sky. A network spreads over such places what it is unsure
 of, some times the noise deep; a sidelobe of a galaxy, say, holds flux that the galaxy lacks. Of two models that explain

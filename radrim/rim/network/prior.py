@@ -170,7 +170,9 @@ def held_back(model: Array, others: Array) -> Array:
     return abs(others) > HELD * abs(model)
 
 
-def look_at(model: torch.Tensor, residual: torch.Tensor, convolution: PsfConvolution, noise: torch.Tensor) -> Finished:
+def make_finished(
+    model: torch.Tensor, residual: torch.Tensor, convolution: PsfConvolution, noise: torch.Tensor
+) -> Finished:
     """The `Finished` for a model (batch, y, x) [Jy/pixel], its residual (batch, y, x) and noise (batch,) [Jy/beam]."""
     noise = noise.view(-1, 1, 1)
     gains = [convolution.gains(value) for value in LAMBDAS]
@@ -279,7 +281,7 @@ def settle(
 
 
 @torch.inference_mode()
-def look_again(
+def update_by_prior(
     network: Prior,
     model: torch.Tensor,
     residual: torch.Tensor,
@@ -312,7 +314,7 @@ def look_again(
         [Jy/pixel]
     """
     thermal = torch.full((1,), float(noise), device=model.device)
-    finished = look_at(model[None], residual[None], convolution, thermal)
+    finished = make_finished(model[None], residual[None], convolution, thermal)
     mean, spread = model[None].clone(), torch.zeros_like(model[None])
     size, halo = max(1, tile // ALIGNMENT) * ALIGNMENT, math.ceil(network.reach / ALIGNMENT) * ALIGNMENT
     shape = ny, nx = model.shape

@@ -13,7 +13,17 @@ import torch
 
 from radrim.errors import ConfigError
 from radrim.rim.minor.settings import SparsifySettings
-from radrim.rim.network.prior import NEAR, Prior, PriorConfig, expect, held_back, look_again, look_at, see, settle
+from radrim.rim.network.prior import (
+    NEAR,
+    Prior,
+    PriorConfig,
+    expect,
+    held_back,
+    make_finished,
+    see,
+    settle,
+    update_by_prior,
+)
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.training.config import TrainingConfig
 from radrim.rim.training.losses import decibel_loss, error_floor, faint_loss
@@ -125,7 +135,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
             if not model.any() or residual.std() > NEAR * noise:
                 continue  # the imager does not update such models
             with torch.no_grad():
-                finished = look_at(model, residual, PsfConvolution(psf, model.shape[-2:]), noise)
+                finished = make_finished(model, residual, PsfConvolution(psf, model.shape[-2:]), noise)
                 features = see(finished).half()
             floor = error_floor(noise[0], beam)
             sizes.setdefault(model.shape[-1], []).append(
@@ -172,7 +182,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         limits = SparsifySettings()
         quiet = after <= limits.max_rms_rise * torch.maximum(before, limits.fitted_rms * part.noise)
         model, residual = torch.where(quiet, model, part.model), torch.where(quiet, residual, part.residual)
-        finished = look_at(model, residual, convolution, part.noise.flatten())
+        finished = make_finished(model, residual, convolution, part.noise.flatten())
         return part._replace(model=model, residual=residual, features=see(finished), pixel=finished.units.pixel)
 
     def scores(self, paths: Sequence[Path]) -> Scores:
@@ -205,7 +215,7 @@ def scores(network: Prior, paths: Sequence[Path]) -> Scores:
         if not truth.any() or residual.std() > NEAR * noise:
             continue
         held = model * held_back(model, points)
-        after = held + look_again(network, model - held, residual, PsfConvolution(psf, model.shape), noise)
+        after = held + update_by_prior(network, model - held, residual, PsfConvolution(psf, model.shape), noise)
         both = [decibels(image[None], torch.from_numpy(truth)[None], beam[None])[0] for image in (after, model)]
         for name in ("all", sky):
             rows.setdefault(name, []).append([*both[0], *both[1]])

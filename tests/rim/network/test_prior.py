@@ -1,4 +1,4 @@
-"""A second look at a finished model: what the network sees, what prior and data make of it, training, the imager."""
+"""The prior update of a finished model: what the network sees, what prior and data make of it, training, the imager."""
 
 import logging
 
@@ -12,7 +12,17 @@ from radrim.geometry import ARCSEC
 from radrim.rim import checkpoint
 from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.solver import RimSolver
-from radrim.rim.network.prior import FEATURES, Prior, PriorConfig, expect, look_again, look_at, see, settle, soften
+from radrim.rim.network.prior import (
+    FEATURES,
+    Prior,
+    PriorConfig,
+    expect,
+    make_finished,
+    see,
+    settle,
+    soften,
+    update_by_prior,
+)
 from radrim.rim.network.psf import PsfConvolution, SmoothConvolution
 from radrim.rim.training.prior_trainer import PriorTrainer, PriorTraining, load_prior_training, scores
 from radrim.rim.training.problems import make_problem
@@ -42,11 +52,11 @@ class Scene:
 
     def finished(self):
         """As the network takes it."""
-        return look_at(self.model[None], self.residual[None], self.convolution, torch.tensor([self.noise]))
+        return make_finished(self.model[None], self.residual[None], self.convolution, torch.tensor([self.noise]))
 
-    def look(self, network, **options):
-        """The model after a second look."""
-        return look_again(network, self.model, self.residual, self.convolution, self.noise, **options)
+    def after(self, network, **options):
+        """The model after the prior update."""
+        return update_by_prior(network, self.model, self.residual, self.convolution, self.noise, **options)
 
 
 def network(scale=0.0, widths=(8, 8), seed=1):
@@ -68,7 +78,7 @@ def test_features_have_no_flux_unit():
 def test_the_answer_has_the_flux_unit():
     """And so is the model that comes out a million times as bright."""
     made = network(0.3)
-    one, many = (Scene(flux=flux).look(made) for flux in (1.0, 1e6))
+    one, many = (Scene(flux=flux).after(made) for flux in (1.0, 1e6))
     torch.testing.assert_close(many / 1e6, one, rtol=1e-3, atol=1e-4)
 
 
@@ -107,18 +117,18 @@ def test_an_empty_sky_stays_empty():
     """Whatever the network says; and so does what is far from all that the model has."""
     made = network(3.0)
     scene = Scene(96)
-    found = scene.look(made)
+    found = scene.after(made)
     assert not torch.equal(found, scene.model)
     assert not found[:, 75:].any()
     scene.model[:] = 0
-    assert not scene.look(made).any()
+    assert not scene.after(made).any()
 
 
 def test_the_model_changes_only_where_it_may():
     """By the user's mask."""
     scene, allowed = Scene(), torch.zeros(48, 48, dtype=torch.bool)
     allowed[:25] = True
-    found = scene.look(network(0.3), allowed=allowed)
+    found = scene.after(network(0.3), allowed=allowed)
     assert torch.equal(found[25:], scene.model[25:])
     assert not torch.equal(found[:25], scene.model[:25])
 
@@ -147,7 +157,7 @@ def test_tiles_change_nothing():
     made = network(0.3)
     scene = Scene(250)
     scene.model[120:220, 30:200] = torch.rand(100, 170, generator=torch.manual_seed(2))
-    whole, parts = scene.look(made), scene.look(made, tile=64)
+    whole, parts = scene.after(made), scene.after(made, tile=64)
     assert made.reach < 250 - 64  # so that no part is the whole
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
 
@@ -156,9 +166,9 @@ def test_the_empty_part_changes_nothing(monkeypatch):
     """Equations are solved where the model may change; with the rest of the image they give the same."""
     made, scene = network(0.3), Scene(150)
     scene.model[90:130, 20:70] = torch.rand(40, 50, generator=torch.manual_seed(2))
-    part = scene.look(made)
+    part = scene.after(made)
     monkeypatch.setattr("radrim.rim.network.prior._around", lambda mask: (slice(0, 150), slice(0, 150)))
-    whole = scene.look(made)
+    whole = scene.after(made)
     assert (whole - scene.model).abs().max() > 0.1
     torch.testing.assert_close(part, whole, rtol=0, atol=1e-4)
 
@@ -335,7 +345,7 @@ def test_the_prior_updates_the_model_at_the_end(end):
 
 
 @pytest.mark.parametrize("loud, taken", [(0.01, True), (5.0, False)])
-def test_the_end_of_looking_makes_what_is_faint_coarser(loud, taken, monkeypatch, end):
+def test_the_end_makes_what_is_faint_coarser(loud, taken, monkeypatch, end):
     """As far as the data bear it: what makes the residual too loud is not taken."""
     scene, prior = Scene(), network(0.05)
     monkeypatch.setattr("radrim.rim.minor.refinement.soften", lambda model, *_: model)
@@ -366,7 +376,7 @@ def test_points_are_held_back(flux, seen, end):
 
 
 def test_nothing_but_points_is_left_alone(end):
-    """There is nothing to look at."""
+    """There is nothing to update."""
     scene = Scene(96)
     solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=network(0.05), tighten=False))
     solver.resume(solver.state()[0], {"points": scene.model.numpy()})
@@ -415,7 +425,7 @@ def test_where_it_does_not_apply(settings, end):
     assert not found.update.any()
 
 
-def test_the_second_look_makes_models_better(tmp_path):
+def test_the_prior_update_makes_models_better(tmp_path):
     """What comes with radrim, on problems of other seeds than the training's: at every scale, in the median."""
     recipe = make_recipe({"stretched": 0.4, "gain_errors": 0.1})
     machine = checkpoint.load(checkpoint.find_model("base"), 2).model
@@ -439,7 +449,7 @@ def test_a_deconvolution_with_it():
     assert models[1][1].std() < 1.1 * problem.noise
 
 
-def test_the_imager_looks_again(make_ms, tmp_path, no_report, caplog):
+def test_the_imager_updates_by_the_prior(make_ms, tmp_path, no_report, caplog):
     """At an extended source, and says so."""
     position = offset_position(40 * ARCSEC, -25 * ARCSEC, 2.0, 0.6)
     sky = make_sky(*position, [(1.0, 0.0, 0.0, 0.0)], 1.4e9, shape=(40 * ARCSEC, 25 * ARCSEC, 0.5))
