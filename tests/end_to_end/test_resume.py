@@ -50,7 +50,7 @@ def test_killed_at_any_moment(sky_ms, tmp_path, more, monkeypatch):
     # Starting takes most of the time; each attempt gets a little farther into the rest.
     lasted, moments = time.monotonic() - start, random.Random(more[0])
     kills = 0
-    for share in (0.6, 0.75, 0.9, None):
+    for share in (0.4, 0.6, 0.75, 0.9, None):
         process = subprocess.Popen([*line, *command(sky_ms, *more)], cwd=broken)
         try:
             status = process.wait(None if share is None else lasted * (share + moments.uniform(-0.05, 0.05)))
