@@ -1,11 +1,12 @@
 """Two versions of radrim on the simulated benchmark cases: how far their scores against the truth differ.
 
     git clone . ../before && git -C ../before checkout COMMIT
-    python pipelines/benchmarks/versions.py --before "env PYTHONPATH=../before python -m radrim"
+    python pipelines/benchmarks/versions.py --before "env PYTHONPATH=../before python -P -m radrim"
 
 The cases are those of ../shared/bench, simulated by the benchmark itself; ../shared/bench/README.md explains the
-columns. `--before` is the command of the other version. Prints a Markdown table: scores of the other version, and what
-this version changes.
+columns. `--before` is the command of the other version, with -P, or Python finds this one in the current folder. Prints
+a Markdown table: scores of the other version, what this version changes, and the largest difference of the two models
+as a fraction of the model's peak.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import csv
 import sys
 from pathlib import Path
 
+import numpy as np
+from astropy.io import fits
 from peer import table
 
 COLUMNS = ("native", "half", "beam", "image", "lognative", "logbeam", "flux", "residual")
@@ -21,7 +24,7 @@ COLUMNS = ("native", "half", "beam", "image", "lognative", "logbeam", "flux", "r
 def main():
     """Simulate, image twice, score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", required=True, help="command of the other version, such as 'python -m radrim'")
+    parser.add_argument("--before", required=True, help="command of the other version, such as 'python -P -m radrim'")
     parser.add_argument("--bench", type=Path, default=Path("../shared/bench"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("bench-work/versions"))
@@ -44,12 +47,16 @@ def main():
                 f"--scale {info['scale']:.9g}asec --weight {info['weight']} --name {folder / who}"
             )
             done = bench.run(command, folder / f"{who}.log")
+            if done["exit"]:
+                sys.exit(f"{command} ended with status {done['exit']}; see {folder / who}.log.")
             scores.append(score(str(folder / who), truth, info["noise"], info["dynamic_range"]) | done)
         before, after = scores
         cells = (f"{before[column]:.2f} {after[column] - before[column]:+.2f}" for column in COLUMNS)
-        rows.append((case["name"], *cells, f"{after['wall_s'] / before['wall_s']:.2f}"))
+        models = [fits.getdata(f"{folder / who}-model.fits").astype(float) for who in ("before", "after")]
+        change = np.abs(models[1] - models[0]).max() / np.abs(models[0]).max()
+        rows.append((case["name"], *cells, f"{change:.1g}", f"{after['wall_s'] / before['wall_s']:.2f}"))
         print(rows[-1], flush=True)
-    print(table(("case", *COLUMNS, "time, ratio"), rows))
+    print(table(("case", *COLUMNS, "models", "time, ratio"), rows))
 
 
 if __name__ == "__main__":
