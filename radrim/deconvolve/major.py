@@ -254,7 +254,7 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     elif slow and last.get("stalled", False):
         image.stop = "the residual no longer falls"
     if part < 1:
-        reason = f"{reason}, cut to {part:.1%}"
+        reason = f"{reason}, step shortened to {part:.1%}"
     image.settle(0.0 if risen else part)
     image.cycles.append(
         {
