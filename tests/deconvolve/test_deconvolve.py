@@ -129,7 +129,7 @@ def test_a_cycle_that_goes_too_far_is_cut():
     far, right = states
     np.testing.assert_allclose(far.model, right.model, atol=0.02)
     np.testing.assert_allclose(far.residual, sky.residual(far.model), atol=1e-6)
-    assert "one component, cut to 3" in far.cycles[0]["stop"]
+    assert "one component, step shortened to 3" in far.cycles[0]["stop"]
     assert far.cycles[0]["rms"] == pytest.approx(right.cycles[0]["rms"], rel=0.01)
 
 
