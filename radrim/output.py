@@ -241,7 +241,7 @@ class Output:
         if len(channels) > 1:
             files += [path for one in stokes.channels.values() for path in one.paths]
         files = list(dict.fromkeys(files))
-        settings = self.config.resolved(run.grid, str(self.prefix)).as_text()
+        settings = self.config.resolved((run.grid.width, run.grid.height), run.grid.scale, str(self.prefix)).as_text()
         report = replace(self._report(run), settings=settings, versions=programs, files=[str(path) for path in files])
         write_report(paths["report"], report, paths["png"], painters)
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})

@@ -6,10 +6,11 @@ that `radrim --help` answers at once.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from radrim.angles import exact_angle
 from radrim.config.rules import check
@@ -55,20 +56,7 @@ def _option(
     return dataclasses.field(default=default, metadata=meta)
 
 
-class Pixels(Protocol):
-    """The pixels of an image, as `radrim.geometry.ImageGrid` has them."""
-
-    @property
-    def width(self) -> int:
-        """Pixels along x."""
-
-    @property
-    def height(self) -> int:
-        """Pixels along y."""
-
-    @property
-    def scale(self) -> float:
-        """Pixel size [rad]."""
+_image, _selection, _weighting, _deconvolution, _computing = (functools.partial(_option, group) for group in GROUPS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,112 +68,89 @@ class ImageConfig:
 
     ms: tuple[str, ...] = dataclasses.field(metadata={})
     # image
-    name: str | None = _option(
-        "image", to_text, None, "prefix of the output files (default: name of the first Measurement Set)", "PREFIX"
+    name: str | None = _image(
+        to_text, None, "prefix of the output files (default: name of the first Measurement Set)", "PREFIX"
     )
-    size: tuple[int, int] | None = _option(
-        "image",
-        to_size,
-        None,
-        "width and height in pixels (default: out to the primary beam's first null)",
-        ("W", "H"),
-        2,
+    size: tuple[int, int] | None = _image(
+        to_size, None, "width and height in pixels (default: out to the primary beam's first null)", ("W", "H"), 2
     )
-    scale: float | None = _option(
-        "image",
-        to_angle,
-        None,
-        "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)",
-        "ANGLE",
+    scale: float | None = _image(
+        to_angle, None, "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)", "ANGLE"
     )
-    channels_out: int = _option(
-        "image", numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
+    channels_out: int = _image(
+        numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
     )
-    cube: bool = _option(
-        "image", to_flag, False, "write all output channels into one file of each kind, with a table of their beams"
+    cube: bool = _image(
+        to_flag, False, "write all output channels into one file of each kind, with a table of their beams"
     )
-    spectral_terms: int | None = _option(
-        "image",
+    spectral_terms: int | None = _image(
         numeric(int, 2, 5),
         None,
         "deconvolve output channels together, with spectra that are polynomials of N terms; writes the spectral index",
         "N",
         aliases=("fit-spectral-pol",),
     )
-    outframe: str | None = _option(
-        "image",
+    outframe: str | None = _image(
         choice("TOPO", "LSRK", "BARY"),
         None,
         "frame of the frequencies of output channels and headers: TOPO, LSRK or BARY (default: as stored)",
         "FRAME",
     )
-    pol: str = _option(
-        "image",
+    pol: str = _image(
         to_stokes,
         "I",
         "Stokes parameters or correlations to image, such as IQUV, I,V or XX,YY; Q and U also give NAME-P-image and "
         "NAME-angle",
         "LIST",
     )
-    beam_fit: str = _option(
-        "image",
+    beam_fit: str = _image(
         choice("quadrant", "box", "lobe"),
         "quadrant",
         "part of the PSF that the beam is fitted to; quadrant is WSClean's, lobe CASA's",
     )
-    pb: str = _option(
-        "image",
+    pb: str = _image(
         to_pattern,
         "none",
         "primary beam: airy (also --pb alone), gauss, or none; writes NAME-pb and NAME-image-pb, and joins the "
         "pointings of a mosaic",
         "PATTERN",
     )
-    pb_limit: float = _option(
-        "image",
+    pb_limit: float = _image(
         numeric(float, 0, 1, open_low=True),
         0.2,
         "primary beam below which NAME-image-pb is NaN",
         aliases=("primary-beam-limit",),
     )
-    dish_diameter: float | None = _option(
-        "image",
-        numeric(float, 0, open_low=True),
-        None,
-        "diameter of the antennas in metres (default: DISH_DIAMETER)",
-        "METRES",
+    dish_diameter: float | None = _image(
+        numeric(float, 0, open_low=True), None, "diameter of the antennas in metres (default: DISH_DIAMETER)", "METRES"
     )
-    data: str = _option(
-        "image",
+    data: str = _image(
         choice("visibilities", "closure"),
         "visibilities",
         "data that the image is made from: visibilities, or closure phases and log closure amplitudes alone, which do "
         "not depend on the antennas' gains (VLBI)",
         "KIND",
     )
-    flux: float | None = _option(
-        "image",
+    flux: float | None = _image(
         numeric(float, 0, open_low=True),
         None,
         "total flux of the image with --data closure, which does not measure it (default: from the amplitudes)",
         "JY",
     )
     # data selection
-    data_column: str | None = _option(
-        "data selection", to_text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
+    data_column: str | None = _selection(
+        to_text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
     )
-    field: str | None = _option(
-        "data selection",
+    field: str | None = _selection(
         to_fields,
         None,
         "field to image, by number or name (default: the one with most rows); with --pb several, such as 0,3 or 2~24, "
         "or all, as a joint mosaic",
     )
-    spw: tuple[int, ...] | None = _option(
-        "data selection", to_integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",)
+    spw: tuple[int, ...] | None = _selection(
+        to_integers, None, "spectral windows, such as 0,2 (default: all)", "LIST", aliases=("spws",)
     )
-    chan_range: tuple[int, int] | None = _option(
-        "data selection",
+    chan_range: tuple[int, int] | None = _selection(
         pair(int, 0),
         None,
         "channels of each spectral window, START included, END not",
@@ -193,32 +158,19 @@ class ImageConfig:
         2,
         ("channel-range",),
     )
-    minuv_l: float = _option(
-        "data selection", numeric(float, 0), 0.0, "drop baselines shorter than this many wavelengths", "L"
+    minuv_l: float = _selection(numeric(float, 0), 0.0, "drop baselines shorter than this many wavelengths", "L")
+    maxuv_l: float = _selection(
+        numeric(float, 0, open_low=True), math.inf, "drop baselines longer than this many wavelengths", "L"
     )
-    maxuv_l: float = _option(
-        "data selection",
-        numeric(float, 0, open_low=True),
-        math.inf,
-        "drop baselines longer than this many wavelengths",
-        "L",
+    time_range: tuple[str, str] | None = _selection(
+        pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2
     )
-    time_range: tuple[str, str] | None = _option(
-        "data selection", pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2
+    abs_weights: bool = _selection(to_flag, False, "take the absolute value of negative weights")
+    flag_nonfinite: bool = _selection(to_flag, False, "accept any number of NaN or infinite samples, as flagged")
+    contsub: int | None = _selection(
+        numeric(int, 0, 5), None, "subtract the continuum of each row, a polynomial of this order in frequency", "ORDER"
     )
-    abs_weights: bool = _option("data selection", to_flag, False, "take the absolute value of negative weights")
-    flag_nonfinite: bool = _option(
-        "data selection", to_flag, False, "accept any number of NaN or infinite samples, as flagged"
-    )
-    contsub: int | None = _option(
-        "data selection",
-        numeric(int, 0, 5),
-        None,
-        "subtract the continuum of each row, a polynomial of this order in frequency",
-        "ORDER",
-    )
-    contsub_channels: tuple[int, ...] | None = _option(
-        "data selection",
+    contsub_channels: tuple[int, ...] | None = _selection(
         to_ranges,
         None,
         "line-free channels of each spectral window for --contsub, END not included (default: all)",
@@ -228,132 +180,94 @@ class ImageConfig:
     weight: Weighting = _option(  # noqa: RUF009 - Weighting is frozen
         "weighting", to_weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
     )
-    taper: float | None = _option(
-        "weighting",
-        to_angle,
-        None,
-        "Gaussian taper: width (FWHM) of the beam it makes",
-        "ANGLE",
-        aliases=("taper-gaussian",),
+    taper: float | None = _weighting(
+        to_angle, None, "Gaussian taper: width (FWHM) of the beam it makes", "ANGLE", aliases=("taper-gaussian",)
     )
-    padding: float = _option(
-        "weighting", numeric(float, 1, 4), 1.2, "padded over true image size; sets the uv cell, as in WSClean"
+    padding: float = _weighting(
+        numeric(float, 1, 4), 1.2, "padded over true image size; sets the uv cell, as in WSClean"
     )
     # deconvolution
-    solver: str = _option("deconvolution", choice("rim", "clean"), "rim", "minor cycle: learned, or CLEAN")
-    model: str = _option(
-        "deconvolution", to_text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
+    solver: str = _deconvolution(choice("rim", "clean"), "rim", "minor cycle: learned, or CLEAN")
+    model: str = _deconvolution(
+        to_text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
     )
-    compare: bool = _option(
-        "deconvolution",
-        to_flag,
-        False,
-        "deconvolve with the other minor cycle as well; the report shows both side by side",
+    compare: bool = _deconvolution(
+        to_flag, False, "deconvolve with the other minor cycle as well; the report shows both side by side"
     )
-    niter: int = _option(
-        "deconvolution",
-        numeric(int, 0),
-        2_000_000,
-        "largest number of CLEAN components; 0 writes dirty image and PSF only",
-        "N",
+    niter: int = _deconvolution(
+        numeric(int, 0), 2_000_000, "largest number of CLEAN components; 0 writes dirty image and PSF only", "N"
     )
-    gain: float = _option(
-        "deconvolution",
-        numeric(float, 0, 1, open_low=True),
-        0.1,
-        "loop gain: fraction of a peak that one component subtracts",
+    gain: float = _deconvolution(
+        numeric(float, 0, 1, open_low=True), 0.1, "loop gain: fraction of a peak that one component subtracts"
     )
-    mgain: float = _option(
-        "deconvolution",
-        numeric(float, 0, 1, open_low=True),
-        0.8,
-        "fraction of the residual peak that one major cycle subtracts",
+    mgain: float = _deconvolution(
+        numeric(float, 0, 1, open_low=True), 0.8, "fraction of the residual peak that one major cycle subtracts"
     )
-    auto_mask: float = _option(
-        "deconvolution",
+    auto_mask: float = _deconvolution(
         numeric(float, 0, open_low=True),
         3.0,
         "clean everywhere down to this many times the noise, below it only where there are components",
         "SIGMA",
     )
-    auto_threshold: float = _option(
-        "deconvolution", numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA"
+    auto_threshold: float = _deconvolution(numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA")
+    threshold: float = _deconvolution(numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
+    multiscale: bool = _deconvolution(to_flag, True, "CLEAN with extended components, too")
+    mask: str | None = _deconvolution(
+        to_text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
     )
-    threshold: float = _option("deconvolution", numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
-    multiscale: bool = _option("deconvolution", to_flag, True, "CLEAN with extended components, too")
-    mask: str | None = _option(
-        "deconvolution", to_text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
-    )
-    start_model: str | None = _option(
-        "deconvolution",
+    start_model: str | None = _deconvolution(
         to_text,
         None,
         "begin with this model [Jy/pixel] instead of an empty one; it has the pixels of the image",
         "FITS",
     )
-    continue_run: bool = _option(
-        "deconvolution",
+    continue_run: bool = _deconvolution(
         to_flag,
         False,
         "begin with the model of the finished run of this --name, and replace its results",
         aliases=("continue",),
     )
-    uncertainty: bool = _option(
-        "deconvolution",
+    uncertainty: bool = _deconvolution(
         to_flag,
         False,
         "write the uncertainty of each pixel of image and model: NAME-uncertainty.fits, NAME-model-uncertainty.fits",
     )
-    max_major: int = _option(
-        "deconvolution", numeric(int, 1), 20, "largest number of major cycles", "N", aliases=("nmiter",)
-    )
-    tile: int = _option("deconvolution", numeric(int, 64), 2048, "largest tile of the minor cycle", "PIXELS")
+    max_major: int = _deconvolution(numeric(int, 1), 20, "largest number of major cycles", "N", aliases=("nmiter",))
+    tile: int = _deconvolution(numeric(int, 64), 2048, "largest tile of the minor cycle", "PIXELS")
     # computing
-    operator: str = _option(
-        "computing",
+    operator: str = _computing(
         choice("auto", "wgridder", "nufft", "dft"),
         "auto",
         "algorithm of the transforms between visibilities and images",
     )
-    epsilon: float = _option(
-        "computing", numeric(float, 1e-12, 1e-2), 1e-4, "accuracy of the transforms", aliases=("wgridder-accuracy",)
+    epsilon: float = _computing(
+        numeric(float, 1e-12, 1e-2), 1e-4, "accuracy of the transforms", aliases=("wgridder-accuracy",)
     )
-    threads: int | None = _option(
-        "computing", numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",)
-    )
-    memory: float | None = _option(
-        "computing",
+    threads: int | None = _computing(numeric(int, 1), None, "processor threads (default: all)", "N", aliases=("j",))
+    memory: float | None = _computing(
         to_memory,
         None,
         "memory limit, such as 8GB (default: 0.6 of the machine's); images that need more are made in facets",
         "SIZE",
     )
-    facet: int | None = _option(
-        "computing",
+    facet: int | None = _computing(
         numeric(int, 64),
         None,
         "make the image in facets of this size, also where it would fit into the memory",
         "PIXELS",
     )
-    scheduler: str | None = _option(
-        "computing",
-        to_text,
-        None,
-        "make the facets on the workers of this Dask scheduler, such as tcp://node1:8786",
-        "ADDRESS",
+    scheduler: str | None = _computing(
+        to_text, None, "make the facets on the workers of this Dask scheduler, such as tcp://node1:8786", "ADDRESS"
     )
-    cluster: str | None = _option(
-        "computing",
-        choice("slurm"),
-        None,
-        "make the facets in jobs, as ~/.config/dask/jobqueue.yaml describes them",
+    cluster: str | None = _computing(
+        choice("slurm"), None, "make the facets in jobs, as ~/.config/dask/jobqueue.yaml describes them"
     )
-    jobs: int = _option("computing", numeric(int, 1), 1, "number of jobs for --cluster", "N")
-    keep: bool = _option("computing", to_flag, False, "keep the work directory NAME.radrim when the run is complete")
-    overwrite: bool = _option(
-        "computing", to_flag, False, "begin again if NAME.radrim holds an unfinished run with other settings"
+    jobs: int = _computing(numeric(int, 1), 1, "number of jobs for --cluster", "N")
+    keep: bool = _computing(to_flag, False, "keep the work directory NAME.radrim when the run is complete")
+    overwrite: bool = _computing(
+        to_flag, False, "begin again if NAME.radrim holds an unfinished run with other settings"
     )
-    device: str = _option("computing", choice("auto", "cpu", "cuda"), "auto", "where to compute")
+    device: str = _computing(choice("auto", "cpu", "cuda"), "auto", "where to compute")
 
     @classmethod
     def options(cls) -> dict[str, dataclasses.Field]:
@@ -402,9 +316,9 @@ class ImageConfig:
         """The Stokes parameters or correlations of `pol`."""
         return tuple(self.pol.split(","))
 
-    def resolved(self, grid: Pixels, name: str | None) -> "ImageConfig":
-        """The configuration with the grid and the name that the run has chosen."""
-        return dataclasses.replace(self, scale=grid.scale, size=(grid.width, grid.height), name=name)
+    def resolved(self, size: tuple[int, int], scale: float, name: str | None) -> "ImageConfig":
+        """The configuration with width and height [pixel], pixel size [rad] and name that the run has chosen."""
+        return dataclasses.replace(self, size=size, scale=scale, name=name)
 
     def as_arguments(self) -> list[str]:
         """The arguments of `radrim image` that give this configuration; options at their defaults are left out.

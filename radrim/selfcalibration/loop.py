@@ -303,7 +303,9 @@ class _Loop:
 
     def _resolved(self):
         """The configuration with the grid of the first image, so that all rounds share it."""
-        return self.config if self.grid is None else self.config.resolved(self.grid, self.config.name)
+        if self.grid is None:
+            return self.config
+        return self.config.resolved((self.grid.width, self.grid.height), self.grid.scale, self.config.name)
 
     def _imaged_grid(self) -> ImageGrid:
         """The grid of all rounds, once an image has been made."""

@@ -11,7 +11,6 @@ from radrim.config.files import load_toml
 from radrim.config.options import ImageConfig
 from radrim.config.values import Weighting
 from radrim.errors import ConfigError, InputError
-from radrim.geometry import ImageGrid
 from radrim.write.run_toml import write_run_toml
 
 
@@ -151,7 +150,7 @@ def test_resolved_settings_survive_a_file(tmp_path):
         time_range="2020-01-01T00:00:00 2020-01-02T00:00:00", mask="m.fits", auto_threshold=3, threads=2,
         contsub=0, contsub_channels="0 3 5 9",
     )  # fmt: skip
-    config = config.resolved(ImageGrid(64, 32, 3 * ARCSEC), "out/x")
+    config = config.resolved((64, 32), 3 * ARCSEC, "out/x")
     write_run_toml(tmp_path / "run.toml", config.as_text() | {"run": {"command": "radrim image"}})
     values = load_toml(tmp_path / "run.toml")
     assert ImageConfig.parse(values.pop("ms"), values) == config
