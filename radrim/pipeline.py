@@ -317,18 +317,10 @@ def selection(config: ImageConfig) -> Selection:
     """What the options of `config` say about the data to be read."""
     return Selection(
         column=config.data_column,
-        field=config.field,
-        spw=config.spw,
-        chan_range=config.chan_range,
         uv_range=(config.minuv_l, config.maxuv_l),
-        time_range=config.time_range,
         stokes=config.pol,
-        abs_weights=config.abs_weights,
-        flag_nonfinite=config.flag_nonfinite,
-        contsub=config.contsub,
-        contsub_channels=config.contsub_channels,
-        outframe=config.outframe,
         joint=config.pb != "none",
+        **config.fields_of(Selection),
     )
 
 

@@ -316,6 +316,11 @@ class ImageConfig:
         """The Stokes parameters or correlations of `pol`."""
         return tuple(self.pol.split(","))
 
+    def fields_of(self, settings: type) -> dict[str, Any]:
+        """The options that a dataclass has as fields of the same names, by name."""
+        shared = {f.name for f in dataclasses.fields(settings)} & {f.name for f in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in shared}
+
     def resolved(self, size: tuple[int, int], scale: float, name: str | None) -> "ImageConfig":
         """The configuration with width and height [pixel], pixel size [rad] and name that the run has chosen."""
         return dataclasses.replace(self, size=size, scale=scale, name=name)

@@ -187,16 +187,8 @@ class ClosureCycles:
 
 
 def _clean_settings(config, mask=None):
-    return CleanSettings(
-        niter=config.niter,
-        gain=config.gain,
-        mgain=config.mgain,
-        auto_mask=config.auto_mask,
-        auto_threshold=config.auto_threshold,
-        threshold=config.threshold,
-        multiscale=config.multiscale,
-        mask=mask,
-    )
+    # The option --mask is a file; the solver takes its pixels.
+    return CleanSettings(**config.fields_of(CleanSettings) | {"mask": mask})
 
 
 def _part(mask, tile):

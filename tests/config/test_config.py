@@ -1,3 +1,4 @@
+import dataclasses
 import inspect
 import math
 
@@ -226,3 +227,15 @@ def test_python_call_has_every_option():
     assert parameters.pop("ms").default is inspect.Parameter.empty
     assert set(parameters) == {field.name for field in ImageConfig.options().values()}
     assert all(p.default is None and p.kind is p.KEYWORD_ONLY for p in parameters.values())
+
+
+def test_fields_of_another_dataclass():
+    """Options of the same names are taken, other fields keep their defaults."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Some:
+        gain: float = 0.5
+        threshold: float = 1.0
+        other: int = 3
+
+    assert parse(gain=0.2).fields_of(Some) == {"gain": 0.2, "threshold": 0.0}
