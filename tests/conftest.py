@@ -11,6 +11,8 @@ import scipy.ndimage
 import torch
 from hypothesis import settings
 
+import radrim
+from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC, C, ImageGrid
 
 settings.register_profile("untimed", deadline=None)  # other work on the machine must not fail a test
@@ -251,6 +253,43 @@ def command(capfd):
         return SimpleNamespace(status=status, out=out, err=err)
 
     return run
+
+
+@pytest.fixture
+def shown_after_training(command):
+    """`radrim train` with a recipe whose training in a folder is complete; gives what `radrim model show` prints."""
+
+    def run(recipe, folder):
+        trained = command("train", recipe, "--output", folder)
+        assert trained.status == 0
+        assert "Done" in trained.out
+        return command("model", "show", folder / "model.safetensors").out
+
+    return run
+
+
+@pytest.fixture
+def refused_as_minor_cycle(small_ms, tmp_path):
+    """Check that `radrim.image` refuses a trained network for another purpose, with this message."""
+
+    def check(path, message):
+        with pytest.raises(InputError, match=message):
+            radrim.image(small_ms, size=64, scale="4asec", model=path, name=tmp_path / "x")
+
+    return check
+
+
+@pytest.fixture
+def refused_training_file(tmp_path):
+    """Check that a loader of training files refuses this text, with this message."""
+
+    def check(load, text, message):
+        path = tmp_path / "bad.toml"
+        path.write_text(text)
+        with pytest.raises((ConfigError, InputError), match=message):
+            load(path)
+
+    return check
 
 
 @pytest.fixture(scope="session")

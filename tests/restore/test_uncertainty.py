@@ -194,23 +194,15 @@ def test_a_stopped_training_goes_on(trained, tmp_path):
         UncertaintyTrainer(UncertaintyTraining(problems=PROBLEMS), tmp_path / "run")
 
 
-def test_training_from_the_command_line(trained, tmp_path, command):
+def test_training_from_the_command_line(trained, shown_after_training):
     """`radrim train` knows what the file is for; `radrim model show` says what came out."""
-    recipe, folder = trained
-    run = command("train", recipe, "--output", folder)
-    assert run.status == 0
-    assert "Done" in run.out
-    shown = command("model", "show", folder / "model.safetensors")
-    assert "coverage" in shown.out
-    assert "beam68" in shown.out
-    assert "trained on 6 images" in shown.out
+    shown = shown_after_training(*trained)
+    assert all(word in shown for word in ("coverage", "beam68", "trained on 6 images"))
 
 
-def test_a_network_for_errors_is_no_minor_cycle(trained, small_ms, tmp_path):
+def test_a_network_for_errors_is_no_minor_cycle(trained, refused_as_minor_cycle):
     """Nor the other way round: said by name."""
-    path = trained[1] / "model.safetensors"
-    with pytest.raises(InputError, match="not for a minor cycle"):
-        radrim.image(small_ms, size=64, scale="4asec", model=path, name=tmp_path / "x")
+    refused_as_minor_cycle(trained[1] / "model.safetensors", "not for a minor cycle")
     with pytest.raises(InputError, match="does not predict uncertainties"):
         checkpoint.load_uncertainty(checkpoint.find_model("base"))
 
@@ -225,12 +217,9 @@ def test_a_network_for_errors_is_no_minor_cycle(trained, small_ms, tmp_path):
         ("[uncertainty]\ndilations = []\n", "dilations of at least 1"),
     ],
 )
-def test_mistakes_in_the_training_file(text, message, tmp_path):
+def test_mistakes_in_the_training_file(text, message, refused_training_file):
     """Named, with the line where it can be."""
-    path = tmp_path / "bad.toml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        load_uncertainty_training(path)
+    refused_training_file(load_uncertainty_training, text, message)
 
 
 @pytest.mark.parametrize("solver", ["rim", "clean"])

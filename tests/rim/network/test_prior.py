@@ -273,22 +273,17 @@ def test_updates_learn_from_the_size_they_should(trained, tmp_path, larger):
         assert all(torch.isfinite(trainer.loss(seen, np.random.default_rng(k))) for k in range(4))
 
 
-def test_training_from_the_command_line(trained, command):
+def test_training_from_the_command_line(trained, shown_after_training):
     """`radrim train` knows what the file is for; `radrim model show` says what came out."""
-    recipe, folder = trained
-    run = command("train", recipe, "--output", folder)
-    assert run.status == 0
-    assert "Done" in run.out
-    shown = command("model", "show", folder / "model.safetensors")
-    assert "before" in shown.out
-    assert "trained on 12 images" in shown.out
+    shown = shown_after_training(*trained)
+    assert all(word in shown for word in ("before", "trained on 12 images"))
 
 
-def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
+def test_a_prior_is_no_minor_cycle(trained, refused_as_minor_cycle):
     """Nor the other way round: said by name."""
-    path = trained[1] / "model.safetensors"
-    with pytest.raises(InputError, match="for the prior update of finished models, not for a minor cycle"):
-        radrim.image(small_ms, size=64, scale="4asec", model=path, name=tmp_path / "x")
+    refused_as_minor_cycle(
+        trained[1] / "model.safetensors", "for the prior update of finished models, not for a minor cycle"
+    )
     with pytest.raises(InputError, match="of another kind"):
         checkpoint.load_prior(checkpoint.find_model("base"))
 
@@ -303,12 +298,9 @@ def test_a_prior_is_no_minor_cycle(trained, small_ms, tmp_path):
         ("[prior]\n[training]\nupdates = 0\n", "updates = 0 in the training file must be a number from 1 on"),
     ],
 )
-def test_mistakes_in_the_training_file(text, message, tmp_path):
+def test_mistakes_in_the_training_file(text, message, refused_training_file):
     """Named, with the line where it can be."""
-    path = tmp_path / "bad.toml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        load_prior_training(path)
+    refused_training_file(load_prior_training, text, message)
 
 
 # The end of a deconvolution

@@ -309,12 +309,9 @@ def test_pruning_a_network(tmp_path):
         ("[training\n", "not valid TOML"),
     ],
 )
-def test_training_files_that_cannot_be(tmp_path, text, message):
+def test_training_files_that_cannot_be(text, message, refused_training_file):
     """What is wrong in a training file is named with its value and what is allowed."""
-    path = tmp_path / "bad.toml"
-    path.write_text(text)
-    with pytest.raises((ConfigError, InputError), match=message):
-        load_training(path)
+    refused_training_file(load_training, text, message)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
