@@ -144,7 +144,7 @@ class ImageState(ABC):
     def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
         """Ask every part of the image to carry out an action of a final stage; see `RefiningSolver.refine`.
 
-        After 'finish' the update of the stage is pending.
+        After 'stage_update' the update of the stage is pending.
         """
 
     @abstractmethod

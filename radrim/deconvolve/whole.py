@@ -181,7 +181,7 @@ class WholeImage(ImageState):
             refining = cast("RefiningSolver", solver)
             seen = self._view(0, solver, tile, noise)
             answers.append(refining.refine(action, seen, residual.size, **values))
-        if action == "finish":
+        if action == "stage_update":
             updates = [np.where(tile.window(), a["update"], 0) for tile, a in zip(self.tiles, answers, strict=True)]
             self._add(0, mosaic(residual.shape, self.tiles, updates))
         return answers

@@ -121,7 +121,7 @@ class FacetedImage(ImageState):
             if tasks.changed(self.at, term):
                 break
         # CLEAN begins when the network has nothing left to do anywhere, or makes no progress.
-        self._found = any(minor.components and not minor.finishing for minor in minors)
+        self._found = any(minor.components and not minor.clean_stage for minor in minors)
         return minors
 
     def _minor_cycles(self, term, seen):

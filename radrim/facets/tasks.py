@@ -218,7 +218,7 @@ class FacetTasks:
             "peak": minor.peak,
             "stop": minor.stop,
             "converged": minor.converged,
-            "finishing": minor.finishing,
+            "clean_stage": minor.clean_stage,
         }
 
     def _solver(self, state, facet, term):

@@ -108,7 +108,7 @@ def test_cleaning_waits_for_the_network(pair_ms, quiet, monkeypatch):
     assert all(wait for wait, _ in told[0])
     assert len(told) > 1
     for calls in told.values():
-        assert not any(wait and done.finishing for wait, done in calls)
+        assert not any(wait and done.clean_stage for wait, done in calls)
 
 
 def test_model_residual_and_image_belong_together(both):

@@ -20,8 +20,8 @@ from radrim.rim.network.prior import (
     expect,
     held_back,
     make_finished,
+    most_probable_sky,
     see,
-    settle,
     update_by_prior,
 )
 from radrim.rim.network.psf import PsfConvolution
@@ -166,7 +166,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         _tame(answers)
         answers = (answers.transpose(-1, -2) if turned else answers).flip(axes)
         mean, spread = expect(answers, part.model, part.pixel)
-        found = part.held + settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
+        found = part.held + most_probable_sky(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
         loss = decibel_loss([found], part.truth, part.floor, part.beam)
         for beam in (part.beam, FINE * part.beam):
             loss = loss + FAINT * faint_loss(found, part.truth, part.floor, beam)
@@ -176,7 +176,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
     def _look(self, part: Seen, convolution: PsfConvolution) -> Seen:
         """A batch after one round of the prior update, where that does not raise the residual rms too far."""
         mean, spread = expect(self.network(part.features.float()), part.model, part.pixel)
-        model = settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
+        model = most_probable_sky(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
         residual = part.residual - convolution.normal(model - part.model)
         before, after = (image.std((-2, -1), keepdim=True) for image in (part.residual, residual))
         limits = SparsifySettings()
