@@ -207,7 +207,7 @@ class FacetChannel:
 
     # A major cycle
 
-    def see(self, window: int, cycle: int, update: Window) -> None:
+    def predict_nodes(self, window: int, cycle: int, update: Window) -> None:
         """What the nodes of all blocks see of a window's update."""
         name = f"{self.folder}/seen/{cycle}/{window:05d}"
         if name in self.store:
@@ -234,7 +234,7 @@ class FacetChannel:
             Track(block.uvw, block.freq, grid, nodes).distribute(self.store.load(seen)[start:end], out)
         self.store.save(name, out)
 
-    def fall(self, window: int, cycle: int) -> FacetImage:
+    def residual_decrease(self, window: int, cycle: int) -> FacetImage:
         """What the update takes away from a window's residual."""
         image = self.image(f"fall/{cycle}")
         if not self._has(image, window):
@@ -243,7 +243,7 @@ class FacetChannel:
             self._save(image, window, self._adjoint(window, {"fall": data})["fall"])
         return image
 
-    def leave(self, number: int, cycle: int, part: float) -> float:
+    def subtract(self, number: int, cycle: int, part: float) -> float:
         """Subtract this part of an update from the visibilities of a block, and measure the noise of what is left.
 
         Returns
@@ -261,7 +261,7 @@ class FacetChannel:
         left = torch.from_numpy(np.array(self.store.load(name)))
         return Neighbours(block, torch.device("cpu")).power(left)
 
-    def settle(self, facet: int, cycle: int, part: float) -> None:
+    def update_residual(self, facet: int, cycle: int, part: float) -> None:
         """Residual of a facet after a cycle of which this part is taken."""
         after = self.residual(cycle + 1)
         if facet not in after:

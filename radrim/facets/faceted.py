@@ -61,7 +61,7 @@ class FacetedImage(ImageState):
         if not self._summaries:
             tasks = self.tasks
             self._summaries = [
-                Summary(self.run("noise", ((tasks.look, w, self.at, term) for w in range(len(tasks.windows)))))
+                Summary(self.run("noise", ((tasks.statistics, w, self.at, term) for w in range(len(tasks.windows)))))
                 for term in range(tasks.terms)
             ]
         return self._summaries
@@ -105,7 +105,7 @@ class FacetedImage(ImageState):
         if models and not self.at:
             self.run("start model", ((tasks.start, models, facet) for facet in range(len(tasks.tiles))))
             self.measure()
-            self.settle(1.0)
+            self.apply_update(1.0)
             self.keep()
 
     def minor_cycles(self) -> list[MinorCycle]:
@@ -148,10 +148,12 @@ class FacetedImage(ImageState):
         if not windows:
             return 0.0
         channels = range(len(tasks.channels))
-        self.run("predict", ((tasks.see, channel, window, cycle) for channel in channels for window in windows))
+        self.run(
+            "predict", ((tasks.predict_nodes, channel, window, cycle) for channel in channels for window in windows)
+        )
         blocks = ((tasks.channels[channel].predict, number, cycle, windows) for channel, number in tasks.blocks)
         self.run("predict", blocks)
-        sums = self.run("residual", ((tasks.fall, window, cycle) for window in range(len(tasks.windows))))
+        sums = self.run("residual", ((tasks.residual_decrease, window, cycle) for window in range(len(tasks.windows))))
         self._sums = {key: sum(one[key] for one in sums) for key in sums[0]}
         rises = self._sums["ur"] > 0 and self._sums["uf"] > 0
         return self._sums["ur"] / self._sums["uf"] if rises else 0.0
@@ -164,16 +166,18 @@ class FacetedImage(ImageState):
         square = s["rr"] - 2 * part * s["rf"] + part**2 * s["ff"]
         return float(np.sqrt(max(square, 0.0) / (grid.width * grid.height * self.tasks.terms)))
 
-    def settle(self, part: float) -> None:
-        """See `ImageState.settle`."""
+    def apply_update(self, part: float) -> None:
+        """See `ImageState.apply_update`."""
         tasks, self._asked = self.tasks, 0
         if not part:
             return
-        powers = self.run("noise", ((tasks.channels[c].leave, k, self.at, part) for c, k in tasks.blocks))
+        powers = self.run("noise", ((tasks.channels[c].subtract, k, self.at, part) for c, k in tasks.blocks))
         if self._sums:
             self.left_noise = _noise(tasks, powers)
-        settled = self.run("update", ((tasks.settle, window, self.at, part) for window in range(len(tasks.windows))))
-        self._summaries = [Summary([one[term] for one in settled]) for term in range(tasks.terms)]
+        updated = self.run(
+            "update", ((tasks.apply_update, window, self.at, part) for window in range(len(tasks.windows)))
+        )
+        self._summaries = [Summary([one[term] for one in updated]) for term in range(tasks.terms)]
         self.at, self.flux = self.at + 1, self._summaries[0].flux
 
     def tell(self, noise: float) -> bool:
@@ -223,16 +227,16 @@ def on_one_thread(function: Callable, *arguments: Any) -> Any:
 
 
 class Summary:
-    """Noise, peak, rms and flux of a whole image, from `look` at each of its facets, in any order."""
+    """Noise, peak, rms and flux of a whole image, from the `facet_statistics` of its facets, in any order."""
 
     def __init__(self, seen: Sequence[dict[int, dict]]):
-        looks = [look for _, look in sorted((item for some in seen for item in some.items()), key=itemgetter(0))]
-        pixels = np.concatenate([look["pixels"] for look in looks])
+        facets = [one for _, one in sorted((item for some in seen for item in some.items()), key=itemgetter(0))]
+        pixels = np.concatenate([one["pixels"] for one in facets])
         self.noise = noise_mad(pixels[None])
-        self.peak = max(look["peak"] for look in looks)
-        self.rms = float(np.sqrt(sum(look["square"] for look in looks) / sum(look["size"] for look in looks)))
-        self.flux = sum(look.get("flux", 0.0) for look in looks)
-        bands = np.array([look["bands"] for look in looks])
+        self.peak = max(one["peak"] for one in facets)
+        self.rms = float(np.sqrt(sum(one["square"] for one in facets) / sum(one["size"] for one in facets)))
+        self.flux = sum(one.get("flux", 0.0) for one in facets)
+        bands = np.array([one["bands"] for one in facets])
         self._brightest = bands.argmax(0)
         self._bands = bands.max(0)
         bands[self._brightest, np.arange(len(self._bands))] = 0.0

@@ -131,7 +131,7 @@ class Mixture:
         return sum(np.float32(factor) * image for factor, image in zip(self.factors, images, strict=True))
 
 
-def look(image: Readable, facets: Iterable[int], count: int) -> dict[int, dict[str, Any]]:
+def facet_statistics(image: Readable, facets: Iterable[int], count: int) -> dict[int, dict[str, Any]]:
     """What the whole image must know of some facets.
 
     Parameters
@@ -147,10 +147,10 @@ def look(image: Readable, facets: Iterable[int], count: int) -> dict[int, dict[s
         Of each facet: largest |value| of all and of each of the `radrim.rim.minor.detection.bands`, number of pixels,
         the sum of their squares, and some of them (float32).
     """
-    return {facet: _look(np.asarray(image.load(facet)), count) for facet in facets}
+    return {facet: _statistics(np.asarray(image.load(facet)), count) for facet in facets}
 
 
-def _look(core, count):
+def _statistics(core, count):
     step = max(1, core.size * count // FacetSettings.max_noise_pixels)
     step += step % 2 == 0  # even ones would see few of the columns
     return {

@@ -26,7 +26,7 @@ from radrim.deconvolve.step_length import Change, Moments
 from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import SolverError
 from radrim.facets.channel import FacetChannel, FacetPsfSettings, Window
-from radrim.facets.images import FacetImage, Mixture, Readable, look
+from radrim.facets.images import FacetImage, Mixture, Readable, facet_statistics
 from radrim.geometry import ImageGrid
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import find_active, highest_sidelobes, sidelobes
@@ -295,14 +295,14 @@ class FacetTasks:
         changed = {facet for term in range(self.terms) for facet in self.changed(cycle, term)}
         return [number for number, window in enumerate(self.windows) if not changed.isdisjoint(window.tiles)]
 
-    def see(self, channel: int, window: int, cycle: int) -> None:
+    def predict_nodes(self, channel: int, window: int, cycle: int) -> None:
         """What the nodes of all blocks of a channel see of a window's updates."""
         updates = [self.update(cycle, term) for term in range(self.terms)]
         factors = [1.0] if self.basis is None else self.basis.values[channel].tolist()
         update = updates[0] if self.basis is None else Mixture(updates, factors, "")
-        self.channels[channel].see(window, cycle, update)
+        self.channels[channel].predict_nodes(window, cycle, update)
 
-    def fall(self, window: int, cycle: int) -> dict[str, float]:
+    def residual_decrease(self, window: int, cycle: int) -> dict[str, float]:
         """What the updates take away from a window's residuals; sums from which their best length follows.
 
         Returns
@@ -310,7 +310,7 @@ class FacetTasks:
         dict
             Sums of products of update u, residual r and fall f: 'ur', 'uf', 'rr', 'rf', 'ff'.
         """
-        falls = [channel.fall(window, cycle) for channel in self.channels]
+        falls = [channel.residual_decrease(window, cycle) for channel in self.channels]
         total = dict.fromkeys(("ur", "uf", "rr", "rf", "ff"), 0.0)
         for term in range(self.terms):
             images = {"u": self.update(cycle, term), "r": self.residual(cycle, term), "f": self._mix(falls, term)}
@@ -320,7 +320,7 @@ class FacetTasks:
                     total[pair] += float(np.vdot(values[pair[0]], values[pair[1]]))
         return total
 
-    def settle(self, window: int, cycle: int, part: float) -> list[dict[int, dict[str, Any]]]:
+    def apply_update(self, window: int, cycle: int, part: float) -> list[dict[int, dict[str, Any]]]:
         """Residuals and models of a window after a cycle of which this part is taken.
 
         Returns
@@ -331,20 +331,20 @@ class FacetTasks:
         facets = self.windows[window].tiles
         for facet in facets:
             for channel in self.channels:
-                channel.settle(facet, cycle, part)
+                channel.update_residual(facet, cycle, part)
             for term in range(self.terms):
-                self._settle_model(facet, cycle, term, np.float32(part))
-        return [self.look(window, cycle + 1, term) for term in range(self.terms)]
+                self._update_model(facet, cycle, term, np.float32(part))
+        return [self.statistics(window, cycle + 1, term) for term in range(self.terms)]
 
-    def look(self, window: int, cycle: int, term: int) -> dict[int, dict[str, Any]]:
+    def statistics(self, window: int, cycle: int, term: int) -> dict[int, dict[str, Any]]:
         """What the facets of a window of a term are like."""
         facets = self.windows[window].tiles
-        looks = look(self.residual(cycle, term), facets, len(self.tiles))
-        for facet, seen in looks.items():
+        found = facet_statistics(self.residual(cycle, term), facets, len(self.tiles))
+        for facet, seen in found.items():
             seen["flux"] = float(self.model(cycle, term).load(facet).sum(dtype=np.float64))
-        return looks
+        return found
 
-    def _settle_model(self, facet, cycle, term, part):
+    def _update_model(self, facet, cycle, term, part):
         after, before, update = self.model(cycle + 1, term), self.model(cycle, term), self.update(cycle, term)
         if facet not in after:
             if facet in update:

@@ -17,8 +17,8 @@ from radrim.facets.images import (
     FacetImage,
     Readable,
     average_facets,
+    facet_statistics,
     index_facet,
-    look,
     restore_facet,
     uncertain_facet,
     write_facets,
@@ -190,7 +190,9 @@ class FacetImager(Imager):
 
     def _noise(self, image):
         """Noise of an image in facets, from its median absolute deviation [Jy/beam]."""
-        return Summary(self._run("noise", ((look, image, w.tiles, len(self.tiles)) for w in self._windows))).noise
+        return Summary(
+            self._run("noise", ((facet_statistics, image, w.tiles, len(self.tiles)) for w in self._windows))
+        ).noise
 
     def average(self, images: Channels) -> Image:
         """All channels together, each counted by its weight, facet by facet from their files; written."""

@@ -36,7 +36,7 @@ class Convolver:
         self._shape: tuple[int, ...] = (0, 0)
         self._convolution: PsfConvolution | None = None
 
-    def take(self, psf: np.ndarray, shape: Sequence[int]) -> bool:
+    def set_psf(self, psf: np.ndarray, shape: Sequence[int]) -> bool:
         """Set the PSF (y, x) and the shape (y, x) of the images; return whether one of them has changed."""
         if self._psf is not None and self._shape == tuple(shape) and np.array_equal(self._psf, psf):
             return False
@@ -74,7 +74,7 @@ class Convolver:
                 self.tile //= 2
                 log.warning("the memory of the GPU is too small; continuing with tiles of %d pixels", self.tile)
 
-    def see(self, image: np.ndarray) -> np.ndarray:
+    def convolve(self, image: np.ndarray) -> np.ndarray:
         """Convolve an image [Jy/pixel] with the PSF, to [Jy/beam]; both (y, x) float32 arrays."""
         return self.run(lambda convolution: convolution.normal(self.tensor(image)).cpu().numpy())
 

@@ -137,7 +137,7 @@ class PointFinder:
 
     def _try(self, residual: np.ndarray, level: float, where: np.ndarray | None) -> np.ndarray:
         """Components of a trial CLEAN down to a level, (y, x) [Jy/pixel]."""
-        self._trial.forget()
+        self._trial.reset()
         return self._trial(residual, self._narrow, np.zeros_like(residual), level, where).update
 
     def _may_be(self, residual: np.ndarray, faintest: float | np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -156,7 +156,7 @@ class Refiner:
         update, left = self._take_pending(part.residual, part.model, keep)
         seen = part.model * ~self._arrays["components" if crowded else "points"]
         change = self._prior_change(seen + update, left, part.noise, part.allowed)
-        after = left - self._convolver.see(change)
+        after = left - self._convolver.convolve(change)
         self._arrays |= {"trial": update + change, "trial-left": after}
         return {"any": bool(seen[core].any()), "change": Change.of(left[core], after[core])}
 
@@ -167,7 +167,7 @@ class Refiner:
         limit = None if part.allowed is None else self._convolver.tensor(part.allowed)
         image = self._convolver.tensor(seen)
         change = self._convolver.run(lambda psf: smooth_faint(image, psf, part.noise, limit)).cpu().numpy() - seen
-        after = left - self._convolver.see(change)
+        after = left - self._convolver.convolve(change)
         self._arrays |= {"trial": update + change, "trial-left": after}
         return {"moments": Moments.of(after[part.core])}
 
@@ -195,7 +195,9 @@ class Refiner:
 
     def _emptying(self, residual, model):
         if self._prepared is None:
-            self._prepared = Emptying(model, residual, self._convolver.see, self._convolver.lobe(), SparsifySettings())
+            self._prepared = Emptying(
+                model, residual, self._convolver.convolve, self._convolver.lobe(), SparsifySettings()
+            )
         return self._prepared
 
     def _prior_change(self, model, residual, noise, allowed):

@@ -110,8 +110,8 @@ class PointFinderSettings:
     size_background: float = 3.0
     """Level of uniform emission near a point that can pass for a size, in units of the rms of the fit's residual."""
     min_size: float = 0.18
-    """Smallest variance of a resolved source [pixel^2]. Steep spectra, and a PSF that changes across the field, have the
-    effect of smaller ones."""
+    """Smallest variance of a resolved source [pixel^2]. Steep spectra, and a PSF that changes across the field, have
+    the effect of smaller ones."""
     max_fits: int = 5
     """Largest number of iterations of the fit of fluxes, positions and sizes."""
 

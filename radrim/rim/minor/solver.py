@@ -258,7 +258,7 @@ class RimSolver:
 
     def _take_psf(self, psf: np.ndarray, shape: Sequence[int]) -> None:
         """Derive sidelobe levels and point finder from the PSF, if it has changed."""
-        if self._convolver.take(psf, shape):
+        if self._convolver.set_psf(psf, shape):
             self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
             self._finder = PointFinder(psf, shape, self._threads, self.settings.positive, sizes=self.settings.sizes)
 
@@ -267,7 +267,7 @@ class RimSolver:
         highest = (residual if self.settings.positive else np.abs(residual)).max()
         if self._finder is None or highest < level_for(residual.size, CLEAR) * noise:
             return Points(np.zeros_like(residual), residual, 0)
-        return self._finder.take(residual, noise, self._convolver.see, allowed, self._extended, peak)
+        return self._finder.take(residual, noise, self._convolver.convolve, allowed, self._extended, peak)
 
     def _begin_clean_stage(
         self,

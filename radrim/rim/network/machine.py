@@ -33,7 +33,7 @@ from radrim.rim.network.features import (
     point_sources,
 )
 from radrim.rim.network.psf import FINEST, SHARPEST, TAPS, PsfConvolution, smooth
-from radrim.rim.network.threads import abreast
+from radrim.rim.network.threads import parallel_map
 from radrim.rim.network.windows import Window, changed, cover, widen, within
 
 
@@ -374,7 +374,7 @@ class InferenceMachine(nn.Module):
             before = None if state is None else state[(..., *self._cells(outer))]
             return self.propose(step, images.cut(outer), before, None if active is None else active[outer])
 
-        for core, (update, after) in zip(tiles, abreast(one, tiles, proposal.device), strict=True):
+        for core, (update, after) in zip(tiles, parallel_map(one, tiles, proposal.device), strict=True):
             if new is None:
                 cells = [-(-n // self.config.squeeze) for n in shape]
                 last = torch.channels_last_3d if after.ndim == 5 else torch.channels_last

@@ -10,7 +10,7 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
-def abreast(work: Callable[[Part], Result], parts: Sequence[Part], device: torch.device) -> Iterator[Result]:
+def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part], device: torch.device) -> Iterator[Result]:
     """`work(part)` for each part, in order, without gradients.
 
     Most operations of a network on one tile are too short for several threads. On CPUs several tiles therefore run in
