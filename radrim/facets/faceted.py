@@ -1,4 +1,4 @@
-"""An image in facets that the major cycles improve: its arrays are files, its steps are tasks of workers."""
+"""An image in facets: its arrays are files, and the steps of its major cycles are tasks of workers."""
 
 import ctypes
 from collections.abc import Callable, Iterable, Sequence
@@ -17,29 +17,30 @@ from radrim.metrics import noise_mad
 from radrim.runtime.executors import Executor
 
 KEPT = ("cycles", "stop", "ended", "stage", "expected", "at", "wait", "flux", "left_noise")
-"""What of an image is kept on disk after each major cycle."""
+"""Attributes of an image that are saved after each major cycle."""
 
 
 @dataclass(kw_only=True)
 class FacetedImage(ImageState):
-    """An image whose arrays are files, a facet each.
+    """An image whose arrays are files, one for each facet.
 
     Parameters
     ----------
     tasks : FacetTasks
     workers : Executor
-        Who carries out the tasks.
+        Executor of the tasks.
     gpu : bool
-        Whether a minor cycle needs a GPU to itself.
+        Whether each minor cycle needs a GPU of its own.
     """
 
     tasks: FacetTasks
     workers: Executor
     gpu: bool = False
     at: int = 0
-    """Which cycle's residual and model are the present ones."""
+    """Number of the cycle to which the current residual and model belong."""
     wait: bool = True
-    """The network may still find emission in other facets: sidelobes that it will remove are not to be cleaned yet."""
+    """Whether the CLEAN stage must wait, since the network may still find emission in other facets, whose sidelobes
+    CLEAN would take for sources."""
     flux: float = 0.0
     left_noise: float = float("nan")
 
@@ -48,7 +49,7 @@ class FacetedImage(ImageState):
         if name in store:
             for fact, value in store.facts(name).items():
                 setattr(self, fact, value)
-            self.tasks.forget(self.at - 1)  # in case the earlier run was killed before it could
+            self.tasks.forget(self.at - 1)  # an interrupted run may have left these files
             self.tasks = replace(self.tasks, expected=self.expected)
         self._summaries: list[Summary] = []
         self._sums: dict[str, float] = {}
@@ -57,7 +58,7 @@ class FacetedImage(ImageState):
 
     @property
     def summaries(self) -> "list[Summary]":
-        """What the present residual of each term is like."""
+        """Statistics of the current residual of each term."""
         if not self._summaries:
             tasks = self.tasks
             self._summaries = [
@@ -67,7 +68,7 @@ class FacetedImage(ImageState):
         return self._summaries
 
     def run(self, label: str, calls: Iterable[tuple], gpu: bool = False) -> list:
-        """Results of (function, argument, ...) calls, by the workers."""
+        """Let the workers carry out (function, argument, ...) calls; return the results."""
         return self.workers.run(label, ((on_one_thread, *call) for call in calls), gpu)
 
     @property
@@ -86,7 +87,7 @@ class FacetedImage(ImageState):
         return any(self.tasks.changed(self.at, term) for term in range(self.tasks.terms))
 
     def survey(self) -> None:
-        """Find how much the best pixel has of the weights of several pointings."""
+        """Find the sum of the weights in the most sensitive pixel of a mosaic."""
         tasks, windows = self.tasks, range(len(self.tasks.windows))
         for channel in tasks.channels:
             name = f"{channel.shared}/most"
@@ -94,11 +95,11 @@ class FacetedImage(ImageState):
                 tasks.store.note(name, max(self.run("pointings", ((channel.survey, window) for window in windows))))
 
     def set_expected(self, noise: float) -> None:
-        """Expect this noise of the dirty image [Jy/beam]."""
+        """Set the expected noise of the dirty image [Jy/beam]."""
         self.expected, self.tasks = noise, replace(self.tasks, expected=noise)
 
     def begin(self, models: Sequence[Window] = ()) -> None:
-        """Compute dirty image and PSF, where they are not there yet, and take start models, one for each channel."""
+        """Compute dirty image and PSF, unless they exist, and subtract the start models, one for each channel."""
         tasks, windows = self.tasks, range(len(self.tasks.windows))
         measured = ((channel.measure, window) for channel in tasks.channels for window in windows)
         self.run("dirty image and PSF", measured)
@@ -109,7 +110,7 @@ class FacetedImage(ImageState):
             self.keep()
 
     def minor_cycles(self) -> list[MinorCycle]:
-        """The minor cycles of one term: that with the highest residual in which they find anything."""
+        """See `WholeImage.minor_cycles`."""
         tasks, minors = self.tasks, []
         self.run("sidelobes", [(tasks.note_sidelobes,)])
         seen = self.summaries
@@ -120,7 +121,7 @@ class FacetedImage(ImageState):
             minors += found
             if tasks.changed(self.at, term):
                 break
-        # CLEAN begins when the network has nothing left to do anywhere, or makes no progress.
+        # The CLEAN stage starts when the network finds no emission in any facet, or makes no progress.
         self._found = any(minor.components and not minor.clean_stage for minor in minors)
         return minors
 
@@ -194,9 +195,9 @@ class FacetedImage(ImageState):
 
 
 def _noise(tasks, powers):
-    """Noise of the dirty image [Jy/beam] from the power of the noise of each block [Jy^-2].
+    """Noise of the dirty image [Jy/beam], from the noise power of each block [Jy^-2].
 
-    In a mosaic the noise is that of the best pixel, as in all others.
+    In a mosaic it is the noise of the most sensitive pixel; by construction all other pixels have the same noise.
     """
     total = dict.fromkeys(range(len(tasks.channels)), 0.0)
     for (channel, _), power in zip(tasks.blocks, powers, strict=True):
@@ -204,18 +205,20 @@ def _noise(tasks, powers):
     variance, weights = 0.0, 0.0
     for number, channel in enumerate(tasks.channels):
         whole = sum(pointing.sum_weight for pointing in channel.pointings)
-        # Of all samples taken as one pointing, then of the best pixel.
+        # The power is that of all samples as one pointing; the ratio of weights converts it to the most sensitive
+        # pixel.
         variance += total[number] * channel.sum_weight / whole
         weights += channel.sum_weight
     return float(np.sqrt(variance) / weights)
 
 
 def on_one_thread(function: Callable, *arguments: Any) -> Any:
-    """A task whose result does not depend on the machine: sums of several threads differ in their last digits.
+    """Call a function on one thread, so that its result does not depend on the number of cores.
 
-    What it leaves free goes back to the system: the C library keeps it for each worker, where the others cannot use it.
+    Sums of several threads differ in their last digits. Afterwards freed memory is returned to the system, since the C
+    library would keep it in this worker, where the other workers cannot use it.
     """
-    before = torch.get_num_threads()  # of this worker: each has its own number
+    before = torch.get_num_threads()  # each worker has its own number
     torch.set_num_threads(1)
     try:
         return function(*arguments)
@@ -243,5 +246,5 @@ class Summary:
         self._second = bands.max(0)
 
     def bands_without(self, facet: int) -> tuple[float, ...]:
-        """Largest |value| in each of the bands, of all facets but one."""
+        """Largest |value| in each of the bands, over all facets except one."""
         return tuple(np.where(self._brightest == facet, self._second, self._bands).tolist())
