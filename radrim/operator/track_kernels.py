@@ -71,26 +71,20 @@ def cut_tracks(
     count, most = len(uvw), len(capacity)
     rows = np.empty(count + 1, np.int64)
     picked = np.empty((count, 2 * most), np.int32)
-    times = np.empty(count, np.int64)
-    extent = np.empty(count)
+    times, extent = np.empty(count, np.int64), np.empty(count)
     weights = np.empty(count * 2 * most, np.float32)
-    blocks = at = 0
     grown = np.empty(len(reach))
-    rough = 0  # end of rows that are not smooth: they are nodes themselves
+    blocks = at = rough = 0  # `rough` is the end of rows that are not smooth: they are nodes themselves
     for track in range(len(starts) - 1):
         begin, end = starts[track], starts[track + 1]
         while begin < end:
             limit = min(end, begin + most) if begin < rough else end
-            stop, turned = _longest_block(tracks, begin, limit, 2 * capacity[most - 1], most, grown)
-            n = stop - begin
-            p = 1
-            while p < most and 2 * capacity[p - 1] < turned:
-                p += 1
-            every = begin < rough or n < 2 * p or 2 * capacity[p - 1] < turned
-            if every:
-                n = min(n, 2 * most)
-                stop, p = begin + n, n
-                _keep_rows(begin, n, picked[blocks], weights[at:])
+            stop, turned = _longest_block(uvw, reach, tracks.wave, begin, limit, 2 * capacity[most - 1], most, grown)
+            n, p = stop - begin, _node_count(capacity, turned)
+            if begin < rough or n < 2 * p or 2 * capacity[p - 1] < turned:
+                p = n = min(n, 2 * most)
+                stop = begin + n
+                _keep_rows(begin, n, picked, blocks, weights, at)
             else:
                 _pick(tracks.time, begin, stop, p, picked[blocks])
                 if not _weigh(tracks, begin, stop, p, picked[blocks], weights[at:]):
@@ -109,12 +103,11 @@ def cut_tracks(
 
 
 @numba.njit(nogil=True, cache=True)
-def _longest_block(tracks, begin, limit, largest_phase, most, grown):
+def _longest_block(uvw, reach, wave, begin, limit, largest_phase, most, grown):
     """End of the longest block that `most` nodes can represent, and its phase range [rad]; `grown` is work space.
 
     The block has at least `most` rows, unless it ends at `limit`.
     """
-    uvw, reach, wave = tracks.uvw, tracks.reach, tracks.wave
     grown[:] = 0
     stop, turned = begin + 1, 0.0
     while stop < limit:
@@ -132,12 +125,21 @@ def _longest_block(tracks, begin, limit, largest_phase, most, grown):
 
 
 @numba.njit(nogil=True, cache=True)
-def _keep_rows(begin, n, picked, weights):
-    """Make each of `n` rows a node."""
+def _node_count(capacity, turned):
+    """Smallest number of nodes that represent a phase range of `turned` rad; the largest number if none does."""
+    p = 1
+    while p < len(capacity) and 2 * capacity[p - 1] < turned:
+        p += 1
+    return p
+
+
+@numba.njit(nogil=True, cache=True)
+def _keep_rows(begin, n, picked, block, weights, at):
+    """Make each of `n` rows a node of the block; its weights begin at the index `at`."""
     for j in range(n):
-        picked[j] = begin + j
+        picked[block, j] = begin + j
         for k in range(n):
-            weights[j * n + k] = 1.0 if j == k else 0.0
+            weights[at + j * n + k] = 1.0 if j == k else 0.0
 
 
 @numba.njit(nogil=True, cache=True)
