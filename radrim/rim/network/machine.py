@@ -330,7 +330,7 @@ class InferenceMachine(nn.Module):
         steps = config.steps if steps is None else steps
         if steps < 1 or (steps > config.steps and not config.shared):
             raise SolverError(
-                f"steps is {steps}; it must be at least 1, and at most {config.steps} if the model has no shared weights."
+                f"{steps} steps are not possible: at least 1, and at most {config.steps} without shared weights."
             )
         if residual.shape[-2:] != psf.shape:
             shapes = tuple(residual.shape[-2:]), psf.shape
