@@ -208,7 +208,7 @@ class CleanSolver:
         self.reset()
 
     def reset(self) -> None:
-        """Forget masks and counts, to clean another residual; keeps what was computed from the PSF."""
+        """Reset masks and counts, to clean another residual; keeps scales and grids, which depend on the PSF alone."""
         self._found = 0
         self._masked = False
         self._mask_reached = False

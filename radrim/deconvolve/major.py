@@ -22,11 +22,11 @@ from radrim.runtime.executors import Threads
 log = logging.getLogger("radrim")
 
 RISE_LIMIT = 1.02
-"""Largest rise of the residual rms in a major cycle, as a factor; a cycle with a larger rise is undone."""
+"""Largest ratio of the residual rms after a major cycle to that before it; a cycle with a larger ratio is undone."""
 
 STALL_LIMIT = 0.995
-"""Smallest fall of the residual rms that counts as progress, as a factor. Two successive major cycles without progress
-end the deconvolution."""
+"""Largest ratio of the residual rms after a major cycle to that before it that counts as progress. Two successive major
+cycles without progress end the deconvolution."""
 
 OVERSTATED = 0.8
 """Ratio of measured to expected noise below which the measured noise replaces the expected one, while the deconvolution
