@@ -79,15 +79,15 @@ def calls(config, work):
         tasks = FacetTasks(store, folder, (measured,), None, 1.0, (make,))
         windows = range(len(tasks.windows))
         yield ((measured.measure, window) for window in windows)
-        yield ((tasks.look, window, 0, 0) for window in windows)
+        yield ((tasks.statistics, window, 0, 0) for window in windows)
         for cycle in range(CYCLES):
             yield [(tasks.note_sidelobes,)]
             yield ((tasks.minor, facet, cycle, 0, 1.0, 1.0, others) for facet in facets)
-            yield ((tasks.see, 0, window, cycle) for window in windows)
+            yield ((tasks.predict_nodes, 0, window, cycle) for window in windows)
             yield ((measured.predict, number, cycle, list(windows)) for number in range(PIECES))
-            yield ((tasks.fall, window, cycle) for window in windows)
-            yield ((measured.leave, number, cycle, 1.0) for number in range(PIECES))
-            yield ((tasks.settle, window, cycle, 1.0) for window in windows)
+            yield ((tasks.residual_decrease, window, cycle) for window in windows)
+            yield ((measured.subtract, number, cycle, 1.0) for number in range(PIECES))
+            yield ((tasks.apply_update, window, cycle, 1.0) for window in windows)
         parts = {kind: measured.image(kind) for kind in KINDS[:5]}
         images = [parts[kind] for kind in ("image", "model", "residual")]
         yield ((restore_facet, *images, tiles, facet, None, grid.scale, (64, 64)) for facet in facets)

@@ -1,13 +1,14 @@
 """The reference minor cycle: Hogbom and multi-scale CLEAN with automatic masks and thresholds.
 
-Multi-scale CLEAN is Cornwell's (2008, IEEE JSTSP 2, 793) in the fast form of Offringa & Smirnov (2017, MNRAS 471, 301):
-pick the scale whose biased peak is largest, clean only that scale's bright pixels (Clark's loop) until they have fallen
-by a fifth, then subtract all of it at once by FFT. It departs from them in three points:
+Multi-scale CLEAN is that of Cornwell (2008, IEEE JSTSP 2, 793) in the fast form of Offringa & Smirnov (2017, MNRAS 471,
+301). It repeats three steps: select the scale whose biased peak is largest; clean only the bright pixels of this scale
+(Clark's loop) until they have fallen by a fifth; subtract all new components at once by FFT. It departs from the papers
+in three points:
 
-- The residual stays in Fourier space, and each scale sees it through its own band: a kernel of 64 pixels needs only
-  every eighth pixel. All large scales together cost about one FFT of the full image.
-- Every such step is scaled by the length that lowers chi^2 most, at most 1 (see `CleanSolver._subtract`), so that chi^2
-  cannot rise within a call.
+- The residual stays in Fourier space, and each scale uses only its own band of frequencies: a kernel of 64 pixels needs
+  only every eighth pixel. All large scales together cost about one FFT of the full image.
+- The components of each step are scaled by the factor that lowers chi^2 most, at most 1 (see `CleanSolver._subtract`),
+  so that chi^2 cannot rise within a minor cycle.
 - Components of a scale are found only where its kernel fits inside the tile.
 """
 
@@ -26,47 +27,50 @@ from radrim.errors import ConfigError, SolverError
 
 log = logging.getLogger("radrim")
 
-# The periodic grid, in units of the tile: a larger PSF makes it larger. Beyond 1.5, accuracy no longer gains.
+# Smallest and largest side of the periodic grid, over that of the tile; between them it is that of the PSF. Beyond 1.5
+# the accuracy does not improve.
 PADDING = (1.2, 1.5)
-# Clark's loop of one scale ends when its peak has fallen by this part (Offringa & Smirnov's sub-minor gain).
+# Fraction by which the peak falls in one run of Clark's loop (Offringa & Smirnov's sub-minor gain).
 SUBMINOR_GAIN = 0.2
-# A peak of so many times the noise is a source.
+# Lowest level of a source outside the mask that opens the mask again, in units of the noise.
 CLEAR = 5.0
-# What a solver remembers from one cycle to the next, beside the masks.
+# Attributes of a solver that belong to its state, beside the masks.
 REMEMBERED = ("found", "masked", "mask_reached", "reopened", "noise")
 
 
 @dataclass(frozen=True)
 class CleanSettings:
-    """What the user decides about CLEAN.
+    """Options of CLEAN.
 
     Parameters
     ----------
     niter : int
-        Largest number of components in all, per tile.
+        Largest total number of components of a tile.
     gain : float
-        Part of a peak that one component removes, in (0, 1].
+        Loop gain: fraction of the peak that is subtracted per component, in (0, 1].
     mgain : float
-        Part of the peak that one minor cycle may remove before the exact residual is computed again, in (0, 1].
+        Fraction of the peak that one minor cycle may remove before the exact residual is computed again, in (0, 1].
     auto_mask : float or None
-        Clean freely down to this many times the noise, and below it only where components were found before.
+        Level of the automatic mask, in units of the noise. CLEAN works without a mask down to this level, and below it
+        only in pixels where it found components before. None for no mask.
     auto_threshold : float
-        Stop at this many times the noise.
+        Final threshold, in units of the noise.
     threshold : float
-        Stop at this absolute level [Jy/beam]; the higher of both thresholds counts.
+        Final threshold [Jy/beam]; the higher one of both thresholds counts.
     multiscale : bool
-        False is Hogbom's CLEAN: points only.
+        Whether there are extended kernels. False is Hogbom's CLEAN, with points only.
     scales : tuple of float or None
-        Full widths of the kernels [pixel], 0 for points. None: 0, four times the beam's width (a kernel's
-        half-power width is 0.45 of its full width), and on by doubling.
+        Full widths of the kernels [pixel], 0 for points. None for 0, four times the beam's width, and further
+        doublings. The half-power width of a kernel is 0.45 of its full width.
     scale_bias : float
-        A scale's peak counts scale_bias**-n at the n-th doubling, as in WSClean. Smaller prefers larger scales.
+        Bias towards large scales: the peak of the n-th doubling is multiplied by scale_bias**-n, as in WSClean. A
+        smaller value prefers larger scales.
     negative : bool
         Whether components may be negative.
     mask : (y, x) bool or None
-        Components are found only here; the part of the user's mask that covers the tile.
+        Pixels in which components may be found: the part of the user's mask that covers the tile.
     noise_fall : float
-        Cleaning is free until a major cycle leaves more than this part of the noise.
+        Ratio of the noise after a major cycle to that before, above which the automatic mask is closed.
 
     Raises
     ------
@@ -106,9 +110,9 @@ class CleanSettings:
 
 
 def _kernel(size):
-    """Shape of one scale, unit sum: (1 - r^2/R^2)^3 of full width 2R = `size` pixels; one pixel for 0.
+    """Kernel of one scale, with unit sum: (1 - r^2/R^2)^3 of the full width 2R = `size` pixels; one pixel for size 0.
 
-    It is smooth at its edge, so that its transform falls as fast as the coarse grids need.
+    The kernel is smooth at its edge, so that its transform is negligible beyond the band of the coarse grid.
     """
     radius = int(np.ceil(size / 2))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
@@ -117,7 +121,7 @@ def _kernel(size):
 
 
 def _around_origin(image, shape):
-    """`image`, whose centre is at (ny // 2, nx // 2), on a periodic grid of `shape` with that centre at [0, 0]."""
+    """`image` on a periodic grid of `shape`, with its centre pixel (ny // 2, nx // 2) moved to [0, 0]."""
     out = np.zeros(shape, np.float32)
     (ny, nx), (height, width) = image.shape, shape
     rows, columns = min(ny, height), min(nx, width)
@@ -135,7 +139,7 @@ def _irfft2(ft, width, threads):
 
 
 def _band(ft, shape):
-    """The low frequencies of the half-plane transform `ft` that a grid of `shape` holds."""
+    """The low frequencies of the half-plane transform `ft` that fit on a grid of `shape`."""
     height, width = shape
     if height == ft.shape[0]:
         return ft
@@ -144,7 +148,7 @@ def _band(ft, shape):
 
 
 def beam_width(psf: np.ndarray) -> float:
-    """Width of the main lobe [pixel]: of the circle with the area in which the PSF exceeds one half."""
+    """Width of the PSF's main lobe [pixel]: diameter of a circle with the area in which the PSF exceeds one half."""
     lobes, _ = scipy.ndimage.label(psf > 0.5 * psf.max())
     centre = lobes[psf.shape[0] // 2, psf.shape[1] // 2]
     return float(np.sqrt(4 / np.pi * np.count_nonzero(lobes == centre)))
@@ -157,7 +161,7 @@ class _Peak(NamedTuple):
 
 
 class _Scale:
-    """One scale: its kernel, the coarse periodic grid on which it is seen, and its PSF there."""
+    """One scale: its kernel, its coarse periodic grid, and its PSF on this grid."""
 
     def __init__(self, size, step, bias, transfer, grid, threads):
         self.size, self.step, self.threads = size, step, threads
@@ -170,8 +174,8 @@ class _Scale:
         self.kernel_ft = kernel_ft.astype(np.float32)
         self.transfer = self.kernel_ft * _band(transfer, self.grid)
         self.psf = self.image(self.transfer.astype(np.complex64))
-        # |residual| / sqrt(peak of this PSF) ranks scales by how far they lower chi^2. Where short spacings dominate,
-        # it grows more slowly than the bias, and the bias alone would find everything at the largest scale.
+        # |residual| / sqrt(peak of this PSF) ranks scales by the fall of chi^2. If short spacings dominate, this factor
+        # grows more slowly with the scale than the bias, which alone would always select the largest scale.
         self.bias = min(bias, max(float(self.psf[0, 0]), 1e-12) ** -0.5)
         self.allowed = None
         self.mask = None
@@ -184,7 +188,7 @@ class _Scale:
 
 
 class CleanSolver:
-    """CLEAN of one tile of one channel; keeps its automatic masks from one major cycle to the next.
+    """Minor cycles of CLEAN on one tile of one channel; keeps its automatic masks between major cycles.
 
     Parameters
     ----------
@@ -201,10 +205,10 @@ class CleanSolver:
         self._psf = None
         self._scales = []
         self._masks: dict = {}
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Begin again with another residual; what follows from the PSF alone stays."""
+    def reset(self) -> None:
+        """Reset masks and counts, to clean another residual; keeps scales and grids, which depend on the PSF alone."""
         self._found = 0
         self._masked = False
         self._mask_reached = False
@@ -213,17 +217,17 @@ class CleanSolver:
         for scale in self._scales:
             scale.mask[:] = False
 
-    def expect(self, noise: float) -> bool:  # noqa: ARG002 - CLEAN goes by the residual's noise
-        """The noise that is to be expected [Jy/beam] changes nothing: CLEAN goes by that of the residual."""
+    def expect(self, noise: float) -> bool:  # noqa: ARG002 - CLEAN uses the residual's noise
+        """See `MinorCycleSolver.expect`. False: CLEAN uses the noise of the residual, not the expected noise."""
         return False
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What one cycle leaves to the next, for a run that goes on later: facts as JSON holds them, and arrays."""
+        """See `MinorCycleSolver.state`."""
         facts = {name: getattr(self, f"_{name}") for name in REMEMBERED}
         return facts, {f"mask{k}": scale.mask for k, scale in enumerate(self._scales)}
 
     def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`; the PSF of the next cycle must be that of the last."""
+        """See `MinorCycleSolver.resume`."""
         for name in REMEMBERED:
             setattr(self, f"_{name}", facts[name])
         self._masks = dict(arrays)
@@ -238,34 +242,7 @@ class CleanSolver:
         peak: float | None = None,
         others: OtherFacets | None = None,  # noqa: ARG002 - CLEAN does not use it
     ) -> MinorCycle:
-        """One minor cycle.
-
-        Parameters
-        ----------
-        residual : (y, x) float32
-            Residual of the tile with its halo [Jy/beam].
-        psf : (y, x) float32
-            Peak 1 at (ny // 2, nx // 2); as large as the tile or larger.
-        model : (y, x) float32
-            Current model [Jy/pixel]; CLEAN does not look at it.
-        noise : float
-            Noise of the whole residual image [Jy/beam].
-        window : (y, x) bool or float, optional
-            Components are found only where it is above 0.
-        peak : float, optional
-            Largest |residual| of the whole image where components may be found [Jy/beam]; the tile's own if absent.
-        others : optional
-            What the learned minor cycle is told of other parts of the image; CLEAN does not look at it.
-
-        Returns
-        -------
-        MinorCycle
-
-        Raises
-        ------
-        SolverError
-            NaN in an input, or arrays that do not fit together.
-        """
+        """Run one minor cycle; see `MinorCycleSolver`."""
         settings = self.settings
         _check(residual, psf, noise, window, settings.mask)
         self._prepare(psf, residual.shape, window)
@@ -275,7 +252,7 @@ class CleanSolver:
         final = max((settings.auto_threshold if free is None else free) * noise, settings.threshold)
         brightest = self._peaks(ft, self._masked)[0].size
         if peak is not None and not self._masked and settings.mask is None:
-            # With a mask, the brightest pixels of the image may lie outside it, where nobody will clean them.
+            # With a mask, the brightest pixels of the image may lie outside it, where they are not cleaned.
             brightest = max(brightest, peak)
         level = max(final, (1 - settings.mgain) * brightest)
         for scale in self._scales:
@@ -296,11 +273,11 @@ class CleanSolver:
         return MinorCycle(update, count, left, stop, converged)
 
     def _choose_stage(self, noise, peak):
-        """Go on from free cleaning to the masked stage, or back; `peak` is the largest anywhere.
+        """Close the automatic mask, or open it again; `peak` is the largest of the whole tile.
 
-        The first estimates of the noise contain sidelobes: the mask is closed when the noise has stopped falling,
-        and opened, once, when it turns out to leave sources outside. More often would fit the noise: cleaning it lowers
-        the noise that is measured.
+        The first estimates of the noise contain sidelobes, so the mask is closed when the noise no longer falls. It is
+        opened once if there are sources outside it. Repeated opening would fit the noise, since cleaning noise lowers
+        the measured noise.
         """
         if self._masked:
             if self._hides_sources(noise, peak):
@@ -315,9 +292,9 @@ class CleanSolver:
         return not self._reopened and noise < 0.8 * self._noise and peak > level * noise
 
     def _minor(self, ft, level):
-        """Clean the residual whose transform is `ft`, changed in place, down to `level`.
+        """Clean the residual with the transform `ft` down to `level`; changes `ft` in place.
 
-        Returns the number of components, the largest peak left, and why it ended, empty if at `level`.
+        Returns the number of components, the largest remaining peak, and why the loop ended; empty if at `level`.
         """
         settings = self.settings
         count, lowest = 0, np.inf
@@ -327,7 +304,7 @@ class CleanSolver:
             best, scale, image = peaks[0]
             if best < lowest:
                 lowest, since = best, []
-            elif best > 2 * lowest:  # no real PSF does this; go back to where it was best
+            elif best > 2 * lowest:  # impossible with a real PSF: return to the lowest peak
                 for scale, new, found in since:
                     scale.components -= new
                     count -= found
@@ -348,7 +325,7 @@ class CleanSolver:
             count += found
 
     def _peaks(self, ft, masked):
-        """The largest peak of each scale, the largest of all first; `image` is the scale's residual."""
+        """The peak of each scale, largest first; `image` is the residual convolved with the scale's kernel."""
         found = []
         for scale in self._scales:
             image = scale.image(_band(ft, scale.grid))[: scale.allowed.shape[0], : scale.allowed.shape[1]]
@@ -360,10 +337,11 @@ class CleanSolver:
         return scale.allowed & scale.mask if masked else scale.allowed
 
     def _subtract(self, ft, scale, components, projection, curvature):
-        """Take the components of one scale from the residual, at the step length that lowers chi^2 most.
+        """Subtract the components of one scale from the residual, at the step length that lowers chi^2 most.
 
-        With d the components, r the residual and G the PSF, chi^2 changes by -2 a <d, r> + a^2 <d, G d> along a d:
-        lowest at a = <d, r> / <d, G d>. CLEAN's gain keeps a above 1, where it is clipped; below 1 the loop overdid it.
+        With components d, residual r and PSF convolution G, chi^2 changes by -2 a <d, r> + a^2 <d, G d> along a d. It
+        is lowest at a = <d, r> / <d, G d>. The loop gain usually makes a larger than 1, and a is clipped to 1. It is
+        below 1 if Clark's loop has found too much flux.
         """
         length = np.float32(min(1.0, projection / curvature) if curvature > 0 else 1.0)
         components *= length
@@ -378,7 +356,7 @@ class CleanSolver:
         scale.components += components
 
     def _prepare(self, psf, shape, window):
-        """Scales, their grids and where their components may lie; done again only when the PSF changes."""
+        """Set up the scales and their grids if the PSF has changed, and the pixels that may hold components."""
         if self._psf is None or self._psf.shape != psf.shape or not np.array_equal(self._psf, psf):
             self._psf = psf.copy()
             sizes = self._sizes(psf, shape)
@@ -412,7 +390,7 @@ class CleanSolver:
 
 
 def _allowed(shape, scale, window, mask):
-    """Where centres of a scale's components may lie, on the scale's grid."""
+    """Pixels of a scale's grid that may hold the centre of a component, bool."""
     allowed = np.ones(shape, bool)
     if window is not None:
         allowed &= window > 0
@@ -439,4 +417,6 @@ def _check(residual, psf, noise, window, mask):
     for name, image in (("residual", residual), ("psf", psf), ("noise", np.asarray(noise))):
         if not np.isfinite(image).all():
             bad = np.count_nonzero(~np.isfinite(image))
-            raise SolverError(f"The {name} has {bad} of {image.size} values NaN or infinite; CLEAN needs finite ones.")
+            raise SolverError(
+                f"The {name} has {bad} of {image.size} values NaN or infinite; CLEAN needs finite values."
+            )

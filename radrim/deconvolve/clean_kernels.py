@@ -1,13 +1,14 @@
-"""The pixel loops of CLEAN, compiled with numba. Arrays are (y, x); `allowed` marks where components may be found.
+"""The pixel loops of CLEAN, compiled with numba.
 
-All functions release the interpreter's lock, so that tiles can be cleaned by several threads.
+Arrays are (y, x); `allowed` marks the pixels in which components may be found. All functions release the interpreter's
+lock, so that several threads can clean tiles in parallel.
 """
 
 import numba
 import numpy as np
 
 WATCHED = 4096
-"""Clark's loop also watches pixels below its level, as long as there are no more than this."""
+"""Number of pixels up to which Clark's loop also works on pixels below its level."""
 
 
 @numba.njit(nogil=True, cache=True)
@@ -25,7 +26,7 @@ def largest(image: np.ndarray, allowed: np.ndarray, negative: bool) -> np.float3
 
 @numba.njit(nogil=True, cache=True)
 def _watch_level(image, allowed, level, negative):
-    """The lowest of some levels, at most `level`, above which no more than WATCHED pixels lie, or `level` itself."""
+    """Lowest fraction k / 8 of `level` that at most `WATCHED` pixels exceed; `level` itself if there is none."""
     parts = 8
     counts = np.zeros(parts, np.int64)
     for y in range(image.shape[0]):
@@ -44,7 +45,7 @@ def _watch_level(image, allowed, level, negative):
 
 @numba.njit(nogil=True, cache=True)
 def _select(image, allowed, level, negative):
-    """Pixels above `level` in raster order: first index of each row, columns, values."""
+    """Pixels above `level` in raster order: index of the first one of each row, columns, values."""
     height, width = image.shape
     first = np.zeros(height + 1, np.int64)
     for y in range(height):
@@ -69,7 +70,7 @@ def _select(image, allowed, level, negative):
 
 @numba.njit(nogil=True, cache=True)
 def _row_peaks(first, values, negative):
-    """Rows that hold selected pixels, the largest size in each, and its index."""
+    """Rows with selected pixels, largest brightness in each of them, and its index."""
     rows = np.flatnonzero(np.diff(first))
     best, at = np.zeros(rows.size, np.float32), np.zeros(rows.size, np.int64)
     for i in range(rows.size):
@@ -82,7 +83,7 @@ def _row_peaks(first, values, negative):
 
 @numba.njit(nogil=True, cache=True)
 def _subtract(values, first, columns, rows, row_best, row_at, y, x, flux, psf, negative):  # noqa: PLR0913, PLR0917 - numba takes no objects
-    """Take a source at (y, x) out of the selected pixels; finds the peak of each row on the way."""
+    """Subtract a source at (y, x) from the selected pixels, and find the new peak of each row."""
     for i in range(rows.size):
         yy = rows[i]
         dy = yy - y if yy >= y else yy - y + psf.shape[0]
@@ -115,16 +116,16 @@ def subminor(
     Parameters
     ----------
     image : (y, x) float32
-        Residual, convolved once with the scale's kernel. Not changed.
+        Residual, convolved once with the scale's kernel; not changed.
     allowed : (y, x) bool
     psf : (height, width) float32
         PSF convolved twice with the kernel, on the padded periodic grid, peak at [0, 0].
     components : (y, x) float32
-        The fluxes found are added here, at the kernel's centre.
+        Image of the fluxes at the kernels' centres, to which new components are added.
     level : float
-        Stops when no selected pixel exceeds it.
+        The loop stops when no selected pixel exceeds this level.
     gain : float
-        Part of a peak removed by one component.
+        Loop gain: fraction of the peak that is subtracted per component.
     limit : int
         Largest number of components.
     negative : bool
@@ -133,10 +134,10 @@ def subminor(
     Returns
     -------
     count : int
-        Components found.
+        Number of components found.
     projection, curvature : float
-        Inner products of the components d with the residual r and with G d, G the convolution with the PSF:
-        chi^2 changes by -2 a <d, r> + a^2 <d, G d> along a d.
+        Inner products <d, r> and <d, G d> of the components d with the residual r, and with their convolution by the
+        PSF, G d. Along a d, chi^2 changes by -2 a <d, r> + a^2 <d, G d>.
 
     References
     ----------
@@ -155,7 +156,7 @@ def subminor(
                 best, r = row_best[i], i
         if count == 0:
             stop_above = best * np.float32(1.5)
-        # Rising peaks mean that the PSF is not one of a real array on this grid; keep what was found so far.
+        # With the PSF of a real array on this grid peaks do not rise. The components found so far are kept.
         if best <= level or best > stop_above:
             break
         at = row_at[r]

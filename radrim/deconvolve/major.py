@@ -1,9 +1,9 @@
-"""Step 5, deconvolve: the one loop of major cycles, whatever the image is cut into and wherever it is kept.
+"""Step 5, deconvolve: the loop of major cycles, the same for images in memory and in facets.
 
-A major cycle runs the minor cycles of all parts of an image, measures exactly what their update takes away from the
-residual, takes the part of it that lowers chi^2 most (or nothing), and decides whether to go on. What a minor cycle
-works on, how the exact residual is computed and where images are kept differs between images in memory
-(`radrim.deconvolve.whole`) and images in facets (`radrim.facets.faceted`); it stands behind `ImageState`.
+A major cycle runs the minor cycles of all parts of an image and computes the exact residual of their update. It accepts
+the fraction of the update that lowers chi^2 most, or nothing, and decides whether the deconvolution continues. The
+abstract class `ImageState` hides where the images are kept, and how residuals are computed: `radrim.deconvolve.whole`
+implements it in memory, `radrim.facets.faceted` in files.
 """
 
 import logging
@@ -22,24 +22,26 @@ from radrim.runtime.executors import Threads
 log = logging.getLogger("radrim")
 
 RISE_LIMIT = 1.02
-"""A major cycle after which the residual's rms is larger than the best so far by this factor is undone."""
+"""Largest ratio of the residual rms after a major cycle to that before it; a cycle with a larger ratio is undone."""
 
 STALL_LIMIT = 0.995
-"""Two major cycles in a row that leave more than this part of the residual's rms end the deconvolution."""
+"""Largest ratio of the residual rms after a major cycle to that before it that counts as progress. Two successive major
+cycles without progress end the deconvolution."""
 
 OVERSTATED = 0.8
-"""Ratio of measured to expected noise below which the expected noise is replaced during the deconvolution."""
+"""Ratio of measured to expected noise below which the measured noise replaces the expected one, while the deconvolution
+continues."""
 
 UNFINISHED = 0.9
-"""The same ratio once the deconvolution has ended; measured against the residual's rms as well."""
+"""The same ratio once the deconvolution has stopped. The residual rms replaces the expected noise in it if smaller."""
 
 BRIGHT = 8.0
-"""Residual peak over its rms above which the rms is not taken for noise."""
+"""Ratio of residual peak to residual rms above which the rms does not count as noise."""
 
 
 @dataclass(kw_only=True)
 class ImageState(ABC):
-    """One image on its way through the major cycles.
+    """One image, or the terms of one spectrum, during the major cycles.
 
     Parameters
     ----------
@@ -47,18 +49,18 @@ class ImageState(ABC):
         Label of the image, unique in the run.
     stokes : str
     expected : float
-        Noise of the dirty image, from the weights and the scatter of the data [Jy/beam]; NaN if unknown. It falls where
-        the data scatter less once the model is subtracted.
+        Expected noise of the dirty image, from the weights and the scatter of the data [Jy/beam]; NaN if unknown. It is
+        lowered if the data scatter less after subtraction of the model.
     cycles : list of dict
-        One per major cycle, as `radrim.report.page.Report.cycles` wants them.
+        Records of the major cycles, as in `radrim.report.page.Report.cycles`.
     stop : str
-        Why the deconvolution ended; empty while it goes on.
+        Why the deconvolution stopped; empty while it continues.
     facts : dict
-        More numbers for the FITS header, by the names of `radrim.write.fits.KEYWORDS`.
+        Additional numbers for the FITS header, by the names of `radrim.write.fits.KEYWORDS`.
     ended : str
-        Why the minor cycles ended; empty while they go on. Final stages may follow.
+        Why the minor cycles ended; empty while they continue. Final stages may follow.
     stage : int
-        Final stages that have been run.
+        Number of final stages that have been run.
     quiet : bool
         Whether the log shows each major cycle at debug level only.
     """
@@ -73,16 +75,16 @@ class ImageState(ABC):
     stage: int = 0
     quiet: bool = False
     stages: Sequence[FinalStage] = field(default=(), init=False, repr=False)
-    """Run once each when the minor cycles have nothing left to do."""
+    """Final stages, each of which runs once after the last minor cycle."""
 
     @property
     def components(self) -> int:
-        """Components found so far."""
+        """Number of components found so far."""
         return sum(cycle["components"] for cycle in self.cycles)
 
     @property
     def prefix(self) -> str:
-        """What a log line about this image begins with."""
+        """Beginning of the log lines about this image."""
         return f"{self.label}, " if self.label else ""
 
     # What differs between images in memory and images in facets
@@ -90,12 +92,12 @@ class ImageState(ABC):
     @property
     @abstractmethod
     def left_noise(self) -> float:
-        """Noise of the dirty image, measured in what the model leaves of the visibilities [Jy/beam]; NaN if unknown."""
+        """Noise of the dirty image, measured in the visibilities minus the model [Jy/beam]; NaN if unknown."""
 
     @property
     @abstractmethod
     def rms(self) -> float:
-        """Of the residual of the accepted model [Jy/beam]."""
+        """Rms of the residual of the accepted model [Jy/beam]."""
 
     @property
     @abstractmethod
@@ -105,10 +107,10 @@ class ImageState(ABC):
     @property
     @abstractmethod
     def flux(self) -> float:
-        """Of the accepted model; of several terms that of the first [Jy]."""
+        """Flux of the accepted model [Jy]; of several terms the first."""
 
     def propose(self) -> list[MinorCycle]:
-        """Run the minor cycles, or the next final stage. Their update is pending until `settle`."""
+        """Run the minor cycles, or the next final stage. Their update is pending until `apply_update`."""
         minors: list[MinorCycle] = []
         if not self.ended:
             minors = self.minor_cycles()
@@ -125,7 +127,13 @@ class ImageState(ABC):
         return minors or [MinorCycle(np.zeros((0, 0), np.float32), 0, self.peak, self.ended, converged=True)]
 
     def expect(self, noise: float) -> bool:
-        """Tell all minor cycles of another expected noise [Jy/beam]; True if one of them has more to do now."""
+        """Replace the expected noise of all minor cycles [Jy/beam].
+
+        Returns
+        -------
+        bool
+            Whether a minor cycle has more to do now. Minor cycles and final stages then start again.
+        """
         if not self.tell(noise):
             return False
         self.ended, self.stage = "", 0
@@ -138,44 +146,45 @@ class ImageState(ABC):
 
     @abstractmethod
     def minor_cycles(self) -> list[MinorCycle]:
-        """Run the minor cycles of all parts of the image. Their update is pending until `settle`."""
+        """Run the minor cycles of all parts of the image. Their update is pending until `apply_update`."""
 
     @abstractmethod
     def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
-        """Ask every part of the image to carry out an action of a final stage; see `RefiningSolver.refine`.
+        """Make every part of the image carry out an action of a final stage; see `RefiningSolver.refine`.
 
-        After 'finish' the update of the stage is pending.
+        After 'stage_update' the update of the stage is pending.
         """
 
     @abstractmethod
     def measure(self) -> float:
-        """Compute exactly what the pending update takes away from the residual.
+        """Compute the exact residual of the model with the pending update.
 
         Returns
         -------
         float
-            The part of the update that lowers chi^2 most: above 1 if it could go further, 0 if it leads the wrong way.
+            The fraction of the update that lowers chi^2 most; above 1 if a longer step would lower it further, 0 if
+            every step raises it.
         """
 
     @abstractmethod
     def rms_after(self, part: float) -> float:
-        """Rms of the residual if this part of the pending update is taken [Jy/beam]."""
+        """Rms of the residual if the fraction `part` of the pending update is accepted [Jy/beam]."""
 
     @abstractmethod
-    def settle(self, part: float) -> None:
-        """Take this part of the pending update; 0 drops it."""
+    def apply_update(self, part: float) -> None:
+        """Add the fraction `part` of the pending update to the model; 0 drops the update."""
 
     @abstractmethod
     def tell(self, noise: float) -> bool:
-        """Tell all minor cycles of another expected noise [Jy/beam]; True if one of them has more to do now."""
+        """Give all minor cycles the new expected noise [Jy/beam]; return whether one of them has more to do now."""
 
     @abstractmethod
     def keep(self) -> None:
-        """Keep the state on disk, if it is kept, so that an interrupted run goes on from here."""
+        """Save the state in the work directory, if there is one, so that an interrupted run can resume from it."""
 
 
 def deconvolve(images: Sequence[ImageState], max_major: int) -> None:
-    """Deconvolve images in step, each until its own end; changes their models, residuals, cycles and stop.
+    """Deconvolve images in parallel, cycle by cycle; changes their models, residuals, `cycles` and `stop`.
 
     Parameters
     ----------
@@ -186,8 +195,8 @@ def deconvolve(images: Sequence[ImageState], max_major: int) -> None:
     Raises
     ------
     SolverError
-        A minor cycle met numbers that it cannot work with. Every image then is as its last major cycle left it;
-        `stop` says that a minor cycle failed, or is empty where there was no major cycle yet.
+        A minor cycle failed, for instance on NaN. Every image then is in the state after its last major cycle; `stop`
+        says that a minor cycle failed, or is empty if there was no major cycle yet.
     """
     while active := [image for image in images if not image.stop and len(image.cycles) < max_major]:
         start = time.perf_counter()
@@ -220,24 +229,25 @@ def _propose(image):
 
 
 def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool:
-    """Take a major cycle's update, or part of it, or undo it if it made things worse; decide whether to go on.
+    """Accept a major cycle's update or a fraction of it, or undo it; decide whether the deconvolution continues.
 
     Parameters
     ----------
     image : ImageState
-        With a pending update that has been measured.
+        With a pending update, after `ImageState.measure`.
     minors : sequence of MinorCycle
-        What made it; at least one.
+        The minor cycles that found the update; at least one.
     best : float
-        From `ImageState.measure`.
+        Result of `ImageState.measure`.
 
     Returns
     -------
     bool
-        False if it was undone.
+        False if the update was undone.
     """
     whole = max(minor.whole for minor in minors)
-    # The step is not stretched: its length is the minor cycle's choice. One that leads the wrong way shows in the rms.
+    # A best length above 1 is not used, since the minor cycle limits its step. A best length of 0 is left to the test
+    # of the rms below.
     part = 1.0 if whole or not 0 < best < 1 else best
     before, rms = image.rms, image.rms_after(part)
     risen = not rms <= (whole or RISE_LIMIT) * before
@@ -248,14 +258,14 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     last = image.cycles[-1] if image.cycles else {"stalled": False, "components": 1}
     if risen:
         image.stop = "the residual rose; the last cycle was undone"
-    # A cycle without components can be the one that goes from the free stage to the masked one.
+    # A single cycle without components does not end the deconvolution: CLEAN may have just closed its mask.
     elif (components == last["components"] == 0) or all(minor.converged for minor in minors):
         image.stop = reason
     elif slow and last.get("stalled", False):
         image.stop = "the residual no longer falls"
     if part < 1:
         reason = f"{reason}, step shortened to {part:.1%}"
-    image.settle(0.0 if risen else part)
+    image.apply_update(0.0 if risen else part)
     image.cycles.append(
         {
             "channel": image.label,
@@ -270,10 +280,10 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
 
 
 def _expect_less(image):
-    """Lower the expected noise if the visibilities show less of it than before; the deconvolution then goes on.
+    """Lower the expected noise if the visibilities minus the model scatter less; the deconvolution then continues.
 
-    Where channels are few and wide and integrations long, the sky itself changes from sample to sample and counts as
-    scatter until a model explains it.
+    With wide channels or long integrations the visibilities of the sky change from sample to sample. The first noise
+    estimate includes this change; it disappears as the model improves.
     """
     seen, most = image.left_noise, OVERSTATED * image.expected
     if image.stop:
@@ -293,7 +303,7 @@ def _expect_less(image):
 
 
 def describe(image: ImageState, seconds: float) -> None:
-    """Complete the record of the last major cycle and log it: the residual's peak, the model's flux, wall time."""
+    """Add residual peak, model flux and wall time to the record of the last major cycle, and log it."""
     cycle = image.cycles[-1]
     cycle |= {"peak": image.peak, "flux": image.flux, "seconds": seconds}
     log.log(
@@ -311,10 +321,10 @@ def describe(image: ImageState, seconds: float) -> None:
 
 
 def best_part(update: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
-    """How much of an update lowers chi^2 most; above 1 if it could go further, 0 if it leads the wrong way.
+    """The fraction of an update that lowers chi^2 most; see `ImageState.measure`.
 
-    Along the update d chi^2 is the parabola -2 a <d, r> + a^2 <d, G d>, with r the exact residual before and G d what
-    the update takes away from it.
+    Along the update d, chi^2 is the parabola -2 a <d, r> + a^2 <d, G d>. Here r is the exact residual before the
+    update, and G d is the difference of the residuals before and after it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The interface of minor cycles: what they are given, what they give back, and what they remember."""
+"""The interface of minor cycles: their arguments, their results, and the state that they keep between major cycles."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from radrim.deconvolve.tiles import Tile
 
 @dataclass
 class MinorCycle:
-    """What one minor cycle found.
+    """Result of one minor cycle.
 
     Parameters
     ----------
     update : (y, x) float32
-        To be added to the model [Jy/pixel]. Kernels centred in the window may reach beyond it.
+        Added to the model [Jy/pixel]. Kernels centred in the window may extend beyond it.
     components : int
-        Components found; the RIM's: pixels changed.
+        Number of components found; for the RIM, number of pixels changed.
     peak : float
-        Largest |residual| left by its own account [Jy/beam]; CLEAN's is weighted by the scale bias.
+        Largest |residual| after the update, by PSF convolution [Jy/beam]; for CLEAN, weighted by the scale bias.
     stop : str
         Why the cycle ended.
     converged : bool
-        Nothing left to do.
-    finishing : bool
-        Only CLEAN's finish is left to do, for a learned minor cycle.
+        Whether further minor cycles would not change the model.
+    clean_stage : bool
+        Whether the cycle belongs to the CLEAN stage of a learned minor cycle.
     whole : float
-        Above 0: the update is taken as a whole if the exact residual's rms then is at most so many times what it was,
-        and undone otherwise; a part of it would make no sense.
+        If above 0, the major cycle accepts the update as a whole or not at all: it undoes the update if the rms of the
+        exact residual rises by more than this factor.
     """
 
     update: np.ndarray
@@ -37,20 +37,21 @@ class MinorCycle:
     peak: float
     stop: str
     converged: bool
-    finishing: bool = False
+    clean_stage: bool = False
     whole: float = 0.0
 
 
 class OtherFacets(NamedTuple):
-    """What a minor cycle of one facet must know of the other facets.
+    """What a minor cycle of one facet uses of the other facets.
 
     Parameters
     ----------
     bands : sequence of float
-        Largest |residual| of all other facets in each of the `radrim.rim.minor.detection.bands` [Jy/beam]; its
+        Largest |residual| of all other facets in each of the `radrim.rim.minor.detection.bands` [Jy/beam]. Its
         sidelobes may reach this facet.
     wait : bool
-        The network still finds emission in some of them: sidelobes that it will remove must not be cleaned yet.
+        Whether the CLEAN stage must wait, since the network still finds emission in other facets. Its updates will
+        remove sidelobes that CLEAN would take for sources.
     """
 
     bands: Sequence[float] = (0.0, 0.0, 0.0)
@@ -58,16 +59,16 @@ class OtherFacets(NamedTuple):
 
 
 class PartView(NamedTuple):
-    """What a minor cycle sees of an image.
+    """The images on which the minor cycle of one part of an image works.
 
     Parameters
     ----------
     residual, psf, model : (y, x) float32
         [Jy/beam], peak 1, [Jy/pixel]; the PSF is as large as the others or larger.
     noise : float
-        Of the residual of the whole image [Jy/beam].
+        Noise of the residual of the whole image [Jy/beam].
     core : (slice, slice)
-        The part of it that no other part of the image has.
+        Pixels of these images that belong to this part alone; the others are its halo.
     """
 
     residual: np.ndarray
@@ -78,10 +79,10 @@ class PartView(NamedTuple):
 
 
 class MinorCycleSolver(Protocol):
-    """The minor cycles of one tile or facet of one image (of one term); keeps what it learns between major cycles."""
+    """Runs the minor cycles of one tile or facet, of one term, and keeps its state between major cycles."""
 
     psf_factor: int
-    """Size of the PSF that it wants, over the size of its tile."""
+    """Size of the PSF that the solver needs, over the size of its tile."""
 
     def __call__(
         self,
@@ -93,68 +94,79 @@ class MinorCycleSolver(Protocol):
         peak: float | None = None,
         others: OtherFacets | None = None,
     ) -> MinorCycle:
-        """One minor cycle.
+        """Run one minor cycle.
 
         Parameters
         ----------
         residual : (y, x) float32
-            [Jy/beam]
+            Residual of the tile with its halo [Jy/beam].
         psf : (y, x) float32
             Peak 1 at (ny // 2, nx // 2); as large as the tile or larger.
         model : (y, x) float32
-            [Jy/pixel]
+            Current model [Jy/pixel].
         noise : float
-            Of the residual of the whole image [Jy/beam].
-        window : (y, x) bool, optional
-            The model changes only here.
+            Noise of the residual of the whole image [Jy/beam]; an upper limit to the thermal noise.
+        window : (y, x) bool or float, optional
+            Components are found, and the network changes the model, only where it is above 0.
         peak : float, optional
-            Largest |residual| of the whole image [Jy/beam].
+            Largest |residual| of the whole image [Jy/beam]; that of `residual` if absent.
         others : OtherFacets, optional
-            Given for facets.
+            Given if the tile is one of several facets.
+
+        Returns
+        -------
+        MinorCycle
+
+        Raises
+        ------
+        SolverError
+            NaN in an input, or arrays of wrong shapes.
         """
 
     def expect(self, noise: float) -> bool:
-        """Go on with another expected noise [Jy/beam]; True if there is more to do now."""
+        """Replace the expected noise [Jy/beam]; return whether a converged solver has more to do now."""
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What one cycle leaves to the next: facts that JSON holds, and arrays."""
+        """What later minor cycles need of earlier ones: facts that JSON can hold, and arrays."""
 
     def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`."""
+        """Continue from a `state`. The PSF of the next cycle must be that of the last one."""
 
 
 class RefiningSolver(MinorCycleSolver, Protocol):
     """A minor cycle that takes part in final stages."""
 
     def refine(self, action: str, seen: PartView, pixels: int, **values: Any) -> dict[str, Any]:
-        """Carry out one action of a final stage, such as `radrim.rim.minor.refinement` describes.
+        """Carry out one action of a final stage in one part of an image.
 
         Parameters
         ----------
         action : str
+            Name of a method of `radrim.rim.minor.refinement.Refiner`.
         seen : PartView
         pixels : int
-            Of the whole image.
+            Number of pixels of the whole image.
         **values
-            What the stage has decided for the whole image.
+            Decisions of the stage for the whole image.
 
         Returns
         -------
         dict
-            Numbers that add up over the parts of the image. After 'finish' also the (y, x) "update" [Jy/pixel].
+            Numbers that the stage adds up over the parts of the image. The action 'stage_update' also gives the
+            "update", (y, x) [Jy/pixel].
         """
 
 
 FinalStage = Callable[[Callable[..., list[dict[str, Any]]]], MinorCycle | None]
-"""A stage that is run once when the minor cycles have nothing left to do.
+"""A stage that runs once, after the last minor cycle.
 
-It asks all parts of an image, ``ask(action, **values)``, decides for the whole, and leaves a pending update; None if it
-changes nothing.
+Its argument ``ask(action, **values)`` makes all parts of an image carry out an action. The stage decides for the whole
+image and leaves a pending update, or returns None if it changes nothing.
 """
 
 
 class SolverTarget(Protocol):
-    """What the maker of a minor cycle must know of its image."""
+    """The properties of an image that its minor cycles need."""
 
     @property
     def stokes(self) -> str:
@@ -166,4 +178,4 @@ class SolverTarget(Protocol):
 
 
 MakeSolver = Callable[[Tile, SolverTarget], MinorCycleSolver]
-"""Makes the minor cycle of a tile of an image."""
+"""Makes the solver of the minor cycles of one tile of an image."""

@@ -1,4 +1,7 @@
-"""How much of an update may be taken, by the rms of the residual that it leaves; from sums, so that parts add up."""
+"""The largest fraction of an update that keeps the residual rms within a limit.
+
+It follows from sums over pixels, which add up over the parts of an image.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,12 +11,12 @@ import numpy as np
 
 
 class Moments(NamedTuple):
-    """Sums over pixels, from which the rms of an image follows; those of its parts add up to those of the whole.
+    """Sums over the pixels of an image, from which its rms follows; sums of parts add up to those of the whole image.
 
     Parameters
     ----------
     pixels : float
-        Pixels.
+        Number of pixels.
     total, square : float
         Sums of the values, and of their squares.
     """
@@ -24,13 +27,13 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, image: np.ndarray) -> "Moments":
-        """Of an image (y, x)."""
+        """Sums of an image (y, x)."""
         values = image.astype(np.float64)
         return cls(float(values.size), float(values.sum()), float(np.vdot(values, values)))
 
     @classmethod
     def sum(cls, parts: Iterable[Sequence[float]]) -> "Moments":
-        """Of a whole from its parts."""
+        """Sums of a whole image from those of its parts."""
         return cls(*map(math.fsum, zip(*parts, strict=True)))
 
     @property
@@ -40,14 +43,14 @@ class Moments(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Sums over pixels of a residual before an update, b, and of what the update changes, d.
+    """Sums over the pixels of a residual before an update, b, and of the change of the residual by the update, d.
 
-    The mean of both does not count: where diffuse flux is missing, residuals scatter around another value than 0.
+    Here rms means the scatter around the mean, since the mean of a residual is not 0 where diffuse flux is missing.
 
     Parameters
     ----------
     pixels : float
-        Pixels.
+        Number of pixels.
     b, d, bb, bd, dd : float
         Sums of b, d and their products.
     """
@@ -61,7 +64,7 @@ class Change(NamedTuple):
 
     @classmethod
     def of(cls, before: np.ndarray, after: np.ndarray) -> "Change":
-        """From residuals without the update and with all of it, (y, x) float32 [Jy/beam]."""
+        """Sums from the residuals without the update and with the whole update, (y, x) float32 [Jy/beam]."""
         b = before.astype(np.float64)
         d = after - b
         products = (float(np.vdot(b, b)), float(np.vdot(b, d)), float(np.vdot(d, d)))
@@ -69,30 +72,30 @@ class Change(NamedTuple):
 
     @classmethod
     def sum(cls, parts: Iterable[Sequence[float]]) -> "Change":
-        """Of a whole from its parts."""
+        """Sums of a whole image from those of its parts."""
         return cls(*map(math.fsum, zip(*parts, strict=True)))
 
     def at(self, part: float) -> Moments:
-        """Of the residual with this part of the update."""
+        """Sums of the residual with the fraction `part` of the update."""
         square = self.bb + 2 * part * self.bd + part**2 * self.dd
         return Moments(self.pixels, self.b + part * self.d, square)
 
     def part_above(self, least: float) -> float:
-        """Largest part, at most 1, that leaves a residual with an rms of at least `least` [Jy/beam]."""
+        """Largest fraction, at most 1, for which the residual rms is at least `least` [Jy/beam]."""
         square, slope, curve = self._parabola(least)
         if square + 2 * slope + curve >= 0:
             return 1.0
         return float((-slope - np.sqrt(slope**2 - curve * square)) / curve)
 
     def part_below(self, most: float) -> float:
-        """Largest part, at most 1, that leaves a residual with an rms of at most `most`, from below it [Jy/beam]."""
+        """Largest fraction, at most 1, for which a residual rms that was below `most` stays below it [Jy/beam]."""
         square, slope, curve = self._parabola(most)
         if square + 2 * slope + curve <= 0:
             return 1.0
         return float((-slope + np.sqrt(slope**2 - curve * square)) / curve)
 
     def _parabola(self, level):
-        """Coefficients of the mean square of the residual less `level`^2, as a function of the part."""
+        """Coefficients of the mean square of the residual minus `level`^2, as a parabola in the fraction."""
         b, d = self.b / self.pixels, self.d / self.pixels
         square = self.bb / self.pixels - b**2 - level**2
         return square, self.bd / self.pixels - b * d, self.dd / self.pixels - d**2

@@ -1,4 +1,4 @@
-"""Step 4, tile: cut the image into tiles with halos on one common pixel grid."""
+"""Step 4, tile: divides an image into tiles with halos, on one common pixel grid."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of the image that is deconvolved as one.
+    """A rectangle of the image on which one minor cycle works.
 
     Parameters
     ----------
     core : (slice, slice)
-        The part of the image (y, x) that belongs to this tile alone; the cores of all tiles cover it exactly.
+        The rectangle (y, x) that belongs to this tile alone; the cores of all tiles cover the image exactly.
     outer : (slice, slice)
-        Core and halo, cut at the image's edges; what the solver sees.
+        The rectangle (y, x) of core and halo, clipped to the image, on which the solver works.
     """
 
     core: tuple[slice, slice]
@@ -44,9 +44,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiles(Sequence):
-    """Tiles of about equal size covering an image, row after row; one without halo if it is no larger than `largest`.
+    """Tiles of about equal size that cover an image, row after row; a small image is one tile without halo.
 
-    A tile is made when it is asked for: what travels to workers is small however many there are.
+    A tile is made when it is indexed, so that only a few numbers are sent to workers for any number of tiles.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Tiles(Sequence):
     largest : int
         Largest core along an axis [pixel].
     halo : int
-        Pixels around the core that the solver also sees; even, so that outer sizes stay even.
+        Width of the halo around the core [pixel]; even, so that the sizes of outer rectangles are even.
     """
 
     shape: tuple[int, int]
@@ -83,7 +83,7 @@ class Tiles(Sequence):
         return {name: getattr(self, name) for name in ("shape", "largest", "halo")}
 
     def blocks(self, along: int) -> list["TileBlock"]:
-        """Rectangles of neighbouring tiles, at most `along` x `along` in one, row after row.
+        """Group the tiles into rectangles of at most `along` x `along` tiles, row after row.
 
         Returns
         -------
@@ -106,16 +106,16 @@ class TileBlock(NamedTuple):
     Parameters
     ----------
     core : (slice, slice)
-        The rectangle (y, x) of the image that their cores make.
+        The rectangle (y, x) of the image that their cores cover.
     tiles : tuple of int
-        Their numbers.
+        Numbers of the tiles.
     """
 
     core: tuple[slice, slice]
     tiles: tuple[int, ...]
 
     def within(self, core: tuple[slice, slice]) -> tuple[slice, slice]:
-        """A core of one of them, as a part of the rectangle: (slice, slice)."""
+        """Position of the core of one of the tiles within the rectangle: (slice, slice)."""
         y, x = (slice(c.start - s.start, c.stop - s.start) for c, s in zip(core, self.core, strict=True))
         return y, x
 
@@ -135,9 +135,9 @@ def _widen(part, halo, size):
 
 
 def mosaic(shape: tuple[int, int], tiles: Sequence[Tile], images: Sequence[np.ndarray]) -> np.ndarray:
-    """Sum of the tiles' images, each in its place.
+    """Sum of the tiles' images, each at its position; overlaps are summed.
 
-    Each image is 0 outside its tile's core, or holds there what the core's sources add; overlaps are summed.
+    Outside its tile's core an image is 0, or holds the contribution of sources in the core.
 
     Parameters
     ----------

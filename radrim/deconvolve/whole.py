@@ -1,4 +1,4 @@
-"""An image in memory, of one or several terms, that the major cycles improve tile by tile."""
+"""An image in memory, of one or several terms; its minor cycles run on tiles."""
 
 import dataclasses
 import logging
@@ -21,10 +21,10 @@ log = logging.getLogger("radrim")
 
 
 class ExactResidual(Protocol):
-    """What a major cycle asks of a measured image: one pointing, a mosaic, or the terms of a spectrum."""
+    """Exact residuals of one pointing, of a mosaic, or of the terms of a spectrum."""
 
     left_noise: float
-    """Noise of the dirty image, measured in what the last model left of the visibilities [Jy/beam]; NaN if unknown."""
+    """Noise of the dirty image, measured in the visibilities minus the last model [Jy/beam]; NaN if unknown."""
 
     def residual(self, model: np.ndarray) -> np.ndarray:
         """Exact residual [Jy/beam] of a model [Jy/pixel], both ([term,] y, x) float32."""
@@ -44,11 +44,11 @@ class WholeImage(ImageState):
     model : ([term,] y, x) float32
         [Jy/pixel]
     residual : ([term,] y, x) float32
-        Exact, of `model` [Jy/beam].
+        Exact residual of `model` [Jy/beam].
     remembered : list of (dict, dict)
-        State of each solver (facts, arrays), where the image goes on after an earlier run.
+        State of each solver (facts, arrays) from an interrupted run; empty for a new image.
     keeper : callable, optional
-        Keeps the image on disk after each major cycle.
+        Saves the image in the work directory after each major cycle.
     """
 
     measurement: Any
@@ -62,12 +62,12 @@ class WholeImage(ImageState):
     def __post_init__(self):
         self.tiles: Sequence[Tile] = []
         self.solvers: list[MinorCycleSolver] = []
-        """One for each tile of each term, term after term."""
+        """One solver for each tile of each term, term after term."""
         self._workers = 1
         self._pending: tuple[np.ndarray, np.ndarray] = self.model, self.residual
         """Model with the whole pending update, and its residual."""
         self._after: tuple[float, np.ndarray, np.ndarray] | None = None
-        """A part, and model and residual with this part of the pending update."""
+        """A fraction, and model and residual with this fraction of the pending update."""
 
     def cut(
         self,
@@ -76,14 +76,14 @@ class WholeImage(ImageState):
         workers: int = 1,
         stages: Sequence[FinalStage] = (),
     ) -> None:
-        """Cut the image into tiles with a minor cycle each, which go on from what they remember.
+        """Divide the image into tiles, and make their solvers, which continue from `remembered`.
 
         Parameters
         ----------
         tiles : sequence of Tile
         make : callable, or one for each term
         workers : int
-            Minor cycles at once.
+            Number of minor cycles that run in parallel.
         stages : sequence of FinalStage
         """
         self.tiles, self._workers, self.stages = tiles, workers, stages
@@ -114,7 +114,7 @@ class WholeImage(ImageState):
 
     @property
     def next_model(self) -> np.ndarray:
-        """The model with all of the pending update; `model` itself where nothing is pending."""
+        """The model with the whole pending update; `model` itself if no update is pending."""
         return self._pending[0]
 
     @property
@@ -123,9 +123,9 @@ class WholeImage(ImageState):
         return self._pending[0] is not self.model
 
     def minor_cycles(self) -> list[MinorCycle]:
-        """The minor cycles of one term: that with the highest residual in which they find anything.
+        """Run the minor cycles of one term: the term with the highest residual in which they find emission.
 
-        What the other terms show until then can be sidelobes of this one in them.
+        Residuals of the other terms may be sidelobes of its emission, and have to wait for the exact residual.
         """
         residuals, minors = self._terms(self.residual), []
         self._pending = self.model, self.residual
@@ -140,7 +140,7 @@ class WholeImage(ImageState):
         return minors
 
     def _minor_cycles(self, term, peak):
-        """The minor cycles of all tiles of a term."""
+        """Run the minor cycles of all tiles of a term."""
         noise = noise_mad(self._terms(self.residual)[term])
         solvers = self.solvers[term * len(self.tiles) : (term + 1) * len(self.tiles)]
         calls = [
@@ -151,10 +151,10 @@ class WholeImage(ImageState):
         return Threads(self._workers).run("minor cycles", calls)
 
     def _run_minor(self, term, solver, tile, noise, peak):
-        """One tile's minor cycle.
+        """Run the minor cycle of one tile.
 
-        The solver cleans the halo, too, and that part of its update is dropped: sources there are their own tile's, but
-        left alone their sidelobes would be cleaned here as if they were sources.
+        The solver also cleans the halo, or sidelobes of sources in the halo would be cleaned as sources of the tile.
+        The update of the halo is dropped, since the sources belong to other tiles.
         """
         seen = self._view(term, solver, tile, noise)
         try:
@@ -166,14 +166,14 @@ class WholeImage(ImageState):
         return dataclasses.replace(minor, update=np.where(tile.window(), minor.update, 0))
 
     def _view(self, term, solver, tile, noise):
-        """What a minor cycle sees of a term."""
+        """The images of a term on which a tile's minor cycle works."""
         residual, model, psf = (self._terms(image)[term] for image in (self.residual, self.model, self.psf))
         shape = [min(solver.psf_factor * n, have) for n, have in zip(tile.shape, psf.shape, strict=True)]
         near = np.ascontiguousarray(crop_centre(psf, shape))
         return PartView(np.ascontiguousarray(residual[tile.outer]), near, model[tile.outer], noise, tile.inner)
 
     def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
-        """See `ImageState.ask`; of several terms the first, which is that of a positive sky, is refined."""
+        """See `ImageState.ask`; of several terms only the first, whose sky is positive, is refined."""
         residual = self._terms(self.residual)[0]
         noise = noise_mad(residual)
         answers = []
@@ -181,13 +181,13 @@ class WholeImage(ImageState):
             refining = cast("RefiningSolver", solver)
             seen = self._view(0, solver, tile, noise)
             answers.append(refining.refine(action, seen, residual.size, **values))
-        if action == "finish":
+        if action == "stage_update":
             updates = [np.where(tile.window(), a["update"], 0) for tile, a in zip(self.tiles, answers, strict=True)]
             self._add(0, mosaic(residual.shape, self.tiles, updates))
         return answers
 
     def _add(self, term, update):
-        """Make an update of a term pending; whether there is one."""
+        """Make an update of a term pending; return whether it is not 0."""
         self._pending = self.model, self.residual
         if not update.any():
             return False
@@ -211,16 +211,16 @@ class WholeImage(ImageState):
 
     def rms_after(self, part: float) -> float:
         """See `ImageState.rms_after`."""
-        return float(self._take(part)[1].std())
+        return float(self._with_part(part)[1].std())
 
-    def settle(self, part: float) -> None:
-        """See `ImageState.settle`."""
+    def apply_update(self, part: float) -> None:
+        """See `ImageState.apply_update`."""
         if part:
-            self.model, self.residual = self._take(part)
+            self.model, self.residual = self._with_part(part)
         self._pending, self._after = (self.model, self.residual), None
 
-    def _take(self, part):
-        """Model and residual with a part of the pending update."""
+    def _with_part(self, part):
+        """Model and residual with the fraction `part` of the pending update."""
         if self._after is None or self._after[0] != part:
             model, residual = self._pending
             if part < 1:
@@ -231,7 +231,7 @@ class WholeImage(ImageState):
 
     def tell(self, noise: float) -> bool:
         """See `ImageState.tell`."""
-        heeded = [solver.expect(noise) for solver in self.solvers]  # all are told
+        heeded = [solver.expect(noise) for solver in self.solvers]  # every solver needs the new value
         return any(heeded)
 
     def keep(self) -> None:
@@ -241,5 +241,5 @@ class WholeImage(ImageState):
 
     @staticmethod
     def _terms(image: np.ndarray) -> np.ndarray:
-        """An image as (term, y, x), whether it has one term or several."""
+        """An image of one or several terms as (term, y, x)."""
         return image if image.ndim == 3 else image[None]

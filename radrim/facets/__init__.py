@@ -1,1 +1,1 @@
-"""Images larger than the memory, as tasks over files."""
+"""Images larger than the memory: facets in files, and tasks that work on them."""

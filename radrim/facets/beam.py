@@ -1,7 +1,7 @@
-"""Primary beam and corrected image of an image in facets: computed facet by facet when they are written, never kept.
+"""Primary beam and primary-beam-corrected image of an image in facets.
 
-Both stand beside the other images of `radrim.imagers.facets` and have the same methods as
-`radrim.facets.images.FacetImage`.
+Both are computed facet by facet when they are written to FITS files, and are not stored in the work directory. They
+implement `radrim.facets.images.Readable`.
 """
 
 from collections.abc import Sequence
@@ -23,34 +23,35 @@ class BeamFacets:
     Parameters
     ----------
     channel : FacetChannel
-        Of one or several pointings.
+        The channel, with one or several pointings.
     """
 
     channel: FacetChannel
     name = "pb"
 
     def load(self, facet: int) -> np.ndarray:
-        """A facet, (y, x) float32 of its core."""
+        """Compute the core of a facet, (y, x) float32."""
         return self.channel.pb(self.channel.grid.window(*self.channel.tiles[facet].core))
 
     def read(self, window: tuple[slice, slice]) -> np.ndarray:
-        """A window of the image, (y, x) float32."""
+        """Compute a window of the image, (y, x) float32."""
         return self.channel.pb(self.channel.grid.window(*window))
 
     def discard(self) -> None:
-        """Nothing is kept that could be dropped."""
+        """Do nothing, since nothing is stored."""
 
 
 @dataclass(frozen=True)
 class CorrectedFacets:
-    """The corrected image, from the files of image and primary beam.
+    """The primary-beam-corrected image, from the FITS files of restored image and primary beam.
 
     Parameters
     ----------
     dishes : Dishes
     tiles : sequence of Tile
     image, pb : Path
-        There by the time a facet is asked for; absolute, since workers may be in another folder.
+        The FITS files, which must exist when a facet is read. The paths are absolute, since workers may run in another
+        folder.
     """
 
     dishes: Dishes
@@ -60,13 +61,13 @@ class CorrectedFacets:
     name = "image_pb"
 
     def load(self, facet: int) -> np.ndarray:
-        """A facet, (y, x) float32 of its core."""
+        """Compute the core of a facet, (y, x) float32."""
         return self.read(self.tiles[facet].core)
 
     def read(self, window: tuple[slice, slice]) -> np.ndarray:
-        """A window of the image, (y, x) float32."""
+        """Compute a window of the image, (y, x) float32."""
         image, pb = (open_image(path)[window] for path in (self.image, self.pb))
         return self.dishes.correct(image, pb)
 
     def discard(self) -> None:
-        """Nothing is kept that could be dropped."""
+        """Do nothing, since nothing is stored."""

@@ -1,7 +1,7 @@
-"""One output channel measured in facets, of one or several pointings: functions of files that any worker carries out.
+"""Measures one output channel in facets, with one or several pointings, as tasks over files for any worker.
 
-Windows are some facets together, since a larger part of the sky costs less per pixel. With several pointings the images
-are those of the flat-noise sky, as in `radrim.measure.mosaic`, which has the formulae.
+Images are measured in windows of several facets, since a larger part of the sky costs less per pixel. With several
+pointings the images are of the sky times the effective primary beam; `radrim.measure.mosaic` has the formulae.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,33 +27,33 @@ from radrim.workdir.visibilities import Blocks
 
 @dataclass(frozen=True)
 class FacetPsfSettings:
-    """Which PSF the minor cycle of a facet gets."""
+    """Size and position of the PSF for the minor cycle of a facet."""
 
     size_factor: int = 2
-    """Size of the PSF over that of what the minor cycle sees. At 2 the convolution is exact."""
+    """Size of the PSF over that of the facet with its halo. With 2 the convolution is exact."""
     max_distance: float = 0.95
-    """Largest distance from the phase centre at which a PSF is computed; 1 is the horizon."""
+    """Largest distance from the phase centre at which a PSF is computed, as a direction cosine; 1 is the horizon."""
 
 
 class Window(Protocol):
-    """An image of which parts can be read."""
+    """An image that can be read in parts."""
 
     def read(self, window: tuple[slice, slice]) -> np.ndarray:
-        """A part (y, x) float32."""
+        """Read a part, (y, x) float32."""
 
 
 @dataclass(frozen=True)
 class Pointing:
-    """What one pointing of a channel has seen.
+    """One pointing of a channel.
 
     Parameters
     ----------
     direction : (float, float) or None
-        (l, m) from the phase centre; None for the only one.
+        Direction cosines (l, m) relative to the phase centre; None for a single pointing.
     sum_weight : float
-        [Jy^-2]
+        Sum of the imaging weights [Jy^-2].
     beam : PrimaryBeam or None
-        None without --pb.
+        Primary beam; None without --pb.
     """
 
     direction: tuple[float, float] | None
@@ -68,20 +68,20 @@ class FacetChannel:
     Parameters
     ----------
     store : Store
-        Where visibilities and results are.
+        Store of visibilities and results.
     folder, shared : str
-        Of the channel's results in it, and of what all its Stokes parameters have in common: its PSFs.
+        Folders in the store: of the channel's results, and of its PSFs, which all Stokes parameters share.
     grid : ImageGrid
-        Of the whole image.
+        Grid of the whole image.
     tiles : Tiles
-        Cores are the facets, outer rectangles what their minor cycles see.
+        The facets: their cores, and with their halos the outer rectangles on which the minor cycles work.
     together : int
-        Facets along an axis of a window, which is measured as one.
+        Number of facets along an axis of a window. A window is measured as one image.
     band : (float, float)
         First and last frequency of the channel in the output frame [Hz].
     stokes : str
     kind : str
-        Operator of the nodes.
+        Kind of the operator that computes the nodes; see `radrim.operator.make_operator`.
     epsilon : float
     pointings : tuple of Pointing
     """
@@ -99,7 +99,7 @@ class FacetChannel:
     pointings: tuple[Pointing, ...]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to workers, which open the blocks themselves."""
+        """The fields only: workers open the blocks of visibilities themselves."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
@@ -109,7 +109,7 @@ class FacetChannel:
 
     @cached_property
     def blocks(self) -> list[tuple[int, int]]:
-        """Pointing and number of every block of visibilities."""
+        """Index of the pointing, and of the block within it, for every block of visibilities."""
         return [(k, number) for k, part in enumerate(self.parts) for number in range(len(part))]
 
     @property
@@ -119,12 +119,12 @@ class FacetChannel:
 
     @cached_property
     def windows(self) -> list[TileBlock]:
-        """The rectangles that are measured as one."""
+        """The windows of facets that are measured as one image."""
         return self.tiles.blocks(self.together)
 
     @property
     def sum_weight(self) -> float:
-        """Weights of the best pixel [Jy^-2]: of one pointing their sum."""
+        """Sum of the weights in the most sensitive pixel [Jy^-2]; of a single pointing, the sum of all weights."""
         if len(self.pointings) == 1:
             return self.pointings[0].sum_weight
         return self.store.facts(f"{self.shared}/most")
@@ -134,13 +134,13 @@ class FacetChannel:
         return FacetImage(self.store, f"{self.shared if name == 'psf' else self.folder}/{name}", self.tiles)
 
     def residual(self, cycle: int) -> FacetImage:
-        """The residual that a major cycle begins with; they count from 0."""
+        """The residual with which a major cycle begins; cycles count from 0."""
         return self.image(f"residual/{cycle}" if cycle else "dirty")
 
     # Several pointings
 
     def survey(self, window: int) -> float:
-        """Weights of the best pixel of a window [Jy^-2]."""
+        """Sum of the weights in the most sensitive pixel of a window [Jy^-2]."""
         return float(self._square(self._grid(window)).max())
 
     def pb(self, grid: ImageGrid) -> np.ndarray:
@@ -171,7 +171,7 @@ class FacetChannel:
     # Measuring
 
     def measure(self, window: int) -> None:
-        """Dirty image and PSF of a window: what the sky leaves there, and a source in the phase centre."""
+        """Compute dirty image and PSF of a window; the PSF is that of a source at the phase centre."""
         data = {
             "dirty": [(block.data for block in part) for part in self.parts],
             "psf": [(np.ones(block.data.shape, np.complex64) for block in part) for part in self.parts],
@@ -182,24 +182,24 @@ class FacetChannel:
             self._save(self.image(name), window, image)
 
     def psf_at(self, y: int, x: int, shape: tuple[int, int]) -> np.ndarray:
-        """The PSF of a source `y` and `x` pixels from the phase centre, (y, x) float32, larger than `shape`."""
+        """PSF of a source `y` and `x` pixels from the phase centre, (y, x) float32; `size_factor` times `shape`."""
         height, width = (FacetPsfSettings.size_factor * n for n in shape)
         grid = replace(self.grid, height=height, width=width, y0=y, x0=x)
         middle = replace(grid, height=2, width=2)
         total = np.zeros(grid.shape, np.float32)
         for pointing, part in zip(self.pointings, self.parts, strict=True):
             psf = Compressed(part, grid, self.kind, self.epsilon).psf()
-            # Both the source and what is seen of it are behind the beam of the pointing.
+            # The beam applies twice: to the source, and to its dirty image.
             share = self._share(pointing, middle) if len(self.pointings) > 1 else np.ones((2, 2), np.float32)
             total += psf * share[1, 1] ** 2
         return total / total[height // 2, width // 2]
 
     def local_psf(self, facet: int) -> np.ndarray:
-        """The PSF in the middle of a facet, larger than what its minor cycle sees."""
+        """PSF in the middle of a facet, (y, x) float32; `size_factor` times the facet with its halo."""
         name = f"{self.shared}/local-psf/{facet:05d}"
         if name not in self.store:
             grid = self.grid.window(*self.tiles[facet].outer)
-            # The PSF of a facet with its middle near or below the horizon is that of a place above it.
+            # A facet with its middle near or below the horizon gets the PSF of a position above the horizon.
             radius = np.hypot(grid.x0, grid.y0) * grid.scale
             nearer = min(1.0, FacetPsfSettings.max_distance / radius) if radius else 1.0
             self.store.save(name, self.psf_at(round(nearer * grid.y0), round(nearer * grid.x0), grid.shape))
@@ -207,8 +207,8 @@ class FacetChannel:
 
     # A major cycle
 
-    def see(self, window: int, cycle: int, update: Window) -> None:
-        """What the nodes of all blocks see of a window's update."""
+    def predict_nodes(self, window: int, cycle: int, update: Window) -> None:
+        """Compute the visibilities of a window's update at the nodes of all blocks."""
         name = f"{self.folder}/seen/{cycle}/{window:05d}"
         if name in self.store:
             return
@@ -220,7 +220,7 @@ class FacetChannel:
         self.store.save(name, np.concatenate(values))
 
     def predict(self, number: int, cycle: int, windows: Iterable[int]) -> None:
-        """Visibilities of a block from the updates of windows."""
+        """Interpolate the visibilities of a block from the nodes of all windows with an update."""
         name = f"{self.folder}/predicted/{cycle}/{number:04d}"
         if name in self.store:
             return
@@ -234,8 +234,8 @@ class FacetChannel:
             Track(block.uvw, block.freq, grid, nodes).distribute(self.store.load(seen)[start:end], out)
         self.store.save(name, out)
 
-    def fall(self, window: int, cycle: int) -> FacetImage:
-        """What the update takes away from a window's residual."""
+    def residual_decrease(self, window: int, cycle: int) -> FacetImage:
+        """Compute the image, in a window, by which the whole update lowers the residual [Jy/beam]."""
         image = self.image(f"fall/{cycle}")
         if not self._has(image, window):
             numbers = iter(range(len(self.blocks)))
@@ -243,8 +243,8 @@ class FacetChannel:
             self._save(image, window, self._adjoint(window, {"fall": data})["fall"])
         return image
 
-    def leave(self, number: int, cycle: int, part: float) -> float:
-        """Subtract this part of an update from the visibilities of a block, and measure the noise of what is left.
+    def subtract(self, number: int, cycle: int, part: float) -> float:
+        """Subtract the fraction `part` of an update from the visibilities of a block, and measure the remaining noise.
 
         Returns
         -------
@@ -261,15 +261,15 @@ class FacetChannel:
         left = torch.from_numpy(np.array(self.store.load(name)))
         return Neighbours(block, torch.device("cpu")).power(left)
 
-    def settle(self, facet: int, cycle: int, part: float) -> None:
-        """Residual of a facet after a cycle of which this part is taken."""
+    def update_residual(self, facet: int, cycle: int, part: float) -> None:
+        """Write the residual of a facet after a cycle of which the fraction `part` is accepted."""
         after = self.residual(cycle + 1)
         if facet not in after:
             fall = self.image(f"fall/{cycle}").load(facet)
             after.save(facet, self.residual(cycle).load(facet) - np.float32(part) * fall)
 
     def forget(self, cycle: int) -> None:
-        """Drop what only the way from a cycle to the next needed."""
+        """Delete the files of a cycle that later cycles do not need."""
         for name in ("seen", "predicted", "fall", "residual", "left"):
             self.store.discard(f"{self.folder}/{name}/{cycle}")
 
@@ -287,9 +287,9 @@ class FacetChannel:
         return self.store.load(f"{self.folder}/predicted/{cycle}/{number:04d}")
 
     def _adjoint(self, window, data):
-        """Images of a window by name, each from one array for each block of each pointing [Jy/beam].
+        """Images of a window by name [Jy/beam]; `data` gives one array of visibilities per block and pointing.
 
-        Below the horizon is no sky. The PSF is the mean over pointings, which does not depend on their beams.
+        A window below the horizon is 0. The PSF is the mean over the pointings, without their beams.
         """
         grid = self._grid(window)
         totals = {name: np.zeros(grid.shape, np.float32) for name in data}
@@ -307,7 +307,7 @@ class FacetChannel:
         return all(facet in image for facet in self.windows[window].tiles)
 
     def _save(self, image, window, pixels):
-        """Keep the facets of a window of an image."""
+        """Write the facets of a window of an image."""
         block = self.windows[window]
         for facet in block.tiles:
             image.save(facet, pixels[block.within(self.tiles[facet].core)])

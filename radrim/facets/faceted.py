@@ -1,4 +1,4 @@
-"""An image in facets that the major cycles improve: its arrays are files, its steps are tasks of workers."""
+"""An image in facets: its arrays are files, and the steps of its major cycles are tasks of workers."""
 
 import ctypes
 from collections.abc import Callable, Iterable, Sequence
@@ -17,29 +17,30 @@ from radrim.metrics import noise_mad
 from radrim.runtime.executors import Executor
 
 KEPT = ("cycles", "stop", "ended", "stage", "expected", "at", "wait", "flux", "left_noise")
-"""What of an image is kept on disk after each major cycle."""
+"""Attributes of an image that are saved after each major cycle."""
 
 
 @dataclass(kw_only=True)
 class FacetedImage(ImageState):
-    """An image whose arrays are files, a facet each.
+    """An image whose arrays are files, one for each facet.
 
     Parameters
     ----------
     tasks : FacetTasks
     workers : Executor
-        Who carries out the tasks.
+        Executor of the tasks.
     gpu : bool
-        Whether a minor cycle needs a GPU to itself.
+        Whether each minor cycle needs a GPU of its own.
     """
 
     tasks: FacetTasks
     workers: Executor
     gpu: bool = False
     at: int = 0
-    """Which cycle's residual and model are the present ones."""
+    """Number of the cycle to which the current residual and model belong."""
     wait: bool = True
-    """The network may still find emission in other facets: sidelobes that it will remove are not to be cleaned yet."""
+    """Whether the CLEAN stage must wait, since the network may still find emission in other facets, whose sidelobes
+    CLEAN would take for sources."""
     flux: float = 0.0
     left_noise: float = float("nan")
 
@@ -48,7 +49,7 @@ class FacetedImage(ImageState):
         if name in store:
             for fact, value in store.facts(name).items():
                 setattr(self, fact, value)
-            self.tasks.forget(self.at - 1)  # in case the earlier run was killed before it could
+            self.tasks.forget(self.at - 1)  # an interrupted run may have left these files
             self.tasks = replace(self.tasks, expected=self.expected)
         self._summaries: list[Summary] = []
         self._sums: dict[str, float] = {}
@@ -57,17 +58,17 @@ class FacetedImage(ImageState):
 
     @property
     def summaries(self) -> "list[Summary]":
-        """What the present residual of each term is like."""
+        """Statistics of the current residual of each term."""
         if not self._summaries:
             tasks = self.tasks
             self._summaries = [
-                Summary(self.run("noise", ((tasks.look, w, self.at, term) for w in range(len(tasks.windows)))))
+                Summary(self.run("noise", ((tasks.statistics, w, self.at, term) for w in range(len(tasks.windows)))))
                 for term in range(tasks.terms)
             ]
         return self._summaries
 
     def run(self, label: str, calls: Iterable[tuple], gpu: bool = False) -> list:
-        """Results of (function, argument, ...) calls, by the workers."""
+        """Let the workers carry out (function, argument, ...) calls; return the results."""
         return self.workers.run(label, ((on_one_thread, *call) for call in calls), gpu)
 
     @property
@@ -86,7 +87,7 @@ class FacetedImage(ImageState):
         return any(self.tasks.changed(self.at, term) for term in range(self.tasks.terms))
 
     def survey(self) -> None:
-        """Find how much the best pixel has of the weights of several pointings."""
+        """Find the sum of the weights in the most sensitive pixel of a mosaic."""
         tasks, windows = self.tasks, range(len(self.tasks.windows))
         for channel in tasks.channels:
             name = f"{channel.shared}/most"
@@ -94,22 +95,22 @@ class FacetedImage(ImageState):
                 tasks.store.note(name, max(self.run("pointings", ((channel.survey, window) for window in windows))))
 
     def set_expected(self, noise: float) -> None:
-        """Expect this noise of the dirty image [Jy/beam]."""
+        """Set the expected noise of the dirty image [Jy/beam]."""
         self.expected, self.tasks = noise, replace(self.tasks, expected=noise)
 
     def begin(self, models: Sequence[Window] = ()) -> None:
-        """Compute dirty image and PSF, where they are not there yet, and take start models, one for each channel."""
+        """Compute dirty image and PSF, unless they exist, and subtract the start models, one for each channel."""
         tasks, windows = self.tasks, range(len(self.tasks.windows))
         measured = ((channel.measure, window) for channel in tasks.channels for window in windows)
         self.run("dirty image and PSF", measured)
         if models and not self.at:
             self.run("start model", ((tasks.start, models, facet) for facet in range(len(tasks.tiles))))
             self.measure()
-            self.settle(1.0)
+            self.apply_update(1.0)
             self.keep()
 
     def minor_cycles(self) -> list[MinorCycle]:
-        """The minor cycles of one term: that with the highest residual in which they find anything."""
+        """See `WholeImage.minor_cycles`."""
         tasks, minors = self.tasks, []
         self.run("sidelobes", [(tasks.note_sidelobes,)])
         seen = self.summaries
@@ -120,8 +121,8 @@ class FacetedImage(ImageState):
             minors += found
             if tasks.changed(self.at, term):
                 break
-        # CLEAN begins when the network has nothing left to do anywhere, or makes no progress.
-        self._found = any(minor.components and not minor.finishing for minor in minors)
+        # The CLEAN stage starts when the network finds no emission in any facet, or makes no progress.
+        self._found = any(minor.components and not minor.clean_stage for minor in minors)
         return minors
 
     def _minor_cycles(self, term, seen):
@@ -148,10 +149,12 @@ class FacetedImage(ImageState):
         if not windows:
             return 0.0
         channels = range(len(tasks.channels))
-        self.run("predict", ((tasks.see, channel, window, cycle) for channel in channels for window in windows))
+        self.run(
+            "predict", ((tasks.predict_nodes, channel, window, cycle) for channel in channels for window in windows)
+        )
         blocks = ((tasks.channels[channel].predict, number, cycle, windows) for channel, number in tasks.blocks)
         self.run("predict", blocks)
-        sums = self.run("residual", ((tasks.fall, window, cycle) for window in range(len(tasks.windows))))
+        sums = self.run("residual", ((tasks.residual_decrease, window, cycle) for window in range(len(tasks.windows))))
         self._sums = {key: sum(one[key] for one in sums) for key in sums[0]}
         rises = self._sums["ur"] > 0 and self._sums["uf"] > 0
         return self._sums["ur"] / self._sums["uf"] if rises else 0.0
@@ -164,16 +167,18 @@ class FacetedImage(ImageState):
         square = s["rr"] - 2 * part * s["rf"] + part**2 * s["ff"]
         return float(np.sqrt(max(square, 0.0) / (grid.width * grid.height * self.tasks.terms)))
 
-    def settle(self, part: float) -> None:
-        """See `ImageState.settle`."""
+    def apply_update(self, part: float) -> None:
+        """See `ImageState.apply_update`."""
         tasks, self._asked = self.tasks, 0
         if not part:
             return
-        powers = self.run("noise", ((tasks.channels[c].leave, k, self.at, part) for c, k in tasks.blocks))
+        powers = self.run("noise", ((tasks.channels[c].subtract, k, self.at, part) for c, k in tasks.blocks))
         if self._sums:
             self.left_noise = _noise(tasks, powers)
-        settled = self.run("update", ((tasks.settle, window, self.at, part) for window in range(len(tasks.windows))))
-        self._summaries = [Summary([one[term] for one in settled]) for term in range(tasks.terms)]
+        updated = self.run(
+            "update", ((tasks.apply_update, window, self.at, part) for window in range(len(tasks.windows)))
+        )
+        self._summaries = [Summary([one[term] for one in updated]) for term in range(tasks.terms)]
         self.at, self.flux = self.at + 1, self._summaries[0].flux
 
     def tell(self, noise: float) -> bool:
@@ -190,9 +195,9 @@ class FacetedImage(ImageState):
 
 
 def _noise(tasks, powers):
-    """Noise of the dirty image [Jy/beam] from the power of the noise of each block [Jy^-2].
+    """Noise of the dirty image [Jy/beam], from the noise power of each block [Jy^-2].
 
-    In a mosaic the noise is that of the best pixel, as in all others.
+    In a mosaic it is the noise of the most sensitive pixel; by construction all other pixels have the same noise.
     """
     total = dict.fromkeys(range(len(tasks.channels)), 0.0)
     for (channel, _), power in zip(tasks.blocks, powers, strict=True):
@@ -200,18 +205,20 @@ def _noise(tasks, powers):
     variance, weights = 0.0, 0.0
     for number, channel in enumerate(tasks.channels):
         whole = sum(pointing.sum_weight for pointing in channel.pointings)
-        # Of all samples taken as one pointing, then of the best pixel.
+        # The power is that of all samples as one pointing; the ratio of weights converts it to the most sensitive
+        # pixel.
         variance += total[number] * channel.sum_weight / whole
         weights += channel.sum_weight
     return float(np.sqrt(variance) / weights)
 
 
 def on_one_thread(function: Callable, *arguments: Any) -> Any:
-    """A task whose result does not depend on the machine: sums of several threads differ in their last digits.
+    """Call a function on one thread, so that its result does not depend on the number of cores.
 
-    What it leaves free goes back to the system: the C library keeps it for each worker, where the others cannot use it.
+    Sums of several threads differ in their last digits. Afterwards freed memory is returned to the system, since the C
+    library would keep it in this worker, where the other workers cannot use it.
     """
-    before = torch.get_num_threads()  # of this worker: each has its own number
+    before = torch.get_num_threads()  # each worker has its own number
     torch.set_num_threads(1)
     try:
         return function(*arguments)
@@ -223,21 +230,21 @@ def on_one_thread(function: Callable, *arguments: Any) -> Any:
 
 
 class Summary:
-    """Noise, peak, rms and flux of a whole image, from `look` at each of its facets, in any order."""
+    """Noise, peak, rms and flux of a whole image, from the `facet_statistics` of its facets, in any order."""
 
     def __init__(self, seen: Sequence[dict[int, dict]]):
-        looks = [look for _, look in sorted((item for some in seen for item in some.items()), key=itemgetter(0))]
-        pixels = np.concatenate([look["pixels"] for look in looks])
+        facets = [one for _, one in sorted((item for some in seen for item in some.items()), key=itemgetter(0))]
+        pixels = np.concatenate([one["pixels"] for one in facets])
         self.noise = noise_mad(pixels[None])
-        self.peak = max(look["peak"] for look in looks)
-        self.rms = float(np.sqrt(sum(look["square"] for look in looks) / sum(look["size"] for look in looks)))
-        self.flux = sum(look.get("flux", 0.0) for look in looks)
-        bands = np.array([look["bands"] for look in looks])
+        self.peak = max(one["peak"] for one in facets)
+        self.rms = float(np.sqrt(sum(one["square"] for one in facets) / sum(one["size"] for one in facets)))
+        self.flux = sum(one.get("flux", 0.0) for one in facets)
+        bands = np.array([one["bands"] for one in facets])
         self._brightest = bands.argmax(0)
         self._bands = bands.max(0)
         bands[self._brightest, np.arange(len(self._bands))] = 0.0
         self._second = bands.max(0)
 
     def bands_without(self, facet: int) -> tuple[float, ...]:
-        """Largest |value| in each of the bands, of all facets but one."""
+        """Largest |value| in each of the bands, over all facets except one."""
         return tuple(np.where(self._brightest == facet, self._second, self._bands).tolist())

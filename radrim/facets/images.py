@@ -1,8 +1,7 @@
-"""Images larger than the memory: facets, parts of one pixel grid on the common tangent plane, a file for each.
+"""Images larger than the memory: rectangular facets of one pixel grid on a common tangent plane, each in a file.
 
-What is of no use in memory is never there as a whole: any window of the image, across facets, is read when a facet is
-worked at. Below the class stands what is done to a whole image, as functions of some facets that any worker can carry
-out; results that are there already are not made again.
+A whole image is never in memory. A task reads a window of the image, which may span several facets. The functions of
+this module are tasks on one or some facets, which any worker can carry out. They skip results that exist already.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,14 +22,14 @@ from radrim.write.fits import FitsPixels, open_image
 
 @dataclass(frozen=True)
 class FacetSettings:
-    """How images in facets are measured."""
+    """Tuned numbers of images in facets."""
 
     max_noise_pixels: int = 1_000_000
     """Largest number of pixels of the whole image from which its noise is measured."""
 
 
 class FacetImage:
-    """An image of which every facet is a file; what has no file is 0.
+    """An image whose facets are files; a facet without a file is 0.
 
     Parameters
     ----------
@@ -48,11 +47,11 @@ class FacetImage:
         return self._name(facet) in self._store
 
     def save(self, facet: int, core: np.ndarray) -> None:
-        """Keep a facet, (y, x) of its core."""
+        """Write the core of a facet, (y, x)."""
         self._store.save(self._name(facet), np.asarray(core, np.float32))
 
     def load(self, facet: int) -> np.ndarray:
-        """A facet, (y, x) float32 of its core."""
+        """Core of a facet, (y, x) float32."""
         if facet in self:
             return self._store.load(self._name(facet))
         return np.zeros([s.stop - s.start for s in self._tiles[facet].core], np.float32)
@@ -77,7 +76,7 @@ class FacetImage:
         return out
 
     def discard(self) -> None:
-        """Forget all facets."""
+        """Delete the files of all facets."""
         self._store.discard(self.name)
 
     def _name(self, facet):
@@ -85,25 +84,25 @@ class FacetImage:
 
 
 class Readable(Protocol):
-    """An image in facets, kept or computed when it is read."""
+    """An image in facets, read from files or computed on demand."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Name of the image."""
 
     def load(self, facet: int) -> np.ndarray:
-        """A facet, (y, x) float32 of its core."""
+        """Core of a facet, (y, x) float32."""
 
     def read(self, window: tuple[slice, slice]) -> np.ndarray:
         """A window of the image, (y, x) float32."""
 
     def discard(self) -> None:
-        """Forget all facets that are kept."""
+        """Delete the files of the image, if there are any."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """A weighted sum of images in facets, computed when it is read.
+    """A weighted sum of images in facets, computed on demand.
 
     Parameters
     ----------
@@ -117,7 +116,7 @@ class Mixture:
     name: str
 
     def load(self, facet: int) -> np.ndarray:
-        """A facet, (y, x) float32 of its core."""
+        """Core of a facet, (y, x) float32."""
         return self._sum(image.load(facet) for image in self.images)
 
     def read(self, window: tuple[slice, slice]) -> np.ndarray:
@@ -125,34 +124,34 @@ class Mixture:
         return self._sum(image.read(window) for image in self.images)
 
     def discard(self) -> None:
-        """Nothing is kept that could be dropped."""
+        """Do nothing, since nothing is stored."""
 
     def _sum(self, images):
         return sum(np.float32(factor) * image for factor, image in zip(self.factors, images, strict=True))
 
 
-def look(image: Readable, facets: Iterable[int], count: int) -> dict[int, dict[str, Any]]:
-    """What the whole image must know of some facets.
+def facet_statistics(image: Readable, facets: Iterable[int], count: int) -> dict[int, dict[str, Any]]:
+    """Statistics of some facets, from which those of the whole image follow.
 
     Parameters
     ----------
     image : Readable
     facets : iterable of int
     count : int
-        Facets that there are.
+        Number of facets of the whole image.
 
     Returns
     -------
     dict
-        Of each facet: largest |value| of all and of each of the `radrim.rim.minor.detection.bands`, number of pixels,
-        the sum of their squares, and some of them (float32).
+        For each facet: its largest |value| and that of each of the `radrim.rim.minor.detection.bands`, the number of
+        pixels, the sum of their squares, and a sample of them (float32).
     """
-    return {facet: _look(np.asarray(image.load(facet)), count) for facet in facets}
+    return {facet: _statistics(np.asarray(image.load(facet)), count) for facet in facets}
 
 
-def _look(core, count):
+def _statistics(core, count):
     step = max(1, core.size * count // FacetSettings.max_noise_pixels)
-    step += step % 2 == 0  # even ones would see few of the columns
+    step += step % 2 == 0  # an even step would sample only few of the columns
     return {
         "peak": float(np.abs(core).max()),
         "bands": brightest(core),
@@ -172,7 +171,7 @@ def restore_facet(
     scale: float,
     margin: tuple[int, int],
 ) -> None:
-    """A facet of the restored image; sources up to `margin` pixels (y, x) away from it reach into it."""
+    """Make a facet of the restored image; sources within `margin` pixels (y, x) of it contribute to it."""
     if facet in image:
         return
     core = tiles[facet].core
@@ -191,12 +190,12 @@ def uncertain_facet(
     beam: Beam,
     scale: float,
 ) -> None:
-    """How uncertain a facet of the restored image and of the model are.
+    """Predict the uncertainties of a facet of the restored image and of the model.
 
     Parameters
     ----------
     maps : sequence of FacetImage
-        By the names of `radrim.products.UNCERTAINTIES`, to be filled in.
+        The images of `radrim.products.UNCERTAINTIES`, to which the results are written.
     seen : sequence of Readable
         Model [Jy/pixel], residual [Jy/beam], and the PSF around the phase centre.
     tiles : sequence of Tile
@@ -204,9 +203,9 @@ def uncertain_facet(
         (y, x) of the whole image.
     facet : int
     noise : float
-        Of the residual of the whole image [Jy/beam].
+        Noise of the residual of the whole image [Jy/beam].
     beam : Beam
-        Of the restored image.
+        Restoring beam of the image.
     scale : float
         Pixel size [rad].
     """
@@ -230,28 +229,28 @@ def index_facet(
     scale: float,
     noise: float,
 ) -> None:
-    """Spectral index of a facet, and its error.
+    """Compute the spectral index of a facet, and its error.
 
     Parameters
     ----------
     maps : sequence of FacetImage
-        Both, to be filled in.
+        Images of the index and of its error, to which the results are written.
     files : sequence of dict
-        For each channel the FITS file and plane of its 'model', 'residual' and, if it has one, 'pb'.
+        For each channel the FITS file and plane of its 'model', 'residual' and, with --pb, 'pb'.
     core : (slice, slice)
-        Of the facet.
+        Rows and columns of the facet.
     facet : int
     basis : Basis
     beam : Beam
-        Of all channels together.
+        Restoring beam of all channels together.
     scale : float
         Pixel size [rad].
     noise : float
-        Of the residual of all channels together [Jy/beam].
+        Noise of the residual of all channels together [Jy/beam].
     """
     if all(facet in image for image in maps):
         return
-    margin = reach(beam, scale)  # sources up to there reach into the facet
+    margin = reach(beam, scale)  # sources within it contribute to the facet
 
     def plane(number, kind):
         image = open_image(*files[number][kind])
@@ -266,7 +265,7 @@ def index_facet(
 
 
 def average_facets(store: Store, listed: str, image: FacetImage, tiles: Sequence[Tile], facets: Iterable[int]) -> None:
-    """Some facets of the average of images in FITS files, which are listed under a name: [file, plane, weight] each."""
+    """Average some facets of images in FITS files; the store lists them as [file, plane, weight] under `listed`."""
     missing = [facet for facet in facets if facet not in image]
     total = {facet: np.zeros([s.stop - s.start for s in tiles[facet].core]) for facet in missing}
     for file, plane, weight in store.facts(listed) if missing else ():
@@ -278,6 +277,6 @@ def average_facets(store: Store, listed: str, image: FacetImage, tiles: Sequence
 
 
 def write_facets(pixels: FitsPixels, image: Readable, tiles: Sequence[Tile], facets: Iterable[int]) -> None:
-    """Put some facets of an image into a FITS file in the making, a `FitsPixels`."""
+    """Write some facets of an image to a FITS file that is being made."""
     for facet in facets:
         pixels.put(tiles[facet].core, image.load(facet))

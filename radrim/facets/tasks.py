@@ -1,17 +1,18 @@
-"""What is done to one facet of the terms of an image, or to one window of them, in files.
+"""The tasks of a deconvolution in facets; each works on files of one facet or of one window of facets.
 
-Each task looks first whether its result is there, and writes it under its own name: tasks that were done by an earlier
-run, or twice, do no harm. A major cycle c goes from the files `residual/c` and `model/c` to those of c + 1::
+A task returns at once if its result exists, and writes each result to a file of its own. So it does no harm if a task
+was already done by an interrupted run, or is done twice. Major cycle c makes the files `residual/c+1` and `model/c+1`
+from `residual/c` and `model/c`::
 
-    minor(facet)      residual, model          ->  update         where there is something to do
-    see(window)       update                   ->  seen           its visibilities at the window's nodes
-    predict(block)    seen of all windows      ->  predicted      its visibilities
-    fall(window)      predicted of all blocks  ->  fall           what the update takes away, A^H W A update
-    settle(window)    all of these             ->  the next residual and model
+    minor(facet)               residual, model          ->  update     the minor cycle, if the facet has emission
+    predict_nodes(window)      update                   ->  seen       visibilities of the update at the window's nodes
+    predict(block)             seen of all windows      ->  predicted  visibilities of the update
+    residual_decrease(window)  predicted of all blocks  ->  fall       A^H W A update
+    apply_update(window)       all of these             ->  the next residual and model
 
 Dirty image, PSF, residual and fall belong to channels (`radrim.facets.channel`); those of the terms of a spectrum are
-mixtures of them. Models and updates belong to terms, and those of channels are mixtures. A single channel is a spectrum
-of one term. A task runs on one thread, so that its result does not depend on the machine.
+weighted sums of them. Models and updates belong to terms; those of channels are weighted sums. A single channel is a
+spectrum of one term. A task runs on one thread, so that its result does not depend on the number of cores.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from radrim.deconvolve.step_length import Change, Moments
 from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import SolverError
 from radrim.facets.channel import FacetChannel, FacetPsfSettings, Window
-from radrim.facets.images import FacetImage, Mixture, Readable, look
+from radrim.facets.images import FacetImage, Mixture, Readable, facet_statistics
 from radrim.geometry import ImageGrid
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import find_active, highest_sidelobes, sidelobes
@@ -34,7 +35,7 @@ from radrim.rim.minor.settings import PointFinderSettings
 from radrim.workdir.store import Store
 
 NOISE = "the residual is noise"
-"""Why a facet has nothing to do, now and later."""
+"""Stop reason of a facet without emission, whose minor cycle has converged."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,17 @@ class FacetTasks:
     Parameters
     ----------
     store : Store
-        Where results are.
+        Store of the results.
     folder : str
-        Of the image's results in it.
+        Folder of the image's results in the store.
     channels : tuple of FacetChannel
-        One, or those of a spectrum.
+        One channel, or those of a spectrum.
     basis : Basis or None
         Polynomials of the spectrum; None for a single channel.
     expected : float
-        Noise expected of the dirty image [Jy/beam].
-    makers : tuple of callable
-        Tile and these tasks to a minor cycle, for each term; empty for --niter 0.
+        Expected noise of the dirty image [Jy/beam].
+    makers : tuple of MakeSolver
+        Functions that make the solver of a facet, one for each term; empty for --niter 0.
     """
 
     store: Store
@@ -65,7 +66,7 @@ class FacetTasks:
     makers: tuple[MakeSolver, ...]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to workers."""
+        """The fields only, without cached properties, to send little to workers."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property
@@ -75,12 +76,12 @@ class FacetTasks:
 
     @property
     def grid(self) -> ImageGrid:
-        """Of the whole image."""
+        """Grid of the whole image."""
         return self.channels[0].grid
 
     @property
     def tiles(self) -> Tiles:
-        """Cores are the facets, outer rectangles what their minor cycles see."""
+        """The facets (cores), and the rectangles with halos on which their minor cycles work (outer)."""
         return self.channels[0].tiles
 
     @property
@@ -90,26 +91,26 @@ class FacetTasks:
 
     @cached_property
     def windows(self) -> list[TileBlock]:
-        """The rectangles that are measured as one."""
+        """The windows of facets that are measured as one image."""
         return self.channels[0].windows
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
-        """Channel and number of every block of visibilities."""
+        """Index of the channel, and of the block within it, for every block of visibilities."""
         return [(c, number) for c, channel in enumerate(self.channels) for number in range(len(channel.blocks))]
 
     # Images
 
     def residual(self, cycle: int, term: int = 0) -> Readable:
-        """The residual of a term that a major cycle begins with; cycles count from 0."""
+        """The residual of a term with which a major cycle begins; cycles count from 0."""
         return self._mix([channel.residual(cycle) for channel in self.channels], term)
 
     def psf(self, term: int = 0) -> Readable:
-        """PSF around the phase centre, peak 1."""
+        """The PSF of a source at the phase centre, peak 1."""
         return self._mix([channel.image("psf") for channel in self.channels], term, squares=True)
 
     def model(self, cycle: int, term: int = 0) -> FacetImage:
-        """The model of a term that a major cycle begins with."""
+        """The model of a term with which a major cycle begins."""
         return self._image(f"model/{cycle}", term)
 
     def update(self, cycle: int, term: int = 0) -> FacetImage:
@@ -124,7 +125,7 @@ class FacetTasks:
         return Mixture(models, self.basis.values[channel].tolist(), f"{self.folder}/model-{channel}")
 
     def start(self, models: Sequence[Window], facet: int) -> None:
-        """Keep the start model of a facet, given those of the channels, as a pending update of cycle 0."""
+        """Write the start model of a facet, from the models of all channels, as the pending update of cycle 0."""
         core = self.tiles[facet].core
         images = [np.asarray(model.read(core)) for model in models]
         for term in range(self.terms):
@@ -136,7 +137,7 @@ class FacetTasks:
         return sum(np.float32(factor) * image for factor, image in zip(self._factors(term), images, strict=True))
 
     def _factors(self, term, squares=False):
-        """How much of each channel a term has."""
+        """Factors of the channels in the weighted sum that is a term."""
         basis = cast("Basis", self.basis)
         values = basis.values[:, term]
         return (basis.weight * (values**2 if squares else values)).tolist()
@@ -162,7 +163,7 @@ class FacetTasks:
         return self.store.load(name)
 
     def note_sidelobes(self) -> None:
-        """Keep what `sidelobes` gives, of the PSF around the phase centre as far as the minor cycle of a facet sees."""
+        """Save the `sidelobes` of the PSF at the phase centre, within the size of a facet's PSF."""
         name = f"{self.channels[0].shared}/sidelobes"
         if name not in self.store:
             seen = self.tiles[len(self.tiles) // 2].shape
@@ -175,13 +176,13 @@ class FacetTasks:
     # A major cycle
 
     def minor(self, facet: int, cycle: int, term: int, noise: float, peak: float, others: OtherFacets) -> MinorCycle:
-        """The minor cycle of a facet.
+        """Run the minor cycle of a facet.
 
         Parameters
         ----------
         facet, cycle, term : int
         noise : float
-            Of the whole residual of the term [Jy/beam].
+            Noise of the whole residual of the term [Jy/beam].
         peak : float
             Largest |residual| of the term [Jy/beam].
         others : OtherFacets
@@ -189,7 +190,7 @@ class FacetTasks:
         Returns
         -------
         MinorCycle
-            Without its update, which is in a file if there is one.
+            Its `update` is empty; the update itself is in a file, unless it is 0.
         """
         done = f"{self.folder}/minor/{cycle}/{term}/{facet:05d}"
         if done not in self.store:
@@ -218,16 +219,16 @@ class FacetTasks:
             "peak": minor.peak,
             "stop": minor.stop,
             "converged": minor.converged,
-            "finishing": minor.finishing,
+            "clean_stage": minor.clean_stage,
         }
 
     def _solver(self, state, facet, term):
-        """The minor cycle of a facet, as it was left."""
+        """The solver of a facet, in the state after its last minor cycle."""
         solver = self.makers[term](self.tiles[facet], self)
         if state in self.store:
             facts, names, expected = self.store.facts(state)
             solver.resume(facts, {name: self.store.load(f"{state}-{name}") for name in names})
-            if expected != self.expected:  # the noise has been measured again since
+            if expected != self.expected:  # the expected noise has changed since the state was saved
                 solver.expect(self.expected)
         return solver
 
@@ -238,10 +239,10 @@ class FacetTasks:
         self.store.note(name, [facts, list(arrays), self.expected])
 
     def _why_idle(self, residual, noise, others):
-        """Why nothing is to be done yet in what a facet sees, or an empty text: its own PSF is not needed to tell."""
+        """Reason why a facet needs no minor cycle, found without its PSF; empty if it needs one."""
         if not find_active(residual, noise).any():
             return NOISE
-        # Not even points are looked for so far below the sidelobes of what is brighter elsewhere.
+        # The point finder does not search so far below the sidelobes of brighter sources in other facets.
         known = self.store.facts(f"{self.channels[0].shared}/sidelobes")
         deep = PointFinderSettings().min_sidelobe_fraction
         above = [deep * part * bright for part, bright in zip(known, others.bands, strict=True)]
@@ -250,16 +251,16 @@ class FacetTasks:
     def refine(
         self, facet: int, cycle: int, number: int, action: str, noise: float, values: dict[str, Any]
     ) -> dict[str, Any]:
-        """One action of a final stage in a facet of the first term; see `RefiningSolver.refine`.
+        """Carry out one action of a final stage in a facet of the first term; see `RefiningSolver.refine`.
 
         Parameters
         ----------
         facet, cycle : int
         number : int
-            Of the action, among those of the cycle.
+            Number of the action within the cycle.
         action : str
         noise : float
-            Of the whole residual [Jy/beam].
+            Noise of the whole residual [Jy/beam].
         values : dict
         """
         folder = f"{self.folder}/refine/{cycle}"
@@ -295,22 +296,22 @@ class FacetTasks:
         changed = {facet for term in range(self.terms) for facet in self.changed(cycle, term)}
         return [number for number, window in enumerate(self.windows) if not changed.isdisjoint(window.tiles)]
 
-    def see(self, channel: int, window: int, cycle: int) -> None:
-        """What the nodes of all blocks of a channel see of a window's updates."""
+    def predict_nodes(self, channel: int, window: int, cycle: int) -> None:
+        """Compute the visibilities of a window's updates at the nodes of all blocks of a channel."""
         updates = [self.update(cycle, term) for term in range(self.terms)]
         factors = [1.0] if self.basis is None else self.basis.values[channel].tolist()
         update = updates[0] if self.basis is None else Mixture(updates, factors, "")
-        self.channels[channel].see(window, cycle, update)
+        self.channels[channel].predict_nodes(window, cycle, update)
 
-    def fall(self, window: int, cycle: int) -> dict[str, float]:
-        """What the updates take away from a window's residuals; sums from which their best length follows.
+    def residual_decrease(self, window: int, cycle: int) -> dict[str, float]:
+        """Compute by how much the updates lower a window's residuals; return sums for their best step length.
 
         Returns
         -------
         dict
             Sums of products of update u, residual r and fall f: 'ur', 'uf', 'rr', 'rf', 'ff'.
         """
-        falls = [channel.fall(window, cycle) for channel in self.channels]
+        falls = [channel.residual_decrease(window, cycle) for channel in self.channels]
         total = dict.fromkeys(("ur", "uf", "rr", "rf", "ff"), 0.0)
         for term in range(self.terms):
             images = {"u": self.update(cycle, term), "r": self.residual(cycle, term), "f": self._mix(falls, term)}
@@ -320,38 +321,38 @@ class FacetTasks:
                     total[pair] += float(np.vdot(values[pair[0]], values[pair[1]]))
         return total
 
-    def settle(self, window: int, cycle: int, part: float) -> list[dict[int, dict[str, Any]]]:
-        """Residuals and models of a window after a cycle of which this part is taken.
+    def apply_update(self, window: int, cycle: int, part: float) -> list[dict[int, dict[str, Any]]]:
+        """Write residuals and models of a window after a cycle of which the fraction `part` is accepted.
 
         Returns
         -------
         list of dict
-            For each term and facet: `look` at its residual, and the flux of its model [Jy].
+            For each term the `statistics` of the facets.
         """
         facets = self.windows[window].tiles
         for facet in facets:
             for channel in self.channels:
-                channel.settle(facet, cycle, part)
+                channel.update_residual(facet, cycle, part)
             for term in range(self.terms):
-                self._settle_model(facet, cycle, term, np.float32(part))
-        return [self.look(window, cycle + 1, term) for term in range(self.terms)]
+                self._update_model(facet, cycle, term, np.float32(part))
+        return [self.statistics(window, cycle + 1, term) for term in range(self.terms)]
 
-    def look(self, window: int, cycle: int, term: int) -> dict[int, dict[str, Any]]:
-        """What the facets of a window of a term are like."""
+    def statistics(self, window: int, cycle: int, term: int) -> dict[int, dict[str, Any]]:
+        """Residual statistics (`facet_statistics`) and model flux [Jy] of each facet of a window, for one term."""
         facets = self.windows[window].tiles
-        looks = look(self.residual(cycle, term), facets, len(self.tiles))
-        for facet, seen in looks.items():
+        found = facet_statistics(self.residual(cycle, term), facets, len(self.tiles))
+        for facet, seen in found.items():
             seen["flux"] = float(self.model(cycle, term).load(facet).sum(dtype=np.float64))
-        return looks
+        return found
 
-    def _settle_model(self, facet, cycle, term, part):
+    def _update_model(self, facet, cycle, term, part):
         after, before, update = self.model(cycle + 1, term), self.model(cycle, term), self.update(cycle, term)
         if facet not in after:
             if facet in update:
                 after.save(facet, before.load(facet) + part * update.load(facet))
             elif facet in before:
                 after.save(facet, before.load(facet))
-        # Facets without a minor cycle keep what theirs remembered.
+        # A facet without a minor cycle in this cycle keeps the state of its solver.
         state, kept = self._state(cycle, term, facet), self._state(cycle + 1, term, facet)
         if state in self.store and kept not in self.store:
             facts, names, expected = self.store.facts(state)
@@ -360,7 +361,7 @@ class FacetTasks:
             self.store.note(kept, [facts, names, expected])
 
     def forget(self, cycle: int) -> None:
-        """Drop what only the way from a cycle to the next needed."""
+        """Delete the files of a cycle that later cycles do not need."""
         for name in ("minor", "update", "model", "state", "refine"):
             self.store.discard(f"{self.folder}/{name}/{cycle}")
         for channel in self.channels:
@@ -371,7 +372,7 @@ class FacetTasks:
 
 
 def _idle(core):
-    """The answer to any action of a final stage where there is no model."""
+    """Answer to any action of a final stage in a facet with an empty model."""
     return {
         "moments": Moments.of(core),
         "change": Change.of(core, core),

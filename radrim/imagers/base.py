@@ -1,7 +1,7 @@
-"""Steps 3 to 7 of output channels: measure, deconvolve, restore, write; however the images are kept.
+"""Steps 3 to 7 of output channels: the base class of imagers, which measure, deconvolve, restore and write.
 
-What is deconvolved together is a `Target`: one output channel, or with --spectral-terms all of them. An imager makes
-the images of all targets and Stokes parameters; `radrim.imagers.channels` keeps them in memory,
+An imager makes the images of all output channels and Stokes parameters. A `Target` is deconvolved as one: an output
+channel, or with --spectral-terms all output channels. `radrim.imagers.channels` keeps images in memory,
 `radrim.imagers.facets` in files.
 """
 
@@ -31,9 +31,9 @@ class OutputChannel:
     Parameters
     ----------
     name : str
-        '' for a single channel, '0000', '0001', ...; what all Stokes parameters share is kept under it.
+        '' for a single channel, else '0000', '0001', ... It names the files that all Stokes parameters share.
     label : str
-        The same with the Stokes parameter where a run has several.
+        The name with the Stokes parameter, if the run has several.
     blocks : list of Visibilities
     """
 
@@ -44,7 +44,7 @@ class OutputChannel:
 
 @dataclass(frozen=True)
 class Target:
-    """What is deconvolved as one: an output channel, or the terms of the spectrum of several.
+    """An output channel, or the terms of the spectrum of several output channels, to be deconvolved as one.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Target:
     stokes : str
     channels : list of OutputChannel
     terms : int
-        0 for a single channel.
+        Number of terms; 0 for a single channel.
     """
 
     label: str
@@ -62,7 +62,7 @@ class Target:
 
 
 Batch = Sequence[tuple[str, list[Visibilities]]]
-"""Output channels that are made at once: name and blocks of each."""
+"""Output channels that are made in parallel: name and blocks of each."""
 
 
 class Imager(ABC):
@@ -77,7 +77,7 @@ class Imager(ABC):
         self.run = run
 
     def batches(self, groups: Sequence[list[Visibilities]]) -> list[Batch]:
-        """Output channels in batches that are made at once.
+        """Divide the output channels into batches, whose channels are made in parallel.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Imager(ABC):
         return [named[first : first + at_once] for first in range(0, len(named), at_once)]
 
     def make(self, batch: Batch, stokes: str) -> list[Image]:
-        """The images of a Stokes parameter of a batch of channels; those of an earlier run from their files."""
+        """Make the images of a batch of channels, for one Stokes parameter; reuse those of an interrupted run."""
         run = self.run
         images: dict[str, Image | None] = {}
         missing = []
@@ -114,7 +114,7 @@ class Imager(ABC):
         if stokes == run.config.stokes[-1] and len(run.config.stokes) > 1:
             for name, _ in batch:
                 run.progress.forget(name)
-        for target in missing:  # or in the end the visibilities of all channels would be in memory
+        for target in missing:  # otherwise the visibilities of all channels would accumulate in memory
             for channel in target.channels:
                 release(channel.blocks)
         return [image for image in images.values() if image is not None]
@@ -122,27 +122,27 @@ class Imager(ABC):
     @property
     @abstractmethod
     def at_once(self) -> int:
-        """Output channels that are made at once."""
+        """Number of output channels that are made in parallel."""
 
     @abstractmethod
     def finished(self, label: str) -> Image | None:
-        """The image of a channel that an earlier run has finished."""
+        """The image of a channel, if an interrupted run has finished it."""
 
     @abstractmethod
     def begin(self, targets: Sequence[Target]) -> list[ImageState]:
-        """Measure targets: as an earlier run left them, or with the start model, or with empty models."""
+        """Measure targets. They continue from an interrupted run, or begin with the start model or empty models."""
 
     @abstractmethod
     def prepare(self, states: Sequence[ImageState], minor: MinorCycles) -> None:
-        """Give every state its minor cycles."""
+        """Make the minor cycles of every state."""
 
     @abstractmethod
     def restore(self, target: Target, state: ImageState) -> list[Image]:
-        """The images of the channels of a target, written."""
+        """Restore the images of the channels of a target, and write them."""
 
     @abstractmethod
     def average(self, images: Channels) -> Image:
-        """The image of all channels together, each counted by its weight; written."""
+        """Average the images of all channels, each multiplied by its weight, and write the result."""
 
     def _targets(self, batch, stokes):
         label = self.run.label
@@ -153,7 +153,7 @@ class Imager(ABC):
         return [Target(channel.label, stokes, [channel]) for channel in channels]
 
     def _deconvolve(self, states, minor):
-        """Deconvolve; returns what a minor cycle failed with, or None."""
+        """Deconvolve; return the error of a failed minor cycle, or None."""
         with self.run.clock("deconvolve"):
             self.prepare(states, minor)
             try:
@@ -163,7 +163,7 @@ class Imager(ABC):
         return None
 
     def _give_up(self, failure, images):
-        """Raise what a minor cycle failed with, once what took hours to compute is written."""
+        """Raise the error of a failed minor cycle, after the log has named the files that were written before."""
         kept = ", ".join(str(path) for image in images if image for path in image.paths.values())
         log.warning("A minor cycle failed. What was finished before is in %s", kept)
         raise failure

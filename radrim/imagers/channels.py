@@ -26,7 +26,7 @@ log = logging.getLogger("radrim")
 
 
 class ChannelImager(Imager):
-    """Measures, deconvolves, restores and writes output channels, some at once, in memory."""
+    """Measures, deconvolves, restores and writes output channels in memory, several in parallel."""
 
     @property
     def tiles(self) -> Sequence[Tile]:
@@ -35,7 +35,7 @@ class ChannelImager(Imager):
 
     @property
     def at_once(self) -> int:
-        """As many channels as keep the processors busy, so that memory does not grow with their number."""
+        """As many channels as keep all processors busy; memory does not grow with the number of channels."""
         return max(1, self.run.threads // max(1, len(self.tiles)))
 
     def finished(self, label: str) -> Image | None:
@@ -50,7 +50,7 @@ class ChannelImager(Imager):
                 [self._measurement(channel, target.stokes, threads) for channel in target.channels]
                 for target in targets
             ]
-            # A task for each target: dirty image and PSF of a channel follow each other and share the same memory.
+            # One task per target computes dirty image and PSF of a channel in turn, so that they share memory.
             tasks = [delayed(self._measure, pure=False)(*pair) for pair in zip(targets, measurements, strict=True)]
             compute(tasks, "dirty images and PSFs", max(1, len(targets)))
             return [self._state(*pair) for pair in zip(targets, measurements, strict=True)]
@@ -60,7 +60,7 @@ class ChannelImager(Imager):
         return make_measurement(blocks, self.run.grid, self.run.dishes, self.run.operator(threads))
 
     def _measure(self, target, measurements):
-        """Keep dirty image and PSF of each channel of a target, unless an earlier run has."""
+        """Compute and save dirty image and PSF of each channel of a target, unless an interrupted run has."""
         run = self.run
         wide = run.config.uncertainty or bool(run.minor and run.minor.wide)
         for channel, measurement in zip(target.channels, measurements, strict=True):
@@ -80,7 +80,7 @@ class ChannelImager(Imager):
         return [np.asarray(image) for image in found]
 
     def _state(self, target: Target, measurements: Sequence[MeasuredChannel]) -> WholeImage:
-        """A measured target as an earlier run left it, or with its first model."""
+        """The state of a measured target, from an interrupted run or with its first model."""
         run = self.run
         if target.terms:
             state = self._terms(target, measurements)
@@ -98,7 +98,7 @@ class ChannelImager(Imager):
         run.progress.resume(state)
         if run.start and run.start.has(target.stokes) and not state.cycles:
             models = (run.start.image(channel.name, target.stokes) for channel in target.channels)
-            # What of a start model is no polynomial of frequency is lost.
+            # The terms keep only the part of the start models that is a polynomial of frequency.
             begin_with(state, state.measurement.combine(models) if target.terms else next(models))
         return state
 
@@ -137,7 +137,7 @@ class ChannelImager(Imager):
         threads = max(1, self.run.threads // max(1, len(states) * len(tiles)))
         for state in cast("Sequence[WholeImage]", states):
             terms = len(state.model) if state.model.ndim == 3 else 1
-            # The sky is positive; the terms that its spectrum adds have either sign.
+            # Only the first term is positive, like the sky; the other terms of its spectrum have either sign.
             make = [minor.factory(self.run.mask, threads, signed=term > 0) for term in range(terms)]
             state.cut(tiles, make, max(1, self.run.threads // len(states)), minor.stages)
 
@@ -150,7 +150,7 @@ class ChannelImager(Imager):
         return images
 
     def _channel(self, number: int, channel: OutputChannel, target: Target, state: WholeImage) -> WholeImage:
-        """One channel of a target as its files will have it."""
+        """State of one channel of a target, for its files."""
         if not target.terms:
             return state
         dirty, psf = self._measured(channel)
@@ -161,7 +161,7 @@ class ChannelImager(Imager):
         return WholeImage(
             label=channel.label,
             stokes=target.stokes,
-            cycles=[] if number else state.cycles,  # they were common to all: they are told once
+            cycles=[] if number else state.cycles,  # all channels share them, and the first one records them
             stop=state.stop,
             measurement=terms.channels[number],
             dirty=dirty,
@@ -171,7 +171,7 @@ class ChannelImager(Imager):
         )
 
     def _restore(self, state: WholeImage) -> Image:
-        """Restored image of a channel, written."""
+        """Restore a channel, and write its images."""
         run = self.run
         with run.clock("restore"):
             width = run.observation.channel_width
@@ -200,7 +200,7 @@ class ChannelImager(Imager):
         return image
 
     def _write_index(self, images, image):
-        """Spectral index of all channels together, and its error."""
+        """Compute the spectral index of all channels and its error, and write them."""
         run = self.run
         with run.clock("restore"):
             image.stop = images.headers[0].stop
@@ -214,8 +214,8 @@ class ChannelImager(Imager):
 
 
 def begin_with(state: WholeImage, model: np.ndarray) -> None:
-    """Give an image a model to begin with, ([term,] y, x) float32 [Jy/pixel], and its exact residual."""
-    if not model.any():  # what the image has already, to the last bit
+    """Set the start model of an image, ([term,] y, x) float32 [Jy/pixel], and compute its exact residual."""
+    if not model.any():  # the image has its residual already, to the last bit
         return
     state.model, state.residual = model, state.measurement.residual(model)
     log.info(

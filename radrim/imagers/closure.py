@@ -1,8 +1,9 @@
 """Steps 3 to 7 of an image from closure quantities: `--data closure`.
 
-Dirty image and PSF are those of the visibilities as they were read. The model comes from closure quantities alone. The
-residual is that of the visibilities without the gains that the model implies, solved for each integration: what no
-error of the stations explains. Image = model with the restoring beam + residual, as ever.
+Dirty image and PSF are those of the visibilities as they were read. The model follows from closure quantities alone.
+For the residual, gains of the stations are solved for each integration from the model, and the visibilities are
+corrected by them. It therefore shows what gain errors cannot explain. The restored image is the model, smoothed to the
+restoring beam, plus the residual, as in other runs.
 """
 
 import logging
@@ -28,20 +29,21 @@ class ClosureImagerSettings:
     """Which samples a closure image uses."""
 
     min_gain: float = 0.1
-    """Smallest gain of a station, over the median. Below, it has lost its signal, and its samples have no residual."""
+    """Smallest gain of a station, over the median. Samples of a station with a smaller gain, which has lost its signal,
+    do not contribute to the residual."""
 
 
 log = logging.getLogger("radrim")
 
 
 class ClosureImager(ChannelImager):
-    """As `ChannelImager`, of one image.
+    """A `ChannelImager` of one image whose model comes from closure quantities.
 
     Parameters
     ----------
     run : RunContext
     closures : ClosureInput
-        Of the observation's blocks.
+        Closure quantities of the observation's blocks.
     """
 
     def __init__(self, run: RunContext, closures: ClosureInput):
@@ -49,15 +51,15 @@ class ClosureImager(ChannelImager):
         self.closures = closures
 
     def _deconvolve(self, states, minor):  # noqa: ARG002 - there is no minor cycle
-        """Minimise in rounds; returns what failed, or None."""
+        """Fit the closure quantities in rounds; return the error of a failed round, or None."""
         channel, data = states[0], self.closures.data
         window, grid = self._window()
         solver = ClosureSolver(data, grid, self.run.threads)
         self.run.observation.notes.append(
             f"Closure image: {len(data.phases)} closure phases and {len(data.amplitudes)} log closure amplitudes; "
             f"emission within {format_angle(grid.width * grid.scale, 3)}; prior a Gaussian of "
-            f"{format_angle(solver.size, 3)} (FWHM). The centroid is put at the phase centre: closure quantities know "
-            "no position. Its flux is from the amplitudes as they were read, or from --flux."
+            f"{format_angle(solver.size, 3)} (FWHM). The centroid is put at the phase centre, since closure "
+            "quantities do not depend on position. The flux is from the amplitudes as they were read, or from --flux."
         )  # fmt: skip
         log.info("%s", self.run.observation.notes[-1])
         if not len(data.amplitudes):
@@ -83,13 +85,13 @@ class ClosureImager(ChannelImager):
         return window, whole.window(*window)
 
     def _round(self, channel, solver, window):
-        """One more round: changes the channel's model, residual, cycles and stop."""
+        """Run the next round; changes the channel's model, residual, cycles and stop."""
         start, number = time.perf_counter(), len(channel.cycles)
         before = solver.start
         image = channel.model[window].astype(float)
-        if image.sum() > 0:  # of the last round, or a start model
+        if image.sum() > 0:  # from the last round, or a start model
             before = Solution(image / image.sum(), channel.cycles[-1]["extended"] if number else 0.0)
-        # Through the precision that is kept, so that a run which was killed here goes on with the same numbers.
+        # The round starts from the saved float32 model, so that a resumed run continues with the same numbers.
         solution = solver.round(number, before)
         vis = solver.visibilities(solution)
         flux = self._flux(vis)
@@ -114,15 +116,15 @@ class ClosureImager(ChannelImager):
         if self.run.config.flux is not None:
             return self.run.config.flux
         data = self.closures.data
-        # Gains average out over many baselines; the median does not mind a station that is far off.
+        # Gain errors average out over many baselines, and the median is robust against a station with a wrong gain.
         return float(np.median(np.abs(data.vis) / np.maximum(np.abs(vis), 1e-6)))
 
     def _residual(self, channel, vis, extended):
-        """Dirty image of the data, freed of the gains that the model visibilities `vis` imply, less the model."""
+        """Dirty image of the data, corrected by gains solved from the model visibilities `vis`, minus the model."""
         data = self.closures.data
         gains = solve_gains(data.vis, vis, data.sigma, data.station, data.group)
         size = np.abs(gains)
-        # What a station hardly saw would show its noise, enlarged.
+        # Division by a small gain would amplify the noise of a station without signal.
         seen = (np.abs(data.vis) > ClosureSettings.snr * data.sigma) & (
             size > ClosureImagerSettings.min_gain * np.median(size)
         )

@@ -1,4 +1,4 @@
-"""What every step of a run may need to know of it, in one object."""
+"""The context of a run: settings, data and outputs that its steps share, in one object."""
 
 from dataclasses import dataclass
 
@@ -20,31 +20,32 @@ from radrim.workdir.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """One run: its settings, its data and who writes down its results.
+    """Settings, data and outputs of one run.
 
     Parameters
     ----------
     config : ImageConfig
     observation : Observation
     grid : ImageGrid
-        Of the image.
+        Grid of the image.
     mask : (y, x) bool or None
-        The model is 0 elsewhere.
+        Pixels that may hold emission; None for all.
     output : Output
     progress : Progress
     clock : Clock
     minor : MinorCycles or None
         Kind of minor cycle; None for --niter 0.
     start : RunStartModel or None
-        Models that the deconvolution begins with; None for empty ones.
+        Start models of the deconvolution; None for empty ones.
     thermal : float
-        Noise of all channels together if the weights are 1/sigma^2 [Jy/beam].
+        Noise of the image of all channels, if the natural weights are 1/sigma^2 [Jy/beam].
     sum_weight : float
-        Weights of the best pixel, of all channels together [Jy^-2].
+        Sum of the weights in the most sensitive pixel, over all channels [Jy^-2].
     scatter : dict of str to float
-        The noise from the scatter of the data of each Stokes parameter, times the root of the sum of weights.
+        For each Stokes parameter the noise that follows from the scatter of the data, times the root of the sum of
+        weights.
     dishes : Dishes or None
-        For primary beams; None without --pb.
+        Antennas, for primary beams; None without --pb.
     threads : int
     device : str
         'cpu' or 'cuda'.
@@ -67,15 +68,15 @@ class RunContext:
     device: str
 
     def label(self, channel: str, stokes: str) -> str:
-        """Label of an image; the Stokes parameter is part of it where there are several."""
+        """Label of an image; it includes the Stokes parameter if the run has several."""
         return label_of(channel, stokes if len(self.config.stokes) > 1 else "")
 
     def thermal_of(self, image: Image) -> float | None:
-        """Noise of an image expected from the weights; known for all channels together only."""
+        """Noise of an image that follows from the weights [Jy/beam]; known only for the image of all channels."""
         return None if image.channel else self.thermal
 
     def expected(self, stokes: str, sum_weight: float) -> float:
-        """Noise of a dirty image from the scatter [Jy/beam]; exact where all samples have the same noise."""
+        """Noise of a dirty image from the scatter of the data [Jy/beam]; exact if all samples have the same noise."""
         return self.scatter[stokes] / np.sqrt(sum_weight)
 
     def operator(self, threads: int) -> OperatorChoice:

@@ -1,4 +1,4 @@
-"""Steps 3 to 7 of output channels whose images are larger than the memory: facet by facet, in files."""
+"""Steps 3 to 7 of output channels whose images are larger than the memory, facet by facet in files."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -17,8 +17,8 @@ from radrim.facets.images import (
     FacetImage,
     Readable,
     average_facets,
+    facet_statistics,
     index_facet,
-    look,
     restore_facet,
     uncertain_facet,
     write_facets,
@@ -44,11 +44,11 @@ log = logging.getLogger("radrim")
 
 @dataclass(frozen=True)
 class FacetImagerSettings:
-    """How accurate images in facets are."""
+    """Accuracy of images in facets."""
 
     epsilon_factor: float = 0.3
-    """Accuracy of facets over the one that is asked for. Errors of neighbouring facets differ, so that a step at a
-    seam shows sooner."""
+    """Epsilon of the facets over --epsilon. It is below 1, because errors of neighbouring facets differ and would show
+    as steps at the edges of facets."""
 
 
 class FacetImager(Imager):
@@ -61,7 +61,7 @@ class FacetImager(Imager):
     side : int
         Largest facet along an axis [pixel].
     workers : Executor
-        Who carries out the tasks.
+        Executor of the tasks.
     """
 
     at_once = 1  # each channel keeps all workers busy
@@ -84,14 +84,14 @@ class FacetImager(Imager):
         return [self._begin(target) for target in targets]
 
     def _begin(self, target):
-        """A target as an earlier run left it, or with its first model."""
+        """The state of a target, from an interrupted run or with its first model."""
         run = self.run
         channels = tuple(self._channel(channel, target.stokes) for channel in target.channels)
         weights = [float(sum(one.sum_weight for one in channel.pointings)) for channel in channels]
         basis = None
         if target.terms:
             basis = Basis.of([_frequency(one.blocks) for one in target.channels], weights, target.terms)
-        # The sky is positive; the terms that its spectrum adds have either sign.
+        # Only the first term is positive, like the sky; the other terms of its spectrum have either sign.
         terms = range(target.terms or 1)
         makers = tuple(run.minor.factory(self._mask, 1, signed=term > 0) for term in terms) if run.minor else ()
         tasks = FacetTasks(self.files, run.progress.folder(target.label), channels, basis, float("nan"), makers)
@@ -100,7 +100,7 @@ class FacetImager(Imager):
         )  # fmt: skip
         image.stages = run.minor.stages if run.minor else ()
         if image.stop and run.progress.partly(target.channels[0].label):
-            return image  # an earlier run came as far as to its files
+            return image  # an interrupted run was already writing its files
         with run.clock("measure"):
             starts: list[StartImage] = []
             if run.start and run.start.has(target.stokes):
@@ -132,10 +132,10 @@ class FacetImager(Imager):
         )  # fmt: skip
 
     def prepare(self, states: Sequence[ImageState], minor: MinorCycles) -> None:
-        """Minor cycles of facets are made by their tasks."""
+        """Do nothing: the tasks make the minor cycles of facets."""
 
     def restore(self, target: Target, state: ImageState) -> list[Image]:
-        """Beam and restored image of each channel of a target, written."""
+        """See `Imager.restore`."""
         image = cast("FacetedImage", state)
         found = [self.finished(channel.label) if target.terms else None for channel in target.channels]
         return [
@@ -170,11 +170,11 @@ class FacetImager(Imager):
         return self._write(out, parts, run.thermal_of(out))
 
     def _run(self, label: str, calls: Iterable[tuple]) -> list:
-        """Results of (function, argument, ...) calls, by the workers."""
+        """Let the workers carry out (function, argument, ...) calls; return the results."""
         return self.workers.run(label, ((on_one_thread, *call) for call in calls))
 
     def _parts(self, number, image):
-        """The images of a channel by their kinds, before they are FITS files."""
+        """The images of a channel by kind, as facets."""
         tasks, channel = image.tasks, image.tasks.channels[number]
         parts: dict[str, Readable] = {"dirty": channel.image("dirty"), "psf": channel.image("psf")}
         if image.stop:
@@ -190,14 +190,16 @@ class FacetImager(Imager):
 
     def _noise(self, image):
         """Noise of an image in facets, from its median absolute deviation [Jy/beam]."""
-        return Summary(self._run("noise", ((look, image, w.tiles, len(self.tiles)) for w in self._windows))).noise
+        return Summary(
+            self._run("noise", ((facet_statistics, image, w.tiles, len(self.tiles)) for w in self._windows))
+        ).noise
 
     def average(self, images: Channels) -> Image:
-        """All channels together, each counted by its weight, facet by facet from their files; written."""
+        """See `Imager.average`; works facet by facet on the FITS files of the channels."""
         run = self.run
         weights = np.array([image.facts["sum_weight"] for image in images.headers])
         weights /= weights.sum()
-        made = [kind for kind in images.headers[0].paths if kind != "image_pb"]  # that follows from the others
+        made = [kind for kind in images.headers[0].paths if kind != "image_pb"]  # computed from the other averages
         image = average_of(images.headers, run.observation)
         folder = f"average-{run.progress.folder(image.label)}"
         parts = {kind: FacetImage(self.files, f"{folder}/{kind}", self.tiles) for kind in made}
@@ -224,7 +226,7 @@ class FacetImager(Imager):
         return whole
 
     def _write_index(self, images, image):
-        """Spectral index of all channels together, and its error."""
+        """Compute the spectral index of all channels and its error, and write them."""
         run, facets = self.run, range(len(self.tiles))
         weights = [one.facts["sum_weight"] for one in images.headers]
         basis = Basis.of([one.freq for one in images.headers], weights, run.config.spectral_terms or 1)
@@ -246,7 +248,7 @@ class FacetImager(Imager):
                     self._run("write", ((*common, window.tiles) for window in self._windows))
 
     def _fit_beam(self, psf):
-        """The beam of a PSF, a `FacetImage`."""
+        """Fit the restoring beam to a PSF in facets."""
         shape = self.run.grid.shape
         half = [min(n, BeamSettings.window) // 2 for n in shape]
         rows, columns = (slice(n // 2 - m, n // 2 + m) for n, m in zip(shape, half, strict=True))
@@ -255,7 +257,7 @@ class FacetImager(Imager):
         return fit_beam(psf, self.run.grid.scale, longest, self.run.config.beam_fit)
 
     def _restore_facets(self, parts, image):
-        """Make the restored image, and how uncertain it and the model are."""
+        """Make the restored image, and the uncertainties of it and of the model."""
         scale, facets = self.run.grid.scale, range(len(self.tiles))
         images = [parts[kind] for kind in ("image", "model", "residual")]
         how = image.beam, scale, reach(image.beam, scale)
@@ -268,7 +270,7 @@ class FacetImager(Imager):
             self._run("uncertainty", ((uncertain_facet, *common, f, *more) for f in facets))
 
     def _write(self, image, parts, thermal):
-        """The FITS files of an image from its facets, which are dropped one kind after the other.
+        """Write the FITS files of an image, one kind after the other, and delete facets that are no longer needed.
 
         Returns
         -------
@@ -290,7 +292,7 @@ class FacetImager(Imager):
                         self._run("write", ((*common, window.tiles) for window in self._windows))
                     image.paths[kind] = path
                     run.progress.keep_partly(image)
-                    # Where the first cycle was undone, the residual is the dirty image.
+                    # If the first major cycle was undone, residual and dirty image are the same files.
                     needed = any(parts[other].name == parts[kind].name for other in parts if other not in image.paths)
                     if not needed and (len(run.config.stokes) == 1 or kind not in SHARED):
                         parts[kind].discard()
@@ -298,7 +300,7 @@ class FacetImager(Imager):
 
 
 class StartImage:
-    """A start model in the work directory, of which parts are read.
+    """A start model in the work directory, read in parts.
 
     Parameters
     ----------
@@ -315,7 +317,7 @@ class StartImage:
 
 
 def _frequency(blocks):
-    """Centre of the band [Hz], each channel of the data counted by its weight."""
+    """Mean frequency of the data's channels, weighted by their imaging weights [Hz]."""
     freq = np.concatenate([block.output_freq for block in blocks])
     weight = np.concatenate([block.weight.sum(0, dtype=np.float64) for block in blocks])
     return float(np.average(freq, weights=weight))

@@ -1,4 +1,4 @@
-"""What radrim chooses where the user does not: pixel scale and image size, with the reasons in words."""
+"""Chooses pixel scale and image size if the user does not, and gives the reasons for the log."""
 
 import copy
 import math
@@ -20,18 +20,18 @@ from radrim.weight.imaging import apply_weights
 
 @dataclass(frozen=True)
 class GridSettings:
-    """How size and pixel scale are chosen for the user."""
+    """Tuned numbers for the choice of image size and pixel scale."""
 
     pixels_per_beam: float = 4.5
     """Pixels across the narrow side (FWHM) of the restoring beam."""
     vlbi_baseline: float = 300e3
-    """Longest baseline above which the primary beam has too many pixels to be imaged without being asked [m]."""
+    """Longest baseline for which the default image covers the primary beam [m]; otherwise it needs too many pixels."""
     vlbi_size: int = 1024
-    """Size of such an image [pixel]."""
+    """Default size of images with longer baselines [pixel]."""
     max_size: int = 8192
-    """Largest size that is chosen [pixel]."""
+    """Largest default size [pixel]."""
     min_size: int = 128
-    """Smallest size that is chosen [pixel]."""
+    """Smallest default size [pixel]."""
     trial_size: int = 256
     """Size of the PSF from which the beam is estimated [pixel]."""
 
@@ -42,14 +42,14 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
     Parameters
     ----------
     observation : Observation
-        With natural weights; not changed.
+        The data with natural weights; not changed.
     config : ImageConfig
 
     Returns
     -------
     ImageGrid
     list of str
-        What was chosen and why, in sentences.
+        Sentences with each choice and its reason.
 
     Raises
     ------
@@ -78,13 +78,13 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
 
 
 def _choose_scale(beam, longest):
-    """Pixel scale [rad] for a PSF, and why."""
-    # No PSF is narrower than half of 1 / longest baseline; a fit that says so met sidelobes.
+    """Choose the pixel scale [rad] for a restoring beam; return it with a sentence that gives the reason."""
+    # No PSF is narrower than half of 1 / longest baseline. A narrower fit was misled by sidelobes.
     minor = max(beam.minor, 0.5 / longest)
     scale = _round_down(min(minor / GridSettings.pixels_per_beam, 1 / (2 * longest)))
     why = f"{minor / scale:.1f} pixels across the narrow side of the PSF, {format_angle(minor)}"
     if minor / GridSettings.pixels_per_beam > 1 / (2 * longest):
-        why = f"what the longest baseline ({longest:.3g} wavelengths) needs; the PSF ({beam}) is wider"
+        why = f"required by the longest baseline ({longest:.3g} wavelengths); the PSF ({beam}) is wider"
     return scale, f"Pixel scale {format_angle(scale)}: {why}."
 
 
@@ -92,7 +92,7 @@ def check_scale(scale: float, longest: float) -> None:
     """Raise ConfigError if pixels of `scale` [rad] cannot sample baselines of `longest` wavelengths (Nyquist)."""
     limit = 1 / (2 * longest)
     if scale > limit * (1 + 1e-9):
-        # A bit less than the limits, so that they still hold when rounded to the digits that are printed.
+        # The printed values are slightly inside the limits, so that they are still valid after rounding.
         raise ConfigError(
             f"--scale {format_angle(scale)} is too coarse for the longest baseline ({longest:.3g} wavelengths): it "
             f"must be at most {format_angle(0.9995 * limit)}. Use --scale {format_angle(limit / 1.5, 2)}, or drop "
@@ -101,7 +101,7 @@ def check_scale(scale: float, longest: float) -> None:
 
 
 def _field_of_view(observation):
-    """Width of the field [rad], between the first nulls of the primary beam, and how it was found."""
+    """Width of the field between the first nulls of the primary beam [rad], and a text that describes its origin."""
     wavelength = C / float(np.mean(observation.frequencies))
     dish = observation.dish_diameter
     mosaic = 2 * max(float(np.abs(block.pointing).max()) for block in observation.blocks)
@@ -112,9 +112,10 @@ def _field_of_view(observation):
 
 
 def _size(observation, wanted, sky, largest):
-    """Number of pixels along a side for a field of `wanted` pixels, and the reason if it was limited to `largest`.
+    """Number of pixels along a side for a field of `wanted` pixels, and the reason if another number was chosen.
 
-    Beyond `sky` pixels, the whole hemisphere (direction cosines from -1 to 1), there is nothing to see.
+    The image is no larger than `largest` pixels, and no larger than `sky` pixels, the whole hemisphere above the
+    horizon (direction cosines from -1 to 1).
     """
     longest = max(float(block.uv_length.max()) for block in observation.blocks)
     if wanted > GridSettings.max_size and longest > GridSettings.vlbi_baseline:
@@ -133,7 +134,7 @@ def _size(observation, wanted, sky, largest):
 
 
 def _trial_beam(observation, config, longest, field):
-    """The PSF's beam with the run's weighting, from a small image of finer pixels."""
+    """Fit the restoring beam for the run's weighting, from a small PSF with finer pixels."""
     scale = theoretical_beam(longest) / 5
     trial = copy.copy(observation)
     trial.blocks = [copy.copy(block) for block in observation.blocks]
@@ -150,6 +151,6 @@ def _trial_beam(observation, config, longest, field):
 
 
 def _round_down(angle):
-    """`angle` [rad] cut to two digits in arc seconds, so that the printed scale is the one used."""
+    """Round `angle` [rad] down to two digits in arc seconds, so that the printed scale is the one used."""
     step = ARCSEC * 10.0 ** (math.floor(math.log10(angle / ARCSEC)) - 1)
     return parse_angle(format_angle(math.floor(angle / step) * step))

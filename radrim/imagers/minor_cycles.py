@@ -1,4 +1,4 @@
-"""Which minor cycle deconvolves the tiles: CLEAN, or the learned RIM."""
+"""Makes the minor cycles of a run: CLEAN, or the learned RIM."""
 
 import functools
 from collections.abc import Sequence
@@ -23,51 +23,51 @@ from radrim.workdir.store import StoredArray
 
 @dataclass(frozen=True)
 class MinorCycleSettings:
-    """How images are cut for minor cycles."""
+    """Tuned numbers of the tiles of minor cycles."""
 
     clean_halo: int = 128
-    """Pixels that a tile of CLEAN sees around its own part."""
+    """Halo of the tiles of CLEAN [pixel]."""
     max_cpu_tile: int = 512
-    """Largest tile of the network on a CPU [pixel]. For larger ones the C library returns arrays of more than 32 MB to
-    the system, which fills them with zeros at the next allocation."""
+    """Largest tile of the network on a CPU [pixel]. Larger ones are slower: the C library returns arrays of more than
+    32 MB to the system, which fills them with zeros at the next allocation."""
 
 
 CLEAN_ONLY = ("auto_mask", "auto_threshold")
-"""Options that the RIM does not take."""
+"""Options that the RIM does not use."""
 
 Mask = np.ndarray | StoredArray | None
-"""Mask of the whole image, (y, x) bool: the model is 0 elsewhere."""
+"""Mask of the whole image, (y, x) bool: pixels that may hold emission; None for all."""
 
 
 class MinorCycles(Protocol):
-    """A kind of minor cycle: how it cuts an image, and what works on each tile."""
+    """A kind of minor cycle: it divides an image into tiles, and makes the solver of each tile."""
 
     name: str
     wide: bool
-    """Whether it wants a PSF twice as large as the image."""
+    """Whether the minor cycles need a PSF twice as large as the image."""
     notes: Sequence[str]
     """Sentences for the log."""
     stages: Sequence[FinalStage]
-    """What follows once the minor cycles have nothing left to do."""
+    """Final stages, which follow the last minor cycle."""
 
     def tiles(self, shape: tuple[int, int]) -> Sequence[Tile]:
         """The tiles of an image (y, x)."""
 
     def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:
-        """The function that makes the minor cycle of a tile of an image.
+        """Return the function that makes the solver of a tile of an image.
 
         Parameters
         ----------
         mask : (y, x) bool or None
         threads : int
-            Of one minor cycle.
+            Threads of one minor cycle.
         signed : bool
-            The sky can be negative whatever the Stokes parameter; CLEAN's always can.
+            Whether the sky can be negative even in Stokes I. CLEAN always allows negative components.
         """
 
 
 class CleanCycles:
-    """CLEAN of each tile by itself.
+    """CLEAN, which works on each tile separately.
 
     Parameters
     ----------
@@ -86,11 +86,11 @@ class CleanCycles:
         """Tiles of at most --tile pixels."""
         return Tiles(shape, self._config.tile, MinorCycleSettings.clean_halo)
 
-    def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:  # noqa: ARG002 - CLEAN's always is
-        """As `MinorCycles.factory`."""
+    def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:  # noqa: ARG002 - CLEAN allows both signs
+        """See `MinorCycles.factory`."""
         config = self._config
 
-        def make(tile: Tile, image: SolverTarget) -> CleanSolver:  # noqa: ARG001 - the residual's noise counts
+        def make(tile: Tile, image: SolverTarget) -> CleanSolver:  # noqa: ARG001 - CLEAN uses the residual's noise
             return CleanSolver(_clean_settings(config, _part(mask, tile)), threads)
 
         return make
@@ -98,18 +98,18 @@ class CleanCycles:
 
 @functools.lru_cache(maxsize=2)
 def load_machine(path: str, device: str, stamp: Any) -> InferenceMachine:  # noqa: ARG001 - a key of the cache
-    """The trained machine of a file of that fingerprint, loaded once by each process."""
+    """Load the trained machine of a file, once in each process; `stamp` is the fingerprint of the file."""
     return load(path, 2, device).model
 
 
 @functools.lru_cache(maxsize=2)
 def load_prior_network(device: str) -> Prior:
-    """The network of the prior update, loaded once by each process."""
+    """Load the network of the prior update, once in each process."""
     return load_prior(PRIOR_NETWORK, device).model
 
 
 class RimCycles:
-    """The RIM of the whole image; it cuts tiles itself, for its network only.
+    """The RIM, which works on the whole image; only its network works on tiles, which the RIM makes itself.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class RimCycles:
     Raises
     ------
     InputError
-        There is no such model, or it cannot be used.
+        There is no model of this name, or it cannot be used.
     """
 
     name = "RIM"
@@ -146,14 +146,14 @@ class RimCycles:
         return Tiles(shape, max(shape), 0)
 
     def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:
-        """As `MinorCycles.factory`."""
+        """See `MinorCycles.factory`."""
         config, source = self._config, self._source
 
         def make(tile: Tile, image: SolverTarget) -> RimSolver:
             settings = RimSettings(
                 noise=image.expected,
                 threshold=config.threshold,
-                # Absorption is negative once the continuum is subtracted.
+                # After continuum subtraction absorption lines are negative.
                 positive=image.stokes == "I" and config.contsub is None and not signed,
                 tile=min(config.tile, MinorCycleSettings.max_cpu_tile) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
@@ -167,7 +167,7 @@ class RimCycles:
 
 
 class ClosureCycles:
-    """Stands for the minor cycles of `--data closure`, whose imager minimises in rounds of its own."""
+    """Placeholder for the minor cycles of `--data closure`, whose imager has no minor cycles."""
 
     name = "closure"
     wide = False
@@ -182,7 +182,7 @@ class ClosureCycles:
         return Tiles(shape, max(shape), 0)
 
     def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:
-        """There is none."""
+        """Not available, since there are no minor cycles."""
         raise NotImplementedError
 
 
@@ -192,12 +192,12 @@ def _clean_settings(config, mask=None):
 
 
 def _part(mask, tile):
-    """The part of the user's mask that covers a tile."""
+    """Part of the user's mask that covers a tile."""
     return None if mask is None else mask[tile.outer]
 
 
 def choose_solvers(config: ImageConfig, device: str) -> tuple[MinorCycles | None, MinorCycles | None]:
-    """The minor cycle that makes the images, and the one that is compared with it; None where there is none."""
+    """The minor cycles that make the images, and those of --compare; None for each that the run does not need."""
     if config.niter == 0:
         return None, None
     if config.data == "closure":

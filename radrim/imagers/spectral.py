@@ -1,4 +1,4 @@
-"""The channels of a spectrum seen as terms of a polynomial of frequency: `--spectral-terms`."""
+"""Images of the terms of a spectrum, polynomials of frequency, from those of its channels: `--spectral-terms`."""
 
 import dataclasses
 import math
@@ -11,22 +11,22 @@ from radrim.restore.spectrum import Basis
 
 
 class SpectralMeasurement:
-    """The channels' measurements, seen as those of the terms; images are (term, y, x), otherwise as `Measurement`.
+    """Measurement of the terms of a spectrum; like `Measurement`, but with images (term, y, x).
 
     Parameters
     ----------
     measurements : sequence of MeasuredChannel
-        Of the channels.
+        Measurements of the channels.
     basis : Basis
     """
 
     def __init__(self, measurements: Sequence[MeasuredChannel], basis: Basis):
         self.channels, self.basis = measurements, basis
         self.left_noise = float("nan")
-        """Of the first term [Jy/beam]: its image is the mean of the channels' images, each counted by its weight."""
+        """Noise of the first term's dirty image [Jy/beam], which is the weighted mean of the channels' images."""
 
     def combine(self, images: Iterable[np.ndarray]) -> np.ndarray:
-        """Images of the terms, (term, y, x) float32, from those of the channels, given one after the other.
+        """Images of the terms, (term, y, x) float32, from an iterable of the images of the channels.
 
         PSFs combine with the squares of the polynomials; see `combine_psf`.
         """
@@ -45,7 +45,7 @@ class SpectralMeasurement:
         return found
 
     def residual_of(self, channel: int, model: np.ndarray) -> np.ndarray:
-        """Exact residual of one channel (y, x), of the terms' models."""
+        """Exact residual of one channel, (y, x), for the terms' models."""
         return self.channels[channel].residual(self.basis.image(channel, model))
 
     @staticmethod

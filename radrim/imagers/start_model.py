@@ -1,7 +1,7 @@
-"""Where the deconvolution begins, if not with an empty model: `--start-model` and `--continue`.
+"""Start models of the deconvolution: `--start-model` and `--continue`.
 
-The models are copied into the work directory before anything else. What a killed run goes on from then is what it began
-with, though it may have written some of its own results over the files.
+The models are copied into the work directory at the beginning of a run. A resumed run therefore uses the same models,
+even if the interrupted run has already overwritten their files.
 """
 
 import logging
@@ -24,28 +24,28 @@ log = logging.getLogger("radrim")
 
 @dataclass(frozen=True)
 class StartModelSettings:
-    """Which start models fit the pixels of a run."""
+    """Tolerance for the pixels of start models."""
 
     max_offset: float = 0.01
-    """Largest distance between pixels that count as the same, anywhere on the image [pixel]."""
+    """Largest offset between pixels of start model and image, anywhere on the image [pixel]."""
 
 
 class RunStartModel:
-    """The models that the output channels begin with; made by `take_start`.
+    """Start models of the output channels; made by `take_start`.
 
     Parameters
     ----------
     work : WorkDir
-        Holds their images.
+        Work directory that holds the images.
     counts : dict of str to int
-        For each Stokes parameter that has one the number of models: 1 for all channels, or one for each.
+        Number of models of each Stokes parameter that has any: 1 for all output channels, or one for each.
     """
 
     def __init__(self, work: WorkDir, counts: dict[str, int]):
         self._work, self._counts = work, counts
 
     def has(self, stokes: str) -> bool:
-        """Whether there is a model of a Stokes parameter; others begin with empty models."""
+        """Whether a Stokes parameter has a start model."""
         return stokes in self._counts
 
     def name(self, channel: str, stokes: str) -> str:
@@ -54,7 +54,7 @@ class RunStartModel:
         Parameters
         ----------
         channel : str
-            '' for a single channel, '0000', '0001', ...
+            '' for a single channel, else '0000', '0001', ...
         stokes : str
         """
         return _name(stokes, int(channel) if channel and self._counts[stokes] > 1 else 0)
@@ -65,23 +65,23 @@ class RunStartModel:
 
 
 def take_start(config: ImageConfig, prefix: str | Path, grid: ImageGrid, work: WorkDir) -> RunStartModel | None:
-    """The start model that was asked for, kept in the work directory; None if none was.
+    """Copy the start models that the user gave into the work directory; None if there are none.
 
     Parameters
     ----------
     config : ImageConfig
     prefix : str or Path
-        Beginning of the names of the run's files.
+        Beginning of the names of the run's files (--name).
     grid : ImageGrid
-        Of the run.
+        Grid of the run's images.
     work : WorkDir
 
     Raises
     ------
     InputError
-        There is no such model, or it is of other pixels, another Stokes parameter, or other output channels.
+        There is no model, or it has other pixels, another Stokes parameter or other output channels than the run.
     ConfigError
-        --start-model is a file that the run is going to replace.
+        --start-model is a file that the run will replace.
     """
     if not (config.start_model or config.continue_run):
         return None
@@ -98,7 +98,7 @@ def take_start(config: ImageConfig, prefix: str | Path, grid: ImageGrid, work: W
     counts = work.facts("start")
     for stokes in config.stokes:
         if stokes not in counts:
-            log.info("The start model has no Stokes %s: that begins with an empty model.", stokes)
+            log.info("The start model has no Stokes %s, which begins with an empty model.", stokes)
         elif counts[stokes] < config.channels_out:
             log.info("One start model of Stokes %s for all output channels.", stokes)
     return RunStartModel(work, counts)
@@ -109,14 +109,14 @@ def _name(stokes, number):
 
 
 def _own(prefix, config):
-    """The models that a run writes."""
+    """Paths of the models that a run writes."""
     channels = [""] if config.channels_out == 1 else ["MFS", *(f"{k:04d}" for k in range(config.channels_out)), ""]
     labels = [label_of(channel, one) for channel in channels for one in ("", *config.stokes)]
     return [Path(f"{prefix}-{label}-model.fits" if label else f"{prefix}-model.fits").absolute() for label in labels]
 
 
 def _choose(planes: Sequence[Plane], config: ImageConfig) -> dict[str, list[Plane]]:
-    """The planes of each of the run's Stokes parameters, in order of frequency."""
+    """Select the planes of each of the run's Stokes parameters, in order of frequency."""
     path, found = planes[0].path, {}
     for stokes in config.stokes:
         chosen = sorted((plane for plane in planes if plane.stokes == stokes), key=lambda plane: plane.freq)
@@ -135,7 +135,7 @@ def _choose(planes: Sequence[Plane], config: ImageConfig) -> dict[str, list[Plan
 
 
 def _check_grid(plane, grid):
-    """The pixels of a start model must be those of the run: interpolated ones would not fit the data."""
+    """Raise InputError if a start model has other pixels than the run; an interpolated model would not fit the data."""
     there = plane.grid
     corner = max(grid.shape) / 2
     apart = math.hypot((there.ra - grid.ra + math.pi) % (2 * math.pi) - math.pi, 0) * math.cos(grid.dec)
@@ -149,7 +149,7 @@ def _check_grid(plane, grid):
     options = f"--size {there.width} {there.height} --scale {format_angle(there.scale)}"
     raise InputError(
         f"The start model {plane.path} is {_describe(there)}, and the run's image {_describe(grid)}: they must have "
-        f"the same pixels. Give {options}, or begin without."
+        f"the same pixels. Give {options}, or run without a start model."
     )
 
 

@@ -1,4 +1,4 @@
-"""Step 3, measure: the operators between an image and its visibilities, behind one protocol."""
+"""Step 3, measure: operators between an image and its visibilities, with one base class and a choice of the fastest."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from radrim.operator.base import Operator, max_w
 from radrim.operator.settings import ChoiceSettings, WGridderSettings
 
 KINDS = ("wgridder", "nufft", "dft")
-"""Kinds of `make_operator`; with 'auto' `choose_kind` decides."""
+"""Kinds of operators; for 'auto' `choose_kind` chooses one of them."""
 
 SETTINGS = ChoiceSettings()
 
@@ -23,7 +23,7 @@ def make_operator(
     threads: int = 1,
     device: str | torch.device = "cpu",
 ) -> Operator:
-    """The operator of the measurement equation (`radrim.geometry`) for these samples and this grid.
+    """Make the operator of the measurement equation (`radrim.geometry`) for some samples and an image grid.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def make_operator(
         uvw, freq = np.asarray(uvw, np.float64), np.asarray(freq, np.float64)
         largest_w = max_w(uvw, freq) if uvw.ndim == 2 and uvw.shape[1] == 3 and np.isfinite(uvw).all() else 0.0
         kind = choose_kind(uvw.shape[0] * freq.size, grid, largest_w, device, epsilon)
-    # Imported here, so that a run only loads the library that it uses.
+    # Imported here, so that a run loads only the library that it uses.
     if kind == "wgridder":
         from radrim.operator.wgridder import WGridder
 
@@ -76,16 +76,16 @@ def make_operator(
 def choose_kind(
     samples: int, grid: ImageGrid, largest_w: float, device: str | torch.device = "cpu", epsilon: float = 1e-5
 ) -> str:
-    """The kind of operator that ``auto`` stands for.
+    """Choose the kind of operator for ``auto``.
 
-    - ``dft`` where its matrix products take about a second, as for VLBI or small data on a field where the w-term is
-      small. It is exact.
-    - ``nufft`` on CUDA, the only other kind there.
-    - On the CPU the faster one of ``wgridder`` and ``nufft`` at this accuracy, by the costs measured with
+    - ``dft``, which is exact, if its matrix products take about a second. This is so for VLBI, and for small data on a
+      field with a small w-term.
+    - ``nufft`` on CUDA, as the only other kind there.
+    - On the CPU the faster one of ``wgridder`` and ``nufft``, by the costs measured with
       pipelines/benchmarks/operators.py. The w-gridder grids every sample once, in three dimensions, and is faster for
-      most interferometers. The facets of nufft keep the number of w-planes small; they are 2 to 3 times faster on very
-      wide fields with more pixels than samples (MWA snapshots). nufft is also used for images that ducc0 does not
-      support (odd sizes, fewer than 32 pixels).
+      most interferometers. nufft needs few w-planes due to its facets, and is 2 to 3 times as fast on very wide fields
+      with more pixels than samples (MWA snapshots). It also makes the images that ducc0 does not support (odd sizes,
+      fewer than 32 pixels).
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def choose_kind(
     from radrim.operator.nufft import choose_facets
     from radrim.operator.wgridder import estimate_seconds
 
-    # If both are about as fast, the w-gridder: it needs less memory, and its time is predicted better.
+    # At about equal times the w-gridder is chosen, since it needs less memory and its time is predicted better.
     _, seconds = choose_facets(grid, largest_w, samples, epsilon)
     return (
         "nufft"

@@ -1,7 +1,7 @@
-"""Base of all forward operators: interface, checks of the arguments, autograd, expansion of the w-term.
+"""Base class of all measurement operators: interface, checks of arguments, autograd, and expansion of the w-term.
 
-The operator A maps an image of real fluxes to visibilities (the measurement equation of `radrim.geometry`); its
-adjoint, restricted to real images, is ``Re A^H``. Both are linear, so the gradient of each is the other.
+The operator A maps an image of real fluxes to visibilities (the measurement equation of `radrim.geometry`). Its
+adjoint, restricted to real images, is ``Re A^H``. Both are linear, so each of them gives the gradient of the other.
 """
 
 from collections.abc import Mapping
@@ -107,7 +107,7 @@ class Operator:
         self.data_shape = (uvw.shape[0], freq.size)
         self.max_w = max_w(uvw, freq)
         self._visible: torch.Tensor | None = None
-        if grid.max_n_term >= 1:  # some pixels lie beyond the horizon: there is no sky in them
+        if grid.max_n_term >= 1:  # some pixels are beyond the horizon
             seen = np.isfinite(n_minus_1(grid.l()[None, :], grid.m()[:, None]))
             self._visible = torch.from_numpy(seen).to(self.device)
 
@@ -135,7 +135,7 @@ class Operator:
         data : Tensor, (row, chan) complex64 or complex128
             Visibilities [Jy].
         weight : Tensor, (row, chan) float32 or float64, optional
-            Imaging weights; 0 drops a sample. This needs less memory than a weighted copy of the data.
+            Imaging weights; 0 excludes a sample. The argument saves the memory of a weighted copy of the data.
 
         Returns
         -------
@@ -150,7 +150,7 @@ class Operator:
         return _Adjoint.apply(data, self, weight)
 
     def psf(self, weight: torch.Tensor) -> torch.Tensor:
-        """The response to 1 Jy in the middle pixel, not normalised; its value there is the sum of weights.
+        """Response to 1 Jy in the middle pixel, not normalised; the peak is the sum of the weights.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class Operator:
         self._check("weight", weight, self.data_shape, COMPLEX)
         if self.grid.x0 or self.grid.y0:
             seen = self.phase().to(COMPLEX[weight.dtype])
-        else:  # one number expanded to the whole array needs no memory
+        else:  # an expanded view of one number needs no memory
             seen = torch.ones((), dtype=COMPLEX[weight.dtype], device=self.device).expand(self.data_shape)
         return self.compute_adjoint(seen, weight.detach())
 
@@ -176,11 +176,11 @@ class Operator:
         return torch.polar(torch.ones_like(turns), turns)
 
     def _forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(y, x) real -> (row, chan) complex of the same precision; `image` is contiguous, there is data."""
+        """Map (y, x) real to (row, chan) complex of the same precision; `image` is contiguous, and neither is empty."""
         raise NotImplementedError
 
     def _adjoint(self, data: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-        """(row, chan) complex -> (y, x) real of the same precision; `weight` may be None."""
+        """Map (row, chan) complex to (y, x) real of the same precision; `weight` may be None."""
         raise NotImplementedError
 
     def compute_forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -245,11 +245,10 @@ def w_matters(largest_w: float, grid: ImageGrid, epsilon: float) -> bool:
 
 
 class ProlateExpansion:
-    """exp(i c x y) on the square [-1, 1]^2 as a short sum of products: sum_k factor_k i^odd_k p_k(x) p_k(y).
+    """Expansion of exp(i c x y) on [-1, 1]^2 in a short sum of products: sum_k factor_k i^odd_k p_k(x) p_k(y).
 
-    The p_k are prolate spheroidal wave functions, the basis that needs the fewest terms: about
-    2 c / pi + log(1/tolerance). This is the w-term if x is the sample's w and y the pixel's n - 1, each scaled to its
-    range.
+    The p_k are prolate spheroidal wave functions, the basis with the fewest terms: about 2 c / pi + log(1/tolerance).
+    For the w-term, x is the w of a sample and y is n - 1 of a pixel, each scaled to its range.
 
     Parameters
     ----------
@@ -262,7 +261,7 @@ class ProlateExpansion:
     ----------
     factor : ndarray, (term,) float64
     odd : ndarray, (term,) bool
-        Where True the term carries a factor i.
+        Whether the term has a factor i.
 
     References
     ----------
@@ -270,7 +269,7 @@ class ProlateExpansion:
     """
 
     def __init__(self, c: float, tolerance: float) -> None:
-        # Gauss-Legendre nodes turn the integral operator into a symmetric matrix whose eigenvectors are the p_k.
+        # At Gauss-Legendre nodes the integral operator becomes a symmetric matrix, whose eigenvectors are the p_k.
         order = int(SETTINGS.quadrature_order + 2 * c)
         x, weight = legendre.leggauss(order)
         to_legendre = (np.arange(order) + 0.5)[:, None] * legendre.legvander(x, order - 1).T

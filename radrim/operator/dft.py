@@ -1,7 +1,7 @@
 """Direct Fourier sum in torch: exact, on any device, in bounded memory.
 
-Where the w-term is nearly negligible (VLBI) the sum separates into matrix products. Elsewhere every phase is computed,
-which is slow; the other operators are tested against it.
+If the w-term is nearly negligible, as for VLBI, the sum separates into matrix products. Otherwise every phase is
+computed, which is slow. The other operators are tested against this one.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class DFT(Operator):
 
     @property
     def separable(self) -> bool:
-        """Whether the sum runs as matrix products."""
+        """Whether the sum is computed by matrix products."""
         return self._expansion is not None
 
     def _forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -57,17 +57,17 @@ class DFT(Operator):
         return out
 
     def _parts(self) -> list[slice]:
-        """Slices of the samples with which temporary arrays stay below `DftSettings.max_elements`."""
+        """Slices of the samples for which temporary arrays have at most `DftSettings.max_elements` elements."""
         height, width = self.image_shape
         most = SETTINGS.max_elements
         size = max(1, most // (height + width) if self.separable else most // (4 * width))
         return [slice(k, min(k + size, len(self._u))) for k in range(0, len(self._u), size)]
 
     def _terms(self, part: slice, dtype: torch.dtype) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Terms of the w-term: (factor image (y, x), factor of the samples (sample,) complex)."""
+        """Terms of the w-term: factor of the pixels (y, x), and factor of the samples (sample,) complex."""
         if self._expansion is None or self.max_w == 0:
             return [(torch.ones((), dtype=dtype, device=self.device), torch.ones((), dtype=COMPLEX[dtype]))]
-        # n - 1 runs from -2 half to 0: its middle is a phase, taken exactly, the rest is expanded.
+        # n - 1 runs from -2 half to 0. Its middle is an exact phase; the difference to the middle is expanded.
         on_w = self._expansion(self._w[part] / self.max_w)
         half = self.grid.max_n_term / 2
         on_n = self._expansion(self._n1 / half + 1)
@@ -154,7 +154,7 @@ def _turn(phase: torch.Tensor) -> torch.Tensor:
 def _powers(turns: torch.Tensor, count: int, middle: int, dtype: torch.dtype) -> torch.Tensor:
     """exp(2 pi i turns (k - count // 2 + middle)) for k = 0 ... count - 1, (count, sample).
 
-    They are products of coarse and fine steps, which takes one multiplication per element instead of sine and cosine.
+    Each is the product of a coarse and a fine step, which takes one multiplication instead of sine and cosine.
     """
     fine = SETTINGS.fine_steps
     steps = torch.arange(0, count, fine, dtype=turns.dtype, device=turns.device) - count // 2 + middle

@@ -1,10 +1,10 @@
 """Non-uniform FFTs (finufft on the CPU, cufinufft on CUDA) with the full w-term, by coplanar facets.
 
-A facet is a rectangle of the image grid. Around its centre pixel (l0, m0) a plane replaces n - 1. It turns most of the
-w-term into a phase per sample and a shift of the uv coordinates, ``u + w dn/dl`` and ``v + w dn/dm``. No pixel moves,
-so that facets fit together without resampling. The rest of n - 1 is of second order in the size of the facet; a few
-products p_k(w) p_k(n - 1) represent it (`ProlateExpansion`). Each product needs the transform of one real image, and
-two real images share one complex transform.
+A facet is a rectangle of the image grid. Within it, n - 1 is approximated by a plane around the centre pixel (l0, m0).
+The plane converts most of the w-term to a phase per sample and a shift of the uv coordinates, ``u + w dn/dl`` and ``v +
+w dn/dm``. No pixel moves, so that facets fit together without resampling. The difference of n - 1 from the plane is of
+second order in the size of the facet; a few products p_k(w) p_k(n - 1) represent it (`ProlateExpansion`). Each product
+needs the transform of one real image, and two real images share one complex transform.
 
 References
 ----------
@@ -55,7 +55,7 @@ class Facet:
 
 @dataclass(frozen=True)
 class _WTerm:
-    """The w-term of all facets as a sum of products of a factor of the samples and one of the pixels.
+    """The w-term of all facets as a sum of products; each has a factor of the samples and one of the pixels.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class _WTerm:
     half: float
 
     def pairs(self) -> list[tuple[int, int | None]]:
-        """Terms that share a transform; the last one may stand alone."""
+        """Pairs of terms that share a transform; the last term may have no partner."""
         count = len(self.expansion)
         return [(k, k + 1 if k + 1 < count else None) for k in range(0, count, 2)]
 
@@ -83,7 +83,7 @@ class _WTerm:
 class NUFFT(Operator):
     """`Operator` by finufft or cufinufft; see there for parameters.
 
-    Plans and their points are kept between calls, so an operator may be used by one thread at a time only.
+    It keeps plans and their points between calls, so only one thread at a time may use an operator.
     """
 
     kind = "nufft"
@@ -100,8 +100,8 @@ class NUFFT(Operator):
         super().__init__(uvw, freq, grid, epsilon, threads, device)
         self._u, self._v, self._w = self._wavelengths()
         self._w_term: _WTerm | None = None
-        # One thread per facet: threads inside finufft add samples in varying order, so that the last digits would
-        # differ from run to run.
+        # Each facet runs on one thread: several threads inside finufft add samples in varying order, so that the last
+        # digits of the result would differ between runs.
         least = 1 if self.device.type == "cuda" else math.isqrt(self.threads - 1) + 1
         if w_matters(self.max_w, grid, self.epsilon):
             count, _ = choose_facets(grid, self.max_w, len(self._u), self.epsilon)
@@ -148,7 +148,7 @@ class NUFFT(Operator):
     def _each_facet(
         self, dtype: torch.dtype, work: "Callable[[Facet, _Transform], torch.Tensor]"
     ) -> Iterator[tuple[Facet, torch.Tensor]]:
-        """Pairs of facet and ``work(facet, transform)``, in order; on the CPU one thread for each facet."""
+        """Yield each facet and ``work(facet, transform)``, in order; on the CPU each facet runs on one thread."""
         transforms = self._transforms_for(dtype)
 
         def one(facet: Facet, transform: "_Transform") -> torch.Tensor:
@@ -174,7 +174,7 @@ class NUFFT(Operator):
                 out += both[:count] * w_term.factor_of_samples(first, transform.dtype)
                 continue
             both = transform.to_samples(torch.complex(pair, on_image[second] * tile).to(transform.dtype))
-            # The transform of a real image at -(u, v) is the conjugate of that at (u, v); this separates the images.
+            # The transform of a real image at -(u, v) is the conjugate of that at (u, v), which separates both images.
             direct, mirrored = both[:count], both[count:].conj()
             out += (direct + mirrored) * (0.5 * w_term.factor_of_samples(first, transform.dtype))
             out += (direct - mirrored) * (-0.5j * w_term.factor_of_samples(second, transform.dtype))
@@ -202,7 +202,7 @@ class NUFFT(Operator):
         return out
 
     def _on_image(self, facet: Facet, w_term: "_WTerm") -> torch.Tensor:
-        """factor_k p_k(n - 1 less the plane) of the facet's pixels, (term, y, x) float64."""
+        """factor_k p_k of n - 1 minus the plane, for the facet's pixels, (term, y, x) float64."""
         distance = _distance(self.grid, facet, self._facet_shape).clip(-w_term.half, w_term.half)
         rest = torch.from_numpy(distance / w_term.half).to(self.device)
         factor = torch.from_numpy(w_term.expansion.factor).to(self.device)
@@ -226,13 +226,14 @@ class NUFFT(Operator):
         transform.holds = facet
 
     def _inside(self, facet: Facet) -> tuple[slice, slice]:
-        """Rows and columns of the image that the facet covers; the last facets may stick out."""
+        """Rows and columns of the image that the facet covers; the last facets may extend beyond the image."""
         (height, width), (rows, columns) = self.image_shape, self._facet_shape
         return slice(facet.y, min(facet.y + rows, height)), slice(facet.x, min(facet.x + columns, width))
 
     def _transforms_for(self, dtype: torch.dtype) -> "list[_Transform]":
-        """The plans for data of this type, made once; each keeps its points until it is used for another facet."""
-        # Single precision rounds the points: phases at the edge of a facet of N pixels by up to N / 2 * 1.2e-7 rad.
+        """Plans for data of this type, made once; a plan keeps its points until it is used for another facet."""
+        # Single precision rounds the points, which changes phases at the edge of a facet of N pixels by up to
+        # N / 2 * 1.2e-7 rad.
         rounding = max(self._facet_shape) * 6e-8
         if dtype == torch.complex64 and (
             self.epsilon < SETTINGS.min_single_epsilon or rounding > SETTINGS.max_rounding * self.epsilon
@@ -242,7 +243,7 @@ class NUFFT(Operator):
             # Transforms of the size of a facet gain little from several threads; facets run in parallel instead.
             on_gpu = self.device.type == "cuda"
             workers = 1 if on_gpu else min(self.threads, len(self.facets))
-            # Errors of the transform, the expansion and of rounding add up.
+            # Errors of transform, expansion and rounding add up.
             best = SETTINGS.single_accuracy if dtype == torch.complex64 else 0.0
             epsilon = max(SETTINGS.transform_tolerance * self.epsilon, best)
             self._transforms[dtype] = [
@@ -252,9 +253,9 @@ class NUFFT(Operator):
 
 
 def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -> tuple[int, float]:
-    """Number of facets along each axis with which the operator is fastest, and its estimated time.
+    """Number of facets along each axis for which the operator is fastest, and its estimated time.
 
-    Small facets need fewer terms of the w-term; with large ones the samples are processed fewer times.
+    Small facets need fewer terms of the w-term; with large facets the samples are processed fewer times.
 
     Parameters
     ----------
@@ -271,7 +272,7 @@ def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -
     """
     seconds, chosen = np.inf, 1
     for count in SETTINGS.facet_counts:
-        # At most half of the facets lie below the horizon, and each processes all samples: more facets would be slower.
+        # At least half of the facets are above the horizon, and each processes all samples. So more facets are slower.
         if count**2 / 2 * SETTINGS.visit_seconds * samples > seconds:
             break
         (rows, columns), facets = split_facets(grid, count, coarse=True)
@@ -279,8 +280,8 @@ def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -
             break
         terms = count_terms(4 * max_w * max(facet.half for facet in facets), epsilon)
         pixels = rows * columns
-        # A transform carries two terms. It consists of an FFT with 1.25 times oversampling, and of each sample twice.
-        # Each term adds a factor image and its product, each facet the phase and the coordinates of the samples.
+        # A transform has two terms. Its time is that of an FFT with oversampling of 1.25, and of each sample twice.
+        # Each term adds a factor image and its product; each facet adds the phase and the coordinates of the samples.
         transforms = terms / 2 * (SETTINGS.fft_seconds * pixels + SETTINGS.sample_seconds * samples)
         cost = len(facets) * (transforms + terms * SETTINGS.factor_seconds * pixels + SETTINGS.visit_seconds * samples)
         if cost < seconds and (terms * pixels <= SETTINGS.max_factor_elements or count == 1):
@@ -289,7 +290,7 @@ def choose_facets(grid: ImageGrid, max_w: float, samples: int, epsilon: float) -
 
 
 def count_terms(turns: float, epsilon: float) -> float:
-    """Estimated number of products for a w-term that varies by `turns` turns between its extremes."""
+    """Estimated number of products for a w-term whose phase range is `turns` turns."""
     return 1 + turns + np.log10(1 / epsilon) * (1 + 0.5 * np.log(1 + turns))
 
 
@@ -328,7 +329,7 @@ def _fit_plane(grid: ImageGrid, facet: Facet, shape: tuple[int, int], coarse: bo
 
 
 def _with_plane(facet: Facet, grid: ImageGrid, shape: tuple[int, int], plane: np.ndarray) -> Facet:
-    """`facet` with this plane, moved to the middle of the range of n - 1 around it."""
+    """`facet` with this plane, shifted to the middle of the range of n - 1 minus the plane."""
     facet = replace(facet, level=plane[0], dl=plane[1], dm=plane[2])
     rest = _distance(grid, facet, shape)
     low, high = rest.min(), rest.max()
@@ -336,14 +337,14 @@ def _with_plane(facet: Facet, grid: ImageGrid, shape: tuple[int, int], plane: np
 
 
 def _directions(grid: ImageGrid, facet: Facet, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """L (1, x) and m (y, 1) of a facet's pixels."""
+    """Direction cosines l (1, x) and m (y, 1) of a facet's pixels."""
     l = facet.l0 - (np.arange(shape[1]) - shape[1] // 2) * grid.scale
     m = facet.m0 + (np.arange(shape[0]) - shape[0] // 2) * grid.scale
     return l[None, :], m[:, None]
 
 
 def _distance(grid: ImageGrid, facet: Facet, shape: tuple[int, int]) -> np.ndarray:
-    """N - 1 less the facet's plane, (y, x); 0 where there is no sky."""
+    """Values of n - 1 minus the facet's plane, (y, x); 0 below the horizon."""
     l, m = _directions(grid, facet, shape)
     # Pixels of a facet beyond the image are clipped to it, so that they need no additional terms.
     l = np.clip(l, grid.l().min(), grid.l().max())
@@ -353,7 +354,7 @@ def _distance(grid: ImageGrid, facet: Facet, shape: tuple[int, int]) -> np.ndarr
 
 
 def _fold(angle: torch.Tensor) -> torch.Tensor:
-    """The same angle within [-pi, pi], in double precision, before rounding to single."""
+    """Shift an angle to [-pi, pi] in double precision, before it is rounded to single precision."""
     return angle - (2 * np.pi) * torch.round(angle / (2 * np.pi))
 
 
@@ -372,13 +373,13 @@ class _Transform:
                     "run 'pip install cufinufft', or use --device cpu."
                 ) from error
             options["gpu_device_id"] = torch.cuda.current_device() if device.index is None else device.index
-            # Plans run on torch's stream, so that no synchronisation is needed.
+            # Plans run on torch's stream, which makes synchronisation unnecessary.
             options["gpu_stream"] = torch.cuda.current_stream(device).cuda_stream
         else:
             import finufft as library
 
             options["nthreads"] = 1
-            # Less oversampling halves the time of the FFTs, but has no kernel for the highest accuracy.
+            # Low oversampling halves the time of the FFTs, but finufft has no kernel for the highest accuracy with it.
             options["upsampfac"] = (
                 SETTINGS.low_oversampling if epsilon >= SETTINGS.min_low_oversampling_epsilon else 2.0
             )
@@ -388,9 +389,9 @@ class _Transform:
         self.holds: Facet | None = None
 
     def set_points(self, y: torch.Tensor, x: torch.Tensor) -> None:
-        """Points in radians, (sample,) float64."""
+        """Set the points [rad], (sample,) float64."""
         real = REAL[self.dtype]
-        self._points = [self._native(c.to(real)) for c in (y, x)]  # kept, since the plans read them at every call
+        self._points = [self._native(c.to(real)) for c in (y, x)]  # the plans read them at every call
         self._to_samples.setpts(*self._points)
         self._to_modes.setpts(*self._points)
 

@@ -1,6 +1,6 @@
-"""The loops over samples of `radrim.operator.tracks`, compiled with numba; they release the interpreter's lock.
+"""The loops over samples of `radrim.operator.tracks`, compiled with numba.
 
-`plan` is the tuple of arrays of `tracks.Nodes`, from `rows` on.
+They release the interpreter's lock. `plan` is a `Plan`, the tuple of the arrays of `tracks.Nodes` from `rows` on.
 """
 
 import math
@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 Plan = tuple[np.ndarray, ...]
-"""Arrays of `tracks.Nodes`, from `rows` on."""
+"""The arrays of `tracks.Nodes` from `rows` on."""
 
 
 class Tracks(NamedTuple):
@@ -25,7 +25,7 @@ class Tracks(NamedTuple):
     reach : (direction, 3) float64
         Corners and edges of the tile as seen from its middle.
     wave : float
-        Largest phase per path difference [rad/m].
+        Phase per path difference at the highest frequency [rad/m].
     tolerance : float
         Largest error of an interpolated phase [rad].
     amplification : float
@@ -44,7 +44,7 @@ class Tracks(NamedTuple):
 def cut_tracks(
     tracks: Tracks, starts: np.ndarray, capacity: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cut tracks into blocks of rows; find their nodes and weights.
+    """Divide tracks into blocks of rows, and find the nodes and interpolation weights of each block.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def cut_tracks(
     starts : (track + 1,) int64
         First row of each track, and the end.
     capacity : (number,) float64
-        Half of the phase range that 1, 2, ... nodes represent [rad].
+        Half of the phase range that 1, 2, ... nodes can represent [rad].
 
     Returns
     -------
@@ -61,54 +61,30 @@ def cut_tracks(
     picked : (block, 2 number) int32
         Rows of the nodes.
     times : (block,) int64
-        Number of nodes.
+        Number of nodes of each block.
     weights : (weight,) float32
         Interpolation weights of the rows.
     extent : (block,) float64
         Largest path difference of the tile's directions [m].
     """
-    uvw, reach, wave = tracks.uvw, tracks.reach, tracks.wave
+    uvw, reach = tracks.uvw, tracks.reach
     count, most = len(uvw), len(capacity)
     rows = np.empty(count + 1, np.int64)
     picked = np.empty((count, 2 * most), np.int32)
-    times = np.empty(count, np.int64)
-    extent = np.empty(count)
+    times, extent = np.empty(count, np.int64), np.empty(count)
     weights = np.empty(count * 2 * most, np.float32)
-    blocks = at = 0
     grown = np.empty(len(reach))
-    rough = 0  # rows up to here are not smooth, and are not interpolated
+    blocks = at = rough = 0  # `rough` is the end of rows that are not smooth: they are nodes themselves
     for track in range(len(starts) - 1):
         begin, end = starts[track], starts[track + 1]
         while begin < end:
-            # As many rows as the largest number of nodes can represent.
-            grown[:] = 0
-            stop, turned = begin + 1, 0.0
             limit = min(end, begin + most) if begin < rough else end
-            while stop < limit:
-                largest = 0.0
-                for d in range(len(reach)):
-                    step = 0.0
-                    for k in range(3):
-                        step += (uvw[stop, k] - uvw[stop - 1, k]) * reach[d, k]
-                    grown[d] += abs(step) * wave
-                    largest = max(largest, grown[d])
-                if largest > 2 * capacity[most - 1] and stop - begin >= most:
-                    break
-                turned, stop = largest, stop + 1
-            n = stop - begin
-            p = 1
-            while p < most and 2 * capacity[p - 1] < turned:
-                p += 1
-            every = begin < rough or n < 2 * p or 2 * capacity[p - 1] < turned
-            if every and n > 2 * most:
-                stop = begin + 2 * most
-                n = 2 * most
-            if every:
-                p = n
-                for j in range(n):
-                    picked[blocks, j] = begin + j
-                    for k in range(n):
-                        weights[at + j * n + k] = 1.0 if j == k else 0.0
+            stop, turned = _longest_block(uvw, reach, tracks.wave, begin, limit, 2 * capacity[most - 1], most, grown)
+            n, p = stop - begin, _node_count(capacity, turned)
+            if begin < rough or n < 2 * p or 2 * capacity[p - 1] < turned:
+                p = n = min(n, 2 * most)
+                stop = begin + n
+                _keep_rows(begin, n, picked, blocks, weights, at)
             else:
                 _pick(tracks.time, begin, stop, p, picked[blocks])
                 if not _weigh(tracks, begin, stop, p, picked[blocks], weights[at:]):
@@ -127,6 +103,46 @@ def cut_tracks(
 
 
 @numba.njit(nogil=True, cache=True)
+def _longest_block(uvw, reach, wave, begin, limit, largest_phase, most, grown):
+    """End of the longest block that `most` nodes can represent, and its phase range [rad]; `grown` is work space.
+
+    The block has at least `most` rows, unless it ends at `limit`.
+    """
+    grown[:] = 0
+    stop, turned = begin + 1, 0.0
+    while stop < limit:
+        largest = 0.0
+        for d in range(len(reach)):
+            step = 0.0
+            for k in range(3):
+                step += (uvw[stop, k] - uvw[stop - 1, k]) * reach[d, k]
+            grown[d] += abs(step) * wave
+            largest = max(largest, grown[d])
+        if largest > largest_phase and stop - begin >= most:
+            break
+        turned, stop = largest, stop + 1
+    return stop, turned
+
+
+@numba.njit(nogil=True, cache=True)
+def _node_count(capacity, turned):
+    """Smallest number of nodes that represent a phase range of `turned` rad; the largest number if none does."""
+    p = 1
+    while p < len(capacity) and 2 * capacity[p - 1] < turned:
+        p += 1
+    return p
+
+
+@numba.njit(nogil=True, cache=True)
+def _keep_rows(begin, n, picked, block, weights, at):
+    """Make each of `n` rows a node of the block; its weights begin at the index `at`."""
+    for j in range(n):
+        picked[block, j] = begin + j
+        for k in range(n):
+            weights[at + j * n + k] = 1.0 if j == k else 0.0
+
+
+@numba.njit(nogil=True, cache=True)
 def _farthest(uvw, reach):
     """Largest path difference of the directions over some rows [m]."""
     far = 0.0
@@ -141,7 +157,7 @@ def _farthest(uvw, reach):
 
 @numba.njit(nogil=True, cache=True)
 def _pick(time, begin, stop, p, picked):
-    """Distinct rows near the Chebyshev nodes in time; there must be at least twice as many rows as nodes."""
+    """Pick distinct rows near the Chebyshev nodes in time; there must be at least twice as many rows as nodes."""
     low, high = time[begin], time[stop - 1]
     row = begin
     for j in range(p):
@@ -155,7 +171,7 @@ def _pick(time, begin, stop, p, picked):
 
 @numba.njit(nogil=True, cache=True)
 def _weigh(tracks, begin, stop, p, picked, weights):
-    """Lagrange polynomials of each row; whether they reproduce its uvw and do not amplify errors."""
+    """Compute the Lagrange polynomials of each row; return whether they reproduce its uvw and do not amplify errors."""
     time, uvw, reach = tracks.time, tracks.uvw, tracks.reach
     for r in range(begin, stop):
         total = 0.0
@@ -175,7 +191,7 @@ def _weigh(tracks, begin, stop, p, picked, weights):
                 for j in range(p):
                     there -= weights[(r - begin) * p + j] * uvw[picked[j], k]
                 path += there * reach[d, k]
-            # One or two nodes do not follow a curved track; there, the small phase range limits the error.
+            # One or two nodes cannot reproduce a curved track, but their small phase range limits the error.
             if abs(path) * tracks.wave > tracks.tolerance and p > 2:
                 return False
     return True
@@ -185,7 +201,7 @@ def _weigh(tracks, begin, stop, p, picked, weights):
 def gather(
     data: np.ndarray, weight: np.ndarray, out: np.ndarray, turn: np.ndarray, freq: np.ndarray, step: float, plan: Plan
 ) -> None:
-    """Sum samples to the nodes, by the transpose of `spread`; without data, only the weights."""
+    """Sum weighted samples to the nodes, by the transpose of `spread`; without data, sum the weights."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
     along, waves = np.empty(freq.size, np.complex128), np.empty(freq.size, np.complex128)
     for b in range(len(times)):
@@ -210,7 +226,7 @@ def gather(
 
 @numba.njit(nogil=True, cache=True)
 def spread(values: np.ndarray, out: np.ndarray, turn: np.ndarray, freq: np.ndarray, step: float, plan: Plan) -> None:
-    """Interpolate from the nodes to the samples, and add to `out`."""
+    """Interpolate from the nodes to the samples, and add the result to `out`."""
     rows, first, times, at, on_time, kind, bands, band, on_freq = plan
     along, waves = np.empty(freq.size, np.complex128), np.empty(freq.size, np.complex128)
     for b in range(len(times)):
@@ -236,7 +252,11 @@ def spread(values: np.ndarray, out: np.ndarray, turn: np.ndarray, freq: np.ndarr
 
 @numba.njit(nogil=True, cache=True)
 def _fill(waves, turn, freq, step):
-    """exp(i turn freq) of each channel; for even spacing by multiplication, restarted before rounding errors add up."""
+    """Compute exp(i turn freq) of each channel.
+
+    For evenly spaced channels each value is the previous one times a constant, restarted every 64 channels to limit
+    rounding errors.
+    """
     more = turn * step
     turned, wave = complex(math.cos(more), math.sin(more)), 1.0 + 0j
     for c in range(freq.size):

@@ -1,14 +1,14 @@
 """Baseline-dependent compression of visibilities for one tile or facet of an image.
 
-With the phase centre moved to the middle of a tile, the visibilities of its sources are smooth functions of time and
-frequency. In a block of samples over which the phase of no direction of the tile changes by more than a few radians,
-they follow from their values at a few nodes::
+If the phase centre is moved to the middle of a tile, the visibilities of its sources are smooth functions of time and
+frequency. In a block of samples within which the phases of all directions of the tile change by at most a few radians,
+visibilities can be interpolated from their values at a few nodes::
 
     V(t, f) = sum_jk L_j(t) L_k(f) V(t_j, f_k)
 
-with Lagrange polynomials L. A prediction computes the nodes and interpolates. The adjoint moves the samples to the
-nodes by the transpose of the interpolation. Unlike averaging, this does not smear: the error stays below the operator's
-epsilon, and forward and adjoint are exact transposes. Smaller tiles need fewer nodes.
+with Lagrange polynomials L. A prediction computes visibilities at the nodes and interpolates them. The adjoint sums the
+samples to the nodes by the transpose of the interpolation. Unlike averaging this does not smear sources: the error
+stays below the operator's epsilon, and forward and adjoint are exact transposes. Smaller tiles need fewer nodes.
 
 Rows should be sorted by baseline, then by time. In another order the result is the same, but nothing is compressed.
 """
@@ -31,12 +31,12 @@ SETTINGS = TrackSettings()
 
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes at which the visibilities of a tile are computed, and the weights by which samples follow from them.
+    """Nodes at which the visibilities of a tile are computed, and the weights of the interpolation to the samples.
 
     Parameters
     ----------
     uvw : (node, 3) float64
-        Scaled such that every node has the frequency `freq` [m].
+        Baseline coordinates, scaled so that every node has the frequency `freq` [m].
     freq : float
         [Hz]
     rows : (block + 1,) int64
@@ -46,15 +46,15 @@ class Nodes:
     times, at : (block,) int64
         Number of nodes along time, and index of their first weight in `on_time`.
     on_time : (weight,) float32
-        L_j of each row: for row r of a block ``at + (r - rows) * times + j``.
+        L_j of each row; that of row r of a block has the index ``at + (r - rows) * times + j``.
     kind : (block,) int64
-        Number of the division of the band that the block uses.
+        Number of the division of the band that the block uses; see `bands`.
     bands : (kind + 1,) int64
         First band of each division.
     band : (band, 5) int64
         First channel, end, number of nodes, index of their first weight in `on_freq`, and first node within the row.
     on_freq : (weight,) float32
-        L_k of each channel, as `on_time`.
+        L_k of each channel, in the same order as `on_time`.
     """
 
     uvw: np.ndarray
@@ -73,7 +73,7 @@ class Nodes:
 def find_nodes(
     uvw: np.ndarray, freq: np.ndarray, time: np.ndarray, antenna: np.ndarray, grid: ImageGrid, epsilon: float
 ) -> Nodes:
-    """Nodes for the samples of a tile.
+    """Find the nodes for the samples of a tile.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def find_nodes(
         [s]
     antenna : (row, 2) int
     grid : ImageGrid
-        Of the tile.
+        Grid of the tile.
     epsilon : float
         Largest relative error.
 
@@ -102,37 +102,37 @@ def find_nodes(
         uvw, time, reach, 2 * np.pi / C * freq[-1], SETTINGS.tolerance * epsilon, SETTINGS.max_amplification
     )
     rows, picked, times, on_time, extent = cut_tracks(tracks, starts, capacity)
-    ways = _cut_band(freq, capacity)
-    # Half of the phase that a direction turns by from one end of the band to the other.
+    divisions = _cut_band(freq, capacity)
+    # Half of the phase difference between both ends of the band.
     turn = np.pi / C * (freq[-1] - freq[0]) * extent
-    kind = np.searchsorted([way.holds for way in ways], turn)
-    width = np.array([len(way.nodes) for way in ways])[kind]
+    kind = np.searchsorted([division.capacity for division in divisions], turn)
+    width = np.array([len(division.nodes) for division in divisions])[kind]
     count = times * width
     first = np.concatenate([[0], np.cumsum(count)])
     middle = float(freq[len(freq) // 2])
     node_uvw = np.empty((first[-1], 3))
-    for number, way in enumerate(ways):
+    for number, division in enumerate(divisions):
         mine = np.flatnonzero(kind == number)
         if not len(mine):
             continue
         row = np.concatenate([picked[block, : times[block]] for block in mine])
-        start = np.concatenate([first[block] + len(way.nodes) * np.arange(times[block]) for block in mine])
-        for k, f in enumerate(way.nodes):
+        start = np.concatenate([first[block] + len(division.nodes) * np.arange(times[block]) for block in mine])
+        for k, f in enumerate(division.nodes):
             node_uvw[start + k] = uvw[row] * (f / middle)
-    bands, band, on_freq = _join(ways)
+    bands, band, on_freq = _join(divisions)
     at = np.concatenate([[0], np.cumsum(np.diff(rows) * times)])
     return Nodes(node_uvw, middle, rows, first, times, at[:-1], on_time, kind, bands, band, on_freq)
 
 
 class Track:
-    """Transfer between the samples of one block and the nodes of a part of the image.
+    """Interpolation between the nodes of a part of the image and the samples of one block.
 
     Parameters
     ----------
     uvw, freq
         As for `find_nodes`.
     grid : ImageGrid
-        Of the part of the image.
+        Grid of the part of the image.
     nodes : Nodes
         From `find_nodes`.
     """
@@ -199,18 +199,19 @@ class SortedSamples(Protocol):
 
 
 class Compressed:
-    """The measurement operator of a part of an image by nodes, with one transform for all blocks of samples.
+    """Measurement operator of a part of an image that computes visibilities at nodes only.
 
-    It runs on one thread. The samples of all blocks may exceed the memory.
+    It uses one transform for the nodes of all blocks, and one thread. The samples of all blocks may exceed the memory.
 
     Parameters
     ----------
     blocks : sequence of SortedSamples
-        Such as `radrim.visibilities.Visibilities`.
+        For instance `radrim.visibilities.Visibilities`.
     grid : ImageGrid
     kind : str
-        Of the operator of the nodes; see `radrim.operator.make_operator`.
+        Kind of the operator that computes the nodes; see `radrim.operator.make_operator`.
     epsilon : float
+        Largest relative error.
     """
 
     def __init__(
@@ -225,15 +226,15 @@ class Compressed:
         self.kind = self._operator.kind
 
     def adjoint(self, data: Iterable[np.ndarray]) -> np.ndarray:
-        """Re A^H W data, not normalised, (y, x) float32; `data` has one (row, chan) complex64 array for each block."""
+        """Re A^H W data, not normalised, (y, x) float32; `data` yields one (row, chan) complex64 array per block."""
         return self._image(zip(self._tracks(), data, self._blocks, strict=True))
 
     def psf(self) -> np.ndarray:
-        """The response to 1 Jy in the middle pixel, not normalised, (y, x) float32; there it is the sum of weights."""
+        """Response to 1 Jy in the middle pixel, not normalised, (y, x) float32; the peak is the sum of the weights."""
         return self._image((track, None, block) for track, block in zip(self._tracks(), self._blocks, strict=True))
 
     def forward(self, image: np.ndarray) -> list[np.ndarray]:
-        """Visibilities of an image (y, x) [Jy/pixel] at the nodes of each block, (node,) complex64; for `Track`."""
+        """Visibilities of an image (y, x) [Jy/pixel] at the nodes of each block, (node,) complex64 [Jy]."""
         tensor = torch.from_numpy(np.ascontiguousarray(image, np.float32))
         return np.split(self._operator.forward(tensor)[:, 0].numpy(), self._ends[:-1])
 
@@ -246,40 +247,40 @@ class Compressed:
 
 
 def _directions(grid: ImageGrid) -> np.ndarray:
-    """Corners and edges of a tile as seen from its middle, (direction, 3): differences of l, m and n."""
+    """Differences of l, m and n between corners, edges and middle of a tile, (direction, 3)."""
     l, m = (values[[0, len(values) // 2, -1]] for values in (grid.l(), grid.m()))
     return _visible(*(a.ravel() for a in np.meshgrid(l, m))) - _middle(grid)
 
 
 def _middle(grid: ImageGrid) -> np.ndarray:
-    """Direction (l, m, n - 1) of the middle of a tile, to which the phase centre is moved."""
+    """Direction (l, m, n - 1) of the middle of a tile, which becomes its phase centre."""
     l, m = (np.asarray(value) for value in grid.middle[:2])
     return _visible(l, m)
 
 
 def _visible(l: np.ndarray, m: np.ndarray) -> np.ndarray:
-    """Directions (direction, 3); those below the horizon are replaced by the nearest point of the horizon."""
+    """Directions (l, m, n - 1), (direction, 3); the nearest point of the horizon replaces one below it."""
     beyond = np.maximum(np.hypot(l, m) / (1 - 1e-9), 1)
     return np.stack([l / beyond, m / beyond, n_minus_1(l / beyond, m / beyond)], -1)
 
 
 def _capacities(tolerance: float) -> np.ndarray:
-    """Largest phi [rad] for which polynomials on 1, 2, ... nodes represent exp(i phi x), x in [-1, 1]."""
+    """Largest phi [rad] for which 1, 2, ... nodes represent exp(i phi x) on [-1, 1] to the `tolerance`, (number,)."""
     return np.array([2 * (tolerance * math.factorial(p) / 2) ** (1 / p) for p in range(1, SETTINGS.max_nodes + 1)])
 
 
 @dataclass(frozen=True)
-class _Way:
-    """A division of the band: frequencies of its nodes, and half of the phase range that these represent."""
+class _Division:
+    """A division of the band into parts with nodes: half of its phase range [rad], nodes [Hz], and parts."""
 
-    holds: float
+    capacity: float
     nodes: np.ndarray
-    bands: list  # (first channel, end, nodes, weights (chan, node))
+    bands: list  # of each part: first channel, end, number of nodes, weights (chan, node)
 
 
-def _cut_band(freq: np.ndarray, capacity: np.ndarray) -> list[_Way]:
+def _cut_band(freq: np.ndarray, capacity: np.ndarray) -> list[_Division]:
     """Divisions of the band, from one node to all channels."""
-    ways, most = [], SETTINGS.max_nodes
+    divisions, most = [], SETTINGS.max_nodes
     for parts in SETTINGS.band_parts:
         for p in range(1, most + 1) if parts == 1 else (most,):
             if parts * p > SETTINGS.max_node_fraction * len(freq):
@@ -293,18 +294,18 @@ def _cut_band(freq: np.ndarray, capacity: np.ndarray) -> list[_Way]:
             # Parts have equal numbers of channels, but not always equal widths.
             widest = max(freq[end - 1] - freq[start] for start, end, _, _ in bands)
             share = widest / max(freq[-1] - freq[0], 1e-30)
-            ways.append(_Way(capacity[p - 1] / max(share, 1e-30), np.concatenate(nodes), bands))
-    ways.sort(key=lambda way: way.holds)
+            divisions.append(_Division(capacity[p - 1] / max(share, 1e-30), np.concatenate(nodes), bands))
+    divisions.sort(key=lambda division: division.capacity)
     every = [(c, c + 1, 1, np.ones((1, 1))) for c in range(len(freq))]
-    return [*ways, _Way(np.inf, freq, every)]
+    return [*divisions, _Division(np.inf, freq, every)]
 
 
-def _join(ways: "Sequence[_Way]") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _join(divisions: "Sequence[_Division]") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(bands, band, on_freq) of `Nodes`."""
     bands, band, weights, at = [0], [], [], 0
-    for way in ways:
+    for division in divisions:
         node = 0
-        for start, end, p, values in way.bands:
+        for start, end, p, values in division.bands:
             band.append((start, end, p, at, node))
             weights.append(values.ravel())
             at, node = at + values.size, node + p

@@ -25,7 +25,7 @@ SETTINGS = WGridderSettings()
 class WGridder(Operator):
     """`Operator` by ducc0.wgridder; see there for parameters.
 
-    Takes even images of at least 32 x 32 pixels. Samples of weight 0 cost nothing.
+    Images must have even sizes of at least 32 pixels. Samples of weight 0 take no time.
     """
 
     kind = "wgridder"
@@ -47,22 +47,22 @@ class WGridder(Operator):
                 f"Operator 'wgridder' needs even sizes of at least {SETTINGS.min_pixels} pixels: "
                 f"got {grid.width} x {grid.height}; use another size, or the operator 'nufft'."
             )
-        # n - 1 is -(l^2 + m^2) / 2 to 1e-11 in tiny fields: enlarging l and m by `zoom`, and shrinking u and v by
-        # zoom and w by zoom^2, leaves every phase as it was, with numbers that ducc0 can work with.
+        # In tiny fields n - 1 is -(l^2 + m^2) / 2 to 1e-11. Therefore phases do not change if l and m are multiplied by
+        # `zoom`, u and v divided by zoom, and w divided by zoom^2. ducc0 has no rounding problem with these numbers.
         zoom = max(
             1.0, SETTINGS.min_field / (grid.scale * (max(self.image_shape) + 2 * max(abs(grid.x0), abs(grid.y0))))
         )
-        # v first: ducc0's first image axis is then our y, and images pass through without a transposed walk in
-        # memory (a third of the run time at 4096^2).
+        # With v first, ducc0's first image axis is our y. The other order would read images transposed in memory, which
+        # takes a third of the run time at 4096^2.
         uvw = self._uvw[:, [1, 0, 2]] / np.array([zoom, zoom, zoom * zoom])
-        # For ducc0 V = sum I exp(-2 pi i (u x + v y - w (n - 1))) with x and y growing along the axes; ours: m grows
-        # along y, l falls along x. That leaves one sign to turn.
+        # ducc0 has V = sum I exp(-2 pi i (u x + v y - w (n - 1))), with x and y growing along the axes. Here m grows
+        # along y, and l falls along x. So only the sign of u differs.
         self._common: dict[str, Any] = {
             "uvw": uvw,
             "freq": self._freq,
             "pixsize_x": grid.scale * zoom,
             "pixsize_y": grid.scale * zoom,
-            "center_x": -grid.y0 * grid.scale * zoom,  # flip_u turns it over, too
+            "center_x": -grid.y0 * grid.scale * zoom,  # flip_u reverses this sign, too
             "center_y": grid.x0 * grid.scale * zoom,
             "do_wgridding": bool(w_matters(self.max_w, grid, self.epsilon)),
             "flip_u": True,
@@ -70,8 +70,7 @@ class WGridder(Operator):
         }
 
     def _precision(self, single: bool) -> tuple[bool, float]:
-        """Whether to compute in single precision, and the accuracy to ask ducc0 for."""
-        # ducc0 promises the worst case and stays ten times below it. It knows no kernel for more than 1e-2.
+        """Whether to compute in single precision, and the epsilon to request from ducc0."""
         epsilon = min(SETTINGS.requested_accuracy * self.epsilon, SETTINGS.max_requested_accuracy)
         return single and epsilon >= SETTINGS.min_single_epsilon, epsilon
 
@@ -87,7 +86,7 @@ class WGridder(Operator):
         dtype = REAL[data.dtype]
         single, epsilon = self._precision(dtype == torch.float32)
         if not single:
-            # Expanded views (the PSF's ones) stay views of one number.
+            # Expanded views, as for the PSF, remain views of one number.
             data = data if data.dtype == torch.complex128 else _to_double(data)
             weight = weight if weight is None else weight.double()
         vis, factors = data.numpy(), None if weight is None else weight.numpy()
@@ -119,10 +118,10 @@ class WGridder(Operator):
         return torch.from_numpy(out).to(dtype)
 
     def _parts(self) -> list[tuple[slice, slice]]:
-        """(rows, lines of the image) of the adjoint's parts, one for each thread.
+        """Slices (rows of samples, lines of the image) of the adjoint's parts, one part for each thread.
 
-        Threads inside ducc0 add samples to its grid in the order in which they happen to come, and the last digits
-        differ from run to run. Parts of the samples or of the image, put together in order, always give the same.
+        Several threads inside ducc0 add samples to the grid in varying order, so that the last digits of the result
+        would differ between runs. The sum of parts in fixed order is always the same.
         """
         gridding, transforms = _estimate(self.grid, self.max_w, self.data_shape[0] * self.data_shape[1], self.epsilon)
         most = min(self.threads, self.image_shape[0] // SETTINGS.min_strip)  # strips of the image
@@ -141,14 +140,14 @@ class WGridder(Operator):
 
 
 def estimate_seconds(grid: ImageGrid, largest_w: float, samples: int, epsilon: float) -> float:
-    """About how long one direction takes on one CPU core of 2023 (measured with pipelines/benchmarks/operators.py)."""
+    """Estimated time of `forward` or `adjoint` on one CPU core of 2023 [s]; see `WGridderSettings`."""
     return sum(_estimate(grid, largest_w, samples, epsilon))
 
 
 def _estimate(grid: ImageGrid, largest_w: float, samples: int, epsilon: float) -> tuple[float, float]:
-    """Seconds for samples and for transforms."""
+    """Estimated times for samples and for transforms [s]."""
     digits = np.log10(1 / epsilon)
-    # ducc0 moves to the middle of the image first: what is left of n - 1 there is its distance from a plane.
+    # ducc0 shifts the phase centre to the middle of the image, so only the distance of n - 1 from a plane remains.
     _, parts = split_facets(grid, 1, coarse=True)
     turns = largest_w * 2 * max((part.half for part in parts), default=0.0)
     planes = (

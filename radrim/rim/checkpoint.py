@@ -66,7 +66,7 @@ class Checkpoint(Generic[Model]):
 
 
 def save(path: str | Path, model: Network, recipe: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
-    """Write a checkpoint; the file appears only when complete.
+    """Write a checkpoint; the file appears only when it is complete.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def save(path: str | Path, model: Network, recipe: Mapping[str, Any], scores: Ma
     model : InferenceMachine, Prior or Uncertainty
         Its parameters are written as float32.
     recipe, scores : dict
-        How it was trained, and its scores; anything that JSON can hold.
+        Description of the training, and its scores; anything that JSON can hold.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def find_model(name: str | Path) -> Path:
     Raises
     ------
     InputError
-        There is neither.
+        There is no model and no file of this name.
     """
     models = list_models()
     if name in models:
@@ -253,7 +253,7 @@ def _architecture(path: str | Path, metadata: Mapping[str, str]) -> tuple[Callab
     kind, make = _KNOWN[name]
     values = _json(path, metadata, "config")
     unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(make)})
-    if unknown:  # a missing entry is newer than the file; its default is the behaviour of then
+    if unknown:  # missing entries are newer than the file, and their defaults keep its behaviour
         raise InputError(f"Checkpoint {path} has a configuration with unknown entries: {', '.join(unknown)}.")
     try:
         return kind, make(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

@@ -17,7 +17,7 @@ from radrim.config.options import ImageConfig
 from radrim.deconvolve.tiles import Tiles
 from radrim.errors import ConfigError
 from radrim.facets.faceted import Summary
-from radrim.facets.images import FacetImage, look
+from radrim.facets.images import FacetImage, facet_statistics
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.metrics import noise_mad
@@ -108,7 +108,7 @@ def test_cleaning_waits_for_the_network(pair_ms, quiet, monkeypatch):
     assert all(wait for wait, _ in told[0])
     assert len(told) > 1
     for calls in told.values():
-        assert not any(wait and done.finishing for wait, done in calls)
+        assert not any(wait and done.clean_stage for wait, done in calls)
 
 
 def test_model_residual_and_image_belong_together(both):
@@ -309,11 +309,11 @@ def test_windows_across_facets(tmp_path):
     ):
         wanted = padded[rows.start + 20 : rows.stop + 20, columns.start + 20 : columns.stop + 20]
         np.testing.assert_array_equal(stored.read((rows, columns)), wanted)
-    looks = look(stored, range(len(tiles)), len(tiles)).values()
-    assert max(one["peak"] for one in looks) == np.abs(whole).max()
-    assert sum(one["size"] for one in looks) == whole.size
-    assert sum(one["square"] for one in looks) == pytest.approx((whole.astype(float) ** 2).sum())
-    assert noise_mad(np.concatenate([one["pixels"] for one in looks])[None]) == pytest.approx(noise_mad(whole))
+    found = facet_statistics(stored, range(len(tiles)), len(tiles)).values()
+    assert max(one["peak"] for one in found) == np.abs(whole).max()
+    assert sum(one["size"] for one in found) == whole.size
+    assert sum(one["square"] for one in found) == pytest.approx((whole.astype(float) ** 2).sum())
+    assert noise_mad(np.concatenate([one["pixels"] for one in found])[None]) == pytest.approx(noise_mad(whole))
 
 
 def test_files_in_pieces(tmp_path):

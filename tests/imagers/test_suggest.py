@@ -99,7 +99,7 @@ def test_wide_psf_does_not_make_the_pixels_too_coarse(observation):
     grid, reasons = choose_grid(observation, options(taper="100asec", size=64))
     check_scale(grid.scale, observation.longest_baseline())
     assert grid.scale > 0.9 / (2 * observation.longest_baseline())
-    assert "what the longest baseline" in reasons[0]
+    assert "required by the longest baseline" in reasons[0]
 
 
 def test_impossible_psf_does_not_make_the_pixels_too_fine():

@@ -217,7 +217,7 @@ def test_tasks_are_small(tmp_path):
     )  # fmt: skip
     tasks = FacetTasks(store, folder, (channel,), None, 1.0, ())
     facets = range(len(tasks.tiles))
-    for task in (channel.measure, tasks.settle):
+    for task in (channel.measure, tasks.apply_update):
         assert len(pickle.dumps((task, facets[-1]))) < 2000
     sizes = [len(graph) for graph in cluster.graphs([(channel.measure, facet) for facet in facets])]
     assert sum(sizes) == len(facets) > 13_000

@@ -1,4 +1,4 @@
-"""Convolution with the current PSF on a device, with smaller tiles where its memory is too small."""
+"""Convolution with the current PSF on a CPU or GPU; the tiles are halved when the memory of the GPU is too small."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -36,20 +36,20 @@ class Convolver:
         self._shape: tuple[int, ...] = (0, 0)
         self._convolution: PsfConvolution | None = None
 
-    def take(self, psf: np.ndarray, shape: Sequence[int]) -> bool:
-        """Set the PSF (y, x) for images of a shape; whether PSF or shape changed."""
+    def set_psf(self, psf: np.ndarray, shape: Sequence[int]) -> bool:
+        """Set the PSF (y, x) and the shape (y, x) of the images; return whether one of them has changed."""
         if self._psf is not None and self._shape == tuple(shape) and np.array_equal(self._psf, psf):
             return False
         self._psf, self._shape, self._convolution = psf.copy(), tuple(shape), None
         return True
 
     def run(self, work: Callable[[PsfConvolution], Result]) -> Result:
-        """The result of `work` for the `PsfConvolution`; repeated with smaller tiles if the GPU runs out of memory.
+        """Call `work` with the `PsfConvolution` and return its result; on a full GPU repeat it with smaller tiles.
 
         Raises
         ------
         SolverError
-            The memory is too small for the smallest tile, too.
+            The memory is too small even for the smallest tile, or no PSF was set.
         """
         while True:
             try:
@@ -74,14 +74,14 @@ class Convolver:
                 self.tile //= 2
                 log.warning("the memory of the GPU is too small; continuing with tiles of %d pixels", self.tile)
 
-    def see(self, image: np.ndarray) -> np.ndarray:
-        """Psf * image [Jy/beam] of an image [Jy/pixel], both (y, x) float32 arrays."""
+    def convolve(self, image: np.ndarray) -> np.ndarray:
+        """Convolve an image [Jy/pixel] with the PSF, to [Jy/beam]; both (y, x) float32 arrays."""
         return self.run(lambda convolution: convolution.normal(self.tensor(image)).cpu().numpy())
 
     def lobe(self) -> np.ndarray:
-        """Width (FWHM) of the PSF's main lobe along y and x [pixel]."""
+        """Width (FWHM) of the PSF's main lobe along y and x [pixel], (2,) float32."""
         return self.run(lambda convolution: convolution.widths().cpu().numpy())
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
-        """A tensor of the array on the device."""
+        """Copy an array to the device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -1,6 +1,6 @@
-"""Detection of emission in a residual at several scales, apart from noise and from sidelobes.
+"""Detects emission in a residual at several scales, and separates it from noise and from sidelobes.
 
-The minor cycle asks whether a residual is noise, and where it holds emission. Nothing here depends on the network or on
+The functions tell whether a residual is noise, and where it holds emission. They depend neither on the network nor on
 CLEAN.
 """
 
@@ -17,19 +17,19 @@ from radrim.metrics import noise_mad
 CLEAR = 5.5
 """Detection threshold in units of the noise, as `level_for` corrects it: noise alone hardly ever exceeds it."""
 FIELD = 1024 * 1024
-"""Pixels of the largest image on which these levels were tested."""
+"""Number of pixels for which `CLEAR` holds: the largest image on which it was tested."""
 SCALES = (0, 2, 8)
 """Standard deviations [pixel] of the Gaussians by which the residual is smoothed to search for extended emission."""
 EDGE = 4
-"""Width of the image's edge that is left out after smoothing, in standard deviations of the Gaussian."""
+"""Width of the border that detection ignores after smoothing, in standard deviations of the Gaussian."""
 DEPTH = 1 / 300
-"""Depth of one minor cycle, over the residual peak, unless the PSF's highest sidelobe is higher."""
+"""Lowest detection level of one minor cycle, over the residual peak. A higher sidelobe of the PSF replaces it."""
 ADDED = 2.0
-"""Highest sidelobe of extended emission, over that of the PSF, in bands of larger scale: sidelobes add up there."""
+"""Highest sidelobe of extended emission, over that of the PSF, in the bands of larger scale, where sidelobes add up."""
 CELL = 32
-"""Side of the cells that are active or not [pixel]."""
+"""Side of the cells in which the network runs or does not run [pixel]."""
 REACH = 2
-"""Distance up to which the neighbours of an active cell become active [cell]: the network needs to see them."""
+"""Distance within which neighbours of a cell with a detection are active, too, as context for the network [cell]."""
 
 
 def bands(image: np.ndarray) -> list[np.ndarray]:
@@ -45,7 +45,7 @@ def bands(image: np.ndarray) -> list[np.ndarray]:
     Returns
     -------
     list of (y, x) arrays
-        Of (y, x), (y, x) / 4 and (y, x) / 16 cells, rounded up to whole cells of `CELL`.
+        Their sizes are (y, x), (y, x) / 4 and (y, x) / 16, with y and x rounded up to multiples of `CELL`.
     """
     image = np.pad(image, [(0, -n % CELL) for n in image.shape])
     levels = [image]
@@ -62,7 +62,7 @@ def highest_sidelobe(psf: np.ndarray) -> float:
 
 
 def highest_sidelobes(psf: np.ndarray) -> list[float]:
-    """In each band the largest |value| of a PSF away from its centre, over that at the centre; at most 1.
+    """Highest sidelobe of a PSF in each of the `bands`, over the peak of its main lobe there; at most 1.
 
     In the two bands of larger scale the main lobe is widened by two cells.
 
@@ -89,10 +89,10 @@ def highest_sidelobes(psf: np.ndarray) -> list[float]:
 
 
 def level_for(pixels: int, level: float) -> float:
-    """A threshold corrected for the number of pixels; at least `level`.
+    """Correct a detection threshold for the number of pixels; the result is at least `level`.
 
-    Noise in the given number of pixels exceeds it as often as it exceeds `level` in an image of `FIELD` pixels: 5.5
-    becomes 6.0 for 4096 x 4096 pixels.
+    The rate of false detections in `pixels` pixels is the same as that of `level` in `FIELD` pixels. For an image of
+    4096 x 4096 pixels a level of 5.5 becomes 6.0.
 
     Parameters
     ----------
@@ -109,18 +109,18 @@ def level_for(pixels: int, level: float) -> float:
 
 
 def describe_noise(residual: np.ndarray, most: float) -> str:
-    """Why a residual is noise, or an empty text if it is not.
+    """Describe a residual that is noise; return an empty text if it shows emission.
 
-    The rms must be small enough, and no peak may exceed the detection threshold, neither before nor after smoothing by
-    the Gaussians of `SCALES`. Smoothed pixels near the edges are left out: the image is cut off there, and noise
-    without short spacings averages to 0 only away from the edges.
+    A residual is noise if its rms is at most `most` and no peak exceeds the detection threshold, neither before nor
+    after smoothing by the Gaussians of `SCALES`. Smoothed pixels near the edges do not count: noise without short
+    spacings averages to 0 only away from the edges, where the Gaussian is not truncated.
 
     Parameters
     ----------
     residual : (y, x) array
         [Jy/beam]
     most : float
-        Largest rms that is noise [Jy/beam].
+        Largest rms of a residual that is noise [Jy/beam].
 
     Returns
     -------
@@ -140,7 +140,7 @@ def describe_noise(residual: np.ndarray, most: float) -> str:
 
 
 def _inner(shape: Sequence[int], edge: int) -> tuple[slice, ...]:
-    """The window of an image without an edge of `edge` pixels; of small images at least the inner half."""
+    """Slices that leave out a border of `edge` pixels, but keep at least the inner half of the image."""
     return tuple(slice(width, n - width) for n in shape for width in [min(edge, n // 4)])
 
 
@@ -150,7 +150,7 @@ def brightest(residual: np.ndarray) -> list[float]:
 
 
 def sidelobes(depths: Sequence[float] = (0.0, 0.0, 0.0)) -> list[float]:
-    """Level below which emission may be a sidelobe, over the peak of each band, from `highest_sidelobes`."""
+    """Level below which emission may be a sidelobe, over the peak of its band; `depths` from `highest_sidelobes`."""
     return [max(depth * (ADDED if k else 1), DEPTH) for k, depth in enumerate(depths)]
 
 
@@ -160,9 +160,10 @@ def find_active(
     depths: Sequence[float] = (0.0, 0.0, 0.0),
     above: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> np.ndarray:
-    """Where a minor cycle works: cells with a detection in any band, and their neighbours.
+    """Pixels that the minor cycle works on: cells with a detection in any band, and their neighbours.
 
-    Emission below the sidelobes of the peak of its band is left to the next cycle, since it may be a sidelobe.
+    Emission fainter than the sidelobes of the brightest emission of its band may itself be a sidelobe. A later minor
+    cycle works on it.
 
     Parameters
     ----------
@@ -183,7 +184,7 @@ def find_active(
     for k, (band, own, other) in enumerate(zip(bands(residual), sidelobes(depths), above, strict=True)):
         cell = CELL // 4**k
         highest = np.abs(band).reshape(active.shape[0], cell, active.shape[1], cell).max((1, 3))
-        # Sidelobes of extended emission raise the scatter of a band, and with it the detection threshold.
+        # In the bands of larger scale, sidelobes of extended emission scatter more than the noise.
         scatter = noise if k == 0 else max(noise_mad(band), noise / 4**k)
         active |= highest > max(clear * scatter, own * float(highest.max()), other)
     if active.any():

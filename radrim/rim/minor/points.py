@@ -1,15 +1,16 @@
 """Isolated point sources, subtracted from a residual before the network works on it.
 
-CLEAN models an isolated point more exactly than a network. The search for them has three steps:
+CLEAN models an isolated point source more exactly than a network. The search has three steps:
 
-1. A trial CLEAN, with points only, cleans the residual. Each component, or small group of neighbouring ones, is a
-   candidate.
-2. A fit gives the candidates their fluxes, by linear equations for all of them together, their places between the
-   pixels, and their sizes (`radrim.rim.minor.shapes`).
-3. Candidates that leave next to no residual in the main lobe are points. All other components are dropped.
+1. A trial CLEAN with point components cleans the residual. Each component, or small group of neighbouring components,
+   is a candidate.
+2. A fit of all candidates together gives their fluxes, by linear equations, their positions between the pixels, and
+   their sizes (`radrim.rim.minor.shapes`).
+3. A candidate is an isolated point if its subtraction leaves almost no residual in the main lobe of the PSF. All other
+   components are discarded.
 
-Components of extended emission, and of sidelobes that are not yet modelled, are adjacent or leave a large residual.
-They are left to the network.
+Components of extended emission, and of sidelobes that are not yet modelled, have neighbours or leave a large residual.
+The network models them.
 """
 
 from collections.abc import Sequence
@@ -37,9 +38,9 @@ class Points(NamedTuple):
     update : (y, x) float32
         [Jy/pixel]
     residual : (y, x) float32
-        After the subtraction [Jy/beam].
+        Residual after the subtraction [Jy/beam].
     number : int
-        Number of points; in `update`, a point between pixels takes several pixels.
+        Number of points. A point between pixels fills several pixels of `update`.
     """
 
     update: np.ndarray
@@ -57,7 +58,7 @@ class PointFinder:
     shape : (int, int)
         (y, x) of the residuals.
     threads : int
-        Of the Fourier transforms of the trial CLEAN.
+        Threads of the Fourier transforms in the trial CLEAN.
     positive : bool
         Stokes I: points are positive. In Q, U and V they have either sign.
     sidelobe : float, optional
@@ -109,7 +110,7 @@ class PointFinder:
         convolve : callable
             An image [Jy/pixel] to psf * image [Jy/beam].
         mask : (y, x) bool, optional
-            Points are found only here.
+            Pixels in which points may be found.
         extended : (y, x) float32, optional
             Extended emission that is already in the model [Jy/pixel].
         peak : float
@@ -119,7 +120,7 @@ class PointFinder:
         -------
         Points
         """
-        # After the network has worked, its errors count as noise.
+        # Once the network has changed the model, its errors are part of the residual's noise.
         least = noise if extended is None else max(noise, noise_mad(residual))
         limits, highest = self.settings, max(peak, float(np.abs(residual).max()))
         level = max(limits.min_trial_level * least, limits.min_sidelobe_fraction * self.sidelobe * highest)
@@ -128,7 +129,7 @@ class PointFinder:
         if extended is not None:
             seen = scipy.ndimage.maximum_filter(np.abs(convolve(extended)), 2 * limits.extended_distance + 1)
             faintest = np.maximum(faintest, limits.min_extended_fraction * seen)
-            # In extended emission a trial can be slow and find nothing: first one around the bright pixels only.
+            # In extended emission a trial can be slow and find nothing, so a first one cleans only near bright pixels.
             near = self._may_be(residual, faintest, mask)
             if not near.any() or not search.choose(self._try(residual, level, near), faintest).number:
                 return Points(np.zeros_like(residual), residual, 0)
@@ -136,11 +137,11 @@ class PointFinder:
 
     def _try(self, residual: np.ndarray, level: float, where: np.ndarray | None) -> np.ndarray:
         """Components of a trial CLEAN down to a level, (y, x) [Jy/pixel]."""
-        self._trial.forget()
+        self._trial.reset()
         return self._trial(residual, self._narrow, np.zeros_like(residual), level, where).update
 
     def _may_be(self, residual: np.ndarray, faintest: float | np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """Where a trial is useful: around pixels as bright as a point, as far as other components matter."""
+        """Pixels for a short trial: those bright enough for a point, and those whose components decide about it."""
         bright = (residual if self.positive else np.abs(residual)) >= self.settings.min_pixel_fraction * faintest
         reach = [self.settings.max_extent // 2 + apart for apart in self.apart]
         near = scipy.ndimage.maximum_filter(bright, [2 * r + 1 for r in reach])
@@ -148,14 +149,14 @@ class PointFinder:
 
 
 def _apart(along: np.ndarray, distance: float) -> int:
-    """Distance from a point within which other components count [pixel].
+    """Distance from a point within which other components count as its neighbours [pixel].
 
     Parameters
     ----------
     along : (lobe,) int
         Offsets of the main lobe's pixels from the peak along an axis.
     distance : float
-        Over the half width of the main lobe.
+        The distance, over the half width of the main lobe.
     """
     return round(distance * max(1, int(np.abs(along).max())))
 
@@ -188,7 +189,10 @@ class _Search:
         self._confusion = finder.settings.max_leftover_confusion * level
 
     def choose(self, trial: np.ndarray, faintest: float | np.ndarray) -> Points:
-        """The components that are points; `faintest` is the smallest flux of a point, for each pixel or for all."""
+        """Select the components that are points.
+
+        `faintest` is the smallest flux of a point, one number for each pixel or for all [Jy].
+        """
         limits = self._limits
         groups, count = scipy.ndimage.label(trial != 0, np.ones((3, 3)))
         if count == 0:
@@ -207,7 +211,7 @@ class _Search:
         order = np.argsort(-np.abs(fresh.flux), kind="stable")
         good[order[np.cumsum(good[order]) > limits.max_points]] = False
         while good.any():
-            # The fit replaces the good groups; the others keep their components. Groups are numbered from 1.
+            # The fit replaces the components of the good groups. `label` numbers groups from 1.
             others = np.where(np.append(False, good)[groups], 0, trial).astype(np.float32)
             without = self._residual - self._convolve(others)
             fit, points, seen = self._fit(without, fresh.take(good))
@@ -225,7 +229,7 @@ class _Search:
         return Points(np.zeros_like(self._residual), self._residual, 0)
 
     def _around(self, size: np.ndarray, pixel: np.ndarray) -> np.ndarray:
-        """Flux [Jy] of an image [Jy/pixel] in a box around each pixel."""
+        """Sum of an image [Jy/pixel] over a box around each of some pixels [Jy], (point,)."""
         reach = self._apart
         box = scipy.ndimage.uniform_filter(size, [2 * r + 1 for r in reach], output=np.float64, mode="constant")
         return box[tuple(pixel.T)] * np.prod([2 * r + 1 for r in reach])
@@ -239,10 +243,10 @@ class _Search:
         return np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
 
     def _fit(self, residual: np.ndarray, start: _Points) -> tuple[_Points, np.ndarray, np.ndarray]:
-        """Fit fluxes, places and sizes of points, from start values.
+        """Fit fluxes, positions and sizes of points, from start values.
 
-        At the solution the residual is 0 at the points, and no other place or size lowers it in their main lobes. The
-        fluxes account for the sidelobes of all points; the slopes of distant sidelobes are neglected.
+        At the solution the residual is 0 at the points, and no other position or size lowers it in their main lobes.
+        The fluxes account for the sidelobes of all points. The slopes of distant sidelobes are neglected.
 
         Returns
         -------
@@ -250,7 +254,7 @@ class _Search:
         image : (y, x) float32
             [Jy/pixel]
         seen : (y, x) float32
-            Its dirty image [Jy/beam].
+            Dirty image of `image` [Jy/beam].
         """
         limits = self._limits
         pixel, flux, shapes = start
@@ -280,14 +284,14 @@ class _Search:
         return _Points(pixel, flux, shapes), points, seen
 
     def _certain(self, shapes: Shapes, flux: np.ndarray, free: np.ndarray, rest: float) -> Shapes:
-        """Shapes with all shifts and sizes set to 0 that noise, confusion or the rest can cause.
+        """Set shifts and sizes to 0 that noise, confusion or emission below the points can cause.
 
         `rest` is the rms of the residual of the fit [Jy/beam].
         """
         limits = self._limits
         noise, confusion = self._noise / np.abs(flux[:, None]), self._confusion / np.abs(flux[:, None])
         shift = np.clip(shapes.shift, -2 * limits.max_shift, 2 * limits.max_shift)
-        # Without a curvature no place is free, and the error does not matter.
+        # Without a curvature no shift is fitted, and the error is not used.
         curvature = np.eye(2) if self._curvature is None else self._curvature
         error = (limits.min_significance * noise + confusion) / np.sqrt(np.diag(curvature))
         shift[~free | (np.abs(shift) <= np.maximum(error, limits.min_shift))] = 0
@@ -299,7 +303,7 @@ class _Search:
         return Shapes(shift, size)
 
     def _has_room(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Whether points may lie between pixels: all pixels that represent them are in the image and in the mask."""
+        """Whether all pixels that would represent a point between pixels are in the image and in the mask, (point,)."""
         ny, nx = self._residual.shape
         room = (y >= TAPS) & (y < ny - TAPS) & (x >= TAPS) & (x < nx - TAPS)
         if self._mask is not None:
@@ -323,7 +327,7 @@ def _gather(trial: np.ndarray, groups: np.ndarray, count: int) -> tuple[_Points,
 
 
 def _curvature(psf: np.ndarray) -> np.ndarray | None:
-    """Minus the second derivatives of the PSF at its peak, (2, 2); None if that is no maximum."""
+    """Minus the second derivatives of the PSF at its centre, (2, 2); None if the centre is no maximum."""
     y, x = psf.shape[0] // 2, psf.shape[1] // 2
     near = psf[y - 2 : y + 3, x - 2 : x + 3].astype(np.float64)
     if near.shape != (5, 5):
@@ -337,7 +341,7 @@ def _curvature(psf: np.ndarray) -> np.ndarray | None:
 def _fluxes(residual: np.ndarray, psf: np.ndarray, y: np.ndarray, x: np.ndarray, ridge: float) -> np.ndarray:
     """Fluxes [Jy] of points in given pixels, (point,) each, whose subtraction makes the residual 0 in these pixels."""
     rows, columns = y[:, None] - y + psf.shape[0] // 2, x[:, None] - x + psf.shape[1] // 2
-    # Beyond its edges a PSF that is not twice as large as the image counts as 0, as in the convolution.
+    # A PSF smaller than twice the image counts as 0 beyond its edges, as in the convolution.
     inside = (rows >= 0) & (rows < psf.shape[0]) & (columns >= 0) & (columns < psf.shape[1])
     seen = np.where(inside, psf[np.where(inside, rows, 0), np.where(inside, columns, 0)], 0).astype(np.float64)
     seen[np.diag_indices(len(y))] += ridge
@@ -345,7 +349,7 @@ def _fluxes(residual: np.ndarray, psf: np.ndarray, y: np.ndarray, x: np.ndarray,
 
 
 def _main_lobe(psf: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets from the peak (dy, dx) of the pixels of the main lobe."""
+    """Offsets (dy, dx) from the peak to the pixels of the main lobe [pixel]."""
     middle = psf.shape[0] // 2, psf.shape[1] // 2
     y, x = np.nonzero(main_lobe(psf, level))
     return y - middle[0], x - middle[1]

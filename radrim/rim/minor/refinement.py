@@ -1,12 +1,12 @@
-"""The final stages of a deconvolution: what is done once to a model that leaves little but noise.
+"""The final stages of a deconvolution: sparsification and prior update of a model whose residual is nearly noise.
 
-First the model is emptied where the data do not need it (`radrim.rim.minor.sparsify`), then updated by a learned prior
-of skies (`radrim.rim.network.prior`). Both raise the rms of the residual slightly; the imager takes each update as a
-whole or not at all.
+Sparsification removes model emission that the data do not require (`radrim.rim.minor.sparsify`). The prior update
+combines the model with a learned prior of skies (`radrim.rim.network.prior`). Both raise the rms of the residual
+slightly. The major cycle accepts the update of a stage as a whole or not at all.
 
-Each stage is a dialogue between the image as a whole, which decides (`empty`, `update_prior`), and its parts, one or
-many, which try (`Refiner`). The whole sees sums over all parts only, so that its decision does not depend on how the
-image is cut.
+An image has one or several parts (tiles or facets). The functions `empty` and `update_prior` decide for the whole
+image; the `Refiner` of each part carries out their actions. Decisions use only sums over all parts, so they do not
+depend on how the image is divided.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,20 +19,21 @@ from radrim.deconvolve.step_length import Change, Moments
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.settings import RimSettings, SparsifySettings
 from radrim.rim.minor.sparsify import Core, Emptying
-from radrim.rim.network.prior import NEAR, TILE, held_back, soften, update_by_prior
+from radrim.rim.network.prior import NEAR, TILE, held_back, smooth_faint, update_by_prior
 
 CLOSE = 1.2
-"""Largest residual rms of a model that is emptied, in units of the expected noise."""
+"""Largest residual rms at which sparsification starts, in units of the expected noise."""
 LEAST_PART = 0.1
-"""Smallest fraction of a prior update that is taken. A smaller one is dropped: the residual rms would rise too much."""
+"""Smallest fraction of a prior update that is accepted. If the limit on the residual rms allows less, the update is
+dropped."""
 CROWDED = 0.5
-"""Fraction of the flux in isolated points above which CLEAN components, too, are exempt from the prior update: in such
-a field they are points."""
+"""Fraction of the flux in isolated points above which the field counts as crowded. There CLEAN components are point
+sources, and the prior update leaves them out as well."""
 ROUNDS = 2
-"""Rounds of the prior update."""
+"""Largest number of rounds of the prior update."""
 
 Ask = Callable[..., list[dict[str, Any]]]
-"""Asks all parts of an image to do one thing: ``ask(action, **values)`` gives one answer for each."""
+"""``ask(action, **values)`` makes all parts of an image carry out one action, and returns the answer of each."""
 
 
 class Part(NamedTuple):
@@ -43,11 +44,11 @@ class Part(NamedTuple):
     residual, model : (y, x) float32
         [Jy/beam], [Jy/pixel]
     core : (slice, slice)
-        The part of what is seen that counts.
+        Pixels of these images that belong to this part; the others are its halo.
     noise : float
-        Expected [Jy/beam].
+        Expected noise [Jy/beam].
     allowed : (y, x) bool or None
-        The model is 0 elsewhere.
+        Pixels that may hold emission; None for all.
     """
 
     residual: np.ndarray
@@ -58,12 +59,12 @@ class Part(NamedTuple):
 
 
 class Refiner:
-    """The final stages in one part of an image, which is the core of what its minor cycle sees.
+    """Carries out the actions of the final stages in one part of an image.
 
     Parameters
     ----------
     settings : RimSettings
-        Its `positive`, `tighten` and `prior` count: only models of positive skies are refined.
+        It uses `positive`, `tighten` and `prior`. Only models of positive skies are refined.
     convolver : Convolver
         With the PSF of this part.
     """
@@ -72,30 +73,30 @@ class Refiner:
         self._settings, self._convolver = settings, convolver
         self._prepared: Emptying | None = None
         self._arrays: dict[str, np.ndarray] = {}
-        """What one answer leaves to the next, by name."""
+        """Images that the next action needs, by name."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """What one answer leaves to the next."""
+        """Images that the next action needs, by name."""
         return {f"refine-{name}": array for name, array in self._arrays.items()}
 
     def resume(self, arrays: dict[str, np.ndarray]) -> None:
-        """Go on from a `state`; what belongs to it is removed from `arrays`."""
+        """Continue from a `state`; removes its images from `arrays`."""
         mine = [name for name in arrays if name.startswith("refine-")]
         self._arrays = {name.removeprefix("refine-"): arrays.pop(name) for name in mine}
 
     def begin(
         self, residual: np.ndarray, model: np.ndarray, points: np.ndarray, extended: np.ndarray, core: Core
     ) -> dict[str, Any]:
-        """What this part is like before any stage; notes which pixels the prior must not change.
+        """Statistics of this part before a stage; remembers the pixels that the prior update must not change.
 
         Parameters
         ----------
         residual, model : (y, x) float32
             [Jy/beam], [Jy/pixel]
         points, extended : (y, x) float32
-            What of the model was taken for isolated points, and what the network made; CLEAN has found the rest.
+            Parts of the model that are isolated points, and that the network made; CLEAN found the rest [Jy/pixel].
         core : (slice, slice)
-            The part of what is seen that counts.
+            See `Part`.
         """
         if "points" not in self._arrays:
             self._arrays |= {
@@ -111,29 +112,31 @@ class Refiner:
             "held": float(flux[core][self._arrays["points"][core]].sum(dtype=np.float64)),
         }
 
-    # Emptying
+    # Sparsification
 
     def measure_levels(self, residual: np.ndarray, model: np.ndarray, core: Core) -> dict[str, Any]:
-        """The peak of the model seen with the main lobe of the PSF [Jy/beam]."""
+        """Peak of the model, convolved with the main lobe of the PSF [Jy/beam]."""
         return {"peak": float(self._emptying(residual, model).seen[core].max())}
 
-    def empty(self, part: Part, level: float, loudest: float, keep: float, pixels: int) -> dict[str, Any]:
-        """Try to empty the model below a level; the trial is pending.
+    def empty(self, part: Part, level: float, max_rms: float, keep: float, pixels: int) -> dict[str, Any]:
+        """Remove model emission below a level, as a pending trial.
 
         Parameters
         ----------
         part : Part
-        level, loudest : float
-            [Jy/beam]; largest rms of the residual afterwards.
+        level : float
+            [Jy/beam]
+        max_rms : float
+            Largest residual rms after the stage [Jy/beam].
         keep : float
-            Part of the last trial that is taken, 0 to 1.
+            Fraction of the previous trial that is accepted, 0 to 1.
         pixels : int
-            Of the whole image.
+            Number of pixels of the whole image.
         """
         core = part.core
-        update, left = self._settle(part.residual, part.model, keep)
+        update, left = self._take_pending(part.residual, part.model, keep)
         emptying = self._emptying(part.residual, part.model)
-        trial = emptying.attempt(update, level, loudest / SparsifySettings.max_rms_rise, part.allowed)
+        trial = emptying.attempt(update, level, max_rms / SparsifySettings.max_rms_rise, part.allowed)
         if not trial.changed:
             return {"changed": False, "moments": Moments.of(left[core])}
         self._arrays |= {"trial": trial.update, "trial-left": trial.residual}
@@ -148,36 +151,36 @@ class Refiner:
     # Prior update
 
     def update_prior(self, part: Part, keep: float, crowded: bool) -> dict[str, Any]:
-        """Another prior update, which is pending; `keep` as in `empty`."""
+        """Run one round of the prior update, as a pending trial; `keep` as in `empty`."""
         core = part.core
-        update, left = self._settle(part.residual, part.model, keep)
+        update, left = self._take_pending(part.residual, part.model, keep)
         seen = part.model * ~self._arrays["components" if crowded else "points"]
-        change = self._look(seen + update, left, part.noise, part.allowed)
-        after = left - self._convolver.see(change)
+        change = self._prior_change(seen + update, left, part.noise, part.allowed)
+        after = left - self._convolver.convolve(change)
         self._arrays |= {"trial": update + change, "trial-left": after}
         return {"any": bool(seen[core].any()), "change": Change.of(left[core], after[core])}
 
-    def soften(self, part: Part, keep: float, crowded: bool) -> dict[str, Any]:
-        """Smooth what is finer than the data tell; pending."""
-        update, left = self._settle(part.residual, part.model, keep)
+    def smooth_faint(self, part: Part, keep: float, crowded: bool) -> dict[str, Any]:
+        """Smooth faint emission to the resolution of the data, as a pending trial; `keep` as in `empty`."""
+        update, left = self._take_pending(part.residual, part.model, keep)
         seen = part.model * ~self._arrays["components" if crowded else "points"] + update
         limit = None if part.allowed is None else self._convolver.tensor(part.allowed)
         image = self._convolver.tensor(seen)
-        change = self._convolver.run(lambda psf: soften(image, psf, part.noise, limit)).cpu().numpy() - seen
-        after = left - self._convolver.see(change)
+        change = self._convolver.run(lambda psf: smooth_faint(image, psf, part.noise, limit)).cpu().numpy() - seen
+        after = left - self._convolver.convolve(change)
         self._arrays |= {"trial": update + change, "trial-left": after}
         return {"moments": Moments.of(after[part.core])}
 
-    def finish(self, model: np.ndarray, keep: float) -> np.ndarray:
-        """The update of a stage (y, x) [Jy/pixel]; `keep` as in `empty`."""
-        update, _ = self._settle(model, model, keep)
+    def stage_update(self, model: np.ndarray, keep: float) -> np.ndarray:
+        """Return the update of the whole stage (y, x) [Jy/pixel]; `keep` as in `empty`."""
+        update, _ = self._take_pending(model, model, keep)
         for name in ("update", "left", "trial", "trial-left"):
             self._arrays.pop(name, None)
         self._prepared = None
         return update
 
-    def _settle(self, residual, model, keep):
-        """Update and residual so far, with this part of the pending trial."""
+    def _take_pending(self, residual, model, keep):
+        """Accept the fraction `keep` of the pending trial; return update and residual of the stage so far."""
         update = self._arrays.get("update", np.zeros_like(model))
         left = self._arrays.get("left", residual)
         if "trial" in self._arrays:
@@ -192,48 +195,60 @@ class Refiner:
 
     def _emptying(self, residual, model):
         if self._prepared is None:
-            self._prepared = Emptying(model, residual, self._convolver.see, self._convolver.lobe(), SparsifySettings())
+            self._prepared = Emptying(
+                model, residual, self._convolver.convolve, self._convolver.lobe(), SparsifySettings()
+            )
         return self._prepared
 
-    def _look(self, model, residual, noise, allowed):
-        """What a prior update changes of a model."""
+    def _prior_change(self, model, residual, noise, allowed):
+        """Change of a model by one round of the prior update [Jy/pixel]."""
         convolver, prior = self._convolver, self._settings.prior
         if prior is None:
             return np.zeros_like(model)
 
-        def look(convolution):
+        def update(convolution):
             images = convolver.tensor(model), convolver.tensor(residual)
             limit = None if allowed is None else convolver.tensor(allowed)
-            tile = min(TILE, 2 * convolver.tile)  # one step keeps less than the five of the minor cycle
+            tile = min(TILE, 2 * convolver.tile)  # a prior update needs less memory than a minor cycle
             return update_by_prior(prior, *images, convolution, noise, tile, limit)
 
-        return convolver.run(look).cpu().numpy() - model
+        return convolver.run(update).cpu().numpy() - model
 
 
 def empty(ask: Ask) -> MinorCycle | None:
-    """Empty the model wherever the data do not need it; see `radrim.rim.minor.sparsify`."""
+    """Remove model emission that the data do not require; see `radrim.rim.minor.sparsify`.
+
+    Parameters
+    ----------
+    ask : Ask
+
+    Returns
+    -------
+    MinorCycle or None
+        The update itself stays with the parts of the image. None if nothing is removed.
+    """
     begun = ask("begin")
     noise, before = _noise(begun, "empties"), _moments(begun)
     if not 0 < before.std <= CLOSE * noise:
         return None
     peak = max(one["peak"] for one in ask("measure_levels"))
     limits = SparsifySettings()
-    loudest = limits.max_rms(before.std, noise)
+    max_rms = limits.max_rms(before.std, noise)
     level, found, keep, left = limits.first_level * noise, 0.0, 0.0, before
     while level < limits.max_level * peak:
-        tried = ask("empty", level=level, loudest=loudest, keep=keep)
+        tried = ask("empty", level=level, max_rms=max_rms, keep=keep)
         keep = 0.0
         if any(one["changed"] for one in tried):
             given_up, after = sum(one.get("given_up", 0.0) for one in tried), _moments(tried)
             if (
-                after.std > loudest
+                after.std > max_rms
                 or sum(one.get("rise", 0.0) for one in tried) > limits.max_chi2_rise * given_up * noise**2
                 or any(one.get("stands_out", False) for one in tried)
             ):
                 break
             found, keep, left = level, 1.0, after
         level *= limits.level_factor
-    changed = sum(one["components"] for one in ask("finish", keep=keep))
+    changed = sum(one["components"] for one in ask("stage_update", keep=keep))
     if not found:
         return None
     stop = f"removed model emission fainter than {found / noise:.1f} times the noise, which the data do not require"
@@ -241,20 +256,20 @@ def empty(ask: Ask) -> MinorCycle | None:
 
 
 def update_prior(ask: Ask) -> MinorCycle | None:
-    """Update the model with a learned prior of skies, as far as the residual's rms allows."""
+    """Combine the model with a learned prior of skies, up to the limit on the residual rms; see `empty`."""
     begun = ask("begin")
     noise, before = _noise(begun, "updates"), _moments(begun)
     flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
     if not 0 < before.std <= NEAR * noise:
         return None
-    crowded, most = held > CROWDED * flux, SparsifySettings().max_rms(before.std, noise)
+    crowded, max_rms = held > CROWDED * flux, SparsifySettings().max_rms(before.std, noise)
     parts: list[float] = []
     left, keep = before, 0.0
     while len(parts) < ROUNDS:
-        looks = ask("update_prior", keep=keep, crowded=crowded)
-        change = Change.sum(one["change"] for one in looks)
-        keep = change.part_below(most)
-        if not any(one["any"] for one in looks) or not keep >= LEAST_PART:
+        answers = ask("update_prior", keep=keep, crowded=crowded)
+        change = Change.sum(one["change"] for one in answers)
+        keep = change.part_below(max_rms)
+        if not any(one["any"] for one in answers) or not keep >= LEAST_PART:
             keep = 0.0
             break
         parts.append(keep)
@@ -262,23 +277,23 @@ def update_prior(ask: Ask) -> MinorCycle | None:
         if keep < 1:
             break
     if not parts:
-        ask("finish", keep=0.0)
+        ask("stage_update", keep=0.0)
         return None
-    after = _moments(ask("soften", keep=keep, crowded=crowded))
-    soft = after.std <= most
-    changed = sum(one["components"] for one in ask("finish", keep=1.0 if soft else 0.0))
+    after = _moments(ask("smooth_faint", keep=keep, crowded=crowded))
+    smoothed = after.std <= max_rms
+    changed = sum(one["components"] for one in ask("stage_update", keep=1.0 if smoothed else 0.0))
     stop = f"prior update, {len(parts)} round{'s' if len(parts) > 1 else ''}"
     if parts[-1] < 1:
         stop += f", {parts[-1]:.0%} of it: limited by the residual rms"
-    return _whole(changed, before, after if soft else left, stop)
+    return _whole(changed, before, after if smoothed else left, stop)
 
 
 FINAL_STAGES: Sequence[FinalStage] = (empty, update_prior)
-"""In the order in which they run."""
+"""The final stages, in the order in which they run."""
 
 
 def _noise(begun, stage):
-    """The noise that is expected where a stage has something to do [Jy/beam]; 0 if that is nowhere."""
+    """Largest expected noise of the parts to which a stage applies [Jy/beam]; 0 if it applies to none."""
     return max((one["noise"] for one in begun if one["flux"] and one[stage]), default=0.0)
 
 
@@ -287,6 +302,6 @@ def _moments(answers):
 
 
 def _whole(changed, before, after, stop):
-    """A cycle whose update is taken as a whole or not at all."""
+    """A minor cycle whose update is accepted as a whole or not at all."""
     most = SparsifySettings.max_rms_rise * max(1.0, after.std / before.std)
     return MinorCycle(np.zeros((0, 0), np.float32), changed, 0.0, stop, converged=False, whole=most)

@@ -1,8 +1,8 @@
-"""Sources between pixels, or slightly wider than a point, as a few pixels of a model.
+"""Represents sources between pixels, or slightly wider than a point, by a few pixels of the model.
 
-`TAPS` pixels along each axis represent a source. Some of them are negative. They have the same moments as the source,
-so that their visibilities are the same to that order. A resolved source has the second and fourth moments of a
-Gaussian.
+A source fills `TAPS` pixels along each axis; some of their values are negative. The pixels have the same moments as the
+source, so their visibilities agree to the order of the last moment. A resolved source has the second and fourth moments
+of a Gaussian.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 TAPS = 6
-"""Pixels along an axis that represent a source."""
+"""Number of pixels along an axis that represent a source."""
 WIDEST = 0.5
 """Largest variance along an axis [pixel^2]: `TAPS` pixels cannot represent wider Gaussians."""
 REACH = 6
-"""Largest distance from the peak of a pixel of the lobe that is fitted [pixel]; farther pixels add little."""
+"""Largest distance from the peak, along an axis, of a pixel that the fit uses [pixel]; more distant ones add little."""
 STEP = 0.01
 """Step of the finite differences [pixel, pixel^2]."""
 RIDGE = 1e-9
-"""Added to the diagonal of the equations, over its largest value: some arrays do not measure one axis at all."""
+"""Regularisation of the equations, over their largest diagonal element, for arrays that do not resolve one axis."""
 
 
 class Shapes(NamedTuple):
@@ -28,7 +28,7 @@ class Shapes(NamedTuple):
     Parameters
     ----------
     shift : array
-        From the centre of the source's pixel [pixel].
+        Offset from the centre of the source's pixel [pixel].
     size : array
         Variance [pixel^2]; 0 for a point.
     """
@@ -42,22 +42,24 @@ class Shapes(NamedTuple):
 
 
 class Lobe:
-    """Dirty images of sources near their pixels, in the main lobe of a PSF.
+    """Dirty images of sources in the main lobe of a PSF, and the fit of their shapes to a residual.
 
     Parameters
     ----------
     psf : (y, x) float32
         Peak 1 at (ny // 2, nx // 2).
     offsets : (array, array)
-        Of the lobe's pixels from the peak, along y and x; the neighbours of the peak are added.
+        Offsets of the lobe's pixels from the peak, along y and x [pixel]; the neighbours of the peak are added.
 
     Attributes
     ----------
     offsets : (2, lobe) array
     scatter : (2,) array
-        Standard errors along y and x of the fitted sizes of a point of 1 Jy, for noise of 1 Jy/beam with this PSF.
-    worst, even : (2,) array
-        Largest sizes that errors of at most 1 Jy/beam can cause, and sizes that a constant error of 1 Jy/beam causes.
+        Standard errors along y and x of the fitted size of a point of 1 Jy, for noise of 1 Jy/beam with this PSF.
+    worst : (2,) array
+        Largest size that errors of at most 1 Jy/beam can cause.
+    even : (2,) array
+        Size that a constant error of 1 Jy/beam causes.
     """
 
     def __init__(self, psf: np.ndarray, offsets: Sequence[np.ndarray]) -> None:
@@ -65,7 +67,7 @@ class Lobe:
         lobe = lobe[:, np.abs(lobe).max(0) <= REACH]
         near = {(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)} | {*zip(*lobe.tolist(), strict=True)}
         self.offsets = np.array(sorted(near)).T
-        # The PSF is needed as far as shifts of two pixels and the taps reach; beyond its edges it counts as 0.
+        # The margin leaves room for shifts of two pixels and for the taps. Beyond its edges the PSF counts as 0.
         margin = int(np.abs(self.offsets).max()) + TAPS
         y, x = (np.arange(-margin, margin + 1) + n // 2 for n in psf.shape)
         inside = ((y >= 0) & (y < psf.shape[0]))[:, None] & ((x >= 0) & (x < psf.shape[1]))
@@ -83,12 +85,12 @@ class Lobe:
         return np.einsum("pi,pj,plij->p", wy, wx, self._taps(low, np.zeros((2, 1), int)), optimize=True)
 
     def improve(self, left: np.ndarray, flux: np.ndarray, shapes: Shapes) -> Shapes:
-        """A Gauss-Newton step towards shapes whose subtraction leaves no residual.
+        """Improve shapes by one Gauss-Newton step towards a residual of 0.
 
         Parameters
         ----------
         left : (source, lobe) array
-            Residual after subtraction [Jy/beam].
+            Residual after subtraction of the sources [Jy/beam].
         flux : (source,) array
             [Jy]
         shapes : Shapes
@@ -96,7 +98,7 @@ class Lobe:
         Returns
         -------
         Shapes
-            Not bounded: shifts may be large, and sizes negative.
+            Without limits: shifts may be large, and sizes negative.
         """
         low = np.floor(shapes.shift).astype(int)
         seen, (wy, wx) = self._taps(low, self.offsets), _both_weights(shapes, low)
@@ -112,19 +114,19 @@ class Lobe:
         return Shapes(shapes.shift + change[:, 1:3], shapes.size + change[:, 3:])
 
     def _taps(self, low: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """The PSF of each pixel that represents a source, at the offsets: (source, offset, tap, tap)."""
+        """Value of the PSF of each pixel that represents a source, at each offset, (source, offset, tap, tap)."""
         y, x = (along + self._margin - low[:, k, None] for k, along in enumerate(offsets))
         rows, columns = y[:, :, None] - _AT, x[:, :, None] - _AT
         return self._near[rows[:, :, :, None], columns[:, :, None, :]]
 
     def _sizes(self) -> np.ndarray:
-        """Fitted size of a point of 1 Jy per residual in each of the lobe's pixels, (2, lobe) [pixel^2 per Jy/beam]."""
+        """Size that a residual in one of the lobe's pixels adds to a point of 1 Jy, (2, lobe) [pixel^2 per Jy/beam]."""
         point, unit = Shapes(np.zeros((1, 2)), np.zeros((1, 2))), np.eye(self.offsets.shape[1])
         return np.stack([self.improve(one[None], np.ones(1), point).size[0] for one in unit], 1)
 
 
 def draw(shape: Sequence[int], y: np.ndarray, x: np.ndarray, flux: np.ndarray, shapes: Shapes) -> np.ndarray:
-    """An image [Jy/pixel] of sources in or near the pixels (y, x); a point at the centre of a pixel is one pixel."""
+    """Image [Jy/pixel] of sources in or near the pixels (y, x); a point at the centre of its pixel fills one pixel."""
     low = np.floor(shapes.shift).astype(int)
     wy, wx = _both_weights(shapes, low)
     rows, columns = (y + low[:, 0])[:, None] + _AT, (x + low[:, 1])[:, None] + _AT

@@ -1,7 +1,7 @@
-"""The learned minor cycle: a trained machine on the residual of a whole image; its network runs on tiles with emission.
+"""The learned minor cycle: isolated points, then a recurrent inference machine, and at last the CLEAN stage.
 
-Convolution and step length are those of the whole image. Only the network works on tiles, so the result does not depend
-on the tiles. Where the residual shows no emission the network does not run, and the model does not change.
+PSF convolution and step length belong to the whole image. Only the network works on tiles, so the result does not
+depend on how the image is tiled. In tiles without emission the network does not run, and the model does not change.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from radrim.deconvolve.minor import MinorCycle, OtherFacets, PartView
 from radrim.deconvolve.step_length import Change
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
-from radrim.rim.minor.clean_finish import Finish
+from radrim.rim.minor.clean_stage import CleanStage
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
 from radrim.rim.minor.points import PointFinder, Points
@@ -28,31 +28,33 @@ from radrim.rim.network.psf import PsfConvolution
 log = logging.getLogger("radrim")
 
 TRUST = 1.5, 2.0
-"""Maximum ratio of expected to observed noise, for the first residual and for later ones, whose noise may be partly
-fitted. Above it the expected noise is discarded."""
+"""Maximum ratio of expected to observed noise, for the first residual and for later ones, where the model may have
+fitted part of the noise. Above it the expected noise is discarded."""
 FLOOR = 1.05
-"""Largest rms of a residual that can be noise, in units of the expected noise."""
+"""Maximum rms of a residual that counts as noise, in units of the expected noise."""
 LOOSE = 1.3
-"""The same while the model is empty: the expected noise is not exact, and small images have few independent pixels."""
+"""The same maximum while the model is empty. It is larger since the expected noise is not exact, and small images have
+few independent pixels."""
 LEAST = 0.92
-"""Smallest residual rms after an update, in units of the expected noise: below it noise would be fitted."""
+"""Minimum residual rms after an update, in units of the expected noise. An update that fits more noise is shortened."""
 FITTED = 0.94
 """Residual rms, in units of the expected noise, at which deconvolution stops."""
 DONE = 0.995
-"""The same in the CLEAN stage, which cleans deeper and gains less by it."""
+"""The same in the CLEAN stage. It is higher, since models become worse when CLEAN goes deeper."""
 SLOW = 0.1
-"""Smallest relative fall of the residual rms in a minor cycle of the network; below it the CLEAN stage begins."""
+"""Minimum relative fall of the residual rms in a minor cycle of the network. Below it the CLEAN stage begins."""
 FAR, SLOWEST = 3.0, 0.03
-"""Residual rms, in units of the expected noise, above which `SLOWEST` replaces `SLOW`: CLEAN would need many cycles."""
+"""Above `FAR` times the expected noise, `SLOWEST` replaces `SLOW`, since CLEAN would need many cycles there."""
 POINTS_FIRST = 0.2
-"""Relative fall of the residual rms by isolated points above which the network waits for the next cycle. Sidelobes vary
-across the field; what they leave of such points is subtracted exactly first, or the network would model it."""
+"""Relative fall of the residual rms by isolated points above which the network waits for the next minor cycle. The PSF
+varies across the field, so a major cycle must first subtract bright points exactly, or the network would model their
+remaining sidelobes."""
 LITTLE = 0.008
-"""Relative change of the residual rms by a step of the network below which it is the last step of its cycle."""
+"""Relative change of the residual rms by a step of the network below which the minor cycle has no further step."""
 
 
 class Found(NamedTuple):
-    """An update [Jy/pixel], the residual after it by PSF convolution [Jy/beam], and a text that says what found it."""
+    """An update [Jy/pixel], the residual after it by PSF convolution [Jy/beam], and a description for the log."""
 
     update: np.ndarray
     residual: np.ndarray
@@ -64,19 +66,19 @@ Inferred = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]
 
 
 class RimSolver:
-    """Minor cycles of one channel; every call sees the whole image.
+    """Minor cycles of one output channel; see `MinorCycleSolver`. Every call works on the whole image.
 
     Parameters
     ----------
     machine : InferenceMachine
-        For images, on the device it shall run on.
+        A machine for images, on the device on which it runs.
     settings : RimSettings
     threads : int
-        Of CLEAN; the network uses torch's number of threads.
+        Threads of CLEAN; the network uses torch's number of threads.
     """
 
     psf_factor = 2
-    """Size of the PSF over that of the image: 2 makes the convolution and the scales of the features exact."""
+    """Size of the PSF over that of the image. With 2, convolution and scales of the features are exact."""
 
     def __init__(self, machine: InferenceMachine, settings: RimSettings | None = None, threads: int = 1) -> None:
         self._threads = threads
@@ -84,12 +86,12 @@ class RimSolver:
         self.settings = settings or RimSettings()
         self._trusted = True
         self._convolver = Convolver(next(machine.parameters()).device, self.settings.tile)
-        self._finish = Finish(self.settings, threads)
+        self._clean_stage = CleanStage(self.settings, threads)
         self._refiner = Refiner(self.settings, self._convolver)
         self._depths: list[float] = []
         self._far_depths: list[float] = []
         self._finder: PointFinder | None = None
-        self._settled: tuple[np.ndarray, np.ndarray] | None = None
+        self._converged_at: tuple[np.ndarray, np.ndarray] | None = None
         self._extended: np.ndarray | None = None
         self._points: np.ndarray | None = None
 
@@ -103,28 +105,7 @@ class RimSolver:
         peak: float | None = None,
         others: OtherFacets | None = None,
     ) -> MinorCycle:
-        """One minor cycle.
-
-        Parameters
-        ----------
-        residual : (y, x) float32
-            [Jy/beam]
-        psf : (y, x) float32
-            Peak 1 at (ny // 2, nx // 2); as large as the image or larger.
-        model : (y, x) float32
-            Current model [Jy/pixel].
-        noise : float
-            Noise of the residual image [Jy/beam]; an upper limit to the thermal noise.
-        window : (y, x) bool or float, optional
-            The model changes only where it is above 0.
-        peak : float, optional
-            Largest |residual| of the whole image [Jy/beam]; that of `residual` if absent.
-        others : OtherFacets, optional
-            If this is a part of an image: what must be known of the other parts.
-
-        Returns
-        -------
-        MinorCycle
+        """Run one minor cycle; see `MinorCycleSolver`.
 
         Raises
         ------
@@ -132,29 +113,13 @@ class RimSolver:
             NaN in an input, arrays of wrong shapes, or too little memory on the GPU even for the smallest tile.
         """
         _check(residual, psf, model, noise)
-        # A residual with far less noise than expected shows that the expectation was wrong; it is not used again.
+        # A residual with far less noise than expected shows that the expected noise is wrong. It is not used again.
         self._trusted &= bool(0 < self.settings.noise <= TRUST[int(model.any())] * noise)
         expected = self.settings.noise if self._trusted else noise
         return self._improve(residual, psf, model, noise, expected, window, peak, others)
 
     def refine(self, action: str, seen: PartView, pixels: int, **values: Any) -> dict[str, Any]:
-        """One action of a final stage (`radrim.rim.minor.refinement`) in the part of an image that this solver sees.
-
-        Parameters
-        ----------
-        action : str
-            A method of `Refiner`.
-        seen : PartView
-        pixels : int
-            Of the whole image.
-        **values
-            What the stage as a whole has decided.
-
-        Returns
-        -------
-        dict
-            The answer; of 'finish' with the update under "update".
-        """
+        """Carry out one action of a final stage, a method of `Refiner`; see `RefiningSolver.refine`."""
         residual, model, core = seen.residual, seen.model, seen.core
         self._take_psf(seen.psf, residual.shape)
         noise = self.settings.noise if self._trusted else seen.noise
@@ -167,10 +132,12 @@ class RimSolver:
             return self._refiner.measure_levels(residual, model, core)
         if action == "empty":
             return self._refiner.empty(part, pixels=pixels, **values)
-        if action == "finish":
-            update = self._refiner.finish(model, **values)
+        if action == "stage_update":
+            update = self._refiner.stage_update(model, **values)
             return {"components": int(np.count_nonzero(update[core])), "update": update}
-        return {"update_prior": self._refiner.update_prior, "soften": self._refiner.soften}[action](part, **values)
+        if action == "update_prior":
+            return self._refiner.update_prior(part, **values)
+        return self._refiner.smooth_faint(part, **values)
 
     def _improve(
         self,
@@ -183,52 +150,52 @@ class RimSolver:
         peak: float | None,
         others: OtherFacets | None,
     ) -> MinorCycle:
-        """One minor cycle of isolated points and the network, or of CLEAN."""
+        """Run one minor cycle: isolated points and the network, or CLEAN."""
         reason = self._why_done(residual, expected, bool(model.any()))
         if reason:
             return _nothing(residual, reason)
-        if self._finish.on and not (others and others.wait):
-            return self._finish(residual, psf, model, noise, expected, window, peak)
+        if self._clean_stage.on and not (others and others.wait):
+            return self._clean_stage(residual, psf, model, noise, expected, window, peak)
         self._take_psf(psf, residual.shape)
         allowed, told = _both(self.settings.mask, window), min(expected, noise)
         points = self._take_points(residual, told, allowed, peak or 0.0)
         found = Found(points.update, points.residual, f"isolated points: {points.number}")
-        # After subtraction of the points the residual may be noise, or too close to it for the network.
+        # After subtraction of the points the residual may be noise, or too close to it for the network to improve.
         near = points.residual.std() < FLOOR * expected
-        finish = near and not (points.number and describe_noise(points.residual, FLOOR * expected))
+        clean_next = near and not (points.number and describe_noise(points.residual, FLOOR * expected))
         others = others or OtherFacets()
         above = [part * bright for part, bright in zip(sidelobes(self._far_depths), others.bands, strict=True)]
         active = find_active(points.residual, told, self._depths, above)
         if allowed is not None:
             active &= allowed
-        settled, self._settled = self._has_settled(residual, active), None
+        converged, self._converged_at = self._has_converged(residual, active), None
         alone = points.residual.std() < (1 - POINTS_FIRST) * residual.std()
-        if active.any() and not (near or settled or alone):
+        if active.any() and not (near or converged or alone):
             brightest = peak if peak is not None and not points.number else float(np.abs(points.residual).max())
-            found, settled = self._ask_network(points, model, told, brightest, active)
+            found, converged = self._ask_network(points, model, told, brightest, active)
         part = Change.of(residual, found.residual).part_above(LEAST * expected)
         least = SLOW if residual.std() < FAR * expected else SLOWEST
         slow = not near and part * (1 - float(found.residual.std() / residual.std())) < least
-        if not others.wait and (finish or slow):
-            return self._finish_rest(points, psf, model, noise, expected, window)
+        if not others.wait and (clean_next or slow):
+            return self._begin_clean_stage(points, psf, model, noise, expected, window)
         left = residual + np.float32(part) * (found.residual - residual)
-        if settled:
-            self._settled = active, left
+        if converged:
+            self._converged_at = active, left
         stop = found.stop + (f", {part:.0%} of it: beyond is noise" if part < 1 else "")
         update = np.float32(part) * found.update
-        # Later cycles need to know extended emission: errors of the network on it must not pass as points.
+        # Later cycles need the extended emission, because errors of the network on it must not count as points.
         taken = np.float32(part) * points.update
         self._extended = _sum(self._extended, update - taken)
         self._points = _sum(self._points, taken)
         return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False)
 
     def _why_done(self, residual: np.ndarray, expected: float, begun: bool) -> str:
-        """Why the deconvolution is done, or an empty text."""
+        """Reason to stop the deconvolution; empty if there is none."""
         threshold, rms = self.settings.threshold, float(residual.std())
         if float(np.abs(residual).max()) <= threshold:
             return f"no residual above the threshold of {threshold:.3g} Jy/beam"
-        # CLEAN has its own stopping criterion, below the level at which single peaks differ from noise.
-        cleaned = self._finish.begun
+        # CLEAN stops at its own threshold, which is below the level at which a single peak differs from noise.
+        cleaned = self._clean_stage.begun
         if not cleaned and (noise := describe_noise(residual, (FLOOR if begun else LOOSE) * expected)):
             return noise
         if rms <= (DONE if cleaned else FITTED) * expected:
@@ -238,8 +205,8 @@ class RimSolver:
     def _ask_network(
         self, points: Points, model: np.ndarray, noise: float, peak: float, active: np.ndarray
     ) -> tuple[Found, bool]:
-        """The update by points and network together, and whether the network stopped before its last step."""
-        # Points between pixels have negative pixels; the network works on positive models.
+        """Update by points and network together, and whether the network stopped before its last step."""
+        # Points between pixels have negative pixels, but the network is trained on positive models.
         known = model + points.update
         start = np.maximum(known, 0) if self.settings.positive else known
         estimate, seen, lengths = self._infer(points.residual, start, noise, peak, active)
@@ -250,48 +217,48 @@ class RimSolver:
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
 
     def points(self, model: np.ndarray) -> np.ndarray:
-        """The part of the model (y, x) that is isolated points, if all updates were taken [Jy/pixel]."""
+        """Part of the model (y, x) that consists of isolated points, if all updates were accepted [Jy/pixel]."""
         return np.zeros_like(model) if self._points is None else self._points
 
     def expect(self, noise: float) -> bool:
-        """Continue with another expected noise [Jy/beam]; True, since CLEAN and final stage then start again."""
+        """Replace the expected noise [Jy/beam]; True, since CLEAN stage and final stages then start again."""
         self.settings = dataclasses.replace(self.settings, noise=noise)
-        self._finish = Finish(self.settings, self._threads)
+        self._clean_stage = CleanStage(self.settings, self._threads)
         self._refiner = Refiner(self.settings, self._convolver)
-        self._trusted, self._settled = True, None
+        self._trusted, self._converged_at = True, None
         return True
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What later cycles need of earlier ones: facts that JSON holds, and arrays."""
-        facts, arrays = self._finish.state()
+        """Facts and arrays that later cycles need; see `MinorCycleSolver.state`."""
+        facts, arrays = self._clean_stage.state()
         facts |= {"trusted": self._trusted, "tile": self._convolver.tile}
         arrays |= self._refiner.state()
-        if self._settled is not None:
-            arrays |= dict(zip(("active", "left"), self._settled, strict=True))
+        if self._converged_at is not None:
+            arrays |= dict(zip(("active", "left"), self._converged_at, strict=True))
         images = {"extended": self._extended, "points": self._points}
         return facts, arrays | {name: image for name, image in images.items() if image is not None}
 
     def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Continue from a `state`; the PSF must be the same as before."""
+        """Continue from a `state`; the PSF must be the same as when it was saved."""
         arrays = {name: np.array(array) for name, array in arrays.items()}
         self._trusted, self._convolver.tile = facts["trusted"], facts["tile"]
         if "active" in arrays:
-            self._settled = arrays.pop("active"), arrays.pop("left")
+            self._converged_at = arrays.pop("active"), arrays.pop("left")
         self._extended, self._points = (arrays.pop(name, None) for name in ("extended", "points"))
         self._refiner.resume(arrays)
-        self._finish.resume(facts, arrays)
+        self._clean_stage.resume(facts, arrays)
 
-    def _has_settled(self, residual: np.ndarray, active: np.ndarray) -> bool:
-        """Whether the network stopped by itself in the cycle before, at this residual and place: it has converged."""
-        if self._settled is None:
+    def _has_converged(self, residual: np.ndarray, active: np.ndarray) -> bool:
+        """Whether the network converged in the previous cycle, on nearly the same residual and active pixels."""
+        if self._converged_at is None:
             return False
-        before, left = self._settled
+        before, left = self._converged_at
         new = np.count_nonzero(active & ~before)
         return bool(new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std())
 
     def _take_psf(self, psf: np.ndarray, shape: Sequence[int]) -> None:
         """Derive sidelobe levels and point finder from the PSF, if it has changed."""
-        if self._convolver.take(psf, shape):
+        if self._convolver.set_psf(psf, shape):
             self._depths, self._far_depths = highest_sidelobes(crop_centre(psf, shape)), highest_sidelobes(psf)
             self._finder = PointFinder(psf, shape, self._threads, self.settings.positive, sizes=self.settings.sizes)
 
@@ -300,9 +267,9 @@ class RimSolver:
         highest = (residual if self.settings.positive else np.abs(residual)).max()
         if self._finder is None or highest < level_for(residual.size, CLEAR) * noise:
             return Points(np.zeros_like(residual), residual, 0)
-        return self._finder.take(residual, noise, self._convolver.see, allowed, self._extended, peak)
+        return self._finder.take(residual, noise, self._convolver.convolve, allowed, self._extended, peak)
 
-    def _finish_rest(
+    def _begin_clean_stage(
         self,
         points: Points,
         psf: np.ndarray,
@@ -311,8 +278,8 @@ class RimSolver:
         expected: float,
         window: np.ndarray | None,
     ) -> MinorCycle:
-        """The first cycle of the CLEAN stage, after subtraction of isolated points."""
-        minor = self._finish(points.residual, psf, model + points.update, noise, expected, window, None)
+        """Run the first cycle of the CLEAN stage, after subtraction of isolated points."""
+        minor = self._clean_stage(points.residual, psf, model + points.update, noise, expected, window, None)
         if not points.number:
             return minor
         self._points = _sum(self._points, points.update)
@@ -373,7 +340,7 @@ class RimSolver:
 
 
 def _nothing(residual: np.ndarray, stop: str) -> MinorCycle:
-    """A minor cycle without an update, and the reason."""
+    """A minor cycle without an update, for the reason `stop`."""
     return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), stop, True)
 
 
@@ -382,7 +349,7 @@ def _sum(image: np.ndarray | None, update: np.ndarray) -> np.ndarray:
 
 
 def _both(mask: np.ndarray | None, window: np.ndarray | None) -> np.ndarray | None:
-    """Where mask and window both allow changes; None if neither is given."""
+    """Pixels that mask and window both allow to change; None if neither is given."""
     given = [limit > 0 for limit in (mask, window) if limit is not None]
     return np.logical_and.reduce(given) if given else None
 
@@ -394,11 +361,11 @@ def _check(residual: np.ndarray, psf: np.ndarray, model: np.ndarray, noise: floa
         raise SolverError(f"The model has the shape {model.shape}; it must be the residual's, {residual.shape}.")
     for name, image in (("residual", residual), ("psf", psf), ("model", model), ("noise", np.asarray(noise))):
         if not np.isfinite(image).all():
-            raise SolverError(f"The {name} has {_bad(image)}; the RIM needs finite ones.")
+            raise SolverError(f"The {name} has {_bad(image)}; the RIM needs finite values.")
 
 
 def _bad(image: np.ndarray) -> str:
-    """Number of values of an image that are not finite, and the smallest rectangle that contains them."""
+    """Text with the number of non-finite values of an image, and the smallest rectangle that contains them."""
     bad = ~np.isfinite(image)
     text = f"{np.count_nonzero(bad)} of {image.size} values NaN or infinite"
     if image.ndim == 2:

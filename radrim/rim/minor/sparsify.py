@@ -1,12 +1,13 @@
-"""Which part of a model the data ask for: spurious emission goes, and its flux returns to the sources it came from.
+"""Sparsification: removes faint model emission that the data do not require, and fits the remaining emission again.
 
-What an array did not measure well agrees with more than one sky. A network spreads over such places what it is unsure
-of, some times the noise deep; a sidelobe of a galaxy, say, holds flux that the galaxy lacks. Of two models that explain
-the data equally well, `tighten` takes the one that is empty in more places: all that is fainter than some level, seen
-with the main lobe of the PSF, is taken out, and what remains is fitted again, by conjugate gradients of chi^2 on its
-support alone. As long as nothing stands out of the residual where the model was emptied, and chi^2 rises by no more
-than the freedom given up accounts for (Akaike 1974), the level is raised. Nothing new can appear beyond a margin around
-what stays, and a source that the data do show comes back into the residual, which refuses the level.
+An array with gaps in its uv coverage is consistent with more than one sky. There a network can produce spurious
+extended emission, a few times as bright as the noise; for instance, flux of a galaxy moves into one of its sidelobes.
+Of two models that explain the data equally well, sparsification prefers the one with fewer non-zero pixels:
+
+1. Model emission fainter than a level is removed, after smoothing by the main lobe of the PSF.
+2. The remaining emission is fitted by conjugate gradients of chi^2. Only pixels within a margin of it may change.
+3. The level is raised until a removed source appears in the residual, or until chi^2 rises by more than the removed
+   degrees of freedom explain (Akaike 1974). The last level before that is used.
 """
 
 from collections.abc import Callable
@@ -25,22 +26,22 @@ Convolve = Callable[[np.ndarray], np.ndarray]
 """An image [Jy/pixel] to its dirty image [Jy/beam]."""
 
 Core = tuple[slice, slice]
-"""The part of what is seen that counts."""
+"""Rows and columns of the pixels that belong to this part of the image; the others are its halo."""
 
 
 class Trial(NamedTuple):
-    """A model on a smaller support.
+    """A model after removal of its faint emission.
 
     Parameters
     ----------
     update : (y, x) float32
-        From the model before [Jy/pixel].
+        Change of the model since the stage began [Jy/pixel].
     residual : (y, x) float32
-        After it, by the PSF [Jy/beam].
+        Residual after the update, by PSF convolution [Jy/beam].
     emptied : (y, x) bool
-        Where the model is 0 now.
+        Pixels in which the model is now 0.
     changed : bool
-        Whether it was not, anywhere.
+        Whether the model was not 0 in one of these pixels.
     """
 
     update: np.ndarray
@@ -50,14 +51,14 @@ class Trial(NamedTuple):
 
 
 class Emptying:
-    """Emptying one model at rising levels.
+    """Removes the faint emission of one model, at rising levels.
 
     Parameters
     ----------
     model : (y, x) float32
         [Jy/pixel]
     residual : (y, x) float32
-        Of it, near the noise [Jy/beam].
+        Residual of `model`, with an rms near the noise [Jy/beam].
     convolve : callable
         An image [Jy/pixel] to its dirty image [Jy/beam].
     lobe : (float, float)
@@ -78,23 +79,23 @@ class Emptying:
         sigma = self._lobe / FWHM_PER_SIGMA
         self._beam = 2 * np.pi * sigma.prod()
         self.seen = np.abs(_smooth(model, sigma)) * np.float32(self._beam)
-        """The model seen with the main lobe [Jy/beam]."""
+        """Absolute value of the model convolved with the main lobe of the PSF [Jy/beam]."""
         self._before = [_smooth(residual, scale) for scale in SCALES]
         self._scatter = [max(noise_mad(image), 1e-30) for image in self._before]
 
     def attempt(self, update: np.ndarray, level: float, target: float, allowed: np.ndarray | None = None) -> Trial:
-        """Take out what is fainter than a level, and fit the rest again.
+        """Remove emission fainter than a level, and fit the remaining emission again.
 
         Parameters
         ----------
         update : (y, x) float32
-            What was accepted before, from the model [Jy/pixel].
+            Change of the model that was accepted at lower levels [Jy/pixel].
         level : float
-            [Jy/beam]
+            Emission below it is removed [Jy/beam].
         target : float
-            The fit ends at a residual with this rms [Jy/beam].
+            Residual rms at which the fit stops [Jy/beam].
         allowed : (y, x) bool, optional
-            The model is 0 elsewhere, and stays so.
+            Pixels that may hold emission. All others are 0 and stay 0.
         """
         wide = max(1, round(self._settings.margin * self._lobe.min()))
         kept = scipy.ndimage.binary_dilation(self.seen > level, iterations=wide)
@@ -109,15 +110,18 @@ class Emptying:
         return Trial(found, left, ~kept, True)
 
     def given_up(self, trial: Trial, noise: float, core: Core) -> float:
-        """Beams of the core (slice, slice) in which the model was fainter than the level, but no noise [beam]."""
+        """Area of the removed emission that was brighter than `min_given_up` times the noise, in the core [beam]."""
         return np.count_nonzero(((self.seen > self._settings.min_given_up * noise) & trial.emptied)[core]) / self._beam
 
     def rise(self, trial: Trial, core: Core) -> float:
-        """By how much chi^2 rises in the core, over the sum of the weights."""
+        """Rise of chi^2 in the core, divided by the sum of the weights [(Jy/beam)^2]."""
         return _rise(trial.update[core], self._residual[core], trial.residual[core])
 
     def stands_out(self, trial: Trial, core: Core, pixels: int) -> bool:
-        """Whether something does, at some scale, where the core was emptied, and more than it did before."""
+        """Whether the residual of the core shows a source, at one of `SCALES`, in a pixel that was emptied.
+
+        The source must exceed `max_peak` and the highest residual of these pixels before the trial.
+        """
         most, emptied = level_for(pixels, self._settings.max_peak), trial.emptied[core]
         for scale, image, noise in zip(SCALES, self._before, self._scatter, strict=True):
             now = _smooth(trial.residual, scale)[core]
@@ -127,11 +131,12 @@ class Emptying:
 
 
 def _fit(model, residual, start, kept, convolve, finest, target, steps):
-    """The model cut to its support and fitted there: the update from `model`, and the residual after it."""
+    """Set `start` to 0 outside `kept` and fit it inside: change of `model` [Jy/pixel], and its residual [Jy/beam]."""
     weight = kept.astype(np.float32)
     cut = weight * start - model
     left = residual - convolve(cut)
-    # The fit is A z = b for an image z that is smoothed, cut to the support, and seen by the array.
+    # The unknown z is smoothed, set to 0 outside `kept` and convolved with the PSF, so that the fit cannot add detail
+    # that the array does not measure.
     gradient = _smooth(weight * left, finest)
     image, direction = np.zeros_like(gradient), gradient.copy()
     square = float(np.vdot(gradient, gradient))
@@ -153,7 +158,7 @@ def _fit(model, residual, start, kept, convolve, finest, target, steps):
 
 
 def _rise(update, before, after):
-    """By how much chi^2 rises, over the sum of the weights: -2 <d, r> + <d, G d> for G d = before - after."""
+    """Rise of chi^2 over the sum of the weights, -2 <d, r> + <d, G d>: d `update`, r `before`, G d before - after."""
     return -float(np.vdot(update.astype(np.float64), before.astype(np.float64) + after))
 
 

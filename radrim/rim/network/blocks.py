@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from radrim.errors import ConfigError
 
 AGILE = 0.2
-"""Initial standard deviation of weights whose norm does not matter."""
+"""Initial standard deviation of weights whose norm has no effect on the result."""
 _CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 _CONVOLVE_UP = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
@@ -58,7 +58,7 @@ class Convolution(nn.Module):
         Channels.
     kernel : Kernel
     up : bool
-        Transposed: makes the image `kernel.step` times larger.
+        Whether the convolution is transposed, which makes the image `kernel.step` times larger.
     groups : int
         Groups of channels that are convolved separately.
     gain : float
@@ -85,7 +85,7 @@ class Convolution(nn.Module):
         self.step = (1,) * cube + (kernel.step, kernel.step)
         self.padding = (kernel.depth // 2,) * cube + (kernel.padding, kernel.padding)
         self.kernel = (outputs, inputs // groups, *size)
-        # One row per output channel; its length only sets how fast steps of fixed size turn it.
+        # One row per output channel. Its length has no effect on the kernel, only on how fast the optimiser turns it.
         self.direction = nn.Parameter(draw(AGILE, outputs, math.prod(self.kernel[1:])))
         self.gain = nn.Parameter(torch.full((outputs,), float(gain)))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
@@ -121,8 +121,8 @@ AROUND = Kernel(3, padding=1, depth=3)
 class ResidualBlock(nn.Module):
     """G of a coupling: convolutions down by `factor`, 3 x 3, and up, the last one gated by a fourth (GLU).
 
-    The last convolution of the value starts at 0, so that a fresh coupling is the identity. Value and gate are separate
-    convolutions, since their contiguous results make the gate several times cheaper than the halves of one result.
+    The last convolution of the value starts at 0, so that a new coupling is the identity. Value and gate are separate
+    convolutions, since gating is several times faster with two contiguous arrays than with the halves of one array.
 
     Parameters
     ----------

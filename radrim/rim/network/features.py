@@ -22,7 +22,7 @@ CELL = 8
 ENVELOPE_CELL = 2
 """Cell size of the local peak that sets the amplitude of the free part of an update [pixel]."""
 SINGLE = 1e-7
-"""Smallest noise over the peak: below it, float32 rounding dominates."""
+"""Smallest noise over the peak; below it float32 rounding dominates."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Units:
     beam : Tensor
         Noise of the dirty image or of the residual [Jy/beam].
     pixel : Tensor
-        The noise that it makes in the preconditioned gradient of the smallest lambda [Jy/pixel].
+        Noise of the preconditioned gradient with the smallest lambda [Jy/pixel].
     """
 
     beam: torch.Tensor
@@ -52,7 +52,7 @@ class Scales:
     wiener_noise, wiener_peak : Tensor, (batch, lambda, [chan,] 1, 1)
         Noise of w_lambda, and its peak for a point source of `peak` [Jy/pixel].
     context : Tensor, (batch, 1 + 2 lambda, [chan,] 1, 1)
-        The scales as features: log of peak over noise, gains of a point and of noise for each lambda.
+        The scales as features: log of peak over noise, and for each lambda the gains of a point and of noise.
     finest : Tensor, (batch, [chan,] 2)
         Standard deviation of the finest detail along y and x [pixel].
     """
@@ -131,8 +131,8 @@ def features(images: StepImages) -> torch.Tensor:
     """Features of a step, all of order 1, (batch, feature, [chan,] y, x).
 
     Each w_lambda is compressed by asinh relative to three scales: its noise, the peak of the image, and its local peak.
-    With one scale for the whole image the brightest source would hide all others. Features depend on pixels at most
-    ``4 * CELL - 1`` away.
+    With one scale for the whole image, fainter sources would be negligible beside the brightest one. Features depend on
+    pixels at most ``4 * CELL - 1`` away.
     """
     scales, residual, estimate = images.scales, images.residual, images.estimate
     peaks = point_sources(residual)

@@ -34,27 +34,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IRIMConfig:
-    """The architecture; stored with every checkpoint.
+    """The architecture of the i-RIM, stored in every checkpoint.
 
     Parameters
     ----------
     dims : int
         2 for images, 3 for cubes (channel, y, x).
     channels : int
-        Of the state, eta and s together.
+        Channels of the state, eta and s together.
     hidden : int or tuple of int
-        Channels inside the residual functions; several numbers are used in turn, like `factors`. At half of the
+        Channels inside the residual functions. Several numbers are used in turn, like `factors`. At half of the
         resolution a 3 x 3 convolution costs the same with twice the channels.
     depth : int
-        Couplings per step, before those with U-Nets.
+        Number of couplings per step, before those with U-Nets.
     factors : tuple of int
-        Down-sampling inside the couplings, used in turn.
+        Factors of down-sampling inside the couplings, used in turn.
     steps : int
-        Steps in training; with shared weights any number can be run.
+        Number of steps in training; with shared weights any number can be run.
     shared : bool
         Whether all steps have the same weights.
     lambdas : tuple of float
-        Of the preconditioned gradients.
+        Regularisations of the preconditioned gradients.
     squeeze : int
         The state has one cell per `squeeze` x `squeeze` pixels, whose features become channels. With 2, time and memory
         are a quarter of those with 1.
@@ -63,8 +63,8 @@ class IRIMConfig:
     reflections : int
         Householder reflections per coupling; 0 means as many as channels.
     unets : int
-        Couplings with U-Nets as residual functions, after the others; each depends on a large part of a tile. They can
-        be added to a trained network (`TrainingConfig.start`).
+        Number of couplings with U-Nets as residual functions, after the others. A U-Net depends on a large part of a
+        tile. U-Nets can be added to a trained network (`TrainingConfig.start`).
     widths : tuple of int
         Channels of the levels of each U-Net.
     detail : bool
@@ -160,7 +160,7 @@ class IRIM(InferenceMachine):
             for layer in range(config.depth)
         )
         unets = (UNet(config.dims, read, write, config.widths) for _ in range(config.unets))
-        # Lazy, so that the order in which fresh weights are drawn does not change.
+        # Generators keep the order in which initial weights are drawn.
         residuals: Iterable[ResidualBlock | UNet] = itertools.chain(blocks, unets)
         return ReversibleSequence(
             Coupling(config.channels, residual, config.reflections or config.channels) for residual in residuals

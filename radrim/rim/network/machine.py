@@ -1,16 +1,17 @@
-"""The part that all Recurrent Inference Machines share: the loop around the data, the link and tiles.
+"""The common part of all Recurrent Inference Machines: the loop of steps, the link function and the tiles.
 
 Each step computes the preconditioned gradients of the residual (`radrim.rim.network.features`), runs the network, turns
 its fields into an update by the link, finds the step length, and updates the residual by the PSF convolution.
 
 - The link gates the gradients: ``2 hardsigmoid(m) (sum_lambda (1/L + g_lambda) w_lambda + h p + envelope o)`` for the
-  fields (g, h, m, o) of the network; p are the point sources at the peaks of the residual. Where all fields are 0 this
-  is the mean of the w_lambda. Where m <= -3 it is exactly 0, so that empty sky can stay empty.
+  fields (g, h, m, o) of the network and the L gradients w_lambda; p are the point sources at the peaks of the residual.
+  If all fields are 0, the update is the mean of the w_lambda. If m <= -3, it is exactly 0, so that empty sky can stay
+  empty.
 - The update is smoothed by a Gaussian with 0.38 of the width of the PSF's main lobe (`psf.FINEST`). Arrays measure
-  little finer detail, and networks predict it wrongly more often than not. An optional field d chooses where to smooth
-  by half of that width only (`psf.SHARPEST`), since bright sources show more detail.
+  little finer detail, and networks usually predict it wrongly. An optional field d reduces the width to one half
+  (`psf.SHARPEST`) where the network chooses, since bright sources show more detail.
 - Stokes I is positive. The proposal is projected, ``d = max(x + proposal, 0) - x``, *before* the step length is found.
-  Then every ``x + alpha d`` with alpha in [0, 1] is positive, and chi^2 falls as along any direction.
+  Then ``x + alpha d`` is positive for every alpha in [0, 1].
 - alpha in [0, 1] minimises chi^2 along d, so that chi^2 never rises, whatever the network proposes.
 """
 
@@ -33,12 +34,12 @@ from radrim.rim.network.features import (
     point_sources,
 )
 from radrim.rim.network.psf import FINEST, SHARPEST, TAPS, PsfConvolution, smooth
-from radrim.rim.network.threads import abreast
+from radrim.rim.network.threads import parallel_map
 from radrim.rim.network.windows import Window, changed, cover, widen, within
 
 
 class MachineConfig(Protocol):
-    """What the configurations of all machines have in common; see `IRIMConfig` for the meaning."""
+    """The fields that the configurations of all machines have; `IRIMConfig` describes them."""
 
     @property
     def dims(self) -> int:
@@ -46,11 +47,11 @@ class MachineConfig(Protocol):
 
     @property
     def channels(self) -> int:
-        """Of the state."""
+        """Channels of the state."""
 
     @property
     def steps(self) -> int:
-        """Of training."""
+        """Steps in training."""
 
     @property
     def shared(self) -> bool:
@@ -58,7 +59,7 @@ class MachineConfig(Protocol):
 
     @property
     def lambdas(self) -> tuple[float, ...]:
-        """Of the preconditioned gradients."""
+        """Regularisations of the preconditioned gradients."""
 
     @property
     def squeeze(self) -> int:
@@ -66,7 +67,7 @@ class MachineConfig(Protocol):
 
 
 def check_machine(config: MachineConfig) -> None:
-    """Check the values that the configurations of all machines have in common.
+    """Check the fields of `MachineConfig`.
 
     Parameters
     ----------
@@ -126,27 +127,28 @@ class Inference:
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """How a machine runs.
+    """Options of a machine's run.
 
     Parameters
     ----------
     steps : int, optional
-        Number of steps; as in training if absent. Without shared weights there cannot be more.
+        Number of steps; as in training if absent. Without shared weights it cannot be larger than in training.
     positive : bool
         Whether estimates are positive: for Stokes I, not for Q, U, V.
     detach : bool
-        In training: whether gradients are cut between the images of successive steps; those of the state never are.
+        In training: whether gradients stop between the images of successive steps. Gradients of the state never stop.
     tile : int, optional
-        Side of tiles on which the network runs, to save memory [pixel]; the whole image if absent. No gradients.
+        Side of the tiles on which the network runs, to save memory [pixel]; the whole image if absent. With tiles there
+        are no gradients.
     active : Tensor, (y, x) bool, optional
-        Where the estimate may change. Tiles without an active pixel are skipped.
+        Pixels in which the estimate may change. Tiles without an active pixel are skipped.
     halo : int, optional
-        Halo of the tiles [pixel], a multiple of `alignment`; if absent `InferenceMachine.halo`, with which the result
-        does not depend on the tiles.
+        Halo of the tiles [pixel], a multiple of `alignment`. If absent it is `InferenceMachine.halo`, with which the
+        result does not depend on the tiles.
     least : float, optional
-        Relative change of the residual rms by a step below which it is the last one. The machine also stops if the next
-        step is expected to change less, by extrapolation of the last two. With `active`, later steps skip the pixels
-        whose residual changed by less.
+        Relative change of the residual rms by a step, below which the machine stops. It also stops if the next step is
+        expected to change the rms by less, by extrapolation of the last two steps. With `active`, later steps skip the
+        pixels whose residual changed by less.
     """
 
     steps: int | None = None
@@ -159,12 +161,12 @@ class InferenceOptions:
 
 
 class InferenceMachine(nn.Module):
-    """The loop of all machines; a subclass supplies `advance`, the network of one step.
+    """The loop of steps of all machines; a subclass supplies `advance`, the network of one step.
 
-    **Tiles.** A step has a local part, `propose`, and a global part, convolution and step length. `propose` depends on
-    `receptive_field` pixels around each pixel. Tiles therefore give the result of the whole image, to rounding, if they
-    begin at multiples of `alignment`, have a halo of `halo` pixels on every side that is not the image's edge, and use
-    the scales of the whole image. `forward` with ``tile`` does this.
+    **Tiles.** A step has a local part, `propose`, and a global part: convolution and step length. `propose` depends on
+    `receptive_field` pixels around each pixel. Tiles therefore give the result of the whole image, to rounding, under
+    three conditions: they begin at multiples of `alignment`; they have a halo of `halo` pixels on every side that is
+    not the image's edge; and they use the scales of the whole image. `forward` with ``tile`` meets these conditions.
 
     Parameters
     ----------
@@ -225,7 +227,7 @@ class InferenceMachine(nn.Module):
     def propose(
         self, step: int, images: StepImages, state: torch.Tensor | None = None, active: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The update that the network proposes: the local part of a step.
+        """Compute the update that the network proposes: the local part of a step.
 
         Parameters
         ----------
@@ -236,7 +238,7 @@ class InferenceMachine(nn.Module):
         state : Tensor, optional
             State after the step before, for the same tile.
         active : Tensor, (y, x) bool, optional
-            Proposal and state are 0 elsewhere; see `InferenceOptions`.
+            Proposal and state are 0 in all other pixels; see `InferenceOptions`.
 
         Returns
         -------
@@ -264,7 +266,7 @@ class InferenceMachine(nn.Module):
         peak: float | torch.Tensor | None = None,
         options: InferenceOptions | None = None,
     ) -> Inference:
-        """Deconvolve: several steps from a residual.
+        """Deconvolve: run several steps, which start from a residual.
 
         Parameters
         ----------
@@ -328,7 +330,7 @@ class InferenceMachine(nn.Module):
         steps = config.steps if steps is None else steps
         if steps < 1 or (steps > config.steps and not config.shared):
             raise SolverError(
-                f"{steps} steps; with weights of its own for each the model has {config.steps}, at least 1."
+                f"{steps} steps are not possible: at least 1, and at most {config.steps} without shared weights."
             )
         if residual.shape[-2:] != psf.shape:
             shapes = tuple(residual.shape[-2:]), psf.shape
@@ -355,9 +357,10 @@ class InferenceMachine(nn.Module):
         active: torch.Tensor | None,
         halo: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`propose` for tiles with halos; the new state is written beside the old one, which later tiles still read.
+        """Run `propose` on tiles with halos.
 
-        `new` is the state of two steps before; its memory is used again.
+        The new state needs its own memory, because later tiles read the old state. `new` provides the memory: it is the
+        state of two steps before.
         """
         proposal = torch.zeros_like(images.residual)
         if new is not None:
@@ -374,7 +377,7 @@ class InferenceMachine(nn.Module):
             before = None if state is None else state[(..., *self._cells(outer))]
             return self.propose(step, images.cut(outer), before, None if active is None else active[outer])
 
-        for core, (update, after) in zip(tiles, abreast(one, tiles, proposal.device), strict=True):
+        for core, (update, after) in zip(tiles, parallel_map(one, tiles, proposal.device), strict=True):
             if new is None:
                 cells = [-(-n // self.config.squeeze) for n in shape]
                 last = torch.channels_last_3d if after.ndim == 5 else torch.channels_last
@@ -387,7 +390,7 @@ class InferenceMachine(nn.Module):
         return proposal, new
 
     def _active_cells(self, active: torch.Tensor) -> torch.Tensor:
-        """The cells of the state that contain an active pixel."""
+        """Whether each cell of the state contains an active pixel."""
         return highest_in_cells(active.float(), self.config.squeeze) > 0
 
     def _cells(self, window: Window) -> Window:
@@ -403,7 +406,7 @@ def link(eta: torch.Tensor, images: StepImages) -> torch.Tensor:
     Parameters
     ----------
     eta : Tensor, (batch, lambda + 3 or + 4, [chan,] y, x)
-        Gate of each lambda, gate of the points, mask, free part; and the fraction of finer detail to keep.
+        Gate of each lambda, gate of the points, mask, free part; and optionally the fraction of finer detail to keep.
     images : StepImages
 
     Returns

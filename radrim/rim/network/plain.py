@@ -20,18 +20,18 @@ _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 
 @dataclass(frozen=True)
 class PlainConfig:
-    """The architecture; stored with every checkpoint. All steps share their weights.
+    """The architecture of the plain RIM, stored in every checkpoint. All steps share their weights.
 
     Parameters
     ----------
     dims : int
         2 for images, 3 for cubes (channel, y, x).
     channels : int
-        Of each layer and of each of the two recurrent states.
+        Channels of each layer and of each of the two recurrent states.
     steps : int
-        Steps in training; any number can be run.
+        Number of steps in training; any number can be run.
     lambdas : tuple of float
-        Of the preconditioned gradients.
+        Regularisations of the preconditioned gradients.
     squeeze : int
         The states have one cell per `squeeze` x `squeeze` pixels.
 
@@ -52,7 +52,7 @@ class PlainConfig:
 
     @property
     def shared(self) -> bool:
-        """Whether all steps have the same weights: always, so that any number of steps can be run."""
+        """Whether all steps have the same weights: always True, so that any number of steps can be run."""
         return True
 
 

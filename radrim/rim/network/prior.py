@@ -1,16 +1,17 @@
-"""The prior update: a learned prior of skies, given a finished model, combined with the data.
+"""The prior update: combines a deconvolved model, a learned prior of skies and the data to the most probable sky.
 
-The data do not constrain what an array did not measure. There, models have artefacts: faint lobes broken into ripples
-narrower than the beam, and spurious extended emission along sidelobes. A network trained on deconvolved simulated skies
-predicts a normal distribution for each pixel of the sky, with mean m and standard deviation w [Jy/pixel]. With thermal
-noise s and convolution G with the PSF, the most probable sky, which is also the mean of the posterior, is
+The data do not constrain spatial frequencies that the array did not measure. Models have artefacts there: faint lobes
+broken into ripples narrower than the beam, and spurious extended emission along sidelobes. A network trained on
+deconvolved simulated skies predicts a normal distribution for each pixel of the sky, with mean m and standard deviation
+w [Jy/pixel]. With thermal noise s, dirty image D and convolution G with the PSF, the most probable sky, which is also
+the mean of the posterior, is
 
     x = m + W z,    (W G W + s^2) z = W (D - G m),    W = diag(w),
 
-which `settle` solves by conjugate gradients. So the data decide where they constrain the sky, and the prior elsewhere.
-Empty parts of a model stay empty. The change of the model is smoothed, as in the minor cycles, since simulated skies
-have pixels and real ones do not. The network is trained through these conjugate gradients (as MoDL, Aggarwal et al.
-2019, IEEE TMI 38, 394), on the error of their result in decibels.
+`most_probable_sky` solves these equations by conjugate gradients. The data determine the sky where they constrain it,
+and the prior elsewhere. Empty parts of a model stay empty. The change of the model is smoothed, as in the minor cycles,
+since simulated skies consist of pixels and real skies do not. The network is trained through these conjugate gradients
+(as MoDL, Aggarwal et al. 2019, IEEE TMI 38, 394), on the error of their result in decibels.
 """
 
 import math
@@ -34,31 +35,33 @@ STEPS = 160
 TOLERANCE = 1e-4
 """Norm of the equations' residual, over the initial one, at which conjugate gradients stop."""
 SHIFT = 5.0
-"""Largest change of a pixel's mean, on the scale of asinh in units of the noise."""
+"""Largest change of a pixel's mean, in asinh of the brightness in units of the noise."""
 SPREAD = 0.05
-"""Standard deviation over mean for an answer of 0."""
+"""Standard deviation over mean if the network's output is 0."""
 SPREAD_RANGE = 6.0
-"""Largest change of the logarithm of the standard deviation by an answer."""
+"""Largest change of the logarithm of the standard deviation by the network's output."""
 LEAST = 0.1
-"""Brightness added to faint pixels for their standard deviation, in units of the noise."""
+"""Brightness in units of the noise, added to each pixel's before its standard deviation follows from it."""
 NEAR = 1.5
-"""Largest residual rms, in units of the noise, of models in training and in the prior update."""
+"""Largest residual rms, in units of the noise, of the models in training and in the prior update."""
 EMPTY = 0.03
-"""Brightness near a pixel, in units of the noise, at which the network may change it half as much as elsewhere."""
+"""Brightness near a pixel, in units of the noise, at which the largest change of the pixel is half of that in bright
+emission."""
 AGILE = 4.0
-"""Factor from the network's last layer to its answers; with 1 it would learn slowly."""
+"""Factor between the network's last layer and its output; with 1 the network would learn slowly."""
 HELD = 0.5
-"""Fraction of a pixel's flux from other solvers above which the prior update leaves the pixel out."""
+"""Fraction of a pixel's flux from points or CLEAN components above which the prior update does not change the pixel."""
 ALIGNMENT = 16
 """Tiles begin at multiples of this number of pixels, so that the result does not depend on them."""
 FAINT = 4.0
-"""Flux of the model per beam, in units of the noise, at which half of it is smoothed; fainter emission more."""
+"""Flux of the model per beam, in units of the noise, of which `smooth_faint` smooths one half. It smooths a larger part
+of fainter emission."""
 COARSE = 1, 2
-"""Widths n of the smoothing in beams, applied in turn; for width n the level is `FAINT` / n^2."""
+"""Widths n of the smoothing in beams, applied one after the other; for width n the level is `FAINT` / n^2."""
 TINY = 1e-20
 """Lower limit of denominators."""
 TILE = 1024
-"""Largest part of an image that the network sees at once [pixel]."""
+"""Largest side of the tiles of the network, without their halo [pixel]."""
 FEATURES = 15 + 2 * len(LAMBDAS) + 2
 
 
@@ -97,11 +100,11 @@ class Prior(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Distance from an answer to the farthest pixel of an image that it depends on, through `see` [pixel]."""
+        """Distance from an output to the farthest pixel of the images that it depends on, through `see` [pixel]."""
         return 2 * self.unet.reach + 1 + 4 * max(CELLS) - 1
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Answers (batch, 2, y, x) for features (batch, feature, y, x); y and x even. See `expect`."""
+        """Outputs (batch, 2, y, x) for features (batch, feature, y, x); y and x even. `expect` converts the outputs."""
         ny, nx = features.shape[-2:]
         size = 2 * self.unet.alignment
         # A 2 x 2 convolution replaces the 1 x 1 convolution of cells of 2 x 2 pixels, to avoid a copy of all features.
@@ -114,12 +117,12 @@ class Prior(nn.Module):
 
 @dataclass(frozen=True)
 class GradientUnits(Units):
-    """The units of a finished image; `beam` is the thermal noise of the dirty image.
+    """Units of the images of a deconvolution; `beam` is the thermal noise of the dirty image.
 
     Parameters
     ----------
     gradients : Tensor, (batch, lambda, 1, 1)
-        The noise that it makes in each preconditioned gradient [Jy/pixel].
+        Noise of each preconditioned gradient [Jy/pixel].
     facts : Tensor, (batch, fact, 1, 1)
         Gains of the preconditioned gradients, logarithms of dynamic range and area of the main lobe.
     """
@@ -158,14 +161,14 @@ class Finished:
 
 
 def held_back(model: Array, others: Array) -> Array:
-    """Pixels that the prior update leaves out: most of their flux comes from other solvers.
+    """Pixels that the prior update does not change, since most of their flux comes from other solvers.
 
     Parameters
     ----------
     model : (y, x) array
         [Jy/pixel]
     others : (y, x) array
-        Part of the model from other solvers, such as isolated points, which are exact [Jy/pixel].
+        Part of the model from other solvers, such as isolated points, whose fits are exact [Jy/pixel].
     """
     return abs(others) > HELD * abs(model)
 
@@ -192,7 +195,7 @@ def make_finished(
 
 
 def see(finished: Finished) -> torch.Tensor:
-    """Features of the network, (batch, feature, y, x), all of order 1 and without a flux unit."""
+    """Input features of the network, (batch, feature, y, x), all of order 1 and without a flux unit."""
     x, units = finished.model, finished.units
     pixel = units.pixel
     local = torch.hypot(local_peak(x, CELL), pixel.expand_as(x))
@@ -220,7 +223,7 @@ def expect(answers: torch.Tensor, model: torch.Tensor, pixel: torch.Tensor) -> t
     Parameters
     ----------
     answers : Tensor, (batch, 2, y, x)
-        Of a `Prior`; answers of 0 give the model itself as mean.
+        Outputs of a `Prior`. For outputs of 0 the mean is the model itself.
     model : Tensor, (batch, y, x)
         [Jy/pixel]
     pixel : Tensor, (batch, 1, 1)
@@ -235,7 +238,7 @@ def expect(answers: torch.Tensor, model: torch.Tensor, pixel: torch.Tensor) -> t
     return mean, factor * (mean.abs() + LEAST * pixel * there)
 
 
-def settle(
+def most_probable_sky(
     mean: torch.Tensor,
     spread: torch.Tensor,
     model: torch.Tensor,
@@ -244,7 +247,9 @@ def settle(
     noise: torch.Tensor,
     steps: int = STEPS,
 ) -> torch.Tensor:
-    """The most probable sky by prior and data. Its change from the model is smoothed by S, so that G becomes S G S.
+    """The most probable sky under prior and data.
+
+    The change of the model is smoothed by S, the finest detail of updates, so that G becomes S G S.
 
     Parameters
     ----------
@@ -306,7 +311,7 @@ def update_by_prior(
     allowed : Tensor, (y, x) bool, optional
         Where the model may change.
     steps : int
-        As for `settle`.
+        Largest number of conjugate gradient steps.
 
     Returns
     -------
@@ -329,13 +334,13 @@ def update_by_prior(
         mean, spread = torch.where(allowed, mean, model), spread * allowed
     units = finished.units
     del finished
-    # The smoothing reaches `TAPS` pixels; beyond, Fourier transforms only leave rounding errors.
+    # The smoothing extends `TAPS` pixels. Beyond them the change consists of rounding errors of the Fourier transforms.
     touched = _near((mean != model) | (spread > 0), TAPS)
     if not touched.any():
         return model
     window = widen(_around(touched[0]), TAPS, model.shape)
     mean, spread, before, left = (image[(..., *window)] for image in (mean, spread, model[None], residual[None]))
-    found = settle(mean, spread, before, left, convolution.narrowed(before.shape[-2:]), units.beam, steps)
+    found = most_probable_sky(mean, spread, before, left, convolution.narrowed(before.shape[-2:]), units.beam, steps)
     if allowed is not None:
         touched &= allowed
     result = model.clone()
@@ -344,13 +349,13 @@ def update_by_prior(
 
 
 @torch.inference_mode()
-def soften(
+def smooth_faint(
     model: torch.Tensor, convolution: PsfConvolution, noise: float, allowed: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Smooth a model to the beam, or to twice the beam, where it is faint.
+    """Smooth faint emission of a model to the beam, and fainter emission to twice the beam.
 
-    The data do not constrain the detail of emission near the noise. Models have single pixels of both signs there. The
-    smoothing moves flux by about a beam, and leaves bright emission unchanged.
+    The data do not constrain the detail of emission near the noise, where models have single pixels of both signs. The
+    smoothing moves flux by about a beam. Bright emission does not change.
 
     Parameters
     ----------
@@ -396,7 +401,7 @@ def _around(mask: torch.Tensor) -> Window:
 
 
 def _answer(network: Prior, features: torch.Tensor) -> torch.Tensor:
-    """Mean of the answers for an image and for the same image turned by 180 degrees: their errors differ."""
+    """Mean of the outputs for an image and for the same image turned by 180 degrees, whose errors differ."""
     ny, nx = features.shape[-2:]
     seen = F.pad(features, (0, -nx % ALIGNMENT, 0, -ny % ALIGNMENT))
     return ((network(seen) + network(seen.flip((-2, -1))).flip((-2, -1))) / 2)[..., :ny, :nx]

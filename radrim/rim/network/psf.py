@@ -6,16 +6,16 @@ with the kernel ``k = F^-1[ 1 / (B + lambda) ]``.
 
 **Their noise.** Noise of the dirty image with natural weights is stationary with the covariance ``sigma^2 psf(p - q)``
 (A^H W A over the sum of the weights; psf(0) = 1). So it has the power ``sigma^2 B`` per frequency, and w_lambda of an
-infinite image has ``sigma^2 B / (B + lambda)^2``. An image ends, though, and beyond it r counts as 0: at its centre
-w_lambda knows only the part k_T of the kernel that is no longer than half the image. With K its transform, the variance
-there is ``sigma^2 mean(K^2 B)``, the mean over all frequencies of the grid. Without the cut it is ``mean(B / (B +
-lambda)^2)``, up to a factor of two too small in rms: noise cut at the edges leaks into frequencies that no baseline
-measured, where w_lambda divides by lambda only. Towards the edges the noise rises, by up to 20 %. A source of 1 Jy at
-the centre gives w_lambda the peak ``mean(K B)`` there.
+infinite image has ``sigma^2 B / (B + lambda)^2``. A real image is finite, and r counts as 0 beyond its edges. At the
+centre, w_lambda therefore uses only the part k_T of the kernel within half the size of the image. With the transform K
+of k_T, the variance there is ``sigma^2 mean(K^2 B)``, the mean over all frequencies of the grid. The formula of the
+infinite image, ``mean(B / (B + lambda)^2)``, gives an rms up to a factor of two too small: noise that is truncated at
+the edges leaks into frequencies that no baseline measured, where w_lambda divides by lambda only. Towards the edges the
+noise rises by up to 20 %. A source of 1 Jy at the centre gives w_lambda the peak ``mean(K B)``.
 
-Other weightings have noise of the power ``sigma^2 C``, where C is the transform of its own correlation: the PSF of
-W^2 / W_natural instead of W. Both scales are closed forms of the PSF and the size of the image; they do not depend on
-tiles.
+With other weightings the noise has the power ``sigma^2 C``, where C is the transform of the noise correlation: the PSF
+with weights W^2 / W_natural instead of W. The scales for noise and for peaks follow from the PSF and the size of the
+image in closed form, and do not depend on tiles.
 """
 
 import math
@@ -31,17 +31,17 @@ from radrim.errors import SolverError
 
 try:
     import ducc0
-except ImportError:  # a bare training machine
+except ImportError:  # a training machine with numpy and torch alone
     ducc0 = None
 
 FINEST = 0.16
 """Standard deviation of the finest detail of an update, in widths (FWHM) of the PSF's main lobe."""
 SHARPEST = 0.08
-"""The same where the network chooses finer detail."""
+"""The same standard deviation where the network chooses finer detail."""
 TAPS = 4
 """Pixels on each side of the centre of the Gaussian with this standard deviation."""
 WIDEST = 1.5
-"""Largest standard deviation of that Gaussian [pixel]: wider ones do not fit into its taps."""
+"""Largest standard deviation of this Gaussian [pixel], limited by the number of its taps."""
 BLOCK = 128
 """Columns of a spectrum that are transformed together: they fit into the cache of a core."""
 
@@ -52,14 +52,16 @@ class PsfConvolution:
     Parameters
     ----------
     psf : Tensor, (y, x), (batch, y, x) or (batch, chan, y, x)
-        Peak 1 at (ny // 2, nx // 2). As large as the image or larger: twice as large is exact, of a smaller PSF the
-        missing part counts as 0. Its part odd under reflection is dropped, so that the convolution is self-adjoint.
+        Peak 1 at (ny // 2, nx // 2); as large as the image or larger. With twice the size the convolution is exact; the
+        missing part of a smaller PSF counts as 0. The part that is odd under reflection is dropped, so that the
+        convolution is self-adjoint.
     shape : (int, int)
         (y, x) of the images.
     padding : float
-        Size of the grid over that of the image. With 2 nothing wraps around; 1 is periodic.
+        Size of the grid over that of the image. With 2 the convolution does not wrap around; with 1 it is periodic.
     noise_psf : Tensor, optional
-        Correlation of the noise, laid out as `psf`; if absent `psf` itself, which is exact for natural weights.
+        Correlation of the noise, of the same layout as `psf`. If absent `psf` itself, which is exact for natural
+        weights.
 
     Raises
     ------
@@ -76,7 +78,7 @@ class PsfConvolution:
         ny, nx = (scipy.fft.next_fast_len(math.ceil(padding * n), real=True) for n in self.shape)
         self.grid = ny, nx
         self.transfer = self._transfer(psf)
-        # Truncation of the PSF makes some values negative; divisions need them clamped.
+        # Truncation of the PSF makes some values negative, by which wiener filters must not divide.
         self.power = self.transfer.clamp_min(0)
         self.noise_power = self.transfer if noise_psf is None else self._transfer(noise_psf)
         self._gains: dict[float, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -111,10 +113,10 @@ class PsfConvolution:
             point[(..., *middle)] = 1
             kernel = _filter(point, (self.power + value).reciprocal_(), self.grid)
             power = torch.fft.rfft2(kernel, s=self.grid).abs() ** 2
-            # Truncation can make B negative, but not this sum, as long as the PSF is twice as large as the image.
+            # Truncation can make B negative. This sum stays positive if the PSF is twice as large as the image.
             variance = self._mean(power * self.noise_power)
             if not (variance > 0).all():
-                # With a smaller PSF it can be negative; the positive part of the power is a good estimate then.
+                # With a smaller PSF the sum can be negative. Then the positive part of the power is a good estimate.
                 variance = torch.where(variance > 0, variance, self._mean(power * self.noise_power.clamp_min(0)))
             seen = _filter(kernel, self.transfer, self.grid)
             self._gains[value] = seen[(..., *middle)][..., None, None].abs(), torch.sqrt(variance)
@@ -163,7 +165,7 @@ class PsfConvolution:
         product = self.normal(direction)
         slope = _sum(direction * residual)
         curvature = _sum(direction * product)
-        # With a truncated PSF the curvature can be negative; then chi^2 falls over the whole step.
+        # With a truncated PSF the curvature can be negative. Then chi^2 falls over the whole step.
         safe = torch.where(curvature > 0, curvature, torch.ones_like(curvature))
         length = torch.where(curvature > 0, (slope / safe).clamp(max=1), torch.ones_like(slope))
         return torch.where(slope > 0, length, torch.zeros_like(length)).to(direction.dtype), product
@@ -258,7 +260,7 @@ def _filters(image: torch.Tensor, transfers: Sequence[torch.Tensor], grid: tuple
         # torch would convert the real factor to a complex one.
         parts = (torch.view_as_complex(spectrum * transfer.unsqueeze(-1)) for transfer in transfers)
         return [torch.fft.irfft2(part, s=grid)[..., :ny, :nx] for part in parts]
-    lead = np.broadcast_shapes(image.shape[:-2], transfers[0].shape[:-2])  # that of torch would import sympy
+    lead = np.broadcast_shapes(image.shape[:-2], transfers[0].shape[:-2])  # torch's own function would import sympy
     images, *factors = (part.expand(*lead, *part.shape[-2:]).detach().numpy() for part in (image, *transfers))
     found = [np.empty((*lead, *image.shape[-2:]), images.dtype) for _ in factors]
     for index in np.ndindex(*lead):

@@ -5,13 +5,13 @@ the second, and rotates them back::
 
     (a, b) = U x,    y = U^T (a, b + G(a)).
 
-With U1 and U2 the first and last rows of U this is ``y = x + U2^T G(U1 x)``, half of the work. Since ``U1 U2^T = 0``,
-``U1 y = U1 x``: the inverse is ``x = y - U2^T G(U1 y)``, and the backward pass needs G only once to recompute its
-activations (Gomez et al. 2017, arXiv:1707.04585). U is a product of Householder reflections.
+With the first and last rows U1 and U2 of U this is ``y = x + U2^T G(U1 x)``, which is half of the work. Since
+``U1 U2^T = 0``, ``U1 y = U1 x``. Therefore the inverse is ``x = y - U2^T G(U1 y)``, and the backward pass needs G only
+once to recompute its activations (Gomez et al. 2017, arXiv:1707.04585). U is a product of Householder reflections.
 
-The state stays in the precision of the input. U is applied in that precision under autocast, too: U1 U2^T must vanish
-to rounding, or every inverted layer would add an error. Only G, the expensive part, runs in bfloat16. For the same
-reason TF32 must be off in matrix products, as it is by default in PyTorch; in convolutions it is harmless.
+The state keeps the precision of the input. U is applied in this precision even under autocast: U1 U2^T must vanish to
+rounding, or every inverted layer would add an error. Only G, the expensive part, runs in bfloat16. For the same reason
+TF32 must be off in matrix products, as it is by default in PyTorch. In convolutions it does no harm.
 """
 
 from collections.abc import Iterable
@@ -29,9 +29,9 @@ from radrim.rim.network.blocks import ResidualBlock, UNet, draw
 def orthogonal(vectors: Tensor) -> Tensor:
     """Products of Householder reflections, H_1 H_2 ... H_K with H_k = 1 - 2 v_k v_k^T / |v_k|^2.
 
-    All at once as ``1 - V^T T V``, T the inverse of a triangular matrix of inner products (Joffrain et al. 2006, ACM
-    TOMS 32, 169), in float64. A 1x1 convolution with the matrix built once is three times faster than K reflections of
-    the image (K = 4, 32 or 64 channels, CPU), for any K.
+    They are computed together, in float64, as ``1 - V^T T V`` with the inverse T of a triangular matrix of inner
+    products (Joffrain et al. 2006, ACM TOMS 32, 169). One 1 x 1 convolution with the product is three times as fast as
+    K reflections of the image (K = 4, 32 or 64 channels, CPU).
 
     Parameters
     ----------
@@ -55,13 +55,13 @@ class Coupling(nn.Module):
     Parameters
     ----------
     channels : int
-        Of the state, at least 2. The residual function reads the first half of the rotated channels (rounded down) and
-        writes the other half.
+        Channels of the state, at least 2. The residual function reads the first half of the rotated channels (rounded
+        down) and adds its result to the other half.
     residual : ResidualBlock or UNet
         G: (batch, channels // 2, *space) to (batch, channels - channels // 2, *space); deterministic.
     reflections : int, optional
-        K. With as many as channels, the default, U can be every orthogonal matrix of one determinant. With few, most
-        channels are always read or always written.
+        Number K of reflections. With as many as channels, the default, U can be every orthogonal matrix of one
+        determinant. With few reflections, most channels are always read or always written.
 
     Raises
     ------

@@ -1,13 +1,13 @@
 """Uncertainties of images, pixel by pixel, predicted by a small network that is trained on simulated skies.
 
-After the last major cycle the network takes model, residual and PSF of any minor cycle. It predicts two quantiles of
-the error's magnitude, 68.3 % and 95.4 %. For Gaussian errors these are one and two standard deviations. Errors of a
-deconvolution have longer tails, so both are predicted. Errors are those of the restored image against the sky in the
-restoring beam [Jy/beam], and of the model against the sky itself [Jy/pixel].
+The network runs after the last major cycle, on model, residual and PSF; the minor cycle may be the RIM or CLEAN. It
+predicts two quantiles of the error's magnitude, 68.3 % and 95.4 %. For Gaussian errors these are one and two standard
+deviations. Errors of a deconvolution have longer tails, so both are predicted. Errors are those of the restored image
+against the sky in the restoring beam [Jy/beam], and of the model against the sky itself [Jy/pixel].
 
-Where an array did not measure, a model can be wrong without leaving a residual. The features therefore include the part
-of the model that the data constrain poorly: the model in the beam minus its Wiener filter,
-``R - F^-1[B / (B + lambda) F[R]]``, for several lambda.
+At spatial frequencies that the array did not measure, a model can be wrong without leaving a residual. The features
+therefore include the part of the model that the data constrain poorly: the model in the restoring beam, R, minus its
+Wiener filter, ``R - F^-1[B / (B + lambda) F[R]]``, for several lambda.
 
 The training loss is the pinball loss (Koenker & Bassett 1978, Econometrica 46, 33) of the logarithm of the error. It
 needs no assumption on the distribution and no flux unit: quantiles of a logarithm are logarithms of quantiles.
@@ -27,7 +27,7 @@ QUANTILES = 0.683, 0.954
 KINDS = "beam", "pixel"
 """Errors of the restored image, and of the model."""
 LEAST = 1e-4
-"""Smallest error that is distinguished, in its unit."""
+"""Smallest error that the network distinguishes from 0, in its unit."""
 CLEAR = 3.0
 """Brightness of the sky or the model in the restoring beam, in units of the noise, above which there is emission."""
 
@@ -71,8 +71,8 @@ class Uncertainty(nn.Module):
         self.last = nn.Conv2d(width, 2 * len(KINDS), 1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
-        # Added to the answers where the model has no emission, and where it has. They are found after the training, on
-        # other images, since errors of the images it was trained on are underestimated.
+        # Corrections of the outputs, for pixels without and with emission in the model. They are found after the
+        # training on other images, since the errors of the training images are underestimated.
         self.register_buffer("corrections", torch.zeros(2, len(KINDS), len(QUANTILES)))
 
     @property
@@ -94,7 +94,7 @@ class Uncertainty(nn.Module):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a run of major cycles.
+    """Result of the major cycles of a deconvolution.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class Outcome:
 
 
 MODEL = 2
-"""Number of the feature that is the model in the restoring beam over the noise, compressed."""
+"""Index of the feature that is the model in the restoring beam over the noise, compressed."""
 ODD = 6 + len(LAMBDAS)
 """Number of features that change sign with the image; they come first."""
 FEATURES = ODD + len(CELLS) + 2 * len(LAMBDAS) + 2
@@ -134,7 +134,7 @@ def in_beam(image: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
 
 
 def see(outcome: Outcome) -> tuple[torch.Tensor, Units]:
-    """Features of an outcome, (batch, feature, y, x), and the `Units` of the answers."""
+    """Features of an outcome, (batch, feature, y, x), and the `Units` of the network's outputs."""
     noise = outcome.noise.view(-1, 1, 1)
     model = in_beam(outcome.model, outcome.beam)
     expected = outcome.convolution.normal(model)
@@ -159,7 +159,7 @@ def see(outcome: Outcome) -> tuple[torch.Tensor, Units]:
 
 
 def shows(features: torch.Tensor) -> torch.Tensor:
-    """Where the model has emission, (batch, y, x) bool, from the features of `see`."""
+    """Pixels in which the model has emission, (batch, y, x) bool, from the features of `see`."""
     return features[:, MODEL].abs() > _compress(torch.tensor(CLEAR))
 
 
@@ -171,7 +171,7 @@ def errors(outcome: Outcome, truth: torch.Tensor, units: Units) -> torch.Tensor:
 
 
 def emission(outcome: Outcome, truth: torch.Tensor, units: Units) -> torch.Tensor:
-    """Where model or true sky have emission, (batch, y, x) bool: above `CLEAR` in the restoring beam."""
+    """Pixels in which model or true sky exceed `CLEAR` in the restoring beam, (batch, y, x) bool."""
     seen = torch.maximum(*(in_beam(image, outcome.beam).abs() for image in (outcome.model, truth)))
     return seen > CLEAR * units.beam
 
@@ -189,12 +189,12 @@ def weights(outcome: Outcome, truth: torch.Tensor, there: torch.Tensor) -> torch
 
 
 def pinball(answers: torch.Tensor, logs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The pinball loss: at its minimum 68.3 % and 95.4 % of the errors are below the two answers.
+    """The pinball loss; at its minimum 68.3 % and 95.4 % of the errors are below the two outputs.
 
     Parameters
     ----------
     answers : Tensor, (batch, kind, quantile, y, x)
-        As `Uncertainty` gives them.
+        Outputs of `Uncertainty`.
     logs, weight : Tensor, (batch, kind, y, x)
         Logarithms of the results of `errors`, and results of `weights`.
 

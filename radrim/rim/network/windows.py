@@ -80,7 +80,7 @@ def tiles(shape: Sequence[int], size: int, halo: int) -> Iterator[tuple[Window, 
     Yields
     ------
     core, outer, inside : (slice, slice)
-        The tile; the tile with its halo; and the tile relative to that.
+        The tile; the tile with its halo; and the position of the tile within the latter.
     """
     for y in range(0, shape[0], size):
         for x in range(0, shape[1], size):
@@ -90,7 +90,7 @@ def tiles(shape: Sequence[int], size: int, halo: int) -> Iterator[tuple[Window, 
 
 
 def cover(active: torch.Tensor, window: Window, halo: int, alignment: int) -> list[Window]:
-    """Windows that cover the active pixels of a window, with few pixels including their halos.
+    """Divide a window into smaller ones that cover its active pixels, with few pixels including their halos.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Training of the networks: problems, losses, trainers.
+"""Training of the networks: simulated problems, losses and trainers.
 
-Nothing is imported here, so that processes that only make problems start without torch.
+This module imports nothing, so that processes that only make problems start without torch.
 """

@@ -1,4 +1,4 @@
-"""Elements of simulated skies: random fields, filaments, spots, ellipses, soft edges."""
+"""Draws elements of simulated skies: random fields, filaments, spots, ellipses and soft edges."""
 
 from collections.abc import Callable
 from typing import overload
@@ -46,7 +46,7 @@ def axes(
 ) -> tuple[np.ndarray, np.ndarray, ToPixels]:
     """Coordinates along and across a random axis, in units of `length` [pixel], and the map back to pixels.
 
-    `spread` is the rms distance of the origin from the middle, over the size of the tile; `warp` is the rms
+    `spread` is the rms distance of the origin from the middle, over the size of the tile. `warp` is the rms
     displacement of the coordinates, in units of `length`.
     """
     centre = size * (0.5 + np.clip(rng.normal(0, spread, 2), -0.45, 0.45))
@@ -67,7 +67,8 @@ def axes(
 def add_spots(sky: np.ndarray, y: Numbers, x: Numbers, flux: Numbers, sigma: Numbers) -> None:
     """Add round Gaussians of the total `flux` at fractional pixels, in place; `sigma` [pixel] at least about 0.4.
 
-    Each is cut at 5 sigma of the widest, and at the edge of the tile; spots of sigma 0 are one pixel, the nearest.
+    Each spot is truncated at 5 sigma of the widest one and at the edge of the tile. A spot of sigma 0 is the nearest
+    pixel.
     """
     size = len(sky)
     y, x, flux, sigma = np.broadcast_arrays(*(np.atleast_1d(a).astype(np.float32) for a in (y, x, flux, sigma)))
@@ -99,12 +100,12 @@ def add_ellipse(sky: np.ndarray, y: float, x: float, flux: float, major: float, 
 
 
 def soft_edge(distance: np.ndarray, width: float) -> np.ndarray:
-    """1 inside (positive distance), 0 outside, over about `width`."""
+    """Smooth step from 0 outside (negative distance) to 1 inside, over about `width`."""
     return 1 / (1 + np.exp(np.clip(-distance / width, -30, 30)))
 
 
 def finish(rng: np.random.Generator, sky: np.ndarray, most: float = 1.3) -> np.ndarray:
-    """Blur an extended sky by up to `most` pixels (rms), usually by much less: real sources have no pixels."""
+    """Blur an extended sky by a random width up to `most` pixels (rms), usually much less, to hide its pixels."""
     sigma = most * rng.random() ** 2
     return ndimage.gaussian_filter(sky, sigma, mode="constant", truncate=4) if sigma > 0.3 else sky
 

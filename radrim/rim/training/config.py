@@ -1,4 +1,4 @@
-"""What a training run is asked to do: a TOML file with the tables model, problems and training, checked."""
+"""Configuration of a training run, read from a TOML file with the tables model, problems and training, and checked."""
 
 import dataclasses
 import hashlib
@@ -29,59 +29,61 @@ class TrainingConfig:
     architecture : str
         A key of `radrim.rim.checkpoint.ARCHITECTURES`.
     model : dict
-        Its configuration; what is left out keeps its default.
+        Configuration of the network; missing entries keep their defaults.
     problems : dict
-        The mix, as `radrim.rim.training.recipe.make_recipe` takes it.
+        The mix of problems; see `radrim.rim.training.recipe.make_recipe`.
     seed : int
-        Of the stream of problems and of the fresh weights.
+        Seed of the stream of problems and of the initial weights.
     samples : int
-        Problems to learn from before the run is complete.
+        Number of problems of the whole run.
     batch : int
-        Problems of one update of the weights.
+        Number of problems per update of the weights.
     carried : float
-        Part of each batch that is not new but goes on from the estimate reached before, as major cycles do: what the
-        imager asks of the network after its first cycle.
+        Fraction of each batch that continues from the network's last estimate, as in the later major cycles of the
+        imager, instead of starting with an empty model.
     cycles : int
-        How often one problem is seen at most, the first time included.
+        Largest number of times that one problem is used.
     through : bool
-        Whether gradients flow through the image from one step to the next. Without, each step learns to do its best by
-        itself, which is stable from the start; with, early steps learn not to spoil what later ones could do.
+        Whether gradients flow through the image from one step to the next. If False, each step learns to give the best
+        estimate by itself, which is stable from the beginning of a training. If True, early steps learn to prepare the
+        estimates of later ones.
     late : float
-        Step t of T counts (t / T)^late in the loss.
+        Exponent of the weight of steps in the loss: step t of T has the weight (t / T)^late.
     faint : float
-        How much faint structure at the scale of the beam, after the last step, counts beside the rest of the loss.
+        Weight in the loss of faint structure at the scale of the beam, after the last step.
     optimiser : str
         'muon' (Jordan et al. 2024) for the kernels of convolutions and Adam for the rest, or 'adam' for all.
     learning_rate : float
-        Of Adam, after `warmup` updates; Muon's is in proportion.
+        Learning rate of Adam after `warmup` updates; that of Muon is proportional to it.
     warmup : int
-        Updates in which the learning rate rises to its value.
+        Number of updates in which the learning rate rises to its value.
     cooldown : float
-        Last part of the samples in which the learning rate falls to a hundredth.
+        Last fraction of the samples, in which the learning rate falls to a hundredth.
     clip : float
         Largest norm of the gradient.
     average : float
-        Decay per update of the running average of the weights (EMA) that is scored and published.
+        Decay per update of the running average of the weights (EMA), which is scored and written to the checkpoint.
     noise_jitter : float
-        Standard deviation of the logarithm of noise told over noise: an observer knows it only roughly.
+        Standard deviation of the logarithm of the noise given to the network over the true noise, since an observer
+        knows the noise only roughly.
     precision : str
-        Of the network: 'auto' is bfloat16 where the processor multiplies it fast.
+        Precision of the network; 'auto' is bfloat16 if the processor multiplies it fast.
     stored : bool
-        Whether the i-RIM keeps its activations for the backward pass instead of computing them again: a fifth faster
-        where the memory is there and the allocator keeps it.
+        Whether the i-RIM stores its activations for the backward pass instead of computing them again. It is a fifth
+        faster if there is enough memory.
     workers : int
-        Processes that make problems; 0 makes them in between.
+        Number of processes that make problems; with 0 the training process makes them.
     checkpoint_minutes, validation_minutes : float
-        Wall time between two checkpoints, and between two rounds of scores; 0: after every update.
+        Wall time between two checkpoints, and between two rounds of scores; 0 for every update.
     validation_problems : int
-        Held-back problems that are scored.
+        Number of held-back problems that are scored.
     truth : str, optional
-        Folder of FITS images that are scored as skies beside them; never trained on.
+        Folder of FITS images that are scored as additional skies. The training does not use them.
     start : str, optional
-        Checkpoint whose weights to start from: the name of a model or a path. The network may have `unets` and `detail`
-        that the checkpoint has not: they change nothing until they are trained.
+        Checkpoint with the initial weights: the name of a model or a path. The network may have additional `unets` and
+        `detail`, which have no effect until they are trained.
     kept : tuple of int
-        Couplings of `start`, counted from 0, that a network of so many couplings begins with: the others are pruned.
+        Numbers of the couplings of `start`, from 0, with which the network begins. The others are pruned.
 
     Raises
     ------
@@ -144,7 +146,7 @@ class TrainingConfig:
         make_recipe(self.problems)
 
     def model_config(self) -> IRIMConfig | PlainConfig:
-        """Configuration of the network, an IRIMConfig or PlainConfig; ConfigError where a value cannot be."""
+        """Configuration of the network, an IRIMConfig or PlainConfig; ConfigError for an invalid value."""
         _, kind = ARCHITECTURES[self.architecture]
         known = [f.name for f in dataclasses.fields(kind)]
         for name in self.model:
@@ -154,7 +156,7 @@ class TrainingConfig:
         return kind(**values)
 
     def build(self) -> IRIM | PlainRIM:
-        """A fresh network, an `InferenceMachine` on the CPU; its weights follow from torch's random numbers."""
+        """Make a new network, an `InferenceMachine` on the CPU, with weights from torch's random numbers."""
         kind, _ = ARCHITECTURES[self.architecture]
         return kind(self.model_config())
 
@@ -169,7 +171,7 @@ class TrainingConfig:
         return self.learning_rate * min(1.0, (update + 1) / self.warmup, max(left, 0.01))
 
     def network_digest(self) -> str:
-        """Short name of what must not change when a run is resumed: network and seed."""
+        """Digest of network and seed, which must not change when a run is resumed."""
         text = json.dumps([self.architecture, dataclasses.asdict(self.model_config()), self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -187,39 +189,39 @@ OTHERS = ("prior", "uncertainty")
 
 
 def kind_of(path: str | Path) -> str:
-    """What a training file is for: one of `OTHERS`, or 'model', a minor cycle."""
+    """Kind of network that a training file is for: one of `OTHERS`, or 'model' for a minor cycle."""
     try:
         tables = TomlFile(path).values
-    except InputError:  # `load_training` says what is wrong
+    except InputError:  # `load_training` raises the error that describes it
         return "model"
     return next((name for name in OTHERS if name in tables), "model")
 
 
 def load_training(path: str | Path, **changes: Any) -> list[TrainingConfig]:
-    """The stages of a training run from a TOML file; `changes` that are not None replace what it says.
+    """Read the stages of a training run from a TOML file; `changes` that are not None replace values of the file.
 
-    The file has the tables ``model``, ``problems`` and ``training``. A run whose settings change on the way has one
-    ``[[stages]]`` for each part: keys of ``training``, and of ``problems`` as ``problems.size = 64``, that hold in it
-    instead of the common ones; its ``samples`` is where it ends. Paths in the file are relative to the current folder,
-    so that one file serves every checkout.
+    The file has the tables ``model``, ``problems`` and ``training``. A run whose settings change during the training
+    has one table ``[[stages]]`` for each part. It holds keys of ``training``, and of ``problems`` as ``problems.size =
+    64``, which replace the common ones; its ``samples`` is the number of problems at which it ends. Paths in the file
+    are relative to the current folder.
 
     Parameters
     ----------
     path : path-like
     changes
-        Parameters of `TrainingConfig`. `samples` ends the run at so many problems, in whatever stage that is.
+        Parameters of `TrainingConfig`. `samples` is the number of problems at which the run ends, in any stage.
 
     Returns
     -------
     list of TrainingConfig
-        At least one, to be run one after the other in the same folder.
+        At least one stage; they run one after the other in the same folder.
 
     Raises
     ------
     InputError
         The file cannot be read or is not TOML.
     ConfigError
-        An unknown table or key, or a value that makes no sense.
+        An unknown table or key, or an invalid value.
     """
     tables = TomlFile(path, f"The training file {path}").values
     known = ("model", "problems", "training", "stages")
@@ -251,11 +253,11 @@ def _check_keys(path: str | Path, training: Mapping[str, Any]) -> None:
 
 
 def _until(stages: list[TrainingConfig], samples: int) -> list[TrainingConfig]:
-    """The stages up to a number of samples; the last one goes on as long as is wanted."""
+    """The stages up to a number of samples; the last one is extended to it."""
     needed = [k for k, stage in enumerate(stages) if k == 0 or stages[k - 1].samples < samples]
     return [*(stages[k] for k in needed[:-1]), dataclasses.replace(stages[needed[-1]], samples=samples)]
 
 
 def default_folder(path: str | Path) -> Path:
-    """Where a training file's run leaves its results: beside nothing else, named after the file."""
+    """Default folder for the results of a training file, named after the file."""
     return Path(f"{Path(path).stem}.training")

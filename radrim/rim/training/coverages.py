@@ -1,7 +1,7 @@
 """Random uv coverages for training: antennas on a site, a source above the horizon, tracks, channels, flags, weights.
 
-Lengths are relative to the longest baseline that is left; the pixel scale (see `problems`) relates a tile to an array.
-There is no w-coordinate: on the scale of a tile the imager has removed it (coplanar facets).
+Lengths are relative to the longest unflagged baseline. The pixel scale (see `problems`) relates a tile to an array.
+There is no w coordinate, since the imager removes it on the scale of a tile (coplanar facets).
 Conventions are those of `radrim.geometry`: antenna 2 minus antenna 1, u to the east, v to the north.
 Thompson, Moran & Swenson (2017), Interferometry and Synthesis in Radio Astronomy, section 4.1.
 """
@@ -19,7 +19,7 @@ from radrim.errors import DataError, InputError
 from radrim.weight.briggs import briggs_slope, cell_factors
 
 SAMPLES = 60_000
-"""Largest number of visibilities of one problem; more are reduced by longer integrations and fewer channels."""
+"""Largest number of visibilities of one problem; longer integrations and fewer channels keep it below this limit."""
 
 CELLS = 200
 """Largest number of integrations per radian of hour angle: the longest baseline then moves by about one cell of a tile
@@ -42,7 +42,7 @@ class Coverage:
     Parameters
     ----------
     kind : str
-        A key of `KINDS`, with the name of the layout behind a slash if it is a real one.
+        A key of `KINDS`; for a real array followed by a slash and the name of the layout.
     u, v : (sample,) float64
         In units of the longest baseline in wavelengths.
     weight : (sample,) float64
@@ -99,7 +99,7 @@ def draw_coverage(
     Raises
     ------
     DataError
-        Fifty draws gave no usable coverage, as layouts without baselines do.
+        Fifty draws gave no usable coverage, for instance since the layouts have no baselines.
     """
     for _ in range(50):
         name, array = _real(rng, layouts or {}) if kind == "real" else (kind, DRAWN[kind](rng))
@@ -197,7 +197,7 @@ def _real(rng: np.random.Generator, layouts: Layouts) -> tuple[str, Array]:
     cos, sin = x / math.hypot(x, y), y / math.hypot(x, y)
     positions = positions @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
     up = positions / np.linalg.norm(positions, axis=1, keepdims=True)
-    wide = np.ptp(positions, axis=0).max() > 5e5  # VLBI: a snapshot of it shows nothing
+    wide = np.ptp(positions, axis=0).max() > 5e5  # VLBI: a snapshot has too few baselines
     return f"real/{name}", Array(positions, up, 1.5 if wide or len(positions) < 10 else 0.0)
 
 
@@ -215,7 +215,7 @@ KINDS = (*DRAWN, "real")
 
 
 def _lose_antennas(rng: np.random.Generator, array: Array, samples: int) -> Array:
-    """Leave out antennas at random: for maintenance, and where the array is too large for `samples`."""
+    """Remove antennas at random, as for maintenance, and from arrays that are too large for `samples`."""
     count = len(array.positions)
     most = max(4, int(math.sqrt(samples / 2)))
     keep = min(most, max(4, count - rng.binomial(count, rng.choice([0.0, 0.03, 0.15]))))

@@ -16,7 +16,7 @@ class Curve:
     Parameters
     ----------
     path : path-like
-        Made with the first lines, unless it exists.
+        The file; it is created with the first lines.
     columns : sequence of str
         Names, written as the first line.
     """
@@ -44,7 +44,7 @@ class Curve:
                     writer.writerow(self.columns)
                 writer.writerows(rows)
                 file.flush()
-                # The state is written next, and a resumed run expects these lines.
+                # The state is written after this file, and a resumed run expects these lines.
                 os.fsync(file.fileno())
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
@@ -104,7 +104,7 @@ def plot(path: str | Path, losses: Sequence[dict[str, str]], scores: Sequence[di
     """
     try:
         import matplotlib as mpl
-    except ImportError:  # a bare training machine
+    except ImportError:  # a training machine with few packages
         return
     mpl.use("Agg")
     import matplotlib.pyplot as plt

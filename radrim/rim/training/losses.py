@@ -1,4 +1,4 @@
-"""The training loss: errors in decibels, per pixel, at the scale of the beam, and of the flux."""
+"""The training loss: errors in decibels of the pixels, of images smoothed by the beam, and of the flux."""
 
 import math
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def error_floor(noise: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
 def decibel_loss(
     estimates: Sequence[torch.Tensor], truth: torch.Tensor, floor: torch.Tensor, beam: torch.Tensor, late: float = 0.0
 ) -> torch.Tensor:
-    """Error relative to truth in decibels, so that all images count the same for any flux.
+    """Error relative to the truth in decibels, so that images of any flux have the same weight.
 
     It is the weighted sum of the means over images and steps of ``10 log10(|error|^2 / |truth|^2)``: without smoothing,
     after smoothing of error and truth by multiples of the beam, and for the integrated flux. The smoothing is periodic;
@@ -79,7 +79,7 @@ def decibel_loss(
 
 
 def faint_loss(estimate: torch.Tensor, truth: torch.Tensor, floor: torch.Tensor, beam: torch.Tensor) -> torch.Tensor:
-    """Error in decibels of compressed images at the scale of the beam, where faint structure counts like bright.
+    """Error in decibels of compressed images at the scale of the beam, which gives faint structure a large weight.
 
     An image x, smoothed by the beam, becomes ``asinh(x / (2 f))``, where f is `floor` after smoothing: linear up to the
     noise, logarithmic above. The loss saturates for errors of a fifth of f over the whole image.

@@ -1,7 +1,7 @@
-"""Samples of one tile on the uv cells of a periodic frame, so that dirty image, PSF and noise are plain FFTs.
+"""Simulates the observation of one tile: samples on the uv cells of a periodic frame.
 
-The frame is `FRAME` tiles wide. Each sample is moved to the centre of the nearest uv cell, a quarter of the tile's own
-cell, and stays there, so that there is no gridding error.
+The frame is `FRAME` tiles wide. Each sample is moved to the centre of the nearest uv cell, which is a quarter of the
+cell of a tile. Therefore dirty image, PSF and noise are plain FFTs without gridding errors.
 """
 
 import math
@@ -25,7 +25,7 @@ class PixelBeam(NamedTuple):
 
 
 class Samples:
-    """Weighted samples in the uv cells of the frame: half plane (y, x), the cells of x >= 0.
+    """Weighted samples in the uv cells of the frame; arrays are half planes (y, x), the cells of x >= 0.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Samples:
     def __init__(self, coverage: Coverage, u: np.ndarray, v: np.ndarray, weight: np.ndarray, size: int) -> None:
         self.tile, self.width = size, FRAME * size
         self.shape = (self.width, self.width // 2 + 1)
-        # x grows to the west and y to the north: u turns with -x, v with y, and the transform's sign is opposite.
+        # x grows to the west and y to the north, and the transform has the opposite sign.
         x, y = np.rint(u * self.width).astype(np.int32), np.rint(v * -self.width).astype(np.int32)
         self.folded = x < 0
         sign = np.where(self.folded, -1, 1)
@@ -96,7 +96,7 @@ class Samples:
         """
         rows = (np.arange(count) + origin) % self.width
         half = fft.ifft(grid, axis=0, norm="forward")[rows]
-        # The real transform adds the other half plane, which column 0 lacks: double it, and halve everything.
+        # The real transform adds the other half plane, except for column 0. So this column is doubled, and all halved.
         half[:, 0] *= 2
         return fft.irfft(half, self.width, axis=1, norm="forward")[:, rows] / 2
 

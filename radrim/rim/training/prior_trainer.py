@@ -20,8 +20,8 @@ from radrim.rim.network.prior import (
     expect,
     held_back,
     make_finished,
+    most_probable_sky,
     see,
-    settle,
     update_by_prior,
 )
 from radrim.rim.network.psf import PsfConvolution
@@ -38,12 +38,13 @@ FAINT = 0.75
 FINE = 0.3
 """Smaller scale of the loss of faint structure, over the beam."""
 BEFORE = 0.45, 0.3, 0.25
-"""Fractions of the updates that start from a finished model, and from the model after one and two rounds of the prior
-update, since the imager runs several rounds."""
+"""Fractions of the training updates that start from the deconvolved model, and from the model after one and two rounds
+of the prior update, since the imager runs several rounds."""
 COOLDOWN = 0.35
 """Fraction of the updates, at the end, over which the learning rate falls to 0."""
 TAME = 0.05
-"""Largest norm of the gradient by the answers of one problem; otherwise problems of high dynamic range dominate."""
+"""Largest norm of the gradient with respect to the network's outputs for one problem. Without this limit, problems of
+high dynamic range dominate."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def load_prior_training(path: str | Path, **changes: Any) -> PriorTraining:
 
 
 class Seen(NamedTuple):
-    """Outcomes of one size, batched; `model` is without `held`, the pixels that the prior update leaves out."""
+    """A batch of outcomes of one size; `held` is the part of the model that the prior update does not change."""
 
     features: torch.Tensor
     model: torch.Tensor
@@ -106,7 +107,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         super().__init__(config, folder, Prior)
 
     def making(self) -> dict[str, Any]:
-        """Outcomes of the learned minor cycle only, tightened."""
+        """Arguments for outcomes of the learned minor cycle, with sparsification."""
         return {"cleaned": 0.0, "tighten": True, "larger": self.config.larger}
 
     def make_optimisers(self) -> Optimisers:
@@ -114,11 +115,11 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         return kernel_optimisers("muon", self.network)
 
     def rate(self, done: float) -> float:
-        """Constant, then falling."""
+        """See `OutcomeTrainer.rate`; constant, then falling."""
         return min(1.0, (1 - done) / COOLDOWN)
 
     def average_decay(self) -> float:
-        """As in the training of minor cycles."""
+        """See `OutcomeTrainer.average_decay`; the same as in the training of minor cycles."""
         return TrainingConfig.average
 
     def load(self, paths: Sequence[Path]) -> list[Seen]:
@@ -158,7 +159,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         part = Seen(*(value[index] for value in outcomes))
         convolution = PsfConvolution(part.psf, part.model.shape[-2:])
         for _ in range(rng.choice(len(BEFORE), p=BEFORE)):
-            part = self._look(part, convolution)
+            part = self._after_round(part, convolution)
         # The features are mirrored and transposed; the answers are transformed back to the axes of the PSF.
         axes, turned = [axis for axis in (-1, -2) if rng.random() < 0.5], rng.random() < 0.5
         features = part.features.float().flip(axes)
@@ -166,17 +167,17 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
         _tame(answers)
         answers = (answers.transpose(-1, -2) if turned else answers).flip(axes)
         mean, spread = expect(answers, part.model, part.pixel)
-        found = part.held + settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
+        found = part.held + most_probable_sky(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
         loss = decibel_loss([found], part.truth, part.floor, part.beam)
         for beam in (part.beam, FINE * part.beam):
             loss = loss + FAINT * faint_loss(found, part.truth, part.floor, beam)
         return loss
 
     @torch.no_grad()
-    def _look(self, part: Seen, convolution: PsfConvolution) -> Seen:
-        """A batch after one round of the prior update, where that does not raise the residual rms too far."""
+    def _after_round(self, part: Seen, convolution: PsfConvolution) -> Seen:
+        """A batch after one round of the prior update, for problems whose residual rms stays within the limit."""
         mean, spread = expect(self.network(part.features.float()), part.model, part.pixel)
-        model = settle(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
+        model = most_probable_sky(mean, spread, part.model, part.residual, convolution, part.noise, STEPS)
         residual = part.residual - convolution.normal(model - part.model)
         before, after = (image.std((-2, -1), keepdim=True) for image in (part.residual, residual))
         limits = SparsifySettings()
@@ -227,7 +228,7 @@ def scores(network: Prior, paths: Sequence[Path]) -> Scores:
 
 
 def _tame(answers: torch.Tensor) -> None:
-    """Limit the gradient by the answers of each problem to a norm of `TAME`."""
+    """Limit the norm of the gradient with respect to the outputs for each problem to `TAME`."""
     if answers.requires_grad:
 
         def bound(gradient: torch.Tensor) -> torch.Tensor:

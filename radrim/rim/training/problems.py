@@ -1,8 +1,8 @@
-"""The endless, reproducible stream of training problems: a sky of `skies`, observed with a coverage of `coverages`.
+"""Makes the endless, reproducible stream of training problems: skies of `skies`, observed with `coverages`.
 
 Problem number k of a stream depends only on the seed and on k, not on the process or on other problems.
 
-Without noise, gain errors and sources outside the tile, D = PSF * truth holds to rounding; see `observation`.
+Without noise, gain errors and sources outside the tile, the dirty image is PSF * truth to rounding; see `observation`.
 """
 
 import math
@@ -27,7 +27,7 @@ LARGEST_IMAGE = 1024
 """Largest image for which weights are made [pixel]; its size is between one and 8 times that of the tile."""
 
 STRETCH = math.log(10), math.log(3e5)
-"""Range of the power in `skies.stretch`: half of the peak becomes between a quarter and a five-hundredth of it."""
+"""Range of the power in `skies.stretch`, which reduces half of the peak to a quarter, or to a five-hundredth, of it."""
 
 CUT = 0.12
 """Fraction of the extended skies that are cut by the tile's edge and continue outside."""
@@ -59,7 +59,7 @@ class Problem:
     outside : bool
         Whether there are sources outside the tile.
     seed, number : int
-        Of the stream, and of the problem in it.
+        Seed of the stream, and number of the problem.
     """
 
     dirty: np.ndarray
@@ -118,7 +118,8 @@ def make_problem(
         truth, beyond = _draw_truth(rng, sky, recipe)
     else:
         truth, beyond = np.asarray(image, np.float32), np.zeros((FRAME * recipe.size,) * 2, np.float32)
-    stretching = np.random.default_rng([seed, number, 77, *stream_key])  # separate, so that other numbers do not change
+    # With a generator of its own, stretching leaves the other random numbers unchanged.
+    stretching = np.random.default_rng([seed, number, 77, *stream_key])
     if sky in skies.STRETCHED and stretching.random() < recipe.stretched:
         power = stretching.uniform(*STRETCH)
         truth, beyond = skies.stretch(truth, power), skies.stretch(beyond, power)
@@ -297,9 +298,9 @@ def _scale(
 ) -> tuple[coverages.Coverage, np.ndarray, np.ndarray, np.ndarray]:
     """Coverage, u, v [cycles per pixel] and imaging weights, at a pixel scale that suits the beam.
 
-    The beam sets the scale, the weights set the beam, and the scale sets the weights; two iterations are accurate
-    enough. With a dense core and natural weights the longest baseline can need such fine pixels that the beam is wider
-    than twice the widest of the recipe. Then the longest baselines are left out, as an observer would.
+    The scale depends on the beam, the beam on the weights, and the weights on the scale; two iterations are accurate
+    enough. For a dense core and natural weights, the longest baseline can need pixels so fine that the beam has more
+    than twice as many pixels as the recipe allows. Then the longest baselines are excluded, as an observer would do.
     """
     image = max(recipe.size, min(int(recipe.size * 2 ** rng.uniform(0, 3)), LARGEST_IMAGE))
     wanted, widest = _log_uniform(rng, *recipe.pixels_per_beam), 2 * recipe.pixels_per_beam[1]

@@ -1,7 +1,7 @@
-"""Training on the results of whole deconvolutions of simulated skies: they are made first, and then learned from.
+"""Training on outcomes, the results of whole deconvolutions of simulated skies, which are made first.
 
-Two networks are trained in this way: that of the prior update (`radrim.rim.training.prior_trainer`), and that of the
-uncertainties (`radrim.rim.training.uncertainty_trainer`). The folder of a training contains
+Two networks are trained in this way: the network of the prior update (`radrim.rim.training.prior_trainer`), and that of
+the uncertainties (`radrim.rim.training.uncertainty_trainer`). The folder of a training contains
 
 - ``outcomes/NNNNN.npz``: the result of each problem, made once;
 - ``state.safetensors``: weights and moments, from which a stopped training continues;
@@ -196,7 +196,7 @@ class OutcomeTrainer(Generic[Training, Network]):
         return 0.0
 
     def load(self, paths: Sequence[Path]) -> Any:
-        """Data of outcomes that `loss` needs."""
+        """Load the data of outcomes that `loss` needs."""
         raise NotImplementedError
 
     def loss(self, seen: Any, rng: np.random.Generator) -> torch.Tensor:
@@ -252,7 +252,7 @@ class OutcomeTrainer(Generic[Training, Network]):
         return [self.folder / "outcomes" / f"{kind}{number:05d}.npz" for number in range(count)]
 
     def _make(self, end: float, progress: Progress) -> bool:
-        """Make the missing outcomes; whether all exist now."""
+        """Make the missing outcomes; return whether all exist now."""
         wanted = [
             (path, k, key) for kind, (_, key) in self.streams().items() for k, path in enumerate(self.paths(kind))
         ]

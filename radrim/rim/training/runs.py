@@ -1,7 +1,7 @@
-"""Outcomes: results of whole deconvolutions of simulated problems, for the training of prior and uncertainty.
+"""Makes outcomes: results of whole deconvolutions of simulated problems, to train prior and uncertainties.
 
-Outcome number k of a stream depends only on the seed, on k and on the minor cycle. Making one takes a hundred times as
-long as training on it, so outcomes are kept in files.
+Outcome number k of a stream depends only on the seed, on k and on the minor cycle. To make one takes a hundred times as
+long as to train on it, so outcomes are stored in files.
 """
 
 from dataclasses import replace
@@ -30,7 +30,7 @@ CYCLES = 10
 
 
 class _Convolved:
-    """Stands for a measurement: residuals of a problem by convolution with its PSF."""
+    """Replaces a measurement: residuals of a problem by convolution with its PSF."""
 
     left_noise = float("nan")
 

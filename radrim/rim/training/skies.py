@@ -294,12 +294,12 @@ def jet(rng: np.random.Generator, size: int) -> np.ndarray:
     place = rng.random(knots) ** 1.5
     parts = log_uniform(rng, 0.05, 1, knots) * np.exp(-decay * place)
     stream(place, parts, rng.normal(0, 0.3, knots), wide + opening * length * place * rng.uniform(0.1, 0.6, knots))
-    haze = np.linspace(0, rng.uniform(0.3, 1.2), 160)
+    along = np.linspace(0, rng.uniform(0.3, 1.2), 160)
     shape = rng.choice([-1, 1], 160) if rng.random() < 0.3 else rng.normal(0, 0.6, 160)  # bright limbs, or filled
     amount = 10 ** rng.uniform(-1.5, 1) * parts.sum() / 160
-    stream(haze, amount * np.exp(-decay * haze), shape, wide + 0.3 * opening * length * haze)
+    stream(along, amount * np.exp(-decay * along), shape, wide + 0.3 * opening * length * along)
     if rng.random() < 0.3:
-        stream(-haze / 2, 10 ** rng.uniform(-2.5, -0.5) * amount * np.exp(-decay * haze), shape, wide)
+        stream(-along / 2, 10 ** rng.uniform(-2.5, -0.5) * amount * np.exp(-decay * along), shape, wide)
     add_spots(sky, *pixels(0, 0), parts.sum() * 10 ** rng.uniform(-1, 1.5), wide if rng.random() < 0.7 else 0)
     return sky
 

@@ -1,4 +1,4 @@
-"""The state of a training on disk, from which a stopped training goes on: shared by all trainers."""
+"""The state of a training on disk, from which an interrupted training continues; all trainers use it."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,18 +19,18 @@ MOMENTS: dict[type, tuple[str, ...]] = {
     torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"),
     torch.optim.Muon: ("momentum_buffer",),
 }
-"""What optimisers remember of each parameter."""
+"""Names of the state that optimisers keep for each parameter."""
 
 
 def save_state(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> None:
-    """Write a state; the file appears only when complete.
+    """Write a state; the file appears only when it is complete.
 
     Parameters
     ----------
     path : Path
     tensors : mapping of str to Tensor
     facts : mapping of str to str
-        Into the header of the file.
+        Texts for the header of the file.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def load_state(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str
 
 @contextmanager
 def resuming(path: Path, advice: str) -> Iterator[None]:
-    """Say of a state that cannot be used which file it is, why, and what to do.
+    """Convert errors of an unusable state to one that names the file, the reason and the `advice`.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def resuming(path: Path, advice: str) -> Iterator[None]:
 
 
 def moments(model: nn.Module, optimisers: Optimisers) -> dict[str, torch.Tensor]:
-    """What the optimisers remember of the parameters, by ``KEY/PARAMETER``."""
+    """State of the optimisers for each parameter, by ``KEY/PARAMETER``."""
     found: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():
         for optimiser, _ in optimisers:
@@ -80,7 +80,7 @@ def moments(model: nn.Module, optimisers: Optimisers) -> dict[str, torch.Tensor]
 
 
 def restore_moments(model: nn.Module, optimisers: Optimisers, found: Mapping[str, torch.Tensor]) -> None:
-    """Give the optimisers what `moments` found, where the one that kept it still has the parameter."""
+    """Restore the `moments` of the optimisers, for parameters that still belong to the same optimiser."""
     for name, parameter in model.named_parameters():
         for optimiser, _ in optimisers:
             if not any(parameter is member for member in optimiser.param_groups[0]["params"]):
@@ -88,7 +88,7 @@ def restore_moments(model: nn.Module, optimisers: Optimisers, found: Mapping[str
             keys = MOMENTS[type(optimiser)]
             if all(f"{key}/{name}" in found for key in keys):
                 slot = {key: found[f"{key}/{name}"] for key in keys}
-                # Adam counts on the processor, wherever the parameters are.
+                # The step counter of Adam stays on the CPU, on any device.
                 optimiser.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in slot.items()}
 
 
@@ -102,9 +102,9 @@ def follow(average: dict[str, torch.Tensor], model: nn.Module, decay: float, upd
         As `model.state_dict()`.
     model : Module
     decay : float
-        Part of the average that stays; early updates keep less.
+        Fraction of the average that is kept; early updates keep less.
     update : int
-        Updates before this one.
+        Number of updates before this one.
     """
     decay = min(decay, (1 + update) / (10 + update))
     for name, value in model.state_dict().items():

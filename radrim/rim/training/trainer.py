@@ -1,6 +1,6 @@
-"""Training of a minor cycle on an endless stream of simulated problems, with a state from which a killed run continues.
+"""Training of a minor cycle on an endless stream of simulated problems; an interrupted run continues from its state.
 
-One update takes a batch of new problems, and of problems that continue from their last estimates, as in the major
+Each update uses a batch of new problems, and of problems that continue from their last estimates, as in the major
 cycles of the imager. The folder of a run contains
 
 - ``model.safetensors``: the running average of the weights, with scores; for `radrim image --model`;
@@ -148,7 +148,7 @@ class Trainer:
         self.scores = Curve(self.folder / "scores.csv", ("update", "seen", "class", *SCORES))
         if (self.folder / STATE).exists():
             self._resume()
-        # Without a state, too: a run killed before its first state has left lines.
+        # A run that was interrupted before its first state has left lines without a state.
         self.losses.forget(self.update)
         self.scores.forget(self.update)
 
@@ -183,7 +183,7 @@ class Trainer:
                 if failures > PATIENCE:
                     raise SolverError(
                         f"The training found no finite gradient in {failures} updates in a row (update {self.update}); "
-                        "lower learning_rate. The last checkpoint is unharmed."
+                        "lower learning_rate. The last checkpoint was not changed."
                     )
                 self.update += 1
                 self.seen += config.fresh
@@ -345,10 +345,10 @@ class Trainer:
                 self.pool = None  # the next stage has tiles of another size
             self.update, self.seen, self.seconds = (facts[key] for key in ("update", "seen", "seconds"))
             self.summary = facts["summary"]
-        log.info("going on from update %d, %d problems seen in %.1f h", self.update, self.seen, self.seconds / 3600)
+        log.info("continuing from update %d, %d problems seen in %.1f h", self.update, self.seen, self.seconds / 3600)
 
     def _starting_weights(self, path: str) -> dict[str, torch.Tensor]:
-        """Weights of a checkpoint; new couplings keep their fresh weights, with which they are the identity."""
+        """Weights of a checkpoint; new couplings keep their initial weights, with which they are the identity."""
         found = checkpoint.load(checkpoint.find_model(path), self.model.config.dims, self.device).model
         fresh, start, shape = self.model.state_dict(), found.state_dict(), grown(found.config)
         if kept := self.config.kept:
@@ -367,7 +367,7 @@ class Trainer:
 
 
 def grown(config: IRIMConfig | PlainConfig) -> dict[str, Any]:
-    """The part of a network's configuration that must be the same to start from its weights."""
+    """The part of a network's configuration that must not change when a training starts from its weights."""
     added = ("steps", "unets", "widths", "detail")
     return {name: value for name, value in vars(config).items() if name not in added}
 
@@ -395,7 +395,7 @@ def use_half(precision: str, device: torch.device) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    # Without matrix units bfloat16 is slower than float32 on most processors.
+    # On most processors without matrix units bfloat16 is slower than float32.
     return "amx" in torch.backends.cpu.get_cpu_capability().lower() or _has_amx()
 
 

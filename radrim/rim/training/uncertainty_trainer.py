@@ -43,7 +43,7 @@ class UncertaintyTraining(OutcomeTraining):
     Parameters
     ----------
     correction : int
-        Number of simulated problems by which the answers are corrected after the training; 0 for no correction.
+        Number of simulated problems for the correction of the outputs after the training; 0 for no correction.
     """
 
     network: UncertaintyConfig = field(default_factory=UncertaintyConfig)
@@ -91,7 +91,7 @@ class UncertaintyTrainer(OutcomeTrainer[UncertaintyTraining, Uncertainty]):
         return super().streams() | {"correction-": (self.config.correction, CORRECTION)}
 
     def complete(self) -> None:
-        """Correct the answers by images that the training has not used."""
+        """Correct the outputs by images that the training has not used."""
         self.network.corrections.copy_(corrections(self.network, self.paths("correction-")))
 
     def scores(self, paths: Sequence[Path]) -> Scores:
@@ -101,10 +101,10 @@ class UncertaintyTrainer(OutcomeTrainer[UncertaintyTraining, Uncertainty]):
 
 @torch.inference_mode()
 def corrections(network: Uncertainty, paths: Sequence[Path], batch: int = 8) -> torch.Tensor:
-    """Corrections of the answers of a network, with which the right fractions of errors are below them.
+    """Corrections of a network's outputs, after which the intended fractions of errors are below them.
 
-    They are found separately for pixels without and with emission of the model. All pixels have the same weight here;
-    in training, pixels of large sources, where errors are largest, have less.
+    They are found separately for pixels without and with emission in the model. All pixels have the same weight here.
+    In training, pixels of large sources, where errors are largest, have a smaller weight.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Scores of a network on problems that it is not trained on: SNR against the truth, error of the flux, residual."""
+"""Scores a network on problems that are not used for training: SNR of the model, error of its flux, residual."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +40,7 @@ def held_back(config: TrainingConfig) -> list[Problem]:
     if config.truth:
         try:
             problems += truth_problems(config.truth, config.problems)
-        except (InputError, ImportError) as error:  # as on a bare training machine
+        except (InputError, ImportError) as error:  # as on a training machine with few packages
             log.warning("The images of truth = %s are not scored: %s", config.truth, error)
     return problems
 
@@ -51,8 +51,8 @@ def truth_problems(folder: str | Path, mix: Mapping[str, Any] | None = None, see
     Parameters
     ----------
     folder : path-like
-        With ``*.fits`` files, two-dimensional except for axes of length 1; in any unit, since each problem has its own
-        flux scale.
+        Folder with ``*.fits`` files, two-dimensional except for axes of length 1. Their unit has no effect, since each
+        problem has its own flux scale.
     mix : mapping, optional
         As in `make_recipe`; its skies are not used.
     seed : int

@@ -373,8 +373,8 @@ def test_a_part_waits_for_the_others(machine, seen_sky):
     waiting, last = call(OtherFacets(bright, True)), call(OtherFacets(bright, False))
     assert not waiting.update.any()
     assert not waiting.converged
-    assert not waiting.finishing
-    assert last.finishing
+    assert not waiting.clean_stage
+    assert last.clean_stage
     assert call(OtherFacets((0.0, 0.0, 0.0), True)).update.any()
 
 

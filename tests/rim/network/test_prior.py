@@ -18,9 +18,9 @@ from radrim.rim.network.prior import (
     PriorConfig,
     expect,
     make_finished,
+    most_probable_sky,
     see,
-    settle,
-    soften,
+    smooth_faint,
     update_by_prior,
 )
 from radrim.rim.network.psf import PsfConvolution, SmoothConvolution
@@ -97,7 +97,9 @@ def test_conjugate_gradients_find_the_most_probable_sky():
     z = np.linalg.solve(w @ both @ w + scene.noise**2 * np.eye(144), right)
     expected = model + s @ (prior - model + w @ z)
     noise = torch.full((1, 1, 1), scene.noise)
-    found = settle(mean[None], spread[None], scene.model[None], scene.residual[None], scene.convolution, noise, 150)
+    found = most_probable_sky(
+        mean[None], spread[None], scene.model[None], scene.residual[None], scene.convolution, noise, 150
+    )
     np.testing.assert_allclose(found[0].numpy().ravel(), expected, atol=1e-2)
     assert np.abs(expected - prior).max() > 0.1
 
@@ -140,14 +142,14 @@ def test_a_faint_model_is_no_finer_than_the_beam():
     bright[20:24, 20:24] = 100 * NOISE
     noise = torch.zeros_like(bright)
     noise[60:80, 60:80] = NOISE * torch.randn(20, 20, generator=torch.Generator().manual_seed(0)) / 10
-    after = soften(bright + noise, scene.convolution, NOISE)
+    after = smooth_faint(bright + noise, scene.convolution, NOISE)
     torch.testing.assert_close(after[10:34, 10:34], bright[10:34, 10:34], rtol=1e-3, atol=1e-2 * NOISE)
     assert after[50:90, 50:90].std() < 0.3 * noise[50:90, 50:90].std()
     torch.testing.assert_close(after.sum(), (bright + noise).sum(), rtol=1e-3, atol=0)
     assert not after[:, 44].any()
     allowed = torch.ones_like(noise, dtype=torch.bool)
     allowed[:, 70:] = False
-    limited = soften(bright + noise, scene.convolution, NOISE, allowed)
+    limited = smooth_faint(bright + noise, scene.convolution, NOISE, allowed)
     assert torch.equal(limited[:, 70:], noise[:, 70:])
     assert not torch.equal(limited[:, :70], (bright + noise)[:, :70])
 
@@ -340,11 +342,11 @@ def test_the_prior_updates_the_model_at_the_end(end):
 def test_the_end_makes_what_is_faint_coarser(loud, taken, monkeypatch, end):
     """As far as the data bear it: what makes the residual too loud is not taken."""
     scene, prior = Scene(), network(0.05)
-    monkeypatch.setattr("radrim.rim.minor.refinement.soften", lambda model, *_: model)
+    monkeypatch.setattr("radrim.rim.minor.refinement.smooth_faint", lambda model, *_: model)
     plain = end(scene, prior)
     bump = torch.zeros_like(scene.model)
     bump[30, 30] = loud * NOISE
-    monkeypatch.setattr("radrim.rim.minor.refinement.soften", lambda model, *_: model + bump)
+    monkeypatch.setattr("radrim.rim.minor.refinement.smooth_faint", lambda model, *_: model + bump)
     found = end(scene, prior)
     expected = plain.update + taken * bump.numpy()
     np.testing.assert_allclose(found.update, expected, atol=1e-6)

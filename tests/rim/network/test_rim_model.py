@@ -15,7 +15,7 @@ from radrim.rim.network.irim import IRIM, IRIMConfig
 from radrim.rim.network.machine import InferenceOptions
 from radrim.rim.network.plain import PlainConfig, PlainRIM
 from radrim.rim.network.psf import FINEST, WIDEST, PsfConvolution, beam_responses, smooth
-from radrim.rim.network.threads import abreast
+from radrim.rim.network.threads import parallel_map
 from radrim.rim.network.windows import changed, cover
 from radrim.rim.training.losses import FLUX_WEIGHT, WEIGHTS, decibel_loss, faint_loss
 
@@ -510,12 +510,14 @@ def test_parts_abreast(threads):
     before, weight = torch.get_num_threads(), torch.ones(1, requires_grad=True)
     torch.set_num_threads(threads)
     try:
-        found = list(abreast(lambda part: (part * weight, torch.get_num_threads()), [1, 2, 3], torch.device("cpu")))
+        found = list(
+            parallel_map(lambda part: (part * weight, torch.get_num_threads()), [1, 2, 3], torch.device("cpu"))
+        )
         assert [float(value) for value, _ in found] == [1, 2, 3]
         assert not any(value.requires_grad for value, _ in found)
         assert {share for _, share in found} == {max(1, threads // 3)}
         with pytest.raises(ZeroDivisionError):
-            list(abreast(lambda part: 1 / part, [1, 0], torch.device("cpu")))
+            list(parallel_map(lambda part: 1 / part, [1, 0], torch.device("cpu")))
         assert torch.get_num_threads() == threads
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(torch.get_num_threads).result() == threads

@@ -347,7 +347,7 @@ def test_the_command_trains_and_goes_on(recipe, tmp_path, capsys):
     assert "model.safetensors" in capsys.readouterr().out
     assert main([*words, "--samples", "12"]) == 0
     out = capsys.readouterr().out
-    assert "going on from update 4" in out
+    assert "continuing from update 4" in out
     assert main(["model", "show", str(tmp_path / "run" / "model.safetensors")]) == 0
     assert "trained on 12 problems" in capsys.readouterr().out
 
@@ -364,7 +364,7 @@ def test_the_command_trains_in_stages(recipe, tmp_path, capsys):
     assert "stage 2 of 2" in out
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "going on from update 3, 6 problems" in out
+    assert "continuing from update 3, 6 problems" in out
     assert "stage 1" not in out
     assert [int(row["seen"]) for row in rows(tmp_path / "run" / "loss.csv")] == [2, 4, 6, 8]
     assert main(words) == 0

@@ -1,4 +1,4 @@
-"""The CLEAN stage: CLEAN continues where the network stops, on sources that the network misses or cannot improve."""
+"""The CLEAN stage: CLEAN follows the network, and models the sources that the network misses or cannot improve."""
 
 import dataclasses
 from typing import Any
@@ -12,14 +12,14 @@ from radrim.rim.minor.detection import level_for
 from radrim.rim.minor.settings import RimSettings
 
 LEVELS = 3.0, 1.5
-"""CLEAN's automatic mask, as `level_for` corrects it, and its final threshold, in units of the noise. The prior update
-models fainter emission inside the mask better than single components do."""
+"""Level of CLEAN's automatic mask, as `level_for` corrects it, and final threshold, in units of the noise. The prior
+update models fainter emission inside the mask better than CLEAN components do."""
 FREE = 0.95
-"""CLEAN finds sources anywhere until the noise after a major cycle exceeds this fraction of the noise before."""
+"""CLEAN works without a mask until a major cycle leaves more than this fraction of the noise before it."""
 
 
-class Finish:
-    """CLEAN after the network; its solver is made when it is first needed.
+class CleanStage:
+    """Minor cycles of CLEAN after those of the network. The CLEAN solver is made for the first of them.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ class Finish:
     def __init__(self, settings: RimSettings, threads: int) -> None:
         self._settings, self._threads = settings, threads
         self.on = False
-        """Whether the next minor cycle is CLEAN's."""
+        """Whether CLEAN runs the next minor cycle."""
         self._clean: CleanSolver | None = None
         self._resumed: tuple[dict, dict] | None = None
 
     @property
     def begun(self) -> bool:
-        """Whether CLEAN has changed the model."""
+        """Whether CLEAN has run a minor cycle."""
         return self._clean is not None or self._resumed is not None
 
     def __call__(
@@ -49,26 +49,26 @@ class Finish:
         window: np.ndarray | None,
         peak: float | None,
     ) -> MinorCycle:
-        """One minor cycle of CLEAN; arguments as for `RimSolver`, with the expected noise [Jy/beam]."""
+        """Run one minor cycle of CLEAN; arguments as for `MinorCycleSolver`, and the `expected` noise [Jy/beam]."""
         if self._clean is None:
             self._clean = self._make(residual.size, expected)
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
         minor = self._clean(residual, psf, model, noise, window, peak)
-        # On very sparse arrays CLEAN can diverge far above the noise. Then the network continues from its model.
+        # On very sparse arrays CLEAN can diverge far above the noise. Then the network runs the next minor cycle.
         self.on = minor.stop != "rising peak"
-        if self._settings.mask is not None:  # kernels of large scales extend beyond the mask
+        if self._settings.mask is not None:  # because kernels of large scales extend beyond the mask
             minor.update[~self._settings.mask] = 0
         stop = f"CLEAN stage: {minor.stop}"
-        return dataclasses.replace(minor, stop=stop, finishing=True)
+        return dataclasses.replace(minor, stop=stop, clean_stage=True)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """As `RimSolver.state`."""
+        """Facts and arrays that later cycles need; see `MinorCycleSolver.state`."""
         clean, arrays = ({}, {}) if self._clean is None else self._clean.state()
-        return {"finishing": self.on, "clean": clean}, arrays
+        return {"clean_stage": self.on, "clean": clean}, arrays
 
     def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Continue from a `state`; all of `arrays` belong to CLEAN."""
-        self.on = facts["finishing"]
+        """Continue from a `state`; `arrays` holds only those of CLEAN."""
+        self.on = facts["clean_stage"]
         self._resumed = (facts["clean"], arrays) if facts["clean"] else None
 
     def _make(self, pixels: int, expected: float) -> CleanSolver:
