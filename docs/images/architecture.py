@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-WIDTH, HEIGHT = 1000, 704
+WIDTH, HEIGHT = 1000, 772
 STYLE = """
 .page { fill: #ffffff } .frame { fill: none; stroke: #aab4bf } .inner { fill: #f4f6f8; stroke: #c3ccd5 }
 .box { fill: #ffffff; stroke: #7d8b99 } .loop { fill: #fff4ea; stroke: #c8452d }
@@ -18,17 +18,29 @@ text { fill: #1c2630; font: 12px system-ui, 'DejaVu Sans', sans-serif } .name { 
 text { fill: #e8edf2 } .small { fill: #a8b4c0 } .red { fill: #f5a088 } .arrow { stroke: #a8b4c0 }
 .back { stroke: #f08a6c } .head { fill: #a8b4c0 } .redhead { fill: #f08a6c }
 }"""
-COMMANDS = {
-    "cli": "radrim ...", "api": "radrim.image", "inspection": "radrim info", "planning": "radrim plan",
-    "batch": "radrim batch", "comparison": "radrim compare", "selfcalibration": "radrim selfcal",
-    "wsclean": "radrim plugin", "simulation": "radrim simulate",
+CALLERS = {
+    "call pipeline": {"cli": "radrim ...", "api": "radrim.image", "selfcalibration": "radrim selfcal"},
+    "start radrim image": {"batch": "radrim batch", "comparison": "radrim compare"},
+    "use parts of imagers": {"wsclean": "radrim plugin", "planning": "radrim plan", "inspection": "radrim info"},
+    "writes data": {"simulation": "radrim simulate"},
 }  # fmt: skip
+"""Commands, by how they use the packages below."""
+WIDE = {"selfcalibration": 118, "comparison": 102, "simulation": 102}
+"""Widths of boxes with long names; those of the others are `NARROW`."""
+NARROW = 86
+STEPS = (1, 44, 246), (2, 44, 346), (3, 233, 346), (4, 433, 346), (5, 633, 346), (6, 826, 346)
+"""Numbers of the steps, and their positions."""
 KEPT = "NAME.radrim: each finished step leaves its result there as a file; an interrupted run resumes from these files"
 VOCABULARY = {
-    "visibilities": "Observation", "result": "Result, Image", "geometry": "ImageGrid", "beam": "PSF, fit",
-    "gains": "StefCal, table", "earth": "uvw of a track", "stokes": "correlations", "metrics": "noise, decibels",
-    "config": "ImageConfig", "runtime": "threads, memory", "arrays": "antennas", "products": "kinds of files",
-    "angles": "1asec", "units": "12.3 mJy", "errors": "RadrimError", "version": "of radrim",
+    "Shared by most packages": {
+        "errors": "RadrimError", "geometry": "ImageGrid", "runtime": "threads, memory", "config": "ImageConfig",
+        "visibilities": "Observation", "metrics": "noise, decibels", "beam": "fit, convolution",
+        "result": "Result, Image",
+    },
+    "Shared by some": {
+        "products": "kinds of files", "version": "of radrim", "stokes": "correlations", "units": "12.3 mJy",
+        "angles": "1asec", "earth": "uvw of a track", "arrays": "antennas", "gains": "closure, selfcal",
+    },
 }  # fmt: skip
 
 
@@ -52,77 +64,96 @@ def arrow(path, kind="arrow", both=False):
     return f'<path class="{kind}" d="{path}" marker-end="url(#{head})"{start}/>'
 
 
+def callers():
+    """The row of commands, with a line under each group that says how they use the packages below."""
+    out, x = [], 20
+    for words, group in CALLERS.items():
+        start = x
+        for name, command in group.items():
+            width = WIDE.get(name, NARROW)
+            out.append(box(x, 18, width, 50, name, command))
+            x += width + 6
+        out.append(f'<path class="arrow" style="stroke-width:1" d="M{start} 73v5H{x - 6}v-5"/>')
+        out.append(text((start + x - 6) / 2 + 8, 99, words, "small", "start"))
+        x += 16
+    return out
+
+
+def chips():
+    """The packages that others share, in one row for those that most use, and one for the others."""
+    out, step = [], (WIDTH - 40) / 8
+    for row, (words, group) in enumerate(VOCABULARY.items()):
+        top = 590 + row * 88
+        out.append(text(24, top, words, "small", "start"))
+        out += [box(20 + k * step, top + 10, step - 8, 54, *item, kind="chip") for k, item in enumerate(group.items())]
+    return out
+
+
 def draw():
     """The picture as text."""
     marker = (
         '<marker id="{0}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         'orient="auto-start-reverse"><path class="{0}" d="M0 0 8 4 0 8z"/></marker>'
     )
-    step = (WIDTH - 60) / len(COMMANDS)
-    longest = list(COMMANDS).index("selfcalibration")
-    chip = (WIDTH - 40) / 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="t">',
         '<title id="t">The packages of radrim in the order of the data</title>',
         f"<style>{STYLE}</style>",
         f"<defs>{marker.format('head')}{marker.format('redhead')}</defs>",
         f'<rect class="page" width="{WIDTH}" height="{HEIGHT}" rx="10"/>',
-        *(
-            # The longest name has a wider box.
-            box(20 + k * step + 20 * (k > longest), 18, step - 8 + 20 * (k == longest), 50, *item)
-            for k, item in enumerate(COMMANDS.items())
-        ),
-        arrow("M500 70V92"),
+        *callers(),
+        arrow("M171 80V116"),
+        arrow("M441 80V116", "arrow dashed"),
+        arrow("M695 80V152"),
         # One run
-        '<rect class="frame" x="20" y="96" width="956" height="386" rx="10"/>',
-        text(36, 118, "pipeline", "name", "start"),
-        text(104, 118, "one run: the steps in order", "small", "start"),
-        '<rect class="inner" x="200" y="132" width="582" height="338" rx="10"/>',
-        text(216, 154, "imagers", "name", "start"),
-        text(284, 154, "the steps for each way of imaging: in memory, in facets, closure", "small", "start"),
-        box(36, 132, 144, 54, "ms", "tables, UVFITS files"),
-        arrow("M108 188V202"),
-        box(36, 206, 144, 70, "read", "selection, averaging,", "Stokes parameters"),
-        arrow("M108 278V302"),
-        box(36, 306, 144, 66, "weight", "uniform, Briggs, tapers:", "imaging weights"),
-        arrow("M182 339H221"),
-        box(225, 180, 150, 58, "operator", "A and its adjoint"),
-        arrow("M300 304V242", both=True),
-        box(225, 306, 150, 66, "measure", "dirty image, PSF,", "exact residual"),
-        box(225, 410, 150, 50, "sky", "start models, predict"),
-        arrow("M300 408V376"),
-        box(425, 180, 150, 58, "rim", "minor cycle: i-RIM", kind="loop"),
-        box(425, 306, 150, 66, "deconvolve", "major cycles, CLEAN,", "images in memory", kind="loop"),
-        box(425, 410, 150, 50, "facets", "images in files", kind="loop"),
-        arrow("M500 408V376", "back", both=True),
-        arrow("M477 304V242", "back"),
-        arrow("M523 240V302", "back"),
-        text(471, 266, "residual,", "red", "end"),
-        text(471, 280, "PSF", "red", "end"),
-        text(530, 273, "update", "red", "start"),
-        arrow("M377 325H421", "back"),
-        arrow("M423 353H379", "back"),
-        text(400, 317, "residual", "red"),
-        text(400, 368, "model", "red"),
-        text(400, 396, "major cycle: exact,", "red"),
-        text(400, 410, "all data", "red"),
-        box(625, 180, 140, 58, "closure", "images from closure", "quantities alone"),
-        arrow("M695 240V302"),
-        arrow("M577 339H621"),
-        box(625, 306, 140, 66, "restore", "restored image, maps", "of errors, spectra"),
-        arrow("M767 339H814"),
-        box(818, 306, 140, 66, "output", "file names, headers,", "what is written"),
-        arrow("M888 304V264"),
-        box(818, 210, 140, 50, "write", "FITS images, cubes"),
-        arrow("M960 339H968V159H962"),
-        box(818, 134, 140, 50, "report", "page, quality numbers"),
+        '<rect class="frame" x="20" y="120" width="956" height="386" rx="10"/>',
+        text(36, 142, "pipeline", "name", "start"),
+        text(104, 142, "one run: steps 1 to 6", "small", "start"),
+        '<rect class="inner" x="200" y="156" width="582" height="338" rx="10"/>',
+        text(216, 178, "imagers", "name", "start"),
+        text(284, 178, "the steps for each way of imaging: in memory, in facets, closure", "small", "start"),
+        box(36, 156, 144, 54, "ms", "tables, UVFITS files"),
+        arrow("M108 212V226"),
+        box(36, 230, 144, 70, "read", "selection, averaging,", "Stokes parameters"),
+        arrow("M108 302V326"),
+        box(36, 330, 144, 66, "weight", "uniform, Briggs, tapers:", "imaging weights"),
+        arrow("M182 363H221"),
+        box(225, 204, 150, 58, "operator", "A and its adjoint"),
+        arrow("M300 328V266", both=True),
+        box(225, 330, 150, 66, "measure", "dirty image, PSF,", "exact residual"),
+        box(225, 434, 150, 50, "sky", "start models"),
+        arrow("M300 432V415H450V400"),
+        box(425, 204, 150, 58, "rim", "minor cycle: i-RIM", kind="loop"),
+        box(425, 330, 150, 66, "deconvolve", "major cycles, CLEAN,", "images in memory", kind="loop"),
+        box(425, 434, 150, 50, "facets", "images in files", kind="loop"),
+        arrow("M500 432V400", "back", both=True),
+        arrow("M477 328V266", "back"),
+        arrow("M523 264V326", "back"),
+        text(471, 280, "residual,", "red", "end"),
+        text(471, 293, "PSF, model", "red", "end"),
+        text(530, 297, "update", "red", "start"),
+        arrow("M377 349H421", "back"),
+        arrow("M423 377H379", "back"),
+        text(400, 343, "residual", "red"),
+        text(400, 393, "model", "red"),
+        text(356, 304, "major cycle:", "red"),
+        text(356, 318, "exact, all data", "red"),
+        box(625, 204, 140, 58, "closure", "images from closure", "quantities alone"),
+        arrow("M695 264V326"),
+        arrow("M577 363H621"),
+        box(625, 330, 140, 66, "restore", "restored image, maps", "of errors, spectra"),
+        arrow("M767 363H814"),
+        box(818, 330, 140, 66, "output", "file names, headers,", "what is written"),
+        arrow("M888 328V288"),
+        box(818, 234, 140, 50, "write", "FITS images, cubes"),
+        arrow("M960 363H968V183H962"),
+        box(818, 158, 140, 50, "report", "page, quality numbers"),
+        *(text(x, y, number, "small", "start") for number, x, y in STEPS),
         # What stays, and the vocabulary
-        '<rect class="frame dashed" x="20" y="494" width="956" height="44" rx="10"/>',
-        text(36, 521, "workdir", "name", "start"),
-        text(106, 521, KEPT, "small", "start"),
-        text(24, 566, "What all steps share", "small", "start"),
-        *(box(20 + k % 8 * chip, 576 + k // 8 * 62, chip - 8, 54, *item, kind="chip")
-          for k, item in enumerate(VOCABULARY.items())),
+        '<rect class="frame dashed" x="20" y="518" width="956" height="44" rx="10"/>',
+        text(36, 545, "workdir", "name", "start"),
+        text(106, 545, KEPT, "small", "start"),
+        *chips(),
         "</svg>",
     ]  # fmt: skip
     return "\n".join(parts) + "\n"
