@@ -1,4 +1,15 @@
-"""`radrim image` on one page: read, weight, measure, tile, deconvolve, mosaic, write."""
+"""`radrim image` on one page: its six steps, each a package of `radrim`, in the order of the data.
+
+1. read: from files to blocks of visibilities (`radrim.read`, called by `VisibilityCache.read`);
+2. weight: imaging weights (`radrim.weight`, called by `VisibilityCache.weigh`);
+3. measure: dirty image and PSF (`radrim.measure`);
+4. deconvolve: major and minor cycles (`radrim.deconvolve`, `radrim.rim`);
+5. restore: the model, smoothed to the beam, plus the residual (`radrim.restore`);
+6. write: FITS files and the report (`radrim.write`, `radrim.report`).
+
+`run` carries out 1 and 2 in `_prepare`, 3 to 6 in `_image`, which calls an imager for each image, and what remains of 6
+in `_finish`. Steps 1 and 2 go through the work directory, where a resumed run finds their results.
+"""
 
 import logging
 import os
@@ -83,10 +94,10 @@ def run(
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
         try:
-            measured = _measure(config, work, output, minor, clock, machine)
-            images = _image(measured, work)
-            beside = _compare(measured, work, rival, images) if rival else None
-            result = _finish(measured, images, beside, report, painters)
+            prepared = _prepare(config, work, output, minor, clock, machine)
+            images = _image(prepared, work)
+            beside = _compare(prepared, work, rival, images) if rival else None
+            result = _finish(prepared, images, beside, report, painters)
         except (RadrimError, MemoryError) as error:
             # The same command would fail again, and another one must find its way free; but a full disk can be mended,
             # and so can a cluster.
@@ -120,8 +131,8 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A run whose data are read and weighted.
+class Prepared:
+    """A run that is ready to be imaged: its data are read and weighted, its grid is chosen.
 
     Parameters
     ----------
@@ -143,10 +154,10 @@ class Measured:
     chosen: list[str]
 
 
-def _measure(
+def _prepare(
     config: ImageConfig, work: WorkDir, output: Output, minor: MinorCycles | None, clock: Clock, machine: Machine
-) -> Measured:
-    """Read, choose, weight; each step looks first whether the work directory has its result."""
+) -> Prepared:
+    """Read, choose the grid, and weight: steps 1 and 2, each unless the work directory has its result."""
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
         closure = config.data == "closure"
@@ -185,26 +196,26 @@ def _measure(
         scatter={name: thermal * factor * np.sqrt(sum_weight) for name, factor in scatter.items()},
         sum_weight=sum_weight, dishes=dishes, threads=machine.threads, device=machine.device,
     )  # fmt: skip
-    return Measured(run, plan.side, plan.workers, closures, chosen)
+    return Prepared(run, plan.side, plan.workers, closures, chosen)
 
 
-def _image(measured: Measured, work: WorkDir) -> Stokes:
+def _image(prepared: Prepared, work: WorkDir) -> Stokes:
     """All images, written: each Stokes parameter of a batch of output channels, and in the end of all channels.
 
     Stokes parameters follow each other, so that their number takes no memory; those of a channel share its PSF.
     """
-    run, config = measured.run, measured.run.config
-    read_plane = open_image if measured.side else read_image
+    run, config = prepared.run, prepared.run.config
+    read_plane = open_image if prepared.side else read_image
     images = {name: Channels(read_plane) for name in config.stokes}
     wholes = Channels(read_plane)
     with ExitStack() as stack:
         imager: Imager
-        if measured.side:
-            workers = _workers(config, measured.workers)
+        if prepared.side:
+            workers = _workers(config, prepared.workers)
             stack.enter_context(workers)
-            imager = FacetImager(run, work, measured.side, workers)
-        elif measured.closures:
-            imager = ClosureImager(run, measured.closures)
+            imager = FacetImager(run, work, prepared.side, workers)
+        elif prepared.closures:
+            imager = ClosureImager(run, prepared.closures)
         else:
             imager = ChannelImager(run)
         for batch in imager.batches(split_channels(run.observation, config.channels_out)):
@@ -216,9 +227,9 @@ def _image(measured: Measured, work: WorkDir) -> Stokes:
     return Stokes(wholes, images)
 
 
-def _compare(measured: Measured, work: WorkDir, rival: MinorCycles, images: Stokes) -> Beside:
+def _compare(prepared: Prepared, work: WorkDir, rival: MinorCycles, images: Stokes) -> Beside:
     """The same images by another minor cycle, in the work directory, for the report."""
-    run, clock = measured.run, Clock()
+    run, clock = prepared.run, Clock()
     log.info("The same by %s:", rival.name)
     solver = "clean" if isinstance(rival, CleanCycles) else "rim"
     config = replace(run.config, solver=solver, data="visibilities", uncertainty=False, cube=False)
@@ -227,7 +238,7 @@ def _compare(measured: Measured, work: WorkDir, rival: MinorCycles, images: Stok
         progress=Progress(work, "rival-"),
     )  # fmt: skip
     with run.clock("compare"):
-        found = _image(replace(measured, run=other, closures=None), work)
+        found = _image(replace(prepared, run=other, closures=None), work)
     names = run.minor.name if run.minor else "", rival.name
     shown = run.config.stokes[0]
     seconds = [sum(cycle["seconds"] for cycle in one[shown].cycles) for one in (images, found)]
@@ -235,10 +246,10 @@ def _compare(measured: Measured, work: WorkDir, rival: MinorCycles, images: Stok
 
 
 def _finish(
-    measured: Measured, stokes: Stokes, beside: Beside | None, report: bool, painters: Painters | None
+    prepared: Prepared, stokes: Stokes, beside: Beside | None, report: bool, painters: Painters | None
 ) -> Result:
     """Cubes, polarisation, warnings and the report."""
-    run = measured.run
+    run = prepared.run
     config, output, clock = run.config, run.output, run.clock
     with clock("write"):
         if config.cube:
@@ -247,14 +258,14 @@ def _finish(
     expected = {name: value / np.sqrt(run.sum_weight) for name, value in run.scatter.items()}
     for image in stokes.headers:
         expected[image.stokes] = image.facts.get("expected_noise", expected[image.stokes])
-        if not measured.closures:  # solving for gains always fits part of the noise
+        if not prepared.closures:  # solving for gains always fits part of the noise
             _warn_of_fitted_noise(image, expected[image.stokes], run.observation.notes)
     whole = stokes[config.stokes[0]]
     paths = dict(whole.paths)
     if report:
         with clock("report"):
             summary = RunSummary(
-                whole, stokes, linear, run.grid, run.observation, run.thermal, expected, measured.chosen,
+                whole, stokes, linear, run.grid, run.observation, run.thermal, expected, prepared.chosen,
                 clock.seconds, beside,
             )  # fmt: skip
             paths |= output.write_summary(summary, painters)
