@@ -113,7 +113,7 @@ class ImageGrid:
         l, m = -self.x0 * self.scale, self.y0 * self.scale
         return l, m, float(n_minus_1(l, m))
 
-    def window(self, rows: slice, columns: slice) -> "ImageGrid":
+    def region(self, rows: slice, columns: slice) -> "ImageGrid":
         """The grid of a rectangle of this grid, with the same phase centre and scale.
 
         Parameters

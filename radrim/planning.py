@@ -302,7 +302,7 @@ class _Trial:
 
 def _time_window(trial, blocks, grid, windows, share):
     """Seconds of a window's transform: what does not depend on samples, and what all of them take; nodes of all."""
-    middle = grid.window(*windows[len(windows) // 2])
+    middle = grid.region(*windows[len(windows) // 2])
     # In a small part samples are all that counts; the window has more nodes for them, of known cost.
     small = replace(
         middle, width=min(PlanSettings.trial_window, middle.width), height=min(PlanSettings.trial_window, middle.height)

@@ -128,11 +128,11 @@ def test_format_angle(radians, text):
 def test_a_window_has_the_same_pixels():
     """A part of an image keeps l and m of its pixels, and so does a part of the part; `pixel` inverts them."""
     grid = ImageGrid(200, 120, 1e-3)
-    part = grid.window(slice(100, 130), slice(-10, 60))
+    part = grid.region(slice(100, 130), slice(-10, 60))
     assert part.shape == (30, 70)
     assert np.array_equal(part.m()[:20], grid.m()[100:])
     assert np.array_equal(part.l()[10:], grid.l()[:60])
-    again = part.window(slice(4, 14), slice(20, 40))
+    again = part.region(slice(4, 14), slice(20, 40))
     assert np.array_equal(again.m(), grid.m()[104:114])
     assert np.array_equal(again.l(), grid.l()[10:30])
     assert again.pixel(again.l()[3], again.m()[5]) == pytest.approx((5, 3))
@@ -146,7 +146,7 @@ def test_has_sky():
     """Windows above, across and below the horizon."""
     grid = ImageGrid(256, 256, 0.02)
     assert grid.has_sky
-    assert grid.window(slice(64, 128), slice(64, 128)).has_sky
-    assert grid.window(slice(56, 120), slice(56, 120)).has_sky
-    assert not grid.window(slice(0, 64), slice(0, 64)).has_sky
-    assert not grid.window(slice(96, 160), slice(0, 64)).has_sky
+    assert grid.region(slice(64, 128), slice(64, 128)).has_sky
+    assert grid.region(slice(56, 120), slice(56, 120)).has_sky
+    assert not grid.region(slice(0, 64), slice(0, 64)).has_sky
+    assert not grid.region(slice(96, 160), slice(0, 64)).has_sky

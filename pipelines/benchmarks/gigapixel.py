@@ -262,9 +262,9 @@ def windows(args, ms):
         cache = VisibilityCache(work)
         cache.weigh(cache.read([str(ms)], Selection()), grid, Weighting())
         blocks = Blocks(work, (0.0, np.inf))
-        Compressed(blocks, grid.window(slice(0, 64), slice(0, 64))).psf()  # compiles
+        Compressed(blocks, grid.region(slice(0, 64), slice(0, 64))).psf()  # compiles
         for size in args.windows:
-            part = grid.window(slice(size, 2 * size), slice(size, 2 * size))
+            part = grid.region(slice(size, 2 * size), slice(size, 2 * size))
             begin = time.process_time()
             through = Compressed(blocks, part, epsilon=3e-5)
             through.adjoint(block.data for block in blocks)

@@ -41,7 +41,7 @@ def exact(ms, result, weight):
             if (i, j) == (1, 1):
                 continue
             window = slice(y, y + WINDOW), slice(x, x + WINDOW)
-            part, image = grid.window(*window), 0.0
+            part, image = grid.region(*window), 0.0
             for block in observation.blocks:
                 operator = make_operator("dft", block.uvw, block.freq, part, 1e-9, 2, "cpu")
                 image = image + operator.adjoint(torch.from_numpy(block.data), torch.from_numpy(block.weight)).numpy()

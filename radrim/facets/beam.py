@@ -31,11 +31,11 @@ class BeamFacets:
 
     def load(self, facet: int) -> np.ndarray:
         """Compute the core of a facet, (y, x) float32."""
-        return self.channel.pb(self.channel.grid.window(*self.channel.tiles[facet].core))
+        return self.channel.pb(self.channel.grid.region(*self.channel.tiles[facet].core))
 
-    def read(self, window: tuple[slice, slice]) -> np.ndarray:
-        """Compute a window of the image, (y, x) float32."""
-        return self.channel.pb(self.channel.grid.window(*window))
+    def read(self, region: tuple[slice, slice]) -> np.ndarray:
+        """Compute a region of the image, (y, x) float32."""
+        return self.channel.pb(self.channel.grid.region(*region))
 
     def discard(self) -> None:
         """Do nothing, since nothing is stored."""
@@ -64,9 +64,9 @@ class CorrectedFacets:
         """Compute the core of a facet, (y, x) float32."""
         return self.read(self.tiles[facet].core)
 
-    def read(self, window: tuple[slice, slice]) -> np.ndarray:
-        """Compute a window of the image, (y, x) float32."""
-        image, pb = (open_image(path)[window] for path in (self.image, self.pb))
+    def read(self, region: tuple[slice, slice]) -> np.ndarray:
+        """Compute a region of the image, (y, x) float32."""
+        image, pb = (open_image(path)[region] for path in (self.image, self.pb))
         return self.dishes.correct(image, pb)
 
     def discard(self) -> None:

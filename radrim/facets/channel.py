@@ -35,11 +35,11 @@ class FacetPsfSettings:
     """Largest distance from the phase centre at which a PSF is computed, as a direction cosine; 1 is the horizon."""
 
 
-class Window(Protocol):
-    """An image that can be read in parts."""
+class RegionSource(Protocol):
+    """An image that can be read region by region."""
 
-    def read(self, window: tuple[slice, slice]) -> np.ndarray:
-        """Read a part, (y, x) float32."""
+    def read(self, region: tuple[slice, slice]) -> np.ndarray:
+        """Read a region, (y, x) float32."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class FacetChannel:
         """PSF in the middle of a facet, (y, x) float32; `size_factor` times the facet with its halo."""
         name = f"{self.shared}/local-psf/{facet:05d}"
         if name not in self.store:
-            grid = self.grid.window(*self.tiles[facet].outer)
+            grid = self.grid.region(*self.tiles[facet].outer)
             # A facet with its middle near or below the horizon gets the PSF of a position above the horizon.
             radius = np.hypot(grid.x0, grid.y0) * grid.scale
             nearer = min(1.0, FacetPsfSettings.max_distance / radius) if radius else 1.0
@@ -207,7 +207,7 @@ class FacetChannel:
 
     # A major cycle
 
-    def predict_nodes(self, window: int, cycle: int, update: Window) -> None:
+    def predict_nodes(self, window: int, cycle: int, update: RegionSource) -> None:
         """Compute the visibilities of a window's update at the nodes of all blocks."""
         name = f"{self.folder}/seen/{cycle}/{window:05d}"
         if name in self.store:
@@ -278,7 +278,7 @@ class FacetChannel:
         return self.parts[k][within]
 
     def _grid(self, window):
-        return self.grid.window(*self.windows[window].core)
+        return self.grid.region(*self.windows[window].core)
 
     def _through(self, part, grid):
         return Compressed(part, grid, self.kind, self.epsilon)

@@ -11,7 +11,7 @@ import torch
 
 from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.minor import MinorCycle, OtherFacets
-from radrim.facets.channel import Window
+from radrim.facets.channel import RegionSource
 from radrim.facets.tasks import FacetTasks
 from radrim.metrics import noise_mad
 from radrim.runtime.executors import Executor
@@ -98,7 +98,7 @@ class FacetedImage(ImageState):
         """Set the expected noise of the dirty image [Jy/beam]."""
         self.expected, self.tasks = noise, replace(self.tasks, expected=noise)
 
-    def begin(self, models: Sequence[Window] = ()) -> None:
+    def begin(self, models: Sequence[RegionSource] = ()) -> None:
         """Compute dirty image and PSF, unless they exist, and subtract the start models, one for each channel."""
         tasks, windows = self.tasks, range(len(self.tasks.windows))
         measured = ((channel.measure, window) for channel in tasks.channels for window in windows)

@@ -1,6 +1,6 @@
 """Images larger than the memory: rectangular facets of one pixel grid on a common tangent plane, each in a file.
 
-A whole image is never in memory. A task reads a window of the image, which may span several facets. The functions of
+A whole image is never in memory. A task reads a region of the image, which may span several facets. The functions of
 this module are tasks on one or some facets, which any worker can carry out. They skip results that exist already.
 """
 
@@ -56,18 +56,18 @@ class FacetImage:
             return self._store.load(self._name(facet))
         return np.zeros([s.stop - s.start for s in self._tiles[facet].core], np.float32)
 
-    def read(self, window: tuple[slice, slice]) -> np.ndarray:
-        """A window of the image, (y, x) float32; beyond the image's edges it is 0.
+    def read(self, region: tuple[slice, slice]) -> np.ndarray:
+        """A region of the image, (y, x) float32; beyond the image's edges it is 0.
 
         Parameters
         ----------
-        window : (slice, slice)
+        region : (slice, slice)
             Rows and columns.
         """
-        out = np.zeros([s.stop - s.start for s in window], np.float32)
+        out = np.zeros([s.stop - s.start for s in region], np.float32)
         for facet, tile in enumerate(self._tiles):
             here, there = [], []
-            for want, have in zip(window, tile.core, strict=True):
+            for want, have in zip(region, tile.core, strict=True):
                 start, stop = max(want.start, have.start), min(want.stop, have.stop)
                 here.append(slice(start - want.start, stop - want.start))
                 there.append(slice(start - have.start, stop - have.start))
@@ -93,8 +93,8 @@ class Readable(Protocol):
     def load(self, facet: int) -> np.ndarray:
         """Core of a facet, (y, x) float32."""
 
-    def read(self, window: tuple[slice, slice]) -> np.ndarray:
-        """A window of the image, (y, x) float32."""
+    def read(self, region: tuple[slice, slice]) -> np.ndarray:
+        """A region of the image, (y, x) float32."""
 
     def discard(self) -> None:
         """Delete the files of the image, if there are any."""
@@ -119,9 +119,9 @@ class Mixture:
         """Core of a facet, (y, x) float32."""
         return self._sum(image.load(facet) for image in self.images)
 
-    def read(self, window: tuple[slice, slice]) -> np.ndarray:
-        """A window of the image, (y, x) float32; beyond the image's edges it is 0."""
-        return self._sum(image.read(window) for image in self.images)
+    def read(self, region: tuple[slice, slice]) -> np.ndarray:
+        """A region of the image, (y, x) float32; beyond the image's edges it is 0."""
+        return self._sum(image.read(region) for image in self.images)
 
     def discard(self) -> None:
         """Do nothing, since nothing is stored."""

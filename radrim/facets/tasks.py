@@ -26,7 +26,7 @@ from radrim.deconvolve.minor import MakeSolver, MinorCycle, OtherFacets, PartVie
 from radrim.deconvolve.step_length import Change, Moments
 from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import SolverError
-from radrim.facets.channel import FacetChannel, FacetPsfSettings, Window
+from radrim.facets.channel import FacetChannel, FacetPsfSettings, RegionSource
 from radrim.facets.images import FacetImage, Mixture, Readable, facet_statistics
 from radrim.geometry import ImageGrid
 from radrim.restore.spectrum import Basis
@@ -124,7 +124,7 @@ class FacetTasks:
         models = [self.model(cycle, term) for term in range(self.terms)]
         return Mixture(models, self.basis.values[channel].tolist(), f"{self.folder}/model-{channel}")
 
-    def start(self, models: Sequence[Window], facet: int) -> None:
+    def start(self, models: Sequence[RegionSource], facet: int) -> None:
         """Write the start model of a facet, from the models of all channels, as the pending update of cycle 0."""
         core = self.tiles[facet].core
         images = [np.asarray(model.read(core)) for model in models]

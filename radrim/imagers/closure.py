@@ -1,4 +1,4 @@
-"""Steps 3 to 7 of an image from closure quantities: `--data closure`.
+"""Steps 3 to 6 of an image from closure quantities: `--data closure`.
 
 Dirty image and PSF are those of the visibilities as they were read. The model follows from closure quantities alone.
 For the residual, gains of the stations are solved for each integration from the model, and the visibilities are
@@ -53,7 +53,7 @@ class ClosureImager(ChannelImager):
     def _deconvolve(self, states, minor):  # noqa: ARG002 - there is no minor cycle
         """Fit the closure quantities in rounds; return the error of a failed round, or None."""
         channel, data = states[0], self.closures.data
-        window, grid = self._window()
+        region, grid = self._region()
         solver = ClosureSolver(data, grid, self.run.threads)
         self.run.observation.notes.append(
             f"Closure image: {len(data.phases)} closure phases and {len(data.amplitudes)} log closure amplitudes; "
@@ -68,27 +68,27 @@ class ClosureImager(ChannelImager):
         with self.run.clock("deconvolve"):
             try:
                 while len(channel.cycles) < len(ClosureSolverSettings.rounds):
-                    self._round(channel, solver, window)
+                    self._round(channel, solver, region)
                     channel.keep()
             except SolverError as error:
                 return error
         channel.facts = {name: channel.cycles[-1][name] for name in FACTS}
         return None
 
-    def _window(self):
+    def _region(self):
         """Slices of the middle of the image that may hold emission, and their grid."""
         whole = self.run.grid
         wanted = size_in_pixels(self.closures.field, whole.scale)
         width, height = min(wanted, whole.width), min(wanted, whole.height)
         x, y = whole.width // 2 - width // 2, whole.height // 2 - height // 2
-        window = slice(y, y + height), slice(x, x + width)
-        return window, whole.window(*window)
+        region = slice(y, y + height), slice(x, x + width)
+        return region, whole.region(*region)
 
-    def _round(self, channel, solver, window):
+    def _round(self, channel, solver, region):
         """Run the next round; changes the channel's model, residual, cycles and stop."""
         start, number = time.perf_counter(), len(channel.cycles)
         before = solver.start
-        image = channel.model[window].astype(float)
+        image = channel.model[region].astype(float)
         if image.sum() > 0:  # from the last round, or a start model
             before = Solution(image / image.sum(), channel.cycles[-1]["extended"] if number else 0.0)
         # The round starts from the saved float32 model, so that a resumed run continues with the same numbers.
@@ -96,7 +96,7 @@ class ClosureImager(ChannelImager):
         vis = solver.visibilities(solution)
         flux = self._flux(vis)
         model = np.zeros(self.run.grid.shape, np.float32)
-        model[window] = flux * solution.image
+        model[region] = flux * solution.image
         channel.model = model
         channel.residual = self._residual(channel, flux * vis, flux * solution.extended)
         facts = chi_square_facts(self.closures.data, vis, flux, solution.extended)

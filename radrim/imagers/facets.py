@@ -1,4 +1,4 @@
-"""Steps 3 to 7 of output channels whose images are larger than the memory, facet by facet in files."""
+"""Steps 3 to 6 of output channels whose images are larger than the memory, facet by facet in files."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -311,9 +311,9 @@ class StartImage:
     def __init__(self, store: Store, name: str):
         self._store, self.name = store, name
 
-    def read(self, window: tuple[slice, slice]) -> np.ndarray:
+    def read(self, region: tuple[slice, slice]) -> np.ndarray:
         """A part (y, x) float32 [Jy/pixel]."""
-        return np.array(self._store.load(self.name)[window], np.float32)
+        return np.array(self._store.load(self.name)[region], np.float32)
 
 
 def _frequency(blocks):

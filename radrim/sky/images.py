@@ -81,7 +81,7 @@ class Plane:
         cut = image[spans[0], spans[1]]
         pixels = np.zeros([s.stop - s.start for s in spans], np.float32)
         pixels[: cut.shape[0], : cut.shape[1]] = cut
-        return self.grid.window(*spans), pixels
+        return self.grid.region(*spans), pixels
 
 
 def find_models(name: str | Path) -> list[Path]:

@@ -80,7 +80,7 @@ def test_windows_are_parts_of_the_whole():
     whole = beam(pointing=(-4e-3, 2e-3)).image(grid)
     rows, columns = slice(10, 42), slice(64, 128)
     np.testing.assert_allclose(
-        beam(pointing=(-4e-3, 2e-3)).image(grid.window(rows, columns)), whole[rows, columns], atol=1e-6
+        beam(pointing=(-4e-3, 2e-3)).image(grid.region(rows, columns)), whole[rows, columns], atol=1e-6
     )
 
 

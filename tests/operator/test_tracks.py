@@ -47,7 +47,7 @@ class Array:
         """A part of an image with about four pixels per beam."""
         longest = np.hypot(*self.uvw[:, :2].T).max() * self.freq[-1] / C
         grid = ImageGrid(of, of, 0.25 / longest)
-        return grid.window(slice(y, y + size), slice(x, x + size))
+        return grid.region(slice(y, y + size), slice(x, x + size))
 
     def nodes(self, tile):
         return find_nodes(self.uvw, self.freq, self.time, self.antenna, tile, EPSILON)
@@ -117,7 +117,7 @@ def test_beyond_the_horizon():
     """A tile whose middle lies below the horizon still sees the sky in its corner, and nothing else."""
     array = Array(antennas=5, times=20)
     grid = ImageGrid(256, 256, 0.02)
-    tile = grid.window(slice(56, 120), slice(56, 120))
+    tile = grid.region(slice(56, 120), slice(56, 120))
     assert not np.isfinite(tile.middle[2])
     assert np.isfinite(n_minus_1(tile.l()[-1], tile.m()[-1]))
     check(array, tile, at_peak=False)
