@@ -1,4 +1,4 @@
-"""Step 7, restore: fits a Gaussian restoring beam to the PSF, and convolves the model with it.
+"""Step 5, restore: fits a Gaussian restoring beam to the PSF, and convolves the model with it.
 
 Lengths are widths at half maximum (FWHM) in radians; position angles go from north through east.
 

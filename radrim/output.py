@@ -1,4 +1,4 @@
-"""Step 8, write: writes all files of a run, with the file names of WSClean."""
+"""Step 6, write: writes all files of a run, with the file names of WSClean."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

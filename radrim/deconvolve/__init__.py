@@ -1,4 +1,4 @@
-"""Steps 4 to 6, deconvolve: tiles of an image, the loop of major cycles, the interface of minor cycles, and CLEAN."""
+"""Step 4, deconvolve: tiles of an image, the loop of major cycles, the interface of minor cycles, and CLEAN."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Step 5, deconvolve: the loop of major cycles, the same for images in memory and in facets.
+"""Step 4, deconvolve: the loop of major cycles, the same for images in memory and in facets.
 
 A major cycle runs the minor cycles of all parts of an image and computes the exact residual of their update. It accepts
 the fraction of the update that lowers chi^2 most, or nothing, and decides whether the deconvolution continues. The

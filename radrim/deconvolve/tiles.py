@@ -1,4 +1,4 @@
-"""Step 4, tile: divides an image into tiles with halos, on one common pixel grid."""
+"""Step 4, deconvolve: divides an image into tiles with halos, on one common pixel grid."""
 
 import itertools
 from collections.abc import Sequence

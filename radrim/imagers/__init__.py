@@ -1,1 +1,1 @@
-"""Steps 3 to 7 of a run (measure, tile, deconvolve, restore, write): one class for each way to keep images."""
+"""Steps 3 to 6 of a run (measure, deconvolve, restore, write): one class for each way to keep images."""

@@ -1,4 +1,4 @@
-"""Steps 3 to 7 of output channels: the base class of imagers, which measure, deconvolve, restore and write.
+"""Steps 3 to 6 of output channels: the base class of imagers, which measure, deconvolve, restore and write.
 
 An imager makes the images of all output channels and Stokes parameters. A `Target` is deconvolved as one: an output
 channel, or with --spectral-terms all output channels. `radrim.imagers.channels` keeps images in memory,

@@ -1,4 +1,4 @@
-"""Steps 3 to 7 of output channels whose images are kept in memory."""
+"""Steps 3 to 6 of output channels whose images are kept in memory."""
 
 import logging
 from collections.abc import Sequence

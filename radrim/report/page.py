@@ -1,4 +1,4 @@
-"""Step 8, report: writes an HTML page about a run, and the restored image as a PNG.
+"""Step 6, write: the report, an HTML page about a run, and the restored image as a PNG.
 
 The page needs no network and no scripts; its figures are embedded as PNG. Its layout fits wide and narrow screens.
 """

@@ -1,1 +1,1 @@
-"""Step 7, restore: restored images, spectral indices, polarisation and uncertainties, from models and residuals."""
+"""Step 5, restore: restored images, spectral indices, polarisation and uncertainties, from models and residuals."""

@@ -1,4 +1,4 @@
-"""Step 7, restore: restored images of output channels, and their average."""
+"""Step 5, restore: restored images of output channels, and their average."""
 
 import logging
 import math

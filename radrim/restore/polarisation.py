@@ -1,4 +1,4 @@
-"""Step 7, restore: intensity and angle of linear polarisation, from images of Stokes Q and U.
+"""Step 5, restore: intensity and angle of linear polarisation, from images of Stokes Q and U.
 
 The intensity sqrt(Q^2 + U^2) is positive even for noise alone. The estimate of Wardle & Kronberg,
 sqrt(Q^2 + U^2 - sigma^2) with sigma the noise of Q and of U, is right to a few per cent above three times the noise.

@@ -1,4 +1,4 @@
-"""Step 7, restore: spectra of output channels as polynomials of frequency, and their spectral index.
+"""Step 5, restore: spectra of output channels as polynomials of frequency, and their spectral index.
 
 The sky of channel k is sum_i phi_i(k) t_i, with polynomials phi_i of frequency that are orthonormal under the channels'
 weights: mean_k w_k phi_i phi_j = 1 if i = j, else 0. The residual images of the terms, R_i = mean_k w_k phi_i r_k, then

@@ -1,4 +1,4 @@
-"""Step 7, restore: the uncertainty of each pixel, from a trained network (`radrim.rim.network.uncertainty`)."""
+"""Step 5, restore: the uncertainty of each pixel, from a trained network (`radrim.rim.network.uncertainty`)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Step 8, write: FITS images and cubes."""
+"""Step 6, write: FITS images and cubes."""
 
 import lazy_loader
 

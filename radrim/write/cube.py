@@ -1,4 +1,4 @@
-"""Step 8, write: `--cube` joins output channels and Stokes parameters in one 4-D FITS file for each kind of image.
+"""Step 6, write: `--cube` joins output channels and Stokes parameters in one 4-D FITS file for each kind of image.
 
 Channels have different beams. The table BEAMS has a row for each, as CASA writes it (BMAJ and BMIN in arcsec, BPA in
 degrees, CHAN, POL; the header has `CASAMBM`). It also has a column FREQ, because the FREQ axis of the image must be

@@ -1,4 +1,4 @@
-"""Step 8, write: writes and reads FITS images.
+"""Step 6, write: writes and reads FITS images.
 
 A file appears under its name only when it is complete (`radrim.runtime.files`). Headers follow FITS 4.0 (Pence et al.
 2010 and later) and WCS papers I to III. Where the standard leaves a choice, they follow AIPS and CASA (BMAJ, BMIN, BPA

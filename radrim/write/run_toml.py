@@ -1,4 +1,4 @@
-"""Step 8, write: writes the resolved configuration of a run as TOML."""
+"""Step 6, write: writes the resolved configuration of a run as TOML."""
 
 import json
 import re
