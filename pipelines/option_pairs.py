@@ -7,7 +7,7 @@ tests/end_to_end/test_option_pairs.py. All other options are values (numbers, na
 """
 
 from radrim.config.options import ImageConfig
-from radrim.config.rules import EXCLUSIONS
+from radrim.config.rules import exclusions
 
 MODES = {
     "--facet": "facet",
@@ -34,18 +34,18 @@ TITLE = """# Which options work together
 
 Every pair of options of `radrim image` works together, except the pairs below. Mosaics of several pointings (`--pb`
 with several fields) count as `--pb`. The table is printed by `python pipelines/option_pairs.py` from
-`radrim.config.rules.EXCLUSIONS`; `tests/end_to_end/test_option_pairs.py` tries every pair.
+`radrim.config.rules.exclusions`; `tests/end_to_end/test_option_pairs.py` tries every pair.
 """
 
 
 def excluded():
     """Reasons by pair of options."""
-    return {frozenset((one.first.option, one.second.option)): one.why for one in EXCLUSIONS}
+    return {frozenset((one.first.option, one.second.option)): one.why for one in exclusions()}
 
 
 def main():
     """Print the page."""
-    reasons, notes = excluded(), list(dict.fromkeys(one.why for one in EXCLUSIONS))
+    reasons, notes = excluded(), list(dict.fromkeys(one.why for one in exclusions()))
     print(TITLE)
     print("| | " + " | ".join(f"`{mode}`" for mode in MODES) + " |")
     print("|---|" + "---|" * len(MODES))
@@ -64,7 +64,9 @@ def main():
     print(
         "\nFour options need another one: `--cube` and `--spectral-terms` need `--channels-out`, `--contsub-channels`"
     )
-    print("needs `--contsub`, and `--flux` needs `--data closure`.")
+    print(
+        "needs `--contsub`, and `--flux` needs `--data closure`. With `--niter 0`, `--uncertainty` needs a start model."
+    )
 
 
 if __name__ == "__main__":

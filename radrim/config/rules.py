@@ -1,7 +1,7 @@
 """Which options of `radrim image` exclude or need each other; checked before any work begins.
 
-`EXCLUSIONS` has every pair of options that do not work together, with the reason; all other pairs do.
-`docs/option_pairs.md` shows them as a table.
+`EXCLUSIONS` has the pairs of options that do not work together, with the reason, and `NEEDS` the options that need
+another one, and so exclude what that one excludes; all other pairs work. `docs/option_pairs.md` shows them as a table.
 """
 
 import itertools
@@ -64,6 +64,12 @@ START = Use("--start-model", lambda config: config.start_model is not None)
 CONTINUE = Use("--continue", lambda config: config.continue_run)
 SCHEDULER = Use("--scheduler", lambda config: config.scheduler is not None)
 CLUSTER = Use("--cluster", lambda config: config.cluster is not None)
+FACET = Use("--facet", lambda config: config.facet is not None)
+CUBE = Use("--cube", lambda config: config.cube)
+NO_MODEL = Use("--niter 0", lambda config: config.niter == 0)
+COMPARE = Use("--compare", lambda config: config.compare)
+
+_WHOLE = "emission fills a small part of a closure image, which is therefore made as a whole, on this machine"
 
 EXCLUSIONS = (
     Exclusion(CLOSURE, CHANNELS, "one channel has too few closure quantities for an image; choose a window with --spw"),
@@ -72,16 +78,39 @@ EXCLUSIONS = (
     Exclusion(CLOSURE, MASK, "closure quantities do not depend on position, and a mask does"),
     Exclusion(CLOSURE, CROSSED, "the gains of Q, U, V and of crossed hands do not cancel"),
     Exclusion(CLOSURE, UNCERTAINTY, "the networks of uncertainties know the errors of visibilities"),
-    Exclusion(TERMS, POL, "Q and U rotate with frequency and have no smooth spectrum; image them with --channels-out"),
+    Exclusion(CLOSURE, FACET, _WHOLE),
+    Exclusion(CLOSURE, SCHEDULER, _WHOLE),
+    Exclusion(CLOSURE, CLUSTER, _WHOLE),
+    Exclusion(NO_MODEL, COMPARE, "without a deconvolution there is nothing to compare"),
+    Exclusion(
+        TERMS,
+        POL,
+        "spectra are fitted to Stokes I alone; image the others, of which Q and U rotate with "
+        "frequency, with --channels-out",
+    ),
     Exclusion(START, CONTINUE, "both name the model with which the deconvolution begins"),
     Exclusion(SCHEDULER, CLUSTER, "the first is a cluster that is running, the second one that is to be started"),
 )
-"""Every pair of options that do not work together."""
+"""Pairs of options that do not work together."""
+
+NEEDS = ((CUBE, CHANNELS), (TERMS, CHANNELS))
+"""Options, each with the option that it needs."""
+
+
+def exclusions() -> list[Exclusion]:
+    """Every pair of options that do not work together: `EXCLUSIONS`, and those that follow from `NEEDS`."""
+    implied = []
+    for option, needed in NEEDS:
+        for one in EXCLUSIONS:
+            if needed in (one.first, one.second):
+                other = one.second if needed == one.first else one.first
+                implied.append(Exclusion(other, option, one.why))
+    return [*EXCLUSIONS, *implied]
 
 
 def check(config: Options) -> None:
     """Raise ConfigError for options that exclude each other, or that need another option."""
-    for one in EXCLUSIONS:
+    for one in exclusions():
         if one.first.given(config) and one.second.given(config):
             raise ConfigError(
                 f"{one.first.option} does not work with {one.second.option}: {one.why}. Leave out one of the two."
