@@ -55,7 +55,8 @@ def format_angle(radians: float, digits: int = 4) -> str:
     """An angle [rad] as text in a suitable unit, which `parse_angle` reads."""
     size = abs(radians)
     for unit in ("deg", "amin", "asec", "masec"):
-        if size >= _RADIANS[unit]:
+        # An angle that rounds to 1asec is written so, and not as 1000masec.
+        if size >= _RADIANS[unit] * (1 - 0.5 * 10.0**-digits):
             break
     else:
         unit = "uasec" if size else "asec"

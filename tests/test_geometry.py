@@ -117,6 +117,8 @@ def test_parse_angle_refuses(text, message):
         (45e-3 * ARCSEC, "45masec"),
         (-3 * ARCSEC, "-3asec"),
         (0.0, "0asec"),
+        (ARCSEC * (1 - 1e-12), "1asec"),
+        (ARCSEC * 0.9999, "999.9masec"),
     ],
 )
 def test_format_angle(radians, text):

@@ -34,6 +34,8 @@ class GridSettings:
     """Smallest default size [pixel]."""
     trial_size: int = 256
     """Size of the PSF from which the beam is estimated [pixel]."""
+    min_kept: float = 0.1
+    """Smallest fraction of the longest baseline that a message about a coarse scale advises to keep."""
 
 
 def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGrid, list[str]]:
@@ -93,10 +95,11 @@ def check_scale(scale: float, longest: float) -> None:
     limit = 1 / (2 * longest)
     if scale > limit * (1 + 1e-9):
         # The printed values are slightly inside the limits, so that they are still valid after rounding.
+        kept = 0.995 / (2 * scale)
+        drop = f", or drop long baselines with --maxuv-l {kept:.3g}" if kept > GridSettings.min_kept * longest else ""
         raise ConfigError(
             f"--scale {format_angle(scale)} is too coarse for the longest baseline ({longest:.3g} wavelengths): it "
-            f"must be at most {format_angle(0.9995 * limit)}. Use --scale {format_angle(limit / 1.5, 2)}, or drop "
-            f"long baselines with --maxuv-l {0.995 / (2 * scale):.3g}."
+            f"must be at most {format_angle(0.9995 * limit)}. Use --scale {format_angle(limit / 1.5, 2)}{drop}."
         )
 
 
