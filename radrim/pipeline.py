@@ -23,7 +23,7 @@ import torch
 
 from radrim.closure.read import ClosureInput, prepare, read_hands
 from radrim.config.options import INDIFFERENT, ImageConfig
-from radrim.errors import ClusterError, ConfigError, OutputError, RadrimError
+from radrim.errors import ClusterError, ConfigError, InputError, OutputError, RadrimError
 from radrim.imagers.base import Imager
 from radrim.imagers.channels import ChannelImager
 from radrim.imagers.closure import ClosureImager
@@ -31,7 +31,7 @@ from radrim.imagers.context import RunContext
 from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles, choose_solvers
-from radrim.imagers.start_model import take_start
+from radrim.imagers.start_model import find_start, take_start
 from radrim.measure.mosaic import describe_mosaic, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
@@ -158,6 +158,7 @@ def _prepare(
     config: ImageConfig, work: WorkDir, output: Output, minor: MinorCycles | None, clock: Clock, machine: Machine
 ) -> Prepared:
     """Read, choose the grid, and weight: steps 1 and 2, each unless the work directory has its result."""
+    _check_files(config, work, output)
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
         closure = config.data == "closure"
@@ -306,6 +307,18 @@ def _plan(work, grid, config, threads):
             "begins again with facets."
         )
     return plan
+
+
+def _check_files(config, work, output):
+    """Raise InputError at once for files that a later step would miss, when all data are read."""
+    if config.mask and not Path(config.mask).exists():
+        raise InputError(f"--mask {config.mask} cannot be read: No such file or directory.")
+    if "start" not in work:
+        find_start(config, output.prefix)
+    if config.uncertainty and config.niter == 0 and not (config.start_model or config.continue_run):
+        log.warning(
+            "--uncertainty is not used: with --niter 0 and no start model there is no model to be uncertain of."
+        )
 
 
 def _workers(config: ImageConfig, workers: int) -> Threads | Cluster:

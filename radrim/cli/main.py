@@ -290,10 +290,15 @@ def wsclean_spelling(argv: Sequence[str]) -> list[str]:
             del words[: len(numbers)]
             word = f"{word}={' '.join(numbers)}"
         # Without a pattern it means airy; the next word is then another option or a Measurement Set.
-        if word == "--pb" and "".join(words[:1]).lower() not in BEAMS:
+        if word == "--pb" and not _is_pattern("".join(words[:1])):
             word = "--pb=airy"
         out.append(word)
     return out
+
+
+def _is_pattern(word: str) -> bool:
+    """Whether a word after --pb is a pattern, though perhaps an unknown one, rather than an option or a file."""
+    return word.lower() in BEAMS or (word.isalpha() and not os.path.exists(word))
 
 
 def _is_number(word: str) -> bool:

@@ -167,7 +167,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def model(args: argparse.Namespace) -> None:
     """Run `radrim model`."""
     from radrim.errors import ConfigError
-    from radrim.rim.checkpoint import PRIOR, UNCERTAINTY, describe, find_model, list_models
+    from radrim.rim.checkpoint import PRIOR, UNCERTAINTY, describe, find_model, list_models, minor_cycle_models
 
     if args.action == "list":
         models = list_models()
@@ -175,7 +175,8 @@ def model(args: argparse.Namespace) -> None:
             print("This radrim comes without models; train one with radrim train, or give a file with --model.")
         for name, path in models.items():
             facts = describe(path)
-            print(f"{name:12s} {_line(facts)}, {path.stat().st_size / 2**20:.1f} MiB")
+            used = "" if name in minor_cycle_models() else "; radrim uses it by itself, it is not for --model"
+            print(f"{name:12s} {_line(facts)}, {path.stat().st_size / 2**20:.1f} MiB{used}")
         return
     if args.name is None:
         raise ConfigError("radrim model show needs a name from radrim model list, or a file.")

@@ -64,6 +64,28 @@ class RunStartModel:
         return np.array(self._work.load(self.name(channel, stokes)), np.float32)
 
 
+def find_start(config: ImageConfig, prefix: str | Path) -> list[Path]:
+    """The files of the start model that the user gave; empty without one.
+
+    Raises
+    ------
+    InputError
+        There is no such file.
+    ConfigError
+        --start-model is a file that the run will replace.
+    """
+    if config.continue_run:
+        return find_models(prefix, "--start-model")
+    if not config.start_model:
+        return []
+    path = Path(config.start_model)
+    if path.absolute() in _own(prefix, config):
+        raise ConfigError(f"--start-model {path} will be replaced by this run: give --continue in its place.")
+    if not path.exists():
+        raise InputError(f"--start-model {path} cannot be read: No such file or directory.")
+    return [path]
+
+
 def take_start(config: ImageConfig, prefix: str | Path, grid: ImageGrid, work: WorkDir) -> RunStartModel | None:
     """Copy the start models that the user gave into the work directory; None if there are none.
 
@@ -79,17 +101,14 @@ def take_start(config: ImageConfig, prefix: str | Path, grid: ImageGrid, work: W
     Raises
     ------
     InputError
-        There is no model, or it has other pixels, another Stokes parameter or other output channels than the run.
+        There is no model file, or it has other pixels, another Stokes parameter or other output channels than the run.
     ConfigError
         --start-model is a file that the run will replace.
     """
     if not (config.start_model or config.continue_run):
         return None
     if "start" not in work:
-        paths = find_models(prefix) if config.continue_run else [Path(config.start_model or "")]
-        if config.start_model and paths[0].absolute() in _own(prefix, config):
-            raise ConfigError(f"--start-model {paths[0]} will be replaced by this run: give --continue in its place.")
-        found = _choose(read_planes(paths), config)
+        found = _choose(read_planes(find_start(config, prefix)), config)
         for stokes, planes in found.items():
             for number, plane in enumerate(planes):
                 _check_grid(plane, grid)

@@ -2,10 +2,12 @@
 
 import logging
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
@@ -33,13 +35,14 @@ def read_mask(path: str | Path, grid: ImageGrid) -> np.ndarray:
         The file is not a FITS image, its size is not that of the grid, or it is 0 everywhere.
     """
     try:
-        with fits.open(path, memmap=False) as hdus:
+        # astropy warns of a truncated file before it raises; the message below is enough.
+        with warnings.catch_warnings(action="ignore", category=AstropyWarning), fits.open(path, memmap=False) as hdus:
             image = next((hdu for hdu in hdus if hdu.is_image and hdu.data is not None), None)
             if image is None:
                 raise InputError(f"--mask {path} holds no image.")
             data, header = image.data, image.header
-    except OSError as error:
-        reason = error.strerror or "it is not a FITS file, or damaged"
+    except (OSError, TypeError, ValueError) as error:  # the latter two where the pixels are cut off
+        reason = getattr(error, "strerror", None) or "it is not a FITS file, or damaged"
         raise InputError(f"--mask {path} cannot be read: {reason}.") from error
     shape = data.shape[-2:]
     if data.ndim < 2 or math.prod(data.shape) != math.prod(shape):

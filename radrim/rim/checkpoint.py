@@ -195,6 +195,11 @@ def list_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
 
 
+def minor_cycle_models() -> dict[str, Path]:
+    """The models of `list_models` that `--model` can name: those of minor cycles."""
+    return {name: path for name, path in list_models().items() if path not in (PRIOR_NETWORK, UNCERTAINTY_NETWORK)}
+
+
 def find_model(name: str | Path) -> Path:
     """Path of a model.
 
@@ -217,7 +222,7 @@ def find_model(name: str | Path) -> Path:
         return models[name]
     if Path(name).is_file():
         return Path(name)
-    known = ", ".join(models) or "none"
+    known = ", ".join(minor_cycle_models()) or "none"
     raise InputError(f"There is no model '{name}': no such file, and the models of this package are: {known}.")
 
 

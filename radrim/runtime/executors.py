@@ -189,6 +189,8 @@ class Cluster:
                 "--scheduler and --cluster need dask.distributed: pip install 'radrim[cluster]'."
             ) from None
         self._jobs = start_jobs(jobs) if address == "slurm" else None
+        if self._jobs is None:
+            log.info("Connecting to the Dask scheduler %s (at most %.0f s).", address, patience)
         try:
             self._client = Client(self._jobs or address, timeout=patience, set_as_default=False)
         except (OSError, ValueError) as error:

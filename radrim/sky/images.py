@@ -5,12 +5,14 @@ A model is a list of planes, each of one Stokes parameter (or correlation) at on
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
@@ -84,10 +86,17 @@ class Plane:
         return self.grid.region(*spans), pixels
 
 
-def find_models(name: str | Path) -> list[Path]:
+def find_models(name: str | Path, option: str = "--model-image") -> list[Path]:
     """Find the model images of a run: NAME-model.fits, NAME-0000-model.fits, NAME-I-model.fits and so on.
 
     NAME-MFS-model.fits is used only if there are no others, because channels also hold the spectra.
+
+    Parameters
+    ----------
+    name : str or Path
+        The run's --name.
+    option : str
+        The option that names other files, for the advice in messages.
 
     Raises
     ------
@@ -109,20 +118,20 @@ def find_models(name: str | Path) -> list[Path]:
     if kinds["one"] and kinds["channels"]:
         raise InputError(
             f"{kinds['one'][0]} and {kinds['channels'][0]} are of different runs called {name}; name the files that "
-            "you mean with --model-image."
+            f"you mean with {option}."
         )
     for some in numbers.values():
         gaps = sorted(set(range(max(some) + 1)) - set(some))
         if gaps:
             raise InputError(
                 f"{name}-{gaps[0]:04d}-model.fits is missing, and the model has channels up to {max(some):04d}; name "
-                "the files that you mean with --model-image."
+                f"the files that you mean with {option}."
             )
     paths = kinds["one"] or kinds["channels"] or kinds["MFS"]
     if not paths:
         raise InputError(
             f"There is no {name}-model.fits, and no {name}-0000-model.fits either: --name is that of the run which "
-            "made the model. Other files are named with --model-image FILE.fits."
+            f"made the model. Other files are named with {option} FILE.fits."
         )
     return paths
 
@@ -145,15 +154,16 @@ def read_planes(paths: Sequence[str | Path]) -> list[Plane]:
 
 def _planes_of(path):
     try:
-        with fits.open(path, memmap=True) as hdus:
+        # astropy warns of a truncated file before it raises; the message below is enough.
+        with warnings.catch_warnings(action="ignore", category=AstropyWarning), fits.open(path, memmap=True) as hdus:
             header, data = hdus[0].header, hdus[0].data
             if data is None or data.ndim < 2:
                 raise InputError(f"The model {path} holds no image in its first extension.")
             shape, beams = data.shape, hdus["BEAMS"].data if "BEAMS" in hdus else None
             freq_of_channels = None if beams is None or "FREQ" not in beams.names else np.array(beams["FREQ"], float)
             bad = not all(np.isfinite(plane).all() for plane in data.reshape(-1, *shape[-2:]))
-    except OSError as error:
-        reason = error.strerror or "it is not a FITS file, or damaged"
+    except (OSError, TypeError, ValueError) as error:  # the latter two where the pixels are cut off
+        reason = getattr(error, "strerror", None) or "it is not a FITS file, or damaged"
         raise InputError(f"The model {path} cannot be read: {reason}.") from None
     if bad:
         raise InputError(

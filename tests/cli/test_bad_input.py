@@ -358,9 +358,14 @@ def test_same_phase_centre_written_differently(accepted, make_ms, edit_ms):
         (["--scale", "4"], ["--scale '4' has no unit", "4asec"]),
         (["--scale", "4parsec"], ["unknown unit 'parsec'"]),
         (["--scale", "30asec"], ["--scale 30asec is too coarse", "1.3e+04 wavelengths", "at most 7.9", "--maxuv-l"]),
+        (["--scale", "10deg"], ["--scale 10deg is too coarse"]),
+        (["--pb", "foo"], ["--pb 'foo' is an unknown pattern", "airy, gauss, none"]),
+        (["--pb", "foo.ms"], ["foo.ms"]),
+        (["--niter", 0, "--compare"], ["--niter 0 does not work with --compare"]),
+        (["--continue"], ["--start-model FILE.fits"]),
         (["--taper", "0asec"], ["--taper 0asec", "above 0"]),
         (["--weight", "briggs", "4"], ["at most 2"]),
-        (["--solver", "rim", "--model", "nosuch"], ["no model 'nosuch'", "models of this package"]),
+        (["--solver", "rim", "--model", "nosuch"], ["no model 'nosuch'", "this package are: base, small."]),
         (["--niter", "-5"], ["--niter -5", "at least 0"]),
         (["--auto-mask", 1, "--auto-threshold", 2], ["--auto-mask 1 is below --auto-threshold 2"]),
     ],
@@ -378,6 +383,7 @@ def test_options_that_cannot_be(command, small_ms, folder, words, says):
 def test_suggested_scale_works(command, accepted, small_ms, folder):
     """What the message about a coarse scale suggests is accepted, and so is its uv limit."""
     message = command("image", small_ms, *GRID, "--scale", "30asec", "--name", folder / "x").err
+    assert "--maxuv-l" not in command("image", small_ms, *GRID, "--scale", "10deg", "--name", folder / "x").err
     accepted(small_ms, "--scale", message.split("Use --scale ")[1].split(",")[0])
     accepted(small_ms, "--scale", "30asec", "--maxuv-l", message.split("--maxuv-l ")[1].rstrip(".\n"))
 
@@ -402,6 +408,9 @@ def test_masks(refused, small_ms, tmp_path):
     refused(small_ms, "--mask", tmp_path / "none.fits", says=["none.fits cannot be read", "No such file"])
     (tmp_path / "text.fits").write_text("not FITS")
     refused(small_ms, "--mask", tmp_path / "text.fits", says=["text.fits cannot be read", "not a FITS file"])
+    fits.writeto(tmp_path / "cut.fits", np.ones((64, 64), np.float32))
+    (tmp_path / "cut.fits").write_bytes((tmp_path / "cut.fits").read_bytes()[:5000])
+    refused(small_ms, "--mask", tmp_path / "cut.fits", says=["cut.fits cannot be read", "damaged"])
     fits.writeto(tmp_path / "small.fits", np.ones((32, 48), np.float32))
     refused(
         small_ms, "--mask", tmp_path / "small.fits", says=["the mask is 48 x 32, the image 64 x 64", "--size 48 32"]
