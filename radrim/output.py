@@ -245,7 +245,10 @@ class Output:
         report = replace(self._report(run), settings=settings, versions=programs, files=[str(path) for path in files])
         write_report(paths["report"], report, paths["png"], painters)
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
-        qa.write_qa(paths["qa"], qa.finish(quality, self.command, run.seconds, observation.notes, programs, files))
+        qa.write_qa(
+            paths["qa"],
+            qa.finish(quality, self.command, run.seconds, [*observation.remarks, *observation.notes], programs, files),
+        )
         return paths
 
     def _report(self, run):
@@ -253,7 +256,7 @@ class Output:
         channels, observation = run.stokes.channels[run.image.stokes], run.observation
         several = len(channels) > 1
         some = np.unique(np.linspace(0, len(channels) - 1, ReportSettings.output_channels).astype(int))
-        notes = list(observation.notes)
+        notes = [*observation.remarks, *observation.notes]
         if several and len(some) < len(channels):
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")
         facts = {"Expected noise": si(run.thermal, "Jy/beam"), "Stopped": run.image.stop or "not deconvolved"}

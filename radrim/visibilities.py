@@ -129,7 +129,9 @@ class Observation:
     channel_width : float
         Median channel width [Hz].
     notes : list of str
-        Automatic choices of the reader, in sentences, for the log and the report.
+        Automatic choices of the reader that the user should check, in sentences, for the log and the report.
+    remarks : list of str
+        What else the reader did, in sentences.
     counts : dict
         Numbers of samples, flagged samples and the like, for the log and the report.
     """
@@ -148,6 +150,7 @@ class Observation:
     freq_frame: str = "TOPOCENT"
     channel_width: float = float("nan")
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     counts: dict = field(default_factory=dict)
 
     @property

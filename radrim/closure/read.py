@@ -64,7 +64,7 @@ def read_hands(
     limit = AveragingSettings.smearing / (ROTATION_RATE * longest * field / 2)
     interval, kept = choose_interval(blocks, ClosureSettings.colocated, limit)
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
-    notes.append(
+    remark = (
         f"Closure quantities of {' and '.join(part.stokes for part in parts)}, "
         + (f"averaged over at most {interval:g} s, which keeps {100 * min(kept, 1):.1f} % of the power."
            if interval else "not averaged in time.")
@@ -73,7 +73,7 @@ def read_hands(
     # Hands differ only in their gains: both measure the requested Stokes parameter.
     averaged = [keep(replace(average(block, interval), stokes=selection.stokes)) for block in blocks]
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
-    return replace(first, blocks=averaged, notes=notes, counts=counts, stokes=selection.stokes)
+    return replace(first, blocks=averaged, notes=notes, remarks=[remark], counts=counts, stokes=selection.stokes)
 
 
 def _read_each(paths, selection, block_bytes, folder):

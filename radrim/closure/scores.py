@@ -39,14 +39,14 @@ def chi_square_facts(data: ClosureData, vis: np.ndarray, flux: float, extended: 
 
 
 def in_words(facts: Mapping[str, float]) -> str:
-    """The chi-squares in a sentence."""
+    """The reduced chi-squares in a sentence."""
     amplitude = (
-        f", log closure amplitude {facts['chisq_amplitude']:.3g} of {facts['closure_amplitudes']}"
+        f", {facts['chisq_amplitude']:.3g} from {facts['closure_amplitudes']} log closure amplitudes"
         if facts["closure_amplitudes"] else ""
     )  # fmt: skip
     return (
-        f"chi-square of closure phase {facts['chisq_phase']:.3g} of {facts['closure_phases']}{amplitude}, of "
-        f"amplitude as read {facts['chisq_visibility']:.3g}"
+        f"reduced chi-square {facts['chisq_phase']:.3g} from {facts['closure_phases']} closure phases{amplitude}, "
+        f"{facts['chisq_visibility']:.3g} from the amplitudes as read"
     )
 
 
@@ -54,7 +54,9 @@ def shown_in_report(facts: Mapping[str, Any]) -> dict[str, str]:
     """Key numbers for the head of the report; empty for images of visibilities."""
     if "chisq_phase" not in facts:
         return {}
-    shown = {"Closure phases": f"χ² {facts['chisq_phase']:.3g} of {facts['closure_phases']}"}
+    shown = {"Closure phases": f"reduced χ² {facts['chisq_phase']:.3g} from {facts['closure_phases']}"}
     if facts["closure_amplitudes"]:
-        shown["Log closure amplitudes"] = f"χ² {facts['chisq_amplitude']:.3g} of {facts['closure_amplitudes']}"
-    return shown | {"Amplitudes as read": f"χ² {facts['chisq_visibility']:.3g}"}
+        shown["Log closure amplitudes"] = (
+            f"reduced χ² {facts['chisq_amplitude']:.3g} from {facts['closure_amplitudes']}"
+        )
+    return shown | {"Amplitudes as read": f"reduced χ² {facts['chisq_visibility']:.3g}"}

@@ -295,8 +295,8 @@ def test_hands_have_gains_of_their_own(make_ms):
     assert [block.stokes for block in both.blocks] == ["I", "I"]  # what the image is of
     same = read_hands([make_ms(correlations=("RR", "LL"), noise=0.0)], Selection())
     assert len(same.blocks) == 1
-    assert "RR and LL" in both.notes[-1]
-    assert "of I" in same.notes[-1]
+    assert "RR and LL" in both.remarks[-1]
+    assert "of I" in same.remarks[-1]
 
 
 @pytest.mark.parametrize("option", [{"channels_out": 2}, {"solver": "clean"}, {"pol": "Q"}, {"mask": "m.fits"}])
