@@ -190,7 +190,7 @@ def _prepare(
             observation, grid, config.weight, config.taper, config.padding, uv_bytes(config)
         )
         sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
-        log.info("Weighting %s; expected noise %.3g Jy/beam if the weights are 1/sigma^2.", config.weight, thermal)
+        _say_what_noise(config, thermal, scatter)
     run = RunContext(
         config=config, observation=observation, grid=grid, mask=mask, output=output, progress=Progress(work),
         clock=clock, minor=minor, start=start, thermal=thermal,
@@ -352,7 +352,7 @@ def _say_what_was_read(observation):
     counts = observation.counts
     band = dict.fromkeys(f"{freq / 1e6:.6g}" for freq in observation.frequencies[[0, -1]])
     log.info(
-        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s MHz (%s), %d channels.",
+        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s MHz (%s), %d channel%s.",
         observation.telescope,
         observation.object,
         observation.date_obs[:19],
@@ -362,9 +362,26 @@ def _say_what_was_read(observation):
         " to ".join(band),
         observation.freq_frame,
         observation.channels,
+        "" if observation.channels == 1 else "s",
     )
+    for remark in observation.remarks:
+        log.info("%s", remark)
     for note in observation.notes:
         log.warning("%s", note)
+
+
+def _say_what_noise(config, thermal, scatter):
+    """Log the expected noise, of which that from the scatter of the data counts, unless it is unknown."""
+    counts = ", ".join(
+        f"{thermal * factor:.3g}{f' ({name})' if len(scatter) > 1 else ''}" for name, factor in scatter.items()
+    )
+    log.info(
+        "Weighting %s; expected noise %s Jy/beam from the scatter of the data, which counts; %.3g Jy/beam from the "
+        "weights if these are 1/sigma^2.",
+        config.weight,
+        counts,
+        thermal,
+    )
 
 
 def _warn_of_fitted_noise(image, expected, notes):

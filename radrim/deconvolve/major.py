@@ -245,16 +245,17 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     bool
         False if the update was undone.
     """
-    whole = max(minor.whole for minor in minors)
+    max_rise = max(minor.max_rms_rise for minor in minors)
     # A best length above 1 is not used, since the minor cycle limits its step. A best length of 0 is left to the test
     # of the rms below.
-    part = 1.0 if whole or not 0 < best < 1 else best
+    part = 1.0 if max_rise or not 0 < best < 1 else best
     before, rms = image.rms, image.rms_after(part)
-    risen = not rms <= (whole or RISE_LIMIT) * before
+    risen = not rms <= (max_rise or RISE_LIMIT) * before
     # The final stages may let the residual rise.
-    slow = rms > STALL_LIMIT * before and not whole
+    slow = rms > STALL_LIMIT * before and not max_rise
     components = sum(minor.components for minor in minors)
-    reason = max(minors, key=lambda minor: minor.components).stop
+    most = max(minors, key=lambda minor: minor.components)
+    reason = most.stop
     last = image.cycles[-1] if image.cycles else {"stalled": False, "components": 1}
     if risen:
         image.stop = "the residual rose; the last cycle was undone"
@@ -263,7 +264,7 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
         image.stop = reason
     elif slow and last.get("stalled", False):
         image.stop = "the residual no longer falls"
-    if part < 1:
+    if part < 0.9995:  # otherwise the text would say 100.0%
         reason = f"{reason}, step shortened to {part:.1%}"
     image.apply_update(0.0 if risen else part)
     image.cycles.append(
@@ -272,6 +273,7 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
             "cycle": len(image.cycles) + 1,
             "rms": rms,
             "components": components,
+            "changes_pixels": most.changes_pixels,
             "stop": image.stop or reason,
             "stalled": slow,
         }
@@ -306,12 +308,14 @@ def describe(image: ImageState, seconds: float) -> None:
     """Add residual peak, model flux and wall time to the record of the last major cycle, and log it."""
     cycle = image.cycles[-1]
     cycle |= {"peak": image.peak, "flux": image.flux, "seconds": seconds}
+    what = "pixel% changed" if cycle["changes_pixels"] else "component%"
     log.log(
         logging.DEBUG if image.quiet else logging.INFO,
-        "%smajor cycle %d: %d components, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)",
+        "%smajor cycle %d: %d %s, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)",
         image.prefix,
         cycle["cycle"],
         cycle["components"],
+        what.replace("%", "" if cycle["components"] == 1 else "s"),
         cycle["flux"],
         cycle["peak"],
         cycle["rms"],

@@ -18,7 +18,7 @@ class MinorCycle:
     update : (y, x) float32
         Added to the model [Jy/pixel]. Kernels centred in the window may extend beyond it.
     components : int
-        Number of components found; for the RIM, number of pixels changed.
+        Number of components found; for the RIM and final stages, number of pixels changed.
     peak : float
         Largest |residual| after the update, by PSF convolution [Jy/beam]; for CLEAN, weighted by the scale bias.
     stop : str
@@ -27,9 +27,11 @@ class MinorCycle:
         Whether further minor cycles would not change the model.
     clean_stage : bool
         Whether the cycle belongs to the CLEAN stage of a learned minor cycle.
-    whole : float
+    max_rms_rise : float
         If above 0, the major cycle accepts the update as a whole or not at all: it undoes the update if the rms of the
         exact residual rises by more than this factor.
+    changes_pixels : bool
+        Whether `components` counts changed pixels, as of the RIM, and not components.
     """
 
     update: np.ndarray
@@ -38,7 +40,8 @@ class MinorCycle:
     stop: str
     converged: bool
     clean_stage: bool = False
-    whole: float = 0.0
+    max_rms_rise: float = 0.0
+    changes_pixels: bool = False
 
 
 class OtherFacets(NamedTuple):

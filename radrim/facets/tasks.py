@@ -220,6 +220,7 @@ class FacetTasks:
             "stop": minor.stop,
             "converged": minor.converged,
             "clean_stage": minor.clean_stage,
+            "changes_pixels": minor.changes_pixels,
         }
 
     def _solver(self, state, facet, term):

@@ -29,7 +29,7 @@ from radrim.imagers.context import RunContext
 from radrim.imagers.minor_cycles import MinorCycles
 from radrim.measure.mosaic import by_pointing
 from radrim.products import KINDS, SHARED, UNCERTAINTIES
-from radrim.restore.channels import average_of
+from radrim.restore.channels import average_of, log_restored
 from radrim.restore.spectrum import Basis
 from radrim.result import Channels, Image
 from radrim.runtime.executors import Executor
@@ -166,6 +166,7 @@ class FacetImager(Imager):
                 if image.tasks.basis is None:
                     out.facts["expected_noise"] = image.expected
                 self._restore_facets(parts, out)
+                log_restored(out, self._summary(parts["image"]).peak)
             run.progress.keep_partly(out)
         return self._write(out, parts, run.thermal_of(out))
 
@@ -190,9 +191,11 @@ class FacetImager(Imager):
 
     def _noise(self, image):
         """Noise of an image in facets, from its median absolute deviation [Jy/beam]."""
-        return Summary(
-            self._run("noise", ((facet_statistics, image, w.tiles, len(self.tiles)) for w in self._windows))
-        ).noise
+        return self._summary(image).noise
+
+    def _summary(self, image):
+        """Statistics of an image in facets."""
+        return Summary(self._run("noise", ((facet_statistics, image, w.tiles, len(self.tiles)) for w in self._windows)))
 
     def average(self, images: Channels) -> Image:
         """See `Imager.average`; works facet by facet on the FITS files of the channels."""
@@ -218,6 +221,7 @@ class FacetImager(Imager):
             image.noise = self._noise(parts["residual" if "residual" in parts else "dirty"])
             if "model" in parts:
                 self._restore_facets(parts, image)
+                log_restored(image, self._summary(parts["image"]).peak, len(images.headers))
             run.progress.keep_partly(image)
         whole = self._write(image, parts, run.thermal)
         if run.config.spectral_terms and whole.stop:

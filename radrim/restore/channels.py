@@ -66,15 +66,29 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
             "components": channel.components,
             **channel.facts,
         }
-        log.info(
-            "%sstopped: %s. Noise %.4g Jy/beam, peak over noise %.4g, beam %s.",
-            f"{channel.label}, " if channel.label else "",
-            channel.stop,
-            image.noise,
-            np.abs(image.image).max() / max(image.noise, 1e-30),
-            beam,
-        )
+        log_restored(image, float(np.abs(image.image).max()))
     return image
+
+
+def log_restored(image: Image, peak: float, averaged: int = 0) -> None:
+    """Log why the deconvolution of an image stopped, its noise, dynamic range and beam.
+
+    Parameters
+    ----------
+    image : Image
+    peak : float
+        Largest |value| of the restored image [Jy/beam].
+    averaged : int
+        Number of channels of which it is the average; 0 for a channel.
+    """
+    log.info(
+        "%s%s. Noise %.4g Jy/beam, peak over noise %.4g, beam %s.",
+        f"{image.label}, " if image.label else "",
+        f"average of {averaged} channels" if averaged else f"stopped: {image.stop}",
+        image.noise,
+        peak / max(image.noise, 1e-30),
+        image.beam,
+    )
 
 
 def average_of(images: Sequence[Image], observation: Observation) -> Image:
@@ -127,4 +141,5 @@ def average_channels(images: Channels, observation: Observation, grid: ImageGrid
     out.noise = noise_mad(out.dirty if out.residual is None else out.residual)
     if out.model is not None and out.residual is not None:
         out.image = out.residual + restore(out.model, out.beam, grid.scale, threads)
+        log_restored(out, float(np.abs(out.image).max()), len(images.headers))
     return out

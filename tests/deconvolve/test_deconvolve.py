@@ -139,7 +139,7 @@ def test_whole_or_not_at_all(most):
     sky = Sky()
     (state,) = states = [sky.state()]
     solve = peak_only(1.8)
-    run(states, lambda *given: dataclasses.replace(solve(*given), whole=most), max_major=1)
+    run(states, lambda *given: dataclasses.replace(solve(*given), max_rms_rise=most), max_major=1)
     if most > 1:
         assert state.model.max() == pytest.approx(1.8 * sky.dirty.max())
         np.testing.assert_allclose(state.residual, sky.residual(state.model), atol=1e-6)
@@ -154,7 +154,7 @@ def test_updates_taken_as_a_whole_are_no_stall(whole):
     sky = Sky()
     (state,) = states = [sky.state()]
     solve = peak_only(1e-6)
-    run(states, lambda *given: dataclasses.replace(solve(*given), whole=whole), max_major=5)
+    run(states, lambda *given: dataclasses.replace(solve(*given), max_rms_rise=whole), max_major=5)
     assert len(state.cycles) == (5 if whole else 2)
     assert ("no longer falls" in state.stop) == (not whole)
 
@@ -402,7 +402,7 @@ def test_a_residual_that_rose_says_nothing_of_the_noise():
 
     def worse(residual, psf, model, noise, window, peak):
         minor = peak_only(-5.0)(residual, psf, model, noise, window, peak)
-        return dataclasses.replace(minor, whole=1.01)
+        return dataclasses.replace(minor, max_rms_rise=1.01)
 
     run([state], worse)
     assert "undone" in state.stop

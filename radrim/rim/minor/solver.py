@@ -187,7 +187,9 @@ class RimSolver:
         taken = np.float32(part) * points.update
         self._extended = _sum(self._extended, update - taken)
         self._points = _sum(self._points, taken)
-        return MinorCycle(update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False)
+        return MinorCycle(
+            update, int(np.count_nonzero(update)), float(np.abs(left).max()), stop, False, changes_pixels=True
+        )
 
     def _why_done(self, residual: np.ndarray, expected: float, begun: bool) -> str:
         """Reason to stop the deconvolution; empty if there is none."""
@@ -199,7 +201,8 @@ class RimSolver:
         if not cleaned and (noise := describe_noise(residual, (FLOOR if begun else LOOSE) * expected)):
             return noise
         if rms <= (DONE if cleaned else FITTED) * expected:
-            return f"the residual rms is {rms / expected:.2f} times the expected noise"
+            origin = "expected from the scatter of the data" if self._trusted else "in the residual"
+            return f"the residual rms is {rms / expected:.2f} times the noise {origin}"
         return ""
 
     def _ask_network(
@@ -341,7 +344,7 @@ class RimSolver:
 
 def _nothing(residual: np.ndarray, stop: str) -> MinorCycle:
     """A minor cycle without an update, for the reason `stop`."""
-    return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), stop, True)
+    return MinorCycle(np.zeros_like(residual), 0, float(np.abs(residual).max()), stop, True, changes_pixels=True)
 
 
 def _sum(image: np.ndarray | None, update: np.ndarray) -> np.ndarray:

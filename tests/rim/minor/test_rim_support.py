@@ -115,7 +115,7 @@ def test_the_end_of_a_deconvolution(ended, propose):
     found = propose(solver, sky.residual(model), sky.psf, model, NOISE)
     assert found.update.any()
     assert not found.minor.converged
-    assert 1 < found.minor.whole < 1.1
+    assert 1 < found.minor.max_rms_rise < 1.1
     assert "removed model emission fainter than" in found.minor.stop
     model = model + found.update
     after = propose(solver, sky.residual(model), sky.psf, model, NOISE, of=found.image)

@@ -334,7 +334,7 @@ def test_the_prior_updates_the_model_at_the_end(end):
     assert found.update.any()
     assert found.minor.stop == "prior update, 2 rounds"
     assert not found.minor.converged
-    assert 1 < found.minor.whole < 1.2
+    assert 1 < found.minor.max_rms_rise < 1.2
     assert found.image.stage == len(found.image.stages)
 
 
