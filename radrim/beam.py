@@ -14,7 +14,7 @@ import logging
 import math
 import string
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft, ndimage
@@ -24,11 +24,9 @@ from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, crop_centre, format_angle
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 log = logging.getLogger("radrim")
-
-Widths = TypeVar("Widths", float, np.ndarray, "torch.Tensor")
 
 
 @dataclass(frozen=True)
@@ -76,14 +74,6 @@ class Beam:
         number = text.rstrip(string.ascii_letters)  # both axes in the unit of the major axis
         minor = float(number) * self.minor / self.major
         return f"{number} x {minor:.4g} {text[len(number) :]}, PA {math.degrees(self.pa):.1f} deg"
-
-
-def gaussian_area(major: Widths, minor: Widths) -> Widths:
-    """Integral of Gaussians of peak 1 whose widths at half maximum are arrays or tensors, in the widths' unit squared.
-
-    `Beam.area` is the same of one beam.
-    """
-    return math.pi / (4 * math.log(2)) * major * minor
 
 
 def theoretical_beam(longest_baseline: float) -> float:

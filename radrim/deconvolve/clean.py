@@ -13,7 +13,7 @@ in three points:
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import ducc0
@@ -33,6 +33,8 @@ PADDING = (1.2, 1.5)
 # Fraction by which the peak falls in one run of Clark's loop (Offringa & Smirnov's sub-minor gain).
 SUBMINOR_GAIN = 0.2
 # Lowest level of a source outside the mask that opens the mask again, in units of the noise.
+RISING_PEAK = "rising peak"
+"""Why a minor cycle ended that diverged."""
 CLEAR = 5.0
 # Attributes of a solver that belong to its state, beside the masks.
 REMEMBERED = ("found", "masked", "mask_reached", "reopened", "noise")
@@ -217,6 +219,10 @@ class CleanSolver:
         for scale in self._scales:
             scale.mask[:] = False
 
+    def limit(self, mask: np.ndarray | None) -> None:
+        """Set the mask of the next minor cycles, (y, x) bool: pixels that may hold components; None for all."""
+        self.settings = replace(self.settings, mask=mask)
+
     def expect(self, noise: float) -> bool:  # noqa: ARG002 - CLEAN uses the residual's noise
         """See `MinorCycleSolver.expect`. False: CLEAN uses the noise of the residual, not the expected noise."""
         return False
@@ -238,14 +244,13 @@ class CleanSolver:
         psf: np.ndarray,
         model: np.ndarray,  # noqa: ARG002 - CLEAN does not use it
         noise: float,
-        window: np.ndarray | None = None,
         peak: float | None = None,
         others: OtherFacets | None = None,  # noqa: ARG002 - CLEAN does not use it
     ) -> MinorCycle:
         """Run one minor cycle; see `MinorCycleSolver`."""
         settings = self.settings
-        _check(residual, psf, noise, window, settings.mask)
-        self._prepare(psf, residual.shape, window)
+        _check(residual, psf, noise, settings.mask)
+        self._prepare(psf, residual.shape)
         ft = _rfft2(_padded(residual, self._grid), self.threads)
         self._choose_stage(noise, self._peaks(ft, masked=False)[0].size)
         free = settings.auto_mask if not self._masked else None
@@ -270,7 +275,7 @@ class CleanSolver:
         if stop == "":
             stop = ("mask threshold" if free else "final threshold") if reached else "major-cycle threshold"
         converged = (reached and not free and not hidden) or self._found >= settings.niter
-        return MinorCycle(update, count, left, stop, converged)
+        return MinorCycle(update, count, left, stop, converged, diverged=stop == RISING_PEAK)
 
     def _choose_stage(self, noise, peak):
         """Close the automatic mask, or open it again; `peak` is the largest of the whole tile.
@@ -308,7 +313,7 @@ class CleanSolver:
                 for scale, new, found in since:
                     scale.components -= new
                     count -= found
-                return count, lowest, "rising peak"
+                return count, lowest, RISING_PEAK
             if best <= level:
                 return count, best, ""
             left = settings.niter - self._found - count
@@ -355,7 +360,7 @@ class CleanSolver:
             ft[ft.shape[0] - half :, :columns] -= spectrum[half:]
         scale.components += components
 
-    def _prepare(self, psf, shape, window):
+    def _prepare(self, psf, shape):
         """Set up the scales and their grids if the PSF has changed, and the pixels that may hold components."""
         if self._psf is None or self._psf.shape != psf.shape or not np.array_equal(self._psf, psf):
             self._psf = psf.copy()
@@ -375,7 +380,7 @@ class CleanSolver:
                 self._scales.append(scale)
             self._masks = {}
         for scale in self._scales:
-            scale.allowed = _allowed(shape, scale, window, self.settings.mask)
+            scale.allowed = _allowed(shape, scale, self.settings.mask)
 
     def _sizes(self, psf, shape):
         if not self.settings.multiscale:
@@ -389,11 +394,9 @@ class CleanSolver:
         return tuple(sizes)
 
 
-def _allowed(shape, scale, window, mask):
+def _allowed(shape, scale, mask):
     """Pixels of a scale's grid that may hold the centre of a component, bool."""
     allowed = np.ones(shape, bool)
-    if window is not None:
-        allowed &= window > 0
     if mask is not None:
         allowed &= mask
     border = scale.kernel.shape[0] // 2
@@ -408,12 +411,11 @@ def _padded(image, shape):
     return out
 
 
-def _check(residual, psf, noise, window, mask):
+def _check(residual, psf, noise, mask):
     if residual.ndim != 2 or psf.ndim != 2 or any(p < r for p, r in zip(psf.shape, residual.shape, strict=True)):
         raise SolverError(f"The PSF has the shape {psf.shape}; it must cover the residual, {residual.shape}.")
-    for name, image in (("window", window), ("mask", mask)):
-        if image is not None and image.shape != residual.shape:
-            raise SolverError(f"The {name} has the shape {image.shape}; it must be the residual's, {residual.shape}.")
+    if mask is not None and mask.shape != residual.shape:
+        raise SolverError(f"The mask has the shape {mask.shape}; it must be the residual's, {residual.shape}.")
     for name, image in (("residual", residual), ("psf", psf), ("noise", np.asarray(noise))):
         if not np.isfinite(image).all():
             bad = np.count_nonzero(~np.isfinite(image))

@@ -16,7 +16,7 @@ class MinorCycle:
     Parameters
     ----------
     update : (y, x) float32
-        Added to the model [Jy/pixel]. Kernels centred in the window may extend beyond it.
+        Added to the model [Jy/pixel]. Kernels centred in the mask may extend beyond it.
     components : int
         Number of components found; for the RIM and final stages, number of pixels changed.
     peak : float
@@ -25,6 +25,8 @@ class MinorCycle:
         Why the cycle ended.
     converged : bool
         Whether further minor cycles would not change the model.
+    diverged : bool
+        Whether the cycle was given up because the residual rose.
     clean_stage : bool
         Whether the cycle belongs to the CLEAN stage of a learned minor cycle.
     max_rms_rise : float
@@ -39,6 +41,7 @@ class MinorCycle:
     peak: float
     stop: str
     converged: bool
+    diverged: bool = False
     clean_stage: bool = False
     max_rms_rise: float = 0.0
     changes_pixels: bool = False
@@ -93,7 +96,6 @@ class MinorCycleSolver(Protocol):
         psf: np.ndarray,
         model: np.ndarray,
         noise: float,
-        window: np.ndarray | None = None,
         peak: float | None = None,
         others: OtherFacets | None = None,
     ) -> MinorCycle:
@@ -109,8 +111,6 @@ class MinorCycleSolver(Protocol):
             Current model [Jy/pixel].
         noise : float
             Noise of the residual of the whole image [Jy/beam]; an upper limit to the thermal noise.
-        window : (y, x) bool or float, optional
-            Components are found, and the network changes the model, only where it is above 0.
         peak : float, optional
             Largest |residual| of the whole image [Jy/beam]; that of `residual` if absent.
         others : OtherFacets, optional

@@ -158,7 +158,7 @@ class WholeImage(ImageState):
         """
         seen = self._view(term, solver, tile, noise)
         try:
-            minor = solver(seen.residual, seen.psf, seen.model, noise, None, peak)
+            minor = solver(seen.residual, seen.psf, seen.model, noise, peak)
         except SolverError as error:
             y, x = (f"{s.start}:{s.stop}" for s in tile.outer)
             which = [self.label] if self.model.ndim == 2 else [self.label, f"term {term}"]

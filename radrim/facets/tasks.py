@@ -17,6 +17,7 @@ spectrum of one term. A task runs on one thread, so that its result does not dep
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, cast
 
@@ -34,8 +35,12 @@ from radrim.rim.minor.detection import find_active, highest_sidelobes, sidelobes
 from radrim.rim.minor.settings import PointFinderSettings
 from radrim.workdir.store import Store
 
-NOISE = "the residual is noise"
-"""Stop reason of a facet without emission, whose minor cycle has converged."""
+
+class Idle(StrEnum):
+    """Why a facet has no minor cycle, in the words of the log."""
+
+    NOISE = "the residual is noise"
+    SIDELOBES = "sidelobes of other facets"
 
 
 @dataclass(frozen=True)
@@ -201,12 +206,12 @@ class FacetTasks:
         tile, before = self.tiles[facet], self._state(cycle, term, facet)
         residual, begun = self.residual(cycle, term).read(tile.outer), before in self.store
         if not begun and (idle := self._why_idle(residual, noise, others)):
-            converged = idle == NOISE
-            return {"components": 0, "peak": float(np.abs(residual).max()), "stop": idle, "converged": converged}
+            peak, converged = float(np.abs(residual).max()), idle is Idle.NOISE
+            return {"components": 0, "peak": peak, "stop": idle.value, "converged": converged}
         solver = self._solver(before, facet, term)
         model, psf = self.model(cycle, term).read(tile.outer), np.asarray(self.local_psf(facet, term))
         try:
-            minor = solver(residual, psf, model, noise, None, peak, others)
+            minor = solver(residual, psf, model, noise, peak, others)
         except SolverError as error:
             y, x = (f"{s.start}:{s.stop}" for s in tile.outer)
             raise SolverError(f"facet {facet}, y {y}, x {x}: {error}") from None
@@ -220,7 +225,7 @@ class FacetTasks:
             "stop": minor.stop,
             "converged": minor.converged,
             "clean_stage": minor.clean_stage,
-            "changes_pixels": minor.changes_pixels,
+            "changes_pixels": True,
         }
 
     def _solver(self, state, facet, term):
@@ -240,14 +245,14 @@ class FacetTasks:
         self.store.note(name, [facts, list(arrays), self.expected])
 
     def _why_idle(self, residual, noise, others):
-        """Reason why a facet needs no minor cycle, found without its PSF; empty if it needs one."""
+        """Reason why a facet needs no minor cycle, found without its PSF; None if it needs one."""
         if not find_active(residual, noise).any():
-            return NOISE
+            return Idle.NOISE
         # The point finder does not search so far below the sidelobes of brighter sources in other facets.
         known = self.store.facts(f"{self.channels[0].shared}/sidelobes")
         deep = PointFinderSettings().min_sidelobe_fraction
         above = [deep * part * bright for part, bright in zip(known, others.bands, strict=True)]
-        return "" if find_active(residual, noise, above=above).any() else "sidelobes of other facets"
+        return None if find_active(residual, noise, above=above).any() else Idle.SIDELOBES
 
     def refine(
         self, facet: int, cycle: int, number: int, action: str, noise: float, values: dict[str, Any]

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("radrim")
 
-NEGATIVE = ("keep", "flag", "abs")
-"""Treatment of negative weights: keep them for the reader, flag the samples, or take the absolute value."""
-
 
 @dataclass(frozen=True)
 class PositionSettings:
@@ -58,7 +55,7 @@ def convert(
     ----------
     path, out : str or Path
     negative : {'keep', 'flag', 'abs'}
-        See `NEGATIVE`.
+        What is done with negative weights: keep them for the reader, flag the samples, or take the absolute value.
     overwrite : bool
         Whether a Measurement Set of that name may be replaced.
     settings : StorageSettings

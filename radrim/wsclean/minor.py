@@ -22,7 +22,7 @@ from radrim.imagers.minor_cycles import CleanCycles, RimCycles
 from radrim.metrics import noise_mad
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import describe_noise
-from radrim.rim.minor.solver import LOOSE, RimSolver
+from radrim.rim.minor.solver import MAX_FIRST_NOISE_RMS, RimSolver
 from radrim.wsclean.options import PluginOptions
 
 log = logging.getLogger("radrim")
@@ -276,7 +276,7 @@ class _Group:
         If a major cycle lowered the scatter of the residual by a factor, the next one is expected to lower it likewise.
         """
         self._scatter.append(noise_mad(self.state.residual[0]))
-        if describe_noise(self.state.residual[0], LOOSE * self._scatter[-1]):
+        if describe_noise(self.state.residual[0], MAX_FIRST_NOISE_RMS * self._scatter[-1]):
             return self._scatter[-1]
         if len(self._scatter) == 1:
             return PluginSettings.first_noise_factor * self._scatter[-1]

@@ -47,7 +47,7 @@ class Sky:
 
 
 class Minor:
-    """A minor cycle that does what `solve(residual, psf, model, noise, window, peak)` does."""
+    """A minor cycle that does what `solve(residual, psf, model, noise, peak)` does."""
 
     psf_factor = 1
 
@@ -81,7 +81,7 @@ def run(states, solver, max_major=20, tile=1024, halo=16):
 def peak_only(part):
     """A minor cycle that moves this part of the brightest pixel into the model."""
 
-    def solve(residual, psf, model, noise, window, peak):
+    def solve(residual, psf, model, noise, peak):
         update = np.zeros_like(residual)
         at = np.unravel_index(np.abs(residual).argmax(), residual.shape)
         update[at] = part * residual[at]
@@ -172,10 +172,10 @@ def test_the_best_model_is_kept_when_it_diverges_later():
     """Two good cycles and a bad one: the model of the second stays."""
     calls = []
 
-    def solve(residual, psf, model, noise, window, peak):
+    def solve(residual, psf, model, noise, peak):
         calls.append(model.copy())
         part = 0.9 if len(calls) < 3 else -3.0
-        return peak_only(part)(residual, psf, model, noise, window, peak)
+        return peak_only(part)(residual, psf, model, noise, peak)
 
     (state,) = states = [Sky().state()]
     run(states, solve)
@@ -205,8 +205,8 @@ def test_two_idle_cycles_are_the_end():
     """No component twice: done; once alone can be the step from the free stage to the masked one."""
     counts = iter([1, 0, 1, 0, 0, 1, 1])
 
-    def solve(residual, psf, model, noise, window, peak):
-        minor = peak_only(0.5)(residual, psf, model, noise, window, peak)
+    def solve(residual, psf, model, noise, peak):
+        minor = peak_only(0.5)(residual, psf, model, noise, peak)
         return MinorCycle(minor.update, next(counts), peak, "idle", False)
 
     (state,) = states = [Sky().state()]
@@ -259,12 +259,11 @@ def test_what_a_solver_sees():
     sky = Sky()
     improve([sky.state()], tiles, make, 5, 2)
     assert sorted(seen) == list(range(len(tiles)))
-    for number, (residual, psf, model, noise, window, peak) in seen.items():
+    for number, (residual, psf, model, noise, peak) in seen.items():
         tile = tiles[number]
         np.testing.assert_array_equal(residual, sky.dirty[tile.outer])
         assert psf.shape == residual.shape == model.shape == tile.shape
         assert psf[tile.shape[0] // 2, tile.shape[1] // 2] == 1
-        assert window is None
         assert noise == noise_mad(sky.dirty)
         assert peak == np.abs(sky.dirty).max()
 
@@ -342,11 +341,11 @@ class Expecting:
     def __init__(self, noise, heeds):
         self.noise, self.heeds, self.told, self.calls = noise, heeds, [], 0
 
-    def __call__(self, residual, psf, model, noise, window, peak):
+    def __call__(self, residual, psf, model, noise, peak):
         self.calls += 1
         if np.abs(residual).max() < 2 * self.noise:
             return MinorCycle(np.zeros_like(residual), 0, peak, "noise", True)
-        return peak_only(0.5)(residual, psf, model, noise, window, peak)
+        return peak_only(0.5)(residual, psf, model, noise, peak)
 
     def expect(self, noise):
         self.told.append((self.calls, noise))
@@ -386,7 +385,7 @@ def test_a_little_less_noise_changes_nothing_where_no_peak_is_left():
     rms = float(state.residual.std())
     sky.left_noise, state.expected = 0.95 * rms, 1.1 * rms  # 0.86 of what was expected
 
-    def nothing(residual, psf, model, noise, window, peak):
+    def nothing(residual, psf, model, noise, peak):
         return MinorCycle(np.zeros_like(residual), 0, peak, "noise", True)
 
     run([state], nothing)
@@ -400,8 +399,8 @@ def test_a_residual_that_rose_says_nothing_of_the_noise():
     state = sky.state()
     state.expected = 1.0
 
-    def worse(residual, psf, model, noise, window, peak):
-        minor = peak_only(-5.0)(residual, psf, model, noise, window, peak)
+    def worse(residual, psf, model, noise, peak):
+        minor = peak_only(-5.0)(residual, psf, model, noise, peak)
         return dataclasses.replace(minor, max_rms_rise=1.01)
 
     run([state], worse)

@@ -46,16 +46,15 @@ class CleanStage:
         model: np.ndarray,
         noise: float,
         expected: float,
-        window: np.ndarray | None,
         peak: float | None,
     ) -> MinorCycle:
         """Run one minor cycle of CLEAN; arguments as for `MinorCycleSolver`, and the `expected` noise [Jy/beam]."""
         if self._clean is None:
             self._clean = self._make(residual.size, expected)
         psf = np.ascontiguousarray(crop_centre(psf, residual.shape))
-        minor = self._clean(residual, psf, model, noise, window, peak)
+        minor = self._clean(residual, psf, model, noise, peak)
         # On very sparse arrays CLEAN can diverge far above the noise. Then the network runs the next minor cycle.
-        self.on = minor.stop != "rising peak"
+        self.on = not minor.diverged
         if self._settings.mask is not None:  # because kernels of large scales extend beyond the mask
             minor.update[~self._settings.mask] = 0
         stop = f"CLEAN stage: {minor.stop}"

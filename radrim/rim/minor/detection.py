@@ -28,7 +28,7 @@ ADDED = 2.0
 """Highest sidelobe of extended emission, over that of the PSF, in the bands of larger scale, where sidelobes add up."""
 CELL = 32
 """Side of the cells in which the network runs or does not run [pixel]."""
-REACH = 2
+REACH_CELLS = 2
 """Distance within which neighbours of a cell with a detection are active, too, as context for the network [cell]."""
 
 
@@ -188,5 +188,5 @@ def find_active(
         scatter = noise if k == 0 else max(noise_mad(band), noise / 4**k)
         active |= highest > max(clear * scatter, own * float(highest.max()), other)
     if active.any():
-        active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH)
+        active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH_CELLS)
     return active.repeat(CELL, 0).repeat(CELL, 1)[: residual.shape[0], : residual.shape[1]]

@@ -138,7 +138,8 @@ class PointFinder:
     def _try(self, residual: np.ndarray, level: float, where: np.ndarray | None) -> np.ndarray:
         """Components of a trial CLEAN down to a level, (y, x) [Jy/pixel]."""
         self._trial.reset()
-        return self._trial(residual, self._narrow, np.zeros_like(residual), level, where).update
+        self._trial.limit(where)
+        return self._trial(residual, self._narrow, np.zeros_like(residual), level).update
 
     def _may_be(self, residual: np.ndarray, faintest: float | np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Pixels for a short trial: those bright enough for a point, and those whose components decide about it."""

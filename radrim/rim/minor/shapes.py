@@ -14,7 +14,7 @@ TAPS = 6
 """Number of pixels along an axis that represent a source."""
 WIDEST = 0.5
 """Largest variance along an axis [pixel^2]: `TAPS` pixels cannot represent wider Gaussians."""
-REACH = 6
+REACH_PIXELS = 6
 """Largest distance from the peak, along an axis, of a pixel that the fit uses [pixel]; more distant ones add little."""
 STEP = 0.01
 """Step of the finite differences [pixel, pixel^2]."""
@@ -64,7 +64,7 @@ class Lobe:
 
     def __init__(self, psf: np.ndarray, offsets: Sequence[np.ndarray]) -> None:
         lobe = np.stack(offsets)
-        lobe = lobe[:, np.abs(lobe).max(0) <= REACH]
+        lobe = lobe[:, np.abs(lobe).max(0) <= REACH_PIXELS]
         near = {(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)} | {*zip(*lobe.tolist(), strict=True)}
         self.offsets = np.array(sorted(near)).T
         # The margin leaves room for shifts of two pixels and for the taps. Beyond its edges the PSF counts as 0.

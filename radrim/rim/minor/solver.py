@@ -27,29 +27,30 @@ from radrim.rim.network.psf import PsfConvolution
 
 log = logging.getLogger("radrim")
 
-TRUST = 1.5, 2.0
+MAX_EXPECTED_RATIO = 1.5, 2.0
 """Maximum ratio of expected to observed noise, for the first residual and for later ones, where the model may have
 fitted part of the noise. Above it the expected noise is discarded."""
-FLOOR = 1.05
+MAX_NOISE_RMS = 1.05
 """Maximum rms of a residual that counts as noise, in units of the expected noise."""
-LOOSE = 1.3
+MAX_FIRST_NOISE_RMS = 1.3
 """The same maximum while the model is empty. It is larger since the expected noise is not exact, and small images have
 few independent pixels."""
-LEAST = 0.92
+MIN_FITTED_RMS = 0.92
 """Minimum residual rms after an update, in units of the expected noise. An update that fits more noise is shortened."""
-FITTED = 0.94
+STOP_RMS = 0.94
 """Residual rms, in units of the expected noise, at which deconvolution stops."""
-DONE = 0.995
+CLEAN_STOP_RMS = 0.995
 """The same in the CLEAN stage. It is higher, since models become worse when CLEAN goes deeper."""
-SLOW = 0.1
+MIN_FALL = 0.1
 """Minimum relative fall of the residual rms in a minor cycle of the network. Below it the CLEAN stage begins."""
-FAR, SLOWEST = 3.0, 0.03
-"""Above `FAR` times the expected noise, `SLOWEST` replaces `SLOW`, since CLEAN would need many cycles there."""
-POINTS_FIRST = 0.2
+FAR_RMS, MIN_FALL_WHEN_FAR = 3.0, 0.03
+"""Above `FAR_RMS` times the expected noise, `MIN_FALL_WHEN_FAR` replaces `MIN_FALL`, since CLEAN would need many cycles
+there."""
+MAX_POINTS_FALL = 0.2
 """Relative fall of the residual rms by isolated points above which the network waits for the next minor cycle. The PSF
 varies across the field, so a major cycle must first subtract bright points exactly, or the network would model their
 remaining sidelobes."""
-LITTLE = 0.008
+MIN_STEP_CHANGE = 0.008
 """Relative change of the residual rms by a step of the network below which the minor cycle has no further step."""
 
 
@@ -101,7 +102,6 @@ class RimSolver:
         psf: np.ndarray,
         model: np.ndarray,
         noise: float,
-        window: np.ndarray | None = None,
         peak: float | None = None,
         others: OtherFacets | None = None,
     ) -> MinorCycle:
@@ -114,16 +114,16 @@ class RimSolver:
         """
         _check(residual, psf, model, noise)
         # A residual with far less noise than expected shows that the expected noise is wrong. It is not used again.
-        self._trusted &= bool(0 < self.settings.noise <= TRUST[int(model.any())] * noise)
+        self._trusted &= bool(0 < self.settings.noise <= MAX_EXPECTED_RATIO[int(model.any())] * noise)
         expected = self.settings.noise if self._trusted else noise
-        return self._improve(residual, psf, model, noise, expected, window, peak, others)
+        return self._improve(residual, psf, model, noise, expected, peak, others)
 
     def refine(self, action: str, seen: PartView, pixels: int, **values: Any) -> dict[str, Any]:
         """Carry out one action of a final stage, a method of `Refiner`; see `RefiningSolver.refine`."""
         residual, model, core = seen.residual, seen.model, seen.core
         self._take_psf(seen.psf, residual.shape)
         noise = self.settings.noise if self._trusted else seen.noise
-        part = Part(residual, model, core, noise, _both(self.settings.mask, None))
+        part = Part(residual, model, core, noise, self._allowed)
         if action == "begin":
             extended = np.zeros_like(model) if self._extended is None else self._extended
             answer = self._refiner.begin(residual, model, self.points(model), extended, core)
@@ -146,7 +146,6 @@ class RimSolver:
         model: np.ndarray,
         noise: float,
         expected: float,
-        window: np.ndarray | None,
         peak: float | None,
         others: OtherFacets | None,
     ) -> MinorCycle:
@@ -155,29 +154,29 @@ class RimSolver:
         if reason:
             return _nothing(residual, reason)
         if self._clean_stage.on and not (others and others.wait):
-            return self._clean_stage(residual, psf, model, noise, expected, window, peak)
+            return self._clean_stage(residual, psf, model, noise, expected, peak)
         self._take_psf(psf, residual.shape)
-        allowed, told = _both(self.settings.mask, window), min(expected, noise)
+        allowed, told = self._allowed, min(expected, noise)
         points = self._take_points(residual, told, allowed, peak or 0.0)
         found = Found(points.update, points.residual, f"isolated points: {points.number}")
         # After subtraction of the points the residual may be noise, or too close to it for the network to improve.
-        near = points.residual.std() < FLOOR * expected
-        clean_next = near and not (points.number and describe_noise(points.residual, FLOOR * expected))
+        near = points.residual.std() < MAX_NOISE_RMS * expected
+        clean_next = near and not (points.number and describe_noise(points.residual, MAX_NOISE_RMS * expected))
         others = others or OtherFacets()
         above = [part * bright for part, bright in zip(sidelobes(self._far_depths), others.bands, strict=True)]
         active = find_active(points.residual, told, self._depths, above)
         if allowed is not None:
             active &= allowed
         converged, self._converged_at = self._has_converged(residual, active), None
-        alone = points.residual.std() < (1 - POINTS_FIRST) * residual.std()
+        alone = points.residual.std() < (1 - MAX_POINTS_FALL) * residual.std()
         if active.any() and not (near or converged or alone):
             brightest = peak if peak is not None and not points.number else float(np.abs(points.residual).max())
             found, converged = self._ask_network(points, model, told, brightest, active)
-        part = Change.of(residual, found.residual).part_above(LEAST * expected)
-        least = SLOW if residual.std() < FAR * expected else SLOWEST
+        part = Change.of(residual, found.residual).part_above(MIN_FITTED_RMS * expected)
+        least = MIN_FALL if residual.std() < FAR_RMS * expected else MIN_FALL_WHEN_FAR
         slow = not near and part * (1 - float(found.residual.std() / residual.std())) < least
         if not others.wait and (clean_next or slow):
-            return self._begin_clean_stage(points, psf, model, noise, expected, window)
+            return self._begin_clean_stage(points, psf, model, noise, expected)
         left = residual + np.float32(part) * (found.residual - residual)
         if converged:
             self._converged_at = active, left
@@ -198,9 +197,11 @@ class RimSolver:
             return f"no residual above the threshold of {threshold:.3g} Jy/beam"
         # CLEAN stops at its own threshold, which is below the level at which a single peak differs from noise.
         cleaned = self._clean_stage.begun
-        if not cleaned and (noise := describe_noise(residual, (FLOOR if begun else LOOSE) * expected)):
+        if not cleaned and (
+            noise := describe_noise(residual, (MAX_NOISE_RMS if begun else MAX_FIRST_NOISE_RMS) * expected)
+        ):
             return noise
-        if rms <= (DONE if cleaned else FITTED) * expected:
+        if rms <= (CLEAN_STOP_RMS if cleaned else STOP_RMS) * expected:
             origin = "expected from the scatter of the data" if self._trusted else "in the residual"
             return f"the residual rms is {rms / expected:.2f} times the noise {origin}"
         return ""
@@ -218,6 +219,11 @@ class RimSolver:
         log.debug("rim: noise %.3g, %.0f %% active, steps %s", noise, 100 * active.mean(), shown)
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
         return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
+
+    @property
+    def _allowed(self) -> np.ndarray | None:
+        """Pixels that may change, bool; None for all."""
+        return None if self.settings.mask is None else self.settings.mask > 0
 
     def points(self, model: np.ndarray) -> np.ndarray:
         """Part of the model (y, x) that consists of isolated points, if all updates were accepted [Jy/pixel]."""
@@ -257,7 +263,7 @@ class RimSolver:
             return False
         before, left = self._converged_at
         new = np.count_nonzero(active & ~before)
-        return bool(new <= SLOW * np.count_nonzero(active) and (residual - left).std() <= SLOW * residual.std())
+        return bool(new <= MIN_FALL * np.count_nonzero(active) and (residual - left).std() <= MIN_FALL * residual.std())
 
     def _take_psf(self, psf: np.ndarray, shape: Sequence[int]) -> None:
         """Derive sidelobe levels and point finder from the PSF, if it has changed."""
@@ -279,10 +285,9 @@ class RimSolver:
         model: np.ndarray,
         noise: float,
         expected: float,
-        window: np.ndarray | None,
     ) -> MinorCycle:
         """Run the first cycle of the CLEAN stage, after subtraction of isolated points."""
-        minor = self._clean_stage(points.residual, psf, model + points.update, noise, expected, window, None)
+        minor = self._clean_stage(points.residual, psf, model + points.update, noise, expected, None)
         if not points.number:
             return minor
         self._points = _sum(self._points, points.update)
@@ -332,7 +337,7 @@ class RimSolver:
         active: torch.Tensor,
     ) -> Inference:
         halo = min(self.machine.halo, HALO // self.machine.alignment * self.machine.alignment)
-        options = InferenceOptions(tile=self._convolver.tile, active=active, halo=halo, least=LITTLE)
+        options = InferenceOptions(tile=self._convolver.tile, active=active, halo=halo, least=MIN_STEP_CHANGE)
         found = self.machine(convolution, residual, noise, estimate, peak, options)
         if not torch.isfinite(found.estimates[-1]).all():
             image = found.estimates[-1][0].cpu().numpy()
@@ -349,12 +354,6 @@ def _nothing(residual: np.ndarray, stop: str) -> MinorCycle:
 
 def _sum(image: np.ndarray | None, update: np.ndarray) -> np.ndarray:
     return update if image is None else image + update
-
-
-def _both(mask: np.ndarray | None, window: np.ndarray | None) -> np.ndarray | None:
-    """Pixels that mask and window both allow to change; None if neither is given."""
-    given = [limit > 0 for limit in (mask, window) if limit is not None]
-    return np.logical_and.reduce(given) if given else None
 
 
 def _check(residual: np.ndarray, psf: np.ndarray, model: np.ndarray, noise: float) -> None:

@@ -15,7 +15,7 @@ from radrim.deconvolve.step_length import Change
 from radrim.deconvolve.tiles import Tiles
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
-from radrim.rim.minor.detection import CELL, REACH
+from radrim.rim.minor.detection import CELL, REACH_CELLS
 from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.solver import RimSolver
 from radrim.rim.network.irim import IRIM, IRIMConfig
@@ -98,7 +98,7 @@ def test_empty_parts_stay_empty(stirred, seen_sky):
     state = run(sky.state(), stirred, 1)
     assert asked(state)
     assert state.model.any()
-    assert not state.model[40 + (REACH + 2) * CELL :].any()
+    assert not state.model[40 + (REACH_CELLS + 2) * CELL :].any()
 
 
 def test_negative_skies(machine, seen_sky):
@@ -276,7 +276,7 @@ def test_points_that_outshine_the_rest_go_first(machine, seen_sky):
 @pytest.mark.parametrize("change, goes_on", [(0.0, False), (0.5, True)])
 def test_a_network_that_has_settled_is_not_asked_again(machine, monkeypatch, change, goes_on, seen_sky):
     """Where it left off by itself, at the residual it expected, CLEAN takes over; at another residual it goes on."""
-    monkeypatch.setattr("radrim.rim.minor.solver.LITTLE", 0.5)  # the second step is its last
+    monkeypatch.setattr("radrim.rim.minor.solver.MIN_STEP_CHANGE", 0.5)  # the second step is its last
     sky = seen_sky(sources=((64, 80, 300.0),), width=4.0)
     solver = RimSolver(machine, RimSettings(noise=sky.noise))
     first = solver(sky.dirty, sky.psf, np.zeros_like(sky.dirty), sky.noise)
@@ -290,7 +290,7 @@ def test_a_network_that_has_settled_is_not_asked_again(machine, monkeypatch, cha
 
 def test_points_count_when_clean_takes_over(machine, monkeypatch, seen_sky):
     """Beside an extended source the network no longer mends, points are part of the update that CLEAN completes."""
-    for name in ("SLOW", "SLOWEST"):
+    for name in ("MIN_FALL", "MIN_FALL_WHEN_FAR"):
         monkeypatch.setattr(f"radrim.rim.minor.solver.{name}", 2.0)
     sky = seen_sky((256, 320), ((60, 60, 5.0),), width=4.0)
     sky.dirty = sky.dirty + sky.point(200, 250)
@@ -303,8 +303,8 @@ def test_points_count_when_clean_takes_over(machine, monkeypatch, seen_sky):
 @pytest.mark.parametrize("far, expected", [(3.0, "steps"), (1e9, "CLEAN")])
 def test_far_from_the_noise_a_slow_network_goes_on(machine, monkeypatch, seen_sky, far, expected):
     """CLEAN takes over from a network that is slow only near to the noise."""
-    monkeypatch.setattr("radrim.rim.minor.solver.SLOW", 2.0)
-    monkeypatch.setattr("radrim.rim.minor.solver.FAR", far)
+    monkeypatch.setattr("radrim.rim.minor.solver.MIN_FALL", 2.0)
+    monkeypatch.setattr("radrim.rim.minor.solver.FAR_RMS", far)
     state = run(seen_sky((256, 320), ((60, 60, 50.0),), width=4.0).state(), machine, 1)
     assert expected in state.cycles[0]["stop"]
 
@@ -312,7 +312,7 @@ def test_far_from_the_noise_a_slow_network_goes_on(machine, monkeypatch, seen_sk
 @pytest.mark.parametrize("slow", [0.1, 2.0])
 def test_points_are_kept_apart(machine, seen_sky, monkeypatch, slow):
     """What was taken for an isolated point is known, and not what network or CLEAN found; in a resumed run, too."""
-    for name in ("SLOW", "SLOWEST"):
+    for name in ("MIN_FALL", "MIN_FALL_WHEN_FAR"):
         monkeypatch.setattr(f"radrim.rim.minor.solver.{name}", slow)
     sky = seen_sky((256, 320), ((60, 60, 5.0),), width=4.0)
     sky.dirty = sky.dirty + sky.point(200, 250)
@@ -333,7 +333,7 @@ def test_points_are_kept_apart(machine, seen_sky, monkeypatch, slow):
 @pytest.mark.parametrize("slow, expected", [(0.1, "steps"), (2.0, "CLEAN")])
 def test_a_resumed_solver_goes_on_as_if_unbroken(machine, seen_sky, monkeypatch, slow, expected):
     """Its state after any cycle, brought to a new solver through files' types, gives the same models, bit by bit."""
-    for name in ("SLOW", "SLOWEST"):
+    for name in ("MIN_FALL", "MIN_FALL_WHEN_FAR"):
         monkeypatch.setattr(f"radrim.rim.minor.solver.{name}", slow)
 
     def cycles(resume_after):
@@ -368,7 +368,7 @@ def test_a_part_waits_for_the_others(machine, seen_sky):
 
     def call(others):
         solver = RimSolver(machine, RimSettings(noise=sky.noise))
-        return solver(sky.dirty, sky.psf, zero, sky.noise, None, 1e6, others)
+        return solver(sky.dirty, sky.psf, zero, sky.noise, 1e6, others)
 
     waiting, last = call(OtherFacets(bright, True)), call(OtherFacets(bright, False))
     assert not waiting.update.any()
