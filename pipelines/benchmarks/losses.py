@@ -3,7 +3,7 @@
     python pipelines/benchmarks/losses.py --work bench-work/losses [--model NAME=MODEL ...] [--count 16] [--workers 2]
 
 MODEL:once has no prior updates (`RimSettings.prior`), and MODEL:loose is not sparsified either
-(`RimSettings.tighten`).
+(`RimSettings.sparsify`).
 
 The groups differ from the easy case, a sky on a tile of 128 x 128 pixels seen by a well-filled array, calibrated, with
 nothing outside the tile and a dynamic range of 300 to 30,000, in what their name says; `GROUPS` has the numbers. Where
@@ -241,7 +241,7 @@ def make_solver(path, problem, ending=""):
         _machines[path] = load(path, 2).model
         _machines[PRIOR_NETWORK] = load_prior(PRIOR_NETWORK).model
     prior = None if ending else _machines[PRIOR_NETWORK]
-    settings = RimSettings(noise=problem.noise, prior=prior, tighten=ending != ":loose")
+    settings = RimSettings(noise=problem.noise, prior=prior, sparsify=ending != ":loose")
     return RimSolver(_machines[path], settings)
 
 

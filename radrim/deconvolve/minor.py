@@ -145,7 +145,7 @@ class RefiningSolver(MinorCycleSolver, Protocol):
         Parameters
         ----------
         action : str
-            Name of a method of `radrim.rim.minor.refinement.Refiner`.
+            Name of an action of `radrim.rim.minor.refinement.Refiner.act`.
         seen : PartView
         pixels : int
             Number of pixels of the whole image.

@@ -51,7 +51,7 @@ class WholeImage(ImageState):
         Saves the image in the work directory after each major cycle.
     """
 
-    measurement: Any
+    measurement: ExactResidual
     dirty: np.ndarray
     psf: np.ndarray
     model: np.ndarray

@@ -14,8 +14,8 @@ from radrim.errors import OutputError
 from radrim.imagers.base import Imager, OutputChannel, Target
 from radrim.imagers.minor_cycles import MinorCycles
 from radrim.imagers.spectral import SpectralMeasurement
-from radrim.measure.measurement import MeasuredChannel
-from radrim.measure.mosaic import effective_beam, make_measurement
+from radrim.measure.measurement import MeasuredChannel, Measurement
+from radrim.measure.mosaic import JointMeasurement, effective_beam, make_measurement
 from radrim.restore.channels import average_channels, restore_channel
 from radrim.restore.spectrum import Basis, SpectralPlanes, spectral_index
 from radrim.restore.uncertainty import add_uncertainties
@@ -99,7 +99,9 @@ class ChannelImager(Imager):
         if run.start and run.start.has(target.stokes) and not state.cycles:
             models = (run.start.image(channel.name, target.stokes) for channel in target.channels)
             # The terms keep only the part of the start models that is a polynomial of frequency.
-            begin_with(state, state.measurement.combine(models) if target.terms else next(models))
+            begin_with(
+                state, cast("SpectralMeasurement", state.measurement).combine(models) if target.terms else next(models)
+            )
         return state
 
     def _empty(self, target, measurement, dirty, psf, sum_weight):
@@ -154,7 +156,7 @@ class ChannelImager(Imager):
         if not target.terms:
             return state
         dirty, psf = self._measured(channel)
-        terms: SpectralMeasurement = state.measurement
+        terms = cast("SpectralMeasurement", state.measurement)
         model, residual = terms.basis.image(number, state.model), dirty
         if state.model.any():
             residual = terms.residual_of(number, state.model)
@@ -179,7 +181,10 @@ class ChannelImager(Imager):
             if run.config.uncertainty and state.stop:
                 add_uncertainties(image, state.psf, run.grid.scale)
             if run.dishes:
-                run.dishes.add(image, effective_beam(state.measurement, run.grid, run.dishes))
+                run.dishes.add(
+                    image,
+                    effective_beam(cast("Measurement | JointMeasurement", state.measurement), run.grid, run.dishes),
+                )
         with run.clock("write"):
             run.output.write_images(image, run.grid, run.observation, run.thermal_of(image))
         return image

@@ -3,12 +3,14 @@
 import logging
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
 from radrim.beam import fit_beam, restore, theoretical_beam
 from radrim.deconvolve.whole import WholeImage
 from radrim.geometry import C, ImageGrid, crop_centre
+from radrim.measure.measurement import MeasuredChannel
 from radrim.metrics import noise_mad
 from radrim.products import label_of
 from radrim.result import Channels, Image
@@ -31,15 +33,16 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
         Region of `radrim.beam.fit_beam`.
     threads : int
     """
-    blocks = channel.measurement.blocks
+    measurement = cast("MeasuredChannel", channel.measurement)
+    blocks = measurement.blocks
     # A strong taper can set all weights of a block to 0.
     longest = max(float(b.uv_length[b.weight.any(1)].max(initial=0) * b.freq.max() / C) for b in blocks)
     psf = crop_centre(channel.psf, grid.shape)
     beam = fit_beam(psf, grid.scale, theoretical_beam(longest), beam_fit)
-    freq = channel.measurement.channels
+    freq = measurement.channels
     image = Image(
         channel.label,
-        channel.measurement.freq,
+        measurement.freq,
         float(np.ptp(freq)) + channel_width,
         beam,
         noise_mad(channel.residual),
@@ -48,9 +51,9 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
         stokes=channel.stokes,
     )
     image.facts = {
-        "visibilities": channel.measurement.samples,
-        "sum_weight": channel.measurement.sum_weight,
-        "operator": channel.measurement.kind,
+        "visibilities": measurement.samples,
+        "sum_weight": measurement.sum_weight,
+        "operator": measurement.kind,
     }
     if channel.stop:
         image.model, image.residual, image.stop, image.cycles = (

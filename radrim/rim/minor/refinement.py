@@ -1,10 +1,10 @@
 """The final stages of a deconvolution: sparsification and prior update of a model whose residual is nearly noise.
 
-Sparsification removes model emission that the data do not require (`radrim.rim.minor.sparsify`). The prior update
+Sparsification removes model emission that the data do not require (`radrim.rim.minor.sparsification`). The prior update
 combines the model with a learned prior of skies (`radrim.rim.network.prior`). Both raise the rms of the residual
 slightly. The major cycle accepts the update of a stage as a whole or not at all.
 
-An image has one or several parts (tiles or facets). The functions `empty` and `update_prior` decide for the whole
+An image has one or several parts (tiles or facets). The functions `sparsify` and `update_prior` decide for the whole
 image; the `Refiner` of each part carries out their actions. Decisions use only sums over all parts, so they do not
 depend on how the image is divided.
 """
@@ -18,7 +18,7 @@ from radrim.deconvolve.minor import FinalStage, MinorCycle
 from radrim.deconvolve.step_length import Change, Moments
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.settings import RimSettings, SparsifySettings
-from radrim.rim.minor.sparsify import Core, Emptying
+from radrim.rim.minor.sparsification import Core, Sparsifier
 from radrim.rim.network.prior import NEAR, TILE, held_back, smooth_faint, update_by_prior
 
 CLOSE = 1.2
@@ -49,6 +49,10 @@ class Part(NamedTuple):
         Expected noise [Jy/beam].
     allowed : (y, x) bool or None
         Pixels that may hold emission; None for all.
+    points, extended : (y, x) float32
+        Parts of the model that are isolated points, and that the network made; CLEAN found the rest [Jy/pixel].
+    pixels : int
+        Number of pixels of the whole image.
     """
 
     residual: np.ndarray
@@ -56,6 +60,9 @@ class Part(NamedTuple):
     core: Core
     noise: float
     allowed: np.ndarray | None
+    points: np.ndarray
+    extended: np.ndarray
+    pixels: int
 
 
 class Refiner:
@@ -64,14 +71,14 @@ class Refiner:
     Parameters
     ----------
     settings : RimSettings
-        It uses `positive`, `tighten` and `prior`. Only models of positive skies are refined.
+        It uses `positive`, `sparsify` and `prior`. Only models of positive skies are refined.
     convolver : Convolver
         With the PSF of this part.
     """
 
     def __init__(self, settings: RimSettings, convolver: Convolver):
         self._settings, self._convolver = settings, convolver
-        self._prepared: Emptying | None = None
+        self._prepared: Sparsifier | None = None
         self._arrays: dict[str, np.ndarray] = {}
         """Images that the next action needs, by name."""
 
@@ -84,41 +91,43 @@ class Refiner:
         mine = [name for name in arrays if name.startswith("refine-")]
         self._arrays = {name.removeprefix("refine-"): arrays.pop(name) for name in mine}
 
-    def begin(
-        self, residual: np.ndarray, model: np.ndarray, points: np.ndarray, extended: np.ndarray, core: Core
-    ) -> dict[str, Any]:
-        """Statistics of this part before a stage; remembers the pixels that the prior update must not change.
+    def act(self, action: str, part: Part, **values: Any) -> dict[str, Any]:
+        """Carry out the action of this name; see `RefiningSolver.refine`."""
+        actions: dict[str, Callable[..., dict[str, Any]]] = {
+            "begin": self.begin,
+            "measure_levels": self.measure_levels,
+            "sparsify": self.sparsify,
+            "update_prior": self.update_prior,
+            "smooth_faint": self.smooth_faint,
+            "stage_update": self.stage_update,
+        }
+        return actions[action](part, **values)
 
-        Parameters
-        ----------
-        residual, model : (y, x) float32
-            [Jy/beam], [Jy/pixel]
-        points, extended : (y, x) float32
-            Parts of the model that are isolated points, and that the network made; CLEAN found the rest [Jy/pixel].
-        core : (slice, slice)
-            See `Part`.
-        """
+    def begin(self, part: Part) -> dict[str, Any]:
+        """Statistics of this part before a stage; remembers the pixels that the prior update must not change."""
+        model, core = part.model, part.core
         if "points" not in self._arrays:
             self._arrays |= {
-                "points": held_back(model, points),
-                "components": held_back(model, points) | held_back(model, model - extended),
+                "points": held_back(model, part.points),
+                "components": held_back(model, part.points) | held_back(model, model - part.extended),
             }
         flux = np.abs(model)
         return {
-            "empties": self._settings.positive and self._settings.tighten,
+            "sparsifies": self._settings.positive and self._settings.sparsify,
             "updates": self._settings.positive and self._settings.prior is not None,
-            "moments": Moments.of(residual[core]),
+            "moments": Moments.of(part.residual[core]),
             "flux": float(flux[core].sum(dtype=np.float64)),
             "held": float(flux[core][self._arrays["points"][core]].sum(dtype=np.float64)),
+            "noise": part.noise,
         }
 
     # Sparsification
 
-    def measure_levels(self, residual: np.ndarray, model: np.ndarray, core: Core) -> dict[str, Any]:
+    def measure_levels(self, part: Part) -> dict[str, Any]:
         """Peak of the model, convolved with the main lobe of the PSF [Jy/beam]."""
-        return {"peak": float(self._emptying(residual, model).seen[core].max())}
+        return {"peak": float(self._sparsifier(part.residual, part.model).seen[part.core].max())}
 
-    def empty(self, part: Part, level: float, max_rms: float, keep: float, pixels: int) -> dict[str, Any]:
+    def sparsify(self, part: Part, level: float, max_rms: float, keep: float) -> dict[str, Any]:
         """Remove model emission below a level, as a pending trial.
 
         Parameters
@@ -130,28 +139,26 @@ class Refiner:
             Largest residual rms after the stage [Jy/beam].
         keep : float
             Fraction of the previous trial that is accepted, 0 to 1.
-        pixels : int
-            Number of pixels of the whole image.
         """
         core = part.core
         update, left = self._take_pending(part.residual, part.model, keep)
-        emptying = self._emptying(part.residual, part.model)
-        trial = emptying.attempt(update, level, max_rms / SparsifySettings.max_rms_rise, part.allowed)
+        sparsifier = self._sparsifier(part.residual, part.model)
+        trial = sparsifier.attempt(update, level, max_rms / SparsifySettings.max_rms_rise, part.allowed)
         if not trial.changed:
             return {"changed": False, "moments": Moments.of(left[core])}
         self._arrays |= {"trial": trial.update, "trial-left": trial.residual}
         return {
             "changed": trial.changed,
             "moments": Moments.of(trial.residual[core]),
-            "rise": emptying.rise(trial, core),
-            "given_up": emptying.given_up(trial, part.noise, core),
-            "stands_out": emptying.stands_out(trial, core, pixels),
+            "rise": sparsifier.rise(trial, core),
+            "given_up": sparsifier.given_up(trial, part.noise, core),
+            "stands_out": sparsifier.stands_out(trial, core, part.pixels),
         }
 
     # Prior update
 
     def update_prior(self, part: Part, keep: float, crowded: bool) -> dict[str, Any]:
-        """Run one round of the prior update, as a pending trial; `keep` as in `empty`."""
+        """Run one round of the prior update, as a pending trial; `keep` as in `sparsify`."""
         core = part.core
         update, left = self._take_pending(part.residual, part.model, keep)
         seen = part.model * ~self._arrays["components" if crowded else "points"]
@@ -161,7 +168,7 @@ class Refiner:
         return {"any": bool(seen[core].any()), "change": Change.of(left[core], after[core])}
 
     def smooth_faint(self, part: Part, keep: float, crowded: bool) -> dict[str, Any]:
-        """Smooth faint emission to the resolution of the data, as a pending trial; `keep` as in `empty`."""
+        """Smooth faint emission to the resolution of the data, as a pending trial; `keep` as in `sparsify`."""
         update, left = self._take_pending(part.residual, part.model, keep)
         seen = part.model * ~self._arrays["components" if crowded else "points"] + update
         limit = None if part.allowed is None else self._convolver.tensor(part.allowed)
@@ -171,13 +178,13 @@ class Refiner:
         self._arrays |= {"trial": update + change, "trial-left": after}
         return {"moments": Moments.of(after[part.core])}
 
-    def stage_update(self, model: np.ndarray, keep: float) -> np.ndarray:
-        """Return the update of the whole stage (y, x) [Jy/pixel]; `keep` as in `empty`."""
-        update, _ = self._take_pending(model, model, keep)
+    def stage_update(self, part: Part, keep: float) -> dict[str, Any]:
+        """Return the update of the whole stage (y, x) [Jy/pixel]; `keep` as in `sparsify`."""
+        update, _ = self._take_pending(part.residual, part.model, keep)
         for name in ("update", "left", "trial", "trial-left"):
             self._arrays.pop(name, None)
         self._prepared = None
-        return update
+        return {"components": int(np.count_nonzero(update[part.core])), "update": update}
 
     def _take_pending(self, residual, model, keep):
         """Accept the fraction `keep` of the pending trial; return update and residual of the stage so far."""
@@ -193,9 +200,9 @@ class Refiner:
             self._arrays |= {"update": update, "left": left}
         return update, left
 
-    def _emptying(self, residual, model):
+    def _sparsifier(self, residual, model):
         if self._prepared is None:
-            self._prepared = Emptying(
+            self._prepared = Sparsifier(
                 model, residual, self._convolver.convolve, self._convolver.lobe(), SparsifySettings()
             )
         return self._prepared
@@ -215,8 +222,8 @@ class Refiner:
         return convolver.run(update).cpu().numpy() - model
 
 
-def empty(ask: Ask) -> MinorCycle | None:
-    """Remove model emission that the data do not require; see `radrim.rim.minor.sparsify`.
+def sparsify(ask: Ask) -> MinorCycle | None:
+    """Remove model emission that the data do not require; see `radrim.rim.minor.sparsification`.
 
     Parameters
     ----------
@@ -228,7 +235,7 @@ def empty(ask: Ask) -> MinorCycle | None:
         The update itself stays with the parts of the image. None if nothing is removed.
     """
     begun = ask("begin")
-    noise, before = _noise(begun, "empties"), _moments(begun)
+    noise, before = _noise(begun, "sparsifies"), _moments(begun)
     if not 0 < before.std <= CLOSE * noise:
         return None
     peak = max(one["peak"] for one in ask("measure_levels"))
@@ -236,7 +243,7 @@ def empty(ask: Ask) -> MinorCycle | None:
     max_rms = limits.max_rms(before.std, noise)
     level, found, keep, left = limits.first_level * noise, 0.0, 0.0, before
     while level < limits.max_level * peak:
-        tried = ask("empty", level=level, max_rms=max_rms, keep=keep)
+        tried = ask("sparsify", level=level, max_rms=max_rms, keep=keep)
         keep = 0.0
         if any(one["changed"] for one in tried):
             given_up, after = sum(one.get("given_up", 0.0) for one in tried), _moments(tried)
@@ -256,7 +263,7 @@ def empty(ask: Ask) -> MinorCycle | None:
 
 
 def update_prior(ask: Ask) -> MinorCycle | None:
-    """Combine the model with a learned prior of skies, up to the limit on the residual rms; see `empty`."""
+    """Combine the model with a learned prior of skies, up to the limit on the residual rms; see `sparsify`."""
     begun = ask("begin")
     noise, before = _noise(begun, "updates"), _moments(begun)
     flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
@@ -288,7 +295,7 @@ def update_prior(ask: Ask) -> MinorCycle | None:
     return _whole(changed, before, after if smoothed else left, stop)
 
 
-FINAL_STAGES: Sequence[FinalStage] = (empty, update_prior)
+FINAL_STAGES: Sequence[FinalStage] = (sparsify, update_prior)
 """The final stages, in the order in which they run."""
 
 

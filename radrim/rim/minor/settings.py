@@ -28,9 +28,9 @@ class RimSettings:
         Largest tile of the network [pixel].
     mask : (y, x) bool or None
         Pixels that may hold emission; the model is 0 in all others.
-    tighten : bool
-        Whether a final stage removes emission that the data do not require (`radrim.rim.minor.sparsify`); only for
-        positive skies.
+    sparsify : bool
+        Whether a final stage removes emission that the data do not require (`radrim.rim.minor.sparsification`); only
+        for positive skies.
     prior : Prior or None
         Network of the prior update, the last final stage (`radrim.rim.network.prior`); None for no prior update.
     sizes : bool
@@ -45,7 +45,7 @@ class RimSettings:
     positive: bool = True
     tile: int = 1024
     mask: np.ndarray | None = None
-    tighten: bool = True
+    sparsify: bool = True
     prior: Prior | None = None
     sizes: bool = True
     clean: CleanSettings = field(default_factory=CleanSettings)

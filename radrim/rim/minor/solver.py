@@ -119,25 +119,14 @@ class RimSolver:
         return self._improve(residual, psf, model, noise, expected, peak, others)
 
     def refine(self, action: str, seen: PartView, pixels: int, **values: Any) -> dict[str, Any]:
-        """Carry out one action of a final stage, a method of `Refiner`; see `RefiningSolver.refine`."""
-        residual, model, core = seen.residual, seen.model, seen.core
-        self._take_psf(seen.psf, residual.shape)
+        """Carry out one action of a final stage; see `RefiningSolver.refine`."""
+        self._take_psf(seen.psf, seen.residual.shape)
         noise = self.settings.noise if self._trusted else seen.noise
-        part = Part(residual, model, core, noise, self._allowed)
-        if action == "begin":
-            extended = np.zeros_like(model) if self._extended is None else self._extended
-            answer = self._refiner.begin(residual, model, self.points(model), extended, core)
-            return answer | {"noise": noise}
-        if action == "measure_levels":
-            return self._refiner.measure_levels(residual, model, core)
-        if action == "empty":
-            return self._refiner.empty(part, pixels=pixels, **values)
-        if action == "stage_update":
-            update = self._refiner.stage_update(model, **values)
-            return {"components": int(np.count_nonzero(update[core])), "update": update}
-        if action == "update_prior":
-            return self._refiner.update_prior(part, **values)
-        return self._refiner.smooth_faint(part, **values)
+        extended = np.zeros_like(seen.model) if self._extended is None else self._extended
+        part = Part(
+            seen.residual, seen.model, seen.core, noise, self._allowed, self.points(seen.model), extended, pixels
+        )
+        return self._refiner.act(action, part, **values)
 
     def _improve(
         self,

@@ -108,7 +108,7 @@ class PriorTrainer(OutcomeTrainer[PriorTraining, Prior]):
 
     def making(self) -> dict[str, Any]:
         """Arguments for outcomes of the learned minor cycle, with sparsification."""
-        return {"cleaned": 0.0, "tighten": True, "larger": self.config.larger}
+        return {"cleaned": 0.0, "sparsify": True, "larger": self.config.larger}
 
     def make_optimisers(self) -> Optimisers:
         """Muon for the kernels, Adam for the rest."""

@@ -321,7 +321,7 @@ def end(propose):
     """What a solver does with a residual that is noise; `solver` by default with the prior alone."""
 
     def run(scene, prior, solver=None):
-        solver = solver or RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
+        solver = solver or RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, sparsify=False))
         images = scene.residual.numpy(), scene.psf.numpy(), scene.model.numpy()
         return propose(solver, *images, scene.noise)
 
@@ -360,7 +360,7 @@ def test_points_are_held_back(flux, seen, end):
     point[128, 128] = flux
     cleaned[16:22, 16:22] = 0.3
     scene.model += point + cleaned
-    solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, tighten=False))
+    solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=prior, sparsify=False))
     facts, _ = solver.state()
     solver.resume(facts, {"points": point.numpy(), "extended": network_made.numpy()})
     update = end(scene, prior, solver).update
@@ -372,7 +372,7 @@ def test_points_are_held_back(flux, seen, end):
 def test_nothing_but_points_is_left_alone(end):
     """There is nothing to update."""
     scene = Scene(96)
-    solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=network(0.05), tighten=False))
+    solver = RimSolver(Done(), RimSettings(noise=scene.noise, prior=network(0.05), sparsify=False))
     solver.resume(solver.state()[0], {"points": scene.model.numpy()})
     found = end(scene, None, solver)
     assert found.minor.converged
@@ -413,7 +413,7 @@ def test_where_it_does_not_apply(settings, end):
     if "threshold" in settings:
         scene.residual *= 3
         scene.noise *= 1.2
-    common = {"noise": scene.noise, "prior": network(0.05), "tighten": False}
+    common = {"noise": scene.noise, "prior": network(0.05), "sparsify": False}
     found = end(scene, None, RimSolver(Done(), RimSettings(**common, **settings)))
     assert found.minor.converged
     assert not found.update.any()
@@ -425,7 +425,7 @@ def test_the_prior_update_makes_models_better(tmp_path):
     machine = checkpoint.load(checkpoint.find_model("base"), 2).model
     paths = [tmp_path / f"{k}.npz" for k in range(40)]
     for k, path in enumerate(paths):
-        np.savez(path, **make_outcome(78, k, recipe, machine, cleaned=0.0, tighten=False))
+        np.savez(path, **make_outcome(78, k, recipe, machine, cleaned=0.0, sparsify=False))
     found = scores(checkpoint.load_prior(checkpoint.PRIOR_NETWORK).model, paths)["all"]
     for name in ("native", "half", "beam"):
         assert found[name] > found[f"{name} before"] + 0.2

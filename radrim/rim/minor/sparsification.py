@@ -10,7 +10,6 @@ Of two models that explain the data equally well, sparsification prefers the one
    degrees of freedom explain (Akaike 1974). The last level before that is used.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +17,10 @@ import scipy.ndimage
 
 from radrim.geometry import FWHM_PER_SIGMA
 from radrim.metrics import noise_mad
+from radrim.rim.minor.convolver import Convolve
 from radrim.rim.minor.detection import SCALES, level_for
 from radrim.rim.minor.settings import SparsifySettings
 from radrim.rim.network.psf import FINEST
-
-Convolve = Callable[[np.ndarray], np.ndarray]
-"""An image [Jy/pixel] to its dirty image [Jy/beam]."""
 
 Core = tuple[slice, slice]
 """Rows and columns of the pixels that belong to this part of the image; the others are its halo."""
@@ -50,7 +47,7 @@ class Trial(NamedTuple):
     changed: bool
 
 
-class Emptying:
+class Sparsifier:
     """Removes the faint emission of one model, at rising levels.
 
     Parameters
