@@ -139,6 +139,13 @@ class ImageGrid:
         return m / self.scale + self.height // 2 - self.y0, -l / self.scale + self.width // 2 - self.x0
 
 
+def central_region(shape: Sequence[int], size: Sequence[int]) -> tuple[slice, slice]:
+    """Rows and columns of the middle of an image, of even size: at most `size` and at most the `shape` of the image."""
+    half = [min(want, full) // 2 for want, full in zip(size, shape, strict=True)]
+    y, x = (slice(full // 2 - n, full // 2 + n) for full, n in zip(shape, half, strict=True))
+    return y, x
+
+
 def crop_centre(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """The central part of an image with an even shape (y, x); the centre pixel, size // 2, stays the centre."""
     cut = []

@@ -12,6 +12,7 @@ import numpy as np
 
 from radrim.beam import Beam, reach, restore
 from radrim.deconvolve.tiles import Tile
+from radrim.geometry import central_region
 from radrim.products import UNCERTAINTIES
 from radrim.restore.spectrum import Basis, SpectralPlanes, spectral_index
 from radrim.restore.uncertainty import uncertainties
@@ -212,9 +213,8 @@ def uncertain_facet(
     if all(facet in image for image in maps):
         return
     tile, (model, residual, psf) = tiles[facet], seen
-    half = [min(2 * part, full) // 2 for full, part in zip(shape, tile.shape, strict=True)]
-    y, x = (slice(full // 2 - n, full // 2 + n) for full, n in zip(shape, half, strict=True))
-    found = uncertainties(model.read(tile.outer), residual.read(tile.outer), psf.read((y, x)), noise, beam, scale)
+    near = psf.read(central_region(shape, [2 * n for n in tile.shape]))
+    found = uncertainties(model.read(tile.outer), residual.read(tile.outer), near, noise, beam, scale)
     for name, image in zip(UNCERTAINTIES, maps, strict=True):
         image.save(facet, found[name][tile.inner])
 

@@ -29,7 +29,7 @@ from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import SolverError
 from radrim.facets.channel import FacetChannel, FacetPsfSettings, RegionSource
 from radrim.facets.images import FacetImage, Mixture, Readable, facet_statistics
-from radrim.geometry import ImageGrid
+from radrim.geometry import ImageGrid, central_region
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import find_active, highest_sidelobes, sidelobes
 from radrim.rim.minor.settings import PointFinderSettings
@@ -172,11 +172,8 @@ class FacetTasks:
         name = f"{self.channels[0].shared}/sidelobes"
         if name not in self.store:
             seen = self.tiles[len(self.tiles) // 2].shape
-            half = [
-                min(FacetPsfSettings.size_factor * n, full) // 2 for n, full in zip(seen, self.grid.shape, strict=True)
-            ]
-            y, x = (slice(full // 2 - n, full // 2 + n) for full, n in zip(self.grid.shape, half, strict=True))
-            self.store.note(name, sidelobes(highest_sidelobes(self.psf().read((y, x)))))
+            near = central_region(self.grid.shape, [FacetPsfSettings.size_factor * n for n in seen])
+            self.store.note(name, sidelobes(highest_sidelobes(self.psf().read(near))))
 
     # A major cycle
 

@@ -14,6 +14,7 @@ from radrim.deconvolve.major import ImageState, deconvolve
 from radrim.errors import SolverError
 from radrim.imagers.context import RunContext
 from radrim.imagers.minor_cycles import MinorCycles
+from radrim.restore.spectrum import Basis
 from radrim.result import Channels, Image
 from radrim.visibilities import Visibilities
 from radrim.workdir.visibilities import release
@@ -151,6 +152,11 @@ class Imager(ABC):
         if terms:
             return [Target(label(TERMS, stokes), stokes, channels, terms)]
         return [Target(channel.label, stokes, [channel]) for channel in channels]
+
+    def _basis_of(self, images: Channels) -> Basis:
+        """The polynomials of the spectrum of all channels."""
+        weights = [one.facts["sum_weight"] for one in images.headers]
+        return Basis.of([one.freq for one in images.headers], weights, self.run.config.spectral_terms or 1)
 
     def _deconvolve(self, states, minor):
         """Deconvolve; return the error of a failed minor cycle, or None."""

@@ -209,8 +209,7 @@ class ChannelImager(Imager):
         run = self.run
         with run.clock("restore"):
             image.stop = images.headers[0].stop
-            weights = [one.facts["sum_weight"] for one in images.headers]
-            basis = Basis.of([one.freq for one in images.headers], weights, run.config.spectral_terms or 1)
+            basis = self._basis_of(images)
             planes = SpectralPlanes(images.plane, len(images), bool(run.dishes))
             maps = spectral_index(planes, basis, image.beam, run.grid.scale, run.threads)
         with run.clock("write"):

@@ -24,6 +24,7 @@ from radrim.facets.images import (
     write_facets,
 )
 from radrim.facets.tasks import FacetTasks
+from radrim.geometry import central_region
 from radrim.imagers.base import Imager, OutputChannel, Target
 from radrim.imagers.context import RunContext
 from radrim.imagers.minor_cycles import MinorCycles
@@ -232,8 +233,7 @@ class FacetImager(Imager):
     def _write_index(self, images, image):
         """Compute the spectral index of all channels and its error, and write them."""
         run, facets = self.run, range(len(self.tiles))
-        weights = [one.facts["sum_weight"] for one in images.headers]
-        basis = Basis.of([one.freq for one in images.headers], weights, run.config.spectral_terms or 1)
+        basis = self._basis_of(images)
         kinds = ("model", "residual", "pb") if run.dishes else ("model", "residual")
         files = [{kind: (str(one.paths[kind].absolute()), one.plane) for kind in kinds} for one in images.headers]
         maps = {
@@ -253,10 +253,7 @@ class FacetImager(Imager):
 
     def _fit_beam(self, psf):
         """Fit the restoring beam to a PSF in facets."""
-        shape = self.run.grid.shape
-        half = [min(n, BeamSettings.window) // 2 for n in shape]
-        rows, columns = (slice(n // 2 - m, n // 2 + m) for n, m in zip(shape, half, strict=True))
-        psf = psf.read((rows, columns))
+        psf = psf.read(central_region(self.run.grid.shape, [BeamSettings.window] * 2))
         longest = theoretical_beam(self.run.observation.longest_baseline())
         return fit_beam(psf, self.run.grid.scale, longest, self.run.config.beam_fit)
 

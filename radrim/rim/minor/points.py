@@ -61,8 +61,6 @@ class PointFinder:
         Threads of the Fourier transforms in the trial CLEAN.
     positive : bool
         Stokes I: points are positive. In Q, U and V they have either sign.
-    sidelobe : float, optional
-        Highest sidelobe of the PSF; that of `highest_sidelobe` if absent.
     sizes : bool
         Whether sources slightly wider than a point count as points.
     settings : PointFinderSettings, optional
@@ -74,14 +72,13 @@ class PointFinder:
         shape: Sequence[int],
         threads: int = 1,
         positive: bool = True,
-        sidelobe: float | None = None,
         sizes: bool = True,
         settings: PointFinderSettings | None = None,
     ) -> None:
         self.settings = settings or PointFinderSettings()
         self.psf, self.positive, self.sizes = psf, positive, sizes
         self._narrow = np.ascontiguousarray(crop_centre(psf, shape))
-        self.sidelobe = highest_sidelobe(self._narrow) if sidelobe is None else sidelobe
+        self.sidelobe = highest_sidelobe(self._narrow)
         self.lobe, self.curvature = _main_lobe(self._narrow, self.settings.lobe_level), _curvature(psf)
         self.near = Lobe(psf, self.lobe)
         self.apart = [_apart(along, self.settings.neighbour_distance) for along in self.lobe]

@@ -9,9 +9,16 @@ from radrim.rim.minor.points import PointFinder
 from radrim.rim.network.psf import PsfConvolution
 
 
+def make_finder(psf, shape, **how):
+    """A finder for a PSF whose highest sidelobe counts as 0.05, whatever it is."""
+    finder = PointFinder(psf, shape, **how)
+    finder.sidelobe = 0.05
+    return finder
+
+
 def take_all(sky, positive=True):
     """Isolated points as the major cycles find them, one trial after the other; how many the first one finds."""
-    finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05, positive=positive)
+    finder = make_finder(sky.psf, sky.dirty.shape, positive=positive)
     points, rest, first = finder.take(sky.dirty, sky.noise, sky.see)
     for _ in range(3):
         more, rest, _ = finder.take(rest, sky.noise, sky.see)
@@ -87,7 +94,7 @@ def test_points_without_sizes(seen_sky):
     sky = seen_sky((256, 320), ())
     sky.dirty = sky.dirty + wide_point(sky, 60, 150, (0.22, 0.0)).astype(np.float32)
     for sizes in (True, False):
-        finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05, sizes=sizes)
+        finder = make_finder(sky.psf, sky.dirty.shape, sizes=sizes)
         points, _, count = finder.take(sky.dirty, sky.noise, sky.see)
         assert count == 1
         assert (np.count_nonzero(points) > 1) == sizes
@@ -99,7 +106,7 @@ def test_what_goes_up_and_down_under_points_makes_them_no_wider(seen_sky):
     sky = seen_sky((256, 320), places)
     y, x = np.indices(sky.dirty.shape)
     waves = 0.005 * np.cos(2 * np.pi * y / 32) * np.cos(2 * np.pi * x / 32)
-    finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05)
+    finder = make_finder(sky.psf, sky.dirty.shape)
     points, _, count = finder.take(sky.dirty + waves.astype(np.float32), sky.noise, sky.see)
     assert count == len(places)
     assert set(zip(*np.nonzero(points), strict=True)) == {place[:2] for place in places}
@@ -108,7 +115,7 @@ def test_what_goes_up_and_down_under_points_makes_them_no_wider(seen_sky):
 def test_two_points_close_together_are_no_wide_one(seen_sky):
     """A pair that no Gaussian explains is left to the network."""
     sky = seen_sky((256, 320), ((60, 60, 1.0), (62, 62, 0.6)))
-    points, rest, count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
+    points, rest, count = make_finder(sky.psf, sky.dirty.shape).take(sky.dirty, sky.noise, sky.see)
     assert count == 0
     assert not points.any()
     assert rest is sky.dirty
@@ -118,7 +125,7 @@ def test_extended_emission_has_no_points(seen_sky):
     """Blobs twice as wide as the beam, smooth or close together, are left to the network."""
     for sources in (((40, 60, 100.0),), ((40, 60, 60.0), (46, 68, 40.0), (100, 120, 5.0))):
         sky = seen_sky(sources=sources, width=4.0)
-        points, rest, _count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
+        points, rest, _count = make_finder(sky.psf, sky.dirty.shape).take(sky.dirty, sky.noise, sky.see)
         assert not points.any()
         assert rest is sky.dirty
 
@@ -127,7 +134,7 @@ def test_a_point_on_extended_emission(seen_sky):
     """A point beside an extended source is found; the source stays in the rest."""
     sky = seen_sky((256, 320), ((60, 60, 50.0),), width=4.0)
     sky.dirty = sky.dirty + sky.point(200, 250)
-    points, rest, _count = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see)
+    points, rest, _count = make_finder(sky.psf, sky.dirty.shape).take(sky.dirty, sky.noise, sky.see)
     assert set(zip(*np.nonzero(points), strict=True)) == {(200, 250)}
     assert points[200, 250] == pytest.approx(1.0, rel=0.02)
     assert rest.max() == pytest.approx(sky.dirty.max(), rel=0.05)
@@ -151,7 +158,7 @@ def test_what_a_network_leaves_of_emission_costs_no_long_trial(seen_sky, monkeyp
     for flux, trials in ((0.0, 1), (1.0, 2)):
         parts.clear()
         residual = left + flux * sky.point(200, 250)
-        finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05)
+        finder = make_finder(sky.psf, sky.dirty.shape)
         points, _, count = finder.take(residual, sky.noise, sky.see, extended=known)
         assert count == bool(flux)
         assert len(parts) <= trials
@@ -169,7 +176,7 @@ def test_points_with_a_small_psf(seen_sky):
     def see(image):
         return convolution.normal(torch.from_numpy(image)).numpy()
 
-    points, _, _ = PointFinder(narrow, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, see)
+    points, _, _ = make_finder(narrow, sky.dirty.shape).take(sky.dirty, sky.noise, see)
     assert points[10, 12] == pytest.approx(1.0, rel=0.02)
     assert points[118, 150] == pytest.approx(0.5, rel=0.02)
 
@@ -179,10 +186,10 @@ def test_points_stay_in_the_mask(seen_sky):
     sky = seen_sky(sources=((40, 60, 1.0), (90, 110, 0.5)))
     mask = np.zeros_like(sky.truth, bool)
     mask[30:50, 50:70] = True
-    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see, mask)
+    points, _, _ = make_finder(sky.psf, sky.dirty.shape).take(sky.dirty, sky.noise, sky.see, mask)
     assert set(zip(*np.nonzero(points), strict=True)) == {(40, 60)}
     sky.dirty = sky.dirty + sky.point(32.4, 60.5)  # too near to the mask's edge for all the pixels it would need
-    points, _, _ = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05).take(sky.dirty, sky.noise, sky.see, mask)
+    points, _, _ = make_finder(sky.psf, sky.dirty.shape).take(sky.dirty, sky.noise, sky.see, mask)
     assert points.any()
     assert not points[~mask].any()
 
@@ -191,7 +198,7 @@ def test_points_stay_in_the_mask(seen_sky):
 def test_negative_points(positive, seen_sky):
     """In Stokes Q, U and V points have either sign, in I only one."""
     sky = seen_sky(sources=((40, 60, 1.0), (90, 110, -0.5)))
-    finder = PointFinder(sky.psf, sky.dirty.shape, sidelobe=0.05, positive=positive)
+    finder = make_finder(sky.psf, sky.dirty.shape, positive=positive)
     points, _, _ = finder.take(sky.dirty, sky.noise, sky.see)
     assert points[40, 60] == pytest.approx(1.0, rel=0.05)
     assert points[90, 110] == pytest.approx(0 if positive else -0.5, rel=0.02)
