@@ -4,35 +4,24 @@
 
 Draws skies with `radrim.rim.skies` (and galaxies of FIRST if given), scales them to peaks of 1 to 1e5 times the noise,
 adds white Gaussian noise and learns to take it out again. Goes on from `WORK/state.pt` if there is one; every
-`--every` seconds it writes that state and one line of `WORK/scores.csv`: core-hours, steps, the training's loss and, on
-fixed test images, the error in dB of the noise for each of `RANGES` (0 dB: no better than the noisy image).
-denoiser.safetensors beside this file holds the best weights so far, denoiser.csv their scores; a new `WORK` begins with
-them. No image of radrim uses the network yet.
-
-Network: a U-Net of residual blocks. Its input is a Laplacian pyramid of the image in units of the noise, each level
-compressed by asinh, so that five decades of brightness are of order one; its output, also of order one, is the
-correction of the image in units of the noise, the score of the posterior (Tweedie's formula; Robbins 1956).
+`--every` seconds it writes that state, the checkpoint `WORK/denoiser.safetensors` and one line of `WORK/scores.csv`:
+core-hours, steps, the training's loss and, on fixed test images, the error in dB of the noise for each of `RANGES`
+(0 dB: no better than the noisy image). A new `WORK` begins with the network that comes with radrim, whose training
+denoiser.csv, beside this file, tells. `radrim.rim.network.denoiser` describes the network.
 """
 
 import argparse
 import csv
-import itertools
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
-from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
-from torch import nn
 
+from radrim.rim import checkpoint
+from radrim.rim.network.denoiser import Denoiser, DenoiserConfig
 from radrim.rim.training.skies import draw_sky, read_first, stretch
-
-KEPT = Path(__file__).with_suffix(".safetensors")
-
-LEVELS = 4
-"""Levels of the Laplacian pyramid that the network sees."""
 
 RANGES = ((1, 10), (10, 100), (100, 1000), (1000, 10000), (10000, 100000))
 """Peak over noise of the test images."""
@@ -40,62 +29,6 @@ RANGES = ((1, 10), (10, 100), (100, 1000), (1000, 10000), (10000, 100000))
 CLASSES = ["texture", "shell", "mixture", "radio_galaxy", "jet", "disc", "crescent", "points", "compact", "empty"]
 SHARES = [4, 3, 4, 4, 2, 2, 1, 2, 3, 0.5]
 FIRST_SHARE = 0.35
-
-
-def pyramid(image):
-    """(batch, 1, y, x) to (batch, LEVELS + 2, y, x): the image and its differences from smoother ones, compressed."""
-    parts, smooth = [torch.asinh(image)], image
-    for level in range(LEVELS):
-        window = 2 ** (level + 1) + 1
-        below = F.avg_pool2d(F.pad(smooth, (window // 2,) * 4, mode="reflect"), window, 1)
-        parts.append(torch.asinh(smooth - below))
-        smooth = below
-    parts.append(torch.asinh(smooth))
-    return torch.cat(parts, 1)
-
-
-class Block(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
-
-    def forward(self, x):
-        return x + self.second(F.silu(self.first(x)))
-
-
-class Denoiser(nn.Module):
-    """Takes an image in units of its noise, (batch, 1, y, x), sides multiples of 8; returns the sky in these units."""
-
-    def __init__(self, widths=(24, 48, 96, 96), blocks=(1, 1, 2, 2)):
-        super().__init__()
-        self.first = nn.Conv2d(LEVELS + 2, widths[0], 3, padding=1)
-        pairs = list(itertools.pairwise(widths))
-        self.down = nn.ModuleList(_stack(a, n) for a, n in zip(widths, blocks, strict=True))
-        self.up = nn.ModuleList(_stack(a, n) for a, n in zip(widths[:-1], blocks[:-1], strict=True))
-        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
-        self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
-        self.last = nn.Conv2d(widths[0], 1, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-
-    def forward(self, image):
-        x, kept = self.first(pyramid(image)), []
-        for level, stack in enumerate(self.down):
-            x = stack(x)
-            if level < len(self.shrink):
-                kept.append(x)
-                x = self.shrink[level](x)
-        for level in reversed(range(len(self.up))):
-            x = kept[level] + F.interpolate(self.grow[level](x), scale_factor=2)
-            x = self.up[level](x)
-        return image + self.last(x).float()
-
-
-def _stack(width, count):
-    return nn.Sequential(*(Block(width) for _ in range(count)))
 
 
 def draw(rng, count, size, galaxies):
@@ -161,14 +94,14 @@ def main():
     args.work.mkdir(parents=True, exist_ok=True)
     galaxies = read_first(args.first) if args.first else []
     rng = np.random.default_rng()
-    network = Denoiser().to(memory_format=torch.channels_last)
+    network = Denoiser(DenoiserConfig()).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.999)
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=1e-4, betas=(0.9, 0.98))
     state, steps, spent = args.work / "state.pt", 0, 0.0
-    if KEPT.exists() and not state.exists():
-        weights = {name: value.float() for name, value in load_file(KEPT).items()}
+    if not state.exists():
+        weights = checkpoint.load(checkpoint.DENOISER_NETWORK).model.state_dict()
         network.load_state_dict(weights)
         average.module.load_state_dict(weights)
     if state.exists():
@@ -215,7 +148,10 @@ def main():
             }
             torch.save(parts | {"steps": steps, "core_seconds": used}, state.with_suffix(".part"))
             state.with_suffix(".part").replace(state)
-            save_file({k: v.half().contiguous() for k, v in average.module.state_dict().items()}, args.work / KEPT.name)
+            recipe = {"script": "pipelines/train/denoiser.py", "core_hours": used / 3600, "steps": steps}
+            names = [f"error [dB of the noise], peaks of {low} to {high} times the noise" for low, high in RANGES]
+            scores = dict(zip(names, found, strict=True))
+            checkpoint.save(args.work / checkpoint.DENOISER_NETWORK.name, average.module, recipe, scores)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from radrim.errors import ConfigError, InputError, OutputError
+from radrim.rim.network.denoiser import Denoiser, DenoiserConfig
 from radrim.rim.network.irim import IRIM, IRIMConfig
 from radrim.rim.network.plain import PlainConfig, PlainRIM
 from radrim.rim.network.prior import Prior, PriorConfig
@@ -30,21 +31,29 @@ FORMAT = "radrim checkpoint"
 VERSION = 2
 ARCHITECTURES = {"irim": (IRIM, IRIMConfig), "rim": (PlainRIM, PlainConfig)}
 """Architectures of the minor cycle."""
-UNCERTAINTY, PRIOR = "uncertainty", "prior"
-_KNOWN = {**ARCHITECTURES, UNCERTAINTY: (Uncertainty, UncertaintyConfig), PRIOR: (Prior, PriorConfig)}
+UNCERTAINTY, PRIOR, DENOISER = "uncertainty", "prior", "denoiser"
+_KNOWN = {
+    **ARCHITECTURES,
+    UNCERTAINTY: (Uncertainty, UncertaintyConfig),
+    PRIOR: (Prior, PriorConfig),
+    DENOISER: (Denoiser, DenoiserConfig),
+}
 _OTHERS = {
     UNCERTAINTY: "is for the uncertainties of images",
     PRIOR: "is for the prior update of finished models",
+    DENOISER: "is for plug and play",
 }
 MODELS = Path(__file__).parent / "models"
 """Folder of the checkpoints that come with the package."""
 PRIOR_NETWORK = MODELS / "prior.safetensors"
 """Network of the prior update, the last step of the learned minor cycle."""
+DENOISER_NETWORK = MODELS / "denoiser.safetensors"
+"""Network of plug and play."""
 UNCERTAINTY_NETWORK = MODELS / "uncertainty.safetensors"
 """Network that predicts the uncertainties of images."""
 
 
-Network = IRIM | PlainRIM | Prior | Uncertainty
+Network = IRIM | PlainRIM | Prior | Denoiser | Uncertainty
 Model = TypeVar("Model", bound=nn.Module)
 
 

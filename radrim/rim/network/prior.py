@@ -28,7 +28,7 @@ from radrim.geometry import FWHM_PER_SIGMA
 from radrim.rim.network.blocks import UNet
 from radrim.rim.network.features import CELL, CELLS, LAMBDAS, SINGLE, Units, asinh, local_peak
 from radrim.rim.network.psf import TAPS, PsfConvolution, SmoothConvolution
-from radrim.rim.network.windows import Window, cover, tiles, widen, within
+from radrim.rim.network.windows import Window, bounding_region, cover, dilate, tiles, widen, within
 
 STEPS = 160
 """Largest number of conjugate gradient steps in imaging."""
@@ -296,7 +296,7 @@ def update_by_prior(
     allowed: torch.Tensor | None = None,
     steps: int = STEPS,
 ) -> torch.Tensor:
-    """One round of the prior update of a finished model.
+    """One round of the prior update of a finished model: `predict_sky`, then `combine`.
 
     Parameters
     ----------
@@ -318,6 +318,21 @@ def update_by_prior(
     Tensor, (y, x)
         [Jy/pixel]
     """
+    mean, spread = predict_sky(network, model, residual, convolution, noise, tile, allowed)
+    return combine(mean, spread, model, residual, convolution, noise, allowed, steps)
+
+
+@torch.inference_mode()
+def predict_sky(
+    network: Prior,
+    model: torch.Tensor,
+    residual: torch.Tensor,
+    convolution: PsfConvolution,
+    noise: float,
+    tile: int = TILE,
+    allowed: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the sky by the network, (y, x) [Jy/pixel]; parameters as `update_by_prior`."""
     thermal = torch.full((1,), float(noise), device=model.device)
     finished = make_finished(model[None], residual[None], convolution, thermal)
     mean, spread = model[None].clone(), torch.zeros_like(model[None])
@@ -332,15 +347,38 @@ def update_by_prior(
             image[(..., *core)] = found[(..., *within(core, outer))]
     if allowed is not None:
         mean, spread = torch.where(allowed, mean, model), spread * allowed
-    units = finished.units
-    del finished
+    return mean[0], spread[0]
+
+
+@torch.inference_mode()
+def combine(
+    mean: torch.Tensor,
+    spread: torch.Tensor,
+    model: torch.Tensor,
+    residual: torch.Tensor,
+    convolution: PsfConvolution,
+    noise: float,
+    allowed: torch.Tensor | None = None,
+    steps: int = STEPS,
+) -> torch.Tensor:
+    """The most probable sky (y, x) under data and prior; it differs from the model only where the prior does.
+
+    Parameters
+    ----------
+    mean, spread : Tensor, (y, x)
+        From `predict_sky` [Jy/pixel].
+    model, residual, convolution, noise, allowed, steps
+        As `update_by_prior`.
+    """
     # The smoothing extends `TAPS` pixels. Beyond them the change consists of rounding errors of the Fourier transforms.
-    touched = _near((mean != model) | (spread > 0), TAPS)
+    touched = dilate(((mean != model) | (spread > 0))[None], TAPS)
     if not touched.any():
         return model
-    window = widen(_around(touched[0]), TAPS, model.shape)
-    mean, spread, before, left = (image[(..., *window)] for image in (mean, spread, model[None], residual[None]))
-    found = most_probable_sky(mean, spread, before, left, convolution.narrowed(before.shape[-2:]), units.beam, steps)
+    window = widen(bounding_region(touched[0]), TAPS, model.shape)
+    mean, spread, before, left = (image[None][(..., *window)] for image in (mean, spread, model, residual))
+    thermal = torch.full((1, 1, 1), float(noise), device=model.device)
+    narrow = convolution.narrowed(before.shape[-2:])
+    found = most_probable_sky(mean, spread, before, left, narrow, thermal, steps)
     if allowed is not None:
         touched &= allowed
     result = model.clone()
@@ -375,7 +413,7 @@ def smooth_faint(
     beam = convolution.widths() / FWHM_PER_SIGMA
     area = 2 * math.pi * float(beam.prod())
     reach = math.ceil(3 * COARSE[-1] * float(beam.max()))
-    near = _near(model != 0, reach)
+    near = dilate(model != 0, reach)
     if allowed is not None:
         near &= allowed
     for scale in COARSE:
@@ -385,19 +423,6 @@ def smooth_faint(
         part = torch.where(near, part, 0)
         model = model - part + torch.where(near, convolution.blur(part, sigma), 0)
     return model
-
-
-def _near(mask: torch.Tensor, reach: int) -> torch.Tensor:
-    """Where a mask (..., y, x) is true within `reach` pixels along y and x."""
-    wide = F.max_pool2d(mask.float().reshape(-1, 1, *mask.shape[-2:]), (2 * reach + 1, 1), 1, (reach, 0))
-    return (F.max_pool2d(wide, (1, 2 * reach + 1), 1, (0, reach)) > 0).reshape(mask.shape)
-
-
-def _around(mask: torch.Tensor) -> Window:
-    """The smallest window that contains all true pixels of a mask (y, x)."""
-    found = [torch.nonzero(mask.any(axis)).flatten() for axis in (1, 0)]
-    y, x = (slice(int(f[0]), int(f[-1]) + 1) for f in found)
-    return y, x
 
 
 def _answer(network: Prior, features: torch.Tensor) -> torch.Tensor:

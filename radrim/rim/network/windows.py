@@ -134,3 +134,16 @@ def cover(active: torch.Tensor, window: Window, halo: int, alignment: int) -> li
 
 def _pixels(window: Window, halo: int, shape: Sequence[int]) -> int:
     return math.prod(part.stop - part.start for part in widen(window, halo, shape))
+
+
+def dilate(mask: torch.Tensor, reach: int) -> torch.Tensor:
+    """Where a mask (..., y, x) is true within `reach` pixels along y and x."""
+    wide = F.max_pool2d(mask.float().reshape(-1, 1, *mask.shape[-2:]), (2 * reach + 1, 1), 1, (reach, 0))
+    return (F.max_pool2d(wide, (1, 2 * reach + 1), 1, (0, reach)) > 0).reshape(mask.shape)
+
+
+def bounding_region(mask: torch.Tensor) -> Window:
+    """The smallest window that contains all true pixels of a mask (y, x)."""
+    found = [torch.nonzero(mask.any(axis)).flatten() for axis in (1, 0)]
+    y, x = (slice(int(f[0]), int(f[-1]) + 1) for f in found)
+    return y, x

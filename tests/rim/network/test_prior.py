@@ -169,7 +169,7 @@ def test_the_empty_part_changes_nothing(monkeypatch):
     made, scene = network(0.3), Scene(150)
     scene.model[90:130, 20:70] = torch.rand(40, 50, generator=torch.manual_seed(2))
     part = scene.after(made)
-    monkeypatch.setattr("radrim.rim.network.prior._around", lambda mask: (slice(0, 150), slice(0, 150)))
+    monkeypatch.setattr("radrim.rim.network.prior.bounding_region", lambda mask: (slice(0, 150), slice(0, 150)))
     whole = scene.after(made)
     assert (whole - scene.model).abs().max() > 0.1
     torch.testing.assert_close(part, whole, rtol=0, atol=1e-4)
