@@ -1,6 +1,6 @@
 """Visibilities of one or several Stokes parameters, and the facts about their observation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,6 +21,42 @@ def row_slices(count: int, settings: BlockSettings = BlockSettings()) -> Iterato
     """Slices of `count` rows, one after the other, each with the rows that may be in memory at a time."""
     for start in range(0, count, settings.rows):
         yield slice(start, start + settings.rows)
+
+
+@dataclass(frozen=True)
+class KeptOut:
+    """The rows of a block that are kept out of the deconvolution to judge it; see `radrim.measure.holdout`.
+
+    Parameters
+    ----------
+    rows : (kept,) int64
+        Their numbers, rising.
+    cell : (kept,) int64
+        Cell of each: samples of different cells do not share calibration errors.
+    weight : (kept, chan) float32
+        Natural weights 1/sigma^2 [Jy^-2]; 0 marks a flagged sample.
+    cells : int
+        Number of cells of the whole observation.
+    """
+
+    rows: np.ndarray
+    cell: np.ndarray
+    weight: np.ndarray
+    cells: int
+
+    @classmethod
+    def none(cls, channels: int) -> "KeptOut":
+        """No rows at all."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, channels), np.float32), 0)
+
+    @classmethod
+    def join(cls, blocks: "Sequence[Visibilities]") -> "KeptOut":
+        """Of blocks that are joined, one after the other; they have the same channels."""
+        starts = np.cumsum([0, *(len(block.uvw) for block in blocks)])
+        parts = [block.kept_out or cls.none(len(block.freq)) for block in blocks]
+        rows = np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)])
+        cell, weight = (np.concatenate([getattr(part, name) for part in parts]) for name in ("cell", "weight"))
+        return cls(rows, cell, weight, max(part.cells for part in parts))
 
 
 @dataclass
@@ -50,6 +86,8 @@ class Visibilities:
         Stokes parameter of `data`: 'I', 'Q', 'U', 'V' or a correlation such as 'XX'.
     others : dict of str to (row, chan) complex64
         Visibilities of the other Stokes parameters of the run [Jy]: the same samples, with the same weights.
+    kept_out : KeptOut or None
+        Rows that the deconvolution does not see; None: it sees all.
     """
 
     uvw: np.ndarray
@@ -62,6 +100,7 @@ class Visibilities:
     pointing: np.ndarray = field(default_factory=lambda: np.zeros(2))
     stokes: str = "I"
     others: dict[str, np.ndarray] = field(default_factory=dict)
+    kept_out: KeptOut | None = None
 
     @property
     def planes(self) -> dict[str, np.ndarray]:
@@ -91,18 +130,21 @@ class Visibilities:
         if index.size == 0:
             return None
         part = slice(index[0], index[-1] + 1) if index[-1] - index[0] + 1 == index.size else index
+        kept = self.kept_out
         return replace(
             self,
             freq=self.freq[part],
             data=self.data[:, part],
             weight=self.weight[:, part],
+            kept_out=kept and replace(kept, weight=kept.weight[:, part]),
             others={stokes: data[:, part] for stokes, data in self.others.items()},
         )
 
     def select_rows(self, rows: np.ndarray) -> "Visibilities":
         """The block with the rows of an array of row numbers."""
         arrays = {name: getattr(self, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
-        return replace(self, **arrays, others={stokes: data[rows] for stokes, data in self.others.items()})
+        others = {stokes: data[rows] for stokes, data in self.others.items()}
+        return replace(self, **arrays, others=others, kept_out=None)
 
 
 @dataclass
@@ -165,12 +207,19 @@ class Observation:
 
     def longest_baseline(self) -> float:
         """Largest length of unflagged (u, v) [wavelengths]."""
-        longest = 0.0
+        return self._largest(lambda uv: np.hypot(uv[:, :1], uv[:, 1:]))
+
+    def largest_uv(self) -> float:
+        """Largest |u| or |v| of unflagged samples [wavelengths]: pixels must sample both (Nyquist)."""
+        return self._largest(lambda uv: np.abs(uv).max(1, keepdims=True))
+
+    def _largest(self, length):
+        largest = 0.0
         for block in self.blocks:
             for rows in row_slices(len(block.uvw)):
-                length = np.hypot(block.uvw[rows, :1], block.uvw[rows, 1:2]) * (block.freq / C)
-                longest = max(longest, float(length.max(where=block.weight[rows] > 0, initial=0.0)))
-        return longest
+                lengths = length(block.uvw[rows, :2]) * (block.freq / C)
+                largest = max(largest, float(lengths.max(where=block.weight[rows] > 0, initial=0.0)))
+        return largest
 
 
 def split_channels(observation: Observation, count: int) -> list[list[Visibilities]]:

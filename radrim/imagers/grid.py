@@ -22,6 +22,9 @@ from radrim.weight.imaging import apply_weights
 class GridSettings:
     """Tuned numbers for the choice of image size and pixel scale."""
 
+    nyquist_tolerance: float = 1e-5
+    """Relative excess of the pixel size over Nyquist's limit that passes: u and v may have been stored in float32."""
+
     pixels_per_beam: float = 4.5
     """Pixels across the narrow side (FWHM) of the restoring beam."""
     vlbi_baseline: float = 300e3
@@ -66,7 +69,7 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
     if scale is None:
         scale, why_scale = _choose_scale(_trial_beam(observation, config, longest, width), longest)
         reasons.append(why_scale)
-    check_scale(scale, longest)
+    check_scale(scale, observation.largest_uv())
     if config.size is not None:
         size = config.size
     else:
@@ -90,16 +93,17 @@ def _choose_scale(beam, longest):
     return scale, f"Pixel scale {format_angle(scale)}: {why}."
 
 
-def check_scale(scale: float, longest: float) -> None:
-    """Raise ConfigError if pixels of `scale` [rad] cannot sample baselines of `longest` wavelengths (Nyquist)."""
-    limit = 1 / (2 * longest)
-    if scale > limit * (1 + 1e-9):
+def check_scale(scale: float, largest: float) -> None:
+    """Raise ConfigError if pixels of `scale` [rad] cannot sample u and v up to `largest` wavelengths (Nyquist)."""
+    limit = 1 / (2 * largest)
+    if scale > limit * (1 + GridSettings.nyquist_tolerance):
         # The printed values are slightly inside the limits, so that they are still valid after rounding.
         kept = 0.995 / (2 * scale)
-        drop = f", or drop long baselines with --maxuv-l {kept:.3g}" if kept > GridSettings.min_kept * longest else ""
+        drop = f", or drop long baselines with --maxuv-l {kept:.3g}" if kept > GridSettings.min_kept * largest else ""
         raise ConfigError(
-            f"--scale {format_angle(scale)} is too coarse for the longest baseline ({longest:.3g} wavelengths): it "
-            f"must be at most {format_angle(0.9995 * limit)}. Use --scale {format_angle(limit / 1.5, 2)}{drop}."
+            f"--scale {format_angle(scale)} is too coarse for the longest baseline (u or v of {largest:.3g} "
+            f"wavelengths): it must be at most {format_angle(0.9995 * limit)}. Use --scale "
+            f"{format_angle(limit / 1.5, 2)}{drop}."
         )
 
 

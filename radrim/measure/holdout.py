@@ -1,0 +1,95 @@
+"""Which visibilities are kept out of the deconvolution to judge it.
+
+Errors of calibration are alike for minutes, in all channels. A model that fits them would also predict neighbouring
+samples of the same baseline, so the kept-out samples are whole cells: all samples of a baseline, or of a long stretch
+of time of one where baselines are few. Cells are drawn from strata of the length of baselines, so that the coverage
+stays whole, and are the same for all channels, pointings and Stokes parameters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from radrim.visibilities import KeptOut, Visibilities, row_slices
+
+
+@dataclass(frozen=True)
+class HoldoutSettings:
+    """How visibilities are cut into cells."""
+
+    min_cells: int = 400
+    """Least number of cells. Where there are fewer baselines, each is cut into stretches of equal numbers of
+    integrations."""
+    seed: int = 0
+    """Of the choice."""
+
+
+def keep_out(
+    blocks: Sequence[Visibilities], fraction: float, settings: HoldoutSettings = HoldoutSettings()
+) -> list[KeptOut]:
+    """The rows of each block that are kept out of the deconvolution.
+
+    Parameters
+    ----------
+    blocks : sequence of Visibilities
+        With natural weights.
+    fraction : float
+        Of all cells; 0 keeps none out.
+    settings : HoldoutSettings
+
+    Returns
+    -------
+    list of KeptOut
+        One for each block; cells are counted over all of them.
+    """
+    keys = _Keys(blocks, settings)
+    kept = keys.draw(fraction, np.random.default_rng(settings.seed))
+    return [_of_block(block, keys.of(block), kept) for block in blocks]
+
+
+def _of_block(block, key, kept):
+    if not len(kept):
+        return KeptOut.none(len(block.freq))
+    place = np.minimum(np.searchsorted(kept, key), len(kept) - 1)
+    rows = np.flatnonzero(kept[place] == key)
+    return KeptOut(rows, place[rows], np.array(block.weight[rows]), len(kept))
+
+
+class _Keys:
+    """The cell of each row, as a number that is the same in all blocks."""
+
+    def __init__(self, blocks, settings):
+        self._antennas = 1 + max((int(block.antenna.max(initial=0)) for block in blocks), default=0)
+        self._times = np.unique(np.concatenate([np.unique(block.time) for block in blocks]))
+        pairs = np.unique(np.concatenate([self._pairs(block) for block in blocks]))
+        self._stretches = min(-(-settings.min_cells // max(1, len(pairs))), len(self._times))
+        keys, lengths = [], []
+        for block in blocks:
+            for rows in row_slices(len(block.uvw)):
+                used = block.weight[rows].any(1)
+                keys.append(self._number(block, rows)[used])
+                lengths.append(block.uv_length[rows][used])
+        self._cells, which = np.unique(np.concatenate(keys), return_inverse=True)
+        total = np.bincount(which, np.concatenate(lengths), len(self._cells))
+        self._length = total / np.bincount(which, minlength=len(self._cells))
+
+    def _pairs(self, block):
+        return np.unique(block.antenna[:, 0].astype(np.int64) * self._antennas + block.antenna[:, 1])
+
+    def _number(self, block, rows=slice(None)):
+        pair = block.antenna[rows, 0].astype(np.int64) * self._antennas + block.antenna[rows, 1]
+        stretch = np.searchsorted(self._times, block.time[rows]) * self._stretches // max(1, len(self._times))
+        return pair * self._stretches + stretch
+
+    def of(self, block):
+        """The cell of each row of a block."""
+        return self._number(block)
+
+    def draw(self, fraction, rng):
+        """Sorted numbers of the cells that are kept out: one in each stratum of cells of similar length."""
+        strata = round(fraction * len(self._cells))
+        if not strata:
+            return np.zeros(0, np.int64)
+        order = np.lexsort((self._cells, self._length))
+        return np.sort([self._cells[rng.choice(part)] for part in np.array_split(order, strata)])
