@@ -23,6 +23,7 @@ MODES = {
     "--continue": "continue_run",
     "--mask": "mask",
     "--uncertainty": "uncertainty",
+    "--holdout": "holdout",
     "--contsub": "contsub",
     "--data closure": "data",
     "--scheduler": "scheduler",

@@ -23,7 +23,7 @@ def image(  # noqa: PLR0913 - public: each argument is an option of `radrim imag
     solver: str | None = None, model: str | Path | None = None, compare: bool | None = None,
     niter: int | None = None, gain: float | None = None, mgain: float | None = None,
     auto_mask: float | None = None, auto_threshold: float | None = None, threshold: float | None = None,
-    multiscale: bool | None = None, mask: str | Path | None = None,
+    multiscale: bool | None = None, holdout: float | None = None, mask: str | Path | None = None,
     start_model: str | Path | None = None, continue_run: bool | None = None, uncertainty: bool | None = None,
     max_major: int | None = None,
     padding: float | None = None, tile: int | None = None,

@@ -215,6 +215,12 @@ class ImageConfig:
     mask: str | None = _deconvolution(
         to_text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
     )
+    holdout: float = _deconvolution(
+        numeric(float, 0, 0.5),
+        0.0,
+        "keep this fraction of the visibilities out of the deconvolution, to judge what it does, such as 0.05",
+        "FRACTION",
+    )
     start_model: str | None = _deconvolution(
         to_text,
         None,

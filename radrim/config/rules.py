@@ -67,6 +67,7 @@ CLUSTER = Use("--cluster", lambda config: config.cluster is not None)
 FACET = Use("--facet", lambda config: config.facet is not None)
 CUBE = Use("--cube", lambda config: config.cube)
 NO_MODEL = Use("--niter 0", lambda config: config.niter == 0)
+HOLDOUT = Use("--holdout", lambda config: config.holdout > 0)
 COMPARE = Use("--compare", lambda config: config.compare)
 
 _WHOLE = "emission fills a small part of a closure image, which is therefore made as a whole, on this machine"
@@ -81,6 +82,11 @@ EXCLUSIONS = (
     Exclusion(CLOSURE, FACET, _WHOLE),
     Exclusion(CLOSURE, SCHEDULER, _WHOLE),
     Exclusion(CLOSURE, CLUSTER, _WHOLE),
+    Exclusion(
+        CLOSURE,
+        HOLDOUT,
+        "each closure quantity needs three or four baselines, so that one cannot be kept out without many others",
+    ),
     Exclusion(NO_MODEL, COMPARE, "without a deconvolution there is nothing to compare"),
     Exclusion(
         TERMS,

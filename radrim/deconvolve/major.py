@@ -11,10 +11,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from radrim.deconvolve.judge import Verdict
 from radrim.deconvolve.minor import FinalStage, MinorCycle
 from radrim.errors import SolverError
 from radrim.runtime.executors import Threads
@@ -63,6 +64,8 @@ class ImageState(ABC):
         Number of final stages that have been run.
     quiet : bool
         Whether the log shows each major cycle at debug level only.
+    fitted : bool
+        Whether some samples are kept out to judge the updates. They are let in for the last major cycle.
     """
 
     label: str
@@ -74,8 +77,15 @@ class ImageState(ABC):
     ended: str = ""
     stage: int = 0
     quiet: bool = False
+    fitted: bool = False
+    verdict: Verdict | None = field(default=None, init=False, repr=False)
+    """What the kept-out samples say of the pending update; None where none are kept out."""
     stages: Sequence[FinalStage] = field(default=(), init=False, repr=False)
     """Final stages, each of which runs once after the last minor cycle."""
+    trials: Sequence[FinalStage] = field(default=(), init=False, repr=False)
+    """Further final stages, which run only where kept-out visibilities judge them."""
+    closing: FinalStage | None = field(default=None, init=False, repr=False)
+    """What fits the samples that were kept out, once all others are done; None: the minor cycle."""
 
     @property
     def components(self) -> int:
@@ -119,9 +129,10 @@ class ImageState(ABC):
             self.ended = max(minors, key=lambda minor: minor.components).stop
             if self.pending:  # its exact residual is not known yet
                 return [replace(minor, converged=False) for minor in minors]
-        while self.stage < len(self.stages):
+        stages = (*self.stages, *self.trials) if self.fitted else self.stages
+        while self.stage < len(stages):
             self.stage += 1
-            found = self.stages[self.stage - 1](self.ask)
+            found = stages[self.stage - 1](self.ask)
             if found is not None:
                 return [found]
         return minors or [MinorCycle(np.zeros((0, 0), np.float32), 0, self.peak, self.ended, converged=True)]
@@ -165,6 +176,10 @@ class ImageState(ABC):
             The fraction of the update that lowers chi^2 most; above 1 if a longer step would lower it further, 0 if
             every step raises it.
         """
+
+    def let_all_in(self) -> None:
+        """Go on with all samples: nothing is kept out from now on, and nothing judges."""
+        self.fitted = False
 
     @abstractmethod
     def rms_after(self, part: float) -> float:
@@ -214,7 +229,23 @@ def deconvolve(images: Sequence[ImageState], max_major: int) -> None:
                 _expect_less(image)
             if len(image.cycles) == max_major:
                 image.stop = image.stop or f"{max_major} major cycles (--max-major)"
+            if image.stop and image.fitted:
+                _fit_all(image)
             image.keep()
+
+
+def _fit_all(image):
+    """One more cycle of the minor cycle that was the last, with the samples that were kept out until now."""
+    start = time.perf_counter()
+    image.let_all_in()
+    log.info("%sall visibilities from here on: residual rms %.4g Jy/beam.", image.prefix, image.rms)
+    found = image.closing(image.ask) if image.closing else None
+    minors = image.minor_cycles() if image.closing is None else [found] if found else []
+    if minors and image.pending:
+        stop, image.stop = image.stop, ""
+        accept(image, minors, image.measure())
+        image.stop = stop
+        describe(image, time.perf_counter() - start)
 
 
 def _in_parallel(function, images):
@@ -245,40 +276,86 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     bool
         False if the update was undone.
     """
-    max_rise = max(minor.max_rms_rise for minor in minors)
-    # A best length above 1 is not used, since the minor cycle limits its step. A best length of 0 is left to the test
-    # of the rms below.
-    part = 1.0 if max_rise or not 0 < best < 1 else best
-    before, rms = image.rms, image.rms_after(part)
-    risen = not rms <= (max_rise or RISE_LIMIT) * before
-    # The final stages may let the residual rise.
-    slow = rms > STALL_LIMIT * before and not max_rise
+    decision = _by_rms(image, minors, best) if image.verdict is None else _by_judge(image.verdict, minors, best)
+    part = decision.part
     components = sum(minor.components for minor in minors)
     most = max(minors, key=lambda minor: minor.components)
     reason = most.stop
     last = image.cycles[-1] if image.cycles else {"stalled": False, "components": 1}
-    if risen:
-        image.stop = "the residual rose; the last cycle was undone"
+    before, rms = image.rms, image.rms_after(part)
+    # The final stages may let the residual rise.
+    slow = rms > STALL_LIMIT * before and not any(minor.max_rms_rise for minor in minors)
+    if decision.refused and image.verdict is None:
+        image.stop = decision.refused
+    elif decision.refused:
+        image.ended = image.ended or decision.refused
+        reason = f"{reason}; undone: {decision.refused}"
     # A single cycle without components does not end the deconvolution: CLEAN may have just closed its mask.
     elif (components == last["components"] == 0) or all(minor.converged for minor in minors):
         image.stop = reason
-    elif slow and last.get("stalled", False):
+    elif slow and last.get("stalled", False) and image.verdict is None:
         image.stop = "the residual no longer falls"
-    if part < 0.9995:  # otherwise the text would say 100.0%
+    if 0 < part < 0.9995:  # otherwise the text would say 100.0%
         reason = f"{reason}, step shortened to {part:.1%}"
-    image.apply_update(0.0 if risen else part)
-    image.cycles.append(
-        {
-            "channel": image.label,
-            "cycle": len(image.cycles) + 1,
-            "rms": rms,
-            "components": components,
-            "changes_pixels": most.changes_pixels,
-            "stop": image.stop or reason,
-            "stalled": slow,
-        }
-    )
-    return not risen
+    cycle = {
+        "channel": image.label,
+        "cycle": len(image.cycles) + 1,
+        "rms": rms,
+        "components": components,
+        "changes_pixels": most.changes_pixels,
+        "stop": image.stop or reason,
+        "stalled": slow,
+    }
+    if image.verdict is not None:
+        cycle |= image.verdict.summary(part)
+    image.apply_update(part)
+    image.cycles.append(cycle)
+    if image.fitted and any(minor.max_rms_rise for minor in minors):
+        image.ask("note_decision", taken=part > 0)
+    return part > 0
+
+
+class Decision(NamedTuple):
+    """How much of an update is taken.
+
+    Parameters
+    ----------
+    part : float
+        0 to 1.
+    refused : str
+        Why nothing of it is taken; empty if some is.
+    """
+
+    part: float
+    refused: str = ""
+
+
+def _by_rms(image, minors, best):
+    """Take the length at which chi^2 of the fitted visibilities is lowest, unless the residual's rms rises."""
+    max_rise = max(minor.max_rms_rise for minor in minors)
+    # A best length above 1 is not used, since the minor cycle limits its step. A best length of 0 is left to the test
+    # of the rms below.
+    part = 1.0 if max_rise or not 0 < best < 1 else best
+    if image.rms_after(part) <= (max_rise or RISE_LIMIT) * image.rms:
+        return Decision(part)
+    return Decision(0.0, "the residual rose; the last cycle was undone")
+
+
+def _by_judge(verdict, minors, best):
+    """Take what the kept-out visibilities support.
+
+    Updates that simplify a model may leave their prediction as it was; all others must improve it.
+    """
+    part = 1.0 if not 0 < best < 1 else best
+    simpler = any(minor.max_rms_rise for minor in minors)
+    if simpler:
+        part = 1.0
+    elif verdict.best + verdict.error < part:
+        part = max(verdict.best, 0.0)
+    error = verdict.change_error(part)
+    if part and verdict.change(part) <= (error if simpler else -error):
+        return Decision(part)
+    return Decision(0.0, "the visibilities that were kept out are predicted no better")
 
 
 def _expect_less(image):
@@ -311,7 +388,7 @@ def describe(image: ImageState, seconds: float) -> None:
     what = "pixel% changed" if cycle["changes_pixels"] else "component%"
     log.log(
         logging.DEBUG if image.quiet else logging.INFO,
-        "%smajor cycle %d: %d %s, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)",
+        "%smajor cycle %d: %d %s, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)%s",
         image.prefix,
         cycle["cycle"],
         cycle["components"],
@@ -321,6 +398,15 @@ def describe(image: ImageState, seconds: float) -> None:
         cycle["rms"],
         cycle["stop"],
         seconds,
+        _what_the_kept_out_say(cycle),
+    )
+
+
+def _what_the_kept_out_say(cycle):
+    if "kept_chi2" not in cycle:
+        return ""
+    return "; kept out: chi^2 {kept_chi2:.4g} per datum, changed by {kept_change:.3g} +- {kept_error:.2g}".format(
+        **cycle
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from radrim.deconvolve.judge import Cells, Verdict
 from radrim.deconvolve.major import ImageState, best_part
 from radrim.deconvolve.minor import FinalStage, MakeSolver, MinorCycle, MinorCycleSolver, PartView, RefiningSolver
 from radrim.deconvolve.tiles import Tile, mosaic
@@ -30,6 +31,16 @@ class ExactResidual(Protocol):
         """Exact residual [Jy/beam] of a model [Jy/pixel], both ([term,] y, x) float32."""
 
 
+class JudgedResidual(ExactResidual, Protocol):
+    """Exact residuals without the samples that are kept out to judge the updates."""
+
+    def kept_left(self) -> list[np.ndarray]:
+        """What the last model left of the kept-out samples; see `radrim.measure.measurement.Measurement`."""
+
+    def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """Compare two models by what they leave of the kept-out samples; None if there are none."""
+
+
 @dataclass(kw_only=True)
 class WholeImage(ImageState):
     """An image whose arrays are in memory.
@@ -47,6 +58,8 @@ class WholeImage(ImageState):
         Exact residual of `model` [Jy/beam].
     remembered : list of (dict, dict)
         State of each solver (facts, arrays) from an interrupted run; empty for a new image.
+    kept_left : list of (row, chan) complex64, optional
+        What `model` leaves of the samples that are kept out of the deconvolution, block by block [Jy].
     keeper : callable, optional
         Saves the image in the work directory after each major cycle.
     """
@@ -57,6 +70,7 @@ class WholeImage(ImageState):
     model: np.ndarray
     residual: np.ndarray
     remembered: list = field(default_factory=list)
+    kept_left: list[np.ndarray] | None = None
     keeper: Callable[["WholeImage"], None] | None = None
 
     def __post_init__(self):
@@ -66,6 +80,10 @@ class WholeImage(ImageState):
         self._workers = 1
         self._pending: tuple[np.ndarray, np.ndarray] = self.model, self.residual
         """Model with the whole pending update, and its residual."""
+        self._all_samples = self.measurement, self.dirty, self.psf
+        self._judge: JudgedResidual | None = None
+        self._kept_after: list[np.ndarray] = []
+        """What all of the pending update leaves of the kept-out samples."""
         self._after: tuple[float, np.ndarray, np.ndarray] | None = None
         """A fraction, and model and residual with this fraction of the pending update."""
 
@@ -75,6 +93,8 @@ class WholeImage(ImageState):
         make: MakeSolver | Sequence[MakeSolver],
         workers: int = 1,
         stages: Sequence[FinalStage] = (),
+        trials: Sequence[FinalStage] = (),
+        closing: FinalStage | None = None,
     ) -> None:
         """Divide the image into tiles, and make their solvers, which continue from `remembered`.
 
@@ -84,9 +104,11 @@ class WholeImage(ImageState):
         make : callable, or one for each term
         workers : int
             Number of minor cycles that run in parallel.
-        stages : sequence of FinalStage
+        stages, trials : sequence of FinalStage
+        closing : FinalStage or None
         """
         self.tiles, self._workers, self.stages = tiles, workers, stages
+        self.trials, self.closing = trials, closing
         makers = list(make) if isinstance(make, Sequence) else [make] * len(self._terms(self.model))
         self.solvers = [one(tile, self) for one in makers for tile in tiles]
         for solver, state in zip(self.solvers, self.remembered, strict=False):
@@ -199,15 +221,35 @@ class WholeImage(ImageState):
     def measure(self) -> float:
         """See `ImageState.measure`."""
         model, _ = self._pending
-        self._after = None
+        self._after = self.verdict = None
         if np.array_equal(model, self.model):
             self._pending = self.model, self.residual
             return 0.0
         start = time.perf_counter()
+        judge = self._judge
+        if judge and self.kept_left is None:
+            self.kept_left = judge.kept_left()
         residual = self.measurement.residual(model)
+        if judge:
+            self._kept_after = judge.kept_left()
+            cells = judge.judge(self.kept_left or [], self._kept_after)
+            self.verdict = None if cells is None else Verdict(cells)
         log.debug("exact residual: %.2f s", time.perf_counter() - start)
         self._pending = model, residual
         return best_part(model - self.model, self.residual, residual)
+
+    def keep_out(self, measurement: JudgedResidual, dirty: np.ndarray, psf: np.ndarray) -> None:
+        """Go on with the samples that are not kept out: their measurement, dirty image and PSF."""
+        self._all_samples = self.measurement, self.dirty, self.psf
+        self.measurement, self.dirty, self.psf, self.residual = measurement, dirty, psf, dirty
+        self._pending, self._judge, self.fitted = (self.model, self.residual), measurement, True
+
+    def let_all_in(self) -> None:
+        """See `ImageState.let_all_in`."""
+        self.measurement, self.dirty, self.psf = self._all_samples
+        self.residual = self.measurement.residual(self.model) if self.model.any() else self.dirty
+        self._pending, self._judge = (self.model, self.residual), None
+        self.kept_left, self.fitted = None, False
 
     def rms_after(self, part: float) -> float:
         """See `ImageState.rms_after`."""
@@ -217,6 +259,9 @@ class WholeImage(ImageState):
         """See `ImageState.apply_update`."""
         if part:
             self.model, self.residual = self._with_part(part)
+            if self.kept_left is not None:
+                pairs = zip(self.kept_left, self._kept_after, strict=True)
+                self.kept_left = [before + np.float32(part) * (after - before) for before, after in pairs]
         self._pending, self._after = (self.model, self.residual), None
 
     def _with_part(self, part):

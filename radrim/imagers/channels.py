@@ -24,6 +24,9 @@ from radrim.runtime.executors import compute
 
 log = logging.getLogger("radrim")
 
+FITTED = "fitted-"
+"""Marks images in the work directory that lack the samples which are kept out of the deconvolution."""
+
 
 class ChannelImager(Imager):
     """Measures, deconvolves, restores and writes output channels in memory, several in parallel."""
@@ -64,17 +67,24 @@ class ChannelImager(Imager):
         run = self.run
         wide = run.config.uncertainty or bool(run.minor and run.minor.wide)
         for channel, measurement in zip(target.channels, measurements, strict=True):
-            if run.progress.measured(channel.label, channel.name) is None:
-                dirty, psf = measurement.dirty(), run.progress.psf(channel.name)
-                psf = measurement.psf(wide) if psf is None else psf
-                run.progress.keep_measured(channel.label, dirty, psf, channel.name)
+            for samples, one in (("", measurement), (FITTED, self._fitted(measurement))):
+                if one is None or run.progress.measured(channel.label, channel.name, samples) is not None:
+                    continue
+                dirty, psf = one.dirty(), run.progress.psf(channel.name, samples)
+                psf = one.psf(wide) if psf is None else psf
+                run.progress.keep_measured(channel.label, dirty, psf, channel.name, samples)
 
-    def _measured(self, channel):
+    def _fitted(self, measurement):
+        """A measurement without the samples that are kept out of the deconvolution; None if there are none."""
+        fitted = measurement.fitted() if self.run.minor else measurement
+        return None if fitted is measurement else fitted
+
+    def _measured(self, channel, samples=""):
         """Dirty image and PSF of a channel."""
-        return self._load(channel.label, channel.name)
+        return self._load(channel.label, channel.name, samples)
 
-    def _load(self, label, name):
-        found = self.run.progress.measured(label, name)
+    def _load(self, label, name, samples=""):
+        found = self.run.progress.measured(label, name, samples)
         if found is None:
             raise OutputError(f"The work directory of {self.run.output.prefix} has lost the dirty image of {label}.")
         return [np.asarray(image) for image in found]
@@ -94,7 +104,10 @@ class ChannelImager(Imager):
                 measurement.samples,
                 measurement.kind,
             )
+            fitted = self._fitted(measurement)
             state = self._empty(target, measurement, dirty, psf, measurement.sum_weight)
+            if fitted is not None:
+                state.keep_out(fitted, *self._measured(channel, FITTED))
         run.progress.resume(state)
         if run.start and run.start.has(target.stokes) and not state.cycles:
             models = (run.start.image(channel.name, target.stokes) for channel in target.channels)
@@ -122,16 +135,21 @@ class ChannelImager(Imager):
         run = self.run
         basis = Basis.of([m.freq for m in measurements], [m.sum_weight for m in measurements], target.terms)
         terms = SpectralMeasurement(measurements, basis)
-        if run.progress.measured(target.label) is None:
-            measured = [self._measured(channel) for channel in target.channels]
-            dirty, psf = terms.combine(one for one, _ in measured), terms.combine_psf(one for _, one in measured)
-            run.progress.keep_measured(target.label, dirty, psf)
+        fitted = self._fitted(terms)
+        for samples in ("", FITTED) if fitted else ("",):
+            if run.progress.measured(target.label, samples=samples) is None:
+                measured = [self._measured(channel, samples) for channel in target.channels]
+                dirty, psf = terms.combine(one for one, _ in measured), terms.combine_psf(one for _, one in measured)
+                run.progress.keep_measured(target.label, dirty, psf, samples=samples)
         dirty, psf = self._load(target.label, target.label)
         log.info(
             "%d channels, %d terms: peaks of their dirty images %s Jy/beam.", len(target.channels), len(dirty),
             ", ".join(f"{np.abs(term).max():.4g}" for term in dirty),
         )  # fmt: skip
-        return self._empty(target, terms, dirty, psf, sum(m.sum_weight for m in measurements))
+        state = self._empty(target, terms, dirty, psf, sum(m.sum_weight for m in measurements))
+        if fitted:
+            state.keep_out(fitted, *self._load(target.label, target.label, FITTED))
+        return state
 
     def prepare(self, states: Sequence[ImageState], minor: MinorCycles) -> None:
         """See `Imager.prepare`."""
@@ -141,7 +159,8 @@ class ChannelImager(Imager):
             terms = len(state.model) if state.model.ndim == 3 else 1
             # Only the first term is positive, like the sky; the other terms of its spectrum have either sign.
             make = [minor.factory(self.run.mask, threads, signed=term > 0) for term in range(terms)]
-            state.cut(tiles, make, max(1, self.run.threads // len(states)), minor.stages)
+            workers = max(1, self.run.threads // len(states))
+            state.cut(tiles, make, workers, minor.stages, minor.trials, minor.closing)
 
     def restore(self, target: Target, state: ImageState) -> list[Image]:
         """See `Imager.restore`."""

@@ -11,10 +11,11 @@ from radrim.config.options import ImageConfig
 from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.deconvolve.minor import FinalStage, MakeSolver, SolverTarget
 from radrim.deconvolve.tiles import Tile, Tiles
-from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
-from radrim.rim.minor.refinement import FINAL_STAGES
+from radrim.rim.checkpoint import DENOISER_NETWORK, PRIOR_NETWORK, find_model, load, load_prior
+from radrim.rim.minor.refinement import FINAL_STAGES, TRIALS, fit_all_samples
 from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.solver import RimSolver
+from radrim.rim.network.denoiser import Denoiser
 from radrim.rim.network.machine import InferenceMachine
 from radrim.rim.network.prior import Prior
 from radrim.runtime.files import fingerprint
@@ -49,6 +50,10 @@ class MinorCycles(Protocol):
     """Sentences for the log."""
     stages: Sequence[FinalStage]
     """Final stages, which follow the last minor cycle."""
+    trials: Sequence[FinalStage]
+    """Further final stages, which run only where kept-out visibilities judge them."""
+    closing: FinalStage | None
+    """What fits the visibilities that were kept out; None: the minor cycle."""
 
     def tiles(self, shape: tuple[int, int]) -> Sequence[Tile]:
         """The tiles of an image (y, x)."""
@@ -77,6 +82,8 @@ class CleanCycles:
     name = "CLEAN"
     wide = False
     stages: Sequence[FinalStage] = ()
+    trials: Sequence[FinalStage] = ()
+    closing: FinalStage | None = None
 
     def __init__(self, config: ImageConfig):
         self._config = config
@@ -108,6 +115,12 @@ def load_prior_network(device: str) -> Prior:
     return load_prior(PRIOR_NETWORK, device).model
 
 
+@functools.lru_cache(maxsize=2)
+def load_denoiser(device: str) -> Denoiser:
+    """The network of plug and play, loaded once by each process."""
+    return load(DENOISER_NETWORK, device=device).model
+
+
 class RimCycles:
     """The RIM, which works on the whole image; only its network works on tiles, which the RIM makes itself.
 
@@ -126,6 +139,8 @@ class RimCycles:
     name = "RIM"
     wide = True
     stages = FINAL_STAGES
+    trials = TRIALS
+    closing: FinalStage | None = staticmethod(fit_all_samples)
 
     def __init__(self, config: ImageConfig, device: str):
         path = find_model(config.model)
@@ -158,6 +173,7 @@ class RimCycles:
                 tile=min(config.tile, MinorCycleSettings.max_cpu_tile) if source[1] == "cpu" else config.tile,
                 mask=_part(mask, tile),
                 prior=load_prior_network(source[1]),
+                denoiser=load_denoiser(source[1]) if config.holdout else None,
                 sizes=not config.spectral_terms,
                 clean=_clean_settings(config),
             )
@@ -172,6 +188,8 @@ class ClosureCycles:
     name = "closure"
     wide = False
     stages: Sequence[FinalStage] = ()
+    trials: Sequence[FinalStage] = ()
+    closing: FinalStage | None = None
     notes: Sequence[str] = (
         "The model is made from closure phases and log closure amplitudes alone, which do not depend on position and "
         "flux.",

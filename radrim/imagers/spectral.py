@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from radrim.measure.measurement import MeasuredChannel
+from radrim.deconvolve.judge import Cells
+from radrim.measure.measurement import MeasuredChannel, judge_parts
 from radrim.restore.spectrum import Basis
 
 
@@ -43,6 +44,21 @@ class SpectralMeasurement:
         noise = [channel.sum_weight * channel.left_noise for channel in self.channels]
         self.left_noise = math.hypot(*noise) / sum(channel.sum_weight for channel in self.channels)
         return found
+
+    def fitted(self) -> "SpectralMeasurement":
+        """See `radrim.measure.measurement.Measurement.fitted`."""
+        channels = [channel.fitted() for channel in self.channels]
+        if all(one is channel for one, channel in zip(channels, self.channels, strict=True)):
+            return self
+        return SpectralMeasurement(channels, self.basis)
+
+    def kept_left(self) -> list[np.ndarray]:
+        """See `Measurement.kept_left`; the blocks of all channels."""
+        return [block for channel in self.channels for block in channel.kept_left()]
+
+    def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """See `Measurement.judge`."""
+        return judge_parts(self.channels, before, after)
 
     def residual_of(self, channel: int, model: np.ndarray) -> np.ndarray:
         """Exact residual of one channel, (y, x), for the terms' models."""

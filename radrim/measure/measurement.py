@@ -1,17 +1,20 @@
 """Step 3, measure: dirty image, PSF and residual of one output channel, over all its visibilities."""
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from radrim.deconvolve.judge import Cells
 from radrim.errors import DataError
 from radrim.geometry import C, ImageGrid
 from radrim.measure.neighbours import Neighbours
 from radrim.operator import choose_kind, make_operator
 from radrim.operator.base import max_w
-from radrim.visibilities import Visibilities
+from radrim.visibilities import KeptOut, Visibilities
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,15 @@ class MeasuredChannel(Protocol):
     def residual(self, model: np.ndarray) -> np.ndarray:
         """Exact residual [Jy/beam] of a model [Jy/pixel], both (y, x) float32."""
 
+    def fitted(self) -> "MeasuredChannel":
+        """The same without the samples that are kept out of the deconvolution."""
+
+    def kept_left(self) -> list[np.ndarray]:
+        """What the last model left of the kept-out samples, (row, chan) complex64 of each block [Jy]."""
+
+    def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """Compare two models by what they leave of the kept-out samples; None if there are none."""
+
 
 class Measurement:
     """The weighted visibilities of one output channel and the operators that image and predict them.
@@ -100,6 +112,47 @@ class Measurement:
         self.left_noise = float("nan")
         """Of the dirty image [Jy/beam], as what the last model left of the visibilities shows it; NaN before."""
         self._neighbours: list[Neighbours] = []
+        self._left_out: list[torch.Tensor] = []
+        """Rows of each block that do not count in any image; empty if all do."""
+        self._kept_left: list[np.ndarray] = []
+
+    @property
+    def _kept(self):
+        return [block.kept_out or KeptOut.none(len(block.freq)) for block in self.blocks]
+
+    def fitted(self) -> "Measurement":
+        """The same without the samples that are kept out of the deconvolution; itself if there are none."""
+        if self._left_out or not any(len(kept.rows) for kept in self._kept):
+            return self
+        view = copy.copy(self)
+        view.leave_out([torch.from_numpy(kept.rows).to(self.device) for kept in self._kept])
+        return view if view.sum_weight > 0 else self
+
+    def leave_out(self, rows: list[torch.Tensor]) -> None:
+        """Count these rows of each block in no image from now on."""
+        self._left_out = rows
+        self.sum_weight = sum(float(self._weight(k).sum(dtype=torch.float64)) for k in range(len(self.blocks)))
+
+    def kept_left(self) -> list[np.ndarray]:
+        """What the last model of `residual` left of the kept-out samples, (row, chan) complex64 of each block [Jy].
+
+        Before any model the samples themselves.
+        """
+        if self._kept_left:
+            return self._kept_left
+        return [block.data[kept.rows] for block, kept in zip(self.blocks, self._kept, strict=True)]
+
+    def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """Compare two models by what they leave of the kept-out samples; None if there are none.
+
+        Parameters
+        ----------
+        before, after : list of (row, chan) complex64
+            From `kept_left` [Jy].
+        """
+        triples = zip(self._kept, before, after, strict=True)
+        sums = [Cells.of(kept.cell, kept.weight, one, other, kept.cells) for kept, one, other in triples if kept.cells]
+        return Cells.sum(sums) if sums else None
 
     @property
     def samples(self) -> int:
@@ -118,31 +171,35 @@ class Measurement:
         if wide:
             grid = replace(self._grid, width=2 * self._grid.width, height=2 * self._grid.height)
             operators = self._make_operators(grid) if grid.max_n_term < 1 else operators
-        image = sum(op.psf(self._tensor(b.weight)) for op, b in zip(operators, self.blocks, strict=True))
+        image = sum(op.psf(self._weight(k)) for k, op in enumerate(operators))
         psf = image.cpu().numpy()
         return psf / psf[psf.shape[0] // 2, psf.shape[1] // 2]
 
     def dirty(self) -> np.ndarray:
         """Dirty image D = A^H W V / sum W, (y, x) float32 [Jy/beam]."""
         image = sum(
-            op.adjoint(self._tensor(b.data), self._tensor(b.weight))
-            for op, b in zip(self._operators, self.blocks, strict=True)
+            op.adjoint(self._tensor(block.data), self._weight(k))
+            for k, (op, block) in enumerate(zip(self._operators, self.blocks, strict=True))
         )
         return (image / self.sum_weight).cpu().numpy()
 
     def residual(self, model: np.ndarray) -> np.ndarray:
         """Exact residual A^H W (V - A model) / sum W, (y, x) float32 [Jy/beam], of a model (y, x) [Jy/pixel].
 
-        Says in `left_noise` what it saw on the way.
+        Says in `left_noise` and `kept_left` what it saw on the way.
         """
         image = self._tensor(np.ascontiguousarray(model, np.float32))
         if not self._neighbours:
             self._neighbours = [Neighbours(block, self.device) for block in self.blocks]
         total, power = torch.zeros_like(image), 0.0
-        for op, block, neighbours in zip(self._operators, self.blocks, self._neighbours, strict=True):
+        self._kept_left = []
+        for k, (op, block) in enumerate(zip(self._operators, self.blocks, strict=True)):
             rest = op.forward(image)
             torch.sub(self._tensor(block.data), rest, out=rest)
-            power += neighbours.power(rest)
+            power += self._neighbours[k].power(rest)
+            self._kept_left.append(rest[self._rows(k)].cpu().numpy())
+            if self._left_out:
+                rest[self._left_out[k]] = 0
             total += op.adjoint(rest, self._tensor(block.weight))
             del rest
         self.left_noise = power**0.5 / self.sum_weight
@@ -162,9 +219,20 @@ class Measurement:
             [Jy/beam]
         """
         total = torch.zeros_like(model)
-        for op, block in zip(self._operators, self.blocks, strict=True):
-            total += op.adjoint(op.forward(model), self._tensor(block.weight))
+        for k, op in enumerate(self._operators):
+            total += op.adjoint(op.forward(model), self._weight(k))
         return total / self.sum_weight
+
+    def _rows(self, k):
+        return torch.from_numpy(self._kept[k].rows).to(self.device)
+
+    def _weight(self, k):
+        """Weights of a block; 0 in rows that are left out."""
+        weight = self._tensor(self.blocks[k].weight)
+        if self._left_out and len(self._left_out[k]):
+            weight = weight.clone()
+            weight[self._left_out[k]] = 0
+        return weight
 
     def _make_operators(self, grid):
         kind = self._choose_kind(grid)  # matrix products that do for the image may not do for the PSF of twice its size
@@ -180,6 +248,17 @@ class Measurement:
 
     def _tensor(self, array):
         return torch.from_numpy(array).to(self.device)
+
+
+def judge_parts(parts: Sequence[MeasuredChannel], before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+    """`Measurement.judge` of several measurements, whose blocks follow each other."""
+    sums, first = [], 0
+    for part in parts:
+        end = first + len(part.kept_left())
+        sums.append(part.judge(before[first:end], after[first:end]))
+        first = end
+    found = [cells for cells in sums if cells is not None]
+    return Cells.sum(found) if found else None
 
 
 def merge_blocks(blocks: list[Visibilities]) -> list[Visibilities]:
@@ -201,7 +280,7 @@ def _join(group):
         return first
     uvw = np.concatenate([b.uvw * (b.freq[0] / first.freq[0]) for b in group])
     parts = {name: np.concatenate([getattr(b, name) for b in group]) for name in ("data", "weight", "time", "antenna")}
-    return replace(first, uvw=uvw, **parts)
+    return replace(first, uvw=uvw, kept_out=KeptOut.join(group), **parts)
 
 
 def uv_samples(blocks: list[Visibilities], count: int = 20000, seed: int = 0) -> np.ndarray:

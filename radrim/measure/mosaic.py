@@ -16,6 +16,7 @@ References
 Cornwell, Holdaway & Uson (1993), A&A 271, 697; Sault, Staveley-Smith & Brouw (1996), A&AS 120, 375 (flat noise).
 """
 
+import copy
 import logging
 import math
 from collections.abc import Iterable
@@ -24,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from radrim.deconvolve.judge import Cells
 from radrim.geometry import ImageGrid, format_angle
-from radrim.measure.measurement import DEFAULT, Measurement, OperatorChoice
+from radrim.measure.measurement import DEFAULT, Measurement, OperatorChoice, judge_parts
 from radrim.measure.primary_beam import Dishes
 from radrim.visibilities import Observation, Visibilities
 
@@ -144,6 +146,24 @@ class JointMeasurement:
         power = sum((part.sum_weight * part.left_noise) ** 2 for part in self.parts)
         self.left_noise = math.sqrt(power / sum(self.coverage.weights) / self.sum_weight)
         return total
+
+    def fitted(self) -> "JointMeasurement":
+        """See `Measurement.fitted`; the effective primary beam stays that of all samples."""
+        parts = [part.fitted() for part in self.parts]
+        if all(one is part for one, part in zip(parts, self.parts, strict=True)):
+            return self
+        view = copy.copy(self)
+        view.parts = parts
+        view.sum_weight *= sum(part.sum_weight for part in parts) / sum(self.coverage.weights)
+        return view
+
+    def kept_left(self) -> list[np.ndarray]:
+        """See `Measurement.kept_left`; the blocks of all pointings."""
+        return [block for part in self.parts for block in part.kept_left()]
+
+    def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """See `Measurement.judge`."""
+        return judge_parts(self.parts, before, after)
 
     def normal(self, model: torch.Tensor) -> torch.Tensor:
         """Dirty image of what a model predicts; tensors as `Measurement.normal` takes and gives."""

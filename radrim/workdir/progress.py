@@ -36,25 +36,32 @@ class Progress:
         """Folder of an image or a channel in the work directory."""
         return f"{self._tag}channel-{label or 'all'}"
 
-    def measured(self, label: str, channel: str | None = None) -> tuple[np.ndarray, np.ndarray] | None:
-        """Dirty image of an image and PSF of its channel, or None unless both have been kept."""
-        psf = self.psf(label if channel is None else channel)
-        if f"{self.folder(label)}/measured" not in self._work or psf is None:
-            return None
-        return self._work.load(f"{self.folder(label)}/dirty"), psf
+    def measured(
+        self, label: str, channel: str | None = None, samples: str = ""
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Dirty image of an image and PSF of its channel, or None unless both have been kept.
 
-    def psf(self, channel: str) -> np.ndarray | None:
+        `samples` is "fitted-" for those without the samples that are kept out of the deconvolution.
+        """
+        psf = self.psf(label if channel is None else channel, samples)
+        if f"{self.folder(label)}/{samples}measured" not in self._work or psf is None:
+            return None
+        return self._work.load(f"{self.folder(label)}/{samples}dirty"), psf
+
+    def psf(self, channel: str, samples: str = "") -> np.ndarray | None:
         """The PSF of a channel, or None if it has not been kept."""
-        name = f"{self.folder(channel)}/psf"
+        name = f"{self.folder(channel)}/{samples}psf"
         return self._work.load(name) if name in self._work else None
 
-    def keep_measured(self, label: str, dirty: np.ndarray, psf: np.ndarray, channel: str | None = None) -> None:
+    def keep_measured(
+        self, label: str, dirty: np.ndarray, psf: np.ndarray, channel: str | None = None, samples: str = ""
+    ) -> None:
         """Keep the dirty image of an image, and the PSF of its channel, which all Stokes parameters share."""
-        self._work.save(f"{self.folder(label)}/dirty", dirty)
-        name = f"{self.folder(label if channel is None else channel)}/psf"
+        self._work.save(f"{self.folder(label)}/{samples}dirty", dirty)
+        name = f"{self.folder(label if channel is None else channel)}/{samples}psf"
         if name not in self._work:
             self._work.save(name, psf)
-        self._work.note(f"{self.folder(label)}/measured", True)
+        self._work.note(f"{self.folder(label)}/{samples}measured", True)
 
     def forget(self, channel: str) -> None:
         """Delete the results that Stokes parameters of a channel share, once all are written."""
@@ -66,6 +73,8 @@ class Progress:
         cycle = f"{folder}/cycle{number:04d}"
         self._work.save(f"{cycle}/model", channel.model)
         self._work.save(f"{cycle}/residual", channel.residual)
+        for k, left in enumerate(channel.kept_left or []):
+            self._work.save(f"{cycle}/kept{k:04d}", left)
         remembered = []
         for tile, solver in enumerate(channel.solvers):
             facts, arrays = solver.state()
@@ -73,8 +82,9 @@ class Progress:
                 self._work.save(f"{cycle}/tile{tile}-{name}", array)
             remembered.append({"facts": facts, "arrays": list(arrays)})
         noise = {"expected": channel.expected, "left_noise": channel.measurement.left_noise}
-        progress = {name: getattr(channel, name) for name in ("cycles", "stop", "ended", "stage")}
-        state = {**progress, **noise, "remembered": remembered}
+        progress = {name: getattr(channel, name) for name in ("cycles", "stop", "ended", "stage", "fitted")}
+        kept = None if channel.kept_left is None else len(channel.kept_left)
+        state = {**progress, **noise, "kept": kept, "remembered": remembered}
         self._work.note(f"{folder}/state", state)
         self._work.discard(f"{folder}/cycle{number - 1:04d}")
 
@@ -85,8 +95,12 @@ class Progress:
             return
         state = self._work.facts(f"{folder}/state")
         cycle = f"{folder}/cycle{len(state['cycles']):04d}"
+        if channel.fitted and not state["fitted"]:
+            channel.let_all_in()
         for name in ("cycles", "stop", "ended", "stage"):
             setattr(channel, name, state[name])
+        if state["kept"] is not None:
+            channel.kept_left = [np.asarray(self._work.load(f"{cycle}/kept{k:04d}")) for k in range(state["kept"])]
         channel.expected, channel.measurement.left_noise = state["expected"], state["left_noise"]
         channel.model, channel.residual = self._work.load(f"{cycle}/model"), self._work.load(f"{cycle}/residual")
         channel.remembered = [

@@ -23,7 +23,7 @@ CONVERTED = "converted"
 """Folder of Measurement Sets converted from UVFITS files; it is deleted once all data are read."""
 BY_CHANNEL = "-by-channel"
 """Suffix of the names of their files that hold (chan, row)."""
-FACTS = ("doppler", "pointing", "stokes", "others")
+FACTS = ("doppler", "pointing", "stokes", "others", "kept_out")
 """Fields of `Visibilities` without a file. Each further Stokes parameter has a file such as `data-Q`."""
 ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in FACTS)
 """Fields of `Visibilities` with a file of their own."""

@@ -88,7 +88,11 @@ def no_report(monkeypatch, tmp_path):
     monkeypatch.setattr("radrim.output.write_report", lambda *args: None)
 
 
-@pytest.mark.parametrize("more", [[], ["--cube"], ["--spectral-terms", "2"]], ids=["files", "cube", "joint"])
+@pytest.mark.parametrize(
+    "more",
+    [[], ["--cube"], ["--spectral-terms", "2"], ["--holdout", "0.1"]],
+    ids=["files", "cube", "joint", "holdout"],
+)
 def test_interrupted_after_every_step(sky_ms, tmp_path, monkeypatch, no_report, capsys, more):
     """Two channels, interrupted after each thing that is kept: status 130, and in the end the same files."""
     monkeypatch.setenv(*next(iter(DATE.items())))

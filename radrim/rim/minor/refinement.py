@@ -19,7 +19,8 @@ from radrim.deconvolve.step_length import Change, Moments
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.settings import RimSettings, SparsifySettings
 from radrim.rim.minor.sparsification import Core, Sparsifier
-from radrim.rim.network.prior import NEAR, TILE, held_back, smooth_faint, update_by_prior
+from radrim.rim.network.plug_and_play import PlugAndPlaySettings, plug_and_play
+from radrim.rim.network.prior import NEAR, TILE, combine, held_back, predict_sky, smooth_faint
 
 CLOSE = 1.2
 """Largest residual rms at which sparsification starts, in units of the expected noise."""
@@ -100,6 +101,9 @@ class Refiner:
             "update_prior": self.update_prior,
             "smooth_faint": self.smooth_faint,
             "stage_update": self.stage_update,
+            "plug_and_play": self.plug_and_play,
+            "note_decision": self.note_decision,
+            "fit_all_samples": self.fit_all_samples,
         }
         return actions[action](part, **values)
 
@@ -178,6 +182,53 @@ class Refiner:
         self._arrays |= {"trial": update + change, "trial-left": after}
         return {"moments": Moments.of(after[part.core])}
 
+    # Plug and play, and the last fit
+
+    def plug_and_play(self, part: Part) -> dict[str, Any]:
+        """Improve the model by plug and play, as a pending trial; isolated points stay."""
+        convolver, network = self._convolver, self._settings.denoiser
+        seen = part.model * ~self._arrays["points"]
+        if network is None or not seen.any():
+            return {"any": False, "moments": Moments.of(part.residual[part.core])}
+        limit = None if part.allowed is None else convolver.tensor(part.allowed)
+        images = convolver.tensor(seen), convolver.tensor(part.residual)
+        settings = PlugAndPlaySettings(tile=min(PlugAndPlaySettings.tile, 2 * convolver.tile))
+        found = convolver.run(lambda psf: plug_and_play(network, *images, psf, part.noise, settings, limit))
+        sky = found.cpu().numpy()
+        self._arrays |= {"next-mean": sky, "next-spread": np.full_like(sky, settings.last * part.noise)}
+        return self._trial(part, sky - seen)
+
+    def note_decision(self, part: Part, taken: bool) -> dict[str, Any]:  # noqa: ARG002 - as all actions
+        """Note whether the last update was taken: `fit_all_samples` uses the prior of the last that was."""
+        for name in ("mean", "spread"):
+            if f"next-{name}" in self._arrays:
+                found = self._arrays.pop(f"next-{name}")
+                if taken:
+                    self._arrays[name] = found
+        return {}
+
+    def fit_all_samples(self, part: Part, crowded: bool) -> dict[str, Any]:
+        """Combine the last prior with all visibilities, as a pending trial, where some were kept out until now."""
+        if "mean" not in self._arrays:
+            return {"any": False, "moments": Moments.of(part.residual[part.core])}
+        convolver = self._convolver
+        seen = part.model * ~self._arrays["components" if crowded else "points"]
+        mean, spread = (convolver.tensor(self._arrays[name]) for name in ("mean", "spread"))
+        model, residual = convolver.tensor(seen), convolver.tensor(part.residual)
+        limit = None if part.allowed is None else convolver.tensor(part.allowed)
+
+        def fit(psf):
+            sky = combine(mean, spread, model, residual, psf, part.noise, limit)
+            return smooth_faint(sky, psf, part.noise, limit)
+
+        return self._trial(part, convolver.run(fit).cpu().numpy() - seen)
+
+    def _trial(self, part, change):
+        """Make a change of the model the pending trial."""
+        after = part.residual - self._convolver.convolve(change)
+        self._arrays |= {"trial": change, "trial-left": after}
+        return {"any": True, "moments": Moments.of(after[part.core])}
+
     def stage_update(self, part: Part, keep: float) -> dict[str, Any]:
         """Return the update of the whole stage (y, x) [Jy/pixel]; `keep` as in `sparsify`."""
         update, _ = self._take_pending(part.residual, part.model, keep)
@@ -217,9 +268,13 @@ class Refiner:
             images = convolver.tensor(model), convolver.tensor(residual)
             limit = None if allowed is None else convolver.tensor(allowed)
             tile = min(TILE, 2 * convolver.tile)  # a prior update needs less memory than a minor cycle
-            return update_by_prior(prior, *images, convolution, noise, tile, limit)
+            mean, spread = predict_sky(prior, *images, convolution, noise, tile, limit)
+            return mean, spread, combine(mean, spread, *images, convolution, noise, limit)
 
-        return convolver.run(update).cpu().numpy() - model
+        mean, spread, found = (image.cpu().numpy() for image in convolver.run(update))
+        if self._settings.denoiser is not None:  # for `fit_all_samples`
+            self._arrays |= {"next-mean": mean, "next-spread": spread}
+        return found - model
 
 
 def sparsify(ask: Ask) -> MinorCycle | None:
@@ -294,6 +349,35 @@ def update_prior(ask: Ask) -> MinorCycle | None:
         stop += f", {parts[-1]:.0%} of it: limited by the residual rms"
     return _whole(changed, before, after if smoothed else left, stop)
 
+
+def plug_and_play_trial(ask: Ask) -> MinorCycle | None:
+    """Improve the model by plug and play (`radrim.rim.network.plug_and_play`); kept-out visibilities judge it."""
+    begun = ask("begin")
+    noise, before = _noise(begun, "updates"), _moments(begun)
+    if not 0 < before.std <= NEAR * noise:
+        return None
+    answers = ask("plug_and_play")
+    after = _moments(answers)
+    changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
+    if not any(one["any"] for one in answers):
+        return None
+    return _whole(changed, before, after, "plug and play")
+
+
+def fit_all_samples(ask: Ask) -> MinorCycle | None:
+    """Fit the visibilities that were kept out, once all stages are done; see `Refiner.fit_all_samples`."""
+    begun = ask("begin")
+    flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
+    answers = ask("fit_all_samples", crowded=held > CROWDED * flux)
+    changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
+    if not any(one["any"] for one in answers):
+        return None
+    before, after = _moments(begun), _moments(answers)
+    return _whole(changed, before, after, "fit to all visibilities")
+
+
+TRIALS: Sequence[FinalStage] = (plug_and_play_trial,)
+"""Final stages that run only where kept-out visibilities judge them."""
 
 FINAL_STAGES: Sequence[FinalStage] = (sparsify, update_prior)
 """The final stages, in the order in which they run."""

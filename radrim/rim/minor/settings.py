@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from radrim.deconvolve.clean import CleanSettings
+from radrim.rim.network.denoiser import Denoiser
 from radrim.rim.network.prior import Prior
 
 HALO = 56
@@ -33,6 +34,8 @@ class RimSettings:
         for positive skies.
     prior : Prior or None
         Network of the prior update, the last final stage (`radrim.rim.network.prior`); None for no prior update.
+    denoiser : Denoiser or None
+        Network of plug and play, which is tried where kept-out visibilities can judge it.
     sizes : bool
         Whether sources slightly wider than a point count as isolated points. False where spectra are fitted: a spectral
         index looks like a size.
@@ -47,6 +50,7 @@ class RimSettings:
     mask: np.ndarray | None = None
     sparsify: bool = True
     prior: Prior | None = None
+    denoiser: Denoiser | None = None
     sizes: bool = True
     clean: CleanSettings = field(default_factory=CleanSettings)
 
