@@ -17,6 +17,7 @@ from radrim.config.values import BEAMS
 from radrim.errors import ConfigError, RadrimError
 from radrim.report.draw_pool import Painters
 from radrim.runtime.allocator import keep_memory
+from radrim.runtime.waiting import wait_briefly
 from radrim.version import __version__
 
 EXAMPLES = """\
@@ -35,6 +36,7 @@ examples:
 def program(argv: Sequence[str] | None = None) -> int:
     """Run `main` in its own process; returns the exit status."""
     keep_memory()
+    wait_briefly()
     gc.set_threshold(50_000)  # new objects before a collection; by default there are many while modules load
     status = main(argv, alone=True)
     gc.freeze()  # a collection at the end would take a second, and the system frees the memory at once
