@@ -149,8 +149,10 @@ def main():
             torch.save(parts | {"steps": steps, "core_seconds": used}, state.with_suffix(".part"))
             state.with_suffix(".part").replace(state)
             recipe = {"script": "pipelines/train/denoiser.py", "core_hours": used / 3600, "steps": steps}
-            names = [f"error [dB of the noise], peaks of {low} to {high} times the noise" for low, high in RANGES]
-            scores = dict(zip(names, found, strict=True))
+            recipe["outcomes"] = steps * args.batch
+            scores = {
+                f"{low:g} to {high:g}": {"error": value} for (low, high), value in zip(RANGES, found, strict=True)
+            }
             checkpoint.save(args.work / checkpoint.DENOISER_NETWORK.name, average.module, recipe, scores)
 
 

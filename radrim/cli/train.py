@@ -167,7 +167,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def model(args: argparse.Namespace) -> None:
     """Run `radrim model`."""
     from radrim.errors import ConfigError
-    from radrim.rim.checkpoint import PRIOR, UNCERTAINTY, describe, find_model, list_models, minor_cycle_models
+    from radrim.rim.checkpoint import (
+        DENOISER,
+        PRIOR,
+        UNCERTAINTY,
+        describe,
+        find_model,
+        list_models,
+        minor_cycle_models,
+    )
 
     if args.action == "list":
         models = list_models()
@@ -187,9 +195,11 @@ def model(args: argparse.Namespace) -> None:
         print(f"{title}:")
         for key, value in facts[title].items():
             print(f"  {key} = {value}")
-    what = {UNCERTAINTY: "coverage of the intervals", PRIOR: "medians of held-back models, dB"}.get(
-        facts["architecture"], "medians of held-back problems; dB, dB, dB, part, part"
-    )
+    what = {
+        UNCERTAINTY: "coverage of the intervals",
+        PRIOR: "medians of held-back models, dB",
+        DENOISER: "error on held-back skies by their peak over the noise, dB of the noise",
+    }.get(facts["architecture"], "medians of held-back problems; dB, dB, dB, part, part")
     print(f"scores ({what}):")
     for name, values in facts["scores"].items():
         print(f"  {name:28s} " + "  ".join(f"{key} {value:.3g}" for key, value in values.items()))

@@ -206,7 +206,8 @@ def list_models() -> dict[str, Path]:
 
 def minor_cycle_models() -> dict[str, Path]:
     """The models of `list_models` that `--model` can name: those of minor cycles."""
-    return {name: path for name, path in list_models().items() if path not in (PRIOR_NETWORK, UNCERTAINTY_NETWORK)}
+    others = PRIOR_NETWORK, DENOISER_NETWORK, UNCERTAINTY_NETWORK
+    return {name: path for name, path in list_models().items() if path not in others}
 
 
 def find_model(name: str | Path) -> Path:
