@@ -210,7 +210,7 @@ class Observation:
         return self._largest(lambda uv: np.hypot(uv[:, :1], uv[:, 1:]))
 
     def largest_uv(self) -> float:
-        """Largest |u| or |v| of unflagged samples [wavelengths]: pixels must sample both (Nyquist)."""
+        """Largest absolute value of u or v of unflagged samples [wavelengths]; pixels must sample both (Nyquist)."""
         return self._largest(lambda uv: np.abs(uv).max(1, keepdims=True))
 
     def _largest(self, length):
