@@ -352,7 +352,7 @@ def update_prior(ask: Ask) -> MinorCycle | None:
     return _whole(changed, before, after if smoothed else left, stop)
 
 
-def plug_and_play_trial(ask: Ask, settings: PlugAndPlaySettings = PlugAndPlaySettings()) -> MinorCycle | None:
+def plug_and_play_trial(ask: Ask, settings: PlugAndPlaySettings) -> MinorCycle | None:
     """Improve the model by plug and play (`radrim.rim.network.plug_and_play`); kept-out visibilities judge it.
 
     Parameters
@@ -388,7 +388,9 @@ STRONGER = PlugAndPlaySettings(first=3.0, turns=8, data_weight=0.3)
 """Plug and play with more weight of the denoiser. It gains 2 dB where the noise is low (QuantifAI's M31, 8 h), and
 loses at the beam where it is not (2 h): the judge decides."""
 
-TRIALS: Sequence[FinalStage] = (plug_and_play_trial, functools.partial(plug_and_play_trial, settings=STRONGER))
+TRIALS: Sequence[FinalStage] = tuple(
+    functools.partial(plug_and_play_trial, settings=settings) for settings in (PlugAndPlaySettings(), STRONGER)
+)
 """Final stages that run only where kept-out visibilities judge them."""
 
 FINAL_STAGES: Sequence[FinalStage] = (sparsify, update_prior)
