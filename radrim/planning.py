@@ -218,7 +218,7 @@ def make_plan(config: ImageConfig, workers: int | None = None, active: float = 0
 
 def _steps(facets, windows, blocks, cycles, kinds):
     """Tasks of a channel; `radrim.facets.faceted` says which."""
-    once = 3 * windows + kinds * windows + bool(cycles) * (1 + facets)
+    once = 3 * windows + kinds * windows + bool(cycles) * (1 + facets + windows)
     return once + cycles * (facets + 3 * windows + 2 * blocks)
 
 

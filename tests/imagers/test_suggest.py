@@ -116,7 +116,7 @@ def test_too_coarse_a_scale(longest):
     with pytest.raises(ConfigError) as error:
         check_scale(1.5 * limit, longest)
     text = str(error.value)
-    assert f"({longest:.3g} wavelengths)" in text
+    assert f"(u or v of {longest:.3g} wavelengths)" in text
     stated = parse_angle(re.search(r"it must be at most (\S+)\. ", text)[1])
     assert 0.998 * limit < stated <= limit
     better = parse_angle(re.search(r"Use --scale (\S+),", text)[1])
