@@ -22,22 +22,25 @@ from radrim.runtime.executors import Threads
 
 log = logging.getLogger("radrim")
 
-RISE_LIMIT = 1.02
-"""Largest ratio of the residual rms after a major cycle to that before it; a cycle with a larger ratio is undone."""
 
-STALL_LIMIT = 0.995
-"""Largest ratio of the residual rms after a major cycle to that before it that counts as progress. Two successive major
-cycles without progress end the deconvolution."""
+@dataclass(frozen=True)
+class MajorCycleSettings:
+    """When the major cycles go on, and which noise they expect."""
 
-OVERSTATED = 0.8
-"""Ratio of measured to expected noise below which the measured noise replaces the expected one, while the deconvolution
-continues."""
-
-UNFINISHED = 0.9
-"""The same ratio once the deconvolution has stopped. The residual rms replaces the expected noise in it if smaller."""
-
-BRIGHT = 8.0
-"""Ratio of residual peak to residual rms above which the rms does not count as noise."""
+    max_rms_rise: float = 1.02
+    """Largest ratio of the residual rms after a major cycle to that before it. A cycle with a larger ratio is undone.
+    """
+    min_progress: float = 0.995
+    """Largest ratio of the residual rms after a major cycle to that before it that counts as progress. Two successive
+    major cycles without progress end the deconvolution."""
+    overstated: float = 0.8
+    """Ratio of measured to expected noise below which the measured noise replaces the expected one, while the
+    deconvolution continues."""
+    overstated_at_end: float = 0.9
+    """The same ratio once the deconvolution has stopped. The residual rms replaces the expected noise in it if
+    smaller."""
+    max_noise_peak: float = 8.0
+    """Ratio of residual peak to residual rms above which the rms does not count as noise."""
 
 
 @dataclass(kw_only=True)
@@ -177,7 +180,7 @@ class ImageState(ABC):
             every step raises it.
         """
 
-    def let_all_in(self) -> None:
+    def use_all_samples(self) -> None:
         """Go on with all samples: nothing is kept out from now on, and nothing judges."""
         self.fitted = False
 
@@ -237,7 +240,7 @@ def deconvolve(images: Sequence[ImageState], max_major: int) -> None:
 def _fit_all(image):
     """One more cycle of the minor cycle that was the last, with the samples that were kept out until now."""
     start = time.perf_counter()
-    image.let_all_in()
+    image.use_all_samples()
     log.info("%sall visibilities from here on: residual rms %.4g Jy/beam.", image.prefix, image.rms)
     found = image.closing(image.ask) if image.closing else None
     minors = image.minor_cycles() if image.closing is None else [found] if found else []
@@ -284,7 +287,7 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     last = image.cycles[-1] if image.cycles else {"stalled": False, "components": 1}
     before, rms = image.rms, image.rms_after(part)
     # The final stages may let the residual rise.
-    slow = rms > STALL_LIMIT * before and not any(minor.max_rms_rise for minor in minors)
+    slow = rms > MajorCycleSettings.min_progress * before and not any(minor.max_rms_rise for minor in minors)
     if decision.refused and image.verdict is None:
         image.stop = decision.refused
     elif decision.refused:
@@ -336,7 +339,7 @@ def _by_rms(image, minors, best):
     # A best length above 1 is not used, since the minor cycle limits its step. A best length of 0 is left to the test
     # of the rms below.
     part = 1.0 if max_rise or not 0 < best < 1 else best
-    if image.rms_after(part) <= (max_rise or RISE_LIMIT) * image.rms:
+    if image.rms_after(part) <= (max_rise or MajorCycleSettings.max_rms_rise) * image.rms:
         return Decision(part)
     return Decision(0.0, "the residual rose; the last cycle was undone")
 
@@ -364,10 +367,10 @@ def _expect_less(image):
     With wide channels or long integrations the visibilities of the sky change from sample to sample. The first noise
     estimate includes this change; it disappears as the model improves.
     """
-    seen, most = image.left_noise, OVERSTATED * image.expected
+    seen, most = image.left_noise, MajorCycleSettings.overstated * image.expected
     if image.stop:
-        bright = image.peak > BRIGHT * image.rms
-        most = UNFINISHED * (image.expected if bright else min(image.expected, image.rms))
+        bright = image.peak > MajorCycleSettings.max_noise_peak * image.rms
+        most = MajorCycleSettings.overstated_at_end * (image.expected if bright else min(image.expected, image.rms))
     if not seen < most:
         return
     log.info(
@@ -398,11 +401,11 @@ def describe(image: ImageState, seconds: float) -> None:
         cycle["rms"],
         cycle["stop"],
         seconds,
-        _what_the_kept_out_say(cycle),
+        _describe_holdout(cycle),
     )
 
 
-def _what_the_kept_out_say(cycle):
+def _describe_holdout(cycle):
     if "kept_chi2" not in cycle:
         return ""
     return "; kept out: chi^2 {kept_chi2:.4g} per datum, changed by {kept_change:.3g} +- {kept_error:.2g}".format(

@@ -34,7 +34,7 @@ class ExactResidual(Protocol):
 class JudgedResidual(ExactResidual, Protocol):
     """Exact residuals without the samples that are kept out to judge the updates."""
 
-    def kept_left(self) -> list[np.ndarray]:
+    def holdout_residual(self) -> list[np.ndarray]:
         """What the last model left of the kept-out samples; see `radrim.measure.measurement.Measurement`."""
 
     def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
@@ -58,7 +58,7 @@ class WholeImage(ImageState):
         Exact residual of `model` [Jy/beam].
     remembered : list of (dict, dict)
         State of each solver (facts, arrays) from an interrupted run; empty for a new image.
-    kept_left : list of (row, chan) complex64, optional
+    holdout_residual : list of (row, chan) complex64, optional
         What `model` leaves of the samples that are kept out of the deconvolution, block by block [Jy].
     keeper : callable, optional
         Saves the image in the work directory after each major cycle.
@@ -70,7 +70,7 @@ class WholeImage(ImageState):
     model: np.ndarray
     residual: np.ndarray
     remembered: list = field(default_factory=list)
-    kept_left: list[np.ndarray] | None = None
+    holdout_residual: list[np.ndarray] | None = None
     keeper: Callable[["WholeImage"], None] | None = None
 
     def __post_init__(self):
@@ -227,12 +227,12 @@ class WholeImage(ImageState):
             return 0.0
         start = time.perf_counter()
         judge = self._judge
-        if judge and self.kept_left is None:
-            self.kept_left = judge.kept_left()
+        if judge and self.holdout_residual is None:
+            self.holdout_residual = judge.holdout_residual()
         residual = self.measurement.residual(model)
         if judge:
-            self._kept_after = judge.kept_left()
-            cells = judge.judge(self.kept_left or [], self._kept_after)
+            self._kept_after = judge.holdout_residual()
+            cells = judge.judge(self.holdout_residual or [], self._kept_after)
             self.verdict = None if cells is None else Verdict(cells)
         log.debug("exact residual: %.2f s", time.perf_counter() - start)
         self._pending = model, residual
@@ -244,12 +244,12 @@ class WholeImage(ImageState):
         self.measurement, self.dirty, self.psf, self.residual = measurement, dirty, psf, dirty
         self._pending, self._judge, self.fitted = (self.model, self.residual), measurement, True
 
-    def let_all_in(self) -> None:
-        """See `ImageState.let_all_in`."""
+    def use_all_samples(self) -> None:
+        """See `ImageState.use_all_samples`."""
         self.measurement, self.dirty, self.psf = self._all_samples
         self.residual = self.measurement.residual(self.model) if self.model.any() else self.dirty
         self._pending, self._judge = (self.model, self.residual), None
-        self.kept_left, self.fitted = None, False
+        self.holdout_residual, self.fitted = None, False
 
     def rms_after(self, part: float) -> float:
         """See `ImageState.rms_after`."""
@@ -259,9 +259,9 @@ class WholeImage(ImageState):
         """See `ImageState.apply_update`."""
         if part:
             self.model, self.residual = self._with_part(part)
-            if self.kept_left is not None:
-                pairs = zip(self.kept_left, self._kept_after, strict=True)
-                self.kept_left = [before + np.float32(part) * (after - before) for before, after in pairs]
+            if self.holdout_residual is not None:
+                pairs = zip(self.holdout_residual, self._kept_after, strict=True)
+                self.holdout_residual = [before + np.float32(part) * (after - before) for before, after in pairs]
         self._pending, self._after = (self.model, self.residual), None
 
     def _with_part(self, part):

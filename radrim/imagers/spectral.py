@@ -52,9 +52,9 @@ class SpectralMeasurement:
             return self
         return SpectralMeasurement(channels, self.basis)
 
-    def kept_left(self) -> list[np.ndarray]:
-        """See `Measurement.kept_left`; the blocks of all channels."""
-        return [block for channel in self.channels for block in channel.kept_left()]
+    def holdout_residual(self) -> list[np.ndarray]:
+        """See `Measurement.holdout_residual`; the blocks of all channels."""
+        return [block for channel in self.channels for block in channel.holdout_residual()]
 
     def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
         """See `Measurement.judge`."""

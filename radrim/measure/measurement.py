@@ -72,7 +72,7 @@ class MeasuredChannel(Protocol):
     def fitted(self) -> "MeasuredChannel":
         """The same without the samples that are kept out of the deconvolution."""
 
-    def kept_left(self) -> list[np.ndarray]:
+    def holdout_residual(self) -> list[np.ndarray]:
         """What the last model left of the kept-out samples, (row, chan) complex64 of each block [Jy]."""
 
     def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
@@ -114,7 +114,7 @@ class Measurement:
         self._neighbours: list[Neighbours] = []
         self._left_out: list[torch.Tensor] = []
         """Rows of each block that do not count in any image; empty if all do."""
-        self._kept_left: list[np.ndarray] = []
+        self._holdout_residual: list[np.ndarray] = []
 
     @property
     def _kept(self):
@@ -133,13 +133,13 @@ class Measurement:
         self._left_out = rows
         self.sum_weight = sum(float(self._weight(k).sum(dtype=torch.float64)) for k in range(len(self.blocks)))
 
-    def kept_left(self) -> list[np.ndarray]:
+    def holdout_residual(self) -> list[np.ndarray]:
         """What the last model of `residual` left of the kept-out samples, (row, chan) complex64 of each block [Jy].
 
         Before any model the samples themselves.
         """
-        if self._kept_left:
-            return self._kept_left
+        if self._holdout_residual:
+            return self._holdout_residual
         return [block.data[kept.rows] for block, kept in zip(self.blocks, self._kept, strict=True)]
 
     def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
@@ -148,7 +148,7 @@ class Measurement:
         Parameters
         ----------
         before, after : list of (row, chan) complex64
-            From `kept_left` [Jy].
+            From `holdout_residual` [Jy].
         """
         triples = zip(self._kept, before, after, strict=True)
         sums = [Cells.of(kept.cell, kept.weight, one, other, kept.cells) for kept, one, other in triples if kept.cells]
@@ -186,18 +186,18 @@ class Measurement:
     def residual(self, model: np.ndarray) -> np.ndarray:
         """Exact residual A^H W (V - A model) / sum W, (y, x) float32 [Jy/beam], of a model (y, x) [Jy/pixel].
 
-        Says in `left_noise` and `kept_left` what it saw on the way.
+        Says in `left_noise` and `holdout_residual` what it saw on the way.
         """
         image = self._tensor(np.ascontiguousarray(model, np.float32))
         if not self._neighbours:
             self._neighbours = [Neighbours(block, self.device) for block in self.blocks]
         total, power = torch.zeros_like(image), 0.0
-        self._kept_left = []
+        self._holdout_residual = []
         for k, (op, block) in enumerate(zip(self._operators, self.blocks, strict=True)):
             rest = op.forward(image)
             torch.sub(self._tensor(block.data), rest, out=rest)
             power += self._neighbours[k].power(rest)
-            self._kept_left.append(rest[self._rows(k)].cpu().numpy())
+            self._holdout_residual.append(rest[self._rows(k)].cpu().numpy())
             if self._left_out:
                 rest[self._left_out[k]] = 0
             total += op.adjoint(rest, self._tensor(block.weight))
@@ -254,7 +254,7 @@ def judge_parts(parts: Sequence[MeasuredChannel], before: list[np.ndarray], afte
     """`Measurement.judge` of several measurements, whose blocks follow each other."""
     sums, first = [], 0
     for part in parts:
-        end = first + len(part.kept_left())
+        end = first + len(part.holdout_residual())
         sums.append(part.judge(before[first:end], after[first:end]))
         first = end
     found = [cells for cells in sums if cells is not None]

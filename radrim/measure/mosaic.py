@@ -157,9 +157,9 @@ class JointMeasurement:
         view.sum_weight *= sum(part.sum_weight for part in parts) / sum(self.coverage.weights)
         return view
 
-    def kept_left(self) -> list[np.ndarray]:
-        """See `Measurement.kept_left`; the blocks of all pointings."""
-        return [block for part in self.parts for block in part.kept_left()]
+    def holdout_residual(self) -> list[np.ndarray]:
+        """See `Measurement.holdout_residual`; the blocks of all pointings."""
+        return [block for part in self.parts for block in part.holdout_residual()]
 
     def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
         """See `Measurement.judge`."""

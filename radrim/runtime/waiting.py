@@ -1,13 +1,18 @@
 """How long threads wait busily for each other."""
 
 import os
+from dataclasses import dataclass
 
-SPINS = 1000
-"""Turns of the waiting loop of GNU's OpenMP before a thread sleeps, a few microseconds. Its own default is some
-milliseconds, in which a thread that waits keeps the processor from whatever runs beside: on two cores with other work
-the networks took four times as long; pipelines/benchmarks/waiting.py measures it."""
+
+@dataclass(frozen=True)
+class WaitingSettings:
+    """How long a thread of GNU's OpenMP waits busily."""
+
+    spins: int = 1000
+    """Turns of the waiting loop before a thread sleeps, some microseconds. The default of OpenMP is some milliseconds,
+    in which a waiting thread keeps the processor from the thread that it waits for, where other work runs beside."""
 
 
 def wait_briefly() -> None:
     """Let waiting threads sleep soon, in this process and its children; before torch is loaded, or it has no effect."""
-    os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+    os.environ.setdefault("GOMP_SPINCOUNT", str(WaitingSettings.spins))

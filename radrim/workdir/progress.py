@@ -73,7 +73,7 @@ class Progress:
         cycle = f"{folder}/cycle{number:04d}"
         self._work.save(f"{cycle}/model", channel.model)
         self._work.save(f"{cycle}/residual", channel.residual)
-        for k, left in enumerate(channel.kept_left or []):
+        for k, left in enumerate(channel.holdout_residual or []):
             self._work.save(f"{cycle}/kept{k:04d}", left)
         remembered = []
         for tile, solver in enumerate(channel.solvers):
@@ -83,7 +83,7 @@ class Progress:
             remembered.append({"facts": facts, "arrays": list(arrays)})
         noise = {"expected": channel.expected, "left_noise": channel.measurement.left_noise}
         progress = {name: getattr(channel, name) for name in ("cycles", "stop", "ended", "stage", "fitted")}
-        kept = None if channel.kept_left is None else len(channel.kept_left)
+        kept = None if channel.holdout_residual is None else len(channel.holdout_residual)
         state = {**progress, **noise, "kept": kept, "remembered": remembered}
         self._work.note(f"{folder}/state", state)
         self._work.discard(f"{folder}/cycle{number - 1:04d}")
@@ -96,11 +96,13 @@ class Progress:
         state = self._work.facts(f"{folder}/state")
         cycle = f"{folder}/cycle{len(state['cycles']):04d}"
         if channel.fitted and not state["fitted"]:
-            channel.let_all_in()
+            channel.use_all_samples()
         for name in ("cycles", "stop", "ended", "stage"):
             setattr(channel, name, state[name])
         if state["kept"] is not None:
-            channel.kept_left = [np.asarray(self._work.load(f"{cycle}/kept{k:04d}")) for k in range(state["kept"])]
+            channel.holdout_residual = [
+                np.asarray(self._work.load(f"{cycle}/kept{k:04d}")) for k in range(state["kept"])
+            ]
         channel.expected, channel.measurement.left_noise = state["expected"], state["left_noise"]
         channel.model, channel.residual = self._work.load(f"{cycle}/model"), self._work.load(f"{cycle}/residual")
         channel.remembered = [

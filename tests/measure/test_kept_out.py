@@ -92,7 +92,7 @@ def test_nothing_is_kept_out_if_not_asked_for():
     assert len(block.kept_out.rows) == 0
     measurement = Measurement([block], GRID)
     assert measurement.fitted() is measurement
-    assert measurement.judge(measurement.kept_left(), measurement.kept_left()) is None
+    assert measurement.judge(measurement.holdout_residual(), measurement.holdout_residual()) is None
 
 
 @pytest.fixture
@@ -127,12 +127,12 @@ def test_all_samples_count_in_the_measurement_itself(measured):
 
 
 def test_kept_out_samples_less_the_model(measured):
-    """`kept_left` is the data of the kept-out rows, less what the model predicts for them."""
+    """`holdout_residual` is the data of the kept-out rows, less what the model predicts for them."""
     block, measurement, _ = measured
     fitted = measurement.fitted()
-    (before,) = fitted.kept_left()
+    (before,) = fitted.holdout_residual()
     np.testing.assert_array_equal(before, block.data[block.kept_out.rows])
     model = np.zeros(GRID.shape, np.float32)
     model[32, 32] = 3.0  # at the phase centre: 3 Jy in every sample
     fitted.residual(model)
-    np.testing.assert_allclose(fitted.kept_left()[0], before - 3.0, atol=1e-3)
+    np.testing.assert_allclose(fitted.holdout_residual()[0], before - 3.0, atol=1e-3)

@@ -11,7 +11,7 @@ depend on how the image is divided.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,19 +24,24 @@ from radrim.rim.minor.sparsification import Core, Sparsifier
 from radrim.rim.network.plug_and_play import PlugAndPlaySettings, plug_and_play
 from radrim.rim.network.prior import NEAR, TILE, combine, held_back, predict_sky, smooth_faint
 
-CLOSE = 1.2
-"""Largest residual rms at which sparsification starts, in units of the expected noise."""
-LEAST_PART = 0.1
-"""Smallest fraction of a prior update that is accepted. If the limit on the residual rms allows less, the update is
-dropped."""
-CROWDED = 0.5
-"""Fraction of the flux in isolated points above which the field counts as crowded. There CLEAN components are point
-sources, and the prior update leaves them out as well."""
-ROUNDS = 2
-"""Largest number of rounds of the prior update."""
-
 Ask = Callable[..., list[dict[str, Any]]]
 """``ask(action, **values)`` makes all parts of an image carry out one action, and returns the answer of each."""
+
+
+@dataclass(frozen=True)
+class FinalStageSettings:
+    """When the final stages start, and how much of them is accepted."""
+
+    max_rms: float = 1.2
+    """Largest residual rms at which sparsification starts, in units of the expected noise."""
+    min_part: float = 0.1
+    """Smallest fraction of a prior update that is accepted. If the limit on the residual rms allows less, the update is
+    dropped."""
+    crowded: float = 0.5
+    """Fraction of the flux in isolated points above which the field counts as crowded. There CLEAN components are point
+    sources, and the prior update leaves them out as well."""
+    max_rounds: int = 2
+    """Largest number of rounds of the prior update."""
 
 
 class Part(NamedTuple):
@@ -293,7 +298,7 @@ def sparsify(ask: Ask) -> MinorCycle | None:
     """
     begun = ask("begin")
     noise, before = _noise(begun, "sparsifies"), _moments(begun)
-    if not 0 < before.std <= CLOSE * noise:
+    if not 0 < before.std <= FinalStageSettings.max_rms * noise:
         return None
     peak = max(one["peak"] for one in ask("measure_levels"))
     limits = SparsifySettings()
@@ -326,14 +331,14 @@ def update_prior(ask: Ask) -> MinorCycle | None:
     flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
     if not 0 < before.std <= NEAR * noise:
         return None
-    crowded, max_rms = held > CROWDED * flux, SparsifySettings().max_rms(before.std, noise)
+    crowded, max_rms = held > FinalStageSettings.crowded * flux, SparsifySettings().max_rms(before.std, noise)
     parts: list[float] = []
     left, keep = before, 0.0
-    while len(parts) < ROUNDS:
+    while len(parts) < FinalStageSettings.max_rounds:
         answers = ask("update_prior", keep=keep, crowded=crowded)
         change = Change.sum(one["change"] for one in answers)
         keep = change.part_below(max_rms)
-        if not any(one["any"] for one in answers) or not keep >= LEAST_PART:
+        if not any(one["any"] for one in answers) or not keep >= FinalStageSettings.min_part:
             keep = 0.0
             break
         parts.append(keep)
@@ -376,7 +381,7 @@ def fit_all_samples(ask: Ask) -> MinorCycle | None:
     """Fit the visibilities that were kept out, once all stages are done; see `Refiner.fit_all_samples`."""
     begun = ask("begin")
     flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
-    answers = ask("fit_all_samples", crowded=held > CROWDED * flux)
+    answers = ask("fit_all_samples", crowded=held > FinalStageSettings.crowded * flux)
     changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
     if not any(one["any"] for one in answers):
         return None
@@ -385,8 +390,9 @@ def fit_all_samples(ask: Ask) -> MinorCycle | None:
 
 
 STRONGER = PlugAndPlaySettings(first=3.0, turns=8, data_weight=0.3)
-"""Plug and play with more weight of the denoiser. It gains 2 dB where the noise is low (QuantifAI's M31, 8 h), and
-loses at the beam where it is not (2 h): the judge decides."""
+"""Plug and play with more weight of the denoiser. It gains where the noise is low (QuantifAI's M31, 8 h), and loses at
+the scale of the beam where it is not (2 h): the judge decides."""
+
 
 TRIALS: Sequence[FinalStage] = tuple(
     functools.partial(plug_and_play_trial, settings=settings) for settings in (PlugAndPlaySettings(), STRONGER)

@@ -20,9 +20,6 @@ from torch import nn
 
 from radrim.errors import ConfigError
 
-ALIGNMENT = 8
-"""Sides of images are multiples of this number of pixels, since each level of the U-Net halves the resolution."""
-
 
 @dataclass(frozen=True)
 class DenoiserConfig:
@@ -72,8 +69,13 @@ class Denoiser(nn.Module):
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
+    @property
+    def alignment(self) -> int:
+        """Number of pixels of which the sides of images are multiples: each level but the first halves the image."""
+        return 2 ** len(self.shrink)
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """The sky of an image, both (batch, 1, y, x) in units of the noise; sides are multiples of `ALIGNMENT`."""
+        """The sky of an image, both (batch, 1, y, x) in units of the noise; sides are multiples of `alignment`."""
         x, kept = self.first(_pyramid(image, self.config.levels)), []
         for level, stack in enumerate(self.down):
             x = stack(x)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 
 from radrim.geometry import FWHM_PER_SIGMA
-from radrim.rim.network.denoiser import ALIGNMENT, Denoiser
+from radrim.rim.network.denoiser import Denoiser
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.network.windows import bounding_region, dilate
 
@@ -31,16 +31,15 @@ class PlugAndPlaySettings:
     """How plug and play goes on from a finished model."""
 
     first: float = 1.0
-    """Noise that the denoiser is told in the first turn [Jy/pixel], over the noise of the dirty image [Jy/beam]. Of 0.3
-    to 3 all gain on QuantifAI's M31, the benchmark's M31 and its compact source; below 0.6 the first gains less, above
-    1.7 it loses at the beam."""
+    """Noise that the denoiser is told in the first turn [Jy/pixel], over the noise of the dirty image [Jy/beam]. With
+    smaller values it gains less where emission fills the image, with larger ones it loses at the scale of the beam."""
     last: float = 0.05
     """The same in the last turn."""
     turns: int = 5
     """Number of turns."""
     data_weight: float = 0.1
     """c: part of the thermal variance that the data step counts with. With 1 the denoiser's errors at low frequencies
-    add up from turn to turn (QuantifAI's M31, 2 h: 28.3 dB instead of 29.6), with 0.03 it is 28.8."""
+    add up from turn to turn; much smaller values fit noise."""
     max_steps: int = 60
     """Largest number of conjugate gradient steps of a turn."""
     tolerance: float = 1e-4
@@ -153,7 +152,7 @@ def _denoised(network, image, noise, turn, settings):
                 for c, n in zip(core, (ny, nx), strict=True)
             )
             part = seen[outer]
-            pad = (0, -part.shape[1] % ALIGNMENT, 0, -part.shape[0] % ALIGNMENT)
+            pad = (0, -part.shape[1] % network.alignment, 0, -part.shape[0] % network.alignment)
             found = network(F.pad(part[None, None], pad, mode="replicate"))[0, 0]
             inside = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
             out[core] = found[inside]
