@@ -88,6 +88,8 @@ class Visibilities:
         Visibilities of the other Stokes parameters of the run [Jy]: the same samples, with the same weights.
     kept_out : KeptOut or None
         Rows that the deconvolution does not see; None: it sees all.
+    natural : (row, chan) float32 or None
+        Natural weights [Jy^-2], once `weight` holds imaging weights; None: they are not at hand.
     """
 
     uvw: np.ndarray
@@ -101,6 +103,7 @@ class Visibilities:
     stokes: str = "I"
     others: dict[str, np.ndarray] = field(default_factory=dict)
     kept_out: KeptOut | None = None
+    natural: np.ndarray | None = None
 
     @property
     def planes(self) -> dict[str, np.ndarray]:
@@ -137,6 +140,7 @@ class Visibilities:
             data=self.data[:, part],
             weight=self.weight[:, part],
             kept_out=kept and replace(kept, weight=kept.weight[:, part]),
+            natural=None if self.natural is None else self.natural[:, part],
             others={stokes: data[:, part] for stokes, data in self.others.items()},
         )
 
@@ -144,7 +148,7 @@ class Visibilities:
         """The block with the rows of an array of row numbers."""
         arrays = {name: getattr(self, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
         others = {stokes: data[rows] for stokes, data in self.others.items()}
-        return replace(self, **arrays, others=others, kept_out=None)
+        return replace(self, **arrays, others=others, kept_out=None, natural=None)
 
 
 @dataclass

@@ -163,10 +163,11 @@ class ImageState(ABC):
         """Run the minor cycles of all parts of the image. Their update is pending until `apply_update`."""
 
     @abstractmethod
-    def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
+    def ask(self, action: str, natural: bool = False, **values: Any) -> list[dict[str, Any]]:
         """Make every part of the image carry out an action of a final stage; see `RefiningSolver.refine`.
 
-        After 'stage_update' the update of the stage is pending.
+        After 'stage_update' the update of the stage is pending. With `natural` the parts also get the images with
+        natural weights, where they are at hand.
         """
 
     @abstractmethod

@@ -139,7 +139,14 @@ class MinorCycleSolver(Protocol):
 class RefiningSolver(MinorCycleSolver, Protocol):
     """A minor cycle that takes part in final stages."""
 
-    def refine(self, action: str, seen: PartView, pixels: int, **values: Any) -> dict[str, Any]:
+    def refine(
+        self,
+        action: str,
+        seen: PartView,
+        pixels: int,
+        likelihood: tuple[PartView, float] | None = None,
+        **values: Any,
+    ) -> dict[str, Any]:
         """Carry out one action of a final stage in one part of an image.
 
         Parameters
@@ -149,6 +156,8 @@ class RefiningSolver(MinorCycleSolver, Protocol):
         seen : PartView
         pixels : int
             Number of pixels of the whole image.
+        likelihood : (PartView, float), optional
+            The same with natural weights, and the ratio of its noise to that of `seen`.
         **values
             Decisions of the stage for the whole image.
 

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -31,8 +31,21 @@ class ExactResidual(Protocol):
         """Exact residual [Jy/beam] of a model [Jy/pixel], both ([term,] y, x) float32."""
 
 
+class LikelihoodImages(ExactResidual, Protocol):
+    """Images with natural weights, whose chi^2 is that of the samples."""
+
+    noise_factor: float
+    """Noise of the dirty image over that with imaging weights."""
+
+    def psf(self, wide: bool = False) -> np.ndarray:
+        """Point-spread function; see `radrim.measure.measurement.Measurement.psf`."""
+
+
 class JudgedResidual(ExactResidual, Protocol):
     """Exact residuals without the samples that are kept out to judge the updates."""
+
+    def likelihood(self) -> LikelihoodImages:
+        """The same samples with natural weights."""
 
     def holdout_residual(self) -> list[np.ndarray]:
         """What the last model left of the kept-out samples; see `radrim.measure.measurement.Measurement`."""
@@ -86,6 +99,8 @@ class WholeImage(ImageState):
         """What all of the pending update leaves of the kept-out samples."""
         self._after: tuple[float, np.ndarray, np.ndarray] | None = None
         """A fraction, and model and residual with this fraction of the pending update."""
+        self._natural: tuple[LikelihoodImages, np.ndarray] | None = None
+        """Images with natural weights, and their PSF; None until they are needed."""
 
     def cut(
         self,
@@ -187,21 +202,41 @@ class WholeImage(ImageState):
             raise SolverError(f"{', '.join([*which, f'tile y {y}, x {x}'])}: {error}".removeprefix(", ")) from None
         return dataclasses.replace(minor, update=np.where(tile.window(), minor.update, 0))
 
+    def _likelihood(self):
+        """Residual, model and PSF with natural weights, and their noise over that with imaging weights."""
+        if self._natural is None:
+            images = cast("JudgedResidual", self.measurement).likelihood()
+            if images is self.measurement:
+                return None
+            self._natural = images, images.psf(wide=self.psf.shape != self.model.shape)
+        images, psf = self._natural
+        return (images.residual(self.model), self.model, psf), images.noise_factor
+
     def _view(self, term, solver, tile, noise):
         """The images of a term on which a tile's minor cycle works."""
-        residual, model, psf = (self._terms(image)[term] for image in (self.residual, self.model, self.psf))
+        images = (self._terms(image)[term] for image in (self.residual, self.model, self.psf))
+        return self._part(images, solver, tile, noise)
+
+    @staticmethod
+    def _part(images: Iterable[np.ndarray], solver: MinorCycleSolver, tile: Tile, noise: float) -> PartView:
+        """The part of residual, model and PSF that a tile's minor cycle sees."""
+        residual, model, psf = images
         shape = [min(solver.psf_factor * n, have) for n, have in zip(tile.shape, psf.shape, strict=True)]
         near = np.ascontiguousarray(crop_centre(psf, shape))
         return PartView(np.ascontiguousarray(residual[tile.outer]), near, model[tile.outer], noise, tile.inner)
 
-    def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
+    def ask(self, action: str, natural: bool = False, **values: Any) -> list[dict[str, Any]]:
         """See `ImageState.ask`; of several terms only the first, whose sky is positive, is refined."""
         residual = self._terms(self.residual)[0]
         noise = noise_mad(residual)
+        likelihood = self._likelihood() if natural and self.model.ndim == 2 else None
         answers = []
         for solver, tile in zip(self.solvers, self.tiles, strict=False):
             refining = cast("RefiningSolver", solver)
             seen = self._view(0, solver, tile, noise)
+            if likelihood:
+                images, factor = likelihood
+                values["likelihood"] = self._part(images, solver, tile, noise * factor), factor
             answers.append(refining.refine(action, seen, residual.size, **values))
         if action == "stage_update":
             updates = [np.where(tile.window(), a["update"], 0) for tile, a in zip(self.tiles, answers, strict=True)]
@@ -249,7 +284,7 @@ class WholeImage(ImageState):
         self.measurement, self.dirty, self.psf = self._all_samples
         self.residual = self.measurement.residual(self.model) if self.model.any() else self.dirty
         self._pending, self._judge = (self.model, self.residual), None
-        self.holdout_residual, self.fitted = None, False
+        self.holdout_residual, self.fitted, self._natural = None, False, None
 
     def rms_after(self, part: float) -> float:
         """See `ImageState.rms_after`."""

@@ -135,8 +135,8 @@ class FacetedImage(ImageState):
     def _others(self, seen, facet):
         return OtherFacets(seen.bands_without(facet), self.wait)
 
-    def ask(self, action: str, **values: Any) -> list[dict[str, Any]]:
-        """See `ImageState.ask`."""
+    def ask(self, action: str, natural: bool = False, **values: Any) -> list[dict[str, Any]]:  # noqa: ARG002
+        """See `ImageState.ask`; facets have no images with natural weights."""
         tasks, noise = self.tasks, self.summaries[0].noise
         self._asked += 1
         how = self.at, self._asked, action, noise, values

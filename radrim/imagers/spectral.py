@@ -25,6 +25,7 @@ class SpectralMeasurement:
         self.channels, self.basis = measurements, basis
         self.left_noise = float("nan")
         """Noise of the first term's dirty image [Jy/beam], which is the weighted mean of the channels' images."""
+        self.noise_factor = 1.0
 
     def combine(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """Images of the terms, (term, y, x) float32, from an iterable of the images of the channels.
@@ -51,6 +52,10 @@ class SpectralMeasurement:
         if all(one is channel for one, channel in zip(channels, self.channels, strict=True)):
             return self
         return SpectralMeasurement(channels, self.basis)
+
+    def likelihood(self) -> "SpectralMeasurement":
+        """Itself: terms are orthogonal with imaging weights alone."""
+        return self
 
     def holdout_residual(self) -> list[np.ndarray]:
         """See `Measurement.holdout_residual`; the blocks of all channels."""

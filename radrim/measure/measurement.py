@@ -72,6 +72,9 @@ class MeasuredChannel(Protocol):
     def fitted(self) -> "MeasuredChannel":
         """The same without the samples that are kept out of the deconvolution."""
 
+    def likelihood(self) -> "MeasuredChannel":
+        """The same with natural weights; see `Measurement.likelihood`."""
+
     def holdout_residual(self) -> list[np.ndarray]:
         """What the last model left of the kept-out samples, (row, chan) complex64 of each block [Jy]."""
 
@@ -115,6 +118,9 @@ class Measurement:
         self._left_out: list[torch.Tensor] = []
         """Rows of each block that do not count in any image; empty if all do."""
         self._holdout_residual: list[np.ndarray] = []
+        self._natural = False
+        self.noise_factor = 1.0
+        """Noise of the dirty image over that with imaging weights."""
 
     @property
     def _kept(self):
@@ -131,7 +137,34 @@ class Measurement:
     def leave_out(self, rows: list[torch.Tensor]) -> None:
         """Count these rows of each block in no image from now on."""
         self._left_out = rows
-        self.sum_weight = sum(float(self._weight(k).sum(dtype=torch.float64)) for k in range(len(self.blocks)))
+        self.sum_weight = self._sum_weight()
+
+    def likelihood(self) -> "Measurement":
+        """The same with natural weights 1/sigma^2, whose images say all that the samples know of the sky.
+
+        With them chi^2 of a model is ``<x, G x - 2 D>`` over the variance of the noise; other weights count samples of
+        dense parts of the uv plane too little. Itself if the natural weights are not at hand.
+        """
+        if self._natural or any(block.natural is None for block in self.blocks):
+            return self
+        view = copy.copy(self)
+        view.use_natural_weights()
+        return view
+
+    def use_natural_weights(self) -> None:
+        """Count samples by their natural weights from now on; see `likelihood`."""
+        sum_weight, variance = self.sum_weight, 0.0
+        imaging = [self._weight(k) for k in range(len(self.blocks))]
+        self._natural = True
+        for k, weight in enumerate(imaging):
+            natural = self._weight(k).double().clamp_min(torch.finfo(torch.float32).tiny)
+            variance += float((weight.double() ** 2 / natural).sum())
+        self.sum_weight = self._sum_weight()
+        if variance > 0:
+            self.noise_factor = self.sum_weight**-0.5 * sum_weight / variance**0.5
+
+    def _sum_weight(self):
+        return sum(float(self._weight(k).sum(dtype=torch.float64)) for k in range(len(self.blocks)))
 
     def holdout_residual(self) -> list[np.ndarray]:
         """What the last model of `residual` left of the kept-out samples, (row, chan) complex64 of each block [Jy].
@@ -189,18 +222,19 @@ class Measurement:
         Says in `left_noise` and `holdout_residual` what it saw on the way.
         """
         image = self._tensor(np.ascontiguousarray(model, np.float32))
-        if not self._neighbours:
+        if not self._neighbours and not self._natural:
             self._neighbours = [Neighbours(block, self.device) for block in self.blocks]
         total, power = torch.zeros_like(image), 0.0
         self._holdout_residual = []
         for k, (op, block) in enumerate(zip(self._operators, self.blocks, strict=True)):
             rest = op.forward(image)
             torch.sub(self._tensor(block.data), rest, out=rest)
-            power += self._neighbours[k].power(rest)
+            if not self._natural:
+                power += self._neighbours[k].power(rest)
             self._holdout_residual.append(rest[self._rows(k)].cpu().numpy())
             if self._left_out:
                 rest[self._left_out[k]] = 0
-            total += op.adjoint(rest, self._tensor(block.weight))
+            total += op.adjoint(rest, self._weight(k) if self._natural else self._tensor(block.weight))
             del rest
         self.left_noise = power**0.5 / self.sum_weight
         return (total / self.sum_weight).cpu().numpy()
@@ -228,7 +262,9 @@ class Measurement:
 
     def _weight(self, k):
         """Weights of a block; 0 in rows that are left out."""
-        weight = self._tensor(self.blocks[k].weight)
+        weight, natural = self._tensor(self.blocks[k].weight), self.blocks[k].natural
+        if self._natural and natural is not None:
+            weight = torch.where(weight > 0, self._tensor(natural), 0)
         if self._left_out and len(self._left_out[k]):
             weight = weight.clone()
             weight[self._left_out[k]] = 0
@@ -280,7 +316,9 @@ def _join(group):
         return first
     uvw = np.concatenate([b.uvw * (b.freq[0] / first.freq[0]) for b in group])
     parts = {name: np.concatenate([getattr(b, name) for b in group]) for name in ("data", "weight", "time", "antenna")}
-    return replace(first, uvw=uvw, kept_out=KeptOut.join(group), **parts)
+    natural = [block.natural for block in group if block.natural is not None]
+    joined = np.concatenate(natural) if len(natural) == len(group) else None
+    return replace(first, uvw=uvw, kept_out=KeptOut.join(group), natural=joined, **parts)
 
 
 def uv_samples(blocks: list[Visibilities], count: int = 20000, seed: int = 0) -> np.ndarray:

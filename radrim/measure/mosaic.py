@@ -115,7 +115,7 @@ class JointMeasurement:
         """What the best pixel has of the weights [Jy^-2]: the noise follows from it as from that of one pointing."""
         self.blocks = [block for part in self.parts for block in part.blocks]
         self.kind = " ".join(dict.fromkeys(part.kind for part in self.parts))
-        self.device, self.left_noise = self.parts[0].device, float("nan")
+        self.device, self.left_noise, self.noise_factor = self.parts[0].device, float("nan"), 1.0
         self.channels = np.concatenate([part.channels for part in self.parts])
         self.freq = float(np.average([part.freq for part in self.parts], weights=self.coverage.weights))
 
@@ -155,6 +155,18 @@ class JointMeasurement:
         view = copy.copy(self)
         view.parts = parts
         view.sum_weight *= sum(part.sum_weight for part in parts) / sum(self.coverage.weights)
+        return view
+
+    def likelihood(self) -> "JointMeasurement":
+        """See `Measurement.likelihood`; the sky stays that of flat noise with imaging weights."""
+        parts = [part.likelihood() for part in self.parts]
+        if all(one is part for one, part in zip(parts, self.parts, strict=True)):
+            return self
+        view = copy.copy(self)
+        view.parts = parts
+        weights = [sum(part.sum_weight for part in some) for some in (parts, self.parts)]
+        view.sum_weight *= weights[0] / weights[1]
+        view.noise_factor = float(np.average([part.noise_factor for part in parts], weights=self.coverage.weights))
         return view
 
     def holdout_residual(self) -> list[np.ndarray]:

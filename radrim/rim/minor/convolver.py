@@ -33,14 +33,21 @@ class Convolver:
     def __init__(self, device: torch.device, tile: int) -> None:
         self.device, self.tile = device, tile
         self._psf: np.ndarray | None = None
+        self._finest: torch.Tensor | None = None
         self._shape: tuple[int, ...] = (0, 0)
         self._convolution: PsfConvolution | None = None
 
-    def set_psf(self, psf: np.ndarray, shape: Sequence[int]) -> bool:
-        """Set the PSF (y, x) and the shape (y, x) of the images; return whether one of them has changed."""
+    def set_psf(self, psf: np.ndarray, shape: Sequence[int], finest: torch.Tensor | None = None) -> bool:
+        """Set the PSF (y, x), the shape (y, x) of the images, and `PsfConvolution.finest` if it is not this PSF's.
+
+        Returns
+        -------
+        bool
+            Whether PSF or shape have changed.
+        """
         if self._psf is not None and self._shape == tuple(shape) and np.array_equal(self._psf, psf):
             return False
-        self._psf, self._shape, self._convolution = psf.copy(), tuple(shape), None
+        self._psf, self._shape, self._finest, self._convolution = psf.copy(), tuple(shape), finest, None
         return True
 
     def run(self, work: Callable[[PsfConvolution], Result]) -> Result:
@@ -56,7 +63,7 @@ class Convolver:
                 if self._convolution is None:
                     if self._psf is None:
                         raise SolverError("The convolution was asked for before a PSF was given.")
-                    self._convolution = PsfConvolution(self.tensor(self._psf), self._shape)
+                    self._convolution = PsfConvolution(self.tensor(self._psf), self._shape, finest=self._finest)
                 with torch.inference_mode():
                     return work(self._convolution)
             except RuntimeError as error:

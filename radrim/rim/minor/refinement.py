@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from radrim.deconvolve.minor import FinalStage, MinorCycle
+from radrim.deconvolve.minor import FinalStage, MinorCycle, PartView
 from radrim.deconvolve.step_length import Change, Moments
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.settings import RimSettings, SparsifySettings
@@ -73,6 +73,24 @@ class Part(NamedTuple):
     pixels: int
 
 
+class Data(NamedTuple):
+    """What a step that counts chi^2 of the samples works on; with imaging weights where no others are at hand.
+
+    Parameters
+    ----------
+    residual : (y, x) float32
+        [Jy/beam]
+    noise : float
+        Thermal noise of this residual [Jy/beam].
+    convolver : Convolver
+        With the PSF of the same weights.
+    """
+
+    residual: np.ndarray
+    noise: float
+    convolver: Convolver
+
+
 class Refiner:
     """Carries out the actions of the final stages in one part of an image.
 
@@ -87,6 +105,8 @@ class Refiner:
     def __init__(self, settings: RimSettings, convolver: Convolver):
         self._settings, self._convolver = settings, convolver
         self._prepared: Sparsifier | None = None
+        self._natural = Convolver(convolver.device, convolver.tile)
+        self._data = Data(np.zeros((0, 0), np.float32), 0.0, convolver)
         self._arrays: dict[str, np.ndarray] = {}
         """Images that the next action needs, by name."""
 
@@ -99,8 +119,11 @@ class Refiner:
         mine = [name for name in arrays if name.startswith("refine-")]
         self._arrays = {name.removeprefix("refine-"): arrays.pop(name) for name in mine}
 
-    def act(self, action: str, part: Part, **values: Any) -> dict[str, Any]:
+    def act(
+        self, action: str, part: Part, likelihood: tuple[PartView, float] | None = None, **values: Any
+    ) -> dict[str, Any]:
         """Carry out the action of this name; see `RefiningSolver.refine`."""
+        self._weigh(part, likelihood)
         actions: dict[str, Callable[..., dict[str, Any]]] = {
             "begin": self.begin,
             "measure_levels": self.measure_levels,
@@ -113,6 +136,16 @@ class Refiner:
             "fit_all_samples": self.fit_all_samples,
         }
         return actions[action](part, **values)
+
+    def _weigh(self, part, likelihood):
+        """Choose residual, noise and PSF of the next action."""
+        self._data = Data(part.residual, part.noise, self._convolver)
+        if likelihood is not None:
+            seen, factor = likelihood
+            finest = self._convolver.run(lambda psf: psf.finest())
+            self._natural.tile = self._convolver.tile
+            self._natural.set_psf(seen.psf, seen.residual.shape, finest)
+            self._data = Data(seen.residual, factor * part.noise, self._natural)
 
     def begin(self, part: Part) -> dict[str, Any]:
         """Statistics of this part before a stage; remembers the pixels that the prior update must not change."""
@@ -193,14 +226,15 @@ class Refiner:
 
     def plug_and_play(self, part: Part, settings: PlugAndPlaySettings) -> dict[str, Any]:
         """Improve the model by plug and play, as a pending trial; isolated points stay."""
-        convolver, network = self._convolver, self._settings.denoiser
+        data, network = self._data, self._settings.denoiser
+        convolver = data.convolver
         seen = part.model * ~self._arrays["points"]
         if network is None or not seen.any():
             return {"any": False, "moments": Moments.of(part.residual[part.core])}
         limit = None if part.allowed is None else convolver.tensor(part.allowed)
-        images = convolver.tensor(seen), convolver.tensor(part.residual)
+        images = convolver.tensor(seen), convolver.tensor(data.residual)
         settings = replace(settings, tile=min(settings.tile, 2 * convolver.tile))
-        found = convolver.run(lambda psf: plug_and_play(network, *images, psf, part.noise, settings, limit))
+        found = convolver.run(lambda psf: plug_and_play(network, *images, psf, data.noise, settings, limit))
         sky = found.cpu().numpy()
         self._arrays |= {"next-mean": sky, "next-spread": np.full_like(sky, settings.last * part.noise)}
         return self._trial(part, sky - seen)
@@ -218,17 +252,14 @@ class Refiner:
         """Combine the last prior with all visibilities, as a pending trial, where some were kept out until now."""
         if "mean" not in self._arrays:
             return {"any": False, "moments": Moments.of(part.residual[part.core])}
-        convolver = self._convolver
+        data, convolver = self._data, self._data.convolver
         seen = part.model * ~self._arrays["components" if crowded else "points"]
         mean, spread = (convolver.tensor(self._arrays[name]) for name in ("mean", "spread"))
-        model, residual = convolver.tensor(seen), convolver.tensor(part.residual)
+        model, residual = convolver.tensor(seen), convolver.tensor(data.residual)
         limit = None if part.allowed is None else convolver.tensor(part.allowed)
-
-        def fit(psf):
-            sky = combine(mean, spread, model, residual, psf, part.noise, limit)
-            return smooth_faint(sky, psf, part.noise, limit)
-
-        return self._trial(part, convolver.run(fit).cpu().numpy() - seen)
+        sky = convolver.run(lambda psf: combine(mean, spread, model, residual, psf, data.noise, limit))
+        found = self._convolver.run(lambda psf: smooth_faint(sky, psf, part.noise, limit))
+        return self._trial(part, found.cpu().numpy() - seen)
 
     def _trial(self, part, change):
         """Make a change of the model the pending trial."""
@@ -369,7 +400,7 @@ def plug_and_play_trial(ask: Ask, settings: PlugAndPlaySettings) -> MinorCycle |
     noise, before = _noise(begun, "updates"), _moments(begun)
     if not 0 < before.std <= NEAR * noise:
         return None
-    answers = ask("plug_and_play", settings=settings)
+    answers = ask("plug_and_play", natural=True, settings=settings)
     after = _moments(answers)
     changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
     if not any(one["any"] for one in answers):
@@ -381,7 +412,7 @@ def fit_all_samples(ask: Ask) -> MinorCycle | None:
     """Fit the visibilities that were kept out, once all stages are done; see `Refiner.fit_all_samples`."""
     begun = ask("begin")
     flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
-    answers = ask("fit_all_samples", crowded=held > FinalStageSettings.crowded * flux)
+    answers = ask("fit_all_samples", natural=True, crowded=held > FinalStageSettings.crowded * flux)
     changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
     if not any(one["any"] for one in answers):
         return None

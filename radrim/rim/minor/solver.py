@@ -118,7 +118,14 @@ class RimSolver:
         expected = self.settings.noise if self._trusted else noise
         return self._improve(residual, psf, model, noise, expected, peak, others)
 
-    def refine(self, action: str, seen: PartView, pixels: int, **values: Any) -> dict[str, Any]:
+    def refine(
+        self,
+        action: str,
+        seen: PartView,
+        pixels: int,
+        likelihood: tuple[PartView, float] | None = None,
+        **values: Any,
+    ) -> dict[str, Any]:
         """Carry out one action of a final stage; see `RefiningSolver.refine`."""
         self._take_psf(seen.psf, seen.residual.shape)
         noise = self.settings.noise if self._trusted else seen.noise
@@ -126,7 +133,7 @@ class RimSolver:
         part = Part(
             seen.residual, seen.model, seen.core, noise, self._allowed, self.points(seen.model), extended, pixels
         )
-        return self._refiner.act(action, part, **values)
+        return self._refiner.act(action, part, likelihood, **values)
 
     def _improve(
         self,

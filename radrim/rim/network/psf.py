@@ -62,6 +62,8 @@ class PsfConvolution:
     noise_psf : Tensor, optional
         Correlation of the noise, of the same layout as `psf`. If absent `psf` itself, which is exact for natural
         weights.
+    finest : Tensor, (..., 2), optional
+        What `finest` returns, if it does not follow from this PSF.
 
     Raises
     ------
@@ -70,8 +72,14 @@ class PsfConvolution:
     """
 
     def __init__(
-        self, psf: torch.Tensor, shape: Sequence[int], padding: float = 2.0, noise_psf: torch.Tensor | None = None
+        self,
+        psf: torch.Tensor,
+        shape: Sequence[int],
+        padding: float = 2.0,
+        noise_psf: torch.Tensor | None = None,
+        finest: torch.Tensor | None = None,
     ) -> None:
+        self._finest = finest
         self.shape = shape[0], shape[1]
         if any(have < want for have, want in zip(psf.shape[-2:], self.shape, strict=True)):
             raise SolverError(f"The PSF has the shape {tuple(psf.shape[-2:])}; it must cover the image, {self.shape}.")
@@ -137,7 +145,7 @@ class PsfConvolution:
 
     def finest(self) -> torch.Tensor:
         """Standard deviation of the finest detail of an update along y and x [pixel], (..., 2)."""
-        return (FINEST * self.widths()).clamp_max(WIDEST)
+        return (FINEST * self.widths()).clamp_max(WIDEST) if self._finest is None else self._finest
 
     def blur(self, image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Images (..., y, x) convolved with a Gaussian of unit integral; `sigma` along y and x [pixel], (..., 2)."""
