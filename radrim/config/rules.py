@@ -59,6 +59,9 @@ MASK = Use("--mask", lambda config: config.mask is not None)
 UNCERTAINTY = Use("--uncertainty", lambda config: config.uncertainty)
 POL = Use("--pol", lambda config: config.pol != "I")
 CROSSED = Use("--pol", lambda config: config.pol not in ONE_HAND)
+PNP = Use("--solver pnp", lambda config: config.solver == "pnp")
+REGULARISED = Use("--solver tv or pnp", lambda config: config.solver in ("tv", "pnp"))
+SIGNED = Use("--pol", lambda config: any(stokes in "QUV" for stokes in config.stokes))
 TERMS = Use("--spectral-terms", lambda config: config.spectral_terms is not None)
 START = Use("--start-model", lambda config: config.start_model is not None)
 CONTINUE = Use("--continue", lambda config: config.continue_run)
@@ -87,6 +90,10 @@ EXCLUSIONS = (
         HOLDOUT,
         "each closure quantity needs three or four baselines, so that one cannot be kept out without many others",
     ),
+    Exclusion(PNP, SIGNED, "the denoiser of plug and play knows positive skies alone; --solver tv does not mind"),
+    Exclusion(PNP, CONTSUB, "the denoiser of plug and play knows positive skies alone; --solver tv does not mind"),
+    Exclusion(REGULARISED, TERMS, "total variation and plug and play make single images"),
+    Exclusion(CLOSURE, REGULARISED, "total variation and plug and play fit visibilities"),
     Exclusion(NO_MODEL, COMPARE, "without a deconvolution there is nothing to compare"),
     Exclusion(
         TERMS,

@@ -280,7 +280,10 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     bool
         False if the update was undone.
     """
-    decision = _by_rms(image, minors, best) if image.verdict is None else _by_judge(image.verdict, minors, best)
+    if image.verdict is None:
+        decision = _by_rms(image, minors, best)
+    else:
+        decision = _by_judge(image.verdict, minors, best, _given_up(image.cycles))
     part = decision.part
     components = sum(minor.components for minor in minors)
     most = max(minors, key=lambda minor: minor.components)
@@ -311,10 +314,10 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
         "stalled": slow,
     }
     if image.verdict is not None:
-        cycle |= image.verdict.summary(part)
+        cycle |= image.verdict.summary(part) | {"taken": part > 0}
     image.apply_update(part)
     image.cycles.append(cycle)
-    if image.fitted and any(minor.max_rms_rise for minor in minors):
+    if any(minor.max_rms_rise for minor in minors):
         image.ask("note_decision", taken=part > 0)
     return part > 0
 
@@ -345,10 +348,20 @@ def _by_rms(image, minors, best):
     return Decision(0.0, "the residual rose; the last cycle was undone")
 
 
-def _by_judge(verdict, minors, best):
+def _given_up(cycles):
+    """How much higher chi^2 of the kept-out visibilities is than that of the best model before, by simpler models."""
+    total = 0.0
+    for cycle in cycles:
+        if cycle.get("taken"):
+            total = max(0.0, total + cycle["kept_change"])
+    return total
+
+
+def _by_judge(verdict, minors, best, given_up):
     """Take what the kept-out visibilities support.
 
-    Updates that simplify a model may leave their prediction as it was; all others must improve it.
+    A simpler model may predict them worse than the best one so far, by no more than the error of this change; all other
+    updates must improve the prediction.
     """
     part = 1.0 if not 0 < best < 1 else best
     simpler = any(minor.max_rms_rise for minor in minors)
@@ -357,7 +370,7 @@ def _by_judge(verdict, minors, best):
     elif verdict.best + verdict.error < part:
         part = max(verdict.best, 0.0)
     error = verdict.change_error(part)
-    if part and verdict.change(part) <= (error if simpler else -error):
+    if part and verdict.change(part) <= (error - given_up if simpler else -error):
         return Decision(part)
     return Decision(0.0, "the visibilities that were kept out are predicted no better")
 

@@ -1,8 +1,9 @@
 """Makes the minor cycles of a run: CLEAN, or the learned RIM."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,9 +13,10 @@ from radrim.deconvolve.clean import CleanSettings, CleanSolver
 from radrim.deconvolve.minor import FinalStage, MakeSolver, SolverTarget
 from radrim.deconvolve.tiles import Tile, Tiles
 from radrim.rim.checkpoint import DENOISER_NETWORK, PRIOR_NETWORK, find_model, load, load_prior
-from radrim.rim.minor.refinement import FINAL_STAGES, TRIALS, fit_all_samples
+from radrim.rim.minor.regularised import RegularisedSolver
 from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.solver import RimSolver
+from radrim.rim.minor.stages import FINAL_STAGES, PLUG_AND_PLAY, TOTAL_VARIATION, TRIALS, fit_all_samples
 from radrim.rim.network.denoiser import Denoiser
 from radrim.rim.network.machine import InferenceMachine
 from radrim.rim.network.prior import Prior
@@ -182,6 +184,53 @@ class RimCycles:
         return make
 
 
+class RegularisedCycles:
+    """Total variation or plug and play by itself, from an empty model on; its strength is found by the judge.
+
+    Parameters
+    ----------
+    config : ImageConfig
+        Its solver is one of `METHODS`.
+    device : str
+        'cpu' or 'cuda'.
+    """
+
+    METHODS: Mapping[str, tuple[str, Sequence[FinalStage], int]] = MappingProxyType(
+        {"tv": ("total variation", TOTAL_VARIATION, 3), "pnp": ("plug and play", PLUG_AND_PLAY, 2)}
+    )
+    """Name of each solver in texts, its stages, and the number of those that run where nothing judges them."""
+
+    wide = True
+    closing: FinalStage | None = staticmethod(fit_all_samples)
+
+    def __init__(self, config: ImageConfig, device: str):
+        self._config, self._device = config, device
+        self.name, stages, unjudged = self.METHODS[config.solver]
+        self.stages, self.trials = stages[:unjudged], stages[unjudged:]
+        self.notes: Sequence[str] = [f"Solver: {self.name} on {device}."]
+
+    def tiles(self, shape: tuple[int, int]) -> Tiles:
+        """One tile."""
+        return Tiles(shape, max(shape), 0)
+
+    def factory(self, mask: Mask, threads: int, signed: bool = False) -> MakeSolver:  # noqa: ARG002 - torch's threads
+        """See `MinorCycles.factory`; models are positive in Stokes I alone, and there are no others."""
+        config, device = self._config, self._device
+
+        def make(tile: Tile, image: SolverTarget) -> RegularisedSolver:
+            settings = RimSettings(
+                noise=image.expected,
+                positive=image.stokes == "I" and config.contsub is None and not signed,
+                tile=min(config.tile, MinorCycleSettings.max_cpu_tile) if device == "cpu" else config.tile,
+                mask=_part(mask, tile),
+                denoiser=load_denoiser(device),
+                regularised=True,
+            )
+            return RegularisedSolver(settings, device)
+
+        return make
+
+
 class ClosureCycles:
     """Placeholder for the minor cycles of `--data closure`, whose imager has no minor cycles."""
 
@@ -221,5 +270,11 @@ def choose_solvers(config: ImageConfig, device: str) -> tuple[MinorCycles | None
     if config.data == "closure":
         return ClosureCycles(), CleanCycles(config) if config.compare else None
     names = (config.solver, "rim" if config.solver == "clean" else "clean") if config.compare else (config.solver,)
-    chosen: list[MinorCycles] = [RimCycles(config, device) if name == "rim" else CleanCycles(config) for name in names]
+    chosen = [_cycles(name, config, device) for name in names]
     return chosen[0], chosen[1] if config.compare else None
+
+
+def _cycles(solver: str, config: ImageConfig, device: str) -> MinorCycles:
+    if solver in RegularisedCycles.METHODS:
+        return RegularisedCycles(config, device)
+    return RimCycles(config, device) if solver == "rim" else CleanCycles(config)

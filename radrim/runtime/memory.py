@@ -64,8 +64,8 @@ class MemorySettings:
     """Largest size of facets that are measured together [pixel]. Larger transforms gain nothing."""
 
     def minor_cycle(self, name: str) -> MinorCycleMemory:
-        """The memory of images with a minor cycle: 'rim', 'clean' or 'none'."""
-        return {"rim": self.rim, "clean": self.clean, "none": self.none}[name]
+        """The memory of images with a minor cycle: a solver, or 'none'; those without an entry take that of the RIM."""
+        return {"clean": self.clean, "none": self.none}.get(name, self.rim)
 
 
 class MemoryOptions(Protocol):

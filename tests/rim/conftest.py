@@ -7,7 +7,7 @@ import pytest
 
 from radrim.deconvolve.tiles import Tiles
 from radrim.deconvolve.whole import WholeImage
-from radrim.rim.minor.refinement import FINAL_STAGES
+from radrim.rim.minor.stages import FINAL_STAGES
 
 
 @pytest.fixture

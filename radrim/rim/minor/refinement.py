@@ -1,47 +1,19 @@
-"""The final stages of a deconvolution: sparsification and prior update of a model whose residual is nearly noise.
+"""The actions of the final stages in one part of an image; `radrim.rim.minor.stages` has the stages."""
 
-Sparsification removes model emission that the data do not require (`radrim.rim.minor.sparsification`). The prior update
-combines the model with a learned prior of skies (`radrim.rim.network.prior`). Both raise the rms of the residual
-slightly. The major cycle accepts the update of a stage as a whole or not at all.
-
-An image has one or several parts (tiles or facets). The functions `sparsify` and `update_prior` decide for the whole
-image; the `Refiner` of each part carries out their actions. Decisions use only sums over all parts, so they do not
-depend on how the image is divided.
-"""
-
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from radrim.deconvolve.minor import FinalStage, MinorCycle, PartView
+from radrim.deconvolve.minor import PartView
 from radrim.deconvolve.step_length import Change, Moments
 from radrim.rim.minor.convolver import Convolver
+from radrim.rim.minor.regularisation import Method, improve, usable
 from radrim.rim.minor.settings import RimSettings, SparsifySettings
 from radrim.rim.minor.sparsification import Core, Sparsifier
-from radrim.rim.network.plug_and_play import PlugAndPlaySettings, plug_and_play
-from radrim.rim.network.prior import NEAR, TILE, combine, held_back, predict_sky, smooth_faint
-
-Ask = Callable[..., list[dict[str, Any]]]
-"""``ask(action, **values)`` makes all parts of an image carry out one action, and returns the answer of each."""
-
-
-@dataclass(frozen=True)
-class FinalStageSettings:
-    """When the final stages start, and how much of them is accepted."""
-
-    max_rms: float = 1.2
-    """Largest residual rms at which sparsification starts, in units of the expected noise."""
-    min_part: float = 0.1
-    """Smallest fraction of a prior update that is accepted. If the limit on the residual rms allows less, the update is
-    dropped."""
-    crowded: float = 0.5
-    """Fraction of the flux in isolated points above which the field counts as crowded. There CLEAN components are point
-    sources, and the prior update leaves them out as well."""
-    max_rounds: int = 2
-    """Largest number of rounds of the prior update."""
+from radrim.rim.minor.total_variation import TotalVariationSettings
+from radrim.rim.network.prior import TILE, combine, held_back, predict_sky, smooth_faint
 
 
 class Part(NamedTuple):
@@ -131,7 +103,7 @@ class Refiner:
             "update_prior": self.update_prior,
             "smooth_faint": self.smooth_faint,
             "stage_update": self.stage_update,
-            "plug_and_play": self.plug_and_play,
+            "regularise": self.regularise,
             "note_decision": self.note_decision,
             "fit_all_samples": self.fit_all_samples,
         }
@@ -159,6 +131,8 @@ class Refiner:
         return {
             "sparsifies": self._settings.positive and self._settings.sparsify,
             "updates": self._settings.positive and self._settings.prior is not None,
+            "regularises": self._settings.positive or self._settings.regularised,
+            "trial": int(self._arrays.get("trial-number", 0)),
             "moments": Moments.of(part.residual[core]),
             "flux": float(flux[core].sum(dtype=np.float64)),
             "held": float(flux[core][self._arrays["points"][core]].sum(dtype=np.float64)),
@@ -222,26 +196,31 @@ class Refiner:
         self._arrays |= {"trial": update + change, "trial-left": after}
         return {"moments": Moments.of(after[part.core])}
 
-    # Plug and play, and the last fit
+    # Regularisation, and the last fit
 
-    def plug_and_play(self, part: Part, settings: PlugAndPlaySettings) -> dict[str, Any]:
-        """Improve the model by plug and play, as a pending trial; isolated points stay."""
-        data, network = self._data, self._settings.denoiser
-        convolver = data.convolver
+    def regularise(self, part: Part, method: Method, number: int) -> dict[str, Any]:
+        """Improve the model by a method of this number, as a pending trial; isolated points stay."""
+        data, settings = self._data, self._settings
+        if isinstance(method, TotalVariationSettings):
+            method = replace(method, positive=settings.positive)
         seen = part.model * ~self._arrays["points"]
-        if network is None or not seen.any():
+        if not usable(method, settings.denoiser) or not (seen.any() or settings.regularised):
             return {"any": False, "moments": Moments.of(part.residual[part.core])}
+        convolver = data.convolver
         limit = None if part.allowed is None else convolver.tensor(part.allowed)
         images = convolver.tensor(seen), convolver.tensor(data.residual)
-        settings = replace(settings, tile=min(settings.tile, 2 * convolver.tile))
-        found = convolver.run(lambda psf: plug_and_play(network, *images, psf, data.noise, settings, limit))
-        sky = found.cpu().numpy()
-        self._arrays |= {"next-mean": sky, "next-spread": np.full_like(sky, settings.last * part.noise)}
+
+        def work(psf):
+            return improve(method, settings.denoiser, *images, psf, data.noise, limit, 2 * convolver.tile)
+
+        sky = convolver.run(work).cpu().numpy()
+        spread = np.full_like(sky, method.last * part.noise)
+        self._arrays |= {"next-mean": sky, "next-spread": spread, "next-trial-number": np.array(number)}
         return self._trial(part, sky - seen)
 
     def note_decision(self, part: Part, taken: bool) -> dict[str, Any]:  # noqa: ARG002 - as all actions
         """Note whether the last update was taken: `fit_all_samples` uses the prior of the last that was."""
-        for name in ("mean", "spread"):
+        for name in ("mean", "spread", "trial-number"):
             if f"next-{name}" in self._arrays:
                 found = self._arrays.pop(f"next-{name}")
                 if taken:
@@ -313,139 +292,3 @@ class Refiner:
         if self._settings.denoiser is not None:  # for `fit_all_samples`
             self._arrays |= {"next-mean": mean, "next-spread": spread}
         return found - model
-
-
-def sparsify(ask: Ask) -> MinorCycle | None:
-    """Remove model emission that the data do not require; see `radrim.rim.minor.sparsification`.
-
-    Parameters
-    ----------
-    ask : Ask
-
-    Returns
-    -------
-    MinorCycle or None
-        The update itself stays with the parts of the image. None if nothing is removed.
-    """
-    begun = ask("begin")
-    noise, before = _noise(begun, "sparsifies"), _moments(begun)
-    if not 0 < before.std <= FinalStageSettings.max_rms * noise:
-        return None
-    peak = max(one["peak"] for one in ask("measure_levels"))
-    limits = SparsifySettings()
-    max_rms = limits.max_rms(before.std, noise)
-    level, found, keep, left = limits.first_level * noise, 0.0, 0.0, before
-    while level < limits.max_level * peak:
-        tried = ask("sparsify", level=level, max_rms=max_rms, keep=keep)
-        keep = 0.0
-        if any(one["changed"] for one in tried):
-            given_up, after = sum(one.get("given_up", 0.0) for one in tried), _moments(tried)
-            if (
-                after.std > max_rms
-                or sum(one.get("rise", 0.0) for one in tried) > limits.max_chi2_rise * given_up * noise**2
-                or any(one.get("stands_out", False) for one in tried)
-            ):
-                break
-            found, keep, left = level, 1.0, after
-        level *= limits.level_factor
-    changed = sum(one["components"] for one in ask("stage_update", keep=keep))
-    if not found:
-        return None
-    stop = f"removed model emission fainter than {found / noise:.1f} times the noise, which the data do not require"
-    return _whole(changed, before, left, stop)
-
-
-def update_prior(ask: Ask) -> MinorCycle | None:
-    """Combine the model with a learned prior of skies, up to the limit on the residual rms; see `sparsify`."""
-    begun = ask("begin")
-    noise, before = _noise(begun, "updates"), _moments(begun)
-    flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
-    if not 0 < before.std <= NEAR * noise:
-        return None
-    crowded, max_rms = held > FinalStageSettings.crowded * flux, SparsifySettings().max_rms(before.std, noise)
-    parts: list[float] = []
-    left, keep = before, 0.0
-    while len(parts) < FinalStageSettings.max_rounds:
-        answers = ask("update_prior", keep=keep, crowded=crowded)
-        change = Change.sum(one["change"] for one in answers)
-        keep = change.part_below(max_rms)
-        if not any(one["any"] for one in answers) or not keep >= FinalStageSettings.min_part:
-            keep = 0.0
-            break
-        parts.append(keep)
-        left = change.at(keep)
-        if keep < 1:
-            break
-    if not parts:
-        ask("stage_update", keep=0.0)
-        return None
-    after = _moments(ask("smooth_faint", keep=keep, crowded=crowded))
-    smoothed = after.std <= max_rms
-    changed = sum(one["components"] for one in ask("stage_update", keep=1.0 if smoothed else 0.0))
-    stop = f"prior update, {len(parts)} round{'s' if len(parts) > 1 else ''}"
-    if parts[-1] < 1:
-        stop += f", {parts[-1]:.0%} of it: limited by the residual rms"
-    return _whole(changed, before, after if smoothed else left, stop)
-
-
-def plug_and_play_trial(ask: Ask, settings: PlugAndPlaySettings) -> MinorCycle | None:
-    """Improve the model by plug and play (`radrim.rim.network.plug_and_play`); kept-out visibilities judge it.
-
-    Parameters
-    ----------
-    ask : Ask
-    settings : PlugAndPlaySettings
-    """
-    begun = ask("begin")
-    noise, before = _noise(begun, "updates"), _moments(begun)
-    if not 0 < before.std <= NEAR * noise:
-        return None
-    answers = ask("plug_and_play", natural=True, settings=settings)
-    after = _moments(answers)
-    changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
-    if not any(one["any"] for one in answers):
-        return None
-    return _whole(changed, before, after, "plug and play" + (", stronger" if settings is STRONGER else ""))
-
-
-def fit_all_samples(ask: Ask) -> MinorCycle | None:
-    """Fit the visibilities that were kept out, once all stages are done; see `Refiner.fit_all_samples`."""
-    begun = ask("begin")
-    flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
-    answers = ask("fit_all_samples", natural=True, crowded=held > FinalStageSettings.crowded * flux)
-    changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
-    if not any(one["any"] for one in answers):
-        return None
-    before, after = _moments(begun), _moments(answers)
-    return _whole(changed, before, after, "fit to all visibilities")
-
-
-STRONGER = PlugAndPlaySettings(first=3.0, turns=8, data_weight=0.3)
-"""Plug and play with more weight of the denoiser. It gains where the noise is low (QuantifAI's M31, 8 h), and loses at
-the scale of the beam where it is not (2 h): the judge decides."""
-
-
-TRIALS: Sequence[FinalStage] = tuple(
-    functools.partial(plug_and_play_trial, settings=settings) for settings in (PlugAndPlaySettings(), STRONGER)
-)
-"""Final stages that run only where kept-out visibilities judge them."""
-
-FINAL_STAGES: Sequence[FinalStage] = (sparsify, update_prior)
-"""The final stages, in the order in which they run."""
-
-
-def _noise(begun, stage):
-    """Largest expected noise of the parts to which a stage applies [Jy/beam]; 0 if it applies to none."""
-    return max((one["noise"] for one in begun if one["flux"] and one[stage]), default=0.0)
-
-
-def _moments(answers):
-    return Moments.sum(one["moments"] for one in answers)
-
-
-def _whole(changed, before, after, stop):
-    """A minor cycle whose update is accepted as a whole or not at all."""
-    most = SparsifySettings.max_rms_rise * max(1.0, after.std / before.std)
-    return MinorCycle(
-        np.zeros((0, 0), np.float32), changed, 0.0, stop, converged=False, max_rms_rise=most, changes_pixels=True
-    )

@@ -39,6 +39,8 @@ class RimSettings:
     sizes : bool
         Whether sources slightly wider than a point count as isolated points. False where spectra are fitted: a spectral
         index looks like a size.
+    regularised : bool
+        Whether methods of regularisation may begin with an empty model.
     clean : CleanSettings
         Settings of the CLEAN stage, which replaces their thresholds and mask (`radrim.rim.minor.clean_stage`).
     """
@@ -52,6 +54,7 @@ class RimSettings:
     prior: Prior | None = None
     denoiser: Denoiser | None = None
     sizes: bool = True
+    regularised: bool = False
     clean: CleanSettings = field(default_factory=CleanSettings)
 
 

@@ -47,12 +47,17 @@ class PlugAndPlaySettings:
     min_flux: float = 3.0
     """Flux of the model per beam from which there is emission, in units of the noise; elsewhere the model stays. The
     array does not measure the mean, and what the denoiser leaves in an empty sky would add up over its many pixels."""
+    min_peak: float = 5.0
+    """Residual from which there is emission while the model is empty, in units of the noise."""
     reach: float = 1.0
     """Distance by which this region reaches beyond the emission, in widths of the PSF's main lobe."""
     tile: int = 1024
     """Largest side of the tiles of the network, without their halo [pixel]."""
     halo: int = 128
     """Pixels that a tile of the network sees around its own part."""
+
+    def __str__(self) -> str:
+        return f"plug and play of strength {self.data_weight:g}"
 
 
 @torch.inference_mode()
@@ -84,7 +89,7 @@ def plug_and_play(
     Tensor, (y, x)
         The last denoised model, without negative pixels where there is emission [Jy/pixel].
     """
-    inside = emission(model, convolution, noise, settings)
+    inside = emission(model, residual, convolution, noise, settings)
     if allowed is not None:
         inside &= allowed
     if not inside.any():
@@ -104,12 +109,18 @@ def plug_and_play(
 
 
 def emission(
-    model: torch.Tensor, convolution: PsfConvolution, noise: float, settings: PlugAndPlaySettings
+    model: torch.Tensor,
+    residual: torch.Tensor,
+    convolution: PsfConvolution,
+    noise: float,
+    settings: PlugAndPlaySettings,
 ) -> torch.Tensor:
-    """Where a model (y, x) has emission, and near it, (y, x) bool."""
+    """Where a model (y, x) has emission, and near it, (y, x) bool; of an empty model, where the residual has."""
     beam = convolution.widths()
     area = 2 * math.pi * float(beam.prod()) / FWHM_PER_SIGMA**2
     seen = convolution.blur(model, beam / FWHM_PER_SIGMA) * area > settings.min_flux * noise
+    if not model.any():
+        seen = residual > settings.min_peak * noise
     reach = math.ceil(settings.reach * float(beam.max()))
     return dilate(seen, reach)
 

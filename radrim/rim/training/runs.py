@@ -15,9 +15,9 @@ from radrim.deconvolve.major import deconvolve
 from radrim.deconvolve.tiles import Tiles
 from radrim.deconvolve.whole import WholeImage
 from radrim.metrics import noise_mad
-from radrim.rim.minor.refinement import FINAL_STAGES
 from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.solver import RimSolver
+from radrim.rim.minor.stages import FINAL_STAGES
 from radrim.rim.network.machine import InferenceMachine
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.training.problems import Problem, make_problem
