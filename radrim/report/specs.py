@@ -41,6 +41,9 @@ class ReportSettings:
     offsets_below: float = parse_angle("30asec")
     """Field below which axes show offsets from the centre [rad]: hours and degrees would need too many digits."""
 
+    antennas: int = 40
+    """Largest number of antennas whose fit is shown; of more, those with the worst."""
+
     compression: int = 3
     """zlib level of PNGs: half the time of the usual level 6 for 2 % more bytes."""
 
@@ -105,6 +108,7 @@ class FigureKind(StrEnum):
     UV = "uv"
     HISTOGRAM = "histogram"
     CYCLES = "cycles"
+    FIT = "fit"
 
 
 class Picture(NamedTuple):
