@@ -38,6 +38,10 @@ class DiagnosisSettings:
     outlier: float = 5.0
     """Deviation from the median from which an antenna or a window differs, in robust standard deviations of all."""
 
+    uneven: float = 2.0
+    """Excess of the shortest quarter of baselines over that of the longest one, or its inverse, that is worth a word.
+    """
+
     named: int = 5
     """Antennas and windows that a sentence names."""
 
@@ -204,10 +208,24 @@ def _calibration(quality, names, settings=DiagnosisSettings()):
     else:
         text = (
             f"Calibration errors, or emission that the model lacks, limit the image, not noise: {level} No antenna "
-            "stands out. Self-calibrate (radrim selfcal); if that changes nothing, look for sources outside the image, "
-            "and for emission in the residual."
+            f"stands out{_where(quality['lengths'])}. Self-calibrate (radrim selfcal); if that changes nothing, look for "
+            "sources outside the image, and for emission in the residual."
         )
     yield Finding("calibration", text, excess / noise, [names[k] for k in far])
+
+
+def _where(lengths, settings=DiagnosisSettings()):
+    """Whether the shortest or the longest baselines have most of the excess."""
+    quarter = len(lengths) // 4
+    if not quarter:
+        return ""
+    above = np.array([entry["fitted"] / entry["noise"] - 1 for entry in lengths])
+    short, long = float(above[:quarter].mean()), float(above[-quarter:].mean())
+    if short > settings.uneven * max(long, settings.min_excess):
+        return "; it is largest on the shortest baselines, which see extended emission"
+    if long > settings.uneven * max(short, settings.min_excess):
+        return "; it is largest on the longest baselines, which see phase errors and bright points between pixels"
+    return ""
 
 
 def _bad_antennas(entries, settings):
@@ -235,9 +253,9 @@ def _wild(wild, antennas, settings=DiagnosisSettings()):
         "wild_samples",
         f"{count:,} wild sample{'s' if count > 1 else ''} in {wild['samples']:,}, more than "
         f"{FitQualitySettings.wild:.0f} times the scatter of their baseline away from the model. The worst: {pair}, "
-        f"{mjd_text(first['time_mjd_s'])} UTC, {si(first['frequency_hz'], 'Hz', 6)}, {first['deviation']:.3g} sigma. By antenna: {by_antenna}; by spectral "
-        f"window: {by_window}. Flag them (radio interference, or a bad integration): they make stripes in the image. "
-        "NAME-qa.json lists the worst.",
+        f"{mjd_text(first['time_mjd_s'])} UTC, {si(first['frequency_hz'], 'Hz', 6)}, {first['deviation']:.3g} sigma. "
+        f"By antenna: {by_antenna}; by spectral window: {by_window}. Flag them (radio interference, or a bad "
+        "integration): they make stripes in the image. NAME-qa.json lists the worst.",
         float(count),
         [name_of(antennas, number) for number, _ in counts],
         [band_name(band) for *band, _ in windows],

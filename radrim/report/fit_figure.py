@@ -13,7 +13,7 @@ from radrim.report.render import BLUE, GREY, INK, MIST, RED
 from radrim.report.specs import ReportSettings
 from radrim.units import prefix
 
-SETS = (("kept", RED, "D", 5.5, 0.13), ("fitted", BLUE, "o", 4.2, -0.13))
+SETS = (("kept", RED, "D", 5.0, 0.13), ("fitted", BLUE, "o", 4.2, -0.13))
 """Key, colour, marker and its size, and offset in a panel of antennas; the first is drawn below the other."""
 
 
@@ -129,7 +129,7 @@ def _legend(fig, noise):
     """One legend for all panels, above them."""
     handles = [
         Line2D([], [], color=BLUE, marker="o", markersize=4.2, label="fitted visibilities"),
-        Line2D([], [], color=RED, marker="D", markersize=5.5, label="kept-out visibilities"),
+        Line2D([], [], color=RED, marker="D", markersize=5, label="kept-out visibilities"),
     ]
     if noise > 0:
         handles.append(Line2D([], [], color=GREY, linestyle="--", label="noise, from neighbouring samples"))
