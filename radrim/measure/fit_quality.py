@@ -39,6 +39,10 @@ class FitQualitySettings:
     wild: float = 10.0
     """Deviation from which a sample is wild, in the same units. Noise alone: one in e^50."""
 
+    noise_samples: int = 2048
+    """Samples of a group from which its noise and its scatter are measured: right to 3 %, those of all baselines
+    together to far less."""
+
     min_group: int = 8
     """Samples from which the scatter of a group is its own; smaller groups have that of all in memory with them."""
 
@@ -124,7 +128,7 @@ class FitInspector:
         used = weight > 0
         if not used.any():
             return
-        common = float(np.median(power[used]))
+        common = self._median(power[used])
         for first, last in pairwise(edges):
             inside = slice(first - edges[0], last - edges[0])
             values = power[inside][used[inside]]
@@ -147,21 +151,29 @@ class FitInspector:
 
     def _limit(self, power, common):
         """Largest square that counts: of noise, the median of w |r|^2 is 2 ln 2."""
-        median = float(np.median(power)) if power.size >= self._settings.min_group else common
+        median = self._median(power) if power.size >= self._settings.min_group else common
         return self._settings.max_deviation**2 * max(median, 1e-300) / (2 * np.log(2))
 
-    def _noise(self, rest, weight, reach):
-        """Chi^2 per datum of samples less the mean of their neighbours along the first axis; NaN without any."""
+    def _median(self, power):
+        """Of some thousand of the samples."""
+        return float(np.median(power[:: -(-power.size // self._settings.noise_samples)]))
+
+    def _noise(self, rest, weight, reach, every=1):
+        """Chi^2 per datum of samples less the mean of their neighbours along the first axis; NaN without any.
+
+        Only every so many of the samples count.
+        """
         if len(rest) <= 2 * reach:
             return float("nan")
-        before, middle, after = (slice(k * reach, len(rest) - (2 - k) * reach) for k in range(3))
+        before, middle, after = (slice(k * reach, len(rest) - (2 - k) * reach, every) for k in range(3))
         used = (weight[before] > 0) & (weight[middle] > 0) & (weight[after] > 0)
         if not used.any():
             return float("nan")
         left = (rest[middle] - (rest[before] + rest[after]) / 2)[used]
         variance = 1 / weight[middle][used] + (1 / weight[before][used] + 1 / weight[after][used]) / 4
         power = (left.real**2 + left.imag**2) / variance
-        return float(np.minimum(power, self._limit(power, float(np.median(power)))).mean()) / 2
+        common = float(power.mean())  # of a group that is too small to have outliers
+        return float(np.minimum(power, self._limit(power, common)).mean()) / 2
 
     def _note_wild(self, part, first, power, limit):
         settings = self._settings

@@ -125,9 +125,9 @@ def _weights(quality, settings=DiagnosisSettings()):
     yield Finding(
         "weights",
         f"The weights of the data are not 1/sigma^2, but {words}: differences of neighbouring samples scatter with "
-        f"{np.sqrt(typical):.3g} times the sigma that the weights state, kept-out residuals with "
-        f"{np.sqrt(quality['all']['kept']):.3g} times. A common factor changes no image. For weights that state the "
-        f"noise, run CASA's statwt, or multiply all weights by {1 / typical:.3g}.",
+        f"{np.sqrt(typical):.3g} times the sigma that the weights state (kept-out residuals, which hold "
+        f"errors of model and calibration, too: {np.sqrt(quality['all']['kept']):.3g} times). A common factor changes "
+        f"no image. For weights that state the noise, run CASA's statwt, or multiply all weights by {1 / typical:.3g}.",
         typical,
     )
 
@@ -208,8 +208,8 @@ def _calibration(quality, names, settings=DiagnosisSettings()):
     else:
         text = (
             f"Calibration errors, or emission that the model lacks, limit the image, not noise: {level} No antenna "
-            f"stands out{_where(quality['lengths'])}. Self-calibrate (radrim selfcal); if that changes nothing, look for "
-            "sources outside the image, and for emission in the residual."
+            f"stands out{_where(quality['lengths'])}. Self-calibrate (radrim selfcal); if that changes nothing, look "
+            "for sources outside the image, and for emission in the residual."
         )
     yield Finding("calibration", text, excess / noise, [names[k] for k in far])
 
@@ -222,9 +222,11 @@ def _where(lengths, settings=DiagnosisSettings()):
     above = np.array([entry["fitted"] / entry["noise"] - 1 for entry in lengths])
     short, long = float(above[:quarter].mean()), float(above[-quarter:].mean())
     if short > settings.uneven * max(long, settings.min_excess):
-        return "; it is largest on the shortest baselines, which see extended emission"
+        return "; the excess is largest on the shortest baselines, which see extended emission"
     if long > settings.uneven * max(short, settings.min_excess):
-        return "; it is largest on the longest baselines, which see phase errors and bright points between pixels"
+        return (
+            "; the excess is largest on the longest baselines, which see phase errors and bright points between pixels"
+        )
     return ""
 
 

@@ -51,14 +51,15 @@ def _draw_cycles(ax, cycles):
             values = [row.get(f"{key}_chi2", np.nan) for row in rows]
             style = {"alpha": 0.6, "linewidth": 0.8} if several else {"marker": marker, "markersize": size}
             ax.plot([row["cycle"] for row in rows], values, color=colour, **style)
+    numbers = [cycle["cycle"] for cycle in cycles] or [1]
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="Major cycle")
+    ax.set(xlabel="Major cycle", xlim=(min(numbers) - 0.3, max(numbers) + 0.3))
     ax.set_title("By major cycle")
 
 
 def _draw_lengths(ax, lengths):
     longest = max((entry["length_m"] for entry in lengths), default=1.0)
-    factor, sign = prefix(longest)
+    factor, sign = prefix(min(longest, 1e5))  # nobody says megametre
     place = np.array([entry["length_m"] for entry in lengths]) / factor
     for one in SETS:
         _points(ax, place + one[-1] * 0.04 * longest / factor, lengths, *one[:-1])
@@ -106,11 +107,12 @@ def _finish(ax: Axes, noise: float, grid: str) -> None:
     """Levels of noise and weights, and an axis that holds both; logarithmic over more than a factor of 5."""
     low, high = ax.dataLim.intervaly
     ax.axhline(1, color=INK, linewidth=0.8, linestyle=":", zorder=1)
-    levels = [1.0]
     if noise > 0:
         ax.axhline(noise, color=GREY, linewidth=1, linestyle="--", zorder=1)
-        levels.append(noise)
-    low, high = max(min(low, *levels, 1.0), 1e-12), max(high, *levels, 1.0)
+        low, high = min(low, noise), max(high, noise)
+    low = max(low, 1e-12)
+    if low / ReportSettings.far < 1 < high * ReportSettings.far:  # relative weights can be anywhere
+        low, high = min(low, 1.0), max(high, 1.0)
     if high > 5 * low:
         room = (high / low) ** 0.07
         ax.set(yscale="log", ylim=(low / room, high * room))

@@ -44,6 +44,9 @@ class ReportSettings:
     antennas: int = 40
     """Largest number of antennas whose fit is shown; of more, those with the worst."""
 
+    far: float = 30.0
+    """Ratio of chi^2 per datum to 1 from which a panel does not reach down, or up, to the noise of the weights."""
+
     compression: int = 3
     """zlib level of PNGs: half the time of the usual level 6 for 2 % more bytes."""
 
