@@ -45,14 +45,22 @@ def of_antenna(number, data):
     return sign != 0, sign
 
 
-def test_a_good_observation_has_no_findings(observed, make_image, tmp_path):
-    """Chi^2 per datum of fitted and kept-out visibilities is 1; nothing is said. The numbers are in NAME-qa.json."""
-    result = make_image(observed)
+def test_a_good_observation_has_no_findings(observed, make_image, tmp_path, caplog):
+    """Chi^2 per datum of fitted and kept-out visibilities is 1; nothing is said. The numbers are in NAME-qa.json.
+
+    The line of each major cycle has both.
+    """
+    with caplog.at_level(logging.INFO, "radrim"):
+        result = make_image(observed)
     assert result.findings == []
     for name in ("fitted", "kept", "noise"):
         assert result.fit_quality["all"][name] == pytest.approx(1, abs=0.1)
     judged = [cycle for cycle in result.cycles if "kept_chi2" in cycle]
     assert judged[-1]["fitted_chi2"] == pytest.approx(1, abs=0.1)
+    for cycle in judged:
+        words = f"chi^2 per datum: {cycle['fitted_chi2']:.4g} fitted, {cycle['kept_chi2']:.4g} kept out, "
+        assert f"major cycle {cycle['cycle']}: model flux" in caplog.text
+        assert words in caplog.text
     told = json.loads((tmp_path / "image-qa.json").read_text())
     assert told["findings"] == []
     assert told["visibility_fit"]["kept"] == result.fit_quality["all"]["kept"]

@@ -265,7 +265,7 @@ def fit_panel(antennas=27, unknown=False):
     return FitPanel(cycles, lengths, named, level)
 
 
-@pytest.mark.parametrize(("antennas", "unknown"), [(27, False), (120, False), (3, True)])
+@pytest.mark.parametrize("antennas, unknown", [(27, False), (120, False), (3, True)])
 def test_fit_of_kept_out_visibilities(tmp_path, antennas, unknown):
     """The panel is a figure with a caption that says how to read it, for few and many antennas and unknown levels."""
     page = page_of(tmp_path, fit=fit_panel(antennas, unknown))
