@@ -39,7 +39,8 @@ def fit_figure(
         _finish(ax, level["noise"], "y" if ax is by_antenna else "both")
     by_cycle.set_ylabel("χ² per datum")
     by_antenna.set_ylabel("χ² per datum")
-    _legend(fig, level["noise"])
+    shown = any(low < 1 < high for low, high in (ax.get_ylim() for ax in fig.axes))
+    _legend(fig, level["noise"] > 0, shown)
 
 
 def _draw_cycles(ax, cycles):
@@ -52,7 +53,7 @@ def _draw_cycles(ax, cycles):
             style = {"alpha": 0.6, "linewidth": 0.8} if several else {"marker": marker, "markersize": size}
             ax.plot([row["cycle"] for row in rows], values, color=colour, **style)
     numbers = [cycle["cycle"] for cycle in cycles] or [1]
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set(xlabel="Major cycle", xlim=(min(numbers) - 0.3, max(numbers) + 0.3))
     ax.set_title("By major cycle")
 
@@ -127,13 +128,14 @@ def _finish(ax: Axes, noise: float, grid: str) -> None:
     ax.set_axisbelow(True)
 
 
-def _legend(fig, noise):
-    """One legend for all panels, above them."""
+def _legend(fig, noise, weights):
+    """One legend for all panels, above them; with the levels of noise and weights where they are seen."""
     handles = [
         Line2D([], [], color=BLUE, marker="o", markersize=4.2, label="fitted visibilities"),
         Line2D([], [], color=RED, marker="D", markersize=5, label="kept-out visibilities"),
     ]
-    if noise > 0:
+    if noise:
         handles.append(Line2D([], [], color=GREY, linestyle="--", label="noise, from neighbouring samples"))
-    handles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=":", label="1: noise of the weights"))
+    if weights:
+        handles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=":", label="1: noise of the weights"))
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8.5)
