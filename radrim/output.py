@@ -13,9 +13,10 @@ from radrim.geometry import ImageGrid, format_angle
 from radrim.measure.measurement import uv_samples
 from radrim.products import KINDS, SHARED, count_kinds
 from radrim.report import qa
+from radrim.report.diagnosis import Finding, name_of
 from radrim.report.draw_pool import Painters
 from radrim.report.overview import overview, thin_out
-from radrim.report.page import ImageSet, Polarisation, Report, RivalPanel, write_report
+from radrim.report.page import FitPanel, ImageSet, Polarisation, Report, RivalPanel, write_report
 from radrim.report.specs import ReportSettings
 from radrim.restore.polarisation import LinearChannels
 from radrim.result import Beside, Channels, Image, Linear, Stokes
@@ -53,6 +54,8 @@ class RunSummary:
         Time of each step [s].
     beside : Beside or None
         Images of the other minor cycle.
+    findings : sequence of Finding
+        What the kept-out visibilities say.
     """
 
     image: Image
@@ -65,6 +68,7 @@ class RunSummary:
     chosen: Sequence[str]
     seconds: Mapping[str, float]
     beside: Beside | None = None
+    findings: Sequence[Finding] = ()
 
 
 class Output:
@@ -237,6 +241,7 @@ class Output:
             image, len(channels), run.grid, observation, self.config, run.thermal, run.scatter[image.stokes]
         )
         quality["other_stokes"] = qa.measure_others(stokes, image.stokes, run.scatter)
+        quality |= qa.measure_fit(image, observation.antennas, run.findings)
         files = [*stokes.paths, *(run.linear.paths.values() if run.linear else []), *paths.values()]
         if len(channels) > 1:
             files += [path for one in stokes.channels.values() for path in one.paths]
@@ -280,6 +285,7 @@ class Output:
             facts=facts,
             images=[_image_set(one) for one in (image, *shown)],
             beside=None if run.beside is None else _comparison(image, run.beside),
+            fit=_fit_panel(image, observation.antennas),
             polarisation=_polarisation(run.stokes, run.linear, image.stokes, run.grid),
         )
 
@@ -294,6 +300,16 @@ def _polarisation(stokes: Stokes, linear: Linear | None, shown: str, grid: Image
         return Polarisation(images, noise)
     intensity, angle = (thin_out(open_image(linear.paths[kind])) for kind in ("image", "angle"))
     return Polarisation(images, noise, intensity, angle, linear.noise)
+
+
+def _fit_panel(image: Image, antennas: Sequence[str]) -> FitPanel | None:
+    """The report's panel of fitted and kept-out visibilities; None if none were kept out."""
+    found = image.fit_quality
+    if not found:
+        return None
+    named = [{**entry, "name": name_of(antennas, entry["antenna"])} for entry in found["antennas"]]
+    cycles = [cycle for cycle in image.cycles if "kept_chi2" in cycle]
+    return FitPanel(cycles, found["lengths"], named, found["all"])
 
 
 def _comparison(image, beside):

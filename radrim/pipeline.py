@@ -32,7 +32,7 @@ from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles, choose_solvers
 from radrim.imagers.start_model import find_start, take_start
-from radrim.measure.holdout import keep_out
+from radrim.measure.holdout import hold_out
 from radrim.measure.mosaic import describe_mosaic, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
@@ -40,6 +40,7 @@ from radrim.output import Output, RunSummary
 from radrim.read.mask import read_mask
 from radrim.read.pointings import each_at_its_pointing
 from radrim.read.reader import Selection, read
+from radrim.report.diagnosis import diagnose
 from radrim.report.draw_pool import Painters
 from radrim.restore.polarisation import write_linear
 from radrim.result import Beside, Channels, Result, Stokes
@@ -165,8 +166,9 @@ def _prepare(
         closure = config.data == "closure"
         observation = cache.read(config.ms, selection(config), read_hands if closure else read)
         if config.niter and config.holdout:
-            for block, kept in zip(observation.blocks, keep_out(observation.blocks, config.holdout), strict=True):
-                block.kept_out = kept
+            both = zip(*hold_out(observation.blocks, config.holdout), strict=True)
+            for block, (kept, watched) in zip(observation.blocks, both, strict=True):
+                block.kept_out, block.watched = kept, watched
         # Before imaging weights take the place of those that say how noisy a sample is.
         closures = prepare(observation.blocks) if closure else None
         _say_what_was_read(observation)
@@ -265,15 +267,16 @@ def _finish(
     expected = {name: value / np.sqrt(run.sum_weight) for name, value in run.scatter.items()}
     for image in stokes.headers:
         expected[image.stokes] = image.facts.get("expected_noise", expected[image.stokes])
-        if not prepared.closures:  # solving for gains always fits part of the noise
+        if not prepared.closures and not image.fit_quality:  # solving for gains always fits part of the noise
             _warn_of_fitted_noise(image, expected[image.stokes], run.observation.notes)
+    findings = _diagnose(stokes, run)
     whole = stokes[config.stokes[0]]
     paths = dict(whole.paths)
     if report:
         with clock("report"):
             summary = RunSummary(
                 whole, stokes, linear, run.grid, run.observation, run.thermal, expected, prepared.chosen,
-                clock.seconds, beside,
+                clock.seconds, beside, findings,
             )  # fmt: skip
             paths |= output.write_summary(summary, painters)
     return Result(
@@ -282,7 +285,20 @@ def _finish(
         channels=stokes.channels[whole.stokes],
         polarisations=stokes,
         linear=linear,
+        findings=[finding.as_dict() for finding in findings],
     )
+
+
+def _diagnose(stokes, run):
+    """What kept-out visibilities say of each Stokes parameter: warnings in the log and notes of the report."""
+    found = []
+    for image in stokes.headers:
+        named = image.stokes if len(stokes) > 1 else ""
+        found += diagnose(image.fit_quality, run.observation.antennas, named)
+    for finding in found:
+        run.observation.notes.append(finding.text)
+        log.warning("%s", finding.text)
+    return found
 
 
 def describe_run(config: ImageConfig) -> dict[str, Any]:

@@ -55,6 +55,9 @@ class Image:
         Numbers of each major cycle; see `radrim.report.page.Report`.
     facts : dict
         Numbers for the FITS header, by the names of `radrim.write.fits.KEYWORDS`.
+    fit_quality : dict
+        How well the model fits visibilities that were fitted and visibilities that were kept out; see
+        `radrim.measure.fit_quality`. Empty without --holdout.
     paths : dict of str to Path
         'dirty', 'psf', 'model', 'residual', 'image', 'pb', 'image_pb' to FITS file.
     stokes : str
@@ -81,6 +84,7 @@ class Image:
     stop: str = ""
     cycles: list[dict] = field(default_factory=list)
     facts: dict = field(default_factory=dict)
+    fit_quality: dict = field(default_factory=dict)
     paths: dict[str, Path] = field(default_factory=dict)
     stokes: str = "I"
     plane: int = 0
@@ -255,12 +259,16 @@ class Result(Image):
         Images by Stokes parameter: ``result.polarisations["Q"].image``.
     linear : Linear or None
         Maps of polarised intensity and angle, where Q and U were deconvolved.
+    findings : list of dict
+        What the kept-out visibilities say about data and image, of all Stokes parameters: 'kind', 'text' and what else
+        `radrim.report.diagnosis.Finding` has. Empty without --holdout.
     """
 
     grid: ImageGrid = field(kw_only=True)
     channels: Sequence[Image] = field(kw_only=True)
     polarisations: Stokes = field(kw_only=True)
     linear: Linear | None = field(kw_only=True, default=None)
+    findings: list[dict] = field(kw_only=True, default_factory=list)
 
     @property
     def wcs(self) -> "WCS":

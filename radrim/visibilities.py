@@ -25,7 +25,9 @@ def row_slices(count: int, settings: BlockSettings = BlockSettings()) -> Iterato
 
 @dataclass(frozen=True)
 class KeptOut:
-    """The rows of a block that are kept out of the deconvolution to judge it; see `radrim.measure.holdout`.
+    """Rows of a block in cells whose natural weights are kept; see `radrim.measure.holdout`.
+
+    Either those that are kept out of the deconvolution to judge it, or as many that it fits, for comparison.
 
     Parameters
     ----------
@@ -51,12 +53,51 @@ class KeptOut:
 
     @classmethod
     def join(cls, blocks: "Sequence[Visibilities]") -> "KeptOut":
-        """Of blocks that are joined, one after the other; they have the same channels."""
+        """Rows kept out of blocks that are joined, one after the other; they have the same channels."""
+        return cls._join(blocks, [block.kept_out or cls.none(len(block.freq)) for block in blocks])
+
+    @classmethod
+    def join_watched(cls, blocks: "Sequence[Visibilities]") -> "KeptOut":
+        """The same of the rows that are fitted and watched."""
+        return cls._join(blocks, [block.watched or cls.none(len(block.freq)) for block in blocks])
+
+    @classmethod
+    def _join(cls, blocks: "Sequence[Visibilities]", parts: "list[KeptOut]") -> "KeptOut":
         starts = np.cumsum([0, *(len(block.uvw) for block in blocks)])
-        parts = [block.kept_out or cls.none(len(block.freq)) for block in blocks]
         rows = np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)])
         cell, weight = (np.concatenate([getattr(part, name) for part in parts]) for name in ("cell", "weight"))
         return cls(rows, cell, weight, max(part.cells for part in parts))
+
+
+@dataclass(frozen=True)
+class NaturalWeights:
+    """Natural weights of the rows of a block after imaging weights have taken their place.
+
+    They stay in their files, memory-mapped, also where blocks are joined.
+
+    Parameters
+    ----------
+    parts : tuple of (freq, weight)
+        Channel frequencies (chan,) float64 [Hz], and weights (row, chan) float32 [Jy^-2], of successive rows.
+    """
+
+    parts: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+    @property
+    def weight(self) -> np.ndarray:
+        """Of all rows, (row, chan) float32 [Jy^-2]; a copy if blocks were joined."""
+        weights = [weight for _, weight in self.parts]
+        return weights[0] if len(weights) == 1 else np.concatenate(weights)
+
+    def select_channels(self, part: "slice | np.ndarray") -> "NaturalWeights":
+        """Those of some of the channels."""
+        return NaturalWeights(tuple((freq[part], weight[:, part]) for freq, weight in self.parts))
+
+    @classmethod
+    def join(cls, blocks: "Sequence[Visibilities]") -> "NaturalWeights | None":
+        """Of blocks that are joined, one after the other; None unless all have them."""
+        known = [block.natural for block in blocks if block.natural is not None]
+        return cls(tuple(part for one in known for part in one.parts)) if len(known) == len(blocks) else None
 
 
 @dataclass
@@ -88,8 +129,10 @@ class Visibilities:
         Visibilities of the other Stokes parameters of the run [Jy]: the same samples, with the same weights.
     kept_out : KeptOut or None
         Rows that the deconvolution does not see; None: it sees all.
-    natural : (row, chan) float32 or None
-        Natural weights [Jy^-2], once `weight` holds imaging weights; None: they are not at hand.
+    watched : KeptOut or None
+        As many rows that it sees, to compare the fit of both.
+    natural : NaturalWeights or None
+        Of all rows, where imaging weights have taken their place and rows are kept out.
     """
 
     uvw: np.ndarray
@@ -103,7 +146,8 @@ class Visibilities:
     stokes: str = "I"
     others: dict[str, np.ndarray] = field(default_factory=dict)
     kept_out: KeptOut | None = None
-    natural: np.ndarray | None = None
+    watched: KeptOut | None = None
+    natural: NaturalWeights | None = None
 
     @property
     def planes(self) -> dict[str, np.ndarray]:
@@ -133,14 +177,15 @@ class Visibilities:
         if index.size == 0:
             return None
         part = slice(index[0], index[-1] + 1) if index[-1] - index[0] + 1 == index.size else index
-        kept = self.kept_out
+        kept, watched = (one and replace(one, weight=one.weight[:, part]) for one in (self.kept_out, self.watched))
         return replace(
             self,
             freq=self.freq[part],
             data=self.data[:, part],
             weight=self.weight[:, part],
-            kept_out=kept and replace(kept, weight=kept.weight[:, part]),
-            natural=None if self.natural is None else self.natural[:, part],
+            kept_out=kept,
+            watched=watched,
+            natural=self.natural and self.natural.select_channels(part),
             others={stokes: data[:, part] for stokes, data in self.others.items()},
         )
 
@@ -148,7 +193,7 @@ class Visibilities:
         """The block with the rows of an array of row numbers."""
         arrays = {name: getattr(self, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
         others = {stokes: data[rows] for stokes, data in self.others.items()}
-        return replace(self, **arrays, others=others, kept_out=None, natural=None)
+        return replace(self, **arrays, others=others, kept_out=None, watched=None, natural=None)
 
 
 @dataclass
@@ -168,6 +213,8 @@ class Observation:
         Median diameter of the antennas [m]; NaN if unknown.
     dishes : list of float
         Sorted known diameters of the antennas with data, without repeats [m].
+    antennas : list of str
+        Names of the antennas, by their numbers.
     data_column : str
         Column that was read.
     freq_frame : str
@@ -192,6 +239,7 @@ class Observation:
     date_obs: str = ""
     dish_diameter: float = float("nan")
     dishes: list[float] = field(default_factory=list)
+    antennas: list[str] = field(default_factory=list)
     data_column: str = "DATA"
     freq_frame: str = "TOPOCENT"
     channel_width: float = float("nan")

@@ -24,6 +24,9 @@ class JudgeSettings:
     max_deviation: float = 5.0
     """Residual from which a sample counts less, in units of its noise (Huber 1964): one wild sample in a million would
     decide everything. Of 10^5 good samples less than one is beyond 5."""
+    wild: float = 10.0
+    """Residual, in the same units, that adds no more to chi^2 where it is larger, with the update and without: chi^2
+    per datum is a level for people to read, and two wild samples of 1000 sigma among 3000 nearly doubled it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Cells:
     slope : (cell,) float64
         B of each cell.
     chi2 : (cell,) float64
-        sum w |l|^2.
+        sum w |l|^2, of wild samples no more than `JudgeSettings.wild`.
     """
 
     count: np.ndarray
@@ -65,15 +68,25 @@ class Cells:
         weight = weight.astype(np.float64)
         left = weight * (before.real.astype(np.float64) ** 2 + before.imag.astype(np.float64) ** 2)
         then = weight * (after.real.astype(np.float64) ** 2 + after.imag.astype(np.float64) ** 2)
-        trust = _trust(np.minimum(left, then), weight > 0)
+        deviation = np.minimum(left, then)
+        noise = _noise(deviation, weight > 0)
+        trust = np.sqrt(np.minimum(1.0, JudgeSettings.max_deviation**2 * noise / np.maximum(deviation, 1e-300)))
+        most = JudgeSettings.wild**2 * noise
+        level = np.where(deviation > most, np.minimum(trust * left, most), trust * left)
         step = (before - after).astype(np.complex128)
         sums = (
             (weight > 0).astype(np.float64),
             trust * weight * (step.real**2 + step.imag**2),
             trust * weight * (before.real * step.real + before.imag * step.imag),
-            trust * left,
+            level,
         )
         return cls(*(np.bincount(cell, values.sum(1), minlength=cells) for values in sums))
+
+    def per_datum(self, part: float) -> float:
+        """Chi^2 over the number of data, real and imaginary parts, if this part of the update is taken; NaN of none."""
+        count = 2 * float(self.count.sum())
+        change = part**2 * float(self.power.sum()) - 2 * part * float(self.slope.sum())
+        return (float(self.chi2.sum()) + change) / count if count else float("nan")
 
     @classmethod
     def sum(cls, parts: "Iterable[Cells]") -> "Cells":
@@ -82,13 +95,9 @@ class Cells:
         return cls(*(np.sum(values, 0) for values in fields))
 
 
-def _trust(deviation, used):
-    """How much each sample counts, from w |l|^2, which has a median of 2 ln 2 where all is noise of sigma."""
-    if not used.any():
-        return np.ones_like(deviation)
-    noise = np.median(deviation[used]) / (2 * np.log(2))
-    largest = JudgeSettings.max_deviation**2 * noise
-    return np.sqrt(np.minimum(1.0, largest / np.maximum(deviation, max(largest, 1e-300))))
+def _noise(deviation, used):
+    """Level of w |l|^2 that counts as noise: its median is 2 ln 2 where all is noise of sigma, for 1."""
+    return np.median(deviation[used]) / (2 * np.log(2)) if used.any() else np.inf
 
 
 @dataclass(frozen=True)
@@ -98,9 +107,12 @@ class Verdict:
     Parameters
     ----------
     cells : Cells
+    watched : Cells or None
+        The same sums over as many samples that are fitted, for comparison.
     """
 
     cells: Cells
+    watched: Cells | None = None
 
     @property
     def best(self) -> float:
@@ -133,8 +145,12 @@ class Verdict:
         return 2 * part * self.error * float(self.cells.power.sum())
 
     def summary(self, part: float) -> dict[str, float]:
-        """What a record of a major cycle holds: chi^2 per datum after this part, its total change and the error."""
-        count = 2 * float(self.cells.count.sum())
+        """What a record of a major cycle holds: chi^2 per datum after this part, its total change and the error.
+
+        Of the samples that are kept out, and chi^2 per datum of those that are fitted.
+        """
         change = self.change(part or 1.0)
-        after = float(self.cells.chi2.sum()) + (change if part else 0.0)
-        return {"kept_chi2": after / count, "kept_change": change, "kept_error": self.change_error(part or 1.0)}
+        record = {"kept_chi2": self.cells.per_datum(part)}
+        if self.watched is not None:
+            record["fitted_chi2"] = self.watched.per_datum(part)
+        return record | {"kept_change": change, "kept_error": self.change_error(part or 1.0)}

@@ -69,6 +69,9 @@ class ImageState(ABC):
         Whether the log shows each major cycle at debug level only.
     fitted : bool
         Whether some samples are kept out to judge the updates. They are let in for the last major cycle.
+    fit_quality : dict
+        How well the model fits samples that are fitted and samples that are kept out, just before these are let in; see
+        `radrim.measure.fit_quality`. Empty without kept-out samples.
     """
 
     label: str
@@ -81,6 +84,7 @@ class ImageState(ABC):
     stage: int = 0
     quiet: bool = False
     fitted: bool = False
+    fit_quality: dict[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = field(default=None, init=False, repr=False)
     """What the kept-out samples say of the pending update; None where none are kept out."""
     stages: Sequence[FinalStage] = field(default=(), init=False, repr=False)
@@ -402,28 +406,28 @@ def describe(image: ImageState, seconds: float) -> None:
     """Add residual peak, model flux and wall time to the record of the last major cycle, and log it."""
     cycle = image.cycles[-1]
     cycle |= {"peak": image.peak, "flux": image.flux, "seconds": seconds}
+    line = _judged_line(cycle) if "kept_chi2" in cycle else _line(cycle)
+    log.log(logging.DEBUG if image.quiet else logging.INFO, "%smajor cycle %d: %s", image.prefix, cycle["cycle"], line)
+
+
+def _line(cycle):
     what = "pixel% changed" if cycle["changes_pixels"] else "component%"
-    log.log(
-        logging.DEBUG if image.quiet else logging.INFO,
-        "%smajor cycle %d: %d %s, model flux %.4g Jy, residual peak %.4g, rms %.4g Jy/beam (%s, %.1f s)%s",
-        image.prefix,
-        cycle["cycle"],
-        cycle["components"],
-        what.replace("%", "" if cycle["components"] == 1 else "s"),
-        cycle["flux"],
-        cycle["peak"],
-        cycle["rms"],
-        cycle["stop"],
-        seconds,
-        _describe_holdout(cycle),
+    what = what.replace("%", "" if cycle["components"] == 1 else "s")
+    return (
+        f"{cycle['components']} {what}, model flux {cycle['flux']:.4g} Jy, residual peak {cycle['peak']:.4g}, "
+        f"rms {cycle['rms']:.4g} Jy/beam ({cycle['stop']}, {cycle['seconds']:.1f} s)"
     )
 
 
-def _describe_holdout(cycle):
-    if "kept_chi2" not in cycle:
-        return ""
-    return "; kept out: chi^2 {kept_chi2:.4g} per datum, changed by {kept_change:.3g} +- {kept_error:.2g}".format(
-        **cycle
+def _judged_line(cycle):
+    """Of a cycle that kept-out visibilities judged: chi^2 per datum, and how certain the change is."""
+    fitted = f"{cycle['fitted_chi2']:.4g} fitted, " if "fitted_chi2" in cycle else ""
+    certain = -cycle["kept_change"] / cycle["kept_error"] if cycle["kept_error"] > 0 else 0.0
+    better = f"{'better' if certain > 0 else 'worse'} by {abs(certain):.2g} sigma" if certain else "unchanged"
+    return (
+        f"model flux {cycle['flux']:.4g} Jy, residual peak {cycle['peak']:.3g}, rms {cycle['rms']:.3g} Jy/beam; "
+        f"chi^2 per datum: {fitted}{cycle['kept_chi2']:.4g} kept out, {better} ({cycle['stop']}, "
+        f"{cycle['seconds']:.1f} s)"
     )
 
 

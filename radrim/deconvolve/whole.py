@@ -48,10 +48,16 @@ class JudgedResidual(ExactResidual, Protocol):
         """The same samples with natural weights."""
 
     def holdout_residual(self) -> list[np.ndarray]:
-        """What the last model left of the kept-out samples; see `radrim.measure.measurement.Measurement`."""
+        """What the last model left of the samples that judge; see `radrim.measure.measurement.Measurement`."""
 
     def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
         """Compare two models by what they leave of the kept-out samples; None if there are none."""
+
+    def watch(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """The same by as many samples that are fitted."""
+
+    def inspect(self, model: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """Exact residual of a model, and how well it fits all samples."""
 
 
 @dataclass(kw_only=True)
@@ -72,7 +78,8 @@ class WholeImage(ImageState):
     remembered : list of (dict, dict)
         State of each solver (facts, arrays) from an interrupted run; empty for a new image.
     holdout_residual : list of (row, chan) complex64, optional
-        What `model` leaves of the samples that are kept out of the deconvolution, block by block [Jy].
+        What `model` leaves of the samples that are kept out of the deconvolution, and of as many that are fitted, block
+        by block [Jy].
     keeper : callable, optional
         Saves the image in the work directory after each major cycle.
     """
@@ -267,8 +274,9 @@ class WholeImage(ImageState):
         residual = self.measurement.residual(model)
         if judge:
             self._kept_after = judge.holdout_residual()
-            cells = judge.judge(self.holdout_residual or [], self._kept_after)
-            self.verdict = None if cells is None else Verdict(cells)
+            both = self.holdout_residual or [], self._kept_after
+            cells = judge.judge(*both)
+            self.verdict = None if cells is None else Verdict(cells, judge.watch(*both))
         log.debug("exact residual: %.2f s", time.perf_counter() - start)
         self._pending = model, residual
         return best_part(model - self.model, self.residual, residual)
@@ -281,8 +289,14 @@ class WholeImage(ImageState):
 
     def use_all_samples(self) -> None:
         """See `ImageState.use_all_samples`."""
+        judged = self._judge is not None and bool(self.cycles)
         self.measurement, self.dirty, self.psf = self._all_samples
-        self.residual = self.measurement.residual(self.model) if self.model.any() else self.dirty
+        if judged:  # the last moment at which the model knows nothing of the kept-out samples
+            self.residual, self.fit_quality = cast("JudgedResidual", self.measurement).inspect(self.model)
+        elif self.model.any():
+            self.residual = self.measurement.residual(self.model)
+        if not self.model.any():
+            self.residual = self.dirty
         self._pending, self._judge = (self.model, self.residual), None
         self.holdout_residual, self.fitted, self._natural = None, False, None
 

@@ -183,6 +183,7 @@ class ChannelImager(Imager):
             label=channel.label,
             stokes=target.stokes,
             cycles=[] if number else state.cycles,  # all channels share them, and the first one records them
+            fit_quality={} if number else state.fit_quality,
             stop=state.stop,
             measurement=terms.channels[number],
             dirty=dirty,

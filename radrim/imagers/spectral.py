@@ -3,10 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from radrim.deconvolve.judge import Cells
+from radrim.measure.fit_quality import FitInspector
 from radrim.measure.measurement import MeasuredChannel, judge_parts
 from radrim.restore.spectrum import Basis
 
@@ -39,9 +41,9 @@ class SpectralMeasurement:
         squares = dataclasses.replace(self.basis, values=self.basis.values**2)
         return self._sum(psfs, squares)
 
-    def residual(self, model: np.ndarray) -> np.ndarray:
+    def residual(self, model: np.ndarray, inspector: FitInspector | None = None) -> np.ndarray:
         """Exact residuals of the terms' models, all (term, y, x)."""
-        found = self.combine(self.residual_of(number, model) for number in range(len(self.channels)))
+        found = self.combine(self.residual_of(number, model, inspector) for number in range(len(self.channels)))
         noise = [channel.sum_weight * channel.left_noise for channel in self.channels]
         self.left_noise = math.hypot(*noise) / sum(channel.sum_weight for channel in self.channels)
         return found
@@ -65,9 +67,18 @@ class SpectralMeasurement:
         """See `Measurement.judge`."""
         return judge_parts(self.channels, before, after)
 
-    def residual_of(self, channel: int, model: np.ndarray) -> np.ndarray:
+    def watch(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """See `Measurement.watch`."""
+        return judge_parts(self.channels, before, after, watched=True)
+
+    def inspect(self, model: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """See `Measurement.inspect`."""
+        inspector = FitInspector()
+        return self.residual(model, inspector), inspector.summary()
+
+    def residual_of(self, channel: int, model: np.ndarray, inspector: FitInspector | None = None) -> np.ndarray:
         """Exact residual of one channel, (y, x), for the terms' models."""
-        return self.channels[channel].residual(self.basis.image(channel, model))
+        return self.channels[channel].residual(self.basis.image(channel, model), inspector)
 
     @staticmethod
     def _sum(images: Iterable[np.ndarray], basis: Basis) -> np.ndarray:

@@ -43,9 +43,21 @@ def keep_out(
     list of KeptOut
         One for each block; cells are counted over all of them.
     """
+    return hold_out(blocks, fraction, settings)[0]
+
+
+def hold_out(
+    blocks: Sequence[Visibilities], fraction: float, settings: HoldoutSettings = HoldoutSettings()
+) -> tuple[list[KeptOut], list[KeptOut]]:
+    """`keep_out`, and for comparison as many cells of the same strata that the deconvolution fits.
+
+    Chi^2 of both by the same sums says how much of the noise was fitted.
+    """
     keys = _Keys(blocks, settings)
-    kept = keys.draw(fraction, np.random.default_rng(settings.seed))
-    return [_of_block(block, keys.of(block), kept) for block in blocks]
+    kept, watched = keys.draw(fraction, settings.seed)
+    numbers = [keys.of(block) for block in blocks]
+    pairs = list(zip(blocks, numbers, strict=True))
+    return [_of_block(*pair, kept) for pair in pairs], [_of_block(*pair, watched) for pair in pairs]
 
 
 def _of_block(block, key, kept):
@@ -86,10 +98,18 @@ class _Keys:
         """The cell of each row of a block."""
         return self._number(block)
 
-    def draw(self, fraction, rng):
-        """Sorted numbers of the cells that are kept out: one in each stratum of cells of similar length."""
+    def draw(self, fraction, seed):
+        """Sorted numbers of the cells that are kept out, one in each stratum of cells of similar length.
+
+        Then those of the cells that are watched: another one of each stratum that has more than one.
+        """
         strata = round(fraction * len(self._cells))
         if not strata:
-            return np.zeros(0, np.int64)
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
         order = np.lexsort((self._cells, self._length))
-        return np.sort([self._cells[rng.choice(part)] for part in np.array_split(order, strata)])
+        parts = [self._cells[part] for part in np.array_split(order, strata)]
+        rng, other = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+        kept = [rng.choice(part) for part in parts]
+        rest = [part[part != one] for part, one in zip(parts, kept, strict=True)]
+        watched = [other.choice(part) for part in rest if len(part)]
+        return np.sort(kept), np.sort(np.array(watched, np.int64))

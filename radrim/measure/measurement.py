@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ import torch
 from radrim.deconvolve.judge import Cells
 from radrim.errors import DataError
 from radrim.geometry import C, ImageGrid
+from radrim.measure.fit_quality import FitInspector
 from radrim.measure.neighbours import Neighbours
 from radrim.operator import choose_kind, make_operator
 from radrim.operator.base import max_w
-from radrim.visibilities import KeptOut, Visibilities
+from radrim.visibilities import KeptOut, NaturalWeights, Visibilities
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class MeasuredChannel(Protocol):
     def dirty(self) -> np.ndarray:
         """Dirty image, (y, x) float32 [Jy/beam]."""
 
-    def residual(self, model: np.ndarray) -> np.ndarray:
+    def residual(self, model: np.ndarray, inspector: FitInspector | None = None) -> np.ndarray:
         """Exact residual [Jy/beam] of a model [Jy/pixel], both (y, x) float32."""
 
     def fitted(self) -> "MeasuredChannel":
@@ -80,6 +81,9 @@ class MeasuredChannel(Protocol):
 
     def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
         """Compare two models by what they leave of the kept-out samples; None if there are none."""
+
+    def watch(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """The same by as many samples that are fitted."""
 
 
 class Measurement:
@@ -126,6 +130,10 @@ class Measurement:
     def _kept(self):
         return [block.kept_out or KeptOut.none(len(block.freq)) for block in self.blocks]
 
+    @property
+    def _watched(self):
+        return [block.watched or KeptOut.none(len(block.freq)) for block in self.blocks]
+
     def fitted(self) -> "Measurement":
         """The same without the samples that are kept out of the deconvolution; itself if there are none."""
         if self._left_out or not any(len(kept.rows) for kept in self._kept):
@@ -167,13 +175,13 @@ class Measurement:
         return sum(float(self._weight(k).sum(dtype=torch.float64)) for k in range(len(self.blocks)))
 
     def holdout_residual(self) -> list[np.ndarray]:
-        """What the last model of `residual` left of the kept-out samples, (row, chan) complex64 of each block [Jy].
+        """What the last model of `residual` left of some samples, (row, chan) complex64 of each block [Jy].
 
-        Before any model the samples themselves.
+        First the kept-out rows, then those that are fitted and watched. Before any model the samples themselves.
         """
         if self._holdout_residual:
             return self._holdout_residual
-        return [block.data[kept.rows] for block, kept in zip(self.blocks, self._kept, strict=True)]
+        return [block.data[self._seen_rows(k)] for k, block in enumerate(self.blocks)]
 
     def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
         """Compare two models by what they leave of the kept-out samples; None if there are none.
@@ -183,9 +191,15 @@ class Measurement:
         before, after : list of (row, chan) complex64
             From `holdout_residual` [Jy].
         """
-        triples = zip(self._kept, before, after, strict=True)
-        sums = [Cells.of(kept.cell, kept.weight, one, other, kept.cells) for kept, one, other in triples if kept.cells]
-        return Cells.sum(sums) if sums else None
+        ends = [len(kept.rows) for kept in self._kept]
+        parts = [[rest[:end] for rest, end in zip(side, ends, strict=True)] for side in (before, after)]
+        return _sums_of(self._kept, *parts)
+
+    def watch(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """`judge` by the samples that are fitted and watched."""
+        starts = [len(kept.rows) for kept in self._kept]
+        parts = [[rest[start:] for rest, start in zip(side, starts, strict=True)] for side in (before, after)]
+        return _sums_of(self._watched, *parts)
 
     @property
     def samples(self) -> int:
@@ -216,10 +230,10 @@ class Measurement:
         )
         return (image / self.sum_weight).cpu().numpy()
 
-    def residual(self, model: np.ndarray) -> np.ndarray:
+    def residual(self, model: np.ndarray, inspector: FitInspector | None = None) -> np.ndarray:
         """Exact residual A^H W (V - A model) / sum W, (y, x) float32 [Jy/beam], of a model (y, x) [Jy/pixel].
 
-        Says in `left_noise` and `holdout_residual` what it saw on the way.
+        Says in `left_noise` and `holdout_residual` what it saw on the way, and shows all to an inspector.
         """
         image = self._tensor(np.ascontiguousarray(model, np.float32))
         if not self._neighbours and not self._natural:
@@ -231,7 +245,9 @@ class Measurement:
             torch.sub(self._tensor(block.data), rest, out=rest)
             if not self._natural:
                 power += self._neighbours[k].power(rest)
-            self._holdout_residual.append(rest[self._rows(k)].cpu().numpy())
+            self._holdout_residual.append(rest[torch.from_numpy(self._seen_rows(k)).to(self.device)].cpu().numpy())
+            if inspector is not None:
+                inspector.see(block, rest)
             if self._left_out:
                 rest[self._left_out[k]] = 0
             total += op.adjoint(rest, self._weight(k) if self._natural else self._tensor(block.weight))
@@ -257,14 +273,20 @@ class Measurement:
             total += op.adjoint(op.forward(model), self._weight(k))
         return total / self.sum_weight
 
-    def _rows(self, k):
-        return torch.from_numpy(self._kept[k].rows).to(self.device)
+    def inspect(self, model: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """Exact residual of a model, and how well it fits all samples; see `radrim.measure.fit_quality`."""
+        inspector = FitInspector()
+        return self.residual(model, inspector), inspector.summary()
+
+    def _seen_rows(self, k):
+        """Rows of `holdout_residual`."""
+        return np.concatenate([self._kept[k].rows, self._watched[k].rows])
 
     def _weight(self, k):
         """Weights of a block; 0 in rows that are left out."""
         weight, natural = self._tensor(self.blocks[k].weight), self.blocks[k].natural
         if self._natural and natural is not None:
-            weight = torch.where(weight > 0, self._tensor(natural), 0)
+            weight = torch.where(weight > 0, self._tensor(natural.weight), 0)
         if self._left_out and len(self._left_out[k]):
             weight = weight.clone()
             weight[self._left_out[k]] = 0
@@ -286,12 +308,21 @@ class Measurement:
         return torch.from_numpy(array).to(self.device)
 
 
-def judge_parts(parts: Sequence[MeasuredChannel], before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
-    """`Measurement.judge` of several measurements, whose blocks follow each other."""
+def _sums_of(rows, before, after):
+    """Sums over the cells of some rows of all blocks; None if there are none."""
+    triples = zip(rows, before, after, strict=True)
+    sums = [Cells.of(of.cell, of.weight, one, other, of.cells) for of, one, other in triples if of.cells]
+    return Cells.sum(sums) if sums else None
+
+
+def judge_parts(
+    parts: Sequence[MeasuredChannel], before: list[np.ndarray], after: list[np.ndarray], watched: bool = False
+) -> Cells | None:
+    """`Measurement.judge`, or `Measurement.watch`, of several measurements, whose blocks follow each other."""
     sums, first = [], 0
     for part in parts:
         end = first + len(part.holdout_residual())
-        sums.append(part.judge(before[first:end], after[first:end]))
+        sums.append((part.watch if watched else part.judge)(before[first:end], after[first:end]))
         first = end
     found = [cells for cells in sums if cells is not None]
     return Cells.sum(found) if found else None
@@ -316,9 +347,8 @@ def _join(group):
         return first
     uvw = np.concatenate([b.uvw * (b.freq[0] / first.freq[0]) for b in group])
     parts = {name: np.concatenate([getattr(b, name) for b in group]) for name in ("data", "weight", "time", "antenna")}
-    natural = [block.natural for block in group if block.natural is not None]
-    joined = np.concatenate(natural) if len(natural) == len(group) else None
-    return replace(first, uvw=uvw, kept_out=KeptOut.join(group), natural=joined, **parts)
+    watched, natural = KeptOut.join_watched(group), NaturalWeights.join(group)
+    return replace(first, uvw=uvw, kept_out=KeptOut.join(group), watched=watched, natural=natural, **parts)
 
 
 def uv_samples(blocks: list[Visibilities], count: int = 20000, seed: int = 0) -> np.ndarray:

@@ -21,12 +21,14 @@ import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from radrim.deconvolve.judge import Cells
 from radrim.geometry import ImageGrid, format_angle
+from radrim.measure.fit_quality import FitInspector
 from radrim.measure.measurement import DEFAULT, Measurement, OperatorChoice, judge_parts
 from radrim.measure.primary_beam import Dishes
 from radrim.visibilities import Observation, Visibilities
@@ -136,12 +138,12 @@ class JointMeasurement:
         """Dirty image of the flat-noise sky, (y, x) float32 [Jy/beam]."""
         return sum(part.dirty() * self._back(k) for k, part in enumerate(self.parts))
 
-    def residual(self, model: np.ndarray) -> np.ndarray:
+    def residual(self, model: np.ndarray, inspector: FitInspector | None = None) -> np.ndarray:
         """Exact residual, (y, x) float32 [Jy/beam], of a model (y, x) of the flat-noise sky [Jy/pixel]."""
         total = np.zeros(model.shape, np.float32)
         for k, part in enumerate(self.parts):
             share = self.coverage.share(k)
-            total += part.residual(share * model) * (share * np.float32(part.sum_weight / self.sum_weight))
+            total += part.residual(share * model, inspector) * (share * np.float32(part.sum_weight / self.sum_weight))
         # The noise of the flat-noise sky is the same everywhere: that of the best pixel.
         power = sum((part.sum_weight * part.left_noise) ** 2 for part in self.parts)
         self.left_noise = math.sqrt(power / sum(self.coverage.weights) / self.sum_weight)
@@ -176,6 +178,15 @@ class JointMeasurement:
     def judge(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
         """See `Measurement.judge`."""
         return judge_parts(self.parts, before, after)
+
+    def watch(self, before: list[np.ndarray], after: list[np.ndarray]) -> Cells | None:
+        """See `Measurement.watch`."""
+        return judge_parts(self.parts, before, after, watched=True)
+
+    def inspect(self, model: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """See `Measurement.inspect`."""
+        inspector = FitInspector()
+        return self.residual(model, inspector), inspector.summary()
 
     def normal(self, model: torch.Tensor) -> torch.Tensor:
         """Dirty image of what a model predicts; tensors as `Measurement.normal` takes and gives."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,7 @@ def read(
         date_obs=min(part.date_obs for part in parts),
         dish_diameter=min((p.dish_diameter for p in parts if p.dish_diameter > 0), default=float("nan")),
         dishes=sorted({diameter for part in parts for diameter in part.dishes}),
+        antennas=_antenna_names([part.antennas for part in parts]),
         data_column=first.data_column,
         freq_frame=first.freq_frame,
         channel_width=first.channel_width,
@@ -150,12 +151,18 @@ def _read_one(
         date_obs=(MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
         dishes=_dishes_with_data(ms, blocks),
+        antennas=list(ms.antennas),
         data_column=column,
         freq_frame=SPECSYS[selection.outframe] if selection.outframe else used[0].frame,
         channel_width=float(np.median(np.concatenate([w.width for w in used]))) * blocks[0].doppler,
         notes=notes,
         counts=vars(counts),
     )
+
+
+def _antenna_names(lists: list[list[str]]) -> list[str]:
+    """Names by the numbers of antennas; where Measurement Sets differ, all names of a number."""
+    return ["/".join(dict.fromkeys(name for name in names if name)) for names in zip_longest(*lists, fillvalue="")]
 
 
 def _dishes_with_data(ms: MeasurementSet, blocks: list[Visibilities]) -> list[float]:

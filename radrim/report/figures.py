@@ -22,6 +22,7 @@ from scipy.ndimage import map_coordinates
 
 from radrim.beam import Beam
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, ImageGrid, parse_angle
+from radrim.report.fit_figure import fit_figure
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
 from radrim.report.specs import MARGINS, PSF_NORM, FigureKind, Norm, ReportSettings, SkyStyle, brightness_norm
 from radrim.units import prefix, si
@@ -387,5 +388,6 @@ FIGURES: dict[FigureKind, Callable[..., None]] = {
     FigureKind.UV: uv_figure,
     FigureKind.HISTOGRAM: histogram_figure,
     FigureKind.CYCLES: cycles_figure,
+    FigureKind.FIT: fit_figure,
 }
 """The function that draws each kind of figure."""

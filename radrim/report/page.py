@@ -89,6 +89,27 @@ class RivalPanel:
 
 
 @dataclass
+class FitPanel:
+    """Chi^2 per datum of fitted and of kept-out visibilities; see `radrim.measure.fit_quality`.
+
+    Parameters
+    ----------
+    cycles : sequence of mappings
+        Major cycles that kept-out visibilities judged, with 'cycle', 'kept_chi2', 'fitted_chi2' and, if there are
+        several, 'channel'.
+    lengths, antennas : sequence of mappings
+        By baseline length ('length_m') and by antenna ('name'): 'kept', 'fitted', 'noise' and the error of each.
+    level : mapping
+        The same of all visibilities.
+    """
+
+    cycles: Sequence[Mapping[str, Any]]
+    lengths: Sequence[Mapping[str, Any]]
+    antennas: Sequence[Mapping[str, Any]]
+    level: Mapping[str, float]
+
+
+@dataclass
 class Polarisation:
     """Images of further Stokes parameters, and maps of linear polarisation.
 
@@ -141,6 +162,7 @@ class Report:
     settings, versions : mapping of str to anything printable
     beside : RivalPanel, optional
     polarisation : Polarisation, optional
+    fit : FitPanel, optional
     files : sequence of str
         Files written.
     """
@@ -161,6 +183,7 @@ class Report:
     versions: Mapping[str, object] = field(default_factory=dict)
     beside: RivalPanel | None = None
     polarisation: Polarisation | None = None
+    fit: FitPanel | None = None
     files: Sequence[str] = ()
 
 
@@ -240,6 +263,10 @@ def _pictures(report):
         pictures |= _beside(report)
     if report.polarisation:
         pictures |= _polarisation(report)
+    if report.fit:
+        fit = report.fit
+        shown = fit.cycles, fit.lengths, fit.antennas, fit.level
+        pictures["fit"] = Picture((9, 5.6), FigureKind.FIT, shown)
     if report.cycles:
         size, cycles = (4.5, 3.2), report.cycles
         pictures["convergence"] = Picture(size, FigureKind.CYCLES, (cycles, ("peak", "rms"), "Residual", "Jy/beam"))

@@ -17,6 +17,7 @@ import numpy as np
 from radrim.config.options import ImageConfig
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
+from radrim.report.diagnosis import Finding, band_name, mjd_text, name_of
 from radrim.report.sources import Island, IslandSettings, brightest
 from radrim.report.specs import ReportSettings
 from radrim.result import Image, Stokes
@@ -161,6 +162,53 @@ def measure_others(stokes: Stokes, first: str, scatter: Mapping[str, float]) -> 
         for name, facts in zip(stokes, stokes.headers, strict=True)
         if name != first
     }
+
+
+def measure_fit(image: Image, antennas: Sequence[str], findings: Sequence[Finding]) -> dict[str, Any]:
+    """How well the model fits fitted and kept-out visibilities, in chi^2 per datum, and what that says.
+
+    Parameters
+    ----------
+    image : Image
+    antennas : sequence of str
+        Their names.
+    findings : sequence of Finding
+
+    Returns
+    -------
+    dict
+        'visibility_fit' is None if no visibilities were kept out.
+    """
+    found = [finding.as_dict() for finding in findings]
+    fit = image.fit_quality
+    if not fit:
+        return {"visibility_fit": None, "findings": found}
+    wild = {
+        **fit["wild"],
+        "antennas": {name_of(antennas, number): count for number, count in fit["wild"]["antennas"]},
+        "windows": {band_name(band): count for *band, count in fit["wild"]["windows"]},
+        "worst": [_named(one, antennas) for one in fit["wild"]["worst"]],
+    }
+    judged = [cycle for cycle in image.cycles if "kept_chi2" in cycle]
+    keys = ("channel", "cycle", "fitted_chi2", "kept_chi2", "kept_change", "kept_error")
+    return {
+        "visibility_fit": {
+            "unit": "chi^2 per datum",
+            **fit["all"],
+            "major_cycles": [{key: cycle[key] for key in keys if key in cycle} for cycle in judged],
+            "by_baseline_length": fit["lengths"],
+            "by_antenna": [{**one, "antenna": name_of(antennas, one["antenna"])} for one in fit["antennas"]],
+            "by_window": fit["windows"],
+            "wild_samples": wild,
+        },
+        "findings": found,
+    }
+
+
+def _named(sample, antennas):
+    """A wild sample with the names of its antennas and its time as text."""
+    names = [name_of(antennas, number) for number in sample["antennas"]]
+    return {**sample, "antennas": names, "time_utc": mjd_text(sample["time_mjd_s"])}
 
 
 def finish(

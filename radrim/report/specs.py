@@ -41,6 +41,12 @@ class ReportSettings:
     offsets_below: float = parse_angle("30asec")
     """Field below which axes show offsets from the centre [rad]: hours and degrees would need too many digits."""
 
+    antennas: int = 40
+    """Largest number of antennas whose fit is shown; of more, those with the worst."""
+
+    far: float = 30.0
+    """Ratio of chi^2 per datum to 1 from which a panel does not reach down, or up, to the noise of the weights."""
+
     compression: int = 3
     """zlib level of PNGs: half the time of the usual level 6 for 2 % more bytes."""
 
@@ -105,6 +111,7 @@ class FigureKind(StrEnum):
     UV = "uv"
     HISTOGRAM = "histogram"
     CYCLES = "cycles"
+    FIT = "fit"
 
 
 class Picture(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 from radrim.beam import fit_beam, restore, theoretical_beam
 from radrim.deconvolve.whole import WholeImage
 from radrim.geometry import C, ImageGrid, crop_centre
+from radrim.measure.fit_quality import merge
 from radrim.measure.measurement import MeasuredChannel
 from radrim.metrics import noise_mad
 from radrim.products import label_of
@@ -62,6 +63,7 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
             channel.stop,
             channel.cycles,
         )
+        image.fit_quality = channel.fit_quality
         image.image = channel.residual + restore(channel.model, beam, grid.scale, threads)
         image.facts |= {
             "expected_noise": channel.expected,
@@ -113,6 +115,7 @@ def average_of(images: Sequence[Image], observation: Observation) -> Image:
     if images[0].stop:
         out.stop, out.cycles = "each channel by itself", [cycle for image in images for cycle in image.cycles]
         out.facts["components"] = sum(cycle["components"] for cycle in out.cycles)
+        out.fit_quality = merge([image.fit_quality for image in images if image.fit_quality])
     if all("expected_noise" in image.facts for image in images):
         noise = [weight * image.facts["expected_noise"] for weight, image in zip(weights, images, strict=True)]
         out.facts["expected_noise"] = math.hypot(*noise) / sum(weights)

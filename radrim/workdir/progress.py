@@ -82,7 +82,9 @@ class Progress:
                 self._work.save(f"{cycle}/tile{tile}-{name}", array)
             remembered.append({"facts": facts, "arrays": list(arrays)})
         noise = {"expected": channel.expected, "left_noise": channel.measurement.left_noise}
-        progress = {name: getattr(channel, name) for name in ("cycles", "stop", "ended", "stage", "fitted")}
+        progress = {
+            name: getattr(channel, name) for name in ("cycles", "stop", "ended", "stage", "fitted", "fit_quality")
+        }
         kept = None if channel.holdout_residual is None else len(channel.holdout_residual)
         state = {**progress, **noise, "kept": kept, "remembered": remembered}
         self._work.note(f"{folder}/state", state)
@@ -97,7 +99,7 @@ class Progress:
         cycle = f"{folder}/cycle{len(state['cycles']):04d}"
         if channel.fitted and not state["fitted"]:
             channel.use_all_samples()
-        for name in ("cycles", "stop", "ended", "stage"):
+        for name in ("cycles", "stop", "ended", "stage", "fit_quality"):
             setattr(channel, name, state[name])
         if state["kept"] is not None:
             channel.holdout_residual = [

@@ -13,7 +13,7 @@ from radrim.geometry import ImageGrid
 from radrim.read.reader import Selection, read
 from radrim.runtime.memory import MemorySettings
 from radrim.runtime.progress_bar import ProgressBar
-from radrim.visibilities import Observation, Visibilities
+from radrim.visibilities import NaturalWeights, Observation, Visibilities
 from radrim.weight.imaging import apply_weights
 from radrim.workdir.store import Store, WorkDirSettings
 
@@ -23,7 +23,7 @@ CONVERTED = "converted"
 """Folder of Measurement Sets converted from UVFITS files; it is deleted once all data are read."""
 BY_CHANNEL = "-by-channel"
 """Suffix of the names of their files that hold (chan, row)."""
-FACTS = ("doppler", "pointing", "stokes", "others", "kept_out", "natural")
+FACTS = ("doppler", "pointing", "stokes", "others", "kept_out", "watched", "natural")
 """Fields of `Visibilities` without a file. Each further Stokes parameter has a file such as `data-Q`."""
 ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in FACTS)
 """Fields of `Visibilities` with a file of their own."""
@@ -102,7 +102,9 @@ class VisibilityCache:
                 found = apply_weights(blocks, grid, weighting, taper, padding, outputs, grid_bytes)
             work.note("vis/weights", found)
         for k, block in enumerate(blocks):
-            block.natural, block.weight = block.weight, _samples(work, f"vis/{k:04d}/imaging")
+            if block.kept_out is not None:
+                block.natural = NaturalWeights(((block.freq, block.weight),))
+            block.weight = _samples(work, f"vis/{k:04d}/imaging")
         sum_weight, noise = work.facts("vis/weights")
         return sum_weight, noise
 
@@ -170,7 +172,8 @@ class Blocks(Sequence):
 def release(blocks: Iterable[Visibilities]) -> None:
     """Drop pages of unchanged memory-mapped blocks from memory; they are read again on access."""
     for block in blocks:
-        for array in (*vars(block).values(), *block.others.values()):
+        natural = [weight for _, weight in block.natural.parts] if block.natural else []
+        for array in (*vars(block).values(), *block.others.values(), *natural):
             mapped = vars(array).get("_mmap") if isinstance(array, np.memmap) else None
             if mapped is not None:
                 mapped.madvise(mmap.MADV_DONTNEED)

@@ -111,3 +111,25 @@ def test_flagged_samples_do_not_count(samples):
     second = samples.verdict(before, before - samples.update)
     assert second.best == pytest.approx(first.best, rel=1e-5)
     assert second.noise == pytest.approx(first.noise, rel=1e-5)
+
+
+def test_wild_samples_hardly_raise_the_level(samples):
+    """Three samples of ten thousand times the noise in 1600: chi^2 per datum rises by less than a tenth of itself."""
+    before = samples.noise + samples.update
+    calm = samples.verdict(before, samples.noise).summary(1.0)["kept_chi2"]
+    assert calm == pytest.approx(1, abs=0.1)
+    before[[7, 90, 300], 1] += 1e4
+    wild = samples.verdict(before, before - samples.update).summary(1.0)["kept_chi2"]
+    assert wild == pytest.approx(calm, abs=0.15)
+
+
+def test_watched_samples_have_a_level_of_their_own(samples):
+    """The record of a cycle has chi^2 per datum of fitted samples, too, of the part of the update that was taken."""
+    before = samples.noise + samples.update
+    cells = Cells.of(samples.cell, samples.weight, before, samples.noise, CELLS)
+    twice = Cells.of(samples.cell, samples.weight, 2 * before, 2 * samples.noise, CELLS)
+    record = Verdict(cells, twice).summary(0.5)
+    after = before - np.float32(0.5) * samples.update
+    assert record["kept_chi2"] == pytest.approx((np.abs(after) ** 2).mean() / 2, rel=1e-3)
+    assert record["fitted_chi2"] == pytest.approx(4 * record["kept_chi2"], rel=1e-3)
+    assert "fitted_chi2" not in Verdict(cells).summary(0.5)

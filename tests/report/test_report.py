@@ -15,7 +15,7 @@ from radrim.errors import OutputError
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.report import figures
 from radrim.report.figures import reduce_image
-from radrim.report.page import ImageSet, Report, write_report
+from radrim.report.page import FitPanel, ImageSet, Report, write_report
 from radrim.report.specs import ReportSettings, brightness_norm
 from radrim.units import si
 
@@ -253,3 +253,32 @@ def test_colour_bar_labels_do_not_meet(peak_over_noise):
 def test_numbers_get_a_metric_prefix(value, text):
     """Three digits and the prefix that suits, also for 0, negative values, and those that round up."""
     assert si(value, "Jy") == text
+
+
+def fit_panel(antennas=27, unknown=False):
+    """Levels of chi^2 per datum of an array; `unknown`: without neighbours, errors, or anything kept out."""
+    level = {"fitted": 1.1, "kept": float("nan") if unknown else 1.3, "noise": float("nan") if unknown else 1.0}
+    level |= {f"{name}_error": float("nan") if unknown else 0.1 for name in ("fitted", "kept", "noise")}
+    cycles = [{"cycle": n, "fitted_chi2": 1 + 9 / n**2, "kept_chi2": 1 + 10 / n**2} for n in (1, 2, 3)]
+    lengths = [{**level, "length_m": 100.0 * n} for n in range(1, 9)]
+    named = [{**level, "name": f"<ea{n}>$_$", "fitted": 1 + n / 10} for n in range(antennas)]
+    return FitPanel(cycles, lengths, named, level)
+
+
+@pytest.mark.parametrize("antennas, unknown", [(27, False), (120, False), (3, True)])
+def test_fit_of_kept_out_visibilities(tmp_path, antennas, unknown):
+    """The panel is a figure with a caption that says how to read it, for few and many antennas and unknown levels."""
+    page = page_of(tmp_path, fit=fit_panel(antennas, unknown))
+    assert len(page.images) == 12
+    for part in ("What the kept-out visibilities say", "Kept out far above fitted", "χ² fitted"):
+        assert part in page.text
+
+
+def test_worst_antennas_are_shown():
+    """Of many antennas those with the largest chi^2 per datum are drawn, in order of their numbers."""
+    panel = fit_panel(120)
+    fig = Figure((9, 5.6), layout="constrained")
+    FigureCanvasAgg(fig)
+    figures.fit_figure(fig, panel.cycles, panel.lengths, panel.antennas, panel.level)
+    labels = [text.get_text() for text in fig.axes[2].get_xticklabels()]
+    assert labels == [f"<ea{n}>$_$" for n in range(80, 120)]
