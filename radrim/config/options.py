@@ -221,8 +221,8 @@ class ImageConfig:
     )
     holdout: float = _deconvolution(
         numeric(float, 0, 0.5),
-        0.0,
-        "keep this fraction of the visibilities out of the deconvolution, to judge what it does, such as 0.05",
+        0.05,
+        "keep this fraction of the visibilities out of the deconvolution, to judge what it does; 0 keeps none out",
         "FRACTION",
     )
     start_model: str | None = _deconvolution(
