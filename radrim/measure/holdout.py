@@ -6,7 +6,7 @@ of time of one where baselines are few. Cells are drawn from strata of the lengt
 stays whole, and are the same for all channels, pointings and Stokes parameters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,9 +43,16 @@ def keep_out(
     list of KeptOut
         One for each block; cells are counted over all of them.
     """
+    return list(each_kept_out(blocks, fraction, settings))
+
+
+def each_kept_out(
+    blocks: Sequence[Visibilities], fraction: float, settings: HoldoutSettings = HoldoutSettings()
+) -> Iterator[KeptOut]:
+    """As `keep_out`, one block after the other, since the weights of all blocks may be larger than the memory."""
     keys = _Keys(blocks, settings)
     kept = keys.draw(fraction, np.random.default_rng(settings.seed))
-    return [_of_block(block, keys.of(block), kept) for block in blocks]
+    return (_of_block(block, keys.of(block), kept) for block in blocks)
 
 
 def _of_block(block, key, kept):
