@@ -147,7 +147,7 @@ class FacetedImage(ImageState):
         tasks = self.tasks
         if action == "note_decision":
             calls = ((tasks.note_decision, facet, self.at, values["taken"]) for facet in range(len(tasks.tiles)))
-            return self.run("final stage", calls)
+            return self.run("final stage", calls, gpu=self.gpu)
         noise = self.summaries[0].noise
         self._asked += 1
         how = self.at, self._asked, action, noise, values

@@ -453,7 +453,7 @@ def test_judged_mosaic_in_facets(mosaic_ms, tmp_path, no_report):
     """Kept-out samples of all pointings judge a mosaic in facets as one in memory; all samples are written."""
     common = {"field": "all", "pb": "airy", "size": SIZE, "scale": f"{SCALE}asec", "solver": "clean", "holdout": 0.1}
     whole = radrim.image(mosaic_ms, name=tmp_path / "w", threads=1, **common)
-    facets = radrim.image(mosaic_ms, name=tmp_path / "f", facet=96, **common)
+    facets = radrim.image(mosaic_ms, name=tmp_path / "f", facet=64, **common)
     for kind in ("dirty", "psf"):
         one, other = getattr(facets, kind), getattr(whole, kind)
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * np.abs(other).max())
