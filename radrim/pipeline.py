@@ -32,7 +32,7 @@ from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles, choose_solvers
 from radrim.imagers.start_model import find_start, take_start
-from radrim.measure.holdout import hold_out
+from radrim.measure.holdout import each_kept_out, hold_out
 from radrim.measure.mosaic import describe_mosaic, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
@@ -165,10 +165,6 @@ def _prepare(
     with clock("read"):
         closure = config.data == "closure"
         observation = cache.read(config.ms, selection(config), read_hands if closure else read)
-        if config.niter and config.holdout:
-            both = zip(*hold_out(observation.blocks, config.holdout), strict=True)
-            for block, (kept, watched) in zip(observation.blocks, both, strict=True):
-                block.kept_out, block.watched = kept, watched
         # Before imaging weights take the place of those that say how noisy a sample is.
         closures = prepare(observation.blocks) if closure else None
         _say_what_was_read(observation)
@@ -183,13 +179,18 @@ def _prepare(
             give_back_memory()
         if plan.side:
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
-            if config.holdout:
-                log.warning("--holdout is not used: images in facets are made from all visibilities.")
         describe_mosaic(observation, grid)
         output.check_space(grid)
         mask = read_mask(config.mask, grid) if config.mask else None
         start = take_start(config, output.prefix, grid, work)
     with clock("weight"):
+        if config.niter and config.holdout:  # they are judged by natural weights
+            if plan.side:
+                cache.keep_out(each_kept_out(observation.blocks, config.holdout))
+            else:
+                both = zip(*hold_out(observation.blocks, config.holdout), strict=True)
+                for block, (kept, watched) in zip(observation.blocks, both, strict=True):
+                    block.kept_out, block.watched = kept, watched
         scatter = {
             name: measured_scatter(each_at_its_pointing(block.of(name) for block in observation.blocks))
             for name in config.stokes

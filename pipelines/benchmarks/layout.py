@@ -19,9 +19,10 @@ from peer import table
 from radrim.cli.main import build_parser, parse_config, wsclean_spelling
 from radrim.deconvolve.minor import OtherFacets
 from radrim.deconvolve.tiles import Tiles
-from radrim.facets.channel import FacetChannel, Pointing
+from radrim.facets.channel import FacetChannel
 from radrim.facets.faceted import on_one_thread
 from radrim.facets.images import restore_facet, write_facets
+from radrim.facets.pointing import Pointing
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ImageGrid
 from radrim.imagers.minor_cycles import choose_solvers

@@ -13,6 +13,7 @@ in three points:
 """
 
 import logging
+import zlib
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -207,6 +208,8 @@ class CleanSolver:
         self._psf = None
         self._scales = []
         self._masks: dict = {}
+        self._stamp: int | None = None
+        """Checksum of the PSF to which the masks belong."""
         self.reset()
 
     def reset(self) -> None:
@@ -230,13 +233,14 @@ class CleanSolver:
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """See `MinorCycleSolver.state`."""
         facts = {name: getattr(self, f"_{name}") for name in REMEMBERED}
+        facts["psf"] = self._stamp
         return facts, {f"mask{k}": scale.mask for k, scale in enumerate(self._scales)}
 
     def resume(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """See `MinorCycleSolver.resume`."""
         for name in REMEMBERED:
             setattr(self, f"_{name}", facts[name])
-        self._masks = dict(arrays)
+        self._masks, self._stamp = dict(arrays), facts["psf"]
 
     def __call__(
         self,
@@ -364,6 +368,9 @@ class CleanSolver:
         """Set up the scales and their grids if the PSF has changed, and the pixels that may hold components."""
         if self._psf is None or self._psf.shape != psf.shape or not np.array_equal(self._psf, psf):
             self._psf = psf.copy()
+            stamp = zlib.crc32(self._psf)
+            if stamp != self._stamp:  # the grids of the scales may be other ones
+                self._masks, self._stamp = {}, stamp
             sizes = self._sizes(psf, shape)
             steps = [int(2 ** np.clip(np.floor(np.log2(max(size, 1) / 6.5)), 0, 4)) for size in sizes]
             unit = 2 * max(steps)

@@ -4,7 +4,7 @@ Images are measured in windows of several facets, since a larger part of the sky
 pointings the images are of the sky times the effective primary beam; `radrim.measure.mosaic` has the formulae.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -12,17 +12,18 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from radrim.deconvolve.judge import Cells
 from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import ConfigError
 from radrim.facets.images import FacetImage
+from radrim.facets.pointing import Pointing
 from radrim.geometry import ImageGrid
 from radrim.measure.mosaic import MosaicSettings
 from radrim.measure.neighbours import Neighbours
-from radrim.measure.primary_beam import PrimaryBeam
 from radrim.operator.tracks import Compressed, Track, find_nodes
 from radrim.visibilities import Visibilities
 from radrim.workdir.store import Store
-from radrim.workdir.visibilities import Blocks
+from radrim.workdir.visibilities import Blocks, Samples
 
 
 @dataclass(frozen=True)
@@ -40,25 +41,6 @@ class RegionSource(Protocol):
 
     def read(self, region: tuple[slice, slice]) -> np.ndarray:
         """Read a region, (y, x) float32."""
-
-
-@dataclass(frozen=True)
-class Pointing:
-    """One pointing of a channel.
-
-    Parameters
-    ----------
-    direction : (float, float) or None
-        Direction cosines (l, m) relative to the phase centre; None for a single pointing.
-    sum_weight : float
-        Sum of the imaging weights [Jy^-2].
-    beam : PrimaryBeam or None
-        Primary beam; None without --pb.
-    """
-
-    direction: tuple[float, float] | None
-    sum_weight: float
-    beam: PrimaryBeam | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +66,8 @@ class FacetChannel:
         Kind of the operator that computes the nodes; see `radrim.operator.make_operator`.
     epsilon : float
     pointings : tuple of Pointing
+    samples : Samples
+        Which samples count in the images. Weights of pointings and primary beams are always those of all samples.
     """
 
     store: Store
@@ -97,6 +81,11 @@ class FacetChannel:
     kind: str
     epsilon: float
     pointings: tuple[Pointing, ...]
+    samples: Samples = Samples.ALL
+
+    def of(self, samples: Samples) -> "FacetChannel":
+        """The same channel, of which these samples count."""
+        return replace(self, samples=samples)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields only: workers open the blocks of visibilities themselves."""
@@ -105,7 +94,9 @@ class FacetChannel:
     @cached_property
     def parts(self) -> list[Blocks]:
         """The visibilities of each pointing."""
-        return [Blocks(self.store, self.band, self.stokes, pointing.direction) for pointing in self.pointings]
+        return [
+            Blocks(self.store, self.band, self.stokes, pointing.direction, self.samples) for pointing in self.pointings
+        ]
 
     @cached_property
     def blocks(self) -> list[tuple[int, int]]:
@@ -129,9 +120,26 @@ class FacetChannel:
             return self.pointings[0].sum_weight
         return self.store.facts(f"{self.shared}/most")
 
+    @property
+    def fraction(self) -> float:
+        """The part of the weights that counts."""
+        weights = sum(pointing.weight_of(self.samples) for pointing in self.pointings)
+        return weights / sum(pointing.sum_weight for pointing in self.pointings)
+
+    @property
+    def judged(self) -> bool:
+        """Whether some samples are kept out of the deconvolution, and others are not."""
+        return 0 < self.of(Samples.FITTED).fraction < 1
+
+    @property
+    def tag(self) -> str:
+        """What names of images begin with."""
+        return "" if self.samples is Samples.ALL else f"{self.samples}-"
+
     def image(self, name: str) -> FacetImage:
         """An image of the channel by name: 'dirty', 'psf', 'residual/3', ..."""
-        return FacetImage(self.store, f"{self.shared if name == 'psf' else self.folder}/{name}", self.tiles)
+        folder = self.shared if name == "psf" else self.folder
+        return FacetImage(self.store, f"{folder}/{self.tag}{name}", self.tiles)
 
     def residual(self, cycle: int) -> FacetImage:
         """The residual with which a major cycle begins; cycles count from 0."""
@@ -177,33 +185,85 @@ class FacetChannel:
             "psf": [(np.ones(block.data.shape, np.complex64) for block in part) for part in self.parts],
         }
         missing = [name for name in data if not self._has(self.image(name), window)]
-        images = self._adjoint(window, {name: data[name] for name in missing})
+        images = self.adjoint(window, {name: data[name] for name in missing})
         for name, image in images.items():
             self._save(self.image(name), window, image)
+
+    def add_kept(self, window: int, cycle: int) -> None:
+        """Make dirty image, PSF and residual of a window, at the start of a major cycle, from those of fitted samples.
+
+        This takes little more than one transform for each: only the samples that were kept out are summed.
+        """
+        names = ["dirty", "psf"] + ([f"residual/{cycle}"] if cycle else [])
+        names = [name for name in names if not self._has(self.image(name), window)]
+        if not names:
+            return
+        fitted, kept = self.of(Samples.FITTED), self.of(Samples.KEPT)
+        found = kept.adjoint(window, {name: self._kept_data(name, kept, cycle) for name in names})
+        parts = np.float32(fitted.fraction), np.float32(kept.fraction)
+        block = self.windows[window]
+        for name, image in found.items():
+            for facet in block.tiles:
+                core = image[block.within(self.tiles[facet].core)]
+                self.image(name).save(facet, parts[0] * fitted.image(name).load(facet) + parts[1] * core)
+
+    def _kept_data(self, name, kept, cycle):
+        """What an image of the samples that are kept out is made of: arrays of visibilities, for each pointing."""
+        if name == "dirty":
+            return [(block.data for block in part) for part in kept.parts]
+        if name == "psf":
+            return [(np.ones(block.data.shape, np.complex64) for block in part) for part in kept.parts]
+        left = iter(range(len(self.blocks)))
+        return [self._kept_rows(part, [next(left) for _ in range(len(part))], cycle) for part in self.parts]
+
+    def _kept_rows(self, part, numbers, cycle):
+        """What the model leaves of the rows that are kept out, for the blocks of a pointing that have any."""
+        for within, number in enumerate(numbers):
+            rows = part.kept_rows(within)
+            if len(rows):
+                yield self._left(number, cycle)[rows]
 
     def psf_at(self, y: int, x: int, shape: tuple[int, int]) -> np.ndarray:
         """PSF of a source `y` and `x` pixels from the phase centre, (y, x) float32; `size_factor` times `shape`."""
         height, width = (FacetPsfSettings.size_factor * n for n in shape)
         grid = replace(self.grid, height=height, width=width, y0=y, x0=x)
-        middle = replace(grid, height=2, width=2)
         total = np.zeros(grid.shape, np.float32)
-        for pointing, part in zip(self.pointings, self.parts, strict=True):
-            psf = Compressed(part, grid, self.kind, self.epsilon).psf()
-            # The beam applies twice: to the source, and to its dirty image.
-            share = self._share(pointing, middle) if len(self.pointings) > 1 else np.ones((2, 2), np.float32)
-            total += psf * share[1, 1] ** 2
+        for power, part in zip(self._powers(grid), self.parts, strict=True):
+            if len(part):
+                total += Compressed(part, grid, self.kind, self.epsilon).psf() * np.float32(power)
         return total / total[height // 2, width // 2]
+
+    def _powers(self, grid):
+        """Share of each pointing in the middle of a grid, squared: the beam applies to a source and to its image."""
+        if len(self.pointings) == 1:
+            return [np.float32(1)]
+        middle = replace(grid, height=2, width=2)
+        return [self._share(pointing, middle)[1, 1] ** 2 for pointing in self.pointings]
 
     def local_psf(self, facet: int) -> np.ndarray:
         """PSF in the middle of a facet, (y, x) float32; `size_factor` times the facet with its halo."""
-        name = f"{self.shared}/local-psf/{facet:05d}"
+        name = f"{self.shared}/{self.tag}local-psf/{facet:05d}"
         if name not in self.store:
-            grid = self.grid.region(*self.tiles[facet].outer)
-            # A facet with its middle near or below the horizon gets the PSF of a position above the horizon.
-            radius = np.hypot(grid.x0, grid.y0) * grid.scale
-            nearer = min(1.0, FacetPsfSettings.max_distance / radius) if radius else 1.0
-            self.store.save(name, self.psf_at(round(nearer * grid.y0), round(nearer * grid.x0), grid.shape))
+            self.store.save(name, self._local_psf(facet))
         return self.store.load(name)
+
+    def _local_psf(self, facet):
+        grid = self.grid.region(*self.tiles[facet].outer)
+        # A facet with its middle near or below the horizon gets the PSF of a position above the horizon.
+        radius = np.hypot(grid.x0, grid.y0) * grid.scale
+        nearer = min(1.0, FacetPsfSettings.max_distance / radius) if radius else 1.0
+        place = round(nearer * grid.y0), round(nearer * grid.x0)
+        if self.samples is not Samples.ALL or not self.judged:
+            return self.psf_at(*place, grid.shape)
+        # The deconvolution has made that of the fitted samples; those that were kept out cost little.
+        powers = self._powers(replace(grid, y0=place[0], x0=place[1]))
+        weights = [
+            sum(power * pointing.weight_of(samples) for power, pointing in zip(powers, self.pointings, strict=True))
+            for samples in (Samples.FITTED, Samples.KEPT)
+        ]
+        parts = [np.float32(weight / sum(weights)) for weight in weights]
+        kept = self.of(Samples.KEPT).psf_at(*place, grid.shape)
+        return parts[0] * self.of(Samples.FITTED).local_psf(facet) + parts[1] * kept
 
     # A major cycle
 
@@ -240,8 +300,16 @@ class FacetChannel:
         if not self._has(image, window):
             numbers = iter(range(len(self.blocks)))
             data = [[self._predicted(cycle, next(numbers)) for _ in range(len(part))] for part in self.parts]
-            self._save(image, window, self._adjoint(window, {"fall": data})["fall"])
+            self._save(image, window, self.adjoint(window, {"fall": data})["fall"])
         return image
+
+    def judge(self, number: int, cycle: int) -> Cells:
+        """What the kept-out samples of a block say of a predicted update."""
+        k, within = self.blocks[number]
+        kept = self.parts[k].kept_out(within)
+        before = np.array(self._left(number, cycle)[kept.rows])
+        after = before - self._predicted(cycle, number)[kept.rows]
+        return Cells.of(kept.cell, kept.weight, before, after, kept.cells)
 
     def subtract(self, number: int, cycle: int, part: float) -> float:
         """Subtract the fraction `part` of an update from the visibilities of a block, and measure the remaining noise.
@@ -253,8 +321,7 @@ class FacetChannel:
         """
         name, block = f"{self.folder}/left/{cycle + 1}/{number:04d}", self._block(number)
         if name not in self.store:
-            before = f"{self.folder}/left/{cycle}/{number:04d}"
-            left = self.store.load(before) if before in self.store else block.data
+            left = self._left(number, cycle)
             if f"{self.folder}/predicted/{cycle}/{number:04d}" in self.store:
                 left = left - np.complex64(part) * self._predicted(cycle, number)
             self.store.save(name, left)
@@ -270,8 +337,16 @@ class FacetChannel:
 
     def forget(self, cycle: int) -> None:
         """Delete the files of a cycle that later cycles do not need."""
-        for name in ("seen", "predicted", "fall", "residual", "left"):
+        for name in ("seen", "predicted", "left"):
             self.store.discard(f"{self.folder}/{name}/{cycle}")
+        for channel in (self.of(Samples.ALL), self.of(Samples.FITTED)):
+            for name in ("fall", "residual"):
+                channel.image(f"{name}/{cycle}").discard()
+
+    def _left(self, number, cycle):
+        """What the model leaves of a block, (row, chan) complex64 [Jy]."""
+        name = f"{self.folder}/left/{cycle}/{number:04d}"
+        return self.store.load(name) if name in self.store else self._block(number).data
 
     def _block(self, number):
         k, within = self.blocks[number]
@@ -286,17 +361,17 @@ class FacetChannel:
     def _predicted(self, cycle, number):
         return self.store.load(f"{self.folder}/predicted/{cycle}/{number:04d}")
 
-    def _adjoint(self, window, data):
+    def adjoint(self, window: int, data: Mapping[str, Sequence[Iterable[np.ndarray]]]) -> dict[str, np.ndarray]:
         """Images of a window by name [Jy/beam]; `data` gives one array of visibilities per block and pointing.
 
         A window below the horizon is 0. The PSF is the mean over the pointings, without their beams.
         """
         grid = self._grid(window)
         totals = {name: np.zeros(grid.shape, np.float32) for name in data}
-        norms = dict.fromkeys(data, self.sum_weight)
-        norms["psf"] = sum(pointing.sum_weight for pointing in self.pointings)
+        norms = dict.fromkeys(data, self.sum_weight * self.fraction)
+        norms["psf"] = sum(pointing.weight_of(self.samples) for pointing in self.pointings)
         for k, (pointing, part) in enumerate(zip(self.pointings, self.parts, strict=True)):
-            if data and grid.has_sky:
+            if data and len(part) and grid.has_sky:
                 through, share = self._through(part, grid), self._share(pointing, grid)
                 for name in totals:
                     image = through.adjoint(data[name][k])

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from radrim.deconvolve.judge import Cells, Verdict
 from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.minor import MinorCycle, OtherFacets
 from radrim.facets.channel import RegionSource
 from radrim.facets.tasks import FacetTasks
 from radrim.metrics import noise_mad
 from radrim.runtime.executors import Executor
+from radrim.workdir.visibilities import Samples
 
-KEPT = ("cycles", "stop", "ended", "stage", "expected", "at", "wait", "flux", "left_noise")
+KEPT = ("cycles", "stop", "ended", "stage", "expected", "fitted", "at", "wait", "found", "flux", "left_noise")
 """Attributes of an image that are saved after each major cycle."""
 
 
@@ -27,6 +29,7 @@ class FacetedImage(ImageState):
     Parameters
     ----------
     tasks : FacetTasks
+        Of all samples.
     workers : Executor
         Executor of the tasks.
     gpu : bool
@@ -41,6 +44,8 @@ class FacetedImage(ImageState):
     wait: bool = True
     """Whether the CLEAN stage must wait, since the network may still find emission in other facets, whose sidelobes
     CLEAN would take for sources."""
+    found: bool = False
+    """Whether the network found emission in the last minor cycles."""
     flux: float = 0.0
     left_noise: float = float("nan")
 
@@ -49,12 +54,14 @@ class FacetedImage(ImageState):
         if name in store:
             for fact, value in store.facts(name).items():
                 setattr(self, fact, value)
-            self.tasks.forget(self.at - 1)  # an interrupted run may have left these files
             self.tasks = replace(self.tasks, expected=self.expected)
+        if self.fitted:
+            self.tasks = self.tasks.of(Samples.FITTED)
+        self._kept_at = self.at - 2  # an interrupted run may have left files, of two cycles after the last one
+        self._forget()
         self._summaries: list[Summary] = []
         self._sums: dict[str, float] = {}
         self._asked = 0
-        self._found = False
 
     @property
     def summaries(self) -> "list[Summary]":
@@ -122,7 +129,7 @@ class FacetedImage(ImageState):
             if tasks.changed(self.at, term):
                 break
         # The CLEAN stage starts when the network finds no emission in any facet, or makes no progress.
-        self._found = any(minor.components and not minor.clean_stage for minor in minors)
+        self.found = any(minor.components and not minor.clean_stage for minor in minors)
         return minors
 
     def _minor_cycles(self, term, seen):
@@ -137,7 +144,11 @@ class FacetedImage(ImageState):
 
     def ask(self, action: str, natural: bool = False, **values: Any) -> list[dict[str, Any]]:  # noqa: ARG002
         """See `ImageState.ask`; facets have no images with natural weights."""
-        tasks, noise = self.tasks, self.summaries[0].noise
+        tasks = self.tasks
+        if action == "note_decision":
+            calls = ((tasks.note_decision, facet, self.at, values["taken"]) for facet in range(len(tasks.tiles)))
+            return self.run("final stage", calls, gpu=self.gpu)
+        noise = self.summaries[0].noise
         self._asked += 1
         how = self.at, self._asked, action, noise, values
         return self.run("final stage", ((tasks.refine, facet, *how) for facet in range(len(tasks.tiles))), gpu=self.gpu)
@@ -145,7 +156,7 @@ class FacetedImage(ImageState):
     def measure(self) -> float:
         """See `ImageState.measure`."""
         tasks, cycle = self.tasks, self.at
-        self._sums, windows = {}, tasks.changed_windows(cycle)
+        self._sums, windows, self.verdict = {}, tasks.changed_windows(cycle), None
         if not windows:
             return 0.0
         channels = range(len(tasks.channels))
@@ -154,10 +165,20 @@ class FacetedImage(ImageState):
         )
         blocks = ((tasks.channels[channel].predict, number, cycle, windows) for channel, number in tasks.blocks)
         self.run("predict", blocks)
+        if self.fitted:
+            cells = self.run("judge", ((tasks.channels[channel].judge, k, cycle) for channel, k in tasks.blocks))
+            self.verdict = Verdict(Cells.sum(cells))
         sums = self.run("residual", ((tasks.residual_decrease, window, cycle) for window in range(len(tasks.windows))))
         self._sums = {key: sum(one[key] for one in sums) for key in sums[0]}
         rises = self._sums["ur"] > 0 and self._sums["uf"] > 0
         return self._sums["ur"] / self._sums["uf"] if rises else 0.0
+
+    def use_all_samples(self) -> None:
+        """See `ImageState.use_all_samples`."""
+        self.tasks = tasks = self.tasks.of(Samples.ALL)
+        windows = range(len(tasks.windows))
+        self.run("all samples", ((one.add_kept, window, self.at) for one in tasks.channels for window in windows))
+        self.fitted, self._sums, self._summaries = False, {}, []
 
     def rms_after(self, part: float) -> float:
         """See `ImageState.rms_after`."""
@@ -170,8 +191,9 @@ class FacetedImage(ImageState):
     def apply_update(self, part: float) -> None:
         """See `ImageState.apply_update`."""
         tasks, self._asked = self.tasks, 0
-        if not part:
-            return
+        if not part and not self.fitted:
+            return  # the image stops here
+        # With a judge others follow, so that an update that is undone counts as a cycle of length 0.
         powers = self.run("noise", ((tasks.channels[c].subtract, k, self.at, part) for c, k in tasks.blocks))
         if self._sums:
             self.left_noise = _noise(tasks, powers)
@@ -189,9 +211,15 @@ class FacetedImage(ImageState):
     def keep(self) -> None:
         """See `ImageState.keep`."""
         if self.cycles:
-            self.wait = self._found and not self.cycles[-1]["stalled"]
+            self.wait = self.found and not self.cycles[-1]["stalled"]
         self.tasks.store.note(f"{self.tasks.folder}/cycles", {name: getattr(self, name) for name in KEPT})
-        self.tasks.forget(self.at - 1)
+        self._forget()
+
+    def _forget(self):
+        """Delete files of cycles that are over."""
+        for cycle in range(max(self._kept_at, 0), self.at):
+            self.tasks.forget(cycle)
+        self._kept_at = self.at
 
 
 def _noise(tasks, powers):
@@ -208,7 +236,7 @@ def _noise(tasks, powers):
         # The power is that of all samples as one pointing; the ratio of weights converts it to the most sensitive
         # pixel.
         variance += total[number] * channel.sum_weight / whole
-        weights += channel.sum_weight
+        weights += channel.sum_weight * channel.fraction
     return float(np.sqrt(variance) / weights)
 
 

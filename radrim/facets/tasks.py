@@ -8,6 +8,7 @@ from `residual/c` and `model/c`::
     predict_nodes(window)      update                   ->  seen       visibilities of the update at the window's nodes
     predict(block)             seen of all windows      ->  predicted  visibilities of the update
     residual_decrease(window)  predicted of all blocks  ->  fall       A^H W A update
+    judge(block)               left, predicted          ->  (sums) what kept-out samples say of the update
     apply_update(window)       all of these             ->  the next residual and model
 
 Dirty image, PSF, residual and fall belong to channels (`radrim.facets.channel`); those of the terms of a spectrum are
@@ -16,7 +17,7 @@ spectrum of one term. A task runs on one thread, so that its result does not dep
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, cast
@@ -34,6 +35,7 @@ from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import find_active, highest_sidelobes, sidelobes
 from radrim.rim.minor.settings import PointFinderSettings
 from radrim.workdir.store import Store
+from radrim.workdir.visibilities import Samples
 
 
 class Idle(StrEnum):
@@ -73,6 +75,10 @@ class FacetTasks:
     def __getstate__(self) -> dict[str, Any]:
         """The fields only, without cached properties, to send little to workers."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def of(self, samples: Samples) -> "FacetTasks":
+        """The same tasks on images of which these samples count; of channels without a judge all samples."""
+        return replace(self, channels=tuple(one.of(samples) if one.judged else one for one in self.channels))
 
     @property
     def terms(self) -> int:
@@ -159,7 +165,8 @@ class FacetTasks:
         """The PSF of a term in the middle of a facet."""
         if self.basis is None:
             return self.channels[0].local_psf(facet)
-        name = f"{self.folder}/local-psf/{term}/{facet:05d}"
+        tag = max(channel.tag for channel in self.channels)
+        name = f"{self.folder}/{tag}local-psf/{term}/{facet:05d}"
         if name not in self.store:
             psf = np.zeros([FacetPsfSettings.size_factor * n for n in self.tiles[facet].shape], np.float32)
             for factor, channel in zip(self._factors(term, squares=True), self.channels, strict=True):
@@ -288,6 +295,15 @@ class FacetTasks:
         after = f"{folder}/{number:03d}-state/{facet:05d}" if update is None else self._state(cycle + 1, 0, facet)
         self._keep_state(after, solver)
         return answer
+
+    def note_decision(self, facet: int, cycle: int, taken: bool) -> None:
+        """Tell the solver of a facet whether the last update was taken; see `Refiner.note_decision`."""
+        state = self._state(cycle, 0, facet)
+        if state in self.store:
+            solver, none = self._solver(state, facet, 0), np.zeros((0, 0), np.float32)
+            seen = PartView(none, none, none, 0.0, self.tiles[facet].inner)  # it needs no images
+            cast("RefiningSolver", solver).refine("note_decision", seen, 0, taken=taken)
+            self._keep_state(state, solver)
 
     def changed(self, cycle: int, term: int) -> list[int]:
         """The facets that have an update."""

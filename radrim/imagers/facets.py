@@ -11,7 +11,7 @@ from radrim.beam import BeamSettings, fit_beam, reach, theoretical_beam
 from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.tiles import Tiles
 from radrim.facets.beam import BeamFacets, CorrectedFacets
-from radrim.facets.channel import FacetChannel, Pointing
+from radrim.facets.channel import FacetChannel
 from radrim.facets.faceted import FacetedImage, Summary, on_one_thread
 from radrim.facets.images import (
     FacetImage,
@@ -23,6 +23,7 @@ from radrim.facets.images import (
     uncertain_facet,
     write_facets,
 )
+from radrim.facets.pointing import Pointing
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import central_region
 from radrim.imagers.base import Imager, OutputChannel, Target
@@ -37,7 +38,7 @@ from radrim.runtime.executors import Executor
 from radrim.runtime.memory import MemorySettings, measured_together
 from radrim.workdir.progress import opened
 from radrim.workdir.store import Store, StoredArray
-from radrim.workdir.visibilities import release
+from radrim.workdir.visibilities import Blocks, Samples, release
 from radrim.write.fits import fits_file, open_image
 
 log = logging.getLogger("radrim")
@@ -98,8 +99,10 @@ class FacetImager(Imager):
         tasks = FacetTasks(self.files, run.progress.folder(target.label), channels, basis, float("nan"), makers)
         image = FacetedImage(
             label=target.label, stokes=target.stokes, tasks=tasks, workers=self.workers, gpu=run.device == "cuda",
+            fitted=run.minor is not None and any(channel.judged for channel in channels),
         )  # fmt: skip
-        image.stages = run.minor.stages if run.minor else ()
+        if run.minor:
+            image.stages, image.trials, image.closing = run.minor.stages, run.minor.trials, run.minor.closing
         if image.stop and run.progress.partly(target.channels[0].label):
             return image  # an interrupted run was already writing its files
         with run.clock("measure"):
@@ -117,15 +120,18 @@ class FacetImager(Imager):
     def _channel(self, channel: OutputChannel, stokes: str) -> FacetChannel:
         run, groups = self.run, by_pointing(channel.blocks)
         freq = np.concatenate([block.output_freq for block in channel.blocks])
+        band = float(freq.min()), float(freq.max())
         pointings = []
         for group in groups:
             several = len(groups) > 1
             direction = tuple(group[0].pointing.tolist()) if several else None
             weight = float(sum(block.weight.sum(dtype=np.float64) for block in group))
-            pointings.append(Pointing(direction, weight, run.dishes.beam(group) if run.dishes else None))
+            kept = Blocks(self.files, band, stokes, direction, Samples.KEPT)
+            kept_weight = float(sum(block.weight.sum(dtype=np.float64) for block in kept))
+            beam = run.dishes.beam(group) if run.dishes else None
+            pointings.append(Pointing(direction, weight, beam, kept_weight))
         release(channel.blocks)
         folders = run.progress.folder(channel.label), run.progress.folder(channel.name)
-        band = float(freq.min()), float(freq.max())
         epsilon = max(FacetImagerSettings.epsilon_factor * run.config.epsilon, 1e-12)
         return FacetChannel(
             self.files, *folders, run.grid, self.tiles, self.together, band, stokes, run.config.operator, epsilon,
@@ -138,6 +144,8 @@ class FacetImager(Imager):
     def restore(self, target: Target, state: ImageState) -> list[Image]:
         """See `Imager.restore`."""
         image = cast("FacetedImage", state)
+        if image.fitted:  # a minor cycle failed
+            image.use_all_samples()
         found = [self.finished(channel.label) if target.terms else None for channel in target.channels]
         return [
             done or self._restore(number, channel, image)

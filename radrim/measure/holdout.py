@@ -6,7 +6,7 @@ of time of one where baselines are few. Cells are drawn from strata of the lengt
 stays whole, and are the same for all channels, pointings and Stokes parameters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,15 @@ def hold_out(
     numbers = [keys.of(block) for block in blocks]
     pairs = list(zip(blocks, numbers, strict=True))
     return [_of_block(*pair, kept) for pair in pairs], [_of_block(*pair, watched) for pair in pairs]
+
+
+def each_kept_out(
+    blocks: Sequence[Visibilities], fraction: float, settings: HoldoutSettings = HoldoutSettings()
+) -> Iterator[KeptOut]:
+    """As `keep_out`, one block after the other, since the weights of all blocks may be larger than the memory."""
+    keys = _Keys(blocks, settings)
+    kept, _ = keys.draw(fraction, settings.seed)
+    return (_of_block(block, keys.of(block), kept) for block in blocks)
 
 
 def _of_block(block, key, kept):

@@ -4,6 +4,7 @@ import dataclasses
 import mmap
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from radrim.geometry import ImageGrid
 from radrim.read.reader import Selection, read
 from radrim.runtime.memory import MemorySettings
 from radrim.runtime.progress_bar import ProgressBar
-from radrim.visibilities import NaturalWeights, Observation, Visibilities
+from radrim.visibilities import KeptOut, NaturalWeights, Observation, Visibilities
 from radrim.weight.imaging import apply_weights
 from radrim.workdir.store import Store, WorkDirSettings
 
@@ -27,6 +28,20 @@ FACTS = ("doppler", "pointing", "stokes", "others", "kept_out", "watched", "natu
 """Fields of `Visibilities` without a file. Each further Stokes parameter has a file such as `data-Q`."""
 ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in FACTS)
 """Fields of `Visibilities` with a file of their own."""
+
+
+KEPT_OUT = "vis/kept-out"
+"""Name of the number of cells of samples that are kept out of the deconvolution; noted once their rows are saved."""
+
+
+class Samples(StrEnum):
+    """Which samples of an observation count in an image."""
+
+    ALL = "all"
+    FITTED = "fitted"
+    """All but those that are kept out of the deconvolution to judge it; see `radrim.measure.holdout`."""
+    KEPT = "kept"
+    """Those that are kept out."""
 
 
 class VisibilityCache:
@@ -102,11 +117,20 @@ class VisibilityCache:
                 found = apply_weights(blocks, grid, weighting, taper, padding, outputs, grid_bytes)
             work.note("vis/weights", found)
         for k, block in enumerate(blocks):
-            if block.kept_out is not None:
-                block.natural = NaturalWeights(((block.freq, block.weight),))
+            block.natural = NaturalWeights(((block.freq, block.weight),))
             block.weight = _samples(work, f"vis/{k:04d}/imaging")
         sum_weight, noise = work.facts("vis/weights")
         return sum_weight, noise
+
+    def keep_out(self, kept: Iterable[KeptOut]) -> None:
+        """Keep the rows of each block that are kept out of the deconvolution, for `Blocks`."""
+        if KEPT_OUT in self._work:
+            return
+        cells = 0
+        for number, one in enumerate(kept):
+            self._work.save(f"vis/{number:04d}/kept-out", np.stack([one.rows, one.cell]))
+            cells = one.cells
+        self._work.note(KEPT_OUT, cells)
 
     def _keep(self, name, block):
         """Write a block, sorted by baseline and time."""
@@ -138,6 +162,9 @@ class Blocks(Sequence):
     stokes : str
     pointing : (float, float), optional
         Only the blocks of this pointing (l, m).
+    samples : Samples
+        With `FITTED`, samples that are kept out have the weight 0; with `KEPT`, there are only their rows, and only
+        blocks that have any.
     """
 
     def __init__(
@@ -146,14 +173,17 @@ class Blocks(Sequence):
         band: tuple[float, float],
         stokes: str = "I",
         pointing: tuple[float, float] | None = None,
+        samples: Samples = Samples.ALL,
     ):
-        self._store, self._band, self._stokes = store, band, stokes
+        self._store, self._band, self._stokes, self._samples = store, band, stokes, samples
+        self._judged = KEPT_OUT in store
         count = store.facts("vis/observation")["blocks"]
         self._numbers = [
             k
             for k in range(count)
             if self._inside(_freq(store, k) * _doppler(store, k)).any()
             and pointing in (None, tuple(store.facts(f"vis/{k:04d}/complete")["pointing"]))
+            and (samples is not Samples.KEPT or self._kept(k).size)
         ]
 
     def __len__(self):
@@ -163,7 +193,30 @@ class Blocks(Sequence):
         name = f"vis/{self._numbers[index]:04d}"
         block = _load(self._store, self._numbers[index])
         block.weight = _samples(self._store, f"{name}/imaging")
-        return block.of(self._stokes).select_channels(self._inside(block.output_freq))
+        block = block.of(self._stokes).select_channels(self._inside(block.output_freq))
+        if self._samples is Samples.KEPT:
+            return block.select_rows(self.kept_rows(index))
+        if self._samples is Samples.FITTED:
+            # The file does not change, and only the pages of these rows are copied: they are those of whole baselines.
+            block.weight[self.kept_rows(index)] = 0
+        return block
+
+    def kept_rows(self, index: int) -> np.ndarray:
+        """Numbers of the rows of a block that are kept out of the deconvolution, (kept,) int64."""
+        return self._kept(self._numbers[index])[0]
+
+    def kept_out(self, index: int) -> KeptOut:
+        """The rows of a block that are kept out of the deconvolution, with their natural weights."""
+        block = _load(self._store, self._numbers[index])
+        weight = block.select_channels(self._inside(block.output_freq)).weight
+        rows, cell = self._kept(self._numbers[index])
+        return KeptOut(rows, cell, np.array(weight[rows]), self._store.facts(KEPT_OUT) if self._judged else 0)
+
+    def _kept(self, number):
+        """The rows of a block of the run that are kept out, and their cells, (2, kept) int64."""
+        if not self._judged:
+            return np.zeros((2, 0), np.int64)
+        return np.array(self._store.load(f"vis/{number:04d}/kept-out"))
 
     def _inside(self, freq):
         return (freq >= self._band[0]) & (freq <= self._band[1])

@@ -130,6 +130,19 @@ def test_same_input_same_output():
     assert first.tobytes() == second.tobytes()
 
 
+@pytest.mark.parametrize("width", [(3.0, 2.0), (3.1, 2.0), (9.0, 7.0)])
+def test_resumed_with_the_same_psf_or_another(width):
+    """A solver that goes on from a saved state does what the solver that was saved does, whatever the next PSF is."""
+    sky, psf, other = point(), gaussian_psf(), gaussian_psf(width=width)
+    solver, model, dirty = CleanSolver(CleanSettings()), np.zeros_like(sky), observe(sky, psf)
+    for _ in range(8):
+        model = model + solver(dirty - observe(model, psf), psf, model, 1e-3).update
+    resumed = CleanSolver(CleanSettings())
+    resumed.resume(*solver.state())
+    one, same = (some(observe(sky, other), other, model, 1e-3).update for some in (solver, resumed))
+    np.testing.assert_array_equal(one, same)
+
+
 @pytest.mark.parametrize("name", ["residual", "psf"])
 def test_nan_is_named(name):
     """NaN in an input is refused by name."""

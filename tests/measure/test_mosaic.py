@@ -449,6 +449,19 @@ def test_mosaic_in_facets_is_that_in_memory(mosaic_ms, tmp_path, no_report):
     np.testing.assert_allclose(facets.pb, whole.pb, rtol=0, atol=1e-3)
 
 
+def test_judged_mosaic_in_facets(mosaic_ms, tmp_path, no_report):
+    """Kept-out samples of all pointings judge a mosaic in facets as one in memory; all samples are written."""
+    common = {"field": "all", "pb": "airy", "size": SIZE, "scale": f"{SCALE}asec", "solver": "clean", "holdout": 0.1}
+    whole = radrim.image(mosaic_ms, name=tmp_path / "w", threads=1, **common)
+    facets = radrim.image(mosaic_ms, name=tmp_path / "f", facet=64, **common)
+    for kind in ("dirty", "psf"):
+        one, other = getattr(facets, kind), getattr(whole, kind)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * np.abs(other).max())
+    told = [next(cycle["kept_change"] for cycle in run.cycles) for run in (facets, whole)]
+    assert told[0] == pytest.approx(told[1], rel=0.02)
+    assert facets.model.sum() == pytest.approx(whole.model.sum(), rel=0.02)
+
+
 def test_pointings_far_apart(mosaic_ms, edit_ms):
     """No tangent plane holds them: refused, with the limit."""
     far = edit_ms(mosaic_ms, subtable="FIELD", PHASE_DIR=lambda _: np.array([[[k, 0.0]] for k in (2.0, 3.5, 5.0)]))

@@ -18,7 +18,8 @@ from dask import delayed
 import radrim
 from radrim.deconvolve.tiles import Tiles
 from radrim.errors import ClusterError, ConfigError
-from radrim.facets.channel import FacetChannel, Pointing
+from radrim.facets.channel import FacetChannel
+from radrim.facets.pointing import Pointing
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ImageGrid
 from radrim.products import KINDS

@@ -127,7 +127,8 @@ class RimSolver:
         **values: Any,
     ) -> dict[str, Any]:
         """Carry out one action of a final stage; see `RefiningSolver.refine`."""
-        self._take_psf(seen.psf, seen.residual.shape)
+        if action != "note_decision":  # it needs no PSF
+            self._take_psf(seen.psf, seen.residual.shape)
         noise = self.settings.noise if self._trusted else seen.noise
         extended = np.zeros_like(seen.model) if self._extended is None else self._extended
         part = Part(

@@ -1,0 +1,194 @@
+"""Images in facets of which some visibilities are kept out to judge the updates, as for images in memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import radrim
+from radrim.cli.main import main
+from radrim.deconvolve import major
+from radrim.deconvolve.judge import JudgeSettings
+from radrim.geometry import ARCSEC
+from radrim.workdir.store import Store
+
+SIZE = {"size": 256, "scale": "3asec"}
+FACETS = {**SIZE, "facet": 128, "threads": 2}
+KINDS = ("dirty", "psf", "model", "residual", "image")
+
+
+@pytest.fixture(scope="module")
+def observed(make_ms):
+    """A point source, with noise, seen by nine antennas of VLA C."""
+    return make_ms(noise=0.05, times=24)
+
+
+@pytest.fixture(scope="module")
+def extended(make_ms):
+    """An extended source across four facets, and a point in one of them."""
+    from radrim.simulation import make_sky
+    from radrim.sky.catalogue import offset_position
+
+    x, y = (a.ravel() for a in np.meshgrid(*[np.arange(-30.0, 31, 3)] * 2))
+    flux = np.exp(-(x**2 + y**2) / 18**2)
+    x, y, flux = np.append(x, 150.0), np.append(y, 120.0), np.append(3 * flux / flux.sum(), 1.0)
+    places = [offset_position(a * ARCSEC, b * ARCSEC, 2.0, 0.6) for a, b in zip(x, y, strict=True)]
+    ra, dec = (np.array([place[k] for place in places]) for k in (0, 1))
+    return make_ms(sky=make_sky(ra, dec, flux[:, None] * [[1.0, 0, 0, 0]], 1.4e9), noise=0.02, times=24)
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory, without_reports):
+    """An empty folder; without pictures and reports."""
+    with without_reports():
+        yield tmp_path_factory.mktemp("judged")
+
+
+@pytest.fixture(scope="module")
+def runs(observed, quiet):
+    """Results with a tenth kept out, in memory and in facets."""
+    return [radrim.image(observed, name=quiet / f"run{k}", holdout=0.1, **how) for k, how in enumerate((SIZE, FACETS))]
+
+
+def test_verdict_as_in_memory(runs):
+    """The kept-out samples say the same of the same update, however the image is kept."""
+    whole, facets = (run.cycles[0] for run in runs)
+    for fact in ("kept_chi2", "kept_change", "kept_error"):
+        assert facets[fact] == pytest.approx(whole[fact], rel=1e-3)
+
+
+def test_decided_as_in_memory(runs):
+    """The same updates are taken or undone, and the same stages run."""
+    whole, facets = ([cycle["stop"].split(";")[-1] for cycle in run.cycles] for run in runs)
+    # The CLEAN stage begins a cycle later in facets: it waits until no facet finds points any more.
+    assert [stop for stop in facets if stop != "isolated points: 0"] == whole
+    assert runs[1].model.sum() == pytest.approx(runs[0].model.sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("more", [{}, {"channels_out": 2, "spectral_terms": 2}], ids=["one channel", "terms"])
+def test_what_is_written_is_of_all_visibilities(observed, quiet, more):
+    """Dirty image and PSF are those of a run that keeps nothing out."""
+    folder = quiet / f"written{len(more)}"
+    how = {**FACETS, **more, "max_major": 1}
+    without, judged = (radrim.image(observed, name=f"{folder}{share}", holdout=share, **how) for share in (0.0, 0.1))
+    assert "kept_chi2" not in without.cycles[0]
+    assert "kept_chi2" in judged.cycles[0]
+    for kind in ("dirty", "psf"):
+        one, other = getattr(judged, kind), getattr(without, kind)
+        assert np.abs(one - other).max() < 1e-5 * np.abs(other).max()
+    assert judged.beam.major == pytest.approx(without.beam.major, rel=1e-4)
+
+
+def error_of_residual(ms, result):
+    """Largest difference from an image of all data minus the model, computed at once; over the dirty image's peak."""
+    from radrim.config.options import ImageConfig
+    from radrim.measure.measurement import Measurement, OperatorChoice
+    from radrim.read.reader import Selection, read
+    from radrim.weight.imaging import apply_weights
+
+    observation = read([ms], Selection())
+    apply_weights(observation.blocks, result.grid, ImageConfig(ms=()).weight, None, 1.2)
+    residual = Measurement(observation.blocks, result.grid, OperatorChoice(epsilon=1e-6)).residual(result.model)
+    return np.abs(residual - result.residual).max() / result.dirty.max()
+
+
+def test_half_of_an_update(extended, quiet, monkeypatch):
+    """After half of an update the residual is exact, and kept-out samples are those less half of its prediction."""
+    decide, told = major._by_judge, []
+
+    def half(verdict, minors, best):
+        told.append(verdict)
+        return major.Decision(0.5) if len(told) == 1 else decide(verdict, minors, best)
+
+    monkeypatch.setattr(major, "_by_judge", half)
+    monkeypatch.setattr(JudgeSettings, "max_deviation", 1e9)  # every sample counts the same before and after
+    facets = radrim.image(extended, name=quiet / "half", holdout=0.1, max_major=2, **FACETS)
+    first, second = told
+    assert second.cells.chi2.sum() == pytest.approx(first.cells.chi2.sum() + first.change(0.5), rel=1e-4)
+    assert error_of_residual(extended, facets) < 2e-4
+
+
+def test_model_as_in_memory(extended, quiet):
+    """Fluxes and noise are those of an image in memory, with all stages that only run with a judge."""
+    whole, facets = (
+        radrim.image(extended, name=quiet / f"stages{k}", holdout=0.1, **how) for k, how in enumerate((SIZE, FACETS))
+    )
+    for run in (whole, facets):
+        stops = [cycle["stop"] for cycle in run.cycles]
+        for stage in ("prior update", "plug and play", "plug and play, stronger", "fit to all visibilities"):
+            assert any(stage in stop for stop in stops)
+    for y, x, half in ((128 + 40, 128 - 50, 6), (128, 128, 24)):
+        box = slice(y - half, y + half), slice(x - half, x + half)
+        assert facets.model[box].sum() == pytest.approx(whole.model[box].sum(), rel=0.03)
+    assert error_of_residual(extended, facets) < 2e-4
+    assert facets.noise == pytest.approx(whole.noise, rel=0.1)
+    assert np.abs(facets.image - whole.image).max() < 6 * whole.noise
+
+
+def interrupt(monkeypatch, step):
+    """Stop a run with KeyboardInterrupt after so many results that it keeps."""
+    count = 0
+
+    def counted(keep):
+        def wrapped(self, *result):
+            nonlocal count
+            keep(self, *result)
+            count += 1
+            if count == step:
+                raise KeyboardInterrupt
+
+        return wrapped
+
+    for name in ("save", "note"):
+        monkeypatch.setattr(Store, name, counted(getattr(Store, name)))
+    return lambda: count
+
+
+@pytest.mark.parametrize("solver", ["rim", "clean"])
+def test_interrupted_runs_leave_the_same_bytes(extended, quiet, monkeypatch, solver):
+    """Interrupted again and again, a judged run leaves the files of an unbroken one, and no others."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    words = ["image", str(extended), "--size", "256", "256", "--scale", "3asec", "--facet", "128", "--holdout", "0.1",
+             "--solver", solver, "--threads", "2", "--quiet", "--name", "x"]  # fmt: skip
+    for name in ("unbroken", "broken"):
+        (quiet / solver / name).mkdir(parents=True)
+    monkeypatch.chdir(quiet / solver / "unbroken")
+    with monkeypatch.context() as patch:
+        kept = interrupt(patch, 0)
+        assert main(words) == 0
+    monkeypatch.chdir(quiet / solver / "broken")
+    for attempt in range(40):
+        with monkeypatch.context() as patch:
+            interrupt(patch, kept() // 12 + attempt % 3)
+            status = main(words)
+        if status == 0:
+            break
+        assert status == 130
+    assert status == 0
+    assert attempt > 6
+    whole, broken = (Path(f"../{name}") for name in ("unbroken", "broken"))
+    assert {path.name for path in broken.iterdir()} == {path.name for path in whole.iterdir()}
+    for kind in KINDS:
+        assert (broken / f"x-{kind}.fits").read_bytes() == (whole / f"x-{kind}.fits").read_bytes()
+
+
+@pytest.mark.parametrize("solver", ["clean", "rim"])
+def test_noise_alone_gives_no_model(make_ms, quiet, solver):
+    """Of noise alone nothing is believed: no flux beyond the noise of the image."""
+    ms = make_ms(noise=0.5, times=12, stokes=(0.0, 0.0, 0.0, 0.0))
+    found = radrim.image(ms, name=quiet / f"noise-{solver}", holdout=0.1, solver=solver, **FACETS)
+    assert np.abs(found.model).sum() < 3 * found.noise
+
+
+def test_stokes_parameters_share_a_psf_of_all_visibilities(observed, quiet):
+    """Each Stokes parameter is judged, and the PSF that is written once is that of all visibilities."""
+    without, judged = (
+        radrim.image(observed, name=quiet / f"stokes{share}", holdout=share, pol="IQ", max_major=1, **FACETS)
+        for share in (0.0, 0.1)
+    )
+    for one, other in zip(judged.polarisations.headers, without.polarisations.headers, strict=True):
+        assert one.facts["expected_noise"] == pytest.approx(other.facts["expected_noise"], rel=0.1)
+    for name in "IQ":
+        one, other = judged.polarisations[name], without.polarisations[name]
+        assert np.abs(one.dirty - other.dirty).max() < 1e-5 * np.abs(without.dirty).max()
+        assert np.abs(one.psf - other.psf).max() < 1e-5
