@@ -17,6 +17,7 @@ MODES = {
     "--pol": "pol",
     "--pb": "pb",
     "--solver clean": "solver",
+    "--solver entropy": "solver",
     "--niter 0": "niter",
     "--compare": "compare",
     "--start-model": "start_model",

@@ -88,6 +88,8 @@ class Visibilities:
         Visibilities of the other Stokes parameters of the run [Jy]: the same samples, with the same weights.
     kept_out : KeptOut or None
         Rows that the deconvolution does not see; None: it sees all.
+    natural : (row, chan) float32 or None
+        Natural weights, once `weight` has imaging weights [Jy^-2].
     """
 
     uvw: np.ndarray
@@ -101,6 +103,7 @@ class Visibilities:
     stokes: str = "I"
     others: dict[str, np.ndarray] = field(default_factory=dict)
     kept_out: KeptOut | None = None
+    natural: np.ndarray | None = None
 
     @property
     def planes(self) -> dict[str, np.ndarray]:
@@ -138,13 +141,15 @@ class Visibilities:
             weight=self.weight[:, part],
             kept_out=kept and replace(kept, weight=kept.weight[:, part]),
             others={stokes: data[:, part] for stokes, data in self.others.items()},
+            natural=None if self.natural is None else self.natural[:, part],
         )
 
     def select_rows(self, rows: np.ndarray) -> "Visibilities":
         """The block with the rows of an array of row numbers."""
         arrays = {name: getattr(self, name)[rows] for name in ("uvw", "data", "weight", "time", "antenna")}
         others = {stokes: data[rows] for stokes, data in self.others.items()}
-        return replace(self, **arrays, others=others, kept_out=None)
+        natural = None if self.natural is None else self.natural[rows]
+        return replace(self, **arrays, others=others, kept_out=None, natural=natural)
 
 
 @dataclass

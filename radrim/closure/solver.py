@@ -22,15 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter, shift, zoom
 from scipy.optimize import minimize
 
 from radrim.closure.quantities import ClosureData
 from radrim.closure.terms import DataTerm, closure_terms, size_of
+from radrim.closure.transforms import make_transforms
 from radrim.errors import SolverError
-from radrim.geometry import FWHM_PER_SIGMA, C, ImageGrid
-from radrim.operator import make_operator
+from radrim.geometry import FWHM_PER_SIGMA, ImageGrid
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,12 @@ class ClosureSolverSettings:
 
     first_extended: float = 0.1
     """Least extended flux with which a round begins [flux of the image]. If it begins at zero, it stays there."""
+
+    direct: float = 0.0
+    """Largest number of samples times pixels for which transforms are sums over precomputed phases."""
+
+    tolerance: float = 2e-9
+    """Relative change of the objective in one step at which the minimiser stops."""
 
     epsilon: float = 1e-9
     """Accuracy of the transforms. The minimiser compares values that differ little."""
@@ -121,13 +126,11 @@ class Objective:
         self._terms, self._shape, self._colocated = terms, grid.shape, colocated
         self._prior, self._weight = np.log(prior), weight
         self._entropy = settings.entropy * sum(len(term) for term in terms)
-        kind = "wgridder" if min(grid.shape) >= settings.smallest else "dft"
-        self._operator = make_operator(kind, uvw * C, np.ones(1), grid, settings.epsilon, threads)
+        self._transforms = make_transforms(uvw, grid, settings.epsilon, threads, settings.smallest, settings.direct)
 
     def visibilities(self, image: np.ndarray, extended: float) -> np.ndarray:
         """Visibilities of an image that sums to 1, (sample,) complex128."""
-        vis = self._operator.forward(torch.from_numpy(np.ascontiguousarray(image))).numpy()[:, 0]
-        return vis + extended * self._colocated
+        return self._transforms.forward(image) + extended * self._colocated
 
     def unpack(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """Image and extended flux of x."""
@@ -145,7 +148,8 @@ class Objective:
         settings = self._settings
         pixels = np.maximum(solution.image, settings.first_pixel * solution.image.max())
         x = np.sqrt(np.append(pixels, max(solution.extended, settings.first_extended)))
-        limits = {"maxiter": settings.iterations, "maxfun": 2 * settings.iterations, "maxcor": 20}
+        limits = {"maxiter": settings.iterations, "maxfun": 2 * settings.iterations, "maxcor": 20,
+                  "ftol": settings.tolerance}  # fmt: skip
         found = minimize(self, x, jac=True, method="L-BFGS-B", options=limits)
         if not np.isfinite(found.fun):
             raise SolverError("The data gave no finite chi-square; please report this observation.")
@@ -158,7 +162,7 @@ class Objective:
         vis = self.visibilities(image, extended)
         found = [term(vis) for term in self._terms]
         by_vis = sum(gradient for _, gradient in found) * vis / size_of(vis) ** 2
-        by_image = self._weight / 2 * self._operator.adjoint(torch.from_numpy(by_vis[:, None])).numpy()
+        by_image = self._weight / 2 * self._transforms.adjoint(by_vis)
         by_extended = self._weight / 2 * float(by_vis.real @ self._colocated)
         relative = np.log(image) - self._prior
         value = self._weight / 2 * sum(chi2 for chi2, _ in found)

@@ -63,6 +63,35 @@ class AmplitudeTerm:
         return value, by_log.astype(complex)
 
 
+class VisibilityTerm:
+    """Complex visibilities. The flux of the model is the one that fits them best.
+
+    Parameters
+    ----------
+    vis : (sample,) complex128
+        [Jy]
+    sigma : (sample,) float64
+        Noise of the real and of the imaginary part [Jy].
+    """
+
+    def __init__(self, vis: np.ndarray, sigma: np.ndarray):
+        self._vis, self._weight = vis, sigma**-2.0
+
+    def __len__(self) -> int:
+        return 2 * len(self._vis)
+
+    def flux(self, vis: np.ndarray) -> float:
+        """Flux of the model [Jy] for which chi-square is lowest; at least 0."""
+        power = float(self._weight @ np.abs(vis) ** 2)
+        return max(float(self._weight @ (vis.conj() * self._vis).real), 0.0) / max(power, 1e-300)
+
+    def __call__(self, vis: np.ndarray) -> tuple[float, np.ndarray]:
+        """See `DataTerm`. At the best flux the derivative by the flux is 0."""
+        flux = self.flux(vis)
+        left = self._vis - flux * vis
+        return float(self._weight @ np.abs(left) ** 2), -2 * flux * self._weight * left * vis.conj()
+
+
 def closure_terms(data: ClosureData) -> list[DataTerm]:
     """The terms of closure phases and log closure amplitudes."""
     return [PhaseTerm(data.phases), AmplitudeTerm(data.amplitudes)]

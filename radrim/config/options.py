@@ -187,7 +187,11 @@ class ImageConfig:
         numeric(float, 1, 4), 1.2, "padded over true image size; sets the uv cell, as in WSClean"
     )
     # deconvolution
-    solver: str = _deconvolution(choice("rim", "clean"), "rim", "minor cycle: learned, or CLEAN")
+    solver: str = _deconvolution(
+        choice("rim", "clean", "entropy"),
+        "rim",
+        "minor cycle: learned, or CLEAN; or a fit with relative entropy to a Gaussian (sparse arrays, small images)",
+    )
     model: str = _deconvolution(
         to_text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
     )

@@ -55,10 +55,12 @@ CLOSURE = Use("--data closure", lambda config: config.data == "closure")
 CHANNELS = Use("--channels-out", lambda config: config.channels_out > 1)
 CONTSUB = Use("--contsub", lambda config: config.contsub is not None)
 CLEAN = Use("--solver clean", lambda config: config.solver == "clean")
+ENTROPY = Use("--solver entropy", lambda config: config.solver == "entropy")
 MASK = Use("--mask", lambda config: config.mask is not None)
 UNCERTAINTY = Use("--uncertainty", lambda config: config.uncertainty)
 POL = Use("--pol", lambda config: config.pol != "I")
 CROSSED = Use("--pol", lambda config: config.pol not in ONE_HAND)
+SIGNED = Use("--pol", lambda config: any(stokes not in ONE_HAND for stokes in config.stokes))
 TERMS = Use("--spectral-terms", lambda config: config.spectral_terms is not None)
 START = Use("--start-model", lambda config: config.start_model is not None)
 CONTINUE = Use("--continue", lambda config: config.continue_run)
@@ -72,10 +74,21 @@ COMPARE = Use("--compare", lambda config: config.compare)
 
 _WHOLE = "emission fills a small part of a closure image, which is therefore made as a whole, on this machine"
 
+_SMALL = "relative entropy is for small images, which are made as a whole, on this machine"
+
 EXCLUSIONS = (
     Exclusion(CLOSURE, CHANNELS, "one channel has too few closure quantities for an image; choose a window with --spw"),
     Exclusion(CLOSURE, CONTSUB, "differences of channels do not close"),
     Exclusion(CLOSURE, CLEAN, "no minor cycle deconvolves closure quantities; --compare shows CLEAN beside them"),
+    Exclusion(CLOSURE, ENTROPY, "closure quantities have the same entropy anyway; leave it out"),
+    Exclusion(ENTROPY, SIGNED, "the model is positive, as Stokes I and sums of hands are"),
+    Exclusion(ENTROPY, CONTSUB, "the model is positive, and absorption lines are not"),
+    Exclusion(ENTROPY, TERMS, "the model of each channel is fitted by itself; use --channels-out alone"),
+    Exclusion(ENTROPY, UNCERTAINTY, "the networks of uncertainties know the errors of other solvers"),
+    Exclusion(ENTROPY, HOLDOUT, "it keeps a part of the visibilities out in turn anyway"),
+    Exclusion(ENTROPY, FACET, _SMALL),
+    Exclusion(ENTROPY, SCHEDULER, _SMALL),
+    Exclusion(ENTROPY, CLUSTER, _SMALL),
     Exclusion(CLOSURE, MASK, "closure quantities do not depend on position, and a mask does"),
     Exclusion(CLOSURE, CROSSED, "the gains of Q, U, V and of crossed hands do not cancel"),
     Exclusion(CLOSURE, UNCERTAINTY, "the networks of uncertainties know the errors of visibilities"),

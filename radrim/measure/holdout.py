@@ -48,6 +48,29 @@ def keep_out(
     return [_of_block(block, keys.of(block), kept) for block in blocks]
 
 
+def folds_of(
+    blocks: Sequence[Visibilities], folds: int, settings: HoldoutSettings = HoldoutSettings()
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cell and fold of each row of blocks, two arrays (row,) int of each.
+
+    Every fold has cells of all lengths of baselines.
+
+    Parameters
+    ----------
+    blocks : sequence of Visibilities
+    folds : int
+        Number of folds.
+    settings : HoldoutSettings
+    """
+    keys = _Keys(blocks, settings)
+    cells, fold = keys.divide(folds, np.random.default_rng(settings.seed))
+    found = []
+    for block in blocks:
+        place = np.minimum(np.searchsorted(cells, keys.of(block)), len(cells) - 1)
+        found.append((place, fold[place]))
+    return found
+
+
 def _of_block(block, key, kept):
     if not len(kept):
         return KeptOut.none(len(block.freq))
@@ -93,3 +116,12 @@ class _Keys:
             return np.zeros(0, np.int64)
         order = np.lexsort((self._cells, self._length))
         return np.sort([self._cells[rng.choice(part)] for part in np.array_split(order, strata)])
+
+    def divide(self, folds, rng):
+        """Numbers of all cells, sorted, and the fold of each: of cells of similar length, one for each fold."""
+        order = np.lexsort((self._cells, self._length))
+        fold = np.empty(len(order), np.int64)
+        for first in range(0, len(order), folds):
+            part = order[first : first + folds]
+            fold[part] = rng.permutation(folds)[: len(part)]
+        return self._cells, fold

@@ -280,7 +280,7 @@ def _join(group):
         return first
     uvw = np.concatenate([b.uvw * (b.freq[0] / first.freq[0]) for b in group])
     parts = {name: np.concatenate([getattr(b, name) for b in group]) for name in ("data", "weight", "time", "antenna")}
-    return replace(first, uvw=uvw, kept_out=KeptOut.join(group), **parts)
+    return replace(first, uvw=uvw, kept_out=KeptOut.join(group), natural=None, **parts)
 
 
 def uv_samples(blocks: list[Visibilities], count: int = 20000, seed: int = 0) -> np.ndarray:

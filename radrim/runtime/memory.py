@@ -64,8 +64,8 @@ class MemorySettings:
     """Largest size of facets that are measured together [pixel]. Larger transforms gain nothing."""
 
     def minor_cycle(self, name: str) -> MinorCycleMemory:
-        """The memory of images with a minor cycle: 'rim', 'clean' or 'none'."""
-        return {"rim": self.rim, "clean": self.clean, "none": self.none}[name]
+        """The memory of images with a solver: 'rim', 'clean', 'entropy' or 'none'."""
+        return {"rim": self.rim, "clean": self.clean, "entropy": self.clean, "none": self.none}[name]
 
 
 class MemoryOptions(Protocol):
@@ -93,7 +93,7 @@ class MemoryOptions(Protocol):
 
     @property
     def solver(self) -> str:
-        """Minor cycle, 'rim' or 'clean'."""
+        """Solver, 'rim', 'clean' or 'entropy'."""
 
     @property
     def spectral_terms(self) -> int | None:

@@ -23,7 +23,7 @@ CONVERTED = "converted"
 """Folder of Measurement Sets converted from UVFITS files; it is deleted once all data are read."""
 BY_CHANNEL = "-by-channel"
 """Suffix of the names of their files that hold (chan, row)."""
-FACTS = ("doppler", "pointing", "stokes", "others", "kept_out")
+FACTS = ("doppler", "pointing", "stokes", "others", "kept_out", "natural")
 """Fields of `Visibilities` without a file. Each further Stokes parameter has a file such as `data-Q`."""
 ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in FACTS)
 """Fields of `Visibilities` with a file of their own."""
@@ -102,7 +102,7 @@ class VisibilityCache:
                 found = apply_weights(blocks, grid, weighting, taper, padding, outputs, grid_bytes)
             work.note("vis/weights", found)
         for k, block in enumerate(blocks):
-            block.weight = _samples(work, f"vis/{k:04d}/imaging")
+            block.natural, block.weight = block.weight, _samples(work, f"vis/{k:04d}/imaging")
         sum_weight, noise = work.facts("vis/weights")
         return sum_weight, noise
 
