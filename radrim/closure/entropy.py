@@ -109,24 +109,50 @@ class Noise(NamedTuple):
     systematic: float = EntropySettings.systematic
 
 
+class Prior(NamedTuple):
+    """What the image is near to where the data are silent.
+
+    Parameters
+    ----------
+    width : float
+        Of the Gaussian (FWHM) [rad].
+    centre : (float, float)
+        Its place (l, m) [rad].
+    separate : bool
+        Whether flux that only colocated stations see may be missing in the image: it is larger than the field.
+    extended : float
+        The first guess of this flux [flux of the image].
+    """
+
+    width: float
+    centre: tuple[float, float]
+    separate: bool
+    extended: float
+
+
 @dataclass(frozen=True)
 class Choice:
     """Result of the search for the strength.
 
     Parameters
     ----------
+    prior : Prior
     strength : float
     noise : Noise
     kept_chi2 : float
         Chi-square of the predicted visibilities, over their number.
     changes : list of (float, float, float)
         Each strength tried, the change of the chi-square of predicted visibilities, and its standard error.
+    left : (sample,) complex128
+        What the predictions leave of the visibilities [Jy].
     """
 
+    prior: Prior
     strength: float
     noise: Noise
     kept_chi2: float = float("nan")
     changes: list[tuple[float, float, float]] = field(default_factory=list)
+    left: np.ndarray = field(default_factory=lambda: np.zeros(0, complex), repr=False)
 
 
 @dataclass(frozen=True)
@@ -135,6 +161,7 @@ class _Path:
 
     Parameters
     ----------
+    prior : Prior
     first : int
         Number of the strength that is tried next, from `states`.
     states : list of Solution
@@ -144,20 +171,21 @@ class _Path:
     choice : Choice or None
     """
 
+    prior: Prior
     first: int
     states: list[Solution]
     history: list[list[Solution]] = field(default_factory=list)
     choice: Choice | None = None
 
     @classmethod
-    def at(cls, start: Solution, folds: int) -> "_Path":
-        return cls(0, [start] * folds)
+    def at(cls, prior: Prior, start: Solution, folds: int) -> "_Path":
+        return cls(prior, 0, [start] * folds)
 
     def back(self, patience):
         """Begin again some strengths before the best."""
         tried = len(self.history)
         first = max(0, tried - 2 * patience - 1)
-        return _Path(self.first + first, self.history[first])
+        return _Path(self.prior, self.first + first, self.history[first])
 
 
 class EntropySolver:
@@ -174,8 +202,8 @@ class EntropySolver:
 
     Attributes
     ----------
-    width : float
-        Of the Gaussian (FWHM) [rad].
+    priors : list of Prior
+        Those that are tried.
     """
 
     def __init__(
@@ -190,17 +218,30 @@ class EntropySolver:
         self._minimiser = ClosureSolverSettings(
             iterations=settings.iterations, direct=settings.direct, tolerance=settings.tolerance
         )
-        length = np.hypot(data.uvw[:, 0], data.uvw[:, 1])
-        resolution = 1 / length.max()
+        resolution = 1 / np.hypot(data.uvw[:, 0], data.uvw[:, 1]).max()
         self._coarse = coarse(grid, resolution / self._minimiser.coarse, self._minimiser.smallest)
-        fitted, self._extended = fit_width(data, resolution, min(grid.shape) * grid.scale / 2)
-        self.width = float(np.hypot(fitted, resolution))
         self._allowed = allowed
-        self._centre = self._brightest()
+        self.priors = []
+        for separate in (False, True) if data.colocated.any() else (False,):
+            fitted, extended = fit_width(data, resolution, min(grid.shape) * grid.scale / 2, separate)
+            width = float(np.hypot(fitted, resolution))
+            self.priors.append(Prior(width, self._brightest(width), separate, extended))
 
     def choose(self) -> Choice:
-        """Find strength and noise from predictions of the folds."""
-        first = self._search(Noise(), _Path.at(self._start(self._coarse), self._settings.folds))
+        """Find prior, strength and noise from predictions of the folds."""
+        found = [self._choose(prior) for prior in self.priors]
+        best = found[0]
+        for other in found[1:]:
+            verdict = self._verdict(self._data.with_noise(*best.noise), best.left, other.left)
+            change, error = verdict.change(1.0), verdict.change_error(1.0)
+            log.debug("flux larger than the field: chi^2 of folds changed by %.4g +- %.2g", change, error)
+            if change < -error:
+                best = other
+        return best
+
+    def _choose(self, prior):
+        """Find strength and noise with one prior."""
+        first = self._search(Noise(), _Path.at(prior, self._start(self._coarse, prior), self._settings.folds))
         data, found = self._data, first.choice.noise
         ratio = data.with_noise(*found).sigma / data.with_noise(*Noise()).sigma
         if np.percentile(ratio, 95) / np.percentile(ratio, 5) <= self._settings.max_change:
@@ -217,13 +258,14 @@ class EntropySolver:
             Where the search begins instead, with the pixels of the grid.
         """
         data = self._data.with_noise(*choice.noise)
-        solution = start or self._start(self._coarse)
+        prior = choice.prior
+        solution = start or self._start(self._coarse, prior)
         for strength in self._settings.strengths if start is None else ():
             if strength <= choice.strength:
                 break
-            solution = self._objective(data, self._coarse, strength).minimise(solution)
+            solution = self._objective(data, self._coarse, strength, prior).minimise(solution)
         solution = replace(solution, image=self._within(resampled(solution.image, self._grid.shape)))
-        objective = self._objective(data, self._grid, choice.strength)
+        objective = self._objective(data, self._grid, choice.strength, prior)
         solution = objective.minimise(solution)
         vis = objective.visibilities(solution.image, solution.extended)
         flux = VisibilityTerm(data.vis, data.sigma).flux(vis)
@@ -233,15 +275,14 @@ class EntropySolver:
     def _search(self, noise, path):
         """Try strengths from strong to weak, as long as the folds are predicted better."""
         data, settings = self._data.with_noise(*noise), self._settings
-        cells, count = np.unique(data.stretch, return_inverse=True)[1], len(np.unique(data.stretch))
         number = best = path.first
         left, states, history = data.vis, path.states, []
         changes: list[tuple[float, float, float]] = []
         while number < len(settings.strengths) and number - best <= settings.patience:
             history.append(states)
             strength = settings.strengths[number]
-            states, after = self._predict(data, states, strength)
-            verdict = _verdict(data, cells, count, left, after)
+            states, after = self._predict(data, states, strength, path.prior)
+            verdict = self._verdict(data, left, after)
             change, error = verdict.change(1.0), float(verdict.change_error(1.0))
             changes.append((strength, change, error))
             log.debug("entropy %g: chi^2 of folds changed by %.4g +- %.2g", strength, change, error)
@@ -250,9 +291,10 @@ class EntropySolver:
             number += 1
         found = estimate_noise(self._data, left)
         kept = float(np.mean(np.abs(left) ** 2 / self._data.with_noise(*found).sigma ** 2) / 2)
-        return _Path(path.first, states, history, Choice(settings.strengths[best], found, kept, changes))
+        choice = Choice(path.prior, settings.strengths[best], found, kept, changes, left)
+        return _Path(path.prior, path.first, states, history, choice)
 
-    def _predict(self, data, states, strength):
+    def _predict(self, data, states, strength, prior):
         """Fit all but one fold, for each fold; return the solutions, and what they leave of the fold kept out."""
         left, fits = data.vis.copy(), []
         for fold, state in enumerate(states):
@@ -261,22 +303,23 @@ class EntropySolver:
                 fits.append(state)
                 continue
             fitted = take(data, ~kept)
-            solution = self._objective(fitted, self._coarse, strength).minimise(state)
+            solution = self._objective(fitted, self._coarse, strength, prior).minimise(state)
             fits.append(solution)
-            vis = self._objective(data, self._coarse, strength).visibilities(solution.image, solution.extended)
+            vis = self._objective(data, self._coarse, strength, prior).visibilities(solution.image, solution.extended)
             flux = VisibilityTerm(fitted.vis, fitted.sigma).flux(vis[~kept])
             left[kept] = data.vis[kept] - flux * vis[kept]
         return fits, left
 
-    def _objective(self, data, grid, strength):
+    def _objective(self, data, grid, strength, prior):
         settings = replace(self._minimiser, entropy=strength)
         terms = [VisibilityTerm(data.vis, data.sigma)]
-        prior = np.maximum(self._start(grid).image, self._minimiser.faintest)
-        return Objective(data.uvw, data.colocated, terms, grid, prior, 1.0, self._threads, settings)
+        near = data.colocated & prior.separate
+        image = np.maximum(self._start(grid, prior).image, self._minimiser.faintest)
+        return Objective(data.uvw, near, terms, grid, image, 1.0, self._threads, settings)
 
-    def _start(self, grid):
-        image = gaussian(grid, self.width, self._minimiser.floor, self._centre)
-        return Solution(self._within(image), self._extended)
+    def _start(self, grid, prior):
+        image = gaussian(grid, prior.width, self._minimiser.floor, prior.centre)
+        return Solution(self._within(image), prior.extended)
 
     def _within(self, image):
         """An image, 0 outside the mask and with sum 1."""
@@ -285,11 +328,17 @@ class EntropySolver:
         image = np.where(resampled(self._allowed.astype(float), image.shape) > 0, image, 0)
         return image / image.sum()
 
-    def _brightest(self):
-        """Place (l, m) [rad] at which a source of the prior's width is brightest."""
+    def _verdict(self, data, before, after):
+        """What the samples say of two predictions, of which they leave `before` and `after`."""
+        names, cells = np.unique(data.stretch, return_inverse=True)
+        weight = data.sigma[:, None] ** -2.0
+        return Verdict(Cells.of(cells, weight, before[:, None], after[:, None], len(names)))
+
+    def _brightest(self, width):
+        """Place (l, m) [rad] at which a source of a width (FWHM) [rad] is brightest."""
         data, grid = self._data, self._coarse
         length = np.hypot(data.uvw[:, 0], data.uvw[:, 1])
-        seen = np.exp(-((np.pi * self.width * length) ** 2) / (4 * np.log(2))) * data.sigma**-2.0 * ~data.colocated
+        seen = np.exp(-((np.pi * width * length) ** 2) / (4 * np.log(2))) * data.sigma**-2.0 * ~data.colocated
         settings = self._minimiser
         operator = make_transforms(data.uvw, grid, settings.epsilon, self._threads, settings.smallest, settings.direct)
         image = operator.adjoint(data.vis * seen)
@@ -304,7 +353,7 @@ def take(data: CellVisibilities, which: np.ndarray) -> CellVisibilities:
     return CellVisibilities(*(getattr(data, name)[which] for name in ("uvw", "vis", "sigma", "stretch", "fold")))
 
 
-def fit_width(data: CellVisibilities, smallest: float, largest: float) -> tuple[float, float]:
+def fit_width(data: CellVisibilities, smallest: float, largest: float, separate: bool) -> tuple[float, float]:
     """Fit a round Gaussian to the amplitudes.
 
     Parameters
@@ -312,6 +361,8 @@ def fit_width(data: CellVisibilities, smallest: float, largest: float) -> tuple[
     data : CellVisibilities
     smallest, largest : float
         Twice the smallest width that is tried, and the largest width [rad].
+    separate : bool
+        Whether colocated baselines see more flux than the Gaussian's.
 
     Returns
     -------
@@ -320,7 +371,7 @@ def fit_width(data: CellVisibilities, smallest: float, largest: float) -> tuple[
     float
         Flux that only colocated baselines measure, over that of the Gaussian.
     """
-    far = ~data.colocated
+    far = ~(data.colocated & separate)
     if not far.any():
         return smallest, 0.0
     length, level = _amplitudes(data, far)
@@ -332,7 +383,7 @@ def fit_width(data: CellVisibilities, smallest: float, largest: float) -> tuple[
         score = float(((level - flux * shape) ** 2).sum())
         if score < best[0]:
             best = score, width, flux
-    near = data.vis[data.colocated]
+    near = data.vis[~far]
     extended = float(np.median(np.abs(near))) / best[2] - 1 if len(near) and best[2] else 0.0
     return best[1], max(extended, 0.0)
 
@@ -340,7 +391,8 @@ def fit_width(data: CellVisibilities, smallest: float, largest: float) -> tuple[
 def _amplitudes(data, which):
     """Mean lengths of baselines [wavelengths] and amplitudes without noise [Jy], each of ranges of lengths."""
     length = np.hypot(data.uvw[which, 0], data.uvw[which, 1])
-    edges = np.geomspace(length.min(), length.max(), EntropySettings.ranges)
+    shortest = length[~data.colocated[which]].min(initial=length.max())
+    edges = np.geomspace(shortest, length.max(), EntropySettings.ranges)
     place = np.searchsorted(edges, length)
     count = np.bincount(place)
     used = count > 0
@@ -370,8 +422,3 @@ def estimate_noise(data: CellVisibilities, left: np.ndarray) -> Noise:
     found = min((minimize(unlikely, start, method="Nelder-Mead") for start in starts), key=lambda one: one.fun)
     factor, systematic = np.exp(found.x) / T_SCALE
     return Noise(float(factor), float(systematic))
-
-
-def _verdict(data, cells, count, before, after):
-    weight = data.sigma[:, None] ** -2.0
-    return Verdict(Cells.of(cells, weight, before[:, None], after[:, None], count))
