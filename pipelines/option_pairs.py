@@ -18,6 +18,7 @@ MODES = {
     "--pb": "pb",
     "--solver clean": "solver",
     "--solver entropy": "solver",
+    "--solver entropy": "solver",
     "--niter 0": "niter",
     "--compare": "compare",
     "--start-model": "start_model",

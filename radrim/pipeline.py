@@ -305,9 +305,8 @@ def describe_run(config: ImageConfig) -> dict[str, Any]:
 def _plan(work, grid, config, threads):
     """How an image is cut: as when the run began, however many threads there are now."""
     plan = plan_memory(grid.shape, config, threads)
-    if (
-        config.data == "closure" or config.solver == "entropy"
-    ):  # emission fills a small part of the image: facets would gain nothing
+    # Emission fills a small part of these images: facets would gain nothing.
+    if config.data == "closure" or config.solver == "entropy":
         plan = plan._replace(side=0)
     if "facets" not in work:
         work.note("facets", plan.side)

@@ -2,12 +2,13 @@
 
 The objective is that of `radrim.closure.solver` with complex visibilities as the data: half their chi-square plus their
 number times a strength times the relative entropy of the image to a Gaussian. The width of the Gaussian follows from
-the amplitudes, its place from the phases, the flux from the best fit. Strengths are tried from strong to weak, each
-from the solution of the one before, so that the image goes from smooth to detailed.
+the amplitudes, the flux from the best fit. The Gaussian is in the middle of the field or at the brightest place.
+Strengths are tried from strong to weak, each from the solution of the one before, so that the image goes from smooth to
+detailed.
 
-Which strength is best, the visibilities say: they are divided into folds of whole stretches of baselines, and each fold
-is predicted by the fit to all others. The strength falls as long as the prediction improves by more than the error of
-the change. All visibilities are then fitted with the best strength.
+Which strength and which Gaussian are best, the visibilities say: they are divided into folds of whole stretches of
+baselines, and each fold is predicted by the fit to all others. The strength falls as long as the prediction improves by
+more than the error of the change. All visibilities are then fitted with the best strength.
 
 The same predictions say how large the errors of the visibilities are: `estimate_noise`. Gain errors are in proportion
 to the amplitude, and weigh more than thermal noise where the signal is strong.
@@ -65,7 +66,10 @@ class EntropySettings:
     tolerance: float = 1e-6
     """Relative change of the objective in one step at which the minimiser stops."""
 
-    direct: float = 2e7
+    epsilon: float = 1e-7
+    """Accuracy of the transforms by gridding."""
+
+    direct: float = 3e7
     """See `ClosureSolverSettings.direct`. EHT observations are below it, and ten times as fast as by gridding."""
 
 
@@ -216,7 +220,10 @@ class EntropySolver:
     ):
         self._data, self._grid, self._threads, self._settings = data, grid, threads, settings
         self._minimiser = ClosureSolverSettings(
-            iterations=settings.iterations, direct=settings.direct, tolerance=settings.tolerance
+            iterations=settings.iterations,
+            direct=settings.direct,
+            tolerance=settings.tolerance,
+            epsilon=settings.epsilon,
         )
         resolution = 1 / np.hypot(data.uvw[:, 0], data.uvw[:, 1]).max()
         self._coarse = coarse(grid, resolution / self._minimiser.coarse, self._minimiser.smallest)
@@ -225,16 +232,23 @@ class EntropySolver:
         for separate in (False, True) if data.colocated.any() else (False,):
             fitted, extended = fit_width(data, resolution, min(grid.shape) * grid.scale / 2, separate)
             width = float(np.hypot(fitted, resolution))
-            self.priors.append(Prior(width, self._brightest(width), separate, extended))
+            self.priors.append(Prior(width, (0.0, 0.0), separate, extended))
+            place = self._brightest(width)
+            if np.hypot(*place) > resolution:
+                self.priors.append(Prior(width, place, separate, extended))
 
     def choose(self) -> Choice:
-        """Find prior, strength and noise from predictions of the folds."""
+        """Find prior, strength and noise from predictions of the folds.
+
+        Priors are tried in the middle of the field and at the brightest place, without and with flux that only
+        colocated stations see. Another than the first must predict better by more than the error of the change.
+        """
         found = [self._choose(prior) for prior in self.priors]
         best = found[0]
         for other in found[1:]:
             verdict = self._verdict(self._data.with_noise(*best.noise), best.left, other.left)
             change, error = verdict.change(1.0), verdict.change_error(1.0)
-            log.debug("flux larger than the field: chi^2 of folds changed by %.4g +- %.2g", change, error)
+            log.debug("%s: chi^2 of folds changed by %.4g +- %.2g", other.prior, change, error)
             if change < -error:
                 best = other
         return best

@@ -144,10 +144,9 @@ def make_solver(
 
 def region_of(blocks: Sequence[Visibilities], grid: ImageGrid) -> tuple[slice, slice]:
     """The part of an image that may hold emission: all of it, or the middle of a large one."""
-    limit, width, height = EntropyImagerSettings.max_pixels, grid.width, grid.height
-    if width * height > limit:
-        side = size_in_pixels(EntropyImagerSettings.scales * field_of(blocks)[0], grid.scale)
-        width, height = min(side, width), min(side, height)
+    limit = EntropyImagerSettings.max_pixels
+    side = size_in_pixels(EntropyImagerSettings.scales * field_of(blocks)[0], grid.scale)
+    width, height = min(side, grid.width), min(side, grid.height)
     if width * height > limit:
         raise ConfigError(
             f"--solver entropy makes images of at most {limit} pixels, and this one needs {width} x {height}, up to "
