@@ -18,7 +18,6 @@ MODES = {
     "--pb": "pb",
     "--solver clean": "solver",
     "--solver entropy": "solver",
-    "--solver entropy": "solver",
     "--niter 0": "niter",
     "--compare": "compare",
     "--start-model": "start_model",
@@ -56,7 +55,8 @@ def main():
         cells = []
         for column in list(MODES)[:number]:
             why = reasons.get(frozenset((row, column)))
-            cells.append("works" if why is None else f"no ({notes.index(why) + 1})")
+            same = MODES[row] == MODES[column]
+            cells.append("" if same else "works" if why is None else f"no ({notes.index(why) + 1})")
         cells += [""] * (len(MODES) - number)
         print(f"| `{row}` | " + " | ".join(cells) + " |")
     print()

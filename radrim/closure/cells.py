@@ -40,7 +40,7 @@ class CellVisibilities:
     stretch : (sample,) int
         Number of the baseline's stretch of time: samples of different stretches do not share calibration errors.
     fold : (sample,) int
-        Fold of the stretch.
+        Fold of the stretch; negative for the guess of `with_total`, which is never kept out.
     """
 
     uvw: np.ndarray
@@ -55,11 +55,18 @@ class CellVisibilities:
     @property
     def colocated(self) -> np.ndarray:
         """Samples of baselines between neighbouring stations, (sample,) bool."""
-        return colocated_of(self.uvw)
+        return colocated_of(self.uvw) & (self.fold >= 0)
 
     def with_noise(self, factor: float, systematic: float) -> "CellVisibilities":
         """The same with a noise of `factor` times the given one and `systematic` times the amplitude, in quadrature."""
         return replace(self, sigma=np.hypot(factor * self.sigma, systematic * np.abs(self.vis)))
+
+    def with_total(self, flux: float, error: float) -> "CellVisibilities":
+        """The same with a guess of the total flux and its error [Jy], as a visibility at u = v = 0."""
+        values = (np.zeros((1, 3)), [flux + 0j], [error], [self.stretch.max() + 1], [-1])
+        names = ("uvw", "vis", "sigma", "stretch", "fold")
+        pairs = zip(names, values, strict=True)
+        return CellVisibilities(*(np.concatenate([getattr(self, name), value]) for name, value in pairs))
 
     def independent(self, field: float) -> int:
         """Number of cells of the uv plane of width 1 / `field` [rad] that have samples."""
