@@ -62,7 +62,7 @@ class EntropySettings:
 
     total_error: float = 0.1
     """Error of the total flux, guessed as the largest amplitude, if no stations are neighbours [largest amplitude].
-    Without the guess half of the flux of 3C84, all of whose baselines resolve it, was spread over the field."""
+    The model of 3C84, all of whose baselines resolve it, has 28 Jy with it and 34 Jy without."""
 
     iterations: int = 80
     """Largest number of steps of the minimiser for each strength."""
