@@ -69,7 +69,7 @@ class ClosureSolverSettings:
     direct: float = 0.0
     """Largest number of samples times pixels for which transforms are sums over precomputed phases."""
 
-    tolerance: float = 2e-9
+    tolerance: float = 1e7 * float(np.finfo(float).eps)
     """Relative change of the objective in one step at which the minimiser stops."""
 
     epsilon: float = 1e-9
