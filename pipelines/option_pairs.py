@@ -17,6 +17,7 @@ MODES = {
     "--pol": "pol",
     "--pb": "pb",
     "--solver clean": "solver",
+    "--solver entropy": "solver",
     "--niter 0": "niter",
     "--compare": "compare",
     "--start-model": "start_model",
@@ -54,7 +55,8 @@ def main():
         cells = []
         for column in list(MODES)[:number]:
             why = reasons.get(frozenset((row, column)))
-            cells.append("works" if why is None else f"no ({notes.index(why) + 1})")
+            same = MODES[row] == MODES[column]
+            cells.append("" if same else "works" if why is None else f"no ({notes.index(why) + 1})")
         cells += [""] * (len(MODES) - number)
         print(f"| `{row}` | " + " | ".join(cells) + " |")
     print()

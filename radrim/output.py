@@ -201,6 +201,8 @@ class Output:
             facts |= {"data": config.data}
         elif deconvolved and config.solver == "rim":
             facts |= {"solver": "rim", "model": Path(config.model).name, "threshold": config.threshold}
+        elif deconvolved and config.solver == "entropy":
+            facts |= {"solver": "entropy"}
         elif deconvolved:
             names = ("solver", "niter", "gain", "mgain", "auto_mask", "auto_threshold", "threshold")
             facts |= {name: getattr(config, name) for name in names}

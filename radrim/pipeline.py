@@ -28,6 +28,7 @@ from radrim.imagers.base import Imager
 from radrim.imagers.channels import ChannelImager
 from radrim.imagers.closure import ClosureImager
 from radrim.imagers.context import RunContext
+from radrim.imagers.entropy import EntropyImager
 from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles, choose_solvers
@@ -184,7 +185,7 @@ def _prepare(
         mask = read_mask(config.mask, grid) if config.mask else None
         start = take_start(config, output.prefix, grid, work)
     with clock("weight"):
-        if config.niter and config.holdout:  # they are judged by natural weights
+        if config.niter and config.holdout and not (closure or config.solver == "entropy"):  # by natural weights
             if plan.side:
                 cache.keep_out(each_kept_out(observation.blocks, config.holdout))
             else:
@@ -226,6 +227,8 @@ def _image(prepared: Prepared, work: WorkDir) -> Stokes:
             imager = FacetImager(run, work, prepared.side, workers)
         elif prepared.closures:
             imager = ClosureImager(run, prepared.closures)
+        elif config.solver == "entropy" and run.minor:
+            imager = EntropyImager(run)
         else:
             imager = ChannelImager(run)
         for batch in imager.batches(split_channels(run.observation, config.channels_out)):
@@ -319,7 +322,8 @@ def describe_run(config: ImageConfig) -> dict[str, Any]:
 def _plan(work, grid, config, threads):
     """How an image is cut: as when the run began, however many threads there are now."""
     plan = plan_memory(grid.shape, config, threads)
-    if config.data == "closure":  # emission fills a small part of the image: facets would gain nothing
+    # Emission fills a small part of these images: facets would gain nothing.
+    if config.data == "closure" or config.solver == "entropy":
         plan = plan._replace(side=0)
     if "facets" not in work:
         work.note("facets", plan.side)

@@ -100,7 +100,7 @@ class ClosureData:
     @property
     def colocated(self) -> np.ndarray:
         """Samples of baselines between neighbouring stations, (sample,) bool; see `ClosureSettings.colocated`."""
-        return _colocated(self.uvw)
+        return colocated_of(self.uvw)
 
 
 def closures_of(
@@ -123,7 +123,7 @@ def closures_of(
         No three stations have been measured together.
     """
     strong = np.abs(vis) > ClosureSettings.snr * sigma
-    used = {"triangle": strong & ~_colocated(uvw), "quadrangle": strong}
+    used = {"triangle": strong & ~colocated_of(uvw), "quadrangle": strong}
     kinds: dict[str, list] = {"triangle": [], "quadrangle": []}
     order = np.argsort(group, kind="stable")
     for group_rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
@@ -242,7 +242,8 @@ def _diagonal(blocks):
     return sp.csr_array(sp.block_diag(blocks, format="csr"))
 
 
-def _colocated(uvw):
+def colocated_of(uvw: np.ndarray) -> np.ndarray:
+    """Samples of baselines between neighbouring stations, (sample,) bool; see `ClosureSettings.colocated`."""
     length = np.hypot(uvw[:, 0], uvw[:, 1])
     return length < ClosureSettings.colocated * length.max(initial=0)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from radrim.closure.quantities import ClosureData
-from radrim.closure.solver import chi_squares
+from radrim.closure.terms import chi_squares
 
 FACTS = ("chisq_phase", "closure_phases", "chisq_amplitude", "closure_amplitudes", "chisq_visibility", "extended_flux")
 """Facts about the closure quantities in the FITS header, by the names of `radrim.write.fits.KEYWORDS`."""
@@ -25,7 +25,7 @@ def chi_square_facts(data: ClosureData, vis: np.ndarray, flux: float, extended: 
     extended : float
         See `radrim.closure.solver.Solution`.
     """
-    (phase, amplitude), _ = chi_squares(data, vis)
+    phase, amplitude = chi_squares(data, vis)
     phases, amplitudes = len(data.phases), len(data.amplitudes)
     level = float(np.mean(((np.abs(data.vis) - flux * np.abs(vis)) / data.sigma) ** 2))
     return {

@@ -18,17 +18,18 @@ Event Horizon Telescope Collaboration (2019), ApJL 875, L4: blurred restarts.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter, shift, zoom
 from scipy.optimize import minimize
 
-from radrim.closure.quantities import ClosureData, Closures
+from radrim.closure.quantities import ClosureData
+from radrim.closure.terms import DataTerm, closure_terms, size_of
+from radrim.closure.transforms import make_transforms
 from radrim.errors import SolverError
-from radrim.geometry import FWHM_PER_SIGMA, C, ImageGrid
-from radrim.operator import make_operator
+from radrim.geometry import FWHM_PER_SIGMA, ImageGrid
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ class ClosureSolverSettings:
     first_extended: float = 0.1
     """Least extended flux with which a round begins [flux of the image]. If it begins at zero, it stays there."""
 
+    direct: float = 0.0
+    """Largest number of samples times pixels for which transforms are sums over precomputed phases."""
+
+    tolerance: float = 1e7 * float(np.finfo(float).eps)
+    """Relative change of the objective in one step at which the minimiser stops."""
+
     epsilon: float = 1e-9
     """Accuracy of the transforms. The minimiser compares values that differ little."""
 
@@ -85,64 +92,16 @@ class Solution:
     extended: float
 
 
-def phase_chi_square(phases: Closures, angle: np.ndarray) -> tuple[float, np.ndarray]:
-    """Chi-square of closure phases and its gradient.
-
-    With ``z = 1 - exp(i (model - data))`` it is ``z^H inverse z``: the usual chi-square where differences are small,
-    without a jump where they pass pi (for one closure phase, 2 (1 - cos) / sigma^2; Chael et al. 2018, equation 21).
-
-    Parameters
-    ----------
-    phases : Closures
-    angle : (sample,) float64
-        Phases of the model's visibilities [rad].
-
-    Returns
-    -------
-    float
-    (sample,) float64
-        Derivative by `angle`.
-    """
-    turn = np.exp(1j * (phases.combine @ angle - phases.value))
-    weighted = phases.inverse @ (1 - turn)
-    value = float(np.vdot(1 - turn, weighted).real)
-    return value, phases.combine.T @ (2 * (1j * turn.conj() * weighted).real)
-
-
-def amplitude_chi_square(amplitudes: Closures, logarithm: np.ndarray) -> tuple[float, np.ndarray]:
-    """Chi-square of log closure amplitudes, and its derivative by the logarithms of the model's (sample,)."""
-    off = amplitudes.combine @ logarithm - amplitudes.value
-    weighted = amplitudes.inverse @ off
-    return float(off @ weighted), amplitudes.combine.T @ (2 * weighted)
-
-
-def chi_squares(data: ClosureData, vis: np.ndarray) -> tuple[tuple[float, float], np.ndarray]:
-    """Chi-squares of closure phases and log closure amplitudes of model visibilities, and their gradient.
-
-    Parameters
-    ----------
-    data : ClosureData
-    vis : (sample,) complex128
-        Colocated baselines include the flux on scales larger than the image.
-
-    Returns
-    -------
-    (float, float)
-    (sample,) complex128
-        Derivative of the sum by the real part, plus i times that by the imaginary part.
-    """
-    size = np.maximum(np.abs(vis), 1e-12)
-    phase, by_angle = phase_chi_square(data.phases, np.angle(vis))
-    amplitude, by_log = amplitude_chi_square(data.amplitudes, np.log(size))
-    return (phase, amplitude), (by_log + 1j * by_angle) * vis / size**2
-
-
 class Objective:
     """The objective, a function of x: the square roots of the pixels and of the extended flux.
 
     Parameters
     ----------
-    data : ClosureData
+    uvw : (sample, 3) float64
+        [wavelengths]
+    colocated : (sample,) bool
+        Samples that hold the extended flux.
+    terms : sequence of DataTerm
     grid : ImageGrid
     prior : (y, x) float64
         Sums to 1, positive.
@@ -154,7 +113,9 @@ class Objective:
 
     def __init__(
         self,
-        data: ClosureData,
+        uvw: np.ndarray,
+        colocated: np.ndarray,
+        terms: Sequence[DataTerm],
         grid: ImageGrid,
         prior: np.ndarray,
         weight: float = 1.0,
@@ -162,32 +123,51 @@ class Objective:
         settings: ClosureSolverSettings = ClosureSolverSettings(),
     ):
         self._settings = settings
-        self._data, self._shape, self._colocated = data, grid.shape, data.colocated
+        self._terms, self._shape, self._colocated = terms, grid.shape, colocated
         self._prior, self._weight = np.log(prior), weight
-        self._number = len(data.phases) + len(data.amplitudes)
-        kind = "wgridder" if min(grid.shape) >= settings.smallest else "dft"
-        self._operator = make_operator(kind, data.uvw * C, np.ones(1), grid, settings.epsilon, threads)
+        self._entropy = settings.entropy * sum(len(term) for term in terms)
+        self._transforms = make_transforms(uvw, grid, settings.epsilon, threads, settings.smallest, settings.direct)
 
     def visibilities(self, image: np.ndarray, extended: float) -> np.ndarray:
         """Visibilities of an image that sums to 1, (sample,) complex128."""
-        vis = self._operator.forward(torch.from_numpy(np.ascontiguousarray(image))).numpy()[:, 0]
-        return vis + extended * self._colocated
+        return self._transforms.forward(image) + extended * self._colocated
 
     def unpack(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """Image and extended flux of x."""
         image = x[:-1].reshape(self._shape) ** 2
         return np.maximum(image / image.sum(), self._settings.faintest), float(x[-1] ** 2)
 
+    def minimise(self, solution: Solution) -> Solution:
+        """The image and extended flux of the lowest objective, searched from `solution`.
+
+        Raises
+        ------
+        SolverError
+            The objective is not finite.
+        """
+        settings = self._settings
+        pixels = np.maximum(solution.image, settings.first_pixel * solution.image.max())
+        x = np.sqrt(np.append(pixels, max(solution.extended, settings.first_extended)))
+        limits = {"maxiter": settings.iterations, "maxfun": 2 * settings.iterations, "maxcor": 20,
+                  "ftol": settings.tolerance}  # fmt: skip
+        found = minimize(self, x, jac=True, method="L-BFGS-B", options=limits)
+        if not np.isfinite(found.fun):
+            raise SolverError("The data gave no finite chi-square; please report this observation.")
+        image, extended = self.unpack(found.x)
+        return Solution(image, extended if self._colocated.any() else 0.0)
+
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient."""
         image, extended = self.unpack(x)
-        (phase, amplitude), by_vis = chi_squares(self._data, self.visibilities(image, extended))
-        by_image = self._weight / 2 * self._operator.adjoint(torch.from_numpy(by_vis[:, None])).numpy()
+        vis = self.visibilities(image, extended)
+        found = [term(vis) for term in self._terms]
+        by_vis = sum(gradient for _, gradient in found) * vis / size_of(vis) ** 2
+        by_image = self._weight / 2 * self._transforms.adjoint(by_vis)
         by_extended = self._weight / 2 * float(by_vis.real @ self._colocated)
         relative = np.log(image) - self._prior
-        value = self._weight / 2 * (phase + amplitude)
-        value += self._number * self._settings.entropy * float((image * relative).sum())
-        by_image += self._number * self._settings.entropy * (relative + 1)
+        value = self._weight / 2 * sum(chi2 for chi2, _ in found)
+        value += self._entropy * float((image * relative).sum())
+        by_image += self._entropy * (relative + 1)
         roots = x[:-1].reshape(self._shape)
         gradient = 2 * roots / (roots**2).sum() * (by_image - (image * by_image).sum())
         return value, np.append(gradient.ravel(), 2 * x[-1] * by_extended)
@@ -223,8 +203,8 @@ class ClosureSolver:
         self.resolution = 1 / np.hypot(data.uvw[:, 0], data.uvw[:, 1]).max()
         fitted, extended = fit_gaussian(data, self.resolution, min(grid.shape) * grid.scale / 2)
         self.size = float(np.hypot(fitted, self.resolution))
-        self._coarse = _coarse(grid, self.resolution / settings.coarse, settings.smallest)
-        self.start = Solution(_gaussian(grid, self.size, settings.floor), extended)
+        self._coarse = coarse(grid, self.resolution / settings.coarse, settings.smallest)
+        self.start = Solution(gaussian(grid, self.size, settings.floor), extended)
 
     def round(self, number: int, solution: Solution) -> Solution:
         """Run one round.
@@ -243,25 +223,20 @@ class ClosureSolver:
         """
         settings = self._settings
         grid = self._grid if number + 1 == len(settings.rounds) else self._coarse
-        image = _resampled(solution.image, grid.shape)
+        image = resampled(solution.image, grid.shape)
         if number:
             image = centred(gaussian_filter(image, settings.blur * self.resolution / grid.scale / FWHM_PER_SIGMA))
-        prior = _gaussian(grid, self.size, settings.floor)
-        objective = Objective(self._data, grid, prior, settings.rounds[number], self._threads, settings)
-        pixels = np.maximum(image, settings.first_pixel * image.max())
-        x = np.sqrt(np.append(pixels, max(solution.extended, settings.first_extended)))
-        limits = {"maxiter": settings.iterations, "maxfun": 2 * settings.iterations, "maxcor": 20}
-        found = minimize(objective, x, jac=True, method="L-BFGS-B", options=limits)
-        if not np.isfinite(found.fun):
-            raise SolverError("The closure quantities gave no finite chi-square; please report this observation.")
-        image, extended = objective.unpack(found.x)
-        image = _resampled(image, self._grid.shape)
-        return Solution(image, extended if self._data.colocated.any() else 0.0)
+        prior = gaussian(grid, self.size, settings.floor)
+        found = self._objective(grid, prior, settings.rounds[number]).minimise(Solution(image, solution.extended))
+        return Solution(resampled(found.image, self._grid.shape), found.extended)
 
     def visibilities(self, solution: Solution) -> np.ndarray:
         """Visibilities of a solution with flux 1, (sample,) complex128."""
-        objective = Objective(self._data, self._grid, self.start.image, threads=self._threads, settings=self._settings)
-        return objective.visibilities(solution.image, solution.extended)
+        return self._objective(self._grid, self.start.image).visibilities(solution.image, solution.extended)
+
+    def _objective(self, grid, prior, weight=1.0):
+        data, terms = self._data, closure_terms(self._data)
+        return Objective(data.uvw, data.colocated, terms, grid, prior, weight, self._threads, self._settings)
 
 
 def fit_gaussian(data: ClosureData, smallest: float, largest: float) -> tuple[float, float]:
@@ -296,20 +271,21 @@ def fit_gaussian(data: ClosureData, smallest: float, largest: float) -> tuple[fl
     return best[1], best[2]
 
 
-def _gaussian(grid, width, floor):
-    """A Gaussian in the middle of a faint floor, (y, x), sum 1."""
-    image = np.exp(-4 * np.log(2) * (grid.l()[None, :] ** 2 + grid.m()[:, None] ** 2) / width**2)
+def gaussian(grid: ImageGrid, width: float, floor: float, centre: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
+    """A Gaussian (FWHM `width` [rad]) at `centre` (l, m) in a faint floor, (y, x), sum 1."""
+    square = (grid.l()[None, :] - centre[0]) ** 2 + (grid.m()[:, None] - centre[1]) ** 2
+    image = np.exp(-4 * np.log(2) * square / width**2)
     return (1 - floor) * image / image.sum() + floor / image.size
 
 
-def _coarse(grid, scale, smallest):
+def coarse(grid: ImageGrid, scale: float, smallest: int) -> ImageGrid:
     """The same field in pixels of about `scale` [rad], no finer than those of `grid`."""
     factor = max(1.0, scale / grid.scale)
     width, height = (min(n, max(smallest, 2 * math.ceil(n / factor / 2))) for n in (grid.width, grid.height))
     return replace(grid, width=width, height=height, scale=grid.scale * grid.width / width)
 
 
-def _resampled(image, shape):
+def resampled(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """An image on other pixels of the same field, (y, x), sum 1."""
     if image.shape != shape:
         image = zoom(image, [new / old for new, old in zip(shape, image.shape, strict=True)], order=1,

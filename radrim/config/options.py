@@ -188,9 +188,10 @@ class ImageConfig:
     )
     # deconvolution
     solver: str = _deconvolution(
-        choice("rim", "clean", "tv", "pnp"),
+        choice("rim", "clean", "entropy", "tv", "pnp"),
         "rim",
-        "learned minor cycle, CLEAN, or for extended emission alone total variation, or plug and play with a denoiser",
+        "learned minor cycle, or CLEAN; entropy: for sparse arrays and small images; tv (total variation) and pnp "
+        "(plug and play with a denoiser): for extended emission",
     )
     model: str = _deconvolution(
         to_text, "base", "trained model of the RIM: a name from 'radrim model list', or a file", "NAME"
@@ -222,7 +223,8 @@ class ImageConfig:
     holdout: float = _deconvolution(
         numeric(float, 0, 0.5),
         0.05,
-        "keep this fraction of the visibilities out of the deconvolution, to judge what it does; 0 keeps none out",
+        "keep this fraction of the visibilities out of the deconvolution, to judge what it does; 0 keeps none out; not "
+        "used by --data closure, and by --solver entropy, which keeps parts out in turn",
         "FRACTION",
     )
     start_model: str | None = _deconvolution(

@@ -55,13 +55,14 @@ CLOSURE = Use("--data closure", lambda config: config.data == "closure")
 CHANNELS = Use("--channels-out", lambda config: config.channels_out > 1)
 CONTSUB = Use("--contsub", lambda config: config.contsub is not None)
 CLEAN = Use("--solver clean", lambda config: config.solver == "clean")
+ENTROPY = Use("--solver entropy", lambda config: config.solver == "entropy")
 MASK = Use("--mask", lambda config: config.mask is not None)
 UNCERTAINTY = Use("--uncertainty", lambda config: config.uncertainty)
 POL = Use("--pol", lambda config: config.pol != "I")
 CROSSED = Use("--pol", lambda config: config.pol not in ONE_HAND)
 PNP = Use("--solver pnp", lambda config: config.solver == "pnp")
 REGULARISED = Use("--solver tv or pnp", lambda config: config.solver in ("tv", "pnp"))
-SIGNED = Use("--pol", lambda config: any(stokes in "QUV" for stokes in config.stokes))
+SIGNED = Use("--pol", lambda config: any(stokes not in ONE_HAND for stokes in config.stokes))
 TERMS = Use("--spectral-terms", lambda config: config.spectral_terms is not None)
 START = Use("--start-model", lambda config: config.start_model is not None)
 CONTINUE = Use("--continue", lambda config: config.continue_run)
@@ -70,26 +71,30 @@ CLUSTER = Use("--cluster", lambda config: config.cluster is not None)
 FACET = Use("--facet", lambda config: config.facet is not None)
 CUBE = Use("--cube", lambda config: config.cube)
 NO_MODEL = Use("--niter 0", lambda config: config.niter == 0)
-HOLDOUT = Use("--holdout", lambda config: config.holdout > 0)
 COMPARE = Use("--compare", lambda config: config.compare)
 
 _WHOLE = "emission fills a small part of a closure image, which is therefore made as a whole, on this machine"
+
+_SMALL = "relative entropy is for small images, which are made as a whole, on this machine"
 
 EXCLUSIONS = (
     Exclusion(CLOSURE, CHANNELS, "one channel has too few closure quantities for an image; choose a window with --spw"),
     Exclusion(CLOSURE, CONTSUB, "differences of channels do not close"),
     Exclusion(CLOSURE, CLEAN, "no minor cycle deconvolves closure quantities; --compare shows CLEAN beside them"),
+    Exclusion(CLOSURE, ENTROPY, "closure quantities have the same entropy anyway; leave it out"),
+    Exclusion(ENTROPY, SIGNED, "the model is positive, as Stokes I and sums of hands are"),
+    Exclusion(ENTROPY, CONTSUB, "the model is positive, and absorption lines are not"),
+    Exclusion(ENTROPY, TERMS, "the model of each channel is fitted by itself; use --channels-out alone"),
+    Exclusion(ENTROPY, UNCERTAINTY, "the networks of uncertainties know the errors of other solvers"),
+    Exclusion(ENTROPY, FACET, _SMALL),
+    Exclusion(ENTROPY, SCHEDULER, _SMALL),
+    Exclusion(ENTROPY, CLUSTER, _SMALL),
     Exclusion(CLOSURE, MASK, "closure quantities do not depend on position, and a mask does"),
     Exclusion(CLOSURE, CROSSED, "the gains of Q, U, V and of crossed hands do not cancel"),
     Exclusion(CLOSURE, UNCERTAINTY, "the networks of uncertainties know the errors of visibilities"),
     Exclusion(CLOSURE, FACET, _WHOLE),
     Exclusion(CLOSURE, SCHEDULER, _WHOLE),
     Exclusion(CLOSURE, CLUSTER, _WHOLE),
-    Exclusion(
-        CLOSURE,
-        HOLDOUT,
-        "each closure quantity needs three or four baselines, so that one cannot be kept out without many others",
-    ),
     Exclusion(PNP, SIGNED, "the denoiser of plug and play knows positive skies alone; --solver tv does not mind"),
     Exclusion(PNP, CONTSUB, "the denoiser of plug and play knows positive skies alone; --solver tv does not mind"),
     Exclusion(REGULARISED, TERMS, "total variation and plug and play make single images"),

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.fft import next_fast_len
 
 from radrim.beam import fit_beam, theoretical_beam
-from radrim.closure.read import choose_field, size_in_pixels
+from radrim.closure.read import choose_field, field_of, size_in_pixels
 from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
@@ -31,6 +31,8 @@ class GridSettings:
     """Longest baseline for which the default image covers the primary beam [m]; otherwise it needs too many pixels."""
     vlbi_size: int = 1024
     """Default size of images with longer baselines [pixel]."""
+    entropy_scales: float = 2.0
+    """Default width of images by relative entropy [largest scale that the baselines resolve]."""
     max_size: int = 8192
     """Largest default size [pixel]."""
     min_size: int = 128
@@ -66,6 +68,8 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
     scale = config.scale
     closure = config.data == "closure"
     width, why = choose_field(observation) if closure else _field_of_view(observation)
+    if config.solver == "entropy" and not closure:
+        width, why = _resolved(observation, width, why)
     if scale is None:
         scale, why_scale = _choose_scale(_trial_beam(observation, config, longest, width), longest)
         reasons.append(why_scale)
@@ -73,7 +77,7 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
     if config.size is not None:
         size = config.size
     else:
-        if closure:
+        if closure or config.solver == "entropy":
             pixels, note = size_in_pixels(width, scale), ""
         else:
             pixels, note = _size(observation, width / scale, 2 / scale, largest_whole(config))
@@ -116,6 +120,18 @@ def _field_of_view(observation):
         return math.radians(1), "the antennas' diameters are unknown; choose with --size"
     width = min(mosaic + 2 * 1.22 * wavelength / dish, math.radians(90))
     return width, f"out to the first null of the primary beam of {dish:.3g} m antennas"
+
+
+def _resolved(observation, width, why):
+    """A field of view, or the smaller one of twice the largest scale that the baselines resolve, and the reason."""
+    largest, _ = field_of(observation.blocks)
+    if GridSettings.entropy_scales * largest >= width:
+        return width, why
+    return (
+        GridSettings.entropy_scales * largest,
+        f"{GridSettings.entropy_scales:g} times {format_angle(largest, 3)}, the largest scale that baselines between "
+        "distant stations resolve; choose with --size",
+    )
 
 
 def _size(observation, wanted, sky, largest):

@@ -253,6 +253,16 @@ class ClosureCycles:
         raise NotImplementedError
 
 
+class EntropyCycles(ClosureCycles):
+    """Placeholder for the minor cycles of `--solver entropy`, whose imager has no minor cycles."""
+
+    name = "entropy"
+    notes: Sequence[str] = (
+        "The model is fitted to the visibilities, with relative entropy to a Gaussian whose strength kept-out "
+        "visibilities choose.",
+    )
+
+
 def _clean_settings(config, mask=None):
     # The option --mask is a file; the solver takes its pixels.
     return CleanSettings(**config.fields_of(CleanSettings) | {"mask": mask})
@@ -269,6 +279,8 @@ def choose_solvers(config: ImageConfig, device: str) -> tuple[MinorCycles | None
         return None, None
     if config.data == "closure":
         return ClosureCycles(), CleanCycles(config) if config.compare else None
+    if config.solver == "entropy":
+        return EntropyCycles(), CleanCycles(config) if config.compare else None
     names = (config.solver, "rim" if config.solver == "clean" else "clean") if config.compare else (config.solver,)
     chosen = [_cycles(name, config, device) for name in names]
     return chosen[0], chosen[1] if config.compare else None

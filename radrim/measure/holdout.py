@@ -69,6 +69,29 @@ def each_kept_out(
     return (_of_block(block, keys.of(block), kept) for block in blocks)
 
 
+def folds_of(
+    blocks: Sequence[Visibilities], folds: int, settings: HoldoutSettings = HoldoutSettings()
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cell and fold of each row of blocks, two arrays (row,) int of each.
+
+    Every fold has cells of all lengths of baselines.
+
+    Parameters
+    ----------
+    blocks : sequence of Visibilities
+    folds : int
+        Number of folds.
+    settings : HoldoutSettings
+    """
+    keys = _Keys(blocks, settings)
+    cells, fold = keys.divide(folds, settings.seed)
+    found = []
+    for block in blocks:
+        place = np.minimum(np.searchsorted(cells, keys.of(block)), len(cells) - 1)
+        found.append((place, fold[place]))
+    return found
+
+
 def _of_block(block, key, kept):
     if not len(kept):
         return KeptOut.none(len(block.freq))
@@ -122,3 +145,12 @@ class _Keys:
         rest = [part[part != one] for part, one in zip(parts, kept, strict=True)]
         watched = [other.choice(part) for part in rest if len(part)]
         return np.sort(kept), np.sort(np.array(watched, np.int64))
+
+    def divide(self, folds, seed):
+        """Numbers of all cells, sorted, and the fold of each: of cells of similar length, one for each fold."""
+        order, rng = np.lexsort((self._cells, self._length)), np.random.default_rng(seed)
+        fold = np.empty(len(order), np.int64)
+        for first in range(0, len(order), folds):
+            part = order[first : first + folds]
+            fold[part] = rng.permutation(folds)[: len(part)]
+        return self._cells, fold

@@ -65,7 +65,7 @@ class MemorySettings:
 
     def minor_cycle(self, name: str) -> MinorCycleMemory:
         """The memory of images with a minor cycle: a solver, or 'none'; those without an entry take that of the RIM."""
-        return {"clean": self.clean, "none": self.none}.get(name, self.rim)
+        return {"clean": self.clean, "entropy": self.clean, "none": self.none}.get(name, self.rim)
 
 
 class MemoryOptions(Protocol):
@@ -93,7 +93,7 @@ class MemoryOptions(Protocol):
 
     @property
     def solver(self) -> str:
-        """Minor cycle, 'rim' or 'clean'."""
+        """Solver, 'rim', 'clean' or 'entropy'."""
 
     @property
     def spectral_terms(self) -> int | None:
