@@ -321,7 +321,7 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
         cycle |= image.verdict.summary(part) | {"taken": part > 0}
     image.apply_update(part)
     image.cycles.append(cycle)
-    if any(minor.max_rms_rise for minor in minors):
+    if image.trials and any(minor.max_rms_rise for minor in minors):
         image.ask("note_decision", taken=part > 0)
     return part > 0
 
