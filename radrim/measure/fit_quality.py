@@ -17,12 +17,14 @@ their calibration errors.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from radrim.visibilities import Visibilities
+
+if TYPE_CHECKING:  # texts about a fit are also made where no image is
+    import torch
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class FitInspector:
         self._wild_count = 0
         self._wild_at: dict[str, dict[int, int]] = {"antennas": {}, "windows": {}}
 
-    def see(self, block: Visibilities, rest: torch.Tensor) -> None:
+    def see(self, block: Visibilities, rest: "torch.Tensor") -> None:
         """Add a block.
 
         Parameters
