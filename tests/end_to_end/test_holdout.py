@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import radrim
+from radrim.sky.catalogue import make_sky
 
 SIZE = {"size": 128, "scale": "3asec", "threads": 1}
 
@@ -57,10 +58,23 @@ def test_model_is_as_good(runs):
     assert judged.model.argmax() == without.model.argmax()
 
 
-@pytest.mark.parametrize("solver", ["clean", "rim"])
+@pytest.mark.parametrize("solver", ["clean", "rim", "tv", "pnp"])
 def test_noise_alone_gives_no_model(make_ms, tmp_path, without_reports, solver):
     """Of noise alone nothing is believed: no flux beyond the noise of the image."""
     ms = make_ms(noise=0.5, times=12, stokes=(0.0, 0.0, 0.0, 0.0))
     with without_reports():
         found = radrim.image(ms, name=tmp_path / "noise", holdout=0.1, solver=solver, **SIZE)
     assert np.abs(found.model).sum() < 3 * found.noise
+
+
+@pytest.mark.parametrize("solver", ["tv", "pnp"])
+def test_solvers_for_extended_emission(make_ms, tmp_path, without_reports, solver):
+    """Total variation and plug and play find a Gaussian by themselves."""
+    wide = np.radians(25 / 3600)
+    ms = make_ms(noise=0.05, times=24, sky=make_sky(2.0, 0.6, 1.0, 1.4e9, shape=(wide, wide, 0.0)))
+    with without_reports():
+        found = radrim.image(ms, name=tmp_path / "gauss", holdout=0.1, solver=solver, **SIZE)
+    middle = slice(44, 84)
+    assert found.model[middle, middle].sum() == pytest.approx(1, abs=0.3)
+    assert np.abs(found.residual).max() < 8 * found.noise
+    assert found.stop

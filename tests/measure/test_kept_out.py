@@ -8,7 +8,7 @@ import pytest
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.measure.holdout import HoldoutSettings, keep_out
 from radrim.measure.measurement import Measurement
-from radrim.visibilities import Visibilities
+from radrim.visibilities import NaturalWeights, Visibilities
 
 GRID = ImageGrid(64, 64, 1 * ARCSEC, 0.3, 0.7)
 
@@ -136,3 +136,29 @@ def test_kept_out_samples_less_the_model(measured):
     model[32, 32] = 3.0  # at the phase centre: 3 Jy in every sample
     fitted.residual(model)
     np.testing.assert_allclose(fitted.holdout_residual()[0], before - 3.0, atol=1e-3)
+
+
+def test_likelihood_has_natural_weights():
+    """Its dirty image and PSF are those of natural weights, of the fitted rows alone; its noise is the least one."""
+    block = observe(30, 10)
+    (kept,) = keep_out([block], 0.1)
+    imaging = (block.weight / (1 + block.uv_length[:, None] / 1e3)).astype(np.float32)
+    measured = Measurement(
+        [replace(block, weight=imaging, kept_out=kept, natural=NaturalWeights(((block.freq, block.weight),)))], GRID
+    )
+    fitted = measured.fitted()
+    found = fitted.likelihood()
+    without = block.weight.copy()
+    without[kept.rows] = 0
+    expected = Measurement([replace(block, weight=without)], GRID)
+    np.testing.assert_allclose(found.dirty(), expected.dirty(), atol=1e-6)
+    np.testing.assert_allclose(found.psf(), expected.psf(), atol=1e-6)
+    model = np.zeros(GRID.shape, np.float32)
+    model[20, 30] = 1.0
+    np.testing.assert_allclose(found.residual(model), expected.residual(model), atol=1e-6)
+    used = np.delete(imaging, kept.rows, 0).astype(float), np.delete(block.weight, kept.rows, 0).astype(float)
+    of_imaging = np.sqrt((used[0] ** 2 / used[1]).sum()) / used[0].sum()
+    assert found.noise_factor == pytest.approx(used[1].sum() ** -0.5 / of_imaging, rel=1e-5)
+    assert found.noise_factor < 1
+    assert fitted.noise_factor == 1
+    assert Measurement([block], GRID).likelihood().noise_factor == 1

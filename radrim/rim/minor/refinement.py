@@ -214,7 +214,7 @@ class Refiner:
             return improve(method, settings.denoiser, *images, psf, data.noise, limit, 2 * convolver.tile)
 
         sky = convolver.run(work).cpu().numpy()
-        spread = np.full_like(sky, method.last * part.noise)
+        spread = np.where(sky != 0, np.float32(method.last * part.noise), np.float32(0))  # an empty sky stays empty
         self._arrays |= {"next-mean": sky, "next-spread": spread, "next-trial-number": np.array(number)}
         return self._trial(part, sky - seen)
 

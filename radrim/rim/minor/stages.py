@@ -164,7 +164,7 @@ def fit_all_samples(ask: Ask) -> MinorCycle | None:
 
 TRIALS: Sequence[FinalStage] = (
     Trial(1, PlugAndPlaySettings(), 0),
-    Trial(2, PlugAndPlaySettings(data_weight=0.3), 1),
+    Trial(2, PlugAndPlaySettings(first=3.0, turns=8, data_weight=0.2), 1),
     Trial(3, TotalVariationSettings(), 0),
 )
 """Stages that run only where kept-out visibilities judge them."""
@@ -177,7 +177,7 @@ PLUG_AND_PLAY: Sequence[FinalStage] = tuple(
 
 TOTAL_VARIATION: Sequence[FinalStage] = tuple(
     Trial(number + 1, TotalVariationSettings(strength=strength), number)
-    for number, strength in enumerate((0.1, 0.3, 1.0, 3.0))
+    for number, strength in enumerate((0.1, 0.3, 1.0, 3.0, 10.0, 30.0))
 )
 """Total variation by itself, with rising strength."""
 

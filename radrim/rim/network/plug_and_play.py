@@ -30,12 +30,12 @@ from radrim.rim.network.windows import bounding_region, dilate
 class PlugAndPlaySettings:
     """How plug and play goes on from a finished model."""
 
-    first: float = 3.0
+    first: float = 1.0
     """Noise that the denoiser is told in the first turn [Jy/pixel], over the noise of the dirty image [Jy/beam]. With
     smaller values it gains less where emission fills the image, with larger ones it loses at the scale of the beam."""
     last: float = 0.05
     """The same in the last turn."""
-    turns: int = 8
+    turns: int = 5
     """Number of turns."""
     data_weight: float = 0.1
     """c: part of the thermal variance that the data step counts with. With 1 the denoiser's errors at low frequencies
