@@ -23,6 +23,10 @@ from radrim.runtime.executors import Threads
 log = logging.getLogger("radrim")
 
 
+REFUSED = "the visibilities that were kept out are predicted no better"
+"""Why the judge drops an update."""
+
+
 @dataclass(frozen=True)
 class MajorCycleSettings:
     """When the major cycles go on, and which noise they expect."""
@@ -248,7 +252,9 @@ def _fit_all(image):
     image.use_all_samples()
     log.info("%sall visibilities from here on: residual rms %.4g Jy/beam.", image.prefix, image.rms)
     found = image.closing(image.ask) if image.closing else None
-    minors = image.minor_cycles() if image.closing is None else [found] if found else []
+    minors = [found] if found else []
+    if image.closing is None and image.ended != REFUSED:  # else more minor cycles would fit noise
+        minors = image.minor_cycles()
     if minors and image.pending:
         stop, image.stop = image.stop, ""
         accept(image, minors, image.measure())
@@ -376,7 +382,7 @@ def _by_judge(verdict, minors, best, given_up):
     error = verdict.change_error(part)
     if part and verdict.change(part) <= (error - given_up if simpler else -error):
         return Decision(part)
-    return Decision(0.0, "the visibilities that were kept out are predicted no better")
+    return Decision(0.0, REFUSED)
 
 
 def _expect_less(image):

@@ -139,6 +139,9 @@ class MinorCycleSolver(Protocol):
 class RefiningSolver(MinorCycleSolver, Protocol):
     """A minor cycle that takes part in final stages."""
 
+    begins_empty: bool
+    """Whether the final stages can begin with an empty model."""
+
     def refine(
         self,
         action: str,

@@ -282,10 +282,10 @@ class FacetTasks:
     def _refine(self, folder, facet, cycle, number, action, noise, values):
         tile = self.tiles[facet]
         residual, model = self.residual(cycle).read(tile.outer), self.model(cycle).read(tile.outer)
-        if not model.any():
-            return _idle(residual[tile.inner])
         before = f"{folder}/{number - 1:03d}-state/{facet:05d}"
         solver = self._solver(before if before in self.store else self._state(cycle, 0, facet), facet, 0)
+        if not (model.any() or cast("RefiningSolver", solver).begins_empty):
+            return _idle(residual[tile.inner])
         seen = PartView(residual, np.asarray(self.local_psf(facet)), model, noise, tile.inner)
         pixels = self.grid.width * self.grid.height
         answer = cast("RefiningSolver", solver).refine(action, seen, pixels, **values)

@@ -23,6 +23,7 @@ class RegularisedSolver:
         'cpu' or 'cuda'.
     """
 
+    begins_empty = True
     psf_factor = 2
     """Size of the PSF over that of the image. With 2 the convolution is exact."""
 

@@ -78,6 +78,7 @@ class RimSolver:
         Threads of CLEAN; the network uses torch's number of threads.
     """
 
+    begins_empty = False
     psf_factor = 2
     """Size of the PSF over that of the image. With 2, convolution and scales of the features are exact."""
 

@@ -137,8 +137,9 @@ class Trial:
     def __call__(self, ask: Ask) -> MinorCycle | None:
         """Run the stage; see `radrim.deconvolve.minor.FinalStage`."""
         begun = ask("begin")
-        noise, before = max(one["noise"] * one["regularises"] for one in begun), _moments(begun)
-        if not noise or any(one["trial"] != self.after for one in begun):
+        busy = [one for one in begun if one.get("regularises")]  # others are empty parts
+        noise, before = max((one["noise"] for one in busy), default=0.0), _moments(begun)
+        if not noise or any(one["trial"] != self.after for one in busy):
             return None
         if any(one["flux"] for one in begun) and not before.std <= NEAR * noise:
             return None
