@@ -81,15 +81,24 @@ def test_model_comes_closer_to_the_sky(denoiser, scene):
 def test_only_emission_changes(denoiser, scene):
     """Far from emission the model stays as it is, to the last bit; so do pixels that may not change."""
     settings = PlugAndPlaySettings()
-    inside = emission(scene.model, scene.convolution, NOISE, settings)
+    inside = emission(scene.model, scene.dirty, scene.convolution, NOISE, settings)
     allowed = torch.zeros(SIZE, SIZE, dtype=torch.bool)
     allowed[:32] = True
     assert 0.05 < inside.float().mean() < 0.6
     assert torch.equal(scene.after(denoiser)[~inside], scene.model[~inside])
     assert torch.equal(scene.after(denoiser, allowed=allowed)[32:], scene.model[32:])
+
+
+def test_an_empty_model_gets_emission_where_the_residual_has_it(denoiser, scene):
+    """Begun empty, only pixels near bright residuals change; noise alone changes none."""
     empty = torch.zeros_like(scene.model)
-    same = plug_and_play(denoiser, empty, scene.dirty, scene.convolution, NOISE)
-    assert torch.equal(same, empty)
+    inside = emission(empty, scene.dirty, scene.convolution, NOISE, PlugAndPlaySettings())
+    found = plug_and_play(denoiser, empty, scene.dirty, scene.convolution, NOISE)
+    assert inside.any()
+    assert torch.equal(found[~inside], empty[~inside])
+    assert float(found.sum()) > 0.5 * float(scene.model.sum())
+    quiet = plug_and_play(denoiser, empty, scene.dirty / scene.dirty.max() * NOISE, scene.convolution, NOISE)
+    assert torch.equal(quiet, empty)
 
 
 def test_no_unit(denoiser, scene):
