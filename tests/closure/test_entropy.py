@@ -12,7 +12,7 @@ from radrim.closure.terms import VisibilityTerm
 from radrim.closure.transforms import Gridded, Separable
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, ImageGrid
-from radrim.imagers.entropy import warning_of
+from radrim.imagers.entropy_fit import warning_of
 from radrim.visibilities import Visibilities
 
 UAS = ARCSEC * 1e-6
@@ -126,8 +126,8 @@ def test_cells_keep_weight_and_mean():
 
 def test_uncalibrated_data_are_named():
     """Errors of a fifth of the amplitude lead to a warning that says what to do."""
-    assert "--data closure" in warning_of({"systematic": 0.2})
-    assert not warning_of({"systematic": 0.02})
+    assert "--data closure" in warning_of(0.2)
+    assert not warning_of(0.02)
 
 
 def test_files_and_header(simulated_ring, tmp_path, no_report):
