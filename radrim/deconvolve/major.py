@@ -321,7 +321,7 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
         "stalled": slow,
     }
     if image.verdict is not None:
-        cycle |= image.verdict.summary(part) | {"taken": part > 0}
+        cycle |= image.verdict.summary(part) | {"taken": part > 0, "offered": any(minor.whole for minor in minors)}
     image.apply_update(part)
     image.cycles.append(cycle)
     if image.trials and any(minor.max_rms_rise or minor.whole for minor in minors):

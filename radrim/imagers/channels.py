@@ -199,7 +199,7 @@ class ChannelImager(Imager):
         """See `Imager.restore`."""
         images = []
         if target.label in self._candidates:
-            state.facts = self._candidates[target.label].facts | state.facts
+            state.facts = self._candidates[target.label].facts(state.cycles) | state.facts
         for number, channel in enumerate(target.channels):
             image = self.finished(channel.label) if target.terms else None
             images.append(image or self._restore(self._channel(number, channel, target, cast("WholeImage", state))))

@@ -8,6 +8,7 @@ from the fitted visibilities alone, and the kept-out ones judge the model as any
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from radrim.closure.cells import average_cells, least_cells
 from radrim.closure.entropy import Choice, EntropyImage, EntropySettings, EntropySolver, Noise, Prior
 from radrim.closure.read import field_of, size_in_pixels
 from radrim.closure.solver import gaussian
+from radrim.closure.transforms import one_thread
 from radrim.errors import ConfigError, SolverError
 from radrim.geometry import ImageGrid, format_angle
 from radrim.imagers.context import RunContext
@@ -185,11 +187,17 @@ class EntropyCandidate:
             return False
         return len(average_cells(blocks, field, EntropySettings.folds)) <= limit
 
-    @property
-    def facts(self) -> dict[str, float]:
-        """What the folds say of the errors of the visibilities; empty before `fitted`."""
+    def facts(self, cycles: Sequence[dict[str, Any]]) -> dict[str, float]:
+        """What the folds say of the errors of the visibilities, by the names of `FACTS`; empty if it is not known.
+
+        Nor is it where another model predicts the kept-out samples better, by more than the error: the sky is then one
+        that this fit does not describe. `cycles` are the records of the major cycles.
+        """
         choice = self._known()
-        return {} if choice is None else {"systematic": choice.noise.systematic, "noise_factor": choice.noise.factor}
+        judged = [cycle for cycle in cycles if cycle.get("offered")]
+        if choice is None or not judged or judged[-1]["kept_change"] > judged[-1]["kept_error"]:
+            return {}
+        return {"systematic": choice.noise.systematic, "noise_factor": choice.noise.factor}
 
     def fitted(self) -> tuple[np.ndarray, str] | None:
         """The model of the samples that are not kept out, (y, x) float32 [Jy/pixel], and a sentence on it.
@@ -207,12 +215,13 @@ class EntropyCandidate:
     def _fit(self, blocks):
         run = self._run
         try:
-            solver, region = make_solver(blocks, run.grid, run.mask, 1, self._holds_halo)
-            choice = self._known()
-            if choice is None:
-                choice = solver.choose()
-                run.progress.keep_choice(self._label, _as_facts(choice))
-            found = solver.fit(choice)
+            with one_thread():
+                solver, region = make_solver(blocks, run.grid, run.mask, 1, self._holds_halo)
+                choice = self._known()
+                if choice is None:
+                    choice = solver.choose()
+                    run.progress.keep_choice(self._label, _as_facts(choice))
+                found = solver.fit(choice)
         except SolverError as error:
             log.debug("relative entropy: %s", error)
             return None

@@ -142,23 +142,6 @@ def test_files_and_header(simulated_ring, tmp_path, no_report):
     assert result.residual.std() < 0.05 * result.dirty.std()
 
 
-@pytest.fixture(scope="module")
-def simulated_ring(tmp_path_factory):
-    """A ring of points, 42 microarcseconds wide, seen by the Event Horizon Telescope's stations."""
-    from radrim.simulation import make_sky, simulate
-    from radrim.sky.catalogue import offset_position
-
-    angle = 2 * np.pi * np.arange(40) / 40
-    places = np.array([np.sin(angle), np.cos(angle)]) * 21 * UAS
-    bright = (1 + 0.5 * np.cos(angle - np.pi)) / 40
-    ra, dec = 3.2758, 0.2163
-    sky = make_sky(*offset_position(*places, ra, dec), np.outer(bright, [1.0, 0, 0, 0]), 227e9)
-    return simulate(
-        tmp_path_factory.mktemp("vlbi") / "eht.ms", array="eht2017", sky=sky, ra=np.degrees(ra), dec=np.degrees(dec),
-        freq=227e9, bandwidth=2e9, channels=1, hours=8, integration=600, noise=0.01,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("option", [{"data": "closure"}, {"pol": "Q"}, {"holdout": 0.1}, {"facet": 64}])
 def test_what_makes_no_sense_is_refused(option):
     """With the reason."""
