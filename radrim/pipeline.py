@@ -29,6 +29,7 @@ from radrim.imagers.channels import ChannelImager
 from radrim.imagers.closure import ClosureImager
 from radrim.imagers.context import RunContext
 from radrim.imagers.entropy import EntropyImager
+from radrim.imagers.entropy_fit import warning_of
 from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles, choose_solvers
@@ -296,6 +297,11 @@ def _finish(
 def _diagnose(stokes, run):
     """What kept-out visibilities say of each Stokes parameter: warnings in the log and notes of the report."""
     found = []
+    errors = [one.facts.get("systematic", 0.0) for images in stokes.channels.values() for one in images.headers]
+    uncalibrated = warning_of(max(errors, default=0.0))
+    if uncalibrated:
+        run.observation.notes.insert(0, uncalibrated)
+        log.warning("%s", uncalibrated)
     for image in stokes.headers:
         named = image.stokes if len(stokes) > 1 else ""
         found += diagnose(image.fit_quality, run.observation.antennas, named)

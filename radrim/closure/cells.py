@@ -125,3 +125,22 @@ def _sums(which, count, weight, uvw, vis):
     """Sums of weights, and of weighted u, v, w, real and imaginary part, (cell, 6)."""
     values = np.column_stack([np.ones(len(weight)), uvw, vis.real, vis.imag])
     return np.column_stack([np.bincount(which, weight * column, count) for column in values.T])
+
+
+def least_cells(
+    blocks: Sequence[Visibilities], field: float, enough: int, settings: CellSettings = CellSettings()
+) -> int:
+    """Number of uv cells of the rows of blocks at the middle of their bands, no larger than that of `average_cells`.
+
+    Counting ends above `enough`: of large observations only the first rows are visited.
+    """
+    found = np.zeros((0, 2), np.int64)
+    for block in blocks:
+        for rows in row_slices(len(block.uvw)):
+            used = (block.weight[rows] > 0).any(1)
+            uv = block.uvw[rows][used, :2] * (block.freq[len(block.freq) // 2] / C)
+            place = np.rint(np.where(uv[:, :1] < 0, -uv, uv) * field * settings.per_field).astype(np.int64)
+            found = np.unique(np.concatenate([found, place]), axis=0)
+            if len(found) > enough:
+                return len(found)
+    return len(found)

@@ -207,6 +207,8 @@ class EntropySolver:
         Pixels that may hold emission; None for all.
     threads : int
     settings : EntropySettings
+    separate : bool
+        Whether flux that only colocated stations see may be missing in the image.
 
     Attributes
     ----------
@@ -221,6 +223,7 @@ class EntropySolver:
         allowed: np.ndarray | None = None,
         threads: int = 1,
         settings: EntropySettings = EntropySettings(),
+        separate: bool = True,
     ):
         if not data.colocated.any():
             level = float(_amplitudes(data, np.ones(len(data), bool))[1].max())
@@ -236,15 +239,15 @@ class EntropySolver:
         self._coarse = coarse(grid, resolution / self._minimiser.coarse, self._minimiser.smallest)
         self._allowed = allowed
         self.priors = []
-        for separate in (False, True) if data.colocated.any() else (False,):
+        for apart in (False, True) if separate and data.colocated.any() else (False,):
             fitted, extended = fit_width(
-                take(data, data.fold >= 0), resolution, min(grid.shape) * grid.scale / 2, separate
+                take(data, data.fold >= 0), resolution, min(grid.shape) * grid.scale / 2, apart
             )
             width = float(np.hypot(fitted, resolution))
-            self.priors.append(Prior(width, (0.0, 0.0), separate, extended))
+            self.priors.append(Prior(width, (0.0, 0.0), apart, extended))
             place = self._brightest(width)
             if np.hypot(*place) > resolution:
-                self.priors.append(Prior(width, place, separate, extended))
+                self.priors.append(Prior(width, place, apart, extended))
 
     def choose(self) -> Choice:
         """Find prior, strength and noise from predictions of the folds.

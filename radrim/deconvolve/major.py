@@ -301,13 +301,16 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     last = image.cycles[-1] if image.cycles else {"stalled": False, "components": 1}
     before, rms = image.rms, image.rms_after(part)
     # The final stages may let the residual rise.
-    slow = rms > MajorCycleSettings.min_progress * before and not any(minor.max_rms_rise for minor in minors)
+    slow = rms > MajorCycleSettings.min_progress * before
+    slow &= not any(minor.max_rms_rise or minor.whole for minor in minors)
     if decision.refused and image.verdict is None:
         image.stop = decision.refused
     elif decision.refused:
         image.ended = image.ended or decision.refused
         reason = f"{reason}; undone: {decision.refused}"
     # A single cycle without components does not end the deconvolution: CLEAN may have just closed its mask.
+    elif components == last["components"] == 0 and image.fitted and image.trials and not image.ended:
+        image.ended = reason
     elif (components == last["components"] == 0) or all(minor.converged for minor in minors):
         image.stop = reason
     elif slow and last.get("stalled", False) and image.verdict is None:
@@ -324,10 +327,10 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
         "stalled": slow,
     }
     if image.verdict is not None:
-        cycle |= image.verdict.summary(part) | {"taken": part > 0}
+        cycle |= image.verdict.summary(part) | {"taken": part > 0, "offered": any(minor.whole for minor in minors)}
     image.apply_update(part)
     image.cycles.append(cycle)
-    if image.trials and any(minor.max_rms_rise for minor in minors):
+    if image.trials and any(minor.max_rms_rise or minor.whole for minor in minors):
         image.ask("note_decision", taken=part > 0)
     return part > 0
 
@@ -375,7 +378,7 @@ def _by_judge(verdict, minors, best, given_up):
     """
     part = 1.0 if not 0 < best < 1 else best
     simpler = any(minor.max_rms_rise for minor in minors)
-    if simpler:
+    if simpler or any(minor.whole for minor in minors):
         part = 1.0
     elif verdict.best + verdict.error < part:
         part = max(verdict.best, 0.0)

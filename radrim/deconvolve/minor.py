@@ -34,6 +34,9 @@ class MinorCycle:
         exact residual rises by more than this factor.
     changes_pixels : bool
         Whether `components` counts changed pixels, as of the RIM, and not components.
+    whole : bool
+        Whether the update is another model, no simpler than the one before: it is taken as a whole if kept-out
+        visibilities prefer it, or not at all.
     """
 
     update: np.ndarray
@@ -45,6 +48,7 @@ class MinorCycle:
     clean_stage: bool = False
     max_rms_rise: float = 0.0
     changes_pixels: bool = False
+    whole: bool = False
 
 
 class OtherFacets(NamedTuple):

@@ -265,7 +265,7 @@ class WholeImage(ImageState):
         model, _ = self._pending
         self._after = self.verdict = None
         if np.array_equal(model, self.model):
-            self._pending = self.model, self.residual
+            self._pending, self._kept_after = (self.model, self.residual), list(self.holdout_residual or [])
             return 0.0
         start = time.perf_counter()
         judge = self._judge

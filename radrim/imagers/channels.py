@@ -12,7 +12,9 @@ from radrim.deconvolve.tiles import Tile
 from radrim.deconvolve.whole import WholeImage
 from radrim.errors import OutputError
 from radrim.imagers.base import Imager, OutputChannel, Target
-from radrim.imagers.minor_cycles import MinorCycles
+from radrim.imagers.context import RunContext
+from radrim.imagers.entropy_fit import CandidateSettings, EntropyCandidate
+from radrim.imagers.minor_cycles import MinorCycles, RimCycles
 from radrim.imagers.spectral import SpectralMeasurement
 from radrim.measure.measurement import MeasuredChannel, Measurement
 from radrim.measure.mosaic import JointMeasurement, effective_beam, make_measurement
@@ -20,6 +22,7 @@ from radrim.restore.channels import average_channels, restore_channel
 from radrim.restore.spectrum import Basis, SpectralPlanes, spectral_index
 from radrim.restore.uncertainty import add_uncertainties
 from radrim.result import Channels, Image
+from radrim.rim.minor.stages import FitOffered, Offer
 from radrim.runtime.executors import compute
 
 log = logging.getLogger("radrim")
@@ -30,6 +33,11 @@ FITTED = "fitted-"
 
 class ChannelImager(Imager):
     """Measures, deconvolves, restores and writes output channels in memory, several in parallel."""
+
+    def __init__(self, run: RunContext):
+        super().__init__(run)
+        self._candidates: dict[str, EntropyCandidate] = {}
+        """Fits of relative entropy that are tried after the other stages, by the label of the image."""
 
     @property
     def tiles(self) -> Sequence[Tile]:
@@ -54,9 +62,22 @@ class ChannelImager(Imager):
                 for target in targets
             ]
             # One task per target computes dirty image and PSF of a channel in turn, so that they share memory.
+            found = ((target.label, self._candidate(target)) for target in targets)
+            self._candidates = {label: candidate for label, candidate in found if candidate}
             tasks = [delayed(self._measure, pure=False)(*pair) for pair in zip(targets, measurements, strict=True)]
             compute(tasks, "dirty images and PSFs", max(1, len(targets)))
             return [self._state(*pair) for pair in zip(targets, measurements, strict=True)]
+
+    def _candidate(self, target):
+        """The fit of relative entropy that is tried after the other stages; None where it is of no use."""
+        run = self.run
+        config = run.config
+        ordinary = isinstance(run.minor, RimCycles) and target.stokes == "I" and config.contsub is None
+        if not ordinary or not config.holdout or target.terms or config.channels_out > 1 or run.dishes:
+            return None
+        (channel,) = target.channels
+        candidate = EntropyCandidate(run, target.label, [block.of(target.stokes) for block in channel.blocks])
+        return candidate if candidate.possible else None
 
     def _measurement(self, channel, stokes, threads):
         blocks = [block.of(stokes) for block in channel.blocks]
@@ -160,11 +181,25 @@ class ChannelImager(Imager):
             # Only the first term is positive, like the sky; the other terms of its spectrum have either sign.
             make = [minor.factory(self.run.mask, threads, signed=term > 0) for term in range(terms)]
             workers = max(1, self.run.threads // len(states))
-            state.cut(tiles, make, workers, minor.stages, minor.trials, minor.closing)
+            trials, closing = self._with_candidate(state, minor)
+            state.cut(tiles, make, workers, minor.stages, trials, closing)
+
+    def _with_candidate(self, state, minor):
+        """Trials and closing stage of an image, with those of relative entropy where it is a candidate."""
+        candidate = self._candidates.get(state.label)
+        if not candidate or not state.fitted:
+            return minor.trials, minor.closing
+        number = CandidateSettings.trial
+        return (
+            [*minor.trials, Offer(number, candidate.fitted)],
+            FitOffered(number, candidate.all_samples, minor.closing),
+        )
 
     def restore(self, target: Target, state: ImageState) -> list[Image]:
         """See `Imager.restore`."""
         images = []
+        if target.label in self._candidates:
+            state.facts = self._candidates[target.label].facts(state.cycles) | state.facts
         for number, channel in enumerate(target.channels):
             image = self.finished(channel.label) if target.terms else None
             images.append(image or self._restore(self._channel(number, channel, target, cast("WholeImage", state))))

@@ -112,6 +112,15 @@ class Progress:
             for tile, one in enumerate(state["remembered"])
         ]
 
+    def keep_choice(self, label: str, facts: dict[str, Any]) -> None:
+        """Keep the choices that led to an image by relative entropy, for a run that goes on."""
+        self._work.note(f"{self.folder(label)}/choice", facts)
+
+    def choice(self, label: str) -> dict[str, Any] | None:
+        """The facts of `keep_choice`, or None."""
+        name = f"{self.folder(label)}/choice"
+        return self._work.facts(name) if name in self._work else None
+
     def keep_image(self, image: Image) -> None:
         """Note the facts of an image whose files are written, and delete its other results."""
         folder = self.folder(image.label)

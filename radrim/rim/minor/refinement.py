@@ -104,6 +104,7 @@ class Refiner:
             "smooth_faint": self.smooth_faint,
             "stage_update": self.stage_update,
             "regularise": self.regularise,
+            "offer": self.offer,
             "note_decision": self.note_decision,
             "fit_all_samples": self.fit_all_samples,
         }
@@ -217,6 +218,11 @@ class Refiner:
         spread = np.where(sky != 0, np.float32(method.last * part.noise), np.float32(0))  # an empty sky stays empty
         self._arrays |= {"next-mean": sky, "next-spread": spread, "next-trial-number": np.array(number)}
         return self._trial(part, sky - seen)
+
+    def offer(self, part: Part, model: np.ndarray, number: int) -> dict[str, Any]:
+        """Propose a model of the image (y, x) [Jy/pixel], as a pending trial of this number; points go, too."""
+        self._arrays["next-trial-number"] = np.array(number)
+        return self._trial(part, model - part.model)
 
     def note_decision(self, part: Part, taken: bool) -> dict[str, Any]:  # noqa: ARG002 - as all actions
         """Note whether the last update was taken: `fit_all_samples` uses the prior of the last that was."""

@@ -11,7 +11,7 @@ they do not depend on how the image is divided.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,70 @@ class Trial:
         if not any(one["any"] for one in answers):
             return None
         return _whole(changed, before, after, str(self.method))
+
+
+Found = tuple[np.ndarray, str]
+"""A model of the whole image, (y, x) float32 [Jy/pixel], and what found it."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A trial of a model that does not follow from the present one; kept-out visibilities must prefer it.
+
+    Parameters
+    ----------
+    number : int
+        Of this trial; different from those of all others.
+    find : callable
+        Returns the model, or None if there is none.
+    """
+
+    number: int
+    find: Callable[[], Found | None]
+
+    def __call__(self, ask: Ask) -> MinorCycle | None:
+        """Run the stage; see `radrim.deconvolve.minor.FinalStage`."""
+        begun = ask("begin")
+        if not any(one["regularises"] for one in begun):
+            return None
+        cycle = _offered(ask, begun, self.find(), self.number)
+        return cycle and replace(cycle, max_rms_rise=0.0, whole=True)
+
+
+@dataclass(frozen=True)
+class FitOffered:
+    """The closing stage where the model of an `Offer` was the last one taken: the same fit of all visibilities.
+
+    Parameters
+    ----------
+    number : int
+        Of the `Offer`.
+    find : callable
+        Returns the model that is fitted to all visibilities.
+    otherwise : FinalStage
+        The closing stage of all other models.
+    """
+
+    number: int
+    find: Callable[[], Found | None]
+    otherwise: FinalStage
+
+    def __call__(self, ask: Ask) -> MinorCycle | None:
+        """Run the stage; see `radrim.deconvolve.minor.FinalStage`."""
+        begun = ask("begin")
+        if any(one["trial"] != self.number for one in begun):
+            return self.otherwise(ask)
+        return _offered(ask, begun, self.find(), self.number)
+
+
+def _offered(ask, begun, found, number):
+    """Make a model that was found the pending update; None if there is none."""
+    if found is None:
+        return None
+    model, words = found
+    answers = ask("offer", model=model, number=number)
+    changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
+    return _whole(changed, _moments(begun), _moments(answers), words)
 
 
 def fit_all_samples(ask: Ask) -> MinorCycle | None:
