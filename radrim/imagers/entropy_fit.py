@@ -45,7 +45,7 @@ class EntropyImagerSettings:
 class CandidateSettings:
     """When ordinary runs try relative entropy."""
 
-    max_samples: int = 5000
+    max_samples: int = 3000
     """Largest number of averaged visibilities. The EHT's observations of a night have some hundred, the VLBA's of a
     source some thousand. Where there are more the model hardly depends on the prior, and a fit takes minutes."""
 
