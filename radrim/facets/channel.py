@@ -16,6 +16,7 @@ from radrim.deconvolve.judge import Cells
 from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import ConfigError
 from radrim.facets.images import FacetImage
+from radrim.facets.natural import NotedSums, WeightSums
 from radrim.facets.pointing import Pointing
 from radrim.geometry import ImageGrid
 from radrim.measure.mosaic import MosaicSettings
@@ -68,6 +69,9 @@ class FacetChannel:
     pointings : tuple of Pointing
     samples : Samples
         Which samples count in the images. Weights of pointings and primary beams are always those of all samples.
+    natural : bool
+        Whether they count by their natural weights; see `radrim.measure.measurement.Measurement.likelihood`. Weights of
+        pointings and primary beams are always imaging weights.
     """
 
     store: Store
@@ -82,10 +86,15 @@ class FacetChannel:
     epsilon: float
     pointings: tuple[Pointing, ...]
     samples: Samples = Samples.ALL
+    natural: bool = False
 
     def of(self, samples: Samples) -> "FacetChannel":
         """The same channel, of which these samples count."""
         return replace(self, samples=samples)
+
+    def likelihood(self) -> "FacetChannel":
+        """The same channel with natural weights, once their sums are noted."""
+        return replace(self, natural=True)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields only: workers open the blocks of visibilities themselves."""
@@ -95,7 +104,8 @@ class FacetChannel:
     def parts(self) -> list[Blocks]:
         """The visibilities of each pointing."""
         return [
-            Blocks(self.store, self.band, self.stokes, pointing.direction, self.samples) for pointing in self.pointings
+            Blocks(self.store, self.band, self.stokes, pointing.direction, self.samples, self.natural)
+            for pointing in self.pointings
         ]
 
     @cached_property
@@ -122,19 +132,26 @@ class FacetChannel:
 
     @property
     def fraction(self) -> float:
-        """The part of the weights that counts."""
-        weights = sum(pointing.weight_of(self.samples) for pointing in self.pointings)
-        return weights / sum(pointing.sum_weight for pointing in self.pointings)
+        """The weights that count over all imaging weights; if they are imaging weights, the part that counts."""
+        return sum(self.weights) / sum(pointing.sum_weight for pointing in self.pointings)
+
+    @property
+    def weights(self) -> list[float]:
+        """Sum of the weights that count, of each pointing [Jy^-2]."""
+        if self.natural:
+            return [sums.natural for sums in self.sums.of(self.samples)]
+        return [pointing.weight_of(self.samples) for pointing in self.pointings]
 
     @property
     def judged(self) -> bool:
         """Whether some samples are kept out of the deconvolution, and others are not."""
-        return 0 < self.of(Samples.FITTED).fraction < 1
+        return 0 < replace(self, samples=Samples.FITTED, natural=False).fraction < 1
 
     @property
     def tag(self) -> str:
         """What names of images begin with."""
-        return "" if self.samples is Samples.ALL else f"{self.samples}-"
+        weights = "natural-" if self.natural else ""
+        return weights if self.samples is Samples.ALL else f"{weights}{self.samples}-"
 
     def image(self, name: str) -> FacetImage:
         """An image of the channel by name: 'dirty', 'psf', 'residual/3', ..."""
@@ -143,7 +160,44 @@ class FacetChannel:
 
     def residual(self, cycle: int) -> FacetImage:
         """The residual with which a major cycle begins; cycles count from 0."""
-        return self.image(f"residual/{cycle}" if cycle else "dirty")
+        return self.image(f"residual/{cycle}" if cycle or self.natural else "dirty")
+
+    # Natural weights
+
+    @property
+    def sums(self) -> NotedSums:
+        """Sums of the natural weights of each pointing."""
+        return NotedSums(self.store, f"{self.shared}/natural-weights")
+
+    def sum_weights(self, number: int) -> dict[str, WeightSums]:
+        """Sums of imaging and natural weights of a block, of all samples and of those that are fitted."""
+        k, within = self.blocks[number]
+        both = replace(self, natural=False), self.likelihood()
+        return {
+            samples: WeightSums.of(*(channel.of(samples).parts[k][within].weight for channel in both))
+            for samples in (Samples.ALL, Samples.FITTED)
+        }
+
+    @property
+    def noise_factor(self) -> float:
+        """Noise of the dirty image with natural weights over that with imaging weights; of pointings the mean."""
+        factors = [sums.noise_factor for sums in self.sums.of(self.samples)]
+        return float(np.average(factors, weights=[pointing.sum_weight for pointing in self.pointings]))
+
+    def measure_residual(self, window: int, cycle: int) -> None:
+        """Compute the residual of a window, at the start of a major cycle, from what the model left of the data."""
+        image = self.residual(cycle)
+        if not self._has(image, window):
+            groups = [[n for n, (k, _) in enumerate(self.blocks) if k == part] for part in range(len(self.parts))]
+            data = [(self._left(number, cycle) for number in numbers) for numbers in groups]
+            self._save(image, window, self.adjoint(window, {"residual": data})["residual"])
+
+    def forget_likelihood(self, psf: bool) -> None:
+        """Delete all images with natural weights, and their PSFs with `psf`."""
+        for channel in (self.likelihood().of(Samples.ALL), self.likelihood().of(Samples.FITTED)):
+            channel.image("residual").discard()
+            if psf:
+                self.store.discard(f"{channel.shared}/{channel.tag}local-psf")
 
     # Several pointings
 
@@ -258,7 +312,7 @@ class FacetChannel:
         # The deconvolution has made that of the fitted samples; those that were kept out cost little.
         powers = self._powers(replace(grid, y0=place[0], x0=place[1]))
         weights = [
-            sum(power * pointing.weight_of(samples) for power, pointing in zip(powers, self.pointings, strict=True))
+            sum(power * weight for power, weight in zip(powers, self.of(samples).weights, strict=True))
             for samples in (Samples.FITTED, Samples.KEPT)
         ]
         parts = [np.float32(weight / sum(weights)) for weight in weights]
@@ -334,6 +388,10 @@ class FacetChannel:
         if facet not in after:
             fall = self.image(f"fall/{cycle}").load(facet)
             after.save(facet, self.residual(cycle).load(facet) - np.float32(part) * fall)
+        natural = self.likelihood()
+        before, after = natural.residual(cycle), natural.residual(cycle + 1)
+        if not part and facet in before and facet not in after:  # the next stage needs that of the same model
+            after.save(facet, before.load(facet))
 
     def forget(self, cycle: int) -> None:
         """Delete the files of a cycle that later cycles do not need."""
@@ -342,6 +400,7 @@ class FacetChannel:
         for channel in (self.of(Samples.ALL), self.of(Samples.FITTED)):
             for name in ("fall", "residual"):
                 channel.image(f"{name}/{cycle}").discard()
+            channel.likelihood().image(f"residual/{cycle}").discard()
 
     def _left(self, number, cycle):
         """What the model leaves of a block, (row, chan) complex64 [Jy]."""
@@ -369,7 +428,7 @@ class FacetChannel:
         grid = self._grid(window)
         totals = {name: np.zeros(grid.shape, np.float32) for name in data}
         norms = dict.fromkeys(data, self.sum_weight * self.fraction)
-        norms["psf"] = sum(pointing.weight_of(self.samples) for pointing in self.pointings)
+        norms["psf"] = sum(self.weights)
         for k, (pointing, part) in enumerate(zip(self.pointings, self.parts, strict=True)):
             if data and len(part) and grid.has_sky:
                 through, share = self._through(part, grid), self._share(pointing, grid)

@@ -1,6 +1,7 @@
 """An image in facets: its arrays are files, and the steps of its major cycles are tasks of workers."""
 
 import ctypes
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -34,11 +35,14 @@ class FacetedImage(ImageState):
         Executor of the tasks.
     gpu : bool
         Whether each minor cycle needs a GPU of its own.
+    last : bool
+        Whether no other Stokes parameter will need the same PSFs.
     """
 
     tasks: FacetTasks
     workers: Executor
     gpu: bool = False
+    last: bool = True
     at: int = 0
     """Number of the cycle to which the current residual and model belong."""
     wait: bool = True
@@ -142,15 +146,34 @@ class FacetedImage(ImageState):
     def _others(self, seen, facet):
         return OtherFacets(seen.bands_without(facet), self.wait)
 
-    def ask(self, action: str, natural: bool = False, **values: Any) -> list[dict[str, Any]]:  # noqa: ARG002
-        """See `ImageState.ask`; facets have no images with natural weights."""
+    def _likelihood(self):
+        """Compute the residual with natural weights; return its noise over that with imaging weights.
+
+        None if both are the same, and for terms of a spectrum, which have no images with natural weights in memory
+        either.
+        """
+        if self.tasks.basis is not None:
+            return None
+        channel = self.tasks.channels[0].likelihood()
+        if not channel.sums.noted:
+            found = self.run("natural weights", ((channel.sum_weights, n) for n in range(len(channel.blocks))))
+            channel.sums.note([pointing for pointing, _ in channel.blocks], found)
+        factor = channel.noise_factor
+        if math.isclose(factor, 1.0):
+            return None
+        windows = range(len(self.tasks.windows))
+        self.run("residual", ((channel.measure_residual, window, self.at) for window in windows))
+        return factor
+
+    def ask(self, action: str, natural: bool = False, **values: Any) -> list[dict[str, Any]]:
+        """See `ImageState.ask`."""
         tasks = self.tasks
         if action == "note_decision":
             calls = ((tasks.note_decision, facet, self.at, values["taken"]) for facet in range(len(tasks.tiles)))
             return self.run("final stage", calls, gpu=self.gpu)
         noise = self.summaries[0].noise
         self._asked += 1
-        how = self.at, self._asked, action, noise, values
+        how = self.at, self._asked, action, noise, values, self._likelihood() if natural else None
         return self.run("final stage", ((tasks.refine, facet, *how) for facet in range(len(tasks.tiles))), gpu=self.gpu)
 
     def measure(self) -> float:
@@ -220,6 +243,8 @@ class FacetedImage(ImageState):
         for cycle in range(max(self._kept_at, 0), self.at):
             self.tasks.forget(cycle)
         self._kept_at = self.at
+        if self.stop:
+            self.tasks.forget_likelihood(psf=self.last)
 
 
 def _noise(tasks, powers):

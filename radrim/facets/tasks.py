@@ -11,6 +11,9 @@ from `residual/c` and `model/c`::
     judge(block)               left, predicted          ->  (sums) what kept-out samples say of the update
     apply_update(window)       all of these             ->  the next residual and model
 
+A final stage that counts chi^2 of the samples also needs `natural-residual/c`, with natural weights, which
+`FacetChannel.measure_residual` makes from what the model of cycle c left of the visibilities.
+
 Dirty image, PSF, residual and fall belong to channels (`radrim.facets.channel`); those of the terms of a spectrum are
 weighted sums of them. Models and updates belong to terms; those of channels are weighted sums. A single channel is a
 spectrum of one term. A task runs on one thread, so that its result does not depend on the number of cores.
@@ -259,7 +262,14 @@ class FacetTasks:
         return None if find_active(residual, noise, above=above).any() else Idle.SIDELOBES
 
     def refine(
-        self, facet: int, cycle: int, number: int, action: str, noise: float, values: dict[str, Any]
+        self,
+        facet: int,
+        cycle: int,
+        number: int,
+        action: str,
+        noise: float,
+        values: dict[str, Any],
+        factor: float | None = None,
     ) -> dict[str, Any]:
         """Carry out one action of a final stage in a facet of the first term; see `RefiningSolver.refine`.
 
@@ -272,14 +282,16 @@ class FacetTasks:
         noise : float
             Noise of the whole residual [Jy/beam].
         values : dict
+        factor : float, optional
+            Noise of the residual with natural weights, which the action also gets, over that with imaging weights.
         """
         folder = f"{self.folder}/refine/{cycle}"
         done = f"{folder}/{number:03d}/{facet:05d}"
         if done not in self.store:
-            self.store.note(done, self._refine(folder, facet, cycle, number, action, noise, values))
+            self.store.note(done, self._refine(folder, facet, cycle, number, action, noise, values, factor))
         return self.store.facts(done)
 
-    def _refine(self, folder, facet, cycle, number, action, noise, values):
+    def _refine(self, folder, facet, cycle, number, action, noise, values, factor):
         tile = self.tiles[facet]
         residual, model = self.residual(cycle).read(tile.outer), self.model(cycle).read(tile.outer)
         before = f"{folder}/{number - 1:03d}-state/{facet:05d}"
@@ -287,8 +299,13 @@ class FacetTasks:
         if not (model.any() or cast("RefiningSolver", solver).begins_empty):
             return _idle(residual[tile.inner])
         seen = PartView(residual, np.asarray(self.local_psf(facet)), model, noise, tile.inner)
+        likelihood = None
+        if factor is not None:
+            natural = self.channels[0].likelihood()
+            images = natural.residual(cycle).read(tile.outer), np.asarray(natural.local_psf(facet))
+            likelihood = PartView(*images, model, factor * noise, tile.inner), factor
         pixels = self.grid.width * self.grid.height
-        answer = cast("RefiningSolver", solver).refine(action, seen, pixels, **values)
+        answer = cast("RefiningSolver", solver).refine(action, seen, pixels, likelihood, **values)
         update = answer.pop("update", None)
         if update is not None and update[tile.inner].any():
             self.update(cycle).save(facet, update[tile.inner])
@@ -385,6 +402,11 @@ class FacetTasks:
             self.store.discard(f"{self.folder}/{name}/{cycle}")
         for channel in self.channels:
             channel.forget(cycle)
+
+    def forget_likelihood(self, psf: bool) -> None:
+        """Delete all images with natural weights, and their PSFs with `psf`."""
+        for channel in self.channels:
+            channel.forget_likelihood(psf)
 
     def _state(self, cycle, term, facet):
         return f"{self.folder}/state/{cycle}/{term}/{facet:05d}"

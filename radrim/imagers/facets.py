@@ -100,6 +100,7 @@ class FacetImager(Imager):
         image = FacetedImage(
             label=target.label, stokes=target.stokes, tasks=tasks, workers=self.workers, gpu=run.device == "cuda",
             fitted=run.minor is not None and any(channel.judged for channel in channels),
+            last=target.stokes == run.config.stokes[-1],
         )  # fmt: skip
         if run.minor:
             image.stages, image.trials, image.closing = run.minor.stages, run.minor.trials, run.minor.closing

@@ -165,6 +165,8 @@ class Blocks(Sequence):
     samples : Samples
         With `FITTED`, samples that are kept out have the weight 0; with `KEPT`, there are only their rows, and only
         blocks that have any.
+    natural : bool
+        Whether the weights are natural ones; they are 0 where the imaging weights are.
     """
 
     def __init__(
@@ -174,8 +176,10 @@ class Blocks(Sequence):
         stokes: str = "I",
         pointing: tuple[float, float] | None = None,
         samples: Samples = Samples.ALL,
+        natural: bool = False,
     ):
         self._store, self._band, self._stokes, self._samples = store, band, stokes, samples
+        self._natural = natural
         self._judged = KEPT_OUT in store
         count = store.facts("vis/observation")["blocks"]
         self._numbers = [
@@ -192,8 +196,14 @@ class Blocks(Sequence):
     def __getitem__(self, index):
         name = f"vis/{self._numbers[index]:04d}"
         block = _load(self._store, self._numbers[index])
+        if self._natural:
+            block.natural = NaturalWeights(((block.freq, block.weight),))
         block.weight = _samples(self._store, f"{name}/imaging")
         block = block.of(self._stokes).select_channels(self._inside(block.output_freq))
+        if block.natural is not None:
+            imaging, block.weight, block.natural = block.weight, block.natural.weight, None
+            # Only pages that change are copied: most samples without imaging weight are flagged.
+            block.weight[(imaging == 0) & (block.weight != 0)] = 0
         if self._samples is Samples.KEPT:
             return block.select_rows(self.kept_rows(index))
         if self._samples is Samples.FITTED:

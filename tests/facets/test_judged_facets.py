@@ -9,7 +9,11 @@ import radrim
 from radrim.cli.main import main
 from radrim.deconvolve import major
 from radrim.deconvolve.judge import JudgeSettings
-from radrim.geometry import ARCSEC
+from radrim.deconvolve.tiles import Tiles
+from radrim.geometry import ARCSEC, crop_centre
+from radrim.imagers.facets import FacetImager
+from radrim.rim.minor.solver import RimSolver
+from radrim.runtime.memory import MemorySettings
 from radrim.workdir.store import Store
 
 SIZE = {"size": 256, "scale": "3asec"}
@@ -125,17 +129,99 @@ def test_model_as_in_memory(extended, quiet):
     assert np.abs(facets.image - whole.image).max() < 6 * whole.noise
 
 
-def interrupt(monkeypatch, step):
-    """Stop a run with KeyboardInterrupt after so many results that it keeps."""
+def natural_in_memory(ms, grid, share):
+    """Measurement with natural weights of all visibilities but a share that is kept out, in memory."""
+    from radrim.config.options import ImageConfig
+    from radrim.measure.holdout import hold_out
+    from radrim.measure.measurement import Measurement, OperatorChoice
+    from radrim.read.reader import Selection, read
+    from radrim.visibilities import NaturalWeights
+    from radrim.weight.imaging import apply_weights
+
+    blocks = read([ms], Selection()).blocks
+    for block, kept, watched in zip(blocks, *hold_out(blocks, share), strict=True):
+        block.kept_out, block.watched = kept, watched
+        block.natural = NaturalWeights(((block.freq, block.weight.copy()),))
+    apply_weights(blocks, grid, ImageConfig(ms=()).weight, None, 1.2)
+    measurement = Measurement(blocks, grid, OperatorChoice(epsilon=1e-6))
+    return measurement.likelihood(), measurement.fitted().likelihood()
+
+
+@pytest.fixture(scope="module")
+def natural(extended, quiet):
+    """A run in facets; the images with natural weights that its stages got, and their files after each that was made.
+
+    The last list is of the files that were left at the end of the deconvolution.
+    """
+    asked, files, refine, save, restore = [], [], RimSolver.refine, Store.save, FacetImager.restore
+
+    def refined(solver, action, seen, pixels, likelihood=None, **values):
+        if likelihood is not None:
+            asked.append((action, seen, *likelihood))
+        return refine(solver, action, seen, pixels, likelihood, **values)
+
+    def saved(store, name, array):
+        save(store, name, array)
+        if "/natural-" in name:
+            files.append(list(store.path.glob("*/natural-*/*")))
+
+    def restored(imager, target, state):
+        files.append(list(imager.store.path.glob("*/natural-*/*")))
+        return restore(imager, target, state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for of, name, function in (
+            (RimSolver, "refine", refined), (Store, "save", saved), (FacetImager, "restore", restored),
+        ):  # fmt: skip
+            patch.setattr(of, name, function)
+        found = radrim.image(extended, name=quiet / "natural", holdout=0.1, **FACETS)
+    return found, asked, files
+
+
+def test_natural_images_as_in_memory(extended, natural):
+    """Stages that count chi^2 get residual and PSF with natural weights, of the same samples and noise as in memory."""
+    found, asked, _ = natural
+    of_all, fitted = natural_in_memory(extended, found.grid, 0.1)
+    assert fitted.noise_factor < 0.95  # otherwise both weights are nearly the same
+    tiles = Tiles(found.grid.shape, FACETS["facet"], MemorySettings.halo)
+    inner = [tile.inner for tile in tiles]
+    rounds = [asked[k : k + len(tiles)] for k in range(0, len(asked), len(tiles))]
+    assert [parts[0][0] for parts in rounds[:2]] == ["regularise"] * 2
+    assert rounds[-1][0][0] == "fit_all_samples"
+    for parts in rounds:
+        places = [tiles[inner.index(seen.core)] for _, seen, _, _ in parts]
+        model = np.zeros(found.grid.shape, np.float32)
+        for tile, (_, seen, _, _) in zip(places, parts, strict=True):
+            model[tile.core] = seen.model[tile.inner]
+        measured = of_all if parts[0][0] == "fit_all_samples" else fitted
+        residual, psf = measured.residual(model), measured.psf(wide=True)
+        for tile, (_, seen, images, factor) in zip(places, parts, strict=True):
+            assert factor == pytest.approx(measured.noise_factor, rel=1e-5)
+            assert images.noise == pytest.approx(factor * seen.noise)
+            assert np.abs(images.residual - residual[tile.outer]).max() < 0.02 * images.noise
+            assert np.abs(images.psf - crop_centre(psf, images.psf.shape)).max() < 1e-4
+
+
+def test_natural_images_are_deleted(natural):
+    """There are natural residuals of one model, or of two while one is copied; at the end of the deconvolution none."""
+    *seen, end = natural[2]
+    residuals = [{path.name for path in paths if path.parent.name.endswith("-residual")} for paths in seen]
+    assert 0 < max(len(cycles) for cycles in residuals) <= 2
+    assert not end
+
+
+def interrupt(monkeypatch, step, part=""):
+    """Stop a run with KeyboardInterrupt after so many results that it keeps with a part in their name."""
     count = 0
 
     def counted(keep):
         def wrapped(self, *result):
             nonlocal count
             keep(self, *result)
-            count += 1
-            if count == step:
-                raise KeyboardInterrupt
+            if part in result[0]:
+                count += 1
+                if count == step:
+                    raise KeyboardInterrupt
 
         return wrapped
 
@@ -144,22 +230,26 @@ def interrupt(monkeypatch, step):
     return lambda: count
 
 
-@pytest.mark.parametrize("solver", ["rim", "clean"])
-def test_interrupted_runs_leave_the_same_bytes(extended, quiet, monkeypatch, solver):
-    """Interrupted again and again, a judged run leaves the files of an unbroken one, and no others."""
+@pytest.mark.parametrize("solver, part", [("rim", ""), ("clean", ""), ("rim", "natural-")])
+def test_interrupted_runs_leave_the_same_bytes(extended, quiet, monkeypatch, solver, part):
+    """Interrupted again and again, a judged run leaves the files of an unbroken one, and no others.
+
+    Also if all interruptions come while images with natural weights are made.
+    """
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     words = ["image", str(extended), "--size", "256", "256", "--scale", "3asec", "--facet", "128", "--holdout", "0.1",
              "--solver", solver, "--threads", "2", "--quiet", "--name", "x"]  # fmt: skip
+    folder = quiet / f"{part}{solver}"
     for name in ("unbroken", "broken"):
-        (quiet / solver / name).mkdir(parents=True)
-    monkeypatch.chdir(quiet / solver / "unbroken")
+        (folder / name).mkdir(parents=True)
+    monkeypatch.chdir(folder / "unbroken")
     with monkeypatch.context() as patch:
-        kept = interrupt(patch, 0)
+        kept = interrupt(patch, 0, part)
         assert main(words) == 0
-    monkeypatch.chdir(quiet / solver / "broken")
+    monkeypatch.chdir(folder / "broken")
     for attempt in range(40):
         with monkeypatch.context() as patch:
-            interrupt(patch, kept() // 12 + attempt % 3)
+            interrupt(patch, kept() // 12 + attempt % 3, part)
             status = main(words)
         if status == 0:
             break

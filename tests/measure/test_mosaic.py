@@ -14,9 +14,14 @@ from astropy.io import fits
 from scipy.special import j1
 
 import radrim
+from radrim.config.values import Weighting
+from radrim.deconvolve.tiles import Tiles
 from radrim.earth import track_times
 from radrim.errors import ConfigError, DataError
+from radrim.facets.channel import FacetChannel
+from radrim.facets.pointing import Pointing
 from radrim.geometry import ARCSEC, C, ImageGrid, axes
+from radrim.measure.holdout import keep_out
 from radrim.measure.measurement import Measurement, OperatorChoice
 from radrim.measure.mosaic import Coverage, JointMeasurement, by_pointing, make_measurement, noise_of_all
 from radrim.measure.primary_beam import Dishes
@@ -24,6 +29,8 @@ from radrim.read.pointings import bring_to, choose_centre, choose_target, each_a
 from radrim.read.reader import Selection, read
 from radrim.simulation import ObservationPlan, ObservedField, ObservedWindow, make_sky, predict, read_layout, write_ms
 from radrim.sky.catalogue import direction_cosines, offset_position
+from radrim.workdir.directory import WorkDir
+from radrim.workdir.visibilities import Blocks, Samples, VisibilityCache
 
 MIDDLE = (2.0, 0.6)  # [rad]
 SCALE, SIZE = 14.0, 192  # [arcsec], [pixel]
@@ -200,6 +207,40 @@ def joint(mosaic_ms):
     observation = read([mosaic_ms], Selection(field="all", joint=True))
     grid = ImageGrid(96, 80, 25 * ARCSEC, observation.ra, observation.dec)
     return JointMeasurement(by_pointing(observation.blocks), grid, AIRY, OperatorChoice(epsilon=1e-6)), grid
+
+
+def test_natural_weights_in_facets(mosaic_ms, tmp_path):
+    """A residual with natural weights, without kept-out visibilities, and its noise are the same in facets."""
+    with WorkDir(tmp_path / "run", {}) as work:
+        cache = VisibilityCache(work)
+        observation = cache.read([mosaic_ms], Selection(field="all", joint=True))
+        grid = ImageGrid(96, 80, 25 * ARCSEC, observation.ra, observation.dec)
+        for block, kept in zip(observation.blocks, keep_out(observation.blocks, 0.2), strict=True):
+            block.kept_out = kept
+        cache.keep_out([block.kept_out for block in observation.blocks])
+        cache.weigh(observation, grid, Weighting("briggs", -1))
+        groups, pointings, band = by_pointing(observation.blocks), [], (0, np.inf)
+        for group in groups:
+            place = tuple(group[0].pointing.tolist())
+            weights = [
+                float(sum(block.weight.sum() for block in blocks))
+                for blocks in (group, Blocks(work, band, "I", place, Samples.KEPT))
+            ]
+            pointings.append(Pointing(place, weights[0], AIRY.beam(group), weights[1]))
+        tiles = Tiles(grid.shape, 48, 8)
+        facets = FacetChannel(work, "c", "c", grid, tiles, 1, band, "I", "auto", 1e-6, tuple(pointings))
+        work.note("c/most", max(facets.survey(window) for window in range(len(tiles))))
+        facets = facets.of(Samples.FITTED).likelihood()
+        found = [facets.sum_weights(number) for number in range(len(facets.blocks))]
+        facets.sums.note([pointing for pointing, _ in facets.blocks], found)
+        for window in range(len(tiles)):
+            facets.measure_residual(window, 0)
+        joint = JointMeasurement(groups, grid, AIRY, OperatorChoice(epsilon=1e-6)).fitted().likelihood()
+        assert joint.noise_factor < 0.95
+        assert facets.noise_factor == pytest.approx(joint.noise_factor, rel=1e-4)
+        expected = joint.residual(np.zeros(grid.shape, np.float32))
+        region = tuple(slice(0, n) for n in grid.shape)
+        np.testing.assert_allclose(facets.residual(0).read(region), expected, atol=1e-4 * expected.max())
 
 
 def test_adjointness(joint, rng):
