@@ -122,7 +122,7 @@ class Measurement:
         self._left_out: list[torch.Tensor] = []
         """Rows of each block that do not count in any image; empty if all do."""
         self._holdout_residual: list[np.ndarray] = []
-        self._natural = False
+        self._natural, self._share = False, 1.0
         self.noise_factor = 1.0
         """Noise of the dirty image over that with imaging weights."""
 
@@ -144,8 +144,10 @@ class Measurement:
 
     def leave_out(self, rows: list[torch.Tensor]) -> None:
         """Count these rows of each block in no image from now on."""
+        every = self.sum_weight
         self._left_out = rows
         self.sum_weight = self._sum_weight()
+        self._share = self.sum_weight / every
 
     def likelihood(self) -> "Measurement":
         """The same with natural weights 1/sigma^2, whose images say all that the samples know of the sky.
@@ -252,7 +254,7 @@ class Measurement:
                 rest[self._left_out[k]] = 0
             total += op.adjoint(rest, self._weight(k) if self._natural else self._tensor(block.weight))
             del rest
-        self.left_noise = power**0.5 / self.sum_weight
+        self.left_noise = (power * self._share) ** 0.5 / self.sum_weight  # the power is of all rows
         return (total / self.sum_weight).cpu().numpy()
 
     def normal(self, model: torch.Tensor) -> torch.Tensor:

@@ -142,7 +142,7 @@ def test_files_and_header(simulated_ring, tmp_path, no_report):
     assert result.residual.std() < 0.05 * result.dirty.std()
 
 
-@pytest.mark.parametrize("option", [{"data": "closure"}, {"pol": "Q"}, {"holdout": 0.1}, {"facet": 64}])
+@pytest.mark.parametrize("option", [{"data": "closure"}, {"pol": "Q"}, {"facet": 64}])
 def test_what_makes_no_sense_is_refused(option):
     """With the reason."""
     with pytest.raises(ConfigError, match=r"--solver entropy|--data closure"):

@@ -110,14 +110,15 @@ def test_noise_gives_an_empty_model(empty_ms, tmp_path):
 def test_tiles_give_the_same_image(request, tmp_path, scene, cycles):
     """However small the network's tiles are, the image is the same to 1e-4 of its peak, 3e-4 after long runs."""
     ms = request.getfixturevalue(scene)
-    whole = image(ms, tmp_path / "whole", max_major=cycles)
+    how = {"max_major": cycles, "holdout": 0}  # a judge that hesitates may decide by rounding
+    whole = image(ms, tmp_path / "whole", **how)
     assert any("steps" in cycle["stop"] for cycle in whole.cycles)
     if scene == "bright_ms":
         assert whole.dirty.max() > 1e4 * fits.getheader(whole.paths["dirty"])["RRTHERM"]
     # Rounding, another on each kind of processor, grows from cycle to cycle, at high dynamic range above all.
     limit = 1e-4 if cycles <= 2 else 3e-4
     for tile in (64, 128, 192):
-        tiled = image(ms, tmp_path / "tiled", max_major=cycles, tile=tile)
+        tiled = image(ms, tmp_path / "tiled", tile=tile, **how)
         assert np.abs(tiled.model).max() > 0
         assert np.abs(tiled.model - whole.model).max() < limit * np.abs(whole.model).max(), tile
 
