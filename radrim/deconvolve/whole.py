@@ -300,6 +300,11 @@ class WholeImage(ImageState):
         self._pending, self._judge = (self.model, self.residual), None
         self.holdout_residual, self.fitted, self._natural = None, False, None
 
+    def restore(self, model: np.ndarray, residual: np.ndarray) -> None:
+        """Go on from a model and its residual; nothing is pending."""
+        self.model, self.residual = model, residual
+        self._pending, self._after = (model, residual), None
+
     def rms_after(self, part: float) -> float:
         """See `ImageState.rms_after`."""
         return float(self._with_part(part)[1].std())

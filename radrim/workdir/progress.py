@@ -106,7 +106,7 @@ class Progress:
                 np.asarray(self._work.load(f"{cycle}/kept{k:04d}")) for k in range(state["kept"])
             ]
         channel.expected, channel.measurement.left_noise = state["expected"], state["left_noise"]
-        channel.model, channel.residual = self._work.load(f"{cycle}/model"), self._work.load(f"{cycle}/residual")
+        channel.restore(self._work.load(f"{cycle}/model"), self._work.load(f"{cycle}/residual"))
         channel.remembered = [
             (one["facts"], {name: self._work.load(f"{cycle}/tile{tile}-{name}") for name in one["arrays"]})
             for tile, one in enumerate(state["remembered"])
