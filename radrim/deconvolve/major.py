@@ -138,7 +138,8 @@ class ImageState(ABC):
             if not (self.stages and all(minor.converged for minor in minors)):
                 return minors
             self.ended = max(minors, key=lambda minor: minor.components).stop
-            if self.pending:  # its exact residual is not known yet
+            # The exact residual of an update is not known yet. An update may also be that of an interrupted stage.
+            if self.pending and any(minor.components for minor in minors):
                 return [replace(minor, converged=False) for minor in minors]
         stages = (*self.stages, *self.trials) if self.fitted else self.stages
         while self.stage < len(stages):
