@@ -129,7 +129,7 @@ def test_all_workers_lost(sky_ms, dask, tmp_path, monkeypatch):
     dirty = tmp_path / "lost.radrim" / "channel-all" / "dirty" / "00000.npy"
     made = dirty.stat().st_mtime_ns
     seen = []
-    monkeypatch.setattr(FacetChannel, "_adjoint", _counting(FacetChannel._adjoint, seen))
+    monkeypatch.setattr(FacetChannel, "adjoint", _counting(FacetChannel.adjoint, seen))
     assert image(sky_ms, tmp_path / "lost").image.max() > 0.9
     made_again = [window for _, window, data in seen if data]
     assert made
