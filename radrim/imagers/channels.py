@@ -75,6 +75,8 @@ class ChannelImager(Imager):
         ordinary = isinstance(run.minor, RimCycles) and target.stokes == "I" and config.contsub is None
         if not ordinary or not config.holdout or target.terms or config.channels_out > 1 or run.dishes:
             return None
+        if run.mask is not None:  # entropy leaves a little in every pixel
+            return None
         (channel,) = target.channels
         candidate = EntropyCandidate(run, target.label, [block.of(target.stokes) for block in channel.blocks])
         return candidate if candidate.possible else None

@@ -46,8 +46,8 @@ class CandidateSettings:
     """When ordinary runs try relative entropy."""
 
     max_samples: int = 1000
-    """Largest number of averaged visibilities. The EHT's observations of a night have some hundred. With 2600 the search
-    takes minutes, ten times as long as all else; `--solver entropy` has no such limit."""
+    """Largest number of averaged visibilities. The EHT's observations of a night have some hundred. With 2600 the
+    search takes minutes, ten times as long as all else; `--solver entropy` has no such limit."""
 
     trial: int = 100
     """Number of this trial among `radrim.rim.minor.stages.TRIALS`, different from all of theirs."""
