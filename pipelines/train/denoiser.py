@@ -2,12 +2,13 @@
 
     python pipelines/train/denoiser.py --first galaxy_data_h5.zip --work bench-work/denoiser --hours 2.5 --half
 
-Draws skies with `radrim.rim.skies` (and galaxies of FIRST if given), scales them to peaks of 1 to 1e5 times the noise,
-adds white Gaussian noise and learns to take it out again. Goes on from `WORK/state.pt` if there is one; every
-`--every` seconds it writes that state, the checkpoint `WORK/denoiser.safetensors` and one line of `WORK/scores.csv`:
-core-hours, steps, the training's loss and, on fixed test images, the error in dB of the noise for each of `RANGES`
-(0 dB: no better than the noisy image). A new `WORK` begins with the network that comes with radrim, whose training
-denoiser.csv, beside this file, tells. `radrim.rim.network.denoiser` describes the network.
+Draws skies with `radrim.rim.training.skies` (and galaxies of FIRST if given), scales them to peaks of 1 to 1e5 times the noise,
+adds white Gaussian noise and learns to take it out again. Goes on from `WORK/state.pt` if there is one; a new `WORK`
+begins with the network that comes with radrim, whose training denoiser.csv, beside this file, tells. Every `--every`
+seconds it writes that state, the checkpoint `WORK/denoiser.safetensors` and one line of `WORK/scores.csv`: core-hours
+and steps, both with those of the network that it began with, the training's loss and, on fixed test images, the error
+in dB of the noise for each of `RANGES` (0 dB: no better than the noisy image). `radrim.rim.network.denoiser` describes
+the network.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--first", type=Path, help="zip of FIRST galaxies; the last 200 are kept for tests")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--hours", type=float, default=2.5)
+    parser.add_argument("--hours", type=float, default=2.5, help="core-hours to add")
     parser.add_argument("--every", type=float, default=240.0, help="seconds between checkpoints")
     parser.add_argument("--skies", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=16)
@@ -99,12 +100,13 @@ def main():
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.999)
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=1e-4, betas=(0.9, 0.98))
-    state, steps, spent = args.work / "state.pt", 0, 0.0
+    state = args.work / "state.pt"
     if not state.exists():
-        weights = checkpoint.load(checkpoint.DENOISER_NETWORK).model.state_dict()
-        network.load_state_dict(weights)
-        average.module.load_state_dict(weights)
-    if state.exists():
+        shipped = checkpoint.load(checkpoint.DENOISER_NETWORK)
+        network.load_state_dict(shipped.model.state_dict())
+        average.module.load_state_dict(shipped.model.state_dict())
+        steps, spent = shipped.recipe["steps"], 3600 * shipped.recipe["core_hours"]
+    else:
         saved = torch.load(state, weights_only=True)
         network.load_state_dict(saved["network"]), average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -115,10 +117,10 @@ def main():
         np.save(kept, draw(np.random.default_rng(1), args.skies, 160, galaxies[:-200]))
     skies = torch.from_numpy(np.load(kept))
     print(f"{sum(p.numel() for p in network.parameters())} weights, {len(skies)} skies, from step {steps}", flush=True)
-    begun, saved_at, losses = time.process_time(), time.monotonic(), []
-    while (used := spent + time.process_time() - begun) < args.hours * 3600:
+    begun, saved_at, losses, first = time.process_time(), time.monotonic(), [], steps
+    while (used := spent + time.process_time() - begun) < spent + args.hours * 3600:
         for group in optimizer.param_groups:
-            group["lr"] = args.rate * min(1, (steps + 1) / 500)
+            group["lr"] = args.rate * min(1, (steps - first + 1) / 500)
         y, x = rng.integers(0, 161 - args.patch, 2)
         batch = skies[torch.randint(len(skies), (args.batch,)), y : y + args.patch, x : x + args.patch][:, None]
         sky = turn(rng, batch) * 10 ** (torch.rand(args.batch, 1, 1, 1) * 5.3 - 0.3)
