@@ -2,13 +2,13 @@
 
     python pipelines/train/denoiser.py --first galaxy_data_h5.zip --work bench-work/denoiser --hours 2.5 --half
 
-Draws skies with `radrim.rim.training.skies` (and galaxies of FIRST if given), scales them to peaks of 1 to 1e5 times the noise,
-adds white Gaussian noise and learns to take it out again. Goes on from `WORK/state.pt` if there is one; a new `WORK`
-begins with the network that comes with radrim, whose training denoiser.csv, beside this file, tells. Every `--every`
-seconds it writes that state, the checkpoint `WORK/denoiser.safetensors` and one line of `WORK/scores.csv`: core-hours
-and steps, both with those of the network that it began with, the training's loss and, on fixed test images, the error
-in dB of the noise for each of `RANGES` (0 dB: no better than the noisy image). `radrim.rim.network.denoiser` describes
-the network.
+Draws skies with `radrim.rim.training.skies` (and galaxies of FIRST if given), scales them to peaks of 1 to 1e5 times
+the noise, adds white Gaussian noise and learns to take it out again. Goes on from `WORK/state.pt` if there is one; a
+new `WORK` begins with the network that comes with radrim, whose training denoiser.csv, beside this file, tells. Every
+`--every` seconds it writes that state, the checkpoint `WORK/denoiser.safetensors` and one line of `WORK/scores.csv`:
+core-hours and steps, both with those of the network that it began with, the training's loss and, on fixed test images,
+the error in dB of the noise for each of `RANGES` (0 dB: no better than the noisy image).
+`radrim.rim.network.denoiser` describes the network.
 """
 
 import argparse
