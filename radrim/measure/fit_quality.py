@@ -10,8 +10,8 @@ sigma is left. Three of them tell what is wrong:
   and sky cancel in them, so it is the noise alone, and 1 if the weights are right.
 
 Sums are made for each baseline of each block. Means of squares are limited where a sample is far above the others of
-its baseline, so that one wild sample does not decide. Errors come from the scatter over baselines: samples of one share
-their calibration errors.
+its baseline, so that one wild sample does not decide. Errors come from the scatter over baselines, since samples of one share their calibration errors;
+they are at least those of the noise of the samples.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -310,7 +310,10 @@ class _Table:
         columns = (("fitted", self.chi2, ~self.kept), ("kept", self.chi2, self.kept), ("noise", self.noise, True))
         for name, values, of in columns:
             some = which & of & np.isfinite(values)
-            found[name], found[f"{name}_error"] = centre(values[some], self.count[some])
+            found[name], scatter = centre(values[some], self.count[some])
+            # Few baselines can scatter little by chance; chi^2 of a datum of noise scatters by its mean.
+            least = found[name] / np.sqrt(max(self.count[some].sum(), 1.0))
+            found[f"{name}_error"] = float(np.fmax(scatter, least))
         return found
 
     def ranges(self, most: int) -> Iterator[tuple[float, np.ndarray]]:
