@@ -10,8 +10,8 @@ sigma is left. Three of them tell what is wrong:
   and sky cancel in them, so it is the noise alone, and 1 if the weights are right.
 
 Sums are made for each baseline of each block. Means of squares are limited where a sample is far above the others of
-its baseline, so that one wild sample does not decide. Errors come from the scatter over baselines, since samples of one share their calibration errors;
-they are at least those of the noise of the samples.
+its baseline, so that one wild sample does not decide. Errors come from the scatter over baselines, since samples of one
+share their calibration errors; they are at least those of the noise of the samples.
 """
 
 from collections.abc import Callable, Iterator, Sequence
