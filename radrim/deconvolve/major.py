@@ -11,10 +11,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from radrim.deconvolve.decision import REFUSED, by_judge, by_rms, given_up
 from radrim.deconvolve.judge import Verdict
 from radrim.deconvolve.minor import FinalStage, MinorCycle
 from radrim.errors import SolverError
@@ -23,17 +24,10 @@ from radrim.runtime.executors import Threads
 log = logging.getLogger("radrim")
 
 
-REFUSED = "the visibilities that were kept out are predicted no better"
-"""Why the judge drops an update."""
-
-
 @dataclass(frozen=True)
 class MajorCycleSettings:
     """When the major cycles go on, and which noise they expect."""
 
-    max_rms_rise: float = 1.02
-    """Largest ratio of the residual rms after a major cycle to that before it. A cycle with a larger ratio is undone.
-    """
     min_progress: float = 0.995
     """Largest ratio of the residual rms after a major cycle to that before it that counts as progress. Two successive
     major cycles without progress end the deconvolution."""
@@ -292,9 +286,9 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
         False if the update was undone.
     """
     if image.verdict is None:
-        decision = _by_rms(image, minors, best)
+        decision = by_rms(minors, best, image.rms, image.rms_after)
     else:
-        decision = _by_judge(image.verdict, minors, best, _given_up(image.cycles))
+        decision = by_judge(image.verdict, minors, best, given_up(image.cycles))
     part = decision.part
     components = sum(minor.components for minor in minors)
     most = max(minors, key=lambda minor: minor.components)
@@ -334,59 +328,6 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     if image.trials and any(minor.max_rms_rise or minor.whole for minor in minors):
         image.ask("note_decision", taken=part > 0)
     return part > 0
-
-
-class Decision(NamedTuple):
-    """How much of an update is taken.
-
-    Parameters
-    ----------
-    part : float
-        0 to 1.
-    refused : str
-        Why nothing of it is taken; empty if some is.
-    """
-
-    part: float
-    refused: str = ""
-
-
-def _by_rms(image, minors, best):
-    """Take the length at which chi^2 of the fitted visibilities is lowest, unless the residual's rms rises."""
-    max_rise = max(minor.max_rms_rise for minor in minors)
-    # A best length above 1 is not used, since the minor cycle limits its step. A best length of 0 is left to the test
-    # of the rms below.
-    part = 1.0 if max_rise or not 0 < best < 1 else best
-    if image.rms_after(part) <= (max_rise or MajorCycleSettings.max_rms_rise) * image.rms:
-        return Decision(part)
-    return Decision(0.0, "the residual rose; the last cycle was undone")
-
-
-def _given_up(cycles):
-    """How much higher chi^2 of the kept-out visibilities is than that of the best model before, by simpler models."""
-    total = 0.0
-    for cycle in cycles:
-        if cycle.get("taken"):
-            total = max(0.0, total + cycle["kept_change"])
-    return total
-
-
-def _by_judge(verdict, minors, best, given_up):
-    """Take what the kept-out visibilities support.
-
-    A simpler model may predict them worse than the best one so far, by no more than the error of this change; all other
-    updates must improve the prediction.
-    """
-    part = 1.0 if not 0 < best < 1 else best
-    simpler = any(minor.max_rms_rise for minor in minors)
-    if simpler or any(minor.whole for minor in minors):
-        part = 1.0
-    elif verdict.best + verdict.error < part:
-        part = max(verdict.best, 0.0)
-    error = verdict.change_error(part)
-    if part and verdict.change(part) <= (error - given_up if simpler else -error):
-        return Decision(part)
-    return Decision(0.0, REFUSED)
 
 
 def _expect_less(image):
@@ -439,21 +380,3 @@ def _judged_line(cycle):
         f"chi^2 per datum: {fitted}{cycle['kept_chi2']:.4g} kept out, {better} ({cycle['stop']}, "
         f"{cycle['seconds']:.1f} s)"
     )
-
-
-def best_part(update: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
-    """The fraction of an update that lowers chi^2 most; see `ImageState.measure`.
-
-    Along the update d, chi^2 is the parabola -2 a <d, r> + a^2 <d, G d>. Here r is the exact residual before the
-    update, and G d is the difference of the residuals before and after it.
-
-    Parameters
-    ----------
-    update : (..., y, x) float32
-        [Jy/pixel]
-    before, after : (..., y, x) float32
-        Exact residuals without the update and with all of it [Jy/beam].
-    """
-    update = update.astype(np.float64)
-    fall, curve = np.vdot(update, before), np.vdot(update, before - after)
-    return float(fall / curve) if fall > 0 and curve > 0 else 0.0

@@ -99,3 +99,21 @@ class Change(NamedTuple):
         b, d = self.b / self.pixels, self.d / self.pixels
         square = self.bb / self.pixels - b**2 - level**2
         return square, self.bd / self.pixels - b * d, self.dd / self.pixels - d**2
+
+
+def best_part(update: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
+    """The fraction of an update that lowers chi^2 most; see `ImageState.measure`.
+
+    Along the update d, chi^2 is the parabola -2 a <d, r> + a^2 <d, G d>. Here r is the exact residual before the
+    update, and G d is the difference of the residuals before and after it.
+
+    Parameters
+    ----------
+    update : (..., y, x) float32
+        [Jy/pixel]
+    before, after : (..., y, x) float32
+        Exact residuals without the update and with all of it [Jy/beam].
+    """
+    update = update.astype(np.float64)
+    fall, curve = np.vdot(update, before), np.vdot(update, before - after)
+    return float(fall / curve) if fall > 0 and curve > 0 else 0.0

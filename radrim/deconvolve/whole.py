@@ -10,8 +10,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from radrim.deconvolve.judge import Cells, Verdict
-from radrim.deconvolve.major import ImageState, best_part
+from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.minor import FinalStage, MakeSolver, MinorCycle, MinorCycleSolver, PartView, RefiningSolver
+from radrim.deconvolve.step_length import best_part
 from radrim.deconvolve.tiles import Tile, mosaic
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre

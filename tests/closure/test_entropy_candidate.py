@@ -6,6 +6,7 @@ import pytest
 import radrim
 from radrim.cli.main import main
 from radrim.deconvolve import major
+from radrim.deconvolve.decision import Decision
 from radrim.geometry import ARCSEC
 from radrim.workdir.progress import Progress
 
@@ -53,11 +54,11 @@ def test_interrupted_runs_leave_the_same_bytes(simulated_ring, tmp_path, monkeyp
 
     The kept-out visibilities are made to prefer relative entropy, so that it makes the closing fit, too.
     """
-    by_judge = major._by_judge
+    by_judge = major.by_judge
     offered = lambda verdict, minors, *rest: (  # noqa: E731
-        major.Decision(1.0) if any(one.whole for one in minors) else by_judge(verdict, minors, *rest)
+        Decision(1.0) if any(one.whole for one in minors) else by_judge(verdict, minors, *rest)
     )
-    monkeypatch.setattr(major, "_by_judge", offered)
+    monkeypatch.setattr(major, "by_judge", offered)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     words = ["image", str(simulated_ring), *WORDS, *more]
     keep, keep_choice = Progress.keep_cycle, Progress.keep_choice

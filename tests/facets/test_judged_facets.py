@@ -8,6 +8,7 @@ import pytest
 import radrim
 from radrim.cli.main import main
 from radrim.deconvolve import major
+from radrim.deconvolve.decision import Decision
 from radrim.deconvolve.judge import JudgeSettings
 from radrim.deconvolve.tiles import Tiles
 from radrim.geometry import ARCSEC, crop_centre
@@ -98,13 +99,13 @@ def error_of_residual(ms, result):
 
 def test_half_of_an_update(extended, quiet, monkeypatch):
     """After half of an update the residual is exact, and kept-out samples are those less half of its prediction."""
-    decide, told = major._by_judge, []
+    decide, told = major.by_judge, []
 
     def half(verdict, *rest):
         told.append(verdict)
-        return major.Decision(0.5) if len(told) == 1 else decide(verdict, *rest)
+        return Decision(0.5) if len(told) == 1 else decide(verdict, *rest)
 
-    monkeypatch.setattr(major, "_by_judge", half)
+    monkeypatch.setattr(major, "by_judge", half)
     for setting in ("max_deviation", "wild"):  # every sample counts the same before and after
         monkeypatch.setattr(JudgeSettings, setting, 1e9)
     facets = radrim.image(extended, name=quiet / "half", holdout=0.1, max_major=2, **FACETS)
