@@ -68,9 +68,9 @@ class CellVisibilities:
         pairs = zip(names, values, strict=True)
         return CellVisibilities(*(np.concatenate([getattr(self, name), value]) for name, value in pairs))
 
-    def independent(self, field: float) -> int:
-        """Number of cells of the uv plane of width 1 / `field` [rad] that have samples."""
-        return len(np.unique(np.rint(self.uvw[:, :2] * field).astype(np.int64), axis=0))
+    def part(self, which: np.ndarray) -> "CellVisibilities":
+        """Some of the samples, by a mask (sample,) bool."""
+        return CellVisibilities(*(getattr(self, name)[which] for name in ("uvw", "vis", "sigma", "stretch", "fold")))
 
 
 def average_cells(

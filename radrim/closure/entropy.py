@@ -10,8 +10,8 @@ Which strength and which Gaussian are best, the visibilities say: they are divid
 baselines, and each fold is predicted by the fit to all others. The strength falls as long as the prediction improves by
 more than the error of the change. All visibilities are then fitted with the best strength.
 
-The same predictions say how large the errors of the visibilities are: `estimate_noise`. Gain errors are in proportion
-to the amplitude, and weigh more than thermal noise where the signal is strong.
+The same predictions say how large the errors of the visibilities are (`radrim.closure.noise`). Gain errors are in
+proportion to the amplitude, and weigh more than thermal noise where the signal is strong.
 """
 
 import logging
@@ -19,19 +19,17 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from radrim.closure.cells import CellVisibilities
+from radrim.closure.noise import Noise, estimate_noise
 from radrim.closure.solver import ClosureSolverSettings, Objective, Solution, coarse, gaussian, resampled
 from radrim.closure.terms import VisibilityTerm
 from radrim.closure.transforms import make_transforms
+from radrim.closure.width import amplitudes, fit_width
 from radrim.deconvolve.judge import Cells, Verdict
 from radrim.geometry import ImageGrid
 
 log = logging.getLogger("radrim")
-
-T_SCALE = 0.853
-"""Scale of Student's t with 4 degrees of freedom that fits complex Gaussian noise of standard deviation 1 best."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +45,9 @@ class EntropySettings:
     folds: int = 5
     """Number of folds. Fits to four fifths of the data are nearly as good as fits to all."""
 
-    systematic: float = 0.01
-    """Systematic error of a visibility before it is estimated [its amplitude]."""
-
     max_change: float = 1.5
     """Largest factor between the assumed and the estimated noise of samples, relative to each other, that leaves the
     strength as it is. Otherwise it is chosen again."""
-
-    ranges: int = 20
-    """Number of ranges of baseline lengths, a factor apart, whose amplitudes give the width of the Gaussian."""
-
-    max_flux: float = 1.5
-    """Largest flux of the Gaussian [largest amplitude]. It matters where all baselines resolve the source."""
 
     total_error: float = 0.1
     """Error of the total flux, guessed as the largest amplitude, if no stations are neighbours [largest amplitude].
@@ -100,21 +89,6 @@ class EntropyImage:
     strength: float
     vis: np.ndarray
     chi2: float
-
-
-class Noise(NamedTuple):
-    """Errors of visibilities, as predictions of them show.
-
-    Parameters
-    ----------
-    factor : float
-        Thermal noise, over that of the weights.
-    systematic : float
-        Error in proportion to the amplitude.
-    """
-
-    factor: float = 1.0
-    systematic: float = EntropySettings.systematic
 
 
 class Prior(NamedTuple):
@@ -226,7 +200,7 @@ class EntropySolver:
         separate: bool = True,
     ):
         if not data.colocated.any():
-            level = float(_amplitudes(data, np.ones(len(data), bool))[1].max())
+            level = float(amplitudes(data, np.ones(len(data), bool))[1].max())
             data = data.with_total(level, settings.total_error * level) if level else data
         self._data, self._grid, self._threads, self._settings = data, grid, threads, settings
         self._minimiser = ClosureSolverSettings(
@@ -240,9 +214,7 @@ class EntropySolver:
         self._allowed = allowed
         self.priors = []
         for apart in (False, True) if separate and data.colocated.any() else (False,):
-            fitted, extended = fit_width(
-                take(data, data.fold >= 0), resolution, min(grid.shape) * grid.scale / 2, apart
-            )
+            fitted, extended = fit_width(data.part(data.fold >= 0), resolution, min(grid.shape) * grid.scale / 2, apart)
             width = float(np.hypot(fitted, resolution))
             self.priors.append(Prior(width, (0.0, 0.0), apart, extended))
             place = self._brightest(width)
@@ -315,7 +287,7 @@ class EntropySolver:
             if change < -error or number == path.first:
                 best, left = number, after
             number += 1
-        found = estimate_noise(take(self._data, self._data.fold >= 0), left[self._data.fold >= 0])
+        found = estimate_noise(self._data.part(self._data.fold >= 0), left[self._data.fold >= 0])
         real = data.fold >= 0
         kept = float(np.mean((np.abs(left) / self._data.with_noise(*found).sigma)[real] ** 2) / 2)
         choice = Choice(path.prior, settings.strengths[best], found, kept, changes, left)
@@ -329,7 +301,7 @@ class EntropySolver:
             if not kept.any() or kept.all():
                 fits.append(state)
                 continue
-            fitted = take(data, ~kept)
+            fitted = data.part(~kept)
             solution = self._objective(fitted, self._coarse, strength, prior).minimise(state)
             fits.append(solution)
             vis = self._objective(data, self._coarse, strength, prior).visibilities(solution.image, solution.extended)
@@ -378,79 +350,3 @@ class EntropySolver:
             image = np.where(resampled(self._allowed.astype(float), grid.shape) > 0, image, -np.inf)
         y, x = np.unravel_index(image.argmax(), image.shape)
         return float(grid.l()[x]), float(grid.m()[y])
-
-
-def take(data: CellVisibilities, which: np.ndarray) -> CellVisibilities:
-    """Part of the samples, by a mask (sample,) bool."""
-    return CellVisibilities(*(getattr(data, name)[which] for name in ("uvw", "vis", "sigma", "stretch", "fold")))
-
-
-def fit_width(data: CellVisibilities, smallest: float, largest: float, separate: bool) -> tuple[float, float]:
-    """Fit a round Gaussian to the amplitudes.
-
-    Parameters
-    ----------
-    data : CellVisibilities
-    smallest, largest : float
-        Twice the smallest width that is tried, and the largest width [rad].
-    separate : bool
-        Whether colocated baselines see more flux than the Gaussian's.
-
-    Returns
-    -------
-    float
-        Width (FWHM) [rad].
-    float
-        Flux that only colocated baselines measure, over that of the Gaussian.
-    """
-    far = ~(data.colocated & separate)
-    if not far.any():
-        return smallest, 0.0
-    length, level = _amplitudes(data, far)
-    best = np.inf, smallest, float(level.max())
-    for width in np.geomspace(smallest / 2, largest, 60):
-        shape = np.exp(-((np.pi * width * length) ** 2) / (4 * np.log(2)))
-        # No source is much brighter than its brightest visibility.
-        flux = min(float(shape @ level / (shape @ shape)), EntropySettings.max_flux * float(level.max()))
-        score = float(((level - flux * shape) ** 2).sum())
-        if score < best[0]:
-            best = score, width, flux
-    near = data.vis[~far]
-    extended = float(np.median(np.abs(near))) / best[2] - 1 if len(near) and best[2] else 0.0
-    return best[1], max(extended, 0.0)
-
-
-def _amplitudes(data, which):
-    """Mean lengths of baselines [wavelengths] and amplitudes without noise [Jy], each of ranges of lengths."""
-    length = np.hypot(data.uvw[which, 0], data.uvw[which, 1])
-    shortest = length[~data.colocated[which]].min(initial=length.max())
-    edges = np.geomspace(shortest, length.max(), EntropySettings.ranges)
-    place = np.searchsorted(edges, length)
-    count = np.bincount(place)
-    used = count > 0
-    power = np.bincount(place, np.abs(data.vis[which]) ** 2 - 2 * data.sigma[which] ** 2)
-    mean = np.bincount(place, length)[used] / count[used]
-    return mean, np.sqrt(np.maximum(power[used] / count[used], 0))
-
-
-def estimate_noise(data: CellVisibilities, left: np.ndarray) -> Noise:
-    """Errors of visibilities by maximum likelihood, from what predictions leave of them.
-
-    Parameters
-    ----------
-    data : CellVisibilities
-    left : (sample,) complex128
-        [Jy]
-    """
-    power, thermal, signal = np.abs(left) ** 2 / 2, data.sigma**2, np.abs(data.vis) ** 2
-
-    def unlikely(x):
-        variance = np.exp(2 * x[0]) * thermal + np.exp(2 * x[1]) * signal
-        # Few wild samples must not decide: the tails are those of Student's t with 4 degrees of freedom.
-        return float(np.sum(np.log(variance) + 3.0 * np.log1p(power / (2.0 * variance))))
-
-    level = 0.5 * np.log(max(float(np.median(power / thermal)) / np.log(2), 1e-6))
-    starts = [(level, -6.0), (0.0, -3.0), (level / 2, -2.0)]
-    found = min((minimize(unlikely, start, method="Nelder-Mead") for start in starts), key=lambda one: one.fun)
-    factor, systematic = np.exp(found.x) / T_SCALE
-    return Noise(float(factor), float(systematic))

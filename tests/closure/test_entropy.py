@@ -6,10 +6,12 @@ from astropy.io import fits
 
 import radrim
 from radrim.closure.cells import CellVisibilities, average_cells
-from radrim.closure.entropy import EntropySolver, estimate_noise, fit_width
+from radrim.closure.entropy import EntropySolver
+from radrim.closure.noise import estimate_noise
 from radrim.closure.solver import Objective
 from radrim.closure.terms import VisibilityTerm
 from radrim.closure.transforms import Gridded, Separable
+from radrim.closure.width import fit_width
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.imagers.entropy_fit import warning_of
