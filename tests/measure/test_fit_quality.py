@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from radrim.geometry import ARCSEC, ImageGrid
-from radrim.measure.fit_quality import FitInspector, FitQualitySettings, merge
+from radrim.measure.fit_quality import FitInspector, FitQualitySettings, _Groups, _Table, merge
 from radrim.measure.holdout import hold_out
 from radrim.measure.measurement import Measurement, merge_blocks
 from radrim.visibilities import NaturalWeights, Visibilities
@@ -169,3 +169,18 @@ def test_watched_cells_are_fitted_cells_of_the_same_strata():
     assert not set(watched.rows) & set(kept.rows)
     lengths = [np.sort(block.uv_length[rows]) for rows in (kept.rows, watched.rows)]
     assert np.median(lengths[0]) == pytest.approx(np.median(lengths[1]), rel=0.2)
+
+
+def test_few_baselines_have_the_error_of_their_noise():
+    """Two baselines that agree by chance, or a single one, are no more certain than their samples allow."""
+    for pairs in ([(0, 1), (0, 2)], [(0, 1)]):
+        groups = _Groups()
+        for pair in pairs:
+            for name, value in (
+                ("pair", pair), ("kept", False), ("window", 0), ("length", 1.0), ("count", 100), ("chi2", 1.2),
+                ("by_time", 1.0), ("by_channel", 1.0),
+            ):  # fmt: skip
+                getattr(groups, name).append(value)
+        found = _Table(groups).mean(np.ones(len(pairs), bool))
+        assert found["fitted"] == pytest.approx(1.2)
+        assert found["fitted_error"] == pytest.approx(1.2 / np.sqrt(100 * len(pairs)))

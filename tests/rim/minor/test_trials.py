@@ -1,0 +1,51 @@
+"""Which methods of regularisation are tried, one after the other."""
+
+import numpy as np
+import pytest
+
+from radrim.deconvolve.step_length import Moments
+from radrim.rim.minor.stages import PLUG_AND_PLAY, TOTAL_VARIATION, TRIALS
+
+
+class Part:
+    """Answers a stage, and notes which methods were asked for."""
+
+    def __init__(self, refuse=()):
+        self.refuse, self.taken, self.tried = refuse, 0, []
+
+    def __call__(self, action, natural=False, **values):
+        one = {"moments": Moments.of(np.random.default_rng(1).normal(size=(8, 8))), "components": 1}
+        if action == "begin":
+            one |= {"regularises": True, "noise": 1.0, "flux": 1.0, "trial": self.taken}
+        elif action == "regularise":
+            assert natural
+            self.tried.append(values["number"])
+            one["any"] = True
+        return [one]
+
+    def run(self, stages):
+        """Run the stages, and take or refuse what they find."""
+        for stage in stages:
+            if stage(self) is not None and self.tried[-1] not in self.refuse:
+                self.taken = self.tried[-1]
+        return self.tried
+
+
+def test_a_stronger_prior_follows_a_weaker_one():
+    """Total variation is tried only where plug and play was refused, a stronger one only where a weaker was taken."""
+    assert Part().run(TRIALS) == [1, 2]
+    assert Part(refuse=(2,)).run(TRIALS) == [1, 2]
+    assert Part(refuse=(1,)).run(TRIALS) == [1, 3]
+
+
+@pytest.mark.parametrize("stages", [PLUG_AND_PLAY, TOTAL_VARIATION])
+def test_strengths_rise_until_one_is_refused(stages):
+    """After a refused strength none is tried."""
+    assert Part().run(stages) == list(range(1, len(stages) + 1))
+    assert Part(refuse=(3,)).run(stages) == [1, 2, 3]
+
+
+def test_numbers_are_different():
+    """The last prior that was taken is known by its number."""
+    for stages in (TRIALS, PLUG_AND_PLAY, TOTAL_VARIATION):
+        assert len({stage.number for stage in stages}) == len(stages)
