@@ -24,7 +24,7 @@ from radrim.closure.cells import CellVisibilities
 from radrim.closure.noise import Noise, estimate_noise
 from radrim.closure.solver import ClosureSolverSettings, Objective, Solution, coarse, gaussian, resampled
 from radrim.closure.terms import VisibilityTerm
-from radrim.closure.transforms import make_transforms
+from radrim.closure.transforms import Transforms
 from radrim.closure.width import amplitudes, fit_width
 from radrim.deconvolve.judge import Cells, Verdict
 from radrim.geometry import ImageGrid
@@ -60,10 +60,7 @@ class EntropySettings:
     """Relative change of the objective in one step at which the minimiser stops."""
 
     epsilon: float = 1e-7
-    """Accuracy of the transforms by gridding."""
-
-    direct: float = 3e7
-    """See `ClosureSolverSettings.direct`. EHT observations are below it, and ten times as fast as by gridding."""
+    """Accuracy of the transforms."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,6 @@ class EntropySolver:
     grid : ImageGrid
     allowed : (y, x) bool or None
         Pixels that may hold emission; None for all.
-    threads : int
     settings : EntropySettings
     separate : bool
         Whether flux that only colocated stations see may be missing in the image.
@@ -195,17 +191,15 @@ class EntropySolver:
         data: CellVisibilities,
         grid: ImageGrid,
         allowed: np.ndarray | None = None,
-        threads: int = 1,
         settings: EntropySettings = EntropySettings(),
         separate: bool = True,
     ):
         if not data.colocated.any():
             level = float(amplitudes(data, np.ones(len(data), bool))[1].max())
             data = data.with_total(level, settings.total_error * level) if level else data
-        self._data, self._grid, self._threads, self._settings = data, grid, threads, settings
+        self._data, self._grid, self._settings = data, grid, settings
         self._minimiser = ClosureSolverSettings(
             iterations=settings.iterations,
-            direct=settings.direct,
             tolerance=settings.tolerance,
             epsilon=settings.epsilon,
         )
@@ -314,7 +308,7 @@ class EntropySolver:
         terms = [VisibilityTerm(data.vis, data.sigma)]
         near = data.colocated & prior.separate
         image = np.maximum(self._start(grid, prior).image, self._minimiser.faintest)
-        return Objective(data.uvw, near, terms, grid, image, 1.0, self._threads, settings)
+        return Objective(data.uvw, near, terms, grid, image, 1.0, settings=settings)
 
     def _start(self, grid, prior):
         image = gaussian(grid, prior.width, self._minimiser.floor, prior.centre)
@@ -344,7 +338,7 @@ class EntropySolver:
             * (data.fold >= 0)
         )
         settings = self._minimiser
-        operator = make_transforms(data.uvw, grid, settings.epsilon, self._threads, settings.smallest, settings.direct)
+        operator = Transforms(data.uvw, grid, settings.epsilon, 1, settings.smallest)
         image = operator.adjoint(data.vis * seen)
         if self._allowed is not None:
             image = np.where(resampled(self._allowed.astype(float), grid.shape) > 0, image, -np.inf)

@@ -27,7 +27,7 @@ from scipy.optimize import minimize
 
 from radrim.closure.quantities import ClosureData
 from radrim.closure.terms import DataTerm, closure_terms, size_of
-from radrim.closure.transforms import make_transforms
+from radrim.closure.transforms import Transforms
 from radrim.errors import SolverError
 from radrim.geometry import FWHM_PER_SIGMA, ImageGrid
 
@@ -65,9 +65,6 @@ class ClosureSolverSettings:
 
     first_extended: float = 0.1
     """Least extended flux with which a round begins [flux of the image]. If it begins at zero, it stays there."""
-
-    direct: float = 0.0
-    """Largest number of samples times pixels for which transforms are sums over precomputed phases."""
 
     tolerance: float = 1e7 * float(np.finfo(float).eps)
     """Relative change of the objective in one step at which the minimiser stops."""
@@ -126,7 +123,7 @@ class Objective:
         self._terms, self._shape, self._colocated = terms, grid.shape, colocated
         self._prior, self._weight = np.log(prior), weight
         self._entropy = settings.entropy * sum(len(term) for term in terms)
-        self._transforms = make_transforms(uvw, grid, settings.epsilon, threads, settings.smallest, settings.direct)
+        self._transforms = Transforms(uvw, grid, settings.epsilon, threads, settings.smallest)
 
     def visibilities(self, image: np.ndarray, extended: float) -> np.ndarray:
         """Visibilities of an image that sums to 1, (sample,) complex128."""

@@ -98,6 +98,11 @@ class ImageState(ABC):
         return sum(cycle["components"] for cycle in self.cycles)
 
     @property
+    def all_stages(self) -> Sequence[FinalStage]:
+        """The final stages of this image: trials are among them where kept-out visibilities judge."""
+        return (*self.stages, *self.trials) if self.fitted else self.stages
+
+    @property
     def prefix(self) -> str:
         """Beginning of the log lines about this image."""
         return f"{self.label}, " if self.label else ""
@@ -135,10 +140,9 @@ class ImageState(ABC):
             # The exact residual of an update is not known yet. An update may also be that of an interrupted stage.
             if self.pending and any(minor.components for minor in minors):
                 return [replace(minor, converged=False) for minor in minors]
-        stages = (*self.stages, *self.trials) if self.fitted else self.stages
-        while self.stage < len(stages):
+        while self.stage < len(self.all_stages):
             self.stage += 1
-            found = stages[self.stage - 1](self.ask)
+            found = self.all_stages[self.stage - 1](self.ask)
             if found is not None:
                 return [found]
         return minors or [MinorCycle(np.zeros((0, 0), np.float32), 0, self.peak, self.ended, converged=True)]
@@ -304,8 +308,8 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
         image.ended = image.ended or decision.refused
         reason = f"{reason}; undone: {decision.refused}"
     # A single cycle without components does not end the deconvolution: CLEAN may have just closed its mask.
-    elif components == last["components"] == 0 and image.fitted and image.trials and not image.ended:
-        image.ended = reason
+    elif components == last["components"] == 0 and image.fitted and image.stage < len(image.all_stages):
+        image.ended = image.ended or reason
     elif (components == last["components"] == 0) or all(minor.converged for minor in minors):
         image.stop = reason
     elif slow and last.get("stalled", False) and image.verdict is None:

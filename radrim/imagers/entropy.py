@@ -46,7 +46,7 @@ class EntropyImager(ChannelImager):
         """Find model and residual of an image; changes its model, residual, cycles and stop."""
         start, run = time.perf_counter(), self.run
         before = state.model
-        solver, region = make_solver(blocks, run.grid, run.mask, run.threads)
+        solver, region = make_solver(blocks, run.grid, run.mask)
         choice = solver.choose()
         first = before[region].astype(float) if before.any() else None
         found = solver.fit(choice, Solution(first, 0.0) if first is not None and first.sum() > 0 else None)

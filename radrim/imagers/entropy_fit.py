@@ -29,7 +29,7 @@ class EntropyImagerSettings:
     """Which images relative entropy makes."""
 
     max_pixels: int = 300_000
-    """Largest number of pixels that may hold emission. A fit of 3e5 takes minutes, and dozens of fits are made."""
+    """Largest number of pixels that may hold emission. Hundreds of fits are made."""
 
     scales: float = 2.0
     """Width of the part of a larger image that may hold emission [largest scale that the baselines resolve]."""
@@ -46,9 +46,9 @@ class EntropyImagerSettings:
 class CandidateSettings:
     """When ordinary runs try relative entropy."""
 
-    max_samples: int = 1000
-    """Largest number of averaged visibilities. The EHT's observations of a night have some hundred. With 2600 the
-    search takes minutes, ten times as long as all else; `--solver entropy` has no such limit."""
+    max_samples: int = 10_000
+    """Largest number of averaged visibilities. The EHT's observations of a night have some hundred, simulated ones
+    without gaps some thousand. `--solver entropy` has no such limit."""
 
     trial: int = 100
     """Number of this trial among `radrim.rim.minor.stages.TRIALS`, different from all of theirs."""
@@ -71,7 +71,6 @@ def make_solver(
     blocks: Sequence[Visibilities],
     grid: ImageGrid,
     mask: np.ndarray | None,
-    threads: int,
     separate: bool = True,
 ) -> tuple[EntropySolver, tuple[slice, slice]]:
     """The solver of blocks of visibilities, and the part (y, x) of the image that it makes.
@@ -103,7 +102,7 @@ def make_solver(
             "rim, or fewer data (--chan-range, --time-range).", len(data), EntropyImagerSettings.slow,
         )  # fmt: skip
     allowed = None if mask is None else np.asarray(mask[region])
-    return EntropySolver(data, part, allowed, threads, separate=separate), region
+    return EntropySolver(data, part, allowed, separate=separate), region
 
 
 def region_of(blocks: Sequence[Visibilities], grid: ImageGrid) -> tuple[slice, slice]:
@@ -217,7 +216,7 @@ class EntropyCandidate:
         run = self._run
         try:
             with one_thread():
-                solver, region = make_solver(blocks, run.grid, run.mask, 1, self._holds_halo)
+                solver, region = make_solver(blocks, run.grid, run.mask, self._holds_halo)
                 choice = self._known()
                 if choice is None:
                     choice = solver.choose()

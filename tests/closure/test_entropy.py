@@ -10,7 +10,6 @@ from radrim.closure.entropy import EntropySolver
 from radrim.closure.noise import estimate_noise
 from radrim.closure.solver import Objective
 from radrim.closure.terms import VisibilityTerm
-from radrim.closure.transforms import Gridded, Separable
 from radrim.closure.width import fit_width
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, ImageGrid
@@ -81,16 +80,6 @@ def test_gradient_is_that_of_finite_differences():
         step = 1e-5
         slope = (objective(x + step * direction)[0] - objective(x - step * direction)[0]) / (2 * step)
         assert slope == pytest.approx(gradient @ direction, rel=1e-4)
-
-
-def test_sums_over_phases_are_the_operator():
-    """Transforms by precomputed phases equal those by gridding, in both directions."""
-    data, rng = observed(50), np.random.default_rng(2)
-    image = rng.random(GRID.shape)
-    sums, gridded = Separable(data.uvw, GRID), Gridded("wgridder", data.uvw, GRID, 1e-9, 1)
-    assert np.allclose(sums.forward(image), gridded.forward(image), atol=1e-6 * image.sum())
-    adjoint = gridded.adjoint(data.vis)
-    assert np.allclose(sums.adjoint(data.vis), adjoint, atol=1e-6 * np.abs(adjoint).max())
 
 
 @pytest.mark.parametrize("factor, systematic", [(1.0, 0.0), (2.0, 0.0), (1.0, 0.2)])

@@ -146,9 +146,7 @@ class Trial:
         answers = ask("regularise", natural=True, method=self.method, number=self.number)
         after = _moments(answers)
         changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
-        if not any(one["any"] for one in answers):
-            return None
-        return _whole(changed, before, after, str(self.method))
+        return _whole(changed, before, after, str(self.method)) if changed else None
 
 
 Found = tuple[np.ndarray, str]
