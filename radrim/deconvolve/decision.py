@@ -62,7 +62,8 @@ def by_judge(verdict: Verdict, minors: Sequence[MinorCycle], best: float, given_
     """Take what the kept-out visibilities support.
 
     A simpler model may predict them worse than the best one so far, by no more than the error of this change; all other
-    updates must improve the prediction by more than the error.
+    updates must improve the prediction by more than the error. Final stages that simplify a model say so. A model that
+    does not follow from the present one is simpler if it fits the fitted samples less closely.
 
     Parameters
     ----------
@@ -73,8 +74,9 @@ def by_judge(verdict: Verdict, minors: Sequence[MinorCycle], best: float, given_
         Result of the function `given_up`.
     """
     part = 1.0 if not 0 < best < 1 else best
-    simpler = any(minor.max_rms_rise for minor in minors)
-    if simpler or any(minor.whole for minor in minors):
+    whole = any(minor.whole for minor in minors)
+    simpler = any(minor.max_rms_rise for minor in minors) or (whole and verdict.fits_less(1.0))
+    if simpler or whole:
         part = 1.0
     elif verdict.best + verdict.error < part:
         part = max(verdict.best, 0.0)

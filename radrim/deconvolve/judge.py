@@ -144,6 +144,15 @@ class Verdict:
         """Standard error of `change`."""
         return 2 * part * self.error * float(self.cells.power.sum())
 
+    def fits_less(self, part: float) -> bool:
+        """Whether this part of the update leaves more of the fitted samples; False where none are watched.
+
+        Of two models that predict other samples alike, the one that fits its own less closely has used less freedom.
+        """
+        if self.watched is None:
+            return False
+        return part**2 * float(self.watched.power.sum()) > 2 * part * float(self.watched.slope.sum())
+
     def summary(self, part: float) -> dict[str, float]:
         """What a record of a major cycle holds: chi^2 per datum after this part, its total change and the error.
 

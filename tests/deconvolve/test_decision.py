@@ -48,6 +48,16 @@ def test_a_simpler_model_may_cost_its_error_once():
     assert by_judge(seen, [replace(MINOR, whole=True)], 1.0, 0.0) == (0.0, REFUSED)
 
 
+def test_of_models_that_predict_alike_the_less_closely_fitted_is_taken():
+    """A model of its own, where kept-out samples cannot tell: if it leaves more of the fitted samples."""
+    seen, offer = verdict(0.48), replace(MINOR, whole=True)
+    closer, looser = (replace(seen, watched=verdict(best).cells) for best in (0.6, 0.4))
+    assert by_judge(closer, [offer], 1.0, 0.0) == (0.0, REFUSED)
+    assert by_judge(looser, [offer], 1.0, 0.0) == (1.0, "")
+    assert by_judge(looser, [MINOR], 1.0, 0.0) == (pytest.approx(0.48), "")
+    assert by_judge(replace(verdict(0.3), watched=verdict(0.4).cells), [offer], 1.0, 0.0) == (0.0, REFUSED)
+
+
 def test_losses_count_from_the_best_model():
     """What was refused does not count, and gains make up for losses, but not for later ones."""
     cycles = [
