@@ -57,7 +57,7 @@ class Image:
         Numbers for the FITS header, by the names of `radrim.write.fits.KEYWORDS`.
     fit_quality : dict
         How well the model fits visibilities that were fitted and visibilities that were kept out; see
-        `radrim.measure.fit_quality`. Empty without --holdout.
+        `radrim.measure.fit_quality`. Empty with `--holdout 0`.
     paths : dict of str to Path
         'dirty', 'psf', 'model', 'residual', 'image', 'pb', 'image_pb' to FITS file.
     stokes : str
@@ -261,7 +261,7 @@ class Result(Image):
         Maps of polarised intensity and angle, where Q and U were deconvolved.
     findings : list of dict
         What the kept-out visibilities say about data and image, of all Stokes parameters: 'kind', 'text' and what else
-        `radrim.report.diagnosis.Finding` has. Empty without --holdout.
+        `radrim.report.diagnosis.Finding` has. Empty with `--holdout 0`.
     """
 
     grid: ImageGrid = field(kw_only=True)

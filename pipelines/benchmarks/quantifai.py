@@ -1,6 +1,6 @@
 """Another group's problem: QuantifAI's M31, imaged by radrim through the script of ../shared/bench/external.
 
-    python pipelines/benchmarks/quantifai.py --work bench-work/quantifai -- --holdout 0.05
+    python pipelines/benchmarks/quantifai.py --work bench-work/quantifai
 
 256 x 256 pixels, MeerKAT for 1, 2, 4 and 8 hours, emission that fills the image, a beam two pixels wide. Prints a
 Markdown table: native decibels of the model, chi^2 per datum of all visibilities, and what the script quotes of total

@@ -35,11 +35,12 @@ class EntropyImagerSettings:
     """Width of the part of a larger image that may hold emission [largest scale that the baselines resolve]."""
 
     slow: int = 100_000
-    """Number of averaged visibilities above which a warning says that the run takes long."""
+    """Number of averaged visibilities above which a warning says that the run takes long: the time of each of the
+    dozens of fits grows with it."""
 
     max_systematic: float = 0.1
-    """Error in proportion to the amplitude above which visibilities count as uncalibrated: 0.2 % in self-calibrated
-    data of the VLBA and the EHT, 13 to 21 % in network-calibrated data of the EHT."""
+    """Error in proportion to the amplitude above which visibilities count as uncalibrated. Self-calibrated data of the
+    VLBA and the EHT are far below it, network-calibrated data of the EHT above it."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from radrim.errors import ConfigError
 from radrim.facets.faceted import Summary
 from radrim.facets.images import FacetImage, facet_statistics
 from radrim.facets.tasks import FacetTasks
-from radrim.geometry import ARCSEC, ImageGrid
+from radrim.geometry import ImageGrid
 from radrim.metrics import noise_mad
 from radrim.report import overview
 from radrim.result import Image
@@ -29,20 +29,6 @@ from radrim.workdir.store import Store
 from radrim.write.fits import fits_file, image_header, open_image, read_image, write_fits
 
 KINDS = ("dirty", "psf", "model", "residual", "image")
-
-
-@pytest.fixture(scope="module")
-def pair_ms(make_ms):
-    """A point in the first quadrant's middle and an extended source across all four, nine antennas of VLA C."""
-    from radrim.simulation import make_sky
-    from radrim.sky.catalogue import offset_position
-
-    x, y = (a.ravel() for a in np.meshgrid(*[np.arange(-30.0, 31, 3)] * 2))
-    flux = np.exp(-(x**2 + y**2) / 18**2)
-    x, y, flux = np.append(x, 150.0), np.append(y, 120.0), np.append(3 * flux / flux.sum(), 1.0)
-    places = [offset_position(a * ARCSEC, b * ARCSEC, 2.0, 0.6) for a, b in zip(x, y, strict=True)]
-    ra, dec = (np.array([place[k] for place in places]) for k in (0, 1))
-    return make_ms(sky=make_sky(ra, dec, flux[:, None] * [[1.0, 0, 0, 0]], 1.4e9), noise=0.02, times=24)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +43,9 @@ def image(ms, name, **options):
 
 
 @pytest.fixture(scope="module")
-def both(pair_ms, quiet):
+def both(extended, quiet):
     """The same image at once and in sixteen facets."""
-    return image(pair_ms, quiet / "whole"), image(pair_ms, quiet / "facets", facet=64)
+    return image(extended, quiet / "whole"), image(extended, quiet / "facets", facet=64)
 
 
 @pytest.mark.parametrize("kind", ["dirty", "psf"])
@@ -93,7 +79,7 @@ def test_sidelobes_are_no_sources(both):
     assert np.abs(model).sum() < 0.02 * whole.model.sum()
 
 
-def test_cleaning_waits_for_the_network(pair_ms, quiet, monkeypatch):
+def test_cleaning_waits_for_the_network(extended, quiet, monkeypatch):
     """No facet is cleaned while the network finds emission in another one."""
     told: dict[int, list] = {}
     original = FacetTasks.minor
@@ -104,7 +90,7 @@ def test_cleaning_waits_for_the_network(pair_ms, quiet, monkeypatch):
         return done
 
     monkeypatch.setattr(FacetTasks, "minor", minor)
-    image(pair_ms, quiet / "waits", facet=64)
+    image(extended, quiet / "waits", facet=64)
     assert all(wait for wait, _ in told[0])
     assert len(told) > 1
     for calls in told.values():
@@ -121,27 +107,27 @@ def test_model_residual_and_image_belong_together(both):
     assert facets.beam.major == pytest.approx(whole.beam.major, rel=1e-4)
 
 
-def test_residual_is_exact(both, pair_ms):
+def test_residual_is_exact(both, extended):
     """An image of the data minus the model, computed at once, is the residual that the facets ended with."""
     from radrim.measure.measurement import Measurement, OperatorChoice
     from radrim.read.reader import Selection, read
     from radrim.weight.imaging import apply_weights
 
     facets = both[1]
-    observation = read([pair_ms], Selection())
+    observation = read([extended], Selection())
     apply_weights(observation.blocks, facets.grid, ImageConfig(ms=()).weight, None, 1.2)
     residual = Measurement(observation.blocks, facets.grid, OperatorChoice(epsilon=1e-6)).residual(facets.model)
     assert np.abs(residual - facets.residual).max() < 2e-4 * facets.dirty.max()
 
 
 @pytest.mark.parametrize("more", [{"solver": "clean"}, {"niter": 0}, {"channels_out": 2, "cube": True}, {"pol": "Q"}])
-def test_options(pair_ms, quiet, more, request):
+def test_options(extended, quiet, more, request):
     """CLEAN, dirty images only, several channels, other Stokes parameters."""
     name = quiet / re.sub(r"\W+", "-", request.node.name)
     if "pol" in more:
-        assert image(pair_ms, name, facet=128, operator="nufft", **more).noise > 0
+        assert image(extended, name, facet=128, operator="nufft", **more).noise > 0
         return
-    whole, facets = (image(pair_ms, f"{name}{k}", **more, **facet) for k, facet in enumerate(({}, {"facet": 128})))
+    whole, facets = (image(extended, f"{name}{k}", **more, **facet) for k, facet in enumerate(({}, {"facet": 128})))
     assert np.abs(facets.dirty - whole.dirty).max() < 1e-4 * np.abs(whole.dirty).max()
     assert set(facets.paths) == set(whole.paths)
     assert len(facets.channels) == len(whole.channels)
@@ -151,20 +137,20 @@ def test_options(pair_ms, quiet, more, request):
         assert np.abs(a.dirty - b.dirty).max() < 1e-4 * np.abs(b.dirty).max()
 
 
-def test_a_mask_holds(pair_ms, quiet):
+def test_a_mask_holds(extended, quiet):
     """The model is 0 outside a mask, in every facet."""
     mask = np.zeros((256, 256), np.float32)
     mask[100:156, 100:156] = 1
     fits.writeto(quiet / "mask.fits", mask)
-    model = image(pair_ms, quiet / "masked", facet=64, mask=str(quiet / "mask.fits")).model
+    model = image(extended, quiet / "masked", facet=64, mask=str(quiet / "mask.fits")).model
     assert model[100:156, 100:156].sum() > 1
     assert not np.any(model[mask == 0])
 
 
-def test_interrupted_after_every_step(pair_ms, quiet, monkeypatch):
+def test_interrupted_after_every_step(extended, quiet, monkeypatch):
     """Interrupted again and again, a run leaves the files of an unbroken one, and no others."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    words = ["image", str(pair_ms), "--size", "256", "256", "--scale", "3asec", "--facet", "128", "--max-major", "2",
+    words = ["image", str(extended), "--size", "256", "256", "--scale", "3asec", "--facet", "128", "--max-major", "2",
              "--threads", "2", "--quiet", "--name", "x"]  # fmt: skip
     for name in ("unbroken", "broken"):
         (quiet / name).mkdir()
@@ -199,10 +185,10 @@ def test_interrupted_after_every_step(pair_ms, quiet, monkeypatch):
     }
 
 
-def test_disk_full(pair_ms, quiet, monkeypatch, capsys, caplog):
+def test_disk_full(extended, quiet, monkeypatch, capsys, caplog):
     """The command says so, keeps what is finished, and goes on to the same bytes once there is room."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    words = ["image", str(pair_ms), "--size", "256", "256", "--scale", "3asec", "--facet", "128", "--max-major", "1",
+    words = ["image", str(extended), "--size", "256", "256", "--scale", "3asec", "--facet", "128", "--max-major", "1",
              "--threads", "2", "--quiet", "--name", "x"]  # fmt: skip
     (quiet / "full").mkdir()
     monkeypatch.chdir(quiet / "full")
@@ -239,10 +225,10 @@ def test_disk_full(pair_ms, quiet, monkeypatch, capsys, caplog):
             path.unlink()
 
 
-def test_the_number_of_threads_does_not_matter(pair_ms, quiet, monkeypatch):
+def test_the_number_of_threads_does_not_matter(extended, quiet, monkeypatch):
     """Facets at once or one after the other: the same bytes."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    one, two = (image(pair_ms, quiet / f"threads{n}", facet=128, threads=n, max_major=2) for n in (1, 2))
+    one, two = (image(extended, quiet / f"threads{n}", facet=128, threads=n, max_major=2) for n in (1, 2))
     for kind in KINDS:
         np.testing.assert_array_equal(getattr(one, kind), getattr(two, kind))
 
@@ -261,21 +247,21 @@ def test_noise_is_measured_again(both):
     assert facets == pytest.approx(whole, rel=0.02)
 
 
-def test_terms_of_a_spectrum(pair_ms, quiet):
+def test_terms_of_a_spectrum(extended, quiet):
     """Channels deconvolved together: the residuals are exact, and flux and spectral index those of the whole image."""
     more = {"channels_out": 2, "spectral_terms": 2, "max_major": 3}
-    whole, facets = (image(pair_ms, quiet / f"terms{k}", **more, **f) for k, f in enumerate(({}, {"facet": 128})))
+    whole, facets = (image(extended, quiet / f"terms{k}", **more, **f) for k, f in enumerate(({}, {"facet": 128})))
     for a, b in zip(facets.channels, whole.channels, strict=True):
         assert np.abs(a.dirty - b.dirty).max() < 1e-4 * np.abs(b.dirty).max()
         assert a.model.sum() == pytest.approx(b.model.sum(), rel=0.05)
     assert set(facets.paths) == set(whole.paths)
 
 
-def test_start_model_comparison_and_uncertainty(pair_ms, both, quiet):
+def test_start_model_comparison_and_uncertainty(extended, both, quiet):
     """Facets begin with a model, are compared with CLEAN, and say how wrong they may be, as images as a whole do."""
     whole, _ = both
     begun = image(
-        pair_ms, quiet / "begun", facet=128, start_model=whole.paths["model"], compare=True, uncertainty=True,
+        extended, quiet / "begun", facet=128, start_model=whole.paths["model"], compare=True, uncertainty=True,
         max_major=1, solver="clean",
     )  # fmt: skip
     assert begun.cycles[0]["rms"] < 1.1 * whole.residual.std()  # from the start
@@ -285,10 +271,10 @@ def test_start_model_comparison_and_uncertainty(pair_ms, both, quiet):
         assert (getattr(begun, kind) > 0).all()
 
 
-def test_uncertainty_as_at_once(pair_ms, quiet):
+def test_uncertainty_as_at_once(extended, quiet):
     """The same maps, but for what a facet does not see."""
     more = {"uncertainty": True, "max_major": 2}
-    whole, facets = (image(pair_ms, quiet / f"unsure{k}", **more, **f) for k, f in enumerate(({}, {"facet": 128})))
+    whole, facets = (image(extended, quiet / f"unsure{k}", **more, **f) for k, f in enumerate(({}, {"facet": 128})))
     ratio = np.log(facets.uncertainty / whole.uncertainty)
     assert abs(np.median(ratio)) < 0.1
 
@@ -389,7 +375,7 @@ def test_a_facet_is_told_of_all_others():
     assert Summary([{0: {**common, "bands": [1.0, 2.0, 3.0]}}]).bands_without(0) == (0, 0, 0)
 
 
-def test_sidelobes_of_others_wait(pair_ms, tmp_path, no_report, monkeypatch):
+def test_sidelobes_of_others_wait(extended, tmp_path, no_report, monkeypatch):
     """A facet where nothing rises above what the brightest elsewhere leaves there gets no PSF and no minor cycle."""
     seen = []
     original = FacetTasks.local_psf
@@ -405,7 +391,7 @@ def test_sidelobes_of_others_wait(pair_ms, tmp_path, no_report, monkeypatch):
         return found
 
     monkeypatch.setattr(FacetTasks, "minor", noted)
-    image(pair_ms, tmp_path / "x", size=768, facet=128, max_major=1)
+    image(extended, tmp_path / "x", size=768, facet=128, max_major=1)
     assert idle
     assert seen
     assert not set(idle) & set(seen)
@@ -454,9 +440,9 @@ def test_memory_of_the_machine():
 @pytest.mark.parametrize(
     "options, given_back", [({}, 0), ({"facet": 128}, 1), ({"memory": 1.7e9}, 1)], ids=["small", "facets", "tight"]
 )
-def test_memory_is_kept_only_where_there_is_plenty(options, given_back, pair_ms, quiet, monkeypatch, request):
+def test_memory_is_kept_only_where_there_is_plenty(options, given_back, extended, quiet, monkeypatch, request):
     """What a heap that is kept has between its pieces must fit into `--memory`, too."""
     calls = []
     monkeypatch.setattr("radrim.pipeline.give_back_memory", lambda: calls.append(1))
-    image(pair_ms, quiet / request.node.name.replace("[", "_"), niter=0, **options)
+    image(extended, quiet / request.node.name.replace("[", "_"), niter=0, **options)
     assert len(calls) == given_back

@@ -11,7 +11,7 @@ from radrim.deconvolve import major
 from radrim.deconvolve.decision import Decision
 from radrim.deconvolve.judge import JudgeSettings
 from radrim.deconvolve.tiles import Tiles
-from radrim.geometry import ARCSEC, crop_centre
+from radrim.geometry import crop_centre
 from radrim.imagers.facets import FacetImager
 from radrim.rim.minor.solver import RimSolver
 from radrim.runtime.memory import MemorySettings
@@ -26,20 +26,6 @@ KINDS = ("dirty", "psf", "model", "residual", "image")
 def observed(make_ms):
     """A point source, with noise, seen by nine antennas of VLA C."""
     return make_ms(noise=0.05, times=24)
-
-
-@pytest.fixture(scope="module")
-def extended(make_ms):
-    """An extended source across four facets, and a point in one of them."""
-    from radrim.simulation import make_sky
-    from radrim.sky.catalogue import offset_position
-
-    x, y = (a.ravel() for a in np.meshgrid(*[np.arange(-30.0, 31, 3)] * 2))
-    flux = np.exp(-(x**2 + y**2) / 18**2)
-    x, y, flux = np.append(x, 150.0), np.append(y, 120.0), np.append(3 * flux / flux.sum(), 1.0)
-    places = [offset_position(a * ARCSEC, b * ARCSEC, 2.0, 0.6) for a, b in zip(x, y, strict=True)]
-    ra, dec = (np.array([place[k] for place in places]) for k in (0, 1))
-    return make_ms(sky=make_sky(ra, dec, flux[:, None] * [[1.0, 0, 0, 0]], 1.4e9), noise=0.02, times=24)
 
 
 @pytest.fixture(scope="module")
