@@ -42,6 +42,10 @@ class EntropySettings:
     patience: int = 2
     """Number of strengths in a row that predict no better, after which no weaker ones are tried."""
 
+    weakest_for_priors: float = 0.1
+    """Strength down to which all priors are tried; weaker ones only with the best of them. Where the entropy is weak
+    the prior matters less, and the search takes most of its time."""
+
     folds: int = 5
     """Number of folds. Fits to four fifths of the data are nearly as good as fits to all."""
 
@@ -101,12 +105,15 @@ class Prior(NamedTuple):
         Whether flux that only colocated stations see may be missing in the image: it is larger than the field.
     extended : float
         The first guess of this flux [flux of the image].
+    reach : float
+        Largest |l| and |m| of emission [rad].
     """
 
     width: float
     centre: tuple[float, float]
     separate: bool
     extended: float
+    reach: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -134,37 +141,41 @@ class Choice:
     left: np.ndarray = field(default_factory=lambda: np.zeros(0, complex), repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Path:
-    """Solutions of the folds for strengths from strong to weak.
+    """Solutions of the folds for strengths from strong to weak, tried with one prior and noise.
 
     Parameters
     ----------
     prior : Prior
-    first : int
-        Number of the strength that is tried next, from `states`.
+    noise : Noise
     states : list of Solution
         For each fold.
+    left : (sample,) complex128
+        What the predictions with the best strength leave [Jy].
+    first, number, best : int
+        Numbers of the strength that was tried first, of the one that is next, and of the best.
     history : list of list of Solution
         The states before each strength that was tried.
-    choice : Choice or None
+    changes : list of (float, float, float)
+        As in `Choice`.
     """
 
     prior: Prior
-    first: int
+    noise: Noise
     states: list[Solution]
+    left: np.ndarray
+    first: int = 0
+    number: int = 0
+    best: int = 0
     history: list[list[Solution]] = field(default_factory=list)
-    choice: Choice | None = None
+    changes: list[tuple[float, float, float]] = field(default_factory=list)
 
-    @classmethod
-    def at(cls, prior: Prior, start: Solution, folds: int) -> "_Path":
-        return cls(prior, 0, [start] * folds)
-
-    def back(self, patience):
-        """Begin again some strengths before the best."""
-        tried = len(self.history)
-        first = max(0, tried - 2 * patience - 1)
-        return _Path(self.prior, self.first + first, self.history[first])
+    def again(self, noise, vis, patience):
+        """A path of other noise that begins some strengths before the best; `vis` is what nothing predicts."""
+        back = max(0, self.number - self.first - 2 * patience - 1)
+        first = self.first + back
+        return _Path(self.prior, noise, self.history[back], vis, first, first, first)
 
 
 class EntropySolver:
@@ -179,6 +190,8 @@ class EntropySolver:
     settings : EntropySettings
     separate : bool
         Whether flux that only colocated stations see may be missing in the image.
+    field : float
+        Width of the part of the image that holds all emission, unless a larger one predicts better [rad].
 
     Attributes
     ----------
@@ -193,6 +206,7 @@ class EntropySolver:
         allowed: np.ndarray | None = None,
         settings: EntropySettings = EntropySettings(),
         separate: bool = True,
+        field: float = np.inf,
     ):
         if not data.colocated.any():
             level = float(amplitudes(data, np.ones(len(data), bool))[1].max())
@@ -206,39 +220,45 @@ class EntropySolver:
         resolution = 1 / np.hypot(data.uvw[:, 0], data.uvw[:, 1]).max()
         self._coarse = coarse(grid, resolution / self._minimiser.coarse, self._minimiser.smallest)
         self._allowed = allowed
+        wide = max(grid.shape) * grid.scale / 2
+        reach = min(field / 2, wide)
         self.priors = []
         for apart in (False, True) if separate and data.colocated.any() else (False,):
-            fitted, extended = fit_width(data.part(data.fold >= 0), resolution, min(grid.shape) * grid.scale / 2, apart)
+            widest = min(*(side * grid.scale / 2 for side in grid.shape), reach)
+            fitted, extended = fit_width(data.part(data.fold >= 0), resolution, widest, apart)
             width = float(np.hypot(fitted, resolution))
-            self.priors.append(Prior(width, (0.0, 0.0), apart, extended))
-            place = self._brightest(width)
+            self.priors.append(Prior(width, (0.0, 0.0), apart, extended, reach))
+            place = self._brightest(width, reach)
             if np.hypot(*place) > resolution:
-                self.priors.append(Prior(width, place, apart, extended))
+                self.priors.append(Prior(width, place, apart, extended, reach))
+        self._whole = reach < wide
 
     def choose(self) -> Choice:
         """Find prior, strength and noise from predictions of the folds.
 
         Priors are tried in the middle of the field and at the brightest place, without and with flux that only
-        colocated stations see. Another than the first must predict better by more than the error of the change.
+        colocated stations see, and then the best of them with emission in the whole image. Another than the first must
+        predict better by more than the error of the change.
         """
-        found = [self._choose(prior) for prior in self.priors]
-        best = found[0]
-        for other in found[1:]:
-            verdict = self._verdict(self._data.with_noise(*best.noise), best.left, other.left)
-            change, error = verdict.change(1.0), verdict.change_error(1.0)
-            log.debug("%s: chi^2 of folds changed by %.4g +- %.2g", other.prior, change, error)
-            if change < -error:
-                best = other
-        return best
-
-    def _choose(self, prior):
-        """Find strength and noise with one prior."""
-        first = self._search(Noise(), _Path.at(prior, self._start(self._coarse, prior), self._settings.folds))
-        data, found = self._data, first.choice.noise
-        ratio = data.with_noise(*found).sigma / data.with_noise(*Noise()).sigma
-        if np.percentile(ratio, 95) / np.percentile(ratio, 5) <= self._settings.max_change:
-            return first.choice
-        return self._search(found, first.back(self._settings.patience)).choice
+        settings, vis = self._settings, self._data.vis
+        first, *others = self.priors
+        best = self._extended(self._begun(first))
+        data = self._data.with_noise(*self._noise(best.left))
+        weakest = max(settings.strengths[best.best], settings.weakest_for_priors)
+        for prior in others:
+            best = self._better(data, best, self._extended(self._begun(prior), weakest))
+        if self._whole:
+            wide = best.prior._replace(reach=np.inf)
+            best = self._better(data, best, self._extended(self._begun(wide), weakest))
+        best = self._extended(best)
+        found = self._noise(best.left)
+        ratio = self._data.with_noise(*found).sigma / self._data.with_noise(*Noise()).sigma
+        if np.percentile(ratio, 95) / np.percentile(ratio, 5) > settings.max_change:
+            best = self._extended(best.again(found, vis, settings.patience))
+            found = self._noise(best.left)
+        real = self._data.fold >= 0
+        kept = float(np.mean((np.abs(best.left) / self._data.with_noise(*found).sigma)[real] ** 2) / 2)
+        return Choice(best.prior, settings.strengths[best.best], found, kept, best.changes, best.left)
 
     def fit(self, choice: Choice, start: Solution | None = None) -> EntropyImage:
         """Fit all visibilities with a strength: from strong to weak, the last one with the pixels of the grid.
@@ -256,7 +276,8 @@ class EntropySolver:
             if strength <= choice.strength:
                 break
             solution = self._objective(data, self._coarse, strength, prior).minimise(solution)
-        solution = replace(solution, image=self._within(resampled(solution.image, self._grid.shape)))
+        image = resampled(solution.image, self._grid.shape)
+        solution = replace(solution, image=self._within(image, self._grid, prior.reach))
         objective = self._objective(data, self._grid, choice.strength, prior)
         solution = objective.minimise(solution)
         vis = objective.visibilities(solution.image, solution.extended)
@@ -264,28 +285,39 @@ class EntropySolver:
         chi2 = float(np.mean(np.abs(data.vis - flux * vis) ** 2 / data.sigma**2) / 2)
         return EntropyImage(solution, flux, choice.strength, flux * vis, chi2)
 
-    def _search(self, noise, path):
-        """Try strengths from strong to weak, as long as the folds are predicted better."""
-        data, settings = self._data.with_noise(*noise), self._settings
-        number = best = path.first
-        left, states, history = data.vis, path.states, []
-        changes: list[tuple[float, float, float]] = []
-        while number < len(settings.strengths) and number - best <= settings.patience:
-            history.append(states)
-            strength = settings.strengths[number]
-            states, after = self._predict(data, states, strength, path.prior)
-            verdict = self._verdict(data, left, after)
+    def _begun(self, prior):
+        """A path of a prior without any strength."""
+        return _Path(prior, Noise(), [self._start(self._coarse, prior)] * self._settings.folds, self._data.vis)
+
+    def _better(self, data, path, other):
+        """The second path if it predicts better by more than the error of the change, else the first."""
+        verdict = self._verdict(data, path.left, other.left)
+        change, error = verdict.change(1.0), verdict.change_error(1.0)
+        log.debug("%s: chi^2 of folds changed by %.4g +- %.2g", other.prior, change, error)
+        return other if change < -error else path
+
+    def _extended(self, path, weakest=0.0):
+        """The path with weaker strengths, down to `weakest`, as long as the folds are predicted better."""
+        data, settings = self._data.with_noise(*path.noise), self._settings
+        strengths = [strength for strength in settings.strengths if strength >= weakest]
+        path = replace(path, history=[*path.history], changes=[*path.changes])
+        while path.number < len(strengths) and path.number - path.best <= settings.patience:
+            path.history.append(path.states)
+            strength = strengths[path.number]
+            path.states, after = self._predict(data, path.states, strength, path.prior)
+            verdict = self._verdict(data, path.left, after)
             change, error = verdict.change(1.0), float(verdict.change_error(1.0))
-            changes.append((strength, change, error))
+            path.changes.append((strength, change, error))
             log.debug("entropy %g: chi^2 of folds changed by %.4g +- %.2g", strength, change, error)
-            if change < -error or number == path.first:
-                best, left = number, after
-            number += 1
-        found = estimate_noise(self._data.part(self._data.fold >= 0), left[self._data.fold >= 0])
-        real = data.fold >= 0
-        kept = float(np.mean((np.abs(left) / self._data.with_noise(*found).sigma)[real] ** 2) / 2)
-        choice = Choice(path.prior, settings.strengths[best], found, kept, changes, left)
-        return _Path(path.prior, path.first, states, history, choice)
+            if change < -error or path.number == path.first:
+                path.best, path.left = path.number, after
+            path.number += 1
+        return path
+
+    def _noise(self, left):
+        """Errors of the visibilities by what the predictions leave of them."""
+        real = self._data.fold >= 0
+        return estimate_noise(self._data.part(real), left[real])
 
     def _predict(self, data, states, strength, prior):
         """Fit all but one fold, for each fold; return the solutions, and what they leave of the fold kept out."""
@@ -312,14 +344,17 @@ class EntropySolver:
 
     def _start(self, grid, prior):
         image = gaussian(grid, prior.width, self._minimiser.floor, prior.centre)
-        return Solution(self._within(image), prior.extended)
+        return Solution(self._within(image, grid, prior.reach), prior.extended)
 
-    def _within(self, image):
-        """An image, 0 outside the mask and with sum 1."""
-        if self._allowed is None:
-            return image / image.sum()
-        image = np.where(resampled(self._allowed.astype(float), image.shape) > 0, image, 0)
+    def _within(self, image, grid, reach):
+        """An image, 0 outside the mask and where emission does not reach, with sum 1."""
+        image = np.where(self._allowed_on(grid, reach), image, 0)
         return image / image.sum()
+
+    def _allowed_on(self, grid, reach):
+        """Pixels of a grid that may hold emission, (y, x) bool."""
+        near = (np.abs(grid.m())[:, None] <= reach) & (np.abs(grid.l()) <= reach)
+        return near if self._allowed is None else near & (resampled(self._allowed.astype(float), grid.shape) > 0)
 
     def _verdict(self, data, before, after):
         """What the samples say of two predictions, of which they leave `before` and `after`."""
@@ -327,7 +362,7 @@ class EntropySolver:
         weight = data.sigma[:, None] ** -2.0
         return Verdict(Cells.of(cells, weight, before[:, None], after[:, None], len(names)))
 
-    def _brightest(self, width):
+    def _brightest(self, width, reach):
         """Place (l, m) [rad] at which a source of a width (FWHM) [rad] is brightest."""
         data, grid = self._data, self._coarse
         length = np.hypot(data.uvw[:, 0], data.uvw[:, 1])
@@ -340,7 +375,6 @@ class EntropySolver:
         settings = self._minimiser
         operator = Transforms(data.uvw, grid, settings.epsilon, 1, settings.smallest)
         image = operator.adjoint(data.vis * seen)
-        if self._allowed is not None:
-            image = np.where(resampled(self._allowed.astype(float), grid.shape) > 0, image, -np.inf)
+        image = np.where(self._allowed_on(grid, reach), image, -np.inf)
         y, x = np.unravel_index(image.argmax(), image.shape)
         return float(grid.l()[x]), float(grid.m()[y])

@@ -44,7 +44,8 @@ def estimate_noise(data: CellVisibilities, left: np.ndarray) -> Noise:
     left : (sample,) complex128
         [Jy]
     """
-    power, thermal, signal = np.abs(left) ** 2 / 2, data.sigma**2, np.abs(data.vis) ** 2
+    # The amplitude is that of the prediction: a measured one is large where its own noise is.
+    power, thermal, signal = np.abs(left) ** 2 / 2, data.sigma**2, np.abs(data.vis - left) ** 2
 
     def unlikely(x):
         variance = np.exp(2 * x[0]) * thermal + np.exp(2 * x[1]) * signal

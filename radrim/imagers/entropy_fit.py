@@ -19,7 +19,7 @@ from radrim.closure.read import field_of, size_in_pixels
 from radrim.closure.solver import gaussian
 from radrim.closure.transforms import one_thread
 from radrim.errors import ConfigError, SolverError
-from radrim.geometry import ImageGrid, format_angle
+from radrim.geometry import ImageGrid
 from radrim.imagers.context import RunContext
 from radrim.visibilities import Visibilities
 
@@ -32,7 +32,8 @@ class EntropyImagerSettings:
     """Largest number of pixels that may hold emission. Hundreds of fits are made."""
 
     scales: float = 2.0
-    """Width of the part of a larger image that may hold emission [largest scale that the baselines resolve]."""
+    """Width of the part of an image that is tried to hold all emission, before all of it is; in images of too many
+    pixels nothing else is tried [largest scale that the baselines resolve]."""
 
     slow: int = 100_000
     """Number of averaged visibilities above which a warning says that the run takes long: the time of each of the
@@ -93,21 +94,19 @@ def make_solver(
     region = region_of(blocks, grid)
     part = grid.region(*region)
     data = average_cells(blocks, part.width * part.scale, EntropySettings.folds)
-    log.info(
-        "Relative entropy: %d samples averaged in uv cells, %d folds; emission within %s.",
-        len(data), EntropySettings.folds, format_angle(part.width * part.scale, 3),
-    )  # fmt: skip
+    log.info("Relative entropy: %d samples averaged in uv cells, %d folds.", len(data), EntropySettings.folds)
     if len(data) > EntropyImagerSettings.slow:
         log.warning(
             "--solver entropy with %d averaged visibilities takes long: it is made for at most about %d. Use --solver "
             "rim, or fewer data (--chan-range, --time-range).", len(data), EntropyImagerSettings.slow,
         )  # fmt: skip
     allowed = None if mask is None else np.asarray(mask[region])
-    return EntropySolver(data, part, allowed, separate=separate), region
+    field = EntropyImagerSettings.scales * field_of(blocks)[0]
+    return EntropySolver(data, part, allowed, separate=separate, field=field), region
 
 
 def region_of(blocks: Sequence[Visibilities], grid: ImageGrid) -> tuple[slice, slice]:
-    """The part of an image that may hold emission: all of it, or the middle of a large one."""
+    """The part of an image that may hold emission: all of it, or the middle of one with too many pixels."""
     limit = EntropyImagerSettings.max_pixels
     width, height = _sides(blocks, grid)
     if width * height > limit:
@@ -122,6 +121,8 @@ def region_of(blocks: Sequence[Visibilities], grid: ImageGrid) -> tuple[slice, s
 
 def _sides(blocks, grid):
     """Width and height of the part of an image that may hold emission [pixel]."""
+    if grid.width * grid.height <= EntropyImagerSettings.max_pixels:
+        return grid.width, grid.height
     side = size_in_pixels(EntropyImagerSettings.scales * field_of(blocks)[0], grid.scale)
     return min(side, grid.width), min(side, grid.height)
 
