@@ -46,6 +46,13 @@ class EntropySettings:
     """Strength down to which all priors are tried; weaker ones only with the best of them. Where the entropy is weak
     the prior matters less, and the search takes most of its time."""
 
+    max_chi2_ratio: float = 1.3
+    """Chi-square of a predicted fold, over that of another model which was fitted to it, above which the search is not
+    worth its time."""
+
+    coarse: float = 2.0
+    """Number of pixels per resolution while folds are fitted. The last fit has the pixels of the image."""
+
     folds: int = 5
     """Number of folds. Fits to four fifths of the data are nearly as good as fits to all."""
 
@@ -218,7 +225,7 @@ class EntropySolver:
             epsilon=settings.epsilon,
         )
         resolution = 1 / np.hypot(data.uvw[:, 0], data.uvw[:, 1]).max()
-        self._coarse = coarse(grid, resolution / self._minimiser.coarse, self._minimiser.smallest)
+        self._coarse = coarse(grid, resolution / settings.coarse, self._minimiser.smallest)
         self._allowed = allowed
         wide = max(grid.shape) * grid.scale / 2
         reach = min(field / 2, wide)
@@ -232,6 +239,32 @@ class EntropySolver:
             if np.hypot(*place) > resolution:
                 self.priors.append(Prior(width, place, apart, extended, reach))
         self._whole = reach < wide
+
+    def may_compete(self, model: np.ndarray) -> bool:
+        """Whether one fold is predicted about as well as a model fits it, with the first prior and any strength.
+
+        Parameters
+        ----------
+        model : (y, x) float32
+            [Jy/pixel]
+        """
+        data, settings = self._data.with_noise(*Noise()), self._settings
+        vis = Transforms(data.uvw, self._grid, settings.epsilon, 1, self._minimiser.smallest).forward(
+            model.astype(float)
+        )
+        kept, prior = data.fold == 0, self.priors[0]
+        enough = settings.max_chi2_ratio * _chi2((data.vis - vis)[kept], data.sigma[kept])
+        state, best, worse = self._start(self._coarse, prior), np.inf, 0
+        for strength in settings.strengths:
+            state, left = self._predict_one(data, kept, state, strength, prior)
+            found = _chi2(left, data.sigma[kept])
+            if found <= enough:
+                return True
+            best, worse = min(best, found), 0 if found < best else worse + 1
+            if worse > settings.patience:
+                break
+        log.debug("entropy: chi^2 of a predicted fold is %.3g, too far above %.3g", best, enough)
+        return False
 
     def choose(self) -> Choice:
         """Find prior, strength and noise from predictions of the folds.
@@ -257,7 +290,7 @@ class EntropySolver:
             best = self._extended(best.again(found, vis, settings.patience))
             found = self._noise(best.left)
         real = self._data.fold >= 0
-        kept = float(np.mean((np.abs(best.left) / self._data.with_noise(*found).sigma)[real] ** 2) / 2)
+        kept = _chi2(best.left[real], self._data.with_noise(*found).sigma[real])
         return Choice(best.prior, settings.strengths[best.best], found, kept, best.changes, best.left)
 
     def fit(self, choice: Choice, start: Solution | None = None) -> EntropyImage:
@@ -282,7 +315,7 @@ class EntropySolver:
         solution = objective.minimise(solution)
         vis = objective.visibilities(solution.image, solution.extended)
         flux = VisibilityTerm(data.vis, data.sigma).flux(vis)
-        chi2 = float(np.mean(np.abs(data.vis - flux * vis) ** 2 / data.sigma**2) / 2)
+        chi2 = _chi2(data.vis - flux * vis, data.sigma)
         return EntropyImage(solution, flux, choice.strength, flux * vis, chi2)
 
     def _begun(self, prior):
@@ -321,19 +354,20 @@ class EntropySolver:
 
     def _predict(self, data, states, strength, prior):
         """Fit all but one fold, for each fold; return the solutions, and what they leave of the fold kept out."""
-        left, fits = data.vis.copy(), []
+        left, fits = data.vis.copy(), list(states)
         for fold, state in enumerate(states):
             kept = data.fold == fold
-            if not kept.any() or kept.all():
-                fits.append(state)
-                continue
-            fitted = data.part(~kept)
-            solution = self._objective(fitted, self._coarse, strength, prior).minimise(state)
-            fits.append(solution)
-            vis = self._objective(data, self._coarse, strength, prior).visibilities(solution.image, solution.extended)
-            flux = VisibilityTerm(fitted.vis, fitted.sigma).flux(vis[~kept])
-            left[kept] = data.vis[kept] - flux * vis[kept]
+            if kept.any() and not kept.all():
+                fits[fold], left[kept] = self._predict_one(data, kept, state, strength, prior)
         return fits, left
+
+    def _predict_one(self, data, kept, state, strength, prior):
+        """Fit what is not kept out; return the solution, and what it leaves of what is."""
+        fitted = data.part(~kept)
+        solution = self._objective(fitted, self._coarse, strength, prior).minimise(state)
+        vis = self._objective(data, self._coarse, strength, prior).visibilities(solution.image, solution.extended)
+        flux = VisibilityTerm(fitted.vis, fitted.sigma).flux(vis[~kept])
+        return solution, data.vis[kept] - flux * vis[kept]
 
     def _objective(self, data, grid, strength, prior):
         settings = replace(self._minimiser, entropy=strength)
@@ -378,3 +412,8 @@ class EntropySolver:
         image = np.where(self._allowed_on(grid, reach), image, -np.inf)
         y, x = np.unravel_index(image.argmax(), image.shape)
         return float(grid.l()[x]), float(grid.m()[y])
+
+
+def _chi2(left, sigma):
+    """Mean chi-square of what is left of samples."""
+    return float(np.mean(np.abs(left / sigma) ** 2) / 2)

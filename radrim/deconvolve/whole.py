@@ -92,6 +92,7 @@ class WholeImage(ImageState):
     residual: np.ndarray
     remembered: list = field(default_factory=list)
     holdout_residual: list[np.ndarray] | None = None
+    left_noise: float = float("nan")
     keeper: Callable[["WholeImage"], None] | None = None
 
     def __post_init__(self):
@@ -103,6 +104,8 @@ class WholeImage(ImageState):
         """Model with the whole pending update, and its residual."""
         self._all_samples = self.measurement, self.dirty, self.psf
         self._judge: JudgedResidual | None = None
+        self._noise_after = float("nan")
+        """`left_noise` with all of the pending update."""
         self._kept_after: list[np.ndarray] = []
         """What all of the pending update leaves of the kept-out samples."""
         self._after: tuple[float, np.ndarray, np.ndarray] | None = None
@@ -136,11 +139,6 @@ class WholeImage(ImageState):
         self.solvers = [one(tile, self) for one in makers for tile in tiles]
         for solver, state in zip(self.solvers, self.remembered, strict=False):
             solver.resume(*state)
-
-    @property
-    def left_noise(self) -> float:
-        """See `ImageState.left_noise`."""
-        return self.measurement.left_noise
 
     @property
     def rms(self) -> float:
@@ -267,12 +265,14 @@ class WholeImage(ImageState):
         self._after = self.verdict = None
         if np.array_equal(model, self.model):
             self._pending, self._kept_after = (self.model, self.residual), list(self.holdout_residual or [])
+            self._noise_after = self.left_noise
             return 0.0
         start = time.perf_counter()
         judge = self._judge
         if judge and self.holdout_residual is None:
             self.holdout_residual = judge.holdout_residual()
         residual = self.measurement.residual(model)
+        self._noise_after = self.measurement.left_noise
         if judge:
             self._kept_after = judge.holdout_residual()
             both = self.holdout_residual or [], self._kept_after
@@ -314,6 +314,7 @@ class WholeImage(ImageState):
         """See `ImageState.apply_update`."""
         if part:
             self.model, self.residual = self._with_part(part)
+            self.left_noise = self._noise_after
             if self.holdout_residual is not None:
                 pairs = zip(self.holdout_residual, self._kept_after, strict=True)
                 self.holdout_residual = [before + np.float32(part) * (after - before) for before, after in pairs]

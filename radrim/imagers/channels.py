@@ -193,7 +193,7 @@ class ChannelImager(Imager):
             return minor.trials, minor.closing
         number = CandidateSettings.trial
         return (
-            [*minor.trials, Offer(number, candidate.fitted)],
+            [*minor.trials, Offer(number, lambda: candidate.fitted(state.model))],
             FitOffered(number, candidate.all_samples, minor.closing),
         )
 

@@ -201,26 +201,28 @@ class EntropyCandidate:
             return {}
         return {"systematic": choice.noise.systematic, "noise_factor": choice.noise.factor}
 
-    def fitted(self) -> tuple[np.ndarray, str] | None:
+    def fitted(self, present: np.ndarray) -> tuple[np.ndarray, str] | None:
         """The model of the samples that are not kept out, (y, x) float32 [Jy/pixel], and a sentence on it.
 
-        None if the fit failed.
+        None if the fit failed, or predicts some samples far worse than the `present` model (y, x) fits them.
         """
         if self._offered is None:
-            self._offered = self._fit(self._blocks)
+            self._offered = self._fit(self._blocks, present)
         return self._offered
 
     def all_samples(self) -> tuple[np.ndarray, str] | None:
         """The same of all samples, with the choices that led to `fitted`."""
         return self._fit([replace(block, kept_out=None, watched=None) for block in self._blocks])
 
-    def _fit(self, blocks):
+    def _fit(self, blocks, present=None):
         run = self._run
         try:
             with one_thread():
                 solver, region = make_solver(blocks, run.grid, run.mask, self._holds_halo)
                 choice = self._known()
                 if choice is None:
+                    if present is not None and not solver.may_compete(present[region]):
+                        return None
                     choice = solver.choose()
                     run.progress.keep_choice(self._label, _as_facts(choice))
                 found = solver.fit(choice)

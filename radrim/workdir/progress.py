@@ -18,6 +18,9 @@ from radrim.result import Image, PlaneReader
 from radrim.workdir.directory import WorkDir
 from radrim.write.fits import read_image
 
+RESTORED = ("cycles", "stop", "ended", "stage", "expected", "left_noise", "fit_quality")
+"""Attributes of an image that an interrupted run takes up again."""
+
 
 class Progress:
     """The channels of one run.
@@ -81,12 +84,9 @@ class Progress:
             for name, array in arrays.items():
                 self._work.save(f"{cycle}/tile{tile}-{name}", array)
             remembered.append({"facts": facts, "arrays": list(arrays)})
-        noise = {"expected": channel.expected, "left_noise": channel.measurement.left_noise}
-        progress = {
-            name: getattr(channel, name) for name in ("cycles", "stop", "ended", "stage", "fitted", "fit_quality")
-        }
+        progress = {name: getattr(channel, name) for name in (*RESTORED, "fitted")}
         kept = None if channel.holdout_residual is None else len(channel.holdout_residual)
-        state = {**progress, **noise, "kept": kept, "remembered": remembered}
+        state = {**progress, "kept": kept, "remembered": remembered}
         self._work.note(f"{folder}/state", state)
         self._work.discard(f"{folder}/cycle{number - 1:04d}")
 
@@ -99,13 +99,12 @@ class Progress:
         cycle = f"{folder}/cycle{len(state['cycles']):04d}"
         if channel.fitted and not state["fitted"]:
             channel.use_all_samples()
-        for name in ("cycles", "stop", "ended", "stage", "fit_quality"):
+        for name in RESTORED:
             setattr(channel, name, state[name])
         if state["kept"] is not None:
             channel.holdout_residual = [
                 np.asarray(self._work.load(f"{cycle}/kept{k:04d}")) for k in range(state["kept"])
             ]
-        channel.expected, channel.measurement.left_noise = state["expected"], state["left_noise"]
         channel.restore(self._work.load(f"{cycle}/model"), self._work.load(f"{cycle}/residual"))
         channel.remembered = [
             (one["facts"], {name: self._work.load(f"{cycle}/tile{tile}-{name}") for name in one["arrays"]})

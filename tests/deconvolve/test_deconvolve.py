@@ -406,3 +406,19 @@ def test_a_residual_that_rose_says_nothing_of_the_noise():
     run([state], worse)
     assert "undone" in state.stop
     assert state.expected == 1.0
+
+
+def test_noise_is_that_of_the_accepted_model():
+    """What an undone update leaves of the data is forgotten, also when a cycle without an update follows."""
+    sky = Sky()
+    state = sky.state()
+    update = np.zeros(SHAPE, np.float32)
+    update[5, 5] = 1
+    for part, noise, expected in ((1.0, 0.1, 0.1), (0.0, 1e-5, 0.1), (0.5, 0.2, 0.2)):
+        sky.left_noise = noise
+        state._pending = state.model + update, state.residual
+        state.measure()
+        state.apply_update(part)
+        state.measure()
+        state.apply_update(1.0)
+        assert state.left_noise == expected
