@@ -2,6 +2,7 @@
 
     python pipelines/benchmarks/dev_cases.py --bench ../shared/bench --data ../shared/data --work bench-work/dev
     python pipelines/benchmarks/dev_cases.py --cases pipelines/benchmarks/fields.csv --work bench-work/fields
+    python pipelines/benchmarks/dev_cases.py --cases pipelines/benchmarks/few_stations.csv --work bench-work/few
 
 Each case is simulated by the benchmark's own simulator, imaged by WSClean 3.1 with strong multi-scale settings and by
 radrim, and scored against the truth; ../shared/bench/README.md explains the columns. Options of radrim come after --.
