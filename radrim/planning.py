@@ -207,7 +207,8 @@ def make_plan(config: ImageConfig, workers: int | None = None, active: float = 0
     memory = MemorySettings.base + cut.workers * (per_pixel * outer**2 + 2 * block_bytes(config))
     disk = 24.0 * (samples + pixels) + 8.0 * (stokes - 1) * samples + 4 * pixels * kinds * config.channels_out
     blocks_of = max(len(config.ms), math.ceil(of_channel * PlanSettings.sample_bytes / block_bytes(config)))
-    steps = _steps(facets, len(windows), blocks_of, cycles, math.ceil(kinds / stokes))
+    judged = bool(cycles and config.holdout)
+    steps = _steps(facets, len(windows), blocks_of, cycles, math.ceil(kinds / stokes), judged)
     return Plan(
         grid, config.channels_out, facets, cut.side, at_once, samples, nodes, config.channels_out * stokes * steps,
         min(ExecutionSettings.max_calls, facets), memory, disk, config.channels_out * moved,
@@ -216,10 +217,14 @@ def make_plan(config: ImageConfig, workers: int | None = None, active: float = 0
     )  # fmt: skip
 
 
-def _steps(facets, windows, blocks, cycles, kinds):
-    """Tasks of a channel; `radrim.facets.faceted` says which."""
+def _steps(facets, windows, blocks, cycles, kinds, judged):
+    """Tasks of a channel, without final stages; `radrim.facets.faceted` says which.
+
+    Where kept-out visibilities judge (`judged`), a last cycle fits all of them.
+    """
     once = 3 * windows + kinds * windows + bool(cycles) * (1 + facets + windows)
-    return once + cycles * (facets + 3 * windows + 2 * blocks)
+    once += judged * (3 * facets + 3 * windows + blocks)
+    return once + cycles * (facets + 3 * windows + (2 + judged) * blocks)
 
 
 def _sample(sets, config):

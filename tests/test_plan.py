@@ -46,8 +46,8 @@ def test_tasks_are_those_of_the_run(small_ms, tmp_path, no_report, monkeypatch):
         return run(self, label, calls, gpu)
 
     monkeypatch.setattr(Threads, "run", counted)
-    common = {"facet": 64, "pb": "airy", "dish_diameter": 25, "holdout": 0}
-    for options, unneeded in (({"niter": 0}, 0), ({"max_major": 1}, 4)):
+    common = {"facet": 64, "pb": "airy", "dish_diameter": 25}
+    for options, unneeded in (({"niter": 0}, 0), ({"max_major": 1}, 4), ({"max_major": 1, "holdout": 0}, 4)):
         done.clear()
         radrim.image(small_ms, size=256, scale="3asec", threads=2, name=tmp_path / "x", **common, **options)
         assert len(done) <= plan(small_ms, **common, **options).tasks <= len(done) + unneeded
