@@ -47,9 +47,9 @@ def main():
     for sky in args.skies or [None]:
         other = ["--image", _averaged(sky, args.work / sky.name), "--tv"] if sky else []
         done = subprocess.run([*command, *other], check=True, capture_output=True, text=True)
-        measured = {(sky, hours): found for sky, hours, found in VARIATION.findall(done.stdout)}
-        for sky, hours, native, published, variation, chi2, seconds in ROW.findall(done.stdout):
-            rows.append((sky, hours, native, chi2, variation or measured[sky, hours], published, seconds))
+        measured = {(name, hours): found for name, hours, found in VARIATION.findall(done.stdout)}
+        for name, hours, native, published, variation, chi2, seconds in ROW.findall(done.stdout):
+            rows.append((name, hours, native, chi2, variation or measured[name, hours], published, seconds))
     print(table(("sky", "hours", "radrim", "chi^2 per datum", "total variation", "published", "s"), rows))
 
 
