@@ -24,6 +24,21 @@ class SpectrumSettings:
     significant: float = 5.0
     """Least brightness of the restored image at which its spectral index is given [noise]."""
 
+    max_steps: int = 30
+    """Largest number of Newton steps from the slope of the polynomials to the index."""
+
+    max_step: float = 0.5
+    """Largest change of a coefficient of ln I in one step."""
+
+    tolerance: float = 1e-6
+    """Change of all coefficients at which the steps end."""
+
+    max_index: float = 10.0
+    """Largest index. Noise can give a slope that no power law has."""
+
+    pixels: int = 65_536
+    """Pixels whose spectra are computed at once."""
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -36,12 +51,15 @@ class Basis:
         Fraction of each channel in the sum of weights.
     value, slope : (term,) float64
         phi and nu0 dphi/dnu of each polynomial at the reference frequency nu0.
+    log : (channel,) float64
+        ln(nu / nu0).
     """
 
     values: np.ndarray
     weight: np.ndarray
     value: np.ndarray
     slope: np.ndarray
+    log: np.ndarray
 
     @classmethod
     def of(cls, freq: ArrayLike, weight: ArrayLike, terms: int) -> Self:
@@ -58,13 +76,14 @@ class Basis:
         """
         nu, share = np.asarray(freq, float), np.asarray(weight, float)
         share = share / share.sum()
-        x = nu / np.average(nu, weights=share) - 1
+        ratio = nu / np.average(nu, weights=share)
+        x = ratio - 1
         powers = np.vander(x, terms, increasing=True)
         _, r = np.linalg.qr(np.sqrt(share)[:, None] * powers)
         r *= np.sign(np.diag(r))[:, None]  # the first polynomial is 1, not -1
         into = np.linalg.inv(r)
         slope = into[1] if terms > 1 else np.zeros(1)
-        return cls(powers @ into, share, into[0], slope)
+        return cls(powers @ into, share, into[0], slope, np.log(ratio))
 
     def image(self, channel: int, terms: np.ndarray) -> np.ndarray:
         """The image of a channel, (y, x), from those of the terms, (term, y, x)."""
@@ -124,8 +143,8 @@ def spectral_index(
     Returns
     -------
     alpha, error : (y, x) float32
-        NaN where the image is not above 5 times its noise (`SpectrumSettings.significant`). The spectral index of the
-        primary beam, which is narrower at higher frequencies, is subtracted if the channels have one.
+        NaN where the image is not above 5 times its noise (`SpectrumSettings.significant`). Primary beams, which are
+        narrower at higher frequencies, are taken out if the channels have them.
     """
     shape = (len(basis.value), *channels.plane(0, "model").shape)
     model, residual = np.zeros(shape), np.zeros(shape)
@@ -133,21 +152,69 @@ def spectral_index(
         basis.add(number, channels.plane(number, "model"), model)
         basis.add(number, channels.plane(number, "residual"), residual)
     noise = noise_mad(residual[0]) if noise is None else noise
-    value, slope = np.zeros(shape[1:]), np.zeros(shape[1:])
-    for i in range(shape[0]):
-        restored = residual[i] + restore(model[i].astype(np.float32), beam, scale, threads)
-        value += basis.value[i] * restored
-        slope += basis.slope[i] * restored
-    with np.errstate(divide="ignore", invalid="ignore"):
-        alpha = slope / value
-        spread = (basis.slope[:, None, None] - alpha * basis.value[:, None, None]) ** 2
-        error = noise * np.sqrt(spread.sum(0)) / np.abs(value)
-    if channels.pb:
-        pb = np.zeros(shape)
-        for number in range(channels.count):
-            basis.add(number, channels.plane(number, "pb"), pb)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            alpha -= np.tensordot(basis.slope, pb, 1) / np.tensordot(basis.value, pb, 1)
+    restored = [
+        left + restore(term.astype(np.float32), beam, scale, threads)
+        for left, term in zip(residual, model, strict=True)
+    ]
+    value = np.tensordot(basis.value, restored, 1)
     known = value > SpectrumSettings.significant * noise * np.linalg.norm(basis.value)
-    known_alpha, known_error = (np.where(known, image, np.nan).astype(np.float32) for image in (alpha, error))
-    return known_alpha, known_error
+    pb = np.ones((channels.count, 1))
+    if channels.pb:
+        pb = np.stack([channels.plane(number, "pb")[known] for number in range(channels.count)])
+    maps = np.full((2, *shape[1:]), np.nan, np.float32)
+    maps[:, known] = fit_index(np.stack([term[known] for term in restored]), basis, noise, pb)
+    return maps[0], maps[1]
+
+
+def fit_index(terms: np.ndarray, basis: Basis, noise: float, pb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spectral indices whose spectra have the given terms, and their errors.
+
+    Parameters
+    ----------
+    terms : (term, pixel) float64
+        [Jy/beam]
+    basis : Basis
+    noise : float
+        Of each term [Jy/beam].
+    pb : (channel, pixel or 1) float
+        Primary beams, by which the spectra are multiplied.
+
+    Returns
+    -------
+    alpha, error : (pixel,) float64
+    """
+    alpha, error = np.zeros((2, terms.shape[1]))
+    for start in range(0, terms.shape[1], SpectrumSettings.pixels):
+        part = slice(start, start + SpectrumSettings.pixels)
+        beams = pb if pb.shape[1] == 1 else pb[:, part]
+        alpha[part], error[part] = _fit_index(terms[:, part], basis, noise, beams)
+    return alpha, error
+
+
+def _fit_index(terms, basis, noise, pb):
+    """`fit_index` of some pixels, by Newton's method."""
+    settings = SpectrumSettings()
+    count = len(terms) - 1
+    powers = basis.log[:, None] ** np.arange(1, count + 1)  # (channel, coefficient)
+    project = (basis.weight[:, None] * basis.values).T  # (term, channel)
+    ratio = terms[1:] / terms[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (basis.slope @ terms) / (basis.value @ terms)
+    found = np.zeros((count, terms.shape[1]))
+    found[0] = np.clip(np.nan_to_num(slope), -settings.max_index / 2, settings.max_index / 2)
+    jacobian = np.zeros((terms.shape[1], count, count))
+    for _ in range(settings.max_steps):
+        spectrum = pb * np.exp(np.clip(powers @ found, -50, 50))
+        seen = project @ spectrum
+        by = (project[:, None] * powers.T) @ spectrum  # (term, coefficient, pixel)
+        jacobian = ((by[1:] - by[0] * (seen[1:] / seen[0])[:, None]) / seen[0]).transpose(2, 0, 1)
+        left = (ratio - seen[1:] / seen[0]).T[..., None]
+        step = (np.linalg.pinv(jacobian) @ left)[..., 0].T
+        step = np.clip(step, -settings.max_step, settings.max_step)
+        found = np.clip(found + step, -settings.max_index, settings.max_index)
+        if np.abs(step).max(initial=0.0) < settings.tolerance:
+            break
+    # The index is the first coefficient; the noise of all terms is alike and independent.
+    row = np.linalg.pinv(jacobian)[:, 0].T
+    error = noise / np.abs(terms[0]) * np.sqrt((row**2).sum(0) + ((row * ratio).sum(0)) ** 2)
+    return found[0], error

@@ -7,7 +7,7 @@ import pytest
 
 from radrim.beam import Beam, restore
 from radrim.geometry import ARCSEC
-from radrim.restore.spectrum import Basis, SpectralPlanes, SpectrumSettings, spectral_index
+from radrim.restore.spectrum import Basis, SpectralPlanes, SpectrumSettings, fit_index, spectral_index
 
 FREQ = np.array([1.0e9, 1.1e9, 1.35e9, 1.4e9, 1.9e9])
 WEIGHT = np.array([3.0, 1.0, 2.0, 0.5, 4.0])
@@ -54,7 +54,7 @@ class Sky:
         self._images = []
         for freq, weight in zip(FREQ, self.weight, strict=True):
             model = np.zeros((64, 64), np.float32)
-            model[32, 32] = 1 + alpha * (freq / self.middle - 1)
+            model[32, 32] = (freq / self.middle) ** alpha
             residual = rng.normal(0, noise / np.sqrt(weight), (64, 64)).astype(np.float32)
             self._images.append({"model": model, "residual": residual})
             if beam is not None:
@@ -101,3 +101,36 @@ def test_the_spectrum_of_the_primary_beam_is_not_the_sources():
     seen, _ = spectral_index(planes(Sky(1, 1e-5, -0.7, beam=-0.5)), basis, beam, ARCSEC)
     assert plain[32, 32] == pytest.approx(-0.7, abs=0.01)
     assert seen[32, 32] == pytest.approx(-0.7, abs=0.03)
+
+
+@pytest.mark.parametrize("alpha", [-1.5, -0.7, 0.0, 0.8])
+@pytest.mark.parametrize("terms", [2, 3])
+@pytest.mark.parametrize("beam", [None, -2.0])
+def test_power_laws_over_a_wide_band_are_exact(alpha, terms, beam):
+    """However few terms there are, and behind a primary beam."""
+    spectrum = (FREQ / np.average(FREQ, weights=WEIGHT)) ** alpha
+    basis = Basis.of(FREQ, WEIGHT, terms)
+    pb = np.ones((5, 1)) if beam is None else ((FREQ / FREQ.mean()) ** beam)[:, None]
+    seen = (basis.weight * spectrum * pb[:, 0]) @ basis.values
+    index, error = fit_index(seen[:, None], basis, 1e-3, pb)
+    assert index[0] == pytest.approx(alpha, abs=1e-4)
+    assert 1e-4 < error[0] < 0.1
+
+
+def test_curved_spectra_have_their_index_at_the_reference():
+    """Of three terms, that of a parabola of ln I over ln nu."""
+    log = np.log(FREQ / np.average(FREQ, weights=WEIGHT))
+    basis = Basis.of(FREQ, WEIGHT, 3)
+    seen = (basis.weight * np.exp(-0.8 * log - 0.3 * log**2)) @ basis.values
+    index, _ = fit_index(seen[:, None], basis, 1e-3, np.ones((5, 1)))
+    assert index[0] == pytest.approx(-0.8, abs=1e-4)
+
+
+def test_noise_without_a_power_law_is_bounded():
+    """Terms that no spectrum has, give finite indices with large errors."""
+    basis = Basis.of(FREQ, WEIGHT, 3)
+    terms = np.random.default_rng(3).normal(0, 1, (3, 500)) + np.array([[5], [0], [0]])
+    index, error = fit_index(terms, basis, 1.0, np.ones((5, 1)))
+    assert np.isfinite(index).all()
+    assert np.abs(index).max() <= SpectrumSettings.max_index
+    assert np.median(error) > 0.1
