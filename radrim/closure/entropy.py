@@ -53,6 +53,10 @@ class EntropySettings:
     coarse: float = 2.0
     """Number of pixels per resolution while folds are fitted. The last fit has the pixels of the image."""
 
+    max_phase: float = 0.1
+    """Phase of the w-term at the edge of the field up to which it is left out while folds are fitted [rad]. All fits
+    that are compared have the same error then. The last fit is exact."""
+
     folds: int = 5
     """Number of folds. Fits to four fifths of the data are nearly as good as fits to all."""
 
@@ -255,7 +259,7 @@ class EntropySolver:
         kept, prior = data.fold == 0, self.priors[0]
         enough = settings.max_chi2_ratio * _chi2((data.vis - vis)[kept], data.sigma[kept])
         state, best, worse = self._start(self._coarse, prior), np.inf, 0
-        for strength in settings.strengths:
+        for strength in (strength for strength in settings.strengths if strength >= settings.weakest_for_priors):
             state, left = self._predict_one(data, kept, state, strength, prior)
             found = _chi2(left, data.sigma[kept])
             if found <= enough:
@@ -370,7 +374,8 @@ class EntropySolver:
         return solution, data.vis[kept] - flux * vis[kept]
 
     def _objective(self, data, grid, strength, prior):
-        settings = replace(self._minimiser, entropy=strength)
+        phase = self._settings.max_phase if grid is self._coarse else self._minimiser.max_phase
+        settings = replace(self._minimiser, entropy=strength, max_phase=phase)
         terms = [VisibilityTerm(data.vis, data.sigma)]
         near = data.colocated & prior.separate
         image = np.maximum(self._start(grid, prior).image, self._minimiser.faintest)

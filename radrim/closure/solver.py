@@ -27,7 +27,7 @@ from scipy.optimize import minimize
 
 from radrim.closure.quantities import ClosureData
 from radrim.closure.terms import DataTerm, closure_terms, size_of
-from radrim.closure.transforms import Transforms
+from radrim.closure.transforms import Transforms, one_thread
 from radrim.errors import SolverError
 from radrim.geometry import FWHM_PER_SIGMA, ImageGrid
 
@@ -68,6 +68,9 @@ class ClosureSolverSettings:
 
     tolerance: float = 1e7 * float(np.finfo(float).eps)
     """Relative change of the objective in one step at which the minimiser stops."""
+
+    max_phase: float = 3e-4
+    """Phase of the w-term at the edge of the field up to which it is left out [rad]."""
 
     epsilon: float = 1e-9
     """Accuracy of the transforms. The minimiser compares values that differ little."""
@@ -123,7 +126,7 @@ class Objective:
         self._terms, self._shape, self._colocated = terms, grid.shape, colocated
         self._prior, self._weight = np.log(prior), weight
         self._entropy = settings.entropy * sum(len(term) for term in terms)
-        self._transforms = Transforms(uvw, grid, settings.epsilon, threads, settings.smallest)
+        self._transforms = Transforms(uvw, grid, settings.epsilon, threads, settings.smallest, settings.max_phase)
 
     def visibilities(self, image: np.ndarray, extended: float) -> np.ndarray:
         """Visibilities of an image that sums to 1, (sample,) complex128."""
@@ -147,7 +150,8 @@ class Objective:
         x = np.sqrt(np.append(pixels, max(solution.extended, settings.first_extended)))
         limits = {"maxiter": settings.iterations, "maxfun": 2 * settings.iterations, "maxcor": 20,
                   "ftol": settings.tolerance}  # fmt: skip
-        found = minimize(self, x, jac=True, method="L-BFGS-B", options=limits)
+        with one_thread():
+            found = minimize(self, x, jac=True, method="L-BFGS-B", options=limits)
         if not np.isfinite(found.fun):
             raise SolverError("The data gave no finite chi-square; please report this observation.")
         image, extended = self.unpack(found.x)

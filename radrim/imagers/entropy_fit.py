@@ -17,9 +17,9 @@ from radrim.closure.entropy import Choice, EntropyImage, EntropySettings, Entrop
 from radrim.closure.noise import Noise
 from radrim.closure.read import field_of, size_in_pixels
 from radrim.closure.solver import gaussian
-from radrim.closure.transforms import one_thread
+from radrim.closure.transforms import largest_phase
 from radrim.errors import ConfigError, SolverError
-from radrim.geometry import ImageGrid
+from radrim.geometry import C, ImageGrid
 from radrim.imagers.context import RunContext
 from radrim.visibilities import Visibilities
 
@@ -177,7 +177,7 @@ class EntropyCandidate:
 
     @property
     def possible(self) -> bool:
-        """Whether samples and pixels are few enough, of one pointing."""
+        """Whether samples and pixels are few enough, of one pointing and a field without a large w-term."""
         blocks, grid, limit = self._blocks, self._run.grid, CandidateSettings.max_samples
         if len({tuple(block.pointing) for block in blocks}) > 1:
             return False
@@ -186,6 +186,9 @@ class EntropyCandidate:
             return False
         field = width * grid.scale
         if least_cells(blocks, field, limit) > limit:
+            return False
+        wide = max(largest_phase(block.uvw * (block.freq.max() / C), grid) for block in blocks)
+        if wide > EntropySettings.max_phase:
             return False
         return len(average_cells(blocks, field, EntropySettings.folds)) <= limit
 
@@ -217,15 +220,14 @@ class EntropyCandidate:
     def _fit(self, blocks, present=None):
         run = self._run
         try:
-            with one_thread():
-                solver, region = make_solver(blocks, run.grid, run.mask, self._holds_halo)
-                choice = self._known()
-                if choice is None:
-                    if present is not None and not solver.may_compete(present[region]):
-                        return None
-                    choice = solver.choose()
-                    run.progress.keep_choice(self._label, _as_facts(choice))
-                found = solver.fit(choice)
+            solver, region = make_solver(blocks, run.grid, run.mask, self._holds_halo)
+            choice = self._known()
+            if choice is None:
+                if present is not None and not solver.may_compete(present[region]):
+                    return None
+                choice = solver.choose()
+                run.progress.keep_choice(self._label, _as_facts(choice))
+            found = solver.fit(choice)
         except SolverError as error:
             log.debug("relative entropy: %s", error)
             return None
