@@ -25,6 +25,7 @@ from radrim.read.selection import (
     mjd_seconds,
 )
 from radrim.read.settings import DEFAULTS, ReadSettings
+from radrim.read.together import check_columns, without_repeats
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import Terms, combinations
 from radrim.visibilities import Observation, Visibilities
@@ -68,13 +69,15 @@ def read(
         No sample is left to image, or phase centres differ and `selection.joint` is not set.
     """
     with open_inputs(paths, folder) as sets:
+        check_columns(sets, selection)
+        sets, repeats = without_repeats(sets, selection, settings)
         targets = [choose_target(ms, selection.field) for ms in sets]
         centre = choose_centre(targets, selection.joint, settings)
         keep = keep or (lambda block: block)
         parts = [_read_one(target, centre, selection, keep, block_bytes, settings) for target in targets]
     first = parts[0]
-    for path, part in zip(paths[1:], parts[1:], strict=True):
-        _same_phase_centre(paths[0], first, path, part)
+    for target, part in zip(targets[1:], parts[1:], strict=True):
+        _same_phase_centre(targets[0].ms.path, first, target.ms.path, part)
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
     return Observation(
         blocks=[block for part in parts for block in part.blocks],
@@ -91,7 +94,7 @@ def read(
         data_column=first.data_column,
         freq_frame=first.freq_frame,
         channel_width=first.channel_width,
-        notes=[note for part in parts for note in part.notes],
+        notes=[*repeats, *(note for part in parts for note in part.notes)],
         counts=counts,
     )
 

@@ -32,6 +32,9 @@ class ReadSettings:
     max_pointing_distance: float = math.radians(60)
     """Largest distance of a pointing from the centre of the mosaic [rad]. Further out the tangent plane is compressed
     too much."""
+    compared_rows: int = 32
+    """Rows, evenly spread, in which two Measurement Sets must agree to count as copies. The noise of two observations
+    already differs in one."""
     continuum: ContinuumSettings = ContinuumSettings()
 
 
