@@ -68,9 +68,9 @@ def read(
     DataError
         No sample is left to image, or phase centres differ and `selection.joint` is not set.
     """
-    with open_inputs(paths, folder) as sets:
-        check_columns(sets, selection)
-        sets, repeats = without_repeats(sets, selection, settings)
+    with open_inputs(paths, folder) as named:
+        check_columns(named, selection)
+        sets, repeats = without_repeats(named, selection, settings)
         targets = [choose_target(ms, selection.field) for ms in sets]
         centre = choose_centre(targets, selection.joint, settings)
         keep = keep or (lambda block: block)

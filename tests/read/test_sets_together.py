@@ -20,7 +20,7 @@ def test_calibrated_and_raw_data_are_not_mixed(make_ms, swapped):
     """CORRECTED_DATA in one set and only DATA in another is refused, naming both; --data-column decides."""
     paths = [make_ms(corrected=True, seed=1), make_ms(seed=2)]
     paths = paths[::-1] if swapped else paths
-    with pytest.raises(ConfigError, match="CORRECTED_DATA, and .* only DATA.*--data-column DATA") as found:
+    with pytest.raises(ConfigError, match=r"CORRECTED_DATA, and .* only DATA.*--data-column DATA") as found:
         read(paths)
     for path in paths:
         assert str(path) in str(found.value)
@@ -73,15 +73,6 @@ def test_other_noise_is_another_observation(make_ms):
     together = read([make_ms(seed=1), make_ms(seed=2)])
     assert len(together.blocks) == 2
     assert together.notes == []
-
-
-def selection_of(path, where, out):
-    """A reference table, as TaQL's `giving` makes it."""
-    import casacore.tables as ct
-
-    with ct.table(str(path), ack=False) as table:
-        ct.taql(f"select from $table where {where} giving {out}").close()
-    return out
 
 
 def test_empty_data_are_not_copies(make_ms, edit_ms):
