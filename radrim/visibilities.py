@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from radrim.errors import ConfigError, DataError
+from radrim.errors import ConfigError
 from radrim.geometry import C
 
 
@@ -279,32 +279,44 @@ def split_channels(observation: Observation, count: int) -> list[list[Visibiliti
 
     If blocks have different Doppler factors, channels that differ by less than half a channel are counted as one.
 
+    Returns
+    -------
+    list of list of Visibilities
+        Blocks with unflagged data; none for an output channel that is flagged throughout.
+
     Raises
     ------
     ConfigError
         There are more output channels than channels.
-    DataError
-        An output channel has no unflagged data.
     """
     if count == 1:
         return [observation.blocks]
     numbers = _number_channels(observation)
+    groups = []
+    for part in _parts(numbers, count):
+        inside = [(k >= part[0]) & (k <= part[-1]) for k in numbers]
+        cut = [block.select_channels(keep) for block, keep in zip(observation.blocks, inside, strict=True)]
+        groups.append([block for block in cut if block is not None and block.weight.any()])
+    return groups
+
+
+def channel_bands(observation: Observation, count: int) -> list[tuple[float, float]]:
+    """Lowest and highest frequency in the output frame [Hz] of each output channel of `split_channels`."""
+    numbers = np.concatenate(_number_channels(observation))
+    freq = np.concatenate([block.output_freq for block in observation.blocks])
+    found = []
+    for part in _parts([numbers], count):
+        inside = freq[(numbers >= part[0]) & (numbers <= part[-1])]
+        found.append((float(inside.min()), float(inside.max())))
+    return found
+
+
+def _parts(numbers: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+    """Channel numbers of each output channel."""
     known = np.unique(np.concatenate(numbers))
     if count > len(known):
         raise ConfigError(f"--channels-out {count} is more than the {len(known)} channels there are.")
-    freq, groups = np.concatenate([block.output_freq for block in observation.blocks]), []
-    for number, part in enumerate(np.array_split(known, count)):
-        inside = [(k >= part[0]) & (k <= part[-1]) for k in numbers]
-        cut = [block.select_channels(keep) for block, keep in zip(observation.blocks, inside, strict=True)]
-        group = [block for block in cut if block is not None and block.weight.any()]
-        if not group:
-            low, high = (f(freq[np.concatenate(inside)]) / 1e6 for f in (np.min, np.max))
-            raise DataError(
-                f"Output channel {number} ({low:.6g} to {high:.6g} MHz) has no unflagged "
-                "data; use fewer --channels-out, or leave it out with --chan-range."
-            )
-        groups.append(group)
-    return groups
+    return np.array_split(known, count)
 
 
 def _number_channels(observation: Observation) -> list[np.ndarray]:

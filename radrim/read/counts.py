@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from radrim.errors import DataError
+from radrim.errors import DataError, NothingLeftError
 from radrim.read.settings import ReadSettings
 
 
@@ -25,7 +25,7 @@ class Counts:
     def check(
         self, path: Path, used: int, flag_nonfinite: bool, max_nonfinite: float = ReadSettings.max_nonfinite
     ) -> None:
-        """Raise DataError, with the main reason, if no sample is left or too many are NaN or infinite.
+        """Raise DataError, with the main reason, if no sample is left (NothingLeftError) or too many are not finite.
 
         Parameters
         ----------
@@ -39,18 +39,18 @@ class Counts:
             Otherwise the largest fraction of the unflagged samples that may be NaN or infinite.
         """
         if self.samples == 0:
-            raise DataError(
+            raise NothingLeftError(
                 f"{path}: no cross-correlation rows in this selection (field, spectral window, time); "
                 f"radrim info {path} lists what is there."
             )
         usable = self.samples - self.flagged
         if usable == 0 and self.incomplete:
-            raise DataError(
+            raise NothingLeftError(
                 f"{path}: no sample has all the correlations of the Stokes parameters asked for ({self.incomplete} of "
                 f"{self.samples} have those of some); nothing is left to image together. Image one alone: --pol I."
             )
         if usable == 0:
-            raise DataError(f"{path}: all {self.samples} samples are flagged; nothing is left to image.")
+            raise NothingLeftError(f"{path}: all {self.samples} samples are flagged; nothing is left to image.")
         if used == 0:
             number, fault = max(
                 (self.negative, "have negative weights; use --abs-weights to take their absolute value"),
@@ -67,7 +67,7 @@ class Counts:
                 ),
             )
             share = f"all {usable}" if number == usable else f"{number} of {usable}"
-            raise DataError(f"{path}: nothing is left to image: {share} unflagged samples {fault}.")
+            raise NothingLeftError(f"{path}: nothing is left to image: {share} unflagged samples {fault}.")
         if self.nonfinite > max_nonfinite * (used + self.nonfinite) and not flag_nonfinite:
             raise DataError(
                 f"{path}: {self.nonfinite} of {used + self.nonfinite} unflagged samples are NaN or infinite "

