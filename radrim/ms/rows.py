@@ -12,8 +12,10 @@ import numpy as np
 
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.ms.columns import writing_column
+from radrim.ms.opening import explain, open_table
 from radrim.ms.settings import DEFAULTS, StorageSettings
-from radrim.ms.tables import DAMAGED, MeasurementSet, SpectralWindow, open_table
+from radrim.ms.subtables import SpectralWindow
+from radrim.ms.tables import MeasurementSet
 from radrim.runtime.files import advice
 
 if TYPE_CHECKING:
@@ -117,8 +119,7 @@ def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: S
                 for name in ("UVW", "TIME", "ANTENNA1", "ANTENNA2", column, "FLAG", "FLAG_ROW", weights)
             )
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{ms.path}: rows {start} to {start + count}: {reason}. {DAMAGED}") from None
+            raise InputError(explain(ms.path, f"cannot be read in rows {start} to {start + count}", error)) from None
         if data.dtype.kind != "c":
             raise ConfigError(f"--data-column {column} of {ms.path} holds no visibilities; try DATA.")
         if data.shape[1:] != expected or flag.shape[1:] != expected:

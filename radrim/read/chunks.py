@@ -8,7 +8,9 @@ import numpy as np
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C
 from radrim.ms.columns import check_finished
-from radrim.ms.tables import DAMAGED, MeasurementSet, SpectralWindow
+from radrim.ms.opening import explain
+from radrim.ms.subtables import SpectralWindow
+from radrim.ms.tables import MeasurementSet
 from radrim.read.continuum import Continuum, line_free
 from radrim.read.counts import Counts
 from radrim.read.selection import Selection
@@ -106,9 +108,8 @@ class ChunkReader:
             try:
                 chunk = self._chunk(start, count)
             except RuntimeError as error:
-                reason = str(error).strip().splitlines()[0]
                 raise InputError(
-                    f"{self.ms.path}: rows {start} to {start + count} cannot be read: {reason}. {DAMAGED}"
+                    explain(self.ms.path, f"cannot be read in rows {start} to {start + count}", error)
                 ) from None
             end = filled + len(chunk[0])
             for target, part in zip((uvw, time, antenna, weight, *planes), chunk, strict=True):

@@ -10,7 +10,9 @@ import numpy as np
 from radrim.errors import DataError, NothingLeftError
 from radrim.geometry import format_angle
 from radrim.ms.inputs import open_inputs
-from radrim.ms.tables import MeasurementSet, SpectralWindow, open_table
+from radrim.ms.opening import open_table
+from radrim.ms.subtables import SpectralWindow, require_sound
+from radrim.ms.tables import MeasurementSet
 from radrim.read.chunks import ChunkReader, Source
 from radrim.read.counts import Counts
 from radrim.read.frames import SPECSYS, find_shift
@@ -158,7 +160,9 @@ def _read_one(
     with open_table(ms.tables) as main:
         blocks: list[Visibilities] = []
         used: list[SpectralWindow] = []
-        for field, window in product(target.fields, choose_windows(ms, selection)):
+        faulty = [window for window in ms.faulty if selection.spw is None or window.spw in selection.spw]
+        require_sound(main, faulty, f"FIELD_ID IN [{','.join(map(str, target.fields))}]")
+        for field, window in product(target.fields, _with_all_stokes(choose_windows(ms, selection), selection)):
             source = Source(ms, main, column, selection, counts, notes, settings)
             before = len(blocks)
             for block in _read_window(source, window, field, block_bytes):
@@ -246,6 +250,13 @@ def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, n
         found.append(f"Stokes I of {ms.path.name} is taken from {hand} alone, as if unpolarised.")
     notes += [note for note in found if note not in notes]
     return recipes
+
+
+def _with_all_stokes(windows: list[SpectralWindow], selection: Selection) -> list[SpectralWindow]:
+    """Without data descriptions that lack a Stokes parameter which another one of the same window has."""
+    wanted = selection.stokes.split(",")
+    having = {window.spw for window in windows if _has_all(window, wanted)}
+    return [window for window in windows if window.spw not in having or _has_all(window, wanted)]
 
 
 def _has_all(window: SpectralWindow, wanted: Sequence[str]) -> bool:

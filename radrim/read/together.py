@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from radrim.errors import ConfigError
-from radrim.ms.tables import MeasurementSet, open_table
+from radrim.ms.opening import open_table
+from radrim.ms.tables import MeasurementSet
 from radrim.read.selection import Selection, choose_column
 from radrim.read.settings import DEFAULTS, ReadSettings
 

@@ -14,7 +14,8 @@ from radrim.geometry import C
 from radrim.metrics import measured_scatter
 from radrim.ms import rows as ms_rows
 from radrim.ms.inputs import require_measurement_set
-from radrim.ms.tables import open_table
+from radrim.ms.opening import open_table
+from radrim.ms.subtables import require_sound
 from radrim.read.pointings import choose_target
 from radrim.read.selection import Selection, choose_channels, choose_column, choose_windows, mjd_seconds
 from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, format_interval
@@ -75,6 +76,8 @@ class Calibrator:
         times, scans, lengths = [], [], []
         self.windows = []
         with open_table(self.ms.path) as main:
+            chosen = self.selection.spw
+            require_sound(main, [one for one in self.ms.faulty if chosen is None or one.spw in chosen], self._where)
             for window in windows:
                 rows = main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}")
                 if rows.nrows():
@@ -277,6 +280,8 @@ class Calibrator:
         """`Normal` of (interval, feed) over the selected samples; a list `scatters` receives the scatter of chunks."""
         normal = Normal.empty((slots.max() + 1, len(self.feeds)), len(self.ms.antennas))
         with open_table(self.ms.path) as main:
+            chosen = self.selection.spw
+            require_sound(main, [one for one in self.ms.faulty if chosen is None or one.spw in chosen], self._where)
             for window in windows:
                 rows = main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}")
                 for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
