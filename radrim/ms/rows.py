@@ -16,6 +16,7 @@ from radrim.ms.opening import explain, open_table
 from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.subtables import SpectralWindow
 from radrim.ms.tables import MeasurementSet
+from radrim.ms.weights import Part, WeightReader
 from radrim.runtime.files import advice
 
 if TYPE_CHECKING:
@@ -83,12 +84,6 @@ def row_starts(rows: int, window: SpectralWindow, settings: StorageSettings = DE
     return [(start, min(step, rows - start)) for start in range(0, rows, step)]
 
 
-def weight_column(ms: MeasurementSet, table: "casatables.table") -> str:
-    """WEIGHT_SPECTRUM if it has values, else WEIGHT."""
-    filled = "WEIGHT_SPECTRUM" in ms.columns and table.nrows() and table.iscelldefined("WEIGHT_SPECTRUM", 0)
-    return "WEIGHT_SPECTRUM" if filled else "WEIGHT"
-
-
 def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: SpectralWindow) -> Iterator[Rows]:
     """The rows of a selection, chunk by chunk.
 
@@ -110,13 +105,13 @@ def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: S
     InputError
         A column has no values or values of the wrong shape, or cannot be read.
     """
-    weights = weight_column(ms, table)
+    weights = WeightReader(ms.path, table, "WEIGHT_SPECTRUM" in ms.columns)
     expected = len(window.freq), len(window.correlations)
     for start, count in row_starts(table.nrows(), window):
         try:
-            uvw, time, first, second, data, flag, whole, weight = (
+            uvw, time, first, second, data, flag, whole = (
                 np.asarray(table.getcol(name, start, count))
-                for name in ("UVW", "TIME", "ANTENNA1", "ANTENNA2", column, "FLAG", "FLAG_ROW", weights)
+                for name in ("UVW", "TIME", "ANTENNA1", "ANTENNA2", column, "FLAG", "FLAG_ROW")
             )
         except RuntimeError as error:
             raise InputError(explain(ms.path, f"cannot be read in rows {start} to {start + count}", error)) from None
@@ -127,9 +122,12 @@ def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: S
                 f"{ms.path}: {column} and FLAG have cells of shape {data.shape[1:]} and {flag.shape[1:]}, but spectral "
                 f"window {window.spw} has {expected[0]} channels and {expected[1]} correlations."
             )
-        if weights == "WEIGHT":
-            weight = weight[:, None, :]
-        yield Rows(start, uvw, time, np.stack([first, second], 1), data, flag | whole[:, None, None], weight)
+        flag |= whole[:, None, None]
+        try:
+            weight = weights.read(Part(start, count, 0, *expected), data, flag)
+        except RuntimeError as error:
+            raise InputError(explain(ms.path, f"cannot be read in rows {start} to {start + count}", error)) from None
+        yield Rows(start, uvw, time, np.stack([first, second], 1), data, flag, weight)
 
 
 def copy(ms: MeasurementSet, column: str, path: str | Path) -> None:

@@ -11,6 +11,7 @@ from radrim.ms.columns import check_finished
 from radrim.ms.opening import explain
 from radrim.ms.subtables import SpectralWindow
 from radrim.ms.tables import MeasurementSet
+from radrim.ms.weights import Part, WeightReader
 from radrim.read.continuum import Continuum, line_free
 from radrim.read.counts import Counts
 from radrim.read.selection import Selection
@@ -74,9 +75,7 @@ class ChunkReader:
         self.sorted = bool((np.diff(freq) >= 0).all())
         self.imaged = slice(None)
         self.continuum = None if selection.contsub is None else self._prepare_continuum(selection.contsub)
-        self.weights = "WEIGHT_SPECTRUM" if "WEIGHT_SPECTRUM" in ms.columns else "WEIGHT"
-        if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
-            self.weights = "WEIGHT"
+        self.weights = WeightReader(ms.path, table, "WEIGHT_SPECTRUM" in ms.columns)
         check_finished(ms.path, table, column)
         if not table.iscelldefined(column, 0):
             raise InputError(
@@ -123,6 +122,17 @@ class ChunkReader:
         others = dict(zip(names, rest, strict=True))
         return Visibilities(uvw, freq, data, weight, time, antenna, stokes=stokes, others=others)
 
+    @property
+    def notes(self) -> list[str]:
+        """What was read in another way than usual."""
+        if not self.weights.replaced:
+            return []
+        what = "is missing or 0 there" if self.weights.spectral else "is 0 throughout"
+        return [
+            f"WEIGHT is used in {self.weights.replaced} rows of {self.ms.path.name}, spectral window "
+            f"{self.window.spw}: WEIGHT_SPECTRUM {what}."
+        ]
+
     def _chunk(self, start: int, count: int) -> tuple[np.ndarray, ...]:
         """(uvw, time, antenna, weight, data, ...) of the rows with samples in one chunk."""
         table = self.table
@@ -131,12 +141,9 @@ class ChunkReader:
         if correlated.dtype.kind not in "cf":
             raise ConfigError(f"--data-column {self.column} of {self.ms.path} holds no visibilities; try DATA.")
         flag = self._slice("FLAG", start, count)
-        if self.weights == "WEIGHT_SPECTRUM":
-            natural = self._slice("WEIGHT_SPECTRUM", start, count)
-        else:
-            natural = np.asarray(table.getcol("WEIGHT", start, count))[:, None, :]
-            self._check_shape("WEIGHT", natural, (1, flag.shape[2]))
         flag |= table.getcol("FLAG_ROW", start, count)[:, None, None]
+        part = Part(start, count, self.first, self.last, len(self.window.correlations))
+        natural = self.weights.read(part, correlated, flag)
         planes, weight = self._form_stokes(correlated, flag, natural)
         self._drop_unusable(planes, weight, uvw)
         if self.continuum is not None:

@@ -231,6 +231,7 @@ def _read_window(source: Source, window: SpectralWindow, field: int, block_bytes
                 block = reader.read(start, min(size, total - start), bar)
                 if block is not None:
                     yield from shift.cut(block) if shift else [block]
+        source.notes.extend(reader.notes)
     finally:
         rows.close()
 

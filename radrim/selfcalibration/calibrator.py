@@ -340,7 +340,6 @@ class Calibrator:
             for number, window in enumerate(self.windows):
                 query = f"{self._where} AND DATA_DESC_ID=={window.data_desc}"
                 rows, into = source.query(query), target.query(query)
-                has = ms_rows.weight_column(self.ms, rows) == "WEIGHT_SPECTRUM"
                 feeds = np.array([[self.feeds.index(f) for f in _feeds(name)] for name in window.correlations]).T
                 begins = gains.time - gains.interval / 2
                 for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
@@ -355,8 +354,9 @@ class Calibrator:
                     into.putcol("FLAG", flag, start, count)
                     power = (pair.real**2 + pair.imag**2).astype(np.float32)
                     into.putcol("WEIGHT", rows.getcol("WEIGHT", start, count) * power, start, count)
-                    if has:
-                        into.putcol("WEIGHT_SPECTRUM", chunk.weight * power[:, None, :], start, count)
+                    if "WEIGHT_SPECTRUM" in self.ms.columns:
+                        spectrum = np.broadcast_to(chunk.weight, chunk.data.shape) * power[:, None, :]
+                        into.putcol("WEIGHT_SPECTRUM", spectrum.astype(np.float32), start, count)
                 rows.close()
                 into.close()
         return lost
