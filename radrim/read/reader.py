@@ -171,7 +171,7 @@ def _read_one(
             if len(blocks) > before:
                 used.append(window)
     left = sum(int((block.weight > 0).sum()) for block in blocks)
-    counts.check(ms.path, left, selection.flag_nonfinite, settings.max_nonfinite)
+    counts.check(ms.path, left, selection.flag_nonfinite, settings)
     notes += counts.notes(ms.path.name, selection.abs_weights)
     start = min(block.time.min() for block in blocks)
     dishes = ms.dish_diameters[ms.dish_diameters > 0]
@@ -191,7 +191,7 @@ def _read_one(
         freq_frame=SPECSYS[selection.outframe] if selection.outframe else used[0].frame,
         channel_width=float(np.median(np.concatenate([w.width for w in used]))) * blocks[0].doppler,
         notes=notes,
-        counts=vars(counts),
+        counts=counts.numbers,
     )
 
 
@@ -224,16 +224,35 @@ def _read_window(source: Source, window: SpectralWindow, field: int, block_bytes
         shift = find_shift(ms, window, ms.fields[field], selection.outframe, source.settings)
         recipes = _recipes(ms, window, selection, source.notes)
         # If all rows are selected, the table itself is read, which avoids the list of row numbers.
-        reader = ChunkReader(source, main if total == main.nrows() else rows, window, (first, last), recipes)
+        table = main if total == main.nrows() else rows
         size = max(1, block_bytes // ((8 * len(recipes) + 4) * (last - first))) if block_bytes else total
-        with ProgressBar(f"reading {ms.path.name}, spectral window {window.spw}", total) as bar:
-            for start in range(0, total, size):
-                block = reader.read(start, min(size, total - start), bar)
-                if block is not None:
-                    yield from shift.cut(block) if shift else [block]
+        before, found = Counts(), False
+        before.take(source.counts)
+        reader = ChunkReader(source, table, window, (first, last), recipes)
+        for block in _blocks(reader, total, size):
+            found = True
+            yield from shift.cut(block) if shift else [block]
+        hand = None if found or selection.stokes != "I" else reader.only_hand()
+        if hand is None:
+            reader.count_hands()
+        else:
+            source.counts.take(before)
+            source.notes.append(reader.note_of(hand))
+            reader = ChunkReader(source, table, window, (first, last), [[(hand, 1 + 0j)]])
+            for block in _blocks(reader, total, size):
+                yield from shift.cut(block) if shift else [block]
         source.notes.extend(reader.notes)
     finally:
         rows.close()
+
+
+def _blocks(reader: ChunkReader, total: int, size: int) -> Iterator[Visibilities]:
+    """All rows with samples of a reader, `size` rows at a time."""
+    with ProgressBar(f"reading {reader.ms.path.name}, spectral window {reader.window.spw}", total) as bar:
+        for start in range(0, total, size):
+            block = reader.read(start, min(size, total - start), bar)
+            if block is not None:
+                yield block
 
 
 def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, notes: list[str]) -> list[Terms]:

@@ -45,7 +45,8 @@ def test_spectrum_in_some_rows(partly, small_ms, known, chunk, channels):
     factor = found.blocks[0].weight / plain.blocks[0].weight
     np.testing.assert_allclose(factor, np.broadcast_to(np.where(rows, 2, 1)[:, None], factor.shape))
     assert found.notes == [
-        f"WEIGHT is used in {(~rows).sum()} rows of edited.ms, spectral window 0: WEIGHT_SPECTRUM is missing or 0 there."
+        f"WEIGHT is used in {(~rows).sum()} rows of edited.ms, spectral window 0: WEIGHT_SPECTRUM is missing or 0 "
+        "there."
     ]
 
 
