@@ -217,7 +217,7 @@ class _Prediction:
         chosen = ",".join(str(index) for index in self.fields)
         for window in self.ms.windows:
             rows = _rows(main, f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID NOT IN [{chosen}]")
-            for part in _chunks(rows, window, PredictionSettings.chunk):
+            for part in _chunks(out.in_fresh(rows), window, PredictionSettings.chunk):
                 out.put(part, np.zeros((len(part), len(window.freq), len(window.correlations)), np.complex64))
 
 
