@@ -133,6 +133,8 @@ class Visibilities:
         As many rows that it sees, to compare the fit of both.
     natural : NaturalWeights or None
         Of all rows, where imaging weights have taken their place and rows are kept out.
+    channel_width : float
+        Median width of its channels at the telescope [Hz]; 0 if unknown.
     """
 
     uvw: np.ndarray
@@ -148,6 +150,7 @@ class Visibilities:
     kept_out: KeptOut | None = None
     watched: KeptOut | None = None
     natural: NaturalWeights | None = None
+    channel_width: float = 0.0
 
     @property
     def planes(self) -> dict[str, np.ndarray]:
@@ -272,6 +275,22 @@ class Observation:
                 lengths = length(block.uvw[rows, :2]) * (block.freq / C)
                 largest = max(largest, float(lengths.max(where=block.weight[rows] > 0, initial=0.0)))
         return largest
+
+
+def bandwidth_of(blocks: Sequence[Visibilities], channel_width: float) -> float:
+    """Frequency from the lower edge of the lowest to the upper edge of the highest channel, in the output frame [Hz].
+
+    Parameters
+    ----------
+    blocks : sequence of Visibilities
+    channel_width : float
+        Width of the channels of blocks that do not know theirs [Hz].
+    """
+    low, high = np.inf, -np.inf
+    for block in blocks:
+        freq, half = block.output_freq, (block.channel_width * block.doppler or channel_width) / 2
+        low, high = min(low, float(freq.min()) - half), max(high, float(freq.max()) + half)
+    return high - low
 
 
 def split_channels(observation: Observation, count: int) -> list[list[Visibilities]]:

@@ -124,9 +124,8 @@ class Subtables:
             return (
                 f"spectral window {spw} has no correlations: row {pol} of POLARIZATION is empty; repair its CORR_TYPE."
             )
-        for name in ("CHAN_FREQ", "CHAN_WIDTH"):
-            if not table.iscelldefined(name, spw) or not np.size(table.getcell(name, spw)):
-                return f"spectral window {spw} has no channels; repair its {name}."
+        if not table.iscelldefined("CHAN_FREQ", spw) or not np.size(table.getcell("CHAN_FREQ", spw)):
+            return f"spectral window {spw} has no channels; repair its CHAN_FREQ."
         freq = np.asarray(table.getcell("CHAN_FREQ", spw), float)
         bad = ~((freq > 0) & np.isfinite(freq))
         if bad.any():
@@ -199,10 +198,28 @@ def _correlations(table: "casatables.table", row: int) -> list[str]:
 
 def _window(table: "casatables.table", data_desc: int, spw: int, correlations: list[str]) -> SpectralWindow:
     freq = np.asarray(table.getcell("CHAN_FREQ", spw), float)
-    width = np.abs(np.asarray(table.getcell("CHAN_WIDTH", spw), float))
+    width = _widths(table, spw, freq)
     code = int(table.getcell("MEAS_FREQ_REF", spw))
     frame = FREQ_FRAMES[code] if 0 <= code < len(FREQ_FRAMES) else "TOPOCENT"
     return SpectralWindow(data_desc, spw, freq, width, frame, correlations)
+
+
+def _widths(table: "casatables.table", spw: int, freq: np.ndarray) -> np.ndarray:
+    """Widths of the channels of a window (chan,) [Hz], from their spacing where CHAN_WIDTH has none; 0 if unknown."""
+    known = ("CHAN_WIDTH", "EFFECTIVE_BW", "RESOLUTION")
+    cells = [np.abs(np.asarray(table.getcell(name, spw), float)) for name in known if _has_cell(table, name, spw)]
+    cells.insert(1, np.abs(np.gradient(freq)) if len(freq) > 1 else np.zeros(1))
+    if _has_cell(table, "TOTAL_BANDWIDTH", spw):
+        cells.append(np.full(len(freq), abs(float(table.getcell("TOTAL_BANDWIDTH", spw))) / len(freq)))
+    width = np.zeros(len(freq))
+    for cell in cells:
+        if cell.shape in (freq.shape, (1,)):
+            width = np.where((width == 0) & (cell > 0) & np.isfinite(cell), cell, width)
+    return width
+
+
+def _has_cell(table: "casatables.table", name: str, row: int) -> bool:
+    return name in table.colnames() and table.iscelldefined(name, row)
 
 
 def require_sound(table: "casatables.table", faulty: list[FaultyWindow], where: str = "") -> None:

@@ -72,6 +72,7 @@ class ChunkReader:
         # Frequencies of lower sidebands fall; the operators need rising ones.
         self.order = np.argsort(freq, kind="stable")
         self.freq = freq[self.order]
+        self.channel_width = float(np.median(window.width[self.first : self.last]))
         self.sorted = bool((np.diff(freq) >= 0).all())
         self.imaged = slice(None)
         self.usable: dict[int, int] = {}
@@ -121,7 +122,9 @@ class ChunkReader:
         uvw, time, antenna, weight, data, *rest = (a[:filled] for a in (uvw, time, antenna, weight, *planes))
         stokes, *names = self.selection.stokes.split(",")
         others = dict(zip(names, rest, strict=True))
-        return Visibilities(uvw, freq, data, weight, time, antenna, stokes=stokes, others=others)
+        return Visibilities(
+            uvw, freq, data, weight, time, antenna, stokes=stokes, others=others, channel_width=self.channel_width
+        )
 
     @property
     def notes(self) -> list[str]:

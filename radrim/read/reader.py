@@ -173,6 +173,10 @@ def _read_one(
     left = sum(int((block.weight > 0).sum()) for block in blocks)
     counts.check(ms.path, left, selection.flag_nonfinite, settings)
     notes += counts.notes(ms.path.name, selection.abs_weights)
+    width = float(np.median(np.concatenate([w.width for w in used]))) * blocks[0].doppler
+    if not width > 0:
+        width = settings.unknown_width
+        notes.append(f"The channel width of {ms.path.name} is unknown; headers say {width:g} Hz for a single channel.")
     start = min(block.time.min() for block in blocks)
     dishes = ms.dish_diameters[ms.dish_diameters > 0]
     return Observation(
@@ -189,7 +193,7 @@ def _read_one(
         antennas=list(ms.antennas),
         data_column=column,
         freq_frame=SPECSYS[selection.outframe] if selection.outframe else used[0].frame,
-        channel_width=float(np.median(np.concatenate([w.width for w in used]))) * blocks[0].doppler,
+        channel_width=width,
         notes=notes,
         counts=counts.numbers,
     )

@@ -31,6 +31,9 @@ class ReadSettings:
     far outside (W m^-2 Hz^-1: 1e-26)."""
     times: tuple[float, float] = (-5.8e10, 2.5e11)
     """Range of TIME [s, Modified Julian Date]: the years 21 to 9781, within those that calendars of computers have."""
+    unknown_width: float = 1.0
+    """Width of a channel of which the Measurement Set says none [Hz]. A header needs one above 0, and no receiver has
+    one as narrow, so that it misleads nobody."""
     max_drift: float = 0.1
     """Range of the frequencies within a block in the output frame [channels]. No sample lies further from where the
     factor of its block puts it, and few would belong to another output channel. The Earth's rotation shifts frequencies
