@@ -21,6 +21,10 @@ class DataError(InputError):
     """The data of a readable file cannot be imaged: all samples are flagged, without weight, or NaN."""
 
 
+class NothingLeftError(DataError):
+    """No sample of a file is left in the selection; of several files the others can be imaged."""
+
+
 class OutputError(RadrimError):
     """The results cannot be written to the given path."""
 

@@ -130,7 +130,8 @@ class Output:
             planes = (channels.plane(number, kind) for number in range(len(named)))
             if together:
                 path = self.path("", "angle" if kind == "angle" else f"P-{kind}")
-                write_planes(path, whole_header(grid.shape, named[0][1]), channels.headers, 1, planes)
+                first = next(k for k, image in enumerate(channels.headers) if not image.blank)
+                write_planes(path, whole_header(grid.shape, named[first][1]), channels.headers, 1, planes)
                 named = [(path, header) for _, header in named]
             else:
                 for (path, header), plane in zip(named, planes, strict=True):
@@ -262,7 +263,8 @@ class Output:
         """What the page shows of the images and the data."""
         channels, observation = run.stokes.channels[run.image.stokes], run.observation
         several = len(channels) > 1
-        some = np.unique(np.linspace(0, len(channels) - 1, ReportSettings.output_channels).astype(int))
+        seen = [k for k, channel in enumerate(channels.headers) if not channel.blank]
+        some = np.unique(np.array(seen)[np.linspace(0, len(seen) - 1, ReportSettings.output_channels).astype(int)])
         notes = [*observation.remarks, *observation.notes]
         if several and len(some) < len(channels):
             notes.append(f"Of {len(channels)} channels, {len(some)} are shown here.")

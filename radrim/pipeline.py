@@ -25,6 +25,7 @@ from radrim.closure.read import ClosureInput, prepare, read_hands
 from radrim.config.options import INDIFFERENT, ImageConfig
 from radrim.errors import ClusterError, ConfigError, InputError, OutputError, RadrimError
 from radrim.imagers.base import Imager
+from radrim.imagers.blank import BlankChannels
 from radrim.imagers.channels import ChannelImager
 from radrim.imagers.closure import ClosureImager
 from radrim.imagers.context import RunContext
@@ -232,13 +233,15 @@ def _image(prepared: Prepared, work: WorkDir) -> Stokes:
             imager = EntropyImager(run)
         else:
             imager = ChannelImager(run)
-        for batch in imager.batches(split_channels(run.observation, config.channels_out)):
+        groups = split_channels(run.observation, config.channels_out)
+        blank = BlankChannels(run, [not group for group in groups])
+        for batch in imager.batches(groups):
             for name in config.stokes:
                 for image in imager.make(batch, name):
                     images[name].append(image)
         for name in config.stokes:
             wholes.append(images[name].headers[0] if config.channels_out == 1 else imager.average(images[name]))
-    return Stokes(wholes, images)
+    return Stokes(wholes, {name: blank.among(found, name) for name, found in images.items()})
 
 
 def _compare(prepared: Prepared, work: WorkDir, rival: MinorCycles, images: Stokes) -> Beside:

@@ -27,7 +27,7 @@ from radrim.geometry import ImageGrid, crop_centre
 from radrim.imagers.facets import FacetImagerSettings, on_one_thread
 from radrim.imagers.minor_cycles import load_machine
 from radrim.ms.inputs import open_inputs
-from radrim.ms.tables import open_table
+from radrim.ms.opening import open_table
 from radrim.operator import make_operator
 from radrim.operator.tracks import Compressed
 from radrim.operator.wgridder import estimate_seconds

@@ -1,5 +1,6 @@
 """Results of a run: the images of each output channel, and of all output channels together."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,6 +94,11 @@ class Image:
     def channel(self) -> str:
         """Label without the Stokes parameter: '', '0000', 'MFS'."""
         return self.label.removesuffix(self.stokes).removesuffix("-")
+
+    @property
+    def blank(self) -> bool:
+        """Whether it is an output channel without data: its pixels and its beam are NaN."""
+        return math.isnan(self.beam.major)
 
     @property
     def best(self) -> np.ndarray:

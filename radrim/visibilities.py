@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from radrim.errors import ConfigError, DataError
+from radrim.errors import ConfigError
 from radrim.geometry import C
 
 
@@ -133,6 +133,8 @@ class Visibilities:
         As many rows that it sees, to compare the fit of both.
     natural : NaturalWeights or None
         Of all rows, where imaging weights have taken their place and rows are kept out.
+    channel_width : float
+        Median width of its channels at the telescope [Hz]; 0 if unknown.
     """
 
     uvw: np.ndarray
@@ -148,6 +150,7 @@ class Visibilities:
     kept_out: KeptOut | None = None
     watched: KeptOut | None = None
     natural: NaturalWeights | None = None
+    channel_width: float = 0.0
 
     @property
     def planes(self) -> dict[str, np.ndarray]:
@@ -274,37 +277,65 @@ class Observation:
         return largest
 
 
+def bandwidth_of(blocks: Sequence[Visibilities], channel_width: float) -> float:
+    """Frequency from the lower edge of the lowest to the upper edge of the highest channel, in the output frame [Hz].
+
+    Parameters
+    ----------
+    blocks : sequence of Visibilities
+    channel_width : float
+        Width of the channels of blocks that do not know theirs [Hz].
+    """
+    low, high = np.inf, -np.inf
+    for block in blocks:
+        freq, half = block.output_freq, (block.channel_width * block.doppler or channel_width) / 2
+        low, high = min(low, float(freq.min()) - half), max(high, float(freq.max()) + half)
+    return high - low
+
+
 def split_channels(observation: Observation, count: int) -> list[list[Visibilities]]:
     """The blocks of each output channel: all channels in order of frequency, divided into `count` nearly equal groups.
 
     If blocks have different Doppler factors, channels that differ by less than half a channel are counted as one.
 
+    Returns
+    -------
+    list of list of Visibilities
+        Blocks with unflagged data; none for an output channel that is flagged throughout.
+
     Raises
     ------
     ConfigError
         There are more output channels than channels.
-    DataError
-        An output channel has no unflagged data.
     """
     if count == 1:
         return [observation.blocks]
     numbers = _number_channels(observation)
+    groups = []
+    for part in _parts(numbers, count):
+        inside = [(k >= part[0]) & (k <= part[-1]) for k in numbers]
+        cut = [block.select_channels(keep) for block, keep in zip(observation.blocks, inside, strict=True)]
+        groups.append([block for block in cut if block is not None and block.weight.any()])
+    return groups
+
+
+def channel_bands(observation: Observation, count: int) -> list[tuple[float, float]]:
+    """Lowest and highest frequency in the output frame [Hz] of each output channel of `split_channels`."""
+    numbers = np.concatenate(_number_channels(observation))
+    freq = np.concatenate([block.output_freq for block in observation.blocks])
+    found = []
+    for part in _parts([numbers], count):
+        inside = freq[(numbers >= part[0]) & (numbers <= part[-1])]
+        found.append((float(inside.min()), float(inside.max())))
+    return found
+
+
+def _parts(numbers: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+    """Channel numbers of each output channel."""
     known = np.unique(np.concatenate(numbers))
     if count > len(known):
         raise ConfigError(f"--channels-out {count} is more than the {len(known)} channels there are.")
-    freq, groups = np.concatenate([block.output_freq for block in observation.blocks]), []
-    for number, part in enumerate(np.array_split(known, count)):
-        inside = [(k >= part[0]) & (k <= part[-1]) for k in numbers]
-        cut = [block.select_channels(keep) for block, keep in zip(observation.blocks, inside, strict=True)]
-        group = [block for block in cut if block is not None and block.weight.any()]
-        if not group:
-            low, high = (f(freq[np.concatenate(inside)]) / 1e6 for f in (np.min, np.max))
-            raise DataError(
-                f"Output channel {number} ({low:.6g} to {high:.6g} MHz) has no unflagged "
-                "data; use fewer --channels-out, or leave it out with --chan-range."
-            )
-        groups.append(group)
-    return groups
+    return np.array_split(known, count)
 
 
 def _number_channels(observation: Observation) -> list[np.ndarray]:

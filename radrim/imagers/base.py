@@ -83,10 +83,10 @@ class Imager(ABC):
         Parameters
         ----------
         groups : sequence of list of Visibilities
-            The blocks of each output channel.
+            The blocks of each output channel; those without blocks are left out.
         """
         names = [f"{k:04d}" for k in range(len(groups))] if self.run.config.channels_out > 1 else [""]
-        named = list(zip(names, groups, strict=True))
+        named = [(name, blocks) for name, blocks in zip(names, groups, strict=True) if blocks]
         at_once = len(named) if self.run.config.spectral_terms else self.at_once
         return [named[first : first + at_once] for first in range(0, len(named), at_once)]
 

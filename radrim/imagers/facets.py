@@ -36,6 +36,7 @@ from radrim.restore.spectrum import Basis
 from radrim.result import Channels, Image
 from radrim.runtime.executors import Executor
 from radrim.runtime.memory import MemorySettings, measured_together
+from radrim.visibilities import bandwidth_of
 from radrim.workdir.progress import opened
 from radrim.workdir.store import Store, StoredArray
 from radrim.workdir.visibilities import Blocks, Samples, release
@@ -160,9 +161,9 @@ class FacetImager(Imager):
             return self._write(partly, parts, run.thermal_of(partly))
         with run.clock("restore"):
             beam = self._fit_beam(parts["psf"])
-            freq = np.concatenate([block.output_freq for block in channel.blocks])
             out = Image(
-                channel.label, _frequency(channel.blocks), float(np.ptp(freq)) + run.observation.channel_width, beam,
+                channel.label, _frequency(channel.blocks),
+                bandwidth_of(channel.blocks, run.observation.channel_width), beam,
                 self._noise(parts["residual" if image.stop else "dirty"]), np.zeros((0, 0)), np.zeros((0, 0)),
                 stop=image.stop, cycles=[] if number else image.cycles, stokes=measured.stokes,
             )  # fmt: skip

@@ -12,7 +12,8 @@ from radrim.imagers.grid import choose_grid
 from radrim.inspection.tables import antenna_table, baseline_table
 from radrim.metrics import measured_scatter
 from radrim.ms.inputs import open_inputs
-from radrim.ms.tables import MeasurementSet, open_table, rows_per_id
+from radrim.ms.opening import open_table
+from radrim.ms.tables import MeasurementSet, rows_per_id
 from radrim.read.reader import read
 from radrim.visibilities import Observation
 from radrim.weight.imaging import apply_weights
@@ -86,7 +87,7 @@ def _row_counts(ms: MeasurementSet) -> tuple[np.ndarray, np.ndarray]:
     """Number of rows of each field and of each data description."""
     with open_table(ms.tables) as main:
         fields = rows_per_id(main, "FIELD_ID", len(ms.fields))
-        return fields, rows_per_id(main, "DATA_DESC_ID", len(ms.windows))
+        return fields, rows_per_id(main, "DATA_DESC_ID", ms.descriptions)
 
 
 def _imaging(ms: MeasurementSet, observation: Observation, scatter: float) -> list[str]:

@@ -5,10 +5,12 @@ marked with a keyword before its first row is written, and the mark is removed w
 killed run leaves the mark, `unfinished` finds it, and the same command writes the column again.
 """
 
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from radrim.errors import InputError, OutputError
 from radrim.ms.inputs import require_measurement_set
+from radrim.ms.opening import open_table
 from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import MeasurementSet
 from radrim.version import __version__
@@ -27,39 +30,69 @@ MARK = "RADRIM_UNFINISHED"
 """Keyword of a column that is being written, or that a killed run has left; its value is the author."""
 BORN = "RADRIM_BORN_UNFINISHED"
 """Keyword of an unfinished column that did not exist before: rows may be empty, and none has data of other programs."""
+FIXED_SHAPE = 4
+"""Bit of the options of a column's description in casacore."""
 WRITTEN = "RADRIM_WRITTEN"
 """Keyword of a complete column; its value is the author."""
 
 
-class Column:
-    """A column of visibilities that is being written; made by `writing_column`.
+@dataclass(frozen=True)
+class Part:
+    """A table of a concatenation, or the only table of a Measurement Set.
 
-    Attributes
+    Parameters
     ----------
+    start : int
+        Number of its first row in the whole.
+    table : casacore table
     fresh : bool
         Whether every row must be written: the column is new, or the run that made it has left it unfinished.
     """
 
-    def __init__(self, table: "casatables.table", name: str, fresh: bool) -> None:
-        self._table, self._name, self.fresh = table, name, fresh
+    start: int
+    table: "casatables.table"
+    fresh: bool
+
+    def rows(self, rows: np.ndarray) -> np.ndarray:
+        """Which of the rows (rising row numbers of the whole) belong to it, (row,) bool."""
+        return (rows >= self.start) & (rows < self.start + self.table.nrows())
+
+
+class Column:
+    """A column of visibilities that is being written; made by `writing_column`."""
+
+    def __init__(self, parts: list[Part], name: str) -> None:
+        self._parts, self._name = parts, name
+
+    @property
+    def fresh(self) -> bool:
+        """Whether rows must be written, whoever's they are; see `in_fresh`."""
+        return any(part.fresh for part in self._parts)
+
+    def in_fresh(self, rows: np.ndarray) -> np.ndarray:
+        """Those rows (rising row numbers) that must be written, because the column has nothing there."""
+        inside = [part.rows(rows) for part in self._parts if part.fresh]
+        return rows[np.any(inside, axis=0)] if inside else rows[:0]
 
     def get(self, rows: np.ndarray) -> np.ndarray:
         """Visibilities of rows (rising row numbers), (row, chan, corr) complex64. Fresh columns have none."""
-        with self._selected(rows) as part:
-            return np.asarray(part.getcol(self._name))
+        found = []
+        for part, inside in self._inside(rows):
+            with part.table.selectrows(rows[inside] - part.start) as some:
+                found.append(np.asarray(some.getcol(self._name)))
+        return np.concatenate(found)
 
     def put(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Write visibilities (row, chan, corr) to rows (rising row numbers) whose cells have the same shape."""
-        with self._selected(rows) as part:
-            part.putcol(self._name, np.asarray(values, np.complex64))
+        for part, inside in self._inside(rows):
+            with part.table.selectrows(rows[inside] - part.start) as some:
+                some.putcol(self._name, np.asarray(values[inside], np.complex64))
 
-    @contextmanager
-    def _selected(self, rows: np.ndarray) -> Iterator["casatables.table"]:
-        part = self._table.selectrows(rows)
-        try:
-            yield part
-        finally:
-            part.close()
+    def _inside(self, rows: np.ndarray) -> Iterator[tuple[Part, np.ndarray]]:
+        for part in self._parts:
+            inside = part.rows(rows)
+            if inside.any():
+                yield part, inside
 
 
 @contextmanager
@@ -90,32 +123,109 @@ def writing_column(
         write; the column stays marked as unfinished.
     """
     ms = require_measurement_set(path)
-    table = _open(ms.path, name)
+    with ExitStack() as stack:
+        tables = _open_parts(ms, name, stack)
+        try:
+            with _writing(ms.path, name):
+                parts = _prepare(ms, tables, name, author, like, settings)
+            yield Column(parts, name)
+            with _writing(ms.path, name):
+                for part in parts:
+                    part.table.flush()  # the visibilities must be on the disk before the mark is removed
+                for part in parts:
+                    for keyword in (MARK, BORN) if part.fresh else (MARK,):
+                        part.table.removecolkeyword(name, keyword)
+                    part.table.putcolkeyword(name, WRITTEN, f"radrim {__version__}, {author}")
+                    part.table.flush()
+        except RuntimeError as error:  # from the methods of `Column`
+            raise _failure(ms.path, name, error) from None
+
+
+def _prepare(
+    ms: MeasurementSet, tables: list["casatables.table"], name: str, author: str, like: str, settings: StorageSettings
+) -> list[Part]:
+    """Add the column where it is missing, and mark it as unfinished."""
+    known = [name in table.colnames() for table in tables]
+    for table, there in zip(tables, known, strict=True):
+        if there:
+            _check_cells(ms, table, name)
+    if not all(known):
+        _check_space(ms, [table for table, there in zip(tables, known, strict=True) if not there], name, settings)
     try:
-        with _writing(ms.path, name):
-            new = name not in table.colnames()
-            if new:
-                _check_space(ms, table, name, settings.index_rows)
+        for table, there in zip(tables, known, strict=True):
+            if not there:
                 _add(table, name, author, _tile_shape(table, like, settings.tile_samples))
-            keywords = table.getcolkeywords(name)
-            fresh = new or BORN in keywords
-            table.putcolkeyword(name, MARK, author)
-            table.flush()
-        yield Column(table, name, fresh)
-        with _writing(ms.path, name):
-            table.flush()  # the visibilities must be on the disk before the mark is removed
-            for keyword in (MARK, BORN) if fresh else (MARK,):
-                table.removecolkeyword(name, keyword)
-            table.putcolkeyword(name, WRITTEN, f"radrim {__version__}, {author}")
-            table.flush()
-    except RuntimeError as error:  # from the methods of `Column`
-        raise _failure(ms.path, name, error) from None
-    finally:
-        table.close()
+    except RuntimeError:
+        # casacore does not open concatenations of tables with different columns.
+        for table, there in zip(tables, known, strict=True):
+            if not there and name in table.colnames():
+                table.removecols(name)
+        raise
+    parts, start = [], 0
+    for table, there in zip(tables, known, strict=True):
+        fresh = not there or BORN in table.getcolkeywords(name)
+        table.putcolkeyword(name, MARK, author)
+        table.flush()
+        parts.append(Part(start, table, fresh))
+        start += table.nrows()
+    return parts
+
+
+def wrong_cells(ms: MeasurementSet, table: "casatables.table", name: str) -> str:
+    """Why visibilities cannot be written to an existing column; empty if they can."""
+    described = table.getcoldesc(name)
+    kind = described.get("valueType", "")
+    if kind not in ("complex", "dcomplex"):
+        return f"holds {kind or 'other values'} in place of complex numbers"
+    if described.get("option", 0) & FIXED_SHAPE:
+        shape = tuple(int(n) for n in described["shape"])
+        for window in ms.windows:
+            if shape != (len(window.freq), len(window.correlations)):
+                return (
+                    f"has cells of the fixed shape {shape}, but spectral window {window.spw} has {len(window.freq)} "
+                    f"channels and {len(window.correlations)} correlations"
+                )
+    return ""
+
+
+def _check_cells(ms: MeasurementSet, table: "casatables.table", name: str) -> None:
+    if fault := wrong_cells(ms, table, name):
+        raise OutputError(
+            f"{name} of {table.name()} {fault}: another program made it. Remove the column, in Python: "
+            f"casacore.tables.table('{table.name()}', readonly=False).removecols('{name}'), or write another one."
+        )
+
+
+def _open_parts(ms: MeasurementSet, name: str, stack: ExitStack) -> list["casatables.table"]:
+    """The tables that hold the rows, opened for writing: keywords of a concatenation would not last."""
+    with open_table(ms.path) as main:
+        names = main.partnames(True)
+        plain = len(names) == 1 and os.path.samefile(names[0], ms.path)
+        if not plain and len(names) == 1 and main.nrows():
+            raise OutputError(
+                f"{name} cannot be written to {ms.path}, which is a selection of rows of {names[0]}. Write to that "
+                f"one, or to a copy, in Python: casacore.tables.table('{ms.path}').copy('copy.ms', deep=True)"
+            )
+        rows = main.nrows()
+    opened = [_open(Path(one), name) for one in ([str(ms.path)] if plain else names)]
+    for table in opened:
+        stack.callback(table.close)
+    if sum(table.nrows() for table in opened) != rows:
+        raise OutputError(
+            f"{name} cannot be written to {ms.path}, a concatenation of selections of rows; write to its parts."
+        )
+    return opened
 
 
 def unfinished(table: "casatables.table", name: str) -> str:
     """Author of an unfinished column of a casacore table; empty if the column is complete or does not exist."""
+    names = table.partnames(True)
+    if len(names) > 1:  # a concatenation shows the keywords of its first part
+        for one in names:
+            with open_table(one) as part:
+                if author := unfinished(part, name):
+                    return author
+        return ""
     return table.getcolkeywords(name).get(MARK, "") if name in table.colnames() else ""
 
 
@@ -169,14 +279,15 @@ def _reason(error: RuntimeError) -> str:
     return str(error).strip().splitlines()[0].rstrip(".")
 
 
-def _check_space(ms: MeasurementSet, table: "casatables.table", name: str, step: int) -> None:
+def _check_space(ms: MeasurementSet, tables: list["casatables.table"], name: str, settings: StorageSettings) -> None:
     """Raise OutputError if the disk has no room for the column; casacore would end the process."""
     samples = {w.data_desc: len(w.freq) * len(w.correlations) for w in ms.windows}
-    needed = 0
-    for start in range(0, table.nrows(), step):
-        ids = table.getcol("DATA_DESC_ID", start, min(step, table.nrows() - start))
-        needed += sum(8 * samples[int(k)] * int(rows) for k, rows in enumerate(np.bincount(ids)) if rows)
-    free = shutil.disk_usage(ms.path).free
+    needed, step = 0, settings.index_rows
+    for table in tables:
+        for start in range(0, table.nrows(), step):
+            ids = table.getcol("DATA_DESC_ID", start, min(step, table.nrows() - start))
+            needed += sum(8 * samples.get(int(k), 0) * int(rows) for k, rows in enumerate(np.bincount(ids)) if rows)
+    free = shutil.disk_usage(tables[0].name()).free
     if needed > free:
         raise OutputError(
             f"{name} of {ms.path} needs {needed / 1e6:.0f} MB, and only {free / 1e6:.0f} MB are free in "

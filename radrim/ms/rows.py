@@ -1,5 +1,6 @@
 """Reads rows of a Measurement Set in chunks, copies it, and writes CORRECTED_DATA; DATA is never written."""
 
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from radrim.errors import ConfigError, InputError, OutputError
-from radrim.ms.columns import writing_column
+from radrim.ms.columns import writing_column, wrong_cells
+from radrim.ms.opening import explain, open_table
 from radrim.ms.settings import DEFAULTS, StorageSettings
-from radrim.ms.tables import DAMAGED, MeasurementSet, SpectralWindow, open_table
+from radrim.ms.subtables import SpectralWindow
+from radrim.ms.tables import MeasurementSet
+from radrim.ms.weights import Part, WeightReader
 from radrim.runtime.files import advice
 
 if TYPE_CHECKING:
@@ -81,12 +85,6 @@ def row_starts(rows: int, window: SpectralWindow, settings: StorageSettings = DE
     return [(start, min(step, rows - start)) for start in range(0, rows, step)]
 
 
-def weight_column(ms: MeasurementSet, table: "casatables.table") -> str:
-    """WEIGHT_SPECTRUM if it has values, else WEIGHT."""
-    filled = "WEIGHT_SPECTRUM" in ms.columns and table.nrows() and table.iscelldefined("WEIGHT_SPECTRUM", 0)
-    return "WEIGHT_SPECTRUM" if filled else "WEIGHT"
-
-
 def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: SpectralWindow) -> Iterator[Rows]:
     """The rows of a selection, chunk by chunk.
 
@@ -108,17 +106,16 @@ def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: S
     InputError
         A column has no values or values of the wrong shape, or cannot be read.
     """
-    weights = weight_column(ms, table)
+    weights = WeightReader(ms.path, table, "WEIGHT_SPECTRUM" in ms.columns)
     expected = len(window.freq), len(window.correlations)
     for start, count in row_starts(table.nrows(), window):
         try:
-            uvw, time, first, second, data, flag, whole, weight = (
+            uvw, time, first, second, data, flag, whole = (
                 np.asarray(table.getcol(name, start, count))
-                for name in ("UVW", "TIME", "ANTENNA1", "ANTENNA2", column, "FLAG", "FLAG_ROW", weights)
+                for name in ("UVW", "TIME", "ANTENNA1", "ANTENNA2", column, "FLAG", "FLAG_ROW")
             )
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{ms.path}: rows {start} to {start + count}: {reason}. {DAMAGED}") from None
+            raise InputError(explain(ms.path, f"cannot be read in rows {start} to {start + count}", error)) from None
         if data.dtype.kind != "c":
             raise ConfigError(f"--data-column {column} of {ms.path} holds no visibilities; try DATA.")
         if data.shape[1:] != expected or flag.shape[1:] != expected:
@@ -126,9 +123,12 @@ def chunks(ms: MeasurementSet, table: "casatables.table", column: str, window: S
                 f"{ms.path}: {column} and FLAG have cells of shape {data.shape[1:]} and {flag.shape[1:]}, but spectral "
                 f"window {window.spw} has {expected[0]} channels and {expected[1]} correlations."
             )
-        if weights == "WEIGHT":
-            weight = weight[:, None, :]
-        yield Rows(start, uvw, time, np.stack([first, second], 1), data, flag | whole[:, None, None], weight)
+        flag |= whole[:, None, None]
+        try:
+            weight = weights.read(Part(start, count, 0, *expected), data, flag)
+        except RuntimeError as error:
+            raise InputError(explain(ms.path, f"cannot be read in rows {start} to {start + count}", error)) from None
+        yield Rows(start, uvw, time, np.stack([first, second], 1), data, flag, weight)
 
 
 def copy(ms: MeasurementSet, column: str, path: str | Path) -> None:
@@ -140,15 +140,23 @@ def copy(ms: MeasurementSet, column: str, path: str | Path) -> None:
         The disk has no room, or the folder cannot be written.
     """
     path = Path(path)
+    with open_table(ms.path) as table:
+        names = table.partnames(True)
+        virtual = any(os.path.realpath(name) != os.path.realpath(ms.path) for name in names) or _forwarded(table)
     try:
-        needed = sum(file.stat().st_size for file in ms.path.rglob("*") if file.is_file())
+        needed = sum(
+            file.stat().st_size for name in {ms.path, *names} for file in Path(name).rglob("*") if file.is_file()
+        )
         if (free := shutil.disk_usage(path.parent).free) < 1.5 * needed:
             raise OutputError(
                 f"A copy of {ms.path} takes up to {1.5 * needed / 1e9:.3g} GB, but {path.parent.absolute()} has only "
                 f"{free / 1e9:.3g} GB free. Free some space, or write elsewhere with --name FOLDER/prefix."
             )
-        # The contents are copied without permissions: originals are often write-protected.
-        shutil.copytree(ms.path, path, copy_function=shutil.copyfile)
+        if virtual:
+            _copy_rows(ms.path, path)
+        else:
+            # The contents are copied without permissions: originals are often write-protected.
+            shutil.copytree(ms.path, path, copy_function=shutil.copyfile)
         for folder in (path, *(entry for entry in path.rglob("*") if entry.is_dir())):
             folder.chmod(folder.stat().st_mode | 0o700)
     except (OSError, shutil.Error) as error:
@@ -156,7 +164,39 @@ def copy(ms: MeasurementSet, column: str, path: str | Path) -> None:
         first = error if isinstance(error, OSError) and error.errno else OSError(str(error)[:200])
         raise OutputError(f"{ms.path} cannot be copied: {advice(first, path.parent)}") from error
     if column != CORRECTED:
+        with open_for_writing(path) as table:
+            if CORRECTED in table.colnames() and wrong_cells(ms, table, CORRECTED):
+                table.removecols(CORRECTED)  # of this copy alone
         fill_corrected(path, ms.windows, column, path)
+
+
+def _forwarded(table: "casatables.table") -> bool:
+    """Whether columns are those of other tables, as casacore's msconcat makes them."""
+    return any(manager["TYPE"].startswith("Forward") for manager in table.getdminfo().values())
+
+
+def _copy_rows(source: str | Path, path: Path) -> None:
+    """Copy the rows of a selection or a concatenation into a table of its own, with all subtables.
+
+    Raises
+    ------
+    InputError
+        Rows cannot be read.
+    """
+    with open_table(source) as table:
+        managers = {}
+        for key, manager in table.getdminfo().items():
+            if not manager["TYPE"].startswith("Forward"):
+                managers[key] = manager
+                continue
+            for column in manager["COLUMNS"]:
+                tiled = column.endswith(("DATA", "_SPECTRUM")) or column == "FLAG"
+                managers[f"*{len(managers) + 1000}"] = {
+                    "TYPE": "TiledShapeStMan" if tiled else "StandardStMan", "NAME": f"{column}_copy",
+                    "SEQNR": len(managers), "COLUMNS": np.array([column]),
+                    "SPEC": {"DEFAULTTILESHAPE": np.array([4, 64, 512], np.int32)} if tiled else {},
+                }  # fmt: skip
+        table.copy(str(path), deep=True, valuecopy=True, dminfo=managers).close()
 
 
 def fill_corrected(
@@ -177,8 +217,7 @@ def fill_corrected(
     """
     with writing_column(path, CORRECTED, "radrim selfcal", like=column) as out, open_table(source) as table:
         for window in windows:
-            rows = table.query(f"DATA_DESC_ID=={window.data_desc}")
-            numbers = np.asarray(rows.rownumbers())
-            for start, count in row_starts(rows.nrows(), window, settings):
-                out.put(numbers[start : start + count], rows.getcol(column, start, count))
-            rows.close()
+            with table.query(f"DATA_DESC_ID=={window.data_desc}") as rows:
+                numbers = np.asarray(rows.rownumbers())
+                for start, count in row_starts(rows.nrows(), window, settings):
+                    out.put(numbers[start : start + count], rows.getcol(column, start, count))

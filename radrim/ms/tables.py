@@ -1,26 +1,20 @@
 """Opens a Measurement Set (version 2, casacore tables) read-only, and reads its subtables."""
 
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from radrim.errors import DataError, InputError
+from radrim.errors import InputError
+from radrim.ms.opening import DAMAGED, open_table, reason_of
 from radrim.ms.settings import DEFAULTS, StorageSettings
-from radrim.stokes import NAMES
+from radrim.ms.subtables import FREQ_FRAMES as FREQ_FRAMES  # noqa: PLC0414 - for converters
+from radrim.ms.subtables import FaultyWindow, Field, SpectralWindow, Subtables
 
 if TYPE_CHECKING:
     import casacore.tables as casatables
-
-FREQ_FRAMES = ("SOURCE", "LSRK", "LSRD", "BARYCENT", "GEOCENTR", "TOPOCENT", "GALACTOC", "LOCALGRP", "CMBDIPOL")
-"""FITS SPECSYS of the MS's MEAS_FREQ_REF codes 0 to 8 (REST, LSRK, LSRD, BARY, GEO, TOPO, GALACTO, LGROUP, CMB)."""
-
-DAMAGED = "The Measurement Set is damaged or incomplete: copy or export it again."
 
 NOTES = "RADRIM_NOTES"
 """Keyword of the main table with notes about what the conversion from another format has corrected."""
@@ -30,31 +24,10 @@ _COLUMNS = ("ANTENNA1", "ANTENNA2", "DATA_DESC_ID", "FIELD_ID", "FLAG", "FLAG_RO
 
 
 @dataclass(frozen=True)
-class SpectralWindow:
-    """One row of DATA_DESCRIPTION: channel frequencies and widths (chan,) [Hz], frequency frame and correlations."""
-
-    data_desc: int
-    spw: int
-    freq: np.ndarray
-    width: np.ndarray
-    frame: str
-    correlations: list[str]
-
-
-@dataclass(frozen=True)
-class Field:
-    """One row of FIELD: name, phase centre [rad] and the frame of the phase centre."""
-
-    name: str
-    ra: float
-    dec: float
-    frame: str
-
-
-@dataclass(frozen=True)
 class MeasurementSet:
     """The contents of the subtables of one Measurement Set.
 
+    `windows` are the rows of DATA_DESCRIPTION that can be used, `faulty` the others: rarely has one visibilities.
     `positions` are those of the antennas (antenna, 3), ITRF [m]. `path` is the path that the user gave, `tables` the
     folder to read; the two differ for a converted UVFITS file.
     """
@@ -72,31 +45,12 @@ class MeasurementSet:
     telescope: str
     observer: str
     notes: list[str]
+    faulty: list[FaultyWindow] = field(default_factory=list)
 
-
-@contextmanager
-def open_table(path: str | Path) -> Iterator["casatables.table"]:
-    """A casacore table, opened read-only and without waiting for locks; closed at the end of the block.
-
-    Raises
-    ------
-    InputError
-        The table is missing, is not a table, or cannot be read.
-    """
-    with warnings.catch_warnings():
-        # casacore's bindings warn at import that they are compiled against an older numpy.
-        warnings.simplefilter("ignore")
-        import casacore.tables as casatables
-    try:
-        table = casatables.table(str(path), readonly=True, ack=False, lockoptions="autonoread")
-    except RuntimeError as error:
-        raise InputError(f"{path} cannot be opened as a casacore table: {_reason(error)}. {DAMAGED}") from None
-    try:
-        yield table
-    except RuntimeError as error:
-        raise InputError(f"{path} cannot be read: {_reason(error)}. {DAMAGED}") from None
-    finally:
-        table.close()
+    @property
+    def descriptions(self) -> int:
+        """Number of rows of DATA_DESCRIPTION."""
+        return len(self.windows) + len(self.faulty)
 
 
 def rows_per_id(table: "casatables.table", column: str, size: int, settings: StorageSettings = DEFAULTS) -> np.ndarray:
@@ -116,11 +70,6 @@ def rows_per_id(table: "casatables.table", column: str, size: int, settings: Sto
             )
         rows += np.bincount(ids, minlength=size)
     return rows
-
-
-def _reason(error: Exception) -> str:
-    """Casacore's message without its stack trace."""
-    return str(error).strip().splitlines()[0]
 
 
 def read_subtables(path: str | Path, converted: Path | None = None) -> MeasurementSet:
@@ -160,61 +109,13 @@ def read_subtables(path: str | Path, converted: Path | None = None) -> Measureme
             )
         rows = main.nrows()
         notes = list(main.getkeyword(NOTES)) if NOTES in main.keywordnames() else []
+        subtables = Subtables(tables, main.getkeywords())
     try:
-        windows, fields = _windows(tables), _fields(tables)
-        with open_table(tables / "ANTENNA") as table:
-            names, dishes = list(table.getcol("NAME")), np.asarray(table.getcol("DISH_DIAMETER"), float)
-            positions = np.asarray(table.getcol("POSITION"), float)
-            mounts = list(table.getcol("MOUNT"))
-        telescope, observer = _observation(tables)
+        (windows, faulty), fields = subtables.windows(), subtables.fields()
+        antennas, (telescope, observer) = subtables.antennas(), subtables.observation()
     except (KeyError, IndexError, ValueError) as error:
-        raise InputError(f"{path}: the subtables do not fit together ({_reason(error)}). {DAMAGED}") from None
+        raise InputError(f"{path}: the subtables do not fit together ({reason_of(error)}). {DAMAGED}") from None
     return MeasurementSet(
-        path, tables, rows, columns, windows, fields, names, positions, dishes, mounts, telescope, observer, notes
-    )
-
-
-def _windows(path: Path) -> list[SpectralWindow]:
-    with open_table(path / "POLARIZATION") as table:
-        correlations = [
-            [NAMES.get(int(c), f"type {c}") for c in table.getcell("CORR_TYPE", row)] for row in range(table.nrows())
-        ]
-    with open_table(path / "DATA_DESCRIPTION") as table:
-        described = list(zip(table.getcol("SPECTRAL_WINDOW_ID"), table.getcol("POLARIZATION_ID"), strict=True))
-    windows = []
-    with open_table(path / "SPECTRAL_WINDOW") as table:
-        for data_desc, (spw, pol) in enumerate(described):
-            freq = np.asarray(table.getcell("CHAN_FREQ", int(spw)), float)
-            width = np.abs(np.asarray(table.getcell("CHAN_WIDTH", int(spw)), float))
-            code = int(table.getcell("MEAS_FREQ_REF", int(spw)))
-            frame = FREQ_FRAMES[code] if 0 <= code < len(FREQ_FRAMES) else "TOPOCENT"
-            if not ((freq > 0) & np.isfinite(freq)).all():
-                raise DataError(
-                    f"{path}: spectral window {spw} has a channel at {freq.min():g} Hz; repair its CHAN_FREQ."
-                )
-            windows.append(SpectralWindow(data_desc, int(spw), freq, width, frame, correlations[int(pol)]))
-    return windows
-
-
-def _fields(path: Path) -> list[Field]:
-    with open_table(path / "FIELD") as table:
-        info = table.getcolkeywords("PHASE_DIR").get("MEASINFO", {})
-        fields = []
-        for row, name in enumerate(table.getcol("NAME")):
-            frame = info.get("Ref", "J2000")
-            if "VarRefCol" in info:
-                codes = dict(zip(info["TabRefCodes"], info["TabRefTypes"], strict=True))
-                frame = codes.get(table.getcell(info["VarRefCol"], row), "unknown")
-            # The first row is the position at the reference time; further rows are its polynomial in time.
-            ra, dec = np.asarray(table.getcell("PHASE_DIR", row)).reshape(-1, 2)[0]
-            fields.append(Field(str(name), float(ra) % (2 * np.pi), float(dec), str(frame)))
-    return fields
-
-
-def _observation(path: Path) -> tuple[str, str]:
-    if not (path / "OBSERVATION").exists():
-        return "UNKNOWN", "UNKNOWN"
-    with open_table(path / "OBSERVATION") as table:
-        if table.nrows() == 0:
-            return "UNKNOWN", "UNKNOWN"
-        return str(table.getcell("TELESCOPE_NAME", 0)) or "UNKNOWN", str(table.getcell("OBSERVER", 0)) or "UNKNOWN"
+        path, tables, rows, columns, windows, fields, antennas.names, antennas.positions, antennas.diameters,
+        antennas.mounts, telescope, observer, notes, faulty,
+    )  # fmt: skip

@@ -8,7 +8,10 @@ import numpy as np
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C
 from radrim.ms.columns import check_finished
-from radrim.ms.tables import DAMAGED, MeasurementSet, SpectralWindow
+from radrim.ms.opening import explain
+from radrim.ms.subtables import SpectralWindow
+from radrim.ms.tables import MeasurementSet
+from radrim.ms.weights import Part, WeightReader
 from radrim.read.continuum import Continuum, line_free
 from radrim.read.counts import Counts
 from radrim.read.selection import Selection
@@ -69,12 +72,12 @@ class ChunkReader:
         # Frequencies of lower sidebands fall; the operators need rising ones.
         self.order = np.argsort(freq, kind="stable")
         self.freq = freq[self.order]
+        self.channel_width = float(np.median(window.width[self.first : self.last]))
         self.sorted = bool((np.diff(freq) >= 0).all())
         self.imaged = slice(None)
+        self.usable: dict[int, int] = {}
         self.continuum = None if selection.contsub is None else self._prepare_continuum(selection.contsub)
-        self.weights = "WEIGHT_SPECTRUM" if "WEIGHT_SPECTRUM" in ms.columns else "WEIGHT"
-        if self.weights == "WEIGHT_SPECTRUM" and not table.iscelldefined("WEIGHT_SPECTRUM", 0):
-            self.weights = "WEIGHT"
+        self.weights = WeightReader(ms.path, table, "WEIGHT_SPECTRUM" in ms.columns)
         check_finished(ms.path, table, column)
         if not table.iscelldefined(column, 0):
             raise InputError(
@@ -106,9 +109,8 @@ class ChunkReader:
             try:
                 chunk = self._chunk(start, count)
             except RuntimeError as error:
-                reason = str(error).strip().splitlines()[0]
                 raise InputError(
-                    f"{self.ms.path}: rows {start} to {start + count} cannot be read: {reason}. {DAMAGED}"
+                    explain(self.ms.path, f"cannot be read in rows {start} to {start + count}", error)
                 ) from None
             end = filled + len(chunk[0])
             for target, part in zip((uvw, time, antenna, weight, *planes), chunk, strict=True):
@@ -120,7 +122,39 @@ class ChunkReader:
         uvw, time, antenna, weight, data, *rest = (a[:filled] for a in (uvw, time, antenna, weight, *planes))
         stokes, *names = self.selection.stokes.split(",")
         others = dict(zip(names, rest, strict=True))
-        return Visibilities(uvw, freq, data, weight, time, antenna, stokes=stokes, others=others)
+        return Visibilities(
+            uvw, freq, data, weight, time, antenna, stokes=stokes, others=others, channel_width=self.channel_width
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What was read in another way than usual."""
+        if not self.weights.replaced:
+            return []
+        what = "is missing or 0 there" if self.weights.spectral else "is 0 throughout"
+        return [
+            f"WEIGHT is used in {self.weights.replaced} rows of {self.ms.path.name}, spectral window "
+            f"{self.window.spw}: WEIGHT_SPECTRUM {what}."
+        ]
+
+    def only_hand(self) -> int | None:
+        """Index of the one correlation of two that has usable samples; None unless the other has none."""
+        alive = [index for index, number in self.usable.items() if number]
+        return alive[0] if len(self.usable) == 2 and len(alive) == 1 else None
+
+    def note_of(self, hand: int) -> str:
+        """A note on Stokes I from one correlation."""
+        other = next(self.window.correlations[index] for index in self.usable if index != hand)
+        return (
+            f"Stokes I of {self.ms.path.name}, spectral window {self.window.spw}, is taken from "
+            f"{self.window.correlations[hand]} alone, as if unpolarised: {other} has no usable samples."
+        )
+
+    def count_hands(self) -> None:
+        """Add the usable samples of each correlation to the counts."""
+        for index, number in self.usable.items():
+            name = self.window.correlations[index]
+            self.counts.usable_hands[name] = self.counts.usable_hands.get(name, 0) + number
 
     def _chunk(self, start: int, count: int) -> tuple[np.ndarray, ...]:
         """(uvw, time, antenna, weight, data, ...) of the rows with samples in one chunk."""
@@ -130,14 +164,12 @@ class ChunkReader:
         if correlated.dtype.kind not in "cf":
             raise ConfigError(f"--data-column {self.column} of {self.ms.path} holds no visibilities; try DATA.")
         flag = self._slice("FLAG", start, count)
-        if self.weights == "WEIGHT_SPECTRUM":
-            natural = self._slice("WEIGHT_SPECTRUM", start, count)
-        else:
-            natural = np.asarray(table.getcol("WEIGHT", start, count))[:, None, :]
-            self._check_shape("WEIGHT", natural, (1, flag.shape[2]))
         flag |= table.getcol("FLAG_ROW", start, count)[:, None, None]
+        part = Part(start, count, self.first, self.last, len(self.window.correlations))
+        natural = self.weights.read(part, correlated, flag)
         planes, weight = self._form_stokes(correlated, flag, natural)
-        self._drop_unusable(planes, weight, uvw)
+        time = np.asarray(table.getcol("TIME", start, count), float)
+        self._drop_unusable(planes, weight, uvw, time)
         if self.continuum is not None:
             before = weight.copy()
             for data in planes:
@@ -149,9 +181,10 @@ class ChunkReader:
             planes, weight = planes[:, :, self.order], weight[:, self.order]
         self._drop_outside(weight, uvw)
         planes[:, weight == 0] = 0
+        self.counts.largest = max(self.counts.largest, _largest(planes))
         keep = weight.any(1)
         antennas = np.stack([table.getcol("ANTENNA1", start, count), table.getcol("ANTENNA2", start, count)], 1)
-        chunk = (uvw, np.asarray(table.getcol("TIME", start, count)), antennas, weight, *planes)
+        chunk = (uvw, time, antennas, weight, *planes)
         return chunk if keep.all() else tuple(part[keep] for part in chunk)
 
     def _slice(self, column: str, start: int, count: int) -> np.ndarray:
@@ -192,6 +225,7 @@ class ChunkReader:
                 with np.errstate(invalid="ignore", over="ignore"):  # flagged samples can have any value
                     data += np.complex64(factor) * correlated[:, :, index]
                 hand = natural[:, :, index]
+                self._count_usable(index, correlated, flag, hand)
                 weight = np.minimum(weight, np.abs(hand) if self.selection.abs_weights else hand)
             good &= whole
             partly |= whole
@@ -207,12 +241,24 @@ class ChunkReader:
         weight[~usable] = 0
         return planes, weight
 
-    def _drop_unusable(self, planes: np.ndarray, weight: np.ndarray, uvw: np.ndarray) -> None:
-        """Set the weight of samples without finite data or without UVW to 0."""
+    def _count_usable(self, index: int, correlated: np.ndarray, flag: np.ndarray, weight: np.ndarray) -> None:
+        """Count the unflagged finite samples of a correlation with weight."""
+        usable = ~flag[:, :, index] & (weight != 0) & np.isfinite(weight) & np.isfinite(correlated[:, :, index])
+        self.usable[index] = self.usable.get(index, 0) + int(usable[:, self.imaged].sum())
+
+    def _drop_unusable(self, planes: np.ndarray, weight: np.ndarray, uvw: np.ndarray, time: np.ndarray) -> None:
+        """Set the weight of samples without finite data, without UVW or without time to 0."""
+        early, late = self.settings.times
+        self.counts.bad_time += _drop(weight, ~((time >= early) & (time <= late))[:, None], self.imaged)
         # Rows that are absent from the correlator's output can have zero or NaN coordinates.
         absent = ~np.isfinite(uvw).all(1)[:, None] | (uvw == 0).all(1)[:, None]
         self.counts.bad_uvw += _drop(weight, absent, self.imaged)
         self.counts.nonfinite += _drop(weight, ~np.isfinite(planes).all(0), self.imaged)
+        limit = self.settings.amplitudes[1]
+        if not _largest(planes) <= limit:
+            with np.errstate(invalid="ignore"):
+                above = (np.maximum(np.abs(planes.real), np.abs(planes.imag)) > limit).any(0)
+            self.counts.too_large += _drop(weight, above, self.imaged)
 
     def _drop_outside(self, weight: np.ndarray, uvw: np.ndarray) -> None:
         """Set the weight of samples of the imaged channels outside the uv range to 0."""
@@ -220,6 +266,11 @@ class ChunkReader:
         if low > 0 or high < np.inf:
             length = np.hypot(uvw[:, :1], uvw[:, 1:2]) * (self.freq / C)
             self.counts.outside_uv += _drop(weight, ~((length >= low) & (length <= high)))
+
+
+def _largest(planes: np.ndarray) -> float:
+    """Largest real or imaginary part; NaN if one is."""
+    return float(max((np.abs(part).max(initial=0) for part in (planes.real, planes.imag)), default=0.0))
 
 
 def _drop(weight: np.ndarray, bad: np.ndarray, counted: slice = slice(None)) -> int:

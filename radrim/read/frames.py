@@ -21,7 +21,8 @@ import numpy as np
 from radrim.earth import MJD_ZERO, ROTATION_RATE, SURFACE, TT_MINUS_UTC, celestial_to_terrestrial
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C, axes
-from radrim.ms.tables import Field, MeasurementSet, SpectralWindow
+from radrim.ms.subtables import Field, SpectralWindow
+from radrim.ms.tables import MeasurementSet
 from radrim.read.settings import DEFAULTS, ReadSettings
 from radrim.visibilities import Visibilities
 

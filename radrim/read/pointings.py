@@ -13,7 +13,8 @@ import numpy as np
 
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import SIGN, C, axes, format_angle, n_minus_1
-from radrim.ms.tables import MeasurementSet, open_table, rows_per_id
+from radrim.ms.opening import open_table
+from radrim.ms.tables import MeasurementSet, rows_per_id
 from radrim.read.settings import DEFAULTS, ReadSettings
 from radrim.visibilities import Visibilities, row_slices
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from radrim.errors import DataError
+from radrim.errors import DataError, NothingLeftError
 from radrim.geometry import format_angle
 from radrim.ms.inputs import open_inputs
-from radrim.ms.tables import MeasurementSet, SpectralWindow, open_table
+from radrim.ms.opening import open_table
+from radrim.ms.subtables import SpectralWindow, require_sound
+from radrim.ms.tables import MeasurementSet
 from radrim.read.chunks import ChunkReader, Source
 from radrim.read.counts import Counts
 from radrim.read.frames import SPECSYS, find_shift
@@ -25,6 +27,7 @@ from radrim.read.selection import (
     mjd_seconds,
 )
 from radrim.read.settings import DEFAULTS, ReadSettings
+from radrim.read.together import check_columns, without_repeats
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import Terms, combinations
 from radrim.visibilities import Observation, Visibilities
@@ -65,16 +68,19 @@ def read(
     ConfigError
         The selection names something that does not exist.
     DataError
-        No sample is left to image, or phase centres differ and `selection.joint` is not set.
+        No sample of any file is left to image, or phase centres differ and `selection.joint` is not set.
     """
-    with open_inputs(paths, folder) as sets:
+    with open_inputs(paths, folder) as named:
+        check_columns(named, selection)
+        sets, repeats = without_repeats(named, selection, settings)
         targets = [choose_target(ms, selection.field) for ms in sets]
         centre = choose_centre(targets, selection.joint, settings)
         keep = keep or (lambda block: block)
-        parts = [_read_one(target, centre, selection, keep, block_bytes, settings) for target in targets]
-    first = parts[0]
-    for path, part in zip(paths[1:], parts[1:], strict=True):
-        _same_phase_centre(paths[0], first, path, part)
+        found, skipped = _read_each(targets, centre, selection, keep, block_bytes, settings)
+    parts = list(found.values())
+    (first_path, first), *others = found.items()
+    for path, part in others:
+        _same_phase_centre(first_path, first, path, part)
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
     return Observation(
         blocks=[block for part in parts for block in part.blocks],
@@ -91,9 +97,36 @@ def read(
         data_column=first.data_column,
         freq_frame=first.freq_frame,
         channel_width=first.channel_width,
-        notes=[note for part in parts for note in part.notes],
+        notes=[*repeats, *skipped, *(note for part in parts for note in part.notes)],
         counts=counts,
     )
+
+
+def _read_each(
+    targets: list[Target],
+    centre: tuple[float, float] | None,
+    selection: Selection,
+    keep: Callable[[Visibilities], Visibilities],
+    block_bytes: int | None,
+    settings: ReadSettings,
+) -> tuple[dict[Path, Observation], list[str]]:
+    """Read Measurement Sets one by one; those without samples in the selection are skipped, with a note on each.
+
+    Raises
+    ------
+    NothingLeftError
+        None has samples.
+    """
+    found: dict[Path, Observation] = {}
+    failures = []
+    for target in targets:
+        try:
+            found[target.ms.path] = _read_one(target, centre, selection, keep, block_bytes, settings)
+        except NothingLeftError as error:
+            failures.append(error)
+    if not found:
+        raise failures[0]
+    return found, [f"Skipped {error}" for error in failures]
 
 
 def _same_phase_centre(path_a: str | Path, a: Observation, path_b: str | Path, b: Observation) -> None:
@@ -127,7 +160,9 @@ def _read_one(
     with open_table(ms.tables) as main:
         blocks: list[Visibilities] = []
         used: list[SpectralWindow] = []
-        for field, window in product(target.fields, choose_windows(ms, selection)):
+        faulty = [window for window in ms.faulty if selection.spw is None or window.spw in selection.spw]
+        require_sound(main, faulty, f"FIELD_ID IN [{','.join(map(str, target.fields))}]")
+        for field, window in product(target.fields, _with_all_stokes(choose_windows(ms, selection), selection)):
             source = Source(ms, main, column, selection, counts, notes, settings)
             before = len(blocks)
             for block in _read_window(source, window, field, block_bytes):
@@ -136,8 +171,12 @@ def _read_one(
             if len(blocks) > before:
                 used.append(window)
     left = sum(int((block.weight > 0).sum()) for block in blocks)
-    counts.check(ms.path, left, selection.flag_nonfinite, settings.max_nonfinite)
+    counts.check(ms.path, left, selection.flag_nonfinite, settings)
     notes += counts.notes(ms.path.name, selection.abs_weights)
+    width = float(np.median(np.concatenate([w.width for w in used]))) * blocks[0].doppler
+    if not width > 0:
+        width = settings.unknown_width
+        notes.append(f"The channel width of {ms.path.name} is unknown; headers say {width:g} Hz for a single channel.")
     start = min(block.time.min() for block in blocks)
     dishes = ms.dish_diameters[ms.dish_diameters > 0]
     return Observation(
@@ -154,9 +193,9 @@ def _read_one(
         antennas=list(ms.antennas),
         data_column=column,
         freq_frame=SPECSYS[selection.outframe] if selection.outframe else used[0].frame,
-        channel_width=float(np.median(np.concatenate([w.width for w in used]))) * blocks[0].doppler,
+        channel_width=width,
         notes=notes,
-        counts=vars(counts),
+        counts=counts.numbers,
     )
 
 
@@ -189,15 +228,35 @@ def _read_window(source: Source, window: SpectralWindow, field: int, block_bytes
         shift = find_shift(ms, window, ms.fields[field], selection.outframe, source.settings)
         recipes = _recipes(ms, window, selection, source.notes)
         # If all rows are selected, the table itself is read, which avoids the list of row numbers.
-        reader = ChunkReader(source, main if total == main.nrows() else rows, window, (first, last), recipes)
+        table = main if total == main.nrows() else rows
         size = max(1, block_bytes // ((8 * len(recipes) + 4) * (last - first))) if block_bytes else total
-        with ProgressBar(f"reading {ms.path.name}, spectral window {window.spw}", total) as bar:
-            for start in range(0, total, size):
-                block = reader.read(start, min(size, total - start), bar)
-                if block is not None:
-                    yield from shift.cut(block) if shift else [block]
+        before, found = Counts(), False
+        before.take(source.counts)
+        reader = ChunkReader(source, table, window, (first, last), recipes)
+        for block in _blocks(reader, total, size):
+            found = True
+            yield from shift.cut(block) if shift else [block]
+        hand = None if found or selection.stokes != "I" else reader.only_hand()
+        if hand is None:
+            reader.count_hands()
+        else:
+            source.counts.take(before)
+            source.notes.append(reader.note_of(hand))
+            reader = ChunkReader(source, table, window, (first, last), [[(hand, 1 + 0j)]])
+            for block in _blocks(reader, total, size):
+                yield from shift.cut(block) if shift else [block]
+        source.notes.extend(reader.notes)
     finally:
         rows.close()
+
+
+def _blocks(reader: ChunkReader, total: int, size: int) -> Iterator[Visibilities]:
+    """All rows with samples of a reader, `size` rows at a time."""
+    with ProgressBar(f"reading {reader.ms.path.name}, spectral window {reader.window.spw}", total) as bar:
+        for start in range(0, total, size):
+            block = reader.read(start, min(size, total - start), bar)
+            if block is not None:
+                yield block
 
 
 def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, notes: list[str]) -> list[Terms]:
@@ -215,6 +274,13 @@ def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, n
         found.append(f"Stokes I of {ms.path.name} is taken from {hand} alone, as if unpolarised.")
     notes += [note for note in found if note not in notes]
     return recipes
+
+
+def _with_all_stokes(windows: list[SpectralWindow], selection: Selection) -> list[SpectralWindow]:
+    """Without data descriptions that lack a Stokes parameter which another one of the same window has."""
+    wanted = selection.stokes.split(",")
+    having = {window.spw for window in windows if _has_all(window, wanted)}
+    return [window for window in windows if window.spw not in having or _has_all(window, wanted)]
 
 
 def _has_all(window: SpectralWindow, wanted: Sequence[str]) -> bool:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from radrim.errors import ConfigError, InputError
-from radrim.ms.tables import MeasurementSet, SpectralWindow
+from radrim.ms.subtables import SpectralWindow
+from radrim.ms.tables import MeasurementSet
 
 MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
@@ -55,6 +56,9 @@ def choose_windows(ms: MeasurementSet, selection: Selection) -> list[SpectralWin
         return ms.windows
     known = sorted({w.spw for w in ms.windows})
     for spw in selection.spw:
+        for faulty in ms.faulty:
+            if spw == faulty.spw and spw not in known:
+                raise InputError(faulty.fault)
         if spw not in known:
             raise ConfigError(f"{ms.path} has no data of spectral window {spw}; it has {', '.join(map(str, known))}.")
     return [w for w in ms.windows if w.spw in selection.spw]

@@ -25,6 +25,15 @@ class ReadSettings:
     """Size of one chunk of the data column [bytes]. A few chunks are in memory at once: data, flags, weights."""
     max_nonfinite: float = 0.01
     """Largest fraction of the unflagged samples that may be NaN or infinite. Above it the data count as broken."""
+    amplitudes: tuple[float, float] = (1e-15, 1e15)
+    """Range of amplitudes [Jy]. A larger sample counts as not finite, and a Measurement Set whose largest sample is
+    below is refused: outside, squares and their sums over- or underflow in single precision. Other units than Jy are
+    far outside (W m^-2 Hz^-1: 1e-26)."""
+    times: tuple[float, float] = (-5.8e10, 2.5e11)
+    """Range of TIME [s, Modified Julian Date]: the years 21 to 9781, within those that calendars of computers have."""
+    unknown_width: float = 1.0
+    """Width of a channel of which the Measurement Set says none [Hz]. A header needs one above 0, and no receiver has
+    one as narrow, so that it misleads nobody."""
     max_drift: float = 0.1
     """Range of the frequencies within a block in the output frame [channels]. No sample lies further from where the
     factor of its block puts it, and few would belong to another output channel. The Earth's rotation shifts frequencies
@@ -32,6 +41,9 @@ class ReadSettings:
     max_pointing_distance: float = math.radians(60)
     """Largest distance of a pointing from the centre of the mosaic [rad]. Further out the tangent plane is compressed
     too much."""
+    compared_rows: int = 32
+    """Rows, evenly spread, in which two Measurement Sets must agree to count as copies. The noise of two observations
+    already differs in one."""
     continuum: ContinuumSettings = ContinuumSettings()
 
 

@@ -15,7 +15,7 @@ from radrim.measure.measurement import MeasuredChannel
 from radrim.metrics import noise_mad
 from radrim.products import label_of
 from radrim.result import Channels, Image
-from radrim.visibilities import Observation
+from radrim.visibilities import Observation, bandwidth_of
 
 log = logging.getLogger("radrim")
 
@@ -29,7 +29,7 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
         State after deconvolution, or after the measurement if nothing is deconvolved.
     grid : ImageGrid
     channel_width : float
-        Width of one channel of the data [Hz].
+        Width of the channels of blocks that do not know theirs [Hz].
     beam_fit : str
         Region of `radrim.beam.fit_beam`.
     threads : int
@@ -40,11 +40,10 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
     longest = max(float(b.uv_length[b.weight.any(1)].max(initial=0) * b.freq.max() / C) for b in blocks)
     psf = crop_centre(channel.psf, grid.shape)
     beam = fit_beam(psf, grid.scale, theoretical_beam(longest), beam_fit)
-    freq = measurement.channels
     image = Image(
         channel.label,
         measurement.freq,
-        float(np.ptp(freq)) + channel_width,
+        bandwidth_of(blocks, channel_width),
         beam,
         noise_mad(channel.residual),
         channel.dirty,
@@ -107,7 +106,7 @@ def average_of(images: Sequence[Image], observation: Observation) -> Image:
     """
     weights = [image.facts["sum_weight"] for image in images]
     freq = float(np.average([image.freq for image in images], weights=weights))
-    bandwidth = float(np.ptp(observation.frequencies)) + observation.channel_width
+    bandwidth = bandwidth_of(observation.blocks, observation.channel_width)
     nothing, first = np.zeros((0, 0), np.float32), images[0]
     label = label_of("MFS", first.label.removeprefix(first.channel).removeprefix("-"))
     out = Image(label, freq, bandwidth, first.beam, float("nan"), nothing, nothing, stokes=first.stokes)

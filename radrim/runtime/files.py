@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radrim.errors import OutputError
+from radrim.runtime.mapping import map_array
 
 
 @contextmanager
@@ -58,12 +59,13 @@ def atomic_array(path: str | Path, shape: tuple[int, ...], dtype: npt.DTypeLike)
     """
     path = Path(path)
     with _part(path) as part:
-        array = np.lib.format.open_memmap(part, "w+", dtype, shape)
+        np.lib.format.open_memmap(part, "w+", dtype, shape)
         # On a full disk, writing to a sparse file ends the process with a signal; allocating it raises an error.
         with open(part, "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        array = map_array(part, shared=True)
         yield array
-        array.flush()
+        vars(array)["_mmap"].flush()  # numpy has no public name for it
 
 
 @contextmanager

@@ -14,9 +14,11 @@ from radrim.geometry import C
 from radrim.metrics import measured_scatter
 from radrim.ms import rows as ms_rows
 from radrim.ms.inputs import require_measurement_set
-from radrim.ms.tables import open_table
+from radrim.ms.opening import open_table
+from radrim.ms.subtables import require_sound
 from radrim.read.pointings import choose_target
 from radrim.read.selection import Selection, choose_channels, choose_column, choose_windows, mjd_seconds
+from radrim.read.settings import ReadSettings
 from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, format_interval
 from radrim.selfcalibration.models import SourceModel
 from radrim.visibilities import Visibilities
@@ -75,6 +77,8 @@ class Calibrator:
         times, scans, lengths = [], [], []
         self.windows = []
         with open_table(self.ms.path) as main:
+            chosen = self.selection.spw
+            require_sound(main, [one for one in self.ms.faulty if chosen is None or one.spw in chosen], self._where)
             for window in windows:
                 rows = main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}")
                 if rows.nrows():
@@ -86,7 +90,12 @@ class Calibrator:
                 rows.close()
         if not self.windows:
             raise DataError(f"{self.ms.path} has no rows of field {self.field.name} in this selection; choose more.")
+        early, late = ReadSettings.times
         self.times, first = np.unique(np.concatenate(times), return_index=True)
+        usable = (self.times >= early) & (self.times <= late)
+        if not usable.any():
+            raise DataError(f"{self.ms.path}: TIME is NaN or beyond any calendar; repair it (seconds, MJD).")
+        self.times, first = self.times[usable], first[usable]
         self.scans = np.concatenate(scans)[first]
         self.integration = float(np.median(np.concatenate(lengths)))
         if not self.integration > 0:
@@ -277,15 +286,17 @@ class Calibrator:
         """`Normal` of (interval, feed) over the selected samples; a list `scatters` receives the scatter of chunks."""
         normal = Normal.empty((slots.max() + 1, len(self.feeds)), len(self.ms.antennas))
         with open_table(self.ms.path) as main:
+            chosen = self.selection.spw
+            require_sound(main, [one for one in self.ms.faulty if chosen is None or one.spw in chosen], self._where)
             for window in windows:
-                rows = main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}")
-                for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
-                    self._add(normal, window, chunk, model, slots, scatters)
-                rows.close()
+                with main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}") as rows:
+                    for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
+                        self._add(normal, window, chunk, model, slots, scatters)
         return normal
 
     def _add(self, normal, window, chunk, model, slots, scatters):
         usable = np.isfinite(chunk.uvw).all(1) & chunk.uvw.any(1) & (chunk.antenna[:, 0] != chunk.antenna[:, 1])
+        usable &= np.isin(chunk.time, self.times)
         uvw = chunk.uvw[usable]
         if not len(uvw):
             return
@@ -334,26 +345,26 @@ class Calibrator:
         with open_table(self.ms.path) as source, ms_rows.open_for_writing(path) as target:
             for number, window in enumerate(self.windows):
                 query = f"{self._where} AND DATA_DESC_ID=={window.data_desc}"
-                rows, into = source.query(query), target.query(query)
-                has = ms_rows.weight_column(self.ms, rows) == "WEIGHT_SPECTRUM"
                 feeds = np.array([[self.feeds.index(f) for f in _feeds(name)] for name in window.correlations]).T
                 begins = gains.time - gains.interval / 2
-                for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
-                    start, count = chunk.start, len(chunk.time)
-                    slot = np.searchsorted(begins, chunk.time, side="right") - 1
-                    pair, bad = _pairs(gains, number, slot, chunk.antenna, feeds)
-                    into.putcol(ms_rows.CORRECTED, (chunk.data / pair[:, None, :]).astype(np.complex64), start, count)
-                    lost += int(np.count_nonzero(bad[:, None, :] & ~chunk.flag))
-                    flag = chunk.flag if keep else chunk.flag | bad[:, None, :]
-                    if self.config.in_place:
-                        continue
-                    into.putcol("FLAG", flag, start, count)
-                    power = (pair.real**2 + pair.imag**2).astype(np.float32)
-                    into.putcol("WEIGHT", rows.getcol("WEIGHT", start, count) * power, start, count)
-                    if has:
-                        into.putcol("WEIGHT_SPECTRUM", chunk.weight * power[:, None, :], start, count)
-                rows.close()
-                into.close()
+                with source.query(query) as rows, target.query(query) as into:
+                    for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
+                        start, count = chunk.start, len(chunk.time)
+                        slot = np.searchsorted(begins, chunk.time, side="right") - 1
+                        pair, bad = _pairs(gains, number, slot, chunk.antenna, feeds)
+                        into.putcol(
+                            ms_rows.CORRECTED, (chunk.data / pair[:, None, :]).astype(np.complex64), start, count
+                        )
+                        lost += int(np.count_nonzero(bad[:, None, :] & ~chunk.flag))
+                        flag = chunk.flag if keep else chunk.flag | bad[:, None, :]
+                        if self.config.in_place:
+                            continue
+                        into.putcol("FLAG", flag, start, count)
+                        power = (pair.real**2 + pair.imag**2).astype(np.float32)
+                        into.putcol("WEIGHT", rows.getcol("WEIGHT", start, count) * power, start, count)
+                        if "WEIGHT_SPECTRUM" in self.ms.columns:
+                            spectrum = np.broadcast_to(chunk.weight, chunk.data.shape) * power[:, None, :]
+                            into.putcol("WEIGHT_SPECTRUM", spectrum.astype(np.float32), start, count)
         return lost
 
 

@@ -290,7 +290,9 @@ class _Loop:
                 "rms": rms,
                 "peak": peak,
                 "grid": _grid_facts(result.grid),
-                "planes": [(one.freq, str(one.paths["model"].name), one.plane) for one in result.channels],
+                "planes": [
+                    (one.freq, str(one.paths["model"].name), one.plane) for one in result.channels if not one.blank
+                ],
             })  # fmt: skip
         facts = self.work.facts(f"{label}-imaged")
         self.grid = ImageGrid(*facts["grid"])

@@ -15,7 +15,8 @@ from radrim.errors import ConfigError, InputError
 from radrim.geometry import C, axes, format_angle
 from radrim.ms.columns import Column, writing_column
 from radrim.ms.inputs import require_measurement_set
-from radrim.ms.tables import open_table
+from radrim.ms.opening import open_table
+from radrim.ms.subtables import require_sound
 from radrim.read.pointings import choose_target
 from radrim.read.settings import ReadSettings
 from radrim.runtime.progress_bar import ProgressBar
@@ -117,6 +118,7 @@ class _Prediction:
         self._check_centres()
         self._parts = []
         with open_table(self.ms.path) as main:
+            require_sound(main, self.ms.faulty)
             for index, window in product(self.fields, self.ms.windows):
                 rows = _rows(main, f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={index}")
                 if len(rows):
@@ -215,7 +217,7 @@ class _Prediction:
         chosen = ",".join(str(index) for index in self.fields)
         for window in self.ms.windows:
             rows = _rows(main, f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID NOT IN [{chosen}]")
-            for part in _chunks(rows, window, PredictionSettings.chunk):
+            for part in _chunks(out.in_fresh(rows), window, PredictionSettings.chunk):
                 out.put(part, np.zeros((len(part), len(window.freq), len(window.correlations)), np.complex64))
 
 

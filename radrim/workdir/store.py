@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from radrim.runtime.files import atomic_array, atomic_write
+from radrim.runtime.mapping import map_array
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,9 @@ class Store:
         return atomic_array(path, shape, dtype)
 
     def load(self, name: str) -> np.ndarray:
-        """An array, memory-mapped from its file; changes to it do not reach the file."""
+        """An array, memory-mapped from its file, which does not stay open; changes to it do not reach the file."""
         with _PARSING:
-            return np.load(self.path / f"{name}.npy", mmap_mode="c")
+            return map_array(self.path / f"{name}.npy")
 
     def note(self, name: str, facts: Any) -> None:
         """Keep facts: numbers (including NaN and infinity), texts, and lists and mappings of them.

@@ -24,7 +24,7 @@ CONVERTED = "converted"
 """Folder of Measurement Sets converted from UVFITS files; it is deleted once all data are read."""
 BY_CHANNEL = "-by-channel"
 """Suffix of the names of their files that hold (chan, row)."""
-FACTS = ("doppler", "pointing", "stokes", "others", "kept_out", "watched", "natural")
+FACTS = ("doppler", "channel_width", "pointing", "stokes", "others", "kept_out", "watched", "natural")
 """Fields of `Visibilities` without a file. Each further Stokes parameter has a file such as `data-Q`."""
 ARRAYS = tuple(f.name for f in dataclasses.fields(Visibilities) if f.name not in FACTS)
 """Fields of `Visibilities` with a file of their own."""
@@ -145,7 +145,7 @@ class VisibilityCache:
                 self._work.save(f"{name}/{array}{BY_CHANNEL}", ordered.T)
             else:
                 self._work.save(f"{name}/{array}", ordered)
-        facts = {"pointing": block.pointing.tolist(), "doppler": block.doppler}
+        facts = {"pointing": block.pointing.tolist(), "doppler": block.doppler, "channel_width": block.channel_width}
         self._work.note(f"{name}/complete", {**facts, "stokes": block.stokes, "others": list(block.others)})
 
 
@@ -248,6 +248,7 @@ def _load(store, number):
         arrays[array] = _samples(store, f"vis/{number:04d}/{array}")
     facts = store.facts(f"vis/{number:04d}/complete")
     more = {"doppler": facts["doppler"], "pointing": np.array(facts["pointing"]), "stokes": facts["stokes"]}
+    more["channel_width"] = facts["channel_width"]
     more["others"] = {other: _samples(store, f"vis/{number:04d}/{_other(other)}") for other in facts["others"]}
     return Visibilities(**{**arrays, "freq": _freq(store, number)}, **more)
 

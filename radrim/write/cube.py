@@ -71,7 +71,7 @@ def write_cube(path: str | Path, kind: str, channels: ChannelFiles, *others: Cha
         Of `radrim.products.KINDS`.
     channels, others : Channels
         Images of each Stokes parameter, in the order of FITS; read one after the other. The header is that of the
-        first file.
+        first channel with a beam: blank channels have none.
 
     Raises
     ------
@@ -79,7 +79,8 @@ def write_cube(path: str | Path, kind: str, channels: ChannelFiles, *others: Cha
         See `radrim.runtime.files.atomic_write`.
     """
     stokes = [channels, *others]
-    header = fits.getheader(channels.headers[0].paths[kind])
+    known = (image for image in channels.headers if not math.isnan(image.beam.major))
+    header = fits.getheader(next(known, channels.headers[0]).paths[kind])
     if others:
         step = fits.getheader(others[0].headers[0].paths[kind])["CRVAL4"] - header["CRVAL4"]
         header["CRVAL4"], header["CDELT4"] = (header["CRVAL4"], "the first Stokes parameter"), (step, "to the next")

@@ -326,14 +326,6 @@ def test_selection_of_what_is_not_there(refused, small_ms, words, says):
     refused(small_ms, *words, says=says)
 
 
-def test_flagged_output_channel(refused, edit_ms):
-    """An output channel without data is named by its frequencies."""
-    path = edit_ms(FLAG=lambda flag: flag | (np.arange(4) == 1)[:, None])
-    refused(
-        path, "--channels-out", 4, says=["Output channel 1 (1390 to 1390 MHz) has no unflagged data", "--chan-range"]
-    )
-
-
 def test_different_phase_centres(refused, make_ms, edit_ms):
     """Two Measurement Sets that look at different places are not put into one image."""
     first = make_ms()

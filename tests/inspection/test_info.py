@@ -8,7 +8,8 @@ from radrim.angles import parse_angle
 from radrim.earth import elevations
 from radrim.inspection.describe import describe
 from radrim.metrics import measured_scatter
-from radrim.ms.tables import open_table, read_subtables
+from radrim.ms.opening import open_table
+from radrim.ms.tables import read_subtables
 from radrim.read.reader import read
 
 # What each real observation must be described by: telescope, field, phase centre, windows, correlations.

@@ -10,7 +10,7 @@ from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
 from radrim.measure.measurement import Measurement, OperatorChoice, merge_blocks, uv_samples
 from radrim.operator import make_operator
 from radrim.operator.dft import separable_terms
-from radrim.visibilities import Observation, Visibilities, split_channels
+from radrim.visibilities import Observation, Visibilities, channel_bands, split_channels
 
 GRID = ImageGrid(96, 64, 2e-3)
 SOURCES = [(32, 48, 1.0), (10, 80, 0.5), (60, 5, 0.25)]  # y, x, flux [Jy]
@@ -147,12 +147,14 @@ def test_split_channels_share_memory(blocks):
     assert all(np.shares_memory(g[0].weight, blocks[0].weight) for g in groups)
 
 
-def test_empty_output_channel_is_refused(blocks):
-    """An output channel that is flagged throughout is named by its frequencies."""
+def test_output_channel_without_data(blocks):
+    """An output channel that is flagged throughout has no blocks, and keeps its place and its band."""
     weight = blocks[0].weight.copy()
     weight[:, 0] = 0
-    with pytest.raises(DataError, match=r"Output channel 0 \(1000 to 1000 MHz\) has no unflagged data"):
-        split_channels(Observation([replace(blocks[0], weight=weight)], 0.0, 0.0), 3)
+    observation = Observation([replace(blocks[0], weight=weight)], 0.0, 0.0)
+    groups = split_channels(observation, 3)
+    assert [len(group) for group in groups] == [0, 1, 1]
+    assert channel_bands(observation, 3)[0] == (1e9, 1e9)
 
 
 def narrow_block(largest_w, rows=200):

@@ -5,7 +5,8 @@ import pytest
 
 from radrim.errors import ConfigError, DataError, InputError
 from radrim.geometry import SIGN, C, n_minus_1
-from radrim.ms.tables import open_table, read_subtables
+from radrim.ms.opening import open_table
+from radrim.ms.tables import read_subtables
 from radrim.read.chunks import ChunkReader
 from radrim.read.reader import Selection, read
 from radrim.read.settings import ReadSettings

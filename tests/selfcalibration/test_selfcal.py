@@ -14,9 +14,10 @@ from radrim.errors import ConfigError, DataError, InputError, OutputError
 from radrim.gains.table import read_gains
 from radrim.geometry import ARCSEC, C
 from radrim.ms.columns import Column
+from radrim.ms.opening import open_table
 from radrim.ms.rows import CORRECTED, fill_corrected
 from radrim.ms.settings import StorageSettings
-from radrim.ms.tables import open_table, read_subtables
+from radrim.ms.tables import read_subtables
 from radrim.read.reader import Selection, read
 from radrim.selfcalibration.calibrator import Calibrator
 from radrim.selfcalibration.config import Round, SelfcalConfig, parse_interval

@@ -14,7 +14,8 @@ import radrim
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.geometry import ARCSEC, SIGN, C, ImageGrid, axes, n_minus_1
 from radrim.ms.columns import BORN, MARK, WRITTEN, writing_column
-from radrim.ms.tables import open_table, read_subtables
+from radrim.ms.opening import open_table
+from radrim.ms.tables import read_subtables
 from radrim.sky.images import find_models, read_planes
 from radrim.sky.model import SkyModel
 from radrim.stokes import MIXTURES
