@@ -28,6 +28,7 @@ COMPLEX = ("DATA", "CORRECTED_DATA", "MODEL_DATA")
 CONSTANT = ("TIME", "TIME_CENTROID", "EXPOSURE", "INTERVAL", "DATA_DESC_ID", "FIELD_ID", "ARRAY_ID", "OBSERVATION_ID",
             "PROCESSOR_ID", "STATE_ID", "SCAN_NUMBER", "FEED1", "FEED2")  # fmt: skip
 """Columns of the main table whose values rarely change from row to row."""
+_DIRECTIONS = ("PHASE_DIR", "DELAY_DIR", "REFERENCE_DIR")
 _PRODUCT = {"I": (0, 0), "Q": (0, 0), "U": (0, 0), "V": (0, 0)}
 _RECEPTOR = {"R": 0, "L": 1, "X": 0, "Y": 1}
 
@@ -48,7 +49,7 @@ class Station:
 
 @dataclass(frozen=True)
 class SkyField:
-    """A name and a phase centre [rad, J2000]."""
+    """A name and a phase centre [rad]."""
 
     name: str
     ra: float
@@ -81,6 +82,10 @@ class Description:
         Start and end of the observation, MJD seconds UTC.
     history, program : str
         A line for the HISTORY table, and the command that wrote it.
+    field_times : sequence of float
+        Times of the fields' positions, MJD seconds UTC; by default the start.
+    direction_frame : str
+        Frame of the fields' positions, as casacore names it.
     """
 
     telescope: str
@@ -93,6 +98,44 @@ class Description:
     history: str = ""
     program: str = "radrim convert"
     field_times: Sequence[float] = field(default_factory=list)
+    direction_frame: str = "J2000"
+
+
+class Registry:
+    """Antennas, fields and spectral windows of the parts of an observation, each once, by their numbers.
+
+    Attributes
+    ----------
+    stations, fields, windows : list
+    """
+
+    def __init__(self) -> None:
+        self.stations: list[Station] = []
+        self.fields: list[SkyField] = []
+        self.windows: list[Window] = []
+        self._keys: list[tuple] = []
+
+    def station(self, station: Station) -> int:
+        """Number of an antenna, which is added unless one of its name stands there already."""
+        for k, known in enumerate(self.stations):
+            if known.name == station.name and np.abs(known.position - station.position).max() < 1:
+                return k
+        self.stations.append(station)
+        return len(self.stations) - 1
+
+    def field(self, field: SkyField) -> int:
+        """Number of a field, which is added if it is new."""
+        if field not in self.fields:
+            self.fields.append(field)
+        return self.fields.index(field)
+
+    def window(self, window: Window) -> int:
+        """Number of a spectral window, which is added if it is new."""
+        key = window.freq.tobytes(), window.width.tobytes(), window.correlations, window.frame
+        if key not in self._keys:
+            self._keys.append(key)
+            self.windows.append(window)
+        return self._keys.index(key)
 
 
 def create_main(
@@ -137,33 +180,41 @@ def create_main(
 
 @contextmanager
 def appending(
-    path: str | Path, shapes: Sequence[tuple[int, int]], columns: Sequence[str], settings: StorageSettings = DEFAULTS
+    path: str | Path,
+    rows: int,
+    shapes: Sequence[tuple[int, int]],
+    columns: Sequence[str],
+    settings: StorageSettings = DEFAULTS,
 ) -> Iterator["Appender"]:
-    """A new Measurement Set to which rows can be appended; as `create_main`."""
+    """A new Measurement Set of this many rows, which the block must fill; as `create_main`."""
     table = create_main(path, shapes, columns, settings)
     try:
-        yield Appender(table, path, columns)
+        # Rows that are added after others were written take over their shapes.
+        with writing(path):
+            table.addrows(rows)
+        yield Appender(table, path)
     finally:
         with writing(path):
             table.close()
 
 
 class Appender:
-    """Appends rows to the main table of a new Measurement Set; made by `appending`.
+    """Fills the rows of the main table of a new Measurement Set one after the other; made by `appending`.
 
     Attributes
     ----------
     span : (float, float)
         Start of the first and end of the last integration, MJD seconds UTC; (inf, -inf) without rows.
     rows : int
+        Number of rows that are filled.
     """
 
-    def __init__(self, table: "casatables.table", path: str | Path, columns: Sequence[str]) -> None:
-        self._table, self._path, self._columns = table, path, columns
+    def __init__(self, table: "casatables.table", path: str | Path) -> None:
+        self._table, self._path = table, path
         self.span, self.rows = (np.inf, -np.inf), 0
 
     def append(self, window: int, values: dict[str, np.ndarray]) -> None:
-        """Append rows of one spectral window.
+        """Fill the next rows, which are of one spectral window.
 
         Parameters
         ----------
@@ -188,7 +239,6 @@ class Appender:
         usable = np.isfinite(size) & (size > 0)
         whole["SIGMA"] = np.where(usable, 1 / np.sqrt(np.where(usable, size, 1)), 0).astype(np.float32)
         with writing(self._path):
-            self._table.addrows(count)
             for name, value in whole.items():
                 self._table.putcol(name, value, self.rows, count)
         self.rows += count
@@ -212,6 +262,10 @@ def write_subtables(path: str | Path, description: Description) -> None:
             for k, row in enumerate(rows):
                 for column, value in row.items():
                     table.putcell(column, k, value)
+            if name == "FIELD":
+                for column in _DIRECTIONS:
+                    info = {"type": "direction", "Ref": description.direction_frame}
+                    table.putcolkeyword(column, "MEASINFO", info)
         finally:
             table.close()
 
@@ -240,7 +294,7 @@ def _subtables(about: Description) -> dict[str, list[dict[str, Any]]]:
         ],
         "FIELD": [
             {"NAME": f.name, "CODE": "", "TIME": float(time), "NUM_POLY": 0, "SOURCE_ID": -1}
-            | {column: np.array([[f.ra, f.dec]]) for column in ("PHASE_DIR", "DELAY_DIR", "REFERENCE_DIR")}
+            | {column: np.array([[f.ra, f.dec]]) for column in _DIRECTIONS}
             for f, time in zip(about.fields, times, strict=True)
         ],
         "HISTORY": [{"TIME": end, "OBSERVATION_ID": 0, "MESSAGE": about.history, "PRIORITY": "INFO",

@@ -15,7 +15,7 @@ import numpy as np
 
 from radrim.errors import InputError
 from radrim.geometry import C
-from radrim.ms.creation import Appender, Description, SkyField, Station, Window, appending, write_subtables
+from radrim.ms.creation import Appender, Description, Registry, appending, write_subtables
 from radrim.ms.fitsidi import (
     CALIBRATION,
     COPY_AGAIN,
@@ -83,7 +83,8 @@ def convert(
         needed = 2.2 * size + 500 * sum(len(table.data) for file in files for table in file.data)
         with new_measurement_set(out, needed, overwrite, "convert fewer files at a time") as target:
             shapes = [(len(w.freq), len(w.correlations)) for w in whole.windows]
-            with appending(target, shapes, COLUMNS, settings) as rows:
+            total = sum(len(table.data) * layout_of(table, file.path).bands for file in files for table in file.data)
+            with appending(target, total, shapes, COLUMNS, settings) as rows:
                 for number, file in enumerate(files):
                     _convert_file(file, number, whole, rows, negative, settings)
                 notes = _notes(files, whole)
@@ -113,45 +114,22 @@ def _check_data(files: list[IDIFile]) -> None:
             raise InputError(f"{file.path} is a FITS-IDI file without visibilities: it has no rows in a table UV_DATA.")
 
 
-class _Observation:
-    """Antennas, sources and spectral windows of all files, each once, and where those of a file are among them."""
+class _Observation(Registry):
+    """Antennas, sources and spectral windows of all files, and where those of a file are among them."""
 
     def __init__(self, files: list[IDIFile]) -> None:
+        super().__init__()
         self.files = files
-        self.stations: list[Station] = []
-        self.fields: list[SkyField] = []
-        self.windows: list[Window] = []
         self.station_of: list[dict[int, int]] = []
         self.field_of: list[dict[int, int]] = []
         self.flagged, self.scan = 0, 0
-        self._window_keys: list[tuple] = []
         for file in files:
-            self.station_of.append({k: self._station(v) for k, v in stations_of(file).items()})
-            self.field_of.append({k: self._field(v) for k, v in sources_of(file).items()})
+            self.station_of.append({k: self.station(v) for k, v in stations_of(file).items()})
+            self.field_of.append({k: self.field(v) for k, v in sources_of(file).items()})
             for table in file.data:
                 for windows in windows_of(file, layout_of(table, file.path)).values():
                     for window in windows:
                         self.window(window)
-
-    def _station(self, station: Station) -> int:
-        for k, known in enumerate(self.stations):
-            if known.name == station.name and np.abs(known.position - station.position).max() < 1:  # the same antenna
-                return k
-        self.stations.append(station)
-        return len(self.stations) - 1
-
-    def _field(self, field: SkyField) -> int:
-        if field not in self.fields:
-            self.fields.append(field)
-        return self.fields.index(field)
-
-    def window(self, window: Window) -> int:
-        """Number of a spectral window, which is added if it is new."""
-        key = window.freq.tobytes(), window.width.tobytes(), window.correlations
-        if key not in self._window_keys:
-            self._window_keys.append(key)
-            self.windows.append(window)
-        return self._window_keys.index(key)
 
     def described(self, span: tuple[float, float]) -> Description:
         """What the subtables say."""
@@ -273,6 +251,7 @@ class _Part:
             np.where(many, (baseline - 65536) % 2048, baseline % 256)  # fmt: skip
         first, second = (self._places(values, stations, "ARRAY_GEOMETRY") for values in numbers)
         freqid = np.rint(self.column("FREQID", default=next(iter(windows)))).astype(int)
+        self._places(freqid, dict.fromkeys(windows, 0), "FREQUENCY")
         days, uvw = self.days(), self.uvw()
         data, weight = self.samples()
         flagged = np.zeros(weight.shape, bool)

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from radrim.errors import ConfigError, InputError
 from radrim.ms.fitsidi import is_fits_idi
+from radrim.ms.msv4 import is_msv4
 from radrim.ms.uvfits import is_fits
 
 
 def format_of(path: str | Path) -> str:
-    """Format of an input: 'UVFITS', 'FITS-IDI', or '' for all that needs no conversion or is none of these.
+    """Format of an input: 'UVFITS', 'FITS-IDI', 'MSv4', or '' for all that needs no conversion or is none of these.
 
     Any FITS file that is not FITS-IDI counts as UVFITS; the reader of UVFITS says what it is.
     """
     if is_fits(path):
         return "FITS-IDI" if is_fits_idi(path) else "UVFITS"
-    return ""
+    return "MSv4" if is_msv4(path) else ""
 
 
 def convert(
@@ -59,7 +60,7 @@ def convert(
     if len(paths) > 1 and set(formats) != {"FITS-IDI"}:
         raise ConfigError(
             "Several files become one Measurement Set only if all are FITS-IDI files of one observation: "
-            + ", ".join(f"{path} ({kind or 'not FITS'})" for path, kind in zip(paths, formats, strict=True))
+            + ", ".join(f"{path} ({kind or 'another format'})" for path, kind in zip(paths, formats, strict=True))
             + ". Convert them one by one."
         )
     if formats[0] == "FITS-IDI":
@@ -67,6 +68,10 @@ def convert(
 
         others = [path for path in companions if path not in paths and format_of(path) == "FITS-IDI"]
         return fitsidi_convert.convert(paths, out, negative, overwrite, companions=others)
+    if formats[0] == "MSv4":
+        from radrim.ms import msv4
+
+        return msv4.convert(paths[0], out, negative, overwrite)
     if Path(paths[0]).is_dir() and (Path(paths[0]) / "table.dat").exists():
         raise InputError(f"{paths[0]} is a Measurement Set already.")
     from radrim.ms import uvfits_convert

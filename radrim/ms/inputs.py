@@ -59,7 +59,9 @@ def require_measurement_set(path: str | Path) -> MeasurementSet:
     kind = format_of(path)
     if kind:
         out = Path(path).with_suffix(".ms").name
-        raise InputError(f"{path} is a {kind} file, and this needs a Measurement Set: radrim convert {path} {out}")
+        raise InputError(
+            f"{path} is {kind}, and this needs a Measurement Set of version 2: radrim convert {path} {out}"
+        )
     return read_subtables(path)
 
 

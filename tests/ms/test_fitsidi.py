@@ -195,6 +195,22 @@ def test_several_files_of_one_observation(circular, tmp_path, command):
         convert_any([whole, circular], tmp_path / "b.ms")
 
 
+def test_files_of_different_setups(make_ms, tmp_path):
+    """Each setup, with other frequencies and channels, has windows of its own; antennas and sources stand once."""
+    sets = [
+        make_ms(correlations=("XX", "YY"), windows=windows) for windows in (((1.38e9, 3),), ((1.6e9, 2), (1.7e9, 2)))
+    ]
+    files = [write_idi(ms, tmp_path / f"a.IDI{k}") for k, ms in enumerate(sets)]
+    convert(files, tmp_path / "a.ms")
+    found = read_subtables(tmp_path / "a.ms")
+    assert [len(window.freq) for window in found.windows] == [3, 2, 2]
+    assert (len(found.antennas), len(found.fields)) == (9, 1)
+    together = read([tmp_path / "a.ms"])
+    apart = [block for ms in sets for block in read([ms]).blocks]
+    for ours, theirs in zip(together.blocks, apart, strict=True):
+        np.testing.assert_allclose(sorted_block(ours)[1], sorted_block(theirs)[1], rtol=1e-6)
+
+
 def with_flags(**row):
     def change(tables):
         formats = {"SOURCE_ID": "1J", "ANTS": "2J", "TIMERANG": "2E", "BANDS": "2J", "CHANS": "2J", "PFLAGS": "4J"}
@@ -302,6 +318,7 @@ def without_card(name, key):
         ({"tables": lambda t: {k: v for k, v in t.items() if k != "FREQUENCY"}}, ["no table FREQUENCY", "IDI1"]),
         ({"tables": changed("SOURCE", SOURCE_ID=9)}, ["data of number 5", "table SOURCE does not know"]),
         ({"tables": changed("ARRAY_GEOMETRY", NOSTA=99)}, ["data of number 1", "ARRAY_GEOMETRY does not know"]),
+        ({"tables": changed("FREQUENCY", FREQID=3)}, ["data of number 1", "table FREQUENCY does not know"]),
         ({"tables": changed("SOURCE", EQUINOX="B1950")}, ["equinox B1950", "EPOSWTCH"]),
         ({"tables": changed("ARRAY_GEOMETRY", RDATE="?")}, ["RDATE", "2009-11-12"]),
         ({"tables": without_card("FREQUENCY", "REF_FREQ")}, ["a.idi cannot be read as FITS-IDI", "REF_FREQ"]),
