@@ -152,7 +152,8 @@ def minimal_set(kind: str, station: np.ndarray, error: np.ndarray) -> np.ndarray
     ----------
     kind : {'triangle', 'quadrangle'}
     station : (baseline, 2) int
-        The two stations of each baseline; each pair occurs once, in either order.
+        The two stations of each baseline, in either order. Of a pair that occurs twice, the baseline of the smaller
+        error is used.
     error : (baseline,) float
         Standard deviation of phase, and of the logarithm of amplitude.
 
@@ -166,21 +167,21 @@ def minimal_set(kind: str, station: np.ndarray, error: np.ndarray) -> np.ndarray
     names, index = np.unique(station, return_inverse=True)
     index = index.reshape(station.shape)
     place = {}
-    for row, (i, j) in enumerate(index):
+    for row in np.argsort(-np.asarray(error), kind="stable").tolist():
+        i, j = index[row]
         place[int(i), int(j)], place[int(j), int(i)] = (row, 1), (row, -1)
-    candidates = _candidates(kind, len(names), frozenset(place), place)
+    candidates = _candidates(kind, len(names), len(station), place)
     if not len(candidates):
         return np.zeros((0, len(station)), np.int8)
     best = np.argsort(candidates.astype(float) ** 2 @ error**2, kind="stable")
     return candidates[best][independent(candidates[best])]
 
 
-def _candidates(kind, count, pairs, place):
+def _candidates(kind, count, baselines, place):
     """All triangles or quadrangles whose baselines have been measured, (candidate, baseline) int8."""
-    baselines = len(place) // 2
     found = []
     for stations, signs in _polygons(kind, count):
-        if all(pair in pairs for pair in stations):
+        if all(pair in place for pair in stations):
             row = np.zeros(baselines, np.int8)
             for pair, sign in zip(stations, signs, strict=True):
                 at, direction = place[pair]

@@ -16,7 +16,7 @@ from radrim.closure.quantities import ClosureData, ClosureSettings, closures_of
 from radrim.earth import ROTATION_RATE
 from radrim.errors import DataError
 from radrim.geometry import C, format_angle
-from radrim.read.averaging import average, choose_interval
+from radrim.read.averaging import average, choose_interval, in_one_direction
 from radrim.read.reader import Selection, read
 from radrim.visibilities import Observation, Visibilities
 
@@ -59,7 +59,7 @@ def read_hands(
     """
     parts = _read_each(paths, selection, block_bytes, folder)
     first = parts[0]
-    blocks = [block for part in parts for block in part.blocks]
+    blocks = [in_one_direction(block) for part in parts for block in part.blocks]
     field, longest = field_of(blocks)
     limit = AveragingSettings.smearing / (ROTATION_RATE * longest * field / 2)
     interval, kept = choose_interval(blocks, ClosureSettings.colocated, limit)

@@ -47,12 +47,13 @@ class FaultyWindow:
 
 @dataclass(frozen=True)
 class Field:
-    """One row of FIELD: name, phase centre [rad] and the frame of the phase centre."""
+    """One row of FIELD: name, phase centre [rad] and its frame, and whether it is an offset from an ephemeris."""
 
     name: str
     ra: float
     dec: float
     frame: str
+    ephemeris: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ class Subtables:
                     frame = codes.get(table.getcell(info["VarRefCol"], row), "unknown")
                 # The first row is the position at the reference time; further rows are its polynomial in time.
                 ra, dec = np.asarray(table.getcell("PHASE_DIR", row)).reshape(-1, 2)[0]
-                fields.append(Field(name, float(ra) % (2 * np.pi), float(dec), str(frame)))
+                follows = "EPHEMERIS_ID" in table.colnames() and int(table.getcell("EPHEMERIS_ID", row)) >= 0
+                fields.append(Field(name, float(ra) % (2 * np.pi), float(dec), str(frame), follows))
         return fields
 
     def antennas(self) -> Antennas:

@@ -129,6 +129,23 @@ def average(block: Visibilities, interval: float, max_gap: float = AveragingSett
     )
 
 
+def in_one_direction(block: Visibilities) -> Visibilities:
+    """A block in which the second antenna of each row has the larger number.
+
+    A visibility of the pair (2, 1) is the complex conjugate of that of (1, 2) at the opposite (u, v, w). Data can have
+    both, which would otherwise count as two baselines.
+    """
+    turned = block.antenna[:, 0] > block.antenna[:, 1]
+    if not turned.any():
+        return block
+    return replace(
+        block,
+        uvw=np.where(turned[:, None], -block.uvw, block.uvw),
+        data=np.where(turned[:, None], block.data.conj(), block.data),
+        antenna=np.sort(block.antenna, axis=1),
+    )
+
+
 def _cells(block: Visibilities, interval: float, max_gap: float) -> np.ndarray:
     """Number of the average that each row belongs to, (row,)."""
     _, number = np.unique(_middles(block.time, interval, max_gap), return_inverse=True)

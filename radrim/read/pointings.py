@@ -64,7 +64,7 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
     ConfigError
         The field does not exist.
     InputError
-        A phase centre is not given in J2000 or ICRS.
+        A phase centre is not given in J2000 or ICRS, or follows an ephemeris.
     """
     notes = []
     if wanted is not None:
@@ -82,6 +82,12 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
         if alike > 1:
             notes.append(f"{alike} fields are called {name}: --field {name} --pb makes one image of all of them.")
     for field in (ms.fields[index] for index in chosen):
+        if field.ephemeris:
+            raise InputError(
+                f"{ms.path}: field {field.name} follows a body of the solar system (EPHEMERIS_ID): its phase centre is "
+                "an offset from an ephemeris, which is not applied yet. Shift its phases to a fixed position first (CASA: "
+                "phaseshift, or fixplanets with a direction)."
+            )
         if field.frame not in ("J2000", "ICRS"):
             raise InputError(
                 f"{ms.path}: the phase centre of field {field.name} is given in {field.frame}; only J2000 and "
