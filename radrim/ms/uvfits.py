@@ -25,6 +25,7 @@ from radrim.errors import InputError
 from radrim.ms.uvfits_antennas import Antennas, read_antennas
 from radrim.ms.uvfits_parameters import EXPORT_AGAIN, Parameters
 from radrim.ms.uvfits_position import header_equinox
+from radrim.ms.uvfits_tables import check_position, read_frequencies, read_sources, tables_named
 
 if TYPE_CHECKING:
     from astropy.io.fits import BinTableHDU, GroupsHDU, HDUList, Header
@@ -146,7 +147,11 @@ def read_header(path: str | Path) -> UVFits:
         if not usable.all():
             notes.append(f"{(~usable).sum()} of {len(usable)} groups of {path.name} have no valid date or baseline and "
                          "were left out.")  # fmt: skip
-        antennas = read_antennas(path, _tables(hdus, "AIPS AN"), parameters, usable)
+        antennas = read_antennas(path, tables_named(hdus, "AIPS AN"), parameters, usable)
+        sources = read_sources(path, hdus, parameters.different("SOURCE", usable))
+        if sources is None:
+            keys = [f"CRVAL{header['NAXIS'] - k}" for k in (1, 0)]
+            check_position(path, keys, *(float(header.get(key, math.nan)) for key in keys))
         system, equinox, more = header_equinox(path, header)
         return UVFits(
             path,
@@ -155,8 +160,8 @@ def read_header(path: str | Path) -> UVFits:
             _group_bytes(header),
             header["GCOUNT"],
             antennas,
-            _frequencies(path, header, hdus, parameters.different("FREQSEL", usable)),
-            _sources(path, hdus, parameters.different("SOURCE", usable)),
+            read_frequencies(path, header, hdus, parameters.different("FREQSEL", usable)),
+            sources,
             usable,
             system,
             equinox,
@@ -291,62 +296,6 @@ def _check_axes(path: Path, header: "Header") -> None:
                          f"---NCP. {EXPORT_AGAIN}")  # fmt: skip
     if "DATE" not in parameters or not {"BASELINE", "ANTENNA1"} & set(parameters):
         raise InputError(f"{path} does not say which baseline and time a group is of (DATE, BASELINE). {EXPORT_AGAIN}")
-
-
-def _tables(hdus: "HDUList", name: str) -> "list[BinTableHDU]":
-    return [hdu for hdu in hdus[1:] if hdu.name == name]
-
-
-def _frequencies(path: Path, header: "Header", hdus: "HDUList", setups: np.ndarray) -> "BinTableHDU | None":
-    tables = _tables(hdus, "AIPS FQ")
-    number = header["NAXIS5"] if header["NAXIS"] == 7 else 1
-    if not tables:
-        if number > 1:
-            raise InputError(
-                f"{path} has {number} IFs, but no table of their frequencies (AIPS FQ). It was lost when the file was "
-                f"made or copied: {EXPORT_AGAIN}"
-            )
-        return None
-    if len(setups) > 1:
-        raise InputError(
-            f"{path} has the frequency setups (FREQSEL) {', '.join(map(str, setups))}, and radrim reads files of one. "
-            "Separate them in AIPS (UVCOP or SPLIT with FREQID), or convert it with CASA's importuvfits."
-        )
-    table = tables[0].copy()
-    known = np.asarray(table.data["FRQSEL"])
-    rows = np.flatnonzero(known == (setups[0] if len(setups) else 1))
-    if not rows.size and len(known) == 1 and (not len(setups) or setups[0] <= 0):
-        rows = np.array([0])  # FREQSEL is left out or not set, and there is one setup
-    if not rows.size:
-        found = f"FREQSEL {setups[0]}" if len(setups) else "no FREQSEL"
-        raise InputError(
-            f"{path} has data with {found}, and its table AIPS FQ has the frequency setups "
-            f"{', '.join(map(str, known)) or '(none)'}: nothing gives the frequencies of the data. {EXPORT_AGAIN}"
-        )
-    table.data = table.data[rows[:1]]
-    if np.size(table.data["IF FREQ"]) != number:
-        raise InputError(
-            f"{path} has {number} IFs, and its table AIPS FQ the frequencies of {np.size(table.data['IF FREQ'])}. "
-            f"{EXPORT_AGAIN}"
-        )
-    table.header["NO_IF"] = number
-    return table
-
-
-def _sources(path: Path, hdus: "HDUList", found: np.ndarray) -> "BinTableHDU | None":
-    tables = _tables(hdus, "AIPS SU")
-    if len(found) > 1 and not tables:
-        raise InputError(
-            f"{path} has {len(found)} sources, but no table of their positions (AIPS SU). It was lost when the file "
-            f"was made or copied: {EXPORT_AGAIN}"
-        )
-    if not tables or not len(found):
-        return None
-    known = np.asarray(tables[0].data["ID. NO."])
-    missing = [str(number) for number in found if number not in known]
-    if missing:
-        raise InputError(f"{path}: the table AIPS SU has no source {', '.join(missing)}. {EXPORT_AGAIN}")
-    return tables[0].copy()
 
 
 def _clean(header: "Header", system: str, equinox: float) -> "Header":
