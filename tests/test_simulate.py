@@ -382,7 +382,7 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch, error):
     def fail(*_):
         raise error("stop")
 
-    monkeypatch.setattr(simulate_ms, "_write_subtables", fail)
+    monkeypatch.setattr(simulate_ms, "write_subtables", fail)
     with pytest.raises(error):
         simulate(path, **SHORT, seed=5, overwrite=True)
     with pytest.raises(error):

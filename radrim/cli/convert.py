@@ -5,7 +5,12 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `radrim convert` to an argparse parser."""
-    parser.add_argument("uvfits", metavar="OBS.uvfits", help="UVFITS file to read")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="OBS.uvfits",
+        help="UVFITS file to read, or FITS-IDI files of one observation",
+    )
     parser.add_argument("out", metavar="OBS.ms", help="Measurement Set to write")
     parser.add_argument(
         "--abs-weights", action="store_true", help="take the absolute value of negative weights (default: flagged)"
@@ -17,9 +22,9 @@ def run(args: argparse.Namespace) -> None:
     """Run `radrim convert` with the parsed arguments."""
     import logging
 
-    from radrim.ms.uvfits_convert import convert
+    from radrim.ms.formats import convert
 
     log = logging.getLogger("radrim")
-    for note in convert(args.uvfits, args.out, "abs" if args.abs_weights else "flag", args.overwrite):
+    for note in convert(args.inputs, args.out, "abs" if args.abs_weights else "flag", args.overwrite):
         log.warning("%s", note)
     log.info("%s is written.", args.out)

@@ -1,4 +1,4 @@
-"""Opens input files as Measurement Sets; UVFITS files are converted."""
+"""Opens input files as Measurement Sets; files of other formats are converted."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from radrim.errors import InputError
+from radrim.ms.formats import convert, format_of
 from radrim.ms.tables import MeasurementSet, read_subtables
-from radrim.ms.uvfits import is_fits
 from radrim.runtime.progress_bar import ProgressBar
 
 log = logging.getLogger("radrim")
@@ -21,7 +21,7 @@ def open_inputs(paths: Sequence[str | Path], folder: str | Path | None = None) -
     Parameters
     ----------
     paths : sequence of str or Path
-        Measurement Sets and UVFITS files; the type is detected from the content.
+        Measurement Sets and files of the formats of `radrim.ms.formats`; the type is detected from the content.
     folder : Path, optional
         Folder of the conversions. Those that exist there, from the same files, are used. By default a temporary folder.
 
@@ -32,19 +32,19 @@ def open_inputs(paths: Sequence[str | Path], folder: str | Path | None = None) -
     Raises
     ------
     InputError
-        A path is neither a Measurement Set nor a UVFITS file, or cannot be read.
+        A path is neither a Measurement Set nor a file of another format that is read, or it cannot be read.
     OutputError
         The disk has no room for a conversion.
     """
     with ExitStack() as stack:
         sets = []
         for number, path in enumerate(paths):
-            if not is_fits(path):
+            if not format_of(path):
                 sets.append(read_subtables(path))
                 continue
             if folder is None:
                 folder = stack.enter_context(TemporaryDirectory(prefix="radrim-"))
-            sets.append(read_subtables(path, _converted(path, Path(folder) / f"{number:04d}.ms")))
+            sets.append(read_subtables(path, _converted(path, Path(folder) / f"{number:04d}.ms", paths)))
         yield sets
 
 
@@ -54,21 +54,22 @@ def require_measurement_set(path: str | Path) -> MeasurementSet:
     Raises
     ------
     InputError
-        The input is a UVFITS file, or cannot be read.
+        The input has another format, or cannot be read.
     """
-    if is_fits(path):
+    kind = format_of(path)
+    if kind:
         out = Path(path).with_suffix(".ms").name
-        raise InputError(f"{path} is a FITS file, and this needs a Measurement Set: radrim convert {path} {out}")
+        raise InputError(
+            f"{path} is {kind}, and this needs a Measurement Set of version 2: radrim convert {path} {out}"
+        )
     return read_subtables(path)
 
 
-def _converted(path: str | Path, out: Path) -> Path:
-    """The Measurement Set of a UVFITS file, converted unless an interrupted run has left it."""
+def _converted(path: str | Path, out: Path, together: Sequence[str | Path]) -> Path:
+    """The Measurement Set of a file of another format, converted unless an interrupted run has left it."""
     if not out.exists():
-        from radrim.ms.uvfits_convert import convert  # pyuvdata takes seconds to import
-
         log.info("Converting %s to a Measurement Set.", path)
         out.parent.mkdir(parents=True, exist_ok=True)
         with ProgressBar("converting"):
-            convert(path, out)
+            convert([path], out, companions=together)
     return out

@@ -144,11 +144,7 @@ def read_subtables(path: str | Path, converted: Path | None = None) -> Measureme
     if tables.is_file():
         raise InputError(f"{path} is a file, but neither a UVFITS file nor a Measurement Set, which is a folder.")
     if not (tables / "table.dat").exists():
-        zarr = any(any(path.glob(level + name)) for level in ("", "*/", "*/*/") for name in ("zarr.json", ".zgroup"))
-        what = (
-            "a zarr store (Measurement Set v4 is not read yet; export it as version 2)" if zarr else "no casacore table"
-        )
-        raise InputError(f"{path} is not a Measurement Set: it holds {what}; no table.dat in it.")
+        raise InputError(f"{path} is not a Measurement Set: it holds no casacore table; no table.dat in it.")
     with open_table(tables) as main:
         columns = tuple(main.colnames())
         missing = [name for name in _COLUMNS if name not in columns]

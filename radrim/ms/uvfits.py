@@ -213,8 +213,8 @@ def _check_kind(path: Path, header: "Header", hdus: "HDUList") -> None:
     names = {hdu.name for hdu in hdus}
     if "UV_DATA" in names or "ARRAY_GEOMETRY" in names:
         raise InputError(
-            f"{path} is a FITS-IDI file, which is not read. Convert it with CASA's importfitsidi, or load it into AIPS "
-            "(FITLD) and write UVFITS (FITTP)."
+            f"{path} is a FITS-IDI file, not UVFITS; `radrim convert` and `radrim image` read it (from Python: "
+            "radrim.ms.formats)."
         )
     if "AIPS UV" in names:
         raise InputError(

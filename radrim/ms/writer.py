@@ -10,26 +10,15 @@ Kemball & Wieringa (2000), MeasurementSet definition version 2.0, casacore note 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import casacore.tables as ct
 import numpy as np
 
 from radrim.arrays import Layout
 from radrim.earth import uvw_tracks
+from radrim.ms.creation import COMPLEX, CONSTANT, Description, SkyField, Station, Window, create_main, write_subtables
 from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.runtime.files import new_measurement_set, writing
 from radrim.runtime.progress_bar import ProgressBar
-from radrim.stokes import NUMBERS
-from radrim.version import __version__
-
-TOPOCENTRIC = 5
-
-COMPLEX = ("DATA", "CORRECTED_DATA", "MODEL_DATA")
-_CONSTANT = ("TIME", "TIME_CENTROID", "EXPOSURE", "INTERVAL", "DATA_DESC_ID", "FIELD_ID", "ARRAY_ID", "OBSERVATION_ID",
-             "PROCESSOR_ID", "STATE_ID", "SCAN_NUMBER", "FEED1", "FEED2")  # fmt: skip
-_PRODUCT = {"I": (0, 0), "Q": (0, 0), "U": (0, 0), "V": (0, 0)}
-_RECEPTOR = {"R": 0, "L": 1, "X": 0, "Y": 1}
 
 
 @dataclass(frozen=True)
@@ -150,7 +139,7 @@ def write_ms(
     with new_measurement_set(path, _bytes(plan, columns), overwrite, smaller) as part:
         _write_main(part, plan, observe, columns, settings)
         with writing(path):
-            _write_subtables(part, plan, history)
+            write_subtables(part, _described(plan, history))
     return path
 
 
@@ -176,11 +165,10 @@ def _blocks(plan: ObservationPlan, chunk_samples: int) -> Iterator[Block]:
 def _write_main(
     path: Path, plan: ObservationPlan, observe: Observe, columns: Sequence[str], settings: StorageSettings
 ) -> None:
-    description, managers = _main_description(plan, columns, settings.tile_samples)
-    with writing(path):
-        table = ct.default_ms(str(path), description, managers)
-        table.addrows(plan.rows)
+    table = create_main(path, [(len(w.freq), len(w.correlations)) for w in plan.windows], columns, settings)
     try:
+        with writing(path):
+            table.addrows(plan.rows)
         start = 0
         with ProgressBar("simulating", plan.rows) as bar:
             for block in _blocks(plan, settings.chunk_samples):
@@ -196,36 +184,11 @@ def _write_main(
             table.close()
 
 
-def _main_description(plan: ObservationPlan, columns: Sequence[str], tile_samples: int) -> tuple[dict, dict]:
-    """Table description and data managers: tiled arrays, and incremental storage of values that rarely change."""
-    description = ct.required_ms_desc("MAIN")
-    for name in columns:
-        value, kind = (0j, "complex") if name in COMPLEX else (0.0, "float")
-        description.update(ct.maketabdesc(ct.makearrcoldesc(name, value, ndim=2, valuetype=kind)))
-    managers = {}
-
-    def tile(name, manager, shape):
-        description[name].update(dataManagerType=manager, dataManagerGroup=f"Tiled{name}")
-        managers[f"Tiled{name}"] = {"DEFAULTTILESHAPE": np.array(shape, np.int32)}
-
-    correlations = max(len(w.correlations) for w in plan.windows)
-    channels = min(max(len(w.freq) for w in plan.windows), 64)
-    rows = max(1, tile_samples // (correlations * channels))
-    for name in (*columns, "FLAG"):
-        tile(name, "TiledShapeStMan", (correlations, channels, rows))
-    for name in ("WEIGHT", "SIGMA"):
-        tile(name, "TiledShapeStMan", (correlations, tile_samples // correlations))
-    tile("UVW", "TiledColumnStMan", (3, tile_samples // 3))
-    for name in _CONSTANT:
-        description[name].update(dataManagerType="IncrementalStMan", dataManagerGroup="Constant")
-    return description, ct.makedminfo(description, managers)
-
-
 def _bookkeeping(plan: ObservationPlan, block: Block) -> dict[str, np.ndarray]:
     """The index columns of a block: times, antennas, field, window and the like."""
     rows = len(block.uvw)
     time = np.repeat(block.times, rows // len(block.times))
-    whole = {name: np.zeros(rows, np.int32) for name in _CONSTANT[6:]}
+    whole = {name: np.zeros(rows, np.int32) for name in CONSTANT[6:]}
     whole |= {"DATA_DESC_ID": np.full(rows, block.window, np.int32), "FIELD_ID": np.full(rows, block.field, np.int32)}
     whole |= {"SCAN_NUMBER": np.full(rows, block.field + 1, np.int32)}
     interval = np.full(rows, float(plan.integration))
@@ -236,61 +199,24 @@ def _bookkeeping(plan: ObservationPlan, block: Block) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def _write_subtables(path: Path, plan: ObservationPlan, history: str) -> None:
-    for name, rows in _subtables(plan, history).items():
-        table = ct.table(f"{path}::{name}", readonly=False, ack=False)
-        try:
-            table.addrows(len(rows))
-            for k, row in enumerate(rows):
-                for column, value in row.items():
-                    table.putcell(column, k, value)
-        finally:
-            table.close()
-
-
-def _subtables(plan: ObservationPlan, history: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows of every subtable, as dictionaries of column and value."""
-    start = min(f.times[0] for f in plan.fields) - plan.integration / 2
-    end = max(f.times[-1] for f in plan.fields) + plan.integration / 2
-    layout, sets = plan.layout, list(dict.fromkeys(w.correlations for w in plan.windows))
-    receptors = np.array(["R", "L"] if any(c[0] in "RL" for s in sets for c in s) else ["X", "Y"])
-    return {
-        "ANTENNA": [
-            {"NAME": name, "STATION": name, "TYPE": "GROUND-BASED", "MOUNT": "ALT-AZ", "POSITION": position,
-             "OFFSET": np.zeros(3), "DISH_DIAMETER": float(diameter)}
+def _described(plan: ObservationPlan, history: str) -> Description:
+    layout = plan.layout
+    circular = any(name[0] in "RL" for window in plan.windows for name in window.correlations)
+    return Description(
+        telescope=layout.telescope,
+        stations=[
+            Station(name, position, float(diameter), feeds=("R", "L") if circular else ("X", "Y"))
             for name, position, diameter in zip(layout.stations, layout.positions, layout.diameters, strict=True)
         ],
-        "DATA_DESCRIPTION": [
-            {"SPECTRAL_WINDOW_ID": k, "POLARIZATION_ID": sets.index(w.correlations)} for k, w in enumerate(plan.windows)
-        ],
-        "FEED": [
-            {"ANTENNA_ID": k, "FEED_ID": 0, "SPECTRAL_WINDOW_ID": -1, "TIME": (start + end) / 2,
-             "INTERVAL": end - start, "NUM_RECEPTORS": 2, "BEAM_ID": -1, "BEAM_OFFSET": np.zeros((2, 2)),
-             "POLARIZATION_TYPE": receptors, "POL_RESPONSE": np.eye(2, dtype=np.complex64), "POSITION": np.zeros(3),
-             "RECEPTOR_ANGLE": np.zeros(2)}
-            for k in range(len(layout.stations))
-        ],
-        "FIELD": [
-            {"NAME": f.name, "CODE": "", "TIME": float(f.times[0]), "NUM_POLY": 0, "SOURCE_ID": -1}
-            | {column: np.array([[f.ra, f.dec]]) for column in ("PHASE_DIR", "DELAY_DIR", "REFERENCE_DIR")}
-            for f in plan.fields
-        ],
-        "HISTORY": [{"TIME": end, "OBSERVATION_ID": 0, "MESSAGE": history or "simulated", "PRIORITY": "INFO",
-                     "ORIGIN": f"radrim {__version__}", "APPLICATION": "radrim simulate", "OBJECT_ID": -1}],
-        "OBSERVATION": [{"TELESCOPE_NAME": layout.telescope, "TIME_RANGE": np.array([start, end]),
-                         "OBSERVER": "simulated", "PROJECT": "simulated", "SCHEDULE_TYPE": "", "RELEASE_DATE": end}],
-        "POLARIZATION": [
-            {"NUM_CORR": len(s), "CORR_TYPE": np.array([NUMBERS[c] for c in s], np.int32),
-             "CORR_PRODUCT": np.array([_PRODUCT.get(c) or [_RECEPTOR[h] for h in c] for c in s], np.int32)}
-            for s in sets
-        ],
-        "PROCESSOR": [{"TYPE": "CORRELATOR", "SUB_TYPE": "", "TYPE_ID": -1, "MODE_ID": -1}],
-        "SPECTRAL_WINDOW": [
-            {"NAME": f"SPW{k}", "NUM_CHAN": len(w.freq), "CHAN_FREQ": w.freq, "REF_FREQUENCY": float(w.freq[0]),
-             "TOTAL_BANDWIDTH": w.width * len(w.freq), "MEAS_FREQ_REF": TOPOCENTRIC, "NET_SIDEBAND": 1,
-             "IF_CONV_CHAIN": 0, "FREQ_GROUP": 0, "FREQ_GROUP_NAME": ""}
-            | {column: np.full(len(w.freq), w.width) for column in ("CHAN_WIDTH", "EFFECTIVE_BW", "RESOLUTION")}
-            for k, w in enumerate(plan.windows)
-        ],
-        "STATE": [{"SIG": True, "REF": False, "CAL": 0.0, "LOAD": 0.0, "SUB_SCAN": 0, "OBS_MODE": "OBSERVE_TARGET"}],
-    }  # fmt: skip
+        fields=[SkyField(f.name, f.ra, f.dec) for f in plan.fields],
+        windows=[Window(w.freq, np.full(len(w.freq), w.width), w.correlations) for w in plan.windows],
+        span=(
+            min(f.times[0] for f in plan.fields) - plan.integration / 2,
+            max(f.times[-1] for f in plan.fields) + plan.integration / 2,
+        ),
+        observer="simulated",
+        project="simulated",
+        history=history or "simulated",
+        program="radrim simulate",
+        field_times=[float(f.times[0]) for f in plan.fields],
+    )

@@ -23,7 +23,7 @@ READER = {
     "vla_j1008_36GHz_64ch_raw.ms": "0.4asec",
     "wsrt_3c343.1_5ants.MS": "12asec",
     "meerkat_allflagged.MS": ["all 700 samples are flagged"],
-    "lofar_hba_3c48_msv4.ps": ["not a Measurement Set", "zarr", "version 2"],
+    "lofar_hba_3c48_msv4.ps": "4asec",
     "vlba_j0414_LLonly_8if16ch.uvfits": "0.4masec",
 }
 

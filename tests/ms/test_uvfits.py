@@ -357,7 +357,7 @@ def test_other_fits_files(tmp_path):
     for name, hdus, words in (
         ("image", [fits.PrimaryHDU(np.zeros((4, 4)))], "is a FITS image without visibilities"),
         ("empty", [fits.PrimaryHDU()], "is a FITS file without visibilities"),
-        ("idi", [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(column, name="UV_DATA")], "importfitsidi"),
+        ("idi", [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(column, name="UV_DATA")], "no table ARRAY_GEOMETRY"),
         ("table", [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(column, name="AIPS UV")], "importuvfits"),
     ):
         path = tmp_path / f"{name}.fits"
@@ -410,8 +410,8 @@ def test_convert_command(small_ms, make_uvfits, command, tmp_path):
 
 
 def test_convert_takes_files_only(small_ms, command, tmp_path):
-    """What is no FITS file is not converted."""
-    assert f"{small_ms} is no FITS file" in command("convert", small_ms, tmp_path / "a.ms").err
+    """What needs no conversion is not converted."""
+    assert f"{small_ms} is a Measurement Set already" in command("convert", small_ms, tmp_path / "a.ms").err
     assert "nowhere does not exist" in command("convert", "nowhere", tmp_path / "a.ms").err
 
 

@@ -1,0 +1,79 @@
+"""Tells the format of an input from its content, and converts it to a Measurement Set.
+
+Modules that convert are imported when a file of their format is met: pyuvdata and zarr take long to import.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from radrim.errors import ConfigError, InputError
+from radrim.ms.fitsidi import is_fits_idi
+from radrim.ms.msv4 import is_msv4
+from radrim.ms.uvfits import is_fits
+
+
+def format_of(path: str | Path) -> str:
+    """Format of an input: 'UVFITS', 'FITS-IDI', 'MSv4', or '' for all that needs no conversion or is none of these.
+
+    Any FITS file that is not FITS-IDI counts as UVFITS; the reader of UVFITS says what it is.
+    """
+    if is_fits(path):
+        return "FITS-IDI" if is_fits_idi(path) else "UVFITS"
+    return "MSv4" if is_msv4(path) else ""
+
+
+def convert(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    negative: str = "keep",
+    overwrite: bool = False,
+    companions: Sequence[str | Path] = (),
+) -> list[str]:
+    """Convert input files to one Measurement Set. Several files must be FITS-IDI files of one observation.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+    out : str or Path
+    negative : {'keep', 'flag', 'abs'}
+        What is done with negative weights: keep them for the reader, flag the samples, or take the absolute value.
+    overwrite : bool
+        Whether a Measurement Set of that name may be replaced.
+    companions : sequence of str or Path
+        Inputs beside these, from which FITS-IDI files take tables that they lack.
+
+    Returns
+    -------
+    list of str
+        Corrections of the data, in sentences; they are also stored in the Measurement Set.
+
+    Raises
+    ------
+    ConfigError
+        Several files of other formats.
+    InputError
+        A file cannot be converted.
+    OutputError
+        `out` exists or cannot be written; nothing is left behind.
+    """
+    formats = [format_of(path) for path in paths]
+    if len(paths) > 1 and set(formats) != {"FITS-IDI"}:
+        raise ConfigError(
+            "Several files become one Measurement Set only if all are FITS-IDI files of one observation: "
+            + ", ".join(f"{path} ({kind or 'another format'})" for path, kind in zip(paths, formats, strict=True))
+            + ". Convert them one by one."
+        )
+    if formats[0] == "FITS-IDI":
+        from radrim.ms import fitsidi_convert
+
+        others = [path for path in companions if path not in paths and format_of(path) == "FITS-IDI"]
+        return fitsidi_convert.convert(paths, out, negative, overwrite, companions=others)
+    if formats[0] == "MSv4":
+        from radrim.ms import msv4
+
+        return msv4.convert(paths[0], out, negative, overwrite)
+    if Path(paths[0]).is_dir() and (Path(paths[0]) / "table.dat").exists():
+        raise InputError(f"{paths[0]} is a Measurement Set already.")
+    from radrim.ms import uvfits_convert
+
+    return uvfits_convert.convert(paths[0], out, negative, overwrite)
