@@ -167,6 +167,8 @@ def simulate(  # noqa: PLR0913 - public: each argument is an option of `radrim s
     """
     layout = read_layout(array)
     ra, dec = parse_direction(ra, "ra", hours=True), parse_direction(dec, "dec")
+    if not abs(dec) <= math.pi / 2:
+        raise ConfigError(f"--dec {math.degrees(dec):g} is beyond the pole: declinations are -90 to 90 degrees.")
     freq, bandwidth = parse_frequency(freq, "freq"), parse_frequency(bandwidth, "bandwidth")
     limits = (("channels", channels, 1), ("hours", hours, 0), ("integration", integration, 1e-3), ("noise", noise, 0),
               ("gain-error", gain_error, 0), ("flagged", flagged, 0))  # fmt: skip
@@ -222,9 +224,13 @@ def _describe(path: Path, plan: ObservationPlan, receivers: Receivers) -> None:
 def parse_direction(value: str | float, name: str, hours: bool = False) -> float:
     """An angle [rad] from '19h59m28s', '19:59:28' (hours if `hours`), '40d44m02s', or a number of degrees."""
     try:
-        return math.radians(float(value))
+        degrees = float(value)
     except ValueError:
-        pass
+        degrees = None
+    if degrees is not None:
+        if not math.isfinite(degrees):
+            raise ConfigError(f"--{name} {value} is not an angle; write a number of degrees.")
+        return math.radians(degrees)
     try:
         angle = Angle(value, unit=units.hourangle if hours else units.deg).radian
     except (ValueError, units.UnitsError) as error:

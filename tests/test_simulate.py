@@ -462,6 +462,9 @@ def test_directions_and_frequencies_are_parsed():
 
 @pytest.mark.parametrize("argument, message", [
     ({"ra": "north"}, "--ra 'north' is not an angle"),
+    ({"ra": "nan"}, "--ra nan is not an angle"),
+    ({"dec": 100}, "--dec 100 is beyond the pole"),
+    ({"dec": "-90d00m01s"}, "--dec -90.0003 is beyond the pole"),
     ({"freq": "1.4parsec"}, "--freq '1.4parsec' is not a frequency"),
     ({"bandwidth": "3GHz"}, "--bandwidth 3e\\+09 Hz reaches below zero"),
     ({"correlations": "RR,PP"}, "unknown or repeated name 'PP'"),

@@ -25,6 +25,8 @@ class GridSettings:
     nyquist_tolerance: float = 1e-5
     """Relative excess of the pixel size over Nyquist's limit that passes: u and v may have been stored in float32."""
 
+    narrowest_psf: float = 0.5
+    """Least width (FWHM) of a PSF [1 / longest baseline in wavelengths]. Narrower fits were misled by sidelobes."""
     pixels_per_beam: float = 4.5
     """Pixels across the narrow side (FWHM) of the restoring beam."""
     vlbi_baseline: float = 300e3
@@ -61,7 +63,7 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
     Raises
     ------
     ConfigError
-        The scale is too coarse for the longest baseline.
+        The scale is too coarse for the longest baseline, or the image smaller than the PSF.
     """
     longest = observation.longest_baseline()
     reasons = []
@@ -83,13 +85,13 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
             pixels, note = _size(observation, width / scale, 2 / scale, largest_whole(config))
         size = (pixels, pixels)
         reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or why}.")
+    check_extent(max(size), scale, longest)
     return ImageGrid(size[0], size[1], scale, observation.ra, observation.dec), reasons
 
 
 def _choose_scale(beam, longest):
     """Choose the pixel scale [rad] for a restoring beam; return it with a sentence that gives the reason."""
-    # No PSF is narrower than half of 1 / longest baseline. A narrower fit was misled by sidelobes.
-    minor = max(beam.minor, 0.5 / longest)
+    minor = max(beam.minor, GridSettings.narrowest_psf / longest)
     scale = _round_down(min(minor / GridSettings.pixels_per_beam, 1 / (2 * longest)))
     why = f"{minor / scale:.1f} pixels across the narrow side of the PSF, {format_angle(minor)}"
     if minor / GridSettings.pixels_per_beam > 1 / (2 * longest):
@@ -108,6 +110,17 @@ def check_scale(scale: float, largest: float) -> None:
             f"--scale {format_angle(scale)} is too coarse for the longest baseline (u or v of {largest:.3g} "
             f"wavelengths): it must be at most {format_angle(0.9995 * limit)}. Use --scale "
             f"{format_angle(limit / 1.5, 2)}{drop}."
+        )
+
+
+def check_extent(pixels: int, scale: float, longest: float) -> None:
+    """Raise ConfigError if an image is smaller than the narrowest PSF of baselines up to `longest` wavelengths."""
+    narrowest = GridSettings.narrowest_psf / longest
+    if pixels * scale < narrowest:
+        proposed = format_angle(narrowest / GridSettings.pixels_per_beam)
+        raise ConfigError(
+            f"--scale {format_angle(scale)} makes an image of {format_angle(pixels * scale)}, smaller than any PSF of "
+            f"these data, which is at least {format_angle(narrowest)} wide. Use --scale {proposed}, or more pixels."
         )
 
 

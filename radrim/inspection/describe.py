@@ -80,6 +80,8 @@ def _dishes(diameters: np.ndarray) -> str:
 def _direction(ra: float, dec: float) -> str:
     from astropy.coordinates import SkyCoord
 
+    if not (np.isfinite(ra) and abs(dec) <= np.pi / 2):
+        return f"RA {np.degrees(ra):g}, Dec {np.degrees(dec):g} degrees"
     return SkyCoord(ra, dec, unit="rad").to_string("hmsdms", precision=2)
 
 

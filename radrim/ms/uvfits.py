@@ -22,22 +22,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from radrim.errors import InputError
+from radrim.ms.uvfits_antennas import Antennas, read_antennas
+from radrim.ms.uvfits_parameters import EXPORT_AGAIN, Parameters
+from radrim.ms.uvfits_position import header_equinox
+from radrim.ms.uvfits_tables import check_position, read_frequencies, read_sources, tables_named
 
 if TYPE_CHECKING:
-    from astropy.io.fits import BinTableHDU, GroupData, GroupsHDU, HDUList, Header
+    from astropy.io.fits import BinTableHDU, GroupsHDU, HDUList, Header
 
 
-EXPORT_AGAIN = "Export it again (AIPS: FITTP; CASA: exportuvfits; DIFMAP: wobs)."
 COPY_AGAIN = "Copy or fetch it again."
 
 _KEPT = ("BITPIX", "BSCALE", "BZERO", "OBJECT", "TELESCOP", "INSTRUME", "OBSERVER", "DATE-OBS", "SPECSYS")
 _POSITION = ("EPOCH", "EQUINOX", "RADESYS")
+_PAIRS = ("BASELINE", "ANTENNA1", "ANTENNA2", "SUBARRAY")
 _AXES = ("CTYPE", "CRVAL", "CDELT", "CRPIX", "CROTA")
-_ANTENNA_KEYS = {
-    "ARRAYX": 0.0, "ARRAYY": 0.0, "ARRAYZ": 0.0, "GSTIA0": 0.0, "DEGPDY": 360.9856449733, "UT1UTC": 0.0, "DATUTC": 0.0,
-    "RDATE": "2000-01-01", "ARRNAM": "UNKNOWN",
-}  # fmt: skip
-"""Keywords that pyuvdata needs in an antenna table, and their values for files that leave them out."""
 
 
 def is_fits(path: str | Path) -> bool:
@@ -60,12 +59,15 @@ class UVFits:
         Start of the first group in the file, and the length of a group [bytes].
     groups : int
         Number of groups.
-    antennas, frequencies, sources : BinTableHDU or None
-        The tables AIPS AN, FQ and SU; of FQ only the row in use.
-    offset : float
-        Times of the file minus UTC [s].
+    antennas : Antennas
+    frequencies, sources : BinTableHDU or None
+        The tables AIPS FQ and SU; of FQ only the row in use.
+    usable : ndarray, (group,) bool
+        Groups with a valid date and baseline; the others are left out.
+    system, equinox : str, float
+        Of the positions: fk4, fk5 or icrs, and a year.
     notes : list of str
-        Corrections of the header, in sentences.
+        Corrections, in sentences.
     """
 
     path: Path
@@ -73,10 +75,12 @@ class UVFits:
     start: int
     group_bytes: int
     groups: int
-    antennas: "BinTableHDU"
+    antennas: Antennas
     frequencies: "BinTableHDU | None"
     sources: "BinTableHDU | None"
-    offset: float
+    usable: np.ndarray
+    system: str
+    equinox: float
     notes: list[str]
 
     @property
@@ -84,26 +88,40 @@ class UVFits:
         """Size of the visibilities [bytes]."""
         return self.groups * self.group_bytes
 
-    def parts(self, folder: str | Path, size: int) -> Iterator[Path]:
-        """The groups as standard UVFITS files of about `size` bytes in `folder`; each is deleted before the next."""
+    def parts(self, folder: str | Path, size: int) -> "Iterator[tuple[Path, slice]]":
+        """The usable groups as standard UVFITS files of about `size` bytes in `folder`; each is deleted after use.
+
+        Every group is of antenna 1 with itself; the slice selects its true antennas from `antennas`.
+        """
         from astropy.io import fits
 
         step = max(1, size // self.group_bytes)
         path = Path(folder) / "part.uvfits"
+        kind = np.dtype({8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[self.header["BITPIX"]])
+        pairs = [k - 1 for k in range(1, self.header["PCOUNT"] + 1) if self.header[f"PTYPE{k}"].startswith("BASELINE")]
+        done = 0
         for first in range(0, self.groups, step):
-            count = min(step, self.groups - first)
+            usable = self.usable[first : first + step]
+            count = int(usable.sum())
+            if count == 0:
+                continue
+            with open(self.path, "rb") as source:
+                source.seek(self.start + first * self.group_bytes)
+                block = np.frombuffer(source.read(len(usable) * self.group_bytes), kind).reshape(len(usable), -1)
+            block = block[usable]
+            block[:, pairs] = 0
             header = self.header.copy()
             header["GCOUNT"] = count
-            with open(self.path, "rb") as source, open(path, "wb") as part:
+            with open(path, "wb") as part:
                 part.write(header.tostring().encode("ascii"))
-                source.seek(self.start + first * self.group_bytes)
-                part.write(source.read(count * self.group_bytes))
+                part.write(block.tobytes())
                 part.write(b"\0" * (-part.tell() % 2880))
-            for table in (self.antennas, self.frequencies, self.sources):
+            for table in (self.antennas.table, self.frequencies, self.sources):
                 if table is not None:
                     fits.append(path, table.data, table.header)
-            yield path
+            yield path, slice(done, done + count)
             path.unlink()
+            done += count
 
 
 def read_header(path: str | Path) -> UVFits:
@@ -124,21 +142,36 @@ def read_header(path: str | Path) -> UVFits:
         _check_kind(path, header, hdus)
         _check_whole(path, hdus)
         _check_axes(path, header)
-        table = _Parameters(path, hdus[0].data)
-        antennas = _antennas(path, hdus, table)
-        values = header["PCOUNT"] + math.prod(header[f"NAXIS{k}"] for k in range(2, header["NAXIS"] + 1))
+        parameters = Parameters(path, hdus[0].data, header)
+        usable = parameters.usable()
+        if not usable.all():
+            notes.append(f"{(~usable).sum()} of {len(usable)} groups of {path.name} have no valid date or baseline and "
+                         "were left out.")  # fmt: skip
+        antennas = read_antennas(path, tables_named(hdus, "AIPS AN"), parameters, usable)
+        sources = read_sources(path, hdus, parameters.different("SOURCE", usable))
+        if sources is None:
+            keys = [f"CRVAL{header['NAXIS'] - k}" for k in (1, 0)]
+            check_position(path, keys, *(float(header.get(key, math.nan)) for key in keys))
+        system, equinox, more = header_equinox(path, header)
         return UVFits(
             path,
-            _clean(path, header),
+            _clean(header, system, equinox),
             hdus[0].fileinfo()["datLoc"],
-            values * abs(header["BITPIX"]) // 8,
+            _group_bytes(header),
             header["GCOUNT"],
             antennas,
-            _frequencies(path, header, hdus, table),
-            _sources(path, hdus, table),
-            _ahead_of_utc(antennas.header),
-            notes,
+            read_frequencies(path, header, hdus, parameters.different("FREQSEL", usable)),
+            sources,
+            usable,
+            system,
+            equinox,
+            notes + more,
         )
+
+
+def _group_bytes(header: "Header") -> int:
+    values = header["PCOUNT"] + math.prod(header[f"NAXIS{k}"] for k in range(2, header["NAXIS"] + 1))
+    return int(values * abs(header["BITPIX"]) // 8)
 
 
 @contextmanager
@@ -204,12 +237,29 @@ def _check_whole(path: Path, hdus: "HDUList") -> None:
         if end > length:
             raise InputError(f"{path} is truncated: it has {length} bytes, and its {_table_name(hdu)} end at {end}. "
                              f"{COPY_AGAIN}")  # fmt: skip
+    _check_count(path, hdus[0], length)
     info = hdus[-1].fileinfo()
     with open(path, "rb") as file:
         file.seek(info["datLoc"] + info["datSpan"])
         if file.read(8) == b"XTENSION":  # astropy leaves out a table whose header is incomplete
             raise InputError(f"{path} is truncated: it has {length} bytes and ends within the header of a table. "
                              f"{COPY_AGAIN}")  # fmt: skip
+
+
+def _check_count(path: Path, hdu: "GroupsHDU", length: int) -> None:
+    """Raise InputError if more data than those of the groups stand before the first table."""
+    info, size = hdu.fileinfo(), hdu.size
+    start, end = info["datLoc"], info["datLoc"] + info["datSpan"]
+    with open(path, "rb") as file:
+        file.seek(start + size)
+        padding = any(file.read(end - start - size))
+        while end < length and file.read(8) != b"XTENSION":
+            end += 2880
+            file.seek(end)
+    if padding or (end < length and end > start + info["datSpan"]):
+        room = (min(end, length) - start) // _group_bytes(hdu.header)
+        raise InputError(f"{path} has data beyond its last group: GCOUNT is {hdu.header['GCOUNT']}, and there is room "
+                         f"for {room} groups before the first table. Set GCOUNT right, or: {EXPORT_AGAIN}")  # fmt: skip
 
 
 def _table_name(hdu: "BinTableHDU | GroupsHDU") -> str:
@@ -221,12 +271,23 @@ def _check_axes(path: Path, header: "Header") -> None:
     if "WEIGHT" in parameters and "SCALE" in parameters:
         raise InputError(f"{path} is compressed (AIPS: DOUVCOMP 1), which is not read. Write it with DOUVCOMP -1.")
     axes = [str(header.get(f"CTYPE{k}", "")).strip() for k in range(2, header["NAXIS"] + 1)]
-    if header["NAXIS"] not in (6, 7) or axes[:2] != ["COMPLEX", "STOKES"] or axes[2][:4] != "FREQ" \
-            or header["NAXIS2"] != 3:  # fmt: skip
+    words = ("COMPLEX", "STOKES", "FREQ", *(["IF"] if header["NAXIS"] == 7 else []), "RA", "DEC")
+    if header["NAXIS"] == 7 and axes[3] == "" and header["NAXIS5"] == 1:
+        axes[3] = "IF"
+    right = len(axes) == len(words) and all(axis.startswith(word) for axis, word in zip(axes, words, strict=True))
+    if not right or header["NAXIS2"] != 3:
         listed = ", ".join(f"{name or '?'} {header[f'NAXIS{k}']}" for k, name in enumerate(axes, 2))
         raise InputError(
             f"{path} has the axes {listed}; read are COMPLEX 3 (with weights), STOKES, FREQ, IF, RA, DEC. "
             f"{EXPORT_AGAIN}"
+        )
+    stokes = header.get("CRVAL3", 0.0) + header.get("CDELT3", 1.0) * (
+        np.arange(header["NAXIS3"]) + 1 - header.get("CRPIX3", 1.0)
+    )
+    if not any(np.isin(stokes, kinds).all() for kinds in (range(1, 5), range(-4, 0), range(-8, -4))):
+        raise InputError(
+            f"{path} has the Stokes parameters {', '.join(f'{code:g}' for code in stokes)} (CRVAL3, CDELT3); read are "
+            f"1 to 4 (IQUV), -1 to -4 (RR to LR) and -5 to -8 (XX to YX). {EXPORT_AGAIN}"
         )
     suffixes = {name[2:] for name in parameters if name[:2] in ("UU", "VV", "WW")}
     if len(suffixes) != 1 or not suffixes <= {"", "--", "---SIN", "---NCP"}:
@@ -237,125 +298,8 @@ def _check_axes(path: Path, header: "Header") -> None:
         raise InputError(f"{path} does not say which baseline and time a group is of (DATE, BASELINE). {EXPORT_AGAIN}")
 
 
-class _Parameters:
-    """Values of the random parameters of a file."""
-
-    def __init__(self, path: Path, data: "GroupData") -> None:
-        self._path, self._data, self.names = path, data, data.parnames
-
-    def different(self, name: str) -> np.ndarray:
-        """Sorted values of a parameter without repeats; an empty array if the file has no such parameter."""
-        return np.unique(np.rint(self._data.par(name))).astype(int) if name in self.names else np.empty(0, int)
-
-    def only(self, name: str, what: str, default: int, split: str) -> int:
-        """The single value of a parameter; several are refused."""
-        found = self.different(name)
-        if len(found) > 1:
-            raise InputError(
-                f"{self._path} has {what} {', '.join(map(str, found))}, and radrim reads files of one. {split}"
-            )
-        return int(found[0]) if len(found) else default
-
-    def subarray(self) -> int:
-        """Number of the single subarray, from SUBARRAY or from the hundredths of BASELINE."""
-        split = "Separate them in AIPS (UVCOP or SPLIT with SUBARRAY), or convert it with CASA's importuvfits."
-        if "SUBARRAY" in self.names:
-            return max(1, self.only("SUBARRAY", "the subarrays", 1, split))
-        found = np.unique(np.rint(self._data.par("BASELINE") % 1 * 100)).astype(int) + 1
-        if len(found) > 1:
-            raise InputError(
-                f"{self._path} has the subarrays {', '.join(map(str, found))}, and radrim reads files of one. {split}"
-            )
-        return int(found[0])
-
-
-def _tables(hdus: "HDUList", name: str) -> "list[BinTableHDU]":
-    return [hdu for hdu in hdus[1:] if hdu.name == name]
-
-
-def _antennas(path: Path, hdus: "HDUList", parameters: _Parameters) -> "BinTableHDU":
-    tables = _tables(hdus, "AIPS AN")
-    subarray = parameters.subarray()
-    chosen = [hdu for hdu in tables if hdu.ver == subarray] or (tables if len(tables) == 1 else [])
-    if not chosen:
-        raise InputError(
-            f"{path} has no antenna table (AIPS AN) for its subarray {subarray}. It was lost when the file was made or "
-            f"copied: {EXPORT_AGAIN}"
-        )
-    table = chosen[0].copy()
-    header = table.header
-    for key, value in _ANTENNA_KEYS.items():
-        header.setdefault(key, value)
-    # Files have question marks and the like as the frame; the handedness of the positions is found from (u, v).
-    header["FRAME"], header["EXTVER"] = "ITRF", 1
-    header["TIMSYS"] = str(header.get("TIMESYS", header.get("TIMSYS", "UTC"))).strip() or "UTC"
-    header.remove("TIMESYS", ignore_missing=True)
-    if not {"POLTYA", "POLTYB", "POLAA", "POLAB"} <= set(table.columns.names):
-        header["HASFEED"] = False
-    return table
-
-
-def _ahead_of_utc(header: "Header") -> float:
-    """Times of a file minus UTC, from the header of its antenna table [s]."""
-    if header["TIMSYS"].upper()[:3] in ("IAT", "TAI"):
-        return float(header.get("IATUTC", 0.0)) or _leap_seconds(header["RDATE"])
-    return float(header["DATUTC"])
-
-
-def _leap_seconds(date: object) -> float:
-    from astropy.time import Time
-
-    try:
-        moment = Time(str(date)[:10], scale="utc")
-    except ValueError:
-        return 0.0
-    return float((moment.tai.jd1 - moment.utc.jd1 + moment.tai.jd2 - moment.utc.jd2) * 86400)
-
-
-def _frequencies(path: Path, header: "Header", hdus: "HDUList", parameters: _Parameters) -> "BinTableHDU | None":
-    tables = _tables(hdus, "AIPS FQ")
-    number = header["NAXIS5"] if header["NAXIS"] == 7 else 1
-    if not tables:
-        if number > 1:
-            raise InputError(
-                f"{path} has {number} IFs, but no table of their frequencies (AIPS FQ). It was lost when the file was "
-                f"made or copied: {EXPORT_AGAIN}"
-            )
-        return None
-    table = tables[0].copy()
-    split = "Separate them in AIPS (UVCOP or SPLIT with FREQID), or convert it with CASA's importuvfits."
-    chosen = parameters.only("FREQSEL", "the frequency setups (FREQSEL)", 1, split)
-    rows = np.flatnonzero(np.asarray(table.data["FRQSEL"]) == chosen)
-    rows = rows if rows.size else np.arange(len(table.data))
-    table.data = table.data[rows[:1]]
-    if np.size(table.data["IF FREQ"]) != number or len(rows) == 0:
-        raise InputError(
-            f"{path} has {number} IFs, and its table AIPS FQ the frequencies of {np.size(table.data['IF FREQ'])}. "
-            f"{EXPORT_AGAIN}"
-        )
-    table.header["NO_IF"] = number
-    return table
-
-
-def _sources(path: Path, hdus: "HDUList", parameters: _Parameters) -> "BinTableHDU | None":
-    found = parameters.different("SOURCE")
-    tables = _tables(hdus, "AIPS SU")
-    if len(found) > 1 and not tables:
-        raise InputError(
-            f"{path} has {len(found)} sources, but no table of their positions (AIPS SU). It was lost when the file "
-            f"was made or copied: {EXPORT_AGAIN}"
-        )
-    if not tables or not len(found):
-        return None
-    known = np.asarray(tables[0].data["ID. NO."])
-    missing = [str(number) for number in found if number not in known]
-    if missing:
-        raise InputError(f"{path}: the table AIPS SU has no source {', '.join(missing)}. {EXPORT_AGAIN}")
-    return tables[0].copy()
-
-
-def _clean(path: Path, header: "Header") -> "Header":
-    """A header with the keywords of the standard only."""
+def _clean(header: "Header", system: str, equinox: float) -> "Header":
+    """A header with the keywords of the standard only; one parameter, of zeros, stands for the antennas."""
     from astropy.io import fits
 
     clean = fits.Header()
@@ -367,6 +311,10 @@ def _clean(path: Path, header: "Header") -> "Header":
     for k in range(1, header["PCOUNT"] + 1):
         clean[f"PTYPE{k}"] = header[f"PTYPE{k}"]
         clean[f"PSCAL{k}"], clean[f"PZERO{k}"] = header.get(f"PSCAL{k}", 1.0), header.get(f"PZERO{k}", 0.0)
+    pairs = [k for k in range(1, header["PCOUNT"] + 1) if str(header[f"PTYPE{k}"]).strip() in _PAIRS]
+    for number, k in enumerate(pairs):
+        clean[f"PTYPE{k}"] = f"BASELINE{number}" if number else "BASELINE"
+        clean[f"PSCAL{k}"], clean[f"PZERO{k}"] = 1.0, 257.0
     for k in range(2, header["NAXIS"] + 1):
         for key in _AXES:
             if f"{key}{k}" in header:
@@ -374,25 +322,8 @@ def _clean(path: Path, header: "Header") -> "Header":
     for key in _KEPT:
         if key in header:
             clean[key] = header[key]
+    if header.get("BZERO"):
+        clean["BZEROS"] = header["BZERO"]  # the name under which astropy 7 looks for that of groups
     clean["BUNIT"] = "Jy"
-    system = str(header.get("RADESYS", "")).strip().upper()
-    equinox = _equinox(path, header)
-    if system in ("ICRS", "FK5", "FK4") and (system == "FK4") == (equinox == 1950.0):
-        clean["RADESYS"] = system
-    clean["EPOCH"] = equinox
+    clean["RADESYS"], clean["EPOCH"] = system, equinox  # pyuvdata knows the systems in small letters only
     return clean
-
-
-def _equinox(path: Path, header: "Header") -> float:
-    """Equinox, 1950 or 2000, from EPOCH or EQUINOX, which may be text."""
-    text = str(header.get("EPOCH", header.get("EQUINOX", 2000.0))).strip().upper().lstrip("JB")
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if value not in (1950.0, 2000.0):
-        raise InputError(
-            f"{path} gives its position for the equinox {text or 'unknown'}, and 1950 and 2000 are read. Write the "
-            "equinox into its header (EPOCH), or precess it in AIPS (EPOSWTCH)."
-        )
-    return value

@@ -7,13 +7,12 @@ positions of the equinox 1950, which no imager of Measurement Sets accepts.
 """
 
 import logging
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +20,9 @@ from radrim.earth import uvw_tracks
 from radrim.errors import InputError, RadrimError
 from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import FREQ_FRAMES, NOTES, open_table
-from radrim.ms.uvfits import EXPORT_AGAIN, UVFits, first_line, read_header
+from radrim.ms.uvfits import UVFits, first_line, read_header
+from radrim.ms.uvfits_parameters import EXPORT_AGAIN
+from radrim.ms.uvfits_position import to_j2000
 from radrim.runtime.files import new_measurement_set, writing
 from radrim.version import __version__
 
@@ -76,16 +77,17 @@ def convert(
     notes = list(file.notes)
     needed = 1.2 * file.size + 500 * file.groups + 3 * settings.part_bytes
     with new_measurement_set(out, needed, overwrite, "select less in the program that wrote the file") as whole:
-        for number, part in enumerate(file.parts(whole.parent, settings.part_bytes)):
+        for number, (part, rows) in enumerate(file.parts(whole.parent, settings.part_bytes)):
             target = whole if number == 0 else whole.with_name("more.ms")
             with _quiet():
                 data = _read(part, file)
-                _mend(data, file, notes)
+                _mend(data, file, rows, notes)
                 _weigh(data, negative)
+                stokes = _name_stokes_as_correlations(data)
                 with writing(out):
                     data.write_ms(str(target), run_check=False)
             with writing(out):
-                _mend_tables(target, file, settings.rows)
+                _mend_tables(target, file, stokes, settings.rows)
                 if number:
                     _append(target, whole, settings.rows)
         with writing(out), _editable(whole) as table:
@@ -124,22 +126,13 @@ def _read(part: Path, file: UVFits) -> "UVData":
         ) from error
 
 
-def _mend(data: "UVData", file: UVFits, notes: list[str]) -> None:
+def _mend(data: "UVData", file: UVFits, groups: slice, notes: list[str]) -> None:
     """Convert antenna numbers, times, frequencies and positions to the conventions of a Measurement Set."""
-    numbers = np.asarray(data.telescope.antenna_numbers)
-    lost = np.setdiff1d(np.union1d(data.ant_1_array, data.ant_2_array), numbers)
-    if lost.size:
-        raise InputError(
-            f"{file.path} has data of antenna {lost[0]}, which its table AIPS AN does not know. {EXPORT_AGAIN}"
-        )
-    row = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
-    data.ant_1_array, data.ant_2_array = (
-        np.array([row[n] for n in antenna.tolist()]) for antenna in (data.ant_1_array, data.ant_2_array)
-    )
-    data.telescope.antenna_numbers = np.arange(len(numbers))
+    data.ant_1_array, data.ant_2_array = file.antennas.rows[groups].T.astype(int)
     names = [name.strip() for name in data.telescope.antenna_names]
-    data.telescope.antenna_names = [name or f"ANT{n}" for name, n in zip(names, numbers, strict=True)]
-    data.time_array = data.time_array - file.offset / 86400
+    data.telescope.antenna_names = [name or f"ANT{number}" for number, name in enumerate(names, 1)]
+    data.telescope.antenna_numbers = np.arange(len(names))
+    data.time_array = data.time_array - file.antennas.late[groups] / 86400
     if data.integration_time is None:
         data.integration_time = np.ones(data.Nblts)
     header, table = file.header, file.frequencies
@@ -151,44 +144,11 @@ def _mend(data: "UVData", file: UVFits, notes: list[str]) -> None:
         data.freq_array = (header["CRVAL4"] + first[:, None] + steps * width[:, None]).ravel()
         data.channel_width = np.repeat(np.abs(width), header["NAXIS4"])
     data.channel_width = np.abs(data.channel_width)
-    _to_j2000(data, file, notes)
+    for note in to_j2000(data, file.system, file.equinox, file.path.name):
+        _add(notes, note)
     _place_antennas(data, file, notes)
     data.extra_keywords = {k: v for k, v in data.extra_keywords.items() if k == "OBSERVER"}
     data.history = f"Converted from {file.path.name} by radrim {__version__}."
-
-
-def _to_j2000(data: "UVData", file: UVFits, notes: list[str]) -> None:
-    """Convert positions and (u, v) from the equinox 1950 to J2000."""
-    from astropy.coordinates import FK4, FK5, SkyCoord
-    from astropy.time import Time
-
-    for number, source in data.phase_center_catalog.items():
-        if source["cat_frame"] != "fk4":
-            if source["cat_epoch"] not in (None, 2000.0):
-                _check_epoch(source, data, number, file)
-                source["cat_frame"], source["cat_epoch"] = "fk5", 2000.0
-            continue
-        moment = Time(np.median(data.time_array), format="jd")
-        # The position, and one slightly north of it: the direction of north differs between 1950 and 2000.
-        dec = source["cat_lat"] + np.array([0.0, math.copysign(1e-4, -source["cat_lat"])])
-        old = SkyCoord([source["cat_lon"]] * 2, dec, unit="rad", frame=FK4(equinox="B1950", obstime=moment))
-        new = old.transform_to(FK5(equinox="J2000"))
-        turn = float(new[0].position_angle(new[1]).rad) + (math.pi if dec[1] < dec[0] else 0.0)
-        rows = data.phase_center_id_array == number
-        u, v = data.uvw_array[rows, :2].T
-        data.uvw_array[rows, 0] = math.cos(turn) * u + math.sin(turn) * v
-        data.uvw_array[rows, 1] = math.cos(turn) * v - math.sin(turn) * u
-        source.update(cat_lon=float(new[0].ra.rad), cat_lat=float(new[0].dec.rad), cat_frame="fk5", cat_epoch=2000.0)
-        _add(notes, f"The position of {file.path.name} was precessed from the equinox 1950 to J2000.")
-
-
-def _check_epoch(source: Mapping[str, Any], data: "UVData", number: int, file: UVFits) -> None:
-    """Refuse other equinoxes of sources with data; 0 stands for the equinox of the file."""
-    if source["cat_epoch"] and (data.phase_center_id_array == number).any():
-        raise InputError(
-            f"{file.path} gives the position of {source['cat_name']} for the equinox {source['cat_epoch']:g}, and 1950 "
-            "and 2000 are read. Precess it in AIPS (EPOSWTCH)."
-        )
 
 
 def _place_antennas(
@@ -198,7 +158,7 @@ def _place_antennas(
     from astropy.coordinates import EarthLocation
     from astropy.units import Quantity
 
-    header, local = file.antennas.header, np.asarray(file.antennas.data["STABXYZ"], float)
+    header, local = file.antennas.table.header, np.asarray(file.antennas.table.data["STABXYZ"], float)
     array = np.array([header[f"ARRAY{axis}"] for axis in "XYZ"], float)
     written = data.telescope.antenna_positions + Quantity(data.telescope.location.geocentric).to_value("m")
     choices = {"as written": written, "mirrored": written * [1, -1, 1], "as if not turned": array + local}
@@ -248,7 +208,22 @@ def _weigh(data: "UVData", negative: str) -> None:
         data.flag_array = (data.nsample_array == 0) | (below if negative == "flag" else False)
 
 
-def _mend_tables(path: Path, file: UVFits, step: int) -> None:
+def _name_stokes_as_correlations(data: "UVData") -> bool:
+    """Give Stokes parameters the numbers of RR, RL, LR and LL, because pyuvdata writes correlations only.
+
+    Returns
+    -------
+    bool
+        Whether the data are Stokes parameters.
+    """
+    if data.polarization_array.min() < 0:
+        return False
+    data.conjugate_bls("ant1<ant2")  # pyuvdata would do so when it writes, and exchange RL and LR
+    data.polarization_array = np.array([0, -1, -3, -4, -2])[data.polarization_array]
+    return True
+
+
+def _mend_tables(path: Path, file: UVFits, stokes: bool, step: int) -> None:
     """Correct columns that pyuvdata writes differently from the definition of the Measurement Set."""
     with _editable(path) as table:
         for start in range(0, table.nrows(), step):
@@ -264,6 +239,10 @@ def _mend_tables(path: Path, file: UVFits, step: int) -> None:
         table.putcol("REF_FREQUENCY", np.array([table.getcell("CHAN_FREQ", k)[0] for k in range(table.nrows())]))
         if frame in FREQ_FRAMES:
             table.putcol("MEAS_FREQ_REF", np.full(table.nrows(), FREQ_FRAMES.index(frame), np.int32))
+    if stokes:
+        with _editable(f"{path}::POLARIZATION") as table:
+            # Correlations have the numbers 5 to 8, and Stokes parameters 1 to 4.
+            table.putcol("CORR_TYPE", table.getcol("CORR_TYPE") - 4)
     with _editable(f"{path}::ANTENNA") as table:
         table.putcol("MOUNT", [str(mount).upper() for mount in table.getcol("MOUNT")])
         table.putcol("TYPE", ["GROUND-BASED"] * table.nrows())

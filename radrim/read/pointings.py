@@ -93,6 +93,11 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
                 f"{ms.path}: the phase centre of field {field.name} is given in {field.frame}; only J2000 and "
                 "ICRS are read. Change it with CASA's phaseshift or fixplanets."
             )
+        if not (np.isfinite(field.ra) and abs(field.dec) <= np.pi / 2 + 1e-9):
+            raise InputError(
+                f"{ms.path}: the phase centre of field {field.name} is RA {np.degrees(field.ra):g}, Dec "
+                f"{np.degrees(field.dec):g} degrees, which is no position. Correct PHASE_DIR of its table FIELD."
+            )
     return Target(ms, chosen, notes)
 
 

@@ -232,3 +232,12 @@ def test_page_of_a_uvfits_file(small_ms, make_uvfits):
     start = [next(k for k, line in enumerate(page) if line.startswith("  start")) for page in (ours, theirs)]
     for a, b in zip(ours[start[0] : -1], theirs[start[1] : -1], strict=True):
         assert re.findall("[a-z]+", a) == re.findall("[a-z]+", b)
+
+
+@pytest.mark.parametrize("dec, found", [(np.nan, "Dec nan"), (2.0, "Dec 114.592 degrees")])
+def test_phase_centre_that_is_no_position(edit_ms, dec, found):
+    """A declination beyond the pole or NaN is shown as it is, with the reason why nothing can be imaged."""
+    page = describe(edit_ms(subtable="FIELD", PHASE_DIR=lambda old: old * [1, 0] + [0, dec]))
+    assert "cannot be imaged as it is" in page
+    assert "which is no position. Correct PHASE_DIR" in page
+    assert page.count(found) == 2

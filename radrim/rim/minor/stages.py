@@ -259,7 +259,8 @@ def _moments(answers):
 
 def _whole(changed, before, after, stop):
     """A minor cycle whose update is accepted as a whole or not at all."""
-    most = SparsifySettings.max_rms_rise * max(1.0, after.std / before.std)
+    rise = after.std / before.std if before.std > 0 else 1.0
+    most = SparsifySettings.max_rms_rise * max(1.0, rise)
     return MinorCycle(
         np.zeros((0, 0), np.float32), changed, 0.0, stop, converged=False, max_rms_rise=most, changes_pixels=True
     )
