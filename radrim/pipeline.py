@@ -23,7 +23,7 @@ import torch
 
 from radrim.closure.read import ClosureInput, prepare, read_hands
 from radrim.config.options import INDIFFERENT, ImageConfig
-from radrim.errors import ClusterError, ConfigError, InputError, OutputError, RadrimError
+from radrim.errors import ClusterError, ConfigError, InputError, OutputError
 from radrim.imagers.base import Imager
 from radrim.imagers.channels import ChannelImager
 from radrim.imagers.closure import ClosureImager
@@ -102,9 +102,9 @@ def run(
             images = _image(prepared, work)
             beside = _compare(prepared, work, rival, images) if rival else None
             result = _finish(prepared, images, beside, report, painters)
-        except (RadrimError, MemoryError) as error:
-            # The same command would fail again, and another one must find its way free; but a full disk can be mended,
-            # and so can a cluster.
+        except Exception as error:
+            # Whatever the error, the same command would fail again, and another one must find its way free; but a full
+            # disk can be mended, and so can a cluster.
             if isinstance(error, OutputError | ClusterError) and cached(work):
                 if isinstance(error, OutputError):
                     log.warning("What is finished is kept in %s: the same command goes on from there.", work.path)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from radrim.config.options import ImageConfig
-from radrim.errors import ConfigError, DataError, OutputError, RadrimError
+from radrim.errors import ConfigError, DataError, OutputError
 from radrim.gains.table import Gains, describe_unsolved, find_outliers, read_gains, write_gains
 from radrim.geometry import ImageGrid
 from radrim.ms import rows as ms_rows
@@ -125,7 +125,7 @@ def selfcal(config: ImageConfig, options: SelfcalConfig, command: str = "radrim.
         try:
             _check_target(config, options, calibrator, "published" in work)
             result = _Loop(config, options, calibrator, work, command).run(start)
-        except RadrimError as error:
+        except Exception as error:  # whatever it is, it must not block the next run
             if not isinstance(error, OutputError):
                 work.remove()
             raise

@@ -237,14 +237,17 @@ def test_unreadable_mask_is_refused(tmp_path):
         read_mask(tmp_path / "m.fits", GRID)
 
 
-def test_mask_of_another_field_warns(tmp_path, header, caplog):
-    """A mask two pixels off on the sky is used pixel by pixel, but not silently; the image's own mask is silent."""
-    write_fits(tmp_path / "m.fits", np.ones(GRID.shape), header)
-    with caplog.at_level(logging.WARNING, "radrim"):
-        read_mask(tmp_path / "m.fits", GRID)
+def test_mask_of_another_phase_centre_is_moved(tmp_path, header, caplog):
+    """A mask two pixels off on the sky is moved, and the log says so; the image's own mask is taken silently."""
+    mask = np.zeros(GRID.shape)
+    mask[10, 20] = 1
+    write_fits(tmp_path / "m.fits", mask, header)
+    with caplog.at_level(logging.INFO, "radrim"):
+        assert np.argwhere(read_mask(tmp_path / "m.fits", GRID)).tolist() == [[10, 20]]
         assert not caplog.records
-        read_mask(tmp_path / "m.fits", ImageGrid(64, 48, GRID.scale, GRID.ra, GRID.dec + 2 * GRID.scale))
-    assert "2 pixels apart" in caplog.text
+        moved = ImageGrid(64, 48, GRID.scale, GRID.ra, GRID.dec + 2 * GRID.scale)
+        assert np.argwhere(read_mask(tmp_path / "m.fits", moved)).tolist() == [[8, 20]]
+    assert "transformed" in caplog.text
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
