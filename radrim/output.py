@@ -208,9 +208,9 @@ class Output:
             facts |= {name: getattr(config, name) for name in names}
         if config.pb != "none":
             facts |= {"pb": config.pb, "dish_diameter": observation.dish_diameter, "pb_limit": config.pb_limit}
-        pixel = "JY/PIXEL", None
+        pixel = "Jy/pixel", None
         units = {"model": pixel, "model_uncertainty": pixel, "model_uncertainty_95": pixel, "pb": ("", None)}
-        unit, beam = units.get(kind, ("JY/BEAM", image.beam))
+        unit, beam = units.get(kind, ("Jy/beam", image.beam))
         header = image_header(
             grid, image.freq, image.bandwidth, observation, image.stokes, unit, beam, facts, [self.command]
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from radrim.earth import mean_position
 from radrim.errors import DataError
 from radrim.geometry import format_angle
 from radrim.ms.inputs import open_inputs
@@ -85,6 +86,7 @@ def read(
         object=first.object,
         observer=first.observer,
         date_obs=min(part.date_obs for part in parts),
+        position=first.position,
         dish_diameter=min((p.dish_diameter for p in parts if p.dish_diameter > 0), default=float("nan")),
         dishes=sorted({diameter for part in parts for diameter in part.dishes}),
         antennas=_antenna_names([part.antennas for part in parts]),
@@ -149,6 +151,7 @@ def _read_one(
         object="+".join(target.names),
         observer=ms.observer,
         date_obs=(MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
+        position=mean_position(ms.positions),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
         dishes=_dishes_with_data(ms, blocks),
         antennas=list(ms.antennas),
