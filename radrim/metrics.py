@@ -44,6 +44,21 @@ class SampleBlock(Protocol):
         """Length of each row's (u, v), (row,) [m]."""
 
 
+def sky_pixels(image: np.ndarray) -> np.ndarray:
+    """Pixels of a residual that lie on the sky, (pixel,): those that are not exactly 0; all if all are.
+
+    Operators give exactly 0 beyond the horizon, where no noise is, and noise is never exactly 0.
+    """
+    flat = np.asarray(image).ravel()
+    seen = flat != 0
+    return flat if seen.all() or not seen.any() else flat[seen]
+
+
+def scatter(residual: np.ndarray) -> float:
+    """Standard deviation of a residual above the horizon, in its unit; see `sky_pixels`."""
+    return float(sky_pixels(residual).std())
+
+
 def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> float:
     """Noise of an image from the median absolute deviation, which the few pixels with sources hardly change.
 
@@ -54,7 +69,7 @@ def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> f
     Parameters
     ----------
     image : (y, x) array
-        Pixels that are not finite are left out.
+        Pixels that are not finite are left out, and those beyond the horizon (`sky_pixels`).
     settings : NoiseSettings
 
     Returns
@@ -73,7 +88,7 @@ def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> f
         while math.gcd(step, np.shape(image)[-1]) > 1:
             step += 1
         flat = flat[::step]
-    flat = flat[np.isfinite(flat)]
+    flat = sky_pixels(flat[np.isfinite(flat)])
     if flat.size == 0:
         raise DataError("The noise cannot be measured: the image has no finite pixel.")
     return MAD_TO_SIGMA * float(np.median(np.abs(flat - np.median(flat))))

@@ -11,6 +11,7 @@ from radrim.closure.scores import shown_in_report
 from radrim.config.options import ImageConfig
 from radrim.geometry import ImageGrid, format_angle
 from radrim.measure.measurement import uv_samples
+from radrim.metrics import scatter
 from radrim.products import KINDS, SHARED, count_kinds
 from radrim.report import qa
 from radrim.report.diagnosis import Finding, name_of
@@ -319,7 +320,7 @@ def _comparison(image, beside):
     rows = {}
     for name, one in zip(beside.names, (image, beside.image), strict=True):
         rows[name] = {
-            "residual rms": si(float(one.residual.std()), "Jy/beam"),
+            "residual rms": si(scatter(one.residual), "Jy/beam"),
             "residual peak": si(float(np.abs(one.residual).max()), "Jy/beam"),
             "peak / noise": f"{float(np.abs(one.image).max()) / max(one.noise, 1e-30):,.0f}",
             "model flux": si(float(one.model.sum(dtype=np.float64)), "Jy", 4),

@@ -39,7 +39,7 @@ from radrim.measure.mosaic import describe_mosaic, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
 from radrim.output import Output, RunSummary
-from radrim.read.mask import read_mask
+from radrim.read.mask import find_allowed
 from radrim.read.pointings import each_at_its_pointing
 from radrim.read.reader import Selection, read
 from radrim.report.diagnosis import diagnose
@@ -183,7 +183,7 @@ def _prepare(
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
         describe_mosaic(observation, grid)
         output.check_space(grid)
-        mask = read_mask(config.mask, grid) if config.mask else None
+        mask = find_allowed(config.mask, grid)
         start = take_start(config, output.prefix, grid, work)
     with clock("weight"):
         if config.niter and config.holdout and not (closure or config.solver == "entropy"):  # by natural weights

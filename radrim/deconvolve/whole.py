@@ -16,7 +16,7 @@ from radrim.deconvolve.step_length import best_part
 from radrim.deconvolve.tiles import Tile, mosaic
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
-from radrim.metrics import noise_mad
+from radrim.metrics import noise_mad, scatter
 from radrim.runtime.executors import Threads
 
 log = logging.getLogger("radrim")
@@ -143,7 +143,7 @@ class WholeImage(ImageState):
     @property
     def rms(self) -> float:
         """See `ImageState.rms`."""
-        return float(self.residual.std())
+        return scatter(self.residual)
 
     @property
     def peak(self) -> float:
@@ -308,7 +308,7 @@ class WholeImage(ImageState):
 
     def rms_after(self, part: float) -> float:
         """See `ImageState.rms_after`."""
-        return float(self._with_part(part)[1].std())
+        return scatter(self._with_part(part)[1])
 
     def apply_update(self, part: float) -> None:
         """See `ImageState.apply_update`."""

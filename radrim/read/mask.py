@@ -85,6 +85,33 @@ def read_mask(path: str | Path, grid: ImageGrid) -> np.ndarray:
     return mask
 
 
+def find_allowed(path: str | Path | None, grid: ImageGrid) -> np.ndarray | None:
+    """Pixels that may hold emission: those of the mask, if there is one, above the horizon.
+
+    Parameters
+    ----------
+    path : str, Path or None
+        The mask.
+    grid : ImageGrid
+
+    Returns
+    -------
+    (y, x) bool or None
+        None for all pixels.
+
+    Raises
+    ------
+    InputError
+        See `read_mask`, or the mask lies beyond the horizon.
+    """
+    sky, mask = grid.above_horizon(), read_mask(path, grid) if path else None
+    if sky is None or mask is None:
+        return sky if mask is None else mask
+    if not (mask & sky).any():
+        raise InputError(f"--mask {path} is 0 everywhere above the horizon, so nothing can be cleaned.")
+    return mask & sky
+
+
 def _coordinates(file: FitsImage) -> tuple[WCS | None, tuple[int, int]]:
     """Coordinates of a mask, and the numbers of its axes of longitude and latitude; None without coordinates."""
     kinds = [file.text(f"CTYPE{axis}") for axis in range(1, file.data.ndim + 1)]

@@ -22,6 +22,7 @@ from scipy.ndimage import map_coordinates
 
 from radrim.beam import Beam
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, ImageGrid, parse_angle
+from radrim.metrics import sky_pixels
 from radrim.report.fit_figure import fit_figure
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
 from radrim.report.specs import MARGINS, PSF_NORM, FigureKind, Norm, ReportSettings, SkyStyle, brightness_norm
@@ -342,7 +343,7 @@ def uv_figure(fig: Figure, uv: np.ndarray) -> None:
 
 def histogram_figure(fig: Figure, residual: np.ndarray, noise: float, title: str = "Residual") -> None:
     """Plot the histogram of the residual with the Gaussian of its noise; wings show remaining signal or artefacts."""
-    values = residual[np.isfinite(residual)]
+    values = sky_pixels(residual[np.isfinite(residual)])
     factor, sign = prefix(noise)
     reach = max(6 * noise, float(np.abs(values).max(initial=0)) * 1.02) or 1.0
     counts, edges = np.histogram(values, 161, (-reach, reach))

@@ -24,6 +24,7 @@ from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError, DataError, OutputError
 from radrim.gains.table import Gains, describe_unsolved, find_outliers, read_gains, write_gains
 from radrim.geometry import ImageGrid
+from radrim.metrics import scatter
 from radrim.ms import rows as ms_rows
 from radrim.pipeline import describe_run, run, selection
 from radrim.result import Result
@@ -353,7 +354,7 @@ class _Loop:
 def _scores(result: Result) -> tuple[float, float]:
     """Residual rms and peak of an image; without a model, the residual is the dirty image."""
     left = result.dirty if result.residual is None else result.residual
-    return float(left.std()), float(np.abs(result.best).max())
+    return scatter(left), float(np.abs(result.best).max())
 
 
 def _grid_facts(grid: ImageGrid) -> list[float]:

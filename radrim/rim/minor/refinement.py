@@ -118,6 +118,7 @@ class Refiner:
             finest = self._convolver.run(lambda psf: psf.finest())
             self._natural.tile = self._convolver.tile
             self._natural.set_psf(seen.psf, seen.residual.shape, finest)
+            self._natural.set_sky(seen.residual)
             self._data = Data(seen.residual, factor * part.noise, self._natural)
 
     def begin(self, part: Part) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import numpy as np
 import scipy.ndimage
 
 from radrim.geometry import FWHM_PER_SIGMA
-from radrim.metrics import noise_mad
+from radrim.metrics import noise_mad, scatter
 from radrim.rim.minor.convolver import Convolve
-from radrim.rim.minor.detection import SCALES, level_for
+from radrim.rim.minor.detection import SCALES, level_for, on_sky
 from radrim.rim.minor.settings import SparsifySettings
 from radrim.rim.network.psf import FINEST
 
@@ -78,7 +78,7 @@ class Sparsifier:
         self.seen = np.abs(_smooth(model, sigma)) * np.float32(self._beam)
         """Absolute value of the model convolved with the main lobe of the PSF [Jy/beam]."""
         self._before = [_smooth(residual, scale) for scale in SCALES]
-        self._scatter = [max(noise_mad(image), 1e-30) for image in self._before]
+        self._scatter = [max(noise_mad(image[on_sky(residual)]), 1e-30) for image in self._before]
 
     def attempt(self, update: np.ndarray, level: float, target: float, allowed: np.ndarray | None = None) -> Trial:
         """Remove emission fainter than a level, and fit the remaining emission again.
@@ -138,7 +138,7 @@ def _fit(model, residual, start, kept, convolve, finest, target, steps):
     image, direction = np.zeros_like(gradient), gradient.copy()
     square = float(np.vdot(gradient, gradient))
     for _ in range(steps):
-        if left.std() <= target:
+        if scatter(left) <= target:
             break
         smooth = weight * _smooth(direction, finest)
         product = convolve(smooth)
