@@ -12,7 +12,7 @@ import numpy as np
 
 from radrim.errors import DataError, InputError
 from radrim.ms.settings import DEFAULTS, StorageSettings
-from radrim.stokes import NAMES
+from radrim.stokes import MIXED_NAMES, NAMES
 
 if TYPE_CHECKING:
     import casacore.tables as casatables
@@ -177,7 +177,8 @@ def read_subtables(path: str | Path, converted: Path | None = None) -> Measureme
 def _windows(path: Path) -> list[SpectralWindow]:
     with open_table(path / "POLARIZATION") as table:
         correlations = [
-            [NAMES.get(int(c), f"type {c}") for c in table.getcell("CORR_TYPE", row)] for row in range(table.nrows())
+            [(NAMES | MIXED_NAMES).get(int(c), f"type {c}") for c in table.getcell("CORR_TYPE", row)]
+            for row in range(table.nrows())
         ]
     with open_table(path / "DATA_DESCRIPTION") as table:
         described = list(zip(table.getcol("SPECTRAL_WINDOW_ID"), table.getcol("POLARIZATION_ID"), strict=True))

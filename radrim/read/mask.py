@@ -14,6 +14,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 from radrim.errors import InputError
 from radrim.fits_input import CELESTIAL, FitsImage, read_fits
 from radrim.geometry import ImageGrid, axes, n_minus_1
+from radrim.read.region_mask import read_regions, region_format
 
 log = logging.getLogger("radrim")
 
@@ -41,7 +42,7 @@ def read_mask(path: str | Path, grid: ImageGrid) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        FITS image, also gzipped; axes of length 1 are ignored.
+        FITS image, also gzipped, whose axes of length 1 are ignored; or a region file of DS9 or CASA.
     grid : ImageGrid
         Grid of the image.
 
@@ -54,6 +55,17 @@ def read_mask(path: str | Path, grid: ImageGrid) -> np.ndarray:
     InputError
         The file is not a FITS image, it has neither the grid's size nor coordinates, or the mask is 0 everywhere.
     """
+    if Path(path).is_dir():
+        raise InputError(
+            f"--mask {path} is a folder, such as an image of CASA: write it as FITS with CASA's exportfits(imagename="
+            f"'{path}', fitsimage='mask.fits'), and give --mask mask.fits."
+        )
+    kind = region_format(path)
+    if kind:
+        mask = read_regions(path, kind, grid)
+        if not mask.any():
+            raise InputError(f"--mask {path} has no region within the image. Is it of another field?")
+        return mask
     file = read_fits(path, f"--mask {path}", memmap=False, any_extension=True)
     wcs, sky_axes = _coordinates(file)
     lengths = {axis: file.data.shape[file.data.ndim - axis] for axis in range(1, file.data.ndim + 1)}
