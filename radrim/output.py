@@ -289,6 +289,7 @@ class Output:
             images=[_image_set(one) for one in (image, *shown)],
             beside=None if run.beside is None else _comparison(image, run.beside),
             fit=_fit_panel(image, observation.antennas),
+            show_model=self.config.data == "closure" or self.config.solver == "entropy",
             polarisation=_polarisation(run.stokes, run.linear, image.stokes, run.grid),
         )
 

@@ -52,6 +52,7 @@ from radrim.runtime.clock import Clock
 from radrim.runtime.executors import Cluster, Threads
 from radrim.runtime.files import fingerprint
 from radrim.runtime.memory import block_bytes, is_small, plan_memory, uv_bytes
+from radrim.units import band
 from radrim.version import __version__
 from radrim.visibilities import split_channels
 from radrim.workdir.directory import WorkDir
@@ -383,16 +384,15 @@ def selection(config: ImageConfig) -> Selection:
 
 def _say_what_was_read(observation):
     counts = observation.counts
-    band = dict.fromkeys(f"{freq / 1e6:.6g}" for freq in observation.frequencies[[0, -1]])
     log.info(
-        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s MHz (%s), %d channel%s.",
+        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s (%s), %d channel%s.",
         observation.telescope,
         observation.object,
         observation.date_obs[:19],
         counts["samples"],
         observation.stokes,
         100 * counts["flagged"] / counts["samples"],
-        " to ".join(band),
+        band(*observation.frequencies[[0, -1]]),
         observation.freq_frame,
         observation.channels,
         "" if observation.channels == 1 else "s",
