@@ -32,6 +32,11 @@ class ReadSettings:
     max_pointing_distance: float = math.radians(60)
     """Largest distance of a pointing from the centre of the mosaic [rad]. Further out the tangent plane is compressed
     too much."""
+    most_queries: int = 8
+    """Number of pairs of field and spectral window above which their rows are found in one pass. A query for each reads
+    the table each time, but keeps no row numbers."""
+    index_rows: int = 2**20
+    """Rows that are looked at together in this pass."""
     continuum: ContinuumSettings = ContinuumSettings()
 
 
