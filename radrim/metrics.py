@@ -69,7 +69,7 @@ def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> f
     Parameters
     ----------
     image : (y, x) array
-        Pixels that are not finite are left out, and those beyond the horizon (`sky_pixels`).
+        Pixels that are not finite are left out.
     settings : NoiseSettings
 
     Returns
@@ -88,15 +88,20 @@ def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> f
         while math.gcd(step, np.shape(image)[-1]) > 1:
             step += 1
         flat = flat[::step]
-    flat = sky_pixels(flat[np.isfinite(flat)])
+    flat = flat[np.isfinite(flat)]
     if flat.size == 0:
         raise DataError("The noise cannot be measured: the image has no finite pixel.")
     return MAD_TO_SIGMA * float(np.median(np.abs(flat - np.median(flat))))
 
 
+def residual_noise(residual: np.ndarray) -> float:
+    """Noise (`noise_mad`) of an exact residual, or of a dirty image, above the horizon."""
+    return noise_mad(sky_pixels(residual))
+
+
 def dynamic_range(image: np.ndarray, residual: np.ndarray) -> float:
     """Largest ``|pixel|`` of the restored image over the noise (`noise_mad`) of the residual (infinite without)."""
-    noise = noise_mad(residual)
+    noise = residual_noise(residual)
     peak = float(np.nanmax(np.abs(image)))
     return peak / noise if noise > 0 else math.inf
 

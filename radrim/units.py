@@ -13,7 +13,7 @@ def si(value: float, unit: str, digits: int = 3) -> str:
 def band(low: float, high: float) -> str:
     """A range of frequencies [Hz], in MHz below 10 GHz: band(1e9, 2e9) is '1000 to 2000 MHz'; one of equal ends."""
     factor, sign = (1e9, "G") if high >= 1e10 else (1e6, "M")
-    first, last = (f"{value / factor:.7g}" for value in (low, high))
+    first, last = (f"{value / factor:.6g}" for value in (low, high))
     return f"{first} {sign}Hz" if first == last else f"{first} to {last} {sign}Hz"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from radrim.beam import Beam, restore
-from radrim.metrics import noise_mad
+from radrim.metrics import residual_noise
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def spectral_index(
     for number in range(channels.count):
         basis.add(number, channels.plane(number, "model"), model)
         basis.add(number, channels.plane(number, "residual"), residual)
-    noise = noise_mad(residual[0]) if noise is None else noise
+    noise = residual_noise(residual[0]) if noise is None else noise
     value, slope = np.zeros(shape[1:]), np.zeros(shape[1:])
     for i in range(shape[0]):
         restored = residual[i] + restore(model[i].astype(np.float32), beam, scale, threads)

@@ -8,7 +8,7 @@ import radrim
 from radrim.deconvolve.step_length import Change, Moments
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
-from radrim.metrics import noise_mad, scatter
+from radrim.metrics import residual_noise, scatter
 from radrim.read.mask import find_allowed
 from radrim.rim.minor.detection import describe_noise, find_active
 from radrim.simulation import simulate
@@ -35,20 +35,21 @@ def test_horizon_is_where_the_direction_cosines_end():
 
 def test_noise_is_that_of_the_sky(noise_image):
     """Every measure of noise gives that of the pixels above the horizon."""
-    assert noise_mad(noise_image) == pytest.approx(1, rel=0.05)
+    assert residual_noise(noise_image) == pytest.approx(1, rel=0.05)
     assert scatter(noise_image) == pytest.approx(1, rel=0.05)
     assert Moments.of(noise_image).std == pytest.approx(1, rel=0.05)
     assert Change.of(noise_image, noise_image / 2 + 7).at(0).std == pytest.approx(1, rel=0.05)
-    assert noise_mad(np.zeros((4, 4))) == scatter(np.zeros((4, 4))) == 0
+    assert residual_noise(np.zeros((4, 4))) == scatter(np.zeros((4, 4))) == 0
 
 
 def test_noise_of_the_sky_is_no_emission(noise_image):
     """Noise is found to be noise, and no cell is active; a source above the horizon is seen."""
-    assert "is noise" in describe_noise(noise_image, 1.1)
-    assert not find_active(noise_image, 1.0).any()
+    sky = WIDE.above_horizon()
+    assert "is noise" in describe_noise(noise_image, 1.1, sky)
+    assert not find_active(noise_image, 1.0, sky=sky).any()
     noise_image[64, 64] = 30
-    assert not describe_noise(noise_image, 1.1)
-    assert find_active(noise_image, 1.0)[64, 64]
+    assert not describe_noise(noise_image, 1.1, sky)
+    assert find_active(noise_image, 1.0, sky=sky)[64, 64]
 
 
 def test_masks_end_at_the_horizon(tmp_path):

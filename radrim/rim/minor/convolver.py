@@ -36,7 +36,8 @@ class Convolver:
         self._finest: torch.Tensor | None = None
         self._shape: tuple[int, ...] = (0, 0)
         self._convolution: PsfConvolution | None = None
-        self._sky: np.ndarray | None = None
+        self.sky: np.ndarray | None = None
+        """Pixels above the horizon, (y, x) bool; None if all are."""
 
     def set_psf(self, psf: np.ndarray, shape: Sequence[int], finest: torch.Tensor | None = None) -> bool:
         """Set the PSF (y, x), the shape (y, x) of the images, and `PsfConvolution.finest` if it is not this PSF's.
@@ -51,14 +52,17 @@ class Convolver:
         self._psf, self._shape, self._finest, self._convolution = psf.copy(), tuple(shape), finest, None
         return True
 
-    def set_sky(self, residual: np.ndarray) -> None:
-        """Learn from an exact residual (y, x) which pixels lie beyond the horizon: it is exactly 0 there."""
-        seen = residual != 0
-        self._sky = None if seen.all() or not seen.any() else seen
+    def set_sky(self, residual: np.ndarray, mask: np.ndarray | None) -> None:
+        """Learn from an exact residual (y, x) which pixels lie beyond the horizon: it is exactly 0 there.
+
+        The mask of pixels that may hold emission excludes them; without one, all pixels are on the sky.
+        """
+        seen = None if mask is None else (residual != 0) | mask
+        self.sky = None if seen is None or seen.all() else seen
 
     def on_sky(self, image: np.ndarray) -> np.ndarray:
         """An image (y, x), set to 0 beyond the horizon; convolution with a PSF knows of none."""
-        return image if self._sky is None else np.where(self._sky, image, np.float32(0))
+        return image if self.sky is None else np.where(self.sky, image, np.float32(0))
 
     def run(self, work: Callable[[PsfConvolution], Result]) -> Result:
         """Call `work` with the `PsfConvolution` and return its result; on a full GPU repeat it with smaller tiles.

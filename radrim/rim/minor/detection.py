@@ -108,7 +108,7 @@ def level_for(pixels: int, level: float) -> float:
     return max(level, -float(scipy.special.ndtri(scipy.special.ndtr(-level) * FIELD / pixels)))
 
 
-def describe_noise(residual: np.ndarray, most: float) -> str:
+def describe_noise(residual: np.ndarray, most: float, sky: np.ndarray | None = None) -> str:
     """Describe a residual that is noise; return an empty text if it shows emission.
 
     A residual is noise if its rms is at most `most` and no peak exceeds the detection threshold, neither before nor
@@ -121,12 +121,14 @@ def describe_noise(residual: np.ndarray, most: float) -> str:
         [Jy/beam]
     most : float
         Largest rms of a residual that is noise [Jy/beam].
+    sky : (y, x) bool, optional
+        Pixels above the horizon; all if absent.
 
     Returns
     -------
     str
     """
-    rms, sky = scatter(residual), on_sky(residual)
+    rms, sky = scatter(residual), np.ones(residual.shape, bool) if sky is None else sky
     if not rms <= most:
         return ""
     highest = 0.0
@@ -138,12 +140,6 @@ def describe_noise(residual: np.ndarray, most: float) -> str:
     if highest > level_for(residual.size, CLEAR):
         return ""
     return f"the residual is noise (rms {rms:.3g} Jy/beam, no peak above {highest:.1f} sigma)"
-
-
-def on_sky(residual: np.ndarray) -> np.ndarray:
-    """Pixels of an exact residual (y, x) above the horizon, bool: beyond it, operators give exactly 0."""
-    seen = residual != 0
-    return seen if seen.any() else np.ones_like(seen)
 
 
 def _inner(shape: Sequence[int], edge: int) -> tuple[slice, ...]:
@@ -174,6 +170,7 @@ def find_active(
     noise: float,
     depths: Sequence[float] = (0.0, 0.0, 0.0),
     above: Sequence[float] = (0.0, 0.0, 0.0),
+    sky: np.ndarray | None = None,
 ) -> np.ndarray:
     """Pixels that the minor cycle works on: cells with a detection in any band, and their neighbours.
 
@@ -190,12 +187,14 @@ def find_active(
         Highest sidelobe in each of the `bands`, over the peak; see `sidelobes`.
     above : sequence of float
         Level in each band below which emission may be a sidelobe of sources beyond this part of the image [Jy/beam].
+    sky : (y, x) bool, optional
+        Pixels above the horizon; all if absent.
 
     Returns
     -------
     (y, x) bool
     """
-    sky = on_sky(residual)
+    sky = np.ones(residual.shape, bool) if sky is None else sky
     active, clear = np.zeros([-(-n // CELL) for n in residual.shape], bool), level_for(residual.size, CLEAR)
     for k, (band, own, other) in enumerate(zip(bands(residual), sidelobes(depths), above, strict=True)):
         cell = CELL // 4**k

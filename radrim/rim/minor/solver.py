@@ -131,7 +131,7 @@ class RimSolver:
         """Carry out one action of a final stage; see `RefiningSolver.refine`."""
         if action != "note_decision":  # it needs no PSF
             self._take_psf(seen.psf, seen.residual.shape)
-            self._convolver.set_sky(seen.residual)
+            self._convolver.set_sky(seen.residual, self.settings.mask)
         noise = self.settings.noise if self._trusted else seen.noise
         extended = np.zeros_like(seen.model) if self._extended is None else self._extended
         part = Part(
@@ -150,22 +150,24 @@ class RimSolver:
         others: OtherFacets | None,
     ) -> MinorCycle:
         """Run one minor cycle: isolated points and the network, or CLEAN."""
+        self._convolver.set_sky(residual, self.settings.mask)
         reason = self._why_done(residual, expected, bool(model.any()))
         if reason:
             return _nothing(residual, reason)
         if self._clean_stage.on and not (others and others.wait):
             return self._clean_stage(residual, psf, model, noise, expected, peak)
         self._take_psf(psf, residual.shape)
-        self._convolver.set_sky(residual)
         allowed, told = self._allowed, min(expected, noise)
         points = self._take_points(residual, told, allowed, peak or 0.0)
         found = Found(points.update, points.residual, f"isolated points: {points.number}")
         # After subtraction of the points the residual may be noise, or too close to it for the network to improve.
         near = scatter(points.residual) < MAX_NOISE_RMS * expected
-        clean_next = near and not (points.number and describe_noise(points.residual, MAX_NOISE_RMS * expected))
+        clean_next = near and not (
+            points.number and describe_noise(points.residual, MAX_NOISE_RMS * expected, self._convolver.sky)
+        )
         others = others or OtherFacets()
         above = [part * bright for part, bright in zip(sidelobes(self._far_depths), others.bands, strict=True)]
-        active = find_active(points.residual, told, self._depths, above)
+        active = find_active(points.residual, told, self._depths, above, self._convolver.sky)
         if allowed is not None:
             active &= allowed
         converged, self._converged_at = self._has_converged(residual, active), None
@@ -199,7 +201,9 @@ class RimSolver:
         # CLEAN stops at its own threshold, which is below the level at which a single peak differs from noise.
         cleaned = self._clean_stage.begun
         if not cleaned and (
-            noise := describe_noise(residual, (MAX_NOISE_RMS if begun else MAX_FIRST_NOISE_RMS) * expected)
+            noise := describe_noise(
+                residual, (MAX_NOISE_RMS if begun else MAX_FIRST_NOISE_RMS) * expected, self._convolver.sky
+            )
         ):
             return noise
         if rms <= (CLEAN_STOP_RMS if cleaned else STOP_RMS) * expected:
