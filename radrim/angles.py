@@ -54,9 +54,9 @@ def parse_angle(text: str | float, name: str = "angle", default_unit: str | None
 def format_angle(radians: float, digits: int = 4) -> str:
     """An angle [rad] as text in a suitable unit, which `parse_angle` reads."""
     size = abs(radians)
-    for unit in ("deg", "amin", "asec", "masec"):
-        # An angle that rounds to 1asec is written so, and not as 1000masec.
-        if size >= _RADIANS[unit] * (1 - 0.5 * 10.0**-digits):
+    for unit, least in (("deg", 1.0), ("amin", 1.0), ("asec", 0.1), ("masec", 1.0)):
+        # An angle that rounds to 1amin is written so, and not as 60asec.
+        if size >= least * _RADIANS[unit] * (1 - 0.5 * 10.0**-digits):
             break
     else:
         unit = "uasec" if size else "asec"

@@ -133,3 +133,13 @@ def track_times(
     middle += hour_angle / SIDEREAL_RATE
     number = max(1, round(hours * 3600 / integration))
     return middle + (np.arange(number) - (number - 1) / 2) * integration
+
+
+def mean_position(positions: np.ndarray) -> list[float]:
+    """Mean of the positions (antenna, 3) [m], as three numbers; none if it is not on the Earth's surface.
+
+    So it is for arrays that span continents, and for positions that are not geocentric.
+    """
+    known = positions[np.isfinite(positions).all(-1)]
+    mean = known.mean(0) if len(known) else np.zeros(3)
+    return [float(x) for x in mean] if SURFACE[0] < np.linalg.norm(mean) < SURFACE[1] else []

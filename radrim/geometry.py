@@ -101,6 +101,13 @@ class ImageGrid:
         r2 = ((self.width / 2 + abs(self.x0)) ** 2 + (self.height / 2 + abs(self.y0)) ** 2) * self.scale**2
         return r2 / (1 + math.sqrt(1 - r2)) if r2 < 1 else 1.0
 
+    def above_horizon(self) -> np.ndarray | None:
+        """Pixels on the sky (l^2 + m^2 < 1), (y, x) bool; None if all are."""
+        if self.max_n_term < 1:
+            return None
+        seen = self.l() ** 2 + self.m()[:, None] ** 2 < 1
+        return None if seen.all() else seen
+
     @property
     def has_sky(self) -> bool:
         """Whether any pixel lies above the horizon."""

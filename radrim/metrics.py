@@ -44,6 +44,21 @@ class SampleBlock(Protocol):
         """Length of each row's (u, v), (row,) [m]."""
 
 
+def sky_pixels(image: np.ndarray) -> np.ndarray:
+    """Pixels of a residual that lie on the sky, (pixel,): those that are not exactly 0; all if all are.
+
+    Operators give exactly 0 beyond the horizon, where no noise is, and noise is never exactly 0.
+    """
+    flat = np.asarray(image).ravel()
+    seen = flat != 0
+    return flat if seen.all() or not seen.any() else flat[seen]
+
+
+def scatter(residual: np.ndarray) -> float:
+    """Standard deviation of a residual above the horizon, in its unit; see `sky_pixels`."""
+    return float(sky_pixels(residual).std())
+
+
 def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> float:
     """Noise of an image from the median absolute deviation, which the few pixels with sources hardly change.
 
@@ -79,9 +94,14 @@ def noise_mad(image: np.ndarray, settings: NoiseSettings = NoiseSettings()) -> f
     return MAD_TO_SIGMA * float(np.median(np.abs(flat - np.median(flat))))
 
 
+def residual_noise(residual: np.ndarray) -> float:
+    """Noise (`noise_mad`) of an exact residual, or of a dirty image, above the horizon."""
+    return noise_mad(sky_pixels(residual))
+
+
 def dynamic_range(image: np.ndarray, residual: np.ndarray) -> float:
     """Largest ``|pixel|`` of the restored image over the noise (`noise_mad`) of the residual (infinite without)."""
-    noise = noise_mad(residual)
+    noise = residual_noise(residual)
     peak = float(np.nanmax(np.abs(image)))
     return peak / noise if noise > 0 else math.inf
 

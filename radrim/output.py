@@ -11,6 +11,7 @@ from radrim.closure.scores import shown_in_report
 from radrim.config.options import ImageConfig
 from radrim.geometry import ImageGrid, format_angle
 from radrim.measure.measurement import uv_samples
+from radrim.metrics import scatter
 from radrim.products import KINDS, SHARED, count_kinds
 from radrim.report import qa
 from radrim.report.diagnosis import Finding, name_of
@@ -209,9 +210,9 @@ class Output:
             facts |= {name: getattr(config, name) for name in names}
         if config.pb != "none":
             facts |= {"pb": config.pb, "dish_diameter": observation.dish_diameter, "pb_limit": config.pb_limit}
-        pixel = "JY/PIXEL", None
+        pixel = "Jy/pixel", None
         units = {"model": pixel, "model_uncertainty": pixel, "model_uncertainty_95": pixel, "pb": ("", None)}
-        unit, beam = units.get(kind, ("JY/BEAM", image.beam))
+        unit, beam = units.get(kind, ("Jy/beam", image.beam))
         header = image_header(
             grid, image.freq, image.bandwidth, observation, image.stokes, unit, beam, facts, [self.command]
         )
@@ -290,6 +291,7 @@ class Output:
             images=[_image_set(one) for one in (image, *shown)],
             beside=None if run.beside is None else _comparison(image, run.beside),
             fit=_fit_panel(image, observation.antennas),
+            show_model=self.config.data == "closure" or self.config.solver == "entropy",
             polarisation=_polarisation(run.stokes, run.linear, image.stokes, run.grid),
         )
 
@@ -321,7 +323,7 @@ def _comparison(image, beside):
     rows = {}
     for name, one in zip(beside.names, (image, beside.image), strict=True):
         rows[name] = {
-            "residual rms": si(float(one.residual.std()), "Jy/beam"),
+            "residual rms": si(scatter(one.residual), "Jy/beam"),
             "residual peak": si(float(np.abs(one.residual).max()), "Jy/beam"),
             "peak / noise": f"{float(np.abs(one.image).max()) / max(one.noise, 1e-30):,.0f}",
             "model flux": si(float(one.model.sum(dtype=np.float64)), "Jy", 4),

@@ -23,7 +23,7 @@ import torch
 
 from radrim.closure.read import ClosureInput, prepare, read_hands
 from radrim.config.options import INDIFFERENT, ImageConfig
-from radrim.errors import ClusterError, ConfigError, InputError, OutputError, RadrimError
+from radrim.errors import ClusterError, ConfigError, InputError, OutputError
 from radrim.imagers.base import Imager
 from radrim.imagers.blank import BlankChannels
 from radrim.imagers.channels import ChannelImager
@@ -40,7 +40,7 @@ from radrim.measure.mosaic import describe_mosaic, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
 from radrim.output import Output, RunSummary
-from radrim.read.mask import read_mask
+from radrim.read.mask import find_allowed
 from radrim.read.pointings import each_at_its_pointing
 from radrim.read.reader import Selection, read
 from radrim.report.diagnosis import diagnose
@@ -53,6 +53,7 @@ from radrim.runtime.clock import Clock
 from radrim.runtime.executors import Cluster, Threads
 from radrim.runtime.files import fingerprint
 from radrim.runtime.memory import block_bytes, is_small, plan_memory, uv_bytes
+from radrim.units import band
 from radrim.version import __version__
 from radrim.visibilities import split_channels
 from radrim.workdir.directory import WorkDir
@@ -103,9 +104,9 @@ def run(
             images = _image(prepared, work)
             beside = _compare(prepared, work, rival, images) if rival else None
             result = _finish(prepared, images, beside, report, painters)
-        except (RadrimError, MemoryError) as error:
-            # The same command would fail again, and another one must find its way free; but a full disk can be mended,
-            # and so can a cluster.
+        except Exception as error:
+            # Whatever the error, the same command would fail again, and another one must find its way free; but a full
+            # disk can be mended, and so can a cluster.
             if isinstance(error, OutputError | ClusterError) and cached(work):
                 if isinstance(error, OutputError):
                     log.warning("What is finished is kept in %s: the same command goes on from there.", work.path)
@@ -184,7 +185,7 @@ def _prepare(
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
         describe_mosaic(observation, grid)
         output.check_space(grid)
-        mask = read_mask(config.mask, grid) if config.mask else None
+        mask = find_allowed(config.mask, grid)
         start = take_start(config, output.prefix, grid, work)
     with clock("weight"):
         if config.niter and config.holdout and not (closure or config.solver == "entropy"):  # by natural weights
@@ -386,16 +387,15 @@ def selection(config: ImageConfig) -> Selection:
 
 def _say_what_was_read(observation):
     counts = observation.counts
-    band = dict.fromkeys(f"{freq / 1e6:.6g}" for freq in observation.frequencies[[0, -1]])
     log.info(
-        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s MHz (%s), %d channel%s.",
+        "Read %s, %s, %s: %d samples of Stokes %s, %.1f %% flagged, %s (%s), %d channel%s.",
         observation.telescope,
         observation.object,
         observation.date_obs[:19],
         counts["samples"],
         observation.stokes,
         100 * counts["flagged"] / counts["samples"],
-        " to ".join(band),
+        band(*observation.frequencies[[0, -1]]),
         observation.freq_frame,
         observation.channels,
         "" if observation.channels == 1 else "s",

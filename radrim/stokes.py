@@ -10,6 +10,10 @@ from radrim.errors import DataError
 
 NAMES = {1: "I", 2: "Q", 3: "U", 4: "V", 5: "RR", 6: "RL", 7: "LR", 8: "LL", 9: "XX", 10: "XY", 11: "YX", 12: "YY"}
 NUMBERS = {name: number for number, name in NAMES.items()}
+MIXED_NAMES = {13: "RX", 14: "RY", 15: "LX", 16: "LY", 17: "XR", 18: "XL", 19: "YR", 20: "YL",
+               21: "PP", 22: "PQ", 23: "QP", 24: "QQ"}  # fmt: skip
+"""Correlations of feeds of different kinds: none gives a Stokes parameter without the calibration of both."""
+MIXED = tuple(MIXED_NAMES.values())
 
 MIXTURES = {"I": (1, 0, 0, 0), "Q": (0, 1, 0, 0), "U": (0, 0, 1, 0), "V": (0, 0, 0, 1),
             "RR": (1, 0, 0, 1), "RL": (0, 1, 1j, 0), "LR": (0, 1, -1j, 0), "LL": (1, 0, 0, -1),
@@ -89,6 +93,13 @@ def combination(stokes: str, correlations: Sequence[str]) -> tuple[Terms, bool]:
     recipe = _find_recipe(stokes, correlations)
     if recipe is not None:
         return _terms(recipe, correlations), False
+    mixed = [name for name in correlations if name in MIXED]
+    if mixed and (len(mixed) == len(correlations) or stokes in MIXED):
+        raise DataError(
+            f"The correlations {', '.join(mixed)} are of mixed feeds (circular with linear, or of unknown kind), from "
+            f"which Stokes {stokes} cannot be formed: convert the linear feeds to circular ones first (PolConvert), or "
+            "leave out these antennas."
+        )
     hands = [name for name in ("RR", "LL", "XX", "YY") if name in correlations]
     if stokes == "I" and hands:
         return [(correlations.index(hands[0]), 1 + 0j)], True

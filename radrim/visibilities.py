@@ -212,6 +212,9 @@ class Observation:
         Stokes parameters or correlations of the samples, such as 'I', 'I,Q,U,V' or 'XX,YY'.
     telescope, object, observer, date_obs : str
         Values of the FITS header; date_obs is the first time in ISO format, UTC.
+    position : list of float
+        Mean position of the antennas, ITRF [m]; empty if it is not on the Earth's surface, as of an array that spans
+        continents.
     dish_diameter : float
         Median diameter of the antennas [m]; NaN if unknown.
     dishes : list of float
@@ -240,6 +243,7 @@ class Observation:
     object: str = "UNKNOWN"
     observer: str = "UNKNOWN"
     date_obs: str = ""
+    position: list[float] = field(default_factory=list)
     dish_diameter: float = float("nan")
     dishes: list[float] = field(default_factory=list)
     antennas: list[str] = field(default_factory=list)

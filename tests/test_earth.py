@@ -5,7 +5,7 @@ from astropy.coordinates import AltAz, EarthLocation, SkyCoord
 from astropy.time import Time
 from astropy.utils import iers
 
-from radrim.earth import elevations
+from radrim.earth import elevations, mean_position
 
 
 def test_elevations_agree_with_astropy():
@@ -21,3 +21,13 @@ def test_elevations_agree_with_astropy():
         for time, row in zip(times, found, strict=True):
             frame = AltAz(obstime=Time(time / 86400, format="mjd"), location=places)
             np.testing.assert_allclose(row[:-1], source.transform_to(frame).alt.deg, atol=0.1)
+
+
+def test_mean_position_is_on_the_ground():
+    """An array in one place has a mean position; one that spans continents, or is not geocentric, has none."""
+    place = np.array([-1601185.0, -5041977.0, 3554876.0])
+    shift = np.array([300.0, 0, 0])
+    array = np.stack([place, place + shift, np.full(3, np.nan)])
+    assert mean_position(array) == (place + shift / 2).tolist()
+    assert mean_position(np.stack([place, -place])) == []
+    assert mean_position(np.zeros((0, 3))) == []

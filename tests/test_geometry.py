@@ -118,7 +118,10 @@ def test_parse_angle_refuses(text, message):
         (-3 * ARCSEC, "-3asec"),
         (0.0, "0asec"),
         (ARCSEC * (1 - 1e-12), "1asec"),
-        (ARCSEC * 0.9999, "999.9masec"),
+        (ARCSEC * 0.9999, "0.9999asec"),
+        (ARCSEC * 0.73, "0.73asec"),
+        (ARCSEC * 0.0999999999, "0.1asec"),
+        (60 * ARCSEC * (1 - 1e-12), "1amin"),
     ],
 )
 def test_format_angle(radians, text):

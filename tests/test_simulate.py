@@ -201,7 +201,7 @@ def test_fits_sky_equals_its_pixels_as_points(tmp_path):
     """A FITS image (odd size, padded) gives the visibilities of point sources at its pixels."""
     pixels = np.zeros((1, 31, 33), np.float32)
     pixels[0, 15, 16], pixels[0, 20, 4] = 1.0, 0.5
-    header = fits.Header({"CDELT1": -20 / 3600, "CDELT2": 20 / 3600, "BUNIT": "JY/PIXEL"})
+    header = fits.Header({"CDELT1": -20 / 3600, "CDELT2": 20 / 3600, "BUNIT": "Jy/pixel"})
     fits.writeto(tmp_path / "sky.fits", pixels, header)
     image = read_sky(tmp_path / "sky.fits", RA, DEC, 1.4e9, 1.0)
     position = offset_position(np.array([0, 12 * 20 * ARCSEC]), np.array([0, 5 * 20 * ARCSEC]), RA, DEC)
@@ -239,7 +239,7 @@ def test_bad_sky_is_refused(tmp_path, name, text, error, message):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"BUNIT": "JY/BEAM"}, "must be in Jy/pixel"),
+    ({"BUNIT": "Jy/beam"}, "must be in Jy/pixel"),
     ({"CDELT1": 0.0}, "square pixels"),
 ])  # fmt: skip
 def test_unusable_fits_sky_is_refused(tmp_path, change, message):

@@ -47,7 +47,7 @@ def write_sky(path, truth, seed=1):
             "CDELT2": SCALE_ARCSEC / 3600,
             "CUNIT1": "deg",
             "CUNIT2": "deg",
-            "BUNIT": "JY/PIXEL",
+            "BUNIT": "Jy/pixel",
         }
     )
     fits.writeto(path, sky, header, overwrite=True)

@@ -15,7 +15,7 @@ from radrim.comparison.spectra import power_spectrum, spectrum_bins
 from radrim.comparison.truth import score
 from radrim.errors import PeerError
 from radrim.geometry import ARCSEC, ImageGrid
-from radrim.metrics import noise_mad
+from radrim.metrics import noise_mad, residual_noise
 from radrim.report import sources
 from radrim.runtime.process import Finished
 from radrim.sky.catalogue import offset_position
@@ -180,7 +180,7 @@ def read_side(
     cycles = header.get("RRMAJOR", header.get("WSCMAJOR"))
     return Side(key, name, detail, command, done, paths, images["dirty"], images["psf"], images["model"],
                 images["residual"], images["image"], beam,
-                cycles=None if cycles is None else int(cycles), noise=noise_mad(images["residual"]))  # fmt: skip
+                cycles=None if cycles is None else int(cycles), noise=residual_noise(images["residual"]))  # fmt: skip
 
 
 def to_common_beam(sides: Sequence[Side], grid: ImageGrid, notes: list[str], threads: int = 1) -> tuple[Beam, float]:

@@ -15,6 +15,7 @@ from radrim.comparison import figures as compare_figures
 from radrim.comparison.images import Comparison, Side
 from radrim.comparison.settings import ComparisonSettings
 from radrim.geometry import ARCSEC, format_angle
+from radrim.metrics import scatter
 from radrim.report.figures import sky_figure
 from radrim.report.page import data_uri, write_page
 from radrim.report.render import render
@@ -84,7 +85,7 @@ def glance(comparison: Comparison) -> list[dict[str, Any]]:
     sides, expected = comparison.sides, comparison.expected
     rows = [
         _row("Noise of the residual (MAD)", "noise", [s.noise for s in sides], "Jy/beam", expected and expected.noise),
-        _row("Rms of the residual", "rms", [float(s.residual.std()) for s in sides], "Jy/beam",
+        _row("Rms of the residual", "rms", [scatter(s.residual) for s in sides], "Jy/beam",
              expected and expected.noise),
         _row("Largest |residual|", "peak_residual", [float(np.abs(s.residual).max()) for s in sides], "Jy/beam"),
     ]  # fmt: skip

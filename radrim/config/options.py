@@ -218,7 +218,11 @@ class ImageConfig:
     threshold: float = _deconvolution(numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
     multiscale: bool = _deconvolution(to_flag, True, "CLEAN with extended components, too")
     mask: str | None = _deconvolution(
-        to_text, None, "clean only where this image is not zero", "FITS", aliases=("fits-mask",)
+        to_text,
+        None,
+        "clean only where this image is not zero, or within these regions",
+        "FILE",
+        aliases=("fits-mask",),
     )
     holdout: float = _deconvolution(
         numeric(float, 0, 0.5),

@@ -16,7 +16,7 @@ class Moments(NamedTuple):
     Parameters
     ----------
     pixels : float
-        Number of pixels.
+        Number of pixels above the horizon; all others are 0.
     total, square : float
         Sums of the values, and of their squares.
     """
@@ -29,7 +29,7 @@ class Moments(NamedTuple):
     def of(cls, image: np.ndarray) -> "Moments":
         """Sums of an image (y, x)."""
         values = image.astype(np.float64)
-        return cls(float(values.size), float(values.sum()), float(np.vdot(values, values)))
+        return cls(_count(values), float(values.sum()), float(np.vdot(values, values)))
 
     @classmethod
     def sum(cls, parts: Iterable[Sequence[float]]) -> "Moments":
@@ -50,7 +50,7 @@ class Change(NamedTuple):
     Parameters
     ----------
     pixels : float
-        Number of pixels.
+        Number of pixels above the horizon.
     b, d, bb, bd, dd : float
         Sums of b, d and their products.
     """
@@ -66,9 +66,9 @@ class Change(NamedTuple):
     def of(cls, before: np.ndarray, after: np.ndarray) -> "Change":
         """Sums from the residuals without the update and with the whole update, (y, x) float32 [Jy/beam]."""
         b = before.astype(np.float64)
-        d = after - b
+        d = np.where(b == 0, 0, after - b) if (b == 0).any() and b.any() else after - b
         products = (float(np.vdot(b, b)), float(np.vdot(b, d)), float(np.vdot(d, d)))
-        return cls(float(b.size), float(b.sum()), float(d.sum()), *products)
+        return cls(_count(b), float(b.sum()), float(d.sum()), *products)
 
     @classmethod
     def sum(cls, parts: Iterable[Sequence[float]]) -> "Change":
@@ -99,6 +99,11 @@ class Change(NamedTuple):
         b, d = self.b / self.pixels, self.d / self.pixels
         square = self.bb / self.pixels - b**2 - level**2
         return square, self.bd / self.pixels - b * d, self.dd / self.pixels - d**2
+
+
+def _count(residual):
+    """Number of pixels above the horizon: beyond it operators give exactly 0."""
+    return float(np.count_nonzero(residual) or residual.size)
 
 
 def best_part(update: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:

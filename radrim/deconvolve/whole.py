@@ -16,7 +16,7 @@ from radrim.deconvolve.step_length import best_part
 from radrim.deconvolve.tiles import Tile, mosaic
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
-from radrim.metrics import noise_mad
+from radrim.metrics import residual_noise, scatter
 from radrim.runtime.executors import Threads
 
 log = logging.getLogger("radrim")
@@ -143,7 +143,7 @@ class WholeImage(ImageState):
     @property
     def rms(self) -> float:
         """See `ImageState.rms`."""
-        return float(self.residual.std())
+        return scatter(self.residual)
 
     @property
     def peak(self) -> float:
@@ -184,7 +184,7 @@ class WholeImage(ImageState):
 
     def _minor_cycles(self, term, peak):
         """Run the minor cycles of all tiles of a term."""
-        noise = noise_mad(self._terms(self.residual)[term])
+        noise = residual_noise(self._terms(self.residual)[term])
         solvers = self.solvers[term * len(self.tiles) : (term + 1) * len(self.tiles)]
         calls = [
             (self._run_minor, term, solver, tile, noise, peak) for solver, tile in zip(solvers, self.tiles, strict=True)
@@ -234,7 +234,7 @@ class WholeImage(ImageState):
     def ask(self, action: str, natural: bool = False, **values: Any) -> list[dict[str, Any]]:
         """See `ImageState.ask`; of several terms only the first, whose sky is positive, is refined."""
         residual = self._terms(self.residual)[0]
-        noise = noise_mad(residual)
+        noise = residual_noise(residual)
         likelihood = self._likelihood() if natural and self.model.ndim == 2 else None
         answers = []
         for solver, tile in zip(self.solvers, self.tiles, strict=False):
@@ -308,7 +308,7 @@ class WholeImage(ImageState):
 
     def rms_after(self, part: float) -> float:
         """See `ImageState.rms_after`."""
-        return float(self._with_part(part)[1].std())
+        return scatter(self._with_part(part)[1])
 
     def apply_update(self, part: float) -> None:
         """See `ImageState.apply_update`."""

@@ -15,7 +15,7 @@ from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.minor import MinorCycle, OtherFacets
 from radrim.facets.channel import RegionSource
 from radrim.facets.tasks import FacetTasks
-from radrim.metrics import noise_mad
+from radrim.metrics import residual_noise
 from radrim.runtime.executors import Executor
 from radrim.workdir.visibilities import Samples
 
@@ -288,7 +288,7 @@ class Summary:
     def __init__(self, seen: Sequence[dict[int, dict]]):
         facets = [one for _, one in sorted((item for some in seen for item in some.items()), key=itemgetter(0))]
         pixels = np.concatenate([one["pixels"] for one in facets])
-        self.noise = noise_mad(pixels[None])
+        self.noise = residual_noise(pixels[None])
         self.peak = max(one["peak"] for one in facets)
         self.rms = float(np.sqrt(sum(one["square"] for one in facets) / sum(one["size"] for one in facets)))
         self.flux = sum(one.get("flux", 0.0) for one in facets)

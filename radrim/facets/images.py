@@ -156,7 +156,7 @@ def _statistics(core, count):
     return {
         "peak": float(np.abs(core).max()),
         "bands": brightest(core),
-        "size": core.size,
+        "size": max(1, np.count_nonzero(core)),  # beyond the horizon all are 0
         "square": float(np.vdot(core.astype(np.float64), core)),
         "pixels": core.ravel()[::step].copy(),
     }

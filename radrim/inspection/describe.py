@@ -15,6 +15,7 @@ from radrim.ms.inputs import open_inputs
 from radrim.ms.opening import open_table
 from radrim.ms.tables import MeasurementSet, rows_per_id
 from radrim.read.reader import read
+from radrim.units import band, duration
 from radrim.visibilities import Observation
 from radrim.weight.imaging import apply_weights
 
@@ -60,8 +61,8 @@ def _contents(ms: MeasurementSet) -> list[str]:
             f"{field_rows[index]} rows"
         )
     for window in ms.windows:
-        freq = window.freq / 1e6
-        span = f"{freq[0]:.6g} MHz" if len(freq) == 1 else f"{freq[0]:.6g} to {freq[-1]:.6g} MHz"
+        freq = window.freq
+        span = band(float(freq[0]), float(freq[-1]))
         plural = "channel" if len(freq) == 1 else "channels"
         lines.append(
             f"  window {window.spw:<7} {len(freq)} {plural}, {span} ({window.frame}), "
@@ -105,7 +106,7 @@ def _imaging(ms: MeasurementSet, observation: Observation, scatter: float) -> li
     grid, reasons = choose_grid(observation, config)
     _, noise = apply_weights(blocks, grid, config.weight, config.taper, config.padding)
     lines = [
-        f"  start          {observation.date_obs[:19]} UTC, {np.ptp(times) / 3600:.3g} h",
+        f"  start          {observation.date_obs[:19]} UTC, {duration(float(np.ptp(times)))}",
         f"  samples        {counts['samples']} of Stokes I, {counts['flagged'] / counts['samples']:.1%} flagged",
         f"  uv range       {shortest:.4g} to {longest:.4g} wavelengths "
         f"(scales {format_angle(1 / longest)} to {format_angle(1 / shortest)})",

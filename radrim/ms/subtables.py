@@ -15,7 +15,7 @@ import numpy as np
 
 from radrim.errors import InputError
 from radrim.ms.opening import open_table
-from radrim.stokes import NAMES
+from radrim.stokes import MIXED_NAMES, NAMES
 
 if TYPE_CHECKING:
     import casacore.tables as casatables
@@ -195,7 +195,7 @@ def _correlations(table: "casatables.table", row: int) -> list[str]:
     """Names of the correlations of a row of POLARIZATION; none if it is empty."""
     if not table.iscelldefined("CORR_TYPE", row):
         return []
-    return [NAMES.get(int(code), f"type {code}") for code in table.getcell("CORR_TYPE", row)]
+    return [(NAMES | MIXED_NAMES).get(int(code), f"type {code}") for code in table.getcell("CORR_TYPE", row)]
 
 
 def _window(table: "casatables.table", data_desc: int, spw: int, correlations: list[str]) -> SpectralWindow:

@@ -20,6 +20,14 @@ from radrim.visibilities import Visibilities, row_slices
 
 
 @dataclass(frozen=True)
+class PointingSettings:
+    """How fields are listed."""
+
+    named: int = 12
+    """Number of fields that a message names: a mosaic can have thousands."""
+
+
+@dataclass(frozen=True)
 class Target:
     """The fields of one Measurement Set that are imaged.
 
@@ -77,7 +85,9 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
         name = ms.fields[chosen[0]].name
         others = dict.fromkeys(f.name for i, f in enumerate(ms.fields) if i != chosen[0] and rows[i])
         if others:
-            notes.append(f"Imaging field {name}, the one with most rows; choose with --field ({', '.join(others)}).")
+            notes.append(
+                f"Imaging field {name}, the one with most rows; choose with --field ({named_few(list(others))})."
+            )
         alike = sum(bool(rows[i]) and f.name == name for i, f in enumerate(ms.fields))
         if alike > 1:
             notes.append(f"{alike} fields are called {name}: --field {name} --pb makes one image of all of them.")
@@ -85,8 +95,8 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
         if field.ephemeris:
             raise InputError(
                 f"{ms.path}: field {field.name} follows a body of the solar system (EPHEMERIS_ID): its phase centre is "
-                "an offset from an ephemeris, which is not applied yet. Shift its phases to a fixed position first (CASA: "
-                "phaseshift, or fixplanets with a direction)."
+                "an offset from an ephemeris, which is not applied yet. Shift its phases to a fixed position first "
+                "(CASA: phaseshift, or fixplanets with a direction)."
             )
         if field.frame not in ("J2000", "ICRS"):
             raise InputError(
@@ -113,7 +123,7 @@ def _named(ms: MeasurementSet, wanted: str) -> list[int]:
         found = [i for i in range(int(span[1]), int(span[2]) + 1) if i < len(ms.fields)] if span else []
         found = found or _matching(ms, word)
         if not found:
-            listed = ", ".join(f"{i} ({f.name})" for i, f in enumerate(ms.fields))
+            listed = named_few([f"{i} ({f.name})" for i, f in enumerate(ms.fields)])
             raise ConfigError(f"{ms.path} has no field '{word}'; it has {listed}.")
         chosen.update(found)
     return sorted(chosen)
@@ -124,6 +134,14 @@ def _matching(ms: MeasurementSet, word: str) -> list[int]:
     if word.isdecimal() and int(word) < len(ms.fields):
         return [int(word)]
     return [index for index, field in enumerate(ms.fields) if field.name == word]
+
+
+def named_few(names: Sequence[str], separator: str = ", ") -> str:
+    """Names as a list; of many only the first, and the number of the others."""
+    few = PointingSettings.named
+    if len(names) <= few + 1:
+        return separator.join(names)
+    return f"{separator.join(names[:few])} and {len(names) - few:,} more"
 
 
 def _rows(ms: MeasurementSet) -> np.ndarray:
@@ -154,7 +172,7 @@ def choose_centre(
             if len(target.positions) > 1:
                 raise ConfigError(
                     f"--field names {len(target.positions)} pointings of {target.ms.path} "
-                    f"({', '.join(target.names)}), and a joint mosaic needs the primary beam: add --pb airy or "
+                    f"({named_few(target.names)}), and a joint mosaic needs the primary beam: add --pb airy or "
                     f"--pb gauss, or choose one of them: --field {target.fields[0]}."
                 )
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from radrim.earth import mean_position
 from radrim.errors import DataError, NothingLeftError
 from radrim.geometry import format_angle
 from radrim.ms.inputs import open_inputs
@@ -16,7 +17,8 @@ from radrim.ms.tables import MeasurementSet
 from radrim.read.chunks import ChunkReader, Source
 from radrim.read.counts import Counts
 from radrim.read.frames import SPECSYS, find_shift
-from radrim.read.pointings import Target, bring_to, choose_centre, choose_target
+from radrim.read.pointings import Target, bring_to, choose_centre, choose_target, named_few
+from radrim.read.row_index import RowIndex
 from radrim.read.selection import (
     EVERYTHING,
     MJD_EPOCH,
@@ -91,6 +93,7 @@ def read(
         object=first.object,
         observer=first.observer,
         date_obs=min(part.date_obs for part in parts),
+        position=first.position,
         dish_diameter=min((p.dish_diameter for p in parts if p.dish_diameter > 0), default=float("nan")),
         dishes=sorted({diameter for part in parts for diameter in part.dishes}),
         antennas=_antenna_names([part.antennas for part in parts]),
@@ -162,10 +165,12 @@ def _read_one(
         used: list[SpectralWindow] = []
         faulty = [window for window in ms.faulty if selection.spw is None or window.spw in selection.spw]
         require_sound(main, faulty, f"FIELD_ID IN [{','.join(map(str, target.fields))}]")
-        for field, window in product(target.fields, _with_all_stokes(choose_windows(ms, selection), selection)):
+        pairs = list(product(target.fields, _with_all_stokes(choose_windows(ms, selection), selection)))
+        index = _index(main, selection, settings) if len(pairs) > settings.most_queries else None
+        for field, window in pairs:
             source = Source(ms, main, column, selection, counts, notes, settings)
             before = len(blocks)
-            for block in _read_window(source, window, field, block_bytes):
+            for block in _read_window(source, window, field, block_bytes, index):
                 position = ms.fields[field].ra, ms.fields[field].dec
                 blocks.append(keep(bring_to(block, position, centre) if centre else block))
             if len(blocks) > before:
@@ -185,9 +190,10 @@ def _read_one(
         dec=dec,
         stokes=selection.stokes,
         telescope=ms.telescope,
-        object="+".join(target.names),
+        object=named_few(target.names, "+"),
         observer=ms.observer,
         date_obs=(MJD_EPOCH + timedelta(seconds=float(start))).strftime("%Y-%m-%dT%H:%M:%S.%f"),
+        position=mean_position(ms.positions),
         dish_diameter=float(np.median(dishes)) if dishes.size else float("nan"),
         dishes=_dishes_with_data(ms, blocks),
         antennas=list(ms.antennas),
@@ -212,14 +218,22 @@ def _dishes_with_data(ms: MeasurementSet, blocks: list[Visibilities]) -> list[fl
     return np.unique(ms.dish_diameters[seen & (ms.dish_diameters > 0)]).tolist()
 
 
-def _read_window(source: Source, window: SpectralWindow, field: int, block_bytes: int | None) -> Iterator[Visibilities]:
-    """All selected rows with data of one spectral window, block by block."""
+def _index(main, selection, settings):
+    """The rows of all fields and spectral windows, found in one pass."""
+    span = selection.time_range and tuple(mjd_seconds(text) for text in selection.time_range)
+    return RowIndex(main, settings.index_rows, span)
+
+
+def _read_window(
+    source: Source, window: SpectralWindow, field: int, block_bytes: int | None, index: RowIndex | None = None
+) -> Iterator[Visibilities]:
+    """All selected rows with data of one spectral window, block by block; from `index`, if there is one."""
     ms, main, selection = source.ms, source.main, source.selection
     query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
     if selection.time_range is not None:
         start, end = (mjd_seconds(text) for text in selection.time_range)
         query += f" AND TIME>={start!r} AND TIME<={end!r}"
-    rows = main.query(query)
+    rows = index.select(window.data_desc, field) if index else main.query(query)
     try:
         total = rows.nrows()
         if total == 0:

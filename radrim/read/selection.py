@@ -38,6 +38,12 @@ EVERYTHING = Selection()
 
 def choose_column(ms: MeasurementSet, selection: Selection, notes: list[str]) -> str:
     """Name of the column to read; an automatic choice is appended to the notes."""
+    single = [name for name in ("FLOAT_DATA",) if name in ms.columns and "DATA" not in ms.columns]
+    if single or selection.column == "FLOAT_DATA":
+        raise InputError(
+            f"{ms.path} holds FLOAT_DATA, the spectra of single dishes, and no visibilities; radrim images "
+            "interferometers. Single-dish data are imaged with CASA's tsdimaging."
+        )
     available = [name for name in ("CORRECTED_DATA", "DATA") if name in ms.columns]
     column = selection.column or (available[0] if available else None)
     if column is None:

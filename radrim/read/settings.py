@@ -44,6 +44,11 @@ class ReadSettings:
     compared_rows: int = 32
     """Rows, evenly spread, in which two Measurement Sets must agree to count as copies. The noise of two observations
     already differs in one."""
+    most_queries: int = 8
+    """Number of pairs of field and spectral window above which their rows are found in one pass. A query for each reads
+    the table each time, but keeps no row numbers."""
+    index_rows: int = 2**20
+    """Rows that are looked at together in this pass."""
     continuum: ContinuumSettings = ContinuumSettings()
 
 

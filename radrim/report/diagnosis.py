@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from radrim import units
 from radrim.measure.fit_quality import FitQualitySettings
 from radrim.units import si
 
@@ -107,8 +108,7 @@ def name_of(antennas: Sequence[str], number: int) -> str:
 
 def band_name(band: Sequence[float]) -> str:
     """A spectral window by its frequencies."""
-    low, high = (f"{freq / 1e6:.6g}" for freq in band)
-    return f"{low} MHz" if low == high else f"{low} to {high} MHz"
+    return units.band(*band)
 
 
 def _weights(quality, settings=DiagnosisSettings()):

@@ -22,6 +22,7 @@ from scipy.ndimage import map_coordinates
 
 from radrim.beam import Beam
 from radrim.geometry import ARCSEC, FWHM_PER_SIGMA, ImageGrid, parse_angle
+from radrim.metrics import sky_pixels
 from radrim.report.fit_figure import fit_figure
 from radrim.report.render import BLUE, GREY, INK, MIST, RED
 from radrim.report.specs import MARGINS, PSF_NORM, FigureKind, Norm, ReportSettings, SkyStyle, brightness_norm
@@ -68,8 +69,8 @@ def reduce_image(image: np.ndarray, shown: int, keep_peaks: bool | None) -> tupl
 
 def _image_box(fig):
     """(left, bottom, width, height) of the image in the figure, as fractions; turns automatic layout off."""
-    fig.set_layout_engine("none")
-    width, height = fig.get_size_inches()
+    fig.figure.set_layout_engine("none")
+    width, height = fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
     left, bottom = MARGINS["left"] / width, MARGINS["bottom"] / height
     return left, bottom, 1 - left - MARGINS["right"] / width, 1 - bottom - MARGINS["top"] / height
 
@@ -147,14 +148,15 @@ def colour_bar(fig: Figure, ax: Axes, artist: AxesImage, unit: str) -> None:
 
 
 def _label_bar(bar, unit, height):
-    """Ticks at least 0.2 inch apart on a bar of `height` [inch], with the metric prefix of the middle of the range."""
+    """Ticks at least 0.2 inch apart on a bar of `height` [inch], with the metric prefix of the largest tick."""
     norm = bar.norm
     low, high = float(norm.vmin), float(norm.vmax)
     if isinstance(norm, AsinhNorm):
-        ticks, middle = _asinh_ticks(norm, 0.2 / height), math.sqrt(high * norm.linear_width)
+        ticks, middle = _asinh_ticks(norm, 0.2 / height), high
     else:
         ticks, middle = round_ticks(low, high), high
-    factor, sign = prefix(middle) if unit else (1, "")
+    largest = max((abs(t) for t in ticks), default=middle)
+    factor, sign = prefix(largest) if unit else (1, "")
     bar.set_ticks(ticks, labels=[plain_number(t / factor) for t in ticks], minor=False)
     bar.minorlocator = NullLocator()
     bar.set_label(f"{sign}{unit}")
@@ -162,8 +164,9 @@ def _label_bar(bar, unit, height):
 
 
 def plain_number(value: float) -> str:
-    """A number as a tick label, with a minus sign as wide as a plus sign."""
-    return f"{value:.6g}".replace("-", "−")
+    """A number as a tick label, with a minus sign as wide as a plus sign; 2e−4 in place of 0.0002."""
+    text = f"{value:.0e}" if 0 < abs(value) < 0.999e-3 else f"{value:.6g}"
+    return text.replace("e-0", "e-").replace("-", "−")
 
 
 def round_ticks(low: float, high: float) -> list[float]:
@@ -184,16 +187,20 @@ def _asinh_ticks(norm, gap):
     return sorted(ticks)
 
 
-def draw_beam(ax: Axes, beam: Beam, scale: float) -> None:
-    """Draw the beam's ellipse in the lower left corner, unless it is too small or too large to be seen."""
+def draw_beam(ax: Axes, beam: Beam, scale: float, colour: str = "white", label: bool = True) -> None:
+    """Draw the beam's ellipse in the lower left corner, unless it is too large; a small one with its size in words."""
     (x0, x1), y0 = ax.get_xlim(), ax.get_ylim()[0]
     major, minor = beam.major / scale, beam.minor / scale
-    if not 0.006 * (x1 - x0) < major < 0.5 * (x1 - x0):
+    if not major < 0.5 * (x1 - x0):
         return
     pad = 0.035 * (x1 - x0) + major / 2
     # Angles increase counter-clockwise, as position angles do with east to the left.
     ax.add_patch(Ellipse((x0 + pad, y0 + pad), minor, major, angle=math.degrees(beam.pa), facecolor="white",
                          edgecolor="black", linewidth=0.8, alpha=0.95))  # fmt: skip
+    if label and major < ReportSettings.small_beam * (x1 - x0):
+        size = str(beam).split(",")[0].replace(" x ", " × ")
+        ax.text(x0 + pad + major / 2 + 0.012 * (x1 - x0), y0 + pad, f"beam {size}", color=colour, va="center",
+                fontsize=7.5)  # fmt: skip
 
 
 def draw_scale_bar(ax: Axes, scale: float, colour: str = "white") -> None:
@@ -215,10 +222,29 @@ def sky_figure(fig: Figure, image: np.ndarray, grid: ImageGrid, beam: Beam | Non
     ax = sky_axes(fig, grid, colour)
     colour_bar(fig, ax, draw_image(ax, image, style.norm, style.cmap, style.shown, style.keep_peaks), style.unit)
     if beam is not None:
-        draw_beam(ax, beam, grid.scale)
+        draw_beam(ax, beam, grid.scale, colour)
     draw_scale_bar(ax, grid.scale, colour)
-    ax.set_title(style.title, parse_math=False)  # a name may hold a dollar sign
-    ax.set_title(style.detail, loc="right", fontsize=8.5, weight="normal", parse_math=False)
+    detail = ax.set_title(style.detail, loc="right", fontsize=8.5, weight="normal", parse_math=False)
+    _fit_title(ax, style.title, detail)
+
+
+def pair_figure(fig: Figure, left: tuple[Any, ...], right: tuple[Any, ...]) -> None:
+    """Draw two images beside each other; each is (image, grid, beam, style) of `sky_figure`."""
+    fig.set_layout_engine("none")
+    for part, args in zip(fig.subfigures(1, 2, wspace=0, squeeze=False)[0], (left, right), strict=True):
+        sky_figure(part, *args)
+
+
+def _fit_title(ax, text, detail):
+    """Set the title; a title that would run into the detail to its right is cut, and ends in an ellipsis."""
+    title = ax.set_title(text, parse_math=False)  # a name may hold a dollar sign
+    ax.apply_aspect()
+    width = [one.get_window_extent().width for one in (title, detail)]
+    room = ax.get_window_extent().width - width[1] - (0.1 * ax.figure.dpi if detail.get_text() else 0)
+    if width[0] > room:
+        title.set_text(text[: max(1, int(len(text) * room / width[0]) - 1)] + "…")
+        while title.get_window_extent().width > room and len(title.get_text()) > 2:
+            title.set_text(title.get_text()[:-2] + "…")
 
 
 def vectors_figure(
@@ -276,7 +302,7 @@ def channels_figure(
         ax = fig.add_subplot(specs[n // columns, n % columns])
         artist = draw_image(ax, image, norm, "inferno", shown, keep_peaks=True)
         ax.set(xlim=(-0.5, grid.width - 0.5), ylim=(-0.5, grid.height - 0.5), aspect="equal", xticks=[], yticks=[])
-        draw_beam(ax, beam, grid.scale)
+        draw_beam(ax, beam, grid.scale, label=False)
         ax.set_title(title, fontsize=8, weight="normal")
     _label_bar(fig.colorbar(artist, ax=fig.axes, pad=0.01, fraction=0.02, aspect=40), "Jy/beam", fig.get_figheight())
 
@@ -342,7 +368,7 @@ def uv_figure(fig: Figure, uv: np.ndarray) -> None:
 
 def histogram_figure(fig: Figure, residual: np.ndarray, noise: float, title: str = "Residual") -> None:
     """Plot the histogram of the residual with the Gaussian of its noise; wings show remaining signal or artefacts."""
-    values = residual[np.isfinite(residual)]
+    values = sky_pixels(residual[np.isfinite(residual)])
     factor, sign = prefix(noise)
     reach = max(6 * noise, float(np.abs(values).max(initial=0)) * 1.02) or 1.0
     counts, edges = np.histogram(values, 161, (-reach, reach))
@@ -381,6 +407,7 @@ def cycles_figure(fig: Figure, cycles: Sequence[Mapping[str, Any]], keys: Sequen
 
 FIGURES: dict[FigureKind, Callable[..., None]] = {
     FigureKind.SKY: sky_figure,
+    FigureKind.PAIR: pair_figure,
     FigureKind.VECTORS: vectors_figure,
     FigureKind.CHANNELS: channels_figure,
     FigureKind.PSF: psf_figure,

@@ -165,6 +165,9 @@ class Report:
     fit : FitPanel, optional
     files : sequence of str
         Files written.
+    show_model : bool
+        Whether the model stands beside the restored image at the top: where it resolves more than the beam, as in
+        closure imaging.
     """
 
     title: str
@@ -185,6 +188,7 @@ class Report:
     polarisation: Polarisation | None = None
     fit: FitPanel | None = None
     files: Sequence[str] = ()
+    show_model: bool = False
 
 
 def write_report(
@@ -253,6 +257,7 @@ def _pictures(report):
     left, name = (first.dirty, "Dirty image") if first.residual is None else (first.residual, "Residual")
     pictures = {
         "image": _best(report),
+        **({"beside_model": _with_model(report)} if report.show_model and first.model is not None else {}),
         **_panels(first, grid),
         "psf_centre": Picture(half, FigureKind.PSF, (first.psf, first.beam, grid.scale), palettes=(("RdBu_r",),)),
         "psf_cuts": Picture(half, FigureKind.CUTS, (first.psf, first.beam, grid.scale)),
@@ -290,6 +295,18 @@ def _best(report):
     norm = brightness_norm(first.best, first.noise)
     args = first.best, grid, first.beam, SkyStyle(norm, report.title, detail, shown=ReportSettings.shown)
     return Picture(sky_size(grid, 6.6), FigureKind.SKY, args, ReportSettings.best_dpi, (("inferno",), ()))
+
+
+def _with_model(report):
+    """The restored image and the model, each over its peak, with the colours of images of black holes."""
+    first, grid = report.images[0], report.grid
+    sides = []
+    for title, image in (("Restored", first.best), ("Model", first.model)):
+        peak = max(float(image.max()), 0) or 1.0
+        style = SkyStyle(Norm(0, 1), title, unit="", cmap="afmhot", shown=ReportSettings.shown // 2)
+        sides.append((image / np.float32(peak), grid, first.beam, style))
+    width, height = sky_size(grid, 4.6)
+    return Picture((2 * width, height), FigureKind.PAIR, tuple(sides), palettes=(("afmhot",),))
 
 
 def _sky(grid, image, beam, norm, title, unit, cmap, keep_peaks):

@@ -41,6 +41,9 @@ class ReportSettings:
     offsets_below: float = parse_angle("30asec")
     """Field below which axes show offsets from the centre [rad]: hours and degrees would need too many digits."""
 
+    small_beam: float = 0.02
+    """Beam, over the width of the image, below which its ellipse shows little, and its size is written beside it."""
+
     antennas: int = 40
     """Largest number of antennas whose fit is shown; of more, those with the worst."""
 
@@ -51,7 +54,7 @@ class ReportSettings:
     """zlib level of PNGs: half the time of the usual level 6 for 2 % more bytes."""
 
 
-MARGINS = {"left": 0.82, "right": 0.98, "bottom": 0.5, "top": 0.32}
+MARGINS = {"left": 1.0, "right": 0.98, "bottom": 0.5, "top": 0.32}
 """Margins for labels and colour bar around an image [inch]. They are fixed, so that images of one grid line up."""
 
 
@@ -104,6 +107,7 @@ class FigureKind(StrEnum):
     """The figures of the report; `radrim.report.figures.FIGURES` has the function that draws each."""
 
     SKY = "sky"
+    PAIR = "pair"
     VECTORS = "vectors"
     CHANNELS = "channels"
     PSF = "psf"

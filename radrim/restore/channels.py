@@ -12,7 +12,7 @@ from radrim.deconvolve.whole import WholeImage
 from radrim.geometry import C, ImageGrid, crop_centre
 from radrim.measure.fit_quality import merge
 from radrim.measure.measurement import MeasuredChannel
-from radrim.metrics import noise_mad
+from radrim.metrics import residual_noise
 from radrim.products import label_of
 from radrim.result import Channels, Image
 from radrim.visibilities import Observation, bandwidth_of
@@ -45,7 +45,7 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
         measurement.freq,
         bandwidth_of(blocks, channel_width),
         beam,
-        noise_mad(channel.residual),
+        residual_noise(channel.residual),
         channel.dirty,
         np.ascontiguousarray(psf),
         stokes=channel.stokes,
@@ -143,7 +143,7 @@ def average_channels(images: Channels, observation: Observation, grid: ImageGrid
     for kind, total in sums.items():
         setattr(out, kind, (total / out.facts["sum_weight"]).astype(np.float32))
     out.beam = fit_beam(out.psf, grid.scale, theoretical_beam(observation.longest_baseline()), beam_fit)
-    out.noise = noise_mad(out.dirty if out.residual is None else out.residual)
+    out.noise = residual_noise(out.dirty if out.residual is None else out.residual)
     if out.model is not None and out.residual is not None:
         out.image = out.residual + restore(out.model, out.beam, grid.scale, threads)
         log_restored(out, float(np.abs(out.image).max()), len(images.headers))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from radrim.beam import Beam, restore
-from radrim.metrics import noise_mad
+from radrim.metrics import residual_noise
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def spectral_index(
     for number in range(channels.count):
         basis.add(number, channels.plane(number, "model"), model)
         basis.add(number, channels.plane(number, "residual"), residual)
-    noise = noise_mad(residual[0]) if noise is None else noise
+    noise = residual_noise(residual[0]) if noise is None else noise
     restored = [
         left + restore(term.astype(np.float32), beam, scale, threads)
         for left, term in zip(residual, model, strict=True)

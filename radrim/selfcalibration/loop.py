@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from radrim.config.options import ImageConfig
-from radrim.errors import ConfigError, DataError, OutputError, RadrimError
+from radrim.errors import ConfigError, DataError, OutputError
 from radrim.gains.table import Gains, describe_unsolved, find_outliers, read_gains, write_gains
 from radrim.geometry import ImageGrid
+from radrim.metrics import scatter
 from radrim.ms import rows as ms_rows
 from radrim.pipeline import describe_run, run, selection
 from radrim.result import Result
@@ -125,7 +126,7 @@ def selfcal(config: ImageConfig, options: SelfcalConfig, command: str = "radrim.
         try:
             _check_target(config, options, calibrator, "published" in work)
             result = _Loop(config, options, calibrator, work, command).run(start)
-        except RadrimError as error:
+        except Exception as error:  # whatever it is, it must not block the next run
             if not isinstance(error, OutputError):
                 work.remove()
             raise
@@ -355,7 +356,7 @@ class _Loop:
 def _scores(result: Result) -> tuple[float, float]:
     """Residual rms and peak of an image; without a model, the residual is the dirty image."""
     left = result.dirty if result.residual is None else result.residual
-    return float(left.std()), float(np.abs(result.best).max())
+    return scatter(left), float(np.abs(result.best).max())
 
 
 def _grid_facts(grid: ImageGrid) -> list[float]:

@@ -195,17 +195,20 @@ def parse_start_model(text: str) -> CalibratorModel:
 
 def _check_centre(path, ra, dec):
     """Raise InputError if the header of a FITS image gives another phase centre. Images without one are accepted."""
-    from astropy.io import fits
+    from radrim.fits_input import read_fits
 
-    try:
-        header = fits.getheader(path)
-    except OSError as error:
-        raise InputError(f"--start-model {path} cannot be read: {error}.") from None
-    if "CRVAL1" not in header or "CRVAL2" not in header:
+    file = read_fits(path, f"--start-model {path}")
+    if file.value("CRVAL1") is None or file.value("CRVAL2") is None or not file.text("CTYPE1").upper().startswith("RA"):
         return
-    east = (math.radians(header["CRVAL1"]) - ra + math.pi) % (2 * math.pi) - math.pi
-    apart = math.hypot(east * math.cos(dec), math.radians(header["CRVAL2"]) - dec)
-    pixel = math.radians(abs(header.get("CDELT2", 0.0)))
+    if not file.is_j2000:
+        raise InputError(
+            f"--start-model {path} has coordinates of {file.frame} {file.equinox:g}; only J2000 and ICRS are "
+            "understood. Reproject it first, or remove CTYPE1 and CTYPE2 if its middle is the phase centre."
+        )
+    there = [math.radians(file.number(f"CRVAL{axis}", 0.0)) for axis in (1, 2)]
+    east = (there[0] - ra + math.pi) % (2 * math.pi) - math.pi
+    apart = math.hypot(east * math.cos(dec), there[1] - dec)
+    pixel = math.radians(abs(file.number("CDELT2", 0.0)))
     if apart > pixel:
         raise InputError(
             f"--start-model {path} is centred {apart / max(pixel, 1e-300):.3g} of its pixels away from the phase "

@@ -1,6 +1,7 @@
 """Models of the sky for simulations: point sources and Gaussians, summed exactly, and FITS images."""
 
 import csv
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import ARCSEC, SIGN, C, ImageGrid, n_minus_1
+
+log = logging.getLogger("radrim")
 
 
 @dataclass(frozen=True)
@@ -254,23 +257,40 @@ def _read_catalogue(path, freq):
 
 
 def _read_image(path):
-    from astropy.io import fits
+    from radrim.fits_input import read_fits, reading
 
-    try:
-        with fits.open(path) as hdus:
-            pixels, header = np.squeeze(np.array(hdus[0].data, float)), hdus[0].header
-    except (OSError, TypeError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a FITS image ({error}).") from None
-    step = [abs(math.radians(header.get(f"CDELT{axis}", 0.0))) for axis in (1, 2)]
-    if pixels.ndim != 2 or not all(step) or not math.isclose(*step, rel_tol=1e-6):
-        raise InputError(f"{path} has the shape {pixels.shape} and pixels of {np.degrees(step)} degrees; a sky must be "
-                         "one plane of square pixels, whose size CDELT1 and CDELT2 give in degrees.")  # fmt: skip
-    if "BEAM" in str(header.get("BUNIT", "")).upper():
+    file = read_fits(path, str(path))
+    with reading(str(path)):
+        pixels = np.squeeze(np.array(file.data, float))
+    steps = [math.radians(file.number(f"CD{axis}_{axis}", file.number(f"CDELT{axis}", 0.0))) for axis in (1, 2)]
+    if pixels.ndim != 2 or not all(steps) or not math.isclose(*np.abs(steps), rel_tol=1e-6):
+        raise InputError(f"{path} has the shape {pixels.shape} and pixels of {np.degrees(steps)} degrees; a sky must "
+                         "be one plane of square pixels, whose size CDELT1 and CDELT2 give in degrees.")  # fmt: skip
+    if "BEAM" in file.text("BUNIT").upper():
         raise InputError(
-            f"{path} is in {header['BUNIT']}; a sky must be in Jy/pixel: give a model, not a restored image."
+            f"{path} is in {file.text('BUNIT')}; a sky must be in Jy/pixel: give a model, not a restored image."
         )
-    if header["CDELT1"] > 0:
+    _check_axes(file)
+    if steps[0] > 0:
         pixels = pixels[:, ::-1]
+    if steps[1] < 0:
+        pixels = pixels[::-1]
     # Padding an odd size at its beginning keeps the centre pixel at size // 2.
     pad = [(size % 2, 0) for size in pixels.shape]
-    return SkyImage(np.pad(np.nan_to_num(pixels), pad), step[0])
+    return SkyImage(np.pad(np.nan_to_num(pixels), pad), abs(steps[0]))
+
+
+def _check_axes(file):
+    """Refuse images whose rows are not of one declination; say where other coordinates than J2000 are not used."""
+    kinds = [file.text(f"CTYPE{axis}").upper() for axis in (1, 2)]
+    if kinds[0].startswith("DEC") or kinds[1].startswith("RA-"):
+        raise InputError(
+            f"{file.what} has the axes '{kinds[0]}' and '{kinds[1]}'; right ascension must be the first one."
+        )
+    equatorial = all(kind.startswith(("RA-", "DEC-")) for kind in kinds)
+    if any(kinds) and not (equatorial and file.is_j2000):
+        named = f"{file.frame} {file.equinox:g}" if equatorial else " and ".join(kinds)
+        log.warning(
+            "%s has coordinates of %s, which are not used: its middle is put at the phase centre, and its columns "
+            "along the meridian of J2000.", file.what, named,
+        )  # fmt: skip

@@ -5,20 +5,21 @@ A model is a list of planes, each of one Stokes parameter (or correlation) at on
 
 import math
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 
 from radrim.errors import InputError
-from radrim.geometry import ImageGrid
+from radrim.fits_input import FitsImage, read_fits, reading
+from radrim.geometry import ARCSEC, ImageGrid
 from radrim.stokes import STOKES_CODE
 
 STOKES = {code: name for name, code in STOKES_CODE.items()}
+HERTZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9}
+ANGLES = {"deg": math.radians(1), "degree": math.radians(1), "degrees": math.radians(1), "rad": 1.0,
+          "arcmin": math.radians(1 / 60), "arcsec": ARCSEC}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ class Plane:
 
     def image(self) -> np.ndarray:
         """Read the whole plane, (y, x) float32 [Jy/pixel]."""
-        with fits.open(self.path, memmap=True) as hdus:
-            image = np.array(hdus[0].data[self.index], np.float32)
+        what = f"The model {self.path}"
+        file = read_fits(self.path, what)
+        with reading(what):
+            image = file.data[self.index].astype(np.float32)
         return image[:, ::-1] if self.mirrored else image
 
     def part(self) -> tuple[ImageGrid, np.ndarray] | None:
@@ -153,45 +156,50 @@ def read_planes(paths: Sequence[str | Path]) -> list[Plane]:
 
 
 def _planes_of(path):
-    try:
-        # astropy warns of a truncated file before it raises; the message below is enough.
-        with warnings.catch_warnings(action="ignore", category=AstropyWarning), fits.open(path, memmap=True) as hdus:
-            header, data = hdus[0].header, hdus[0].data
-            if data is None or data.ndim < 2:
-                raise InputError(f"The model {path} holds no image in its first extension.")
-            shape, beams = data.shape, hdus["BEAMS"].data if "BEAMS" in hdus else None
-            freq_of_channels = None if beams is None or "FREQ" not in beams.names else np.array(beams["FREQ"], float)
-            bad = not all(np.isfinite(plane).all() for plane in data.reshape(-1, *shape[-2:]))
-    except (OSError, TypeError, ValueError) as error:  # the latter two where the pixels are cut off
-        reason = getattr(error, "strerror", None) or "it is not a FITS file, or damaged"
-        raise InputError(f"The model {path} cannot be read: {reason}.") from None
+    what = f"The model {path}"
+    file = read_fits(path, what, tables=("BEAMS",))
+    shape = file.data.shape
+    with reading(what):
+        beams = file.tables.get("BEAMS")
+        tabulated = np.array(beams["FREQ"] if beams is not None and "FREQ" in beams.names else [], float)
+        bad = not all(np.isfinite(plane).all() for plane in file.data.reshape(-1, *shape[-2:]))
     if bad:
         raise InputError(
             f"The model {path} has pixels that are not numbers (NaN); set them to 0 where there is no sky."
         )
-    _check_unit(path, header)
-    grid, mirrored = grid_of(path, header, shape[-2:])
+    _check_unit(file)
+    grid, mirrored = grid_of(file, shape[-2:])
     planes = []
     for index in np.ndindex(shape[:-2]):
         at = {len(shape) - axis: position for axis, position in enumerate(index)}  # by number of the FITS axis
         freq, stokes = float("nan"), "I"
         for axis, position in at.items():
-            kind = str(header.get(f"CTYPE{axis}", "")).strip().upper()
-            value = header.get(f"CRVAL{axis}", 0.0) + header.get(f"CDELT{axis}", 1.0) * (
-                position + 1 - header.get(f"CRPIX{axis}", 1.0)
-            )
+            kind = file.text(f"CTYPE{axis}").upper()
+            length = shape[len(shape) - axis]
             if kind == "STOKES":
-                stokes = _stokes(path, value)
+                stokes = _stokes(path, _value_at(file, axis, position))
             elif kind.startswith("FREQ"):
-                freq = value if freq_of_channels is None else float(freq_of_channels[position])
-            elif shape[len(shape) - axis] > 1:
+                freq = float(tabulated[position]) if len(tabulated) == length else _frequency(file, axis, position)
+            elif length > 1:
                 raise InputError(
-                    f"The model {path} has an axis '{kind}' of length {shape[len(shape) - axis]}; only FREQ [Hz] and "
-                    "STOKES are understood besides the two of the sky."
+                    f"The model {path} has an axis '{kind}' of length {length}; only FREQ [Hz] and STOKES are "
+                    "understood besides the two of the sky."
                 )
-        frame, beam = str(header.get("SPECSYS", "")).strip(), "RRPB" in header
-        planes.append(Plane(path, index, stokes, freq, frame, grid, mirrored, beam))
+        planes.append(Plane(path, index, stokes, freq, file.text("SPECSYS"), grid, mirrored, "RRPB" in file.header))
     return planes
+
+
+def _value_at(file, axis, position):
+    """World coordinate of a plane along an axis, in the unit of the axis."""
+    step = file.number(f"CD{axis}_{axis}", file.number(f"CDELT{axis}", 1.0))
+    return file.number(f"CRVAL{axis}", 0.0) + step * (position + 1 - file.number(f"CRPIX{axis}", 1.0))
+
+
+def _frequency(file, axis, position):
+    freq = _value_at(file, axis, position) * file.unit(axis, "hz", HERTZ)
+    if not freq > 0:
+        raise InputError(f"{file.what} has a plane at {freq:g} Hz (axis {axis}); correct CRVAL{axis} or CDELT{axis}.")
+    return freq
 
 
 def _stokes(path, value):
@@ -204,8 +212,8 @@ def _stokes(path, value):
     return name
 
 
-def _check_unit(path, header):
-    unit = re.sub(r"[\s.*]", "", str(header.get("BUNIT", ""))).upper()
+def _check_unit(file):
+    unit = re.sub(r"[\s.*]", "", file.text("BUNIT")).upper()
     if unit in ("JY/PIXEL", "JY/PIX", "JYPIXEL-1", "JYPIX-1"):
         return
     if "BEAM" in unit:
@@ -214,17 +222,15 @@ def _check_unit(path, header):
         advice = "convert it to Jy/pixel"
     else:
         advice = "if its pixels are in Jy, write BUNIT = 'Jy/pixel' into its header"
-    raise InputError(f"The model {path} is in '{header.get('BUNIT', '')}', and a model must be in Jy/pixel: {advice}.")
+    raise InputError(f"{file.what} is in '{file.text('BUNIT')}', and a model must be in Jy/pixel: {advice}.")
 
 
-def grid_of(path: str | Path, header: fits.Header, shape: tuple[int, ...]) -> tuple[ImageGrid, bool]:
+def grid_of(file: FitsImage, shape: tuple[int, ...]) -> tuple[ImageGrid, bool]:
     """The grid of a FITS image, and whether its columns run to the east instead of to the west.
 
     Parameters
     ----------
-    path : str or Path
-        File that error messages name.
-    header : astropy.io.fits.Header
+    file : FitsImage
     shape : (int, int)
         Of the image (y, x).
 
@@ -233,38 +239,49 @@ def grid_of(path: str | Path, header: fits.Header, shape: tuple[int, ...]) -> tu
     InputError
         The image has another projection, a rotation, oblong pixels, or a phase centre away from the centre of a pixel.
     """
-    kind = [str(header.get(f"CTYPE{axis}", "")).strip() for axis in (1, 2)]
+    kind = [file.text(f"CTYPE{axis}") for axis in (1, 2)]
     if kind != ["RA---SIN", "DEC--SIN"]:
         raise InputError(
-            f"The model {path} has the axes '{kind[0]}' and '{kind[1]}', and not RA---SIN and DEC--SIN, the projection "
+            f"{file.what} has the axes '{kind[0]}' and '{kind[1]}', and not RA---SIN and DEC--SIN, the projection "
             "in which interferometers image. Reproject it first (CASA imregrid, or reproject.reproject_exact)."
         )
-    turned = any(
-        abs(header.get(name, plain) - plain) > 1e-9
-        for name, plain in {"CROTA2": 0, "PC1_1": 1, "PC1_2": 0, "PC2_1": 0, "PC2_2": 1, "PV2_1": 0, "PV2_2": 0,
-                            "LONPOLE": 180}.items()
-    )  # fmt: skip
-    steps = [math.radians(header.get(f"CDELT{axis}", 0.0)) for axis in (1, 2)]
-    if turned or "CD1_1" in header or not steps[1] > 0 or not math.isclose(abs(steps[0]), steps[1], rel_tol=1e-6):
+    if not file.is_j2000:
         raise InputError(
-            f"The model {path} has pixels that are turned, slanted or not square (CDELT {np.degrees(steps)} degrees); "
-            "north must be up, and both axes have the same step. Reproject it first."
+            f"{file.what} has coordinates of {file.frame} {file.equinox:g}, which turns north and moves the phase "
+            "centre; only J2000 and ICRS are understood. Reproject it first (CASA imregrid, or "
+            "reproject.reproject_exact)."
         )
-    equinox, frame = float(header.get("EQUINOX", 2000.0)), str(header.get("RADESYS", "FK5")).strip().upper()
-    if equinox != 2000 or frame not in ("FK5", "ICRS"):
-        raise InputError(
-            f"The model {path} has coordinates of {frame} {equinox:g}; only J2000 and ICRS are understood."
-        )
+    steps = _steps(file)
     height, width = shape
     mirrored = steps[0] > 0
-    column = header.get("CRPIX1", 0.0) - 1
-    reference = np.array([header.get("CRPIX2", 0.0) - 1, width - 1 - column if mirrored else column])
+    column = file.number("CRPIX1", 0.0) - 1
+    reference = np.array([file.number("CRPIX2", 0.0) - 1, width - 1 - column if mirrored else column])
     whole = np.rint(reference)
     if np.abs(reference - whole).max() > ModelImageSettings.off_centre:
         raise InputError(
-            f"The model {path} has its phase centre between pixels (CRPIX {header.get('CRPIX1')}, "
-            f"{header.get('CRPIX2')}); make it with the phase centre on a pixel."
+            f"{file.what} has its phase centre between pixels (CRPIX {file.value('CRPIX1')}, "
+            f"{file.value('CRPIX2')}); make it with the phase centre on a pixel."
         )
     y0, x0 = height // 2 - int(whole[0]), width // 2 - int(whole[1])
-    ra, dec = (math.radians(header.get(f"CRVAL{axis}", 0.0)) for axis in (1, 2))
+    ra, dec = (file.number(f"CRVAL{axis}", 0.0) * file.unit(axis, "deg", ANGLES) for axis in (1, 2))
     return ImageGrid(width, height, steps[1], ra % (2 * math.pi), dec, x0, y0), mirrored
+
+
+def _steps(file):
+    """Pixel sizes along x and y [rad]; InputError for pixels that are turned, slanted or not square."""
+    turned = any(
+        abs(file.number(name, plain) - plain) > 1e-9
+        for name, plain in {"CROTA1": 0, "CROTA2": 0, "PC1_1": 1, "PC1_2": 0, "PC2_1": 0, "PC2_2": 1, "PC001001": 1,
+                            "PC001002": 0, "PC002001": 0, "PC002002": 1, "CD1_2": 0, "CD2_1": 0, "PV2_1": 0,
+                            "PV2_2": 0, "LONPOLE": 180}.items()
+    )  # fmt: skip
+    steps = [
+        file.number(f"CD{axis}_{axis}", file.number(f"CDELT{axis}", 0.0)) * file.unit(axis, "deg", ANGLES)
+        for axis in (1, 2)
+    ]
+    if turned or not steps[1] > 0 or not math.isclose(abs(steps[0]), steps[1], rel_tol=1e-6):
+        raise InputError(
+            f"{file.what} has pixels that are turned, slanted or not square (CDELT {np.degrees(steps)} degrees); "
+            "north must be up, and both axes have the same step. Reproject it first."
+        )
+    return steps

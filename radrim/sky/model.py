@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from radrim.errors import InputError
+from radrim.errors import DataError, InputError
 from radrim.geometry import axes
 from radrim.operator import make_operator
 from radrim.read.pointings import lengthen
@@ -66,6 +66,8 @@ class SkyModel:
 
     def _mixture(self, correlation):
         """The Stokes parameters of the model that contribute to a correlation, with their coefficients."""
+        if correlation not in MIXTURES:
+            raise DataError(f"Correlations {correlation}, of mixed feeds, cannot be predicted from Stokes parameters.")
         known = dict(zip("IQUV", MIXTURES[correlation], strict=True)) | {correlation: 1}
         return {name: known[name] for name in self.stokes if known.get(name)}
 

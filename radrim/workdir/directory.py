@@ -65,7 +65,7 @@ class WorkDir(Store):
         _remove_half_written(self.path)
         try:
             self._check(manifest, overwrite)
-        except (ConfigError, OutputError):
+        except Exception:
             if new:
                 self.remove()
             self.close()

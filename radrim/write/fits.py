@@ -2,7 +2,7 @@
 
 A file appears under its name only when it is complete (`radrim.runtime.files`). Headers follow FITS 4.0 (Pence et al.
 2010 and later) and WCS papers I to III. Where the standard leaves a choice, they follow AIPS and CASA (BMAJ, BMIN, BPA
-in degrees; BUNIT 'JY/BEAM').
+in degrees; BUNIT 'Jy/beam').
 """
 
 import logging
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+import erfa
 import numpy as np
 from astropy.io import fits
 
@@ -83,6 +84,7 @@ class ObservationFacts(Protocol):
     observer: str
     date_obs: str
     freq_frame: str
+    position: list[float]
 
     @property
     def blocks(self) -> Sequence[ShiftedBlock]:
@@ -98,6 +100,9 @@ class Rows(Protocol):
 
     def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
+
+IAU_1976 = 6378140.0, 1 / 298.2577
+"""Equatorial radius [m] and flattening of the reference ellipsoid."""
 
 KEYWORDS = {
     "weighting": ("RRWEIGHT", "imaging weights"),
@@ -157,12 +162,12 @@ def image_header(  # noqa: PLR0913, PLR0917 - the public interface
     ----------
     grid : ImageGrid
     freq, bandwidth : float
-        Centre and width of the image's band [Hz].
+        Mean of the frequencies, weighted as the visibilities in the image, and width of the image's band [Hz].
     observation : Observation
-        Telescope, object, observer, date, frequency frame.
+        Telescope and its position, object, observer, date, frequency frame.
     stokes : str
         A key of `STOKES_CODE`.
-    unit : {'JY/BEAM', 'JY/PIXEL', ''}
+    unit : {'Jy/beam', 'Jy/pixel', ''}
     beam : Beam, optional
         For BMAJ, BMIN, BPA.
     settings : mapping, optional
@@ -204,7 +209,7 @@ def _sky_cards(grid, freq, bandwidth, stokes):
         ("CDELT1", -math.degrees(grid.scale), "x grows to the west"), ("CUNIT1", "deg"),
         ("CTYPE2", "DEC--SIN"), ("CRPIX2", grid.height // 2 + 1.0), ("CRVAL2", math.degrees(grid.dec)),
         ("CDELT2", math.degrees(grid.scale)), ("CUNIT2", "deg"),
-        ("CTYPE3", "FREQ"), ("CRPIX3", 1.0), ("CRVAL3", float(freq), "centre of the band"),
+        ("CTYPE3", "FREQ"), ("CRPIX3", 1.0), ("CRVAL3", float(freq), "mean of the frequencies, weighted"),
         ("CDELT3", float(bandwidth), "width of the band"), ("CUNIT3", "Hz"),
         ("CTYPE4", "STOKES"), ("CRPIX4", 1.0), ("CRVAL4", float(STOKES_CODE[stokes]), stokes), ("CDELT4", 1.0),
         ("CUNIT4", ""),
@@ -221,7 +226,7 @@ def _observation_cards(observation, freq):
         *([("SSYSOBS", "TOPOCENT")] if shifted else []), ("OBJECT", observation.object),
         ("TELESCOP", observation.telescope), ("INSTRUME", observation.telescope), ("OBSERVER", observation.observer),
         ("OBSRA", math.degrees(observation.ra) % 360, "[deg]"), ("OBSDEC", math.degrees(observation.dec), "[deg]"),
-        *_date_cards(observation.date_obs), ("ORIGIN", f"radrim {__version__}"),
+        *_date_cards(observation.date_obs), *_position_cards(observation.position), ("ORIGIN", f"radrim {__version__}"),
         ("DATE", _now().strftime("%Y-%m-%dT%H:%M:%S"), "when this file was made (UTC)"),
     ]  # fmt: skip
 
@@ -249,6 +254,20 @@ def _date_cards(date_obs):
         ("MJD-OBS", mjd),
         ("TIMESYS", "UTC"),
     ]
+
+
+def _position_cards(position):
+    """The telescope's place on the Earth; empty if it is unknown."""
+    if not position:
+        return []
+    # wcslib computes longitude, latitude and height with this ellipsoid, and warns where a header lacks them.
+    east, north, height = erfa.gc2gde(*IAU_1976, np.array(position))
+    names = zip("XYZ", position, strict=True)
+    return [
+        *((f"OBSGEO-{name}", float(value), "[m] mean position of the antennas, ITRF") for name, value in names),
+        ("OBSGEO-L", math.degrees(east), "[deg] longitude"), ("OBSGEO-B", math.degrees(north), "[deg] latitude"),
+        ("OBSGEO-H", float(height), "[m] height, IAU 1976 ellipsoid"),
+    ]  # fmt: skip
 
 
 def write_fits(path: str | Path, image: np.ndarray, header: fits.Header) -> None:

@@ -11,6 +11,7 @@ from radrim.angles import exact_angle
 from radrim.config.options import ImageConfig
 from radrim.errors import PeerError
 from radrim.read.pointings import Target
+from radrim.read.region_mask import region_format
 from radrim.runtime.process import Finished
 from radrim.stokes import combination
 
@@ -197,6 +198,11 @@ def _deconvolution(config):
     if config.multiscale:
         words += ["-multiscale"]
     if config.mask is not None:
+        if region_format(config.mask):
+            raise PeerError(
+                f"--mask {config.mask} is a region file, which WSClean does not read: give a FITS mask. Use --peer "
+                "clean for radrim's own CLEAN."
+            )
         words += ["-fits-mask", config.mask]
     return words
 

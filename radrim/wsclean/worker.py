@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from astropy.io import fits
 
 from radrim.errors import InputError, RadrimError
+from radrim.fits_input import read_fits, reading
 from radrim.wsclean.minor import Call, MinorCycles
 from radrim.wsclean.options import PluginOptions
 
@@ -55,10 +55,11 @@ def _begin(options):
         raise InputError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use --device cpu or auto.")
     mask = None
     if options.mask:
-        try:
-            image = fits.getdata(options.mask)
-        except OSError as error:
-            raise InputError(f"--mask {options.mask} cannot be read: {error}.") from None
+        what = f"--mask {options.mask}"
+        with reading(what):
+            image = np.array(read_fits(options.mask, what, any_extension=True).data)
+        if image.size != image.shape[-1] * image.shape[-2]:
+            raise InputError(f"{what} has the shape {image.shape}; only the two axes of the sky may be longer than 1.")
         mask = np.nan_to_num(image.reshape(image.shape[-2:])) != 0
     return MinorCycles(options, "cuda" if cuda else "cpu", mask, threads)
 

@@ -126,7 +126,7 @@ def test_headers(cleaned, kind):
     """What DS9, CARTA and CASA want to know: axes, unit, beam, frequency, telescope, object, date, history."""
     header = fits.getheader(cleaned / f"v-{kind}.fits")
     assert [header[f"CTYPE{k}"] for k in (1, 2, 3, 4)] == ["RA---SIN", "DEC--SIN", "FREQ", "STOKES"]
-    assert header["BUNIT"] == ("JY/PIXEL" if kind == "model" else "JY/BEAM")
+    assert header["BUNIT"] == ("Jy/pixel" if kind == "model" else "Jy/beam")
     assert ("BMAJ" in header) == (kind != "model")
     assert (header["CRPIX1"], header["CRPIX2"]) == (129, 129)
     assert header["CRVAL1"] == pytest.approx(math.degrees(2.0))

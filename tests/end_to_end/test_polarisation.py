@@ -125,7 +125,7 @@ def test_maps_of_linear_polarisation(four):
 def test_headers_of_the_maps(four):
     """Unit, kind, noise and how the bias was taken out; codes of casacore on the STOKES axis."""
     intensity, angle = (fits.getheader(four.linear.paths[kind]) for kind in ("image", "angle"))
-    assert (intensity["BUNIT"], intensity["BTYPE"]) == ("JY/BEAM", "polarized_intensity")
+    assert (intensity["BUNIT"], intensity["BTYPE"]) == ("Jy/beam", "polarized_intensity")
     assert (angle["BUNIT"], angle["BTYPE"]) == ("deg", "position_angle")
     assert intensity["RRDEBIAS"] == "sqrt(Q^2+U^2-s^2)"
     assert "Wardle" in intensity.comments["RRDEBIAS"]

@@ -323,7 +323,7 @@ def _header(grid):
     from radrim.visibilities import Observation
 
     observation = Observation([], 1.0, 0.5, channel_width=1e6)
-    return image_header(grid, 1.4e9, 1e8, observation, "I", "JY/BEAM")
+    return image_header(grid, 1.4e9, 1e8, observation, "I", "Jy/beam")
 
 
 @pytest.mark.parametrize("shape", [(200, 300), (203 * 2, 512)])

@@ -32,7 +32,7 @@ def write_model(tmp_path):
         image = np.zeros(grid.shape, np.float32)
         image[grid.height // 2 - 5, grid.width // 2 - 8] = flux
         path = tmp_path / f"{name}.fits"
-        write_fits(path, image, image_header(grid, freq, 1e7, Observation([], grid.ra, grid.dec), stokes, "JY/PIXEL"))
+        write_fits(path, image, image_header(grid, freq, 1e7, Observation([], grid.ra, grid.dec), stokes, "Jy/pixel"))
         return path
 
     return write

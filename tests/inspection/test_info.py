@@ -15,7 +15,7 @@ from radrim.read.reader import read
 # What each real observation must be described by: telescope, field, phase centre, windows, correlations.
 OBS = {
     "alma_hd142527_b9_cont.ms": ["ALMA, 20 antennas", "HD 142527", "15h56m41.89s -42d19m23.34s", "window 2", "XX, YY"],
-    "eht_m87_2017_101_hilo_selfcal.ms": ["8 antennas, diameters 8 to 50 m", "M87", "227071 MHz", "LL, RR"],
+    "eht_m87_2017_101_hilo_selfcal.ms": ["8 antennas, diameters 8 to 50 m", "M87", "227.071 GHz", "LL, RR"],
     "gmrt_1543+480_622MHz_2014.ms": ["GMRT, 30 antennas, diameter 45 m", "1543+480", "10 channels", "RR, LL"],
     "mwa_uvceti_154MHz_2015.ms": [
         "MWA, 128 antennas",
@@ -25,7 +25,7 @@ OBS = {
     ],
     "vla_3c391_4.6GHz.ms": ["EVLA, 26 antennas, diameter 25 m", "3C391", "18h49m24.24s -00d55m40.58s", "4600 MHz"],
     "vlba_3c273_43GHz_2016.ms": ["VLBA, 10 antennas", "3C273", "window 3", "RR, RL, LR, LL"],
-    "vlba_3c279_43GHz_2013a.ms": ["VLBA", "3C279", "43133.9 MHz", "2081 rows"],
+    "vlba_3c279_43GHz_2013a.ms": ["VLBA", "3C279", "43.1339 GHz", "2081 rows"],
     "vlba_m87_8.1GHz_2006.ms": ["VLBA", "1228+126", "8104.46 MHz", "8112.46 MHz", "3150 rows"],
 }
 

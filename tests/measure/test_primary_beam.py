@@ -165,7 +165,7 @@ def test_file_of_the_corrected_image(corrected, label):
     np.testing.assert_array_equal(np.isfinite(true), seen)
     np.testing.assert_allclose((true * pb)[seen], image[seen], atol=1e-6)
     header = fits.getheader(folder / f"p-{label}-image-pb.fits")
-    assert (header["BUNIT"], header["RRPBLIM"]) == ("JY/BEAM", 0.2)
+    assert (header["BUNIT"], header["RRPBLIM"]) == ("Jy/beam", 0.2)
     assert header["BMAJ"] == fits.getheader(folder / f"p-{label}-image.fits")["BMAJ"]
 
 

@@ -16,8 +16,8 @@ from radrim.geometry import ARCSEC, ImageGrid
 from radrim.report import figures
 from radrim.report.figures import reduce_image
 from radrim.report.page import FitPanel, ImageSet, Report, write_report
-from radrim.report.specs import ReportSettings, brightness_norm
-from radrim.units import si
+from radrim.report.specs import ReportSettings, SkyStyle, brightness_norm, sky_size
+from radrim.units import band, duration, si
 
 GRID = ImageGrid(96, 64, 2 * ARCSEC, ra=4.9, dec=0.4)
 BEAM = Beam(9 * ARCSEC, 6 * ARCSEC, 0.5)
@@ -282,3 +282,71 @@ def test_worst_antennas_are_shown():
     figures.fit_figure(fig, panel.cycles, panel.lengths, panel.antennas, panel.level)
     labels = [text.get_text() for text in fig.axes[2].get_xticklabels()]
     assert labels == [f"<ea{n}>$_$" for n in range(80, 120)]
+
+
+def sky_picture(grid, beam, title, detail="148 MHz · Stokes I", peak=5.0):
+    """Figure of an image with a bright pixel, drawn."""
+    image = np.random.default_rng(1).normal(0, 1e-4, grid.shape).astype(np.float32)
+    image[grid.height // 2, grid.width // 2] = peak
+    fig = Figure(sky_size(grid, 4.5), dpi=100)
+    canvas = FigureCanvasAgg(fig)
+    figures.sky_figure(fig, image, grid, beam, SkyStyle(brightness_norm(image, 1e-4), title, detail))
+    canvas.draw()
+    return fig, fig.axes[0]
+
+
+WIDE_BEAM = Beam(60 * ARCSEC, 40 * ARCSEC, 0.3)
+
+
+@pytest.mark.parametrize("title", ["3C391", "+".join(f"J{k:04d}+1234" for k in range(30)), "W" * 80, ""])
+def test_title_ends_before_the_frequency(title):
+    """However many fields a mosaic has: a long title is cut, a short one is whole."""
+    _, ax = sky_picture(ImageGrid(512, 512, 60 * ARCSEC, 1.2, -0.8), WIDE_BEAM, title)
+    texts = [text for text in (ax.title, ax._left_title, ax._right_title) if text.get_text()]
+    detail = next(text for text in texts if "MHz" in text.get_text())
+    for text in texts:
+        if text is not detail:
+            assert text.get_window_extent().width + detail.get_window_extent().width < ax.bbox.width
+            assert text.get_text() == title or text.get_text().endswith("…")
+    assert len(title) > 10 or any(text.get_text() == title for text in texts) or not title
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 60.0])
+def test_declination_label_is_whole(scale):
+    """The label of the declination axis lies within the figure, also beside ticks with seconds."""
+    fig, ax = sky_picture(ImageGrid(200, 200, scale * ARCSEC, 1.2, -0.8), WIDE_BEAM, "x")
+    box = ax.coords[1]._axislabels.get_window_extent(fig.canvas.get_renderer())
+    assert box.x0 >= 0
+
+
+def test_colour_bar_has_no_thousands():
+    """The brightest tick has fewer than four digits before the point."""
+    _, ax = sky_picture(ImageGrid(64, 64, 60 * ARCSEC, 1.2, -0.8), WIDE_BEAM, "x", peak=5.0)
+    bar = next(child for child in ax.child_axes)
+    values = [float(t.get_text().replace("−", "-")) for t in bar.get_yticklabels() if t.get_text()]
+    assert max(values) < 1000
+    assert bar.get_ylabel() == "Jy/beam"
+
+
+def test_small_beams_have_their_size_in_words():
+    """In a wide field the ellipse is a dot; a beam that can be seen needs no words."""
+    _, ax = sky_picture(ImageGrid(512, 512, 60 * ARCSEC, 1.2, -0.8), WIDE_BEAM, "x")
+    assert any(text.get_text() == "beam 1 × 0.6667 amin" for text in ax.texts)
+    _, ax = sky_picture(ImageGrid(64, 64, 10 * ARCSEC, 1.2, -0.8), WIDE_BEAM, "x")
+    assert not any("beam" in text.get_text() for text in ax.texts)
+
+
+def test_model_stands_beside_the_restored_image(tmp_path):
+    """Closure pictures show both, because the beam fills a ring."""
+    write_report(tmp_path / "r.html", report(show_model=True))
+    assert "Restored image and model" in (tmp_path / "r.html").read_text()
+    write_report(tmp_path / "r.html", report())
+    assert "Restored image and model" not in (tmp_path / "r.html").read_text()
+
+
+def test_bands_and_durations_are_readable():
+    """No 708889 MHz and no 0 h."""
+    assert band(708.889e9, 708.889e9) == "708.889 GHz"
+    assert band(1.38e9, 1.41e9) == "1380 to 1410 MHz"
+    lengths = [duration(seconds) for seconds in (0, 30, 600, 5400)]
+    assert lengths == ["one integration", "30 s", "10 min", "1.5 h"]

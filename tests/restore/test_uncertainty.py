@@ -230,7 +230,7 @@ def test_uncertainties_are_written(solver, small_ms, tmp_path, no_report):
         image, header = fits.getdata(result.paths[name], header=True)
         assert np.array_equal(image.squeeze(), getattr(result, name))
         assert (image > 0).all()
-        assert header["BUNIT"] == ("JY/PIXEL" if name.startswith("model") else "JY/BEAM")
+        assert header["BUNIT"] == ("Jy/pixel" if name.startswith("model") else "Jy/beam")
         assert ("BMAJ" in header) == (not name.startswith("model"))
     assert (tmp_path / "x-model-uncertainty-95.fits").exists()
     assert (result.uncertainty_95 >= result.uncertainty).all()

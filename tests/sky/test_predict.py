@@ -33,7 +33,7 @@ POINTS = ((30, 40, 1.0), (11, 7, 0.5), (24, 32, -0.2))
 def write_model(tmp_path):
     """Factory of model images: `write_model("m", points=..., grid=..., stokes="I", freq=1.4e9, **cards) -> Path`."""
 
-    def write(name="m", points=POINTS, grid=GRID, stokes="I", freq=1.4e9, unit="JY/PIXEL", **cards):
+    def write(name="m", points=POINTS, grid=GRID, stokes="I", freq=1.4e9, unit="Jy/pixel", **cards):
         image = np.zeros(grid.shape, np.float32)
         for y, x, flux in points:
             image[y, x] += flux
@@ -316,7 +316,7 @@ def test_full_disk(edit_ms, write_model, monkeypatch):
 @pytest.mark.parametrize(
     "cards, message",
     [
-        ({"BUNIT": "JY/BEAM"}, "is in 'JY/BEAM', and a model must be in Jy/pixel: .* NAME-model.fits"),
+        ({"BUNIT": "Jy/beam"}, "is in 'Jy/beam', and a model must be in Jy/pixel: .* NAME-model.fits"),
         ({"BUNIT": ""}, "write BUNIT = 'Jy/pixel' into its header"),
         ({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}, "'RA---TAN' and 'DEC--TAN', and not RA---SIN .* Reproject"),
         ({"CDELT2": 0.001}, "turned, slanted or not square"),

@@ -5,12 +5,13 @@ import os
 import shutil
 import subprocess
 import tomllib
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import EarthLocation, SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from hypothesis import example, given, settings
@@ -38,7 +39,20 @@ def observation():
 
 @pytest.fixture
 def header(observation):
-    return image_header(GRID, 4.6e9, 2e6, observation, "I", "JY/BEAM", Beam(8 * ARCSEC, 6 * ARCSEC, 0.5))
+    return image_header(GRID, 4.6e9, 2e6, observation, "I", "Jy/beam", Beam(8 * ARCSEC, 6 * ARCSEC, 0.5))
+
+
+def test_header_reads_in_astropy(header, observation, tmp_path):
+    """Units parse, and the position of the telescope is taken without a warning."""
+    vla = EarthLocation.from_geodetic(-107.618, 34.079, 2111)
+    observation.position = [vla.x.value, vla.y.value, vla.z.value]
+    for unit, parsed in (("Jy/beam", u.Jy / u.beam), ("Jy/pixel", u.Jy / u.pix)):
+        path = tmp_path / f"{unit[3:]}.fits"
+        write_fits(path, np.ones(GRID.shape), image_header(GRID, 4.6e9, 2e6, observation, "I", unit))
+        assert u.Unit(fits.getheader(path)["BUNIT"], format="fits") == parsed
+        with warnings.catch_warnings(action="error"):
+            wcs = WCS(fits.getheader(path))
+        assert wcs.wcs.obsgeo[:3] == pytest.approx(observation.position)
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,7 +67,7 @@ def header(observation):
 def test_pixel_lies_where_the_sky_is(ra, dec, y, x, scale_deg):
     """The WCS puts a pixel's (l, m) at the RA/Dec that distance and bearing from the phase centre give."""
     grid = ImageGrid(64, 48, math.radians(scale_deg), ra=ra, dec=dec)
-    wcs = WCS(image_header(grid, 1e9, 1e6, Observation([], ra, dec), "I", "JY/BEAM")).celestial
+    wcs = WCS(image_header(grid, 1e9, 1e6, Observation([], ra, dec), "I", "Jy/beam")).celestial
     ell, m = -(x - 32) * grid.scale, (y - 24) * grid.scale
     centre = SkyCoord(ra, dec, unit="rad")
     # Definition of l and m: sine of the distance, split by the bearing from north through east.
@@ -72,7 +86,7 @@ def test_header_equals_wsclean(tmp_path):
     subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
     theirs = fits.getheader(tmp_path / "out-psf.fits")
     grid = ImageGrid(250, 256, 4 * ARCSEC, ra=math.radians(theirs["CRVAL1"]), dec=math.radians(theirs["CRVAL2"]))
-    ours = image_header(grid, 4.6e9, 2e6, Observation([], grid.ra, grid.dec), "I", "JY/BEAM")
+    ours = image_header(grid, 4.6e9, 2e6, Observation([], grid.ra, grid.dec), "I", "Jy/beam")
     for key in [k for k in theirs if k.startswith(("CTYPE", "CRPIX", "CDELT", "CUNIT", "EQUINOX", "SPECSYS", "BTYPE"))]:
         assert ours[key] == (pytest.approx(theirs[key], rel=1e-12) if not isinstance(theirs[key], str) else theirs[key])
     for axis in (1, 2, 3, 4):
@@ -89,7 +103,7 @@ def test_file_reads_back(tmp_path, header):
         assert np.array_equal(hdus[0].data, image[None, None])
         assert hdus[0].header["BMAJ"] == pytest.approx(8 / 3600)
         assert hdus[0].header["BPA"] == pytest.approx(math.degrees(0.5))
-        assert hdus[0].header["BUNIT"] == "JY/BEAM"
+        assert hdus[0].header["BUNIT"] == "Jy/beam"
     assert (tmp_path / "a.fits").stat().st_size % 2880 == 0
 
 
@@ -114,12 +128,12 @@ def test_file_is_readable_by_the_group(tmp_path, header):
 @pytest.mark.parametrize("stokes, code", [("I", 1), ("V", 4), ("RR", -1), ("LR", -4), ("XX", -5), ("YX", -8)])
 def test_stokes_axis_has_the_standards_code(observation, stokes, code):
     """Table 7 of WCS paper I."""
-    assert image_header(GRID, 1e9, 1e6, observation, stokes, "JY/BEAM")["CRVAL4"] == code
+    assert image_header(GRID, 1e9, 1e6, observation, stokes, "Jy/beam")["CRVAL4"] == code
 
 
 def test_settings_and_history_are_kept(observation):
     """Settings get radrim's keywords; NaN, which FITS cannot hold, is left out; every history line is there."""
-    header = image_header(GRID, 1e9, 1e6, observation, "I", "JY/BEAM",
+    header = image_header(GRID, 1e9, 1e6, observation, "I", "Jy/beam",
                           settings={"weighting": "briggs 0", "visibilities": 68699, "noise": math.nan, "taper": None},
                           history=["radrim image " + "obs.ms " * 30, "line 2"])  # fmt: skip
     assert (header["RRWEIGHT"], header["RRNVIS"]) == ("briggs 0", 68699)
@@ -131,7 +145,7 @@ def test_settings_and_history_are_kept(observation):
 def test_text_that_fits_forbids_is_replaced(observation, tmp_path):
     """Accents, line breaks and overlong names from the Measurement Set or the command line make no invalid file."""
     observation.object, observation.observer = "étoile\n1", "x" * 100
-    header = image_header(GRID, 1e9, 1e6, observation, "I", "JY/BEAM", history=["radrim image données.ms\n--size 64"])
+    header = image_header(GRID, 1e9, 1e6, observation, "I", "Jy/beam", history=["radrim image données.ms\n--size 64"])
     write_fits(tmp_path / "a.fits", np.zeros(GRID.shape), header)
     with fits.open(tmp_path / "a.fits") as hdus:
         hdus.verify("exception")
@@ -142,9 +156,9 @@ def test_text_that_fits_forbids_is_replaced(observation, tmp_path):
 def test_date_has_its_mjd(observation):
     """MJD-OBS belongs to DATE-OBS (the MJD of J2000.0 is 51544.5); an unknown date gives neither."""
     observation.date_obs = "2000-01-01T12:00:00.0"
-    assert image_header(GRID, 1e9, 1e6, observation, "I", "JY/BEAM")["MJD-OBS"] == 51544.5
+    assert image_header(GRID, 1e9, 1e6, observation, "I", "Jy/beam")["MJD-OBS"] == 51544.5
     observation.date_obs = ""
-    assert "DATE-OBS" not in image_header(GRID, 1e9, 1e6, observation, "I", "JY/BEAM")
+    assert "DATE-OBS" not in image_header(GRID, 1e9, 1e6, observation, "I", "Jy/beam")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
@@ -237,14 +251,17 @@ def test_unreadable_mask_is_refused(tmp_path):
         read_mask(tmp_path / "m.fits", GRID)
 
 
-def test_mask_of_another_field_warns(tmp_path, header, caplog):
-    """A mask two pixels off on the sky is used pixel by pixel, but not silently; the image's own mask is silent."""
-    write_fits(tmp_path / "m.fits", np.ones(GRID.shape), header)
-    with caplog.at_level(logging.WARNING, "radrim"):
-        read_mask(tmp_path / "m.fits", GRID)
+def test_mask_of_another_phase_centre_is_moved(tmp_path, header, caplog):
+    """A mask two pixels off on the sky is moved, and the log says so; the image's own mask is taken silently."""
+    mask = np.zeros(GRID.shape)
+    mask[10, 20] = 1
+    write_fits(tmp_path / "m.fits", mask, header)
+    with caplog.at_level(logging.INFO, "radrim"):
+        assert np.argwhere(read_mask(tmp_path / "m.fits", GRID)).tolist() == [[10, 20]]
         assert not caplog.records
-        read_mask(tmp_path / "m.fits", ImageGrid(64, 48, GRID.scale, GRID.ra, GRID.dec + 2 * GRID.scale))
-    assert "2 pixels apart" in caplog.text
+        moved = ImageGrid(64, 48, GRID.scale, GRID.ra, GRID.dec + 2 * GRID.scale)
+        assert np.argwhere(read_mask(tmp_path / "m.fits", moved)).tolist() == [[8, 20]]
+    assert "transformed" in caplog.text
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -36,6 +36,8 @@ class Convolver:
         self._finest: torch.Tensor | None = None
         self._shape: tuple[int, ...] = (0, 0)
         self._convolution: PsfConvolution | None = None
+        self.sky: np.ndarray | None = None
+        """Pixels above the horizon, (y, x) bool; None if all are."""
 
     def set_psf(self, psf: np.ndarray, shape: Sequence[int], finest: torch.Tensor | None = None) -> bool:
         """Set the PSF (y, x), the shape (y, x) of the images, and `PsfConvolution.finest` if it is not this PSF's.
@@ -49,6 +51,18 @@ class Convolver:
             return False
         self._psf, self._shape, self._finest, self._convolution = psf.copy(), tuple(shape), finest, None
         return True
+
+    def set_sky(self, residual: np.ndarray, mask: np.ndarray | None) -> None:
+        """Learn from an exact residual (y, x) which pixels lie beyond the horizon: it is exactly 0 there.
+
+        The mask of pixels that may hold emission excludes them; without one, all pixels are on the sky.
+        """
+        seen = None if mask is None else (residual != 0) | mask
+        self.sky = None if seen is None or seen.all() else seen
+
+    def on_sky(self, image: np.ndarray) -> np.ndarray:
+        """An image (y, x), set to 0 beyond the horizon; convolution with a PSF knows of none."""
+        return image if self.sky is None else np.where(self.sky, image, np.float32(0))
 
     def run(self, work: Callable[[PsfConvolution], Result]) -> Result:
         """Call `work` with the `PsfConvolution` and return its result; on a full GPU repeat it with smaller tiles.
@@ -82,8 +96,8 @@ class Convolver:
                 log.warning("the memory of the GPU is too small; continuing with tiles of %d pixels", self.tile)
 
     def convolve(self, image: np.ndarray) -> np.ndarray:
-        """Convolve an image [Jy/pixel] with the PSF, to [Jy/beam]; both (y, x) float32 arrays."""
-        return self.run(lambda convolution: convolution.normal(self.tensor(image)).cpu().numpy())
+        """Convolve an image [Jy/pixel] with the PSF, to [Jy/beam] above the horizon; (y, x) float32."""
+        return self.on_sky(self.run(lambda convolution: convolution.normal(self.tensor(image)).cpu().numpy()))
 
     def lobe(self) -> np.ndarray:
         """Width (FWHM) of the PSF's main lobe along y and x [pixel], (2,) float32."""

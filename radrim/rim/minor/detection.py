@@ -12,7 +12,7 @@ import scipy.ndimage
 import scipy.special
 
 from radrim.beam import main_lobe
-from radrim.metrics import noise_mad
+from radrim.metrics import noise_mad, scatter
 
 CLEAR = 5.5
 """Detection threshold in units of the noise, as `level_for` corrects it: noise alone hardly ever exceeds it."""
@@ -108,7 +108,7 @@ def level_for(pixels: int, level: float) -> float:
     return max(level, -float(scipy.special.ndtri(scipy.special.ndtr(-level) * FIELD / pixels)))
 
 
-def describe_noise(residual: np.ndarray, most: float) -> str:
+def describe_noise(residual: np.ndarray, most: float, sky: np.ndarray | None = None) -> str:
     """Describe a residual that is noise; return an empty text if it shows emission.
 
     A residual is noise if its rms is at most `most` and no peak exceeds the detection threshold, neither before nor
@@ -121,19 +121,22 @@ def describe_noise(residual: np.ndarray, most: float) -> str:
         [Jy/beam]
     most : float
         Largest rms of a residual that is noise [Jy/beam].
+    sky : (y, x) bool, optional
+        Pixels above the horizon; all if absent.
 
     Returns
     -------
     str
     """
-    rms = float(residual.std())
+    rms, sky = scatter(residual), np.ones(residual.shape, bool) if sky is None else sky
     if not rms <= most:
         return ""
     highest = 0.0
     for scale in SCALES:
         image = scipy.ndimage.gaussian_filter(residual, scale, mode="constant")
-        peak = np.abs(image[_inner(image.shape, EDGE * scale)]).max()
-        highest = max(highest, float(peak) / max(noise_mad(image), 1e-30))
+        inner = _inner(image.shape, EDGE * scale)
+        peak = np.abs(image[inner][sky[inner]]).max(initial=0.0)
+        highest = max(highest, float(peak) / max(noise_mad(image[sky]), 1e-30))
     if highest > level_for(residual.size, CLEAR):
         return ""
     return f"the residual is noise (rms {rms:.3g} Jy/beam, no peak above {highest:.1f} sigma)"
@@ -154,11 +157,20 @@ def sidelobes(depths: Sequence[float] = (0.0, 0.0, 0.0)) -> list[float]:
     return [max(depth * (ADDED if k else 1), DEPTH) for k, depth in enumerate(depths)]
 
 
+def _cells(sky, shape):
+    """Pixels of a band that lie above the horizon with all that they are the mean of."""
+    padded = np.pad(sky, [(0, -n % CELL) for n in sky.shape])
+    y, x = (padded.shape[axis] // shape[axis] for axis in (0, 1))
+    whole = padded.reshape(shape[0], y, shape[1], x).all((1, 3))
+    return whole if whole.any() else np.ones(shape, bool)
+
+
 def find_active(
     residual: np.ndarray,
     noise: float,
     depths: Sequence[float] = (0.0, 0.0, 0.0),
     above: Sequence[float] = (0.0, 0.0, 0.0),
+    sky: np.ndarray | None = None,
 ) -> np.ndarray:
     """Pixels that the minor cycle works on: cells with a detection in any band, and their neighbours.
 
@@ -175,18 +187,21 @@ def find_active(
         Highest sidelobe in each of the `bands`, over the peak; see `sidelobes`.
     above : sequence of float
         Level in each band below which emission may be a sidelobe of sources beyond this part of the image [Jy/beam].
+    sky : (y, x) bool, optional
+        Pixels above the horizon; all if absent.
 
     Returns
     -------
     (y, x) bool
     """
+    sky = np.ones(residual.shape, bool) if sky is None else sky
     active, clear = np.zeros([-(-n // CELL) for n in residual.shape], bool), level_for(residual.size, CLEAR)
     for k, (band, own, other) in enumerate(zip(bands(residual), sidelobes(depths), above, strict=True)):
         cell = CELL // 4**k
         highest = np.abs(band).reshape(active.shape[0], cell, active.shape[1], cell).max((1, 3))
         # In the bands of larger scale, sidelobes of extended emission scatter more than the noise.
-        scatter = noise if k == 0 else max(noise_mad(band), noise / 4**k)
-        active |= highest > max(clear * scatter, own * float(highest.max()), other)
+        spread = noise if k == 0 else max(noise_mad(band[_cells(sky, band.shape)]), noise / 4**k)
+        active |= highest > max(clear * spread, own * float(highest.max()), other)
     if active.any():
         active = scipy.ndimage.binary_dilation(active, np.ones((3, 3)), REACH_CELLS)
     return active.repeat(CELL, 0).repeat(CELL, 1)[: residual.shape[0], : residual.shape[1]]

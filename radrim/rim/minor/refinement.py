@@ -118,6 +118,7 @@ class Refiner:
             finest = self._convolver.run(lambda psf: psf.finest())
             self._natural.tile = self._convolver.tile
             self._natural.set_psf(seen.psf, seen.residual.shape, finest)
+            self._natural.sky = self._convolver.sky
             self._data = Data(seen.residual, factor * part.noise, self._natural)
 
     def begin(self, part: Part) -> dict[str, Any]:
@@ -277,7 +278,12 @@ class Refiner:
     def _sparsifier(self, residual, model):
         if self._prepared is None:
             self._prepared = Sparsifier(
-                model, residual, self._convolver.convolve, self._convolver.lobe(), SparsifySettings()
+                model,
+                residual,
+                self._convolver.convolve,
+                self._convolver.lobe(),
+                SparsifySettings(),
+                self._convolver.sky,
             )
         return self._prepared
 

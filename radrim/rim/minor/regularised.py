@@ -54,8 +54,9 @@ class RegularisedSolver:
         **values: Any,
     ) -> dict[str, Any]:
         """Carry out one action of a final stage; see `RefiningSolver.refine`."""
-        self._convolver.set_psf(seen.psf, seen.residual.shape)
         settings, empty = self.settings, np.zeros_like(seen.model)
+        self._convolver.set_psf(seen.psf, seen.residual.shape)
+        self._convolver.set_sky(seen.residual, settings.mask)
         noise = settings.noise if settings.noise > 0 else seen.noise
         allowed = None if settings.mask is None else settings.mask > 0
         part = Part(seen.residual, seen.model, seen.core, noise, allowed, empty, seen.model, pixels)

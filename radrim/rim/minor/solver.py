@@ -16,6 +16,7 @@ from radrim.deconvolve.minor import MinorCycle, OtherFacets, PartView
 from radrim.deconvolve.step_length import Change
 from radrim.errors import SolverError
 from radrim.geometry import crop_centre
+from radrim.metrics import scatter
 from radrim.rim.minor.clean_stage import CleanStage
 from radrim.rim.minor.convolver import Convolver
 from radrim.rim.minor.detection import CLEAR, describe_noise, find_active, highest_sidelobes, level_for, sidelobes
@@ -130,6 +131,7 @@ class RimSolver:
         """Carry out one action of a final stage; see `RefiningSolver.refine`."""
         if action != "note_decision":  # it needs no PSF
             self._take_psf(seen.psf, seen.residual.shape)
+            self._convolver.set_sky(seen.residual, self.settings.mask)
         noise = self.settings.noise if self._trusted else seen.noise
         extended = np.zeros_like(seen.model) if self._extended is None else self._extended
         part = Part(
@@ -148,6 +150,7 @@ class RimSolver:
         others: OtherFacets | None,
     ) -> MinorCycle:
         """Run one minor cycle: isolated points and the network, or CLEAN."""
+        self._convolver.set_sky(residual, self.settings.mask)
         reason = self._why_done(residual, expected, bool(model.any()))
         if reason:
             return _nothing(residual, reason)
@@ -158,21 +161,23 @@ class RimSolver:
         points = self._take_points(residual, told, allowed, peak or 0.0)
         found = Found(points.update, points.residual, f"isolated points: {points.number}")
         # After subtraction of the points the residual may be noise, or too close to it for the network to improve.
-        near = points.residual.std() < MAX_NOISE_RMS * expected
-        clean_next = near and not (points.number and describe_noise(points.residual, MAX_NOISE_RMS * expected))
+        near = scatter(points.residual) < MAX_NOISE_RMS * expected
+        clean_next = near and not (
+            points.number and describe_noise(points.residual, MAX_NOISE_RMS * expected, self._convolver.sky)
+        )
         others = others or OtherFacets()
         above = [part * bright for part, bright in zip(sidelobes(self._far_depths), others.bands, strict=True)]
-        active = find_active(points.residual, told, self._depths, above)
+        active = find_active(points.residual, told, self._depths, above, self._convolver.sky)
         if allowed is not None:
             active &= allowed
         converged, self._converged_at = self._has_converged(residual, active), None
-        alone = points.residual.std() < (1 - MAX_POINTS_FALL) * residual.std()
+        alone = scatter(points.residual) < (1 - MAX_POINTS_FALL) * scatter(residual)
         if active.any() and not (near or converged or alone):
             brightest = peak if peak is not None and not points.number else float(np.abs(points.residual).max())
             found, converged = self._ask_network(points, model, told, brightest, active)
         part = Change.of(residual, found.residual).part_above(MIN_FITTED_RMS * expected)
-        least = MIN_FALL if residual.std() < FAR_RMS * expected else MIN_FALL_WHEN_FAR
-        slow = not near and part * (1 - float(found.residual.std() / residual.std())) < least
+        least = MIN_FALL if scatter(residual) < FAR_RMS * expected else MIN_FALL_WHEN_FAR
+        slow = not near and part * (1 - scatter(found.residual) / scatter(residual)) < least
         if not others.wait and (clean_next or slow):
             return self._begin_clean_stage(points, psf, model, noise, expected)
         left = residual + np.float32(part) * (found.residual - residual)
@@ -190,13 +195,15 @@ class RimSolver:
 
     def _why_done(self, residual: np.ndarray, expected: float, begun: bool) -> str:
         """Reason to stop the deconvolution; empty if there is none."""
-        threshold, rms = self.settings.threshold, float(residual.std())
+        threshold, rms = self.settings.threshold, scatter(residual)
         if float(np.abs(residual).max()) <= threshold:
             return f"no residual above the threshold of {threshold:.3g} Jy/beam"
         # CLEAN stops at its own threshold, which is below the level at which a single peak differs from noise.
         cleaned = self._clean_stage.begun
         if not cleaned and (
-            noise := describe_noise(residual, (MAX_NOISE_RMS if begun else MAX_FIRST_NOISE_RMS) * expected)
+            noise := describe_noise(
+                residual, (MAX_NOISE_RMS if begun else MAX_FIRST_NOISE_RMS) * expected, self._convolver.sky
+            )
         ):
             return noise
         if rms <= (CLEAN_STOP_RMS if cleaned else STOP_RMS) * expected:
@@ -216,7 +223,8 @@ class RimSolver:
         shown = ", ".join(f"{float(length):.2f}" for length in lengths)
         log.debug("rim: noise %.3g, %.0f %% active, steps %s", noise, 100 * active.mean(), shown)
         stop = f"{len(lengths)} steps" + (f", isolated points: {points.number}" if points.number else "")
-        return Found(update, seen[0].cpu().numpy(), stop), len(lengths) < self.machine.config.steps
+        left = self._convolver.on_sky(seen[0].cpu().numpy())
+        return Found(update, left, stop), len(lengths) < self.machine.config.steps
 
     @property
     def _allowed(self) -> np.ndarray | None:
@@ -261,7 +269,9 @@ class RimSolver:
             return False
         before, left = self._converged_at
         new = np.count_nonzero(active & ~before)
-        return bool(new <= MIN_FALL * np.count_nonzero(active) and (residual - left).std() <= MIN_FALL * residual.std())
+        return bool(
+            new <= MIN_FALL * np.count_nonzero(active) and scatter(residual - left) <= MIN_FALL * scatter(residual)
+        )
 
     def _take_psf(self, psf: np.ndarray, shape: Sequence[int]) -> None:
         """Derive sidelobe levels and point finder from the PSF, if it has changed."""

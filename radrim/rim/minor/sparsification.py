@@ -16,7 +16,7 @@ import numpy as np
 import scipy.ndimage
 
 from radrim.geometry import FWHM_PER_SIGMA
-from radrim.metrics import noise_mad
+from radrim.metrics import noise_mad, scatter
 from radrim.rim.minor.convolver import Convolve
 from radrim.rim.minor.detection import SCALES, level_for
 from radrim.rim.minor.settings import SparsifySettings
@@ -61,6 +61,8 @@ class Sparsifier:
     lobe : (float, float)
         Width (FWHM) of the PSF's main lobe along y and x [pixel].
     settings : SparsifySettings
+    sky : (y, x) bool, optional
+        Pixels above the horizon; all if absent.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Sparsifier:
         convolve: Convolve,
         lobe: np.ndarray,
         settings: SparsifySettings,
+        sky: np.ndarray | None = None,
     ):
         self._model, self._residual, self._convolve, self._settings = model, residual, convolve, settings
         self._lobe = np.asarray(lobe, float)
@@ -78,7 +81,7 @@ class Sparsifier:
         self.seen = np.abs(_smooth(model, sigma)) * np.float32(self._beam)
         """Absolute value of the model convolved with the main lobe of the PSF [Jy/beam]."""
         self._before = [_smooth(residual, scale) for scale in SCALES]
-        self._scatter = [max(noise_mad(image), 1e-30) for image in self._before]
+        self._scatter = [max(noise_mad(image if sky is None else image[sky]), 1e-30) for image in self._before]
 
     def attempt(self, update: np.ndarray, level: float, target: float, allowed: np.ndarray | None = None) -> Trial:
         """Remove emission fainter than a level, and fit the remaining emission again.
@@ -138,7 +141,7 @@ def _fit(model, residual, start, kept, convolve, finest, target, steps):
     image, direction = np.zeros_like(gradient), gradient.copy()
     square = float(np.vdot(gradient, gradient))
     for _ in range(steps):
-        if left.std() <= target:
+        if scatter(left) <= target:
             break
         smooth = weight * _smooth(direction, finest)
         product = convolve(smooth)

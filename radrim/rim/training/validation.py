@@ -68,7 +68,7 @@ def truth_problems(folder: str | Path, mix: Mapping[str, Any] | None = None, see
     InputError
         The folder holds no FITS image, or one cannot be read.
     """
-    from astropy.io import fits
+    from radrim.fits_input import read_fits, reading
 
     mix = {key: value for key, value in (mix or {}).items() if key != "skies"}
     recipe = make_recipe({**mix, "outside": 0.0, "gain_errors": 0.0})
@@ -77,10 +77,10 @@ def truth_problems(folder: str | Path, mix: Mapping[str, Any] | None = None, see
         raise InputError(f"There are no FITS images in {folder} to score the training on.")
     problems = []
     for number, path in enumerate(paths):
-        try:
-            image = np.squeeze(fits.getdata(path)).astype(np.float32)
-        except (OSError, TypeError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as an image: {error}.") from None
+        with reading(str(path)):
+            image = np.squeeze(read_fits(path, str(path), any_extension=True).data).astype(np.float32)
+        if image.ndim != 2:
+            raise InputError(f"{path} has the shape {image.shape}; images to score on are of one plane.")
         sky = shrink(np.nan_to_num(image).clip(0), recipe.size)
         problems.append(make_problem(seed, number, recipe, f"truth/{path.stem}", (2,), sky / sky.max()))
     return problems
