@@ -146,9 +146,8 @@ def _prepare(
 ) -> list[Part]:
     """Add the column where it is missing, and mark it as unfinished."""
     known = [name in table.colnames() for table in tables]
-    for table, there in zip(tables, known, strict=True):
-        if there:
-            _check_cells(ms, table, name)
+    for table in tables:
+        check_cells(ms, table, name)
     if not all(known):
         _check_space(ms, [table for table, there in zip(tables, known, strict=True) if not there], name, settings)
     try:
@@ -188,7 +187,10 @@ def wrong_cells(ms: MeasurementSet, table: "casatables.table", name: str) -> str
     return ""
 
 
-def _check_cells(ms: MeasurementSet, table: "casatables.table", name: str) -> None:
+def check_cells(ms: MeasurementSet, table: "casatables.table", name: str) -> None:
+    """Raise OutputError if a table has this column, but it cannot hold the visibilities."""
+    if name not in table.colnames():
+        return
     if fault := wrong_cells(ms, table, name):
         raise OutputError(
             f"{name} of {table.name()} {fault}: another program made it. Remove the column, in Python: "
@@ -196,18 +198,23 @@ def _check_cells(ms: MeasurementSet, table: "casatables.table", name: str) -> No
         )
 
 
-def _open_parts(ms: MeasurementSet, name: str, stack: ExitStack) -> list["casatables.table"]:
-    """The tables that hold the rows, opened for writing: keywords of a concatenation would not last."""
+def check_whole(ms: MeasurementSet, name: str) -> None:
+    """Raise OutputError if a column cannot be written because the rows are a selection of those of another table."""
     with open_table(ms.path) as main:
         names = main.partnames(True)
-        plain = len(names) == 1 and os.path.samefile(names[0], ms.path)
-        if not plain and len(names) == 1 and main.nrows():
+        if len(names) == 1 and main.nrows() and not os.path.samefile(names[0], ms.path):
             raise OutputError(
                 f"{name} cannot be written to {ms.path}, which is a selection of rows of {names[0]}. Write to that "
                 f"one, or to a copy, in Python: casacore.tables.table('{ms.path}').copy('copy.ms', deep=True)"
             )
-        rows = main.nrows()
-    opened = [_open(Path(one), name) for one in ([str(ms.path)] if plain else names)]
+
+
+def _open_parts(ms: MeasurementSet, name: str, stack: ExitStack) -> list["casatables.table"]:
+    """The tables that hold the rows, opened for writing: keywords of a concatenation would not last."""
+    check_whole(ms, name)
+    with open_table(ms.path) as main:
+        names, rows = main.partnames(True), main.nrows()
+    opened = [_open(Path(one), name) for one in (names if len(names) > 1 else [str(ms.path)])]
     for table in opened:
         stack.callback(table.close)
     if sum(table.nrows() for table in opened) != rows:

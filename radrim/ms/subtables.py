@@ -143,6 +143,9 @@ class Subtables:
                 if "VarRefCol" in info:
                     codes = dict(zip(info["TabRefCodes"], info["TabRefTypes"], strict=True))
                     frame = codes.get(table.getcell(info["VarRefCol"], row), "unknown")
+                if not _has_cell(table, "PHASE_DIR", row):
+                    fields.append(Field(name, float("nan"), float("nan"), "no frame (its PHASE_DIR is empty)"))
+                    continue
                 # The first row is the position at the reference time; further rows are its polynomial in time.
                 ra, dec = np.asarray(table.getcell("PHASE_DIR", row)).reshape(-1, 2)[0]
                 follows = "EPHEMERIS_ID" in table.colnames() and int(table.getcell("EPHEMERIS_ID", row)) >= 0

@@ -26,6 +26,7 @@ from radrim.gains.table import Gains, describe_unsolved, find_outliers, read_gai
 from radrim.geometry import ImageGrid
 from radrim.metrics import scatter
 from radrim.ms import rows as ms_rows
+from radrim.ms.columns import check_cells, check_whole
 from radrim.pipeline import describe_run, run, selection
 from radrim.result import Result
 from radrim.runtime.files import advice, atomic_write
@@ -146,8 +147,10 @@ def _check_target(config, options, calibrator, published):
             )
         if not os.access(ms.path / "table.dat", os.W_OK):
             raise OutputError(f"{ms.path} is read-only; leave out --in-place to write a copy, {target}.")
-        with ms_rows.open_for_writing(ms.path):
-            return
+        check_whole(ms, ms_rows.CORRECTED)
+        with ms_rows.open_for_writing(ms.path) as table:
+            check_cells(ms, table, ms_rows.CORRECTED)
+        return
     if target.exists() and target.resolve() == ms.path.resolve():
         raise ConfigError(f"--name {config.name} would replace the input, {ms.path}; choose another --name.")
     if target.exists() and not config.overwrite and not published:

@@ -13,7 +13,7 @@ import torch
 
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C, axes, format_angle
-from radrim.ms.columns import Column, writing_column
+from radrim.ms.columns import Column, check_whole, writing_column
 from radrim.ms.inputs import require_measurement_set
 from radrim.ms.opening import open_table
 from radrim.ms.subtables import require_sound
@@ -110,6 +110,7 @@ class _Prediction:
 
     def __init__(self, path: str | Path, model: SkyModel, field: str | int | None):
         self.ms, self.model = require_measurement_set(path), model
+        check_whole(self.ms, "A column of predictions")
         target = choose_target(self.ms, None if field is None else str(field))
         for note in target.notes:
             log.warning("%s", note.replace("Imaging field", "Predicting for field"))

@@ -175,3 +175,24 @@ def test_copy_replaces_a_column_of_another_shape(edit_ms, tables, tmp_path, kind
         np.testing.assert_array_equal(table.getcol("CORRECTED_DATA"), table.getcol("DATA"))
     with open_table(path) as table:
         assert table.getcell("CORRECTED_DATA", 0).shape == (4, 4)
+
+
+def test_whole_runs_on_a_concatenation(parts, tmp_path, tables, command, monkeypatch):
+    """Predict and self-calibration work on a concatenation; predict refuses a selection before any work."""
+    monkeypatch.chdir(tmp_path)
+    path = concatenation(parts, tmp_path / "both.ms", tables)
+    grid = ["--size", 64, 64, "--scale", "4asec", "--niter", 20, "--solver", "clean"]
+    assert command("image", path, *grid, "--name", "first").status == 0
+    done = command("predict", path, "--model-image", "first-model.fits")
+    assert done.status == 0, done.err
+    again = command("image", path, *grid, "--data-column", "MODEL_DATA", "--name", "again")
+    assert again.status == 0, again.err
+    tables.taql(f"select from {parts[0]} where ANTENNA1<4 giving some.ms").close()
+    refused = command("predict", "some.ms", "--model-image", "first-model.fits")
+    assert refused.status == 2
+    assert "selection of rows of" in refused.err
+    solved = command("selfcal", path, *grid, "--start-model", "point", "--rounds", "p:inf", "--name", "solved")
+    assert solved.status == 0, solved.err
+    with open_table("solved.ms") as table:
+        assert table.nrows() == 432
+        assert table.getcol("CORRECTED_DATA").any()
