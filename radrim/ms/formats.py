@@ -3,6 +3,7 @@
 Modules that convert are imported when a file of their format is met: pyuvdata and zarr take long to import.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def format_of(path: str | Path) -> str:
     """
     if is_fits(path):
         return "FITS-IDI" if is_fits_idi(path) else "UVFITS"
+    if not os.path.exists(path):  # not Path.exists, which fails for names that are too long
+        return ""
     if is_packed(path):
         return "compressed"
     kind = "MSv4" if is_msv4(path) else pyuvdata_format(path)

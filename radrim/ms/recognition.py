@@ -87,14 +87,11 @@ def pyuvdata_format(path: str | Path) -> str:
 def check_known(path: str | Path) -> None:
     """Raise InputError if a file or folder is of a kind that is not read, with what it is and the way.
 
-    Folders of casacore tables pass, and paths that do not exist.
+    Folders of casacore tables pass.
     """
     path = Path(path)
-    try:
-        exists, folder = path.exists(), path.is_dir()
-    except OSError:
-        return
-    if not exists or (folder and (path / "table.dat").exists()):
+    folder = path.is_dir()
+    if folder and (path / "table.dat").exists():
         return
     what = _kind_of_folder(path) if folder else _kind_of_file(path)
     if what:
