@@ -22,7 +22,7 @@ from radrim.workdir.directory import differences
 
 LISTS = (".txt", ".list", ".lst")
 """Suffixes of text files with one input per line."""
-SETS = (".ms", ".uvfits", ".uvf")
+SETS = (".ms", ".uvfits", ".uvf", ".uvh5")
 """Suffixes of observations in a folder, in upper or lower case."""
 DONE, SUSPECT, FAILED, RUNNING, STOPPED, WAITING = "done", "suspect", "failed", "running", "interrupted", "waiting"
 """States of an item. The image of a suspect item exists, but is not within the limits."""

@@ -3,23 +3,38 @@
 Modules that convert are imported when a file of their format is met: pyuvdata and zarr take long to import.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from radrim.errors import ConfigError, InputError
 from radrim.ms.fitsidi import is_fits_idi
 from radrim.ms.msv4 import is_msv4
+from radrim.ms.recognition import check_known, is_packed, pyuvdata_format, unpacked
 from radrim.ms.uvfits import is_fits
 
 
 def format_of(path: str | Path) -> str:
-    """Format of an input: 'UVFITS', 'FITS-IDI', 'MSv4', or '' for all that needs no conversion or is none of these.
+    """Format of an input: 'UVFITS', 'FITS-IDI', 'MSv4', 'UVH5', 'MIRIAD', 'SMA MIR', 'compressed', or '' for others.
 
-    Any FITS file that is not FITS-IDI counts as UVFITS; the reader of UVFITS says what it is.
+    Any FITS file that is not FITS-IDI counts as UVFITS; the reader of UVFITS says what it is. Others are casacore
+    tables, and paths that do not exist.
+
+    Raises
+    ------
+    InputError
+        The file or folder is of a kind that is not read; the message names it.
     """
     if is_fits(path):
         return "FITS-IDI" if is_fits_idi(path) else "UVFITS"
-    return "MSv4" if is_msv4(path) else ""
+    if not os.path.exists(path):  # not Path.exists, which fails for names that are too long
+        return ""
+    if is_packed(path):
+        return "compressed"
+    kind = "MSv4" if is_msv4(path) else pyuvdata_format(path)
+    if not kind:
+        check_known(path)
+    return kind
 
 
 def convert(
@@ -72,6 +87,13 @@ def convert(
         from radrim.ms import msv4
 
         return msv4.convert(paths[0], out, negative, overwrite)
+    if formats[0] == "compressed":
+        with unpacked(paths[0], Path(out).absolute().parent) as inner:
+            return convert([inner], out, negative, overwrite)
+    if formats[0] in ("UVH5", "MIRIAD", "SMA MIR"):
+        from radrim.ms import pyuvdata_convert
+
+        return pyuvdata_convert.convert(paths[0], formats[0], out, overwrite)
     if Path(paths[0]).is_dir() and (Path(paths[0]) / "table.dat").exists():
         raise InputError(f"{paths[0]} is a Measurement Set already.")
     from radrim.ms import uvfits_convert

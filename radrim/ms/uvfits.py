@@ -257,9 +257,13 @@ def _check_count(path: Path, hdu: "GroupsHDU", length: int) -> None:
             end += 2880
             file.seek(end)
     if padding or (end < length and end > start + info["datSpan"]):
-        room = (min(end, length) - start) // _group_bytes(hdu.header)
-        raise InputError(f"{path} has data beyond its last group: GCOUNT is {hdu.header['GCOUNT']}, and there is room "
-                         f"for {room} groups before the first table. Set GCOUNT right, or: {EXPORT_AGAIN}")  # fmt: skip
+        end = min(end, length)
+        with open(path, "rb") as file:
+            file.seek(end - 2880)
+            used = end - start - 2880 + len(file.read(2880).rstrip(b"\0"))  # without the zeros that fill the last block
+        there = -(-used // _group_bytes(hdu.header))
+        raise InputError(f"{path} has data beyond its last group: GCOUNT is {hdu.header['GCOUNT']}, and {there} groups "
+                         f"are there before the first table. Set GCOUNT right, or: {EXPORT_AGAIN}")  # fmt: skip
 
 
 def _table_name(hdu: "BinTableHDU | GroupsHDU") -> str:

@@ -7,9 +7,6 @@ positions of the equinox 1950, which no imager of Measurement Sets accepts.
 """
 
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +15,9 @@ import numpy as np
 
 from radrim.earth import uvw_tracks
 from radrim.errors import InputError, RadrimError
+from radrim.ms.pyuvdata_write import append, editable, quiet, write
 from radrim.ms.settings import DEFAULTS, StorageSettings
-from radrim.ms.tables import FREQ_FRAMES, NOTES, open_table
+from radrim.ms.tables import NOTES
 from radrim.ms.uvfits import UVFits, first_line, read_header
 from radrim.ms.uvfits_parameters import EXPORT_AGAIN
 from radrim.ms.uvfits_position import to_j2000
@@ -27,7 +25,6 @@ from radrim.runtime.files import new_measurement_set, writing
 from radrim.version import __version__
 
 if TYPE_CHECKING:
-    import casacore.tables as casatables
     from pyuvdata import UVData
 
 log = logging.getLogger("radrim")
@@ -79,35 +76,17 @@ def convert(
     with new_measurement_set(out, needed, overwrite, "select less in the program that wrote the file") as whole:
         for number, (part, rows) in enumerate(file.parts(whole.parent, settings.part_bytes)):
             target = whole if number == 0 else whole.with_name("more.ms")
-            with _quiet():
+            with quiet():
                 data = _read(part, file)
                 _mend(data, file, rows, notes)
                 _weigh(data, negative)
-                stokes = _name_stokes_as_correlations(data)
+                write(data, target, out, str(file.header.get("SPECSYS", "")), settings.rows)
+            if number:
                 with writing(out):
-                    data.write_ms(str(target), run_check=False)
-            with writing(out):
-                _mend_tables(target, file, stokes, settings.rows)
-                if number:
-                    _append(target, whole, settings.rows)
-        with writing(out), _editable(whole) as table:
+                    append(target, whole, settings.rows)
+        with writing(out), editable(whole) as table:
             table.putkeyword(NOTES, notes)
     return notes
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress warnings of pyuvdata, and its download of Earth rotation tables for sidereal times that nothing uses."""
-    from astropy.utils import iers
-
-    offline = {"auto_download": False, "auto_max_age": None, "iers_degraded_accuracy": "ignore"}
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        stack.enter_context(np.errstate(all="ignore"))
-        for name, value in offline.items():
-            stack.enter_context(iers.conf.set_temp(name, value))
-        yield
 
 
 def _read(part: Path, file: UVFits) -> "UVData":
@@ -206,73 +185,6 @@ def _weigh(data: "UVData", negative: str) -> None:
         unusable = ~np.isfinite(data.nsample_array)
         data.nsample_array[unusable] = 0
         data.flag_array = (data.nsample_array == 0) | (below if negative == "flag" else False)
-
-
-def _name_stokes_as_correlations(data: "UVData") -> bool:
-    """Give Stokes parameters the numbers of RR, RL, LR and LL, because pyuvdata writes correlations only.
-
-    Returns
-    -------
-    bool
-        Whether the data are Stokes parameters.
-    """
-    if data.polarization_array.min() < 0:
-        return False
-    data.conjugate_bls("ant1<ant2")  # pyuvdata would do so when it writes, and exchange RL and LR
-    data.polarization_array = np.array([0, -1, -3, -4, -2])[data.polarization_array]
-    return True
-
-
-def _mend_tables(path: Path, file: UVFits, stokes: bool, step: int) -> None:
-    """Correct columns that pyuvdata writes differently from the definition of the Measurement Set."""
-    with _editable(path) as table:
-        for start in range(0, table.nrows(), step):
-            count = min(step, table.nrows() - start)
-            weight = np.median(table.getcol("WEIGHT_SPECTRUM", start, count), axis=1).astype(np.float32)
-            table.putcol("WEIGHT", weight, start, count)
-            size = np.abs(weight)
-            usable = np.isfinite(size) & (size > 0)
-            sigma = np.where(usable, 1 / np.sqrt(np.where(usable, size, 1)), 0)
-            table.putcol("SIGMA", sigma.astype(np.float32), start, count)
-    frame = str(file.header.get("SPECSYS", "")).strip().upper()
-    with _editable(f"{path}::SPECTRAL_WINDOW") as table:
-        table.putcol("REF_FREQUENCY", np.array([table.getcell("CHAN_FREQ", k)[0] for k in range(table.nrows())]))
-        if frame in FREQ_FRAMES:
-            table.putcol("MEAS_FREQ_REF", np.full(table.nrows(), FREQ_FRAMES.index(frame), np.int32))
-    if stokes:
-        with _editable(f"{path}::POLARIZATION") as table:
-            # Correlations have the numbers 5 to 8, and Stokes parameters 1 to 4.
-            table.putcol("CORR_TYPE", table.getcol("CORR_TYPE") - 4)
-    with _editable(f"{path}::ANTENNA") as table:
-        table.putcol("MOUNT", [str(mount).upper() for mount in table.getcol("MOUNT")])
-        table.putcol("TYPE", ["GROUND-BASED"] * table.nrows())
-
-
-def _append(more: Path, whole: Path, step: int) -> None:
-    """Move the rows of one Measurement Set to the end of another with the same subtables."""
-    with _editable(whole) as table, open_table(more) as rows:
-        before, scans = table.nrows(), table.getcol("SCAN_NUMBER").max()
-        table.addrows(rows.nrows())
-        # Column by column: casacore's own copying of rows takes several times as long.
-        for name in rows.colnames():
-            for start in range(0, rows.nrows() if rows.iscelldefined(name, 0) else 0, step):
-                count = min(step, rows.nrows() - start)
-                values = rows.getcol(name, start, count)
-                table.putcol(name, values + scans if name == "SCAN_NUMBER" else values, before + start, count)
-    from casacore.tables import tabledelete
-
-    tabledelete(str(more), ack=False)
-
-
-@contextmanager
-def _editable(path: str | Path) -> Iterator["casatables.table"]:
-    from casacore.tables import table
-
-    opened = table(str(path), readonly=False, ack=False)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def _add(notes: list[str], note: str) -> None:

@@ -84,7 +84,7 @@ def test_overlong_path(refused):
 def test_plain_file(refused, tmp_path):
     """A file where a folder should be."""
     (tmp_path / "obs.ms").write_text("x")
-    refused(tmp_path / "obs.ms", says=["obs.ms is a file, but neither a UVFITS file nor a Measurement Set"])
+    refused(tmp_path / "obs.ms", says=["obs.ms is a text file, which holds no visibilities", "UVFITS"])
 
 
 def test_empty_folder(refused, tmp_path):

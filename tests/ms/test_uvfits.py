@@ -316,7 +316,7 @@ def emptied(name, column):
         ({"header": {"CTYPE6": "GLON-SIN", "CTYPE7": "GLAT-SIN"}}, ["GLON-SIN 1, GLAT-SIN 1", "RA, DEC"]),
         ({"header": {"CRVAL7": 100.0}}, ["RA 114.592, Dec 100 degrees", "CRVAL7", "no position"]),
         ({"header": {"CRVAL3": -9.0}}, ["Stokes parameters -9, -10"]),
-        ({"header": {"GCOUNT": 200}}, ["GCOUNT is 200", "room for 432 groups", "FITTP"]),
+        ({"header": {"GCOUNT": 200}}, ["GCOUNT is 200", "432 groups are there", "FITTP"]),
         ({"header": {"CTYPE3": "FREQ", "CTYPE4": "STOKES"}}, ["COMPLEX 3, FREQ", "read are COMPLEX 3"]),
         ({"header": {"PTYPE1": "UU-L", "PTYPE2": "VV-L", "PTYPE3": "WW-L"}}, ["baseline coordinates UU-L, VV-L, WW-L"]),
         ({"parameters": {"SUBARRAY": "halves"}}, ["no antenna table (AIPS AN) for its subarray 2", "FITTP"]),
