@@ -379,7 +379,8 @@ def read_first(path: str | Path, least: int = 60) -> list[np.ndarray]:
         images = _read_hdf5(path) if path.suffix.lower() in (".zip", ".h5", ".hdf5") else _read_numpy(path)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as the FIRST galaxies ({error}); give galaxy_data_h5.zip, its .h5, "
-                         "or a .npy or .npz file of uint8 images.") from None  # fmt: skip
+                         "or a .npy or .npz file of uint8 images. Without them, leave out problems.first and "
+                         "problems.skies.first (pipelines/train/own.toml does).") from None  # fmt: skip
     out = []
     for image in images:
         parts, count = ndimage.label(image)
