@@ -84,7 +84,7 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
         if field.ephemeris:
             raise InputError(
                 f"{ms.path}: field {field.name} follows a body of the solar system (EPHEMERIS_ID): its phase centre is "
-                "an offset from an ephemeris, which is not applied yet. Shift its phases to a fixed position first (CASA: "
+                "an offset from an ephemeris, which is not applied yet. Shift its phases to a fixed place first (CASA: "
                 "phaseshift, or fixplanets with a direction)."
             )
         if field.frame not in ("J2000", "ICRS"):

@@ -13,6 +13,7 @@ from radrim.ms.inputs import open_inputs
 from radrim.ms.tables import MeasurementSet, SpectralWindow, open_table
 from radrim.read.chunks import ChunkReader, Source
 from radrim.read.counts import Counts
+from radrim.read.feeds import turned
 from radrim.read.frames import SPECSYS, find_shift
 from radrim.read.pointings import Target, bring_to, choose_centre, choose_target
 from radrim.read.selection import (
@@ -214,7 +215,7 @@ def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, n
         hand = window.correlations[recipes[0][0][0]]
         found.append(f"Stokes I of {ms.path.name} is taken from {hand} alone, as if unpolarised.")
     notes += [note for note in found if note not in notes]
-    return recipes
+    return turned(recipes, window.correlations, ms, selection, notes)
 
 
 def _has_all(window: SpectralWindow, wanted: Sequence[str]) -> bool:
