@@ -97,6 +97,9 @@ def run(
     with open_inputs(config.ms) as sets:
         targets = [choose_target(ms, config.field) for ms in sets]
         version = _choose_peer(config, peer, targets, notes)
+    if version and set(config.pol.split(",")) & {"Q", "U"}:
+        config = dataclasses.replace(config, feed_angle="off")
+        notes.append("Q and U are compared as the feeds measured them: WSClean does not turn them.")
     prefix = config.name or Path(config.ms[0]).absolute().stem
     check_writable(f"{prefix}-compare")
     threads = config.threads or len(os.sched_getaffinity(0))

@@ -166,6 +166,11 @@ class ImageConfig:
         pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2
     )
     abs_weights: bool = _selection(to_flag, False, "take the absolute value of negative weights")
+    feed_angle: str = _selection(
+        choice("auto", "on", "off"),
+        "auto",
+        "turn Q and U of linear feeds by the angle in the table FEED; auto: of equatorial mounts only",
+    )
     flag_nonfinite: bool = _selection(to_flag, False, "accept any number of NaN or infinite samples, as flagged")
     contsub: int | None = _selection(
         numeric(int, 0, 5), None, "subtract the continuum of each row, a polynomial of this order in frequency", "ORDER"

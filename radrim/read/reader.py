@@ -16,6 +16,7 @@ from radrim.ms.subtables import SpectralWindow, require_sound
 from radrim.ms.tables import MeasurementSet
 from radrim.read.chunks import ChunkReader, Source
 from radrim.read.counts import Counts
+from radrim.read.feeds import turned
 from radrim.read.frames import SPECSYS, find_shift
 from radrim.read.pointings import Target, bring_to, choose_centre, choose_target, named_few
 from radrim.read.row_index import RowIndex
@@ -287,7 +288,7 @@ def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, n
         hand = window.correlations[recipes[0][0][0]]
         found.append(f"Stokes I of {ms.path.name} is taken from {hand} alone, as if unpolarised.")
     notes += [note for note in found if note not in notes]
-    return recipes
+    return turned(recipes, window.correlations, ms, selection, notes)
 
 
 def _with_all_stokes(windows: list[SpectralWindow], selection: Selection) -> list[SpectralWindow]:

@@ -25,6 +25,7 @@ class Selection:
     stokes: str = "I"
     """One or several Stokes parameters or correlations, separated by commas: 'I,Q,U,V'."""
     abs_weights: bool = False
+    feed_angle: str = "auto"
     flag_nonfinite: bool = False
     contsub: int | None = None
     contsub_channels: tuple[int, ...] | None = None
