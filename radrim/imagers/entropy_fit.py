@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from radrim.closure.cells import average_cells, least_cells
-from radrim.closure.entropy import Choice, EntropyImage, EntropySettings, EntropySolver, Prior
+from radrim.closure.choice import Choice, EntropyImage, Prior
+from radrim.closure.entropy import EntropySettings, EntropySolver
 from radrim.closure.noise import Noise
 from radrim.closure.read import field_of, size_in_pixels
 from radrim.closure.solver import gaussian
