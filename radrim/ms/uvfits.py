@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from radrim.errors import InputError
+from radrim.errors import InputError, RadrimError
 from radrim.ms.uvfits_antennas import Antennas, read_antennas
 from radrim.ms.uvfits_parameters import EXPORT_AGAIN, Parameters
 from radrim.ms.uvfits_position import header_equinox
@@ -183,7 +183,9 @@ def _opened(path: Path) -> Iterator["HDUList"]:
         try:
             with fits.open(path, memmap=True) as hdus:
                 yield hdus
-        except (OSError, TypeError, ValueError, KeyError, IndexError, fits.VerifyError) as error:
+        except (RadrimError, MemoryError):
+            raise
+        except Exception as error:  # damaged headers raise many kinds of exceptions in astropy
             raise InputError(f"{path} cannot be read as a FITS file ({first_line(error)}). {COPY_AGAIN}") from error
 
 

@@ -432,7 +432,7 @@ def test_nothing_half_written(small_ms, make_uvfits, tmp_path, monkeypatch):
     def fail(*args):
         raise RuntimeError("disk")
 
-    monkeypatch.setattr("radrim.ms.uvfits_convert._mend_tables", fail)
+    monkeypatch.setattr("radrim.ms.pyuvdata_write._mend_tables", fail)
     with pytest.raises(OutputError, match="cannot be written"):
         convert(make_uvfits(small_ms), tmp_path / "a.ms")
     assert not list(tmp_path.iterdir())

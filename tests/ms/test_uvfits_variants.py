@@ -1,5 +1,7 @@
 """Conventions in which UVFITS files differ: encodings of the antennas, subarrays, equinoxes, Stokes parameters."""
 
+import itertools
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,10 @@ import pytest
 from astropy.coordinates import FK4, FK5, SkyCoord
 from astropy.io import fits
 
-from radrim.errors import InputError
+from radrim.errors import DataError, InputError
 from radrim.ms.inputs import open_inputs
 from radrim.ms.tables import open_table, read_subtables
+from radrim.ms.uvfits import read_header
 from radrim.ms.uvfits_parameters import Parameters
 from radrim.read.reader import Selection, read
 
@@ -230,6 +233,22 @@ def test_stokes_parameters(make_ms, make_uvfits, names, pols, swap):
         assert found.windows[0].correlations == list(names)
     for name in pols:
         assert_same_rows(path, ms, name)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # astropy leaves half-read tables
+def test_damaged_cards(small_ms, make_uvfits):
+    """Any card of any header may hold nonsense: the file is read, or refused in a sentence."""
+    raw = make_uvfits(small_ms).read_bytes()
+    cards = [k for k in range(0, len(raw), 80) if raw[k + 8 : k + 10] == b"= " and raw[k : k + 8].strip().isascii()]
+    path = make_uvfits(small_ms, name="damaged.uvfits")
+    rng = np.random.default_rng(1)
+    for card, value in zip(
+        rng.choice(cards, 30, replace=False), itertools.cycle(["-1", "1E30", "NAN", "'x'"]), strict=False
+    ):
+        changed = raw[card : card + 10] + value.rjust(20).ljust(70).encode()
+        path.write_bytes(raw[:card] + changed + raw[card + 80 :])
+        with suppress(InputError, DataError):
+            read_header(path)
 
 
 @pytest.mark.parametrize(
