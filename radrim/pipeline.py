@@ -45,6 +45,7 @@ from radrim.read.pointings import each_at_its_pointing
 from radrim.read.reader import Selection, read
 from radrim.report.diagnosis import diagnose
 from radrim.report.draw_pool import Painters
+from radrim.report.false_sources import find_false_sources
 from radrim.restore.polarisation import write_linear
 from radrim.result import Beside, Channels, Result, Stokes
 from radrim.rim.checkpoint import find_model
@@ -309,10 +310,21 @@ def _diagnose(stokes, run):
     for image in stokes.headers:
         named = image.stokes if len(stokes) > 1 else ""
         found += diagnose(image.fit_quality, run.observation.antennas, named)
+    doubts = _doubt(stokes[run.config.stokes[0]], run.grid)
+    run.observation.notes[:0] = [finding.text for finding in doubts]  # above all others
+    for finding in doubts:
+        log.warning("%s", finding.text)
     for finding in found:
         run.observation.notes.append(finding.text)
         log.warning("%s", finding.text)
-    return found
+    return doubts + found
+
+
+def _doubt(image, grid):
+    """Findings on flux that may be false; of dishes and mosaics there is none, whose PSF varies."""
+    if image.model is None or image.pb is not None:
+        return []
+    return find_false_sources(image.model, image.psf, image.beam, grid.scale)
 
 
 def describe_run(config: ImageConfig) -> dict[str, Any]:

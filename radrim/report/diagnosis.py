@@ -54,7 +54,8 @@ class Finding:
     Parameters
     ----------
     kind : str
-        'weights', 'antenna_weights', 'window_weights', 'calibration', 'fitted_noise' or 'wild_samples'.
+        'weights', 'antenna_weights', 'window_weights', 'calibration', 'fitted_noise', 'wild_samples' or
+        'false_sources'.
     text : str
         What was found, and what to do.
     value : float
