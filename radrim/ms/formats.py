@@ -3,6 +3,7 @@
 Modules that convert are imported when a file of their format is met: pyuvdata and zarr take long to import.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,10 +70,10 @@ def convert(
         others = [path for path in companions if path not in paths and format_of(path) == "FITS-IDI"]
         return fitsidi_convert.convert(paths, out, negative, overwrite, companions=others)
     if formats[0] == "MSv4":
-        from radrim.ms import msv4
+        from radrim.ms import msv4_convert
 
-        return msv4.convert(paths[0], out, negative, overwrite)
-    if Path(paths[0]).is_dir() and (Path(paths[0]) / "table.dat").exists():
+        return msv4_convert.convert(paths[0], out, negative, overwrite)
+    if os.path.isdir(paths[0]) and (Path(paths[0]) / "table.dat").exists():
         raise InputError(f"{paths[0]} is a Measurement Set already.")
     from radrim.ms import uvfits_convert
 

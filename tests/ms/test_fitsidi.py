@@ -419,3 +419,12 @@ def test_commands(shared_data, command, tmp_path, no_report):
                    tmp_path / "a")  # fmt: skip
     assert done.status == 0, done.err
     assert np.isfinite(fits.getdata(tmp_path / "a-dirty.fits")).all()
+
+
+def test_folders_of_batches(make_ms, tmp_path):
+    """Of a folder, a batch takes FITS-IDI files by their content, and leaves other files out."""
+    from radrim.batch.items import expand
+
+    path = write_idi(make_ms(), tmp_path / "a.IDI1")
+    (tmp_path / "c.txt").write_text("notes")
+    assert expand([tmp_path]) == [str(path)]

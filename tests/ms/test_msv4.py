@@ -144,10 +144,10 @@ def test_baselines_that_were_not_observed(make_ms, tmp_path):
 
 def test_parts_in_memory(two_by_two, tmp_path):
     """One integration at a time gives the same."""
-    from radrim.ms import msv4
+    from radrim.ms import msv4_convert
 
     path = write_set(two_by_two, tmp_path / "a.ps")
-    msv4.convert(path, tmp_path / "a.ms", settings=StorageSettings(part_bytes=1))
+    msv4_convert.convert(path, tmp_path / "a.ms", settings=StorageSettings(part_bytes=1))
     assert_same(tmp_path / "a.ms", two_by_two)
 
 
@@ -189,6 +189,15 @@ def test_other_zarr_stores(tmp_path):
     zarr.create_group(tmp_path / "a.zarr").create_array("image", data=np.zeros(4))
     with pytest.raises(InputError, match="a zarr store with no Measurement Set of version 4 with visibilities"):
         read([tmp_path / "a.zarr"])
+
+
+def test_folders_of_batches(make_ms, tmp_path):
+    """Of a folder, a batch takes each processing set; the folder is none itself."""
+    from radrim.batch.items import expand
+
+    path = write_set(make_ms(), tmp_path / "a.ps")
+    assert format_of(tmp_path) == ""
+    assert expand([tmp_path]) == expand([path]) == [str(path)]
 
 
 def test_real_set_equals_version_2(shared_data, tmp_path, command, no_report):
