@@ -64,6 +64,7 @@ def convert(
             f"{path.name} has {name} in some of its parts only; it was left out."
             for name in sorted(names - set(columns))
         ]
+        notes += [note for part in parts for note in _missing(part)]
         if not columns:
             raise InputError(
                 f"{path} has visibilities of different kinds in its parts, and none in all; convert them one by one."
@@ -91,6 +92,22 @@ def convert(
     return notes
 
 
+def _missing(part: Part) -> list[str]:
+    """Notes about chunks of visibilities that are missing: zarr gives zeros for these without a word.
+
+    Flags that are all false, and the like, are never written.
+    """
+    notes = []
+    for name in dict.fromkeys(names["data"] for names in part.arrays.values()):
+        count, there = part.main[name].nchunks, part.main[name].nchunks_initialized
+        if there < count:
+            notes.append(
+                f"{count - there} of {count} chunks of {name} of {part.path.name} are not there. Unless nothing was "
+                "observed then, the copy is incomplete: copy or export it again."
+            )
+    return notes
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Suppress zarr's warnings about its formats, and convert the exceptions of damaged stores into InputError."""
@@ -98,7 +115,7 @@ def _explained(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+    except (KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError, SystemError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise InputError(
             f"{path} cannot be read as a Measurement Set of version 4 ({type(error).__name__}: {reason}). {COPY_AGAIN}"

@@ -1,11 +1,13 @@
 """Measurement Sets of version 4, written here with zarr alone in xradio's schema 4.0, and a real one of 2024."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import zarr
 from astropy.io import fits
 
-from radrim.errors import DataError, InputError
+from radrim.errors import DataError, InputError, RadrimError
 from radrim.ms.formats import convert, format_of
 from radrim.ms.settings import StorageSettings
 from radrim.ms.tables import open_table, read_subtables
@@ -140,6 +142,33 @@ def test_baselines_that_were_not_observed(make_ms, tmp_path):
     assert len(column(tmp_path / "a.ms", "TIME")) == len(column(ms, "TIME")) - 2
     assert np.isfinite(column(tmp_path / "a.ms", "UVW")).all()
     assert read([tmp_path / "a.ms"]).counts["samples"] == read([ms]).counts["samples"] - 2 * 4
+
+
+def test_missing_chunks_are_noted(make_ms, tmp_path):
+    """zarr reads a chunk that was not copied as a fixed value; a note says that it is not there."""
+    path = write_set(make_ms(), tmp_path / "a.ps")
+    chunks = [
+        file for file in (path / "part_0_0" / "VISIBILITY").rglob("*") if file.is_file() and "json" not in file.name
+    ]
+    chunks[0].unlink()
+    (note,) = convert([path], tmp_path / "a.ms")
+    assert note.startswith(f"1 of {len(chunks)} chunks of VISIBILITY of part_0_0 are not there")
+
+
+def test_damaged_stores(make_ms, tmp_path):
+    """Whatever has happened to a store, it is converted or refused with a message; nothing is left behind."""
+    path, rng = write_set(make_ms(times=2), tmp_path / "a.ps"), np.random.default_rng(5)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    for number, file in enumerate(rng.choice(files, 24, replace=False)):
+        content = file.read_bytes()
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content), 4):
+            damaged[place] = rng.integers(32, 127)
+        file.write_bytes((damaged, content[: len(content) // 2], b"")[number % 3])
+        with suppress(RadrimError):
+            convert([path], tmp_path / "a.ms", overwrite=True)
+        assert {inside.name for inside in tmp_path.iterdir()} <= {"a.ps", "a.ms"}
+        file.write_bytes(content)
 
 
 def test_parts_in_memory(two_by_two, tmp_path):
