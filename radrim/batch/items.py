@@ -17,6 +17,7 @@ from typing import Any
 from radrim.batch.config import BatchConfig
 from radrim.config.options import INDIFFERENT, ImageConfig
 from radrim.errors import ConfigError, InputError
+from radrim.ms.formats import format_of
 from radrim.runtime.files import atomic_write, fingerprint
 from radrim.workdir.directory import differences
 
@@ -192,7 +193,7 @@ def expand(inputs: Iterable[str | Path]) -> list[str]:
 
 def _is_set(path: Path) -> bool:
     # A Measurement Set without its table.dat must fail with a message, and must not be overlooked.
-    return (path / "table.dat").exists() or path.suffix.lower() in SETS
+    return (path / "table.dat").exists() or path.suffix.lower() in SETS or format_of(path) in ("FITS-IDI", "MSv4")
 
 
 def _read_list(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="OBS.uvfits",
-        help="UVFITS file to read, or FITS-IDI files of one observation",
+        help="UVFITS file, folder of version 4, or FITS-IDI files of one observation",
     )
     parser.add_argument("out", metavar="OBS.ms", help="Measurement Set to write")
     parser.add_argument(

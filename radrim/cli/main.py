@@ -131,18 +131,24 @@ def _add_imaging(commands: "_Commands") -> None:
     from radrim.cli import compare as compare_cli
 
     commands.begin("imaging")
-    info = commands.add("info", _info, "what is in a Measurement Set or UVFITS file, and how to image it")
-    info.add_argument("ms", nargs="+", metavar="OBS.ms", help="Measurement Sets and UVFITS files")
+    info = commands.add("info", _info, "what is in a Measurement Set or a file of another format, and how to image it")
+    info.add_argument("ms", nargs="+", metavar="OBS.ms", help="Measurement Sets, UVFITS or FITS-IDI files")
     info.add_argument("--antennas", action="store_true", help="list all antennas, however many there are")
     info.add_argument("--baselines", action="store_true", help="list all baselines, however many there are")
 
-    image = commands.add("image", _image, "image Measurement Sets and UVFITS files, several together", EXAMPLES)
-    image.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
+    image = commands.add(
+        "image", _image, "image Measurement Sets, UVFITS and FITS-IDI files, several together", EXAMPLES
+    )
+    image.add_argument(
+        "ms", nargs="*", metavar="OBS.ms", help="Measurement Sets, UVFITS and FITS-IDI files; imaged together"
+    )
     _add_image_options(image)
 
     what = "predict memory, disk and time of radrim image with the same options, from a few seconds of trial"
     plan = commands.add("plan", _plan, what)
-    plan.add_argument("ms", nargs="*", metavar="OBS.ms", help="Measurement Sets and UVFITS files; imaged together")
+    plan.add_argument(
+        "ms", nargs="*", metavar="OBS.ms", help="Measurement Sets, UVFITS and FITS-IDI files; imaged together"
+    )
     plan.add_argument("--workers", type=int, metavar="N", help="of a cluster of such machines (default: this one)")
     active = "fraction of the facets with compact sources (default: 0.5)"
     plan.add_argument("--active", type=float, default=0.5, metavar="PART", help=active)
@@ -183,7 +189,11 @@ def _add_calibration(commands: "_Commands") -> None:
     what = "write a file for WSClean's -python-deconvolution, with which it uses the RIM, and print the path"
     plugin_cli.add_arguments(commands.add("plugin", plugin_cli.run, what, plugin_cli.EXAMPLES))
 
-    convert_cli.add_arguments(commands.add("convert", convert_cli.run, "write a UVFITS file as a Measurement Set"))
+    convert_cli.add_arguments(
+        commands.add(
+            "convert", convert_cli.run, "write UVFITS, FITS-IDI or version 4 as a Measurement Set of version 2"
+        )
+    )
 
 
 def _add_making(commands: "_Commands") -> None:

@@ -13,7 +13,7 @@ Greisen (2011), AIPS Memo 114r, the FITS Interferometry Data Interchange Convent
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,15 +40,29 @@ def is_fits_idi(path: str | Path) -> bool:
     """Whether a FITS file is FITS-IDI: no data in the primary header, and tables of that format."""
     from astropy.io import fits
 
+    with suppress(InputError), explained([path]), fits.open(path, memmap=True) as hdus:
+        if hdus[0].header.get("GCOUNT", 0) > 0 and hdus[0].header.get("GROUPS", False):
+            return False
+        return any(hdu.name in ("UV_DATA", "ARRAY_GEOMETRY") for hdu in hdus[1:])
+    return False
+
+
+@contextmanager
+def explained(paths: Sequence[str | Path]) -> Iterator[None]:
+    """Suppress astropy's warnings, and convert the exceptions of damaged or unusual tables into InputError."""
+    from astropy.io.fits import VerifyError
+
+    damages = (VerifyError, OSError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, NameError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with fits.open(path, memmap=True) as hdus:
-                if hdus[0].header.get("GCOUNT", 0) > 0 and hdus[0].header.get("GROUPS", False):
-                    return False
-                return any(hdu.name in ("UV_DATA", "ARRAY_GEOMETRY") for hdu in hdus[1:])
-    except (OSError, TypeError, ValueError, KeyError, IndexError, fits.VerifyError):
-        return False
+            yield
+    except damages as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        names = ", ".join(map(str, paths))
+        raise InputError(
+            f"{names} cannot be read as FITS-IDI ({type(error).__name__}: {reason}). {COPY_AGAIN}"
+        ) from error
 
 
 @dataclass
@@ -117,8 +131,7 @@ def opened(paths: Sequence[str | Path]) -> Iterator[list[IDIFile]]:
         A file is not FITS-IDI, is truncated, or cannot be read.
     """
     with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
+        stack.enter_context(explained(paths))
         files = [_read(Path(path), stack) for path in paths]
         shared: dict = {}
         for file in files:
@@ -132,14 +145,10 @@ def opened(paths: Sequence[str | Path]) -> Iterator[list[IDIFile]]:
 def _read(path: Path, stack: ExitStack) -> IDIFile:
     from astropy.io import fits
 
-    try:
-        hdus = stack.enter_context(fits.open(path, memmap=True))
-        _check_whole(path, hdus)
-        for hdu in hdus[1:]:
-            hdu.columns  # noqa: B018 - a damaged table raises an error here
-    except (OSError, TypeError, ValueError, KeyError, IndexError, fits.VerifyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} cannot be read as a FITS file ({reason}). {COPY_AGAIN}") from error
+    hdus = stack.enter_context(fits.open(path, memmap=True))
+    _check_whole(path, hdus)
+    for hdu in hdus[1:]:
+        hdu.columns  # noqa: B018 - a damaged table raises an error here
     data = [hdu for hdu in hdus[1:] if hdu.name == "UV_DATA"]
     tables: dict = {}
     for hdu in hdus[1:]:

@@ -6,8 +6,7 @@ the antennas change places: (u, v, w) then change their signs, the visibility is
 and YX) change places.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ from radrim.geometry import C
 from radrim.ms.creation import Appender, Description, Registry, appending, write_subtables
 from radrim.ms.fitsidi import (
     CALIBRATION,
-    COPY_AGAIN,
     IDIFile,
     Layout,
     layout_of,
@@ -75,7 +73,7 @@ def convert(
         `out` exists or cannot be written; nothing is left behind.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    with opened([*paths, *companions]) as found, _explained(paths):
+    with opened([*paths, *companions]) as found:
         files = found[: len(paths)]
         _check_data(files)
         whole = _Observation(files)
@@ -93,19 +91,6 @@ def convert(
             with writing(out):
                 write_subtables(target, whole.described(span))
     return notes
-
-
-@contextmanager
-def _explained(paths: Sequence[str | Path]) -> Iterator[None]:
-    """Convert the exceptions of damaged or unusual tables into InputError."""
-    try:
-        yield
-    except (KeyError, ValueError, IndexError, TypeError, OSError) as error:
-        names = ", ".join(map(str, paths))
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise InputError(
-            f"{names} cannot be read as FITS-IDI ({type(error).__name__}: {reason}). {COPY_AGAIN}"
-        ) from error
 
 
 def _check_data(files: list[IDIFile]) -> None:

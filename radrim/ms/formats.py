@@ -84,9 +84,9 @@ def convert(
         others = [path for path in companions if path not in paths and format_of(path) == "FITS-IDI"]
         return fitsidi_convert.convert(paths, out, negative, overwrite, companions=others)
     if formats[0] == "MSv4":
-        from radrim.ms import msv4
+        from radrim.ms import msv4_convert
 
-        return msv4.convert(paths[0], out, negative, overwrite)
+        return msv4_convert.convert(paths[0], out, negative, overwrite)
     if formats[0] == "compressed":
         with unpacked(paths[0], Path(out).absolute().parent) as inner:
             return convert([inner], out, negative, overwrite)

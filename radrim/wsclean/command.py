@@ -124,7 +124,7 @@ def translate_selection(config: ImageConfig, targets: Sequence[Target]) -> tuple
         raise PeerError(_cannot("pol", "of a complex correlation it makes two images"))
     for ms in (target.ms for target in targets):
         if ms.tables != ms.path:
-            raise PeerError(f"WSClean reads Measurement Sets only, and {ms.path} is a UVFITS file; write one with "
+            raise PeerError(f"WSClean reads Measurement Sets only, and {ms.path} has another format; write one with "
                             "radrim convert, or use --peer clean.")  # fmt: skip
     notes: list[str] = []
     windows = [w for t in targets for w in t.ms.windows if config.spw is None or w.spw in config.spw]

@@ -1,12 +1,13 @@
 """FITS-IDI files, written here by astropy alone as AIPS Memo 114r has them, and two real ones."""
 
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from radrim.errors import ConfigError, DataError, InputError
+from radrim.errors import ConfigError, DataError, InputError, RadrimError
 from radrim.geometry import C
 from radrim.ms.fitsidi_convert import convert
 from radrim.ms.formats import convert as convert_any
@@ -339,8 +340,28 @@ def test_truncated(make_ms, tmp_path):
     """A file shorter than its headers say is refused with its length."""
     path = write_idi(make_ms(), tmp_path / "a.idi")
     path.write_bytes(path.read_bytes()[:-6000])
-    with pytest.raises(InputError, match=r"truncated|cannot be read as a FITS file"):
+    with pytest.raises(InputError, match=r"truncated|cannot be read as FITS-IDI"):
         read([path])
+
+
+def test_damaged_files(make_ms, tmp_path):
+    """Whatever has happened to a file, it is converted or refused with a message; nothing is left behind."""
+    path = write_idi(make_ms(times=2), tmp_path / "a.idi")
+    whole, rng = path.read_bytes(), np.random.default_rng(3)
+    cards = [at for at in range(0, len(whole), 80) if whole[at + 8 : at + 9] == b"="]
+    for number in range(60):
+        damaged, at = bytearray(whole), int(rng.choice(cards))
+        if number % 3 == 0:
+            damaged[at + 10 : at + 30] = bytes(rng.choice(list(b"0123456789-. TF'"), 20).tolist())
+        elif number % 3 == 1:
+            damaged[at : at + 80] = b" " * 80
+        else:
+            for place in rng.integers(0, len(whole), 30):
+                damaged[place] = rng.integers(256)
+        path.write_bytes(bytes(damaged))
+        with suppress(RadrimError):
+            convert(path, tmp_path / "a.ms", overwrite=True)
+        assert {inside.name for inside in tmp_path.iterdir()} <= {"a.idi", "a.ms"}
 
 
 # As CASA 6.7's importfitsidi has them: rows, sum of |DATA|, flagged samples; and of the first row in the second band of
@@ -419,3 +440,12 @@ def test_commands(shared_data, command, tmp_path, no_report):
                    tmp_path / "a")  # fmt: skip
     assert done.status == 0, done.err
     assert np.isfinite(fits.getdata(tmp_path / "a-dirty.fits")).all()
+
+
+def test_folders_of_batches(make_ms, tmp_path):
+    """Of a folder, a batch takes FITS-IDI files by their content, and leaves other files out."""
+    from radrim.batch.items import expand
+
+    path = write_idi(make_ms(), tmp_path / "a.IDI1")
+    (tmp_path / "c.txt").write_text("notes")
+    assert expand([tmp_path]) == [str(path)]

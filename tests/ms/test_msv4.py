@@ -1,11 +1,13 @@
 """Measurement Sets of version 4, written here with zarr alone in xradio's schema 4.0, and a real one of 2024."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import zarr
 from astropy.io import fits
 
-from radrim.errors import DataError, InputError
+from radrim.errors import DataError, InputError, RadrimError
 from radrim.ms.formats import convert, format_of
 from radrim.ms.settings import StorageSettings
 from radrim.ms.tables import open_table, read_subtables
@@ -142,12 +144,39 @@ def test_baselines_that_were_not_observed(make_ms, tmp_path):
     assert read([tmp_path / "a.ms"]).counts["samples"] == read([ms]).counts["samples"] - 2 * 4
 
 
+def test_missing_chunks_are_noted(make_ms, tmp_path):
+    """zarr reads a chunk that was not copied as a fixed value; a note says that it is not there."""
+    path = write_set(make_ms(), tmp_path / "a.ps")
+    chunks = [
+        file for file in (path / "part_0_0" / "VISIBILITY").rglob("*") if file.is_file() and "json" not in file.name
+    ]
+    chunks[0].unlink()
+    (note,) = convert([path], tmp_path / "a.ms")
+    assert note.startswith(f"1 of {len(chunks)} chunks of VISIBILITY of part_0_0 are not there")
+
+
+def test_damaged_stores(make_ms, tmp_path):
+    """Whatever has happened to a store, it is converted or refused with a message; nothing is left behind."""
+    path, rng = write_set(make_ms(times=2), tmp_path / "a.ps"), np.random.default_rng(5)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    for number, file in enumerate(rng.choice(files, 24, replace=False)):
+        content = file.read_bytes()
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content), 4):
+            damaged[place] = rng.integers(32, 127)
+        file.write_bytes((damaged, content[: len(content) // 2], b"")[number % 3])
+        with suppress(RadrimError):
+            convert([path], tmp_path / "a.ms", overwrite=True)
+        assert {inside.name for inside in tmp_path.iterdir()} <= {"a.ps", "a.ms"}
+        file.write_bytes(content)
+
+
 def test_parts_in_memory(two_by_two, tmp_path):
     """One integration at a time gives the same."""
-    from radrim.ms import msv4
+    from radrim.ms import msv4_convert
 
     path = write_set(two_by_two, tmp_path / "a.ps")
-    msv4.convert(path, tmp_path / "a.ms", settings=StorageSettings(part_bytes=1))
+    msv4_convert.convert(path, tmp_path / "a.ms", settings=StorageSettings(part_bytes=1))
     assert_same(tmp_path / "a.ms", two_by_two)
 
 
@@ -189,6 +218,15 @@ def test_other_zarr_stores(tmp_path):
     zarr.create_group(tmp_path / "a.zarr").create_array("image", data=np.zeros(4))
     with pytest.raises(InputError, match="a zarr store with no Measurement Set of version 4 with visibilities"):
         read([tmp_path / "a.zarr"])
+
+
+def test_folders_of_batches(make_ms, tmp_path):
+    """Of a folder, a batch takes each processing set; the folder is none itself."""
+    from radrim.batch.items import expand
+
+    path = write_set(make_ms(), tmp_path / "a.ps")
+    assert format_of(tmp_path) == ""
+    assert expand([tmp_path]) == expand([path]) == [str(path)]
 
 
 def test_real_set_equals_version_2(shared_data, tmp_path, command, no_report):
