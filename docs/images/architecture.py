@@ -40,6 +40,7 @@ VOCABULARY = {
     "Shared by some": {
         "products": "kinds of files", "version": "of radrim", "stokes": "correlations", "units": "12.3 mJy",
         "angles": "1asec", "earth": "uvw of a track", "arrays": "antennas", "gains": "closure, selfcal",
+        "fits_input": "foreign FITS",
     },
 }  # fmt: skip
 
@@ -81,10 +82,11 @@ def callers():
 
 def chips():
     """The packages that others share, in one row for those that most use, and one for the others."""
-    out, step = [], (WIDTH - 40) / 8
+    out = []
     for row, (words, group) in enumerate(VOCABULARY.items()):
         top = 590 + row * 88
         out.append(text(24, top, words, "small", "start"))
+        step = (WIDTH - 40) / max(8, len(group))
         out += [box(20 + k * step, top + 10, step - 8, 54, *item, kind="chip") for k, item in enumerate(group.items())]
     return out
 
