@@ -321,8 +321,8 @@ def _diagnose(stokes, run):
 
 
 def _doubt(image, grid):
-    """Findings on flux that may be false; of dishes and mosaics there is none, whose PSF varies."""
-    if image.model is None or image.pb is not None:
+    """Findings on flux that may be false; of dishes and mosaics there is none, whose PSF varies, nor of Q, U and V."""
+    if image.model is None or image.pb is not None or image.stokes != "I":
         return []
     return find_false_sources(image.model, image.psf, image.beam, grid.scale)
 

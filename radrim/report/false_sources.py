@@ -69,6 +69,8 @@ def find_false_sources(
     if not part > 0 or part < settings.min_fraction:
         return []
     response = scipy.signal.fftconvolve(np.where(far, 0, model), psf, mode="same")
+    if not response.max() > 0:  # a negative source
+        return []
     lobes = np.maximum(response, 0)[far] / float(response.max())
     highest, level = float(lobes.max()), float(lobes.mean())
     # The mean sidelobe where the far flux is, over that anywhere.

@@ -32,6 +32,9 @@ NOT_RUN = {
     "eht.toml": "the same",
     "--start-model m87-model.fits": "what the closure image leaves; tests/closure/test_closure.py",
     "vla_3c391": "an observation that is not part of radrim; it made the figure",
+    "zen.2458098": "a public file; tests/ms/test_pyuvdata_formats.py",
+    "carma_miriad": "the same",
+    "n09q2": "public files; tests/ms/test_fitsidi.py",
     "radrim batch": "files of its own; tests/batch/test_batch.py and tests/end_to_end/test_pipelines.py run batches",
     "radrim train": "hours of training; tests/rim/training/test_rim_train.py trains for seconds",
 }
