@@ -228,7 +228,7 @@ def test_catalogue_gives_its_sources(tmp_path):
 @pytest.mark.parametrize("name, text, error, message", [
     ("no.fits", None, ConfigError, "no file of that name"),
     ("sky.csv", "ra,dec\n1,2\n", InputError, "ra_deg, dec_deg and i_jy"),
-    ("sky.fits", "SIMPLE? no", InputError, "cannot be read as a FITS image"),
+    ("sky.fits", "SIMPLE? no", InputError, "it is not a FITS file, or damaged"),
 ])  # fmt: skip
 def test_bad_sky_is_refused(tmp_path, name, text, error, message):
     """The message says what a sky must be."""

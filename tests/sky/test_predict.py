@@ -427,6 +427,8 @@ def test_command_line(edit_ms, write_model, command):
 def test_uvfits_has_no_columns(make_ms, make_uvfits):
     """MODEL_DATA of a UVFITS file is refused with the command that makes a Measurement Set of it."""
     path = make_uvfits(make_ms())
-    expected = pytest.raises(InputError, match=r"this needs a Measurement Set: radrim convert .*obs.uvfits obs.ms")
+    expected = pytest.raises(
+        InputError, match=r"this needs a Measurement Set of version 2: radrim convert .*obs.uvfits obs.ms"
+    )
     with expected, writing_column(path, "MODEL_DATA", "a test"):
         pytest.fail("there is a column")
