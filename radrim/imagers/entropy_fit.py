@@ -49,9 +49,10 @@ class EntropyImagerSettings:
 class CandidateSettings:
     """When ordinary runs try relative entropy."""
 
-    max_samples: int = 10_000
+    max_samples: int = 5000
     """Largest number of averaged visibilities. The EHT's observations of a night have some hundred, simulated ones
-    without gaps some thousand. `--solver entropy` has no such limit."""
+    without gaps some thousand. With more the search takes longer than all else of a run, and is seldom of use:
+    `--solver entropy` has no such limit."""
 
     trial: int = 100
     """Number of this trial among `radrim.rim.minor.stages.TRIALS`, different from all of theirs."""
