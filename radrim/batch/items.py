@@ -191,9 +191,18 @@ def expand(inputs: Iterable[str | Path]) -> list[str]:
     return list(once.values())
 
 
+FORMATS = ("FITS-IDI", "MSv4", "UVH5", "MIRIAD", "SMA MIR")
+"""Formats that tell observations among the files of a folder, whatever their names."""
+
+
 def _is_set(path: Path) -> bool:
     # A Measurement Set without its table.dat must fail with a message, and must not be overlooked.
-    return (path / "table.dat").exists() or path.suffix.lower() in SETS or format_of(path) in ("FITS-IDI", "MSv4")
+    if (path / "table.dat").exists() or path.suffix.lower() in SETS:
+        return True
+    try:
+        return format_of(path) in FORMATS
+    except InputError:  # of a kind that is not read, or a folder with observations
+        return False
 
 
 def _read_list(path: Path) -> list[str]:
