@@ -93,6 +93,15 @@ def test_errors_of_visibilities_are_estimated(factor, systematic):
     assert found.systematic == pytest.approx(systematic, rel=0.15, abs=0.02)
 
 
+def test_noise_alone_is_no_error_in_proportion():
+    """Samples that are large because their noise is large do not make the data seem uncalibrated."""
+    data = observed(3000, 100 * NOISE)
+    data = CellVisibilities(data.uvw, data.vis, np.full(3000, 100 * NOISE), data.stretch, data.fold)
+    found = estimate_noise(data, data.vis - seen(data.uvw[:, :2]))
+    assert found.factor == pytest.approx(1, rel=0.1)
+    assert found.systematic < 0.2
+
+
 def test_width_follows_the_amplitudes():
     """Of a Gaussian, within a tenth."""
     data = observed()
