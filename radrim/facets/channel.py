@@ -19,10 +19,11 @@ from radrim.facets.images import FacetImage
 from radrim.facets.natural import NotedSums, WeightSums
 from radrim.facets.pointing import Pointing
 from radrim.geometry import ImageGrid
+from radrim.measure.fit_quality import FitInspector
 from radrim.measure.mosaic import MosaicSettings
 from radrim.measure.neighbours import Neighbours
 from radrim.operator.tracks import Compressed, Track, find_nodes
-from radrim.visibilities import Visibilities
+from radrim.visibilities import NaturalWeights, Visibilities
 from radrim.workdir.store import Store
 from radrim.workdir.visibilities import Blocks, Samples
 
@@ -364,6 +365,15 @@ class FacetChannel:
         before = np.array(self._left(number, cycle)[kept.rows])
         after = before - self._predicted(cycle, number)[kept.rows]
         return Cells.of(kept.cell, kept.weight, before, after, kept.cells)
+
+    def inspect(self, number: int, cycle: int) -> FitInspector:
+        """How well the model fits the samples of a block, fitted and kept-out ones."""
+        k, within = self.blocks[number]
+        block = self.of(Samples.ALL).likelihood().parts[k][within]
+        block.natural, block.kept_out = NaturalWeights(((block.freq, block.weight),)), self.parts[k].kept_out(within)
+        inspector = FitInspector()
+        inspector.see(block, torch.from_numpy(np.array(self._left(number, cycle))))
+        return inspector
 
     def subtract(self, number: int, cycle: int, part: float) -> float:
         """Subtract the fraction `part` of an update from the visibilities of a block, and measure the remaining noise.

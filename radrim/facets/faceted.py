@@ -15,11 +15,15 @@ from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.minor import MinorCycle, OtherFacets
 from radrim.facets.channel import RegionSource
 from radrim.facets.tasks import FacetTasks
+from radrim.measure.fit_quality import FitInspector
 from radrim.metrics import residual_noise
 from radrim.runtime.executors import Executor
 from radrim.workdir.visibilities import Samples
 
-KEPT = ("cycles", "stop", "ended", "stage", "expected", "fitted", "at", "wait", "found", "flux", "left_noise")
+KEPT = (
+    "cycles", "stop", "ended", "stage", "expected", "fitted", "at", "wait", "found", "flux", "left_noise",
+    "fit_quality",
+)  # fmt: skip
 """Attributes of an image that are saved after each major cycle."""
 
 
@@ -198,6 +202,12 @@ class FacetedImage(ImageState):
 
     def use_all_samples(self) -> None:
         """See `ImageState.use_all_samples`."""
+        if self.fitted and self.cycles:  # the last moment at which the model knows nothing of the kept-out samples
+            blocks = ((self.tasks.channels[channel].inspect, k, self.at) for channel, k in self.tasks.blocks)
+            inspector = FitInspector()
+            for seen in self.run("fit quality", blocks):
+                inspector.add(seen)
+            self.fit_quality = inspector.summary()
         self.tasks = tasks = self.tasks.of(Samples.ALL)
         windows = range(len(tasks.windows))
         self.run("all samples", ((one.add_kept, window, self.at) for one in tasks.channels for window in windows))

@@ -166,6 +166,7 @@ class FacetImager(Imager):
                 bandwidth_of(channel.blocks, run.observation.channel_width), beam,
                 self._noise(parts["residual" if image.stop else "dirty"]), np.zeros((0, 0)), np.zeros((0, 0)),
                 stop=image.stop, cycles=[] if number else image.cycles, stokes=measured.stokes,
+                fit_quality={} if number else image.fit_quality,
             )  # fmt: skip
             out.facts = {
                 "visibilities": sum(int(np.count_nonzero(block.weight)) for block in channel.blocks),

@@ -86,11 +86,11 @@ class FitInspector:
 
     def __init__(self, settings: FitQualitySettings = FitQualitySettings()):
         self._settings = settings
-        self._groups = _Groups()
-        self._windows: list[tuple[float, float]] = []
-        self._wild: list[dict[str, Any]] = []
-        self._wild_count = 0
-        self._wild_at: dict[str, dict[int, int]] = {"antennas": {}, "windows": {}}
+        self.groups = _Groups()
+        self.windows: list[tuple[float, float]] = []
+        self.wild: list[dict[str, Any]] = []
+        self.wild_count = 0
+        self.wild_at: dict[str, dict[int, int]] = {"antennas": {}, "windows": {}}
 
     def see(self, block: Visibilities, rest: "torch.Tensor") -> None:
         """Add a block.
@@ -115,16 +115,31 @@ class FitInspector:
                 self._see(part, some, rest[start + some[0] : start + some[-1]].cpu().numpy())
             start += len(weight)
 
+    def add(self, other: "FitInspector") -> None:
+        """Take over what another one has seen, of other blocks."""
+        numbers = [self._window(np.array(band)) for band in other.windows]
+        for name, values in vars(other.groups).items():
+            getattr(self.groups, name).extend([numbers[k] for k in values] if name == "window" else values)
+        self.wild_count += other.wild_count
+        for key, count in other.wild_at["antennas"].items():
+            self.wild_at["antennas"][key] = self.wild_at["antennas"].get(key, 0) + count
+        for key, count in other.wild_at["windows"].items():
+            self.wild_at["windows"][numbers[key]] = self.wild_at["windows"].get(numbers[key], 0) + count
+        self.wild = self._worst(self.wild + other.wild)
+
+    def _worst(self, wild):
+        return sorted(wild, key=lambda one: -one["deviation"])[: self._settings.worst]
+
     def _window(self, freq):
         """Number of the window with these channels."""
         band = float(freq.min()), float(freq.max())
-        if band not in self._windows:
-            self._windows.append(band)
-        return self._windows.index(band)
+        if band not in self.windows:
+            self.windows.append(band)
+        return self.windows.index(band)
 
     def _see(self, part, edges, rest):
         """Add the groups between successive `edges` (rows of a part); `rest` is of the rows from first to last."""
-        settings, groups = self._settings, self._groups
+        settings, groups = self._settings, self.groups
         weight = np.asarray(part.weight[edges[0] : edges[-1]])
         power = weight * (rest.real**2 + rest.imag**2)
         used = weight > 0
@@ -181,19 +196,19 @@ class FitInspector:
         settings = self._settings
         unit = limit / settings.wild**2  # of a deviation of 1, for real and imaginary part
         rows, channels = np.nonzero(power > limit)
-        self._wild_count += len(rows)
+        self.wild_count += len(rows)
         antennas = part.block.antenna[first + part.first]
         for kind, keys in (("antennas", antennas.tolist()), ("windows", [part.window])):
             for key in keys:
-                self._wild_at[kind][key] = self._wild_at[kind].get(key, 0) + len(rows)
+                self.wild_at[kind][key] = self.wild_at[kind].get(key, 0) + len(rows)
         worst = np.argsort(-power[rows, channels], kind="stable")[: settings.worst]
         for row, channel in zip(rows[worst].tolist(), channels[worst].tolist(), strict=True):
-            self._wild.append({
+            self.wild.append({
                 "deviation": float(np.sqrt(power[row, channel] / unit)), "antennas": antennas.tolist(),
                 "time_mjd_s": float(part.block.time[first + part.first + row]),
                 "frequency_hz": float(part.freq[channel]),
             })  # fmt: skip
-        self._wild = sorted(self._wild, key=lambda one: -one["deviation"])[: settings.worst]
+        self.wild = self._worst(self.wild)
 
     def summary(self) -> dict[str, Any]:
         """What was seen, as JSON holds it; empty if nothing was.
@@ -207,16 +222,16 @@ class FitInspector:
             'lengths' have 'length_m', 'antennas' an 'antenna' (its number), 'windows' their band 'frequencies_hz'.
             'wild' has the 'count' of wild samples, their counts by antenna and window, and the 'worst'.
         """
-        if not self._groups.count:
+        if not self.groups.count:
             return {}
-        table = _Table(self._groups)
+        table = _Table(self.groups)
         antennas = np.unique(table.pair).tolist()
         wild = {
-            "count": self._wild_count,
+            "count": self.wild_count,
             "samples": int(table.count.sum()),
-            "antennas": [[number, count] for number, count in self._wild_at["antennas"].items()],
-            "windows": [[*self._windows[number], count] for number, count in self._wild_at["windows"].items()],
-            "worst": self._wild,
+            "antennas": [[number, count] for number, count in self.wild_at["antennas"].items()],
+            "windows": [[*self.windows[number], count] for number, count in self.wild_at["windows"].items()],
+            "worst": self.wild,
         }
         return {
             "all": table.baselines.total(),
@@ -230,7 +245,7 @@ class FitInspector:
             ],
             "windows": [
                 {"frequencies_hz": list(band), **table.typical(table.window == number)}
-                for number, band in enumerate(self._windows)
+                for number, band in enumerate(self.windows)
             ],
             "wild": wild,
         }

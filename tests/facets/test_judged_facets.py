@@ -56,6 +56,16 @@ def test_decided_as_in_memory(runs):
     assert runs[1].model.sum() == pytest.approx(runs[0].model.sum(), rel=1e-3)
 
 
+def test_fit_quality_as_in_memory(runs):
+    """Chi^2 per datum of fitted and kept-out samples, all and by baseline length, is that of the image in memory."""
+    whole, facets = (run.fit_quality for run in runs)
+    for name in ("fitted", "kept", "noise"):
+        assert facets["all"][name] == pytest.approx(whole["all"][name], rel=1e-3)
+        for one, other in zip(facets["lengths"], whole["lengths"], strict=True):
+            assert one[name] == pytest.approx(other[name], rel=1e-2, nan_ok=True)
+    assert [one["antenna"] for one in facets["antennas"]] == [one["antenna"] for one in whole["antennas"]]
+
+
 @pytest.mark.parametrize("more", [{}, {"channels_out": 2, "spectral_terms": 2}], ids=["one channel", "terms"])
 def test_what_is_written_is_of_all_visibilities(observed, quiet, more):
     """Dirty image and PSF are those of a run that keeps nothing out."""
