@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from radrim.closure.noise import Noise
-from radrim.closure.solver import Solution
+from radrim.closure.solver import ClosureSolverSettings, Solution
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Prior(NamedTuple):
         The first guess of this flux [flux of the image].
     reach : float
         Largest |l| and |m| of emission [rad].
+    floor : float
+        Part of the flux that it spreads over the whole field.
     """
 
     width: float
@@ -56,6 +58,7 @@ class Prior(NamedTuple):
     separate: bool
     extended: float
     reach: float = np.inf
+    floor: float = ClosureSolverSettings.floor
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,14 @@ class EntropySettings:
     """Strength down to which all priors are tried; weaker ones only with the best of them. Where the entropy is weak
     the prior matters less, and the search takes most of its time."""
 
+    faint_floor: float = 1e-12
+    """Part of the flux that a prior spreads over the field if it allows next to no emission far from the source. Of a
+    source that all baselines resolve, the usual floor leaves a haze between the sidelobes."""
+
+    wider: float = 3.0
+    """Factor by which the Gaussian with this floor is made wider, as a further choice: extended emission around a
+    bright core hardly changes the amplitudes from which the width follows."""
+
     max_chi2_ratio: float = 1.3
     """Chi-square of a predicted fold, over that of another model which was fitted to it, above which the search is not
     worth its time."""
@@ -163,19 +171,23 @@ class EntropySolver:
         """Find prior, strength and noise from predictions of the folds.
 
         Priors are tried in the middle of the field and at the brightest place, without and with flux that only
-        colocated stations see, and then the best of them with emission in the whole image. Another than the first must
-        predict better by more than the error of the change.
+        colocated stations see, then the best of them with emission in the whole image, and then with next to no
+        emission far from the source. Another than the first must predict better by more than the error of the change.
         """
         settings, vis = self._settings, self._data.vis
         first, *others = self.priors
         best = self._extended(self._begun(first))
         data = self._data.with_noise(*self._noise(best.left))
-        weakest = max(settings.strengths[best.best], settings.weakest_for_priors)
+        further = min(best.best + settings.patience, len(settings.strengths) - 1)
+        weakest = min(max(settings.strengths[further], settings.weakest_for_priors), settings.strengths[best.best])
         for prior in others:
             best = self._better(data, best, self._extended(self._begun(prior), weakest))
         if self._whole:
             wide = best.prior._replace(reach=np.inf)
             best = self._better(data, best, self._extended(self._begun(wide), weakest))
+        faint = best.prior._replace(floor=settings.faint_floor)
+        for prior in (faint, faint._replace(width=settings.wider * faint.width)):
+            best = self._better(data, best, self._extended(self._begun(prior), weakest))
         best = self._extended(best)
         found = self._noise(best.left)
         ratio = self._data.with_noise(*found).sigma / self._data.with_noise(*Noise()).sigma
@@ -271,7 +283,7 @@ class EntropySolver:
         return Objective(data.uvw, near, terms, grid, image, 1.0, settings=settings)
 
     def _start(self, grid, prior):
-        image = gaussian(grid, prior.width, self._minimiser.floor, prior.centre)
+        image = gaussian(grid, prior.width, prior.floor, prior.centre)
         return Solution(self._within(image, grid, prior.reach), prior.extended)
 
     def _within(self, image, grid, reach):
