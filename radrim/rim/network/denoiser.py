@@ -33,11 +33,14 @@ class DenoiserConfig:
         Residual blocks of each level.
     levels : int
         Smoothed images that the network sees beside the image.
+    seen : bool
+        Whether it sees that part of the image, too, which data determine.
     """
 
     widths: tuple[int, ...] = (24, 48, 96, 96)
     blocks: tuple[int, ...] = (1, 1, 2, 2)
     levels: int = 4
+    seen: bool = False
 
     def __post_init__(self) -> None:
         if len(self.widths) != 4 or len(self.blocks) != 4 or min(self.widths + self.blocks) < 1 or self.levels < 1:
@@ -59,7 +62,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.config = config
         widths, blocks = config.widths, config.blocks
-        self.first = nn.Conv2d(config.levels + 2, widths[0], 3, padding=1)
+        self.first = nn.Conv2d(config.levels + 2 + 2 * config.seen, widths[0], 3, padding=1)
         pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(_stack(width, count) for width, count in zip(widths, blocks, strict=True))
         self.up = nn.ModuleList(_stack(width, count) for width, count in zip(widths[:-1], blocks[:-1], strict=True))
@@ -74,9 +77,33 @@ class Denoiser(nn.Module):
         """Number of pixels of which the sides of images are multiples: each level but the first halves the image."""
         return 2 ** len(self.shrink)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """The sky of an image, both (batch, 1, y, x) in units of the noise; sides are multiples of `alignment`."""
-        x, kept = self.first(_pyramid(image, self.config.levels)), []
+    def begin_with(self, other: "Denoiser") -> None:
+        """Take the weights of a network that may not see what data determine: it begins by not looking at it."""
+        weights = dict(other.state_dict())
+        first = torch.zeros_like(self.first.weight)
+        first[:, : weights["first.weight"].shape[1]] = weights["first.weight"]
+        self.load_state_dict(weights | {"first.weight": first})
+
+    def forward(self, image: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
+        """The sky of an image.
+
+        Parameters
+        ----------
+        image : Tensor, (batch, 1, y, x)
+            In units of the noise; sides are multiples of `alignment`.
+        seen : Tensor, (batch, 1, y, x), optional
+            That part of the image which data determine, for networks that see it.
+
+        Returns
+        -------
+        Tensor, (batch, 1, y, x)
+            In units of the noise.
+        """
+        planes = _pyramid(image, self.config.levels)
+        if self.config.seen:
+            known = image if seen is None else seen
+            planes = torch.cat([planes, torch.asinh(known), torch.asinh(image - known)], 1)
+        x, kept = self.first(planes), []
         for level, stack in enumerate(self.down):
             x = stack(x)
             if level < len(self.shrink):

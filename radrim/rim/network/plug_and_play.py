@@ -101,8 +101,10 @@ def plug_and_play(
     variance = settings.data_weight * noise**2
     x = z = before
     for turn, level in enumerate(noise * np.geomspace(settings.first, settings.last, settings.turns)):
-        x = _data_step(x, z, dirty, narrow, variance / level**2, settings)
-        z = torch.where(inside, _denoised(network, x, float(level), turn, settings), before)
+        ratio = variance / level**2
+        x = _data_step(x, z, dirty, narrow, ratio, settings)
+        seen = narrow.measured(x, ratio) if network.config.seen else None
+        z = torch.where(inside, _denoised(network, x, seen, float(level), turn, settings), before)
     result = model.clone()
     result[window] = torch.where(inside, z.clamp_min(0), before)
     return result
@@ -158,12 +160,13 @@ TURNED: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 """Axes along which the image is mirrored, one turn after the other: the errors of the network then do not add up."""
 
 
-def _denoised(network, image, noise, turn, settings):
+def _denoised(network, image, seen, noise, turn, settings):
     """The denoised image, tile by tile."""
     axes = TURNED[turn % len(TURNED)]
-    seen = (image / noise).flip(axes) if axes else image / noise
-    ny, nx = seen.shape
-    out = torch.empty_like(seen)
+    planes = torch.stack([image / noise] if seen is None else [image / noise, seen / noise])
+    planes = planes.flip(axes) if axes else planes
+    ny, nx = image.shape
+    out = torch.empty_like(image)
     for y in range(0, ny, settings.tile):
         for x in range(0, nx, settings.tile):
             core = slice(y, min(y + settings.tile, ny)), slice(x, min(x + settings.tile, nx))
@@ -171,9 +174,9 @@ def _denoised(network, image, noise, turn, settings):
                 slice(max(0, c.start - settings.halo), min(n, c.stop + settings.halo))
                 for c, n in zip(core, (ny, nx), strict=True)
             )
-            part = seen[outer]
-            pad = (0, -part.shape[1] % network.alignment, 0, -part.shape[0] % network.alignment)
-            found = network(F.pad(part[None, None], pad, mode="replicate"))[0, 0]
+            part = planes[:, outer[0], outer[1]]
+            pad = (0, -part.shape[2] % network.alignment, 0, -part.shape[1] % network.alignment)
+            found = network(*F.pad(part[:, None], pad, mode="replicate")[:, None].unbind(0))[0, 0]
             inside = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
             out[core] = found[inside]
     return noise * (out.flip(axes) if axes else out)

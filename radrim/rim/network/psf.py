@@ -108,6 +108,10 @@ class PsfConvolution:
         """The images w_lambda [Jy/pixel], (batch, lambda, ...), of a residual (batch, ...) [Jy/beam]."""
         return torch.stack(_filters(residual, [(self.power + v).reciprocal_() for v in lambdas], self.grid), dim=1)
 
+    def measured(self, image: torch.Tensor, value: float) -> torch.Tensor:
+        """Images (..., y, x) with each frequency times B / (B + value): the part that data measured well."""
+        return _filter(image, self.power / (self.power + value), self.grid)
+
     def gains(self, value: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Value of w_lambda at the image's centre for a source of 1 Jy there, and its rms for noise of unit rms.
 

@@ -118,3 +118,33 @@ def test_architecture_is_checked():
     """A denoiser of three levels is refused with what it needs."""
     with pytest.raises(ConfigError, match="four numbers"):
         Denoiser(DenoiserConfig(widths=(8, 8, 8)))
+
+
+@pytest.fixture
+def seeing(denoiser):
+    """The network of the package, which also sees what data determine, and does not look at it yet."""
+    network = Denoiser(DenoiserConfig(seen=True)).eval()
+    network.begin_with(denoiser)
+    return network
+
+
+def test_a_network_begins_by_ignoring_what_data_determine(seeing, denoiser, scene):
+    """Its models are those of the network that it began with."""
+    assert torch.allclose(scene.after(seeing), scene.after(denoiser), atol=1e-5)
+
+
+def test_a_network_can_see_what_data_determine(seeing, scene):
+    """Once it looks at it, its models differ."""
+    before = scene.after(seeing)
+    with torch.no_grad():
+        seeing.first.weight[:, -2:] += 0.1
+    assert not torch.allclose(scene.after(seeing), before, atol=1e-3)
+
+
+def test_measured_part(scene):
+    """Of an image, the part that data determine and the rest are together the image; less with a larger value."""
+    parts = [scene.convolution.measured(scene.sky, value) for value in (1e-6, 1e-2, 1.0)]
+    powers = [float(part.square().sum()) for part in parts]
+    assert powers == sorted(powers, reverse=True)
+    rest = scene.convolution.wiener(scene.sky[None], [1e-2])[0, 0] * 1e-2
+    assert torch.allclose(parts[1] + rest, scene.sky, atol=1e-4)
