@@ -218,6 +218,8 @@ class EntropySolver:
         solution = replace(solution, image=self._within(image, self._grid, prior.reach))
         objective = self._objective(data, self._grid, choice.strength, prior)
         solution = objective.minimise(solution)
+        # The minimiser leaves next to nothing where no emission is allowed, and this is less.
+        solution = replace(solution, image=self._within(solution.image, self._grid, prior.reach))
         vis = objective.visibilities(solution.image, solution.extended)
         flux = VisibilityTerm(data.vis, data.sigma).flux(vis)
         chi2 = _chi2(data.vis - flux * vis, data.sigma)

@@ -59,6 +59,16 @@ def test_flux_and_place_are_those_of_the_sky(fitted):
     assert np.hypot(GRID.l()[x], GRID.m()[y]) < 8 * UAS
 
 
+def test_nothing_is_outside_a_mask(fitted):
+    """Pixels that a mask leaves out are 0, though the sky has emission there; the others sum to 1."""
+    choice, _ = fitted
+    allowed = np.zeros(GRID.shape, bool)
+    allowed[8:32, 18:36] = True
+    image = EntropySolver(observed(), GRID, allowed).fit(choice).solution.image
+    assert not image[~allowed].any()
+    assert image.sum() == pytest.approx(1)
+
+
 def test_noise_is_not_fitted(fitted):
     """At the strength that the folds choose, chi-square is near 1, and so is that of the prediction."""
     choice, found = fitted
