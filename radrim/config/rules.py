@@ -66,6 +66,8 @@ SIGNED = Use("--pol", lambda config: any(stokes not in ONE_HAND for stokes in co
 TERMS = Use("--spectral-terms", lambda config: config.spectral_terms is not None)
 START = Use("--start-model", lambda config: config.start_model is not None)
 CONTINUE = Use("--continue", lambda config: config.continue_run)
+TIMES = Use("--time-range", lambda config: config.time_range is not None)
+INTERVAL = Use("--interval", lambda config: config.interval is not None)
 SCHEDULER = Use("--scheduler", lambda config: config.scheduler is not None)
 CLUSTER = Use("--cluster", lambda config: config.cluster is not None)
 FACET = Use("--facet", lambda config: config.facet is not None)
@@ -106,6 +108,7 @@ EXCLUSIONS = (
         "spectra are fitted to Stokes I alone; image the others, of which Q and U rotate with "
         "frequency, with --channels-out",
     ),
+    Exclusion(TIMES, INTERVAL, "both select times"),
     Exclusion(START, CONTINUE, "both name the model with which the deconvolution begins"),
     Exclusion(SCHEDULER, CLUSTER, "the first is a cluster that is running, the second one that is to be started"),
 )

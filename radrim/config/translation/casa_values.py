@@ -11,8 +11,8 @@ from radrim.config.translation.row import Given
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 MOSAIC = ("mosaic", "mosaicft", "ftmosaic")
 """Gridders of joint mosaics."""
-_WIDTHS = 4 * math.log(2) / math.pi
-"""Width (FWHM) of a Gaussian [rad] times that of its transform [wavelengths]."""
+_WIDTHS = 2 * math.log(2) / math.pi
+"""Width (FWHM) of a Gaussian [rad] times half the width of its transform [wavelengths], in which tclean's tapers are."""
 
 
 def items(value: Any) -> list[str]:
@@ -119,11 +119,11 @@ def stokes(value: Any, _: Given) -> list[str]:
 
 
 def taper(value: Any, _: Given) -> list[str]:
-    """--taper, the width (FWHM) of a Gaussian in the image; also from that in the uv plane, in wavelengths."""
+    """--taper, the width (FWHM) of a Gaussian in the image; also from half that in the uv plane, in wavelengths."""
     texts = items(value)
     if len(texts) > 1 and texts[0] != texts[1]:
         raise CannotTranslateError("tapers are circular: --taper ANGLE")
-    if found := re.fullmatch(rf"({_NUMBER})\s*(k|M)?lambda", texts[0]):
+    if found := re.fullmatch(rf"({_NUMBER})\s*(?:(k|M)?lambda)?", texts[0]):
         wavelengths = float(found[1]) * {"k": 1e3, "M": 1e6}.get(found[2], 1.0)
         return ["--taper", f"{math.degrees(_WIDTHS / wavelengths) * 3600:.4g}asec"]
     return ["--taper", angle(texts[0])]
