@@ -100,6 +100,8 @@ def run(
     minor, rival = choose_solvers(config, machine.device)
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
+        if not work.resumed:
+            output.say_what_is_replaced()
         try:
             prepared = _prepare(config, work, output, minor, clock, machine)
             images = _image(prepared, work)

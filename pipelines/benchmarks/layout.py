@@ -16,7 +16,9 @@ from pathlib import Path
 import cloudpickle
 from peer import table
 
-from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+from radrim.cli.imaging import parse_config
+from radrim.cli.parser import build_parser
+from radrim.cli.spelling import wsclean_spelling
 from radrim.deconvolve.minor import OtherFacets
 from radrim.deconvolve.tiles import Tiles
 from radrim.facets.channel import FacetChannel

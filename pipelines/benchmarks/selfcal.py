@@ -19,7 +19,9 @@ import numpy as np
 from astropy.io import fits
 from peer import mad, table
 
-from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+from radrim.cli.imaging import parse_config
+from radrim.cli.parser import build_parser
+from radrim.cli.spelling import wsclean_spelling
 from radrim.cli.selfcal import parse_options
 from radrim.gains.table import read_gains
 from radrim.pipeline import run as image

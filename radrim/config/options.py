@@ -309,7 +309,7 @@ class ImageConfig:
     overwrite: bool = _computing(
         to_flag, False, "begin again if NAME.radrim holds an unfinished run with other settings"
     )
-    report: bool = _computing(to_flag, True, "write NAME.png, NAME-report.html, NAME-qa.json and NAME-run.toml")
+    report: bool = _computing(to_flag, True, "write NAME-report.html and NAME.png")
     device: str = _computing(choice("auto", "cpu", "cuda"), "auto", "where to compute")
 
     @classmethod
