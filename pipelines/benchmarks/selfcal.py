@@ -21,8 +21,8 @@ from peer import mad, table
 
 from radrim.cli.imaging import parse_config
 from radrim.cli.parser import build_parser
-from radrim.cli.spelling import wsclean_spelling
 from radrim.cli.selfcal import parse_options
+from radrim.cli.spelling import wsclean_spelling
 from radrim.gains.table import read_gains
 from radrim.pipeline import run as image
 from radrim.selfcalibration.loop import selfcal

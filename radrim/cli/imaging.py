@@ -57,9 +57,7 @@ def check_inputs(config: ImageConfig, start_model: str | None = None) -> None:
 def require_input(path: str) -> None:
     """Raise InputError if an observation does not exist."""
     if not os.path.exists(path):
-        raise InputError(
-            f"{path} does not exist{similar(path)}; give the path of a Measurement Set or a UVFITS file."
-        )
+        raise InputError(f"{path} does not exist{similar(path)}; give the path of a Measurement Set or a UVFITS file.")
 
 
 def similar(path: str) -> str:

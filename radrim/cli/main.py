@@ -102,8 +102,8 @@ def _wrong_command(argv: Sequence[str]) -> str:
     word = argv[0] if argv else ""
     if word == "clean":
         return (
-            f"radrim clean is called radrim discard: {shlex.join(['radrim', 'discard', *argv[1:]] or ['NAME'])} deletes "
-            "the work directory of an interrupted run. For the algorithm CLEAN: radrim image OBS.ms --solver clean."
+            f"radrim clean is called radrim discard: {shlex.join(['radrim', 'discard', *argv[1:]])} deletes the "
+            "work directory of an interrupted run. For the algorithm CLEAN: radrim image OBS.ms --solver clean."
         )
     if word and not word.startswith("-") and (Path(word).exists() or word.lower().rstrip("/").endswith(OBSERVATIONS)):
         known = command_parsers(build_parser())
@@ -133,8 +133,8 @@ def _parse(argv: Sequence[str], args: argparse.Namespace) -> None:
         flags = [flag for action in shown._actions for flag in action.option_strings]  # noqa: SLF001 - no public list
         word = f"--{unknown[0].lstrip('-').split('=')[0]}"
         hint = nearest(word, flags, "", "; ") if unknown[0].startswith("-") else ""
-        parser.error(f"unknown option {unknown[0]}{hint} {parser.prog} --help lists all." if hint else f"unknown option "
-                     f"{unknown[0]}")  # fmt: skip
+        more = f"{hint} {parser.prog} --help lists all." if hint else ""
+        parser.error(f"unknown option {unknown[0]}{more}")
     if rest:  # argparse does not assign a Measurement Set that follows an option
         args.ms += rest
 

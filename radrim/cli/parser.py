@@ -215,6 +215,7 @@ class Parser(argparse.ArgumentParser):
     """Prints errors in one line; argparse would print the usage first, which is a page of options."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the message, and end the process with status 2."""
         stop = message if message.endswith(("?", ".")) else f"{message}; {self.prog} --help lists what there is."
         print(f"{coloured('radrim:', RED, sys.stderr)} {stop}", file=sys.stderr)
         self.exit(2)

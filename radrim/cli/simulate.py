@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number: dict[str, Any] = {"type": float, "metavar": "X"}
     hours = _in("hours", HOURS, 0, "4h")
     seconds = _in("integration", SECONDS, 0, "10s")
+    middle = _in("hour-angle", HOURS, -12, "2h")
     noise = _in("noise", FLUX, 0, "20mJy")
     parser.add_argument("out", metavar="OUT.ms", help="Measurement Set to write")
     parser.add_argument(
@@ -35,13 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bandwidth", default="100MHz", help="width of the band (default: 100MHz)")
     parser.add_argument("--channels", type=int, default=4, metavar="N", help="channels across the band (default: 4)")
     parser.add_argument("--hours", default=4.0, **hours, help="length of the track [h], also 30min (default: 4)")
-    parser.add_argument("--hour-angle", default=0.0, **_in("hour-angle", HOURS, -12, "2h"), help="in the middle of the track [h] (default: 0)")
+    parser.add_argument(
+        "--hour-angle",
+        default=0.0,
+        **middle,
+        help="in the middle of the track [h] (default: 0)",
+    )
     parser.add_argument("--integration", default=180.0, **seconds, help="length of one integration [s] (default: 180)")
     parser.add_argument(
         "--correlations", default="RR,LL", help="RR,LL or XX,XY,YX,YY or I and the like (default: RR,LL)"
     )
     parser.add_argument(
-        "--noise", default=0.02, **noise, help="of the real and imaginary part of a visibility [Jy], also 20mJy (default: 0.02)"
+        "--noise",
+        default=0.02,
+        **noise,
+        help="of real and imaginary parts [Jy], also 20mJy (default: 0.02)",
     )
     parser.add_argument(
         "--gain-error", default=0.0, **number, help="of the antennas, relative and in radians, drifting (default: 0)"

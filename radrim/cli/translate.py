@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, check: Callable[[list[str]], object]) -> None:
     """
     words = args.words
     if not words:
-        raise ConfigError("radrim translate needs a command: radrim translate \"wsclean -size 512 512 ... obs.ms\".")
+        raise ConfigError('radrim translate needs a command: radrim translate "wsclean -size 512 512 ... obs.ms".')
     if words == ["-"]:
         words = [sys.stdin.read()]
     done = translate(words)

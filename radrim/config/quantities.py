@@ -16,7 +16,9 @@ _PREFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3, "
 FLUX = {f"{prefix}{unit}": factor for prefix, factor in _PREFIXES.items() for unit in ("Jy", "Jy/beam")}
 """Units of flux [Jy], or [Jy/beam]."""
 WAVELENGTHS = {
-    f"{prefix}{unit}": _PREFIXES[prefix] for prefix in ("", "k", "M", "G") for unit in ("lambda", "λ", "l", "wavelengths")
+    f"{prefix}{unit}": _PREFIXES[prefix]
+    for prefix in ("", "k", "M", "G")
+    for unit in ("lambda", "λ", "l", "wavelengths")
 }
 """Units of baselines [wavelengths]."""
 METRES = {"m": 1.0, "km": 1e3, "cm": 1e-2}

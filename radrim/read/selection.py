@@ -91,9 +91,7 @@ def choose_channels(ms: MeasurementSet, window: SpectralWindow, selection: Selec
     return start, end
 
 
-def choose_times(
-    path: str | Path, main: "casatables.table", selection: Selection
-) -> tuple[float, float] | None:
+def choose_times(path: str | Path, main: "casatables.table", selection: Selection) -> tuple[float, float] | None:
     """First and last time of the selected rows of a Measurement Set [MJD s], or None for all.
 
     Integrations are counted over the whole Measurement Set, whatever else is selected, as in WSClean.

@@ -111,7 +111,7 @@ def _value(name: str, node: ast.expr, names: dict[str, ast.expr]) -> Any:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise ConfigError(
-            f"{name}={ast.unparse(node)} is not written out: only text, numbers and lists are read. Put the value there."
+            f"{name}={ast.unparse(node)} is not written out: only text, numbers and lists are read. Put it there."
         ) from None
     if isinstance(value, tuple):
         return list(value)

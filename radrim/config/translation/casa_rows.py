@@ -36,7 +36,7 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
     "Image": (
         P("imagename", "", OTHER, "--name", "files are NAME-image.fits and so on; exportfits is not needed",
           to.option("--name")),
-        P("imsize", [100], OTHER, "--size W H", "even numbers; may be left out: radrim chooses, and says what", to.size),
+        P("imsize", [100], OTHER, "--size W H", "even; may be left out: radrim chooses, and says what", to.size),
         P("cell", [], OTHER, "--scale", "square pixels; may be left out: radrim chooses, and says what", to.cell),
         P("phasecenter", "", MISSING, "", "images are centred on the phase centre; move it first (CASA's phaseshift)",
           to.refuse("images are centred on the phase centre; move it first (CASA's phaseshift)")),
@@ -85,7 +85,7 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
         P("normtype", "flatnoise", LEFT_OUT, "", "images have flat noise; NAME-image-pb.fits has a flat sky"),
     ),
     "Deconvolution": (
-        P("deconvolver", "hogbom", OTHER, "--solver clean", "multi-scale CLEAN; the default is the learned minor cycle. "
+        P("deconvolver", "hogbom", OTHER, "--solver clean", "multi-scale CLEAN; default: the learned minor cycle. "
           "mtmfs: --channels-out 8 --spectral-terms 2, which writes the spectral index and its error", to.deconvolver),
         P("scales", [], LEFT_OUT, "", _MULTISCALE),
         P("nterms", 2, OTHER, "--spectral-terms", "of deconvolver='mtmfs'", lambda _value, _given: []),
@@ -132,14 +132,14 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
         P("fastnoise", True, LEFT_OUT, "", _AUTOMASK),
     ),
     "Running": (
-        P("restart", True, LEFT_OUT, "--continue", "an interrupted run resumes with the same command; --continue begins "
-          "with the model of a finished one"),
+        P("restart", True, LEFT_OUT, "--continue", "an interrupted run resumes with the same command; --continue "
+          "begins with the model of a finished one"),
         P("savemodel", "none", INSTEAD, "radrim predict", "radrim predict OBS.ms --name PREFIX writes MODEL_DATA",
           to.save_model),
         P("calcres", True, LEFT_OUT, "", _AGAIN),
         P("calcpsf", True, LEFT_OUT, "", _AGAIN),
-        P("psfcutoff", 0.35, OTHER, "--beam-fit lobe", "the restoring beam from the main lobe; the default is WSClean's "
-          "fit", lambda _value, _given: ["--beam-fit", "lobe"]),
+        P("psfcutoff", 0.35, OTHER, "--beam-fit lobe", "the restoring beam from the main lobe; the default is "
+          "WSClean's fit", lambda _value, _given: ["--beam-fit", "lobe"]),
         P("parallel", False, LEFT_OUT, "--threads, --scheduler, --cluster", "all threads are used; --scheduler and "
           "--cluster use other machines"),
     ),

@@ -12,7 +12,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 MOSAIC = ("mosaic", "mosaicft", "ftmosaic")
 """Gridders of joint mosaics."""
 _WIDTHS = 2 * math.log(2) / math.pi
-"""Width (FWHM) of a Gaussian [rad] times half the width of its transform [wavelengths], in which tclean's tapers are."""
+"""Width (FWHM) of a Gaussian [rad] times half that of its transform [wavelengths], in which tclean's tapers are."""
 
 
 def items(value: Any) -> list[str]:
@@ -216,7 +216,7 @@ def mask(value: Any, _: Given) -> list[str]:
 
 
 def save_model(value: Any, _: Given) -> list[str]:
-    """radrim predict."""
+    """Radrim predict."""
     if value == "none":
         return []
     raise CannotTranslateError("radrim predict OBS.ms --name PREFIX writes MODEL_DATA afterwards")

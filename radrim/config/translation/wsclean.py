@@ -1,5 +1,6 @@
 """Translates WSClean's options, within `radrim image` and as whole commands."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Collection, Sequence
@@ -167,7 +168,9 @@ def _lacks_unit(word: str, row: Row) -> bool:
 def _take_values(row: Row, words: list[str]) -> list[str]:
     """Remove the values of an option from the words that follow it."""
     if len(words) < row.values:
-        raise ConfigError(f"-{row.name} takes {row.values} value{'s' * (row.values > 1)} in WSClean; add what is missing.")
+        raise ConfigError(
+            f"-{row.name} takes {row.values} value{'s' * (row.values > 1)} in WSClean; add what is missing."
+        )
     values = [words.pop(0) for _ in range(row.values)]
     if row.name == "weight" and values[0].lower() == "briggs" and words and re.fullmatch(r"[-+]?[\d.]+", words[0]):
         values.append(words.pop(0))
@@ -178,7 +181,7 @@ def _joins(argv: Sequence[str], given: set[str]) -> bool:
     """Whether -join-channels says something: for several channels of Stokes I, unless another option says how."""
 
     def value(*names: str) -> str:
-        return next((b for a, b in zip(argv, argv[1:], strict=False) if _name_of(a) in names), "")
+        return next((b for a, b in itertools.pairwise(argv) if _name_of(a) in names), "")
 
     several = value("channels-out") not in ("", "0", "1")
     return several and value("pol").upper() in ("", "I") and not given & set(JOINED)

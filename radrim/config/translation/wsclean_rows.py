@@ -222,7 +222,7 @@ WSCLEAN: dict[str, tuple[Row, ...]] = {
         Row("beam-shape", MISSING, "", _BEAM, 3),
         Row("fit-beam", LEFT_OUT, "", "the restoring beam is always fitted to the PSF"),
         Row("no-fit-beam", MISSING, "", _BEAM),
-        Row("beam-fitting-size", INSTEAD, "--beam-fit", "--beam-fit chooses the part of the PSF: quadrant (as WSClean), "
+        Row("beam-fitting-size", INSTEAD, "--beam-fit", "--beam-fit chooses the part of the PSF: quadrant (WSClean's), "
             "box or lobe", 1),
         Row("theoretic-beam", MISSING, "", _BEAM),
         Row("circular-beam", MISSING, "", _BEAM),
