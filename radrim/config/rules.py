@@ -66,8 +66,6 @@ SIGNED = Use("--pol", lambda config: any(stokes not in ONE_HAND for stokes in co
 TERMS = Use("--spectral-terms", lambda config: config.spectral_terms is not None)
 START = Use("--start-model", lambda config: config.start_model is not None)
 CONTINUE = Use("--continue", lambda config: config.continue_run)
-TIMES = Use("--time-range", lambda config: config.time_range is not None)
-INTERVAL = Use("--interval", lambda config: config.interval is not None)
 SCHEDULER = Use("--scheduler", lambda config: config.scheduler is not None)
 CLUSTER = Use("--cluster", lambda config: config.cluster is not None)
 FACET = Use("--facet", lambda config: config.facet is not None)
@@ -108,7 +106,6 @@ EXCLUSIONS = (
         "spectra are fitted to Stokes I alone; image the others, of which Q and U rotate with "
         "frequency, with --channels-out",
     ),
-    Exclusion(TIMES, INTERVAL, "both select times"),
     Exclusion(START, CONTINUE, "both name the model with which the deconvolution begins"),
     Exclusion(SCHEDULER, CLUSTER, "the first is a cluster that is running, the second one that is to be started"),
 )
@@ -138,6 +135,8 @@ def check(config: Options) -> None:
             )
     if not config.minuv_l < config.maxuv_l:
         raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
+    if config.time_range is not None and config.interval is not None:
+        raise ConfigError("--time-range does not work with --interval: both select times. Leave out one of the two.")
     if config.contsub_channels and config.contsub is None:
         raise ConfigError("--contsub-channels names the channels that --contsub ORDER fits: give both or none.")
     if config.cube and config.channels_out == 1:

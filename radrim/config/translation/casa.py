@@ -104,11 +104,20 @@ def _values(call: ast.Call, names: dict[str, ast.expr]) -> dict[str, Any]:
     return found
 
 
+class _Replaced(ast.NodeTransformer):
+    """Replaces names by what was assigned to them."""
+
+    def __init__(self, names: dict[str, ast.expr]) -> None:
+        self._names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The expression that was assigned to a name, or the name."""
+        return self._names.get(node.id, node)
+
+
 def _value(name: str, node: ast.expr, names: dict[str, ast.expr]) -> Any:
-    if isinstance(node, ast.Name) and node.id in names:
-        node = names[node.id]
     try:
-        value = ast.literal_eval(node)
+        value = ast.literal_eval(_Replaced(names).visit(node))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise ConfigError(
             f"{name}={ast.unparse(node)} is not written out: only text, numbers and lists are read. Put it there."

@@ -1,5 +1,6 @@
 """The table of translations as pages of the documentation show it."""
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from radrim.config.translation.casa_rows import TCLEAN
@@ -33,3 +34,7 @@ def _here(row: Row | Parameter) -> str:
     if row.kind in (Kind.SAME, Kind.OTHER):
         return shown
     return f"{row.kind.value}: {shown}" if shown else row.kind.value
+
+
+if __name__ == "__main__":
+    sys.stdout.write(tclean_tables() if sys.argv[1:] == ["tclean"] else wsclean_tables())

@@ -46,7 +46,7 @@ def to_radrim_words(argv: Sequence[str], known: Collection[str]) -> tuple[list[s
     while words:
         word = words.pop(0)
         row = BY_NAME.get(_name_of(word))
-        if row is None or (row.name in known and not _lacks_unit(word, row)):
+        if row is None or (row.name in known and not row.kind.refused and not _lacks_unit(word, row)):
             out.append(word)
             continue
         values = _take_values(row, words)
