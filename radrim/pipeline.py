@@ -27,7 +27,8 @@ from radrim.imagers.blank import BlankChannels
 from radrim.imagers.channels import ChannelImager
 from radrim.imagers.context import RunContext
 from radrim.imagers.grid import choose_grid
-from radrim.imagers.minor_cycles import CleanCycles, MinorCycles, choose_solvers
+from radrim.imagers.minor_cycles import CleanCycles, MinorCycles
+from radrim.imagers.solvers import choose_solvers
 from radrim.imagers.start_model import find_start, take_start
 from radrim.measure.holdout import each_kept_out, hold_out
 from radrim.measure.mosaic import describe_mosaic, noise_of_all

@@ -27,7 +27,7 @@ from radrim.facets.images import restore_facet, write_facets
 from radrim.facets.pointing import Pointing
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ImageGrid
-from radrim.imagers.minor_cycles import choose_solvers
+from radrim.imagers.solvers import choose_solvers
 from radrim.planning import make_plan
 from radrim.products import KINDS
 from radrim.runtime.executors import ExecutionSettings, graphs
