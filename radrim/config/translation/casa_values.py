@@ -59,7 +59,8 @@ def cell(value: Any, _: Given) -> list[str]:
 def windows(value: Any, _: Given) -> list[str]:
     """--spw and --chan-range, from '0,2', '0~3' and '0:10~19'."""
     text = single(value, "one selection for all Measurement Sets").replace(" ", "")
-    chosen, ranges = [], set()
+    chosen: list[int] = []
+    ranges: set[str] = set()
     for part in text.split(","):
         spw, _colon, channels = part.partition(":")
         first, last = _range(spw) if spw != "*" else (-1, -1)
