@@ -20,6 +20,15 @@ HEAVY = ("torch", "numpy", "scipy", "astropy", "matplotlib", "casacore", "dask",
          "erfa", "pyuvdata")  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The current folder: a new one with observations of these names, which are empty."""
+    for name in ("a.ms", "b.ms", "c.ms", "my obs.ms"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "m.fits").touch()
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def parsed(monkeypatch, command):
     """What `radrim image` hands to the pipeline: `parsed("image", "a.ms", ...) -> ImageConfig`."""
@@ -321,8 +330,6 @@ def test_interrupt_is_answered_while_a_library_computes(tmp_path):
 
 def test_interrupt_names_the_work_directory(monkeypatch, command, tmp_path):
     """The message says where the finished steps are, and how to delete them."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.ms").mkdir()
 
     def interrupt(config, command, **how):
         (tmp_path / "field.radrim").mkdir()
@@ -338,14 +345,14 @@ def test_interrupt_names_the_work_directory(monkeypatch, command, tmp_path):
 def test_log_file_has_times(monkeypatch, command, tmp_path):
     """--log keeps the command, all lines with their times, and errors, also of a quiet run."""
     path = tmp_path / "a.log"
-    done = command("image", "a.ms", "--quiet", "-reorder", "--log", path)
+    done = command("image", "nowhere.ms", "--quiet", "-reorder", "--log", path)
     assert done.status == 2
     assert done.out == ""
     lines = path.read_text().splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", line) for line in lines)
-    assert "radrim image a.ms --quiet" in lines[0]
+    assert "radrim image nowhere.ms --quiet" in lines[0]
     assert "-reorder" in lines[1]
-    assert "a.ms does not exist" in lines[-1]
+    assert "nowhere.ms does not exist" in lines[-1]
 
 
 def test_warnings_have_colours_on_a_terminal_only(monkeypatch):
