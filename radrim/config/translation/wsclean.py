@@ -55,7 +55,7 @@ def to_radrim_words(argv: Sequence[str], known: Collection[str]) -> tuple[list[s
         new = [] if row.name == "join-channels" and not _joins(argv, given) else row.words(values)
         if new:
             out += new
-            if [f"-{word}", *values] == new or [word, *values] == new:  # only the dash
+            if new in ([f"-{word}", *values], [word, *values]):  # only the dash differs
                 continue
             changed.append(f"{' '.join([word, *values])} as {' '.join(new)}")
         else:
