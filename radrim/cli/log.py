@@ -29,9 +29,8 @@ def set_up_log(debug: bool = False, quiet: bool = False, path: str | None = None
         The file cannot be written.
     """
     logger = logging.getLogger("radrim")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
+    close_file()
+    logger.handlers.clear()
     level = logging.DEBUG if debug else logging.INFO
     console = _Console()
     console.setLevel(logging.WARNING if quiet and not debug else level)
@@ -39,6 +38,15 @@ def set_up_log(debug: bool = False, quiet: bool = False, path: str | None = None
     if path is not None:
         logger.addHandler(_file(path))
     logger.setLevel(console.level if path is None else level)
+
+
+def close_file() -> None:
+    """Close the file of --log, if there is one."""
+    logger = logging.getLogger("radrim")
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            logger.removeHandler(handler)
+            handler.close()
 
 
 def coloured(text: str, colour: str, stream: TextIO) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from radrim.cli.interrupt import STATUS, answered_at_once, end_now
-from radrim.cli.log import say_error, set_up_log
+from radrim.cli.log import close_file, say_error, set_up_log
 from radrim.cli.parser import build_parser, command_parsers
 from radrim.cli.spelling import translate_flags, wsclean_spelling
 from radrim.config.toml_file import nearest
@@ -95,6 +95,8 @@ def main(argv: Sequence[str] | None = None, alone: bool = False) -> int:
         return STATUS
     else:
         return status
+    finally:
+        close_file()
 
 
 def _wrong_command(argv: Sequence[str]) -> str:
