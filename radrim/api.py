@@ -16,14 +16,15 @@ def image(  # noqa: PLR0913 - public: each argument is an option of `radrim imag
     data: str | None = None, flux: float | None = None,
     data_column: str | None = None, field: str | int | Sequence[str | int] | None = None,
     spw: int | Sequence[int] | None = None, chan_range: tuple[int, int] | None = None,
-    minuv_l: float | None = None, maxuv_l: float | None = None,
-    time_range: tuple[str, str] | None = None, abs_weights: bool | None = None, feed_angle: str | None = None,
+    minuv_l: float | str | None = None, maxuv_l: float | str | None = None,
+    time_range: tuple[str, str] | None = None, interval: tuple[int, int] | None = None,
+    abs_weights: bool | None = None, feed_angle: str | None = None,
     flag_nonfinite: bool | None = None,
     contsub: int | None = None, contsub_channels: Sequence[int] | None = None,
     weight: str | None = None, taper: str | None = None,
     solver: str | None = None, model: str | Path | None = None, compare: bool | None = None,
     niter: int | None = None, gain: float | None = None, mgain: float | None = None,
-    auto_mask: float | None = None, auto_threshold: float | None = None, threshold: float | None = None,
+    auto_mask: float | None = None, auto_threshold: float | None = None, threshold: float | str | None = None,
     multiscale: bool | None = None, holdout: float | None = None, mask: str | Path | None = None,
     start_model: str | Path | None = None, continue_run: bool | None = None, uncertainty: bool | None = None,
     max_major: int | None = None,
@@ -31,7 +32,7 @@ def image(  # noqa: PLR0913 - public: each argument is an option of `radrim imag
     operator: str | None = None, epsilon: float | None = None, threads: int | None = None,
     memory: str | float | None = None, facet: int | None = None,
     scheduler: str | None = None, cluster: str | None = None, jobs: int | None = None, keep: bool | None = None,
-    overwrite: bool | None = None, device: str | None = None,
+    overwrite: bool | None = None, report: bool | None = None, device: str | None = None,
 ) -> Result:  # fmt: skip
     """Image one or several Measurement Sets and write the FITS files.
 

@@ -14,17 +14,11 @@ import logging
 import math
 import string
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import fft, ndimage
-from scipy.optimize import least_squares
 
 from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, crop_centre, format_angle
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("radrim")
 
@@ -188,6 +182,8 @@ def _fit_gaussian(psf, half, start, settings, region):
     first = np.array([FWHM_PER_SIGMA / start, 0.0, FWHM_PER_SIGMA / start])
     if region == "lobe":  # a lobe of few pixels needs a good first estimate
         first = _ellipse(values, east, north, first)
+    from scipy.optimize import least_squares
+
     a, b, c = least_squares(lambda p: gaussian(p)[0] - values, first, jacobian, method="lm", x_scale=first[0]).x
     inverse_variance, axes = np.linalg.eigh([[a * a, a * b], [a * b, b * b + c * c]])
     with np.errstate(divide="ignore"):
@@ -207,11 +203,15 @@ def _ellipse(values, east, north, otherwise):
 
 def _wide_lobe(psf, threshold):
     """The main lobe above a threshold, and the pixels next to it, without which a narrow lobe has no width."""
+    from scipy import ndimage
+
     return ndimage.binary_dilation(main_lobe(psf, threshold), np.ones((3, 3), bool))
 
 
 def main_lobe(psf: np.ndarray, threshold: float) -> np.ndarray:
     """Pixels of the main lobe, (y, x) bool: above `threshold` and connected with the centre by their edges."""
+    from scipy import ndimage
+
     labels, _ = ndimage.label(psf > threshold)
     return labels == labels[psf.shape[0] // 2, psf.shape[1] // 2]
 
@@ -238,6 +238,8 @@ def restore(model: np.ndarray, beam: Beam, scale: float, threads: int = 1) -> np
     (y, x) float32
         [Jy/beam]; nothing wraps around the edges.
     """
+    from scipy import fft
+
     model = np.asarray(model, np.float32)
     if not model.any():
         return np.zeros_like(model)
@@ -306,6 +308,8 @@ def smooth(image: np.ndarray, beam: Beam, target: Beam, scale: float, threads: i
     (y, x) float32
         [Jy per beam of `target`]; beyond the edges the image counts as 0.
     """
+    from scipy import fft
+
     # The uv plane also represents kernels that have no width along one axis.
     east, north = _covariance(target) - _covariance(beam)
     margin = math.ceil(3 * math.sqrt(max(east[0] + north[1], 0)) / scale)

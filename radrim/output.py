@@ -1,7 +1,9 @@
 """Step 6, write: writes all files of a run, with the file names of WSClean."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,8 @@ from radrim.workdir.progress import Progress
 from radrim.write.cube import write_cube, write_planes
 from radrim.write.fits import image_header, open_image, whole_header, write_fits, write_rows
 from radrim.write.run_toml import write_run_toml
+
+log = logging.getLogger("radrim")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,16 @@ class Output:
     def __init__(self, prefix: str | Path, config: ImageConfig, command: str):
         check_writable(prefix)
         self.prefix, self.config, self.command = prefix, config, command
+
+    def say_what_is_replaced(self) -> None:
+        """Log which files an earlier run of this prefix left, which this one replaces."""
+        labels = ["", "0000", "MFS", *self.config.stokes]
+        paths = [self.path(label, kind) for label in labels for kind in KINDS]
+        found = [path for path in [*paths, Path(f"{self.prefix}-report.html")] if path.exists()]
+        if found:
+            when = datetime.fromtimestamp(max(path.stat().st_mtime for path in found)).astimezone()
+            named = ", ".join(str(path) for path in found[:3]) + (" and others" if len(found) > 3 else "")
+            log.info("Replaces files of an earlier run, of %s: %s.", when.strftime("%Y-%m-%d %H:%M"), named)
 
     def check_space(self, grid: ImageGrid) -> None:
         """Raise OutputError if the disk has no space for the images."""
@@ -232,10 +246,13 @@ class Output:
         return Path(f"{self.prefix}-{label}-{ending}.fits" if label else f"{self.prefix}-{ending}.fits")
 
     def write_summary(self, run: RunSummary, painters: Painters | None = None) -> dict[str, Path]:
-        """Write NAME.png, NAME-report.html, NAME-run.toml and, last, NAME-qa.json; returns their paths."""
+        """Write NAME.png, NAME-report.html, NAME-run.toml and, last, NAME-qa.json; returns their paths.
+
+        Without --report the first two are left out.
+        """
+        pictures = {"png": Path(f"{self.prefix}.png"), "report": Path(f"{self.prefix}-report.html")}
         paths = {
-            "png": Path(f"{self.prefix}.png"),
-            "report": Path(f"{self.prefix}-report.html"),
+            **(pictures if self.config.report else {}),
             "run": Path(f"{self.prefix}-run.toml"),
             "qa": Path(f"{self.prefix}-qa.json"),
         }
@@ -251,8 +268,10 @@ class Output:
             files += [path for one in stokes.channels.values() for path in one.paths]
         files = list(dict.fromkeys(files))
         settings = self.config.resolved((run.grid.width, run.grid.height), run.grid.scale, str(self.prefix)).as_text()
-        report = replace(self._report(run), settings=settings, versions=programs, files=[str(path) for path in files])
-        write_report(paths["report"], report, paths["png"], painters)
+        if self.config.report:
+            names = [str(path) for path in files]
+            report = replace(self._report(run), settings=settings, versions=programs, files=names)
+            write_report(paths["report"], report, paths["png"], painters)
         write_run_toml(paths["run"], settings | {"run": {"command": self.command, **programs}})
         qa.write_qa(
             paths["qa"],

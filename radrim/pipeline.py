@@ -16,24 +16,19 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from radrim.closure.read import ClosureInput, prepare, read_hands
 from radrim.config.options import INDIFFERENT, ImageConfig
 from radrim.errors import ClusterError, ConfigError, InputError, OutputError
 from radrim.imagers.base import Imager
 from radrim.imagers.blank import BlankChannels
 from radrim.imagers.channels import ChannelImager
-from radrim.imagers.closure import ClosureImager
 from radrim.imagers.context import RunContext
-from radrim.imagers.entropy import EntropyImager
-from radrim.imagers.entropy_fit import warning_of
-from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
-from radrim.imagers.minor_cycles import CleanCycles, MinorCycles, choose_solvers
+from radrim.imagers.minor_cycles import CleanCycles, MinorCycles
+from radrim.imagers.solvers import choose_solvers
 from radrim.imagers.start_model import find_start, take_start
 from radrim.measure.holdout import each_kept_out, hold_out
 from radrim.measure.mosaic import describe_mosaic, noise_of_all
@@ -45,14 +40,13 @@ from radrim.read.pointings import each_at_its_pointing
 from radrim.read.reader import Selection, read
 from radrim.report.diagnosis import diagnose
 from radrim.report.draw_pool import Painters
-from radrim.report.false_sources import find_false_sources
 from radrim.restore.polarisation import write_linear
 from radrim.result import Beside, Channels, Result, Stokes
-from radrim.rim.checkpoint import find_model
 from radrim.runtime.allocator import give_back_memory
 from radrim.runtime.clock import Clock
 from radrim.runtime.executors import Cluster, Threads
 from radrim.runtime.files import fingerprint
+from radrim.runtime.late_torch import has_gpu, use_threads
 from radrim.runtime.memory import block_bytes, is_small, plan_memory, uv_bytes
 from radrim.units import band
 from radrim.version import __version__
@@ -61,6 +55,9 @@ from radrim.workdir.directory import WorkDir
 from radrim.workdir.progress import Progress
 from radrim.workdir.visibilities import VisibilityCache, cached
 from radrim.write.fits import open_image, read_image
+
+if TYPE_CHECKING:  # what some runs do not need is imported where it is used
+    from radrim.closure.read import ClosureInput
 
 log = logging.getLogger("radrim")
 
@@ -100,6 +97,8 @@ def run(
     minor, rival = choose_solvers(config, machine.device)
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
+        if not work.resumed:
+            output.say_what_is_replaced()
         try:
             prepared = _prepare(config, work, output, minor, clock, machine)
             images = _image(prepared, work)
@@ -157,7 +156,7 @@ class Prepared:
     run: RunContext
     side: int
     workers: int
-    closures: ClosureInput | None
+    closures: "ClosureInput | None"
     chosen: list[str]
 
 
@@ -166,9 +165,11 @@ def _prepare(
 ) -> Prepared:
     """Read, choose the grid, and weight: steps 1 and 2, each unless the work directory has its result."""
     _check_files(config, work, output)
+    closure = config.data == "closure"
+    if closure:
+        from radrim.closure.read import prepare, read_hands
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
-        closure = config.data == "closure"
         observation = cache.read(config.ms, selection(config), read_hands if closure else read)
         # Before imaging weights take the place of those that say how noisy a sample is.
         closures = prepare(observation.blocks) if closure else None
@@ -228,10 +229,16 @@ def _image(prepared: Prepared, work: WorkDir) -> Stokes:
         if prepared.side:
             workers = _workers(config, prepared.workers)
             stack.enter_context(workers)
+            from radrim.imagers.facets import FacetImager
+
             imager = FacetImager(run, work, prepared.side, workers)
         elif prepared.closures:
+            from radrim.imagers.closure import ClosureImager
+
             imager = ClosureImager(run, prepared.closures)
         elif config.solver == "entropy" and run.minor:
+            from radrim.imagers.entropy import EntropyImager
+
             imager = EntropyImager(run)
         else:
             imager = ChannelImager(run)
@@ -303,7 +310,12 @@ def _diagnose(stokes, run):
     """What kept-out visibilities say of each Stokes parameter: warnings in the log and notes of the report."""
     found = []
     errors = [one.facts.get("systematic", 0.0) for images in stokes.channels.values() for one in images.headers]
-    uncalibrated = warning_of(max(errors, default=0.0))
+    if any(errors):
+        from radrim.imagers.entropy_fit import warning_of
+
+        uncalibrated = warning_of(max(errors))
+    else:
+        uncalibrated = ""
     if uncalibrated:
         run.observation.notes.insert(0, uncalibrated)
         log.warning("%s", uncalibrated)
@@ -324,6 +336,8 @@ def _doubt(image, grid):
     """Findings on flux that may be false; of dishes and mosaics there is none, whose PSF varies, nor of Q, U and V."""
     if image.model is None or image.pb is not None or image.stokes != "I":
         return []
+    from radrim.report.false_sources import find_false_sources
+
     return find_false_sources(image.model, image.psf, image.beam, grid.scale)
 
 
@@ -336,6 +350,8 @@ def describe_run(config: ImageConfig) -> dict[str, Any]:
     files = [str(Path(ms).absolute()) for ms in config.ms]
     files += [str(Path(path).absolute()) for path in (config.mask, config.start_model) if path]
     if config.niter > 0 and config.data != "closure" and (config.solver == "rim" or config.compare):
+        from radrim.rim.checkpoint import find_model
+
         files.append(str(find_model(config.model)))
     return {"radrim": __version__, "settings": settings,
             "files": {path: fingerprint(path) for path in files if os.path.exists(path)}}  # fmt: skip
@@ -379,11 +395,12 @@ def _workers(config: ImageConfig, workers: int) -> Threads | Cluster:
 
 def _choose_machine(config: ImageConfig) -> Machine:
     """Threads and device of the run."""
-    if config.device == "cuda" and not torch.cuda.is_available():
+    gpu = config.device != "cpu" and has_gpu()
+    if config.device == "cuda" and not gpu:
         raise ConfigError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use --device cpu or auto.")
     threads = config.threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    return Machine(threads, "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+    use_threads(threads)
+    return Machine(threads, "cuda" if gpu else "cpu")
 
 
 def selection(config: ImageConfig) -> Selection:

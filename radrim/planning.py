@@ -25,12 +25,12 @@ from radrim.errors import ConfigError
 from radrim.facets.channel import FacetPsfSettings
 from radrim.geometry import ImageGrid, crop_centre
 from radrim.imagers.facets import FacetImagerSettings, on_one_thread
-from radrim.imagers.minor_cycles import load_machine
+from radrim.imagers.learned_cycles import load_machine
 from radrim.ms.inputs import open_inputs
 from radrim.ms.opening import open_table
 from radrim.operator import make_operator
+from radrim.operator.gridder import estimate_seconds
 from radrim.operator.tracks import Compressed
-from radrim.operator.wgridder import estimate_seconds
 from radrim.products import count_kinds
 from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.solver import RimSolver

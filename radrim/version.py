@@ -6,19 +6,7 @@ __version__ = "0.1.0"
 def versions() -> dict[str, str]:
     """Versions of radrim and of the packages that its results depend on, by name."""
     import platform
+    from importlib.metadata import version  # the packages need not be imported
 
-    import astropy
-    import ducc0
-    import finufft
-    import numpy as np
-    import torch
-
-    return {
-        "radrim": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "astropy": astropy.__version__,
-        "ducc0": ducc0.__version__,
-        "finufft": finufft.__version__,
-    }
+    names = ("torch", "numpy", "astropy", "ducc0", "finufft")
+    return {"radrim": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}

@@ -25,7 +25,9 @@ import torch
 from peer import table, wsclean
 from workers import dask_workers
 
-from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+from radrim.cli.imaging import parse_config
+from radrim.cli.parser import build_parser
+from radrim.cli.spelling import wsclean_spelling
 from radrim.config.values import Weighting
 from radrim.geometry import ImageGrid
 from radrim.operator.tracks import Compressed

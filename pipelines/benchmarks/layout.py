@@ -16,7 +16,9 @@ from pathlib import Path
 import cloudpickle
 from peer import table
 
-from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+from radrim.cli.imaging import parse_config
+from radrim.cli.parser import build_parser
+from radrim.cli.spelling import wsclean_spelling
 from radrim.deconvolve.minor import OtherFacets
 from radrim.deconvolve.tiles import Tiles
 from radrim.facets.channel import FacetChannel
@@ -25,7 +27,7 @@ from radrim.facets.images import restore_facet, write_facets
 from radrim.facets.pointing import Pointing
 from radrim.facets.tasks import FacetTasks
 from radrim.geometry import ImageGrid
-from radrim.imagers.minor_cycles import choose_solvers
+from radrim.imagers.solvers import choose_solvers
 from radrim.planning import make_plan
 from radrim.products import KINDS
 from radrim.runtime.executors import ExecutionSettings, graphs

@@ -25,7 +25,7 @@ from radrim.arrays import read_layout
 from radrim.earth import track_times, uvw_tracks
 from radrim.geometry import ARCSEC, C, ImageGrid, n_minus_1
 from radrim.operator import choose_kind, make_operator
-from radrim.operator.base import max_w
+from radrim.operator.w_term import max_w
 
 FIELD_HEAD = ("field", "operator", "epsilon", "precision", "adjoint s (CPU s)", "forward s (CPU s)", "adjoint error",
               "forward error")  # fmt: skip

@@ -19,8 +19,10 @@ import numpy as np
 from astropy.io import fits
 from peer import mad, table
 
-from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+from radrim.cli.imaging import parse_config
+from radrim.cli.parser import build_parser
 from radrim.cli.selfcal import parse_options
+from radrim.cli.spelling import wsclean_spelling
 from radrim.gains.table import read_gains
 from radrim.pipeline import run as image
 from radrim.selfcalibration.loop import selfcal

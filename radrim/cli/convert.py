@@ -22,6 +22,10 @@ def run(args: argparse.Namespace) -> None:
     """Run `radrim convert` with the parsed arguments."""
     import logging
 
+    from radrim.cli.imaging import require_input
+
+    for path in args.inputs:
+        require_input(path)
     from radrim.ms.formats import convert
 
     log = logging.getLogger("radrim")

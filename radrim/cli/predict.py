@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run `radrim predict` with the parsed arguments."""
-    from radrim.errors import ConfigError
-    from radrim.sky.prediction import predict
+    from radrim.cli.imaging import require_input, similar
+    from radrim.errors import ConfigError, InputError
 
     images = args.model_image
     # argparse reads a Measurement Set after --model-image as one of its images.
@@ -46,6 +46,13 @@ def run(args: argparse.Namespace) -> None:
         images = [path for path in images if not Path(path).is_dir()]
     if not ms:
         raise ConfigError("No Measurement Set given; write radrim predict OBS.ms --name PREFIX.")
+    for path in ms:
+        require_input(path)
+    for path in images or []:
+        if not Path(path).exists():
+            raise InputError(f"--model-image {path} does not exist{similar(path)}.")
+    from radrim.sky.prediction import predict
+
     predict(
         ms, model_image=images, name=args.name, field=args.field, column=args.column, epsilon=args.epsilon,
         threads=args.threads,

@@ -87,6 +87,9 @@ def parse_options(args: argparse.Namespace, start_model: str | None = None) -> S
 def run(args: argparse.Namespace, config: ImageConfig) -> None:
     """Run `radrim selfcal` with the parsed arguments, and `config` from the options of `radrim image` among them."""
     options = parse_options(args, config.start_model)
+    from radrim.cli.imaging import check_inputs
+
+    check_inputs(config)
     from radrim.selfcalibration.loop import selfcal
 
     # The images of the rounds begin without a model.

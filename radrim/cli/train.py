@@ -13,15 +13,21 @@ from typing import Any
 log = logging.getLogger("radrim")
 
 
-def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `radrim train` to an argparse parser."""
+def add_train_arguments(parser: argparse.ArgumentParser, minutes: Callable[[str], float]) -> None:
+    """Add the arguments of `radrim train` to an argparse parser; `minutes` parses a time."""
     parser.add_argument(
         "recipe", metavar="RECIPE.toml", help="tables model, problems and training; see pipelines/train"
     )
     parser.add_argument(
         "--output", metavar="DIR", help="folder of the run, to start or resume (default: RECIPE.training)"
     )
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time; the next call goes on")
+    parser.add_argument(
+        "--minutes",
+        type=minutes,
+        default=math.inf,
+        metavar="TIME",
+        help="stop after this time [min], such as 8h; the next call goes on",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument("--threads", type=int, help="processor threads of the network (default: all)")
     parser.add_argument("--workers", type=int, help="processes that make the problems (default: the recipe's)")

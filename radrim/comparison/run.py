@@ -29,7 +29,7 @@ from radrim.read.pointings import choose_target
 from radrim.runtime import process as child
 from radrim.runtime.files import check_writable
 from radrim.version import __version__
-from radrim.workdir.directory import clean, folder_of
+from radrim.workdir.directory import discard, folder_of
 from radrim.workdir.store import Store
 from radrim.workdir.visibilities import VisibilityCache
 from radrim.wsclean import command as wsclean
@@ -110,7 +110,7 @@ def run(
         grid, facts = _what_it_measured(config, f"{prefix}-radrim")
     finally:
         if not config.keep:
-            clean(f"{prefix}-radrim")
+            discard(f"{prefix}-radrim")
     true_sky = read_truth(truth, grid, facts["freq"]) if truth else None
     if version:
         theirs = _run_wsclean(config, targets, f"{prefix}-wsclean", version, peer_limit, notes)
@@ -186,7 +186,7 @@ def _run_clean(config, prefix, limit):
     done, line = _run_ours(dataclasses.replace(config, solver="clean", keep=False), prefix, limit=limit)
     if done.stopped:
         if folder_of(prefix).exists():
-            clean(prefix)
+            discard(prefix)
         raise PeerError(f"CLEAN was stopped after {limit:g} s: raise the limit with --peer-limit. "
                         f"radrim's own images are kept; the log of CLEAN is {prefix}.log.")  # fmt: skip
     if done.status:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from radrim.angles import exact_angle
+from radrim.config.quantities import FLUX, METRES, WAVELENGTHS, quantity
 from radrim.config.rules import check
 from radrim.config.toml_file import nearest
 from radrim.config.values import (
@@ -22,6 +23,7 @@ from radrim.config.values import (
     numeric,
     pair,
     to_angle,
+    to_column,
     to_fields,
     to_flag,
     to_integers,
@@ -38,7 +40,7 @@ from radrim.errors import ConfigError
 
 GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
 ALL_OPTIONS = "radrim image --help lists them all."
-INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite")
+INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite", "report")
 """Options that do not change the images. A change of the Measurement Sets is detected from their content."""
 
 
@@ -122,7 +124,10 @@ class ImageConfig:
         aliases=("primary-beam-limit",),
     )
     dish_diameter: float | None = _image(
-        numeric(float, 0, open_low=True), None, "diameter of the antennas in metres (default: DISH_DIAMETER)", "METRES"
+        quantity(METRES, 0, math.inf, "25m", open_low=True),
+        None,
+        "diameter of the antennas in metres (default: DISH_DIAMETER)",
+        "METRES",
     )
     data: str = _image(
         choice("visibilities", "closure"),
@@ -132,14 +137,17 @@ class ImageConfig:
         "KIND",
     )
     flux: float | None = _image(
-        numeric(float, 0, open_low=True),
+        quantity(FLUX, 0, math.inf, "600mJy", open_low=True),
         None,
         "total flux of the image with --data closure, which does not measure it (default: from the amplitudes)",
         "JY",
     )
     # data selection
     data_column: str | None = _selection(
-        to_text, None, "column to image (default: CORRECTED_DATA where present, else DATA)", "COLUMN"
+        to_column,
+        None,
+        "column to image; corrected and data stand for CORRECTED_DATA and DATA (default: the first that is present)",
+        "COLUMN",
     )
     field: str | None = _selection(
         to_fields,
@@ -158,12 +166,23 @@ class ImageConfig:
         2,
         ("channel-range",),
     )
-    minuv_l: float = _selection(numeric(float, 0), 0.0, "drop baselines shorter than this many wavelengths", "L")
+    minuv_l: float = _selection(
+        quantity(WAVELENGTHS, 0, math.inf, "1klambda"),
+        0.0,
+        "drop baselines shorter than this many wavelengths, such as 1klambda",
+        "L",
+    )
     maxuv_l: float = _selection(
-        numeric(float, 0, open_low=True), math.inf, "drop baselines longer than this many wavelengths", "L"
+        quantity(WAVELENGTHS, 0, math.inf, "100klambda", open_low=True),
+        math.inf,
+        "drop baselines longer than this many wavelengths, such as 100klambda",
+        "L",
     )
     time_range: tuple[str, str] | None = _selection(
         pair(str), None, "first and last time, UTC, such as 2016-05-01T10:00:00", ("START", "END"), 2
+    )
+    interval: tuple[int, int] | None = _selection(
+        pair(int, 0), None, "numbers of the first integration and of the first one after the last", ("START", "END"), 2
     )
     abs_weights: bool = _selection(to_flag, False, "take the absolute value of negative weights")
     feed_angle: str = _selection(
@@ -220,7 +239,9 @@ class ImageConfig:
         "SIGMA",
     )
     auto_threshold: float = _deconvolution(numeric(float, 0), 0.5, "stop at this many times the noise", "SIGMA")
-    threshold: float = _deconvolution(numeric(float, 0), 0.0, "stop at this residual peak [Jy/beam]", "JY")
+    threshold: float = _deconvolution(
+        quantity(FLUX, 0, math.inf, "1mJy"), 0.0, "stop at this residual peak [Jy/beam], such as 1mJy", "JY"
+    )
     multiscale: bool = _deconvolution(to_flag, True, "CLEAN with extended components, too")
     mask: str | None = _deconvolution(
         to_text,
@@ -268,7 +289,7 @@ class ImageConfig:
     memory: float | None = _computing(
         to_memory,
         None,
-        "memory limit, such as 8GB (default: 0.6 of the machine's); images that need more are made in facets",
+        "memory limit, such as 8G or 50%% (default: 0.6 of the machine's); images that need more are made in facets",
         "SIZE",
     )
     facet: int | None = _computing(
@@ -288,6 +309,7 @@ class ImageConfig:
     overwrite: bool = _computing(
         to_flag, False, "begin again if NAME.radrim holds an unfinished run with other settings"
     )
+    report: bool = _computing(to_flag, True, "write NAME-report.html and NAME.png")
     device: str = _computing(choice("auto", "cpu", "cuda"), "auto", "where to compute")
 
     @classmethod

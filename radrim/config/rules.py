@@ -135,6 +135,8 @@ def check(config: Options) -> None:
             )
     if not config.minuv_l < config.maxuv_l:
         raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
+    if config.time_range is not None and config.interval is not None:
+        raise ConfigError("--time-range does not work with --interval: both select times. Leave out one of the two.")
     if config.contsub_channels and config.contsub is None:
         raise ConfigError("--contsub-channels names the channels that --contsub ORDER fits: give both or none.")
     if config.cube and config.channels_out == 1:

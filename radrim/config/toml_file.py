@@ -69,12 +69,15 @@ class TomlFile:
                 raise self.fault((*above, key), f"unknown key '{key}'; {hint}")
 
 
-def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
-    """'did you mean ...?' with the known word most similar to `word`, or `otherwise` if no word is similar."""
+def nearest(word: str, known: Iterable[str], otherwise: str, before: str = "") -> str:
+    """'did you mean ...?' with the known word most similar to `word`, or `otherwise` if no word is similar.
+
+    `before` stands before the question.
+    """
     import difflib
 
     close = difflib.get_close_matches(word, list(known), 1)
-    return f"did you mean '{close[0]}'?" if close else otherwise
+    return f"{before}did you mean '{close[0]}'?" if close else otherwise
 
 
 def line_of(text: str, keys: Sequence[str | int]) -> int:

@@ -4,6 +4,7 @@ Every parser takes the option's name and the raw value, and raises ConfigError w
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from radrim.angles import parse_angle
+from radrim.config.toml_file import nearest
 from radrim.errors import ConfigError
 from radrim.stokes import STOKES
 
@@ -94,16 +96,25 @@ def to_angle(name: str, value: Any) -> float:
 
 
 def to_memory(name: str, value: Any) -> float:
-    """A size such as 8GB or 500MiB, at least 100 MB [bytes]."""
-    match = re.fullmatch(r"\s*([0-9.]+)\s*(|B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*", str(value))
-    if not match or isinstance(value, bool):
-        raise ConfigError(f"--{name} takes a size such as 8GB or 500MB, got '{value}'.")
-    number, unit = match.groups()
-    base, prefix = (1024, unit[:-2]) if unit.endswith("iB") else (1000, unit.removesuffix("B"))
-    size = to_number(name, number, float) * base ** ["", "K", "M", "G", "T"].index(prefix.upper())
+    """A size such as 8GB, 8G or 500MiB, or 50% of the machine's memory; at least 100 MB [bytes]."""
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(|[kKMGT]?i?B?|%)\s*", str(value))
+    if not match or match[2] in ("i", "iB") or isinstance(value, bool):
+        raise ConfigError(f"--{name} takes a size such as 8GB or 500MB, or a part such as 50%, got '{value}'.")
+    number = to_number(name, match[1], float)
+    if match[2] == "%":
+        size = to_number(name, number, float, 1, 100) / 100 * _whole_memory()
+    else:
+        unit = match[2].removesuffix("B")
+        base = 1024 if unit.endswith("i") else 1000
+        size = number * base ** ["", "K", "M", "G", "T"].index(unit.removesuffix("i").upper())
     if size < 1e8:
         raise ConfigError(f"--{name} {value} is out of range: it must be at least 100MB; write the unit, such as 8GB.")
     return size
+
+
+def _whole_memory() -> int:
+    """The machine's memory [bytes]."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def to_weight(name: str, value: Any) -> Weighting:
@@ -157,16 +168,30 @@ def to_ranges(name: str, value: Any) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def choice(*choices: str) -> Callable[[str, Any], str]:
+def choice(*choices: str) -> "Choice":
     """The parser of one of several words, in any case."""
+    return Choice(choices)
 
-    def parse(name, value):
-        for choice in choices:
-            if str(value).lower() == choice.lower():
-                return choice
-        raise ConfigError(f"--{name} '{value}' is unknown: choose one of {', '.join(choices)}.")
 
-    return parse
+@dataclass(frozen=True)
+class Choice:
+    """Parser of one of several words, in any case; the help and the shell's completion list them."""
+
+    choices: tuple[str, ...]
+
+    def __call__(self, name: str, value: Any) -> str:
+        """The word as it is spelled in `choices`."""
+        for known in self.choices:
+            if str(value).lower() == known.lower():
+                return known
+        raise ConfigError(f"--{name} '{value}' is unknown{_choose(value, self.choices)}")
+
+
+def _choose(value: Any, choices: Sequence[str]) -> str:
+    """The end of a message about a word that is none of the choices."""
+    return f": choose one of {', '.join(choices)}{nearest(str(value).lower(), choices, '', '; ')}" + (
+        "" if nearest(str(value).lower(), choices, "") else "."
+    )
 
 
 def to_pattern(name: str, value: Any) -> str:
@@ -174,7 +199,7 @@ def to_pattern(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "airy" if value else "none"
     if str(value).lower() not in BEAMS:
-        raise ConfigError(f"--{name} '{value}' is an unknown pattern: choose one of airy, gauss, none.")
+        raise ConfigError(f"--{name} '{value}' is an unknown pattern{_choose(value, BEAMS)}")
     return str(value).lower()
 
 
@@ -199,6 +224,12 @@ def to_text(name: str, value: Any) -> str:
     if not isinstance(value, (str, int, Path)) or isinstance(value, bool) or not str(value):
         raise ConfigError(f"--{name} takes text, got '{value}'.")
     return str(value)
+
+
+def to_column(name: str, value: Any) -> str:
+    """A column of visibilities; as in CASA, 'corrected', 'data' and 'model' in any case stand for three of them."""
+    text = to_text(name, value)
+    return {"corrected": "CORRECTED_DATA", "data": "DATA", "model": "MODEL_DATA"}.get(text.lower(), text)
 
 
 def to_paths(name: str, value: Any) -> list[str | Path]:

@@ -19,8 +19,6 @@ from typing import Any, NamedTuple
 
 import ducc0
 import numpy as np
-import scipy.fft
-import scipy.ndimage
 
 from radrim.deconvolve.clean_kernels import largest, stamp, subminor
 from radrim.deconvolve.minor import MinorCycle, OtherFacets
@@ -152,6 +150,8 @@ def _band(ft, shape):
 
 def beam_width(psf: np.ndarray) -> float:
     """Width of the PSF's main lobe [pixel]: diameter of a circle with the area in which the PSF exceeds one half."""
+    import scipy.ndimage
+
     lobes, _ = scipy.ndimage.label(psf > 0.5 * psf.max())
     centre = lobes[psf.shape[0] // 2, psf.shape[1] // 2]
     return float(np.sqrt(4 / np.pi * np.count_nonzero(lobes == centre)))
@@ -366,6 +366,8 @@ class CleanSolver:
 
     def _prepare(self, psf, shape):
         """Set up the scales and their grids if the PSF has changed, and the pixels that may hold components."""
+        import scipy.fft
+
         if self._psf is None or self._psf.shape != psf.shape or not np.array_equal(self._psf, psf):
             self._psf = psf.copy()
             stamp = zlib.crc32(self._psf)

@@ -20,6 +20,7 @@ from radrim.deconvolve.judge import Verdict
 from radrim.deconvolve.minor import FinalStage, MinorCycle
 from radrim.errors import SolverError
 from radrim.runtime.executors import Threads
+from radrim.runtime.progress_bar import ProgressBar
 
 log = logging.getLogger("radrim")
 
@@ -224,25 +225,27 @@ def deconvolve(images: Sequence[ImageState], max_major: int) -> None:
         A minor cycle failed, for instance on NaN. Every image then is in the state after its last major cycle; `stop`
         says that a minor cycle failed, or is empty if there was no major cycle yet.
     """
-    while active := [image for image in images if not image.stop and len(image.cycles) < max_major]:
-        start = time.perf_counter()
-        try:
-            proposals = _in_parallel(_propose, active)
-        except SolverError:
-            for image in active:
-                failed = f"a minor cycle failed in major cycle {len(image.cycles) + 1}"
-                image.stop = failed if image.cycles else ""
-            raise
-        for image, (minors, best) in zip(active, proposals, strict=True):
-            taken = accept(image, minors, best)
-            describe(image, time.perf_counter() - start)
-            if taken:
-                _expect_less(image)
-            if len(image.cycles) == max_major:
-                image.stop = image.stop or f"{max_major} major cycles (--max-major)"
-            if image.stop and image.fitted:
-                _fit_all(image)
-            image.keep()
+    with ProgressBar("deconvolving, at most", max_major) as bar:
+        while active := [image for image in images if not image.stop and len(image.cycles) < max_major]:
+            start = time.perf_counter()
+            try:
+                proposals = _in_parallel(_propose, active)
+            except SolverError:
+                for image in active:
+                    failed = f"a minor cycle failed in major cycle {len(image.cycles) + 1}"
+                    image.stop = failed if image.cycles else ""
+                raise
+            for image, (minors, best) in zip(active, proposals, strict=True):
+                taken = accept(image, minors, best)
+                describe(image, time.perf_counter() - start)
+                if taken:
+                    _expect_less(image)
+                if len(image.cycles) == max_major:
+                    image.stop = image.stop or f"{max_major} major cycles (--max-major)"
+                if image.stop and image.fitted:
+                    _fit_all(image)
+                image.keep()
+            bar.reach(min(len(one.cycles) for one in images))
 
 
 def _fit_all(image):

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from radrim.deconvolve.judge import Cells
 from radrim.deconvolve.tiles import TileBlock, Tiles
@@ -389,8 +388,7 @@ class FacetChannel:
             if f"{self.folder}/predicted/{cycle}/{number:04d}" in self.store:
                 left = left - np.complex64(part) * self._predicted(cycle, number)
             self.store.save(name, left)
-        left = torch.from_numpy(np.array(self.store.load(name)))
-        return Neighbours(block, torch.device("cpu")).power(left)
+        return Neighbours(block).power(np.asarray(self.store.load(name)))
 
     def update_residual(self, facet: int, cycle: int, part: float) -> None:
         """Write the residual of a facet after a cycle of which the fraction `part` is accepted."""

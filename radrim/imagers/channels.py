@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from dask import delayed
@@ -13,17 +13,17 @@ from radrim.deconvolve.whole import WholeImage
 from radrim.errors import OutputError
 from radrim.imagers.base import Imager, OutputChannel, Target
 from radrim.imagers.context import RunContext
-from radrim.imagers.entropy_fit import CandidateSettings, EntropyCandidate
-from radrim.imagers.minor_cycles import MinorCycles, RimCycles
+from radrim.imagers.minor_cycles import MinorCycles
 from radrim.imagers.spectral import SpectralMeasurement
 from radrim.measure.measurement import MeasuredChannel, Measurement
 from radrim.measure.mosaic import JointMeasurement, effective_beam, make_measurement
 from radrim.restore.channels import average_channels, restore_channel
 from radrim.restore.spectrum import Basis, SpectralPlanes, spectral_index
-from radrim.restore.uncertainty import add_uncertainties
 from radrim.result import Channels, Image
-from radrim.rim.minor.stages import FitOffered, Offer
 from radrim.runtime.executors import compute
+
+if TYPE_CHECKING:  # CLEAN and dirty images do without torch and scipy.optimize
+    from radrim.imagers.entropy_fit import EntropyCandidate
 
 log = logging.getLogger("radrim")
 
@@ -72,12 +72,14 @@ class ChannelImager(Imager):
         """The fit of relative entropy that is tried after the other stages; None where it is of no use."""
         run = self.run
         config = run.config
-        ordinary = isinstance(run.minor, RimCycles) and target.stokes == "I" and config.contsub is None
+        ordinary = run.minor is not None and run.minor.name == "RIM" and target.stokes == "I" and config.contsub is None
         if not ordinary or not config.holdout or target.terms or config.channels_out > 1 or run.dishes:
             return None
         if run.mask is not None:  # entropy leaves a little in every pixel
             return None
         (channel,) = target.channels
+        from radrim.imagers.entropy_fit import EntropyCandidate
+
         candidate = EntropyCandidate(run, target.label, [block.of(target.stokes) for block in channel.blocks])
         return candidate if candidate.possible else None
 
@@ -191,6 +193,9 @@ class ChannelImager(Imager):
         candidate = self._candidates.get(state.label)
         if not candidate or not state.fitted:
             return minor.trials, minor.closing
+        from radrim.imagers.entropy_fit import CandidateSettings
+        from radrim.rim.minor.stages import FitOffered, Offer
+
         number = CandidateSettings.trial
         return (
             [*minor.trials, Offer(number, lambda: candidate.fitted(state.model))],
@@ -236,6 +241,8 @@ class ChannelImager(Imager):
             width = run.observation.channel_width
             image = restore_channel(state, run.grid, width, run.config.beam_fit, run.threads)
             if run.config.uncertainty and state.stop:
+                from radrim.restore.uncertainty import add_uncertainties
+
                 add_uncertainties(image, state.psf, run.grid.scale)
             if run.dishes:
                 run.dishes.add(
@@ -252,6 +259,8 @@ class ChannelImager(Imager):
         with run.clock("restore"):
             image = average_channels(images, run.observation, run.grid, run.config.beam_fit, run.threads)
             if run.config.uncertainty and image.stop:
+                from radrim.restore.uncertainty import add_uncertainties
+
                 add_uncertainties(image, image.psf, run.grid.scale)
             if run.dishes and image.pb is not None:
                 run.dishes.add(image, image.pb)

@@ -5,10 +5,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import next_fast_len
 
 from radrim.beam import fit_beam, theoretical_beam
-from radrim.closure.read import choose_field, field_of, size_in_pixels
 from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
@@ -69,6 +67,8 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
     reasons = []
     scale = config.scale
     closure = config.data == "closure"
+    if closure or config.solver == "entropy":
+        from radrim.closure.read import choose_field, size_in_pixels
     width, why = choose_field(observation) if closure else _field_of_view(observation)
     if config.solver == "entropy" and not closure:
         width, why = _resolved(observation, width, why)
@@ -137,6 +137,8 @@ def _field_of_view(observation):
 
 def _resolved(observation, width, why):
     """A field of view, or the smaller one of twice the largest scale that the baselines resolve, and the reason."""
+    from radrim.closure.read import field_of
+
     largest, _ = field_of(observation.blocks)
     if GridSettings.entropy_scales * largest >= width:
         return width, why
@@ -163,10 +165,22 @@ def _size(observation, wanted, sky, largest):
     largest = min(GridSettings.max_size, largest)
     if wanted > largest:
         return largest, f"the primary beam's first null would need {wanted:.0f} pixels; choose with --size"
-    pixels = next_fast_len(max(GridSettings.min_size, math.ceil(wanted / 2)), real=True) * 2
+    pixels = _smooth(max(GridSettings.min_size, math.ceil(wanted / 2))) * 2
     if pixels > sky:
         return max(32, int(sky) // 2 * 2), "the whole sky above the horizon"
     return pixels, ""
+
+
+def _smooth(least):
+    """The smallest number from `least` on without prime factors above 5, for which Fourier transforms are fast."""
+    while True:
+        rest = least
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return least
+        least += 1
 
 
 def _trial_beam(observation, config, longest, field):
@@ -182,7 +196,7 @@ def _trial_beam(observation, config, longest, field):
     pixels = int(np.clip(field / scale, GridSettings.min_size, GridSettings.max_size)) // 2 * 2
     apply_weights(trial.blocks, ImageGrid(pixels, pixels, scale), config.weight, config.taper, config.padding)
     grid = ImageGrid(GridSettings.trial_size, GridSettings.trial_size, scale, observation.ra, observation.dec)
-    psf = Measurement(trial.blocks, grid, OperatorChoice(epsilon=1e-3)).psf()
+    psf = Measurement(trial.blocks, grid, OperatorChoice("wgridder", epsilon=1e-3)).psf()
     return fit_beam(psf, scale, theoretical_beam(longest))
 
 

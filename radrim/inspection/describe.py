@@ -79,11 +79,19 @@ def _dishes(diameters: np.ndarray) -> str:
 
 
 def _direction(ra: float, dec: float) -> str:
-    from astropy.coordinates import SkyCoord
-
     if not (np.isfinite(ra) and abs(dec) <= np.pi / 2):
         return f"RA {np.degrees(ra):g}, Dec {np.degrees(dec):g} degrees"
-    return SkyCoord(ra, dec, unit="rad").to_string("hmsdms", precision=2)
+    hours = _sexagesimal(np.degrees(ra) % 360 / 15, "hms")
+    return f"{hours} {'-' if dec < 0 else '+'}{_sexagesimal(abs(np.degrees(dec)), 'dms')}"
+
+
+def _sexagesimal(value: float, units: str) -> str:
+    """A number above 0 in units, sixtieths and sixtieths of these, to a hundredth of the last: '18h49m24.24s'."""
+    hundredths = round(value * 360000)
+    whole, rest = divmod(hundredths, 360000)
+    minutes, rest = divmod(rest, 6000)
+    whole %= 24 if units[0] == "h" else 360
+    return f"{whole:02d}{units[0]}{minutes:02d}{units[1]}{rest / 100:05.2f}{units[2]}"
 
 
 def _row_counts(ms: MeasurementSet) -> tuple[np.ndarray, np.ndarray]:

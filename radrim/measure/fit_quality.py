@@ -17,14 +17,11 @@ share their calibration errors; they are at least those of the noise of the samp
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from radrim.visibilities import Visibilities
-
-if TYPE_CHECKING:  # texts about a fit are also made where no image is
-    import torch
 
 
 @dataclass(frozen=True)
@@ -92,14 +89,14 @@ class FitInspector:
         self.wild_count = 0
         self.wild_at: dict[str, dict[int, int]] = {"antennas": {}, "windows": {}}
 
-    def see(self, block: Visibilities, rest: "torch.Tensor") -> None:
+    def see(self, block: Visibilities, rest: np.ndarray) -> None:
         """Add a block.
 
         Parameters
         ----------
         block : Visibilities
             With `natural` weights; a block without them does not count. Rows are sorted by baseline and time.
-        rest : Tensor, (row, chan) complex64
+        rest : ndarray, (row, chan) complex64
             What the model leaves of the data [Jy].
         """
         if block.natural is None:
@@ -112,7 +109,7 @@ class FitInspector:
             rows = slice(start, start + len(weight))
             part = _Part(block, rows, freq, weight, kept[rows], self._window(freq))
             for some in part.pieces(self._settings.max_samples):
-                self._see(part, some, rest[start + some[0] : start + some[-1]].cpu().numpy())
+                self._see(part, some, rest[start + some[0] : start + some[-1]])
             start += len(weight)
 
     def add(self, other: "FitInspector") -> None:

@@ -1,21 +1,24 @@
 """Step 3, measure: dirty image, PSF and residual of one output channel, over all its visibilities."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from radrim.deconvolve.judge import Cells
 from radrim.errors import DataError
 from radrim.geometry import C, ImageGrid
 from radrim.measure.fit_quality import FitInspector
 from radrim.measure.neighbours import Neighbours
-from radrim.operator import choose_kind, make_operator
-from radrim.operator.base import max_w
+from radrim.measure.transforms import make_transform
+from radrim.operator import choose_kind
+from radrim.operator.w_term import max_w
 from radrim.visibilities import KeptOut, NaturalWeights, Visibilities
+
+if TYPE_CHECKING:  # CLEAN, and dirty images, need no torch
+    import torch
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Measurement:
         self.sum_weight = float(sum(b.weight.sum(dtype=np.float64) for b in self.blocks))
         if not self.sum_weight > 0:
             raise DataError("An output channel has no unflagged visibility; use fewer --channels-out.")
-        self.device = torch.device(operator.device)
+        self.device = operator.device
         self._grid, self._operator = grid, operator
         self.kind = self._choose_kind(grid)
         self._operators = self._make_operators(grid)
@@ -119,7 +122,7 @@ class Measurement:
         self.left_noise = float("nan")
         """Of the dirty image [Jy/beam], as what the last model left of the visibilities shows it; NaN before."""
         self._neighbours: list[Neighbours] = []
-        self._left_out: list[torch.Tensor] = []
+        self._left_out: list[np.ndarray] = []
         """Rows of each block that do not count in any image; empty if all do."""
         self._holdout_residual: list[np.ndarray] = []
         self._natural, self._share = False, 1.0
@@ -139,10 +142,10 @@ class Measurement:
         if self._left_out or not any(len(kept.rows) for kept in self._kept):
             return self
         view = copy.copy(self)
-        view.leave_out([torch.from_numpy(kept.rows).to(self.device) for kept in self._kept])
+        view.leave_out([kept.rows for kept in self._kept])
         return view if view.sum_weight > 0 else self
 
-    def leave_out(self, rows: list[torch.Tensor]) -> None:
+    def leave_out(self, rows: list[np.ndarray]) -> None:
         """Count these rows of each block in no image from now on."""
         every = self.sum_weight
         self._left_out = rows
@@ -167,14 +170,14 @@ class Measurement:
         imaging = [self._weight(k) for k in range(len(self.blocks))]
         self._natural = True
         for k, weight in enumerate(imaging):
-            natural = self._weight(k).double().clamp_min(torch.finfo(torch.float32).tiny)
-            variance += float((weight.double() ** 2 / natural).sum())
+            natural = np.maximum(self._weight(k).astype(np.float64), np.finfo(np.float32).tiny)
+            variance += float((weight.astype(np.float64) ** 2 / natural).sum())
         self.sum_weight = self._sum_weight()
         if variance > 0:
             self.noise_factor = self.sum_weight**-0.5 * sum_weight / variance**0.5
 
     def _sum_weight(self):
-        return sum(float(self._weight(k).sum(dtype=torch.float64)) for k in range(len(self.blocks)))
+        return sum(float(self._weight(k).sum(dtype=np.float64)) for k in range(len(self.blocks)))
 
     def holdout_residual(self) -> list[np.ndarray]:
         """What the last model of `residual` left of some samples, (row, chan) complex64 of each block [Jy].
@@ -220,44 +223,43 @@ class Measurement:
         if wide:
             grid = replace(self._grid, width=2 * self._grid.width, height=2 * self._grid.height)
             operators = self._make_operators(grid) if grid.max_n_term < 1 else operators
-        image = sum(op.psf(self._weight(k)) for k, op in enumerate(operators))
-        psf = image.cpu().numpy()
+        psf = _sum(op.psf(self._weight(k)) for k, op in enumerate(operators))
         return psf / psf[psf.shape[0] // 2, psf.shape[1] // 2]
 
     def dirty(self) -> np.ndarray:
         """Dirty image D = A^H W V / sum W, (y, x) float32 [Jy/beam]."""
-        image = sum(
-            op.adjoint(self._tensor(block.data), self._weight(k))
+        image = _sum(
+            op.adjoint(block.data, self._weight(k))
             for k, (op, block) in enumerate(zip(self._operators, self.blocks, strict=True))
         )
-        return (image / self.sum_weight).cpu().numpy()
+        return image / np.float32(self.sum_weight)
 
     def residual(self, model: np.ndarray, inspector: FitInspector | None = None) -> np.ndarray:
         """Exact residual A^H W (V - A model) / sum W, (y, x) float32 [Jy/beam], of a model (y, x) [Jy/pixel].
 
         Says in `left_noise` and `holdout_residual` what it saw on the way, and shows all to an inspector.
         """
-        image = self._tensor(np.ascontiguousarray(model, np.float32))
+        image = np.ascontiguousarray(model, np.float32)
         if not self._neighbours and not self._natural:
-            self._neighbours = [Neighbours(block, self.device) for block in self.blocks]
-        total, power = torch.zeros_like(image), 0.0
+            self._neighbours = [Neighbours(block) for block in self.blocks]
+        total, power = np.zeros_like(image), 0.0
         self._holdout_residual = []
         for k, (op, block) in enumerate(zip(self._operators, self.blocks, strict=True)):
             rest = op.forward(image)
-            torch.sub(self._tensor(block.data), rest, out=rest)
+            np.subtract(block.data, rest, out=rest)
             if not self._natural:
                 power += self._neighbours[k].power(rest)
-            self._holdout_residual.append(rest[torch.from_numpy(self._seen_rows(k)).to(self.device)].cpu().numpy())
+            self._holdout_residual.append(rest[self._seen_rows(k)])
             if inspector is not None:
                 inspector.see(block, rest)
             if self._left_out:
                 rest[self._left_out[k]] = 0
-            total += op.adjoint(rest, self._weight(k) if self._natural else self._tensor(block.weight))
+            total += op.adjoint(rest, self._weight(k) if self._natural else block.weight)
             del rest
         self.left_noise = (power * self._share) ** 0.5 / self.sum_weight  # the power is of all rows
-        return (total / self.sum_weight).cpu().numpy()
+        return total / np.float32(self.sum_weight)
 
-    def normal(self, model: torch.Tensor) -> torch.Tensor:
+    def normal(self, model: "torch.Tensor") -> "torch.Tensor":
         """Dirty image of what a model predicts, A^H W A model / sum W: the exact psf * model.
 
         Parameters
@@ -270,9 +272,9 @@ class Measurement:
         Tensor, (y, x) float32
             [Jy/beam]
         """
-        total = torch.zeros_like(model)
+        total = model * 0
         for k, op in enumerate(self._operators):
-            total += op.adjoint(op.forward(model), self._weight(k))
+            total += op.normal(model, self._weight(k))
         return total / self.sum_weight
 
     def inspect(self, model: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
@@ -286,18 +288,18 @@ class Measurement:
 
     def _weight(self, k):
         """Weights of a block; 0 in rows that are left out."""
-        weight, natural = self._tensor(self.blocks[k].weight), self.blocks[k].natural
+        weight, natural = self.blocks[k].weight, self.blocks[k].natural
         if self._natural and natural is not None:
-            weight = torch.where(weight > 0, self._tensor(natural.weight), 0)
+            weight = np.where(weight > 0, natural.weight, np.float32(0))
         if self._left_out and len(self._left_out[k]):
-            weight = weight.clone()
+            weight = weight.copy()
             weight[self._left_out[k]] = 0
         return weight
 
     def _make_operators(self, grid):
         kind = self._choose_kind(grid)  # matrix products that do for the image may not do for the PSF of twice its size
         how = self._operator
-        return [make_operator(kind, b.uvw, b.freq, grid, how.epsilon, how.threads, how.device) for b in self.blocks]
+        return [make_transform(kind, b.uvw, b.freq, grid, how.epsilon, how.threads, how.device) for b in self.blocks]
 
     def _choose_kind(self, grid):
         how = self._operator
@@ -306,8 +308,13 @@ class Measurement:
         samples = sum(b.data.size for b in self.blocks)
         return choose_kind(samples, grid, max(max_w(b.uvw, b.freq) for b in self.blocks), how.device, how.epsilon)
 
-    def _tensor(self, array):
-        return torch.from_numpy(array).to(self.device)
+
+def _sum(images: Iterable[np.ndarray]) -> np.ndarray:
+    """The sum of some images, at least one."""
+    first, *others = images
+    for image in others:
+        first += image
+    return first
 
 
 def _sums_of(rows, before, after):

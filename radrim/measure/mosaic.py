@@ -21,10 +21,9 @@ import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from radrim.deconvolve.judge import Cells
 from radrim.geometry import ImageGrid, format_angle
@@ -32,6 +31,9 @@ from radrim.measure.fit_quality import FitInspector
 from radrim.measure.measurement import DEFAULT, Measurement, OperatorChoice, judge_parts
 from radrim.measure.primary_beam import Dishes
 from radrim.visibilities import Observation, Visibilities
+
+if TYPE_CHECKING:  # a dirty image needs no torch
+    import torch
 
 log = logging.getLogger("radrim")
 
@@ -188,7 +190,7 @@ class JointMeasurement:
         inspector = FitInspector()
         return self.residual(model, inspector), inspector.summary()
 
-    def normal(self, model: torch.Tensor) -> torch.Tensor:
+    def normal(self, model: "torch.Tensor") -> "torch.Tensor":
         """Dirty image of what a model predicts; tensors as `Measurement.normal` takes and gives."""
         total = model.new_zeros(model.shape)
         for k, part in enumerate(self.parts):

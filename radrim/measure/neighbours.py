@@ -9,7 +9,6 @@ the noise does, and err on the safe side: what a model has not explained yet add
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 
 @dataclass(frozen=True)
@@ -27,27 +26,24 @@ class Neighbours:
     ----------
     block : Visibilities
         With imaging weights.
-    device : torch.device
-        Of the visibilities that `power` is asked about.
     """
 
-    def __init__(self, block, device):
+    def __init__(self, block):
         every = -(-block.data.size // NeighbourSettings.max_samples)
         first, second = block.antenna.T.astype(np.int64)
         rows = np.flatnonzero((first + 31 * second) % every == 0)  # a part of the baselines, of all lengths
         rows = rows[np.lexsort((block.time[rows], second[rows], first[rows]))]
-        self._rows = torch.from_numpy(rows).to(device)
-        self._weight = torch.from_numpy(block.weight[rows]).to(device)
-        pair = torch.from_numpy(block.antenna[rows])
-        self._same = [(pair[reach:] == pair[:-reach]).all(1).to(device) for reach in (1, 2)]
+        self._rows, self._weight = rows, block.weight[rows]
+        pair = block.antenna[rows]
+        self._same = [(pair[reach:] == pair[:-reach]).all(1) for reach in (1, 2)]
         self._squares = float(np.einsum("rc,rc->", block.weight, block.weight, dtype=np.float64))  # without a copy
 
-    def power(self, rest: torch.Tensor) -> float:
+    def power(self, rest: np.ndarray) -> float:
         """Sum of the squares of weight times noise over the block [Jy^-2].
 
         Parameters
         ----------
-        rest : Tensor, (row, chan) complex64
+        rest : ndarray, (row, chan) complex64
             What a model leaves of the data [Jy].
 
         Returns
@@ -69,15 +65,15 @@ def _mean_power(rest, weight, same):
         if len(rest) <= reach:
             continue
         parts = [slice(k, len(rest) - reach + k) for k in range(reach + 1)]
-        used = torch.stack([weight[part] > 0 for part in parts]).all(0)
+        used = np.logical_and.reduce([weight[part] > 0 for part in parts])
         if same is not None:
             used &= same[reach - 1][:, None]
-        counts = torch.where(used, weight[parts[reach // 2]], 0).double().square()
+        counts = np.where(used, weight[parts[reach // 2]], 0).astype(np.float64) ** 2
         total = float(counts.sum())
         if total > 0:
             factors = (-1, 1) if reach == 1 else (0.5, -1, 0.5)
             left = sum(factor * rest[part] for factor, part in zip(factors, parts, strict=True))
-            squares = float((counts * (left.real.square() + left.imag.square())).sum())
+            squares = float((counts * (left.real**2 + left.imag**2)).sum())
             # They hold the noise of two parts, real and imaginary, and of the neighbours.
             return squares / total / (2 * sum(factor**2 for factor in factors))
     return float("inf")

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.special import j1
 
 from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError
@@ -52,6 +51,8 @@ class PrimaryBeamSettings:
 def airy(x: np.ndarray) -> np.ndarray:
     """Power of an evenly illuminated dish; `x` is sin(theta) in units of wavelength / D, an array."""
     turned = np.pi * np.maximum(x, 1e-9)
+    from scipy.special import j1
+
     return (2 * j1(turned) / turned) ** 2
 
 

@@ -1,12 +1,18 @@
 """Step 3, measure: operators between an image and its visibilities, with one base class and a choice of the fastest."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-import torch
 
 from radrim.errors import ConfigError
 from radrim.geometry import ImageGrid
-from radrim.operator.base import Operator, max_w
-from radrim.operator.settings import ChoiceSettings, WGridderSettings
+from radrim.operator.settings import ChoiceSettings
+from radrim.operator.w_term import max_w, separable_terms
+
+if TYPE_CHECKING:  # a run that grids on the CPU needs no torch
+    import torch
+
+    from radrim.operator.base import Operator
 
 KINDS = ("wgridder", "nufft", "dft")
 """Kinds of operators; for 'auto' `choose_kind` chooses one of them."""
@@ -21,8 +27,8 @@ def make_operator(
     grid: ImageGrid,
     epsilon: float = 1e-5,
     threads: int = 1,
-    device: str | torch.device = "cpu",
-) -> Operator:
+    device: "str | torch.device" = "cpu",
+) -> "Operator":
     """Make the operator of the measurement equation (`radrim.geometry`) for some samples and an image grid.
 
     Parameters
@@ -74,7 +80,7 @@ def make_operator(
 
 
 def choose_kind(
-    samples: int, grid: ImageGrid, largest_w: float, device: str | torch.device = "cpu", epsilon: float = 1e-5
+    samples: int, grid: ImageGrid, largest_w: float, device: "str | torch.device" = "cpu", epsilon: float = 1e-5
 ) -> str:
     """Choose the kind of operator for ``auto``.
 
@@ -102,17 +108,16 @@ def choose_kind(
     str
         One of `KINDS`.
     """
-    from radrim.operator.dft import separable_terms
+    from radrim.operator.gridder import estimate_seconds, supports
 
     on_gpu = str(device).startswith("cuda")
     terms = separable_terms(grid, largest_w, epsilon)
     work = 4.0 * samples * grid.width * grid.height * terms
     if terms and work <= SETTINGS.max_dft_operations * (SETTINGS.gpu_speedup if on_gpu else 1):
         return "dft"
-    if on_gpu or grid.width % 2 or grid.height % 2 or min(grid.shape) < WGridderSettings().min_pixels:
+    if on_gpu or not supports(grid):
         return "nufft"
-    from radrim.operator.nufft import choose_facets
-    from radrim.operator.wgridder import estimate_seconds
+    from radrim.operator.facets import choose_facets
 
     # At about equal times the w-gridder is chosen, since it needs less memory and its time is predicted better.
     _, seconds = choose_facets(grid, largest_w, samples, epsilon)
@@ -121,6 +126,15 @@ def choose_kind(
         if seconds < SETTINGS.min_nufft_gain * estimate_seconds(grid, largest_w, samples, epsilon)
         else "wgridder"
     )
+
+
+def __getattr__(name: str) -> Any:
+    """`Operator`, which needs torch, when it is asked for."""
+    if name != "Operator":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from radrim.operator.base import Operator
+
+    return Operator
 
 
 __all__ = ["KINDS", "Operator", "choose_kind", "make_operator"]

@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.polynomial import legendre
 
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
-from radrim.operator.settings import WTermSettings
+from radrim.operator.w_term import max_w
 
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 EPSILON_LIMITS = (1e-12, 0.1)
-SETTINGS = WTermSettings()
 
 
 class _Forward(torch.autograd.Function):
@@ -230,86 +228,3 @@ def _check_samples(uvw: np.ndarray, freq: np.ndarray) -> None:
         raise DataError(f"{bad} of {len(uvw)} rows have UVW that is not finite; drop these rows before imaging.")
     if not (np.isfinite(freq) & (freq > 0)).all():
         raise DataError(f"Channel frequencies must be positive [Hz]; the lowest is {freq.min():g}.")
-
-
-def max_w(uvw: np.ndarray, freq: np.ndarray) -> float:
-    """Largest ``|w|`` of the samples [wavelengths], 0 without samples."""
-    if len(uvw) == 0 or len(freq) == 0:
-        return 0.0
-    return float(np.abs(uvw[:, 2]).max() * freq.max() / C)
-
-
-def w_matters(largest_w: float, grid: ImageGrid, epsilon: float) -> bool:
-    """Whether an image without the w-term would have errors above a tenth of `epsilon` anywhere."""
-    return 2 * np.pi * largest_w * grid.max_n_term > SETTINGS.max_neglected_phase * epsilon
-
-
-class ProlateExpansion:
-    """Expansion of exp(i c x y) on [-1, 1]^2 in a short sum of products: sum_k factor_k i^odd_k p_k(x) p_k(y).
-
-    The p_k are prolate spheroidal wave functions, the basis with the fewest terms: about 2 c / pi + log(1/tolerance).
-    For the w-term, x is the w of a sample and y is n - 1 of a pixel, each scaled to its range.
-
-    Parameters
-    ----------
-    c : float
-        Half of the largest phase difference: the largest ``|phase|`` [rad].
-    tolerance : float
-        Largest absolute error.
-
-    Attributes
-    ----------
-    factor : ndarray, (term,) float64
-    odd : ndarray, (term,) bool
-        Whether the term has a factor i.
-
-    References
-    ----------
-    Slepian & Pollak (1961), Bell System Technical Journal 40, 43.
-    """
-
-    def __init__(self, c: float, tolerance: float) -> None:
-        # At Gauss-Legendre nodes the integral operator becomes a symmetric matrix, whose eigenvectors are the p_k.
-        order = int(SETTINGS.quadrature_order + 2 * c)
-        x, weight = legendre.leggauss(order)
-        to_legendre = (np.arange(order) + 0.5)[:, None] * legendre.legvander(x, order - 1).T
-        root = np.sqrt(weight)
-        factor, odd, coefficient, size = [], [], [], []
-        for parity, kernel in enumerate((np.cos, np.sin)):
-            value, vector = np.linalg.eigh(root[:, None] * kernel(c * np.outer(x, x)) * root)
-            factor.append(value)
-            odd.append(np.full(order, bool(parity)))
-            coefficient.append(to_legendre @ (root[:, None] * vector))
-            size.append(np.abs(value) * np.abs(vector / root[:, None]).max(0) ** 2)
-        order_by_size = np.argsort(-np.concatenate(size))
-        left_out = np.cumsum(np.concatenate(size)[order_by_size][::-1])[::-1]
-        keep = order_by_size[: max(1, int((left_out > tolerance).sum()))]
-        self.factor = np.concatenate(factor)[keep]
-        self.odd = np.concatenate(odd)[keep]
-        self._coefficient = np.concatenate(coefficient, axis=1)[:, keep]
-        # The series converge fast; coefficients far below the tolerance are dropped.
-        used = np.flatnonzero(np.abs(self._coefficient).max(1) > SETTINGS.min_coefficient * tolerance)
-        self._coefficient = self._coefficient[: used[-1] + 1]
-
-    def __len__(self) -> int:
-        return len(self.factor)
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """p_k(x), (term, ...) float64, for a float64 tensor x within [-1, 1]."""
-        out = torch.empty((len(self), x.numel()), dtype=x.dtype, device=x.device)
-        coefficient = torch.from_numpy(self._coefficient.T.copy()).to(x.device)
-        for part, block in zip(out.split(SETTINGS.block, dim=1), x.reshape(-1).split(SETTINGS.block), strict=True):
-            torch.matmul(coefficient, _legendre(block, coefficient.shape[1]), out=part)
-        return out.reshape(len(self), *x.shape)
-
-
-def _legendre(x: torch.Tensor, count: int) -> torch.Tensor:
-    """Legendre polynomials P_0 ... P_(count-1) of x, (count, x)."""
-    out = torch.empty((count, x.numel()), dtype=x.dtype, device=x.device)
-    out[0] = 1
-    if count > 1:
-        out[1] = x
-    for j in range(2, count):
-        torch.mul(x, out[j - 1], out=out[j])
-        out[j].mul_((2 * j - 1) / j).sub_(out[j - 2], alpha=(j - 1) / j)
-    return out

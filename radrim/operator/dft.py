@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from radrim.geometry import ImageGrid, n_minus_1
-from radrim.operator.base import COMPLEX, REAL, Operator, ProlateExpansion
+from radrim.operator.base import COMPLEX, REAL, Operator
 from radrim.operator.settings import DftSettings
+from radrim.operator.w_term import expand_w_term
 
 SETTINGS = DftSettings()
 
@@ -34,7 +35,7 @@ class DFT(Operator):
         self._u, self._v, self._w = self._wavelengths()
         n1 = np.nan_to_num(n_minus_1(grid.l()[None, :], grid.m()[:, None]))
         self._n1 = torch.from_numpy(n1).to(self.device)
-        self._expansion = _expand(grid, self.max_w, self.epsilon)
+        self._expansion = expand_w_term(grid, self.max_w, self.epsilon)
 
     @property
     def separable(self) -> bool:
@@ -128,21 +129,6 @@ class DFT(Operator):
             rows = slice(y, y + step)
             phase = u * l + v * m[rows, None] + w * self._n1[rows]
             yield rows, _turn(phase.reshape(len(u), -1))
-
-
-def separable_terms(grid: ImageGrid, largest_w: float, epsilon: float) -> int:
-    """Number of matrix products of the direct sum; 0 where the w-term needs too many."""
-    expansion = _expand(grid, largest_w, epsilon)
-    return 0 if expansion is None else len(expansion)
-
-
-def _expand(grid: ImageGrid, largest_w: float, epsilon: float) -> ProlateExpansion | None:
-    """Expansion of the w-term over the whole image; None if it has more than `DftSettings.max_terms` terms."""
-    phase = np.pi * largest_w * grid.max_n_term
-    if phase > SETTINGS.max_phase:
-        return None
-    expansion = ProlateExpansion(phase, SETTINGS.expansion_tolerance * epsilon)
-    return expansion if len(expansion) <= SETTINGS.max_terms else None
 
 
 def _turn(phase: torch.Tensor) -> torch.Tensor:

@@ -41,6 +41,8 @@ class Source:
     notes : list of str
         Receives the automatic choices.
     settings : ReadSettings
+    span : (float, float), optional
+        First and last time of the selected rows [MJD s].
     """
 
     ms: MeasurementSet
@@ -50,6 +52,7 @@ class Source:
     counts: Counts
     notes: list[str]
     settings: ReadSettings
+    span: tuple[float, float] | None = None
 
 
 class ChunkReader:

@@ -4,17 +4,17 @@ import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.coordinates import FK5, SkyCoord
-from astropy.utils.exceptions import AstropyWarning
-from astropy.wcs import WCS, WCSSUB_LATITUDE, WCSSUB_LONGITUDE
-from astropy.wcs.utils import wcs_to_celestial_frame
 
 from radrim.errors import InputError
 from radrim.fits_input import CELESTIAL, FitsImage, read_fits
 from radrim.geometry import ImageGrid, axes, n_minus_1
 from radrim.read.region_mask import read_regions, region_format
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 log = logging.getLogger("radrim")
 
@@ -124,8 +124,12 @@ def find_allowed(path: str | Path | None, grid: ImageGrid) -> np.ndarray | None:
     return mask & sky
 
 
-def _coordinates(file: FitsImage) -> tuple[WCS | None, tuple[int, int]]:
+def _coordinates(file: FitsImage) -> "tuple[WCS | None, tuple[int, int]]":
     """Coordinates of a mask, and the numbers of its axes of longitude and latitude; None without coordinates."""
+    from astropy.utils.exceptions import AstropyWarning
+    from astropy.wcs import WCS, WCSSUB_LATITUDE, WCSSUB_LONGITUDE
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
     kinds = [file.text(f"CTYPE{axis}") for axis in range(1, file.data.ndim + 1)]
     if not any(CELESTIAL.match(kind) for kind in kinds):
         return None, (1, 2)
@@ -174,6 +178,9 @@ def _transform(wcs, mask, grid):
 
 def _places(wcs, grid, rows, columns):
     """Row and column in the mask of pixels of the image, each (row, column); NaN below the horizon."""
+    from astropy.coordinates import FK5, SkyCoord
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
     l, m = np.broadcast_arrays(grid.l()[columns], grid.m()[rows][:, None])
     direction = np.stack([l, m, 1 + n_minus_1(l, m)], -1) @ axes(grid.ra, grid.dec)
     lon, lat = np.arctan2(direction[..., 1], direction[..., 0]), np.arcsin(np.clip(direction[..., 2], -1, 1))
@@ -186,6 +193,8 @@ def _places(wcs, grid, rows, columns):
 
 
 def _describe(wcs, shape):
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
     frame = wcs_to_celestial_frame(wcs)
     equinox = f" {frame.equinox.value}" if hasattr(frame, "equinox") else ""
     return f"{shape[1]} x {shape[0]}, {'/'.join(wcs.wcs.ctype)}, {frame.name.upper()}{equinox}"

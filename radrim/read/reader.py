@@ -26,8 +26,8 @@ from radrim.read.selection import (
     Selection,
     choose_channels,
     choose_column,
+    choose_times,
     choose_windows,
-    mjd_seconds,
 )
 from radrim.read.settings import DEFAULTS, ReadSettings
 from radrim.read.together import check_columns, without_repeats
@@ -167,9 +167,10 @@ def _read_one(
         faulty = [window for window in ms.faulty if selection.spw is None or window.spw in selection.spw]
         require_sound(main, faulty, f"FIELD_ID IN [{','.join(map(str, target.fields))}]")
         pairs = list(product(target.fields, _with_all_stokes(choose_windows(ms, selection), selection)))
-        index = _index(main, selection, settings) if len(pairs) > settings.most_queries else None
+        span = choose_times(ms.path, main, selection)
+        index = RowIndex(main, settings.index_rows, span) if len(pairs) > settings.most_queries else None
         for field, window in pairs:
-            source = Source(ms, main, column, selection, counts, notes, settings)
+            source = Source(ms, main, column, selection, counts, notes, settings, span)
             before = len(blocks)
             for block in _read_window(source, window, field, block_bytes, index):
                 position = ms.fields[field].ra, ms.fields[field].dec
@@ -219,21 +220,14 @@ def _dishes_with_data(ms: MeasurementSet, blocks: list[Visibilities]) -> list[fl
     return np.unique(ms.dish_diameters[seen & (ms.dish_diameters > 0)]).tolist()
 
 
-def _index(main, selection, settings):
-    """The rows of all fields and spectral windows, found in one pass."""
-    span = selection.time_range and tuple(mjd_seconds(text) for text in selection.time_range)
-    return RowIndex(main, settings.index_rows, span)
-
-
 def _read_window(
     source: Source, window: SpectralWindow, field: int, block_bytes: int | None, index: RowIndex | None = None
 ) -> Iterator[Visibilities]:
     """All selected rows with data of one spectral window, block by block; from `index`, if there is one."""
     ms, main, selection = source.ms, source.main, source.selection
     query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
-    if selection.time_range is not None:
-        start, end = (mjd_seconds(text) for text in selection.time_range)
-        query += f" AND TIME>={start!r} AND TIME<={end!r}"
+    if source.span is not None:
+        query += f" AND TIME>={source.span[0]!r} AND TIME<={source.span[1]!r}"
     rows = index.select(window.data_desc, field) if index else main.query(query)
     try:
         total = rows.nrows()

@@ -3,13 +3,15 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.utils.exceptions import AstropyWarning
-from astropy.wcs import WCS
 
 from radrim.errors import InputError
 from radrim.geometry import ImageGrid
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 log = logging.getLogger("radrim")
 
@@ -54,6 +56,8 @@ def read_regions(path: str | Path, kind: str, grid: ImageGrid) -> np.ndarray:
     InputError
         The package `regions` is missing, the file cannot be read, or it has no region with an area.
     """
+    from astropy.utils.exceptions import AstropyWarning
+
     try:
         from regions import PixelRegion, Regions
     except ImportError:
@@ -87,8 +91,10 @@ def read_regions(path: str | Path, kind: str, grid: ImageGrid) -> np.ndarray:
     return mask
 
 
-def wcs_of(grid: ImageGrid) -> WCS:
+def wcs_of(grid: ImageGrid) -> "WCS":
     """Coordinates of an image's pixels."""
+    from astropy.wcs import WCS
+
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
     wcs.wcs.crpix = [grid.width // 2 + 1 - grid.x0, grid.height // 2 + 1 - grid.y0]

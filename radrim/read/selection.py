@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radrim.errors import ConfigError, InputError
 from radrim.ms.subtables import SpectralWindow
 from radrim.ms.tables import MeasurementSet
+
+if TYPE_CHECKING:
+    import casacore.tables as casatables
 
 MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
@@ -22,6 +27,8 @@ class Selection:
     chan_range: tuple[int, int] | None = None
     uv_range: tuple[float, float] = (0.0, np.inf)
     time_range: tuple[str, str] | None = None
+    interval: tuple[int, int] | None = None
+    """Numbers of the first integration of each Measurement Set and of the first after the last."""
     stokes: str = "I"
     """One or several Stokes parameters or correlations, separated by commas: 'I,Q,U,V'."""
     abs_weights: bool = False
@@ -82,6 +89,31 @@ def choose_channels(ms: MeasurementSet, window: SpectralWindow, selection: Selec
             f"{len(window.freq)} channels, so END is at most {len(window.freq)}; choose windows with --spw."
         )
     return start, end
+
+
+def choose_times(path: str | Path, main: "casatables.table", selection: Selection) -> tuple[float, float] | None:
+    """First and last time of the selected rows of a Measurement Set [MJD s], or None for all.
+
+    Integrations are counted over the whole Measurement Set, whatever else is selected, as in WSClean.
+
+    Raises
+    ------
+    ConfigError
+        The Measurement Set has fewer integrations, or a time cannot be read.
+    """
+    if selection.time_range is not None:
+        start, end = (mjd_seconds(text) for text in selection.time_range)
+        return start, end
+    if selection.interval is None:
+        return None
+    times = np.unique(main.getcol("TIME"))
+    first, after = selection.interval
+    if after > times.size:
+        raise ConfigError(
+            f"--interval {first} {after} does not exist in {path}, which has {times.size} integrations: END is at most "
+            f"{times.size}. Times are chosen with --time-range."
+        )
+    return float(times[first]), float(times[after - 1])
 
 
 def mjd_seconds(text: str) -> float:

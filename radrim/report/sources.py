@@ -24,10 +24,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, signal
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid, axes
@@ -169,6 +165,9 @@ def _bright_pixels(image, edge, signed, settings):
 
 def _connected(index, width, negative):
     """Number of islands, and the island of each pixel; pixels of different sign do not touch."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     pairs = []
     for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
         column = index % width + dx
@@ -265,6 +264,8 @@ def find_sources(
     -------
     array of SOURCE
     """
+    from scipy import ndimage
+
     islands = find_islands(image, noise, settings=settings)
     ellipse, area = _ellipse(beam, grid.scale), beam.area(grid.scale)
     owner = np.zeros(image.shape, np.int32)
@@ -288,11 +289,15 @@ def find_sources(
 
 def count_holes(image: np.ndarray, noise: float, settings: IslandSettings = IslandSettings()) -> int:
     """Number of islands below minus the peak threshold; total intensity has no real source there."""
+    from scipy import ndimage
+
     return int(ndimage.label(image < -settings.peak * noise, np.ones((3, 3)))[1])
 
 
 def _claim(owner, number, pixels, ellipse):
     """Mark an island (flat indices), widened by an ellipse around each of its pixels, with its number."""
+    from scipy import signal
+
     rows, columns = np.divmod(pixels, owner.shape[1])
     window = tuple(
         slice(max(0, int(place.min()) - n // 2), min(size, int(place.max()) + 1 + n // 2))
@@ -346,6 +351,8 @@ def match(reference: np.ndarray, others: np.ndarray, beam: Beam) -> np.ndarray:
     (other,) int64
         Indices into `reference`, -1 where there is none.
     """
+    from scipy.spatial import cKDTree
+
     found = np.full(len(others), -1)
     if len(reference) == 0 or len(others) == 0:
         return found

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
 import dask
-import torch
 from dask.callbacks import Callback
 from dask.threaded import get
 
@@ -68,6 +68,9 @@ def compute(tasks: Sequence, label: str, workers: int) -> tuple:
 
 def _pool(workers: int) -> ThreadPoolExecutor:
     """New threads, in which torch uses as many threads as here. Old threads would keep the number of an earlier run."""
+    torch = sys.modules.get("torch")
+    if torch is None:  # nothing that needs it runs in them
+        return ThreadPoolExecutor(workers)
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
 
 

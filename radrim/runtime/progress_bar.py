@@ -2,9 +2,19 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.errors import LiveError
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 log = logging.getLogger("radrim")
 
@@ -19,19 +29,20 @@ class ProgressBar:
     label : str
         What is being done.
     total : int, optional
-        Number of steps; without it the bar shows the elapsed time alone.
+        Number of steps, with which the bar shows the remaining time; without it, the elapsed time alone.
     """
 
     def __init__(self, label: str, total: int | None = None) -> None:
-        columns = [TextColumn("{task.description}", markup=False), BarColumn()]
+        columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn()]
+        columns += [TimeElapsedColumn()] if total is None else [MofNCompleteColumn(), TimeElapsedColumn()]
         if total is not None:
-            columns.append(MofNCompleteColumn())
-        shown = sys.stdout.isatty() and log.isEnabledFor(logging.INFO)
-        self._progress = Progress(*columns, TimeElapsedColumn(), transient=True, disable=not shown)
+            columns += [TextColumn("left"), TimeRemainingColumn()]
+        self._progress = Progress(*columns, transient=True, disable=not (sys.stdout.isatty() and _wanted()))
         self._task = self._progress.add_task(label, total=total)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        with suppress(LiveError):  # within another bar, older versions of rich show that one alone
+            self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -48,3 +59,9 @@ class ProgressBar:
     def advance(self, steps: int = 1) -> None:
         """Add to the number of steps that are done."""
         self._progress.advance(self._task, steps)
+
+
+def _wanted() -> bool:
+    """Whether lines of the level INFO go to the terminal: --quiet --log FILE writes them to the file alone."""
+    consoles = [handler for handler in log.handlers if not isinstance(handler, logging.FileHandler)]
+    return log.isEnabledFor(logging.INFO) and (not consoles or any(one.level <= logging.INFO for one in consoles))

@@ -17,7 +17,7 @@ from radrim.ms.inputs import require_measurement_set
 from radrim.ms.opening import open_table
 from radrim.ms.subtables import require_sound
 from radrim.read.pointings import choose_target
-from radrim.read.selection import Selection, choose_channels, choose_column, choose_windows, mjd_seconds
+from radrim.read.selection import Selection, choose_channels, choose_column, choose_times, choose_windows
 from radrim.read.settings import ReadSettings
 from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, format_interval
 from radrim.selfcalibration.models import SourceModel
@@ -63,9 +63,10 @@ class Calibrator:
         self.field = self.ms.fields[target.fields[0]]
         self.column = choose_column(self.ms, selection, [])
         self._where = f"FIELD_ID=={target.fields[0]}"
-        if selection.time_range is not None:
-            start, end = (mjd_seconds(text) for text in selection.time_range)
-            self._where += f" AND TIME>={start!r} AND TIME<={end!r}"
+        with open_table(self.ms.path) as main:
+            span = choose_times(self.ms.path, main, selection)
+        if span is not None:
+            self._where += f" AND TIME>={span[0]!r} AND TIME<={span[1]!r}"
         self._read_times()
         self.feeds = tuple(sorted({feed for w in self.windows for name in w.correlations for feed in _feeds(name)}))
         self.names = _labels(self.ms.antennas)

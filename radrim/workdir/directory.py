@@ -112,7 +112,7 @@ def folder_of(prefix: str | Path) -> Path:
     return Path(f"{prefix}{SUFFIX}")
 
 
-def clean(prefix: str | Path) -> Path:
+def discard(prefix: str | Path) -> Path:
     """Remove the work directory of an interrupted run.
 
     Parameters

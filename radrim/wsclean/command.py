@@ -138,6 +138,8 @@ def translate_selection(config: ImageConfig, targets: Sequence[Target]) -> tuple
         words += ["-spws", ",".join(map(str, config.spw))]
     if config.chan_range is not None:
         words += ["-channel-range", *map(str, config.chan_range)]
+    if config.interval is not None:
+        words += ["-interval", *map(str, config.interval)]
     if config.minuv_l > 0:
         words += ["-minuv-l", f"{config.minuv_l:.12g}"]
         notes.append("--minuv-l drops samples in radrim, but whole cells of the weighting's uv grid in WSClean: "

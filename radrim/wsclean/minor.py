@@ -18,7 +18,8 @@ from radrim.deconvolve.clean import CleanSolver
 from radrim.deconvolve.major import accept, describe
 from radrim.deconvolve.whole import WholeImage
 from radrim.errors import ConfigError
-from radrim.imagers.minor_cycles import CleanCycles, RimCycles
+from radrim.imagers.learned_cycles import RimCycles
+from radrim.imagers.minor_cycles import CleanCycles
 from radrim.metrics import noise_mad
 from radrim.restore.spectrum import Basis
 from radrim.rim.minor.detection import describe_noise

@@ -22,7 +22,9 @@ from radrim.batch.items import choose_item, expand, make_items
 from radrim.batch.report import duration, summarise, write_summaries
 from radrim.batch.run import Terms, lock, make_image, make_images, terms_of
 from radrim.batch.slurm import job_script
-from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+from radrim.cli.imaging import parse_config
+from radrim.cli.parser import build_parser
+from radrim.cli.spelling import wsclean_spelling
 from radrim.errors import ConfigError, InputError
 from radrim.report import qa
 

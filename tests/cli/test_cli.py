@@ -1,11 +1,16 @@
+import io
 import json
+import re
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from radrim import pipeline
+from radrim.cli.log import YELLOW, coloured
 from radrim.cli.main import main
 from radrim.config.options import GROUPS, ImageConfig
 from radrim.config.values import Weighting
@@ -13,6 +18,15 @@ from radrim.version import __version__
 
 HEAVY = ("torch", "numpy", "scipy", "astropy", "matplotlib", "casacore", "dask", "numba", "rich", "ducc0", "finufft",
          "erfa", "pyuvdata")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The current folder: a new one with observations of these names, which are empty."""
+    for name in ("a.ms", "b.ms", "c.ms", "my obs.ms"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "m.fits").touch()
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -38,10 +52,15 @@ def parsed(monkeypatch, command):
         ["--version"],
         ["--help"],
         *([name, "--help"] for name in ("image", "batch", "compare", "info", "simulate", "convert")),
+        ["image", "nowhere.ms"],
+        ["image", "a.ms", "--solver", "claen"],
+        ["translate", "wsclean -size 64 64 a.ms"],
+        ["translate", "tclean(vis='a.ms')"],
+        ["completion", "bash"],
     ],
 )
-def test_help_and_version_import_nothing_heavy(words):
-    """Help and version answer at once, because nothing that takes long to import is imported."""
+def test_help_and_slips_import_nothing_heavy(words):
+    """Help, version, slips and translations answer at once, because nothing that takes long to import is imported."""
     code = (
         "import sys, json, radrim.cli.main\n"
         f"try: radrim.cli.main.main({words!r})\n"
@@ -200,7 +219,17 @@ def test_command_line_is_kept_as_it_could_be_typed(monkeypatch, command):
     "words, expected",
     [
         ("imgae a.ms", ["imgae", "'image'"]),
-        ("image a.ms --nitre 5", ["unknown option --nitre", "radrim image --help"]),
+        ("image a.ms --nitre 5", ["unknown option --nitre", "'--niter'", "radrim image --help"]),
+        ("compare a.ms --peer wsclaen", ["--peer 'wsclaen'", "auto, wsclean, clean", "'wsclean'"]),
+        ("image a.ms --solver claen", ["--solver 'claen'", "'clean'"]),
+        ("obs.ms -size 64 64", ["radrim image obs.ms -size 64 64"]),
+        ("clean field", ["radrim discard field", "--solver clean"]),
+        ("image a.ms -shift 1h 2d", ["-shift", "phase centre"]),
+        ("image a.ms --threshold 1mjy", ["'mjy'", "1mJy"]),
+        ("simulate a.ms --noise 3K", ["--noise", "'K'", "20mJy"]),
+        ("image nowhere.ms", ["nowhere.ms does not exist"]),
+        ("info nowhere.ms", ["nowhere.ms does not exist"]),
+        ("translate", ["wsclean"]),
         ("image a.ms -nope", ["unknown option -nope"]),
         ("image a.ms --size 512", ["--size", "expected 2 arguments"]),
         ("image", ["No Measurement Set given"]),
@@ -269,6 +298,140 @@ def test_interrupt_ends_quietly(monkeypatch, command):
     done = command("image", "a.ms")
     assert done.status == 130
     assert done.err == "radrim: interrupted; nothing was half-written, and the same command goes on.\n"
+
+
+@pytest.mark.parametrize("words", [["info"], ["image", "--niter", "0", "--size", "64", "64", "--scale", "4asec",
+                                   "--operator", "wgridder", "--no-report", "--name", "x"]])  # fmt: skip
+def test_dirty_images_need_no_torch(words, small_ms, tmp_path):
+    """`radrim info` and a dirty image by the w-gridder import neither torch nor the drawing libraries."""
+    code = (
+        "import sys, radrim.cli.main\n"
+        f"assert radrim.cli.main.main({[words[0], str(small_ms), *words[1:]]!r}) == 0\n"
+        "assert not {'torch', 'matplotlib', 'finufft', 'scipy.signal', 'astropy.coordinates'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, stdout=subprocess.PIPE)
+
+
+def test_interrupt_is_answered_while_a_library_computes(tmp_path):
+    """Ctrl-C ends the process with 130 and a message, though the main thread is in a call that goes on."""
+    code = (
+        "import os, signal, sys, threading, time\n"
+        "from radrim.cli import imaging, interrupt, log\n"
+        "with interrupt.answered_at_once(lambda: log.say_error('interrupted')) as interrupts:\n"
+        "    interrupts.force = True\n"
+        "    signal.signal(signal.SIGINT, lambda *_: None)\n"  # as a library that never returns to Python
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    threading.Event().wait(60)\n"
+        "    sys.exit(1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "radrim: interrupted\n")
+
+
+def test_interrupt_names_the_work_directory(monkeypatch, command, tmp_path):
+    """The message says where the finished steps are, and how to delete them."""
+
+    def interrupt(config, command, **how):
+        (tmp_path / "field.radrim").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", interrupt)
+    done = command("image", "a.ms", "--name", "field")
+    assert done.status == 130
+    assert "field.radrim keeps what is finished" in done.err
+    assert "radrim discard field" in done.err
+
+
+def test_log_file_has_times(monkeypatch, command, tmp_path):
+    """--log keeps the command, all lines with their times, and errors, also of a quiet run."""
+    path = tmp_path / "a.log"
+    done = command("image", "nowhere.ms", "--quiet", "-reorder", "--log", path)
+    assert done.status == 2
+    assert done.out == ""
+    lines = path.read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", line) for line in lines)
+    assert "radrim image nowhere.ms --quiet" in lines[0]
+    assert "-reorder" in lines[1]
+    assert "nowhere.ms does not exist" in lines[-1]
+
+
+def test_warnings_have_colours_on_a_terminal_only(monkeypatch):
+    """Colours are for terminals, unless NO_COLOR says otherwise (https://no-color.org)."""
+    terminal = type("Terminal", (io.StringIO,), {"isatty": lambda self: True})()
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert coloured("x", YELLOW, terminal) == f"{YELLOW}x\033[0m"
+    assert coloured("x", YELLOW, io.StringIO()) == "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert coloured("x", YELLOW, terminal) == "x"
+
+
+def test_files_of_an_earlier_run_are_named(command, small_ms, tmp_path):
+    """A run says whose files it replaces; --no-report writes neither page nor picture."""
+    words = [
+        "image",
+        small_ms,
+        "--size",
+        64,
+        64,
+        "--scale",
+        "4asec",
+        "--niter",
+        0,
+        "--no-report",
+        "--name",
+        tmp_path / "q",
+    ]
+    assert "Replaces files" not in command(*words).out
+    assert "Replaces files of an earlier run" in command(*words).out
+    assert not list(tmp_path.glob("q*.html")) + list(tmp_path.glob("q*.png"))
+    assert (tmp_path / "q-qa.json").exists()
+
+
+def test_interval_selects_integrations(command, small_ms, tmp_path):
+    """--interval counts integrations as WSClean does: the image is that of their times, and too many are refused."""
+    from radrim.read.reader import Selection, read
+
+    whole = read([small_ms])
+    times = np.unique(np.concatenate([block.time for block in whole.blocks]))
+    part = read([small_ms], Selection(interval=(1, 3)))
+    assert set(np.concatenate([block.time for block in part.blocks])) == set(times[1:3])
+    done = command("image", small_ms, "--interval", 0, 10000, "--name", tmp_path / "q")
+    assert done.status == 2
+    assert "integrations" in done.err
+
+
+@pytest.mark.parametrize(
+    "typed, found",
+    [
+        ("radrim im", {"image"}),
+        ("radrim image --solver ", {"rim", "clean", "entropy", "tv", "pnp"}),
+        ("radrim image --thresh", {"--threshold"}),
+        ("radrim info --ant", {"--antennas"}),
+    ],
+)
+def test_bash_completes(command, typed, found, tmp_path):
+    """The script for bash completes commands, options and their values."""
+    if shutil.which("bash") is None:
+        pytest.skip("bash is not there")
+    script = tmp_path / "radrim.bash"
+    script.write_text(command("completion", "bash").out)
+    words = typed.split(" ")
+    line = " ".join(f"'{word}'" for word in words)
+    code = (
+        f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _radrim; printf '%s\\n' ${{COMPREPLY[@]}}"
+    )
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == found
+
+
+def test_translate_prints_a_command_and_notes(command):
+    """The command stands in the first line, in a shell's words; all other lines are comments."""
+    done = command("translate", "wsclean", "-name", "my field", "-shift", "1h", "2d", "-reorder", "a.ms")
+    first, *others = done.out.splitlines()
+    assert first == "radrim image a.ms --name 'my field' --weight uniform --niter 0"
+    assert all(line.startswith("# ") for line in others)
+    assert any("not translated: -shift" in line for line in others)
 
 
 def test_quiet_prints_warnings_only(command, small_ms, tmp_path, no_report):

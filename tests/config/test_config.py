@@ -170,7 +170,9 @@ def test_resolved_settings_survive_a_file(tmp_path):
 )
 def test_arguments_say_what_the_configuration_says(options):
     """The command line of a configuration, read again, is the same configuration."""
-    from radrim.cli.main import build_parser, parse_config, wsclean_spelling
+    from radrim.cli.imaging import parse_config
+    from radrim.cli.parser import build_parser
+    from radrim.cli.spelling import wsclean_spelling
 
     config = ImageConfig.parse(["a.ms", "b.ms"], {"name": "x", "threads": 2, **options})
     args = build_parser().parse_args(wsclean_spelling(["image", *config.as_arguments()]))

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from radrim.cli.main import build_parser, main, wsclean_spelling
+from radrim.cli.main import main
+from radrim.cli.parser import build_parser
+from radrim.cli.spelling import wsclean_spelling
 from radrim.workdir.directory import WorkDir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,7 +111,7 @@ def run_command(words):
     if any(part in line for part in NOT_RUN):
         build_parser().parse_known_args(wsclean_spelling(words[1:]))
         return
-    if words[1] == "clean":
+    if words[1] == "discard":
         WorkDir(words[2], {}).close()  # as a killed run leaves it
     if words[1] == "convert":  # the page means a new one
         shutil.rmtree(words[3], ignore_errors=True)

@@ -13,7 +13,7 @@ import radrim
 from radrim.cli.main import main
 from radrim.config.options import ImageConfig
 from radrim.geometry import ARCSEC
-from radrim.imagers.minor_cycles import RimCycles
+from radrim.imagers.learned_cycles import RimCycles
 from radrim.rim.checkpoint import list_models, save
 from radrim.rim.network.irim import IRIM, IRIMConfig
 

@@ -9,7 +9,7 @@ from radrim.errors import DataError
 from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
 from radrim.measure.measurement import Measurement, OperatorChoice, merge_blocks, uv_samples
 from radrim.operator import make_operator
-from radrim.operator.dft import separable_terms
+from radrim.operator.w_term import separable_terms
 from radrim.visibilities import Observation, Visibilities, channel_bands, split_channels
 
 GRID = ImageGrid(96, 64, 2e-3)

@@ -11,8 +11,8 @@ import torch
 from radrim.errors import ConfigError, DataError
 from radrim.geometry import C, ImageGrid, n_minus_1
 from radrim.operator import KINDS, choose_kind, make_operator
-from radrim.operator.base import ProlateExpansion
-from radrim.operator.nufft import split_facets
+from radrim.operator.facets import split_facets
+from radrim.operator.w_term import ProlateExpansion
 
 DEGREE = np.pi / 180
 FIELDS = {

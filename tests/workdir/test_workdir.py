@@ -10,7 +10,7 @@ import pytest
 
 from radrim.errors import ConfigError, OutputError
 from radrim.runtime.files import atomic_array, fingerprint
-from radrim.workdir.directory import WorkDir, clean, folder_of
+from radrim.workdir.directory import WorkDir, discard, folder_of
 
 MANIFEST = {"settings": {"size": [64, 64], "scale": "1asec"}, "ms": {"a.ms": "0123"}}
 
@@ -94,7 +94,7 @@ def test_killed_while_removing(tmp_path, monkeypatch):
     def killed(path, *rest):
         raise KeyboardInterrupt
 
-    for use in (lambda: WorkDir(tmp_path / "run", {"other": 1}), lambda: clean(tmp_path / "run")):
+    for use in (lambda: WorkDir(tmp_path / "run", {"other": 1}), lambda: discard(tmp_path / "run")):
         work = WorkDir(tmp_path / "run", MANIFEST)
         work.save("vis/data", np.ones(3))
         with monkeypatch.context() as patch:
@@ -114,7 +114,7 @@ def test_killed_while_removing(tmp_path, monkeypatch):
 def test_two_runs_at_once(tmp_path):
     """The second is refused, and so is cleaning, as long as the first goes on."""
     work = WorkDir(tmp_path / "run", MANIFEST)
-    for second in (lambda: WorkDir(tmp_path / "run", MANIFEST), lambda: clean(tmp_path / "run")):
+    for second in (lambda: WorkDir(tmp_path / "run", MANIFEST), lambda: discard(tmp_path / "run")):
         with pytest.raises(ConfigError, match=f"in use by another run .process {os.getpid()}"):
             second()
     work.close()
@@ -126,14 +126,14 @@ def test_only_radrims_own_folders(tmp_path):
     folder = folder_of(tmp_path / "run")
     folder.mkdir()
     (folder / "thesis.tex").touch()
-    for use in (lambda: WorkDir(tmp_path / "run", MANIFEST, overwrite=True), lambda: clean(tmp_path / "run")):
+    for use in (lambda: WorkDir(tmp_path / "run", MANIFEST, overwrite=True), lambda: discard(tmp_path / "run")):
         with pytest.raises(ConfigError, match="is not a work directory of radrim"):
             use()
     assert (folder / "thesis.tex").exists()
     with pytest.raises(ConfigError, match="There is no work directory"):
-        clean(tmp_path / "other")
+        discard(tmp_path / "other")
     WorkDir(tmp_path / "mine", MANIFEST).close()
-    assert clean(tmp_path / "mine.radrim") == folder_of(tmp_path / "mine")
+    assert discard(tmp_path / "mine.radrim") == folder_of(tmp_path / "mine")
     assert not folder_of(tmp_path / "mine").exists()
 
 
@@ -195,7 +195,7 @@ def test_what_a_killed_run_left_beside_its_folder(tmp_path):
     ]
     (tmp_path / "x-Q.radrim").mkdir()  # another run, that of Stokes Q alone
     others = [".x-Q-dirty.fits", ".x-low-dirty.fits", ".xy-dirty.fits", ".x-low.png", ".x-2-psf.fits"]
-    for way in (lambda: WorkDir(tmp_path / "x", {"size": 1}).close(), lambda: clean(tmp_path / "x.radrim")):
+    for way in (lambda: WorkDir(tmp_path / "x", {"size": 1}).close(), lambda: discard(tmp_path / "x.radrim")):
         for name in half + others:
             (tmp_path / f"{name}.0123abcd.part").touch()
         (tmp_path / ".x-dirty.fits.part").touch()
