@@ -35,6 +35,7 @@ from radrim.imagers.facets import FacetImager
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles, choose_solvers
 from radrim.imagers.start_model import find_start, take_start
+from radrim.interactive.result import Result
 from radrim.measure.holdout import each_kept_out, hold_out
 from radrim.measure.mosaic import describe_mosaic, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
@@ -47,7 +48,7 @@ from radrim.report.diagnosis import diagnose
 from radrim.report.draw_pool import Painters
 from radrim.report.false_sources import find_false_sources
 from radrim.restore.polarisation import write_linear
-from radrim.result import Beside, Channels, Result, Stokes
+from radrim.result import Beside, Channels, Stokes
 from radrim.rim.checkpoint import find_model
 from radrim.runtime.allocator import give_back_memory
 from radrim.runtime.clock import Clock

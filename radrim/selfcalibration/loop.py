@@ -24,11 +24,11 @@ from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError, DataError, OutputError
 from radrim.gains.table import Gains, describe_unsolved, find_outliers, read_gains, write_gains
 from radrim.geometry import ImageGrid
+from radrim.interactive.result import Result
 from radrim.metrics import scatter
 from radrim.ms import rows as ms_rows
 from radrim.ms.columns import check_cells, check_whole
 from radrim.pipeline import describe_run, run, selection
-from radrim.result import Result
 from radrim.runtime.files import advice, atomic_write
 from radrim.selfcalibration.calibrator import Budget, Calibrator
 from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, check_image_options, format_interval
