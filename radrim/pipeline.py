@@ -43,7 +43,8 @@ from radrim.metrics import measured_scatter
 from radrim.output import Output, RunSummary
 from radrim.read.mask import find_allowed
 from radrim.read.pointings import each_at_its_pointing
-from radrim.read.reader import Selection, read
+from radrim.read.reader import read
+from radrim.read.selection import selected_by
 from radrim.report.diagnosis import diagnose
 from radrim.report.draw_pool import Painters
 from radrim.report.false_sources import find_false_sources
@@ -170,7 +171,7 @@ def _prepare(
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
         closure = config.data == "closure"
-        observation = cache.read(config.ms, selection(config), read_hands if closure else read)
+        observation = cache.read(config.ms, selected_by(config), read_hands if closure else read)
         # Before imaging weights take the place of those that say how noisy a sample is.
         closures = prepare(observation.blocks) if closure else None
         _say_what_was_read(observation)
@@ -385,17 +386,6 @@ def _choose_machine(config: ImageConfig) -> Machine:
     threads = config.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     return Machine(threads, "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def selection(config: ImageConfig) -> Selection:
-    """What the options of `config` say about the data to be read."""
-    return Selection(
-        column=config.data_column,
-        uv_range=(config.minuv_l, config.maxuv_l),
-        stokes=config.pol,
-        joint=config.pb != "none",
-        **config.fields_of(Selection),
-    )
 
 
 def _say_what_was_read(observation):

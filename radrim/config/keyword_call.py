@@ -29,6 +29,7 @@ def takes(table: type | None = None) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
+        called = function.__qualname__.removesuffix(".__init__")
         signature, options = _expanded(function, table)
         names = [one.name for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY]
         known = set(signature.parameters)
@@ -37,8 +38,8 @@ def takes(table: type | None = None) -> Callable[[Function], Function]:
         def call(*args: Any, **keywords: Any) -> Any:
             for name in keywords:
                 if name not in known:
-                    hint = nearest(name.replace("-", "_"), names, f"help(radrim.{function.__name__}) lists them all.")
-                    raise KeywordError(f"radrim.{function.__name__} has no argument '{name}'; {hint}")
+                    hint = nearest(name.replace("-", "_"), names, f"help(radrim.{called}) lists them all.")
+                    raise KeywordError(f"radrim.{called} has no argument '{name}'; {hint}")
             return function(*args, **keywords)
 
         call.__signature__ = signature  # type: ignore[attr-defined]

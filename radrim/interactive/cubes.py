@@ -6,6 +6,7 @@ import numpy as np
 from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
+from radio_beam import Beams
 from spectral_cube import SpectralCube, VaryingResolutionSpectralCube
 
 from radrim.result import Channels, Image
@@ -38,8 +39,6 @@ def cube_of(channels: Channels, kind: str) -> SpectralCube:
     return SpectralCube(data * unit, wcs)
 
 
-def _beams(headers: list[Image]):
-    from radio_beam import Beams
-
+def _beams(headers: list[Image]) -> Beams:
     columns = {name: [getattr(image.beam, name) for image in headers] * units.rad for name in ("major", "minor", "pa")}
     return Beams(**columns)

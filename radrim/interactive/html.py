@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _FRAME = (
-    "display:flex;flex-wrap:wrap;gap:1.2em;align-items:flex-start;font-size:0.95em;line-height:1.45;max-width:64em;"
+    "display:flex;flex-wrap:wrap;gap:1.2em;align-items:flex-start;font-size:0.95em;line-height:1.45;max-width:72em;"
 )
 _NAME = "text-align:left;opacity:0.65;padding:0.1em 1em 0.1em 0;font-weight:normal;white-space:nowrap;background:none"
 _VALUE = "text-align:left;padding:0.1em 0;background:none"
@@ -28,7 +28,9 @@ def card(title: str, picture: bytes | None, *parts: str) -> str:
     *parts : str
         HTML.
     """
-    drawn = f'<div><img src="{_uri(picture)}" alt="{html.escape(title)}" style="max-width:100%"></div>' if picture else ""
+    drawn = (
+        f'<div><img src="{_uri(picture)}" alt="{html.escape(title)}" style="max-width:100%"></div>' if picture else ""
+    )
     head = f'<div style="font-weight:600;font-size:1.1em;margin-bottom:0.3em">{html.escape(title)}</div>'
     return f'<div style="{_FRAME}">{drawn}<div style="flex:1;min-width:18em">{head}{"".join(parts)}</div></div>'
 
@@ -76,4 +78,5 @@ def _link(what: str, path: Path) -> str:
     relative = os.path.relpath(path)
     inside = not relative.startswith(os.pardir)
     target = relative if inside else Path(path).absolute().as_uri()
-    return f'<a href="{html.escape(target)}" target="_blank" title="{html.escape(Path(path).name)}">{html.escape(what)}</a>'
+    name = html.escape(Path(path).name)
+    return f'<a href="{html.escape(target)}" target="_blank" title="{name}">{html.escape(what)}</a>'

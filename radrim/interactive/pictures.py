@@ -1,7 +1,7 @@
 """Draws images as the report does, in figures that a notebook shows or in PNGs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,8 +29,8 @@ class PlotSettings:
     shown: int = 1024
     """Largest number of pixels along a side of a drawn image."""
 
-    inline_shown: int = 384
-    """The same of the picture that stands for a result."""
+    inline_shown: int = 320
+    """The same of the picture that stands for a result; it has as many dots."""
 
 
 def figure_of(size: tuple[float, float], draw: Callable[..., Drawn], *args: Any, figure: Any = None) -> Drawn:
@@ -50,13 +50,13 @@ def figure_of(size: tuple[float, float], draw: Callable[..., Drawn], *args: Any,
     What `draw` returns.
     """
     import matplotlib as mpl
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
     from radrim.report.render import STYLE
 
     with mpl.rc_context(STYLE):
         if figure is None:
-            figure = pyplot.figure(figsize=size, layout="constrained", facecolor="white")
+            figure = plt.figure(figsize=size, layout="constrained", facecolor="white")
         return draw(figure, *args)
 
 
@@ -105,5 +105,5 @@ def sky_png(image: np.ndarray, grid: ImageGrid, beam: Beam, style: SkyStyle) -> 
     from radrim.report.figures import sky_figure
     from radrim.report.render import render
 
-    size = sky_size(grid, PlotSettings.inline)
+    size, style = sky_size(grid, PlotSettings.inline), replace(style, shown=PlotSettings.inline_shown)
     return render(size, sky_figure, image, grid, beam, style, dpi=PlotSettings.dpi, palette=(style.cmap,))

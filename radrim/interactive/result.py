@@ -136,9 +136,9 @@ class Result(Image):
         """
         from radrim.interactive.pictures import plot_sky, style_of
 
-        image, kind, array = self._find(kind, stokes, channel)
-        title = TITLES.get(kind, self._title())
-        style = style_of(kind, array, image.noise, title, self._detail(image))
+        image, chosen, array = self._find(kind, stokes, channel)
+        title = TITLES.get(chosen, self._title())
+        style = style_of(chosen, array, image.noise, title, self._detail(image))
         return plot_sky(array, self.grid, image.beam, style, figure)
 
     def cutout(
@@ -175,7 +175,7 @@ class Result(Image):
         from astropy.coordinates import SkyCoord
         from astropy.nddata import Cutout2D, NoOverlapError
 
-        _, kind, array = self._find(kind, stokes, channel)
+        _, _, array = self._find(kind, stokes, channel)
         centre = SkyCoord(coord) if isinstance(coord, str) else coord
         if isinstance(size, str):
             size = parse_angle(size, "size") * units.rad
@@ -206,8 +206,8 @@ class Result(Image):
         """
         from astropy.io import fits
 
-        image, kind, _ = self._find(kind, stokes, channel)
-        with fits.open(image.paths[kind], memmap=False) as file:
+        image, chosen, _ = self._find(kind, stokes, channel)
+        with fits.open(image.paths[chosen], memmap=False) as file:
             return fits.PrimaryHDU(file[0].data, file[0].header)
 
     def spectral_cube(self, kind: Kind | None = None, *, stokes: str | None = None) -> "SpectralCube":
@@ -237,8 +237,8 @@ class Result(Image):
             ) from None
         from radrim.interactive.cubes import cube_of
 
-        image, kind, _ = self._find(kind, stokes, None)
-        return cube_of(self.polarisations.channels[image.stokes], kind)
+        image, chosen, _ = self._find(kind, stokes, None)
+        return cube_of(self.polarisations.channels[image.stokes], chosen)
 
     def __repr__(self) -> str:
         """One line: the object, its pixels, beam, noise and peak."""
@@ -250,7 +250,7 @@ class Result(Image):
 
     def _repr_html_(self) -> str:
         from radrim.interactive import html
-        from radrim.interactive.pictures import PlotSettings, sky_png, style_of
+        from radrim.interactive.pictures import sky_png, style_of
 
         _, kind, array = self._find(None, None, None)
         style = style_of(kind, array, self.noise, TITLES.get(kind, self._title()), self._detail(self))

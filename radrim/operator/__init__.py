@@ -1,5 +1,7 @@
 """Step 3, measure: operators between an image and its visibilities, with one base class and a choice of the fastest."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 
@@ -7,6 +9,9 @@ from radrim.errors import ConfigError
 from radrim.geometry import ImageGrid
 from radrim.operator.base import Operator, max_w
 from radrim.operator.settings import ChoiceSettings, WGridderSettings
+
+if TYPE_CHECKING:
+    from radrim.operator.linear import MeasurementMatrix, make
 
 KINDS = ("wgridder", "nufft", "dft")
 """Kinds of operators; for 'auto' `choose_kind` chooses one of them."""
@@ -123,4 +128,13 @@ def choose_kind(
     )
 
 
-__all__ = ["KINDS", "Operator", "choose_kind", "make_operator"]
+def __getattr__(name: str) -> Any:
+    # scipy.sparse.linalg, which the matrix needs, takes a while to load.
+    if name in ("MeasurementMatrix", "make"):
+        from radrim.operator import linear
+
+        return getattr(linear, name)
+    raise AttributeError(f"module 'radrim.operator' has no attribute '{name}'")
+
+
+__all__ = ["KINDS", "MeasurementMatrix", "Operator", "choose_kind", "make", "make_operator"]

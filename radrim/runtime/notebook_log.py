@@ -74,7 +74,8 @@ class NotebookLog(logging.Handler):
     def __init__(self, settings: NotebookLogSettings = NotebookLogSettings()) -> None:
         super().__init__(logging.INFO)
         self.failed = False
-        self._settings, self._told, self._bar = settings, _Told(), None
+        self._settings, self._told = settings, _Told()
+        self._bar: _Bar | None = None
         self._start, self._shown = time.monotonic(), -1e9
         self._display: Any = None
 
