@@ -37,7 +37,7 @@ def takes(table: type | None = None) -> Callable[[Function], Function]:
         @functools.wraps(function)
         def call(*args: Any, **keywords: Any) -> Any:
             for name in keywords:
-                if name not in known:
+                if name.replace("-", "_") not in known:
                     hint = nearest(name.replace("-", "_"), names, f"help(radrim.{called}) lists them all.")
                     raise KeywordError(f"radrim.{called} has no argument '{name}'; {hint}")
             return function(*args, **keywords)

@@ -1,7 +1,9 @@
 """Draws images as the report does, in figures that a notebook shows or in PNGs."""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +30,9 @@ class PlotSettings:
 
     shown: int = 1024
     """Largest number of pixels along a side of a drawn image."""
+
+    page: int = 760
+    """Width of a reduced picture of several images [pixel]."""
 
     inline_shown: int = 320
     """The same of the picture that stands for a result; it has as many dots."""
@@ -107,3 +112,15 @@ def sky_png(image: np.ndarray, grid: ImageGrid, beam: Beam, style: SkyStyle) -> 
 
     size, style = sky_size(grid, PlotSettings.inline), replace(style, shown=PlotSettings.inline_shown)
     return render(size, sky_figure, image, grid, beam, style, dpi=PlotSettings.dpi, palette=(style.cmap,))
+
+
+def small_picture(path: str | Path) -> bytes:
+    """A picture from a PNG file, reduced to the width of a notebook and to 256 colours."""
+    from PIL import Image
+
+    with Image.open(path) as whole:
+        height = round(whole.height * PlotSettings.page / whole.width)
+        part = whole.convert("RGB").resize((PlotSettings.page, height), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    part.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return file.getvalue()
