@@ -20,7 +20,7 @@ from scipy.sparse.linalg import LinearOperator
 from radrim.errors import DataError
 from radrim.geometry import ImageGrid
 from radrim.operator import choose_kind, make_operator
-from radrim.operator.base import max_w
+from radrim.operator.base import Operator, max_w
 from radrim.operator.settings import WGridderSettings
 
 
@@ -132,12 +132,7 @@ class MeasurementMatrix(LinearOperator):
     ) -> None:
         threads = threads or len(os.sched_getaffinity(0))
         self.grid = grid
-        self._parts = [
-            make_operator(
-                _kind_for(kind, one, grid, epsilon, device), one.uvw, one.freq, grid, epsilon, threads, device
-            )
-            for one in blocks
-        ]
+        self._parts = [_operator_of(one, grid, kind, epsilon, threads, device) for one in blocks]
         self._root = [torch.from_numpy(np.sqrt(np.asarray(one.weight, np.float64))).to(device) for one in blocks]
         self.sum_weight = float(sum((root**2).sum() for root in self._root))
         if not self.sum_weight > 0:
@@ -195,20 +190,25 @@ class MeasurementMatrix(LinearOperator):
         return image.flatten().cpu().numpy()
 
 
-def _kind_for(kind: str, samples: Samples, grid: ImageGrid, epsilon: float, device: str) -> str:
-    """The kind of operator: for 'auto' the w-gridder where a single transform would be made by the direct sum.
+def _operator_of(samples: Samples, grid: ImageGrid, kind: str, epsilon: float, threads: int, device: str) -> Operator:
+    """The operator of one block; its adjoint is exact.
 
-    A solver makes hundreds of transforms, of which one by the direct sum may take a second.
+    For 'auto' it is the w-gridder where a single transform would be made by the direct sum: a solver makes hundreds of
+    transforms, of which one by the direct sum may take a second.
     """
-    if kind != "auto":
-        return kind
-    rows = np.asarray(samples.uvw, np.float64)
-    chosen = choose_kind(len(rows) * len(samples.freq), grid, max_w(rows, np.asarray(samples.freq)), device, epsilon)
-    limits = WGridderSettings()
-    possible = (
-        device == "cpu"
-        and not (grid.width % 2 or grid.height % 2)
-        and min(grid.shape) >= limits.min_pixels
-        and min(grid.shape) * grid.scale > limits.min_field
-    )
-    return "wgridder" if chosen == "dft" and possible else chosen
+    uvw, freq = np.asarray(samples.uvw, np.float64), np.asarray(samples.freq, np.float64)
+    if kind == "auto":
+        limits = WGridderSettings()
+        possible = (
+            device == "cpu"
+            and not (grid.width % 2 or grid.height % 2)
+            and min(grid.shape) >= limits.min_pixels
+            and min(grid.shape) * grid.scale > limits.min_field
+        )
+        kind = choose_kind(len(uvw) * len(freq), grid, max_w(uvw, freq), device, epsilon)
+        kind = "wgridder" if kind == "dft" and possible else kind
+    if kind == "wgridder" and device == "cpu":
+        from radrim.operator.wgridder import PairedWGridder
+
+        return PairedWGridder(uvw, freq, grid, epsilon, threads, np.asarray(samples.weight) > 0)
+    return make_operator(kind, uvw, freq, grid, epsilon, threads, device)
