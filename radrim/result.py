@@ -173,6 +173,8 @@ class Stokes(Mapping[str, Image]):
         self._wholes, self.channels = wholes, channels
 
     def __getitem__(self, name: str) -> Image:
+        if name not in self.channels:
+            raise KeyError(name)
         return self._wholes[list(self.channels).index(name)]
 
     def __iter__(self):
