@@ -32,7 +32,7 @@ def run(path):
 
 def without_folders(text):
     """Text without this machine's folders."""
-    return re.sub(r"/tmp/\w+/", "", text.replace(f"{ROOT}/", ""))
+    return re.sub(r"/tmp/\w+/", "", text.replace(f"{ROOT}/", "").replace(f"{sys.prefix}/", ""))
 
 
 def main():

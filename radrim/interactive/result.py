@@ -228,8 +228,12 @@ class Result(Image):
         MissingPackageError
             spectral-cube is not installed.
         """
+        import warnings
+
         try:
-            import spectral_cube  # noqa: F401 - looked for here, to say what to do
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it asks for widgets in notebooks
+                import spectral_cube  # noqa: F401 - looked for here, to say what to do
         except ImportError:
             raise MissingPackageError(
                 "Result.spectral_cube needs the package spectral-cube, which is not installed: pip install "
@@ -238,7 +242,9 @@ class Result(Image):
         from radrim.interactive.cubes import cube_of
 
         image, chosen, _ = self._find(kind, stokes, None)
-        return cube_of(self.polarisations.channels[image.stokes], chosen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the Stokes axis of length 1 is left out
+            return cube_of(self.polarisations.channels[image.stokes], chosen)
 
     def __repr__(self) -> str:
         """One line: the object, its pixels, beam, noise and peak."""
