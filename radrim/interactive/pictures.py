@@ -122,5 +122,5 @@ def small_picture(path: str | Path) -> bytes:
         height = round(whole.height * PlotSettings.page / whole.width)
         part = whole.convert("RGB").resize((PlotSettings.page, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    part.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    part.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
