@@ -1,9 +1,17 @@
 """radrim: visibilities of any radio interferometer in, science-grade FITS images out."""
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 from radrim.errors import ConfigError, DataError, InputError, OutputError, RadrimError, SolverError
 from radrim.version import __version__
+
+if TYPE_CHECKING:
+    from radrim import operator
+    from radrim.api import compare, convert, image, info, plan, predict, selfcal, simulate
+    from radrim.inspection.observation import Observation
+    from radrim.interactive.result import Result
 
 # Torch asks for huge pages then, and networks spend less time on CPUs waiting for memory. It looks when it is loaded.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -12,28 +20,39 @@ __all__ = [
     "ConfigError",
     "DataError",
     "InputError",
+    "Observation",
     "OutputError",
     "RadrimError",
+    "Result",
     "SolverError",
     "__version__",
     "compare",
+    "convert",
     "image",
+    "info",
+    "operator",
+    "plan",
     "predict",
+    "selfcal",
+    "simulate",
 ]
 
 
-def __getattr__(name):
-    # torch and the rest load when the first image is asked for, not with `import radrim`.
-    if name == "image":
-        from radrim.api import image
+def __getattr__(name: str) -> Any:
+    # torch and the rest load when they are needed, not with `import radrim`.
+    if name in ("compare", "convert", "image", "info", "plan", "predict", "selfcal", "simulate"):
+        found = getattr(importlib.import_module("radrim.api"), name)
+    elif name == "Observation":
+        found = importlib.import_module("radrim.inspection.observation").Observation
+    elif name == "Result":
+        found = importlib.import_module("radrim.interactive.result").Result
+    elif name == "operator":
+        found = importlib.import_module("radrim.operator")
+    else:
+        raise AttributeError(f"module 'radrim' has no attribute '{name}'")
+    globals()[name] = found
+    return found
 
-        return image
-    if name == "compare":
-        from radrim.comparison.run import compare
 
-        return compare
-    if name == "predict":
-        from radrim.sky.prediction import predict
-
-        return predict
-    raise AttributeError(f"module 'radrim' has no attribute '{name}'")
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,6 +13,10 @@ class ConfigError(RadrimError):
     """An option, or a combination of options, is not possible."""
 
 
+class KeywordError(ConfigError, TypeError):
+    """A function of radrim has no such keyword argument."""
+
+
 class InputError(RadrimError):
     """A Measurement Set, mask or other input file cannot be read or used."""
 
@@ -39,3 +43,7 @@ class SolverError(RadrimError):
 
 class PeerError(RadrimError):
     """The program to compare with is missing, does not support an option, failed, or exceeded its time limit."""
+
+
+class MissingPackageError(RadrimError, ImportError):
+    """An optional package that a function needs is not installed."""

@@ -30,6 +30,7 @@ from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles
 from radrim.imagers.solvers import choose_solvers
 from radrim.imagers.start_model import find_start, take_start
+from radrim.interactive.result import Result
 from radrim.measure.holdout import each_kept_out, hold_out
 from radrim.measure.mosaic import describe_mosaic, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
@@ -37,11 +38,12 @@ from radrim.metrics import measured_scatter
 from radrim.output import Output, RunSummary
 from radrim.read.mask import find_allowed
 from radrim.read.pointings import each_at_its_pointing
-from radrim.read.reader import Selection, read
+from radrim.read.reader import read
+from radrim.read.selection import selected_by
 from radrim.report.diagnosis import diagnose
 from radrim.report.draw_pool import Painters
 from radrim.restore.polarisation import write_linear
-from radrim.result import Beside, Channels, Result, Stokes
+from radrim.result import Beside, Channels, Stokes
 from radrim.runtime.allocator import give_back_memory
 from radrim.runtime.clock import Clock
 from radrim.runtime.executors import Cluster, Threads
@@ -170,7 +172,7 @@ def _prepare(
         from radrim.closure.read import prepare, read_hands
     cache = VisibilityCache(work, block_bytes(config), by_channel=config.channels_out > 1)
     with clock("read"):
-        observation = cache.read(config.ms, selection(config), read_hands if closure else read)
+        observation = cache.read(config.ms, selected_by(config), read_hands if closure else read)
         # Before imaging weights take the place of those that say how noisy a sample is.
         closures = prepare(observation.blocks) if closure else None
         _say_what_was_read(observation)
@@ -401,17 +403,6 @@ def _choose_machine(config: ImageConfig) -> Machine:
     threads = config.threads or len(os.sched_getaffinity(0))
     use_threads(threads)
     return Machine(threads, "cuda" if gpu else "cpu")
-
-
-def selection(config: ImageConfig) -> Selection:
-    """What the options of `config` say about the data to be read."""
-    return Selection(
-        column=config.data_column,
-        uv_range=(config.minuv_l, config.maxuv_l),
-        stokes=config.pol,
-        joint=config.pb != "none",
-        **config.fields_of(Selection),
-    )
 
 
 def _say_what_was_read(observation):

@@ -1,21 +1,16 @@
-"""Results of a run: the images of each output channel, and of all output channels together."""
+"""Images of a run: of each output channel, and of all output channels together."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 
 from radrim.beam import Beam
-from radrim.geometry import ImageGrid
 from radrim.products import KINDS
 from radrim.write.fits import read_image
-
-if TYPE_CHECKING:
-    from astropy.wcs import WCS
-
 
 PlaneReader = Callable[[Path, int], np.ndarray]
 """Reads the image (y, x) of a FITS file, given its path and the number of a plane."""
@@ -178,6 +173,8 @@ class Stokes(Mapping[str, Image]):
         self._wholes, self.channels = wholes, channels
 
     def __getitem__(self, name: str) -> Image:
+        if name not in self.channels:
+            raise KeyError(name)
         return self._wholes[list(self.channels).index(name)]
 
     def __iter__(self):
@@ -246,40 +243,3 @@ class Beside:
     names: tuple[str, str]
     image: Image
     seconds: dict[str, float]
-
-
-@dataclass
-class Result(Image):
-    """What `radrim.image` returns: the image of all channels together, and each output channel.
-
-    It is the image of the first Stokes parameter; `polarisations` has all of them.
-
-    Parameters
-    ----------
-    grid : ImageGrid
-    channels : sequence of Image
-        One per output channel; with ``channels_out`` 1 the image itself. Several are read from their files on access.
-    paths : dict of str to Path
-        Besides the FITS files: 'png', 'report' and 'run' (the settings, as TOML).
-    polarisations : Stokes
-        Images by Stokes parameter: ``result.polarisations["Q"].image``.
-    linear : Linear or None
-        Maps of polarised intensity and angle, where Q and U were deconvolved.
-    findings : list of dict
-        What the kept-out visibilities say about data and image, of all Stokes parameters: 'kind', 'text' and what else
-        `radrim.report.diagnosis.Finding` has. Empty with `--holdout 0`.
-    """
-
-    grid: ImageGrid = field(kw_only=True)
-    channels: Sequence[Image] = field(kw_only=True)
-    polarisations: Stokes = field(kw_only=True)
-    linear: Linear | None = field(kw_only=True, default=None)
-    findings: list[dict] = field(kw_only=True, default_factory=list)
-
-    @property
-    def wcs(self) -> "WCS":
-        """Celestial WCS of the images (astropy.wcs.WCS, two axes)."""
-        from astropy.io import fits
-        from astropy.wcs import WCS
-
-        return WCS(fits.getheader(self.paths["dirty"])).celestial

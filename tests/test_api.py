@@ -92,9 +92,54 @@ def test_errors_can_be_caught(tmp_path):
 
 
 def test_import_is_light():
-    """`import radrim` loads nothing heavy; `radrim.image` does when it is first touched."""
-    code = "import sys, radrim; assert 'torch' not in sys.modules; radrim.image; assert 'radrim.api' in sys.modules"
+    """`import radrim` loads nothing heavy, and what is touched loads neither torch nor plots before it is called."""
+    code = """
+import sys, radrim
+assert not {"torch", "numpy", "astropy"} & set(sys.modules)
+for name in ("image", "info", "compare", "predict", "selfcal", "simulate", "plan", "convert", "Observation", "Result"):
+    assert callable(getattr(radrim, name))
+assert not {"torch", "matplotlib", "dask", "numba"} & set(sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_everything_is_listed():
+    """`dir` has each name of the interface, before any is used, and nothing else."""
+    code = "import radrim; print(*dir(radrim))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    functions = {"image", "info", "compare", "predict", "selfcal", "simulate", "plan", "convert"}
+    assert functions | {"Observation", "Result", "operator"} < set(done.stdout.split())
+    assert set(done.stdout.split()) == set(radrim.__all__)
+
+
+def test_command_is_in_the_header(result):
+    """The files say which call made them."""
+    history = "".join(str(line) for line in fits.getheader(result.paths["image"])["HISTORY"])
+    assert "radrim.image('" in history
+    assert "size=(128,96)" in history.replace(" ", "")  # lines are wrapped at blanks
+
+
+def test_convert_and_plan(small_ms, make_uvfits, tmp_path):
+    """`convert` returns the path that it wrote; `plan` the numbers of the command's page."""
+    path = radrim.convert(make_uvfits(small_ms), tmp_path / "a.ms")
+    assert path == tmp_path / "a.ms"
+    assert radrim.Observation(path).rows == radrim.Observation(small_ms).rows
+    plan = radrim.plan(path, size=64, scale="4asec", threads=1)
+    assert plan.grid.shape == (64, 64)
+    assert "memory" in str(plan)
+
+
+def test_selfcal(make_ms, tmp_path, no_report):
+    """`selfcal` takes the command's options as arguments, checks them, and returns images and gains."""
+    ms = make_ms(gain_error=0.2, noise=0.02)
+    with pytest.raises(RadrimError, match="--gain-type"):
+        radrim.selfcal(ms, gain_type="K")
+    done = radrim.selfcal(
+        ms, rounds="p:inf", start_model="point:1", size=64, scale="4asec", solver="clean", max_major=2,
+        name=tmp_path / "a",
+    )  # fmt: skip
+    assert done.ms == tmp_path / "a.ms"
+    assert done.image.image.shape == (64, 64)
 
 
 def test_unknown_attribute():

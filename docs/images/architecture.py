@@ -35,12 +35,12 @@ VOCABULARY = {
     "Shared by most packages": {
         "errors": "RadrimError", "geometry": "ImageGrid", "runtime": "threads, memory", "config": "ImageConfig",
         "visibilities": "Observation", "metrics": "noise, decibels", "beam": "fit, convolution",
-        "result": "Result, Image",
+        "result": "Image, Stokes",
     },
     "Shared by some": {
         "products": "kinds of files", "version": "of radrim", "stokes": "correlations", "units": "12.3 mJy",
         "angles": "1asec", "earth": "uvw of a track", "arrays": "antennas", "gains": "closure, selfcal",
-        "fits_input": "foreign FITS",
+        "fits_input": "foreign FITS", "interactive": "Result, plots",
     },
 }  # fmt: skip
 

@@ -49,9 +49,9 @@ def check_inputs(config: ImageConfig, start_model: str | None = None) -> None:
     """
     for path in config.ms:
         require_input(path)
-    for option, path in (("mask", config.mask), ("start-model", start_model)):
-        if path and not Path(path).exists():
-            raise InputError(f"--{option} {path} cannot be read: No such file or directory{similar(path)}.")
+    for option, file in (("mask", config.mask), ("start-model", start_model)):
+        if file and not Path(file).exists():
+            raise InputError(f"--{option} {file} cannot be read: No such file or directory{similar(file)}.")
 
 
 def require_input(path: str) -> None:

@@ -252,7 +252,7 @@ def _add_image_options(parser: argparse.ArgumentParser, instead: Mapping[str, st
         action = groups[meta["group"]].add_argument(
             *flags, dest=field.name, metavar=shown, nargs=meta["nargs"], help=text
         )
-        action.shown_choices = choices  # type: ignore[attr-defined] - for the completion; argparse must not check them
+        vars(action)["shown_choices"] = choices  # for the completion; argparse must not check them
     groups["data selection"].add_argument(
         "--uv-range", nargs=2, metavar=("MIN", "MAX"), help="both limits at once, in wavelengths"
     )

@@ -4,8 +4,7 @@ import argparse
 import dataclasses
 
 from radrim.config.options import ImageConfig
-from radrim.config.values import choice, numeric
-from radrim.selfcalibration.config import ROUNDS, SelfcalConfig, parse_interval, parse_rounds
+from radrim.selfcalibration.config import ROUNDS, SelfcalConfig
 
 EXAMPLES = """\
 examples:
@@ -67,21 +66,11 @@ def parse_options(args: argparse.Namespace, start_model: str | None = None) -> S
     ConfigError
         An option has an invalid value.
     """
-    solint = None if args.solint is None else parse_interval(args.solint, "solint")
-    solint_amp = None if args.solint_amp is None else parse_interval(args.solint_amp, "solint-amp")
-    least = args.min_baselines
-    return SelfcalConfig(
-        rounds=parse_rounds(args.rounds, solint, solint_amp),
-        start_model=start_model,
-        gain_type=choice("G", "T")("gain-type", args.gain_type),
-        combine_spw=args.combine_spw,
-        refant=args.refant,
-        min_baselines=None if least is None else numeric(int, 1)("min-baselines", least),
-        min_snr=numeric(float, 0)("min-snr", args.min_snr),
-        normalise=not args.no_normalise,
-        unsolved=choice("flag", "keep")("unsolved", args.unsolved),
-        in_place=args.in_place,
-    )
+    return SelfcalConfig.parse(
+        rounds=args.rounds, solint=args.solint, solint_amp=args.solint_amp, start_model=start_model,
+        gain_type=args.gain_type, combine_spw=args.combine_spw, refant=args.refant, min_baselines=args.min_baselines,
+        min_snr=args.min_snr, normalise=not args.no_normalise, unsolved=args.unsolved, in_place=args.in_place,
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace, config: ImageConfig) -> None:

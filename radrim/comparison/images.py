@@ -15,10 +15,12 @@ from radrim.comparison.spectra import power_spectrum, spectrum_bins
 from radrim.comparison.truth import score
 from radrim.errors import PeerError
 from radrim.geometry import ARCSEC, ImageGrid
+from radrim.interactive.pictures import small_picture
 from radrim.metrics import noise_mad, residual_noise
 from radrim.report import sources
 from radrim.runtime.process import Finished
 from radrim.sky.catalogue import offset_position
+from radrim.units import si
 from radrim.write.fits import read_image
 
 KINDS = ("dirty", "psf", "model", "residual", "image")
@@ -91,7 +93,7 @@ class Expected:
     power: np.ndarray
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """What `radrim.compare` returns.
 
@@ -145,6 +147,36 @@ class Comparison:
     def sides(self) -> tuple[Side, Side]:
         """Both sides; radrim is first."""
         return self.radrim, self.peer
+
+    def __repr__(self) -> str:
+        """One line: the object, and the residual of both sides."""
+        left = " and ".join(f"{si(side.noise, 'Jy/beam')} ({side.name})" for side in self.sides)
+        return f"<radrim.Comparison {self.title}: noise of the residuals {left}>"
+
+    def _repr_html_(self) -> str:
+        from radrim.interactive import html
+
+        head = ("", *(side.name for side in self.sides))
+        rows = [
+            ("version", *(side.detail for side in self.sides)),
+            ("beam", *(str(side.beam) for side in self.sides)),
+            ("peak", *(si(float(np.nanmax(side.image)), "Jy/beam", 4) for side in self.sides)),
+            ("noise of the residual", *(si(side.noise, "Jy/beam") for side in self.sides)),
+            ("largest residual", *(si(float(np.nanmax(np.abs(side.residual))), "Jy/beam") for side in self.sides)),
+            ("model flux", *(si(float(np.sum(side.model, dtype=float)), "Jy", 4) for side in self.sides)),
+            ("wall time", *(f"{side.done.wall:.1f} s" for side in self.sides)),
+            ("processor time", *(f"{side.done.cpu:.1f} s" for side in self.sides)),
+            ("memory", *(f"{side.done.memory / 1e9:.2f} GB" for side in self.sides)),
+        ]
+        files = {what: self.paths[key] for key, what in
+                 (("report", "report"), ("png", "picture"), ("csv", "sources")) if key in self.paths}  # fmt: skip
+        return html.card(
+            f"{self.title}, {self.subtitle}",
+            small_picture(self.paths["png"]) if "png" in self.paths else None,
+            html.table(head, rows),
+            html.notes(self.notes),
+            f'<div style="margin-top:0.6em">{html.links(files)}</div>',
+        )
 
 
 def read_side(

@@ -9,9 +9,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -39,49 +37,6 @@ log = logging.getLogger("radrim")
 PEERS = ("auto", "wsclean", "clean")
 
 
-def compare(
-    ms: str | Path | Sequence[str | Path],
-    options: Mapping[str, Any] | None = None,
-    *,
-    peer: str = "auto",
-    peer_limit: float | None = None,
-    truth: str | Path | None = None,
-) -> Comparison:
-    """Image Measurement Sets with radrim and with CLEAN, and compare the images, as the command `radrim compare`.
-
-    Parameters
-    ----------
-    ms : str, Path or sequence of them
-        Measurement Sets; several are imaged together. They are not modified.
-    options : mapping, optional
-        Options of `radrim.image`, such as ``{"size": 512, "scale": "1asec"}``.
-    peer : {'auto', 'wsclean', 'clean'}
-        Program that runs CLEAN. 'auto': WSClean if it is installed and supports the options, else radrim.
-    peer_limit : float, optional
-        Time limit of CLEAN [s].
-    truth : str or Path, optional
-        The true sky of a simulated observation, see `radrim.comparison.truth.read_truth`.
-
-    Returns
-    -------
-    Comparison
-        Images of both runs, the table of sources, the power spectra of the residuals, and the paths of all files.
-
-    Raises
-    ------
-    PeerError
-        CLEAN is missing, failed or exceeded its time limit; radrim's images are kept.
-    RadrimError
-        Any other error that the user can correct.
-
-    Examples
-    --------
-    >>> c = radrim.compare("obs.ms", {"size": 512, "scale": "1asec"})  # doctest: +SKIP
-    >>> c.radrim.residual.std(), c.peer.residual.std(), c.sources, c.paths["report"]  # doctest: +SKIP
-    """
-    return run(ImageConfig.parse(ms, options or {}), peer, peer_limit, truth)
-
-
 def run(
     config: ImageConfig,
     peer: str = "auto",
@@ -89,7 +44,20 @@ def run(
     truth: str | Path | None = None,
     command: str = "radrim.compare(...)",
 ) -> Comparison:
-    """Compare as `compare` does, given a configuration; the report shows `command`."""
+    """Image Measurement Sets with radrim and with CLEAN, and compare the images; see `radrim.compare`.
+
+    Parameters
+    ----------
+    config : ImageConfig
+    peer : {'auto', 'wsclean', 'clean'}
+        Program that runs CLEAN.
+    peer_limit : float, optional
+        Time limit of CLEAN [s].
+    truth : str or Path, optional
+        The true sky, see `radrim.comparison.truth.read_truth`.
+    command : str
+        Shown by the report.
+    """
     from radrim.comparison.page import write_comparison
 
     _check(config, peer, peer_limit, truth)

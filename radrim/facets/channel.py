@@ -371,7 +371,7 @@ class FacetChannel:
         block = self.of(Samples.ALL).likelihood().parts[k][within]
         block.natural, block.kept_out = NaturalWeights(((block.freq, block.weight),)), self.parts[k].kept_out(within)
         inspector = FitInspector()
-        inspector.see(block, torch.from_numpy(np.array(self._left(number, cycle))))
+        inspector.see(block, np.array(self._left(number, cycle)))
         return inspector
 
     def subtract(self, number: int, cycle: int, part: float) -> float:

@@ -129,6 +129,6 @@ def clean_settings(config: ImageConfig, mask: Mask = None) -> CleanSettings:
     return CleanSettings(**config.fields_of(CleanSettings) | {"mask": mask})
 
 
-def part_of(mask: Mask, tile: Tile) -> Mask:
+def part_of(mask: Mask, tile: Tile) -> np.ndarray | None:
     """Part of the user's mask that covers a tile."""
     return None if mask is None else mask[tile.outer]

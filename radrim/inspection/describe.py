@@ -9,11 +9,10 @@ from radrim.config.options import ImageConfig
 from radrim.errors import RadrimError
 from radrim.geometry import C, format_angle
 from radrim.imagers.grid import choose_grid
-from radrim.inspection.tables import antenna_table, baseline_table
+from radrim.inspection.tables import antenna_table, baseline_table, row_counts
 from radrim.metrics import measured_scatter
 from radrim.ms.inputs import open_inputs
-from radrim.ms.opening import open_table
-from radrim.ms.tables import MeasurementSet, rows_per_id
+from radrim.ms.tables import MeasurementSet
 from radrim.read.reader import read
 from radrim.units import band, duration
 from radrim.visibilities import Observation
@@ -54,7 +53,7 @@ def _contents(ms: MeasurementSet) -> list[str]:
         f"  rows           {ms.rows}",
         f"  data columns   {', '.join(name for name in ms.columns if name.endswith('DATA')) or 'none'}",
     ]
-    field_rows, window_rows = _row_counts(ms)
+    field_rows, window_rows = row_counts(ms)
     for index, field in enumerate(ms.fields):
         lines.append(
             f"  field {index:<8} {field.name}, phase centre {_direction(field.ra, field.dec)} {field.frame}, "
@@ -92,13 +91,6 @@ def _sexagesimal(value: float, units: str) -> str:
     minutes, rest = divmod(rest, 6000)
     whole %= 24 if units[0] == "h" else 360
     return f"{whole:02d}{units[0]}{minutes:02d}{units[1]}{rest / 100:05.2f}{units[2]}"
-
-
-def _row_counts(ms: MeasurementSet) -> tuple[np.ndarray, np.ndarray]:
-    """Number of rows of each field and of each data description."""
-    with open_table(ms.tables) as main:
-        fields = rows_per_id(main, "FIELD_ID", len(ms.fields))
-        return fields, rows_per_id(main, "DATA_DESC_ID", ms.descriptions)
 
 
 def _imaging(ms: MeasurementSet, observation: Observation, scatter: float) -> list[str]:

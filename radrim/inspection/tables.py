@@ -7,7 +7,8 @@ import numpy as np
 
 from radrim.earth import elevations
 from radrim.geometry import C
-from radrim.ms.tables import MeasurementSet
+from radrim.ms.opening import open_table
+from radrim.ms.tables import MeasurementSet, rows_per_id
 from radrim.units import prefix
 from radrim.visibilities import Observation, Visibilities, row_slices
 
@@ -24,6 +25,12 @@ class TableSettings:
     """Number of these groups."""
     elevation_step: float = 10.0
     """Times closer together than this have one elevation, which changes by at most 0.04 degrees [s]."""
+
+
+def row_counts(ms: MeasurementSet) -> tuple[np.ndarray, np.ndarray]:
+    """Number of rows of each field and of each data description."""
+    with open_table(ms.tables) as main:
+        return rows_per_id(main, "FIELD_ID", len(ms.fields)), rows_per_id(main, "DATA_DESC_ID", ms.descriptions)
 
 
 def antenna_table(

@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # a run that grids on the CPU needs no torch
 
     from radrim.operator.base import Operator
 
+if TYPE_CHECKING:
+    from radrim.operator.linear import MeasurementMatrix, make
+
 KINDS = ("wgridder", "nufft", "dft")
 """Kinds of operators; for 'auto' `choose_kind` chooses one of them."""
 
@@ -129,12 +132,16 @@ def choose_kind(
 
 
 def __getattr__(name: str) -> Any:
-    """`Operator`, which needs torch, when it is asked for."""
-    if name != "Operator":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from radrim.operator.base import Operator
+    """What needs torch or scipy.sparse.linalg, which take a while to load, when it is asked for."""
+    if name == "Operator":
+        from radrim.operator.base import Operator
 
-    return Operator
+        return Operator
+    if name in ("MeasurementMatrix", "make"):
+        from radrim.operator import linear
+
+        return getattr(linear, name)
+    raise AttributeError(f"module 'radrim.operator' has no attribute '{name}'")
 
 
-__all__ = ["KINDS", "Operator", "choose_kind", "make_operator"]
+__all__ = ["KINDS", "MeasurementMatrix", "Operator", "choose_kind", "make", "make_operator"]

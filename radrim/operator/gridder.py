@@ -102,6 +102,21 @@ class Gridder:
         image = self._image_of(data, weight)
         return image if self._visible is None else np.where(self._visible, image, dtype(0))
 
+    def paired_forward(self, image: np.ndarray, used: np.ndarray) -> np.ndarray:
+        """Visibilities of an image, both in double precision; only `used` samples (row, chan) bool take part."""
+        return ducc0.wgridder.dirty2vis(dirty=image, **self._paired(used))
+
+    def paired_adjoint(self, data: np.ndarray, used: np.ndarray) -> np.ndarray:
+        """The transpose of `paired_forward` to rounding: with the same samples, planes along w and call of ducc0."""
+        # A number too small to count, with a square that is not 0: ducc0 leaves out samples whose square is 0.
+        vis = np.where(used & (np.abs(data) < SETTINGS.no_zero), SETTINGS.no_zero, data)
+        height, width = self.image_shape
+        return ducc0.wgridder.vis2dirty(vis=vis, npix_x=height, npix_y=width, **self._paired(used))
+
+    def _paired(self, used):
+        _, epsilon = self._precision(single=False)
+        return self._common | {"mask": used.astype(np.uint8), "epsilon": epsilon, "nthreads": self.threads}
+
     def psf(self, weight: np.ndarray) -> np.ndarray:
         """Response to 1 Jy in the middle pixel, (y, x), not normalised; the peak is the sum of the weights."""
         dtype = np.complex64 if weight.dtype == np.float32 else np.complex128

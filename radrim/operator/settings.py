@@ -109,6 +109,8 @@ class WGridderSettings:
     """Number of w-planes, in addition to one per decimal digit of accuracy and to `planes_per_turn`."""
     planes_per_turn: float = 1.5
     """Number of w-planes per turn of the w-term over the image."""
+    no_zero: float = 1e-150
+    """Visibility that stands for 0 where ducc0 must not leave out the sample [Jy]; its square is a normal number."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError, InputError
 from radrim.ms.subtables import SpectralWindow
 from radrim.ms.tables import MeasurementSet
@@ -42,6 +43,17 @@ class Selection:
 
 
 EVERYTHING = Selection()
+
+
+def selected_by(config: ImageConfig) -> Selection:
+    """What the options of `config` say about the data to be read."""
+    return Selection(
+        column=config.data_column,
+        uv_range=(config.minuv_l, config.maxuv_l),
+        stokes=config.pol,
+        joint=config.pb != "none",
+        **config.fields_of(Selection),
+    )
 
 
 def choose_column(ms: MeasurementSet, selection: Selection, notes: list[str]) -> str:

@@ -216,8 +216,8 @@ def draw_scale_bar(ax: Axes, scale: float, colour: str = "white") -> None:
             ha="center", va="bottom", fontsize=8.5)  # fmt: skip
 
 
-def sky_figure(fig: Figure, image: np.ndarray, grid: ImageGrid, beam: Beam | None, style: SkyStyle) -> None:
-    """Draw one image with axes, colour bar, beam and scale bar."""
+def sky_figure(fig: Figure, image: np.ndarray, grid: ImageGrid, beam: Beam | None, style: SkyStyle) -> Axes:
+    """Draw one image with axes, colour bar, beam and scale bar; returns the axes."""
     colour = INK if style.cmap == "RdBu_r" else "white"
     ax = sky_axes(fig, grid, colour)
     colour_bar(fig, ax, draw_image(ax, image, style.norm, style.cmap, style.shown, style.keep_peaks), style.unit)
@@ -226,6 +226,7 @@ def sky_figure(fig: Figure, image: np.ndarray, grid: ImageGrid, beam: Beam | Non
     draw_scale_bar(ax, grid.scale, colour)
     detail = ax.set_title(style.detail, loc="right", fontsize=8.5, weight="normal", parse_math=False)
     _fit_title(ax, style.title, detail)
+    return ax
 
 
 def pair_figure(fig: Figure, left: tuple[Any, ...], right: tuple[Any, ...]) -> None:
@@ -351,8 +352,8 @@ def cuts_figure(fig: Figure, psf: np.ndarray, beam: Beam, scale: float) -> None:
     ax.set_title("Cuts along the beam's axes")
 
 
-def uv_figure(fig: Figure, uv: np.ndarray) -> None:
-    """Plot the uv coverage with conjugate points."""
+def uv_figure(fig: Figure, uv: np.ndarray) -> Axes:
+    """Plot the uv coverage with conjugate points; returns the axes."""
     uv = np.asarray(uv, np.float64).reshape(-1, 2)
     reach = 1.05 * float(np.abs(uv).max(initial=0)) or 2.0
     factor, sign = prefix(reach / 2)
@@ -364,6 +365,7 @@ def uv_figure(fig: Figure, uv: np.ndarray) -> None:
     # East is to the left, as in the image.
     ax.set(xlim=limits[::-1], ylim=limits, aspect="equal", xlabel=f"u ({sign}λ)", ylabel=f"v ({sign}λ)")
     ax.set_title("uv coverage")
+    return ax
 
 
 def histogram_figure(fig: Figure, residual: np.ndarray, noise: float, title: str = "Residual") -> None:
@@ -405,7 +407,7 @@ def cycles_figure(fig: Figure, cycles: Sequence[Mapping[str, Any]], keys: Sequen
     ax.set_title(title)
 
 
-FIGURES: dict[FigureKind, Callable[..., None]] = {
+FIGURES: dict[FigureKind, Callable[..., object]] = {
     FigureKind.SKY: sky_figure,
     FigureKind.PAIR: pair_figure,
     FigureKind.VECTORS: vectors_figure,

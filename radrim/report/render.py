@@ -27,7 +27,7 @@ STYLE: dict[Any, Any] = {
 
 def render(
     size: tuple[float, float],
-    draw: Callable[..., None],
+    draw: Callable[..., object],
     *args: Any,
     dpi: float = ReportSettings.dpi,
     palette: Sequence[str] = (),
@@ -37,7 +37,7 @@ def render(
 
 
 def paint(
-    size: tuple[float, float], draw: Callable[..., None], *args: Any, dpi: float = ReportSettings.dpi
+    size: tuple[float, float], draw: Callable[..., object], *args: Any, dpi: float = ReportSettings.dpi
 ) -> Image.Image:
     """Pixels of the figure that `draw(fig, *args)` draws.
 

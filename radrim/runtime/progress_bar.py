@@ -1,4 +1,4 @@
-"""Progress bars, shown on a terminal only."""
+"""Progress bars, shown on a terminal, or in the block of the log in a notebook."""
 
 import logging
 import sys
@@ -15,6 +15,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from radrim.runtime.notebook_log import notebook_log
 
 log = logging.getLogger("radrim")
 
@@ -39,26 +41,39 @@ class ProgressBar:
             columns += [TextColumn("left"), TimeRemainingColumn()]
         self._progress = Progress(*columns, transient=True, disable=not (sys.stdout.isatty() and _wanted()))
         self._task = self._progress.add_task(label, total=total)
+        self._label, self._notebook = label, notebook_log()
 
     def __enter__(self) -> Self:
         with suppress(LiveError):  # within another bar, older versions of rich show that one alone
             self._progress.start()
+        self._tell()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
+        if self._notebook:
+            self._notebook.progress("", None)
+
+    def _tell(self) -> None:
+        """Show the progress in a notebook."""
+        if self._notebook:
+            task = self._progress.tasks[0]
+            self._notebook.progress(self._label, task.completed / task.total if task.total else None)
 
     def expect(self, steps: int) -> None:
         """Set the number of all steps."""
         self._progress.update(self._task, total=steps)
+        self._tell()
 
     def reach(self, steps: int) -> None:
         """Set the number of steps that are done."""
         self._progress.update(self._task, completed=steps)
+        self._tell()
 
     def advance(self, steps: int = 1) -> None:
         """Add to the number of steps that are done."""
         self._progress.advance(self._task, steps)
+        self._tell()
 
 
 def _wanted() -> bool:

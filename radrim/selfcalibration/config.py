@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field
 
 from radrim.config.options import ImageConfig
+from radrim.config.values import choice, numeric
 from radrim.errors import ConfigError
 
 ROUNDS = "p,p,p,ap:inf,ap"
@@ -80,6 +81,35 @@ class SelfcalConfig:
     normalise: bool = True
     unsolved: str = "flag"
     in_place: bool = False
+
+    @classmethod
+    def parse(  # noqa: PLR0913 - each argument is an option of `radrim selfcal`
+        cls, *, rounds: str = ROUNDS, solint: str | None = None, solint_amp: str | None = None,
+        start_model: str | None = None, gain_type: str = "G", combine_spw: bool = False,
+        refant: str | int | None = None, min_baselines: str | int | None = None, min_snr: str | float = 3.0,
+        normalise: bool = True, unsolved: str = "flag", in_place: bool = False,
+    ) -> "SelfcalConfig":  # fmt: skip
+        """A configuration from text and numbers, as the command line and Python give them.
+
+        Raises
+        ------
+        ConfigError
+            An option has an invalid value.
+        """
+        each = None if solint is None else parse_interval(solint, "solint")
+        each_amp = None if solint_amp is None else parse_interval(solint_amp, "solint-amp")
+        return cls(
+            rounds=parse_rounds(rounds, each, each_amp),
+            start_model=start_model,
+            gain_type=choice("G", "T")("gain-type", gain_type),
+            combine_spw=combine_spw,
+            refant=None if refant is None else str(refant),
+            min_baselines=None if min_baselines is None else numeric(int, 1)("min-baselines", min_baselines),
+            min_snr=numeric(float, 0)("min-snr", min_snr),
+            normalise=normalise,
+            unsolved=choice("flag", "keep")("unsolved", unsolved),
+            in_place=in_place,
+        )
 
 
 def parse_rounds(text: str, solint: float | None = None, solint_amp: float | None = None) -> tuple[Round, ...]:

@@ -24,11 +24,12 @@ from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError, DataError, OutputError
 from radrim.gains.table import Gains, describe_unsolved, find_outliers, read_gains, write_gains
 from radrim.geometry import ImageGrid
+from radrim.interactive.result import Result
 from radrim.metrics import scatter
 from radrim.ms import rows as ms_rows
 from radrim.ms.columns import check_cells, check_whole
-from radrim.pipeline import describe_run, run, selection
-from radrim.result import Result
+from radrim.pipeline import describe_run, run
+from radrim.read.selection import selected_by
 from radrim.runtime.files import advice, atomic_write
 from radrim.selfcalibration.calibrator import Budget, Calibrator
 from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, check_image_options, format_interval
@@ -116,7 +117,7 @@ def selfcal(config: ImageConfig, options: SelfcalConfig, command: str = "radrim.
     check_image_options(config)
     name = config.name or f"{Path(config.ms[0]).absolute().stem}-selfcal"
     config = dataclasses.replace(config, name=name)
-    calibrator = Calibrator(config.ms[0], selection(config), options)
+    calibrator = Calibrator(config.ms[0], selected_by(config), options)
     for one in options.rounds:
         calibrator.check_interval(one.length)
     start = None

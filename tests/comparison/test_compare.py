@@ -53,7 +53,7 @@ def comparison(observed, tmp_path_factory):
     options = load_toml(EXAMPLE / "compare.toml") | {"name": folder / "a", "threads": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(folder))
-        return radrim.compare(observed, options, truth=EXAMPLE / "sky.csv")
+        return radrim.compare(observed, truth=EXAMPLE / "sky.csv", **options)
 
 
 @pytest.fixture(scope="module")
