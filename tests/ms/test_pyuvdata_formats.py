@@ -177,6 +177,7 @@ def archive(kind):
         (bytes(range(256)), "a file of an unknown format"),
         (b"", "an empty file"),
     ],
+    ids=["tar", "tar.gz", "zip", "zstd", "PNG", "text", "unknown", "empty"],
 )
 def test_other_files_are_named(tmp_path, content, words):
     """What a file is, and what to do or what is read, stands in the message."""

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from radrim.cli.selfcal import parse_rounds
 from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError, DataError, InputError, OutputError
 from radrim.gains.table import read_gains
@@ -20,7 +19,7 @@ from radrim.ms.settings import StorageSettings
 from radrim.ms.tables import read_subtables
 from radrim.read.reader import Selection, read
 from radrim.selfcalibration.calibrator import Calibrator
-from radrim.selfcalibration.config import Round, SelfcalConfig, parse_interval
+from radrim.selfcalibration.config import Round, SelfcalConfig, parse_interval, parse_rounds
 from radrim.selfcalibration.loop import selfcal
 from radrim.selfcalibration.models import ImageModel, parse_start_model
 from radrim.sky.catalogue import make_sky, offset_position, predict
