@@ -86,7 +86,7 @@ class Outcome:
 def draw(seed, inputs):
     """Kind of mutation and generator of a seed. Kinds follow each other, so that a few runs have tried them all."""
     kinds = [kind for kind in KINDS if kind.input in inputs]
-    kinds = kinds + [kind for kind in kinds for _ in range(kind.weight)]
+    kinds += [kind for kind in kinds for _ in range(1, kind.weight)]
     return kinds[seed % len(kinds)], np.random.default_rng(seed)
 
 

@@ -623,9 +623,9 @@ OF_UVFITS = (
     ("file", file, 2),
 )
 OF_IDI = (
-    ("card", fits_card, 2),
+    ("card", fits_card, 1),
     ("card missing", fits_card_lost, 1),
-    ("table", fits_table, 3),
+    ("table", fits_table, 1),
     ("extensions", fits_extensions, 1),
     ("file", file, 1),
 )
@@ -639,9 +639,9 @@ KINDS = [
         ("start model", OF_IMAGES),
         ("UVFITS", OF_UVFITS),
         ("FITS-IDI", OF_IDI),
-        ("UVH5", (("dataset", hdf5, 3), ("file", file, 1))),
+        ("UVH5", (("dataset", hdf5, 4), ("file", file, 1))),
         ("MIRIAD", (("file", file, 2),)),
-        ("version 4", (("metadata", json_value, 2), ("file", file, 2))),
+        ("version 4", (("metadata", json_value, 1), ("file", file, 1))),
     )
     for name, change, weight in kinds
 ]
