@@ -54,8 +54,10 @@ READ_ALL = 0b110
 ALLOWED = (0, 2, 3)
 
 
-MODULES = ("casacore.tables", "pyuvdata", "radrim.inspection.describe", "radrim.pipeline", "radrim.selfcalibration.loop",
-           "radrim.simulation", "radrim.sky.prediction", "radrim.imagers.channels")  # fmt: skip
+MODULES = (
+    "casacore.tables", "pyuvdata", "radrim.inspection.describe", "radrim.pipeline", "radrim.selfcalibration.loop",
+    "radrim.simulation", "radrim.sky.prediction", "radrim.imagers.channels",
+)  # fmt: skip
 """Imported before the forks, so that no run waits for them."""
 
 
@@ -190,7 +192,10 @@ def command(words):
 
 
 def forked(work, log, folder, powerless=False):
-    """Call a function in a forked process, whose output goes to `log`: exit status, negative for a signal, None at the time limit."""
+    """Call a function in a forked process, whose output goes to `log`.
+
+    Returns the exit status, negative for a signal, None at the time limit.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -256,7 +261,15 @@ def summarise(outcomes):
         those = [one for one in outcomes if (one.input, one.kind) == (name, kind)]
         if those:
             counts = Counter(one.status for one in those)
-            rows.append((name, kind, len(those), *(counts[status] for status in ALLOWED), sum(map(bool, (one.problem for one in those)))))
+            rows.append(
+                (
+                    name,
+                    kind,
+                    len(those),
+                    *(counts[status] for status in ALLOWED),
+                    sum(map(bool, (one.problem for one in those))),
+                )
+            )
     total = ["all", "", *(sum(row[k] for row in rows) for k in range(2, 7))]
     return [*rows, tuple(total)]
 
@@ -292,7 +305,11 @@ def main():
     failed = [asdict(one) for one in outcomes if one.problem]
     (work / "failures.json").write_text(json.dumps(failed, indent=1))
     print()
-    print(table(("input", "mutation", "runs", *(f"status {status}" for status in ALLOWED), "failures"), summarise(outcomes)))
+    print(
+        table(
+            ("input", "mutation", "runs", *(f"status {status}" for status in ALLOWED), "failures"), summarise(outcomes)
+        )
+    )
     if failed:
         raise SystemExit(1)
 

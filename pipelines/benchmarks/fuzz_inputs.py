@@ -94,7 +94,9 @@ def _write_uvfits(ms, path):
     zeros = np.zeros(number)
 
     def table(name, columns, **keys):
-        made = fits.BinTableHDU.from_columns([fits.Column(n, form, array=v) for n, (form, v) in columns.items()], name=name)
+        made = fits.BinTableHDU.from_columns(
+            [fits.Column(n, form, array=v) for n, (form, v) in columns.items()], name=name
+        )
         made.header.update(keys)
         return made
 

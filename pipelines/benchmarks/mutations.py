@@ -38,7 +38,20 @@ WHOLE_NUMBERS = {
 TEXTS = ("", " ", "é\u2603", "a" * 300, "0", "NaN", "../../..", "%s\n{}", "ITRF", "-")
 CARDS = ("'x'", "''", "", "T", "-1", "0", "1", "7", "1e30", "-1e-30", "NaN", "0,5", "(1.0, 2.0)", "99999999999",
          "'1 MHz'", "'unclosed", "2000.0", "'RA---TAN'", "'FREQ'", "1.4 GHz", "5")  # fmt: skip
-KEYWORDS = (None, "", "x", 0, -1, 1e300, [], [1, 2, 3], {"a": 1}, "Table: /nowhere/at/all", "Table: ", "????OBSERVATION")
+KEYWORDS = (
+    None,
+    "",
+    "x",
+    0,
+    -1,
+    1e300,
+    [],
+    [1, 2, 3],
+    {"a": 1},
+    "Table: /nowhere/at/all",
+    "Table: ",
+    "????OBSERVATION",
+)
 TREES = (None, "", "x", 0, -1, 1e300, [], {}, [1, 2, 3], True, "NaN", {"data": None})
 ZARR = ("zarr.json", ".zattrs", ".zarray", ".zgroup", ".zmetadata")
 """Files of metadata of zarr, in JSON."""
@@ -129,9 +142,10 @@ def column_values(rng, path):
 
 def main_values(rng, path):
     """The same for the whole of a column of the main table, of which values of different rows can be mixed up."""
+    names = ("TIME", "UVW", "ANTENNA1", "ANTENNA2", "DATA_DESC_ID", "FIELD_ID", "FLAG", "FLAG_ROW", "WEIGHT", "SIGMA",
+             "DATA", "EXPOSURE", "INTERVAL", "SCAN_NUMBER", "FEED1", "OBSERVATION_ID")  # fmt: skip
     with _table(path) as table:
-        name = pick(rng, ("TIME", "UVW", "ANTENNA1", "ANTENNA2", "DATA_DESC_ID", "FIELD_ID", "FLAG", "FLAG_ROW", "WEIGHT",
-                          "SIGMA", "DATA", "EXPOSURE", "INTERVAL", "SCAN_NUMBER", "FEED1", "OBSERVATION_ID"))  # fmt: skip
+        name = pick(rng, names)
         values = table.getcol(name)
         new, what = altered(rng, values)
         table.putcol(name, new)
@@ -177,6 +191,7 @@ def _cells(table, name):
 
 def column_shape(rng, path):
     """A column whose cells have another shape."""
+
     def is_array(table, name):
         return isinstance(table.getcell(name, 0), np.ndarray)
 
@@ -235,14 +250,18 @@ def column_added(rng, path):
     """One of the columns that other programs add, with some shape and values."""
     import casacore.tables as casatables
 
-    name = pick(rng, ("WEIGHT_SPECTRUM", "SIGMA_SPECTRUM", "CORRECTED_DATA", "MODEL_DATA", "FLOAT_DATA", "IMAGING_WEIGHT"))
+    name = pick(
+        rng, ("WEIGHT_SPECTRUM", "SIGMA_SPECTRUM", "CORRECTED_DATA", "MODEL_DATA", "FLOAT_DATA", "IMAGING_WEIGHT")
+    )
     with _table(path) as table:
         count, (chans, pols) = table.nrows(), table.getcell("DATA", 0).shape
         shape = pick(rng, ((chans, pols), (4, 4), (chans, 1), (pols, chans), (1, 1), (chans,), (0, 0)))
         kind = pick(rng, ("complex", "float", "dcomplex", "double", "int"))
         fixed = rng.random() < 0.5
         more = {"shape": list(shape), "options": 5} if fixed and 0 not in shape else {}
-        table.addcols(casatables.maketabdesc(casatables.makearrcoldesc(name, None, ndim=len(shape), valuetype=kind, **more)))
+        table.addcols(
+            casatables.maketabdesc(casatables.makearrcoldesc(name, None, ndim=len(shape), valuetype=kind, **more))
+        )
         how, rows = _pick_rows(rng, count)
         fill = pick(rng, (0, 1, -1, np.nan, 1e30))
         if kind == "int":
@@ -302,7 +321,9 @@ def flags_and_weights(rng, path):
     """Some antenna, correlation, channel, field, window or time is flagged or has odd weights."""
     with _table(path) as table:
         flag, weight = table.getcol("FLAG"), table.getcol("WEIGHT")
-        which = pick(rng, ("ANTENNA1", "FIELD_ID", "DATA_DESC_ID", "TIME", "correlation", "channel", "all", "all but one"))
+        which = pick(
+            rng, ("ANTENNA1", "FIELD_ID", "DATA_DESC_ID", "TIME", "correlation", "channel", "all", "all but one")
+        )
         chosen = np.zeros(flag.shape, bool)
         if which == "correlation":
             chosen[..., rng.integers(flag.shape[2])] = True
@@ -334,7 +355,7 @@ def virtual_table(rng, path):
     if rng.random() < 0.5:
         expression = pick(rng, ("ANTENNA1 < 4", "ANTENNA1 < 0", "FIELD_ID == 1", "TIME > 0", "rownumber() < 2"))
         with casatables.table(str(whole), ack=False) as table:
-            casatables.taql(f"select from $table where {expression} giving {path}").close()
+            table.query(expression, name=str(path)).close()
         what = f"selection of rows by {expression}"
     else:
         shutil.copytree(whole, parts / "other.ms")
@@ -474,7 +495,9 @@ def fits_shape(rng, path):
     """An image of another number of axes, length or type."""
     with fits.open(path, memmap=False) as hdus:
         image, header = hdus[0].data, hdus[0].header
-        what = pick(rng, ("one axis", "two axes", "five axes", "two planes", "one pixel", "integers", "bytes", "narrow"))
+        what = pick(
+            rng, ("one axis", "two axes", "five axes", "two planes", "one pixel", "integers", "bytes", "narrow")
+        )
         new = {
             "one axis": lambda x: x.ravel(), "two axes": np.squeeze, "five axes": lambda x: x[None],
             "two planes": lambda x: np.concatenate([x, x], 1), "one pixel": lambda x: x[..., :1, :1],
@@ -516,7 +539,10 @@ def fits_table(rng, path):
         elif what == "renamed":
             table.columns.change_name(name, "OTHER")
         else:
-            others = [c if c.name != name else fits.Column(name, pick(rng, ("3A", "1L", "2D", "0E", "1C"))) for c in table.columns]
+            others = [
+                c if c.name != name else fits.Column(name, pick(rng, ("3A", "1L", "2D", "0E", "1C")))
+                for c in table.columns
+            ]
             hdus[place] = fits.BinTableHDU.from_columns(others, table.header, nrows=len(table.data))
         hdus.writeto(path, overwrite=True, output_verify="ignore")
     return f"{table.name}: {name} {what}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from radrim.errors import InputError
-from radrim.ms.pyuvdata_read import miriad_as_uvh5, read_file
+from radrim.ms.pyuvdata_read import miriad_as_uvh5, read_file, understood
 from radrim.ms.pyuvdata_write import append, editable, quiet, write
 from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import NOTES
@@ -61,13 +61,14 @@ def convert(
     needed = 4.0 * sum(file.stat().st_size for file in files) + 2**20
     notes: list[str] = []
     with new_measurement_set(out, needed, overwrite, "select less with pyuvdata") as whole:
+        named = kind
         if kind == "MIRIAD":
             source, kind = miriad_as_uvh5(path, whole.parent), "UVH5"
         else:
             source = path
         for number, (data, middle) in enumerate(_parts(source, kind, settings)):
             target = whole if number == 0 else whole.with_name("more.ms")
-            with quiet():
+            with quiet(), understood(path, named):
                 _prepare(data, path, middle, notes)
                 write(data, target, out, "", settings.rows)
             if number:

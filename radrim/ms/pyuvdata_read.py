@@ -6,8 +6,12 @@ The C library for MIRIAD ends the process where a file is damaged. Such files ar
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from radrim.errors import InputError, RadrimError
 from radrim.ms.pyuvdata_write import quiet
@@ -39,21 +43,40 @@ def read_file(path: Path, kind: str, **words: object) -> "UVData":
     """
     from pyuvdata import UVData
 
+    with quiet(), understood(path, kind):
+        data = UVData.from_file(
+            str(path), file_type=FORMATS[kind], run_check=False, background_lsts=False, fix_autos=False,
+            check_autos=False, **words,
+        )  # fmt: skip
+    if not data.Nblts:
+        raise InputError(f"{path} has no visibilities.")
+    _check_shapes(data, path, kind)
+    return data
+
+
+def _check_shapes(data: "UVData", path: Path, kind: str) -> None:
+    """Raise InputError if an array has another shape than the numbers of rows, channels and antennas say."""
+    for holder in (data, data.telescope):
+        for name in holder.required():
+            parameter = getattr(holder, name)
+            with understood(path, kind):
+                expected = parameter.expected_shape(holder)
+            found = np.shape(parameter.value)
+            if isinstance(parameter.value, np.ndarray) and isinstance(expected, tuple) and found != expected:
+                raise InputError(unreadable(path, kind, f"{parameter.name} has the shape {found}, not {expected}"))
+
+
+@contextmanager
+def understood(path: Path, kind: str) -> Iterator[None]:
+    """Raise an `InputError` that names the file for whatever pyuvdata raises in the block."""
     try:
-        with quiet():
-            data = UVData.from_file(
-                str(path), file_type=FORMATS[kind], run_check=False, background_lsts=False, fix_autos=False,
-                check_autos=False, **words,
-            )  # fmt: skip
+        yield
     except (RadrimError, MemoryError):
         raise
     except ImportError as error:
         raise InputError(f"{path} is {kind}, and needs a package that is not there: {first_line(error)}.") from error
     except Exception as error:  # unusual files raise many kinds of exceptions in pyuvdata
         raise InputError(unreadable(path, kind, f"{type(error).__name__}: {first_line(error)}")) from error
-    if not data.Nblts:
-        raise InputError(f"{path} has no visibilities.")
-    return data
 
 
 def miriad_as_uvh5(path: Path, folder: Path) -> Path:
@@ -71,7 +94,9 @@ def miriad_as_uvh5(path: Path, folder: Path) -> Path:
         raise InputError(done.output.rpartition("radrim: ")[2].strip())
     if done.status or not out.exists():
         fatal = re.search(r"### Fatal Error:\s*(.+)", done.output)
-        raise InputError(unreadable(path, "MIRIAD", fatal[1].strip() if fatal else f"the reader ended with {done.status}"))
+        raise InputError(
+            unreadable(path, "MIRIAD", fatal[1].strip() if fatal else f"the reader ended with {done.status}")
+        )
     return out
 
 
