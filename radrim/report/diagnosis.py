@@ -241,7 +241,7 @@ def _bad_antennas(entries, settings):
     above = np.where(known, (fitted - noise) / level, 0.0)
     error = np.where(known, np.hypot(*errors) / level, np.inf)
     far = _outlying(above, settings.min_antenna_excess, settings.outlier, upper=True)
-    far &= above > settings.min_sigma * np.nan_to_num(error, nan=np.inf)
+    far &= above > settings.min_sigma * np.nan_to_num(error, nan=np.inf, posinf=np.inf)
     numbers = np.flatnonzero(far)
     return numbers[np.argsort(-above[numbers], kind="stable")], above
 
