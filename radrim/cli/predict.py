@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> None:
     ms = args.ms + [path for path in images or [] if Path(path).is_dir()]
     if images:
         images = [path for path in images if not Path(path).is_dir()]
+    if args.model_image and not images:
+        raise ConfigError(f"--model-image {args.model_image[0]} is a folder, not a FITS file.")
     if not ms:
         raise ConfigError("No Measurement Set given; write radrim predict OBS.ms --name PREFIX.")
     for path in ms:

@@ -52,7 +52,10 @@ def explained(paths: Sequence[str | Path]) -> Iterator[None]:
     """Suppress astropy's warnings, and convert the exceptions of damaged or unusual tables into InputError."""
     from astropy.io.fits import VerifyError
 
-    damages = (VerifyError, OSError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, NameError)
+    damages = (
+        VerifyError, OSError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, NameError,
+        AssertionError,
+    )  # fmt: skip
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

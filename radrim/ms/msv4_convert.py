@@ -115,6 +115,9 @@ def _explained(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except OSError as error:  # of files that are written, `writing` has made an OutputError
+        advice = f"chmod -R u+rX {path}" if isinstance(error, PermissionError) else COPY_AGAIN
+        raise InputError(f"{path} cannot be read: {error.strerror or error} ({error.filename}). {advice}") from error
     except (KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError, SystemError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise InputError(

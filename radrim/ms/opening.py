@@ -37,14 +37,14 @@ def open_table(path: str | Path) -> Iterator["casatables.table"]:
         import casacore.tables as casatables
     try:
         table = casatables.table(str(path), readonly=True, ack=False, lockoptions="autonoread")
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:
         # Whatever the words, a table that does not open lacks a file, or casacore cannot make sense of one.
         raise InputError(
             f"{path} cannot be opened as a casacore table: {reason_of(error)}. {_forbidden(path) or DAMAGED}"
         ) from None
     try:
         yield table
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:
         raise InputError(explain(path, "cannot be read", error)) from None
     finally:
         table.close()
@@ -89,4 +89,6 @@ def _forbidden(path: str | Path) -> str:
 
 def reason_of(error: Exception) -> str:
     """Casacore's message without its stack trace."""
+    if isinstance(error, UnicodeDecodeError):  # casacore's message, or a name, has bytes of a damaged file
+        return "it holds bytes that are no text, where text must be"
     return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from radrim.errors import InputError, RadrimError
+from radrim.errors import InputError
+from radrim.ms.pyuvdata_read import miriad_as_uvh5, read_file, understood
 from radrim.ms.pyuvdata_write import append, editable, quiet, write
 from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import NOTES
-from radrim.ms.uvfits import first_line
 from radrim.ms.uvfits_position import to_j2000
 from radrim.runtime.files import new_measurement_set, writing
 from radrim.version import __version__
 
 if TYPE_CHECKING:
     from pyuvdata import UVData
-
-FORMATS = {"UVH5": "uvh5", "MIRIAD": "miriad", "SMA MIR": "mir"}
-"""Formats that this module converts, and pyuvdata's names of them."""
 
 _MOVING = ("unprojected", "driftscan")
 
@@ -41,7 +38,7 @@ def convert(
     ----------
     path : str or Path
     kind : str
-        One of `FORMATS`.
+        One of `radrim.ms.pyuvdata_read.FORMATS`.
     out : str or Path
     overwrite : bool
         Whether a Measurement Set of that name may be replaced.
@@ -64,9 +61,14 @@ def convert(
     needed = 4.0 * sum(file.stat().st_size for file in files) + 2**20
     notes: list[str] = []
     with new_measurement_set(out, needed, overwrite, "select less with pyuvdata") as whole:
-        for number, (data, middle) in enumerate(_parts(path, kind, settings)):
+        named = kind
+        if kind == "MIRIAD":
+            source, kind = miriad_as_uvh5(path, whole.parent), "UVH5"
+        else:
+            source = path
+        for number, (data, middle) in enumerate(_parts(source, kind, settings)):
             target = whole if number == 0 else whole.with_name("more.ms")
-            with quiet():
+            with quiet(), understood(path, named):
                 _prepare(data, path, middle, notes)
                 write(data, target, out, "", settings.rows)
             if number:
@@ -80,10 +82,10 @@ def convert(
 def _parts(path: Path, kind: str, settings: StorageSettings) -> "Iterator[tuple[UVData, float]]":
     """The data in parts, and the middle of the whole observation [JD]."""
     if kind != "UVH5":
-        data = _read(path, kind)
+        data = read_file(path, kind)
         yield data, (data.time_array.min() + data.time_array.max()) / 2
         return
-    head = _read(path, kind, read_data=False)
+    head = read_file(path, kind, read_data=False)
     middle = (head.time_array.min() + head.time_array.max()) / 2
     # Sources are numbered by those of a part, so that only one can be read in parts.
     sample_bytes = 13  # complex64, float32 and a flag
@@ -91,30 +93,7 @@ def _parts(path: Path, kind: str, settings: StorageSettings) -> "Iterator[tuple[
     step = step if len(head.phase_center_catalog) == 1 else head.Nblts
     for first in range(0, head.Nblts, step):
         part = np.arange(first, min(first + step, head.Nblts))
-        yield _read(path, kind, **({} if len(part) == head.Nblts else {"blt_inds": part})), middle
-
-
-def _read(path: Path, kind: str, **words: object) -> "UVData":
-    from pyuvdata import UVData
-
-    try:
-        with quiet():
-            data = UVData.from_file(
-                str(path), file_type=FORMATS[kind], run_check=False, background_lsts=False, fix_autos=False,
-                check_autos=False, **words,
-            )  # fmt: skip
-    except (RadrimError, MemoryError):
-        raise
-    except ImportError as error:
-        raise InputError(f"{path} is {kind}, and needs a package that is not there: {first_line(error)}.") from error
-    except Exception as error:  # unusual files raise many kinds of exceptions in pyuvdata
-        raise InputError(
-            f"{path} cannot be read as {kind} ({type(error).__name__}: {first_line(error)}). Copy it again, or convert "
-            "it with the program that wrote it: to UVFITS (MIRIAD: fits op=uvout) or to a Measurement Set."
-        ) from error
-    if not data.Nblts:
-        raise InputError(f"{path} has no visibilities.")
-    return data
+        yield read_file(path, kind, **({} if len(part) == head.Nblts else {"blt_inds": part})), middle
 
 
 def _prepare(data: "UVData", path: Path, middle: float, notes: list[str]) -> None:

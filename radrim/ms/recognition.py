@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -113,8 +114,10 @@ def _kind_of_folder(path: Path) -> str:
 
 def _kind_of_file(path: Path) -> str:
     start = _start(path)
+    if not os.access(path, os.R_OK):
+        return f"a file that you may not read: chmod u+r {path}"
     if not start:
-        return f"an empty file, or cannot be read. radrim reads {READ}."
+        return f"an empty file. radrim reads {READ}."
     if _is_tar(start):
         return f"a tar archive; unpack it with: tar xf {path}"
     for magic, words in _ARCHIVES.items():

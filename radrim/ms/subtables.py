@@ -5,8 +5,8 @@ Rows that no visibility refers to may be empty.
 """
 
 import tempfile
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from radrim.errors import InputError
+from radrim.ms.definition import check_columns
 from radrim.ms.opening import open_table
 from radrim.stokes import MIXED_NAMES, NAMES
 
@@ -95,9 +96,13 @@ class Subtables:
         linked = self._linked.get(name, inside)
         return linked if linked.exists() or not inside.exists() else inside
 
-    def open(self, name: str) -> "AbstractContextManager[casatables.table]":
-        """A subtable, as `radrim.ms.opening.open_table`."""
-        return open_table(self.path_of(name))
+    @contextmanager
+    def open(self, name: str) -> "Iterator[casatables.table]":
+        """A subtable, as `radrim.ms.opening.open_table`, whose columns are of the types that they must be."""
+        path = self.path_of(name)
+        with open_table(path) as table:
+            check_columns(table, name, path)
+            yield table
 
     def windows(self) -> tuple[list[SpectralWindow], list[FaultyWindow]]:
         """The rows of DATA_DESCRIPTION, and those that cannot be used."""
@@ -158,7 +163,7 @@ class Subtables:
             return Antennas(
                 read_texts(table, "NAME"),
                 read_texts(table, "MOUNT"),
-                np.asarray(table.getcol("POSITION"), float),
+                np.asarray(table.getcol("POSITION"), float).reshape(-1, 3),
                 np.asarray(table.getcol("DISH_DIAMETER"), float),
             )
 

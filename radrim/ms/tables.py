@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from radrim.errors import InputError
+from radrim.ms.definition import check_columns
 from radrim.ms.opening import DAMAGED, open_table, reason_of
 from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.subtables import FREQ_FRAMES as FREQ_FRAMES  # noqa: PLC0414 - for converters
@@ -103,6 +104,7 @@ def read_subtables(path: str | Path, converted: Path | None = None) -> Measureme
                 f"{path} is not a complete Measurement Set: {', '.join(missing)} missing. "
                 "If it is a calibration table or another casacore table, give the observation itself."
             )
+        check_columns(main, "MAIN", path)
         rows = main.nrows()
         notes = list(main.getkeyword(NOTES)) if NOTES in main.keywordnames() else []
         subtables = Subtables(tables, main.getkeywords())

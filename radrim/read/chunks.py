@@ -8,7 +8,7 @@ import numpy as np
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C
 from radrim.ms.columns import check_finished
-from radrim.ms.opening import explain
+from radrim.ms.opening import DAMAGED, explain
 from radrim.ms.subtables import SpectralWindow
 from radrim.ms.tables import MeasurementSet
 from radrim.ms.weights import Part, WeightReader
@@ -187,8 +187,17 @@ class ChunkReader:
         self.counts.largest = max(self.counts.largest, _largest(planes))
         keep = weight.any(1)
         antennas = np.stack([table.getcol("ANTENNA1", start, count), table.getcol("ANTENNA2", start, count)], 1)
+        self._check_antennas(antennas[keep])
         chunk = (uvw, time, antennas, weight, *planes)
         return chunk if keep.all() else tuple(part[keep] for part in chunk)
+
+    def _check_antennas(self, antennas: np.ndarray) -> None:
+        number = len(self.ms.antennas)
+        if antennas.size and not (antennas.min() >= 0 and antennas.max() < number):
+            raise InputError(
+                f"{self.ms.path}: ANTENNA1 and ANTENNA2 are {antennas.min()} to {antennas.max()}, but the table "
+                f"ANTENNA has {number} rows. {DAMAGED}"
+            )
 
     def _slice(self, column: str, start: int, count: int) -> np.ndarray:
         """Selected channels of an array column, (row, chan, corr)."""

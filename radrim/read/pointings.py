@@ -116,6 +116,8 @@ def _named(ms: MeasurementSet, wanted: str) -> list[int]:
     if found := _matching(ms, wanted):  # the whole text first: names can contain commas
         return found
     if wanted == "all":
+        if not ms.rows:
+            raise InputError(f"{ms.path} has no rows: there is nothing to image.")
         return np.flatnonzero(_rows(ms)).tolist()
     chosen: set[int] = set()
     for word in (part.strip() for part in wanted.split(",")):

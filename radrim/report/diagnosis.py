@@ -220,7 +220,7 @@ def _where(lengths, settings=DiagnosisSettings()):
     quarter = len(lengths) // 4
     if not quarter:
         return ""
-    above = np.array([entry["fitted"] / entry["noise"] - 1 for entry in lengths])
+    above = np.array([entry["fitted"] / entry["noise"] - 1 if entry["noise"] > 0 else 0.0 for entry in lengths])
     short, long = float(above[:quarter].mean()), float(above[-quarter:].mean())
     if short > settings.uneven * max(long, settings.min_excess):
         return "; the excess is largest on the shortest baselines, which see extended emission"
@@ -233,10 +233,15 @@ def _where(lengths, settings=DiagnosisSettings()):
 
 def _bad_antennas(entries, settings):
     """Antennas whose fitted visibilities are above their noise, and above those of the others; worst first."""
-    above = np.array([(entry["fitted"] - entry["noise"]) / entry["noise"] for entry in entries])
-    error = np.array([np.hypot(entry["fitted_error"], entry["noise_error"]) / entry["noise"] for entry in entries])
+    fitted, noise, *errors = (
+        np.array([entry[key] for entry in entries], float) for key in ("fitted", "noise", "fitted_error", "noise_error")
+    )
+    known = noise > 0  # it is 0 where neighbouring samples are equal, as in noise-free data that were averaged
+    level = np.where(known, noise, 1.0)
+    above = np.where(known, (fitted - noise) / level, 0.0)
+    error = np.where(known, np.hypot(*errors) / level, np.inf)
     far = _outlying(above, settings.min_antenna_excess, settings.outlier, upper=True)
-    far &= above > settings.min_sigma * np.nan_to_num(error, nan=np.inf)
+    far &= above > settings.min_sigma * np.nan_to_num(error, nan=np.inf, posinf=np.inf)
     numbers = np.flatnonzero(far)
     return numbers[np.argsort(-above[numbers], kind="stable")], above
 

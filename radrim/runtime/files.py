@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -116,8 +117,21 @@ def new_measurement_set(path: str | Path, size: float, overwrite: bool, smaller:
             if path.exists():
                 shutil.rmtree(path)
             (folder / path.name).rename(path)
+    except BaseException as error:
+        _let_go(error)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Clear the variables of the functions that an exception has left, so that casacore closes their tables.
+
+    A table that is closed when its folder is gone aborts the process.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager

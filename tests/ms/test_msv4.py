@@ -171,6 +171,16 @@ def test_damaged_stores(make_ms, tmp_path):
         file.write_bytes(content)
 
 
+def test_chunk_that_may_not_be_read(make_ms, tmp_path):
+    """The message names the chunk; a link to itself, since root may read every file."""
+    path = write_set(make_ms(times=2), tmp_path / "a.ps")
+    chunk = next(file for file in sorted(path.rglob("polarization/c/*")) if file.is_file())
+    chunk.unlink()
+    chunk.symlink_to(chunk.name)
+    with pytest.raises(InputError, match=r"cannot be read: .*polarization"):
+        convert([path], tmp_path / "a.ms")
+
+
 def test_parts_in_memory(two_by_two, tmp_path):
     """One integration at a time gives the same."""
     from radrim.ms import msv4_convert

@@ -154,6 +154,31 @@ def test_damaged_compressed_file(small_ms, make_uvfits, tmp_path):
             read([path])
 
 
+def test_miriad_that_its_library_gives_up(uvdata, tmp_path):
+    """The C library ends its process; radrim goes on, with a message."""
+    path = write(uvdata(), "miriad", tmp_path / "obs")
+    (path / "vartable").write_text("not what you expect\n")
+    with pytest.raises(InputError, match=r"cannot be read as MIRIAD \(.*Copy it again"):
+        convert_with_pyuvdata(path, "MIRIAD", tmp_path / "a.ms")
+    assert [inside.name for inside in tmp_path.iterdir()] == ["obs"]
+
+
+@pytest.mark.parametrize("name", ["Header/Nfeeds", "Header/uvw_array", "Header/phase_center_catalog"])
+def test_uvh5_whose_parts_do_not_fit(uvdata, tmp_path, name):
+    """Missing or shorter arrays are refused with a message, and nothing is left behind."""
+    import h5py
+
+    path = write(uvdata(), "uvh5", tmp_path / "obs")
+    with h5py.File(path, "r+") as file:
+        shorter = file[name][:-1] if name.endswith("array") else None
+        del file[name]
+        if shorter is not None:
+            file[name] = shorter
+    with pytest.raises(InputError, match="cannot be read as UVH5"):
+        convert_with_pyuvdata(path, "UVH5", tmp_path / "a.ms")
+    assert [inside.name for inside in tmp_path.iterdir()] == ["obs"]
+
+
 def archive(kind):
     raw = io.BytesIO()
     if kind == "zip":

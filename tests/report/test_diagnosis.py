@@ -128,3 +128,13 @@ def test_names():
     assert band_name([1.4e9, 1.5e9]) == "1400 to 1500 MHz"
     (finding,) = diagnose(quality(kept=2.0, fitted=1.8), NAMES, "Q")
     assert finding.text.startswith("Stokes Q: ")
+
+
+def test_antennas_without_noise():
+    """Where neighbouring samples are equal, their noise is 0, and no antenna stands out by a ratio to it."""
+    from radrim.report.diagnosis import DiagnosisSettings, _bad_antennas
+
+    entry = {"fitted": 1.0, "noise": 0.0, "fitted_error": 0.1, "noise_error": 0.0}
+    far, above = _bad_antennas([entry] * 5, DiagnosisSettings())
+    assert not len(far)
+    assert not above.any()

@@ -44,6 +44,12 @@ def broken(model, tmp_path):
     return make
 
 
+def test_folder_as_model(command, small_ms, tmp_path):
+    """A folder is no model image, and there must be one."""
+    done = command("predict", small_ms, "--model-image", tmp_path)
+    assert (done.status, done.err) == (2, f"radrim: --model-image {tmp_path} is a folder, not a FITS file.\n")
+
+
 def readers(path):
     """What reads images of other programs."""
     return {
