@@ -141,7 +141,7 @@ def rounds(label, result):
     return [
         (label, row.label, row.kind, row.interval, f"{row.flagged:.1%}" if row.kind else "", f"{row.rms:.3g}",
          f"{row.dynamic_range:.0f}" if row.dynamic_range >= 100 else f"{row.dynamic_range:.1f}",
-         f"{row.chi2:.3g}" if row.kind else "")
+         f"{row.fitted:.3g}", f"{row.kept:.3g}", ("yes" if row.taken else "no") if row.kind else "")
         for row in result.rounds
     ]  # fmt: skip
 
@@ -212,7 +212,23 @@ def main():
             )
         shutil.rmtree(result.ms)
     print()
-    print(table(("observation", "", "kind", "interval", "flagged", "residual rms", "dynamic range", "chi2"), steps))
+    print(
+        table(
+            (
+                "observation",
+                "",
+                "kind",
+                "interval",
+                "flagged",
+                "residual rms",
+                "dynamic range",
+                "chi2 fitted",
+                "chi2 kept out",
+                "taken",
+            ),
+            steps,
+        )
+    )
     print()
     print(table(("observation", "rms before", "MAD before", "peak before", "range before", "rms after", "MAD after",
                  "peak after", "range after", "seconds"), sums))  # fmt: skip

@@ -75,6 +75,26 @@ class Gains:
     field: str = ""
     column: str = "DATA"
 
+    def pairs(
+        self, window: int, time: np.ndarray, antenna: np.ndarray, feeds: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """g_p conj(g_q) of rows, 1 where either has no solution, and where that is; both (row, corr).
+
+        Parameters
+        ----------
+        window : int
+            Its place in `windows`.
+        time : (row,) float64
+            [s]
+        antenna : (row, 2) int
+        feeds : (2, corr) int
+            Feeds of both antennas, by their places in `feeds`.
+        """
+        slot = np.searchsorted(self.time - self.interval / 2, time, side="right") - 1
+        place = [(slot[:, None], window, feeds[end], antenna[:, end][:, None]) for end in (0, 1)]
+        bad = self.flag[place[0]] | self.flag[place[1]]
+        return np.where(bad, 1, self.gain[place[0]] * self.gain[place[1]].conj()), bad
+
     @property
     def flagged(self) -> float:
         """Fraction of flagged solutions, over antennas with data."""

@@ -10,6 +10,7 @@ from radrim.beam import fit_beam, theoretical_beam
 from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
+from radrim.imagers.vlbi_field import largest_field, look, warning_of_look
 from radrim.measure.measurement import Measurement, OperatorChoice
 from radrim.runtime.memory import largest_whole
 from radrim.visibilities import Observation
@@ -30,7 +31,7 @@ class GridSettings:
     vlbi_baseline: float = 300e3
     """Longest baseline for which the default image covers the primary beam [m]; otherwise it needs too many pixels."""
     vlbi_size: int = 1024
-    """Default size of images with longer baselines [pixel]."""
+    """Largest default size of images with longer baselines [pixel]."""
     entropy_scales: float = 2.0
     """Default width of images by relative entropy [largest scale that the baselines resolve]."""
     max_size: int = 8192
@@ -49,7 +50,8 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
     Parameters
     ----------
     observation : Observation
-        The data with natural weights; not changed.
+        The data with natural weights, which are not changed. If a field is chosen from VLBI data whose gains turn out
+        not to be calibrated, a sentence that says so becomes the first of its notes.
     config : ImageConfig
 
     Returns
@@ -82,7 +84,9 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
         if closure or config.solver == "entropy":
             pixels, note = size_in_pixels(width, scale), ""
         else:
-            pixels, note = _size(observation, width / scale, 2 / scale, largest_whole(config))
+            if _is_vlbi(observation, width / scale):
+                width, why = _vlbi_field(observation, scale)
+            pixels, note = _size(width / scale, 2 / scale, largest_whole(config))
         size = (pixels, pixels)
         reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or why}.")
     check_extent(max(size), scale, longest)
@@ -149,19 +153,36 @@ def _resolved(observation, width, why):
     )
 
 
-def _size(observation, wanted, sky, largest):
+def _is_vlbi(observation, wanted):
+    """Whether the primary beam, `wanted` pixels wide, is far wider than an image of such long baselines."""
+    longest = max(float(block.uv_length.max()) for block in observation.blocks)
+    return wanted > GridSettings.max_size and longest > GridSettings.vlbi_baseline
+
+
+def _vlbi_field(observation, scale):
+    """Width of the field of VLBI data [rad], no wider than the largest such image, and a text that describes it."""
+    most = min(GridSettings.vlbi_size * scale, largest_field(observation))
+    seen = look(observation.blocks, most)
+    if seen is None:
+        return most, "too few visibilities to look for the extent of the source; choose with --size"
+    if doubt := warning_of_look(seen.error):
+        observation.notes.insert(0, doubt)
+    times = seen.width / field_of(observation.blocks)[0]
+    what = "wider images predict visibilities that are kept out no better"
+    if seen.width >= most:
+        what = "the widest image that is made unasked"
+    return seen.width, (
+        f"{times:.2g} times the largest scale that baselines between distant stations resolve ({what}); choose with "
+        "--size"
+    )
+
+
+def _size(wanted, sky, largest):
     """Number of pixels along a side for a field of `wanted` pixels, and the reason if another number was chosen.
 
     The image is no larger than `largest` pixels, and no larger than `sky` pixels, the whole hemisphere above the
     horizon (direction cosines from -1 to 1).
     """
-    longest = max(float(block.uv_length.max()) for block in observation.blocks)
-    if wanted > GridSettings.max_size and longest > GridSettings.vlbi_baseline:
-        known = observation.dish_diameter > 0
-        return (
-            GridSettings.vlbi_size,
-            f"the primary beam would be {wanted:.3g} pixels wide; choose with --size" if known else "",
-        )
     largest = min(GridSettings.max_size, largest)
     if wanted > largest:
         return largest, f"the primary beam's first null would need {wanted:.0f} pixels; choose with --size"

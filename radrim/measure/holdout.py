@@ -92,6 +92,40 @@ def folds_of(
     return found
 
 
+def count_stretches(baselines: int, times: int, settings: HoldoutSettings = HoldoutSettings()) -> int:
+    """Number of stretches of time that each of so many baselines, with so many integrations, is cut into."""
+    return min(-(-settings.min_cells // max(1, baselines)), times)
+
+
+def draw_cells(
+    cells: np.ndarray, length: np.ndarray, fraction: float, seed: int = HoldoutSettings.seed
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted numbers of the cells that are kept out, one in each stratum of cells of similar length.
+
+    Then those of the cells that are watched: another one of each stratum that has more than one.
+
+    Parameters
+    ----------
+    cells : (cell,) int64
+        Numbers of all cells.
+    length : (cell,) float64
+        Mean length of (u, v) of each, in any unit.
+    fraction : float
+        Of all cells; with 0 there are none.
+    seed : int
+    """
+    strata = round(fraction * len(cells))
+    if not strata:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    order = np.lexsort((cells, length))
+    parts = [cells[part] for part in np.array_split(order, strata)]
+    rng, other = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+    kept = [rng.choice(part) for part in parts]
+    rest = [part[part != one] for part, one in zip(parts, kept, strict=True)]
+    watched = [other.choice(part) for part in rest if len(part)]
+    return np.sort(kept), np.sort(np.array(watched, np.int64))
+
+
 def _of_block(block, key, kept):
     if not len(kept):
         return KeptOut.none(len(block.freq))
@@ -107,7 +141,7 @@ class _Keys:
         self._antennas = 1 + max((int(block.antenna.max(initial=0)) for block in blocks), default=0)
         self._times = np.unique(np.concatenate([np.unique(block.time) for block in blocks]))
         pairs = np.unique(np.concatenate([self._pairs(block) for block in blocks]))
-        self._stretches = min(-(-settings.min_cells // max(1, len(pairs))), len(self._times))
+        self._stretches = count_stretches(len(pairs), len(self._times), settings)
         keys, lengths = [], []
         for block in blocks:
             for rows in row_slices(len(block.uvw)):
@@ -131,20 +165,8 @@ class _Keys:
         return self._number(block)
 
     def draw(self, fraction, seed):
-        """Sorted numbers of the cells that are kept out, one in each stratum of cells of similar length.
-
-        Then those of the cells that are watched: another one of each stratum that has more than one.
-        """
-        strata = round(fraction * len(self._cells))
-        if not strata:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        order = np.lexsort((self._cells, self._length))
-        parts = [self._cells[part] for part in np.array_split(order, strata)]
-        rng, other = np.random.default_rng(seed), np.random.default_rng((seed, 1))
-        kept = [rng.choice(part) for part in parts]
-        rest = [part[part != one] for part, one in zip(parts, kept, strict=True)]
-        watched = [other.choice(part) for part in rest if len(part)]
-        return np.sort(kept), np.sort(np.array(watched, np.int64))
+        """`draw_cells` of all cells."""
+        return draw_cells(self._cells, self._length, fraction, seed)
 
     def divide(self, folds, seed):
         """Numbers of all cells, sorted, and the fold of each: of cells of similar length, one for each fold."""

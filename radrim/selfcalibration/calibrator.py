@@ -2,8 +2,10 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +17,12 @@ from radrim.metrics import measured_scatter
 from radrim.ms import rows as ms_rows
 from radrim.ms.inputs import require_measurement_set
 from radrim.ms.opening import open_table
-from radrim.ms.subtables import require_sound
+from radrim.ms.subtables import SpectralWindow, require_sound
 from radrim.read.pointings import choose_target
 from radrim.read.selection import Selection, choose_channels, choose_column, choose_times, choose_windows
 from radrim.read.settings import ReadSettings
 from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, format_interval
+from radrim.selfcalibration.kept import KeptRows
 from radrim.selfcalibration.models import SourceModel
 from radrim.visibilities import Visibilities
 
@@ -71,6 +74,8 @@ class Calibrator:
         self.feeds = tuple(sorted({feed for w in self.windows for name in w.correlations for feed in _feeds(name)}))
         self.names = _labels(self.ms.antennas)
         self._reference = self._named_reference(config.refant)
+        self.order: np.ndarray | None = None
+        self.kept: KeptRows | None = None
 
     def _read_times(self):
         """Read the windows that have rows, all times with their scans, and the length of an integration."""
@@ -132,7 +137,8 @@ class Calibrator:
     def survey(self, model: SourceModel) -> tuple[Budget, SourceModel]:
         """Measure the signal-to-noise ratio of the data for a model, and scale a model without a flux to the data.
 
-        The method also chooses the reference antenna: the one with most signal among those in nearly all integrations.
+        The first call also chooses the reference antenna of all rounds: the one with most signal among those in nearly
+        all integrations.
 
         Raises
         ------
@@ -143,7 +149,7 @@ class Calibrator:
         scatters: list[float] = []
         normal = self._sums(self.windows, model, slots, scatters).joined(1)
         total = Normal(*(part.sum((0, 1)) for part in vars(normal).values()))
-        self._check_antennas(total.count > 0)
+        self.check_antennas(total.count > 0)
         self.with_data = [self.names[k] for k in np.flatnonzero(total.count.sum(1))]
         scatter = float(np.nanmedian(scatters)) if np.isfinite(scatters).any() else 1.0
         power = np.maximum(total.z - 2 * scatter**2 * total.count, 0)
@@ -156,10 +162,12 @@ class Calibrator:
         ways = 1 if self.config.gain_type == "T" else len(self.feeds)
         ways *= 1 if self.config.combine_spw else len(self.windows)
         snr = math.sqrt(np.median(signal[seen]) / len(self.times) / ways) / scatter if seen.any() else 0.0
-        self.order = self._prefer(signal, normal.count.any((1, 3)))
+        if self.order is None:
+            self.order = self._prefer(signal, normal.count.any((1, 3)))
         return Budget(snr, scatter), model
 
-    def _check_antennas(self, baselines):
+    def check_antennas(self, baselines: np.ndarray) -> None:
+        """Raise DataError if (antenna, antenna) bool, which pairs have data, are too few antennas."""
         antennas = int(baselines.any(1).sum())
         if antennas == 0:
             raise DataError(
@@ -182,13 +190,32 @@ class Calibrator:
 
     @property
     def refant(self) -> str:
-        """Name of the reference antenna."""
-        return self.names[self.order[0]]
+        """Name of the preferred reference antenna, after `survey`."""
+        return "" if self.order is None else self.names[self.order[0]]
 
-    def choose_length(self, kind: str, budget: Budget) -> float:
-        """Shortest interval [s] in which the median antenna has enough signal: 0 for an integration, or infinity."""
+    def _reference_of(self, flag):
+        """Name of the antenna whose phase is 0: the first in order of preference with a solution."""
+        solved = ~flag.all((0, 1, 2))
+        found = [] if self.order is None else [self.names[k] for k in self.order if solved[k]]
+        return found[0] if found else self.refant
+
+    def unity(self) -> Gains:
+        """Gains of 1 for all antennas at all times, those of data that are not calibrated."""
+        time, interval = self._spans(np.zeros(len(self.times), int))
+        shape = 1, len(self.windows), len(self.feeds), len(self.names)
+        spws = [window.spw for window in self.windows]
+        return Gains(
+            time, interval, spws, self.feeds, self.names, np.ones(shape, complex), np.zeros(shape, bool),
+            np.zeros(shape), self.refant, self.field.name, self.column,
+        )  # fmt: skip
+
+    def choose_length(self, kind: str, budget: Budget, growth: float = 1.0) -> float:
+        """Shortest interval [s] in which the median antenna has enough signal: 0 for an integration, or infinity.
+
+        With `growth`, so many times as long.
+        """
         wanted = SelfcalSettings.phase_snr if kind == "p" else SelfcalSettings.amplitude_snr
-        count = math.ceil((wanted / max(budget.snr, 1e-6)) ** 2)
+        count = math.ceil(growth * math.ceil((wanted / max(budget.snr, 1e-6)) ** 2))
         longest = max(np.ptp(self.times[self.scans == scan]) for scan in np.unique(self.scans)) + self.integration
         if count == 1:
             return 0.0
@@ -196,7 +223,7 @@ class Calibrator:
         return math.inf if length >= longest else length
 
     def solve(
-        self, model: SourceModel, one: Round, phase_length: float | None, budget: Budget
+        self, model: SourceModel, one: Round, phase_length: float | None, budget: Budget, every: bool = False
     ) -> tuple[Gains, float, float]:
         """Gains of one round.
 
@@ -211,6 +238,8 @@ class Calibrator:
         phase_length : float or None
             Interval of the last round of phases [s].
         budget : Budget
+        every : bool
+            Whether rows that are kept out are used, too.
 
         Returns
         -------
@@ -232,9 +261,9 @@ class Calibrator:
         groups = [self.windows] if self.config.combine_spw else [[window] for window in self.windows]
         means, solutions = [], []
         for windows in groups:
-            normal = self._sums(windows, model, fine, None)
+            normal = self._sums(windows, model, fine, None, every)
             shape = normal.x.shape[:-2]
-            solution = self._solve_group(normal, one, coarse, budget.scatter)
+            solution = self._solve_group(normal, one, coarse, budget.scatter, self._spared(every))
             gain, flag, snr = (np.broadcast_to(part, (*shape, len(self.ms.antennas))) for part in
                                (solution.gain, solution.flag, solution.snr))  # fmt: skip
             mean = 1.0
@@ -247,7 +276,7 @@ class Calibrator:
         chi2 = sum(s[3] for s in solutions) / max(1, 2 * sum(s[4] for s in solutions))
         time, interval = self._spans(fine)
         spws = [window.spw for window in self.windows]
-        labels = self.refant, self.field.name, self.column
+        labels = self._reference_of(flag), self.field.name, self.column
         gains = Gains(time, interval, spws, self.feeds, self.names, gain, flag, snr, *labels)
         if flag.all():
             raise DataError(
@@ -257,13 +286,19 @@ class Calibrator:
             )
         return gains, float(chi2), float(np.mean(means))
 
-    def _solve_group(self, normal: Normal, one: Round, coarse: np.ndarray | None, scatter: float) -> Solution:
+    def _spared(self, every):
+        """Baselines that an antenna may lack in an interval because they are kept out."""
+        return int(self.kept is not None and not every)
+
+    def _solve_group(
+        self, normal: Normal, one: Round, coarse: np.ndarray | None, scatter: float, spared: int
+    ) -> Solution:
         """Solve for the gains, given the sums (interval, feed, antenna, antenna) of one group of windows."""
         if self.config.gain_type == "T":
             normal = normal.joined(1)
         least = self.config.min_baselines
-        how = {"min_snr": self.config.min_snr, "scatter": scatter, "order": self.order}
-        few = {kind: MIN_ANTENNAS[kind] - 1 if least is None else least for kind in MIN_ANTENNAS}
+        how: dict[str, Any] = {"min_snr": self.config.min_snr, "scatter": scatter, "order": self.order}
+        few = {kind: max(2, MIN_ANTENNAS[kind] - 1 - spared) if least is None else least for kind in MIN_ANTENNAS}
         if coarse is None:
             return solve(normal, one.kind == "p", few[one.kind], **how)
         phases = solve(normal, True, few["p"], **how)
@@ -283,47 +318,64 @@ class Calibrator:
         begin[1:], end[:-1] = np.maximum(begin[1:], between), np.minimum(end[:-1], between)
         return (begin + end) / 2, end - begin
 
-    def _sums(self, windows, model, slots, scatters):
-        """`Normal` of (interval, feed) over the selected samples; a list `scatters` receives the scatter of chunks."""
-        normal = Normal.empty((slots.max() + 1, len(self.feeds)), len(self.ms.antennas))
+    def chunks(self, windows: list[SpectralWindow] | None = None) -> Iterator[tuple[int, SpectralWindow, ms_rows.Rows]]:
+        """(number of the window, window, chunk) of all rows of the selection."""
         with open_table(self.ms.path) as main:
             chosen = self.selection.spw
             require_sound(main, [one for one in self.ms.faulty if chosen is None or one.spw in chosen], self._where)
-            for window in windows:
+            for number, window in enumerate(self.windows):
+                if windows is not None and window not in windows:
+                    continue
                 with main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}") as rows:
                     for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
-                        self._add(normal, window, chunk, model, slots, scatters)
+                        yield number, window, chunk
+
+    def usable(self, chunk: ms_rows.Rows) -> np.ndarray:
+        """Rows (row,) bool with coordinates, of two antennas, at usable times."""
+        usable = np.isfinite(chunk.uvw).all(1) & chunk.uvw.any(1) & (chunk.antenna[:, 0] != chunk.antenna[:, 1])
+        return usable & np.isin(chunk.time, self.times)
+
+    def _sums(self, windows, model, slots, scatters, every=False):
+        """`Normal` of (interval, feed) over the selected samples; a list `scatters` receives the scatter of chunks."""
+        normal = Normal.empty((slots.max() + 1, len(self.feeds)), len(self.ms.antennas))
+        for _, window, chunk in self.chunks(windows):
+            usable = self.usable(chunk)
+            if self.kept is not None and not every:
+                usable[usable] = ~self.kept.hidden(chunk.time[usable], chunk.antenna[usable])
+            self._add(normal, window, chunk, np.flatnonzero(usable), model, slots, scatters)
         return normal
 
-    def _add(self, normal, window, chunk, model, slots, scatters):
-        usable = np.isfinite(chunk.uvw).all(1) & chunk.uvw.any(1) & (chunk.antenna[:, 0] != chunk.antenna[:, 1])
-        usable &= np.isin(chunk.time, self.times)
-        uvw = chunk.uvw[usable]
-        if not len(uvw):
+    def _add(self, normal, window, chunk, usable, model, slots, scatters):
+        if not len(usable):
             return
+        uvw = chunk.uvw[usable]
         predicted = model.predict(uvw, window.freq)
         slot = slots[np.searchsorted(self.times, chunk.time[usable])]
+        for feed, data, weight in self.parallel(window, chunk, usable):
+            normal.add((slot, np.full(len(slot), feed)), chunk.antenna[usable], data, predicted, weight)
+            if scatters is not None and weight.any():
+                block = Visibilities(uvw, window.freq, data, weight, chunk.time[usable], chunk.antenna[usable])
+                scatters.append(measured_scatter([block]))
+
+    def parallel(
+        self, window: SpectralWindow, chunk: ms_rows.Rows, rows: np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Number of the feed, data and weight (row, chan) of each parallel hand; weight 0 where not selected."""
         first, last = choose_channels(self.ms, window, self.selection)
         low, high = self.selection.uv_range
-        length = np.hypot(uvw[:, 0], uvw[:, 1])[:, None] * (window.freq / C)
+        length = np.hypot(chunk.uvw[rows, 0], chunk.uvw[rows, 1])[:, None] * (window.freq / C)
         chosen = (length >= low) & (length <= high)
         chosen[:, :first] = chosen[:, last:] = False
         for index, name in enumerate(window.correlations):
             feed, other = _feeds(name)
             if feed != other or name in OTHERS:
                 continue
-            data, weight = chunk.data[usable, :, index], chunk.weight[usable, :, index]
+            data, weight = chunk.data[rows, :, index], chunk.weight[rows, :, index]
             weight = np.abs(weight) if self.selection.abs_weights else weight
-            good = chosen & ~chunk.flag[usable, :, index] & np.isfinite(data) & (weight > 0) & np.isfinite(weight)
-            weight = np.where(good, weight, 0)
-            normal.add(
-                (slot, np.full(len(slot), self.feeds.index(feed))), chunk.antenna[usable], data, predicted, weight
-            )
-            if scatters is not None and good.any():
-                block = Visibilities(uvw, window.freq, data, weight, chunk.time[usable], chunk.antenna[usable])
-                scatters.append(measured_scatter([block]))
+            good = chosen & ~chunk.flag[rows, :, index] & np.isfinite(data) & (weight > 0) & np.isfinite(weight)
+            yield self.feeds.index(feed), data, np.where(good, weight, 0)
 
-    def apply(self, gains: Gains, path: str | Path) -> int:
+    def apply(self, gains: Gains, path: str | Path, hide: bool = False) -> int:
         """Write the corrected data, their flags and weights into a copy of the Measurement Set (CORRECTED_DATA).
 
         The weights become w |g_p g_q|^2, because correction divides noise and signal by |g_p g_q|. Data without a
@@ -335,6 +387,8 @@ class Calibrator:
             From `solve`.
         path : str or Path
             A copy, with CORRECTED_DATA (`radrim.ms.rows.copy`).
+        hide : bool
+            Whether rows that are kept out are flagged.
 
         Returns
         -------
@@ -347,20 +401,21 @@ class Calibrator:
             for number, window in enumerate(self.windows):
                 query = f"{self._where} AND DATA_DESC_ID=={window.data_desc}"
                 feeds = np.array([[self.feeds.index(f) for f in _feeds(name)] for name in window.correlations]).T
-                begins = gains.time - gains.interval / 2
                 with source.query(query) as rows, target.query(query) as into:
                     for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
                         start, count = chunk.start, len(chunk.time)
-                        slot = np.searchsorted(begins, chunk.time, side="right") - 1
-                        pair, bad = _pairs(gains, number, slot, chunk.antenna, feeds)
+                        pair, bad = gains.pairs(number, chunk.time, chunk.antenna, feeds)
                         into.putcol(
                             ms_rows.CORRECTED, (chunk.data / pair[:, None, :]).astype(np.complex64), start, count
                         )
                         lost += int(np.count_nonzero(bad[:, None, :] & ~chunk.flag))
                         flag = chunk.flag if keep else chunk.flag | bad[:, None, :]
+                        if hide and self.kept is not None:
+                            flag = flag | self.kept.hidden(chunk.time, chunk.antenna)[:, None, None]
+                        if hide or not self.config.in_place:
+                            into.putcol("FLAG", flag, start, count)
                         if self.config.in_place:
                             continue
-                        into.putcol("FLAG", flag, start, count)
                         power = (pair.real**2 + pair.imag**2).astype(np.float32)
                         into.putcol("WEIGHT", rows.getcol("WEIGHT", start, count) * power, start, count)
                         if "WEIGHT_SPECTRUM" in self.ms.columns:
@@ -372,14 +427,6 @@ class Calibrator:
 def _labels(names):
     """Names of antennas; names that are empty or occur twice are completed by the antenna number."""
     return [name if name and names.count(name) == 1 else f"{name}#{k}" for k, name in enumerate(names)]
-
-
-def _pairs(gains, window, slot, antenna, feeds):
-    """g_p conj(g_q) of each row and correlation, and whether either has no solution; both (row, corr)."""
-    gain, flag = gains.gain[:, window], gains.flag[:, window]
-    place = [(slot[:, None], feeds[end], antenna[:, end][:, None]) for end in (0, 1)]
-    bad = flag[place[0]] | flag[place[1]]
-    return np.where(bad, 1, gain[place[0]] * gain[place[1]].conj()), bad
 
 
 def _feeds(correlation):

@@ -1,8 +1,11 @@
 """Self-calibration: images the data, solves for antenna gains with that image as the model, corrects, images again.
 
 Each round solves for the gains of the uncorrected data, so that errors of early models do not accumulate and the gains
-of the best round are complete. The rounds are kept in a work directory NAME-selfcal.radrim. An interrupted run resumes
-with the first incomplete round.
+of the best round are complete. Some visibilities are kept out of the images and of the gains of all rounds. A round is
+taken if its gains and its image predict them better than those before, by more than the standard error. In the end the
+gains of the round that was taken last are solved for with all visibilities.
+
+The rounds are kept in a work directory NAME-selfcal.radrim. An interrupted run resumes with the first incomplete round.
 
 References
 ----------
@@ -21,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from radrim.config.options import ImageConfig
-from radrim.errors import ConfigError, DataError, OutputError
+from radrim.errors import ConfigError, DataError, OutputError, RadrimError
 from radrim.gains.table import Gains, describe_unsolved, find_outliers, read_gains, write_gains
 from radrim.geometry import ImageGrid
 from radrim.interactive.result import Result
@@ -34,43 +37,13 @@ from radrim.runtime.files import advice, atomic_write
 from radrim.selfcalibration.calibrator import Budget, Calibrator
 from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, check_image_options, format_interval
 from radrim.selfcalibration.gain_figure import draw_gains
+from radrim.selfcalibration.judge import Prediction, compare, keep_out
 from radrim.selfcalibration.models import ImageModel, SourceModel, parse_start_model
+from radrim.selfcalibration.rounds import Outcome, table
 from radrim.workdir.directory import WorkDir
 from radrim.write.fits import read_image
 
 log = logging.getLogger("radrim")
-
-
-@dataclass
-class Outcome:
-    """One row of the table of rounds.
-
-    Parameters
-    ----------
-    label : str
-        'start', 'round 1', ..., 'final'.
-    kind, interval : str
-        'p' or 'ap', and the solution interval; empty without solutions.
-    flagged : float
-        Fraction of flagged solutions.
-    rms, peak : float
-        Standard deviation of the residual image, and largest pixel of the restored image [Jy/beam].
-    chi2 : float
-        Chi-square per degree of freedom of the data against the model of the round, for weights 1/sigma^2.
-    """
-
-    label: str
-    kind: str = ""
-    interval: str = ""
-    flagged: float = float("nan")
-    rms: float = float("nan")
-    peak: float = float("nan")
-    chi2: float = float("nan")
-
-    @property
-    def dynamic_range(self) -> float:
-        """Peak over residual rms."""
-        return self.peak / self.rms if self.rms > 0 else math.inf
 
 
 @dataclass
@@ -82,8 +55,9 @@ class SelfcalResult:
     image : Result
         The final images, as `radrim.image` returns them.
     gains : Gains
-        Gains of the best round.
+        Gains of the round that was taken last; 1 if none was.
     rounds : list of Outcome
+        The start and the rounds, all imaged alike. The final image has more major cycles, and all data.
     ms : Path
         Measurement Set with the corrected data.
     paths : dict of str to Path
@@ -184,54 +158,94 @@ class _Loop:
         return self._finish()
 
     def _rounds(self, start: SourceModel | None) -> Gains:
-        """Solve and image in rounds; returns the gains of the best round."""
+        """Solve and image in rounds; returns the gains of the round that was taken last, of all data."""
         calibrator = self.calibrator
-        best, model = 0.0, start
+        calibrator.kept = keep_out(calibrator)
+        log.info("Kept out of images and gains of all rounds, to judge them: %s.", calibrator.kept)
+        log.info("Imaging the uncorrected data.")
+        nothing = calibrator.unity()
+        outcome, image = self._image(Outcome("start"), nothing)
+        model = start or image
         if model is None:
-            log.info("Imaging the uncorrected data.")
-            outcome, model = self._image(Outcome("start"))
-            best = outcome.dynamic_range
-            if model is None:
-                raise DataError(
-                    "The image of the uncorrected data shows no source, so there is no model to calibrate with. Start "
-                    "from --start-model point (or gauss:SIZE, disc:SIZE, a FITS image)."
-                )
-            self._note(outcome)
+            raise DataError(
+                "The image of the uncorrected data shows no source, so there is no model to calibrate with. Start "
+                "from --start-model point (or gauss:SIZE, disc:SIZE, a FITS image)."
+            )
+        best = Prediction(nothing, image)
         budget, model = calibrator.survey(model)
+        self._note(self._judge(outcome, best, best))
         self._say_how(budget)
-        gains, done, phase_length = None, set(), None
+        last: tuple[SourceModel, Round, float | None, Budget] | None = None
+        done, phase_length, growth = set(), None, {"p": 1.0, "ap": 1.0}
         for number, one in enumerate(self.options.rounds, 1):
             # An identical round would have the same result.
             if one in done:
                 log.info("Round %d (%s) is left out: the previous one was no better.", number, one.kind)
                 continue
-            if one.length is None and gains is not None:  # the model has changed
+            if one.length is None and last is not None:  # the model has changed
                 budget = dataclasses.replace(budget, snr=calibrator.survey(model)[0].snr)
-            chosen = self._with_length(one, budget, phase_length)
+            chosen = self._with_length(one, budget, phase_length, growth[one.kind])
             try:
                 outcome, solved, new = self._round(number, chosen, model, phase_length, budget)
             except DataError as error:  # too little signal for the number of solutions
-                if gains is None:
+                if len(self.rows) == 1:
                     raise
                 log.warning("Round %d is left out: %s", number, error)
                 done.add(one)
                 continue
-            if one.kind == "p":
-                phase_length = chosen.length
+            after = Prediction(solved, new)
+            outcome = self._judge(outcome, best, after)
             self._note(outcome)
-            if outcome.dynamic_range > SelfcalSettings.better * best:
-                best, model, gains = outcome.dynamic_range, new, solved
+            if outcome.taken and new is not None:
+                last = model, chosen, phase_length, budget
+                best, model = after, new
+                phase_length = chosen.length if one.kind == "p" else phase_length
+            elif one.length is None and chosen.length is not None and math.isfinite(chosen.length):
+                growth[one.kind] *= SelfcalSettings.longer
             else:
-                why = "is no better than the best one so far" if new else "leads to an image without any source"
-                log.info("Round %d %s: its gains are not used.", number, why)
                 done.add(one)
-        if gains is None:
-            raise DataError(
-                "No round raised the dynamic range: the data need no self-calibration, have too little signal for it, "
-                "or their images show no source. Try longer solution intervals (--solint), another --start-model, or a "
+        if last is None:
+            log.warning(
+                "No round was taken: none predicts the visibilities that were kept out better than the image of the "
+                "data as they came. The data stay as they are, with gains of 1: they need no self-calibration, or have "
+                "too little signal for it. Try longer solution intervals (--solint), another --start-model, or a "
                 "--mask."
             )
-        return gains
+            return nothing
+        # The visibilities that were kept out have judged, and may add to the gains.
+        return calibrator.solve(*last, True)[0]
+
+    def _judge(self, outcome, before, after):
+        """The outcome with what the kept-out visibilities say of it, and one line on a round that is not taken."""
+        label = outcome.label.replace(" ", "")
+        if f"{label}-judged" not in self.work:
+            verdict = compare(self.calibrator, before, after)
+            facts: dict[str, Any] = {"taken": before is after}
+            if verdict is not None:
+                change, error = verdict.change(1.0), verdict.change_error(1.0)
+                facts |= {
+                    "kept": verdict.cells.per_datum(1.0), "before": verdict.cells.per_datum(0.0), "change": change,
+                    "fitted": verdict.watched.per_datum(1.0) if verdict.watched else math.nan, "error": error,
+                    "taken": before is after or change < -error,
+                }  # fmt: skip
+            if before is after:
+                facts |= {"before": math.nan, "change": math.nan, "error": math.nan}
+            self.work.note(f"{label}-judged", facts)
+        outcome = dataclasses.replace(outcome, **self.work.facts(f"{label}-judged"))
+        if before is not after and not (outcome.taken and after.model):
+            kept = "gains of 1" if before.gains.interval.size == 1 and not before.gains.snr.any() else "earlier gains"
+            if after.model is None:
+                why = "leads to an image without any source"
+            elif math.isnan(outcome.change):
+                why = "has no gains for any visibility that was kept out"
+            else:
+                why = (
+                    f"does not predict visibilities that were kept out better (chi2 per datum {outcome.kept:.4g} after "
+                    f"{outcome.before:.4g}, change of chi2 {outcome.change:+.3g} +- {outcome.error:.2g})"
+                )
+            log.info("%s %s: it is not taken, %s stay.", outcome.label.capitalize(), why, kept)
+            outcome = dataclasses.replace(outcome, taken=False)
+        return outcome
 
     def _say_how(self, budget):
         calibrator = self.calibrator
@@ -248,11 +262,11 @@ class _Loop:
                 "The noise of the data is %.3g times that of the weights; this is taken into account.", budget.scatter
             )
 
-    def _with_length(self, one: Round, budget: Budget, phase_length: float | None) -> Round:
-        """The round with a solution interval, which is chosen if it has none."""
+    def _with_length(self, one: Round, budget: Budget, phase_length: float | None, growth: float) -> Round:
+        """The round with a solution interval, which is chosen if it has none: `growth` times the shortest."""
         if one.length is not None:
             return one
-        length = self.calibrator.choose_length(one.kind, budget)
+        length = self.calibrator.choose_length(one.kind, budget, growth)
         return Round(one.kind, max(length, phase_length or 0.0) if one.kind == "ap" else length)
 
     def _round(self, number, one, model, phase_length, budget):
@@ -269,9 +283,7 @@ class _Loop:
             self.work.note(label, {"chi2": chi2})
         gains, chi2 = read_gains(stored), self.work.facts(label)["chi2"]
         outcome = Outcome(f"round {number}", one.kind, format_interval(one.length), gains.flagged, chi2=chi2)
-        if f"{label}-imaged" not in self.work:
-            self.calibrator.apply(gains, self.data)
-        outcome, new = self._image(outcome)
+        outcome, new = self._image(outcome, gains)
         return outcome, gains, new
 
     def _say_what_was_found(self, gains):
@@ -280,16 +292,20 @@ class _Loop:
         for sentence in find_outliers(gains):
             log.info("%s", sentence)
 
-    def _image(self, outcome):
-        """Image the corrected data; returns the outcome with rms and peak, and the model, or None if it is empty."""
+    def _image(self, outcome, gains):
+        """Image corrected data without those kept out: the outcome with rms and peak, and the model, None if empty."""
         label = outcome.label.replace(" ", "")
         prefix = self.work.path / label
         if f"{label}-imaged" not in self.work:
+            self.calibrator.apply(gains, self.data, hide=True)
             config = dataclasses.replace(
                 self._resolved(), ms=(str(self.data),), name=str(prefix), data_column=ms_rows.CORRECTED,
-                max_major=min(SelfcalSettings.max_major, self.config.max_major), keep=False, overwrite=True,
+                max_major=self._major(), keep=False, overwrite=True,
             )  # fmt: skip
-            result = run(config, self.command, report=False)
+            try:
+                result = run(config, self.command, report=False)
+            except RadrimError as error:  # the user knows nothing of the copy
+                raise type(error)(str(error).replace(str(self.data), str(self.calibrator.ms.path))) from error
             rms, peak = _scores(result)
             self.work.note(f"{label}-imaged", {
                 "rms": rms,
@@ -308,6 +324,10 @@ class _Loop:
             outcome, rms=facts["rms"], peak=facts["peak"] if found else 0.0
         ), model if found else None
 
+    def _major(self):
+        """Largest number of major cycles of the start and of all rounds."""
+        return min(SelfcalSettings.max_major, self.config.max_major)
+
     def _resolved(self):
         """The configuration with the grid of the first image, so that all rounds share it."""
         if self.grid is None:
@@ -322,8 +342,10 @@ class _Loop:
 
     def _note(self, outcome):
         self.rows.append(outcome)
-        log.info("%s: residual rms %.4g Jy/beam, dynamic range %.4g.", outcome.label.capitalize(), outcome.rms,
-                 outcome.dynamic_range)  # fmt: skip
+        log.info(
+            "%s: chi2 per datum kept out %.4g, fitted %.4g; residual rms %.4g Jy/beam, dynamic range %.4g.",
+            outcome.label.capitalize(), outcome.kept, outcome.fitted, outcome.rms, outcome.dynamic_range,
+        )  # fmt: skip
 
     def _publish(self, gains):
         """Give the corrected data their final name."""
@@ -348,10 +370,14 @@ class _Loop:
             file.write(draw_gains(gains))
         ms = self.calibrator.ms.path if self.options.in_place else Path(f"{name}.ms")
         result = run(dataclasses.replace(self._resolved(), ms=(str(ms),), data_column=ms_rows.CORRECTED), self.command)
-        rms, peak = _scores(result)
-        self.rows.append(Outcome("final", rms=rms, peak=peak))
         for line in table(self.rows):
             log.info("%s", line)
+        rms, peak = _scores(result)
+        log.info(
+            "The table's images have at most %d major cycles, without the data that were kept out. The final image, of "
+            "all data, has %d: residual rms %.4g, peak %.4g Jy/beam, range %.4g. Reference antenna %s.",
+            self._major(), len(result.cycles), rms, peak, peak / rms if rms > 0 else math.inf, gains.refant,
+        )  # fmt: skip
         paths: dict[str, Any] = {"gains": Path(f"{name}-gains.fits"), "gains_png": Path(f"{name}-gains.png"), "ms": ms}
         log.info("Gains: %s, %s; corrected data: CORRECTED_DATA of %s.", *paths.values())
         return SelfcalResult(result, gains, self.rows, ms, paths | result.paths)
@@ -366,16 +392,6 @@ def _scores(result: Result) -> tuple[float, float]:
 def _grid_facts(grid: ImageGrid) -> list[float]:
     """A grid as the work directory keeps it."""
     return [grid.width, grid.height, grid.scale, grid.ra, grid.dec]
-
-
-def table(rows: list[Outcome]) -> list[str]:
-    """The table of rounds, as lines of text."""
-    lines = [f"{'':9}{'kind':>5}{'interval':>10}{'flagged':>9}{'residual rms':>14}{'peak':>11}{'range':>8}{'chi2':>10}"]
-    for row in rows:
-        flagged, chi2 = ("" if math.isnan(v) else f"{v:{f}}" for v, f in ((row.flagged, ".1%"), (row.chi2, ".4g")))
-        lines.append(f"{row.label:9}{row.kind:>5}{row.interval:>10}{flagged:>9}{row.rms:>14.4g}{row.peak:>11.4g}"
-                     f"{row.dynamic_range:>8.4g}{chi2:>10}")  # fmt: skip
-    return lines
 
 
 def _rename(source, target):

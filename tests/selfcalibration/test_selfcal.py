@@ -2,6 +2,7 @@
 
 # l and m are the direction cosines of the measurement equation.
 
+import re
 import shutil
 
 import numpy as np
@@ -20,6 +21,7 @@ from radrim.ms.tables import read_subtables
 from radrim.read.reader import Selection, read
 from radrim.selfcalibration.calibrator import Calibrator
 from radrim.selfcalibration.config import Round, SelfcalConfig, parse_interval, parse_rounds
+from radrim.selfcalibration.judge import Prediction, compare, keep_out
 from radrim.selfcalibration.loop import selfcal
 from radrim.selfcalibration.models import ImageModel, parse_start_model
 from radrim.sky.catalogue import make_sky, offset_position, predict
@@ -86,9 +88,9 @@ def test_known_gain_errors_are_removed(bad_ms, calibrated):
     assert still.mean() < 1.05 * flag.mean() + 0.01
     good = ~flag & ~still
     good[..., 1:3] = False  # cross hands hold noise only
-    # The flux scale is that of the first image, of data with errors: an error of all gains together.
+    # The flux scale is that of the first images, of data with errors, which lack flux: an error of all gains together.
     ratio = np.median((corrected[good] / truth[good]).real)
-    assert ratio == pytest.approx(1, abs=0.05)
+    assert ratio == pytest.approx(1, abs=0.25)
     # The errors also scale the noise, 0.02 Jy, by 1 / |g_p g_q|.
     assert np.abs(corrected / ratio - truth)[good].std() < 0.05
     data = column(bad_ms, "DATA")[0]
@@ -118,11 +120,11 @@ def test_gains_are_those_of_the_simulation(make_ms, sky):
 class TrueSky:
     """A sky as the model of a calibration."""
 
-    def __init__(self, sky):
-        self.sky = sky
+    def __init__(self, sky, factor=1.0):
+        self.sky, self.factor = sky, factor
 
     def predict(self, uvw, freq):
-        return predict(self.sky, uvw, freq, 2.0, 0.6)[..., 0]
+        return self.factor * predict(self.sky, uvw, freq, 2.0, 0.6)[..., 0]
 
     def scaled(self, flux):
         return self
@@ -130,11 +132,67 @@ class TrueSky:
 
 def test_every_round_is_better_and_reported(calibrated):
     """The table begins with the data as they are; phases help, and amplitudes help once more."""
-    ranges = {row.label: row.dynamic_range for row in calibrated.rounds}
-    assert ranges["round 1"] > 1.3 * ranges["start"]
-    assert ranges["round 2"] > 1.5 * ranges["round 1"]
-    assert ranges["final"] >= 0.95 * max(ranges.values())
-    assert calibrated.rounds[-2].chi2 == pytest.approx(1, abs=0.15)
+    rows = calibrated.rounds
+    assert [row.label for row in rows] == ["start", "round 1", "round 2", "round 3", "round 4"]
+    assert rows[1].dynamic_range > 1.1 * rows[0].dynamic_range
+    assert rows[2].dynamic_range > 1.5 * rows[1].dynamic_range
+    assert all(row.taken and row.change < -row.error for row in rows[1:])
+    assert rows[-1].kept < 0.01 * rows[0].kept
+    assert rows[-1].chi2 < 0.05 * rows[1].chi2
+
+
+def test_reference_antenna_has_one_name(bad_ms, calibrated, caplog, tmp_path, no_report):
+    """Log, table and file name the same reference antenna, whose phases are 0, whatever later models are like."""
+    with caplog.at_level("INFO"):
+        result = calibrate(bad_ms, tmp_path / "r", options("p:inf,ap:inf"))
+    header = fits.getheader(result.paths["gains"], "GAINS")["REFANT"]
+    named = set(re.findall(r"Reference antenna (\S+?)[. ]", caplog.text))
+    assert named == {header} == {result.gains.refant}
+    number = result.gains.antennas.index(header)
+    np.testing.assert_allclose(np.angle(result.gains.gain[..., number]), 0, atol=1e-9)
+
+
+def test_calibrated_noisy_data_take_no_round(make_ms, sky, tmp_path, caplog, no_report):
+    """Of data without errors, gains fit noise alone: chi2 falls where it is fitted only, and the data stay."""
+    ms = make_ms(correlations=("RR", "LL"), sky=sky, noise=0.3, times=12)
+    with caplog.at_level("INFO"):
+        result = calibrate(ms, tmp_path / "s", options("p:int,ap:int", min_snr=0), max_major=8)
+    assert [row.taken for row in result.rounds] == [True, False, False]
+    assert result.rounds[2].fitted < result.rounds[0].fitted
+    assert result.rounds[2].change > 0
+    assert "it is not taken, gains of 1 stay" in caplog.text
+    assert "No round was taken" in caplog.text
+    np.testing.assert_array_equal(result.gains.gain, 1)
+    np.testing.assert_array_equal(*(column(path, name)[0] for path, name in ((ms, "DATA"), (result.ms, CORRECTED))))
+    assert column(result.ms, "FLAG")[0].sum() == column(ms, "FLAG")[0].sum()
+
+
+def test_amplitudes_that_fit_noise_are_not_taken(make_ms, edit_ms, sky, tmp_path, no_report):
+    """Of noisy data with errors of phases, a round of phases is taken, one of amplitudes of each integration is not."""
+    ms = make_ms(correlations=("RR", "LL"), sky=sky, noise=1.0, times=12)
+    turn = np.exp(1j * np.random.default_rng(4).uniform(-1, 1, 9))
+    first, second = column(ms, "ANTENNA1", "ANTENNA2")
+    raw = edit_ms(ms, DATA=lambda data: data * (turn[first] * turn[second].conj())[:, None, None])
+    result = calibrate(raw, tmp_path / "t", options("p:inf,ap:int", min_snr=0), max_major=8)
+    assert [row.taken for row in result.rounds] == [True, True, False]
+    np.testing.assert_allclose(np.abs(result.gains.gain), 1)
+    errors = np.angle(result.gains.gain[0, 0, 0] / result.gains.gain[0, 0, 0, 0] / turn * turn[0])
+    assert errors.std() < 0.7 * np.angle(turn).std()
+
+
+def test_gains_that_shrink_the_noise_do_not_win(make_ms, sky):
+    """Half the gains with four times the model predict the same data: the judge sees no difference."""
+    ms = make_ms(correlations=("RR", "LL"), sky=sky, noise=0.02, times=8)
+    calibrator = Calibrator(ms, Selection(column="DATA"), options())
+    calibrator.kept = keep_out(calibrator)
+    one, small = calibrator.unity(), calibrator.unity()
+    small.gain[:] = 0.5
+    true, bright = TrueSky(sky), TrueSky(sky, 4.0)
+    same = compare(calibrator, Prediction(one, true), Prediction(small, bright))
+    assert same.change(1.0) == pytest.approx(0, abs=1e-2)
+    assert same.cells.per_datum(1.0) == pytest.approx(1, abs=0.1)
+    worse = compare(calibrator, Prediction(one, true), Prediction(small, true))
+    assert worse.change(1.0) > 10 * worse.change_error(1.0) > 0
 
 
 def test_input_is_not_touched(bad_ms, calibrated, tmp_path, no_report):
@@ -195,7 +253,7 @@ def test_uncalibrated_phases_with_a_point_to_start_from(make_ms, edit_ms, sky, t
 
 def test_antennas_without_solution(make_ms, edit_ms, sky, tmp_path, no_report):
     """An antenna that is flagged gets no solution and stays flagged; one that is noise is flagged, with a sentence."""
-    ms = make_ms(correlations=("RR", "LL"), sky=sky, noise=0.02, times=4)
+    ms = make_ms(correlations=("RR", "LL"), sky=sky, gain_error=ERROR, noise=0.02, times=4)
     first, second = column(ms, "ANTENNA1", "ANTENNA2")
     dead, noisy = ((first == k) | (second == k) for k in (2, 5))
     broken = edit_ms(
@@ -286,7 +344,7 @@ def test_a_killed_run_goes_on(bad_ms, tmp_path, monkeypatch, no_report):
     assert not list(tmp_path.glob("l.*"))
     assert not list(tmp_path.glob("l-*.fits"))
     result = calibrate(bad_ms, tmp_path / "l", options())
-    assert solved == ["p", "ap", "ap"]
+    assert solved == ["p", "ap", "ap", "ap"]  # the last with all visibilities
     np.testing.assert_array_equal(result.image.image, unbroken.image.image)
     np.testing.assert_array_equal(column(result.ms, CORRECTED)[0], column(unbroken.ms, CORRECTED)[0])
 
