@@ -179,10 +179,7 @@ def _prepare(
         dishes = choose_dishes(config, observation)
         observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
     with clock("choose"):
-        known = len(observation.notes)
         grid, chosen = choose_grid(observation, config)
-        for note in observation.notes[: len(observation.notes) - known]:
-            log.warning("%s", note)
         for sentence in [*chosen, *(minor.notes if minor else [])]:
             log.info("%s", sentence)
         plan = _plan(work, grid, config, machine.threads)

@@ -10,7 +10,7 @@ from radrim.beam import fit_beam, theoretical_beam
 from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
-from radrim.imagers.vlbi_field import largest_field, look, warning_of_look
+from radrim.imagers.vlbi_field import vlbi_field
 from radrim.measure.measurement import Measurement, OperatorChoice
 from radrim.runtime.memory import largest_whole
 from radrim.visibilities import Observation
@@ -50,8 +50,7 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
     Parameters
     ----------
     observation : Observation
-        The data with natural weights, which are not changed. If a field is chosen from VLBI data whose gains turn out
-        not to be calibrated, a sentence that says so becomes the first of its notes.
+        The data with natural weights; not changed.
     config : ImageConfig
 
     Returns
@@ -85,7 +84,8 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
             pixels, note = size_in_pixels(width, scale), ""
         else:
             if _is_vlbi(observation, width / scale):
-                width, why = _vlbi_field(observation, scale)
+                width, why = vlbi_field(observation)
+                width = min(width, GridSettings.vlbi_size * scale)
             pixels, note = _size(width / scale, 2 / scale, largest_whole(config))
         size = (pixels, pixels)
         reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or why}.")
@@ -157,24 +157,6 @@ def _is_vlbi(observation, wanted):
     """Whether the primary beam, `wanted` pixels wide, is far wider than an image of such long baselines."""
     longest = max(float(block.uv_length.max()) for block in observation.blocks)
     return wanted > GridSettings.max_size and longest > GridSettings.vlbi_baseline
-
-
-def _vlbi_field(observation, scale):
-    """Width of the field of VLBI data [rad], no wider than the largest such image, and a text that describes it."""
-    most = min(GridSettings.vlbi_size * scale, largest_field(observation))
-    seen = look(observation.blocks, most)
-    if seen is None:
-        return most, "too few visibilities to look for the extent of the source; choose with --size"
-    if doubt := warning_of_look(seen.error):
-        observation.notes.insert(0, doubt)
-    times = seen.width / field_of(observation.blocks)[0]
-    what = "wider images predict visibilities that are kept out no better"
-    if seen.width >= most:
-        what = "the widest image that is made unasked"
-    return seen.width, (
-        f"{times:.2g} times the largest scale that baselines between distant stations resolve ({what}); choose with "
-        "--size"
-    )
 
 
 def _size(wanted, sky, largest):
