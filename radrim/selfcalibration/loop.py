@@ -375,8 +375,9 @@ class _Loop:
         rms, peak = _scores(result)
         log.info(
             "The table's images have at most %d major cycles, without the data that were kept out. The final image, of "
-            "all data, has %d: residual rms %.4g, peak %.4g Jy/beam, range %.4g. Reference antenna %s.",
-            self._major(), len(result.cycles), rms, peak, peak / rms if rms > 0 else math.inf, gains.refant,
+            "all data, has %d: residual rms %.4g, peak %.4g Jy/beam, range %.4g. %s.",
+            self._major(), len(result.cycles), rms, peak, peak / rms if rms > 0 else math.inf,
+            f"Reference antenna {gains.refant}" if gains.refant else "No round was taken: all gains are 1",
         )  # fmt: skip
         paths: dict[str, Any] = {"gains": Path(f"{name}-gains.fits"), "gains_png": Path(f"{name}-gains.png"), "ms": ms}
         log.info("Gains: %s, %s; corrected data: CORRECTED_DATA of %s.", *paths.values())
