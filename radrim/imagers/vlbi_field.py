@@ -41,7 +41,8 @@ def vlbi_field(observation: Observation, settings: VlbiFieldSettings = VlbiField
     if factor * scale > most:
         return most, "in wider ones, channels or integrations would smear sources; choose with --size"
     return factor * scale, (
-        f"{factor:g} times {format_angle(scale, 3)}, the largest scale that baselines between distant stations resolve; "
+        f"{factor:g} times {format_angle(scale, 3)}, the largest scale that baselines between distant "
+        "stations resolve; "
         "choose with --size"
     )
 
