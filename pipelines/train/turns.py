@@ -96,7 +96,7 @@ class Problems:
         item["model"], item["turn"] = model, item["turn"] + 1
         if item["turn"] == len(item["levels"]):
             again = self.rng.random() < 0.3 and "again" not in item and bool(model.isfinite().all())
-            self.items[index] = self.started(item | {"again": True}, model.clamp_min(0)) if again else self.new()
+            self.items[index] = self.started(item | {"again": True}, model) if again else self.new()
 
 
 def data_step(model, dirty, transfer, ratio):
@@ -109,8 +109,8 @@ def data_step(model, dirty, transfer, ratio):
 def loss(found, sky, transfer, level):
     """Squared error [dB] at the pixel and in boxes of 4 and 16 pixels, and that of the dirty image over its noise.
 
-    Images are in units of the noise told, `level` in that of the dirty image. Negative pixels hardly count: of a sky
-    they become 0, and a network that knows it leaves no haze of positive ones.
+    Images are in units of the noise told, `level` in that of the dirty image. Negative pixels hardly count: each turn
+    makes them 0, and a network that knows it leaves no haze of positive ones.
     """
     left = F.leaky_relu(found, 0.05) - sky
     total, weight = 0, 0
@@ -133,7 +133,6 @@ def scores(network, sets, first=3.0, last=0.05, turns=8, part=0.3):
         model = torch.zeros_like(sky)
         for level in np.geomspace(first, last, turns):
             model = turn(network, model, dirty, transfer, part / level**2, level)
-        model = model.clamp_min(0)
         beam = transfer.sqrt() * torch.fft.rfft2(torch.stack([sky, model - sky]))
         beam = torch.fft.irfft2(beam, s=(SIZE, SIZE))
         pairs = ((sky, model - sky), beam)
@@ -146,7 +145,7 @@ def turn(network, model, dirty, transfer, ratio, level):
     """One turn of plug and play: data step, then denoiser."""
     image, seen = data_step(model, dirty, transfer, ratio)
     parts = (image / level, seen / level) if network.config.seen else (image / level,)
-    return level * network(*parts)[:, 0]
+    return level * network(*parts)[:, 0].clamp_min(0)
 
 
 def main():
@@ -220,7 +219,7 @@ def main():
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(network)
-        models = (found.detach().float() * scale)[:, 0]
+        models = (found.detach().float() * scale)[:, 0].clamp_min(0)
         for index, model in zip(chosen, models, strict=True):
             problems.advance(index, model)
         losses.append(error.item())
