@@ -87,8 +87,8 @@ def choose_kind(
 ) -> str:
     """Choose the kind of operator for ``auto``.
 
-    - ``dft``, which is exact, if its matrix products take about a second. This is so for VLBI, and for small data on a
-      field with a small w-term.
+    - ``dft``, which is exact, if its matrix products take a few hundredths of a second: for the EHT and similar small
+      data, and small images.
     - ``nufft`` on CUDA, as the only other kind there.
     - On the CPU the faster one of ``wgridder`` and ``nufft``, by the costs measured with
       pipelines/benchmarks/operators.py. The w-gridder grids every sample once, in three dimensions, and is faster for

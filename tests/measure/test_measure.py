@@ -8,7 +8,7 @@ import pytest
 from radrim.errors import DataError
 from radrim.geometry import SIGN, C, ImageGrid, n_minus_1
 from radrim.measure.measurement import Measurement, OperatorChoice, merge_blocks, uv_samples
-from radrim.operator import make_operator
+from radrim.measure.transforms import make_transform
 from radrim.operator.w_term import separable_terms
 from radrim.visibilities import Observation, Visibilities, channel_bands, split_channels
 
@@ -185,7 +185,7 @@ def test_wide_psf_has_the_operator_of_its_own_field(monkeypatch):
     grid = [ImageGrid(64, 64, s) for s in scales if separable_terms(ImageGrid(64, 64, s), 0.6, 1e-4)][-1]
     measurement, used = Measurement([block], grid, OperatorChoice(epsilon=1e-4)), []
     monkeypatch.setattr(
-        "radrim.measure.measurement.make_operator", lambda kind, *a: used.append(kind) or make_operator(kind, *a)
+        "radrim.measure.measurement.make_transform", lambda kind, *a: used.append(kind) or make_transform(kind, *a)
     )
     wide = measurement.psf(wide=True)
     assert (measurement.kind, used) == ("dft", ["wgridder"])

@@ -304,7 +304,9 @@ def test_facets_cover_every_pixel_once():
 @pytest.mark.parametrize(
     "expected, samples, size, scale_arcsec, largest_w, device",
     [
-        ("dft", 12_600, 512, 2e-4, 2e8, "cpu"),  # VLBA
+        ("dft", 400, 256, 3e-6, 5e7, "cpu"),  # EHT, averaged
+        ("wgridder", 12_600, 512, 2e-4, 2e8, "cpu"),  # VLBA
+        ("wgridder", 60_000, 256, 1.0, 1e3, "cpu"),  # a demo
         ("wgridder", 10_100_000, 4096, 1.3, 3e4, "cpu"),  # VLA B, a long track
         ("wgridder", 65_000, 2048, 1.5, 3e4, "cpu"),  # GMRT
         ("nufft", 61_000, 3000, 45.0, 400.0, "cpu"),  # MWA snapshot
@@ -313,7 +315,7 @@ def test_facets_cover_every_pixel_once():
     ],
 )
 def test_choice_of_kind(expected, samples, size, scale_arcsec, largest_w, device):
-    """auto: the direct sum for VLBI, facets for wide snapshots and GPUs, the w-gridder for the rest."""
+    """auto: the direct sum for few samples, facets for wide snapshots and GPUs, the w-gridder for the rest."""
     grid = ImageGrid(size, size, scale_arcsec / 3600 * DEGREE)
     assert choose_kind(samples, grid, largest_w, device) == expected
 
