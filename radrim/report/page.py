@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid, format_angle
@@ -220,9 +220,12 @@ def write_report(
                reduction=_reduction(report), total=sum(report.timings.values()))  # fmt: skip
 
 
-def write_page(path: str | Path, template: str, **values: object) -> None:
-    """Fill in a template of this package and write the page, atomically. Raises as `write_report`."""
-    loader = PackageLoader("radrim.report")
+def write_page(path: str | Path, template: str, package: str = "radrim.report", **values: object) -> None:
+    """Fill in a template of a package and write the page, atomically. Raises as `write_report`.
+
+    Templates of other packages can include those of this package, such as its style.
+    """
+    loader = ChoiceLoader([PackageLoader(package), PackageLoader("radrim.report")])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.get_template(template).render(**values, si=si)
     with atomic_write(path) as file:
