@@ -53,7 +53,7 @@ function formatDegrees(sky, step) {
 
 // [ra, dec] from "18:49:25 -00:55:50", "18h49m25s -0d55m50s" (hours) or "282.35 -0.93" (degrees); null if it is neither.
 function parseSky(text) {
-  const clean = text.trim().replace(/\u2212/g, "-").replace(/[hdm°'′:]\s*/g, ":").replace(/[s"″]/g, " ").replace(/:+(?=\s|$)/g, "");
+  const clean = text.trim().replace(/\u2212/g, "-").replace(/[hdm°'′:]\s*/g, ":").replace(/[s"″]/g, " ").replace(/:+(?=\s|$)/g, "").replace(/:(?=[+-])/g, " ");
   let words = clean.split(/[\s,]+/).filter(Boolean);
   if (words.length === 6) words = [words.slice(0, 3).join(":"), words.slice(3).join(":")];
   if (words.length !== 2 || !words.every(w => /^[+-]?\d+(\.\d*)?(:\d+(\.\d*)?){0,2}$/.test(w))) return null;
