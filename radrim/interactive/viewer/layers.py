@@ -31,9 +31,9 @@ class ViewSettings:
     shown: int = 2048
     """Largest number of pixels along a side; larger images are reduced. An image of this size takes 3 to 6 MB."""
 
-    rounding: float = 32.0
+    rounding: float = 16.0
     """Parts into which the noise is divided: pixels are rounded to the noise over this number, or 0.05 % if that is
-    more. Rounding adds 0.005 % to the noise, and halves the page."""
+    more. Rounding adds 0.02 % to the noise."""
 
     measured: int = 1 << 26
     """Largest number of pixels of an image whose sources are measured with errors, which takes 12 bytes per pixel. Of
