@@ -351,7 +351,8 @@ def _panels(images, grid):
                               ("model_uncertainty", "Uncertainty of the model, 68 %", "Jy/pixel")):  # fmt: skip
         image = getattr(images, kind)
         if image is not None and np.isfinite(image).any():
-            panels[kind] = image, Norm(0, float(np.nanmax(image)) or 1.0), title, unit, "viridis", False
+            peak = float(np.nanmax(image)) or 1.0
+            panels[kind] = image, Norm(0, peak, peak / 30), title, unit, "viridis", False
     return {name: _sky(grid, image, images.beam, *rest) for name, (image, *rest) in panels.items()}
 
 
