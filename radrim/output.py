@@ -355,5 +355,5 @@ def _comparison(image, beside):
 def _image_set(image):
     return ImageSet(
         image.channel, image.freq, image.dirty, image.psf, image.noise, image.beam, image.model, image.residual,
-        image.image,
+        image.image, image.uncertainty, image.model_uncertainty,
     )  # fmt: skip

@@ -23,7 +23,7 @@ OBSERVATIONS = (".ms", ".uvfits", ".uvf", ".fits", ".idifits", ".uvh5", ".zarr",
 """Endings of observations."""
 RESUMED = ("image", "batch", "selfcal", "train")
 """Commands that go on when they are given again."""
-COMPLETE_AT_ANY_TIME = ("image", "compare", "plan", "info")
+COMPLETE_AT_ANY_TIME = ("image", "compare", "plan", "info", "view")
 """Commands that may be ended at any instant: their files appear when they are complete."""
 
 

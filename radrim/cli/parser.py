@@ -20,6 +20,7 @@ examples:
   radrim image obs.ms                        choose all settings, and print them
   radrim image obs.ms --size 4096 4096 --scale 1asec --weight briggs -0.5 --name field
   radrim image a.ms b.ms --niter 0           dirty image and PSF of both together
+  radrim view field                          explore its images in the browser
   radrim compare obs.ms                      image with radrim and with CLEAN, with the same settings
   radrim predict obs.ms --name field         write the visibilities of a model to MODEL_DATA
   radrim selfcal obs.ms                      solve for the antennas' gains with the image itself
@@ -62,6 +63,7 @@ def _add_imaging(commands: "_Commands") -> None:
     """Add the commands that describe or image observations."""
     from radrim.cli import batch as batch_cli
     from radrim.cli import compare as compare_cli
+    from radrim.cli import view as view_cli
 
     commands.begin("imaging")
     info = commands.add(
@@ -99,6 +101,9 @@ def _add_imaging(commands: "_Commands") -> None:
     batch = commands.add("batch", batch_cli.run, "image many observations, one after the other or at once",
                          batch_cli.EXAMPLES, batch_cli.DESCRIPTION)  # fmt: skip
     batch_cli.add_arguments(batch)
+
+    what = "write a page to explore the images of a run, and open it in the browser"
+    view_cli.add_arguments(commands.add("view", view_cli.run, what, view_cli.EXAMPLES))
 
     discard = commands.add("discard", imaging.discard, "delete the work directory of an interrupted run")
     discard.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")

@@ -246,6 +246,28 @@ class Result(Image):
             warnings.simplefilter("ignore")  # that the Stokes axis of length 1 is left out
             return cube_of(self.polarisations.channels[image.stokes], chosen)
 
+    def view(self, browser: bool = True) -> Path:
+        """Write NAME-view.html, a page to explore the images, and open it in the browser.
+
+        Parameters
+        ----------
+        browser : bool
+            Whether the page is opened.
+
+        Returns
+        -------
+        Path
+            Of the page, which needs no network.
+        """
+        import webbrowser
+
+        from radrim.interactive.viewer import write_viewer
+
+        page = write_viewer(self.paths["dirty"])
+        if browser:
+            webbrowser.open(page.absolute().as_uri())
+        return page
+
     def __repr__(self) -> str:
         """One line: the object, its pixels, beam, noise and peak."""
         grid = self.grid

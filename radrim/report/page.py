@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid, format_angle
 from radrim.report.draw_pool import Painters
+from radrim.report.expectation import at_bright_sources, tell
 from radrim.report.specs import (
     PSF_NORM,
     FigureKind,
@@ -51,6 +52,8 @@ class ImageSet:
         [Jy/pixel]; None if nothing was deconvolved, as `residual` and `image`.
     residual, image : (y, x) float32, optional
         [Jy/beam]
+    uncertainty, model_uncertainty : (y, x) float32, optional
+        68 % errors of `image` [Jy/beam] and of `model` [Jy/pixel].
     """
 
     label: str
@@ -62,6 +65,8 @@ class ImageSet:
     model: np.ndarray | None = None
     residual: np.ndarray | None = None
     image: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
+    model_uncertainty: np.ndarray | None = None
 
     @property
     def best(self) -> np.ndarray:
@@ -217,12 +222,16 @@ def write_report(
             file.write(drawn["image"][1])
     figures = {name: data_uri(pngs[0]) for name, pngs in drawn.items()}
     write_page(path, "report.html.j2", report=report, facts=_facts(report), figures=figures,
-               reduction=_reduction(report), total=sum(report.timings.values()))  # fmt: skip
+               reduction=_reduction(report), residual=_about_residual(report),
+               total=sum(report.timings.values()))  # fmt: skip
 
 
-def write_page(path: str | Path, template: str, **values: object) -> None:
-    """Fill in a template of this package and write the page, atomically. Raises as `write_report`."""
-    loader = PackageLoader("radrim.report")
+def write_page(path: str | Path, template: str, package: str = "radrim.report", **values: object) -> None:
+    """Fill in a template of a package and write the page, atomically. Raises as `write_report`.
+
+    Templates of other packages can include those of this package, such as its style.
+    """
+    loader = ChoiceLoader([PackageLoader(package), PackageLoader("radrim.report")])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.get_template(template).render(**values, si=si)
     with atomic_write(path) as file:
@@ -232,6 +241,17 @@ def write_page(path: str | Path, template: str, **values: object) -> None:
 def data_uri(png: bytes) -> str:
     """A PNG as a data URI, to embed it in a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _about_residual(report):
+    """Sentences on the residual at bright sources; none without a restored image or without bright sources."""
+    first = report.images[0]
+    if first.image is None or first.residual is None or report.stokes != "I":
+        return []
+    found = at_bright_sources(
+        first.image, first.residual, first.psf, first.noise, first.beam, report.grid.scale, first.uncertainty
+    )
+    return [] if found is None else tell(found, report.fit.level if report.fit else None)
 
 
 def _facts(report):
@@ -259,6 +279,7 @@ def _pictures(report):
         "image": _best(report),
         **({"beside_model": _with_model(report)} if report.show_model and first.model is not None else {}),
         **_panels(first, grid),
+        **_zoom(first, grid),
         "psf_centre": Picture(half, FigureKind.PSF, (first.psf, first.beam, grid.scale), palettes=(("RdBu_r",),)),
         "psf_cuts": Picture(half, FigureKind.CUTS, (first.psf, first.beam, grid.scale)),
         "uv": Picture(half, FigureKind.UV, (report.uv,)),
@@ -316,7 +337,7 @@ def _sky(grid, image, beam, norm, title, unit, cmap, keep_peaks):
 
 
 def _panels(images, grid):
-    """Dirty image, PSF, model and residual of one channel."""
+    """Dirty image, PSF, model and residual of one channel, and its uncertainties."""
     # A dirty image is full of sidelobes: the median of |pixels| keeps them within the colour map.
     dirty = brightness_norm(images.dirty, max(images.noise, float(np.nanmedian(np.abs(images.dirty)))))
     panels = {
@@ -326,7 +347,38 @@ def _panels(images, grid):
     if images.model is not None:
         panels["model"] = images.model, model_norm(images.model), "Model", "Jy/pixel", "inferno", True
         panels["residual"] = images.residual, even_norm(5 * images.noise), "Residual", "Jy/beam", "RdBu_r", False
+    for kind, title, unit in (("uncertainty", "Uncertainty of the image, 68 %", "Jy/beam"),
+                              ("model_uncertainty", "Uncertainty of the model, 68 %", "Jy/pixel")):  # fmt: skip
+        image = getattr(images, kind)
+        if image is not None and np.isfinite(image).any():
+            peak = float(np.nanmax(image)) or 1.0
+            panels[kind] = image, Norm(0, peak, peak / 30), title, unit, "viridis", False
     return {name: _sky(grid, image, images.beam, *rest) for name, (image, *rest) in panels.items()}
+
+
+def _zoom(images, grid):
+    """Restored image and residual around the brightest pixel, if the field is wide."""
+    wide = max(grid.shape) * grid.scale / images.beam.major
+    if images.image is None or wide < ReportSettings.wide or not np.isfinite(images.image).any():
+        return {}
+    y, x = np.unravel_index(np.nanargmax(images.image), images.image.shape)
+    side = 2 * round(max(ReportSettings.zoom * images.beam.major / grid.scale, ReportSettings.zoom_pixels) / 2)
+    height, width = (min(side, n) for n in grid.shape)
+    # At an edge the window is shifted, not cut: both panels keep their shape.
+    top, left = (
+        min(max(int(at) - part // 2, 0), n - part)
+        for at, part, n in zip((y, x), (height, width), grid.shape, strict=True)
+    )
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    part, half = grid.region(rows, columns), ReportSettings.shown // 2
+    sides = (
+        (images.image, SkyStyle(brightness_norm(images.image[rows, columns], images.noise), "Brightest", shown=half)),
+        (images.residual, SkyStyle(even_norm(5 * images.noise), "Residual there", cmap="RdBu_r", shown=half,
+                                   keep_peaks=False)),
+    )  # fmt: skip
+    args = tuple((image[rows, columns], part, images.beam, style) for image, style in sides)
+    width_inch, height_inch = sky_size(part, 4.6)
+    return {"zoom": Picture((2 * width_inch, height_inch), FigureKind.PAIR, args, palettes=(("inferno", "RdBu_r"),))}
 
 
 def _beside(report):

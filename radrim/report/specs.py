@@ -44,6 +44,16 @@ class ReportSettings:
     small_beam: float = 0.02
     """Beam, over the width of the image, below which its ellipse shows little, and its size is written beside it."""
 
+    wide: float = 150.0
+    """Width of a field from which its brightest source is also shown enlarged [beam]: a beam is then below 7 of the
+    1024 pixels of the large picture."""
+
+    zoom: float = 40.0
+    """Width of the enlarged part [beam]."""
+
+    zoom_pixels: int = 64
+    """The same, at least [pixel]."""
+
     antennas: int = 40
     """Largest number of antennas whose fit is shown; of more, those with the worst."""
 

@@ -99,6 +99,29 @@ def test_every_figure_is_a_picture_with_a_description(page):
         assert image["alt"]
 
 
+def test_page_explains_the_hole_in_the_residual(page, tmp_path):
+    """Numbers of the run stand below the panel; a dirty image has none."""
+    assert "A hole there is to be expected" in page.text
+    assert "hole" not in page_of(tmp_path, images=[image_set(deconvolved=False)]).text
+
+
+def test_uncertainties_are_shown(tmp_path):
+    """Two more pictures, with their names."""
+    images = image_set()
+    images.uncertainty = images.model_uncertainty = np.full(GRID.shape, NOISE, np.float32)
+    names = [image["alt"] for image in page_of(tmp_path, images=[images]).images]
+    assert {"Uncertainty of the image", "Uncertainty of the model"} <= set(names)
+
+
+def test_wide_fields_have_an_enlarged_part(tmp_path, monkeypatch):
+    """The brightest pixel and its residual, also at an edge of the image."""
+    monkeypatch.setattr(ReportSettings, "wide", 10)
+    images = image_set()
+    images.image[0, 95] = 5.0
+    names = [image["alt"] for image in page_of(tmp_path, images=[images]).images]
+    assert "Restored image and residual around the brightest pixel" in names
+
+
 def test_page_tells_what_was_done(page):
     """Key numbers, choices, notes, cycles, settings, command, times, files and versions are all there."""
     parts = ["1 mJy/beam", "PA 28.6 deg", "96 × 64 pixels of 2asec", "1.4 GHz", "1.1 Jy", "12,345", "Half of the data",
