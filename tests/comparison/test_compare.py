@@ -228,7 +228,7 @@ def test_slow_clean_of_radrims_own_is_stopped(small_ms, tmp_path):
         (["{ms}", "--compare"], "leave out --compare"),
         (["{ms}", "--pol", "I,Q"], "compares one image, not I,Q: choose one with --pol"),
         (["{ms}", "--data", "closure"], "leave out --data"),
-        (["{ms}", "--peer", "wsclean", "--start-model", "m.fits"], "cannot do --start-model"),
+        (["{ms}", "--peer", "wsclean", "--start-model", "{out}/m.fits"], "cannot do --start-model"),
         (["{ms}", "--scheduler", "tcp://a:1"], "leave out --scheduler"),
         (["{ms}", "--solver", "clean", "--peer", "clean"], "are the same"),
         (["{ms}", "--truth", "none.fits"], "--truth none.fits does not exist"),
@@ -241,6 +241,7 @@ def test_faults_are_found_before_anything_runs(words, message, small_ms, tmp_pat
     """Status 2 and one sentence; no process is started for it."""
     monkeypatch.setattr("radrim.runtime.process.run", lambda *args, **more: pytest.fail("a process was started"))
     monkeypatch.setattr("radrim.wsclean.command.find_wsclean", lambda: "3.1.0")
+    (tmp_path / "m.fits").touch()
     done = command("compare", *(word.format(ms=small_ms, out=tmp_path) for word in words))
     assert done.status == 2
     assert message in done.err

@@ -227,7 +227,7 @@ def test_python_call_has_every_option():
     """`radrim.image` takes exactly the options of the command, all of them optional."""
     parameters = dict(inspect.signature(image).parameters)
     assert parameters.pop("ms").default is inspect.Parameter.empty
-    assert set(parameters) == {field.name for field in ImageConfig.options().values()}
+    assert set(parameters) == {field.name for field in ImageConfig.options().values()} | {"quiet"}
     assert all(p.default is None and p.kind is p.KEYWORD_ONLY for p in parameters.values())
 
 

@@ -176,10 +176,10 @@ def test_another_run_is_refused(make_ms, tmp_path, monkeypatch, no_report, capsy
     assert "--overwrite" in message
     assert not list(tmp_path.glob("*.fits"))
     assert main([*command(ms, "--overwrite"), "--threads", "1", "--keep"]) == 0
-    assert main(["clean", "x"]) == 0
+    assert main(["discard", "x"]) == 0
     assert "removed x.radrim" in capsys.readouterr().out
     assert not (tmp_path / "x.radrim").exists()
-    assert main(["clean", "x"]) == 2
+    assert main(["discard", "x"]) == 2
 
 
 def test_a_faulty_command_leaves_no_work_directory(sky_ms, tmp_path, no_report):

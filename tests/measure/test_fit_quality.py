@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.measure.fit_quality import FitInspector, FitQualitySettings, _Groups, _Table, merge
@@ -38,7 +37,7 @@ def look_at(*blocks):
     """What an inspector says of the data of blocks as they are."""
     inspector = FitInspector()
     for block in blocks:
-        inspector.see(block, torch.from_numpy(block.data))
+        inspector.see(block, block.data)
     return inspector.summary()
 
 
@@ -110,7 +109,7 @@ def test_pieces_change_nothing():
     """Where only part of a block is in memory at a time, levels are the same within the noise of medians."""
     block = observe(times=60)
     inspector = FitInspector(replace(FitQualitySettings(), max_samples=200))
-    inspector.see(block, torch.from_numpy(block.data))
+    inspector.see(block, block.data)
     small, large = inspector.summary()["all"], look_at(block)["all"]
     for name in ("kept", "fitted", "noise"):
         assert small[name] == pytest.approx(large[name], rel=0.02)

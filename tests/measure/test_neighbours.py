@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from astropy.io import fits
 
 import radrim
@@ -57,32 +56,30 @@ def test_flagged_samples_and_other_baselines_are_no_neighbours(make_ms):
     """Values under flags, and differences between baselines, do not count."""
     path = make_ms(noise=0.1, times=24, flagged=0.3, windows=((1.38e9, 1),), stokes=(0.0, 0.0, 0.0, 0.0))
     block = read([path], Selection()).blocks[0]
-    rest = torch.from_numpy(block.data.copy())
-    clean = Neighbours(block, "cpu").power(rest)
-    pair = torch.from_numpy(1000.0 * (40 * block.antenna[:, 0] + block.antenna[:, 1]))[:, None]
-    rest = torch.where(torch.from_numpy(block.weight == 0), 1e6, rest + pair)
-    assert Neighbours(block, "cpu").power(rest) == pytest.approx(clean, rel=1e-2)
+    rest = block.data.copy()
+    clean = Neighbours(block).power(rest)
+    pair = 1000.0 * (40 * block.antenna[:, 0] + block.antenna[:, 1])[:, None]
+    rest = np.where(block.weight == 0, 1e6, rest + pair).astype(np.complex64)
+    assert Neighbours(block).power(rest) == pytest.approx(clean, rel=1e-2)
 
 
 def test_no_neighbours(make_ms):
     """A single integration of one channel says nothing."""
     block = read([make_ms(times=1, windows=((1.38e9, 1),))], Selection()).blocks[0]
-    assert Neighbours(block, "cpu").power(torch.from_numpy(block.data)) == float("inf")
+    assert Neighbours(block).power(block.data) == float("inf")
 
 
 def test_many_samples_are_judged_by_some_baselines(make_ms, monkeypatch):
     """Of a large block a part is looked at, and stands for all."""
     block = read([make_ms(noise=0.1, times=48, stokes=(0.0, 0.0, 0.0, 0.0))], Selection()).blocks[0]
-    rest = torch.from_numpy(block.data)
-    every = Neighbours(block, "cpu").power(rest)
+    rest = block.data
+    every = Neighbours(block).power(rest)
     monkeypatch.setattr("radrim.measure.neighbours.NeighbourSettings.max_samples", block.data.size // 3)
-    assert Neighbours(block, "cpu").power(rest) == pytest.approx(every, rel=0.1)
+    assert Neighbours(block).power(rest) == pytest.approx(every, rel=0.1)
     # The same samples in another order are the same noise.
     order = np.random.default_rng(0).permutation(len(block.data))
     shuffled = replace(block, **{k: getattr(block, k)[order] for k in ("uvw", "data", "weight", "time", "antenna")})
-    assert Neighbours(shuffled, "cpu").power(torch.from_numpy(shuffled.data)) == pytest.approx(
-        Neighbours(block, "cpu").power(rest)
-    )
+    assert Neighbours(shuffled).power(shuffled.data) == pytest.approx(Neighbours(block).power(rest))
 
 
 def test_a_sky_that_changes_from_sample_to_sample_is_imaged_to_the_noise(crowded_ms, tmp_path, without_reports, caplog):

@@ -134,7 +134,8 @@ def test_the_file_says_what_the_run_found(made, point_source):
     files = {path.name for path in folder.glob("x*.fits")} | {"x-run.toml", "x-qa.json"}
     assert files <= set(quality["files"])
     assert quality["versions"]["radrim"] == radrim.__version__
-    assert quality["command"] == "radrim.image(...)"
+    assert quality["command"].startswith("radrim.image('")
+    assert "solver='clean'" in quality["command"]
 
 
 def test_a_dirty_image_has_no_sources_and_no_model(small_ms, tmp_path):

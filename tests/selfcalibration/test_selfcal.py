@@ -143,7 +143,7 @@ def test_every_round_is_better_and_reported(calibrated):
 
 def test_reference_antenna_has_one_name(bad_ms, calibrated, caplog, tmp_path, no_report):
     """Log, table and file name the same reference antenna, whose phases are 0, whatever later models are like."""
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="radrim"):
         result = calibrate(bad_ms, tmp_path / "r", options("p:inf,ap:inf"))
     header = fits.getheader(result.paths["gains"], "GAINS")["REFANT"]
     named = set(re.findall(r"Reference antenna (\S+?)[. ]", caplog.text))
@@ -155,7 +155,7 @@ def test_reference_antenna_has_one_name(bad_ms, calibrated, caplog, tmp_path, no
 def test_calibrated_noisy_data_take_no_round(make_ms, sky, tmp_path, caplog, no_report):
     """Of data without errors, gains fit noise alone: chi2 falls where it is fitted only, and the data stay."""
     ms = make_ms(correlations=("RR", "LL"), sky=sky, noise=0.3, times=12)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="radrim"):
         result = calibrate(ms, tmp_path / "s", options("p:int,ap:int", min_snr=0), max_major=8)
     assert [row.taken for row in result.rounds] == [True, False, False]
     assert result.rounds[2].fitted < result.rounds[0].fitted
