@@ -37,6 +37,8 @@ NOT_RUN = {
     "zen.2458098": "a public file; tests/ms/test_pyuvdata_formats.py",
     "carma_miriad": "the same",
     "n09q2": "public files; tests/ms/test_fitsidi.py",
+    "view field-0003": "a run with channels; tests/interactive/test_viewer.py",
+    "view field-Q": "a run with Q; the same",
     "radrim batch": "files of its own; tests/batch/test_batch.py and tests/end_to_end/test_pipelines.py run batches",
     "radrim train": "hours of training; tests/rim/training/test_rim_train.py trains for seconds",
 }
