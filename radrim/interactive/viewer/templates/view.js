@@ -118,13 +118,20 @@
     const seen = sources.map((s, k) => [k, ...toScreen(s.x, s.y)])
       .filter(([, x, y]) => x > -radius && y > -radius && x < w + radius && y < h + radius);
     ctx.font = "12px system-ui, sans-serif";
+    ctx.lineJoin = "round";
     for (const [k, x, y] of seen) {
-      ctx.lineWidth = k === state.source ? 2.5 : 1.2;
-      ctx.strokeStyle = ctx.fillStyle = k === state.source ? "#ffd24d" : "#6fe3ff";
-      ctx.beginPath();
-      ctx.arc(x, y, radius, 0, 2 * Math.PI);
-      ctx.stroke();
-      if (seen.length <= 60) ctx.fillText(String(k + 1), x + radius * 0.75 + 2, y - radius * 0.75);
+      // Light on a dark line, so that marks are seen on all colours.
+      const at = [x + radius * 0.75 + 2, y - radius * 0.75], light = k === state.source ? "#ffd24d" : "#6fe3ff";
+      for (const [colour, width] of [["rgba(0,0,0,.6)", 3.2], [light, k === state.source ? 2.2 : 1.2]]) {
+        ctx.strokeStyle = colour;
+        ctx.lineWidth = width;
+        ctx.beginPath();
+        ctx.arc(x, y, radius, 0, 2 * Math.PI);
+        ctx.stroke();
+        if (seen.length <= 60 && colour !== light) ctx.strokeText(String(k + 1), ...at);
+      }
+      ctx.fillStyle = light;
+      if (seen.length <= 60) ctx.fillText(String(k + 1), ...at);
     }
   }
   function outlined(path) {
