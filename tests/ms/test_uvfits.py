@@ -78,7 +78,6 @@ def test_dirty_image_equals_that_of_the_measurement_set(shared_data, command, tm
             "image", path, "--size", 128, 128, "--scale", "0.2masec", "--niter", 0, "--name", tmp_path / kind
         )
         assert done.status == 0, done.err
-        assert "operator dft" in done.out  # exact, where data are as few as with VLBI
         images.append(fits.getdata(tmp_path / f"{kind}-dirty.fits"))
     assert np.abs(images[0] - images[1]).max() < 1e-4 * images[0].max()
     assert not [path for path in tmp_path.iterdir() if path.suffix not in (".fits", ".png", ".html", ".toml", ".json")]
