@@ -12,16 +12,15 @@ in `_finish`. Steps 1 and 2 go through the work directory, where a resumed run f
 """
 
 import logging
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from radrim.config.options import INDIFFERENT, ImageConfig
-from radrim.errors import ClusterError, ConfigError, InputError, OutputError
+from radrim.config.options import ImageConfig
+from radrim.errors import ClusterError, InputError, OutputError
 from radrim.imagers.base import Imager
 from radrim.imagers.blank import BlankChannels
 from radrim.imagers.channels import ChannelImager
@@ -47,13 +46,12 @@ from radrim.result import Beside, Channels, Stokes
 from radrim.runtime.allocator import give_back_memory
 from radrim.runtime.clock import Clock
 from radrim.runtime.executors import Cluster, Threads
-from radrim.runtime.files import fingerprint
-from radrim.runtime.late_torch import has_gpu, use_threads
+from radrim.runtime.machine import Machine, choose_machine
 from radrim.runtime.memory import block_bytes, is_small, plan_memory, uv_bytes
 from radrim.units import band
-from radrim.version import __version__
 from radrim.visibilities import split_channels
 from radrim.workdir.directory import WorkDir
+from radrim.workdir.manifest import describe_run
 from radrim.workdir.progress import Progress
 from radrim.workdir.visibilities import VisibilityCache, cached
 from radrim.write.fits import open_image, read_image
@@ -95,7 +93,7 @@ def run(
     RadrimError
         Any fault that the user can mend; nothing half-written is left.
     """
-    clock, machine = Clock(), _choose_machine(config)
+    clock, machine = Clock(), choose_machine(config.device, config.threads)
     minor, rival = choose_solvers(config, machine.device)
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
@@ -121,21 +119,6 @@ def run(
     files = dict.fromkeys([*result.polarisations.paths, *maps, *result.paths.values()])
     log.info("Done in %.1f s: %s", clock.total, ", ".join(str(path) for path in files))
     return result
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where a run computes.
-
-    Parameters
-    ----------
-    threads : int
-    device : str
-        'cpu' or 'cuda'.
-    """
-
-    threads: int
-    device: str
 
 
 @dataclass(frozen=True)
@@ -343,22 +326,6 @@ def _doubt(image, grid):
     return find_false_sources(image.model, image.psf, image.beam, grid.scale)
 
 
-def describe_run(config: ImageConfig) -> dict[str, Any]:
-    """What a run is of, for `radrim.workdir.directory.WorkDir`: settings, versions and the state of all input files.
-
-    Where and how fast it runs does not count.
-    """
-    settings = {name: value for name, value in config.as_text().items() if name not in INDIFFERENT}
-    files = [str(Path(ms).absolute()) for ms in config.ms]
-    files += [str(Path(path).absolute()) for path in (config.mask, config.start_model) if path]
-    if config.niter > 0 and config.data != "closure" and (config.solver == "rim" or config.compare):
-        from radrim.rim.checkpoint import find_model
-
-        files.append(str(find_model(config.model)))
-    return {"radrim": __version__, "settings": settings,
-            "files": {path: fingerprint(path) for path in files if os.path.exists(path)}}  # fmt: skip
-
-
 def _plan(work, grid, config, threads):
     """How an image is cut: as when the run began, however many threads there are now."""
     plan = plan_memory(grid.shape, config, threads)
@@ -393,16 +360,6 @@ def _workers(config: ImageConfig, workers: int) -> Threads | Cluster:
     if address := config.scheduler or config.cluster:
         return Cluster(address, config.jobs)
     return Threads(workers)
-
-
-def _choose_machine(config: ImageConfig) -> Machine:
-    """Threads and device of the run."""
-    gpu = config.device != "cpu" and has_gpu()
-    if config.device == "cuda" and not gpu:
-        raise ConfigError("--device cuda was asked for, but torch sees no NVIDIA GPU here; use --device cpu or auto.")
-    threads = config.threads or len(os.sched_getaffinity(0))
-    use_threads(threads)
-    return Machine(threads, "cuda" if gpu else "cpu")
 
 
 def _say_what_was_read(observation):

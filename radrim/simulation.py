@@ -129,36 +129,7 @@ def simulate(  # noqa: PLR0913 - public: each argument is an option of `radrim s
     noise: float = 0.02, gain_error: float = 0.0, flagged: float = 0.0, seed: int = 0, overwrite: bool = False,
     threads: int = 1,
 ) -> Path:  # fmt: skip
-    """Simulate one track of one field and write it as a Measurement Set.
-
-    Parameters
-    ----------
-    out : str or Path
-        The Measurement Set to write.
-    array : str or Path
-        See `read_layout`.
-    sky : str, Path or Sky
-        See `read_sky`.
-    ra, dec : str or float
-        Phase centre, J2000: '19h59m28s', '19:59:28' (hours), '+40d44m02s', or a number of degrees.
-    freq, bandwidth : str or float
-        Centre and width of the band [Hz], or text with a unit: '1.4GHz'.
-    channels : int
-    hours, hour_angle : float
-        Length of the track, and hour angle in its middle [h].
-    integration : float
-        [s].
-    correlations : str
-        Separated by commas, such as 'RR,LL', 'XX,XY,YX,YY', 'LL', 'I'.
-    noise, gain_error, flagged, seed
-        See `Receivers`.
-    overwrite : bool
-        Whether a Measurement Set of that name may be replaced.
-    threads : int
-
-    Returns
-    -------
-    Path
+    """Simulate one track of one field and write it as a Measurement Set; `radrim.api.simulate` explains the arguments.
 
     Raises
     ------

@@ -78,6 +78,51 @@ def score(network, sets):
     return found
 
 
+class Training:
+    """A network, its running mean and its optimiser, and the files of a run in the folder `work`.
+
+    Scores are those of the mean.
+    """
+
+    def __init__(self, network, work, rate, memory):
+        self.network, self.work = network.to(memory_format=torch.channels_last), work
+        mean = torch.optim.swa_utils.get_ema_multi_avg_fn(memory)
+        self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=mean)
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4, betas=(0.9, 0.98))
+
+    def resume(self):
+        """Steps and core-seconds of an earlier run, from which this one goes on; None if there is none."""
+        if not (self.work / "state.pt").exists():
+            return None
+        saved = torch.load(self.work / "state.pt", weights_only=True)
+        for name in ("network", "average", "optimizer"):
+            getattr(self, name).load_state_dict(saved[name])
+        return saved["steps"], saved["core_seconds"]
+
+    def step(self, loss, rate):
+        """One step of the optimiser."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.network)
+
+    def save(self, script, steps, seconds, batch, losses, found, scores):
+        """Write a line of scores `found`, the state, and the checkpoint with `scores`."""
+        row = [f"{seconds / 3600:.3f}", steps, f"{np.mean(losses):.2f}", *(f"{value:.2f}" for value in found)]
+        print(*row, flush=True)
+        with (self.work / "scores.csv").open("a", newline="") as out:
+            csv.writer(out).writerow(row)
+        parts = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
+        state = self.work / "state.pt"
+        torch.save(parts | {"steps": steps, "core_seconds": seconds}, state.with_suffix(".part"))
+        state.with_suffix(".part").replace(state)
+        recipe = {"script": script, "core_hours": seconds / 3600, "steps": steps, "outcomes": steps * batch}
+        checkpoint.save(self.work / checkpoint.DENOISER_NETWORK.name, self.average.module, recipe, scores)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--first", type=Path, help="zip of FIRST galaxies; the last 200 are kept for tests")
@@ -95,67 +140,39 @@ def main():
     args.work.mkdir(parents=True, exist_ok=True)
     galaxies = read_first(args.first) if args.first else []
     rng = np.random.default_rng()
-    network = Denoiser(DenoiserConfig()).to(memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.999)
-    )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=1e-4, betas=(0.9, 0.98))
-    state = args.work / "state.pt"
-    if not state.exists():
+    training = Training(Denoiser(DenoiserConfig()), args.work, args.rate, 0.999)
+    if (begun := training.resume()) is None:
         shipped = checkpoint.load(checkpoint.DENOISER_NETWORK)
-        network.load_state_dict(shipped.model.state_dict())
-        average.module.load_state_dict(shipped.model.state_dict())
-        steps, spent = shipped.recipe["steps"], 3600 * shipped.recipe["core_hours"]
-    else:
-        saved = torch.load(state, weights_only=True)
-        network.load_state_dict(saved["network"]), average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        steps, spent = saved["steps"], saved["core_seconds"]
+        training.network.load_state_dict(shipped.model.state_dict())
+        training.average.module.load_state_dict(shipped.model.state_dict())
+        begun = shipped.recipe["steps"], 3600 * shipped.recipe["core_hours"]
+    steps, spent = begun
     sets = fixed_images(galaxies[-200:])
     kept = args.work / "skies.npy"
     if not kept.exists():
         np.save(kept, draw(np.random.default_rng(1), args.skies, 160, galaxies[:-200]))
     skies = torch.from_numpy(np.load(kept))
-    print(f"{sum(p.numel() for p in network.parameters())} weights, {len(skies)} skies, from step {steps}", flush=True)
-    begun, saved_at, losses, first = time.process_time(), time.monotonic(), [], steps
-    while (used := spent + time.process_time() - begun) < spent + args.hours * 3600:
-        for group in optimizer.param_groups:
-            group["lr"] = args.rate * min(1, (steps - first + 1) / 500)
+    weights = sum(p.numel() for p in training.network.parameters())
+    print(f"{weights} weights, {len(skies)} skies, from step {steps}", flush=True)
+    start, saved_at, losses, first = time.process_time(), time.monotonic(), [], steps
+    while (used := time.process_time() - start) < args.hours * 3600:
         y, x = rng.integers(0, 161 - args.patch, 2)
         batch = skies[torch.randint(len(skies), (args.batch,)), y : y + args.patch, x : x + args.patch][:, None]
         sky = turn(rng, batch) * 10 ** (torch.rand(args.batch, 1, 1, 1) * 5.3 - 0.3)
         noisy = (sky + torch.randn_like(sky)).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.half):
-            found = network(noisy)
+            found = training.network(noisy)
         loss = error(found.float(), sky).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        average.update_parameters(network)
+        training.step(loss, args.rate * min(1, (steps - first + 1) / 500))
         losses.append(loss.item())
         steps += 1
         if time.monotonic() - saved_at > args.every:
             saved_at = time.monotonic()
-            found = score(average.module, sets)
-            row = [f"{used / 3600:.3f}", steps, f"{np.mean(losses):.2f}", *(f"{value:.2f}" for value in found)]
-            print(*row, flush=True)
-            with (args.work / "scores.csv").open("a", newline="") as out:
-                csv.writer(out).writerow(row)
+            found = score(training.average.module, sets)
+            names = [f"{low:g} to {high:g}" for low, high in RANGES]
+            scores = {name: {"error": value} for name, value in zip(names, found, strict=True)}
+            training.save("pipelines/train/denoiser.py", steps, spent + used, args.batch, losses, found, scores)
             losses = []
-            parts = {
-                "network": network.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }
-            torch.save(parts | {"steps": steps, "core_seconds": used}, state.with_suffix(".part"))
-            state.with_suffix(".part").replace(state)
-            recipe = {"script": "pipelines/train/denoiser.py", "core_hours": used / 3600, "steps": steps}
-            recipe["outcomes"] = steps * args.batch
-            scores = {
-                f"{low:g} to {high:g}": {"error": value} for (low, high), value in zip(RANGES, found, strict=True)
-            }
-            checkpoint.save(args.work / checkpoint.DENOISER_NETWORK.name, average.module, recipe, scores)
 
 
 if __name__ == "__main__":

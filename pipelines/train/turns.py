@@ -13,7 +13,6 @@ model at the pixel and at the beam after the last turn, by range of the peak ove
 """
 
 import argparse
-import csv
 import math
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
-from denoiser import RANGES, draw
+from denoiser import RANGES, Training, draw
 
 from radrim.rim import checkpoint
 from radrim.rim.network.denoiser import Denoiser, DenoiserConfig
@@ -182,27 +181,15 @@ def main():
     started = checkpoint.load(args.start)
     network = Denoiser(DenoiserConfig(**{**vars(started.model.config), "seen": True}))
     network.begin_with(started.model)
-    network = network.to(memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
-    )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=1e-4, betas=(0.9, 0.98))
-    state = args.work / "state.pt"
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        network.load_state_dict(saved["network"]), average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        steps, spent = saved["steps"], saved["core_seconds"]
-    else:
-        steps, spent = 0, 3600 * started.recipe["core_hours"]
+    training = Training(network, args.work, args.rate, 0.998)
+    if (earlier := training.resume()) is None:
+        earlier = 0, 3600 * started.recipe["core_hours"]
         for name, model in (("start", started.model), ("with what data determine", network)):
             print(name, *np.round(scores(model, sets), 2).tolist(), flush=True)
+    steps, spent = earlier
     problems = Problems(rng, 64, skies, spectra)
     begun, saved_at, losses, first = time.process_time(), time.monotonic(), [], steps
     while (used := time.process_time() - begun) < args.hours * 3600:
-        left = 1 - used / (args.hours * 3600)
-        for group in optimizer.param_groups:
-            group["lr"] = args.rate * min((steps - first + 1) / 300, math.sin(math.pi / 2 * left) ** 2)
         chosen = rng.choice(len(problems.items), args.batch, replace=False)
         items = [problems.items[i] for i in chosen]
         level = torch.tensor([item["levels"][item["turn"]] for item in items], dtype=torch.float32)[:, None, None]
@@ -212,13 +199,12 @@ def main():
             image, seen = data_step(stacked["model"], stacked["dirty"], stacked["transfer"], part / level**2)
         scale = level[:, None]
         with torch.autocast("cpu", torch.bfloat16, enabled=args.half):
-            found = network(*((x / scale).contiguous(memory_format=torch.channels_last) for x in (image, seen)))
+            found = training.network(
+                *((x / scale).contiguous(memory_format=torch.channels_last) for x in (image, seen))
+            )
         error = loss(found.float(), stacked["sky"][:, None] / scale, stacked["transfer"], level)
-        optimizer.zero_grad()
-        error.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        average.update_parameters(network)
+        left = 1 - used / (args.hours * 3600)
+        training.step(error, args.rate * min((steps - first + 1) / 300, math.sin(math.pi / 2 * left) ** 2))
         models = (found.detach().float() * scale)[:, 0].clamp_min(0)
         for index, model in zip(chosen, models, strict=True):
             problems.advance(index, model)
@@ -226,24 +212,11 @@ def main():
         steps += 1
         if time.monotonic() - saved_at > args.every:
             saved_at = time.monotonic()
-            table = scores(average.module, sets)
-            row = [f"{(spent + used) / 3600:.3f}", steps, f"{np.mean(losses):.2f}", *(f"{v:.2f}" for v in table.flat)]
-            print(*row, flush=True)
-            with (args.work / "scores.csv").open("a", newline="") as out:
-                csv.writer(out).writerow(row)
-            losses = []
-            parts = {
-                "network": network.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }
-            torch.save(parts | {"steps": steps, "core_seconds": spent + used}, state.with_suffix(".part"))
-            state.with_suffix(".part").replace(state)
-            recipe = {"script": "pipelines/train/turns.py", "core_hours": (spent + used) / 3600, "steps": steps}
-            recipe["outcomes"] = steps * args.batch
+            table = scores(training.average.module, sets)
             names = [f"{low:g} to {high:g}" for low, high in RANGES]
             found = {name: {"native": a, "beam": b} for name, a, b in zip(names, *table, strict=True)}
-            checkpoint.save(args.work / checkpoint.DENOISER_NETWORK.name, average.module, recipe, found)
+            training.save("pipelines/train/turns.py", steps, spent + used, args.batch, losses, table.flat, found)
+            losses = []
 
 
 if __name__ == "__main__":

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from radrim.config.files import load_toml
 from radrim.config.options import ImageConfig
+from radrim.config.toml_file import nearest
 from radrim.errors import ConfigError, InputError
 from radrim.report.draw_pool import Painters
-
-SIMILAR_NAMES = 0.75
-"""Least similarity of file names that are proposed (`difflib`): file names of one run resemble each other."""
 
 
 def parse_config(args: argparse.Namespace) -> ImageConfig:
@@ -66,10 +64,8 @@ def similar(path: str) -> str:
         names = os.listdir(os.path.dirname(path) or ".")
     except OSError:
         return f" (there is no folder {os.path.dirname(path)})" if not os.path.isdir(os.path.dirname(path)) else ""
-    import difflib
-
-    close = difflib.get_close_matches(os.path.basename(path), names, 1, SIMILAR_NAMES)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+    hint = nearest(os.path.basename(path), names, "")
+    return f" ({hint})" if hint else ""
 
 
 def image(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import copy
 import shutil
 import weakref
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
@@ -34,8 +34,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-LISTED = 6
-"""Number of fields and of windows that a notebook lists."""
+
+@dataclass(frozen=True)
+class CardSettings:
+    """What a notebook shows of an observation."""
+
+    rows: int = 6
+    """Number of fields and of windows that are listed."""
 
 
 class Observation:
@@ -337,12 +342,12 @@ class Observation:
             faults = [f"Cannot be imaged as it is: {error}"]
         fields = [
             (str(row["number"]), row["name"], row["coord"].to_string("hmsdms", precision=1), f"{row['rows']:,}")
-            for row in self.fields[:LISTED]
+            for row in self.fields[: CardSettings.rows]
         ]
         windows = [
             (str(row["number"]), str(row["channels"]), band(row["low"].value, row["high"].value), row["correlations"],
              f"{row['rows']:,}")
-            for row in self.windows[:LISTED]
+            for row in self.windows[: CardSettings.rows]
         ]  # fmt: skip
         names = ", ".join(path.name for path in self.paths)
         return html.card(
@@ -357,7 +362,8 @@ class Observation:
 
     @staticmethod
     def _more(table: Any, what: Literal["fields", "windows"]) -> str:
-        return f"<div>and {len(table) - LISTED} more {what}</div>" if len(table) > LISTED else ""
+        more = len(table) - CardSettings.rows
+        return f"<div>and {more} more {what}</div>" if more > 0 else ""
 
     def _measured(self) -> dict[str, str]:
         """Facts about the visibilities."""

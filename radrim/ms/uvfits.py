@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from radrim.errors import InputError, RadrimError
+from radrim.errors import InputError
 from radrim.ms.uvfits_antennas import Antennas, read_antennas
 from radrim.ms.uvfits_parameters import EXPORT_AGAIN, Parameters
 from radrim.ms.uvfits_position import header_equinox
@@ -178,14 +178,14 @@ def _group_bytes(header: "Header") -> int:
 def _opened(path: Path) -> Iterator["HDUList"]:
     from astropy.io import fits
 
+    from radrim.write.fits_input import FAULTS
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # errors of the file are raised with a message below
         try:
             with fits.open(path, memmap=True) as hdus:
                 yield hdus
-        except (RadrimError, MemoryError):
-            raise
-        except Exception as error:  # damaged headers raise many kinds of exceptions in astropy
+        except FAULTS as error:
             raise InputError(f"{path} cannot be read as a FITS file ({first_line(error)}). {COPY_AGAIN}") from error
 
 

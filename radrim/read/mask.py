@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from radrim.errors import InputError
-from radrim.fits_input import CELESTIAL, FitsImage, read_fits
 from radrim.geometry import ImageGrid, axes, n_minus_1
 from radrim.read.region_mask import read_regions, region_format
+from radrim.write.fits_input import CELESTIAL, FAULTS, FitsImage, read_fits
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -138,9 +138,7 @@ def _coordinates(file: FitsImage) -> "tuple[WCS | None, tuple[int, int]]":
             whole = WCS(file.coordinates())
             wcs = whole.sub([WCSSUB_LONGITUDE, WCSSUB_LATITUDE])  # in this order
             wcs_to_celestial_frame(wcs)
-    except InputError:
-        raise
-    except Exception as error:  # noqa: BLE001 - wcslib and astropy have many kinds
+    except FAULTS as error:  # wcslib's are ValueErrors
         reason = str(error).strip().splitlines()[-1:]
         raise InputError(
             f"{file.what} has coordinates that cannot be understood ({''.join(reason)}); correct the header, or remove "

@@ -65,9 +65,10 @@ def read_regions(path: str | Path, kind: str, grid: ImageGrid) -> np.ndarray:
             f"--mask {path} is a region file, and the package 'regions' that reads it is not installed: pip install "
             "regions. Or give a FITS image that is 1 where components are allowed."
         ) from None
+    wcs = wcs_of(grid)
     try:
         with warnings.catch_warnings(action="ignore", category=AstropyWarning):
-            wcs, found = wcs_of(grid), Regions.read(str(path), format=kind)
+            found = Regions.read(str(path), format=kind)
             shapes = [one if isinstance(one, PixelRegion) else one.to_pixel(wcs) for one in found]
     except Exception as error:  # noqa: BLE001 - the parsers raise errors of many kinds
         reason = str(error).strip().splitlines()[:1]

@@ -31,7 +31,7 @@ from radrim.interactive.result import Result
 from radrim.metrics import scatter
 from radrim.ms import rows as ms_rows
 from radrim.ms.columns import check_cells, check_whole
-from radrim.pipeline import describe_run, run
+from radrim.pipeline import run
 from radrim.read.selection import selected_by
 from radrim.runtime.files import advice, atomic_write
 from radrim.selfcalibration.calibrator import Budget, Calibrator
@@ -41,6 +41,7 @@ from radrim.selfcalibration.judge import Prediction, compare, keep_out
 from radrim.selfcalibration.models import ImageModel, SourceModel, parse_start_model
 from radrim.selfcalibration.rounds import Outcome, table
 from radrim.workdir.directory import WorkDir
+from radrim.workdir.manifest import describe_run
 from radrim.write.fits import read_image
 
 log = logging.getLogger("radrim")

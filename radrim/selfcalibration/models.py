@@ -195,7 +195,7 @@ def parse_start_model(text: str) -> CalibratorModel:
 
 def _check_centre(path, ra, dec):
     """Raise InputError if the header of a FITS image gives another phase centre. Images without one are accepted."""
-    from radrim.fits_input import read_fits
+    from radrim.write.fits_input import read_fits
 
     file = read_fits(path, f"--start-model {path}")
     if file.value("CRVAL1") is None or file.value("CRVAL2") is None or not file.text("CTYPE1").upper().startswith("RA"):

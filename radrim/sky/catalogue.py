@@ -257,7 +257,7 @@ def _read_catalogue(path, freq):
 
 
 def _read_image(path):
-    from radrim.fits_input import read_fits, reading
+    from radrim.write.fits_input import read_fits, reading
 
     file = read_fits(path, str(path))
     with reading(str(path)):

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from radrim.errors import InputError
-from radrim.fits_input import FitsImage, read_fits, reading
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.stokes import STOKES_CODE
+from radrim.write.fits_input import FitsImage, read_fits, reading
 
 STOKES = {code: name for name, code in STOKES_CODE.items()}
 HERTZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9}

@@ -50,25 +50,7 @@ def predict(
 ) -> None:  # fmt: skip
     """Write the visibilities of a model into a column of one or several Measurement Sets.
 
-    All spectral windows, channels and correlations of the chosen fields are predicted, including flagged data. Rows of
-    other fields keep their values; in a new column they are 0. The column is created if it does not exist. Nothing else
-    is changed.
-
-    Parameters
-    ----------
-    ms : str, Path or sequence of them
-        Measurement Sets (version 2).
-    model_image : str, Path or sequence of them
-        FITS images [Jy/pixel]; several for several frequencies or Stokes parameters.
-    name : str or Path
-        The --name of the run that made the model, instead of `model_image`.
-    field : str or int
-        As in `radrim.image`; the field with most rows if absent.
-    column : str
-    epsilon : float
-        Accuracy relative to the direct sum, over the rms of the visibilities.
-    threads : int
-        All processors if absent.
+    `radrim.api.predict` explains what is written, and the arguments.
 
     Raises
     ------

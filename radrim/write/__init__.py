@@ -1,4 +1,4 @@
-"""Step 6, write: FITS images and cubes."""
+"""FITS: reads images of radrim and of other programs, and writes images and cubes (step 6)."""
 
 import lazy_loader
 

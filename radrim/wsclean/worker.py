@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from radrim.errors import InputError, RadrimError
-from radrim.fits_input import read_fits, reading
+from radrim.write.fits_input import read_fits, reading
 from radrim.wsclean.minor import Call, MinorCycles
 from radrim.wsclean.options import PluginOptions
 

@@ -215,7 +215,8 @@ def test_a_run_without_a_cluster_goes_on_without_one(sky_ms, tmp_path, monkeypat
 def test_two_runs_of_one_name(sky_ms, tmp_path, no_report):
     """The second is refused while the first runs."""
     from radrim.config.options import ImageConfig
-    from radrim.pipeline import describe_run, run
+    from radrim.pipeline import run
+    from radrim.workdir.manifest import describe_run
 
     config = ImageConfig.parse(str(sky_ms), {"name": str(tmp_path / "x"), "size": 64})
     with WorkDir(tmp_path / "x", describe_run(config)), pytest.raises(ConfigError, match="in use by another run"):

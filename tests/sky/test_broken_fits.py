@@ -8,7 +8,6 @@ from astropy.io import fits
 
 import radrim.pipeline
 from radrim.errors import InputError, RadrimError
-from radrim.fits_input import read_fits
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.read.mask import read_mask
 from radrim.selfcalibration.models import parse_start_model
@@ -16,6 +15,7 @@ from radrim.sky.catalogue import read_sky
 from radrim.sky.images import read_planes
 from radrim.visibilities import Observation
 from radrim.write.fits import image_header, write_fits
+from radrim.write.fits_input import read_fits
 
 GRID = ImageGrid(64, 48, 5 * ARCSEC, 2.0, 0.6)
 

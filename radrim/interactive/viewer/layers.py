@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from radrim.errors import ConfigError, DataError, InputError
-from radrim.fits_input import FitsImage, read_fits
 from radrim.geometry import ImageGrid
 from radrim.metrics import noise_mad
 from radrim.products import KINDS
 from radrim.sky.images import grid_of
+from radrim.write.fits_input import FitsImage, read_fits
 
 VIEWED = ("image", "model", "residual", "uncertainty", "model_uncertainty", "dirty", "image_pb", "pb", "psf")
 """Kinds of images that a page shows by default, in the order of its buttons. Those of 95 % look like those of 68 %."""

@@ -17,7 +17,6 @@ from markupsafe import Markup
 
 from radrim.beam import Beam
 from radrim.errors import InputError
-from radrim.fits_input import FitsImage
 from radrim.geometry import ImageGrid, format_angle
 from radrim.interactive.pictures import style_of
 from radrim.interactive.viewer.layers import VIEWED, ViewSettings, encode, find_images, open_layer, reduce, unit_of
@@ -26,6 +25,7 @@ from radrim.report.page import write_page
 from radrim.report.sources import brightest
 from radrim.units import si
 from radrim.version import __version__
+from radrim.write.fits_input import FitsImage
 
 TITLES = {"image": "Image", "dirty": "Dirty image", "psf": "PSF", "pb": "Primary beam",
           "image_pb": "Image / primary beam", "model": "Model", "residual": "Residual", "uncertainty": "Uncertainty",

@@ -68,7 +68,7 @@ def truth_problems(folder: str | Path, mix: Mapping[str, Any] | None = None, see
     InputError
         The folder holds no FITS image, or one cannot be read.
     """
-    from radrim.fits_input import read_fits, reading
+    from radrim.write.fits_input import read_fits, reading
 
     mix = {key: value for key, value in (mix or {}).items() if key != "skies"}
     recipe = make_recipe({**mix, "outside": 0.0, "gain_errors": 0.0})

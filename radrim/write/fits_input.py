@@ -4,9 +4,12 @@ astropy parses a card when it is asked for, and raises many kinds of errors for 
 damaged; here all become one message that names the file and the card.
 """
 
+import lzma
 import math
 import re
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +32,14 @@ CELESTIAL = re.compile(r"RA--|DEC-|[GEH](LON|LAT)", re.IGNORECASE)
 
 TEXTS = ("CTYPE", "CUNIT", "RADESYS")
 """Those of `COORDINATES` that are text."""
+
+
+FAULTS: tuple[type[Exception], ...] = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, TypeError, ValueError,
+    fits.VerifyError, lzma.LZMAError, struct.error, zlib.error,
+)  # fmt: skip
+"""What astropy raises for damaged files, which has no common class. Errors of a program, such as NameError, are not in
+it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class FitsImage:
         try:
             with warnings.catch_warnings(action="ignore", category=AstropyWarning):
                 value = self.header.get(key)
-        except Exception:  # noqa: BLE001 - astropy has no common class for them
+        except FAULTS:
             raise InputError(
                 f"{self.what} has a card {key} that FITS cannot read ('{_raw(self.header, key)}'); correct the header."
             ) from None
@@ -186,17 +197,14 @@ def read_fits(
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Raise an `InputError` for every error of astropy in the block, which reads the file that `what` names."""
+    """Raise an `InputError` for each of `FAULTS` in the block, which reads the file that `what` names."""
     try:
         # astropy warns of a damaged file before it raises; the message below is enough.
         with warnings.catch_warnings(action="ignore", category=AstropyWarning):
             yield
-    except (InputError, MemoryError):
-        raise
-    except OSError as error:
-        raise InputError(f"{what} cannot be read: {error.strerror or 'it is not a FITS file, or damaged'}.") from None
-    except Exception:  # noqa: BLE001 - TypeError where the pixels are cut off, VerifyError, KeyError, zlib.error, ...
-        raise InputError(f"{what} cannot be read: it is not a FITS file, or damaged.") from None
+    except FAULTS as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "it is not a FITS file, or damaged"
+        raise InputError(f"{what} cannot be read: {reason}.") from None
 
 
 def _raw(header, key):
