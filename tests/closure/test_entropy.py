@@ -6,7 +6,7 @@ from astropy.io import fits
 
 import radrim
 from radrim.closure.cells import CellVisibilities, average_cells
-from radrim.closure.entropy import EntropySolver
+from radrim.closure.entropy import EntropySettings, EntropySolver
 from radrim.closure.noise import estimate_noise
 from radrim.closure.solver import Objective
 from radrim.closure.terms import VisibilityTerm
@@ -67,6 +67,34 @@ def test_nothing_is_outside_a_mask(fitted):
     image = EntropySolver(observed(), GRID, allowed).fit(choice).solution.image
     assert not image[~allowed].any()
     assert image.sum() == pytest.approx(1)
+
+
+def test_a_resolved_source_has_no_haze():
+    """Where all baselines resolve the source, folds choose a prior that allows next to no emission far from it."""
+    rng, noise = np.random.default_rng(1), 0.005
+    length, angle = rng.uniform(3e9, 8e9, 200), rng.uniform(0, np.pi, 200)
+    uv = length[:, None] * np.column_stack([np.sin(angle), np.cos(angle)])
+    parts = ((1.0, 15, 0, 0), (1.0, 40, -40, -30), (0.5, 30, 35, 20))  # Jy, and width and place [microarcsecond]
+    vis = sum(
+        flux
+        * np.exp(-((np.pi * width * UAS * length) ** 2) / (4 * np.log(2)))
+        * np.exp(2j * np.pi * (uv @ (np.array([l, m]) * UAS)))
+        for flux, width, l, m in parts
+    ) + noise * (rng.standard_normal(200) + 1j * rng.standard_normal(200))
+    number = np.arange(200)
+    data = CellVisibilities(
+        np.column_stack([uv, np.zeros(200)]), vis, np.full(200, noise), number // 4, number // 4 % 5
+    )
+    grid = ImageGrid(96, 96, 5 * UAS)
+    far = np.hypot(grid.l()[None, :], grid.m()[:, None]) > 110 * UAS
+    haze = []
+    for settings in (EntropySettings(), EntropySettings(faint_floor=1e-3, wider=1.0)):
+        solver = EntropySolver(data, grid, settings=settings)
+        choice = solver.choose()
+        found = solver.fit(choice)
+        haze.append(found.flux * found.solution.image[far].sum())
+        assert choice.prior.floor == settings.faint_floor
+    assert haze[0] < 0.05 < 0.1 < haze[1]
 
 
 def test_noise_is_not_fitted(fitted):

@@ -105,6 +105,36 @@ def test_wild_samples_are_found_and_do_not_count():
     assert after["all"]["fitted"] == pytest.approx(before["all"]["fitted"], abs=0.01)
 
 
+def test_inspectors_of_blocks_add_up_to_one_of_all():
+    """Blocks of two windows with wild samples, each seen by an inspector of its own, as the tasks of facets do."""
+    blocks = [observe(freq=freq, seed=seed) for freq, seed in ((1e9, 1), (2e9, 2), (1e9, 3))]
+    for block in blocks[:2]:
+        block.data[1000, 3] += 1e3
+    whole = FitInspector()
+    for block in reversed(blocks):
+        part = FitInspector()
+        part.see(block, block.data)
+        whole.add(part)
+    found, expected = whole.summary(), look_at(*blocks)
+    assert found["all"] == pytest.approx(expected["all"])
+    for kind in ("windows", "lengths", "antennas"):
+        for one, other in zip(found[kind], sorted_as(found[kind], expected[kind]), strict=True):
+            assert {k: v for k, v in one.items() if k != "frequencies_hz"} == pytest.approx(
+                {k: v for k, v in other.items() if k != "frequencies_hz"}
+            )
+    assert found["wild"]["count"] == expected["wild"]["count"] == 2
+    for kind in ("antennas", "windows"):
+        assert sorted(found["wild"][kind]) == sorted(expected["wild"][kind])
+    assert [one["antennas"] for one in found["wild"]["worst"]] == [one["antennas"] for one in expected["wild"]["worst"]]
+
+
+def sorted_as(entries, others):
+    """The `others` in the order of the windows of `entries`; as they are without windows."""
+    if "frequencies_hz" not in entries[0]:
+        return others
+    return [next(o for o in others if o["frequencies_hz"] == entry["frequencies_hz"]) for entry in entries]
+
+
 def test_pieces_change_nothing():
     """Where only part of a block is in memory at a time, levels are the same within the noise of medians."""
     block = observe(times=60)
