@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from radrim.deconvolve.decision import by_rms
 from radrim.deconvolve.step_length import Moments
-from radrim.rim.minor.stages import PLUG_AND_PLAY, TOTAL_VARIATION, TRIALS
+from radrim.rim.minor.stages import PLUG_AND_PLAY, TOTAL_VARIATION, TRIALS, fit_all_samples
 
 
 class Part:
@@ -49,3 +50,17 @@ def test_numbers_are_different():
     """The last prior that was taken is known by its number."""
     for stages in (TRIALS, PLUG_AND_PLAY, TOTAL_VARIATION):
         assert len({stage.number for stage in stages}) == len(stages)
+
+
+@pytest.mark.parametrize("rise, taken", [(1.0, True), (1.02, True), (1.2, False), (2.5, False)])
+def test_a_closing_fit_must_fit_all_visibilities(rise, taken):
+    """No visibilities are left to judge it; what the exact residual says counts, not what the PSF predicted."""
+    answers = {
+        "begin": {"flux": 1.0, "held": 0.0, "moments": Moments(100, 0.0, 100.0)},
+        "fit_all_samples": {"any": True, "moments": Moments(100, 0.0, 900.0)},
+        "stage_update": {"components": 50},
+    }
+    found = fit_all_samples(lambda action, **_: [answers[action]])
+    decision = by_rms([found], 1.0, 1.0, lambda part: 1 + part * (rise - 1))
+    assert (decision.part == 1) == taken
+    assert bool(decision.refused) != taken
