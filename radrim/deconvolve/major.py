@@ -148,6 +148,10 @@ class ImageState(ABC):
                 return [found]
         return minors or [MinorCycle(np.zeros((0, 0), np.float32), 0, self.peak, self.ended, converged=True)]
 
+    def go_on_otherwise(self) -> bool:
+        """Whether minor cycles have another way to find updates, which they then take, after one that was refused."""
+        return bool(self.stages) and any(one["more"] for one in self.ask("change_method"))
+
     def expect(self, noise: float) -> bool:
         """Replace the expected noise of all minor cycles [Jy/beam].
 
@@ -308,7 +312,6 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     if decision.refused and image.verdict is None:
         image.stop = decision.refused
     elif decision.refused:
-        image.ended = image.ended or decision.refused
         reason = f"{reason}; undone: {decision.refused}"
     # A single cycle without components does not end the deconvolution: CLEAN may have just closed its mask.
     elif components == last["components"] == 0 and image.fitted and image.stage < len(image.all_stages):
@@ -334,6 +337,8 @@ def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool
     image.cycles.append(cycle)
     if image.trials and any(minor.max_rms_rise or minor.whole for minor in minors):
         image.ask("note_decision", taken=part > 0)
+    if decision.refused and not image.stop and not image.ended and not image.go_on_otherwise():
+        image.ended = decision.refused
     return part > 0
 
 

@@ -159,7 +159,8 @@ class RefiningSolver(MinorCycleSolver, Protocol):
         Parameters
         ----------
         action : str
-            Name of an action of `radrim.rim.minor.refinement.Refiner.act`.
+            Name of an action of `radrim.rim.minor.refinement.Refiner.act`; or 'change_method', which answers whether
+            there is 'more': another way to find updates, which the next minor cycle takes.
         seen : PartView
         pixels : int
             Number of pixels of the whole image.

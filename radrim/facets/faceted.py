@@ -172,9 +172,9 @@ class FacetedImage(ImageState):
     def ask(self, action: str, natural: bool = False, **values: Any) -> list[dict[str, Any]]:
         """See `ImageState.ask`."""
         tasks = self.tasks
-        if action == "note_decision":
-            calls = ((tasks.note_decision, facet, self.at, values["taken"]) for facet in range(len(tasks.tiles)))
-            return self.run("final stage", calls, gpu=self.gpu)
+        if action in ("note_decision", "change_method"):
+            calls = ((tasks.tell, facet, self.at, action, values) for facet in range(len(tasks.tiles)))
+            return [one for one in self.run("final stage", calls, gpu=self.gpu) if one]
         noise = self.summaries[0].noise
         self._asked += 1
         how = self.at, self._asked, action, noise, values, self._likelihood() if natural else None
@@ -244,7 +244,8 @@ class FacetedImage(ImageState):
     def keep(self) -> None:
         """See `ImageState.keep`."""
         if self.cycles:
-            self.wait = self.found and not self.cycles[-1]["stalled"]
+            last = self.cycles[-1]
+            self.wait = self.found and last.get("taken", True) and not last["stalled"]
         self.tasks.store.note(f"{self.tasks.folder}/cycles", {name: getattr(self, name) for name in KEPT})
         self._forget()
 

@@ -313,14 +313,16 @@ class FacetTasks:
         self._keep_state(after, solver)
         return answer
 
-    def note_decision(self, facet: int, cycle: int, taken: bool) -> None:
-        """Tell the solver of a facet whether the last update was taken; see `Refiner.note_decision`."""
+    def tell(self, facet: int, cycle: int, action: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Make the solver of a facet carry out an action that needs no images; {} if the facet has no solver."""
         state = self._state(cycle, 0, facet)
         if state in self.store:
             solver, none = self._solver(state, facet, 0), np.zeros((0, 0), np.float32)
             seen = PartView(none, none, none, 0.0, self.tiles[facet].inner)  # it needs no images
-            cast("RefiningSolver", solver).refine("note_decision", seen, 0, taken=taken)
+            answer = cast("RefiningSolver", solver).refine(action, seen, 0, **values)
             self._keep_state(state, solver)
+            return answer
+        return {}
 
     def changed(self, cycle: int, term: int) -> list[int]:
         """The facets that have an update."""

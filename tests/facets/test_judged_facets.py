@@ -66,6 +66,24 @@ def test_fit_quality_as_in_memory(runs):
     assert [one["antenna"] for one in facets["antennas"]] == [one["antenna"] for one in whole["antennas"]]
 
 
+@pytest.mark.parametrize("how", [SIZE, FACETS], ids=["in memory", "facets"])
+def test_after_a_refused_update_another_method_follows(observed, quiet, monkeypatch, how):
+    """Where kept-out visibilities refuse what the network or the point finder found, the CLEAN stage has its turn."""
+    judge = major.by_judge
+
+    def refuse(verdict, minors, *rest):
+        if not any(minor.clean_stage or minor.max_rms_rise or minor.whole for minor in minors):
+            return Decision(0.0, "refused")
+        return judge(verdict, minors, *rest)
+
+    monkeypatch.setattr(major, "by_judge", refuse)
+    found = radrim.image(observed, name=quiet / f"other{len(how)}", holdout=0.1, **how)
+    stops = [cycle["stop"] for cycle in found.cycles]
+    assert stops[0].endswith("undone: refused")
+    assert stops[1].startswith("CLEAN stage")
+    assert found.model.sum() == pytest.approx(1, rel=0.1)
+
+
 @pytest.mark.parametrize("more", [{}, {"channels_out": 2, "spectral_terms": 2}], ids=["one channel", "terms"])
 def test_what_is_written_is_of_all_visibilities(observed, quiet, more):
     """Dirty image and PSF are those of a run that keeps nothing out."""

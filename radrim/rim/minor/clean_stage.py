@@ -39,6 +39,11 @@ class CleanStage:
         """Whether CLEAN has run a minor cycle."""
         return self._clean is not None or self._resumed is not None
 
+    def begin(self) -> bool:
+        """Let CLEAN run the next minor cycle, unless it has run one; return whether it will."""
+        self.on |= not self.begun
+        return not self.begun
+
     def __call__(
         self,
         residual: np.ndarray,

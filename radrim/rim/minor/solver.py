@@ -129,6 +129,8 @@ class RimSolver:
         **values: Any,
     ) -> dict[str, Any]:
         """Carry out one action of a final stage; see `RefiningSolver.refine`."""
+        if action == "change_method":
+            return {"more": self._clean_stage.begin()}
         if action != "note_decision":  # it needs no PSF
             self._take_psf(seen.psf, seen.residual.shape)
             self._convolver.set_sky(seen.residual, self.settings.mask)

@@ -86,10 +86,19 @@ def sparsify(ask: Ask) -> MinorCycle | None:
 
 def update_prior(ask: Ask) -> MinorCycle | None:
     """Combine the model with a learned prior of skies, up to the limit on the residual rms; see `sparsify`."""
+    return _update_prior(ask, far=False)
+
+
+def update_prior_far(ask: Ask) -> MinorCycle | None:
+    """The same where the residual is not near the noise, for which the prior was not made; see `Trial`."""
+    return _update_prior(ask, far=True)
+
+
+def _update_prior(ask, far):
     begun = ask("begin")
     noise, before = _noise(begun, "updates"), _moments(begun)
     flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
-    if not 0 < before.std <= NEAR * noise:
+    if not noise or not before.std > 0 or (before.std > NEAR * noise) != far:
         return None
     crowded, max_rms = held > FinalStageSettings.crowded * flux, SparsifySettings().max_rms(before.std, noise)
     parts: list[float] = []
@@ -140,8 +149,6 @@ class Trial:
         busy = [one for one in begun if one.get("regularises")]  # others are empty parts
         noise, before = max((one["noise"] for one in busy), default=0.0), _moments(begun)
         if not noise or any(one["trial"] != self.after for one in busy):
-            return None
-        if any(one["flux"] for one in begun) and not before.std <= NEAR * noise:
             return None
         answers = ask("regularise", natural=True, method=self.method, number=self.number)
         after = _moments(answers)
@@ -226,6 +233,7 @@ def fit_all_samples(ask: Ask) -> MinorCycle | None:
 
 
 TRIALS: Sequence[FinalStage] = (
+    update_prior_far,
     Trial(1, PlugAndPlaySettings(), 0),
     Trial(2, PlugAndPlaySettings(first=3.0, turns=8, data_weight=0.2), 1),
     Trial(3, TotalVariationSettings(), 0),

@@ -4,20 +4,24 @@ import numpy as np
 import pytest
 
 from radrim.deconvolve.decision import by_rms
-from radrim.deconvolve.step_length import Moments
-from radrim.rim.minor.stages import PLUG_AND_PLAY, TOTAL_VARIATION, TRIALS, fit_all_samples
+from radrim.deconvolve.step_length import Change, Moments
+from radrim.rim.minor.stages import FINAL_STAGES, PLUG_AND_PLAY, TOTAL_VARIATION, TRIALS, Trial, fit_all_samples
 
 
 class Part:
     """Answers a stage, and notes which methods were asked for."""
 
-    def __init__(self, refuse=()):
-        self.refuse, self.taken, self.tried = refuse, 0, []
+    def __init__(self, refuse=(), rms=1.0):
+        self.refuse, self.rms, self.taken, self.tried, self.priors = refuse, rms, 0, [], 0
 
     def __call__(self, action, natural=False, **values):
-        one = {"moments": Moments.of(np.random.default_rng(1).normal(size=(8, 8))), "components": 1}
+        moments = Moments.of(self.rms * np.random.default_rng(1).normal(size=(8, 8)))
+        one = {"moments": moments, "components": 1}
         if action == "begin":
-            one |= {"regularises": True, "noise": 1.0, "flux": 1.0, "trial": self.taken}
+            one |= {"regularises": True, "updates": True, "held": 0.0, "noise": 1.0, "flux": 1.0, "trial": self.taken}
+        elif action == "update_prior":
+            self.priors += 1
+            one |= {"any": False, "change": Change(64, 0.0, 0.0, 64.0, 0.0, 1.0)}
         elif action == "regularise":
             assert natural
             self.tried.append(values["number"])
@@ -49,7 +53,18 @@ def test_strengths_rise_until_one_is_refused(stages):
 def test_numbers_are_different():
     """The last prior that was taken is known by its number."""
     for stages in (TRIALS, PLUG_AND_PLAY, TOTAL_VARIATION):
-        assert len({stage.number for stage in stages}) == len(stages)
+        numbers = [stage.number for stage in stages if isinstance(stage, Trial)]
+        assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("rms", [1.0, 30.0])
+def test_far_from_the_noise_priors_are_tried_where_something_judges_them(rms):
+    """Near the noise the prior update is an ordinary stage; far above it one of the trials, which a judge sees."""
+    ordinary, judged = Part(rms=rms), Part(rms=rms)
+    ordinary.run(FINAL_STAGES[1:])
+    judged.run(TRIALS)
+    assert (ordinary.priors, judged.priors) == ((1, 0) if rms == 1 else (0, 1))
+    assert judged.tried == [1, 2]
 
 
 @pytest.mark.parametrize("rise, taken", [(1.0, True), (1.02, True), (1.2, False), (2.5, False)])
