@@ -15,13 +15,13 @@ class Part:
         self.refuse, self.rms, self.taken, self.tried, self.priors = refuse, rms, 0, [], 0
 
     def __call__(self, action, natural=False, **values):
-        moments = Moments.of(self.rms * np.random.default_rng(1).normal(size=(8, 8)))
-        one = {"moments": moments, "components": 1}
+        residual = self.rms * np.random.default_rng(1).normal(size=(8, 8))
+        one = {"moments": Moments.of(residual), "components": 1}
         if action == "begin":
             one |= {"regularises": True, "updates": True, "held": 0.0, "noise": 1.0, "flux": 1.0, "trial": self.taken}
         elif action == "update_prior":
             self.priors += 1
-            one |= {"any": False, "change": Change(64, 0.0, 0.0, 64.0, 0.0, 1.0)}
+            one |= {"any": False, "change": Change.of(residual, 0.9 * residual)}
         elif action == "regularise":
             assert natural
             self.tried.append(values["number"])
