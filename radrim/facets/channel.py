@@ -11,18 +11,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from radrim.deconvolve.judge import Cells
 from radrim.deconvolve.tiles import TileBlock, Tiles
 from radrim.errors import ConfigError
 from radrim.facets.images import FacetImage
 from radrim.facets.natural import NotedSums, WeightSums
 from radrim.facets.pointing import Pointing
 from radrim.geometry import ImageGrid
-from radrim.measure.fit_quality import FitInspector
 from radrim.measure.mosaic import MosaicSettings
 from radrim.measure.neighbours import Neighbours
 from radrim.operator.tracks import Compressed, Track, find_nodes
-from radrim.visibilities import NaturalWeights, Visibilities
+from radrim.visibilities import Visibilities
 from radrim.workdir.store import Store
 from radrim.workdir.visibilities import Blocks, Samples
 
@@ -187,9 +185,9 @@ class FacetChannel:
     def measure_residual(self, window: int, cycle: int) -> None:
         """Compute the residual of a window, at the start of a major cycle, from what the model left of the data."""
         image = self.residual(cycle)
-        if not self._has(image, window):
+        if not self.has(image, window):
             groups = [[n for n, (k, _) in enumerate(self.blocks) if k == part] for part in range(len(self.parts))]
-            data = [(self._left(number, cycle) for number in numbers) for numbers in groups]
+            data = [(self.left(number, cycle) for number in numbers) for numbers in groups]
             self._save(image, window, self.adjoint(window, {"residual": data})["residual"])
 
     def forget_likelihood(self, psf: bool) -> None:
@@ -238,44 +236,10 @@ class FacetChannel:
             "dirty": [(block.data for block in part) for part in self.parts],
             "psf": [(np.ones(block.data.shape, np.complex64) for block in part) for part in self.parts],
         }
-        missing = [name for name in data if not self._has(self.image(name), window)]
+        missing = [name for name in data if not self.has(self.image(name), window)]
         images = self.adjoint(window, {name: data[name] for name in missing})
         for name, image in images.items():
             self._save(self.image(name), window, image)
-
-    def add_kept(self, window: int, cycle: int) -> None:
-        """Make dirty image, PSF and residual of a window, at the start of a major cycle, from those of fitted samples.
-
-        This takes little more than one transform for each: only the samples that were kept out are summed.
-        """
-        names = ["dirty", "psf"] + ([f"residual/{cycle}"] if cycle else [])
-        names = [name for name in names if not self._has(self.image(name), window)]
-        if not names:
-            return
-        fitted, kept = self.of(Samples.FITTED), self.of(Samples.KEPT)
-        found = kept.adjoint(window, {name: self._kept_data(name, kept, cycle) for name in names})
-        parts = np.float32(fitted.fraction), np.float32(kept.fraction)
-        block = self.windows[window]
-        for name, image in found.items():
-            for facet in block.tiles:
-                core = image[block.within(self.tiles[facet].core)]
-                self.image(name).save(facet, parts[0] * fitted.image(name).load(facet) + parts[1] * core)
-
-    def _kept_data(self, name, kept, cycle):
-        """What an image of the samples that are kept out is made of: arrays of visibilities, for each pointing."""
-        if name == "dirty":
-            return [(block.data for block in part) for part in kept.parts]
-        if name == "psf":
-            return [(np.ones(block.data.shape, np.complex64) for block in part) for part in kept.parts]
-        left = iter(range(len(self.blocks)))
-        return [self._kept_rows(part, [next(left) for _ in range(len(part))], cycle) for part in self.parts]
-
-    def _kept_rows(self, part, numbers, cycle):
-        """What the model leaves of the rows that are kept out, for the blocks of a pointing that have any."""
-        for within, number in enumerate(numbers):
-            rows = part.kept_rows(within)
-            if len(rows):
-                yield self._left(number, cycle)[rows]
 
     def psf_at(self, y: int, x: int, shape: tuple[int, int]) -> np.ndarray:
         """PSF of a source `y` and `x` pixels from the phase centre, (y, x) float32; `size_factor` times `shape`."""
@@ -338,7 +302,7 @@ class FacetChannel:
         name = f"{self.folder}/predicted/{cycle}/{number:04d}"
         if name in self.store:
             return
-        block = self._block(number)
+        block = self.block(number)
         out = np.zeros(block.data.shape, np.complex64)
         for window in windows:
             seen = f"{self.folder}/seen/{cycle}/{window:05d}"
@@ -351,28 +315,11 @@ class FacetChannel:
     def residual_decrease(self, window: int, cycle: int) -> FacetImage:
         """Compute the image, in a window, by which the whole update lowers the residual [Jy/beam]."""
         image = self.image(f"fall/{cycle}")
-        if not self._has(image, window):
+        if not self.has(image, window):
             numbers = iter(range(len(self.blocks)))
-            data = [[self._predicted(cycle, next(numbers)) for _ in range(len(part))] for part in self.parts]
+            data = [[self.predicted(cycle, next(numbers)) for _ in range(len(part))] for part in self.parts]
             self._save(image, window, self.adjoint(window, {"fall": data})["fall"])
         return image
-
-    def judge(self, number: int, cycle: int) -> Cells:
-        """What the kept-out samples of a block say of a predicted update."""
-        k, within = self.blocks[number]
-        kept = self.parts[k].kept_out(within)
-        before = np.array(self._left(number, cycle)[kept.rows])
-        after = before - self._predicted(cycle, number)[kept.rows]
-        return Cells.of(kept.cell, kept.weight, before, after, kept.cells)
-
-    def inspect(self, number: int, cycle: int) -> FitInspector:
-        """How well the model fits the samples of a block, fitted and kept-out ones."""
-        k, within = self.blocks[number]
-        block = self.of(Samples.ALL).likelihood().parts[k][within]
-        block.natural, block.kept_out = NaturalWeights(((block.freq, block.weight),)), self.parts[k].kept_out(within)
-        inspector = FitInspector()
-        inspector.see(block, np.array(self._left(number, cycle)))
-        return inspector
 
     def subtract(self, number: int, cycle: int, part: float) -> float:
         """Subtract the fraction `part` of an update from the visibilities of a block, and measure the remaining noise.
@@ -382,11 +329,11 @@ class FacetChannel:
         float
             Sum of the squares of weight times noise [Jy^-2]; see `Neighbours`.
         """
-        name, block = f"{self.folder}/left/{cycle + 1}/{number:04d}", self._block(number)
+        name, block = f"{self.folder}/left/{cycle + 1}/{number:04d}", self.block(number)
         if name not in self.store:
-            left = self._left(number, cycle)
+            left = self.left(number, cycle)
             if f"{self.folder}/predicted/{cycle}/{number:04d}" in self.store:
-                left = left - np.complex64(part) * self._predicted(cycle, number)
+                left = left - np.complex64(part) * self.predicted(cycle, number)
             self.store.save(name, left)
         return Neighbours(block).power(np.asarray(self.store.load(name)))
 
@@ -410,12 +357,13 @@ class FacetChannel:
                 channel.image(f"{name}/{cycle}").discard()
             channel.likelihood().image(f"residual/{cycle}").discard()
 
-    def _left(self, number, cycle):
+    def left(self, number: int, cycle: int) -> np.ndarray:
         """What the model leaves of a block, (row, chan) complex64 [Jy]."""
         name = f"{self.folder}/left/{cycle}/{number:04d}"
-        return self.store.load(name) if name in self.store else self._block(number).data
+        return self.store.load(name) if name in self.store else self.block(number).data
 
-    def _block(self, number):
+    def block(self, number: int) -> Visibilities:
+        """A block of visibilities by its number."""
         k, within = self.blocks[number]
         return self.parts[k][within]
 
@@ -425,7 +373,8 @@ class FacetChannel:
     def _through(self, part, grid):
         return Compressed(part, grid, self.kind, self.epsilon)
 
-    def _predicted(self, cycle, number):
+    def predicted(self, cycle: int, number: int) -> np.ndarray:
+        """What an update predicts of a block, (row, chan) complex64 [Jy]."""
         return self.store.load(f"{self.folder}/predicted/{cycle}/{number:04d}")
 
     def adjoint(self, window: int, data: Mapping[str, Sequence[Iterable[np.ndarray]]]) -> dict[str, np.ndarray]:
@@ -445,7 +394,8 @@ class FacetChannel:
                     totals[name] += image if name == "psf" else image * share
         return {name: total / np.float32(norms[name]) for name, total in totals.items()}
 
-    def _has(self, image, window):
+    def has(self, image: FacetImage, window: int) -> bool:
+        """Whether an image has all facets of a window."""
         return all(facet in image for facet in self.windows[window].tiles)
 
     def _save(self, image, window, pixels):

@@ -14,6 +14,7 @@ from radrim.deconvolve.judge import Cells, Verdict
 from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.minor import MinorCycle, OtherFacets
 from radrim.facets.channel import RegionSource
+from radrim.facets.kept_out import add_kept, inspect, judge
 from radrim.facets.tasks import FacetTasks
 from radrim.measure.fit_quality import FitInspector
 from radrim.metrics import residual_noise
@@ -193,7 +194,7 @@ class FacetedImage(ImageState):
         blocks = ((tasks.channels[channel].predict, number, cycle, windows) for channel, number in tasks.blocks)
         self.run("predict", blocks)
         if self.fitted:
-            cells = self.run("judge", ((tasks.channels[channel].judge, k, cycle) for channel, k in tasks.blocks))
+            cells = self.run("judge", ((judge, tasks.channels[channel], k, cycle) for channel, k in tasks.blocks))
             self.verdict = Verdict(Cells.sum(cells))
         sums = self.run("residual", ((tasks.residual_decrease, window, cycle) for window in range(len(tasks.windows))))
         self._sums = {key: sum(one[key] for one in sums) for key in sums[0]}
@@ -203,14 +204,14 @@ class FacetedImage(ImageState):
     def use_all_samples(self) -> None:
         """See `ImageState.use_all_samples`."""
         if self.fitted and self.cycles:  # the last moment at which the model knows nothing of the kept-out samples
-            blocks = ((self.tasks.channels[channel].inspect, k, self.at) for channel, k in self.tasks.blocks)
+            blocks = ((inspect, self.tasks.channels[channel], k, self.at) for channel, k in self.tasks.blocks)
             inspector = FitInspector()
             for seen in self.run("fit quality", blocks):
                 inspector.add(seen)
             self.fit_quality = inspector.summary()
         self.tasks = tasks = self.tasks.of(Samples.ALL)
         windows = range(len(tasks.windows))
-        self.run("all samples", ((one.add_kept, window, self.at) for one in tasks.channels for window in windows))
+        self.run("all samples", ((add_kept, one, window, self.at) for one in tasks.channels for window in windows))
         self.fitted, self._sums, self._summaries = False, {}, []
 
     def rms_after(self, part: float) -> float:
