@@ -13,6 +13,7 @@ the error in dB of the noise for each of `RANGES` (0 dB: no better than the nois
 
 import argparse
 import csv
+import math
 import time
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--first", type=Path, help="zip of FIRST galaxies; the last 200 are kept for tests")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--hours", type=float, default=2.5, help="core-hours to add")
+    parser.add_argument("--hours", type=float, default=2.5, help="core-hours to add; the rate falls to 0 at their end")
     parser.add_argument("--every", type=float, default=240.0, help="seconds between checkpoints")
     parser.add_argument("--skies", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=16)
@@ -163,7 +164,8 @@ def main():
         with torch.autocast("cpu", torch.bfloat16, enabled=args.half):
             found = training.network(noisy)
         loss = error(found.float(), sky).mean()
-        training.step(loss, args.rate * min(1, (steps - first + 1) / 500))
+        left = 1 - used / (args.hours * 3600)
+        training.step(loss, args.rate * min((steps - first + 1) / 500, math.sin(math.pi / 2 * left) ** 2))
         losses.append(loss.item())
         steps += 1
         if time.monotonic() - saved_at > args.every:

@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's documentat
 
 from radrim.geometry import FWHM_PER_SIGMA
 from radrim.rim.network.denoiser import Denoiser
-from radrim.rim.network.psf import PsfConvolution
+from radrim.rim.network.psf import PsfConvolution, inner_product
 from radrim.rim.network.windows import bounding_region, dilate
 
 
@@ -42,7 +42,7 @@ class PlugAndPlaySettings:
     add up from turn to turn; much smaller values fit noise."""
     max_steps: int = 30
     """Largest number of conjugate gradient steps of a turn."""
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
     """Norm of the equations' residual, over the initial one, at which conjugate gradients stop."""
     min_flux: float = 3.0
     """Flux of the model per beam from which there is emission, in units of the noise; elsewhere the model stays. The
@@ -133,27 +133,22 @@ def _data_step(x, z, dirty, convolution, ratio, settings):
     The inverse of (G + ratio) on a sky without edges is close to that on the image, and preconditions them.
     """
     left = dirty - convolution.normal(x) - ratio * (x - z)
-    enough = settings.tolerance**2 * _square(left)
-    step = direction = convolution.wiener(left[None], [ratio])[0, 0]
-    fall = _product(left, step)
+    enough = settings.tolerance**2 * inner_product(left, left)
+    inverse = (convolution.power + ratio).reciprocal_()
+    step = direction = convolution.filtered(left, inverse)
+    fall = inner_product(left, step)
+    x = x.clone()
     for _ in range(settings.max_steps):
-        if not _square(left) > enough:
+        if not inner_product(left, left) > enough:
             break
-        product = convolution.normal(direction) + ratio * direction
-        length = (fall / _product(direction, product)).float()
-        x, left = x + length * direction, left - length * product
-        step = convolution.wiener(left[None], [ratio])[0, 0]
-        fall, last = _product(left, step), fall
-        direction = step + (fall / last).float() * direction
+        product = convolution.normal(direction).add_(direction, alpha=ratio)
+        length = fall / inner_product(direction, product)
+        x.add_(direction, alpha=length)
+        left.sub_(product, alpha=length)
+        step = convolution.filtered(left, inverse)
+        fall, last = inner_product(left, step), fall
+        direction = step.add_(direction, alpha=fall / last)
     return x
-
-
-def _product(one, other):
-    return (one.double() * other).sum()
-
-
-def _square(image):
-    return image.double().square().sum()
 
 
 TURNED: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))

@@ -27,7 +27,7 @@ from radrim.errors import ConfigError
 from radrim.geometry import FWHM_PER_SIGMA
 from radrim.rim.network.blocks import UNet
 from radrim.rim.network.features import CELL, CELLS, LAMBDAS, SINGLE, Units, asinh, local_peak
-from radrim.rim.network.psf import TAPS, PsfConvolution, SmoothConvolution
+from radrim.rim.network.psf import TAPS, PsfConvolution, SmoothConvolution, inner_products
 from radrim.rim.network.windows import Window, bounding_region, cover, dilate, tiles, widen, within
 
 STEPS = 160
@@ -271,17 +271,17 @@ def most_probable_sky(
     smooth, change = SmoothConvolution(convolution), mean - model
     weight = spread / noise
     gradient = weight * (smooth.smooth(residual) - smooth.normal(change)) / noise
-    found, direction, square = torch.zeros_like(gradient), gradient, _square(gradient)
+    found, direction, square = torch.zeros_like(gradient), gradient, inner_products(gradient, gradient)
     enough = TOLERANCE**2 * square
     for _ in range(steps):
-        product = weight * smooth.normal(weight * direction) + direction
-        length = square / (direction * product).sum((-2, -1), keepdim=True).clamp_min(TINY)
-        found = found + length * direction
-        gradient = gradient - length * product
-        square, last = _square(gradient), square
+        product = torch.addcmul(direction, weight, smooth.normal(weight * direction))
+        length = square / inner_products(direction, product).clamp_min(TINY)
+        found = torch.addcmul(found, length, direction)
+        gradient = torch.addcmul(gradient, length, product, value=-1)
+        square, last = inner_products(gradient, gradient), square
         if (square <= enough).all():
             break
-        direction = gradient + square / last.clamp_min(TINY) * direction
+        direction = torch.addcmul(gradient, square / last.clamp_min(TINY), direction)
     return model + smooth.smooth(change + spread * found)
 
 
@@ -436,6 +436,3 @@ def _mean(image: torch.Tensor, size: int) -> torch.Tensor:
     """Mean over a box of `size` x `size` pixels around each pixel."""
     return F.avg_pool2d(image[:, None], size, 1, size // 2, count_include_pad=False)[:, 0]
 
-
-def _square(image: torch.Tensor) -> torch.Tensor:
-    return (image * image).sum((-2, -1), keepdim=True)

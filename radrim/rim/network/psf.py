@@ -108,6 +108,10 @@ class PsfConvolution:
         """The images w_lambda [Jy/pixel], (batch, lambda, ...), of a residual (batch, ...) [Jy/beam]."""
         return torch.stack(_filters(residual, [(self.power + v).reciprocal_() for v in lambdas], self.grid), dim=1)
 
+    def filtered(self, image: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
+        """Images (..., y, x) with each frequency times `transfer`, of the layout of `power`."""
+        return _filter(image, transfer, self.grid)
+
     def measured(self, image: torch.Tensor, value: float) -> torch.Tensor:
         """Images (..., y, x) with each frequency times B / (B + value): the part that data measured well."""
         return _filter(image, self.power / (self.power + value), self.grid)
@@ -310,6 +314,21 @@ def _filter_one(
     for result, out in zip(results, found, strict=True):
         ducc0.fft.c2r(result, axes=[1], forward=False, inorm=2, lastsize=grid[1], nthreads=threads, out=padded)
         out[:] = padded[:, :nx]
+
+
+def inner_product(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Sum over the products of two images (y, x), without gradients; see `inner_products`."""
+    if one.device.type == "cpu":
+        return float(np.einsum("ij,ij->i", one.numpy(), other.numpy()).sum(dtype=np.float64))
+    return float(torch.linalg.vecdot(one, other).sum(dtype=torch.float64))
+
+
+def inner_products(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Sums over the products of images (batch, y, x), (batch, 1, 1). NumPy's are several times faster than torch's."""
+    if one.device.type != "cpu" or one.requires_grad or other.requires_grad:
+        return (one * other).sum((-2, -1), keepdim=True)
+    sums = [inner_product(a, b) for a, b in zip(one, other, strict=True)]
+    return torch.tensor(sums, dtype=one.dtype)[:, None, None]
 
 
 def _sum(image: torch.Tensor) -> torch.Tensor:
