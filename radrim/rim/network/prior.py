@@ -435,4 +435,3 @@ def _answer(network: Prior, features: torch.Tensor) -> torch.Tensor:
 def _mean(image: torch.Tensor, size: int) -> torch.Tensor:
     """Mean over a box of `size` x `size` pixels around each pixel."""
     return F.avg_pool2d(image[:, None], size, 1, size // 2, count_include_pad=False)[:, 0]
-
