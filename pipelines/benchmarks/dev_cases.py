@@ -100,7 +100,8 @@ def _difference(column, ours, theirs):
         return "wall_s (ratio)", f"{np.median(a / b):.2f}", f"{np.max(a / b):.2f}"
     if column in ("flux", "residual"):
         return f"{column} (radrim's own)", f"{np.median(a):.3f}", f"{a.min():.3f} to {a.max():.3f}"
-    return f"{column} [dB]", f"{np.median(a - b):+.2f}", f"{np.min(a - b):+.2f}"
+    gain = (a - b)[np.isfinite(b)]  # WSClean may have diverged
+    return f"{column} [dB]", f"{np.median(gain):+.2f}", f"{np.min(gain):+.2f}"
 
 
 if __name__ == "__main__":
