@@ -96,7 +96,8 @@ def test_import_is_light():
     code = """
 import sys, radrim
 assert not {"torch", "numpy", "astropy"} & set(sys.modules)
-for name in ("image", "info", "compare", "predict", "selfcal", "simulate", "plan", "convert", "Observation", "Result"):
+functions = ("image", "info", "compare", "predict", "selfcal", "simulate", "plan", "convert", "mask")
+for name in (*functions, "Observation", "Result"):
     assert callable(getattr(radrim, name))
 assert not {"torch", "matplotlib", "dask", "numba"} & set(sys.modules)
 """
@@ -107,7 +108,7 @@ def test_everything_is_listed():
     """`dir` has each name of the interface, before any is used, and nothing else."""
     code = "import radrim; print(*dir(radrim))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    functions = {"image", "info", "compare", "predict", "selfcal", "simulate", "plan", "convert"}
+    functions = {"image", "info", "compare", "predict", "selfcal", "simulate", "plan", "convert", "mask"}
     assert functions | {"Observation", "Result", "operator"} < set(done.stdout.split())
     assert set(done.stdout.split()) == set(radrim.__all__)
 

@@ -63,6 +63,7 @@ def _add_imaging(commands: "_Commands") -> None:
     """Add the commands that describe or image observations."""
     from radrim.cli import batch as batch_cli
     from radrim.cli import compare as compare_cli
+    from radrim.cli import mask as mask_cli
     from radrim.cli import view as view_cli
 
     commands.begin("imaging")
@@ -104,6 +105,9 @@ def _add_imaging(commands: "_Commands") -> None:
 
     what = "write a page to explore the images of a run, and open it in the browser"
     view_cli.add_arguments(commands.add("view", view_cli.run, what, view_cli.EXAMPLES))
+
+    what = "write a CLEAN mask of the emission in an image, for --mask"
+    mask_cli.add_arguments(commands.add("mask", mask_cli.run, what, mask_cli.EXAMPLES))
 
     discard = commands.add("discard", imaging.discard, "delete the work directory of an interrupted run")
     discard.add_argument("name", nargs="+", metavar="NAME", help="the run's --name, or its folder NAME.radrim")
