@@ -14,7 +14,7 @@ _KERNEL = "the kernel follows from --epsilon"
 _SCALES = "scales follow from the PSF and the image"
 _BEAM = "the restoring beam is the fit to the PSF; smooth the image afterwards (CASA's imsmooth, radio-beam)"
 _WAVELETS = "--solver tv and --solver pnp are for extended emission"
-_LOCAL = "radrim mask IMAGE --local-rms makes a mask with a local rms, for --mask"
+_LOCAL = "radrim mask makes a mask with thresholds above the local rms, for --mask"
 _TAPER = "the Gaussian taper, --taper, is the only one"
 
 
