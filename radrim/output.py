@@ -223,7 +223,7 @@ class Output:
             names = ("solver", "niter", "gain", "mgain", "auto_mask", "auto_threshold", "threshold")
             facts |= {name: getattr(config, name) for name in names}
         if config.pb != "none":
-            facts |= {"pb": config.pb, "dish_diameter": observation.dish_diameter, "pb_limit": config.pb_limit}
+            facts |= {"pb": observation.beam, "dish_diameter": observation.dish_diameter, "pb_limit": config.pb_limit}
         pixel = "Jy/pixel", None
         units = {"model": pixel, "model_uncertainty": pixel, "model_uncertainty_95": pixel, "pb": ("", None)}
         unit, beam = units.get(kind, ("Jy/beam", image.beam))

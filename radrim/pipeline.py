@@ -161,6 +161,9 @@ def _prepare(
         _say_what_was_read(observation)
         dishes = choose_dishes(config, observation)
         observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
+        observation.beam = dishes.pattern if dishes else ""
+        if dishes:
+            log.info("Primary beam: %s.", dishes.describe())
     with clock("choose"):
         grid, chosen = choose_grid(observation, config)
         for sentence in [*chosen, *(minor.notes if minor else [])]:

@@ -217,6 +217,8 @@ class Observation:
         continents.
     dish_diameter : float
         Median diameter of the antennas [m]; NaN if unknown.
+    beam : str
+        Pattern of the primary beam; empty if the image has none.
     dishes : list of float
         Sorted known diameters of the antennas with data, without repeats [m].
     antennas : list of str
@@ -245,6 +247,7 @@ class Observation:
     date_obs: str = ""
     position: list[float] = field(default_factory=list)
     dish_diameter: float = float("nan")
+    beam: str = ""
     dishes: list[float] = field(default_factory=list)
     antennas: list[str] = field(default_factory=list)
     data_column: str = "DATA"

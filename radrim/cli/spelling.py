@@ -32,9 +32,9 @@ def wsclean_spelling(argv: Sequence[str]) -> list[str]:
             numbers = list(itertools.takewhile(_is_number, words))
             del words[: len(numbers)]
             word = f"{word}={' '.join(numbers)}"
-        # Without a pattern it means airy; the next word is then another option or a Measurement Set.
+        # Without a pattern it means auto; the next word is then another option or a Measurement Set.
         if word == "--pb" and not _is_pattern("".join(words[:1])):
-            word = "--pb=airy"
+            word = "--pb=auto"
         out.append(word)
     return out
 

@@ -113,8 +113,8 @@ class ImageConfig:
     pb: str = _image(
         to_pattern,
         "none",
-        "primary beam: airy (also --pb alone), gauss, or none; writes NAME-pb and NAME-image-pb, and joins the "
-        "pointings of a mosaic",
+        "primary beam: auto (also --pb alone), the telescope's where it is known, else airy; airy, gauss, a name of "
+        "a telescope, or none; writes NAME-pb and NAME-image-pb, and joins the pointings of a mosaic",
         "PATTERN",
     )
     pb_limit: float = _image(

@@ -16,8 +16,10 @@ from radrim.config.toml_file import nearest
 from radrim.errors import ConfigError
 from radrim.stokes import STOKES
 
-BEAMS = ("none", "airy", "gauss")
-"""Patterns of the primary beam."""
+BEAMS = (
+    "none", "auto", "airy", "gauss", "vla", "meerkat", "atca", "gmrt", "alma", "askap", "wsrt", "vlba",
+)  # fmt: skip
+"""Patterns of the primary beam; those with the name of a telescope are in `radrim.measure.beams.telescopes`."""
 
 Parser = Callable[[str, Any], Any]
 """Takes an option's name and its raw value; returns the parsed value."""
@@ -195,9 +197,9 @@ def _choose(value: Any, choices: Sequence[str]) -> str:
 
 
 def to_pattern(name: str, value: Any) -> str:
-    """The pattern of a primary beam; True stands for 'airy', False for 'none'."""
+    """The pattern of a primary beam; True stands for 'auto', False for 'none'."""
     if isinstance(value, bool):
-        return "airy" if value else "none"
+        return "auto" if value else "none"
     if str(value).lower() not in BEAMS:
         raise ConfigError(f"--{name} '{value}' is an unknown pattern{_choose(value, BEAMS)}")
     return str(value).lower()

@@ -2,9 +2,9 @@
 
 All antennas are alike and round, and the beam is real: the power pattern of one is what a baseline sees. ``airy`` is a
 dish that is illuminated evenly and has no hole, (2 J1(pi x) / (pi x))^2 with x = D sin(theta) / wavelength: half as
-strong at a width of 1.029 wavelength / D, first null at 1.22. That is close to the VLA's shaped dishes; a number of
-metres in `--dish-diameter` other than the true one is how CASA fits it to others (10.7 for ALMA's 12 m). ``gauss`` is a
-Gaussian with a width (FWHM) of 1.13 wavelength / D, which ALMA measured for its tapered dishes.
+strong at a width of 1.029 wavelength / D, first null at 1.22. ``gauss`` is a Gaussian with a width (FWHM) of 1.13
+wavelength / D, which ALMA measured for its tapered dishes. The other patterns were measured for one telescope each
+(`radrim.measure.beams.telescopes`); ``auto`` is that of the data's telescope, or ``airy`` if it is not there.
 
 References
 ----------
@@ -21,6 +21,8 @@ import numpy as np
 from radrim.config.options import ImageConfig
 from radrim.errors import ConfigError
 from radrim.geometry import C, ImageGrid, n_minus_1
+from radrim.measure.beams.telescopes import DIPOLES, TELESCOPES, find_telescope
+from radrim.units import band
 from radrim.visibilities import Observation, Visibilities
 
 
@@ -62,6 +64,7 @@ def gauss(x: np.ndarray) -> np.ndarray:
 
 
 PATTERNS = {"airy": airy, "gauss": gauss}
+"""Patterns that depend on sin(theta) in units of wavelength / D alone."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Dishes:
     Parameters
     ----------
     pattern : str
-        A key of `PATTERNS`.
+        A key of `PATTERNS` or of `TELESCOPES`.
     diameter : float
         [m]
     limit : float
@@ -81,6 +84,18 @@ class Dishes:
     pattern: str
     diameter: float
     limit: float
+
+    def power(self, freq: float, sine: np.ndarray) -> np.ndarray:
+        """Power, 1 in the middle, at a frequency [Hz] and sines of angles from there (n,)."""
+        if self.pattern in PATTERNS:
+            return PATTERNS[self.pattern](sine * (self.diameter * freq / C))
+        return TELESCOPES[self.pattern].power(freq, sine, self.diameter)
+
+    def describe(self) -> str:
+        """The pattern and its source, for the log."""
+        if self.pattern in PATTERNS:
+            return f"{self.pattern}, of antennas of {self.diameter:g} m"
+        return f"{self.pattern}, {TELESCOPES[self.pattern].source}"
 
     def beam(self, blocks: Sequence[Visibilities]) -> "PrimaryBeam":
         """The `PrimaryBeam` of blocks of one pointing, each channel counted by its imaging weight."""
@@ -120,13 +135,13 @@ class PrimaryBeam:
 
     def at(self, sine: np.ndarray) -> np.ndarray:
         """Power, 1 in the middle, of the sines of angles from there; an array of any shape, float64."""
-        pattern, diameter = PATTERNS[self.dishes.pattern], self.dishes.diameter
+        diameter = self.dishes.diameter
         table = (
             np.arange(int(sine.max(initial=0.0) * diameter * self.freq.max() / C / PrimaryBeamSettings.step) + 2)
             * PrimaryBeamSettings.step
         )
         table *= C / self.freq.max() / diameter
-        power = sum(weight * pattern(table * (diameter * freq / C)) for freq, weight in self._parts)
+        power = sum(weight * self.dishes.power(freq, table) for freq, weight in self._parts)
         return np.interp(sine, table, power)
 
     @property
@@ -167,10 +182,41 @@ def choose_dishes(config: ImageConfig, observation: Observation) -> Dishes | Non
     Raises
     ------
     ConfigError
-        The diameter is unknown, or there are several, and the options do not say it.
+        The diameter is unknown, or there are several, and the options do not say it; the telescope's beam is not known
+        at the data's frequencies; or the telescope is an array of dipoles.
     """
     if config.pb == "none":
         return None
+    pattern = config.pb
+    if pattern == "auto":
+        pattern = _pattern_of(observation, config.dish_diameter)
+    if pattern in TELESCOPES:
+        telescope, freq = TELESCOPES[pattern], observation.frequencies
+        if not telescope.covers(freq):
+            raise ConfigError(
+                f"--pb {config.pb}: the beam of {pattern} is known for {telescope.describe_bands()}, and these data "
+                f"are at {band(*freq[[0, -1]])}. Use --pb airy, or select what it covers with --spw or --chan-range."
+            )
+        diameter = config.dish_diameter or telescope.diameter
+        if pattern == "alma" and config.dish_diameter is None:
+            diameter = _one_diameter(config, observation)
+        return Dishes(pattern, diameter, config.pb_limit)
+    return Dishes(pattern, _one_diameter(config, observation), config.pb_limit)
+
+
+def _pattern_of(observation, diameter):
+    """The pattern of --pb auto."""
+    if observation.telescope.upper().startswith(DIPOLES):
+        raise ConfigError(
+            f"--pb auto: {observation.telescope} is an array of dipoles, whose beam is not round and changes with "
+            "time; radrim has none. Image without --pb, and correct with the observatory's tool."
+        )
+    telescope = find_telescope(observation.telescope) if diameter is None else None
+    return telescope.name if telescope else "airy"
+
+
+def _one_diameter(config, observation):
+    """Diameter of the antennas, if there is one for all [m]."""
     if config.dish_diameter is None and not observation.dishes:
         raise ConfigError(
             f"--pb {config.pb} needs the diameter of the antennas, and DISH_DIAMETER in the Measurement Set is 0: "
@@ -184,4 +230,4 @@ def choose_dishes(config: ImageConfig, observation: Observation) -> Dishes | Non
             f"{', '.join(f'{d:g}' for d in observation.dishes)} m: give one for all with --dish-diameter METRES, or "
             "image a Measurement Set of one kind of antenna."
         )
-    return Dishes(config.pb, config.dish_diameter or float(np.median(observation.dishes)), config.pb_limit)
+    return config.dish_diameter or float(np.median(observation.dishes))

@@ -174,8 +174,8 @@ def choose_centre(
             if len(target.positions) > 1:
                 raise ConfigError(
                     f"--field names {len(target.positions)} pointings of {target.ms.path} "
-                    f"({named_few(target.names)}), and a joint mosaic needs the primary beam: add --pb airy or "
-                    f"--pb gauss, or choose one of them: --field {target.fields[0]}."
+                    f"({named_few(target.names)}), and a joint mosaic needs the primary beam: add --pb, "
+                    f"or choose one of them: --field {target.fields[0]}."
                 )
         return None
     found = {tuple(np.round(p, 12)): p for target in targets for p in target.positions}

@@ -352,7 +352,7 @@ def test_same_phase_centre_written_differently(accepted, make_ms, edit_ms):
         (["--scale", "30asec"], ["--scale 30asec is too coarse", "1.3e+04 wavelengths", "at most 7.9", "--maxuv-l"]),
         (["--scale", "10deg"], ["--scale 10deg is too coarse"]),
         (["--scale", "1uasec"], ["--scale 1uasec makes an image of 64uasec", "PSF", "Use --scale"]),
-        (["--pb", "foo"], ["--pb 'foo' is an unknown pattern", "none, airy, gauss"]),
+        (["--pb", "foo"], ["--pb 'foo' is an unknown pattern", "none, auto, airy, gauss"]),
         (["--pb", "foo.ms"], ["foo.ms"]),
         (["--niter", 0, "--compare"], ["--niter 0 does not work with --compare"]),
         (["--continue"], ["--start-model FILE.fits"]),

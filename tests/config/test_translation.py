@@ -163,7 +163,7 @@ def test_a_call_of_tclean():
     assert config == ImageConfig.parse(
         ["a.ms", "b.ms"],
         {"name": "m51", "size": 512, "scale": "2asec", "niter": 100, "threshold": 0.001, "weight": "briggs -0.5",
-         "spw": "2,3", "minuv_l": 1000, "data_column": "DATA", "pb": "airy", "pb_limit": 0.1, "auto_threshold": 4,
+         "spw": "2,3", "minuv_l": 1000, "data_column": "DATA", "pb": "auto", "pb_limit": 0.1, "auto_threshold": 4,
          "time_range": ("2010-04-24T08:00:00", "2010-04-24T09:30:00"), "pol": "I,V"},
     )  # fmt: skip
 
@@ -184,7 +184,7 @@ def test_defaults_of_tclean():
         ("uvtaper=['5arcsec', '5arcsec', '0deg']", "--taper 5arcsec"),
         ("uvrange='1~5klambda'", "--minuv-l 1klambda --maxuv-l 5klambda"),
         ("gridder='mosaic', field='2~24'", "--field 2~24"),
-        ("gridder='mosaic'", "--pb airy"),
+        ("gridder='mosaic'", "--pb auto"),
         ("deconvolver='mem'", "--solver entropy"),
         ("nmajor=3", "--max-major 3"),
     ],

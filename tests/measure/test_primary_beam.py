@@ -91,7 +91,7 @@ def test_corrected_image():
 
 
 def choose(dishes=(25.0,), **values):
-    observation = SimpleNamespace(dishes=list(dishes))
+    observation = SimpleNamespace(dishes=list(dishes), telescope="TEST")
     return choose_dishes(ImageConfig.parse("obs.ms", values), observation)
 
 
@@ -223,7 +223,7 @@ def test_source_off_the_middle_gets_its_flux_back(make_ms, point_source, tmp_pat
     assert result.image[y, x] == pytest.approx(0.5, rel=0.02)
 
 
-def test_pb_alone_is_airys(make_ms, tmp_path, no_report):
+def test_pb_alone_is_the_telescopes(make_ms, tmp_path, no_report):
     """--pb before the Measurement Set swallows nothing; without a restored image there is no corrected one."""
     path = make_ms()
     words = ["-pb", str(path), "-size", "64", "64", "-scale", "6asec", "-niter", "0", "-name", str(tmp_path / "b")]
@@ -231,7 +231,7 @@ def test_pb_alone_is_airys(make_ms, tmp_path, no_report):
     names = {f"b-{kind}.fits" for kind in ("dirty", "psf", "pb")} | {"b-run.toml", "b-qa.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
     header = fits.getheader(tmp_path / "b-pb.fits")
-    assert (header["RRPB"], header["RRDISH"]) == ("airy", 25.0)
+    assert (header["RRPB"], header["RRDISH"]) == ("vla", 25.0)
 
 
 def test_pointing_of_a_block():

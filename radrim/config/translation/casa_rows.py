@@ -63,13 +63,13 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
           "False"),
     ),
     "Gridding": (
-        P("gridder", "standard", OTHER, "--pb airy", "of mosaics, with --field 2~24; the w-term is always exact, to "
+        P("gridder", "standard", OTHER, "--pb auto", "of mosaics, with --field 2~24; the w-term is always exact, to "
           "--epsilon", to.gridder),
         P("facets", 1, LEFT_OUT, "", "the w-term is always exact; --facet PIXELS is for large images"),
         P("psfphasecenter", "", LEFT_OUT, "", "joint mosaics use the PSF of each place"),
         P("wprojplanes", 1, LEFT_OUT, "", "the w-term is always exact, to --epsilon"),
-        P("vptable", "", MISSING, "", "--pb airy, --pb gauss and --dish-diameter are the primary beams",
-          to.refuse("--pb airy, --pb gauss and --dish-diameter are the primary beams")),
+        P("vptable", "", MISSING, "", "--pb with the name of a telescope, airy or gauss, and --dish-diameter are the primary beams",
+          to.refuse("--pb with the name of a telescope, airy or gauss, and --dish-diameter are the primary beams")),
         P("mosweight", True, LEFT_OUT, "", "weights are those of all pointings together"),
         P("aterm", True, LEFT_OUT, "", _A_PROJECTION),
         P("psterm", False, LEFT_OUT, "", _A_PROJECTION),
@@ -94,7 +94,7 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
         P("largestscale", -1, LEFT_OUT, "", _MULTISCALE),
         P("restoration", True, LEFT_OUT, "", "the restored image is always written"),
         P("restoringbeam", [], MISSING, "", _SMOOTH, to.refuse(_SMOOTH)),
-        P("pbcor", False, OTHER, "--pb airy", "writes NAME-pb.fits and NAME-image-pb.fits", to.primary_beam),
+        P("pbcor", False, OTHER, "--pb auto", "writes NAME-pb.fits and NAME-image-pb.fits", to.primary_beam),
         P("outlierfile", "", MISSING, "", "make the image large enough for all sources; --memory makes it in facets",
           to.refuse("make the image large enough for all sources; --memory makes it in facets")),
     ),

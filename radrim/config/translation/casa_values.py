@@ -174,13 +174,13 @@ def gridder(value: Any, given: Given) -> list[str]:
     if value in ("", "standard", "gridft", "wproject", "wprojectft", "widefield"):
         return []
     if value in MOSAIC:
-        return [] if given["pbcor"] else ["--pb", "airy"]
-    raise CannotTranslateError("there is no A-projection; --pb airy corrects the image for the primary beam")
+        return [] if given["pbcor"] else ["--pb", "auto"]
+    raise CannotTranslateError("there is no A-projection; --pb auto corrects the image for the primary beam")
 
 
 def primary_beam(value: Any, _: Given) -> list[str]:
     """--pb."""
-    return ["--pb", "airy"] if value else []
+    return ["--pb", "auto"] if value else []
 
 
 def beam_limit(value: Any, given: Given) -> list[str]:

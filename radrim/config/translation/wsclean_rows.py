@@ -59,8 +59,8 @@ WSCLEAN: dict[str, tuple[Row, ...]] = {
             "NAME-residual.fits"),
         Row("reuse-psf", LEFT_OUT, "", "the PSF is made again, with the same result", 1),
         Row("reuse-dirty", LEFT_OUT, "", "the dirty image is made again, with the same result", 1),
-        Row("apply-primary-beam", OTHER, "--pb airy", "of round dishes; not of LOFAR, the MWA and other phased arrays",
-            0, "--pb airy"),
+        Row("apply-primary-beam", OTHER, "--pb auto", "measured beams of eight telescopes, else round dishes; not of "
+            "LOFAR, the MWA and other phased arrays", 0, "--pb auto"),
         Row("reuse-primary-beam", LEFT_OUT, "", "it is made again, with the same result"),
         Row("use-differential-lofar-beam", MISSING, "", _ARRAY_BEAMS),
         Row("primary-beam-limit", SAME, "--pb-limit, --primary-beam-limit", "default 0.2, there 0.005", 1),
