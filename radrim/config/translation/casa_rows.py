@@ -11,6 +11,7 @@ _SPLIT = "write a Measurement Set with the selection first (CASA's split)"
 _A_PROJECTION = "belongs to A-projection, which is not there"
 _MULTISCALE = "scales follow from the PSF and the image"
 _CYCLES = "major cycles follow from --mgain, and from visibilities that are kept out"
+_BEAMS = "--pb with the name of a telescope, airy or gauss, and --dish-diameter are the primary beams"
 _AUTOMASK = "belongs to auto-multithresh; --auto-mask SIGMA is the limit of the mask of --solver clean"
 _SMOOTH = "the restoring beam is the fit to the PSF; smooth the image afterwards (CASA's imsmooth, radio-beam)"
 _VELOCITY = "headers have frequencies; set the rest frequency in the file (CASA's imreframe, spectral-cube)"
@@ -68,8 +69,7 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
         P("facets", 1, LEFT_OUT, "", "the w-term is always exact; --facet PIXELS is for large images"),
         P("psfphasecenter", "", LEFT_OUT, "", "joint mosaics use the PSF of each place"),
         P("wprojplanes", 1, LEFT_OUT, "", "the w-term is always exact, to --epsilon"),
-        P("vptable", "", MISSING, "", "--pb with the name of a telescope, airy or gauss, and --dish-diameter are the primary beams",
-          to.refuse("--pb with the name of a telescope, airy or gauss, and --dish-diameter are the primary beams")),
+        P("vptable", "", MISSING, "", _BEAMS, to.refuse(_BEAMS)),
         P("mosweight", True, LEFT_OUT, "", "weights are those of all pointings together"),
         P("aterm", True, LEFT_OUT, "", _A_PROJECTION),
         P("psterm", False, LEFT_OUT, "", _A_PROJECTION),
