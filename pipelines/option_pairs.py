@@ -25,6 +25,7 @@ MODES = {
     "--mask": "mask",
     "--uncertainty": "uncertainty",
     "--holdout": "holdout",
+    "--update-model": "update_model",
     "--contsub": "contsub",
     "--data closure": "data",
     "--scheduler": "scheduler",

@@ -95,6 +95,10 @@ def run(
     """
     clock, machine = Clock(), choose_machine(config.device, config.threads)
     minor, rival = choose_solvers(config, machine.device)
+    if config.update_model:
+        from radrim.sky.prediction import check_writable, predict
+
+        check_writable(config.ms)
     output = Output(config.name or Path(config.ms[0]).absolute().stem, config, command)
     with WorkDir(output.prefix, describe_run(config), config.overwrite) as work:
         if not work.resumed:
@@ -104,6 +108,9 @@ def run(
             images = _image(prepared, work)
             beside = _compare(prepared, work, rival, images) if rival else None
             result = _finish(prepared, images, beside, report, painters)
+            if config.update_model:
+                predict(config.ms, name=output.prefix, field=config.field, epsilon=config.epsilon,
+                        threads=machine.threads)  # fmt: skip
         except Exception as error:
             # Whatever the error, the same command would fail again, and another one must find its way free; but a full
             # disk can be mended, and so can a cluster.

@@ -109,6 +109,8 @@ def _check(config, peer, limit, truth):
         raise ConfigError("radrim compare needs deconvolved images: leave out --niter 0.")
     if config.compare:
         raise ConfigError("radrim compare already runs CLEAN: leave out --compare.")
+    if config.update_model:
+        raise ConfigError("radrim compare changes no observation: leave out --update-model.")
     if len(config.stokes) > 1:
         raise ConfigError(f"radrim compare compares one image, not {config.pol}: choose one with --pol.")
     if config.data == "closure":

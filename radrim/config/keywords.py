@@ -61,6 +61,7 @@ class ImageOptions(SelectionOptions, total=False):
     start_model: str | Path | None
     continue_run: bool | None
     uncertainty: bool | None
+    update_model: bool | None
     max_major: int | None
     tile: int | None
     operator: Literal["auto", "wgridder", "nufft", "dft"] | None

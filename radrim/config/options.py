@@ -274,6 +274,12 @@ class ImageConfig:
         False,
         "write the uncertainty of each pixel of image and model: NAME-uncertainty.fits, NAME-model-uncertainty.fits",
     )
+    update_model: bool = _deconvolution(
+        to_flag,
+        False,
+        "write the visibilities of the model to MODEL_DATA when the image is done, as radrim predict",
+        aliases=("update-model-required",),
+    )
     max_major: int = _deconvolution(numeric(int, 1), 20, "largest number of major cycles", "N", aliases=("nmiter",))
     tile: int = _deconvolution(numeric(int, 64), 2048, "largest tile of the minor cycle", "PIXELS")
     # computing

@@ -72,6 +72,8 @@ FACET = Use("--facet", lambda config: config.facet is not None)
 CUBE = Use("--cube", lambda config: config.cube)
 NO_MODEL = Use("--niter 0", lambda config: config.niter == 0)
 COMPARE = Use("--compare", lambda config: config.compare)
+UPDATE = Use("--update-model", lambda config: config.update_model)
+PB = Use("--pb", lambda config: config.pb != "none")
 
 _WHOLE = "emission fills a small part of a closure image, which is therefore made as a whole, on this machine"
 
@@ -100,6 +102,10 @@ EXCLUSIONS = (
     Exclusion(REGULARISED, TERMS, "total variation and plug and play make single images"),
     Exclusion(CLOSURE, REGULARISED, "total variation and plug and play fit visibilities"),
     Exclusion(NO_MODEL, COMPARE, "without a deconvolution there is nothing to compare"),
+    Exclusion(NO_MODEL, UPDATE, "without a deconvolution there is no model"),
+    Exclusion(CLOSURE, UPDATE, "a closure image has no absolute position and flux; calibrate with radrim selfcal"),
+    Exclusion(CONTSUB, UPDATE, "the model is that of the lines, without the continuum that the data have"),
+    Exclusion(PB, UPDATE, "visibilities hold the sky as each pointing sees it; use radrim predict for each field"),
     Exclusion(
         TERMS,
         POL,

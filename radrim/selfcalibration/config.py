@@ -179,6 +179,7 @@ def check_image_options(config: ImageConfig) -> None:
         "--niter 0": config.niter == 0,
         "--contsub": config.contsub is not None,
         "--compare": config.compare,
+        "--update-model": config.update_model,
         "--continue": config.continue_run,
         "--data closure": config.data == "closure",
     }

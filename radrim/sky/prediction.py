@@ -77,6 +77,12 @@ def predict(
         prediction.write(column, author, epsilon, threads)
 
 
+def check_writable(ms: Sequence[str | Path]) -> None:
+    """Raise a RadrimError for an input to which no column can be written."""
+    for path in ms:
+        check_whole(require_measurement_set(path), "MODEL_DATA")
+
+
 def _describe(model, paths):
     freqs = sorted({plane.freq for plane in model.planes})
     at = f"{len(freqs)} frequencies, each channel sees the nearest" if len(freqs) > 1 else "one for all frequencies"

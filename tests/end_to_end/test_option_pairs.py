@@ -22,7 +22,7 @@ VALUES = {
     "facet": 64, "channels_out": 2, "spectral_terms": 2, "cube": True, "pol": "Q", "pb": "airy", "solver": "clean",
     "niter": 0, "compare": True, "start_model": "start-model.fits", "continue_run": True, "mask": "mask.fits",
     "uncertainty": True, "contsub": 0, "data": "closure", "scheduler": "tcp://127.0.0.1:1", "cluster": "slurm",
-    "holdout": 0.1,
+    "holdout": 0.1, "update_model": True,
 }  # fmt: skip
 """How each mode is used."""
 

@@ -432,3 +432,25 @@ def test_uvfits_has_no_columns(make_ms, make_uvfits):
     )
     with expected, writing_column(path, "MODEL_DATA", "a test"):
         pytest.fail("there is a column")
+
+
+def test_image_updates_the_model(make_ms, tmp_path, no_report):
+    """--update-model writes what predict writes for the finished image; without it nothing is written."""
+    ms = make_ms()
+    how = {"size": 64, "scale": "6asec", "solver": "clean", "threads": 1}
+    radrim.image(ms, name=tmp_path / "a", **how)
+    with open_table(ms) as table:
+        assert "MODEL_DATA" not in table.colnames()
+    radrim.image(ms, name=tmp_path / "b", update_model=True, **how)
+    written = column(ms).copy()
+    assert np.abs(written).max() > 0
+    radrim.predict(ms, name=tmp_path / "b", column="MINE")
+    np.testing.assert_allclose(column(ms, "MINE"), written, atol=1e-6 * np.abs(written).max())
+
+
+def test_update_needs_a_measurement_set(make_ms, make_uvfits, tmp_path):
+    """Inputs without columns are refused before anything is made."""
+    path = make_uvfits(make_ms())
+    with pytest.raises(InputError, match="needs a Measurement Set of version 2"):
+        radrim.image(path, name=tmp_path / "a", size=64, scale="6asec", update_model=True)
+    assert not list(tmp_path.glob("a-*"))

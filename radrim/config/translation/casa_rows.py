@@ -134,8 +134,8 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
     "Running": (
         P("restart", True, LEFT_OUT, "--continue", "an interrupted run resumes with the same command; --continue "
           "begins with the model of a finished one"),
-        P("savemodel", "none", INSTEAD, "radrim predict", "radrim predict OBS.ms --name PREFIX writes MODEL_DATA",
-          to.save_model),
+        P("savemodel", "none", OTHER, "--update-model", "writes MODEL_DATA; or radrim predict OBS.ms --name PREFIX "
+          "afterwards", to.save_model),
         P("calcres", True, LEFT_OUT, "", _AGAIN),
         P("calcpsf", True, LEFT_OUT, "", _AGAIN),
         P("psfcutoff", 0.35, OTHER, "--beam-fit lobe", "the restoring beam from the main lobe; the default is "

@@ -217,10 +217,12 @@ def mask(value: Any, _: Given) -> list[str]:
 
 
 def save_model(value: Any, _: Given) -> list[str]:
-    """Radrim predict."""
+    """Predicted visibilities in MODEL_DATA; a virtual model is none that other programs read."""
     if value == "none":
         return []
-    raise CannotTranslateError("radrim predict OBS.ms --name PREFIX writes MODEL_DATA afterwards")
+    if value == "modelcolumn":
+        return ["--update-model"]
+    raise CannotTranslateError("--update-model writes MODEL_DATA, which all programs read; there are no virtual models")
 
 
 def refuse(why: str) -> Callable[[Any, Given], list[str]]:

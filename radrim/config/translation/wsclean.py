@@ -93,7 +93,6 @@ def translate_wsclean(text: str | Sequence[str]) -> Translation:
     done.inputs = words
     if "predict" in found:
         return _prediction(done, found)
-    flags = [f"-{name}" for name in found]
     arguments = [word for name, values in found.items() for word in (f"-{name}", *values)]
     for name, values in found.items():
         row = BY_NAME[name]
@@ -107,11 +106,11 @@ def translate_wsclean(text: str | Sequence[str]) -> Translation:
             done.notes.append(f"{shown} is {' '.join(new)}" + (f": {row.note}." if row.note else "."))
         elif row.kind is Kind.LEFT_OUT or not new:
             done.notes.append(f"{shown} is left out: {row.note}.")
-    _add_defaults(done, found, flags)
+    _add_defaults(done, found)
     return done
 
 
-def _add_defaults(done: Translation, found: dict[str, list[str]], flags: Sequence[str]) -> None:
+def _add_defaults(done: Translation, found: dict[str, list[str]]) -> None:
     """Write out WSClean's defaults where radrim has others, and say what else differs."""
     if "name" not in found:
         done.options += ["--name", "wsclean"]
@@ -124,10 +123,8 @@ def _add_defaults(done: Translation, found: dict[str, list[str]], flags: Sequenc
             done.notes.append("WSClean makes a dirty image without -niter; radrim deconvolves: --niter 0.")
         return
     done.notes.append("The minor cycle is learned; --solver clean is multi-scale CLEAN.")
-    if "-no-update-model-required" not in flags:
-        name = (found.get("name") or ["wsclean"])[0]
-        files = shlex.join(done.inputs or ["OBS.ms"])
-        done.notes.append(f"WSClean also writes MODEL_DATA: radrim predict {files} --name {shlex.quote(name)}")
+    if not {"no-update-model-required", "update-model-required"} & set(found):
+        done.notes.append("WSClean also writes MODEL_DATA; here --update-model does.")
 
 
 def _prediction(done: Translation, found: dict[str, list[str]]) -> Translation:
