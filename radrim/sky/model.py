@@ -69,7 +69,7 @@ class SkyModel:
         """The Stokes parameters of the model that contribute to a correlation, with their coefficients."""
         if correlation not in MIXTURES:
             raise DataError(f"Correlations {correlation}, of mixed feeds, cannot be predicted from Stokes parameters.")
-        i, q, u, v = MIXTURES[correlation]
+        i, q, u, v = map(complex, MIXTURES[correlation])
         if feed_angle and correlation[0] in "XY":
             turn = 2 * feed_angle
             q, u = q * math.cos(turn) - u * math.sin(turn), q * math.sin(turn) + u * math.cos(turn)

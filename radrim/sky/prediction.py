@@ -120,7 +120,7 @@ class _Prediction:
 
     def _find_feed_angles(self, switch):
         """Angle of linear feeds by which images of each data description turn Q and U [rad]."""
-        notes = []
+        notes: list[str] = []
         angles = {
             window.data_desc: feeds.feed_angle(window.correlations, self.ms, switch, notes, predicted=True)
             if set(self.model.stokes) & {"Q", "U"}
