@@ -514,7 +514,7 @@ def main():
     def solvers(group, number):
         return {name: (paths[name], folder / f"{group}-{number:03d}-{labels[name]}.json") for name in names}
 
-    items = [(group, number) for group in args.only for number in range(args.count)]
+    items = [(group, number) for number in range(args.count) for group in args.only]  # stopped early, all have some
     context = multiprocessing.get_context("spawn")  # threads of torch and numba do not survive a fork
     with ProcessPoolExecutor(args.workers, context) as pool:
         jobs = {pool.submit(examine, *k, args.seed, args.size, args.cycles, solvers(*k)): k for k in items}
