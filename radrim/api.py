@@ -180,7 +180,7 @@ def selfcal(  # noqa: PLR0913 - public: each argument is an option of `radrim se
 
 
 @takes()
-def predict(
+def predict(  # noqa: PLR0913 - public: each argument is an option of `radrim predict`
     ms: Paths,
     *,
     model_image: Paths | None = None,
@@ -188,6 +188,7 @@ def predict(
     field: str | int | None = None,
     column: str = "MODEL_DATA",
     epsilon: float = 1e-4,
+    feed_angle: str = "auto",
     threads: int | None = None,
     quiet: bool | None = None,
 ) -> None:
@@ -209,6 +210,9 @@ def predict(
     column : str
     epsilon : float
         Accuracy relative to the direct sum, over the rms of the visibilities.
+    feed_angle : {'auto', 'on', 'off'}
+        Whether Q and U are turned to linear feeds at the angle in the table FEED; as in `radrim.image`, which turns
+        them back.
     threads : int
         All processors if absent.
     quiet : bool, optional
@@ -222,7 +226,10 @@ def predict(
     with told(quiet):
         from radrim.sky.prediction import predict as run
 
-        run(ms, model_image=model_image, name=name, field=field, column=column, epsilon=epsilon, threads=threads)
+        run(
+            ms, model_image=model_image, name=name, field=field, column=column, epsilon=epsilon, threads=threads,
+            feed_angle=feed_angle,
+        )  # fmt: skip
 
 
 @takes()

@@ -165,6 +165,11 @@ def _prepare(
         observation = cache.read(config.ms, selected_by(config), read_hands if closure else read)
         # Before imaging weights take the place of those that say how noisy a sample is.
         closures = prepare(observation.blocks) if closure else None
+        if not closure and config.niter:
+            from radrim.imagers.neighbour_phases import warning_of_phases
+
+            uncalibrated = warning_of_phases(observation.blocks, observation.antennas)
+            observation.notes[:0] = [uncalibrated] if uncalibrated else []
         _say_what_was_read(observation)
         dishes = choose_dishes(config, observation)
         observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
@@ -311,14 +316,16 @@ def _diagnose(stokes, run):
         uncalibrated = warning_of(max(errors))
     else:
         uncalibrated = ""
-    if uncalibrated:
+    if uncalibrated and not any("not calibrated" in note for note in run.observation.notes):
         run.observation.notes.insert(0, uncalibrated)
         log.warning("%s", uncalibrated)
     for image in stokes.headers:
         named = image.stokes if len(stokes) > 1 else ""
         found += diagnose(image.fit_quality, run.observation.antennas, named)
     doubts = _doubt(stokes[run.config.stokes[0]], run.grid)
-    run.observation.notes[:0] = [finding.text for finding in doubts]  # above all others
+    notes = run.observation.notes
+    first = int(bool(notes) and "not calibrated" in notes[0])  # the reason of false sources, where it is known
+    notes[first:first] = [finding.text for finding in doubts]
     for finding in doubts:
         log.warning("%s", finding.text)
     for finding in found:

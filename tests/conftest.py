@@ -325,6 +325,40 @@ def log_as_before():
 
 
 @pytest.fixture(scope="session")
+def split_by_hands(make_ms, tmp_path_factory):
+    """Function (ms) -> Path: the same data with RR and LL in one data description, RL and LR in another.
+
+    `ms` must have one window of RR, RL, LR and LL. The second half of the rows is that of RL and LR, last rows first.
+    """
+    import shutil
+
+    from casacore.tables import table
+
+    def split(ms):
+        path = tmp_path_factory.mktemp("split") / "split.ms"
+        with table(str(ms), ack=False) as whole:
+            rows = whole.nrows()
+            columns = {name: np.asarray(whole.getcol(name)) for name in whole.colnames() if name != "FLAG_CATEGORY"}
+        shutil.copytree(make_ms(correlations=("RR", "LL"), times=len(np.unique(columns["TIME"]))), path)
+        for name, column, value in (("POLARIZATION", "CORR_TYPE", np.array([6, 7], np.int32)),
+                                    ("DATA_DESCRIPTION", "POLARIZATION_ID", 1)):  # fmt: skip
+            with table(str(path / name), readonly=False, ack=False) as one:
+                one.copyrows(one, 0, 1, 1)
+                one.putcell(column, 1, value)
+        with table(str(path), readonly=False, ack=False) as main:
+            main.addrows(2 * rows - main.nrows())
+            for name in set(main.colnames()) & set(columns):
+                values = columns[name]
+                wide = name in ("DATA", "FLAG", "WEIGHT", "SIGMA", "WEIGHT_SPECTRUM")
+                main.putcol(name, values[..., [0, 3]] if wide else values, 0, rows)
+                main.putcol(name, (values[..., [1, 2]] if wide else values)[::-1], rows, rows)
+            main.putcol("DATA_DESC_ID", np.ones(rows, np.int32), rows, rows)
+        return path
+
+    return split
+
+
+@pytest.fixture(scope="session")
 def make_uvfits(tmp_path_factory, make_ms):
     """Factory of UVFITS files with the data of a Measurement Set: `make_uvfits(ms, header={}, ...) -> Path`.
 

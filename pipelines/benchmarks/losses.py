@@ -1,15 +1,17 @@
-"""Where the learned minor cycle loses: CLEAN and the RIM on groups of simulated problems, each with one difficulty.
+"""Where `radrim image` loses to CLEAN: both on groups of simulated observations, each with one difficulty.
 
     python pipelines/benchmarks/losses.py --work bench-work/losses [--model NAME=MODEL ...] [--count 16] [--workers 2]
 
-MODEL:once has no prior updates (`RimSettings.prior`), and MODEL:loose is not sparsified either
-(`RimSettings.sparsify`).
+Each problem is a small Measurement Set: every sample has its own u and v, visibilities are those of the sky at just
+these, with gains of antennas and noise of their own. Both solvers are whole runs of `radrim image` with its defaults:
+visibilities that are kept out judge what each does, learned stages and trials included. Images have 128 x 128 pixels,
+and the weighting of the problem.
 
 The groups differ from the easy case, a sky on a tile of 128 x 128 pixels seen by a well-filled array, calibrated, with
 nothing outside the tile and a dynamic range of 300 to 30,000, in what their name says; `GROUPS` has the numbers. Where
 a group is not of one class of sky, the classes take turns. The problems have seeds of their own: no training and no
-other benchmark has seen them. Solvers, major cycles and scores are those of minor_cycles.py, and `logbeam`: the score
-at the scale of the beam with both images on a logarithmic scale, on which faint sources count, too.
+other benchmark has seen them. Scores are those of minor_cycles.py, and `logbeam`: the score at the scale of the beam
+with both images on a logarithmic scale, on which faint sources count, too.
 
 Prints three tables.
 
@@ -20,8 +22,8 @@ Prints three tables.
   well, and unmeasured (no sample within about a uv cell of the tile). Then the decibels of the first kind (median).
 - The same of error and sky smoothed to the beam.
 
-The errors of the data at each scale are the true ones, those of the dirty image minus PSF * truth; sources outside the
-tile are among them.
+The kinds of scales are told by the problem in uv cells of `radrim.rim.training.problems`, which has the same samples,
+sky and noise: its errors of the data at each scale are those of the dirty image minus PSF * truth.
 
 Draws losses.png (losses-NAME.png of several models): the problems in which a model loses most to CLEAN at the scale of
 the beam, at most two of a group. What is in --work is not done again, unless a model, --seed, --size or --cycles is
@@ -32,37 +34,44 @@ import argparse
 import hashlib
 import itertools
 import json
+import math
 import multiprocessing
 import shutil
 import sys
 import zlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from astropy.io import fits
 from peer import save_small, table
 from scipy import fft, ndimage
 from scipy.signal import windows
 
-from radrim.deconvolve.clean import CleanSettings, CleanSolver
+import radrim
+from radrim.geometry import ARCSEC, C, ImageGrid
 from radrim.metrics import log_snr_db
-from radrim.rim.checkpoint import PRIOR_NETWORK, find_model, load, load_prior
-from radrim.rim.minor.settings import RimSettings
-from radrim.rim.minor.solver import RimSolver
+from radrim.ms.creation import Description, SkyField, Station, Window, appending, write_subtables
+from radrim.operator import make_operator
+from radrim.rim.checkpoint import PRIOR_NETWORK, find_model
 from radrim.rim.network.psf import PsfConvolution, beam_responses
 from radrim.rim.training.brushes import add_spots, log_uniform, unit
 from radrim.rim.training.coverages import draw_coverage
-from radrim.rim.training.problems import make_problem, stack
+from radrim.rim.training.observation import PixelBeam
+from radrim.rim.training.problems import draw_scene, make_problem, stack
 from radrim.rim.training.recipe import COVERAGES, SKIES, make_recipe
-from radrim.rim.training.runs import solve_problem
 from radrim.rim.training.skies import draw_sky
 from radrim.rim.training.validation import SCORES, judge
+from radrim.write.fits import read_image
 
 CLEAN = "CLEAN"
-ENDINGS = ("", ":once", ":loose")
-"""At the end of a model's name: which final stages are left out; none, the prior updates, all."""
+SCALE = 1 * ARCSEC
+"""Pixel of the images, an arcsecond [rad]; problems are in pixels and do not depend on it."""
+FREQUENCY, DIRECTION, INTEGRATION = 1.4e9, (1.0, 0.5), 10.0
+"""Of the observations [Hz], [rad] and [s]; nor do they depend on these."""
 EASY = {"outside": 0.0, "gain_errors": 0.0, "dynamic_range": (300.0, 3e4)}
 FILLED = 0.5
 """A well-filled array has samples in so much of the uv plane, out to its longest baseline;"""
@@ -180,14 +189,50 @@ GROUPS = {
 """point_field has arrays of all kinds, points, compact and so on well-filled ones only."""
 
 
-def problem_of(name, number, seed, size):
-    """Problem `number` of a group."""
+def arguments_of(name, number, seed, size):
+    """Arguments of `make_problem` and `draw_scene` for problem `number` of a group."""
     group, key = GROUPS[name], zlib.crc32(name.encode())
     recipe = make_recipe(EASY | group.mix, size)
     rng = np.random.default_rng([seed, number, key, 1])
     sky, coverage = group.skies[number % len(group.skies)], group.array(rng, recipe)
     # Drawn here, no sky is cut by the tile's edge, which would be another difficulty.
-    return make_problem(seed, number, recipe, sky, (key,), group.sky(rng, sky, size), coverage)
+    return seed, number, recipe, sky, (key,), group.sky(rng, sky, size), coverage
+
+
+def problem_of(name, number, seed, size):
+    """Problem `number` of a group, observed in uv cells."""
+    return make_problem(*arguments_of(name, number, seed, size))
+
+
+def write_observation(scene, path):
+    """The Measurement Set of a scene: a row for each sample, with visibilities at its own u and v."""
+    coverage, rng = scene.samples.coverage, scene.rng
+    frame = scene.beyond.copy()
+    at = (len(frame) - len(scene.truth)) // 2
+    frame[at : at + len(scene.truth), at : at + len(scene.truth)] = scene.truth
+    uvw = np.stack([scene.u, scene.v, 0 * scene.u], 1) * (C / FREQUENCY / SCALE)
+    grid = ImageGrid(*frame.shape, SCALE, *DIRECTION)
+    operator = make_operator("auto", uvw, np.array([FREQUENCY]), grid, 1e-7, 1)
+    seen = operator.forward(torch.from_numpy(frame).double()).numpy()[:, 0]
+    if scene.gain_error:
+        seen = seen * scene.samples.gains(rng, scene.gain_error)
+    noise = scene.sigma / np.sqrt(coverage.weight)
+    seen = seen + noise * rng.standard_normal((len(noise), 2)).view(complex)[:, 0]
+    order = np.lexsort((coverage.second, coverage.first, coverage.time))
+    values = {
+        "TIME": 5e9 + INTEGRATION * coverage.time[order].astype(float),
+        "INTERVAL": np.full(len(order), INTEGRATION), "UVW": uvw[order], "ANTENNA1": coverage.first[order],
+        "ANTENNA2": coverage.second[order], "FIELD_ID": np.zeros(len(order), np.int32),
+        "SCAN_NUMBER": np.zeros(len(order), np.int32), "FLAG": np.zeros((len(order), 1, 1), bool),
+        "DATA": seen[order][:, None, None], "WEIGHT": (noise[order] ** -2.0)[:, None].astype(np.float32),
+    }  # fmt: skip
+    with appending(path, len(order), [(1, 1)], ("DATA",)) as rows:
+        rows.append(0, values)
+        span = rows.span
+    number = 1 + int(max(coverage.first.max(), coverage.second.max()))
+    stations = [Station(f"A{k}", np.array([6e6, 10.0 * k, 1e5]), 25.0) for k in range(number)]
+    window = Window(np.array([FREQUENCY]), np.array([1e5]), ("I",))
+    write_subtables(path, Description("SIMULATED", stations, [SkyField("SKY", *DIRECTION)], [window], span))
 
 
 # Solving and judging one problem
@@ -233,20 +278,18 @@ def result_of(problem, model, residual):
     return result
 
 
-def make_solver(path, problem, ending=""):
-    """CLEAN (no path) or the RIM for a problem."""
-    if path is None:
-        return CleanSolver(CleanSettings())
-    if path not in _machines:
-        _machines[path] = load(path, 2).model
-        _machines[PRIOR_NETWORK] = load_prior(PRIOR_NETWORK).model
-    prior = None if ending else _machines[PRIOR_NETWORK]
-    settings = RimSettings(noise=problem.noise, prior=prior, sparsify=ending != ":loose")
-    return RimSolver(_machines[path], settings)
-
-
-_machines: dict = {}
-"""Those that this process has loaded."""
+def image_by(model, ms, problem, cycles, folder):
+    """Model and residual (y, x) of a run of `radrim image` (CLEAN: no model), its beam [pixel] and noise [Jy/beam]."""
+    height, width = problem.truth.shape
+    chosen = {"solver": "clean"} if model is None else {"model": str(model)}
+    weight = {math.inf: "natural", -math.inf: "uniform"}.get(problem.robust, f"briggs {problem.robust:.6g}")
+    result = radrim.image(
+        ms, size=(width, height), scale="1asec", weight=weight, max_major=cycles, name=folder / "image", threads=1,
+        report=False, quiet=True, overwrite=True, **chosen,
+    )  # fmt: skip
+    beam = PixelBeam(max(result.beam.major / SCALE, 1.0), max(result.beam.minor / SCALE, 1.0), result.beam.pa)
+    noise = fits.getheader(result.paths["residual"])["RRTHERM"]
+    return *(read_image(result.paths[kind]) for kind in ("model", "residual")), beam, noise
 
 
 def examine(name, number, seed, size, cycles, solvers):
@@ -254,8 +297,8 @@ def examine(name, number, seed, size, cycles, solvers):
 
     Parameters
     ----------
-    solvers : dict of str to ((Path or None, bool), Path)
-        Name to the file of the model and its ending, and to the file of the result.
+    solvers : dict of str to (Path or None, Path)
+        Name to the file of the model and to that of the result, beside which the images are kept.
 
     Returns
     -------
@@ -266,18 +309,24 @@ def examine(name, number, seed, size, cycles, solvers):
     if all(out.exists() for _, out in solvers.values()):
         return []
     failures = []
-    problem = problem_of(name, number, seed, size)
-    for solver, ((path, ending), out) in solvers.items():
-        if out.exists():
-            continue
-        try:
-            result = result_of(problem, *solve_problem(make_solver(path, problem, ending), problem, cycles))
-        except Exception as error:  # noqa: BLE001 - one failure is a result; the others must go on
-            failures.append(f"{solver}: {type(error).__name__}: {error}")
-            continue
-        part = out.with_suffix(".part")
-        part.write_text(json.dumps(result))
-        part.replace(out)
+    arguments = arguments_of(name, number, seed, size)
+    problem = make_problem(*arguments)
+    with TemporaryDirectory(dir=next(iter(solvers.values()))[1].parent) as folder:
+        ms = Path(folder) / "problem.ms"
+        write_observation(draw_scene(*arguments), ms)
+        for solver, (path, out) in solvers.items():
+            if out.exists():
+                continue
+            try:
+                model, residual, beam, noise = image_by(path, ms, problem, cycles, Path(folder))
+                result = result_of(replace(problem, beam=beam, noise=noise), model, residual)
+            except Exception as error:  # noqa: BLE001 - one failure is a result; the others must go on
+                failures.append(f"{solver}: {type(error).__name__}: {error}")
+                continue
+            np.savez(out.with_suffix(".npz"), model=model, residual=residual)
+            part = out.with_suffix(".part")
+            part.write_text(json.dumps(result))
+            part.replace(out)
     return failures
 
 
@@ -418,11 +467,15 @@ def describe(problem):
 
 
 def parse_model(text):
-    """(name, (path, ending)) of NAME=MODEL, or of MODEL alone; one of `ENDINGS` at the end of the model."""
+    """(name, path) of NAME=MODEL, or of MODEL alone."""
     name, _, path = text.partition("=")
-    path = path or name
-    ending = next((ending for ending in ENDINGS[1:] if path.endswith(ending)), "")
-    return name, (find_model(path.removesuffix(ending)), ending)
+    return name, find_model(path or name)
+
+
+def _kept(out):
+    """(model, residual) of a result."""
+    with np.load(out.with_suffix(".npz")) as found:
+        return found["model"], found["residual"]
 
 
 def _digest(path):
@@ -436,7 +489,7 @@ def main():
         "--model",
         action="append",
         metavar="NAME=MODEL",
-        help="a trained model (base); MODEL:once: no prior updates; MODEL:loose: no final stages",
+        help="a trained model (base)",
     )
     parser.add_argument("--work", type=Path, default=Path("bench-work/losses"))
     parser.add_argument("--only", nargs="*", default=list(GROUPS), choices=list(GROUPS), help="some of the groups")
@@ -453,18 +506,15 @@ def main():
     if args.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {CLEAN: (None, "")} | dict(map(parse_model, args.model or ["base"]))
+    paths = {CLEAN: None} | dict(map(parse_model, args.model or ["base"]))
     # A model is known by its bytes: trained further, it is another one.
-    labels = {
-        name: "".join(map(_digest, (path,) if ending else (path, PRIOR_NETWORK))) + ending if path else CLEAN
-        for name, (path, ending) in paths.items()
-    }
+    labels = {name: "".join(map(_digest, (path, PRIOR_NETWORK))) if path else CLEAN for name, path in paths.items()}
     names = list(paths)
 
     def solvers(group, number):
         return {name: (paths[name], folder / f"{group}-{number:03d}-{labels[name]}.json") for name in names}
 
-    items = [(group, number) for group in args.only for number in range(args.count)]
+    items = [(group, number) for number in range(args.count) for group in args.only]  # stopped early, all have some
     context = multiprocessing.get_context("spawn")  # threads of torch and numba do not survive a fork
     with ProcessPoolExecutor(args.workers, context) as pool:
         jobs = {pool.submit(examine, *k, args.seed, args.size, args.cycles, solvers(*k)): k for k in items}
@@ -481,10 +531,7 @@ def main():
     for name in names[1:]:
         keys = worst_problems(results, name, args.worst)
         problems = {key: problem_of(*key, args.seed, args.size) for key in keys}
-        answers = {
-            key: [solve_problem(make_solver(paths[who][0], p, paths[who][1]), p, args.cycles) for who in (name, CLEAN)]
-            for key, p in problems.items()
-        }
+        answers = {key: [_kept(solvers(*key)[who][1]) for who in (name, CLEAN)] for key in keys}
         if problems:
             draw(problems, answers, results, name, args.work / f"losses{f'-{name}' * (len(names) > 2)}.png")
 

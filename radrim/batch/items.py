@@ -17,14 +17,13 @@ from typing import Any
 from radrim.batch.config import BatchConfig
 from radrim.config.options import INDIFFERENT, ImageConfig
 from radrim.errors import ConfigError, InputError
-from radrim.ms.formats import format_of
+from radrim.ms.formats import is_observation, plain_name
+from radrim.ms.recognition import PACKED_SUFFIXES
 from radrim.runtime.files import atomic_write, fingerprint
 from radrim.workdir.directory import differences
 
 LISTS = (".txt", ".list", ".lst")
 """Suffixes of text files with one input per line."""
-SETS = (".ms", ".uvfits", ".uvf", ".uvh5")
-"""Suffixes of observations in a folder, in upper or lower case."""
 DONE, SUSPECT, FAILED, RUNNING, STOPPED, WAITING = "done", "suspect", "failed", "running", "interrupted", "waiting"
 """States of an item. The image of a suspect item exists, but is not within the limits."""
 
@@ -175,12 +174,12 @@ def expand(inputs: Iterable[str | Path]) -> list[str]:
             out += found
         elif path.is_file() and path.suffix.lower() in LISTS:
             out += expand(_read_list(path))
-        elif path.is_dir() and not _is_set(path):
-            found = sorted(str(inside) for inside in path.iterdir() if _is_set(inside))
+        elif path.is_dir() and not is_observation(path):
+            found = _inside(path)
             if not found:
                 raise InputError(
-                    f"The input {given} is no Measurement Set and holds none; for folders further down give a pattern, "
-                    f"such as '{given}/**/*.ms'."
+                    f"The input {given} is no observation that radrim reads and holds none; for folders further down "
+                    f"give a pattern, such as '{given}/**/*.ms'."
                 )
             out += found
         else:
@@ -191,18 +190,13 @@ def expand(inputs: Iterable[str | Path]) -> list[str]:
     return list(once.values())
 
 
-FORMATS = ("FITS-IDI", "MSv4", "UVH5", "MIRIAD", "SMA MIR")
-"""Formats that tell observations among the files of a folder, whatever their names."""
-
-
-def _is_set(path: Path) -> bool:
-    # A Measurement Set without its table.dat must fail with a message, and must not be overlooked.
-    if (path / "table.dat").exists() or path.suffix.lower() in SETS:
-        return True
-    try:
-        return format_of(path) in FORMATS
-    except InputError:  # of a kind that is not read, or a folder with observations
-        return False
+def _inside(folder: Path) -> list[str]:
+    """Observations in a folder, in the order of their names; of a file and its compressed copy only the file."""
+    found = sorted(str(path) for path in folder.iterdir() if is_observation(path))
+    there = set(found)
+    return [
+        path for path in found if not (path.endswith(PACKED_SUFFIXES) and path[: path.rindex(".")] in there)
+    ]  # fmt: skip
 
 
 def _read_list(path: Path) -> list[str]:
@@ -219,7 +213,7 @@ def _names(paths: Sequence[str]) -> list[str]:
     """A name for each path: the file name without its suffix, with as many folders in front as make it unique."""
     wholes = [Path(os.path.abspath(path)) for path in paths]
     # A name such as 3c391_4.6GHz has no suffix.
-    parts = [(path.with_suffix("") if path.suffix.lower() in SETS else path).parts[1:] for path in wholes]
+    parts = [(*path.parts[1:-1], plain_name(path)) for path in wholes]
     names = [part[-1] for part in parts]
     deep = 1
     while len(set(names)) < len(names):

@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="error against the direct sum, as a fraction of the rms of the visibilities (default: 1e-4)",
     )
+    parser.add_argument(
+        "--feed-angle",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="turn Q and U to linear feeds at the angle in the table FEED, as radrim image turns them back; auto: of "
+        "equatorial mounts only (default: auto)",
+    )
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="processor threads (default: all)")
 
 
@@ -57,5 +64,5 @@ def run(args: argparse.Namespace) -> None:
 
     predict(
         ms, model_image=images, name=args.name, field=args.field, column=args.column, epsilon=args.epsilon,
-        threads=args.threads,
+        threads=args.threads, feed_angle=args.feed_angle,
     )  # fmt: skip

@@ -10,8 +10,20 @@ from pathlib import Path
 from radrim.errors import ConfigError, InputError
 from radrim.ms.fitsidi import is_fits_idi
 from radrim.ms.msv4 import is_msv4
-from radrim.ms.recognition import check_known, is_packed, pyuvdata_format, unpacked
+from radrim.ms.recognition import (
+    PACKED_SUFFIXES,
+    check_known,
+    has_random_groups,
+    is_other_table,
+    is_packed,
+    packed_format,
+    pyuvdata_format,
+    unpacked,
+)
 from radrim.ms.uvfits import is_fits
+
+SUFFIXES = (".ms", ".uvfits", ".uvf", ".uvp", ".uvh5", ".ps")
+"""Suffixes of observations, in lower case, which are no part of their names."""
 
 
 def format_of(path: str | Path) -> str:
@@ -35,6 +47,40 @@ def format_of(path: str | Path) -> str:
     if not kind:
         check_known(path)
     return kind
+
+
+def is_observation(path: str | Path) -> bool:
+    """Whether a file or folder among others is an observation that can be read, by its content or its name.
+
+    Images, tables of gains, texts and other companions are none. What has the name of an observation is one even if
+    its content is damaged, so that it is not overlooked.
+    """
+    path = Path(path)
+    if is_other_table(path):
+        return False
+    if (path / "table.dat").exists() or _suffix(path) in SUFFIXES:
+        return True
+    try:
+        kind = format_of(path)
+    except InputError:  # of a kind that is not read, or a folder with observations
+        return False
+    if kind == "UVFITS":
+        return has_random_groups(path)
+    if kind == "compressed":
+        return packed_format(path) == "FITS"
+    return bool(kind)
+
+
+def plain_name(path: str | Path) -> str:
+    """Name of a file or folder without the suffixes of observations and of compression: obs for obs.uvfits.gz."""
+    path = Path(path)
+    inner = path.with_suffix("") if path.suffix.lower() in PACKED_SUFFIXES else path
+    return (inner.with_suffix("") if _suffix(path) in SUFFIXES else inner).name
+
+
+def _suffix(path: Path) -> str:
+    """The suffix in lower case, of the content of a compressed file."""
+    return (path.with_suffix("") if path.suffix.lower() in PACKED_SUFFIXES else path).suffix.lower()
 
 
 def convert(

@@ -106,20 +106,49 @@ def _mend_tables(path: Path, spectral_frame: str, stokes: bool, step: int) -> No
         table.putcol("TYPE", ["GROUND-BASED"] * table.nrows())
 
 
-def append(more: Path, whole: Path, step: int) -> None:
-    """Move the rows of one Measurement Set to the end of another with the same subtables."""
+def append(more: Path, whole: Path, step: int, first: int = 0) -> None:
+    """Move the rows of one Measurement Set to the end of another with the same subtables.
+
+    Parameters
+    ----------
+    more, whole : Path
+    step : int
+        Rows that are in memory at a time.
+    first : int
+        Data description of `whole` that stands for the first one of `more`, as `append_windows` gives it.
+    """
     with editable(whole) as table, open_table(more) as rows:
-        before, scans = table.nrows(), table.getcol("SCAN_NUMBER").max()
+        before = table.nrows()
+        later = {"SCAN_NUMBER": table.getcol("SCAN_NUMBER").max(), "DATA_DESC_ID": first}
         table.addrows(rows.nrows())
         # Column by column: casacore's own copying of rows takes several times as long.
         for name in rows.colnames():
             for start in range(0, rows.nrows() if rows.iscelldefined(name, 0) else 0, step):
                 count = min(step, rows.nrows() - start)
                 values = rows.getcol(name, start, count)
-                table.putcol(name, values + scans if name == "SCAN_NUMBER" else values, before + start, count)
+                table.putcol(name, values + later[name] if name in later else values, before + start, count)
     from casacore.tables import tabledelete
 
     tabledelete(str(more), ack=False)
+
+
+def append_windows(more: Path, whole: Path) -> int:
+    """Copy the spectral windows of one Measurement Set, with their data descriptions, to another.
+
+    Returns
+    -------
+    int
+        The data description in `whole` of the first window.
+    """
+    firsts = {}
+    for name in ("SPECTRAL_WINDOW", "DATA_DESCRIPTION"):
+        with editable(f"{whole}::{name}") as table, open_table(f"{more}::{name}") as rows:
+            firsts[name] = table.nrows()
+            rows.copyrows(table)
+            if name == "DATA_DESCRIPTION":
+                later = rows.getcol("SPECTRAL_WINDOW_ID") + firsts["SPECTRAL_WINDOW"]
+                table.putcol("SPECTRAL_WINDOW_ID", later, firsts[name], rows.nrows())
+    return firsts["DATA_DESCRIPTION"]
 
 
 @contextmanager

@@ -22,6 +22,9 @@ _PACKED: dict[bytes, Callable[[Path], Any]] = {
 }
 _DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_LONGEST_HEADER = 2**20
+"""Bytes within which the first header of a FITS file ends; histories of AIPS fill some hundred KiB."""
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
 _ARCHIVES = {b"PK\x03\x04": "a zip archive; unpack it with: unzip",
              b"7z\xbc\xaf": "a 7z archive; unpack it with: 7z x", b"Rar!": "a rar archive; unpack it with: unrar x",
              b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it with: unzstd",
@@ -33,6 +36,37 @@ _OTHERS = {b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"%PD
 def is_packed(path: str | Path) -> bool:
     """Whether a file is compressed by gzip, bzip2 or xz."""
     return _start(path).startswith(tuple(_PACKED))
+
+
+def packed_format(path: str | Path) -> str:
+    """Format of what a compressed file holds, by its first bytes: 'FITS', 'HDF5', or '' for what holds no visibilities.
+
+    FITS are only UVFITS and FITS-IDI; a FITS image is ''. An HDF5 file may be another than UVH5, which its first bytes
+    do not tell.
+    """
+    start = _start(path)
+    for magic, opener in _PACKED.items():
+        if start.startswith(magic):
+            with suppress(*_DAMAGED), opener(Path(path)) as source:
+                head = source.read(_LONGEST_HEADER)
+                return "HDF5" if head.startswith(_HDF5) else "FITS" if _declares_groups(head) else ""
+    return ""
+
+
+def has_random_groups(path: str | Path) -> bool:
+    """Whether a FITS file declares random groups in its first header, as UVFITS files do and images do not."""
+    with suppress(OSError), open(path, "rb") as file:
+        return _declares_groups(file.read(_LONGEST_HEADER))
+    return False
+
+
+def _declares_groups(head: bytes) -> bool:
+    """Whether the first header of a FITS file has GROUPS = T; FITS-IDI has, too."""
+    if not head.startswith(b"SIMPLE  ="):
+        return False
+    cards = [head[place : place + 80] for place in range(0, len(head), 80)]
+    end = next((k for k, card in enumerate(cards) if card[:8] == b"END     "), len(cards))
+    return any(card[:10] == b"GROUPS  = " and card[10:].split(b"/")[0].strip() == b"T" for card in cards[:end])
 
 
 @contextmanager
@@ -66,6 +100,16 @@ def unpacked(path: str | Path, folder: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             inner.unlink()
+
+
+def is_other_table(path: str | Path) -> bool:
+    """Whether a folder is a casacore table that says it is no Measurement Set: an image, or a table of gains."""
+    with suppress(OSError):
+        for line in (Path(path) / "table.info").read_text(errors="replace").splitlines():
+            name, _, kind = line.partition("=")
+            if name.strip() == "Type":
+                return kind.strip() not in ("", "Measurement Set")
+    return False
 
 
 def pyuvdata_format(path: str | Path) -> str:

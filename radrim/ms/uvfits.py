@@ -60,8 +60,12 @@ class UVFits:
     groups : int
         Number of groups.
     antennas : Antennas
-    frequencies, sources : BinTableHDU or None
-        The tables AIPS FQ and SU; of FQ only the row in use.
+    frequencies : list of (BinTableHDU or None)
+        For each frequency setup in use, the table AIPS FQ with its row alone.
+    setups : ndarray, (usable group,) int
+        Which of them each group has.
+    sources : BinTableHDU or None
+        The table AIPS SU.
     usable : ndarray, (group,) bool
         Groups with a valid date and baseline; the others are left out.
     system, equinox : str, float
@@ -76,7 +80,8 @@ class UVFits:
     group_bytes: int
     groups: int
     antennas: Antennas
-    frequencies: "BinTableHDU | None"
+    frequencies: "list[BinTableHDU | None]"
+    setups: np.ndarray
     sources: "BinTableHDU | None"
     usable: np.ndarray
     system: str
@@ -88,13 +93,12 @@ class UVFits:
         """Size of the visibilities [bytes]."""
         return self.groups * self.group_bytes
 
-    def parts(self, folder: str | Path, size: int) -> "Iterator[tuple[Path, slice]]":
+    def parts(self, folder: str | Path, size: int) -> "Iterator[tuple[Path, np.ndarray, int]]":
         """The usable groups as standard UVFITS files of about `size` bytes in `folder`; each is deleted after use.
 
-        Every group is of antenna 1 with itself; the slice selects its true antennas from `antennas`.
+        Every group is of antenna 1 with itself; its true antennas are those of `antennas` in the rows that come with
+        the file. All groups of a file have one frequency setup, the number of which comes last.
         """
-        from astropy.io import fits
-
         step = max(1, size // self.group_bytes)
         path = Path(folder) / "part.uvfits"
         kind = np.dtype({8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[self.header["BITPIX"]])
@@ -102,26 +106,34 @@ class UVFits:
         done = 0
         for first in range(0, self.groups, step):
             usable = self.usable[first : first + step]
-            count = int(usable.sum())
-            if count == 0:
+            rows = np.arange(done, done + usable.sum())
+            done += len(rows)
+            if not len(rows):
                 continue
             with open(self.path, "rb") as source:
                 source.seek(self.start + first * self.group_bytes)
                 block = np.frombuffer(source.read(len(usable) * self.group_bytes), kind).reshape(len(usable), -1)
             block = block[usable]
             block[:, pairs] = 0
-            header = self.header.copy()
-            header["GCOUNT"] = count
-            with open(path, "wb") as part:
-                part.write(header.tostring().encode("ascii"))
-                part.write(block.tobytes())
-                part.write(b"\0" * (-part.tell() % 2880))
-            for table in (self.antennas.table, self.frequencies, self.sources):
-                if table is not None:
-                    fits.append(path, table.data, table.header)
-            yield path, slice(done, done + count)
-            path.unlink()
-            done += count
+            for setup in np.unique(self.setups[rows]):
+                among = self.setups[rows] == setup
+                self._write_part(path, block[among], int(setup))
+                yield path, rows[among], int(setup)
+                path.unlink()
+
+    def _write_part(self, path: Path, block: np.ndarray, setup: int) -> None:
+        """A standard UVFITS file of some groups (group, value) of one frequency setup."""
+        from astropy.io import fits
+
+        header = self.header.copy()
+        header["GCOUNT"] = len(block)
+        with open(path, "wb") as part:
+            part.write(header.tostring().encode("ascii"))
+            part.write(block.tobytes())
+            part.write(b"\0" * (-part.tell() % 2880))
+        for table in (self.antennas.table, self.frequencies[setup], self.sources):
+            if table is not None:
+                fits.append(path, table.data, table.header)
 
 
 def read_header(path: str | Path) -> UVFits:
@@ -152,6 +164,7 @@ def read_header(path: str | Path) -> UVFits:
         if sources is None:
             keys = [f"CRVAL{header['NAXIS'] - k}" for k in (1, 0)]
             check_position(path, keys, *(float(header.get(key, math.nan)) for key in keys))
+        frequencies, setups = read_frequencies(path, header, hdus, parameters.numbers("FREQSEL", usable))
         system, equinox, more = header_equinox(path, header)
         return UVFits(
             path,
@@ -160,7 +173,8 @@ def read_header(path: str | Path) -> UVFits:
             _group_bytes(header),
             header["GCOUNT"],
             antennas,
-            read_frequencies(path, header, hdus, parameters.different("FREQSEL", usable)),
+            frequencies,
+            setups,
             sources,
             usable,
             system,

@@ -15,7 +15,7 @@ import numpy as np
 
 from radrim.earth import uvw_tracks
 from radrim.errors import InputError, RadrimError
-from radrim.ms.pyuvdata_write import append, editable, quiet, write
+from radrim.ms.pyuvdata_write import append, append_windows, editable, quiet, write
 from radrim.ms.settings import DEFAULTS, StorageSettings
 from radrim.ms.tables import NOTES
 from radrim.ms.uvfits import UVFits, first_line, read_header
@@ -74,16 +74,20 @@ def convert(
     notes = list(file.notes)
     needed = 1.2 * file.size + 500 * file.groups + 3 * settings.part_bytes
     with new_measurement_set(out, needed, overwrite, "select less in the program that wrote the file") as whole:
-        for number, (part, rows) in enumerate(file.parts(whole.parent, settings.part_bytes)):
+        places: dict[int, int] = {}  # first data description of each frequency setup
+        for number, (part, rows, setup) in enumerate(file.parts(whole.parent, settings.part_bytes)):
             target = whole if number == 0 else whole.with_name("more.ms")
             with quiet():
                 data = _read(part, file)
-                _mend(data, file, rows, notes)
+                _mend(data, file, rows, setup, notes)
                 _weigh(data, negative)
                 write(data, target, out, str(file.header.get("SPECSYS", "")), settings.rows)
-            if number:
-                with writing(out):
-                    append(target, whole, settings.rows)
+            with writing(out):
+                if number and setup not in places:
+                    places[setup] = append_windows(target, whole)
+                places.setdefault(setup, 0)
+                if number:
+                    append(target, whole, settings.rows, places[setup])
         with writing(out), editable(whole) as table:
             table.putkeyword(NOTES, notes)
     return notes
@@ -105,7 +109,7 @@ def _read(part: Path, file: UVFits) -> "UVData":
         ) from error
 
 
-def _mend(data: "UVData", file: UVFits, groups: slice, notes: list[str]) -> None:
+def _mend(data: "UVData", file: UVFits, groups: np.ndarray, setup: int, notes: list[str]) -> None:
     """Convert antenna numbers, times, frequencies and positions to the conventions of a Measurement Set."""
     data.ant_1_array, data.ant_2_array = file.antennas.rows[groups].T.astype(int)
     names = [name.strip() for name in data.telescope.antenna_names]
@@ -114,7 +118,7 @@ def _mend(data: "UVData", file: UVFits, groups: slice, notes: list[str]) -> None
     data.time_array = data.time_array - file.antennas.late[groups] / 86400
     if data.integration_time is None:
         data.integration_time = np.ones(data.Nblts)
-    header, table = file.header, file.frequencies
+    header, table = file.header, file.frequencies[setup]
     if table is not None:
         # Each IF has its own channel width, negative where the frequencies of its channels fall.
         first, width = (np.ravel(table.data[name]).astype(float) for name in ("IF FREQ", "CH WIDTH"))

@@ -58,8 +58,8 @@ class Parameters:
         """Scaled values of a parameter, (group,) float64; parameters of the same name are added."""
         return np.asarray(self._data.par(name), float)
 
-    def different(self, name: str, usable: np.ndarray) -> np.ndarray:
-        """Sorted values of a parameter without repeats; an empty array if the file has no such parameter.
+    def numbers(self, name: str, usable: np.ndarray) -> np.ndarray | None:
+        """Numbers of rows of a table that a parameter gives, (usable group,) int; None without such a parameter.
 
         Parameters
         ----------
@@ -68,11 +68,17 @@ class Parameters:
             Groups that count.
         """
         if name not in self.names:
-            return np.empty(0, int)
-        found = np.unique(self.values(name)[usable])
-        if not (np.abs(found) < 2**31).all():
-            raise InputError(f"{self._path} has groups whose {name} is {found[-1]:g}, which is no number of a table.")
-        return np.unique(np.rint(found)).astype(int)
+            return None
+        values = self.values(name)[usable]
+        wrong = values[~(np.abs(values) < 2**31)]
+        if len(wrong):
+            raise InputError(f"{self._path} has groups whose {name} is {wrong[0]:g}, which is no number of a table.")
+        return np.rint(values).astype(int)
+
+    def different(self, name: str, usable: np.ndarray) -> np.ndarray:
+        """Those numbers sorted and without repeats; an empty array if the file has no such parameter."""
+        numbers = self.numbers(name, usable)
+        return np.empty(0, int) if numbers is None else np.unique(numbers)
 
     def usable(self) -> np.ndarray:
         """Whether a group has a valid date and baseline, (group,) bool.

@@ -14,6 +14,7 @@ from radrim.ms.tables import MeasurementSet
 from radrim.ms.weights import Part, WeightReader
 from radrim.read.continuum import Continuum, line_free
 from radrim.read.counts import Counts
+from radrim.read.joined import JoinedRows
 from radrim.read.selection import Selection
 from radrim.read.settings import ReadSettings
 from radrim.runtime.progress_bar import ProgressBar
@@ -61,7 +62,7 @@ class ChunkReader:
     def __init__(
         self,
         source: Source,
-        table: "casatables.table",
+        table: "casatables.table | JoinedRows",
         window: SpectralWindow,
         channels: tuple[int, int],
         recipes: list[Terms],

@@ -6,6 +6,7 @@ the feed; the calibration that corrects for this, with the parallactic angle, ha
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,27 +52,11 @@ def turned(
     if parallel and ms.telescope.upper() in DOUBLED and set(wanted) & set("IQUV"):
         _note(notes, f"The software of {ms.telescope} forms I as XX + YY, and radrim as (XX + YY) / 2, as most do: if "
                      "the data were calibrated so, all fluxes are half of theirs.")  # fmt: skip
-    if not set(wanted) & {"Q", "U"} or not set(LINEAR) & set(correlations) or selection.feed_angle == "off":
+    if not set(wanted) & {"Q", "U"}:
         return recipes
-    angles = _angles(ms)
-    if not len(angles) or np.abs(_half_turn(angles)).max() <= FeedSettings.tolerance:
+    angle = 2 * feed_angle(correlations, ms, selection.feed_angle, notes)
+    if angle == 0:
         return recipes
-    shown = f"{math.degrees(angles[0]):.4g} deg (RECEPTOR_ANGLE of {ms.path.name})"
-    if np.abs(_half_turn(angles - angles[0])).max() > FeedSettings.tolerance:
-        _note(notes, f"Q and U were not turned by the angles of the feeds, {shown} and others: antennas differ.")
-        return recipes
-    mounts = sorted({mount.upper() or "unknown" for mount in ms.mounts})
-    if selection.feed_angle == "auto" and any(not mount.startswith("EQUATORIAL") for mount in mounts):
-        _note(notes, f"Q and U were not turned by the angle of the feeds, {shown}, since mounts are "
-                     f"{', '.join(mounts)}: calibration with the parallactic angle includes it. --feed-angle on turns "
-                     "them.")  # fmt: skip
-        return recipes
-    if not set(LINEAR) <= set(correlations):
-        _note(notes, f"Q and U were not turned by the angle of the feeds, {shown}: this needs XX, XY, YX and YY; "
-                     f"the data have {', '.join(correlations)}.")  # fmt: skip
-        return recipes
-    _note(notes, f"Q and U were turned by the angle of the linear feeds, {shown}; --feed-angle off leaves them.")
-    angle = 2 * (-angles[0] if ms.telescope.upper() in REVERSED else angles[0])
     xx, xy, yx, yy = (correlations.index(name) for name in LINEAR)
 
     def mix(q: float, u: float) -> Terms:
@@ -79,6 +64,49 @@ def turned(
 
     ours = {"Q": mix(math.cos(angle), -math.sin(angle)), "U": mix(math.sin(angle), math.cos(angle))}
     return [ours.get(name, recipe) for name, recipe in zip(wanted, recipes, strict=True)]
+
+
+def feed_angle(
+    correlations: Sequence[str], ms: MeasurementSet, switch: str, notes: list[str], predicted: bool = False
+) -> float:
+    """Angle of the X receptors from north through east by which Q and U are turned [rad]; 0 if they are left alone.
+
+    Parameters
+    ----------
+    correlations : sequence of str
+        Of the spectral window.
+    ms : MeasurementSet
+    switch : {'auto', 'on', 'off'}
+        auto: where the mount is equatorial.
+    notes : list of str
+        Receives what was done or left out, in sentences.
+    predicted : bool
+        Whether the notes are about predicted correlations, and not about images.
+    """
+    if not set(LINEAR) & set(correlations) or switch == "off":
+        return 0.0
+    angles = _angles(ms)
+    if not len(angles) or np.abs(_half_turn(angles)).max() <= FeedSettings.tolerance:
+        return 0.0
+    shown = f"{math.degrees(angles[0]):.4g} deg (RECEPTOR_ANGLE of {ms.path.name})"
+    if np.abs(_half_turn(angles - angles[0])).max() > FeedSettings.tolerance:
+        _note(notes, f"Q and U were not turned by the angles of the feeds, {shown} and others: antennas differ.")
+        return 0.0
+    mounts = sorted({mount.upper() or "unknown" for mount in ms.mounts})
+    if switch == "auto" and any(not mount.startswith("EQUATORIAL") for mount in mounts):
+        _note(notes, f"Q and U were not turned by the angle of the feeds, {shown}, since mounts are "
+                     f"{', '.join(mounts)}: calibration with the parallactic angle includes it. --feed-angle on turns "
+                     "them.")  # fmt: skip
+        return 0.0
+    if not set(LINEAR) <= set(correlations):
+        _note(notes, f"Q and U were not turned by the angle of the feeds, {shown}: this needs XX, XY, YX and YY; "
+                     f"the data have {', '.join(correlations)}.")  # fmt: skip
+        return 0.0
+    what = "Predicted correlations are those of linear feeds at an angle of" if predicted else (
+        "Q and U were turned by the angle of the linear feeds,"
+    )  # fmt: skip
+    _note(notes, f"{what} {shown}; --feed-angle off leaves them.")
+    return float(-angles[0] if ms.telescope.upper() in REVERSED else angles[0])
 
 
 def _note(notes: list[str], note: str) -> None:

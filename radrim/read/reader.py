@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import product, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from radrim.read.chunks import ChunkReader, Source
 from radrim.read.counts import Counts
 from radrim.read.feeds import turned
 from radrim.read.frames import SPECSYS, find_shift
+from radrim.read.joined import group_windows, has_all, join_rows, joined_window
 from radrim.read.pointings import Target, bring_to, choose_centre, choose_target, named_few
 from radrim.read.row_index import RowIndex
 from radrim.read.selection import (
@@ -166,17 +168,18 @@ def _read_one(
         used: list[SpectralWindow] = []
         faulty = [window for window in ms.faulty if selection.spw is None or window.spw in selection.spw]
         require_sound(main, faulty, f"FIELD_ID IN [{','.join(map(str, target.fields))}]")
-        pairs = list(product(target.fields, _with_all_stokes(choose_windows(ms, selection), selection)))
+        groups = group_windows(choose_windows(ms, selection), selection.stokes.split(","))
+        pairs = list(product(target.fields, groups))
         span = choose_times(ms.path, main, selection)
         index = RowIndex(main, settings.index_rows, span) if len(pairs) > settings.most_queries else None
-        for field, window in pairs:
+        for field, group in pairs:
             source = Source(ms, main, column, selection, counts, notes, settings, span)
             before = len(blocks)
-            for block in _read_window(source, window, field, block_bytes, index):
+            for block in _read_window(source, group, field, block_bytes, index):
                 position = ms.fields[field].ra, ms.fields[field].dec
                 blocks.append(keep(bring_to(block, position, centre) if centre else block))
             if len(blocks) > before:
-                used.append(window)
+                used += group
     left = sum(int((block.weight > 0).sum()) for block in blocks)
     counts.check(ms.path, left, selection.flag_nonfinite, settings)
     notes += counts.notes(ms.path.name, selection.abs_weights)
@@ -221,14 +224,14 @@ def _dishes_with_data(ms: MeasurementSet, blocks: list[Visibilities]) -> list[fl
 
 
 def _read_window(
-    source: Source, window: SpectralWindow, field: int, block_bytes: int | None, index: RowIndex | None = None
+    source: Source, group: Sequence[SpectralWindow], field: int, block_bytes: int | None, index: RowIndex | None = None
 ) -> Iterator[Visibilities]:
-    """All selected rows with data of one spectral window, block by block; from `index`, if there is one."""
+    """All selected rows with data of one spectral window, block by block; from `index`, if there is one.
+
+    A group of several data descriptions of one window is read together.
+    """
     ms, main, selection = source.ms, source.main, source.selection
-    query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
-    if source.span is not None:
-        query += f" AND TIME>={source.span[0]!r} AND TIME<={source.span[1]!r}"
-    rows = index.select(window.data_desc, field) if index else main.query(query)
+    rows, window = _rows_of(source, group, field, index)
     try:
         total = rows.nrows()
         if total == 0:
@@ -259,6 +262,28 @@ def _read_window(
         rows.close()
 
 
+def _rows_of(
+    source: Source, group: Sequence[SpectralWindow], field: int, index: RowIndex | None
+) -> tuple[Any, SpectralWindow]:
+    """The rows of a group of data descriptions, and the spectral window with the correlations of all."""
+    parts = []
+    for window in group:
+        query = f"DATA_DESC_ID=={window.data_desc} AND FIELD_ID=={field} AND ANTENNA1!=ANTENNA2"
+        if source.span is not None:
+            query += f" AND TIME>={source.span[0]!r} AND TIME<={source.span[1]!r}"
+        parts.append(index.select(window.data_desc, field) if index else source.main.query(query))
+    if len(parts) == 1 or not any(part.nrows() for part in parts):
+        return parts[0], group[0]
+    rows, alone = join_rows(source.ms, group, parts, source.column)
+    if alone:
+        numbers = " and ".join(str(window.data_desc) for window in group)
+        source.notes.append(
+            f"{alone} rows of data descriptions {numbers} of {source.ms.path.name} were left out: they have no "
+            "counterpart of the same time and baseline in the other."
+        )
+    return rows, joined_window(group)
+
+
 def _blocks(reader: ChunkReader, total: int, size: int) -> Iterator[Visibilities]:
     """All rows with samples of a reader, `size` rows at a time."""
     with ProgressBar(f"reading {reader.ms.path.name}, spectral window {reader.window.spw}", total) as bar:
@@ -274,7 +299,7 @@ def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, n
     try:
         recipes, one_hand = combinations(wanted, window.correlations)
     except DataError as error:
-        others = [w.spw for w in choose_windows(ms, selection) if _has_all(w, wanted)]
+        others = [w.spw for w in choose_windows(ms, selection) if has_all(w.correlations, wanted)]
         advice = f" Or image the windows that have all, --spw {','.join(map(str, others))}." if others else ""
         raise DataError(f"{ms.path}, spectral window {window.spw}: {error}{advice}") from None
     found = [f"The image of {s} is complex; this is its real part." for s in wanted if s in ("RL", "LR", "XY", "YX")]
@@ -283,17 +308,3 @@ def _recipes(ms: MeasurementSet, window: SpectralWindow, selection: Selection, n
         found.append(f"Stokes I of {ms.path.name} is taken from {hand} alone, as if unpolarised.")
     notes += [note for note in found if note not in notes]
     return turned(recipes, window.correlations, ms, selection, notes)
-
-
-def _with_all_stokes(windows: list[SpectralWindow], selection: Selection) -> list[SpectralWindow]:
-    """Without data descriptions that lack a Stokes parameter which another one of the same window has."""
-    wanted = selection.stokes.split(",")
-    having = {window.spw for window in windows if _has_all(window, wanted)}
-    return [window for window in windows if window.spw not in having or _has_all(window, wanted)]
-
-
-def _has_all(window: SpectralWindow, wanted: Sequence[str]) -> bool:
-    try:
-        return not combinations(wanted, window.correlations)[1]
-    except DataError:
-        return False

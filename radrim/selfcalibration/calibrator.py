@@ -71,6 +71,7 @@ class Calibrator:
         if span is not None:
             self._where += f" AND TIME>={span[0]!r} AND TIME<={span[1]!r}"
         self._read_times()
+        self.spws = list(dict.fromkeys(window.spw for window in self.windows))
         self.feeds = tuple(sorted({feed for w in self.windows for name in w.correlations for feed in _feeds(name)}))
         self.names = _labels(self.ms.antennas)
         self._reference = self._named_reference(config.refant)
@@ -160,7 +161,7 @@ class Calibrator:
         signal = (np.minimum(total.y, power) if known else total.y).sum(-1)
         seen = signal > 0
         ways = 1 if self.config.gain_type == "T" else len(self.feeds)
-        ways *= 1 if self.config.combine_spw else len(self.windows)
+        ways *= 1 if self.config.combine_spw else len(self.spws)
         snr = math.sqrt(np.median(signal[seen]) / len(self.times) / ways) / scatter if seen.any() else 0.0
         if self.order is None:
             self.order = self._prefer(signal, normal.count.any((1, 3)))
@@ -202,10 +203,9 @@ class Calibrator:
     def unity(self) -> Gains:
         """Gains of 1 for all antennas at all times, those of data that are not calibrated."""
         time, interval = self._spans(np.zeros(len(self.times), int))
-        shape = 1, len(self.windows), len(self.feeds), len(self.names)
-        spws = [window.spw for window in self.windows]
+        shape = 1, len(self.spws), len(self.feeds), len(self.names)
         return Gains(
-            time, interval, spws, self.feeds, self.names, np.ones(shape, complex), np.zeros(shape, bool),
+            time, interval, self.spws, self.feeds, self.names, np.ones(shape, complex), np.zeros(shape, bool),
             np.zeros(shape), self.refant, self.field.name, self.column,
         )  # fmt: skip
 
@@ -258,7 +258,9 @@ class Calibrator:
         if both:  # a fine interval belongs to the coarse one in which it begins
             coarse = group_times(self.times, self.scans, one.length, self.integration)
             coarse = coarse[np.unique(fine, return_index=True)[1]]
-        groups = [self.windows] if self.config.combine_spw else [[window] for window in self.windows]
+        groups = [self.windows]
+        if not self.config.combine_spw:  # data descriptions of one window have the same gains
+            groups = [[window for window in self.windows if window.spw == spw] for spw in self.spws]
         means, solutions = [], []
         for windows in groups:
             normal = self._sums(windows, model, fine, None, every)
@@ -271,13 +273,12 @@ class Calibrator:
                 gain, mean = normalise(gain, flag)
             means.append(mean)
             solutions.append((gain, flag, snr, solution.chi2.sum(), solution.samples.sum()))
-        copies = len(self.windows) if self.config.combine_spw else 1
+        copies = len(self.spws) if self.config.combine_spw else 1
         gain, flag, snr = (np.stack([s[k] for s in solutions] * copies, 1) for k in range(3))
         chi2 = sum(s[3] for s in solutions) / max(1, 2 * sum(s[4] for s in solutions))
         time, interval = self._spans(fine)
-        spws = [window.spw for window in self.windows]
         labels = self._reference_of(flag), self.field.name, self.column
-        gains = Gains(time, interval, spws, self.feeds, self.names, gain, flag, snr, *labels)
+        gains = Gains(time, interval, self.spws, self.feeds, self.names, gain, flag, snr, *labels)
         if flag.all():
             raise DataError(
                 f"No solution of {one.kind}:{format_interval(one.length)} reaches a signal-to-noise ratio of "
@@ -319,16 +320,16 @@ class Calibrator:
         return (begin + end) / 2, end - begin
 
     def chunks(self, windows: list[SpectralWindow] | None = None) -> Iterator[tuple[int, SpectralWindow, ms_rows.Rows]]:
-        """(number of the window, window, chunk) of all rows of the selection."""
+        """(place of its gains, data description, chunk) of all rows of the selection."""
         with open_table(self.ms.path) as main:
             chosen = self.selection.spw
             require_sound(main, [one for one in self.ms.faulty if chosen is None or one.spw in chosen], self._where)
-            for number, window in enumerate(self.windows):
+            for window in self.windows:
                 if windows is not None and window not in windows:
                     continue
                 with main.query(f"{self._where} AND DATA_DESC_ID=={window.data_desc}") as rows:
                     for chunk in ms_rows.chunks(self.ms, rows, self.column, window):
-                        yield number, window, chunk
+                        yield self.spws.index(window.spw), window, chunk
 
     def usable(self, chunk: ms_rows.Rows) -> np.ndarray:
         """Rows (row,) bool with coordinates, of two antennas, at usable times."""
@@ -398,7 +399,8 @@ class Calibrator:
         keep = self.config.unsolved == "keep" or self.config.in_place
         lost = 0
         with open_table(self.ms.path) as source, ms_rows.open_for_writing(path) as target:
-            for number, window in enumerate(self.windows):
+            for window in self.windows:
+                number = self.spws.index(window.spw)
                 query = f"{self._where} AND DATA_DESC_ID=={window.data_desc}"
                 feeds = np.array([[self.feeds.index(f) for f in _feeds(name)] for name in window.correlations]).T
                 with source.query(query) as rows, target.query(query) as into:

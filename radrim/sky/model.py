@@ -5,6 +5,7 @@ model and the field have different phase centres. Planes are not interpolated in
 of the nearest frequency, as in the major cycles of `radrim image --channels-out` and in WSClean.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,11 +65,15 @@ class SkyModel:
         """The parallel hands among `correlations` that the model lacks."""
         return [name for name in correlations if name in ("XX", "YY", "RR", "LL", "I") and not self._mixture(name)]
 
-    def _mixture(self, correlation):
+    def _mixture(self, correlation, feed_angle=0.0):
         """The Stokes parameters of the model that contribute to a correlation, with their coefficients."""
         if correlation not in MIXTURES:
             raise DataError(f"Correlations {correlation}, of mixed feeds, cannot be predicted from Stokes parameters.")
-        known = dict(zip("IQUV", MIXTURES[correlation], strict=True)) | {correlation: 1}
+        i, q, u, v = map(complex, MIXTURES[correlation])
+        if feed_angle and correlation[0] in "XY":
+            turn = 2 * feed_angle
+            q, u = q * math.cos(turn) - u * math.sin(turn), q * math.sin(turn) + u * math.cos(turn)
+        known = {"I": i, "Q": q, "U": u, "V": v} | {correlation: 1}
         return {name: known[name] for name in self.stokes if known.get(name)}
 
     def visibilities(
@@ -79,6 +84,7 @@ class SkyModel:
         position: tuple[float, float],
         epsilon: float = 1e-4,
         threads: int = 1,
+        feed_angle: float = 0.0,
     ) -> np.ndarray:
         """Visibilities of the model.
 
@@ -95,6 +101,8 @@ class SkyModel:
         epsilon : float
             Accuracy relative to the direct sum, see `radrim.operator.make_operator`.
         threads : int
+        feed_angle : float
+            Angle of the X receptors of linear feeds from north through east [rad].
 
         Returns
         -------
@@ -102,7 +110,7 @@ class SkyModel:
             [Jy]
         """
         out = np.zeros((len(uvw), len(freq), len(correlations)), np.complex64)
-        mixtures = [self._mixture(name) for name in correlations]
+        mixtures = [self._mixture(name, feed_angle) for name in correlations]
         for stokes in self.stokes:
             planes = [plane for plane in self.planes if plane.stokes == stokes]
             nearest = _nearest(freq, np.array([plane.freq for plane in planes]))

@@ -17,6 +17,7 @@ from radrim.ms.columns import Column, check_whole, writing_column
 from radrim.ms.inputs import require_measurement_set
 from radrim.ms.opening import open_table
 from radrim.ms.subtables import require_sound
+from radrim.read import feeds
 from radrim.read.pointings import choose_target
 from radrim.read.settings import ReadSettings
 from radrim.runtime.progress_bar import ProgressBar
@@ -47,6 +48,7 @@ def predict(
     ms: str | Path | Sequence[str | Path], *,
     model_image: str | Path | Sequence[str | Path] | None = None, name: str | Path | None = None,
     field: str | int | None = None, column: str = "MODEL_DATA", epsilon: float = 1e-4, threads: int | None = None,
+    feed_angle: str = "auto",
 ) -> None:  # fmt: skip
     """Write the visibilities of a model into a column of one or several Measurement Sets.
 
@@ -63,6 +65,8 @@ def predict(
         raise ConfigError(f"--epsilon {epsilon:g} is not between 1e-12 and 0.01.")
     if column in HELD or not column.isidentifier():
         raise ConfigError(f"--column {column} is no column for a model; use MODEL_DATA, or a name of your own.")
+    if feed_angle not in ("auto", "on", "off"):
+        raise ConfigError(f"--feed-angle {feed_angle} is none of auto, on, off.")
     if name is not None:
         paths = find_models(name)
     else:
@@ -72,7 +76,8 @@ def predict(
     author = f"predict of {', '.join(path.name for path in paths[:3])}{' ...' if len(paths) > 3 else ''}"
     threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)  # the direct sum's
-    predictions = [_Prediction(each, model, field) for each in ([ms] if isinstance(ms, str | Path) else ms)]
+    sets = [ms] if isinstance(ms, str | Path) else ms
+    predictions = [_Prediction(each, model, field, feed_angle) for each in sets]
     for prediction in predictions:  # all are checked before any is written
         prediction.write(column, author, epsilon, threads)
 
@@ -96,7 +101,7 @@ def _describe(model, paths):
 class _Prediction:
     """The prediction of a model for one Measurement Set; the constructor checks both."""
 
-    def __init__(self, path: str | Path, model: SkyModel, field: str | int | None):
+    def __init__(self, path: str | Path, model: SkyModel, field: str | int | None, switch: str = "auto"):
         self.ms, self.model = require_measurement_set(path), model
         check_whole(self.ms, "A column of predictions")
         target = choose_target(self.ms, None if field is None else str(field))
@@ -117,6 +122,20 @@ class _Prediction:
                 names = ", ".join(self.ms.fields[index].name for index in self.fields)
                 raise InputError(f"{path} has no rows of field {names}: there is nothing to predict.")
             self._check_scale(main)
+        self._feed_angles = self._find_feed_angles(switch)
+
+    def _find_feed_angles(self, switch):
+        """Angle of linear feeds by which images of each data description turn Q and U [rad]."""
+        notes: list[str] = []
+        angles = {
+            window.data_desc: feeds.feed_angle(window.correlations, self.ms, switch, notes, predicted=True)
+            if set(self.model.stokes) & {"Q", "U"}
+            else 0.0
+            for _, window, _ in self._parts
+        }
+        for note in notes:
+            log.warning("%s", note)
+        return angles
 
     def _check_frames(self):
         """Check the frequency frames, unless the model has a single frequency. Doppler shifts can exceed channels."""
@@ -187,7 +206,7 @@ class _Prediction:
                         known = np.isfinite(uvw).all(1)  # NaN in rows that the correlator did not fill
                         seen = self.model.visibilities(
                             np.where(known[:, None], uvw, 0), window.freq, window.correlations, (field.ra, field.dec),
-                            epsilon, threads,
+                            epsilon, threads, self._feed_angles[window.data_desc],
                         )  # fmt: skip
                         seen[~known] = 0
                         out.put(part, seen)

@@ -1,9 +1,13 @@
 """Batches: one image cannot end another, what is done is not done again, and whoever waits is told the truth."""
 
+import bz2
 import csv
+import gzip
 import json
+import lzma
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +18,9 @@ from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from radrim.batch import run as batch_run
 from radrim.batch.config import BatchConfig, load_batch, to_duration
@@ -26,6 +32,8 @@ from radrim.cli.imaging import parse_config
 from radrim.cli.parser import build_parser
 from radrim.cli.spelling import wsclean_spelling
 from radrim.errors import ConfigError, InputError
+from radrim.ms.inputs import open_inputs
+from radrim.ms.tables import read_subtables
 from radrim.report import qa
 
 NOTHING = qa.Limits(min_dynamic_range=None, max_flagged=None)
@@ -214,8 +222,31 @@ def test_inputs(tmp_path):
     assert expand([str(tmp_path / "some.txt")]) == [f"{obs}/b.ms", f"{obs}/none.ms"]
     with pytest.raises(InputError, match=r"\*.zarr matches nothing; give patterns in quotes"):
         expand([f"{obs}/*.zarr"])
-    with pytest.raises(InputError, match=r"no Measurement Set and holds none; .*/\*\*/\*.ms"):
+    with pytest.raises(InputError, match=r"no observation that radrim reads and holds none; .*/\*\*/\*.ms"):
         expand([str(tmp_path)])
+
+
+def test_folder_with_all_that_can_be_imaged(tmp_path, small_ms, make_uvfits):
+    """A folder's observations are found by content, compressed or not; images and gains are not among them."""
+    obs = tmp_path / "obs"
+    obs.mkdir()
+    plain = make_uvfits(small_ms).read_bytes()
+    for name, pack in (("a.uvfits.gz", gzip), ("b.UVP.bz2", bz2), ("c.fits.xz", lzma), ("d.fits", None)):
+        (obs / name).write_bytes(pack.compress(plain) if pack else plain)
+    shutil.copytree(small_ms, obs / "e")
+    (obs / "d.fits.gz").write_bytes(gzip.compress(plain))  # of the file beside it
+    fits.PrimaryHDU(np.zeros((8, 8))).writeto(obs / "image.fits")
+    (obs / "image2.fits.gz").write_bytes(gzip.compress((obs / "image.fits").read_bytes()))
+    (obs / "notes.txt.gz").write_bytes(gzip.compress(b"notes"))
+    (obs / "cut.gz").write_bytes(gzip.compress(plain)[:20])
+    for name, kind in (("gains.G", "Calibration"), ("m31.image", "Image")):
+        (obs / name).mkdir()
+        (obs / name / "table.dat").touch()
+        (obs / name / "table.info").write_text(f"Type = {kind}\nSubType = \n")
+    items = make_items(BatchConfig(output=tmp_path), [str(obs)])
+    assert [item.name for item in items] == ["a", "b", "c.fits", "d.fits", "e"]
+    with open_inputs([item.config.ms[0] for item in items]) as sets:
+        assert {one.rows for one in sets} == {read_subtables(small_ms).rows}
 
 
 def test_names_tell_items_apart(tmp_path):

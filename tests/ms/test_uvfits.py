@@ -264,6 +264,51 @@ def test_one_subarray_and_one_setup_of_many(small_ms, make_uvfits):
         np.testing.assert_allclose(ms.positions, read_subtables(small_ms).positions, atol=1e-3)
 
 
+def group_of(row):
+    """Integration and baseline of a row of the main table."""
+    return round(row["TIME"] / 4), frozenset((row["ANTENNA1"], row["ANTENNA2"]))
+
+
+@pytest.mark.parametrize("part_bytes", [2000, 2**26])
+def test_each_frequency_setup_has_windows_of_its_own(make_ms, make_uvfits, tmp_path, part_bytes):
+    """Every group has the frequencies of its own FREQSEL, however setups follow each other and the file is cut."""
+    ms = make_ms(windows=((1.38e9, 2), (1.6e9, 2)))
+    offsets, widths = {1: [0.0, 2.2e8], 4: [5e8, 6e8], 9: [-3e8, 1e8], 11: [5e8, 6e8]}, {1: 2e6, 4: -1e6, 9: 4e6}
+
+    def several(tables):
+        setups = tables["AIPS FQ"]
+        data = np.concatenate([setups.data] * 4)
+        for row, number in zip(data, (1, 11, 4, 9), strict=True):
+            row["FRQSEL"], row["IF FREQ"] = number, offsets[number]
+            row["CH WIDTH"] = widths[4 if number == 11 else number]
+        tables["AIPS FQ"] = fits.BinTableHDU(data, setups.header)
+        return tables
+
+    groups = read_subtables(ms).rows // 2
+    selected = np.array([1, 4, 9, 11])[np.arange(groups) // 3 % 4]
+    path = make_uvfits(ms, tables=several, parameters={"FREQSEL": selected.astype(float)})
+    base = fits.getheader(path)["CRVAL4"]
+    convert(path, tmp_path / "out.ms", settings=StorageSettings(part_bytes=part_bytes, rows=50))
+    info, before = read_subtables(tmp_path / "out.ms"), read_subtables(ms)
+    assert len(info.windows) == 6  # those of setups 4 and 11 are the same
+    with open_table(ms) as main:
+        rows = main.query("DATA_DESC_ID==0")
+        keys = [group_of(row) for row in rows]
+        setup = dict(zip(keys, selected, strict=True))
+        uvw = dict(zip(keys, rows.getcol("UVW"), strict=True))
+    with open_table(tmp_path / "out.ms") as main:
+        assert main.nrows() == before.rows
+        windows = {window.data_desc: window for window in info.windows}
+        for row in main:
+            key = group_of(row)
+            number = setup[key]
+            starts = base + np.array(offsets[number])
+            steps = widths[4 if number == 11 else number] * np.arange(2)
+            freq = windows[row["DATA_DESC_ID"]].freq
+            assert min(np.abs(np.sort(start + steps) - np.sort(freq)).max() for start in starts) < 1
+            np.testing.assert_allclose(np.abs(row["UVW"]), np.abs(uvw[key]), atol=0.1)
+
+
 def test_parts_are_joined(circular_ms, make_uvfits, monkeypatch):
     """A file that is converted a few groups at a time gives the same."""
     parts = StorageSettings(part_bytes=20_000, rows=50)
@@ -319,7 +364,7 @@ def emptied(name, column):
         ({"header": {"CTYPE3": "FREQ", "CTYPE4": "STOKES"}}, ["COMPLEX 3, FREQ", "read are COMPLEX 3"]),
         ({"header": {"PTYPE1": "UU-L", "PTYPE2": "VV-L", "PTYPE3": "WW-L"}}, ["baseline coordinates UU-L, VV-L, WW-L"]),
         ({"parameters": {"SUBARRAY": "halves"}}, ["no antenna table (AIPS AN) for its subarray 2", "FITTP"]),
-        ({"parameters": {"FREQSEL": "halves"}}, ["frequency setups (FREQSEL) 1, 2", "UVCOP"]),
+        ({"parameters": {"FREQSEL": "halves"}}, ["data with FREQSEL 2", "frequency setups 1", "FITTP"]),
         ({"parameters": {"WEIGHT": "halves", "SCALE": "halves"}}, ["compressed", "DOUVCOMP -1"]),
     ],
 )  # fmt: skip

@@ -15,7 +15,7 @@ from radrim.gains.table import read_gains
 from radrim.geometry import ARCSEC, C
 from radrim.ms.columns import Column
 from radrim.ms.opening import open_table
-from radrim.ms.rows import CORRECTED, fill_corrected
+from radrim.ms.rows import CORRECTED, copy, fill_corrected
 from radrim.ms.settings import StorageSettings
 from radrim.ms.tables import read_subtables
 from radrim.read.reader import Selection, read
@@ -115,6 +115,24 @@ def test_gains_are_those_of_the_simulation(make_ms, sky):
     assert np.std(np.abs(found / truth)) < 0.02
     assert np.abs(np.angle(truth)).mean() > 0.2
     assert chi2 == pytest.approx(1, abs=0.1)
+
+
+def test_two_data_descriptions_of_a_window_have_the_same_gains(bad_ms, split_by_hands, sky, tmp_path):
+    """With RL and LR in a data description of their own, gains and corrected data are those of a single one."""
+    corrected = []
+    for number, path in enumerate((bad_ms, split_by_hands(bad_ms))):
+        calibrator = Calibrator(path, Selection(column="DATA"), options())
+        budget, model = calibrator.survey(TrueSky(sky))
+        gains = calibrator.solve(model, Round("ap", 0.0), None, budget)[0]
+        assert gains.gain.shape[1] == 1
+        out = tmp_path / f"{number}.ms"
+        copy(read_subtables(path), "DATA", out)
+        calibrator.apply(gains, out)
+        block = read([out], Selection(column=CORRECTED, stokes="I,Q,U,V")).blocks[0]
+        order = np.lexsort([*block.antenna.T, block.time])
+        corrected.append([part[order] for part in (block.data, block.weight, *block.others.values())])
+    for expected, found in zip(*corrected, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 class TrueSky:

@@ -16,6 +16,7 @@ from radrim.geometry import ARCSEC, SIGN, C, ImageGrid, axes, n_minus_1
 from radrim.ms.columns import BORN, MARK, WRITTEN, writing_column
 from radrim.ms.opening import open_table
 from radrim.ms.tables import read_subtables
+from radrim.read.reader import Selection, read
 from radrim.sky.images import find_models, read_planes
 from radrim.sky.model import SkyModel
 from radrim.stokes import MIXTURES
@@ -92,6 +93,30 @@ def test_stokes_parameters_make_correlations(make_ms, write_model, correlations)
     unit = direct(ms, [(30, 40, 1.0)], GRID)
     mixed = [np.dot(MIXTURES[name], [fluxes.get(stokes, 0.0) for stokes in "IQUV"]) for name in correlations]
     assert np.abs(column(ms) - unit[:, :, None] * np.array(mixed)).max() < 3e-6
+
+
+@pytest.mark.parametrize("mount, switch", [("EQUATORIAL", "auto"), ("ALT-AZ", "auto"), ("ALT-AZ", "on")])
+@pytest.mark.parametrize("telescope", ["WSRT", "ASKAP"])
+def test_images_of_predictions_are_the_model(make_ms, edit_ms, write_model, mount, switch, telescope):
+    """Whatever the angle of linear feeds, `radrim image` makes the same I, Q, U and V of what is predicted."""
+    from casacore.tables import table
+
+    path, angle = edit_ms(make_ms(correlations=("XX", "XY", "YX", "YY"))), np.radians(33.0)
+    for name, key, value in (("FEED", "RECEPTOR_ANGLE", np.array([angle, angle + np.pi / 2])),
+                             ("ANTENNA", "MOUNT", mount), ("OBSERVATION", "TELESCOPE_NAME", telescope)):  # fmt: skip
+        with table(str(path / name), readonly=False, ack=False) as opened:
+            for row in range(opened.nrows()):
+                opened.putcell(key, row, value)
+    fluxes = {"I": 1.0, "Q": 0.3, "U": -0.2, "V": 0.05}
+    models = [write_model(f"m-{name}", [(30, 40, flux)], stokes=name) for name, flux in fluxes.items()]
+    radrim.predict(path, model_image=models, epsilon=1e-6, threads=1, feed_angle=switch)
+    selection = {"column": "MODEL_DATA", "feed_angle": switch}
+    found = {name: read([path], Selection(stokes=name, **selection)).blocks[0].data for name in fluxes}
+    for name, flux in fluxes.items():
+        np.testing.assert_allclose(found[name], flux * found["I"], atol=3e-6)
+    raw = column(path)
+    turned = np.abs(raw[..., 1] + raw[..., 2] - 2 * fluxes["U"] * found["I"]).max() > 0.1
+    assert turned == (mount == "EQUATORIAL" or switch == "on")
 
 
 def test_parallel_hands_by_themselves(make_ms, write_model):

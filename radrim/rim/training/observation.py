@@ -126,20 +126,18 @@ class Samples:
         grid[filled] = sigma * np.sqrt(self.variance.ravel()[filled]) * draw
         return grid.reshape(self.shape)
 
-    def miscalibrated(self, rng: np.random.Generator, spectrum: np.ndarray, error: float) -> np.ndarray:
-        """Weighted visibilities, summed in their cells, with slowly drifting complex gains of the antennas.
+    def gains(self, rng: np.random.Generator, error: float) -> np.ndarray:
+        """Slowly drifting complex gains of both antennas of each sample, g_p conj(g_q).
 
         Parameters
         ----------
         rng : numpy.random.Generator
-        spectrum : (y, x // 2 + 1) complex128
-            From `transform` [Jy].
         error : float
             Phase error (rms) [rad]; the amplitude error is half as large.
 
         Returns
         -------
-        (y, x // 2 + 1) complex128
+        (sample,) complex128
         """
         coverage = self.coverage
         antennas = int(coverage.second.max()) + 1
@@ -154,7 +152,24 @@ class Samples:
             a, p = (s[antenna, before] * (1 - part) + s[antenna, before + 1] * part for s in (amplitude, phase))
             return (1 + a) * np.exp(1j * p)
 
-        factor = gain(coverage.first) * gain(coverage.second).conj()
+        return gain(coverage.first) * gain(coverage.second).conj()
+
+    def miscalibrated(self, rng: np.random.Generator, spectrum: np.ndarray, error: float) -> np.ndarray:
+        """Weighted visibilities, summed in their cells, with the `gains` of the antennas.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        spectrum : (y, x // 2 + 1) complex128
+            From `transform` [Jy].
+        error : float
+            As in `gains`.
+
+        Returns
+        -------
+        (y, x // 2 + 1) complex128
+        """
+        factor = self.gains(rng, error)
         factor = np.where(self.folded, factor.conj(), factor) * self.sample_weight
         values = spectrum.ravel()[self.cell] * factor
         return self._grid(values.real) + 1j * self._grid(values.imag)

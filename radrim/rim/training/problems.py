@@ -77,6 +77,43 @@ class Problem:
     number: int
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What a problem is the observation of: its samples, its sky and their errors, before these are drawn.
+
+    Parameters
+    ----------
+    samples : Samples
+    u, v : (sample,) float64
+        [cycles per pixel]
+    truth : (y, x) float32
+        [Jy/pixel]
+    beyond : (4y, 4x) float32
+        The sky around the tile, which is 0 on it in the middle [Jy/pixel].
+    spectrum : (y, x // 2 + 1) complex128
+        Visibilities of both in the uv cells of `samples` [Jy].
+    sigma : float
+        Noise of the real and of the imaginary part of a sample of natural weight 1 [Jy].
+    sky, robust, dynamic_range, gain_error
+        As in `Problem`.
+    rng : numpy.random.Generator
+        For gains and noise.
+    """
+
+    samples: Samples
+    u: np.ndarray
+    v: np.ndarray
+    truth: np.ndarray
+    beyond: np.ndarray
+    spectrum: np.ndarray
+    sigma: float
+    sky: str
+    robust: float
+    dynamic_range: float
+    gain_error: float
+    rng: np.random.Generator
+
+
 def make_problem(
     seed: int,
     number: int,
@@ -106,6 +143,38 @@ def make_problem(
     -------
     Problem
     """
+    scene = draw_scene(seed, number, recipe, sky, stream_key, image, coverage)
+    uv, rng, error = scene.samples, scene.rng, scene.gain_error
+    grid = uv.miscalibrated(rng, scene.spectrum, error) if error else uv.weight * scene.spectrum
+    grid = grid + uv.noise(rng, scene.sigma)
+    psf = uv.psf()
+    return Problem(
+        dirty=(uv.image(grid, recipe.size) / uv.weight_sum).astype(np.float32),
+        psf=psf,
+        truth=scene.truth,
+        noise=scene.sigma * math.sqrt(uv.variance.sum()) / uv.weight_sum,
+        beam=fit_pixel_beam(psf),
+        sky=scene.sky,
+        coverage=uv.coverage.kind,
+        robust=scene.robust,
+        dynamic_range=scene.dynamic_range,
+        gain_error=error,
+        outside=bool(scene.beyond.any()),
+        seed=seed,
+        number=number,
+    )
+
+
+def draw_scene(
+    seed: int,
+    number: int,
+    recipe: Recipe,
+    sky: str | None = None,
+    stream_key: tuple[int, ...] = (),
+    image: np.ndarray | None = None,
+    coverage: coverages.Coverage | None = None,
+) -> Scene:
+    """Samples and sky of problem `number`; the arguments are those of `make_problem`."""
     rng = np.random.default_rng([seed, number, *stream_key])
     drawn, kind = _draw(rng, recipe.skies), _draw(rng, recipe.coverages)
     sky = sky or drawn
@@ -136,24 +205,7 @@ def make_problem(
     if beyond.any():
         spectrum = spectrum + uv.transform(beyond, recipe.size // 2 - FRAME // 2 * recipe.size)
     error = math.radians(_log_uniform(rng, *recipe.phase_error_deg)) if rng.random() < recipe.gain_errors else 0.0
-    grid = uv.miscalibrated(rng, spectrum, error) if error else uv.weight * spectrum
-    grid = grid + uv.noise(rng, sigma)
-    psf = uv.psf()
-    return Problem(
-        dirty=(uv.image(grid, recipe.size) / uv.weight_sum).astype(np.float32),
-        psf=psf,
-        truth=truth,
-        noise=sigma * math.sqrt(uv.variance.sum()) / uv.weight_sum,
-        beam=fit_pixel_beam(psf),
-        sky=sky,
-        coverage=coverage.kind,
-        robust=robust,
-        dynamic_range=ratio,
-        gain_error=error,
-        outside=bool(beyond.any()),
-        seed=seed,
-        number=number,
-    )
+    return Scene(uv, u, v, truth, beyond, spectrum, sigma, sky, robust, ratio, error, rng)
 
 
 def stream(seed: int, mix: Mapping[str, Any] | None = None, size: int = 128, start: int = 0) -> Iterator[Problem]:
