@@ -31,7 +31,6 @@ html_theme_options = {
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
     "header_links_before_dropdown": 8,  # all sections of index.md
-    "show_nav_level": 2,
     "navbar_align": "left",
     "icon_links": [],
     "footer_start": ["copyright"],

@@ -2,12 +2,14 @@
 
     python pipelines/gallery.py --data ../shared/data --work bench-work/gallery
 
-Makes docs/images/gallery/*.png and writes docs/gallery.md, with the commands that were run. Finished images are kept in
-the work folder and made again only if their command has changed. Needs `wsclean` (3.1) on the PATH; about 15 minutes on
-two cores, most of them WSClean's on the MWA's field. `--only vela 3c391` makes some of the pictures.
+Makes docs/images/gallery/*.png and docs/images/compare_3c391.png, and puts the commands into docs/gallery.md. Finished
+images are kept in the work folder, and made again only if their command has changed. Needs `wsclean` (3.1) on the PATH;
+about 15 minutes on two cores, most of them WSClean's on the MWA's and LOFAR's fields. `--only vela 3c391` makes some of
+the pictures.
 """
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -20,13 +22,12 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid
 from radrim.report.figures import sky_figure
+from radrim.report.render import render
 from radrim.report.specs import Norm, SkyStyle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,18 +35,6 @@ PICTURES = ROOT / "docs/images/gallery"
 ACCURATE = "-use-wgridder -no-small-inversion -no-update-model-required -reorder"
 TINY = "-no-small-inversion -kernel-size 15 -oversampling 4095 -no-update-model-required -reorder"
 CLEAN = "-multiscale -mgain 0.8 -niter 2000000 -auto-mask 3 -auto-threshold 0.5 -nmiter 20"
-HEAD = """# Gallery: real observations
-
-    python pipelines/gallery.py --data ../shared/data
-
-images public observations with radrim and with WSClean 3.1, and draws both on one colour scale. Size, pixel scale and
-weighting are the same in each pair; WSClean runs with its accurate gridder, multi-scale CLEAN, an automatic mask at
-3 sigma and a threshold of 0.5 sigma. radrim runs with its default options unless the command says otherwise. The
-ellipse in the lower left corner is the restoring beam. Colours are linear near zero and logarithmic above.
-
-Nobody knows the true sky of these observations: what can be compared is the residual, the negative regions around the
-source and the visibilities that were kept out. [Benchmarks](benchmarks.md) has simulations with a known sky.
-"""
 
 
 @dataclass(frozen=True)
@@ -81,8 +70,8 @@ class Entry:
 
     Parameters
     ----------
-    title, text : str
-        Heading, and what is seen.
+    title : str
+        Heading on the page.
     panels : tuple of Panel
     window : int
         Width of the part that is shown, around the phase centre [pixel of the first panel].
@@ -95,7 +84,6 @@ class Entry:
     """
 
     title: str
-    text: str
     panels: tuple
     window: int
     low: float
@@ -114,10 +102,10 @@ def pair(source, local, image, ours="", theirs=f"{ACCURATE} {CLEAN}"):
     )
 
 
+COMPARISON = "radrim compare 3c391.ms --size 256 256 --scale 4asec --weight briggs 0 --name compare-3c391"
 ENTRIES = {
     "vela": Entry(
         "Vela and Puppis A with the MWA",
-        "",
         pair("more/mwa_pupa_148MHz.ms.tar.gz", "vela.ms", "-size 1000 1000 -scale 1.2amin -weight briggs 0"),
         1000,
         -0.01,
@@ -125,7 +113,6 @@ ENTRIES = {
     ),
     "3c391": Entry(
         "3C391 with the VLA",
-        "",
         pair("obs/vla_3c391_4.6GHz.ms", "3c391.ms", "-size 256 256 -scale 4asec -weight briggs 0"),
         180,
         -0.04,
@@ -133,7 +120,6 @@ ENTRIES = {
     ),
     "hd142527": Entry(
         "HD 142527 with ALMA",
-        "",
         pair("obs/alma_hd142527_b9_cont.ms", "hd142527.ms", "-size 256 256 -scale 0.025asec -weight briggs 0.5"),
         190,
         -0.12,
@@ -141,7 +127,6 @@ ENTRIES = {
     ),
     "m87": Entry(
         "M87* with the Event Horizon Telescope",
-        "",
         (
             Panel(
                 "radrim, 2017, closure quantities",
@@ -171,7 +156,6 @@ ENTRIES = {
     ),
     "3c279": Entry(
         "3C279 with the VLBA",
-        "",
         pair("obs/vlba_3c279_43GHz_2013a.ms", "3c279.ms", "-size 256 256 -scale 0.04masec -weight uniform"),
         100,
         -0.01,
@@ -179,7 +163,6 @@ ENTRIES = {
     ),
     "a1775": Entry(
         "Abell 1775 with LOFAR",
-        "",
         pair("more/lofar_a1775_142MHz_dysco.ms.tar.gz", "a1775.ms", "-size 1536 1536 -scale 1.7asec -weight briggs 0"),
         700,
         -0.01,
@@ -263,12 +246,8 @@ def cut(image, grid, width, centre=None):
 
 def draw(entry, work, path):
     """Draw the panels of an entry beside each other."""
-    count = len(entry.panels)
-    figure = Figure((5.4 * count, 4.3))
-    figure.set_layout_engine("none")
-    highest = None
-    parts = np.atleast_1d(figure.subfigures(1, count, wspace=0))
-    for part, panel in zip(parts, entry.panels, strict=True):
+    highest, panels = None, []
+    for panel in entry.panels:
         image, grid, beam = read(work / panel.prefix, "image")
         # A closure image has no position, and a calibrated one that of its own calibration.
         centre = brightest_place(image, entry.window) if entry.separate else None
@@ -276,50 +255,79 @@ def draw(entry, work, path):
         if highest is None or entry.separate:
             highest = image.max()
         norm = Norm(entry.low * highest, entry.high * highest, entry.linear * highest)
-        sky_figure(part, image, grid, beam, SkyStyle(norm, panel.title, cmap="inferno", shown=1024))
-    save(figure, path)
+        panels.append((image, grid, beam, SkyStyle(norm, panel.title)))
+    save([panels], path, ("inferno",))
 
 
-def save(figure, path, dpi=100, colours=160):
-    """Save as PNG with a palette."""
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+def draw_comparison(work, window=180):
+    """The picture of README.md: images and residuals that `COMPARISON` made."""
+    rows, highest = [], None
+    for kind in ("image", "residual"):
+        panels = []
+        for who, title in (("radrim", "radrim"), ("wsclean", "WSClean, multi-scale CLEAN")):
+            image, grid, beam = read(work / f"compare-3c391-{who}", kind)
+            image, grid = cut(image, grid, window)
+            if kind == "image":
+                highest = highest or image.max()
+                style = SkyStyle(Norm(-0.04 * highest, highest, 0.06 * highest), title)
+            else:
+                style = SkyStyle(Norm(-3e-3, 3e-3), f"{title}: residual", cmap="RdBu_r")
+            panels.append((image, grid, beam, style))
+        rows.append(panels)
+    save(rows, ROOT / "docs/images/compare_3c391.png", ("inferno", "RdBu_r"))
+    found = json.loads((work / "compare-3c391-compare.json").read_text())
+    rms = {who: f"{1e3 * values['rms']:.3g}" for who, values in found["programs"].items()}
+    print(
+        f"3C391, rms of the residual [mJy/beam]: {rms}; noise of the data: {1e3 * found['expected_noise_jy_beam']:.3g}"
+    )
+
+
+def save(rows, path, maps, dpi=100):
+    """Save rows of panels, each the arguments of `sky_figure`, as PNG with a palette."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+    size = (5.4 * len(rows[0]), 4.3 * len(rows))
+    path.write_bytes(render(size, draw_rows, rows, dpi=dpi, palette=maps))
+    Image.open(path).save(path, optimize=True)
+
+
+def draw_rows(figure, rows):
+    """Draw panels in rows and columns."""
+    figure.set_layout_engine("none")
+    parts = figure.subfigures(len(rows), len(rows[0]), wspace=0, hspace=0, squeeze=False)
+    for part, panel in zip(parts.flat, (panel for row in rows for panel in row), strict=True):
+        sky_figure(part, *panel)
 
 
 def numbers(entry, work):
-    """One line: the residual rms of each panel, from the median absolute deviation."""
+    """One line: the residual's rms of each panel, from the median absolute deviation, and the image's lowest pixel."""
     words = []
     for panel in entry.panels:
         if "--data closure" not in panel.command:
             residual, restored = read(work / panel.prefix, "residual")[0], read(work / panel.prefix, "image")[0]
             rms = 1.4826 * np.median(np.abs(residual - np.median(residual)))
-            words.append(
-                f"{panel.title.split(',')[0]}: rms of the residual {rms * 1e3:.3g} mJy/beam, "
-                f"lowest pixel {restored.min() * 1e3:.3g} mJy/beam"
-            )
-    return "; ".join(words) + "." if len(words) > 1 else ""
+            words.append(f"{panel.title.split(',')[0]} {rms * 1e3:.3g} and {restored.min() * 1e3:.3g} mJy/beam")
+    return f"Rms of the residual and lowest pixel: {'; '.join(words)}." if len(words) > 1 else ""
 
 
-def section(name, entry, work):
-    """The part of the page about one entry."""
-    lines = [f"## {entry.title}", "", f"![{entry.title}](images/gallery/{name}.png)", "", entry.text, ""]
+def update_page(name, entry, work):
+    """Put numbers and commands of an entry between its marks in docs/gallery.md."""
+    page = ROOT / "docs/gallery.md"
+    lines = ["", "```", *(folded(panel.command) for panel in entry.panels), "```", ""]
     if line := numbers(entry, work):
-        lines += [line, ""]
-    return "\n".join([*lines, "```", *(folded(panel.command) for panel in entry.panels), "```", ""])
+        lines[:0] = ["", line]
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, rest = page.read_text().split(begin)
+    page.write_text(before + begin + "\n".join(lines) + "\n" + end + rest.split(end)[1])
 
 
 def folded(command, width=110):
-    """A command over several lines of a shell."""
+    """A command over several lines of a shell, broken before options."""
     lines = [""]
-    for word in command.split():
-        if len(lines[-1]) + len(word) > width:
+    for words in re.split(r" (?=-)", command):
+        if len(lines[-1]) + len(words) > width:
             lines[-1] += " \\"
             lines.append("   ")
-        lines[-1] += f" {word}" if lines[-1] else word
+        lines[-1] += f" {words}" if lines[-1] else words
     return "\n".join(lines)
 
 
@@ -338,10 +346,11 @@ def main():
             prepare(panel, data, work)
             make(panel, work)
         draw(ENTRIES[name], work, PICTURES / f"{name}.png")
-        print(numbers(ENTRIES[name], work), flush=True)
-    if set(args.only) == set(ENTRIES):
-        page = "\n".join([HEAD, *(section(name, entry, work) for name, entry in ENTRIES.items())])
-        (ROOT / "docs/gallery.md").write_text(page)
+        update_page(name, ENTRIES[name], work)
+    if "3c391" in args.only:
+        if not (work / "compare-3c391-compare.json").exists():
+            carry_out(COMPARISON, work)
+        draw_comparison(work)
 
 
 if __name__ == "__main__":
