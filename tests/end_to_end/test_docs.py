@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from radrim.cli.imaging import parse_config
 from radrim.cli.main import main
 from radrim.cli.parser import build_parser
 from radrim.cli.spelling import wsclean_spelling
 from radrim.workdir.directory import WorkDir
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs").glob("*/*.md"))]
+PARSED = ("gallery", "telescopes")
+"""Pages, and folders of pages, whose commands are parsed and checked but not run: others run the same options."""
 SMALL = {
     "image": "--size 64 64 --max-major 1 --threads 1",
     "plan": "--size 64 64 --threads 1",
@@ -51,8 +54,10 @@ FOREIGN = {
     "--resources",
     "--scheduler-file",
     "--nthreads",
+    "--spec",
+    "--rm",
 }
-"""Options of pip and Dask on the pages."""
+"""Options of pip, pipx, Docker and Dask on the pages."""
 
 
 def code_blocks(page, language=None):
@@ -94,7 +99,26 @@ def folder(observations, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def page_id(page):
+    """'vla' or 'telescopes/vla': the page in the name of a test."""
+    return str(page.relative_to(ROOT / "docs" if page.is_relative_to(ROOT / "docs") else ROOT).with_suffix(""))
+
+
+def run_pages(ran):
+    """The pages whose commands are run, or those whose commands are only parsed."""
+    return [page for page in PAGES if (page_id(page).split("/")[0] not in PARSED) == ran]
+
+
+@pytest.mark.parametrize("page", run_pages(False), ids=page_id)
+def test_commands_are_valid(page):
+    """Every radrim command of a page has options that exist, with values that they take and that go together."""
+    for words in commands(page):
+        args = build_parser().parse_args(wsclean_spelling(words[1:]))
+        if words[1] == "image":
+            parse_config(args)
+
+
+@pytest.mark.parametrize("page", run_pages(True), ids=page_id)
 def test_page_runs(page, folder, without_reports):
     """Every radrim command of a page succeeds, with a small image, and then its Python code; a few are parsed only."""
     names: dict = {}
@@ -121,7 +145,7 @@ def run_command(words):
         assert main([*words[1:], *SMALL.get(words[1], "").split()]) == 0, line
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "benchmarks"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "benchmarks"], ids=page_id)
 def test_options_exist(page):
     """What a page writes as `--option` is one of some radrim command, or of another program that it names.
 
@@ -173,9 +197,13 @@ def test_messages_exist():
 
 
 def test_every_page_is_listed():
-    """The index leads to every page; Sphinx would warn, but `make docs` is not part of the tests everywhere."""
-    listed = set(re.findall(r"^([a-z_]+)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE))
-    assert {page.stem for page in PAGES} - {"README", "index"} <= listed
+    """The index and the pages of its sections lead to every page; Sphinx warns too, but does not run everywhere."""
+    listed = {"README", "index"}
+    for page in PAGES[1:]:
+        for tree in re.findall(r"```\{toctree\}(.*?)```", page.read_text(), re.DOTALL):
+            names = re.findall(r"^([a-z./_]+)$", tree, re.MULTILINE)
+            listed |= {page_id((page.parent / name).resolve().with_suffix(".md")) for name in names}
+    assert {page_id(page) for page in PAGES} <= listed
 
 
 def test_picture_names_every_package():
