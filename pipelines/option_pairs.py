@@ -26,6 +26,7 @@ MODES = {
     "--uncertainty": "uncertainty",
     "--holdout": "holdout",
     "--contsub": "contsub",
+    "--phase-centre": "phase_centre",
     "--data closure": "data",
     "--scheduler": "scheduler",
     "--cluster": "cluster",

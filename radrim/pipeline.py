@@ -31,7 +31,7 @@ from radrim.imagers.solvers import choose_solvers
 from radrim.imagers.start_model import find_start, take_start
 from radrim.interactive.result import Result
 from radrim.measure.holdout import each_kept_out, hold_out
-from radrim.measure.mosaic import describe_mosaic, noise_of_all
+from radrim.measure.mosaic import describe_mosaic, describe_shift, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
 from radrim.output import Output, RunSummary
@@ -171,6 +171,7 @@ def _prepare(
         if plan.side:
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
         describe_mosaic(observation, grid)
+        describe_shift(observation, grid, dishes)
         output.check_space(grid)
         mask = find_allowed(config.mask, grid)
         start = take_start(config, output.prefix, grid, work)

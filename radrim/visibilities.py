@@ -208,6 +208,8 @@ class Observation:
     blocks : list of Visibilities
     ra, dec : float
         Phase centre [rad], J2000.
+    pointing : tuple of float
+        Where the antennas point, (ra, dec) [rad]; empty if that is the phase centre.
     stokes : str
         Stokes parameters or correlations of the samples, such as 'I', 'I,Q,U,V' or 'XX,YY'.
     telescope, object, observer, date_obs : str
@@ -238,6 +240,7 @@ class Observation:
     blocks: list[Visibilities]
     ra: float
     dec: float
+    pointing: Sequence[float] = ()
     stokes: str = "I"
     telescope: str = "UNKNOWN"
     object: str = "UNKNOWN"
@@ -253,6 +256,12 @@ class Observation:
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     counts: dict = field(default_factory=dict)
+
+    @property
+    def pointing_position(self) -> tuple[float, float]:
+        """Where the antennas point, (ra, dec) [rad]; of a mosaic its middle."""
+        ra, dec = self.pointing or (self.ra, self.dec)
+        return ra, dec
 
     @property
     def frequencies(self) -> np.ndarray:

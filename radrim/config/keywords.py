@@ -11,6 +11,8 @@ from typing import Literal, TypedDict
 class SelectionOptions(TypedDict, total=False):
     """Which data are read."""
 
+    shift: tuple[str, str] | None
+    phase_centre: str | None
     outframe: Literal["TOPO", "LSRK", "BARY"] | None
     pol: str | Sequence[str] | None
     pb: bool | Literal["none", "airy", "gauss"] | None

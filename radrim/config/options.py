@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from radrim.angles import exact_angle
+from radrim.config.directions import to_direction, to_shift
 from radrim.config.quantities import FLUX, METRES, WAVELENGTHS, quantity
 from radrim.config.rules import check
 from radrim.config.toml_file import nearest
@@ -78,6 +79,17 @@ class ImageConfig:
     )
     scale: float | None = _image(
         to_angle, None, "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)", "ANGLE"
+    )
+    shift: tuple[str, str] | None = _image(
+        to_shift, None, "phase centre of the image, J2000, such as 12h30m49.4s +12d23m28s", "RA DEC"
+    )
+    phase_centre: str | None = _image(
+        to_direction,
+        None,
+        "phase centre of the image, such as 'J2000 12h30m49.4s +12d23m28s' (or ICRS, galactic, B1950), or an offset "
+        "to the east and the north, such as '+10arcmin -5arcmin'",
+        "DIRECTION",
+        aliases=("phase-center", "phasecentre", "phasecenter"),
     )
     channels_out: int = _image(
         numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
@@ -359,6 +371,11 @@ class ImageConfig:
         """The Stokes parameters or correlations of `pol`."""
         return tuple(self.pol.split(","))
 
+    @property
+    def wanted_centre(self) -> str | None:
+        """The direction of --shift or --phase-centre."""
+        return " ".join(self.shift) if self.shift else self.phase_centre
+
     def fields_of(self, settings: type) -> dict[str, Any]:
         """The options that a dataclass has as fields of the same names, by name."""
         shared = {f.name for f in dataclasses.fields(settings)} & {f.name for f in dataclasses.fields(self)}
@@ -386,7 +403,7 @@ class ImageConfig:
             elif isinstance(getattr(self, option.name), Weighting):
                 words += [f"--{name}", *value.split()]
             elif isinstance(value, list):
-                several = option.metadata["nargs"] == 2 or name == "contsub-channels"
+                several = option.metadata["nargs"] == 2 or name in ("contsub-channels", "shift")
                 words += [f"--{name}", *map(str, value)] if several else [f"--{name}", ",".join(map(str, value))]
             elif str(value).startswith("-"):  # argparse would read it as another option
                 words.append(f"--{name}={value}")

@@ -43,6 +43,8 @@ class Source:
     settings : ReadSettings
     span : (float, float), optional
         First and last time of the selected rows [MJD s].
+    centre : (float, float), optional
+        Phase centre of the image (ra, dec) [rad], if it is not that of the data.
     """
 
     ms: MeasurementSet
@@ -53,6 +55,7 @@ class Source:
     notes: list[str]
     settings: ReadSettings
     span: tuple[float, float] | None = None
+    centre: tuple[float, float] | None = None
 
 
 class ChunkReader:

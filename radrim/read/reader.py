@@ -18,7 +18,16 @@ from radrim.read.chunks import ChunkReader, Source
 from radrim.read.counts import Counts
 from radrim.read.feeds import turned
 from radrim.read.frames import SPECSYS, find_shift
-from radrim.read.pointings import Target, bring_to, choose_centre, choose_target, named_few
+from radrim.read.phase_centre import distance
+from radrim.read.pointings import (
+    Target,
+    bring_to,
+    choose_centre,
+    choose_target,
+    mean_direction,
+    named_few,
+    pointings_of,
+)
 from radrim.read.row_index import RowIndex
 from radrim.read.selection import (
     EVERYTHING,
@@ -77,18 +86,20 @@ def read(
         check_columns(named, selection)
         sets, repeats = without_repeats(named, selection, settings)
         targets = [choose_target(ms, selection.field) for ms in sets]
-        centre = choose_centre(targets, selection.joint, settings)
+        centre = choose_centre(targets, selection.joint, settings, selection.phase_centre)
         keep = keep or (lambda block: block)
         found, skipped = _read_each(targets, centre, selection, keep, block_bytes, settings)
     parts = list(found.values())
     (first_path, first), *others = found.items()
-    for path, part in others:
-        _same_phase_centre(first_path, first, path, part)
+    if not selection.joint:
+        for path, part in others:
+            _same_phase_centre(first_path, first, path, part)
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
     return Observation(
         blocks=[block for part in parts for block in part.blocks],
         ra=first.ra,
         dec=first.dec,
+        pointing=mean_direction(pointings_of(targets)) if selection.phase_centre else (),
         stokes=selection.stokes,
         telescope="+".join(dict.fromkeys(part.telescope for part in parts)),
         object=first.object,
@@ -134,8 +145,7 @@ def _read_each(
 
 
 def _same_phase_centre(path_a: str | Path, a: Observation, path_b: str | Path, b: Observation) -> None:
-    dra = (a.ra - b.ra + np.pi) % (2 * np.pi) - np.pi
-    apart = np.hypot(dra * np.cos(a.dec), a.dec - b.dec)
+    apart = distance(a.pointing_position, b.pointing_position)
     # A hundredth of the resolution is invisible in the image.
     limit = 0.01 / max(a.longest_baseline(), b.longest_baseline())
     if apart > limit:
@@ -170,7 +180,7 @@ def _read_one(
         span = choose_times(ms.path, main, selection)
         index = RowIndex(main, settings.index_rows, span) if len(pairs) > settings.most_queries else None
         for field, window in pairs:
-            source = Source(ms, main, column, selection, counts, notes, settings, span)
+            source = Source(ms, main, column, selection, counts, notes, settings, span, centre)
             before = len(blocks)
             for block in _read_window(source, window, field, block_bytes, index):
                 position = ms.fields[field].ra, ms.fields[field].dec
@@ -190,6 +200,7 @@ def _read_one(
         blocks=blocks,
         ra=ra,
         dec=dec,
+        pointing=mean_direction(target.positions) if selection.phase_centre else (),
         stokes=selection.stokes,
         telescope=ms.telescope,
         object=named_few(target.names, "+"),
@@ -234,7 +245,8 @@ def _read_window(
         if total == 0:
             return
         first, last = choose_channels(ms, window, selection)
-        shift = find_shift(ms, window, ms.fields[field], selection.outframe, source.settings)
+        position = ms.fields[field].ra, ms.fields[field].dec
+        shift = find_shift(ms, window, source.centre or position, selection.outframe, source.settings)
         recipes = _recipes(ms, window, selection, source.notes)
         # If all rows are selected, the table itself is read, which avoids the list of row numbers.
         table = main if total == main.nrows() else rows

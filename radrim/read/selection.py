@@ -40,6 +40,8 @@ class Selection:
     outframe: str | None = None
     joint: bool = False
     """Whether several pointings may be shifted to one phase centre."""
+    phase_centre: str | None = None
+    """Direction of the phase centre of the image, see `radrim.config.directions`; None for that of the data."""
 
 
 EVERYTHING = Selection()
@@ -52,7 +54,7 @@ def selected_by(config: ImageConfig) -> Selection:
         uv_range=(config.minuv_l, config.maxuv_l),
         stokes=config.pol,
         joint=config.pb != "none",
-        **config.fields_of(Selection),
+        **config.fields_of(Selection) | {"phase_centre": config.wanted_centre},
     )
 
 

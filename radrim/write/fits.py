@@ -77,8 +77,6 @@ class ShiftedBlock(Protocol):
 class ObservationFacts(Protocol):
     """What the header says of an observation; see `radrim.visibilities.Observation`."""
 
-    ra: float
-    dec: float
     telescope: str
     object: str
     observer: str
@@ -89,6 +87,10 @@ class ObservationFacts(Protocol):
     @property
     def blocks(self) -> Sequence[ShiftedBlock]:
         """Blocks of visibilities."""
+
+    @property
+    def pointing_position(self) -> tuple[float, float]:
+        """Where the antennas point, (ra, dec) [rad]."""
 
 
 class Rows(Protocol):
@@ -221,11 +223,12 @@ def _sky_cards(grid, freq, bandwidth, stokes):
 def _observation_cards(observation, freq):
     # SSYSOBS is the frame of the observed frequencies, if the output frame differs.
     shifted = any(block.doppler != 1 for block in observation.blocks)
+    ra, dec = observation.pointing_position
     return [
         ("RESTFRQ", float(freq), "[Hz]"), ("SPECSYS", observation.freq_frame),
         *([("SSYSOBS", "TOPOCENT")] if shifted else []), ("OBJECT", observation.object),
         ("TELESCOP", observation.telescope), ("INSTRUME", observation.telescope), ("OBSERVER", observation.observer),
-        ("OBSRA", math.degrees(observation.ra) % 360, "[deg]"), ("OBSDEC", math.degrees(observation.dec), "[deg]"),
+        ("OBSRA", math.degrees(ra) % 360, "[deg] pointing"), ("OBSDEC", math.degrees(dec), "[deg] pointing"),
         *_date_cards(observation.date_obs), *_position_cards(observation.position), ("ORIGIN", f"radrim {__version__}"),
         ("DATE", _now().strftime("%Y-%m-%dT%H:%M:%S"), "when this file was made (UTC)"),
     ]  # fmt: skip

@@ -27,6 +27,8 @@ REFUSED = {
     "time_range": "it selects by the number of the integration, not by time",
     "contsub": "it does not subtract the continuum",
     "outframe": "it does not change the frame of the frequencies",
+    "shift": "its -shift moves the image along the tangent plane of the old phase centre, onto other pixels",
+    "phase_centre": "its -shift moves the image along the tangent plane of the old phase centre, onto other pixels",
     "abs_weights": "it takes negative weights as they are",
     "start_model": "it begins with an empty model",
     "continue_run": "its own images of that name are not those of radrim",

@@ -22,7 +22,7 @@ VALUES = {
     "facet": 64, "channels_out": 2, "spectral_terms": 2, "cube": True, "pol": "Q", "pb": "airy", "solver": "clean",
     "niter": 0, "compare": True, "start_model": "start-model.fits", "continue_run": True, "mask": "mask.fits",
     "uncertainty": True, "contsub": 0, "data": "closure", "scheduler": "tcp://127.0.0.1:1", "cluster": "slurm",
-    "holdout": 0.1,
+    "holdout": 0.1, "phase_centre": "+24asec -12asec",
 }  # fmt: skip
 """How each mode is used."""
 
@@ -112,7 +112,7 @@ def test_values_go_with_every_mode():
         "overwrite": True, "report": False, "device": "cpu",
     }  # fmt: skip
     known = {field.name for field in ImageConfig.options().values()}
-    assert known == set(values) | set(option_pairs.MODES.values()) | {"contsub_channels", "flux"}
+    assert known == set(values) | set(option_pairs.MODES.values()) | {"contsub_channels", "flux", "shift"}
     for mode in option_pairs.MODES:
         for name, value in values.items():
             ImageConfig.parse("a.ms", options_of(mode) | {name: value})
@@ -147,9 +147,15 @@ def test_pairs_run(pair, field, tmp_path):
     if "continue_run" in options:
         for path in folder.glob("start-model.fits"):
             (tmp_path / "x-model.fits").write_bytes(path.read_bytes())
-    if {"start_model", "continue_run"} & set(options) and options.get("pol") == "Q":
+    if {"start_model", "continue_run"} & set(options) and {"pol", "phase_centre"} & set(options):
         with fits.open(folder / "start-model.fits") as hdus:
-            hdus[0].header["CRVAL4"] = 2.0
+            if "pol" in options:
+                hdus[0].header["CRVAL4"] = 2.0
+            else:  # as the value says, in pixels of 6 arcsec
+                found = radrim.image(ms, name=tmp_path / "new", niter=0, phase_centre=VALUES["phase_centre"], size=128,
+                                     scale="6asec")  # fmt: skip
+                hdus[0].header["CRVAL1"], hdus[0].header["CRVAL2"] = np.degrees([found.grid.ra, found.grid.dec])
+                hdus[0].data = np.roll(hdus[0].data, (2, 4), (-2, -1))
             hdus.writeto(tmp_path / "q-model.fits")
         if "start_model" in options:
             options["start_model"] = tmp_path / "q-model.fits"

@@ -38,8 +38,8 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
           to.option("--name")),
         P("imsize", [100], OTHER, "--size W H", "even; may be left out: radrim chooses, and says what", to.size),
         P("cell", [], OTHER, "--scale", "square pixels; may be left out: radrim chooses, and says what", to.cell),
-        P("phasecenter", "", MISSING, "", "images are centred on the phase centre; move it first (CASA's phaseshift)",
-          to.refuse("images are centred on the phase centre; move it first (CASA's phaseshift)")),
+        P("phasecenter", "", SAME, "--phase-centre, --phasecenter", "J2000, ICRS, galactic or B1950; or an offset, "
+          "'+10arcmin -5arcmin'", to.direction),
         P("stokes", "I", OTHER, "--pol", "'IQUV', 'RRLL' and the like", to.stokes),
         P("projection", "SIN", MISSING, "", "images are in SIN projection; regrid them with reproject",
           to.refuse("images are in SIN projection; regrid them with reproject")),

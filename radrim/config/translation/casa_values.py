@@ -114,6 +114,16 @@ def column(value: Any, _: Given) -> list[str]:
     return known[str(value).lower()]
 
 
+def direction(value: Any, _: Given) -> list[str]:
+    """--phase-centre."""
+    text = single(value, "one phase centre")
+    if re.fullmatch(r"-?\d+", text):
+        raise CannotTranslateError("write the position of that field: --phase-centre 'J2000 12h30m49.4s +12d23m28s'")
+    if text.startswith("-"):  # argparse would read another option
+        return [f"--phase-centre={text}"]
+    return ["--phase-centre", text]
+
+
 def stokes(value: Any, _: Given) -> list[str]:
     """--pol."""
     return ["--pol", "I" if str(value) == "pseudoI" else str(value)]

@@ -101,8 +101,8 @@ WSCLEAN: dict[str, tuple[Row, ...]] = {
         Row("subtract-model", MISSING, "", "the model is not taken out of the image; --start-model FITS begins with a "
             "model, and keeps it"),
         Row("channels-out", SAME, "--channels-out", "--cube joins the files", 1),
-        Row("shift", MISSING, "", "images are centred on the phase centre; move it first (chgcentre, CASA's "
-            "phaseshift)", 2),
+        Row("shift", SAME, "--shift, --phase-centre", "the image is projected around the new centre; there it stays on "
+            "the tangent plane of the old one", 2),
         Row("gap-channel-division", MISSING, "", "output channels have nearly equal numbers of channels; image parts "
             "by themselves with --spw and --chan-range"),
         Row("channel-division-frequencies", MISSING, "", "output channels have nearly equal numbers of channels; image "
