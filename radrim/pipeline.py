@@ -188,8 +188,9 @@ def _prepare(
             for name in config.stokes
         }
         sum_weight, thermal = cache.weigh(
-            observation, grid, config.weight, config.taper, config.padding, uv_bytes(config)
-        )
+            observation, grid, config.weight, config.taper, config.padding, uv_bytes(config),
+            config.channels_out if config.weighting_per_channel else 1,
+        )  # fmt: skip
         sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
         _say_what_noise(config, thermal, scatter)
     run = RunContext(
@@ -265,7 +266,7 @@ def _finish(
     config, output, clock = run.config, run.output, run.clock
     with clock("write"):
         if config.cube:
-            output.join(list(stokes.channels.values()), run.progress)
+            output.join(list(stokes.channels.values()), run.progress, run.observation.channel_axis)
         linear = write_linear(stokes, output, run.grid, run.observation, config.cube)
     expected = {name: value / np.sqrt(run.sum_weight) for name, value in run.scatter.items()}
     for image in stokes.headers:

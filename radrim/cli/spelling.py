@@ -35,6 +35,8 @@ def wsclean_spelling(argv: Sequence[str]) -> list[str]:
         elif word in CENTRES and len(words) > 2 and words[0].upper() in FRAMES:  # without quotes
             word = f"{word}={' '.join(words[:3])}"
             del words[:3]
+        elif word in ("--start", "--width") and "".join(words[:1]).startswith("-") and words[0][1:2].isdigit():
+            word = f"{word}={words.pop(0)}"  # a velocity, which argparse would read as an option
         elif word == "--contsub-channels":
             # All numbers that follow: argparse would read a following file name as one more.
             numbers = list(itertools.takewhile(_is_number, words))

@@ -16,6 +16,7 @@ from radrim.angles import exact_angle
 from radrim.config.directions import to_direction, to_shift
 from radrim.config.quantities import FLUX, METRES, WAVELENGTHS, quantity
 from radrim.config.rules import check
+from radrim.config.spectral import HERTZ, to_start, to_width
 from radrim.config.toml_file import nearest
 from radrim.config.values import (
     Parser,
@@ -92,7 +93,30 @@ class ImageConfig:
         aliases=("phase-center", "phasecentre", "phasecenter"),
     )
     channels_out: int = _image(
-        numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
+        numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N", aliases=("nchan",)
+    )
+    start: str | None = _image(
+        to_start,
+        None,
+        "centre of the first output channel, such as 1420.4MHz or -20km/s, or number of its first channel of the data "
+        "(default: the lowest)",
+        "PLACE",
+    )
+    width: str | None = _image(
+        to_width,
+        None,
+        "width of output channels, in channels of the data, or such as 100kHz or 5km/s (default: one channel with "
+        "--start, else all channels evenly)",
+        "WIDTH",
+    )
+    restfreq: float | None = _image(
+        quantity(HERTZ, 0, math.inf, "1420.405752MHz", open_low=True),
+        None,
+        "rest frequency of the line, such as 1420.405752MHz (default: from the table SOURCE)",
+        "FREQUENCY",
+    )
+    veltype: str = _image(
+        choice("radio", "optical"), "radio", "convention of the velocities of --start and --width, and of headers"
     )
     cube: bool = _image(
         to_flag, False, "write all output channels into one file of each kind, with a table of their beams"
@@ -196,6 +220,27 @@ class ImageConfig:
     interval: tuple[int, int] | None = _selection(
         pair(int, 0), None, "numbers of the first integration and of the first one after the last", ("START", "END"), 2
     )
+    scan: str | None = _selection(to_fields, None, "scans, such as 3,5~9 or !4 (all others)", "LIST")
+    antenna: str | None = _selection(
+        to_fields,
+        None,
+        "antennas by number or name, such as ea01,ea05 (all their baselines), 0~9& (among these), ea01&ea02, '!ea03', "
+        "'CM*&'; groups are separated by ;",
+        "LIST",
+    )
+    intent: str | None = _selection(
+        to_fields, None, "intents of the scans, such as '*TARGET*' or OBSERVE_TARGET#ON_SOURCE", "LIST"
+    )
+    array: str | None = _selection(to_fields, None, "subarrays by ARRAY_ID, such as 0,2~3", "LIST")
+    minuvw_m: float = _selection(
+        quantity(METRES, 0, math.inf, "100m"), 0.0, "drop baselines with (u, v, w) shorter than this", "METRES"
+    )
+    maxuvw_m: float = _selection(
+        quantity(METRES, 0, math.inf, "3km", open_low=True),
+        math.inf,
+        "drop baselines with (u, v, w) longer than this",
+        "METRES",
+    )
     abs_weights: bool = _selection(to_flag, False, "take the absolute value of negative weights")
     feed_angle: str = _selection(
         choice("auto", "on", "off"),
@@ -215,6 +260,11 @@ class ImageConfig:
     # weighting
     weight: Weighting = _option(  # noqa: RUF009 - Weighting is frozen
         "weighting", to_weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
+    )
+    weighting_per_channel: bool = _weighting(
+        to_flag,
+        False,
+        "weights of each output channel from its own visibilities, not from those of all (CASA: perchanweightdensity)",
     )
     taper: float | None = _weighting(
         to_angle, None, "Gaussian taper: width (FWHM) of the beam it makes", "ANGLE", aliases=("taper-gaussian",)

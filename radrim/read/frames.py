@@ -91,10 +91,14 @@ class FrameShift:
     width: float
     max_drift: float = ReadSettings.max_drift
 
+    def factor(self, time: np.ndarray) -> np.ndarray:
+        """Frequency in the output frame over that at the telescope, (time,), at times (time,) [MJD s]."""
+        return frame_factor(self.frame, self.ra, self.dec, self.position, time)
+
     def cut(self, block: Visibilities) -> list[Visibilities]:
         """The rows of a block, cut into as many blocks as its drift needs, each with its `doppler`."""
         times, inverse = np.unique(block.time, return_inverse=True)
-        factor = frame_factor(self.frame, self.ra, self.dec, self.position, times)
+        factor = self.factor(times)
         drift = np.ptp(factor) * block.freq.max()
         count = int(drift / (self.max_drift * self.width)) + 1
         # Equal ranges of the factor, not of time: months later the factor can be the same again.

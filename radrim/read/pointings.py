@@ -59,7 +59,7 @@ class Target:
         return list(dict.fromkeys(self.ms.fields[index].name for index in self.fields))
 
 
-def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
+def choose_target(ms: MeasurementSet, wanted: str | None = None, condition: str = "") -> Target:
     """The fields that `--field` names, or the one with most rows.
 
     Parameters
@@ -68,6 +68,8 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
     wanted : str, optional
         Number or name, several of them separated by commas, ranges such as 2~24, or 'all'. A name stands for all fields
         of that name.
+    condition : str
+        TaQL condition of the rows that count.
 
     Raises
     ------
@@ -78,11 +80,11 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
     """
     notes = []
     if wanted is not None:
-        chosen = _named(ms, wanted)
+        chosen = _named(ms, wanted, condition)
     elif len(ms.fields) == 1:
         chosen = [0]
     else:
-        rows = _rows(ms)
+        rows = _rows(ms, condition)
         chosen = [int(rows.argmax())]
         name = ms.fields[chosen[0]].name
         others = dict.fromkeys(f.name for i, f in enumerate(ms.fields) if i != chosen[0] and rows[i])
@@ -113,14 +115,14 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
     return Target(ms, chosen, notes)
 
 
-def _named(ms: MeasurementSet, wanted: str) -> list[int]:
+def _named(ms: MeasurementSet, wanted: str, condition: str) -> list[int]:
     """Indices of the fields that a text names, in their order."""
     if found := _matching(ms, wanted):  # the whole text first: names can contain commas
         return found
     if wanted == "all":
         if not ms.rows:
             raise InputError(f"{ms.path} has no rows: there is nothing to image.")
-        return np.flatnonzero(_rows(ms)).tolist()
+        return np.flatnonzero(_rows(ms, condition)).tolist()
     chosen: set[int] = set()
     for word in (part.strip() for part in wanted.split(",")):
         span = re.fullmatch(r"(\d+)~(\d+)", word)
@@ -148,10 +150,13 @@ def named_few(names: Sequence[str], separator: str = ", ") -> str:
     return f"{separator.join(names[:few])} and {len(names) - few:,} more"
 
 
-def _rows(ms: MeasurementSet) -> np.ndarray:
-    """Number of rows of each field."""
+def _rows(ms: MeasurementSet, condition: str) -> np.ndarray:
+    """Number of rows of each field that meet a condition."""
     with open_table(ms.tables) as main:
-        return rows_per_id(main, "FIELD_ID", len(ms.fields))
+        if not condition:
+            return rows_per_id(main, "FIELD_ID", len(ms.fields))
+        with main.query(condition) as part:
+            return rows_per_id(part, "FIELD_ID", len(ms.fields))
 
 
 def choose_centre(

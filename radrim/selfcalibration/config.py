@@ -181,6 +181,7 @@ def check_image_options(config: ImageConfig) -> None:
         "--compare": config.compare,
         "--continue": config.continue_run,
         "--data closure": config.data == "closure",
+        "--start and --width": config.start is not None or config.width is not None,
     }
     for option, given in refused.items():
         if given:
