@@ -7,7 +7,7 @@ Run it after a change of `radrim.config.options.ImageConfig`; tests/config/test_
 
 import inspect
 
-from radrim.config import values
+from radrim.config import directions, spectral, values
 from radrim.config.options import ImageConfig
 
 HEAD = '''"""Keyword arguments of `radrim.image` and of its relatives, with their types, for editors and type checkers.
@@ -19,7 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 '''
-SELECTING = ("data selection", {"pol", "pb", "outframe"})
+SELECTING = (
+    "data selection",
+    {"pol", "pb", "outframe", "shift", "phase_centre", "start", "width", "restfreq", "veltype"},
+)
 """Group of options that select data, and options of other groups that matter for reading."""
 
 KNOWN = {
@@ -35,6 +38,10 @@ KNOWN = {
     values.to_integers: "int | Sequence[int]",
     values.to_ranges: "Sequence[int]",
     values.to_flag: "bool",
+    spectral.to_start: "int | str",
+    spectral.to_width: "int | str",
+    directions.to_direction: "str",
+    directions.to_shift: "tuple[str, str]",
 }
 """What each parser takes from Python."""
 

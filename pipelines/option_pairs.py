@@ -27,6 +27,7 @@ MODES = {
     "--holdout": "holdout",
     "--update-model": "update_model",
     "--contsub": "contsub",
+    "--phase-centre": "phase_centre",
     "--data closure": "data",
     "--scheduler": "scheduler",
     "--cluster": "cluster",

@@ -26,7 +26,7 @@ from radrim.result import Beside, Channels, Image, Linear, Stokes
 from radrim.runtime.files import check_writable
 from radrim.units import si
 from radrim.version import versions
-from radrim.visibilities import Observation
+from radrim.visibilities import ChannelAxis, Observation
 from radrim.workdir.progress import Progress
 from radrim.write.cube import write_cube, write_planes
 from radrim.write.fits import image_header, open_image, whole_header, write_fits, write_rows
@@ -146,7 +146,8 @@ class Output:
             if together:
                 path = self.path("", "angle" if kind == "angle" else f"P-{kind}")
                 first = next(k for k, image in enumerate(channels.headers) if not image.blank)
-                write_planes(path, whole_header(grid.shape, named[first][1]), channels.headers, 1, planes)
+                header = whole_header(grid.shape, named[first][1])
+                write_planes(path, header, channels.headers, 1, planes, observation.channel_axis)
                 named = [(path, header) for _, header in named]
             else:
                 for (path, header), plane in zip(named, planes, strict=True):
@@ -175,7 +176,7 @@ class Output:
         header["BUNIT"], header["BTYPE"] = "", kind.replace("-", " ")
         return path, header
 
-    def join(self, stokes: Sequence[Channels], progress: Progress) -> None:
+    def join(self, stokes: Sequence[Channels], progress: Progress, axis: ChannelAxis | None = None) -> None:
         """`--cube`: replace the files NAME-0000-... of the channels by the cubes NAME-{dirty,psf,...}.fits.
 
         The file of a channel is removed only after the work directory has noted that the channel is in the cube.
@@ -185,12 +186,14 @@ class Output:
         stokes : sequence of Channels
             Of each Stokes parameter.
         progress : Progress
+        axis : ChannelAxis, optional
+            The channels that the user asked for.
         """
         facts = [image for channels in stokes for image in channels.headers]
         for kind in facts[0].paths:
             path = self.path("", kind)
             if any(image.paths[kind] != path for image in facts):
-                write_cube(path, kind, *stokes[: 1 if kind in SHARED else None])
+                write_cube(path, kind, *stokes[: 1 if kind in SHARED else None], axis=axis)
             for plane, image in enumerate(facts):
                 if image.paths[kind] != path:
                     image.paths[kind], image.plane = path, plane

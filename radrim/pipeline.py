@@ -31,7 +31,7 @@ from radrim.imagers.solvers import choose_solvers
 from radrim.imagers.start_model import find_start, take_start
 from radrim.interactive.result import Result
 from radrim.measure.holdout import each_kept_out, hold_out
-from radrim.measure.mosaic import describe_mosaic, noise_of_all
+from radrim.measure.mosaic import describe_mosaic, describe_shift, noise_of_all
 from radrim.measure.primary_beam import choose_dishes
 from radrim.metrics import measured_scatter
 from radrim.output import Output, RunSummary
@@ -186,6 +186,7 @@ def _prepare(
         if plan.side:
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
         describe_mosaic(observation, grid)
+        describe_shift(observation, grid, dishes)
         output.check_space(grid)
         mask = find_allowed(config.mask, grid)
         start = take_start(config, output.prefix, grid, work)
@@ -202,8 +203,9 @@ def _prepare(
             for name in config.stokes
         }
         sum_weight, thermal = cache.weigh(
-            observation, grid, config.weight, config.taper, config.padding, uv_bytes(config)
-        )
+            observation, grid, config.weight, config.taper, config.padding, uv_bytes(config),
+            config.channels_out if config.weighting_per_channel else 1,
+        )  # fmt: skip
         sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
         _say_what_noise(config, thermal, scatter)
     run = RunContext(
@@ -279,7 +281,7 @@ def _finish(
     config, output, clock = run.config, run.output, run.clock
     with clock("write"):
         if config.cube:
-            output.join(list(stokes.channels.values()), run.progress)
+            output.join(list(stokes.channels.values()), run.progress, run.observation.channel_axis)
         linear = write_linear(stokes, output, run.grid, run.observation, config.cube)
     expected = {name: value / np.sqrt(run.sum_weight) for name, value in run.scatter.items()}
     for image in stokes.headers:

@@ -208,6 +208,8 @@ class Observation:
     blocks : list of Visibilities
     ra, dec : float
         Phase centre [rad], J2000.
+    pointing : tuple of float
+        Where the antennas point, (ra, dec) [rad]; empty if that is the phase centre.
     stokes : str
         Stokes parameters or correlations of the samples, such as 'I', 'I,Q,U,V' or 'XX,YY'.
     telescope, object, observer, date_obs : str
@@ -229,6 +231,12 @@ class Observation:
         FITS SPECSYS of the output frequencies, such as TOPOCENT.
     channel_width : float
         Median channel width [Hz].
+    rest_frequency : float
+        Of the line [Hz]; 0 if unknown.
+    velocities : str
+        Convention of velocities, 'radio' or 'optical'.
+    axis : sequence of float
+        Fields of the `ChannelAxis` that the user asked for; empty if all channels are divided evenly.
     notes : list of str
         Automatic choices of the reader that the user should check, in sentences, for the log and the report.
     remarks : list of str
@@ -240,6 +248,7 @@ class Observation:
     blocks: list[Visibilities]
     ra: float
     dec: float
+    pointing: Sequence[float] = ()
     stokes: str = "I"
     telescope: str = "UNKNOWN"
     object: str = "UNKNOWN"
@@ -253,9 +262,23 @@ class Observation:
     data_column: str = "DATA"
     freq_frame: str = "TOPOCENT"
     channel_width: float = float("nan")
+    rest_frequency: float = 0.0
+    velocities: str = "radio"
+    axis: Sequence[float] = ()
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     counts: dict = field(default_factory=dict)
+
+    @property
+    def pointing_position(self) -> tuple[float, float]:
+        """Where the antennas point, (ra, dec) [rad]; of a mosaic its middle."""
+        ra, dec = self.pointing or (self.ra, self.dec)
+        return ra, dec
+
+    @property
+    def channel_axis(self) -> "ChannelAxis | None":
+        """The output channels that the user asked for; None if all channels are divided evenly."""
+        return ChannelAxis(self.axis[0], self.axis[1], int(self.axis[2])) if self.axis else None
 
     @property
     def frequencies(self) -> np.ndarray:
@@ -282,6 +305,42 @@ class Observation:
                 lengths = length(block.uvw[rows, :2]) * (block.freq / C)
                 largest = max(largest, float(lengths.max(where=block.weight[rows] > 0, initial=0.0)))
         return largest
+
+
+@dataclass(frozen=True)
+class ChannelAxis:
+    """Output channels that are evenly spaced in frequency.
+
+    Parameters
+    ----------
+    first, width : float
+        Centre of the first channel and width of each, in the output frame [Hz].
+    count : int
+    """
+
+    first: float
+    width: float
+    count: int
+
+    @property
+    def low(self) -> float:
+        """Lower edge of the lowest channel [Hz]."""
+        return self.first - self.width / 2
+
+    @property
+    def high(self) -> float:
+        """Upper edge of the highest channel [Hz]."""
+        return self.low + self.count * self.width
+
+    def numbers(self, freq: np.ndarray) -> np.ndarray:
+        """Number of the output channel of each frequency, int64; outside it is below 0 or from `count` on."""
+        # A frequency on an edge belongs to the upper channel, whatever its last digit.
+        return np.floor((freq - self.low) / self.width + 1e-6).astype(np.int64)
+
+    def inside(self, freq: np.ndarray) -> np.ndarray:
+        """Whether frequencies lie in an output channel, bool."""
+        number = self.numbers(freq)
+        return (number >= 0) & (number < self.count)
 
 
 def bandwidth_of(blocks: Sequence[Visibilities], channel_width: float) -> float:
@@ -319,7 +378,7 @@ def split_channels(observation: Observation, count: int) -> list[list[Visibiliti
         return [observation.blocks]
     numbers = _number_channels(observation)
     groups = []
-    for part in _parts(numbers, count):
+    for part in _parts(numbers, count, observation.channel_axis):
         inside = [(k >= part[0]) & (k <= part[-1]) for k in numbers]
         cut = [block.select_channels(keep) for block, keep in zip(observation.blocks, inside, strict=True)]
         groups.append([block for block in cut if block is not None and block.weight.any()])
@@ -328,6 +387,11 @@ def split_channels(observation: Observation, count: int) -> list[list[Visibiliti
 
 def channel_bands(observation: Observation, count: int) -> list[tuple[float, float]]:
     """Lowest and highest frequency in the output frame [Hz] of each output channel of `split_channels`."""
+    axis = observation.channel_axis
+    if axis:
+        half = (axis.width - observation.channel_width) / 2
+        centres = axis.first + axis.width * np.arange(count)
+        return [(float(centre - half), float(centre + half)) for centre in centres]
     numbers = np.concatenate(_number_channels(observation))
     freq = np.concatenate([block.output_freq for block in observation.blocks])
     found = []
@@ -337,8 +401,10 @@ def channel_bands(observation: Observation, count: int) -> list[tuple[float, flo
     return found
 
 
-def _parts(numbers: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
-    """Channel numbers of each output channel."""
+def _parts(numbers: Sequence[np.ndarray], count: int, axis: ChannelAxis | None = None) -> list[np.ndarray]:
+    """Channel numbers of each output channel; with an axis these are the numbers of output channels."""
+    if axis:
+        return [np.array([number]) for number in range(count)]
     known = np.unique(np.concatenate(numbers))
     if count > len(known):
         raise ConfigError(f"--channels-out {count} is more than the {len(known)} channels there are.")
@@ -347,7 +413,9 @@ def _parts(numbers: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
 
 def _number_channels(observation: Observation) -> list[np.ndarray]:
     """Channel numbers of each block, (chan,) each; equal for equal output frequencies, and rising with them."""
-    blocks, freq = observation.blocks, observation.frequencies
+    blocks, freq, axis = observation.blocks, observation.frequencies, observation.channel_axis
+    if axis:
+        return [axis.numbers(block.output_freq) for block in blocks]
     # With several Doppler factors, channels are cells of one channel's width, centred on a block with a median factor.
     most = max(len(block.freq) for block in blocks)
     widest = sorted((block for block in blocks if len(block.freq) == most), key=lambda block: block.doppler)

@@ -4,11 +4,14 @@ import itertools
 import os
 from collections.abc import Sequence
 
+from radrim.config.directions import FRAMES
 from radrim.config.options import ImageConfig
 from radrim.config.values import BEAMS
 
 IMAGING = ("image", "plan", "compare", "selfcal")
 """Commands with the options of `radrim image`."""
+CENTRES = ("--phase-centre", "--phase-center", "--phasecentre", "--phasecenter")
+"""Spellings of an option whose value is often written without quotes."""
 
 
 def wsclean_spelling(argv: Sequence[str]) -> list[str]:
@@ -27,6 +30,13 @@ def wsclean_spelling(argv: Sequence[str]) -> list[str]:
             if scheme.lower() == "briggs" and words and _is_number(words[0]):
                 scheme = f"{scheme} {words.pop(0)}"
             word = f"--weight={scheme}"
+        elif word == "--shift" and len(words) > 1:  # argparse would read a southern declination as an option
+            word = f"--shift={words.pop(0)} {words.pop(0)}"
+        elif word in CENTRES and len(words) > 2 and words[0].upper() in FRAMES:  # without quotes
+            word = f"{word}={' '.join(words[:3])}"
+            del words[:3]
+        elif word in ("--start", "--width") and "".join(words[:1]).startswith("-") and words[0][1:2].isdigit():
+            word = f"{word}={words.pop(0)}"  # a velocity, which argparse would read as an option
         elif word == "--contsub-channels":
             # All numbers that follow: argparse would read a following file name as one more.
             numbers = list(itertools.takewhile(_is_number, words))

@@ -11,6 +11,12 @@ from typing import Literal, TypedDict
 class SelectionOptions(TypedDict, total=False):
     """Which data are read."""
 
+    shift: tuple[str, str] | None
+    phase_centre: str | None
+    start: int | str | None
+    width: int | str | None
+    restfreq: str | float | None
+    veltype: Literal["radio", "optical"] | None
     outframe: Literal["TOPO", "LSRK", "BARY"] | None
     pol: str | Sequence[str] | None
     pb: bool | Literal["none", "airy", "gauss"] | None
@@ -22,6 +28,12 @@ class SelectionOptions(TypedDict, total=False):
     maxuv_l: str | float | None
     time_range: tuple[str, str] | None
     interval: tuple[int, int] | None
+    scan: str | int | Sequence[str | int] | None
+    antenna: str | int | Sequence[str | int] | None
+    intent: str | int | Sequence[str | int] | None
+    array: str | int | Sequence[str | int] | None
+    minuvw_m: str | float | None
+    maxuvw_m: str | float | None
     abs_weights: bool | None
     feed_angle: Literal["auto", "on", "off"] | None
     flag_nonfinite: bool | None
@@ -44,6 +56,7 @@ class ImageOptions(SelectionOptions, total=False):
     data: Literal["visibilities", "closure"] | None
     flux: str | float | None
     weight: str | None
+    weighting_per_channel: bool | None
     taper: str | None
     padding: float | None
     solver: Literal["rim", "clean", "entropy", "tv", "pnp"] | None

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from radrim.angles import exact_angle
+from radrim.config.directions import to_direction, to_shift
 from radrim.config.quantities import FLUX, METRES, WAVELENGTHS, quantity
 from radrim.config.rules import check
+from radrim.config.spectral import HERTZ, to_start, to_width
 from radrim.config.toml_file import nearest
 from radrim.config.values import (
     Parser,
@@ -79,8 +81,42 @@ class ImageConfig:
     scale: float | None = _image(
         to_angle, None, "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)", "ANGLE"
     )
+    shift: tuple[str, str] | None = _image(
+        to_shift, None, "phase centre of the image, J2000, such as 12h30m49.4s +12d23m28s", "RA DEC"
+    )
+    phase_centre: str | None = _image(
+        to_direction,
+        None,
+        "phase centre of the image, such as 'J2000 12h30m49.4s +12d23m28s' (or ICRS, galactic, B1950), or an offset "
+        "to the east and the north, such as '+10arcmin -5arcmin'",
+        "DIRECTION",
+        aliases=("phase-center", "phasecentre", "phasecenter"),
+    )
     channels_out: int = _image(
-        numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N"
+        numeric(int, 1), 1, "number of output channels; more than one also writes NAME-MFS-*", "N", aliases=("nchan",)
+    )
+    start: str | None = _image(
+        to_start,
+        None,
+        "centre of the first output channel, such as 1420.4MHz or -20km/s, or number of its first channel of the data "
+        "(default: the lowest)",
+        "PLACE",
+    )
+    width: str | None = _image(
+        to_width,
+        None,
+        "width of output channels, in channels of the data, or such as 100kHz or 5km/s (default: one channel with "
+        "--start, else all channels evenly)",
+        "WIDTH",
+    )
+    restfreq: float | None = _image(
+        quantity(HERTZ, 0, math.inf, "1420.405752MHz", open_low=True),
+        None,
+        "rest frequency of the line, such as 1420.405752MHz (default: from the table SOURCE)",
+        "FREQUENCY",
+    )
+    veltype: str = _image(
+        choice("radio", "optical"), "radio", "convention of the velocities of --start and --width, and of headers"
     )
     cube: bool = _image(
         to_flag, False, "write all output channels into one file of each kind, with a table of their beams"
@@ -184,6 +220,27 @@ class ImageConfig:
     interval: tuple[int, int] | None = _selection(
         pair(int, 0), None, "numbers of the first integration and of the first one after the last", ("START", "END"), 2
     )
+    scan: str | None = _selection(to_fields, None, "scans, such as 3,5~9 or !4 (all others)", "LIST")
+    antenna: str | None = _selection(
+        to_fields,
+        None,
+        "antennas by number or name, such as ea01,ea05 (all their baselines), 0~9& (among these), ea01&ea02, '!ea03', "
+        "'CM*&'; groups are separated by ;",
+        "LIST",
+    )
+    intent: str | None = _selection(
+        to_fields, None, "intents of the scans, such as '*TARGET*' or OBSERVE_TARGET#ON_SOURCE", "LIST"
+    )
+    array: str | None = _selection(to_fields, None, "subarrays by ARRAY_ID, such as 0,2~3", "LIST")
+    minuvw_m: float = _selection(
+        quantity(METRES, 0, math.inf, "100m"), 0.0, "drop baselines with (u, v, w) shorter than this", "METRES"
+    )
+    maxuvw_m: float = _selection(
+        quantity(METRES, 0, math.inf, "3km", open_low=True),
+        math.inf,
+        "drop baselines with (u, v, w) longer than this",
+        "METRES",
+    )
     abs_weights: bool = _selection(to_flag, False, "take the absolute value of negative weights")
     feed_angle: str = _selection(
         choice("auto", "on", "off"),
@@ -203,6 +260,11 @@ class ImageConfig:
     # weighting
     weight: Weighting = _option(  # noqa: RUF009 - Weighting is frozen
         "weighting", to_weight, Weighting(), "natural, uniform, or briggs ROBUST (default: briggs 0)", "SCHEME"
+    )
+    weighting_per_channel: bool = _weighting(
+        to_flag,
+        False,
+        "weights of each output channel from its own visibilities, not from those of all (CASA: perchanweightdensity)",
     )
     taper: float | None = _weighting(
         to_angle, None, "Gaussian taper: width (FWHM) of the beam it makes", "ANGLE", aliases=("taper-gaussian",)
@@ -365,6 +427,11 @@ class ImageConfig:
         """The Stokes parameters or correlations of `pol`."""
         return tuple(self.pol.split(","))
 
+    @property
+    def wanted_centre(self) -> str | None:
+        """The direction of --shift or --phase-centre."""
+        return " ".join(self.shift) if self.shift else self.phase_centre
+
     def fields_of(self, settings: type) -> dict[str, Any]:
         """The options that a dataclass has as fields of the same names, by name."""
         shared = {f.name for f in dataclasses.fields(settings)} & {f.name for f in dataclasses.fields(self)}
@@ -392,7 +459,7 @@ class ImageConfig:
             elif isinstance(getattr(self, option.name), Weighting):
                 words += [f"--{name}", *value.split()]
             elif isinstance(value, list):
-                several = option.metadata["nargs"] == 2 or name == "contsub-channels"
+                several = option.metadata["nargs"] == 2 or name in ("contsub-channels", "shift")
                 words += [f"--{name}", *map(str, value)] if several else [f"--{name}", ",".join(map(str, value))]
             elif str(value).startswith("-"):  # argparse would read it as another option
                 words.append(f"--{name}={value}")

@@ -74,6 +74,8 @@ NO_MODEL = Use("--niter 0", lambda config: config.niter == 0)
 COMPARE = Use("--compare", lambda config: config.compare)
 UPDATE = Use("--update-model", lambda config: config.update_model)
 PB = Use("--pb", lambda config: config.pb != "none")
+LINE = Use("--start", lambda config: config.start is not None or config.width is not None)
+CENTRE = Use("--phase-centre", lambda config: config.wanted_centre is not None)
 
 _WHOLE = "emission fills a small part of a closure image, which is therefore made as a whole, on this machine"
 
@@ -92,6 +94,8 @@ EXCLUSIONS = (
     Exclusion(ENTROPY, SCHEDULER, _SMALL),
     Exclusion(ENTROPY, CLUSTER, _SMALL),
     Exclusion(CLOSURE, MASK, "closure quantities do not depend on position, and a mask does"),
+    Exclusion(CLOSURE, LINE, "one channel has too few closure quantities for an image; choose a window with --spw"),
+    Exclusion(CLOSURE, CENTRE, "closure quantities do not depend on position, and a phase centre does"),
     Exclusion(CLOSURE, CROSSED, "the gains of Q, U, V and of crossed hands do not cancel"),
     Exclusion(CLOSURE, UNCERTAINTY, "the networks of uncertainties know the errors of visibilities"),
     Exclusion(CLOSURE, FACET, _WHOLE),
@@ -141,6 +145,12 @@ def check(config: Options) -> None:
             )
     if not config.minuv_l < config.maxuv_l:
         raise ConfigError(f"--minuv-l {config.minuv_l:g} is not below --maxuv-l {config.maxuv_l:g}: nothing is left.")
+    if not config.minuvw_m < config.maxuvw_m:
+        raise ConfigError(
+            f"--minuvw-m {config.minuvw_m:g} is not below --maxuvw-m {config.maxuvw_m:g}: nothing is left."
+        )
+    if config.shift is not None and config.phase_centre is not None:
+        raise ConfigError("--shift does not work with --phase-centre: both name the phase centre. Leave out one.")
     if config.time_range is not None and config.interval is not None:
         raise ConfigError("--time-range does not work with --interval: both select times. Leave out one of the two.")
     if config.contsub_channels and config.contsub is None:

@@ -214,7 +214,7 @@ class ImageState(ABC):
         """Save the state in the work directory, if there is one, so that an interrupted run can resume from it."""
 
 
-def deconvolve(images: Sequence[ImageState], max_major: int) -> None:
+def deconvolve(images: Sequence[ImageState], max_major: int, tolerant: bool = False) -> list[SolverError]:
     """Deconvolve images in parallel, cycle by cycle; changes their models, residuals, `cycles` and `stop`.
 
     Parameters
@@ -222,24 +222,38 @@ def deconvolve(images: Sequence[ImageState], max_major: int) -> None:
     images : sequence of ImageState
     max_major : int
         Largest number of major cycles.
+    tolerant : bool
+        Whether the other images go on after a minor cycle of one has failed.
+
+    Returns
+    -------
+    list of SolverError
+        Why images failed, each of which keeps the model after its last major cycle; none unless `tolerant`.
 
     Raises
     ------
     SolverError
-        A minor cycle failed, for instance on NaN. Every image then is in the state after its last major cycle; `stop`
-        says that a minor cycle failed, or is empty if there was no major cycle yet.
+        A minor cycle failed, for instance on NaN, and `tolerant` is not set. Every image then is in the state after its
+        last major cycle; `stop` says that a minor cycle failed, or is empty if there was no major cycle yet.
     """
+    failures: list[SolverError] = []
     with ProgressBar("deconvolving, at most", max_major) as bar:
         while active := [image for image in images if not image.stop and len(image.cycles) < max_major]:
             start = time.perf_counter()
-            try:
-                proposals = _in_parallel(_propose, active)
-            except SolverError:
+            proposals = _in_parallel(_propose, active)
+            for image, found in zip(active, proposals, strict=True):
+                if isinstance(found, SolverError):
+                    image.stop = f"a minor cycle failed in major cycle {len(image.cycles) + 1}"
+                    failures.append(found)
+            if failures and not tolerant:
                 for image in active:
                     failed = f"a minor cycle failed in major cycle {len(image.cycles) + 1}"
                     image.stop = failed if image.cycles else ""
-                raise
-            for image, (minors, best) in zip(active, proposals, strict=True):
+                raise failures[0]
+            for image, found in zip(active, proposals, strict=True):
+                if isinstance(found, SolverError):
+                    continue
+                minors, best = found
                 taken = accept(image, minors, best)
                 describe(image, time.perf_counter() - start)
                 if taken:
@@ -250,6 +264,7 @@ def deconvolve(images: Sequence[ImageState], max_major: int) -> None:
                     _fit_all(image)
                 image.keep()
             bar.reach(min(len(one.cycles) for one in images))
+    return failures
 
 
 def _fit_all(image):
@@ -275,8 +290,12 @@ def _in_parallel(function, images):
 
 
 def _propose(image):
-    minors = image.propose()
-    return minors, image.measure()
+    """Minor cycles and `ImageState.measure`, or the error of a minor cycle that failed."""
+    try:
+        minors = image.propose()
+        return minors, image.measure()
+    except SolverError as error:
+        return error
 
 
 def accept(image: ImageState, minors: Sequence[MinorCycle], best: float) -> bool:

@@ -76,6 +76,8 @@ class Imager(ABC):
 
     def __init__(self, run: RunContext):
         self.run = run
+        self._succeeded = False
+        """Whether any image has been deconvolved without a failure."""
 
     def batches(self, groups: Sequence[list[Visibilities]]) -> list[Batch]:
         """Divide the output channels into batches, whose channels are made in parallel.
@@ -159,13 +161,25 @@ class Imager(ABC):
         return Basis.of([one.freq for one in images.headers], weights, self.run.config.spectral_terms or 1)
 
     def _deconvolve(self, states, minor):
-        """Deconvolve; return the error of a failed minor cycle, or None."""
+        """Deconvolve; return the error of a failed minor cycle, or None.
+
+        One of several output channels that fails keeps its last model, and is noted, unless none has succeeded yet.
+        """
+        config = self.run.config
+        several = config.channels_out > 1 and not config.spectral_terms
         with self.run.clock("deconvolve"):
             self.prepare(states, minor)
             try:
-                deconvolve(states, self.run.config.max_major)
+                failures = deconvolve(states, config.max_major, several)
             except SolverError as error:
                 return error
+        self._succeeded |= len(failures) < len(states)
+        if failures and not self._succeeded:
+            return failures[0]
+        for state in (one for one in states if one.stop.startswith("a minor cycle failed")):
+            note = f"Output channel {state.label}: {state.stop}; it holds the model of the cycle before."
+            self.run.observation.notes.append(note)
+            log.warning("%s (%s)", note, failures[0])
         return None
 
     def _give_up(self, failure, images):

@@ -132,7 +132,9 @@ def _field_of_view(observation):
     """Width of the field between the first nulls of the primary beam [rad], and a text that describes its origin."""
     wavelength = C / float(np.mean(observation.frequencies))
     dish = observation.dish_diameter
-    mosaic = 2 * max(float(np.abs(block.pointing).max()) for block in observation.blocks)
+    places = {tuple(block.pointing.tolist()) for block in observation.blocks}
+    # A single field keeps its width around whatever phase centre the user names.
+    mosaic = 2 * float(np.abs(list(places)).max()) if len(places) > 1 else 0.0
     if not dish > 0:
         return math.radians(1), "the antennas' diameters are unknown; choose with --size"
     width = min(mosaic + 2 * 1.22 * wavelength / dish, math.radians(90))

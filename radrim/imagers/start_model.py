@@ -166,6 +166,8 @@ def _check_grid(plane, grid):
     ):
         return
     options = f"--size {there.width} {there.height} --scale {format_angle(there.scale)}"
+    if math.hypot((there.ra - grid.ra + math.pi) % (2 * math.pi) - math.pi, there.dec - grid.dec) > grid.scale / 100:
+        options += f" --phase-centre '{math.degrees(there.ra):.9f}deg {math.degrees(there.dec):.9f}deg'"
     raise InputError(
         f"The start model {plane.path} is {_describe(there)}, and the run's image {_describe(grid)}: they must have "
         f"the same pixels. Give {options}, or run without a start model."

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radrim.deconvolve.judge import Cells
-from radrim.geometry import ImageGrid, format_angle
+from radrim.geometry import ImageGrid, format_angle, n_minus_1
 from radrim.measure.fit_quality import FitInspector
 from radrim.measure.measurement import DEFAULT, Measurement, OperatorChoice, judge_parts
 from radrim.measure.primary_beam import Dishes
@@ -244,5 +244,26 @@ def describe_mosaic(observation: Observation, grid: ImageGrid) -> None:
         observation.notes.append(
             f"{outside} of {len(places)} pointings lie outside the image: make it wider with --size, or leave them out "
             "with --field if they are calibrators or another target."
+        )
+        log.warning("%s", observation.notes[-1])
+
+
+def describe_shift(observation: Observation, grid: ImageGrid, dishes: Dishes | None) -> None:
+    """Say how far the image is from the pointing of a single field; a warning if the antennas hardly see it."""
+    places = pointings(observation.blocks)
+    (l, m), single = places[0], len(places) == 1
+    if not single or not (l or m):
+        return
+    apart = format_angle(math.atan2(math.hypot(l, m), 1 + n_minus_1(l, m)))
+    log.info("The image is centred %s from the pointing of the antennas.", apart)
+    if dishes is None:
+        return
+    # The pixels next to the pointing; primary beams of round dishes fall from there.
+    y, x = (int(np.clip(p, 0, n - 2)) for p, n in zip(grid.pixel(l, m), grid.shape, strict=True))
+    nearest = grid.region(slice(y, y + 2), slice(x, x + 2))
+    if float(dishes.beam(observation.blocks[:1]).image(nearest).max()) < dishes.limit:
+        observation.notes.append(
+            f"The primary beam is below --pb-limit {dishes.limit:g} all over the image, {apart} from the pointing, so "
+            "that NAME-image-pb is NaN everywhere: lower the limit."
         )
         log.warning("%s", observation.notes[-1])

@@ -48,13 +48,18 @@ class FaultyWindow:
 
 @dataclass(frozen=True)
 class Field:
-    """One row of FIELD: name, phase centre [rad] and its frame, and whether it is an offset from an ephemeris."""
+    """One row of FIELD.
+
+    Name, phase centre [rad] and its frame, whether it is an offset from an ephemeris, and the number of its source in
+    the table SOURCE (-1: none).
+    """
 
     name: str
     ra: float
     dec: float
     frame: str
     ephemeris: bool = False
+    source: int = -1
 
 
 @dataclass(frozen=True)
@@ -154,8 +159,34 @@ class Subtables:
                 # The first row is the position at the reference time; further rows are its polynomial in time.
                 ra, dec = np.asarray(table.getcell("PHASE_DIR", row)).reshape(-1, 2)[0]
                 follows = "EPHEMERIS_ID" in table.colnames() and int(table.getcell("EPHEMERIS_ID", row)) >= 0
-                fields.append(Field(name, float(ra) % (2 * np.pi), float(dec), str(frame), follows))
+                source = int(table.getcell("SOURCE_ID", row)) if "SOURCE_ID" in table.colnames() else -1
+                fields.append(Field(name, float(ra) % (2 * np.pi), float(dec), str(frame), follows, source))
         return fields
+
+    def rest_frequencies(self) -> list[tuple[int, int, list[float]]]:
+        """Source, spectral window (-1: all) and rest frequencies [Hz] of each row of SOURCE that has some."""
+        if not self.path_of("SOURCE").exists():
+            return []
+        found = []
+        with self.open("SOURCE") as table:
+            if not {"SOURCE_ID", "SPECTRAL_WINDOW_ID", "REST_FREQUENCY"} <= set(table.colnames()):
+                return []
+            for row in range(table.nrows()):
+                if not table.iscelldefined("REST_FREQUENCY", row):
+                    continue
+                values = np.asarray(table.getcell("REST_FREQUENCY", row), float).ravel()
+                known = [float(value) for value in values if value > 0 and np.isfinite(value)]
+                if known:
+                    found.append((int(table.getcell("SOURCE_ID", row)), int(table.getcell("SPECTRAL_WINDOW_ID", row)),
+                                  known))  # fmt: skip
+        return found
+
+    def states(self) -> list[str]:
+        """The intents of each row of STATE, separated by commas; none if there is no such table."""
+        if not self.path_of("STATE").exists():
+            return []
+        with self.open("STATE") as table:
+            return read_texts(table, "OBS_MODE")
 
     def antennas(self) -> Antennas:
         """The ANTENNA table."""

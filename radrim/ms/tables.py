@@ -30,7 +30,8 @@ class MeasurementSet:
 
     `windows` are the rows of DATA_DESCRIPTION that can be used, `faulty` the others: rarely has one visibilities.
     `positions` are those of the antennas (antenna, 3), ITRF [m]. `path` is the path that the user gave, `tables` the
-    folder to read; the two differ for a converted UVFITS file.
+    folder to read; the two differ for a converted UVFITS file. `rest_frequencies` and `states` are what
+    `radrim.ms.subtables.Subtables` says.
     """
 
     path: Path
@@ -47,6 +48,8 @@ class MeasurementSet:
     observer: str
     notes: list[str]
     faulty: list[FaultyWindow] = field(default_factory=list)
+    rest_frequencies: list[tuple[int, int, list[float]]] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
 
     @property
     def descriptions(self) -> int:
@@ -111,9 +114,10 @@ def read_subtables(path: str | Path, converted: Path | None = None) -> Measureme
     try:
         (windows, faulty), fields = subtables.windows(), subtables.fields()
         antennas, (telescope, observer) = subtables.antennas(), subtables.observation()
+        rest_frequencies, states = subtables.rest_frequencies(), subtables.states()
     except (KeyError, IndexError, ValueError) as error:
         raise InputError(f"{path}: the subtables do not fit together ({reason_of(error)}). {DAMAGED}") from None
     return MeasurementSet(
         path, tables, rows, columns, windows, fields, antennas.names, antennas.positions, antennas.diameters,
-        antennas.mounts, telescope, observer, notes, faulty,
+        antennas.mounts, telescope, observer, notes, faulty, rest_frequencies, states,
     )  # fmt: skip

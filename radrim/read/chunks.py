@@ -19,7 +19,7 @@ from radrim.read.selection import Selection
 from radrim.read.settings import ReadSettings
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import Terms
-from radrim.visibilities import Visibilities
+from radrim.visibilities import ChannelAxis, Visibilities
 
 if TYPE_CHECKING:
     import casacore.tables as casatables
@@ -44,6 +44,10 @@ class Source:
     settings : ReadSettings
     span : (float, float), optional
         First and last time of the selected rows [MJD s].
+    centre : (float, float), optional
+        Phase centre of the image (ra, dec) [rad], if it is not that of the data.
+    axis : ChannelAxis, optional
+        Output channels outside which nothing is read.
     """
 
     ms: MeasurementSet
@@ -54,6 +58,8 @@ class Source:
     notes: list[str]
     settings: ReadSettings
     span: tuple[float, float] | None = None
+    centre: tuple[float, float] | None = None
+    axis: ChannelAxis | None = None
 
 
 class ChunkReader:
@@ -278,6 +284,10 @@ class ChunkReader:
         low, high = self.selection.uv_range
         if low > 0 or high < np.inf:
             length = np.hypot(uvw[:, :1], uvw[:, 1:2]) * (self.freq / C)
+            self.counts.outside_uv += _drop(weight, ~((length >= low) & (length <= high)))
+        low, high = self.selection.minuvw_m, self.selection.maxuvw_m
+        if low > 0 or high < np.inf:
+            length = np.linalg.norm(uvw, axis=1)[:, None]
             self.counts.outside_uv += _drop(weight, ~((length >= low) & (length <= high)))
 
 

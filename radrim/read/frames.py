@@ -21,7 +21,7 @@ import numpy as np
 from radrim.earth import MJD_ZERO, ROTATION_RATE, SURFACE, TT_MINUS_UTC, celestial_to_terrestrial
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import C, axes
-from radrim.ms.subtables import Field, SpectralWindow
+from radrim.ms.subtables import SpectralWindow
 from radrim.ms.tables import MeasurementSet
 from radrim.read.settings import DEFAULTS, ReadSettings
 from radrim.visibilities import Visibilities
@@ -91,10 +91,14 @@ class FrameShift:
     width: float
     max_drift: float = ReadSettings.max_drift
 
+    def factor(self, time: np.ndarray) -> np.ndarray:
+        """Frequency in the output frame over that at the telescope, (time,), at times (time,) [MJD s]."""
+        return frame_factor(self.frame, self.ra, self.dec, self.position, time)
+
     def cut(self, block: Visibilities) -> list[Visibilities]:
         """The rows of a block, cut into as many blocks as its drift needs, each with its `doppler`."""
         times, inverse = np.unique(block.time, return_inverse=True)
-        factor = frame_factor(self.frame, self.ra, self.dec, self.position, times)
+        factor = self.factor(times)
         drift = np.ptp(factor) * block.freq.max()
         count = int(drift / (self.max_drift * self.width)) + 1
         # Equal ranges of the factor, not of time: months later the factor can be the same again.
@@ -112,7 +116,7 @@ class FrameShift:
 def find_shift(
     ms: MeasurementSet,
     window: SpectralWindow,
-    field: Field,
+    position: tuple[float, float],
     outframe: str | None,
     settings: ReadSettings = DEFAULTS,
 ) -> FrameShift | None:
@@ -122,7 +126,8 @@ def find_shift(
     ----------
     ms : MeasurementSet
     window : SpectralWindow
-    field : Field
+    position : (float, float)
+        Direction of the source (ra, dec), J2000 [rad].
     outframe : {'TOPO', 'LSRK', 'BARY'} or None
         None stands for the frame of the data.
     settings : ReadSettings
@@ -152,4 +157,4 @@ def find_shift(
     width = float(np.median(spacing if spacing.any() else window.width))
     # A single channel without a width cannot drift to another channel.
     width = width if width > 0 else np.inf
-    return FrameShift(outframe, field.ra, field.dec, ms.positions.mean(0), width, settings.max_drift)
+    return FrameShift(outframe, *position, ms.positions.mean(0), width, settings.max_drift)

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from radrim.config.directions import parse_direction
 from radrim.errors import ConfigError, InputError
 from radrim.geometry import SIGN, C, axes, format_angle, n_minus_1
 from radrim.ms.opening import open_table
 from radrim.ms.tables import MeasurementSet, rows_per_id
+from radrim.read.phase_centre import distance, position_of
 from radrim.read.settings import DEFAULTS, ReadSettings
 from radrim.visibilities import Visibilities, row_slices
 
@@ -57,7 +59,7 @@ class Target:
         return list(dict.fromkeys(self.ms.fields[index].name for index in self.fields))
 
 
-def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
+def choose_target(ms: MeasurementSet, wanted: str | None = None, condition: str = "") -> Target:
     """The fields that `--field` names, or the one with most rows.
 
     Parameters
@@ -66,6 +68,8 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
     wanted : str, optional
         Number or name, several of them separated by commas, ranges such as 2~24, or 'all'. A name stands for all fields
         of that name.
+    condition : str
+        TaQL condition of the rows that count.
 
     Raises
     ------
@@ -76,11 +80,11 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
     """
     notes = []
     if wanted is not None:
-        chosen = _named(ms, wanted)
+        chosen = _named(ms, wanted, condition)
     elif len(ms.fields) == 1:
         chosen = [0]
     else:
-        rows = _rows(ms)
+        rows = _rows(ms, condition)
         chosen = [int(rows.argmax())]
         name = ms.fields[chosen[0]].name
         others = dict.fromkeys(f.name for i, f in enumerate(ms.fields) if i != chosen[0] and rows[i])
@@ -111,14 +115,14 @@ def choose_target(ms: MeasurementSet, wanted: str | None = None) -> Target:
     return Target(ms, chosen, notes)
 
 
-def _named(ms: MeasurementSet, wanted: str) -> list[int]:
+def _named(ms: MeasurementSet, wanted: str, condition: str) -> list[int]:
     """Indices of the fields that a text names, in their order."""
     if found := _matching(ms, wanted):  # the whole text first: names can contain commas
         return found
     if wanted == "all":
         if not ms.rows:
             raise InputError(f"{ms.path} has no rows: there is nothing to image.")
-        return np.flatnonzero(_rows(ms)).tolist()
+        return np.flatnonzero(_rows(ms, condition)).tolist()
     chosen: set[int] = set()
     for word in (part.strip() for part in wanted.split(",")):
         span = re.fullmatch(r"(\d+)~(\d+)", word)
@@ -146,16 +150,19 @@ def named_few(names: Sequence[str], separator: str = ", ") -> str:
     return f"{separator.join(names[:few])} and {len(names) - few:,} more"
 
 
-def _rows(ms: MeasurementSet) -> np.ndarray:
-    """Number of rows of each field."""
+def _rows(ms: MeasurementSet, condition: str) -> np.ndarray:
+    """Number of rows of each field that meet a condition."""
     with open_table(ms.tables) as main:
-        return rows_per_id(main, "FIELD_ID", len(ms.fields))
+        if not condition:
+            return rows_per_id(main, "FIELD_ID", len(ms.fields))
+        with main.query(condition) as part:
+            return rows_per_id(part, "FIELD_ID", len(ms.fields))
 
 
 def choose_centre(
-    targets: Sequence[Target], joint: bool, settings: ReadSettings = DEFAULTS
+    targets: Sequence[Target], joint: bool, settings: ReadSettings = DEFAULTS, wanted: str | None = None
 ) -> tuple[float, float] | None:
-    """Phase centre (ra, dec) [rad] of a joint mosaic, the mean of its pointings; None for a single pointing.
+    """Phase centre (ra, dec) [rad] of the image; None for that of the data.
 
     Parameters
     ----------
@@ -163,35 +170,56 @@ def choose_centre(
     joint : bool
         Whether a mosaic may be made, which needs a primary beam.
     settings : ReadSettings
+    wanted : str, optional
+        Direction that the user names; see `radrim.config.directions`. By default the phase centre of a mosaic is the
+        mean of its pointings.
 
     Raises
     ------
     ConfigError
-        A Measurement Set has several pointings and there is no primary beam, or the pointings are too far apart.
+        A Measurement Set has several pointings and there is no primary beam, or pointings are too far from the centre.
     """
     if not joint:
-        for target in targets:
-            if len(target.positions) > 1:
-                raise ConfigError(
-                    f"--field names {len(target.positions)} pointings of {target.ms.path} "
-                    f"({named_few(target.names)}), and a joint mosaic needs the primary beam: add --pb, "
-                    f"or choose one of them: --field {target.fields[0]}."
-                )
+        _refuse_mosaics(targets)
+    positions = pointings_of(targets)
+    mosaic = joint and len(positions) > 1
+    if not mosaic and wanted is None:
         return None
-    found = {tuple(np.round(p, 12)): p for target in targets for p in target.positions}
-    if len(found) == 1:
-        return None
-    directions = np.array([axes(*position)[2] for position in found.values()])
-    x, y, z = directions.sum(0)
-    centre = float(np.arctan2(y, x) % (2 * np.pi)), float(np.arctan2(z, np.hypot(x, y)))
-    widest = float(np.arccos(np.clip(directions @ axes(*centre)[2], -1, 1)).max())
-    limit = settings.max_pointing_distance
+    centre = mean_direction(positions) if mosaic else positions[0]
+    limit, what = settings.max_pointing_distance, "The pointings lie up to {0} from their centre (limit {1}), which is "
+    advice = "too far for a mosaic. Leave out calibrators and other targets with --field."
+    if wanted is not None:
+        centre = position_of(parse_direction("phase-centre", wanted), centre)
+        limit = limit if mosaic else settings.max_shift
+        what = f"The phase centre '{wanted}' lies {{0}} from the pointing of the antennas (limit {{1}}), which is "
+        advice = "out of sight. Is it of another source, or in another frame?"
+    widest = max(distance(position, centre) for position in positions)
     if widest > limit:
-        raise ConfigError(
-            f"The pointings lie up to {format_angle(widest)} from their centre (limit {format_angle(limit)}), which is "
-            "too far for a mosaic. Leave out calibrators and other targets with --field."
-        )
+        raise ConfigError(what.format(format_angle(widest), format_angle(limit)) + advice)
     return centre
+
+
+def _refuse_mosaics(targets):
+    for target in targets:
+        if len(target.positions) > 1:
+            raise ConfigError(
+                f"--field names {len(target.positions)} pointings of {target.ms.path} "
+                f"({named_few(target.names)}), and a joint mosaic needs the primary beam: add --pb, "
+                f"or choose one of them: --field {target.fields[0]}."
+            )
+
+
+def pointings_of(targets: Sequence[Target]) -> list[tuple[float, float]]:
+    """Different pointings (ra, dec) [rad] of all targets."""
+    return list({(round(ra, 12), round(dec, 12)): (ra, dec) for t in targets for ra, dec in t.positions}.values())
+
+
+def mean_direction(positions: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The direction (ra, dec) [rad] in the middle of some."""
+    if len(positions) == 1:
+        return positions[0]
+    x, y, z = np.array([axes(*position)[2] for position in positions]).sum(0)
+    return float(np.arctan2(y, x) % (2 * np.pi)), float(np.arctan2(z, np.hypot(x, y)))
 
 
 def bring_to(block: Visibilities, position: tuple[float, float], centre: tuple[float, float]) -> Visibilities:

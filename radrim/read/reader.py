@@ -1,10 +1,12 @@
 """Reads the visibilities of one or several Stokes parameters from Measurement Sets, in chunks of rows."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +20,20 @@ from radrim.ms.tables import MeasurementSet
 from radrim.read.chunks import ChunkReader, Source
 from radrim.read.counts import Counts
 from radrim.read.feeds import turned
-from radrim.read.frames import SPECSYS, find_shift
+from radrim.read.frames import SPECSYS, FrameShift, find_shift
 from radrim.read.joined import group_windows, has_all, join_rows, joined_window
-from radrim.read.pointings import Target, bring_to, choose_centre, choose_target, named_few
+from radrim.read.phase_centre import distance
+from radrim.read.pointings import (
+    Target,
+    bring_to,
+    choose_centre,
+    choose_target,
+    mean_direction,
+    named_few,
+    pointings_of,
+)
 from radrim.read.row_index import RowIndex
+from radrim.read.row_selection import check_known, row_condition
 from radrim.read.selection import (
     EVERYTHING,
     MJD_EPOCH,
@@ -32,10 +44,22 @@ from radrim.read.selection import (
     choose_windows,
 )
 from radrim.read.settings import DEFAULTS, ReadSettings
+from radrim.read.spectral_axis import choose_axis, choose_rest_frequency, describe_axis
 from radrim.read.together import check_columns, without_repeats
 from radrim.runtime.progress_bar import ProgressBar
 from radrim.stokes import Terms, combinations
-from radrim.visibilities import Observation, Visibilities
+from radrim.visibilities import ChannelAxis, Observation, Visibilities
+
+if TYPE_CHECKING:
+    import casacore.tables as casatables
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the image is to be, if the user says so: phase centre (ra, dec) [rad], and output channels."""
+
+    centre: tuple[float, float] | None
+    axis: ChannelAxis | None
 
 
 def read(
@@ -78,19 +102,27 @@ def read(
     with open_inputs(paths, folder) as named:
         check_columns(named, selection)
         sets, repeats = without_repeats(named, selection, settings)
-        targets = [choose_target(ms, selection.field) for ms in sets]
-        centre = choose_centre(targets, selection.joint, settings)
+        check_known(sets, selection)
+        targets = [choose_target(ms, selection.field, row_condition(ms, selection)[0]) for ms in sets]
+        centre = choose_centre(targets, selection.joint, settings, selection.phase_centre)
+        rest, remark = choose_rest_frequency(targets, selection)
+        axis = choose_axis(targets, selection, centre, rest, settings)
         keep = keep or (lambda block: block)
-        found, skipped = _read_each(targets, centre, selection, keep, block_bytes, settings)
+        found, skipped = _read_each(targets, Wanted(centre, axis), selection, keep, block_bytes, settings)
     parts = list(found.values())
     (first_path, first), *others = found.items()
-    for path, part in others:
-        _same_phase_centre(first_path, first, path, part)
+    if not selection.joint:
+        for path, part in others:
+            _same_phase_centre(first_path, first, path, part)
+    remarks = [remark] if remark and (rest > 0 or selection.channels_out > 1) else []
+    if axis:
+        remarks.append(describe_axis(axis, rest, selection.veltype, first.freq_frame))
     counts = {key: sum(part.counts[key] for part in parts) for key in first.counts}
     return Observation(
         blocks=[block for part in parts for block in part.blocks],
         ra=first.ra,
         dec=first.dec,
+        pointing=mean_direction(pointings_of(targets)) if selection.phase_centre else (),
         stokes=selection.stokes,
         telescope="+".join(dict.fromkeys(part.telescope for part in parts)),
         object=first.object,
@@ -103,6 +135,10 @@ def read(
         data_column=first.data_column,
         freq_frame=first.freq_frame,
         channel_width=first.channel_width,
+        rest_frequency=rest,
+        velocities=selection.veltype,
+        axis=(axis.first, axis.width, axis.count) if axis else (),
+        remarks=remarks,
         notes=[*repeats, *skipped, *(note for part in parts for note in part.notes)],
         counts=counts,
     )
@@ -110,7 +146,7 @@ def read(
 
 def _read_each(
     targets: list[Target],
-    centre: tuple[float, float] | None,
+    wanted: Wanted,
     selection: Selection,
     keep: Callable[[Visibilities], Visibilities],
     block_bytes: int | None,
@@ -127,7 +163,7 @@ def _read_each(
     failures = []
     for target in targets:
         try:
-            found[target.ms.path] = _read_one(target, centre, selection, keep, block_bytes, settings)
+            found[target.ms.path] = _read_one(target, wanted, selection, keep, block_bytes, settings)
         except NothingLeftError as error:
             failures.append(error)
     if not found:
@@ -136,8 +172,7 @@ def _read_each(
 
 
 def _same_phase_centre(path_a: str | Path, a: Observation, path_b: str | Path, b: Observation) -> None:
-    dra = (a.ra - b.ra + np.pi) % (2 * np.pi) - np.pi
-    apart = np.hypot(dra * np.cos(a.dec), a.dec - b.dec)
+    apart = distance(a.pointing_position, b.pointing_position)
     # A hundredth of the resolution is invisible in the image.
     limit = 0.01 / max(a.longest_baseline(), b.longest_baseline())
     if apart > limit:
@@ -150,36 +185,43 @@ def _same_phase_centre(path_a: str | Path, a: Observation, path_b: str | Path, b
 
 def _read_one(
     target: Target,
-    centre: tuple[float, float] | None,
+    wanted: Wanted,
     selection: Selection,
     keep: Callable[[Visibilities], Visibilities],
     block_bytes: int | None,
     settings: ReadSettings,
 ) -> Observation:
-    """Read one Measurement Set, and shift it to the phase centre `centre` unless that is None."""
-    ms = target.ms
+    """Read one Measurement Set, and shift it to the phase centre that is wanted, if there is one."""
+    ms, centre = target.ms, wanted.centre
     notes = list(ms.notes)
     column = choose_column(ms, selection, notes)
     notes += target.notes
     ra, dec = centre or target.positions[0]
     counts = Counts()
-    with open_table(ms.tables) as main:
+    with ExitStack() as stack:
+        whole = main = stack.enter_context(open_table(ms.tables))
+        if condition := row_condition(ms, selection)[0]:
+            main = stack.enter_context(whole.query(condition))
+            if not main.nrows():
+                raise NothingLeftError(f"{ms.path}: no row is of the scans, antennas, intents and arrays selected.")
         blocks: list[Visibilities] = []
         used: list[SpectralWindow] = []
         faulty = [window for window in ms.faulty if selection.spw is None or window.spw in selection.spw]
         require_sound(main, faulty, f"FIELD_ID IN [{','.join(map(str, target.fields))}]")
         groups = group_windows(choose_windows(ms, selection), selection.stokes.split(","))
         pairs = list(product(target.fields, groups))
-        span = choose_times(ms.path, main, selection)
+        span = choose_times(ms.path, whole, selection)
         index = RowIndex(main, settings.index_rows, span) if len(pairs) > settings.most_queries else None
         for field, group in pairs:
-            source = Source(ms, main, column, selection, counts, notes, settings, span)
+            source = Source(ms, main, column, selection, counts, notes, settings, span, centre, wanted.axis)
             before = len(blocks)
             for block in _read_window(source, group, field, block_bytes, index):
                 position = ms.fields[field].ra, ms.fields[field].dec
                 blocks.append(keep(bring_to(block, position, centre) if centre else block))
             if len(blocks) > before:
                 used += group
+    if not blocks and counts.samples == 0 and wanted.axis:
+        raise NothingLeftError(f"{ms.path}: no channel lies in the output channels of --start and --width.")
     left = sum(int((block.weight > 0).sum()) for block in blocks)
     counts.check(ms.path, left, selection.flag_nonfinite, settings)
     notes += counts.notes(ms.path.name, selection.abs_weights)
@@ -193,6 +235,7 @@ def _read_one(
         blocks=blocks,
         ra=ra,
         dec=dec,
+        pointing=mean_direction(target.positions) if selection.phase_centre else (),
         stokes=selection.stokes,
         telescope=ms.telescope,
         object=named_few(target.names, "+"),
@@ -236,8 +279,11 @@ def _read_window(
         total = rows.nrows()
         if total == 0:
             return
-        first, last = choose_channels(ms, window, selection)
-        shift = find_shift(ms, window, ms.fields[field], selection.outframe, source.settings)
+        position = ms.fields[field].ra, ms.fields[field].dec
+        shift = find_shift(ms, window, source.centre or position, selection.outframe, source.settings)
+        first, last = _limit_channels(choose_channels(ms, window, selection), source, window, shift, rows)
+        if first == last:
+            return
         recipes = _recipes(ms, window, selection, source.notes)
         # If all rows are selected, the table itself is read, which avoids the list of row numbers.
         table = main if total == main.nrows() else rows
@@ -247,7 +293,7 @@ def _read_window(
         reader = ChunkReader(source, table, window, (first, last), recipes)
         for block in _blocks(reader, total, size):
             found = True
-            yield from shift.cut(block) if shift else [block]
+            yield from _within(source.axis, shift.cut(block) if shift else [block])
         hand = None if found or selection.stokes != "I" else reader.only_hand()
         if hand is None:
             reader.count_hands()
@@ -256,7 +302,7 @@ def _read_window(
             source.notes.append(reader.note_of(hand))
             reader = ChunkReader(source, table, window, (first, last), [[(hand, 1 + 0j)]])
             for block in _blocks(reader, total, size):
-                yield from shift.cut(block) if shift else [block]
+                yield from _within(source.axis, shift.cut(block) if shift else [block])
         source.notes.extend(reader.notes)
     finally:
         rows.close()
@@ -282,6 +328,36 @@ def _rows_of(
             "counterpart of the same time and baseline in the other."
         )
     return rows, joined_window(group)
+
+
+def _limit_channels(
+    channels: tuple[int, int],
+    source: Source,
+    window: SpectralWindow,
+    shift: FrameShift | None,
+    rows: "casatables.table",
+) -> tuple[int, int]:
+    """First and last channel of those that lie in an output channel at any time; the same number twice for none."""
+    first, last = channels
+    if source.axis is None:
+        return first, last
+    factor = np.ones(1)
+    if shift is not None:
+        times = np.unique(rows.getcol("TIME"))
+        early, late = source.settings.times
+        usable = times[(times >= early) & (times <= late)]
+        factor = shift.factor(usable) if usable.size else factor
+    freq = window.freq[first:last]
+    seen = np.flatnonzero((freq * factor.max() >= source.axis.low) & (freq * factor.min() <= source.axis.high))
+    return (first + int(seen[0]), first + int(seen[-1]) + 1) if seen.size else (first, first)
+
+
+def _within(axis: ChannelAxis | None, blocks: list[Visibilities]) -> Iterator[Visibilities]:
+    """Blocks without the channels that lie outside the output channels."""
+    for block in blocks:
+        part = block if axis is None else block.select_channels(axis.inside(block.output_freq))
+        if part is not None:
+            yield part
 
 
 def _blocks(reader: ChunkReader, total: int, size: int) -> Iterator[Visibilities]:

@@ -27,9 +27,15 @@ class Selection:
     spw: tuple[int, ...] | None = None
     chan_range: tuple[int, int] | None = None
     uv_range: tuple[float, float] = (0.0, np.inf)
+    minuvw_m: float = 0.0
+    maxuvw_m: float = np.inf
     time_range: tuple[str, str] | None = None
     interval: tuple[int, int] | None = None
     """Numbers of the first integration of each Measurement Set and of the first after the last."""
+    scan: str | None = None
+    antenna: str | None = None
+    intent: str | None = None
+    array: str | None = None
     stokes: str = "I"
     """One or several Stokes parameters or correlations, separated by commas: 'I,Q,U,V'."""
     abs_weights: bool = False
@@ -38,8 +44,15 @@ class Selection:
     contsub: int | None = None
     contsub_channels: tuple[int, ...] | None = None
     outframe: str | None = None
+    restfreq: float | None = None
+    start: str | None = None
+    width: str | None = None
+    veltype: str = "radio"
+    channels_out: int = 1
     joint: bool = False
     """Whether several pointings may be shifted to one phase centre."""
+    phase_centre: str | None = None
+    """Direction of the phase centre of the image, see `radrim.config.directions`; None for that of the data."""
 
 
 EVERYTHING = Selection()
@@ -52,7 +65,7 @@ def selected_by(config: ImageConfig) -> Selection:
         uv_range=(config.minuv_l, config.maxuv_l),
         stokes=config.pol,
         joint=config.pb != "none",
-        **config.fields_of(Selection),
+        **config.fields_of(Selection) | {"phase_centre": config.wanted_centre},
     )
 
 

@@ -41,6 +41,9 @@ class ReadSettings:
     max_pointing_distance: float = math.radians(60)
     """Largest distance of a pointing from the centre of the mosaic [rad]. Further out the tangent plane is compressed
     too much."""
+    max_shift: float = math.radians(89.9)
+    """Largest distance of the phase centre from the pointing of a single field [rad]: almost the horizon, where the
+    pointing has no place on the tangent plane."""
     compared_rows: int = 32
     """Rows, evenly spread, in which two Measurement Sets must agree to count as copies. The noise of two observations
     already differs in one."""

@@ -19,6 +19,7 @@ from radrim.ms.inputs import require_measurement_set
 from radrim.ms.opening import open_table
 from radrim.ms.subtables import SpectralWindow, require_sound
 from radrim.read.pointings import choose_target
+from radrim.read.row_selection import check_known, row_condition
 from radrim.read.selection import Selection, choose_channels, choose_column, choose_times, choose_windows
 from radrim.read.settings import ReadSettings
 from radrim.selfcalibration.config import Round, SelfcalConfig, SelfcalSettings, format_interval
@@ -60,12 +61,14 @@ class Calibrator:
 
     def __init__(self, path: str | Path, selection: Selection, config: SelfcalConfig):
         self.ms, self.selection, self.config = require_measurement_set(path), selection, config
-        target = choose_target(self.ms, selection.field)
+        check_known([self.ms], selection)
+        condition = row_condition(self.ms, selection)[0]
+        target = choose_target(self.ms, selection.field, condition)
         if len(target.fields) > 1:
             raise ConfigError("radrim selfcal calibrates one field at a time; name one with --field.")
         self.field = self.ms.fields[target.fields[0]]
         self.column = choose_column(self.ms, selection, [])
-        self._where = f"FIELD_ID=={target.fields[0]}"
+        self._where = f"FIELD_ID=={target.fields[0]}" + (f" AND {condition}" if condition else "")
         with open_table(self.ms.path) as main:
             span = choose_times(self.ms.path, main, selection)
         if span is not None:

@@ -182,6 +182,7 @@ def check_image_options(config: ImageConfig) -> None:
         "--update-model": config.update_model,
         "--continue": config.continue_run,
         "--data closure": config.data == "closure",
+        "--start and --width": config.start is not None or config.width is not None,
     }
     for option, given in refused.items():
         if given:

@@ -319,7 +319,9 @@ class _Loop:
         facts = self.work.facts(f"{label}-imaged")
         self.grid = ImageGrid(*facts["grid"])
         images = [(freq, read_image(self.work.path / name, plane)) for freq, name, plane in facts["planes"]]
-        model = ImageModel(images, self.grid, self.config.operator, self.config.epsilon, self.config.threads or 1)
+        field, config = self.calibrator.field, self.config
+        position = (field.ra, field.dec) if config.wanted_centre else None
+        model = ImageModel(images, self.grid, config.operator, config.epsilon, config.threads or 1, position)
         found = model.flux > 0
         return dataclasses.replace(
             outcome, rms=facts["rms"], peak=facts["peak"] if found else 0.0

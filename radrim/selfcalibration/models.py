@@ -10,7 +10,8 @@ from scipy.special import j1
 
 from radrim.angles import parse_angle
 from radrim.errors import ConfigError, InputError
-from radrim.geometry import C, ImageGrid
+from radrim.geometry import C, ImageGrid, axes
+from radrim.read.pointings import lengthen
 from radrim.sky.catalogue import Sky, predict, read_sky
 
 SHAPES = ("point", "gauss", "disc")
@@ -38,6 +39,8 @@ class ImageModel:
         Operator, see `radrim.operator.make_operator`.
     epsilon : float
     threads : int
+    position : (float, float), optional
+        Phase centre of the visibilities (ra, dec) [rad], if it is not that of the grid.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class ImageModel:
         kind: str = "auto",
         epsilon: float = 1e-4,
         threads: int = 1,
+        position: tuple[float, float] | None = None,
     ):
         self._freq = np.array([freq for freq, _ in planes])
         self._images = [np.ascontiguousarray(image, np.float32) for _, image in planes]
         self._grid, self._kind, self._how = grid, kind, (epsilon, threads)
+        self._turn = None if position in (None, (grid.ra, grid.dec)) else axes(grid.ra, grid.dec) @ axes(*position).T
 
     @property
     def flux(self) -> float:
@@ -65,11 +70,14 @@ class ImageModel:
 
         out = np.empty((len(uvw), len(freq)), np.complex64)
         nearest = np.abs(freq[:, None] - self._freq).argmin(1)
+        turned = uvw if self._turn is None else uvw @ self._turn.T
         for number in np.unique(nearest):
             channels = np.flatnonzero(nearest == number)
             channels = channels[np.argsort(freq[channels], kind="stable")]  # operators need ascending channels
-            operator = make_operator(self._kind, uvw, freq[channels], self._grid, *self._how)
+            operator = make_operator(self._kind, turned, freq[channels], self._grid, *self._how)
             out[:, channels] = operator.forward(torch.from_numpy(self._images[number])).numpy()
+        if self._turn is not None:
+            lengthen(out, turned[:, 2] - uvw[:, 2], freq)
         return out
 
     def scaled(self, flux: float) -> "ImageModel":  # noqa: ARG002 - an image has its own flux

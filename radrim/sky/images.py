@@ -54,6 +54,8 @@ class Plane:
         Whether columns run to the east, and not to the west as in `grid`.
     attenuated : bool
         Whether the model was made with a primary beam.
+    pointing : (float, float) or None
+        Where the antennas pointed (ra, dec) [rad], if the header says so.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Plane:
     grid: ImageGrid
     mirrored: bool
     attenuated: bool
+    pointing: tuple[float, float] | None = None
 
     def image(self) -> np.ndarray:
         """Read the whole plane, (y, x) float32 [Jy/pixel]."""
@@ -169,6 +172,8 @@ def _planes_of(path):
         )
     _check_unit(file)
     grid, mirrored = grid_of(file, shape[-2:])
+    ra, dec = (math.radians(file.number(name, math.nan)) for name in ("OBSRA", "OBSDEC"))
+    pointing = None if math.isnan(ra + dec) else (ra, dec)
     planes = []
     for index in np.ndindex(shape[:-2]):
         at = {len(shape) - axis: position for axis, position in enumerate(index)}  # by number of the FITS axis
@@ -185,7 +190,9 @@ def _planes_of(path):
                     f"The model {path} has an axis '{kind}' of length {length}; only FREQ [Hz] and STOKES are "
                     "understood besides the two of the sky."
                 )
-        planes.append(Plane(path, index, stokes, freq, file.text("SPECSYS"), grid, mirrored, "RRPB" in file.header))
+        planes.append(
+            Plane(path, index, stokes, freq, file.text("SPECSYS"), grid, mirrored, "RRPB" in file.header, pointing)
+        )
     return planes
 
 

@@ -18,6 +18,7 @@ from radrim.ms.inputs import require_measurement_set
 from radrim.ms.opening import open_table
 from radrim.ms.subtables import require_sound
 from radrim.read import feeds
+from radrim.read.phase_centre import distance
 from radrim.read.pointings import choose_target
 from radrim.read.settings import ReadSettings
 from radrim.runtime.progress_bar import ProgressBar
@@ -158,7 +159,8 @@ class _Prediction:
                     f"The model {plane.path} lies {format_angle(towards)} from field {field.name} of {self.ms.path} "
                     f"(limit {format_angle(limit)}); is it of another source? Choose with --field."
                 )
-            if plane.attenuated and towards > plane.grid.scale:
+            pointing = plane.pointing or (grid.ra, grid.dec)
+            if plane.attenuated and distance((field.ra, field.dec), pointing) > plane.grid.scale:
                 raise InputError(
                     f"The model {plane.path} is that of a mosaic, and field {field.name} sees it through its own "
                     "primary beam, which predict does not apply. Image the pointing by itself (--field) and predict "

@@ -1,9 +1,11 @@
 """Keeps the visibilities of a run in its work directory: read once, sorted, weighted, then memory-mapped."""
 
 import dataclasses
+import math
 import mmap
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from radrim.geometry import ImageGrid
 from radrim.read.reader import Selection, read
 from radrim.runtime.memory import MemorySettings
 from radrim.runtime.progress_bar import ProgressBar
-from radrim.visibilities import KeptOut, NaturalWeights, Observation, Visibilities
+from radrim.visibilities import KeptOut, NaturalWeights, Observation, Visibilities, split_channels
 from radrim.weight.imaging import apply_weights
 from radrim.workdir.store import Store, WorkDirSettings
 
@@ -101,8 +103,12 @@ class VisibilityCache:
         taper: float | None = None,
         padding: float = 1.2,
         grid_bytes: int = MemorySettings.max_grid,
+        channels: int = 1,
     ) -> tuple[float, float]:
-        """Set the imaging weights of an observation; returns the results of `radrim.weight.imaging.apply_weights`."""
+        """Set the imaging weights of an observation; returns the results of `radrim.weight.imaging.apply_weights`.
+
+        With several `channels` each output channel is weighted by itself, from its own visibilities.
+        """
         work, blocks = self._work, observation.blocks
         if not cached(work):
             suffix = BY_CHANNEL if self._by_channel else ""
@@ -114,7 +120,10 @@ class VisibilityCache:
                     output = stack.enter_context(work.create(name, shape, np.float32))
                     outputs.append(output.T if self._by_channel else output)
                 stack.enter_context(ProgressBar("weighting"))
-                found = apply_weights(blocks, grid, weighting, taper, padding, outputs, grid_bytes)
+                parts = _by_channel(observation, outputs, channels)
+                sums = [apply_weights(part, grid, weighting, taper, padding, to, grid_bytes) for part, to in parts]
+                sum_weight = sum(weight for weight, _ in sums)
+                found = sum_weight, math.hypot(*(weight * noise for weight, noise in sums)) / sum_weight
             work.note("vis/weights", found)
         for k, block in enumerate(blocks):
             block.natural = NaturalWeights(((block.freq, block.weight),))
@@ -251,6 +260,15 @@ def _load(store, number):
     more["channel_width"] = facts["channel_width"]
     more["others"] = {other: _samples(store, f"vis/{number:04d}/{_other(other)}") for other in facts["others"]}
     return Visibilities(**{**arrays, "freq": _freq(store, number)}, **more)
+
+
+def _by_channel(observation, outputs, count):
+    """Blocks of each output channel, and the parts of the outputs that receive their imaging weights."""
+    if count == 1:
+        return [(observation.blocks, outputs)]
+    whole = [replace(block, data=output) for block, output in zip(observation.blocks, outputs, strict=True)]
+    groups = split_channels(replace(observation, blocks=whole), count)
+    return [(group, [block.data for block in group]) for group in groups if group]
 
 
 def _other(stokes):

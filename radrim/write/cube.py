@@ -49,6 +49,18 @@ class ChannelFacts(Protocol):
         """Restoring beam."""
 
 
+class Axis(Protocol):
+    """Evenly spaced channels; see `radrim.visibilities.ChannelAxis`."""
+
+    @property
+    def first(self) -> float:
+        """Centre of the first channel [Hz]."""
+
+    @property
+    def width(self) -> float:
+        """From channel to channel [Hz]."""
+
+
 class ChannelFiles(Protocol):
     """Images of all output channels, each read when it is asked for; see `radrim.result.Channels`."""
 
@@ -60,7 +72,9 @@ class ChannelFiles(Protocol):
         """One kind of image of one channel, (y, x)."""
 
 
-def write_cube(path: str | Path, kind: str, channels: ChannelFiles, *others: ChannelFiles) -> None:
+def write_cube(
+    path: str | Path, kind: str, channels: ChannelFiles, *others: ChannelFiles, axis: Axis | None = None
+) -> None:
     """Join one kind of image of all output channels and Stokes parameters, atomically.
 
     Parameters
@@ -72,6 +86,8 @@ def write_cube(path: str | Path, kind: str, channels: ChannelFiles, *others: Cha
     channels, others : Channels
         Images of each Stokes parameter, in the order of FITS; read one after the other. The header is that of the
         first channel with a beam: blank channels have none.
+    axis : ChannelAxis, optional
+        The channels that the user asked for.
 
     Raises
     ------
@@ -85,11 +101,16 @@ def write_cube(path: str | Path, kind: str, channels: ChannelFiles, *others: Cha
         step = fits.getheader(others[0].headers[0].paths[kind])["CRVAL4"] - header["CRVAL4"]
         header["CRVAL4"], header["CDELT4"] = (header["CRVAL4"], "the first Stokes parameter"), (step, "to the next")
     planes = (one.plane(number, kind) for one in stokes for number in range(len(one.headers)))
-    write_planes(path, header, channels.headers, len(stokes), planes)
+    write_planes(path, header, channels.headers, len(stokes), planes, axis)
 
 
 def write_planes(
-    path: str | Path, header: fits.Header, facts: Sequence[ChannelFacts], count: int, planes: Iterable[Rows]
+    path: str | Path,
+    header: fits.Header,
+    facts: Sequence[ChannelFacts],
+    count: int,
+    planes: Iterable[Rows],
+    axis: Axis | None = None,
 ) -> None:
     """Write a cube, atomically.
 
@@ -105,10 +126,12 @@ def write_planes(
         Number of Stokes parameters.
     planes : iterable of (y, x) array
         All channels of the first Stokes parameter, then of the next one, ...; each is read in blocks of rows.
+    axis : ChannelAxis, optional
+        The channels that the user asked for; by default the header has the mean frequencies of the first and the last.
     """
     planes = iter(planes)
     first = next(planes)
-    header = _cube_header(header, facts, count, first.shape)
+    header = _cube_header(header, facts, count, first.shape, axis)
     beams = _beams(facts, count) if "CASAMBM" in header else b""
     header = header.tostring().encode("ascii")
     size = 4 * count * len(facts) * first.shape[0] * first.shape[1]
@@ -122,11 +145,11 @@ def write_planes(
         file.write(beams)
 
 
-def _cube_header(header, facts, count, shape):
+def _cube_header(header, facts, count, shape, axis):
     """The header of the cube, from that of the first plane: an even FREQ axis, and beams in the table alone."""
     freq = np.array([image.freq for image in facts])
-    step = (freq[-1] - freq[0]) / (len(freq) - 1)
-    off = float(np.abs(freq - (freq[0] + step * np.arange(len(freq)))).max())
+    first, step = (axis.first, axis.width) if axis else (freq[0], (freq[-1] - freq[0]) / (len(freq) - 1))
+    off = float(np.abs(freq - (first + step * np.arange(len(freq)))).max())
     if off > CubeSettings.uneven * step:
         log.warning(
             "--cube: the frequencies of the output channels are up to %.4g MHz off the even FREQ axis of the cubes, of "
@@ -137,8 +160,7 @@ def _cube_header(header, facts, count, shape):
     for keyword in OF_ONE:
         header.remove(keyword, ignore_missing=True)
     header["NAXIS1"], header["NAXIS2"], header["NAXIS3"], header["NAXIS4"] = shape[1], shape[0], len(freq), count
-    header["CRVAL3"], header["CDELT3"] = (freq[0], "centre of the first channel"), (step, "from channel to channel")
-    header["RESTFRQ"] = float(freq.mean())
+    header["CRVAL3"], header["CDELT3"] = (first, "centre of the first channel"), (step, "from channel to channel")
     header["EXTEND"] = True
     if beams:
         header["CASAMBM"] = (True, "beams in the table BEAMS")

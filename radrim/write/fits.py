@@ -77,18 +77,22 @@ class ShiftedBlock(Protocol):
 class ObservationFacts(Protocol):
     """What the header says of an observation; see `radrim.visibilities.Observation`."""
 
-    ra: float
-    dec: float
     telescope: str
     object: str
     observer: str
     date_obs: str
     freq_frame: str
+    rest_frequency: float
+    velocities: str
     position: list[float]
 
     @property
     def blocks(self) -> Sequence[ShiftedBlock]:
         """Blocks of visibilities."""
+
+    @property
+    def pointing_position(self) -> tuple[float, float]:
+        """Where the antennas point, (ra, dec) [rad]."""
 
 
 class Rows(Protocol):
@@ -103,6 +107,9 @@ class Rows(Protocol):
 
 IAU_1976 = 6378140.0, 1 / 298.2577
 """Equatorial radius [m] and flattening of the reference ellipsoid."""
+
+VELREF = {"LSRK": 1, "BARYCENT": 2, "TOPOCENT": 3}
+"""AIPS's numbers of the frames of velocities; 256 is added for the radio convention."""
 
 KEYWORDS = {
     "weighting": ("RRWEIGHT", "imaging weights"),
@@ -185,7 +192,7 @@ def image_header(  # noqa: PLR0913, PLR0917 - the public interface
         cards += [("BMAJ", math.degrees(beam.major), "[deg] restoring beam, FWHM"),
                   ("BMIN", math.degrees(beam.minor), "[deg]"),
                   ("BPA", math.degrees(beam.pa), "[deg] north through east")]  # fmt: skip
-    cards += _sky_cards(grid, freq, bandwidth, stokes) + _observation_cards(observation, freq)
+    cards += _sky_cards(grid, freq, bandwidth, stokes) + _observation_cards(observation)
     for name, value in (settings or {}).items():
         keyword, comment = KEYWORDS[name]
         cards.append((keyword, value, comment))
@@ -218,17 +225,33 @@ def _sky_cards(grid, freq, bandwidth, stokes):
     ]  # fmt: skip
 
 
-def _observation_cards(observation, freq):
+def _observation_cards(observation):
     # SSYSOBS is the frame of the observed frequencies, if the output frame differs.
     shifted = any(block.doppler != 1 for block in observation.blocks)
+    ra, dec = observation.pointing_position
     return [
-        ("RESTFRQ", float(freq), "[Hz]"), ("SPECSYS", observation.freq_frame),
+        *_line_cards(observation), ("SPECSYS", observation.freq_frame),
         *([("SSYSOBS", "TOPOCENT")] if shifted else []), ("OBJECT", observation.object),
         ("TELESCOP", observation.telescope), ("INSTRUME", observation.telescope), ("OBSERVER", observation.observer),
-        ("OBSRA", math.degrees(observation.ra) % 360, "[deg]"), ("OBSDEC", math.degrees(observation.dec), "[deg]"),
+        ("OBSRA", math.degrees(ra) % 360, "[deg] pointing"), ("OBSDEC", math.degrees(dec), "[deg] pointing"),
         *_date_cards(observation.date_obs), *_position_cards(observation.position), ("ORIGIN", f"radrim {__version__}"),
         ("DATE", _now().strftime("%Y-%m-%dT%H:%M:%S"), "when this file was made (UTC)"),
     ]  # fmt: skip
+
+
+def _line_cards(observation):
+    """The rest frequency, and the convention of AIPS for velocities; empty if the rest frequency is unknown.
+
+    Programs take the frequency axis for velocities if RESTFRQ is there: it must be that of a line.
+    """
+    if not observation.rest_frequency > 0:
+        return []
+    cards = [("RESTFRQ", float(observation.rest_frequency), "[Hz] rest frequency of the line")]
+    frame = VELREF.get(observation.freq_frame)
+    if frame is not None:
+        radio = observation.velocities == "radio"
+        cards.append(("VELREF", frame + 256 * radio, f"{observation.freq_frame}, {observation.velocities}"))
+    return cards
 
 
 def _fits_text(text):

@@ -27,6 +27,14 @@ REFUSED = {
     "time_range": "it selects by the number of the integration, not by time",
     "contsub": "it does not subtract the continuum",
     "outframe": "it does not change the frame of the frequencies",
+    "start": "its output channels have nearly equal numbers of channels",
+    "width": "its output channels have nearly equal numbers of channels",
+    "scan": "it does not select scans",
+    "antenna": "it does not select antennas",
+    "intent": "it does not select intents",
+    "array": "it does not select subarrays",
+    "shift": "its -shift moves the image along the tangent plane of the old phase centre, onto other pixels",
+    "phase_centre": "its -shift moves the image along the tangent plane of the old phase centre, onto other pixels",
     "abs_weights": "it takes negative weights as they are",
     "start_model": "it begins with an empty model",
     "continue_run": "its own images of that name are not those of radrim",
@@ -140,13 +148,23 @@ def translate_selection(config: ImageConfig, targets: Sequence[Target]) -> tuple
         words += ["-channel-range", *map(str, config.chan_range)]
     if config.interval is not None:
         words += ["-interval", *map(str, config.interval)]
+    return [*words, *_lengths(config, notes)], notes
+
+
+def _lengths(config, notes):
+    """The limits of baselines."""
+    words = []
     if config.minuv_l > 0:
         words += ["-minuv-l", f"{config.minuv_l:.12g}"]
         notes.append("--minuv-l drops samples in radrim, but whole cells of the weighting's uv grid in WSClean: "
                      "the two use slightly different data around the limit.")  # fmt: skip
     if config.maxuv_l < float("inf"):
         words += ["-maxuv-l", f"{config.maxuv_l:.12g}"]
-    return words, notes
+    if config.minuvw_m > 0:
+        words += ["-minuvw-m", f"{config.minuvw_m:.12g}"]
+    if config.maxuvw_m < float("inf"):
+        words += ["-maxuvw-m", f"{config.maxuvw_m:.12g}"]
+    return words
 
 
 def _cannot(option, reason):
@@ -187,6 +205,8 @@ def _spectral(config):
     words = ["-channels-out", str(config.channels_out)]
     if config.spectral_terms:
         return [*words, "-join-channels", "-fit-spectral-pol", str(config.spectral_terms)]
+    if config.weighting_per_channel:
+        return [*words, "-no-mf-weighting"]
     return [*words, "-mf-weighting"]  # weights of all channels together, as in radrim
 
 

@@ -224,7 +224,8 @@ def test_command_line_is_kept_as_it_could_be_typed(monkeypatch, command):
         ("image a.ms --solver claen", ["--solver 'claen'", "'clean'"]),
         ("obs.ms -size 64 64", ["radrim image obs.ms -size 64 64"]),
         ("clean field", ["radrim discard field", "--solver clean"]),
-        ("image a.ms -shift 1h 2d", ["-shift", "phase centre"]),
+        ("image a.ms -shift 1h 2x", ["--shift", "'2x' is not a coordinate"]),
+        ("image a.ms -save-uv", ["-save-uv", "Fourier transform"]),
         ("image a.ms --threshold 1mjy", ["'mjy'", "1mJy"]),
         ("simulate a.ms --noise 3K", ["--noise", "'K'", "20mJy"]),
         ("image nowhere.ms", ["nowhere.ms does not exist"]),
@@ -427,11 +428,11 @@ def test_bash_completes(command, typed, found, tmp_path):
 
 def test_translate_prints_a_command_and_notes(command):
     """The command stands in the first line, in a shell's words; all other lines are comments."""
-    done = command("translate", "wsclean", "-name", "my field", "-shift", "1h", "2d", "-reorder", "a.ms")
+    done = command("translate", "wsclean", "-name", "my field", "-save-uv", "-reorder", "a.ms")
     first, *others = done.out.splitlines()
     assert first == "radrim image a.ms --name 'my field' --weight uniform --niter 0"
     assert all(line.startswith("# ") for line in others)
-    assert any("not translated: -shift" in line for line in others)
+    assert any("not translated: -save-uv" in line for line in others)
 
 
 def test_quiet_prints_warnings_only(command, small_ms, tmp_path, no_report):

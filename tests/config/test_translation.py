@@ -127,16 +127,18 @@ def test_a_command_of_wsclean():
     """A usual command gives the same settings, with WSClean's defaults where radrim's differ."""
     done = translate_wsclean(
         "mpirun -np 2 wsclean -abs-mem 8 -size 1024 512 -scale 2asec \\\n -niter 1000 -mgain 0.9 -channels-out 4 "
-        "-interval 3 9 -minuv-l 100 -data-column DATA -shift 1h 2d -no-update-model-required a.ms b.ms  # twice"
+        "-interval 3 9 -minuv-l 100 -data-column DATA -shift 1h -2d -save-uv -no-update-model-required a.ms b.ms "
+        "# twice"
     )
     config = config_of(done)
     assert config == ImageConfig.parse(
         ["a.ms", "b.ms"],
         {"memory": "8GB", "size": (1024, 512), "scale": "2asec", "niter": 1000, "mgain": 0.9, "channels_out": 4,
-         "interval": (3, 9), "minuv_l": 100, "data_column": "DATA", "weight": "uniform", "name": "wsclean"},
+         "interval": (3, 9), "minuv_l": 100, "data_column": "DATA", "weight": "uniform", "name": "wsclean",
+         "shift": ("1h", "-2d")},
     )  # fmt: skip
     assert len(done.missing) == 1
-    assert "phase centre" in done.missing[0]
+    assert "uv plane" in done.missing[0]
 
 
 def test_a_dirty_image_of_wsclean():

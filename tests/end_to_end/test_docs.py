@@ -42,6 +42,9 @@ NOT_RUN = {
     "n09q2": "public files; tests/ms/test_fitsidi.py",
     "view field-0003": "a run with channels; tests/interactive/test_viewer.py",
     "view field-Q": "a run with Q; the same",
+    "--start 900km/s": "an observation of a line with narrow channels; tests/read/test_line_cubes.py",
+    "--scan": "scans, intents and names of antennas; tests/read/test_row_selection.py",
+    "--antenna": "the same",
     "radrim batch": "files of its own; tests/batch/test_batch.py and tests/end_to_end/test_pipelines.py run batches",
     "radrim train": "hours of training; tests/rim/training/test_rim_train.py trains for seconds",
 }

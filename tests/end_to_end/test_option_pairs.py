@@ -22,7 +22,7 @@ VALUES = {
     "facet": 64, "channels_out": 2, "spectral_terms": 2, "cube": True, "pol": "Q", "pb": "airy", "solver": "clean",
     "niter": 0, "compare": True, "start_model": "start-model.fits", "continue_run": True, "mask": "mask.fits",
     "uncertainty": True, "contsub": 0, "data": "closure", "scheduler": "tcp://127.0.0.1:1", "cluster": "slurm",
-    "holdout": 0.1, "update_model": True,
+    "holdout": 0.1, "update_model": True, "phase_centre": "+24asec -12asec",
 }  # fmt: skip
 """How each mode is used."""
 
@@ -105,14 +105,21 @@ def test_values_go_with_every_mode():
         "size": 64, "scale": "1asec", "name": "x", "outframe": "LSRK", "beam_fit": "lobe", "pb_limit": 0.2,
         "dish_diameter": 20.0, "data_column": "DATA", "field": "0", "spw": "0", "chan_range": "0 4", "minuv_l": 1.0,
         "maxuv_l": 1e6, "time_range": "2026-01-01 2026-01-02", "interval": "0 4", "abs_weights": True,
-        "feed_angle": "on", "flag_nonfinite": True,
+        "feed_angle": "on", "flag_nonfinite": True, "restfreq": "1420.4MHz", "veltype": "optical", "scan": "1", "array": "0",
+        "antenna": "!3", "intent": "*TARGET*", "minuvw_m": 10.0, "maxuvw_m": "5km", "weighting_per_channel": True,
         "weight": "natural", "taper": "5asec", "padding": 1.5, "model": "base", "gain": 0.2, "mgain": 0.7,
         "auto_mask": 6.0, "auto_threshold": 2.0, "threshold": 1e-3, "multiscale": False, "max_major": 3, "tile": 256,
         "operator": "wgridder", "epsilon": 1e-5, "threads": 1, "memory": "2GB", "jobs": 2, "keep": True,
         "overwrite": True, "report": False, "device": "cpu",
     }  # fmt: skip
     known = {field.name for field in ImageConfig.options().values()}
-    assert known == set(values) | set(option_pairs.MODES.values()) | {"contsub_channels", "flux"}
+    assert known == set(values) | set(option_pairs.MODES.values()) | {
+        "contsub_channels",
+        "flux",
+        "shift",
+        "start",
+        "width",
+    }
     for mode in option_pairs.MODES:
         for name, value in values.items():
             ImageConfig.parse("a.ms", options_of(mode) | {name: value})
@@ -147,9 +154,15 @@ def test_pairs_run(pair, field, tmp_path):
     if "continue_run" in options:
         for path in folder.glob("start-model.fits"):
             (tmp_path / "x-model.fits").write_bytes(path.read_bytes())
-    if {"start_model", "continue_run"} & set(options) and options.get("pol") == "Q":
+    if {"start_model", "continue_run"} & set(options) and {"pol", "phase_centre"} & set(options):
         with fits.open(folder / "start-model.fits") as hdus:
-            hdus[0].header["CRVAL4"] = 2.0
+            if "pol" in options:
+                hdus[0].header["CRVAL4"] = 2.0
+            else:  # as the value says, in pixels of 6 arcsec
+                found = radrim.image(ms, name=tmp_path / "new", niter=0, phase_centre=VALUES["phase_centre"], size=128,
+                                     scale="6asec")  # fmt: skip
+                hdus[0].header["CRVAL1"], hdus[0].header["CRVAL2"] = np.degrees([found.grid.ra, found.grid.dec])
+                hdus[0].data = np.roll(hdus[0].data, (2, 4), (-2, -1))
             hdus.writeto(tmp_path / "q-model.fits")
         if "start_model" in options:
             options["start_model"] = tmp_path / "q-model.fits"

@@ -75,3 +75,36 @@ def test_facets_of_blank_channels(edit_ms, tmp_path, no_report):
     radrim.image(path, **options, facet=64, name=tmp_path / "x")
     blank = np.isnan(fits.getdata(tmp_path / "x-image.fits")[0]).all((1, 2))
     assert list(np.flatnonzero(blank)) == [1]
+
+
+def test_a_channel_that_fails_spoils_no_other(make_ms, tmp_path, no_report, monkeypatch):
+    """The minor cycle of one output channel fails: its model is empty, the others are as without the failure."""
+    from radrim.deconvolve import whole
+    from radrim.errors import SolverError
+
+    ms = make_ms(windows=((1.38e9, 4),), noise=0.01)
+    options = {"size": 64, "scale": "6asec", "channels_out": 4, "cube": True, "max_major": 2, "solver": "clean"}
+    before = radrim.image(ms, name=tmp_path / "before", **options)
+    inner = whole.WholeImage.minor_cycles
+
+    def failing(self):
+        if self.label == "0002":
+            raise SolverError("not a number")
+        return inner(self)
+
+    monkeypatch.setattr(whole.WholeImage, "minor_cycles", failing)
+    after = radrim.image(ms, name=tmp_path / "after", **options)
+    for number, (one, other) in enumerate(zip(before.channels, after.channels, strict=True)):
+        if number == 2:
+            assert not other.model.any()
+            np.testing.assert_array_equal(other.residual, other.dirty)
+        else:
+            np.testing.assert_array_equal(one.image, other.image)
+    assert "Output channel 0002: a minor cycle failed in major cycle 1" in (tmp_path / "after-qa.json").read_text()
+
+    def always(self):
+        raise SolverError("not a number")
+
+    monkeypatch.setattr(whole.WholeImage, "minor_cycles", always)
+    with pytest.raises(SolverError, match="not a number"):
+        radrim.image(ms, name=tmp_path / "none", **options)

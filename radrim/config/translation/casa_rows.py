@@ -14,7 +14,6 @@ _CYCLES = "major cycles follow from --mgain, and from visibilities that are kept
 _BEAMS = "--pb with the name of a telescope, airy or gauss, and --dish-diameter are the primary beams"
 _AUTOMASK = "belongs to auto-multithresh; --auto-mask SIGMA is the limit of the mask of --solver clean"
 _SMOOTH = "the restoring beam is the fit to the PSF; smooth the image afterwards (CASA's imsmooth, radio-beam)"
-_VELOCITY = "headers have frequencies; set the rest frequency in the file (CASA's imreframe, spectral-cube)"
 _AGAIN = "an interrupted run resumes with the same command; PSF and residual are always made"
 
 TCLEAN: dict[str, tuple[Parameter, ...]] = {
@@ -26,11 +25,11 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
         P("spw", "", OTHER, "--spw 0 --chan-range 10 20", "of '0:10~19'; END is not included", to.windows),
         P("timerange", "", OTHER, "--time-range START END", "UTC, such as 2016-05-01T10:00:00", to.times),
         P("uvrange", "", OTHER, "--minuv-l 1klambda", "--minuv-l and --maxuv-l, in wavelengths", to.uv_range),
-        P("antenna", "", INSTEAD, "", _SPLIT, to.refuse(_SPLIT)),
-        P("scan", "", INSTEAD, "--time-range", "--time-range, or " + _SPLIT, to.refuse("--time-range, or " + _SPLIT)),
+        P("antenna", "", SAME, "--antenna", "names, numbers, ranges, *, ! and &; no lengths",
+          to.option("--antenna")),
+        P("scan", "", SAME, "--scan", "such as 3,5~9 or !4", to.option("--scan")),
         P("observation", "", INSTEAD, "", _SPLIT, to.refuse(_SPLIT)),
-        P("intent", "", INSTEAD, "--field", "choose the target with --field", to.refuse("choose the target with "
-          "--field")),
+        P("intent", "", SAME, "--intent", "such as '*TARGET*'", to.option("--intent")),
         P("datacolumn", "corrected", OTHER, "--data-column", "default in both CORRECTED_DATA where it is there, else "
           "DATA", to.column),
     ),
@@ -39,8 +38,8 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
           to.option("--name")),
         P("imsize", [100], OTHER, "--size W H", "even; may be left out: radrim chooses, and says what", to.size),
         P("cell", [], OTHER, "--scale", "square pixels; may be left out: radrim chooses, and says what", to.cell),
-        P("phasecenter", "", MISSING, "", "images are centred on the phase centre; move it first (CASA's phaseshift)",
-          to.refuse("images are centred on the phase centre; move it first (CASA's phaseshift)")),
+        P("phasecenter", "", SAME, "--phase-centre, --phasecenter", "J2000, ICRS, galactic or B1950; or an offset, "
+          "'+10arcmin -5arcmin'", to.direction),
         P("stokes", "I", OTHER, "--pol", "'IQUV', 'RRLL' and the like", to.stokes),
         P("projection", "SIN", MISSING, "", "images are in SIN projection; regrid them with reproject",
           to.refuse("images are in SIN projection; regrid them with reproject")),
@@ -50,18 +49,18 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
     "Spectral axis": (
         P("specmode", "mfs", OTHER, "--channels-out N --cube", "mfs is the default", to.mode),
         P("reffreq", "", LEFT_OUT, "", "the reference is the weighted mean of the frequencies"),
-        P("nchan", -1, OTHER, "--channels-out N", "the channels that are selected, in N nearly equal groups",
-          lambda _value, _given: []),
-        P("start", "", OTHER, "--chan-range START END", "in channels of the data", to.start),
-        P("width", "", OTHER, "--channels-out N", "the number of output channels sets it", lambda value, _: (
-            [] if isinstance(value, int) or str(value).isdigit() else to.refuse(
-                "--chan-range and --channels-out set the width of output channels")(value, _))),
+        P("nchan", -1, OTHER, "--channels-out N, --nchan", "needed for cubes; without start and width all channels in N "
+          "nearly equal groups", lambda _value, _given: []),
+        P("start", "", SAME, "--start 1420.4MHz", "a frequency, a velocity, or a channel of the data", to.start),
+        P("width", "", SAME, "--width 5km/s", "in channels of the data, Hz or km/s; channels are not interpolated",
+          to.width),
         P("outframe", "LSRK", OTHER, "--outframe LSRK", "default: as stored", to.frame, always=True),
-        P("veltype", "radio", INSTEAD, "", _VELOCITY, to.refuse(_VELOCITY)),
-        P("restfreq", [], INSTEAD, "", _VELOCITY, to.refuse(_VELOCITY)),
+        P("veltype", "radio", SAME, "--veltype", "radio or optical", to.velocities),
+        P("restfreq", [], SAME, "--restfreq 1420.405752MHz", "one for the cube; default: from the table SOURCE",
+          to.rest_frequency),
         P("interpolation", "linear", LEFT_OUT, "", "channels are not interpolated"),
-        P("perchanweightdensity", True, LEFT_OUT, "", "weights are those of all output channels together, as with "
-          "False"),
+        P("perchanweightdensity", True, OTHER, "--weighting-per-channel", "default here off, there on for cubes",
+          to.channel_weights, always=True),
     ),
     "Gridding": (
         P("gridder", "standard", OTHER, "--pb auto", "of mosaics, with --field 2~24; the w-term is always exact, to "

@@ -114,6 +114,16 @@ def column(value: Any, _: Given) -> list[str]:
     return known[str(value).lower()]
 
 
+def direction(value: Any, _: Given) -> list[str]:
+    """--phase-centre."""
+    text = single(value, "one phase centre")
+    if re.fullmatch(r"-?\d+", text):
+        raise CannotTranslateError("write the position of that field: --phase-centre 'J2000 12h30m49.4s +12d23m28s'")
+    if text.startswith("-"):  # argparse would read another option
+        return [f"--phase-centre={text}"]
+    return ["--phase-centre", text]
+
+
 def stokes(value: Any, _: Given) -> list[str]:
     """--pol."""
     return ["--pol", "I" if str(value) == "pseudoI" else str(value)]
@@ -152,12 +162,54 @@ def mode(value: Any, given: Given) -> list[str]:
     return ["--channels-out", str(int(given["nchan"])), "--cube"]
 
 
+def _quantity(value: Any) -> str:
+    """A quantity of CASA without blanks; empty for none."""
+    return str(value).replace(" ", "")
+
+
+def _option(name: str, text: str) -> list[str]:
+    """An option with its value, which argparse would read as another option if it began with a minus sign."""
+    return [f"{name}={text}"] if text.startswith("-") else [name, text]
+
+
 def start(value: Any, given: Given) -> list[str]:
-    """--chan-range, from the first channel, its width and the number of output channels."""
-    text, width, count = str(value), str(given["width"] or 1), int(given["nchan"])
-    if not (text.isdigit() and re.fullmatch(r"\d+", width) and count > 0):
-        raise CannotTranslateError("output channels are counted: --chan-range START END, in channels of the data")
-    return ["--chan-range", text, str(int(text) + int(width) * count)]
+    """--start; of channels without a width in Hz or km/s --chan-range."""
+    text, width, count = _quantity(value), _quantity(given["width"] or 1), int(given["nchan"])
+    if given["specmode"] not in ("cube", "cubedata"):
+        return []
+    if not text.isdigit():
+        return _option("--start", text)
+    if re.fullmatch(r"\d+", width) and count > 0:
+        return ["--chan-range", text, str(int(text) + int(width) * count)]
+    return ["--start", text]
+
+
+def width(value: Any, given: Given) -> list[str]:
+    """--width, unless a number of channels of --chan-range says it."""
+    text, begin = _quantity(value), _quantity(given["start"])
+    if given["specmode"] not in ("cube", "cubedata"):
+        return []
+    if re.fullmatch(r"\d+", text) and begin.isdigit():
+        return []
+    return _option("--width", text)
+
+
+def velocities(value: Any, _: Given) -> list[str]:
+    """--veltype."""
+    if value not in ("radio", "optical"):
+        raise CannotTranslateError("--veltype is radio or optical")
+    return ["--veltype", str(value)]
+
+
+def rest_frequency(value: Any, _: Given) -> list[str]:
+    """--restfreq; a number without a unit is in Hz."""
+    return ["--restfreq", _quantity(single(value, "one rest frequency"))]
+
+
+def channel_weights(value: Any, given: Given) -> list[str]:
+    """--weighting-per-channel, which natural weights do not need."""
+    cube = given["specmode"] in ("cube", "cubedata") and given["weighting"] != "natural"
+    return ["--weighting-per-channel"] if value and cube else []
 
 
 def frame(value: Any, given: Given) -> list[str]:

@@ -76,8 +76,8 @@ WSCLEAN: dict[str, tuple[Row, ...]] = {
             "the same weights sample by sample; default here briggs 0, there uniform", 1),
         Row("super-weight", MISSING, "", "the uv cell of the weights follows from --size, --scale and --padding", 1),
         Row("mf-weighting", LEFT_OUT, "", "weights are those of all output channels together"),
-        Row("no-mf-weighting", MISSING, "", "weights are those of all output channels together; to weight a channel by "
-            "itself, image it alone with --chan-range"),
+        Row("no-mf-weighting", OTHER, "--weighting-per-channel", "each output channel from its own visibilities", 0,
+            "--weighting-per-channel"),
         Row("weighting-rank-filter", MISSING, "", "cells with much larger weights than their surroundings are always "
             "limited, by a fixed factor", 1),
         Row("weighting-rank-filter-size", MISSING, "", "see -weighting-rank-filter", 1),
@@ -99,13 +99,14 @@ WSCLEAN: dict[str, tuple[Row, ...]] = {
         Row("continue", SAME, "--continue", "from NAME-model.fits; MODEL_DATA is not used"),
         Row("subtract-model", MISSING, "", "the model is not taken out of the image; --start-model FITS begins with a "
             "model, and keeps it"),
-        Row("channels-out", SAME, "--channels-out", "--cube joins the files", 1),
-        Row("shift", MISSING, "", "images are centred on the phase centre; move it first (chgcentre, CASA's "
-            "phaseshift)", 2),
+        Row("channels-out", SAME, "--channels-out", "--cube joins the files; --start and --width choose their "
+            "frequencies", 1),
+        Row("shift", SAME, "--shift, --phase-centre", "the image is projected around the new centre; there it stays on "
+            "the tangent plane of the old one", 2),
         Row("gap-channel-division", MISSING, "", "output channels have nearly equal numbers of channels; image parts "
             "by themselves with --spw and --chan-range"),
-        Row("channel-division-frequencies", MISSING, "", "output channels have nearly equal numbers of channels; image "
-            "parts by themselves with --spw and --chan-range", 1),
+        Row("channel-division-frequencies", INSTEAD, "--start, --width", "output channels of equal width: --start, "
+            "--width and --channels-out", 1),
         Row("nwlayers", LEFT_OUT, "", _EXACT_W, 1),
         Row("nwlayers-factor", LEFT_OUT, "", _EXACT_W, 1),
         Row("nwlayers-for-size", LEFT_OUT, "", _EXACT_W, 2),
@@ -149,8 +150,8 @@ WSCLEAN: dict[str, tuple[Row, ...]] = {
         Row("field", SAME, "--field", "fields by name, too; default: the field with most rows", 1),
         Row("spws", SAME, "--spw, --spws", "", 1),
         Row("data-column", SAME, "--data-column", "default in both CORRECTED_DATA where it is there, else DATA", 1),
-        Row("maxuvw-m", INSTEAD, "--maxuv-l", "--maxuv-l takes wavelengths: divide the metres by the wavelength", 1),
-        Row("minuvw-m", INSTEAD, "--minuv-l", "--minuv-l takes wavelengths: divide the metres by the wavelength", 1),
+        Row("maxuvw-m", SAME, "--maxuvw-m", "in metres; --maxuv-l takes wavelengths", 1),
+        Row("minuvw-m", SAME, "--minuvw-m", "in metres; --minuv-l takes wavelengths", 1),
         Row("maxuv-l", SAME, "--maxuv-l", "in wavelengths, or 100klambda; --uv-range gives both limits", 1),
         Row("minuv-l", SAME, "--minuv-l", "in wavelengths, or 1klambda", 1),
         Row("maxw", LEFT_OUT, "", "all visibilities are used: the w-term costs little", 1),

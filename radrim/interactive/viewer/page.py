@@ -203,7 +203,7 @@ def _title(run, prefix):
 
 def _subtitle(run):
     file = run.header
-    freq = file.number("RESTFRQ", 0.0) or file.number("CRVAL3", 0.0)
+    freq = file.number("CRVAL3", 0.0)
     parts = [file.text("TELESCOP"), file.text("DATE-OBS")[:10], si(freq, "Hz", 4) if freq > 0 else ""]
     return " · ".join(part for part in parts if part)
 
