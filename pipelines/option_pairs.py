@@ -67,11 +67,12 @@ def main():
     others = [f"`--{name}`" for name, field in ImageConfig.options().items() if field.name not in MODES.values()]
     print(f"\nThese options go with all of the above: {', '.join(others)}.")
     print(
-        "\nFour options need another one: `--cube` and `--spectral-terms` need `--channels-out`, `--contsub-channels`"
+        "\nFive options need another one: `--cube` and `--spectral-terms` need `--channels-out`, `--contsub-channels`"
     )
     print(
-        "needs `--contsub`, and `--flux` needs `--data closure`. With `--niter 0`, `--uncertainty` needs a start model."
+        "needs `--contsub`, `--taper-tukey` needs `--maxuv-l`, and `--flux` needs `--data closure`. With `--niter 0`,"
     )
+    print("`--uncertainty` needs a start model.")
 
 
 if __name__ == "__main__":

@@ -203,8 +203,8 @@ def _prepare(
             for name in config.stokes
         }
         sum_weight, thermal = cache.weigh(
-            observation, grid, config.weight, config.taper, config.padding, uv_bytes(config),
-            config.channels_out if config.weighting_per_channel else 1,
+            observation, grid, config.weight, config.tapers, config.padding, uv_bytes(config),
+            config.channels_out if config.weighting_per_channel else 1, config.super_weight,
         )  # fmt: skip
         sum_weight, thermal = noise_of_all(observation, grid, dishes, sum_weight, thermal)
         _say_what_noise(config, thermal, scatter)

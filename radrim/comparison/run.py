@@ -212,7 +212,8 @@ def _what_it_measured(config, prefix):
     width, height = config.size
     grid = ImageGrid(width, height, config.scale, observation.ra, observation.dec)
     scatter, natural = measured_scatter(observation.blocks), [block.weight for block in observation.blocks]
-    _, thermal = cache.weigh(observation, grid, config.weight, config.taper, config.padding)
+    _, thermal = cache.weigh(observation, grid, config.weight, config.tapers, config.padding,
+                              super_weight=config.super_weight)  # fmt: skip
     expected = None
     if len({tuple(block.pointing) for block in observation.blocks}) == 1:
         edges = spectrum_bins(grid)

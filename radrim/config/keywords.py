@@ -58,6 +58,9 @@ class ImageOptions(SelectionOptions, total=False):
     weight: str | None
     weighting_per_channel: bool | None
     taper: str | None
+    taper_tukey: str | float | None
+    taper_inner_tukey: str | float | None
+    super_weight: float | None
     padding: float | None
     solver: Literal["rim", "clean", "entropy", "tv", "pnp"] | None
     model: str | Path | None

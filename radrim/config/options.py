@@ -20,6 +20,7 @@ from radrim.config.spectral import HERTZ, to_start, to_width
 from radrim.config.toml_file import nearest
 from radrim.config.values import (
     Parser,
+    Taper,
     Weighting,
     choice,
     numeric,
@@ -269,6 +270,24 @@ class ImageConfig:
     taper: float | None = _weighting(
         to_angle, None, "Gaussian taper: width (FWHM) of the beam it makes", "ANGLE", aliases=("taper-gaussian",)
     )
+    taper_tukey: float | None = _weighting(
+        quantity(WAVELENGTHS, 0, math.inf, "2klambda", open_low=True),
+        None,
+        "let the weights fall to 0 over this length below --maxuv-l (Tukey window) [wavelengths]",
+        "LENGTH",
+    )
+    taper_inner_tukey: float | None = _weighting(
+        quantity(WAVELENGTHS, 0, math.inf, "500lambda", open_low=True),
+        None,
+        "let the weights fall to 0 over this length above --minuv-l (Tukey window) [wavelengths]",
+        "LENGTH",
+    )
+    super_weight: float = _weighting(
+        numeric(float, 0, 100, open_low=True),
+        1.0,
+        "size of the uv cell of uniform and briggs weights over 1 / field of view (superuniform above 1)",
+        "FACTOR",
+    )
     padding: float = _weighting(
         numeric(float, 1, 4), 1.2, "padded over true image size; sets the uv cell, as in WSClean"
     )
@@ -421,6 +440,16 @@ class ImageConfig:
         config = cls(ms=tuple(str(p) for p in paths), **parsed)
         check(config)
         return config
+
+    @property
+    def tapers(self) -> Taper:
+        """The tapers of the imaging weights."""
+        inner, outer = self.taper_inner_tukey, self.taper_tukey
+        return Taper(
+            self.taper,
+            None if inner is None else (self.minuv_l, inner),
+            None if outer is None else (self.maxuv_l, outer),
+        )
 
     @property
     def stokes(self) -> tuple[str, ...]:

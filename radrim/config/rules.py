@@ -149,6 +149,10 @@ def check(config: Options) -> None:
         raise ConfigError(
             f"--minuvw-m {config.minuvw_m:g} is not below --maxuvw-m {config.maxuvw_m:g}: nothing is left."
         )
+    if config.taper_tukey is not None and config.maxuv_l == float("inf"):
+        raise ConfigError(
+            f"--taper-tukey {config.taper_tukey:g} needs --maxuv-l, the baseline at which the weights are 0: give both."
+        )
     if config.shift is not None and config.phase_centre is not None:
         raise ConfigError("--shift does not work with --phase-centre: both name the phase centre. Leave out one.")
     if config.time_range is not None and config.interval is not None:

@@ -37,6 +37,27 @@ class Weighting:
         return f"briggs {self.robust:.12g}" if self.kind == "briggs" else self.kind
 
 
+@dataclass(frozen=True)
+class Taper:
+    """Factors of the imaging weights by the length of the baseline.
+
+    Parameters
+    ----------
+    gaussian : float, optional
+        Width (FWHM) of the beam that a Gaussian taper makes [rad].
+    inner, outer : (float, float), optional
+        Length at which the weight is 0, and over what length it rises to 1 from there, outwards or inwards, as half a
+        period of a cosine (Tukey) [wavelengths].
+    """
+
+    gaussian: float | None = None
+    inner: tuple[float, float] | None = None
+    outer: tuple[float, float] | None = None
+
+
+NO_TAPER = Taper()
+
+
 def to_number(
     name: str, value: Any, kind: type[Number], low: float = -math.inf, high: float = math.inf, *, open_low: bool = False
 ) -> Number:

@@ -199,7 +199,8 @@ def _trial_beam(observation, config, longest, field):
     if config.size is not None:
         field = config.size[0] * scale
     pixels = int(np.clip(field / scale, GridSettings.min_size, GridSettings.max_size)) // 2 * 2
-    apply_weights(trial.blocks, ImageGrid(pixels, pixels, scale), config.weight, config.taper, config.padding)
+    apply_weights(trial.blocks, ImageGrid(pixels, pixels, scale), config.weight, config.tapers, config.padding,
+                  super_weight=config.super_weight)  # fmt: skip
     grid = ImageGrid(GridSettings.trial_size, GridSettings.trial_size, scale, observation.ra, observation.dec)
     psf = Measurement(trial.blocks, grid, OperatorChoice("wgridder", epsilon=1e-3)).psf()
     return fit_beam(psf, scale, theoretical_beam(longest))

@@ -104,7 +104,7 @@ def _imaging(ms: MeasurementSet, observation: Observation, scatter: float) -> li
     counts = observation.counts
     config = ImageConfig.parse(ms.path, {})
     grid, reasons = choose_grid(observation, config)
-    _, noise = apply_weights(blocks, grid, config.weight, config.taper, config.padding)
+    _, noise = apply_weights(blocks, grid, config.weight, config.tapers, config.padding)
     lines = [
         f"  start          {observation.date_obs[:19]} UTC, {duration(float(np.ptp(times)))}",
         f"  samples        {counts['samples']} of Stokes I, {counts['flagged'] / counts['samples']:.1%} flagged",

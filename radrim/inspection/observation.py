@@ -284,7 +284,7 @@ class Observation:
         # The copy needs the folder of conversions as long as it lives.
         other._whole = self  # type: ignore[attr-defined] # noqa: SLF001 - of the same class
         blocks = [replace(block, weight=np.array(block.weight)) for block in self.blocks]
-        apply_weights(blocks, grid, config.weight, config.taper, config.padding)
+        apply_weights(blocks, grid, config.weight, config.tapers, config.padding)
         other.data = replace(self.data, blocks=blocks)
         return other
 

@@ -1,4 +1,4 @@
-"""Step 2, weight: natural, uniform and Briggs imaging weights, and the Gaussian taper.
+"""Step 2, weight: natural, uniform and Briggs imaging weights, and their tapers.
 
 The density of natural weights is summed over all blocks and channels on the uv grid of the padded image (cell = 1 /
 padded field of view), with both conjugates in one half plane, and u and v rounded down. Cells with much larger weights
@@ -13,7 +13,7 @@ from typing import Protocol
 import numba
 import numpy as np
 
-from radrim.config.values import Weighting
+from radrim.config.values import NO_TAPER, Taper, Weighting
 from radrim.errors import DataError
 from radrim.geometry import FWHM_PER_SIGMA, C, ImageGrid
 from radrim.runtime.memory import MemorySettings
@@ -42,10 +42,11 @@ def apply_weights(
     blocks: Sequence[Samples],
     grid: ImageGrid,
     weighting: Weighting,
-    taper: float | None = None,
+    taper: Taper = NO_TAPER,
     padding: float = 1.2,
     outputs: list[np.ndarray] | None = None,
     grid_bytes: int = MemorySettings.max_grid,
+    super_weight: float = 1.0,
 ) -> tuple[float, float]:
     """Convert the natural weights of `blocks` to imaging weights, in place unless there are `outputs`.
 
@@ -55,14 +56,15 @@ def apply_weights(
     grid : ImageGrid
         Its size and scale set the uv cell.
     weighting : radrim.config.values.Weighting
-    taper : float, optional
-        FWHM of the beam that the Gaussian taper makes [rad].
+    taper : radrim.config.values.Taper
     padding : float
         Padded over true image size; sets the uv cell together with the grid.
     outputs : list of (row, chan) float32, optional
         Arrays of zeros, one per block, that receive the imaging weights; the blocks keep their natural weights.
     grid_bytes : int
         Largest part of the uv grid that is in memory at a time [bytes].
+    super_weight : float
+        Size of the uv cell over 1 / padded field of view.
 
     Returns
     -------
@@ -76,8 +78,8 @@ def apply_weights(
     DataError
         Every sample lies outside the uv grid.
     """
-    density = _Density(blocks, grid, padding, grid_bytes)
-    sigma_uv = FWHM_PER_SIGMA / (2 * np.pi * taper) if taper else np.inf
+    density = _Density(blocks, grid, padding, grid_bytes, super_weight)
+    falls = _falls(taper)
     natural = [(0, np.zeros((0, 0)))]
     bands: Iterable[tuple[int, np.ndarray]] = natural if weighting.kind == "natural" else density.factors(weighting)
     to = outputs
@@ -86,7 +88,7 @@ def apply_weights(
     sum_weight = sum_variance = 0.0
     for line, factors in bands:
         for block, out in zip(blocks, to, strict=True):
-            part = _weigh(block.uvw, block.freq / C, block.weight, out, factors, line, density.cells, 0.5 / sigma_uv**2)
+            part = _weigh(block.uvw, block.freq / C, block.weight, out, factors, line, density.cells, falls)
             sum_weight += part[0]
             sum_variance += part[1]
     if not sum_weight > 0:
@@ -100,9 +102,14 @@ def apply_weights(
 class _Density:
     """Sums of the natural weights in the cells of the uv grid, in bands of lines that fit into the memory."""
 
-    def __init__(self, blocks: Sequence[Samples], grid: ImageGrid, padding: float, grid_bytes: int) -> None:
-        # WSClean rounds the padded size up to a multiple of 4.
+    def __init__(
+        self, blocks: Sequence[Samples], grid: ImageGrid, padding: float, grid_bytes: int, super_weight: float
+    ) -> None:
+        # WSClean rounds the padded size up to a multiple of 4, and that over the super weight to an even number.
         nx, ny = (4 * math.ceil(n * padding / 4 - 1e-9) for n in (grid.width, grid.height))
+        if super_weight != 1:
+            nx, ny = (max(2, math.floor(n / super_weight + 0.5)) for n in (nx, ny))
+            nx, ny = nx + nx % 2, ny + ny % 2
         self._blocks, self._nx, self._lines = blocks, nx, ny // 2
         self.cells = nx * grid.scale, ny * grid.scale
         """Number of cells per wavelength along u and v."""
@@ -139,6 +146,26 @@ class _Density:
         return density
 
 
+def _falls(taper: Taper) -> np.ndarray:
+    """A taper in numbers: exponent of the Gaussian, then where the inner and the outer one are 0, and their widths."""
+    sigma_uv = FWHM_PER_SIGMA / (2 * np.pi * taper.gaussian) if taper.gaussian else np.inf
+    return np.array([0.5 / sigma_uv**2, *(taper.inner or (0.0, 0.0)), *(taper.outer or (np.inf, 0.0))])
+
+
+@numba.njit(nogil=True, cache=True)
+def _tapered(u, v, falls):
+    """The factor of all tapers for a sample."""
+    gaussian, inner, rise, outer, fall = falls
+    square = u * u + v * v
+    factor = np.exp(-square * gaussian) if gaussian > 0 else 1.0
+    if rise > 0 or fall > 0:
+        length = np.sqrt(square)
+        for width, place in ((rise, length - inner), (fall, outer - length)):
+            if width > 0 and place < width:
+                factor *= 0.5 - 0.5 * np.cos(np.pi * place / width) if place > 0 else 0.0
+    return factor
+
+
 @numba.njit(nogil=True, cache=True)
 def _cell(u, v, u_cells, v_cells, nx, first, lines):
     """Line and column of a uv cell in the half plane v >= 0. The line is -1 outside the band of lines from `first`."""
@@ -167,7 +194,7 @@ def _count(uvw, inverse_wavelength, weight, density, first, cells):
 
 
 @numba.njit(nogil=True, cache=True)
-def _weigh(uvw, inverse_wavelength, weight, out, factors, first, cells, taper):
+def _weigh(uvw, inverse_wavelength, weight, out, factors, first, cells, falls):
     """Write the imaging weights of the samples in a band of lines to `out`; returns sum W and sum W^2/w.
 
     With empty `factors` the weights are natural. If there is one band, `out` may be `weight` itself; the weights of
@@ -184,7 +211,7 @@ def _weigh(uvw, inverse_wavelength, weight, out, factors, first, cells, taper):
                 continue
             k = inverse_wavelength[chan]
             u, v = uvw[row, 0] * k, uvw[row, 1] * k
-            factor = np.exp(-(u * u + v * v) * taper) if taper > 0 else 1.0
+            factor = _tapered(u, v, falls)
             if lines > 0:
                 y, x = _cell(u, v, u_cells, v_cells, nx, first, lines)
                 if y < 0:

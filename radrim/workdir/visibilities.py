@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from radrim.config.values import Weighting
+from radrim.config.values import NO_TAPER, Taper, Weighting
 from radrim.geometry import ImageGrid
 from radrim.read.reader import Selection, read
 from radrim.runtime.memory import MemorySettings
@@ -100,10 +100,11 @@ class VisibilityCache:
         observation: Observation,
         grid: ImageGrid,
         weighting: Weighting,
-        taper: float | None = None,
+        taper: Taper = NO_TAPER,
         padding: float = 1.2,
         grid_bytes: int = MemorySettings.max_grid,
         channels: int = 1,
+        super_weight: float = 1.0,
     ) -> tuple[float, float]:
         """Set the imaging weights of an observation; returns the results of `radrim.weight.imaging.apply_weights`.
 
@@ -121,7 +122,10 @@ class VisibilityCache:
                     outputs.append(output.T if self._by_channel else output)
                 stack.enter_context(ProgressBar("weighting"))
                 parts = _by_channel(observation, outputs, channels)
-                sums = [apply_weights(part, grid, weighting, taper, padding, to, grid_bytes) for part, to in parts]
+                sums = [
+                    apply_weights(part, grid, weighting, taper, padding, to, grid_bytes, super_weight)
+                    for part, to in parts
+                ]
                 sum_weight = sum(weight for weight, _ in sums)
                 found = sum_weight, math.hypot(*(weight * noise for weight, noise in sums)) / sum_weight
             work.note("vis/weights", found)

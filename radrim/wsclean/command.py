@@ -116,6 +116,10 @@ def translate(config: ImageConfig, targets: Sequence[Target], name: str | Path) 
     words += ["-weight", *str(config.weight).split(), "-padding", f"{config.padding:g}"]
     if config.taper is not None:
         words += ["-taper-gaussian", _angle(config.taper)]
+    for option, value in (("taper-tukey", config.taper_tukey), ("taper-inner-tukey", config.taper_inner_tukey)):
+        words += [f"-{option}", f"{value:.9g}"] if value is not None else []
+    if config.super_weight != 1:
+        words += ["-super-weight", f"{config.super_weight:.9g}"]
     words += [*selection, *_spectral(config), *_deconvolution(config)]
     return [*words, *config.ms], notes
 

@@ -105,9 +105,11 @@ def test_values_go_with_every_mode():
         "size": 64, "scale": "1asec", "name": "x", "outframe": "LSRK", "beam_fit": "lobe", "pb_limit": 0.2,
         "dish_diameter": 20.0, "data_column": "DATA", "field": "0", "spw": "0", "chan_range": "0 4", "minuv_l": 1.0,
         "maxuv_l": 1e6, "time_range": "2026-01-01 2026-01-02", "interval": "0 4", "abs_weights": True,
-        "feed_angle": "on", "flag_nonfinite": True, "restfreq": "1420.4MHz", "veltype": "optical", "scan": "1", "array": "0",
+        "feed_angle": "on", "flag_nonfinite": True, "restfreq": "1420.4MHz", "veltype": "optical", "scan": "1",
+        "array": "0",
         "antenna": "!3", "intent": "*TARGET*", "minuvw_m": 10.0, "maxuvw_m": "5km", "weighting_per_channel": True,
-        "weight": "natural", "taper": "5asec", "padding": 1.5, "model": "base", "gain": 0.2, "mgain": 0.7,
+        "weight": "natural", "taper": "5asec", "taper_inner_tukey": 10, "super_weight": 2, "padding": 1.5,
+        "model": "base", "gain": 0.2, "mgain": 0.7,
         "auto_mask": 6.0, "auto_threshold": 2.0, "threshold": 1e-3, "multiscale": False, "max_major": 3, "tile": 256,
         "operator": "wgridder", "epsilon": 1e-5, "threads": 1, "memory": "2GB", "jobs": 2, "keep": True,
         "overwrite": True, "report": False, "device": "cpu",
@@ -118,6 +120,7 @@ def test_values_go_with_every_mode():
         "flux",
         "shift",
         "start",
+        "taper_tukey",
         "width",
     }
     for mode in option_pairs.MODES:

@@ -115,7 +115,7 @@ def test_residual_is_exact(both, extended):
 
     facets = both[1]
     observation = read([extended], Selection())
-    apply_weights(observation.blocks, facets.grid, ImageConfig(ms=()).weight, None, 1.2)
+    apply_weights(observation.blocks, facets.grid, ImageConfig(ms=()).weight)
     residual = Measurement(observation.blocks, facets.grid, OperatorChoice(epsilon=1e-6)).residual(facets.model)
     assert np.abs(residual - facets.residual).max() < 2e-4 * facets.dirty.max()
 

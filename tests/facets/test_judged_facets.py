@@ -106,7 +106,7 @@ def error_of_residual(ms, result):
     from radrim.weight.imaging import apply_weights
 
     observation = read([ms], Selection())
-    apply_weights(observation.blocks, result.grid, ImageConfig(ms=()).weight, None, 1.2)
+    apply_weights(observation.blocks, result.grid, ImageConfig(ms=()).weight)
     residual = Measurement(observation.blocks, result.grid, OperatorChoice(epsilon=1e-6)).residual(result.model)
     return np.abs(residual - result.residual).max() / result.dirty.max()
 
@@ -158,7 +158,7 @@ def natural_in_memory(ms, grid, share):
     for block, kept, watched in zip(blocks, *hold_out(blocks, share), strict=True):
         block.kept_out, block.watched = kept, watched
         block.natural = NaturalWeights(((block.freq, block.weight.copy()),))
-    apply_weights(blocks, grid, ImageConfig(ms=()).weight, None, 1.2)
+    apply_weights(blocks, grid, ImageConfig(ms=()).weight)
     measurement = Measurement(blocks, grid, OperatorChoice(epsilon=1e-6))
     return measurement.likelihood(), measurement.fitted().likelihood()
 

@@ -87,7 +87,7 @@ def test_residuals_are_exact_and_noise(joint, ms):
     from radrim.weight.imaging import apply_weights
 
     observation = read([str(ms)], Selection())
-    apply_weights(observation.blocks, joint.grid, ImageConfig(ms=()).weight, None, 1.2)
+    apply_weights(observation.blocks, joint.grid, ImageConfig(ms=()).weight)
     for image, blocks in zip(joint.channels, split_channels(observation, 5), strict=True):
         residual = Measurement(blocks, joint.grid).residual(image.model)
         assert np.abs(residual - image.residual).max() < 2e-4

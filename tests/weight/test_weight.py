@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+import radrim
 from radrim.beam import fit_beam
-from radrim.config.values import Weighting
-from radrim.errors import DataError
+from radrim.config.options import ImageConfig
+from radrim.config.values import Taper, Weighting
+from radrim.errors import ConfigError, DataError
 from radrim.geometry import ARCSEC, C, ImageGrid
 from radrim.measure.measurement import Measurement
 from radrim.read.reader import read
@@ -72,7 +74,7 @@ def test_weights_follow_the_definition(weighting, taper):
     """The compiled loops give what the definition says, over two spectral windows together."""
     blocks = [make_block(0), make_block(1, freq=(1.05e9,), rows=300)]
     expected = definition(blocks, GRID, weighting, taper)
-    sum_weight, _ = apply_weights(blocks, GRID, weighting, taper)
+    sum_weight, _ = apply_weights(blocks, GRID, weighting, Taper(taper))
     found = np.concatenate([b.weight.ravel() for b in blocks])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert sum_weight == pytest.approx(expected.sum())
@@ -148,7 +150,7 @@ def test_flagged_samples_stay_without_weight():
     for weighting in (NATURAL, UNIFORM, briggs(0)):
         block = make_block()
         flagged = block.weight == 0
-        apply_weights([block], GRID, weighting, taper=1e-3)
+        apply_weights([block], GRID, weighting, taper=Taper(1e-3))
         assert not block.weight[flagged].any()
         assert (block.weight[~flagged] > 0).all()
 
@@ -163,7 +165,7 @@ def test_taper_makes_the_beam_it_is_asked_for(arcsec):
     one = np.ones((rows, 1), np.float32)
     block = Visibilities(uvw, np.array([1e9]), one.astype(np.complex64), one, np.zeros(rows), np.zeros((rows, 2), int))
     grid = ImageGrid(256, 256, arcsec / 6 * ARCSEC)
-    apply_weights([block], grid, NATURAL, taper=arcsec * ARCSEC)
+    apply_weights([block], grid, NATURAL, taper=Taper(arcsec * ARCSEC))
     beam = fit_beam(Measurement([block], grid).psf(), grid.scale, arcsec * ARCSEC, region="box")
     assert beam.major == pytest.approx(arcsec * ARCSEC, rel=0.03)
     assert beam.minor == pytest.approx(arcsec * ARCSEC, rel=0.03)
@@ -239,6 +241,59 @@ def test_images_equal_wscleans(request, tmp_path, real, weighting):
     for name, ours in (("dirty", measurement.dirty()), ("psf", measurement.psf())):
         theirs = fits.getdata(tmp_path / f"out-{name}.fits")[0, 0]
         assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max(), name
+
+
+TAPERS = {
+    "tukey": ({"taper_tukey": 5000, "maxuv_l": 14000}, "-taper-tukey 5000 -maxuv-l 14000"),
+    "inner": ({"taper_inner_tukey": 1500, "minuv_l": 300}, "-taper-inner-tukey 1500 -minuv-l 300"),
+    "super": ({"super_weight": 2.5}, "-super-weight 2.5"),
+    "sub": ({"super_weight": 0.6}, "-super-weight 0.6"),
+    "all": (
+        {"taper_tukey": 6000, "maxuv_l": 15000, "taper_inner_tukey": 2000, "super_weight": 0.5, "taper": "10asec"},
+        "-taper-tukey 6000 -maxuv-l 15000 -taper-inner-tukey 2000 -super-weight 0.5 -taper-gaussian 10asec",
+    ),
+}
+
+
+@pytest.mark.skipif(shutil.which("wsclean") is None, reason="wsclean is not installed")
+@pytest.mark.parametrize("kind", TAPERS)
+def test_tapers_are_wscleans(small_ms, tmp_path, no_report, kind):
+    """Tukey tapers and super weights make WSClean's images.
+
+    It takes tapers at the centres of uv cells, and counts samples beyond --maxuv-l in the density of briggs.
+    """
+    options, words = TAPERS[kind]
+    shutil.copytree(small_ms, tmp_path / "obs.ms", copy_function=shutil.copyfile)
+    line = (
+        "wsclean -quiet -j 2 -use-wgridder -no-small-inversion -reorder -niter 0 -make-psf -name out "
+        f"-size 256 192 -scale 3asec -weight uniform {words} obs.ms"
+    )
+    subprocess.run(line.split(), cwd=tmp_path, check=True, capture_output=True)
+    result = radrim.image(
+        small_ms, name=tmp_path / "r", size=(256, 192), scale="3asec", weight="uniform", niter=0, threads=1, **options
+    )
+    within = 1e-4 if kind in ("super", "sub") else 1e-2
+    for name, ours in (("dirty", result.dirty), ("psf", result.psf)):
+        theirs = fits.getdata(tmp_path / f"out-{name}.fits")[0, 0]
+        assert np.abs(ours - theirs).max() <= within * np.abs(theirs).max(), name
+
+
+def test_tukeys_taper_follows_its_definition():
+    """0 at the one end, 1 at the other, half a cosine between, and nothing beyond."""
+    block = make_block(0)
+    before = block.weight.copy()
+    apply_weights([block], GRID, NATURAL, Taper(inner=(200.0, 300.0), outer=(3000.0, 1000.0)))
+    length = np.hypot(*np.moveaxis(block.uvw[:, :2, None] * block.freq / C, 1, 0))
+    rise, fall = np.clip((length - 200) / 300, 0, 1), np.clip((3000 - length) / 1000, 0, 1)
+    np.testing.assert_allclose(
+        block.weight, before * np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2, rtol=1e-5, atol=1e-12
+    )
+
+
+def test_a_taper_needs_its_end():
+    """--taper-tukey without --maxuv-l has no place where it is 0."""
+    with pytest.raises(ConfigError, match="needs --maxuv-l"):
+        ImageConfig.parse("a.ms", {"taper_tukey": "2klambda"})
 
 
 @pytest.mark.parametrize("weighting", [NATURAL, UNIFORM, briggs(0)], ids=str)

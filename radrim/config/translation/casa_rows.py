@@ -49,8 +49,8 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
     "Spectral axis": (
         P("specmode", "mfs", OTHER, "--channels-out N --cube", "mfs is the default", to.mode),
         P("reffreq", "", LEFT_OUT, "", "the reference is the weighted mean of the frequencies"),
-        P("nchan", -1, OTHER, "--channels-out N, --nchan", "needed for cubes; without start and width all channels in N "
-          "nearly equal groups", lambda _value, _given: []),
+        P("nchan", -1, OTHER, "--channels-out N, --nchan", "needed for cubes; without start and width all channels in "
+          "N nearly equal groups", lambda _value, _given: []),
         P("start", "", SAME, "--start 1420.4MHz", "a frequency, a velocity, or a channel of the data", to.start),
         P("width", "", SAME, "--width 5km/s", "in channels of the data, Hz or km/s; channels are not interpolated",
           to.width),

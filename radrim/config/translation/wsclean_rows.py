@@ -15,7 +15,7 @@ _SCALES = "scales follow from the PSF and the image"
 _BEAM = "the restoring beam is the fit to the PSF; smooth the image afterwards (CASA's imsmooth, radio-beam)"
 _WAVELETS = "--solver tv and --solver pnp are for extended emission"
 _LOCAL = "radrim mask makes a mask with thresholds above the local rms, for --mask"
-_TAPER = "the Gaussian taper, --taper, is the only one"
+_TAPER = "samples at the edge of the uv grid count in full; --taper-tukey with --maxuv-l lets the weights fall"
 
 
 def _with_unit(option: str, unit: str) -> Callable[[Values], list[str]]:
@@ -74,7 +74,7 @@ WSCLEAN: dict[str, tuple[Row, ...]] = {
     "Weighting": (
         Row("weight", SAME, "--weight briggs 0",
             "the same weights sample by sample; default here briggs 0, there uniform", 1),
-        Row("super-weight", MISSING, "", "the uv cell of the weights follows from --size, --scale and --padding", 1),
+        Row("super-weight", SAME, "--super-weight", "", 1),
         Row("mf-weighting", LEFT_OUT, "", "weights are those of all output channels together"),
         Row("no-mf-weighting", OTHER, "--weighting-per-channel", "each output channel from its own visibilities", 0,
             "--weighting-per-channel"),
@@ -82,8 +82,8 @@ WSCLEAN: dict[str, tuple[Row, ...]] = {
             "limited, by a fixed factor", 1),
         Row("weighting-rank-filter-size", MISSING, "", "see -weighting-rank-filter", 1),
         Row("taper-gaussian", SAME, "--taper, --taper-gaussian", "", 1, _with_unit("taper-gaussian", "asec")),
-        Row("taper-tukey", MISSING, "", _TAPER, 1),
-        Row("taper-inner-tukey", MISSING, "", _TAPER, 1),
+        Row("taper-tukey", SAME, "--taper-tukey", "with --maxuv-l", 1),
+        Row("taper-inner-tukey", SAME, "--taper-inner-tukey", "", 1),
         Row("taper-edge", MISSING, "", _TAPER, 1),
         Row("taper-edge-tukey", MISSING, "", _TAPER, 1),
         Row("use-weights-as-taper", MISSING, "", "imaging weights always include the weights of the visibilities"),
