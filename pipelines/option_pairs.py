@@ -27,6 +27,8 @@ MODES = {
     "--holdout": "holdout",
     "--contsub": "contsub",
     "--phase-centre": "phase_centre",
+    "--beam-shape": "beam_shape",
+    "--common-beam": "common_beam",
     "--data closure": "data",
     "--scheduler": "scheduler",
     "--cluster": "cluster",

@@ -12,7 +12,6 @@ _A_PROJECTION = "belongs to A-projection, which is not there"
 _MULTISCALE = "scales follow from the PSF and the image"
 _CYCLES = "major cycles follow from --mgain, and from visibilities that are kept out"
 _AUTOMASK = "belongs to auto-multithresh; --auto-mask SIGMA is the limit of the mask of --solver clean"
-_SMOOTH = "the restoring beam is the fit to the PSF; smooth the image afterwards (CASA's imsmooth, radio-beam)"
 _AGAIN = "an interrupted run resumes with the same command; PSF and residual are always made"
 
 TCLEAN: dict[str, tuple[Parameter, ...]] = {
@@ -48,8 +47,8 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
     "Spectral axis": (
         P("specmode", "mfs", OTHER, "--channels-out N --cube", "mfs is the default", to.mode),
         P("reffreq", "", LEFT_OUT, "", "the reference is the weighted mean of the frequencies"),
-        P("nchan", -1, OTHER, "--channels-out N, --nchan", "needed for cubes; without start and width all channels in N "
-          "nearly equal groups", lambda _value, _given: []),
+        P("nchan", -1, OTHER, "--channels-out N, --nchan", "needed for cubes; without start and width all channels in "
+          "N nearly equal groups", lambda _value, _given: []),
         P("start", "", SAME, "--start 1420.4MHz", "a frequency, a velocity, or a channel of the data", to.start),
         P("width", "", SAME, "--width 5km/s", "in channels of the data, Hz or km/s; channels are not interpolated",
           to.width),
@@ -92,7 +91,8 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
         P("fusedthreshold", 0.0, LEFT_OUT, "", _MULTISCALE),
         P("largestscale", -1, LEFT_OUT, "", _MULTISCALE),
         P("restoration", True, LEFT_OUT, "", "the restored image is always written"),
-        P("restoringbeam", [], MISSING, "", _SMOOTH, to.refuse(_SMOOTH)),
+        P("restoringbeam", [], OTHER, "--common-beam, --beam-size, --beam-shape", "'common', a width, or axes and "
+          "position angle", to.restoring_beam),
         P("pbcor", False, OTHER, "--pb airy", "writes NAME-pb.fits and NAME-image-pb.fits", to.primary_beam),
         P("outlierfile", "", MISSING, "", "make the image large enough for all sources; --memory makes it in facets",
           to.refuse("make the image large enough for all sources; --memory makes it in facets")),
