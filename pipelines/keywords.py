@@ -30,6 +30,8 @@ KNOWN = {
     values.to_column: "str",
     values.to_size: "int | tuple[int, int]",
     values.to_angle: "str",
+    values.to_beam: "str | Sequence[str | float]",
+    values.to_beam_size: "str | float",
     values.to_memory: "str | float",
     values.to_pattern: 'bool | Literal["none", "airy", "gauss"]',
     values.to_stokes: "str | Sequence[str]",

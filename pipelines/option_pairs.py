@@ -28,6 +28,8 @@ MODES = {
     "--update-model": "update_model",
     "--contsub": "contsub",
     "--phase-centre": "phase_centre",
+    "--beam-shape": "beam_shape",
+    "--common-beam": "common_beam",
     "--data closure": "data",
     "--scheduler": "scheduler",
     "--cluster": "cluster",

@@ -281,13 +281,11 @@ def common_beam(first: Beam, second: Beam) -> Beam:
     -------
     Beam
     """
-    half = np.linalg.cholesky(_covariance(first))
+    half = np.linalg.cholesky(covariance_of(first))
     inverse = np.linalg.inv(half)
-    ratio, axes = np.linalg.eigh(inverse @ _covariance(second) @ inverse.T)
+    ratio, axes = np.linalg.eigh(inverse @ covariance_of(second) @ inverse.T)
     both = half @ axes @ np.diag(np.maximum(ratio, 1)) @ axes.T @ half.T
-    variance, vectors = np.linalg.eigh(both)
-    minor, major = FWHM_PER_SIGMA * np.sqrt(variance)
-    return Beam(float(major), float(minor), math.atan2(vectors[0, 1], vectors[1, 1]) % math.pi)
+    return beam_of(both)
 
 
 def smooth(image: np.ndarray, beam: Beam, target: Beam, scale: float, threads: int = 1) -> np.ndarray:
@@ -311,7 +309,7 @@ def smooth(image: np.ndarray, beam: Beam, target: Beam, scale: float, threads: i
     from scipy import fft
 
     # The uv plane also represents kernels that have no width along one axis.
-    east, north = _covariance(target) - _covariance(beam)
+    east, north = covariance_of(target) - covariance_of(beam)
     margin = math.ceil(3 * math.sqrt(max(east[0] + north[1], 0)) / scale)
     shape = tuple(fft.next_fast_len(n + margin, real=True) for n in image.shape)
     v, u = np.fft.fftfreq(shape[0], scale)[:, None], -np.fft.rfftfreq(shape[1], scale)
@@ -322,9 +320,16 @@ def smooth(image: np.ndarray, beam: Beam, target: Beam, scale: float, threads: i
     return np.ascontiguousarray(out[: image.shape[0], : image.shape[1]].astype(np.float32))
 
 
-def _covariance(beam):
+def covariance_of(beam: Beam) -> np.ndarray:
     """Covariance of the Gaussian along east and north, (2, 2) [rad^2]."""
     along = np.array([math.sin(beam.pa), math.cos(beam.pa)])
     across = np.array([along[1], -along[0]])
     major, minor = ((axis / FWHM_PER_SIGMA) ** 2 for axis in (beam.major, beam.minor))
     return major * np.outer(along, along) + minor * np.outer(across, across)
+
+
+def beam_of(covariance: np.ndarray) -> Beam:
+    """The beam of a covariance along east and north, (2, 2) [rad^2]."""
+    variance, vectors = np.linalg.eigh(covariance)
+    minor, major = FWHM_PER_SIGMA * np.sqrt(variance)
+    return Beam(float(major), float(minor), math.atan2(vectors[0, 1], vectors[1, 1]) % math.pi)

@@ -229,7 +229,7 @@ class Output:
             facts |= {"pb": observation.beam, "dish_diameter": observation.dish_diameter, "pb_limit": config.pb_limit}
         pixel = "Jy/pixel", None
         units = {"model": pixel, "model_uncertainty": pixel, "model_uncertainty_95": pixel, "pb": ("", None)}
-        unit, beam = units.get(kind, ("Jy/beam", image.beam))
+        unit, beam = units.get(kind, ("Jy/beam", image.beam_of(kind)))
         header = image_header(
             grid, image.freq, image.bandwidth, observation, image.stokes, unit, beam, facts, [self.command]
         )

@@ -24,6 +24,7 @@ from radrim.errors import ClusterError, InputError, OutputError
 from radrim.imagers.base import Imager
 from radrim.imagers.blank import BlankChannels
 from radrim.imagers.channels import ChannelImager
+from radrim.imagers.common_beam import restore_with_common_beam
 from radrim.imagers.context import RunContext
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles
@@ -42,6 +43,7 @@ from radrim.read.selection import selected_by
 from radrim.report.diagnosis import diagnose
 from radrim.report.draw_pool import Painters
 from radrim.restore.polarisation import write_linear
+from radrim.restore.restoring import check_beam
 from radrim.result import Beside, Channels, Stokes
 from radrim.runtime.allocator import give_back_memory
 from radrim.runtime.clock import Clock
@@ -178,6 +180,7 @@ def _prepare(
             log.info("Primary beam: %s.", dishes.describe())
     with clock("choose"):
         grid, chosen = choose_grid(observation, config)
+        check_beam(config, grid.scale)
         for sentence in [*chosen, *(minor.notes if minor else [])]:
             log.info("%s", sentence)
         plan = _plan(work, grid, config, machine.threads)
@@ -250,6 +253,8 @@ def _image(prepared: Prepared, work: WorkDir) -> Stokes:
             for name in config.stokes:
                 for image in imager.make(batch, name):
                     images[name].append(image)
+        if config.common_beam:
+            restore_with_common_beam(run, list(images.values()))
         for name in config.stokes:
             wholes.append(images[name].headers[0] if config.channels_out == 1 else imager.average(images[name]))
     return Stokes(wholes, {name: blank.among(found, name) for name, found in images.items()})

@@ -29,6 +29,8 @@ class Image:
         [Hz]
     beam : Beam
         Restoring beam.
+    psf_beam : Beam or None
+        Beam of dirty image, PSF and residual; None if it is the restoring beam.
     noise : float
         Of the residual, from its median absolute deviation [Jy/beam].
     dirty, psf : (y, x) float32
@@ -84,6 +86,16 @@ class Image:
     paths: dict[str, Path] = field(default_factory=dict)
     stokes: str = "I"
     plane: int = 0
+    psf_beam: Beam | None = None
+
+    @property
+    def fitted(self) -> Beam:
+        """The beam of the PSF."""
+        return self.psf_beam or self.beam
+
+    def beam_of(self, kind: str) -> Beam:
+        """The beam of one kind of image."""
+        return self.fitted if kind in ("dirty", "psf", "residual") else self.beam
 
     @property
     def channel(self) -> str:

@@ -118,6 +118,7 @@ def _add_calibration(commands: "_Commands") -> None:
     from radrim.cli import convert as convert_cli
     from radrim.cli import plugin as plugin_cli
     from radrim.cli import predict as predict_cli
+    from radrim.cli import restore as restore_cli
     from radrim.cli import selfcal as selfcal_cli
 
     commands.begin("calibration and models")
@@ -129,6 +130,9 @@ def _add_calibration(commands: "_Commands") -> None:
 
     what = "write the visibilities of a model image to MODEL_DATA, and change nothing else"
     predict_cli.add_arguments(commands.add("predict", predict_cli.run, what, predict_cli.EXAMPLES))
+
+    what = "write a restored image from a model and a residual, with any beam"
+    restore_cli.add_arguments(commands.add("restore", restore_cli.run, what, restore_cli.EXAMPLES))
 
     what = "write a file for WSClean's -python-deconvolution, with which it uses the RIM, and print the path"
     plugin_cli.add_arguments(commands.add("plugin", plugin_cli.run, what, plugin_cli.EXAMPLES))

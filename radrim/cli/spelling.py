@@ -32,6 +32,8 @@ def wsclean_spelling(argv: Sequence[str]) -> list[str]:
             word = f"--weight={scheme}"
         elif word == "--shift" and len(words) > 1:  # argparse would read a southern declination as an option
             word = f"--shift={words.pop(0)} {words.pop(0)}"
+        elif word == "--beam-shape" and len(words) > 2:
+            word = f"--beam-shape={words.pop(0)} {words.pop(0)} {words.pop(0)}"
         elif word in CENTRES and len(words) > 2 and words[0].upper() in FRAMES:  # without quotes
             word = f"{word}={' '.join(words[:3])}"
             del words[:3]

@@ -51,6 +51,11 @@ class ImageOptions(SelectionOptions, total=False):
     cube: bool | None
     spectral_terms: int | None
     beam_fit: Literal["quadrant", "box", "lobe"] | None
+    beam_shape: str | Sequence[str | float] | None
+    beam_size: str | float | None
+    circular_beam: bool | None
+    theoretic_beam: bool | None
+    common_beam: bool | None
     pb_limit: float | None
     dish_diameter: str | float | None
     data: Literal["visibilities", "closure"] | None

@@ -26,6 +26,8 @@ from radrim.config.values import (
     numeric,
     pair,
     to_angle,
+    to_beam,
+    to_beam_size,
     to_column,
     to_fields,
     to_flag,
@@ -45,6 +47,10 @@ GROUPS = ("image", "data selection", "weighting", "deconvolution", "computing")
 ALL_OPTIONS = "radrim image --help lists them all."
 INDIFFERENT = ("ms", "name", "threads", "scheduler", "cluster", "jobs", "keep", "overwrite", "report")
 """Options that do not change the images. A change of the Measurement Sets is detected from their content."""
+
+
+SEVERAL = ("contsub-channels", "shift", "beam-shape")
+"""Options of several values, which the command line takes as words."""
 
 
 def _option(
@@ -146,6 +152,22 @@ class ImageConfig:
         choice("quadrant", "box", "lobe"),
         "quadrant",
         "part of the PSF that the beam is fitted to; quadrant is WSClean's, lobe CASA's",
+    )
+    beam_shape: tuple[float, float, float] | None = _image(
+        to_beam,
+        None,
+        "restoring beam in place of the fit: axes (FWHM) and position angle, such as 5asec 4asec 30deg",
+        "BMAJ BMIN BPA",
+    )
+    beam_size: float | None = _image(
+        to_beam_size, None, "width (FWHM) of a circular restoring beam, such as 5asec", "ANGLE"
+    )
+    circular_beam: bool = _image(to_flag, False, "widen the fitted restoring beam to a circle")
+    theoretic_beam: bool = _image(
+        to_flag, False, "restoring beam from the longest baseline alone, a circle, in place of the fit"
+    )
+    common_beam: bool = _image(
+        to_flag, False, "restore all output channels with the smallest beam that contains those of all"
     )
     pb: str = _image(
         to_pattern,
@@ -488,7 +510,7 @@ class ImageConfig:
             elif isinstance(getattr(self, option.name), Weighting):
                 words += [f"--{name}", *value.split()]
             elif isinstance(value, list):
-                several = option.metadata["nargs"] == 2 or name in ("contsub-channels", "shift")
+                several = option.metadata["nargs"] == 2 or name in SEVERAL
                 words += [f"--{name}", *map(str, value)] if several else [f"--{name}", ",".join(map(str, value))]
             elif str(value).startswith("-"):  # argparse would read it as another option
                 words.append(f"--{name}={value}")
@@ -504,8 +526,10 @@ class ImageConfig:
             value = getattr(self, f.name)
             if value is None or value == math.inf:
                 continue
-            if f.metadata["parse"] is to_angle:
+            if f.metadata["parse"] in (to_angle, to_beam_size):
                 value = exact_angle(value)
+            elif f.metadata["parse"] is to_beam:
+                value = [exact_angle(angle) for angle in value]
             elif isinstance(value, Weighting):
                 value = str(value)
             elif isinstance(value, tuple):

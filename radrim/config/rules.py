@@ -74,6 +74,11 @@ NO_MODEL = Use("--niter 0", lambda config: config.niter == 0)
 COMPARE = Use("--compare", lambda config: config.compare)
 UPDATE = Use("--update-model", lambda config: config.update_model)
 PB = Use("--pb", lambda config: config.pb != "none")
+BEAM = Use(
+    "--beam-shape",
+    lambda config: bool(config.beam_shape or config.beam_size or config.circular_beam or config.theoretic_beam),
+)
+COMMON = Use("--common-beam", lambda config: config.common_beam)
 LINE = Use("--start", lambda config: config.start is not None or config.width is not None)
 CENTRE = Use("--phase-centre", lambda config: config.wanted_centre is not None)
 
@@ -105,6 +110,8 @@ EXCLUSIONS = (
     Exclusion(PNP, CONTSUB, "the denoiser of plug and play knows positive skies alone; --solver tv does not mind"),
     Exclusion(REGULARISED, TERMS, "total variation and plug and play make single images"),
     Exclusion(CLOSURE, REGULARISED, "total variation and plug and play fit visibilities"),
+    Exclusion(UNCERTAINTY, BEAM, "the networks of uncertainties know the errors at the resolution of the PSF"),
+    Exclusion(UNCERTAINTY, COMMON, "the networks of uncertainties know the errors at the resolution of the PSF"),
     Exclusion(NO_MODEL, COMPARE, "without a deconvolution there is nothing to compare"),
     Exclusion(NO_MODEL, UPDATE, "without a deconvolution there is no model"),
     Exclusion(CLOSURE, UPDATE, "a closure image has no absolute position and flux; calibrate with radrim selfcal"),
@@ -121,7 +128,7 @@ EXCLUSIONS = (
 )
 """Pairs of options that do not work together."""
 
-NEEDS = ((CUBE, CHANNELS), (TERMS, CHANNELS))
+NEEDS = ((CUBE, CHANNELS), (TERMS, CHANNELS), (COMMON, CHANNELS))
 """Options, each with the option that it needs."""
 
 
@@ -159,6 +166,9 @@ def check(config: Options) -> None:
         raise ConfigError("--time-range does not work with --interval: both select times. Leave out one of the two.")
     if config.contsub_channels and config.contsub is None:
         raise ConfigError("--contsub-channels names the channels that --contsub ORDER fits: give both or none.")
+    _check_beams(config)
+    if config.common_beam and config.channels_out == 1:
+        raise ConfigError("--common-beam needs several output channels: give their number with --channels-out.")
     if config.cube and config.channels_out == 1:
         raise ConfigError("--cube needs several output channels: give their number with --channels-out.")
     if config.cube and not _evenly_spaced(config):
@@ -178,6 +188,16 @@ def check(config: Options) -> None:
         raise ConfigError(
             f"--auto-mask {config.auto_mask:g} is below --auto-threshold {config.auto_threshold:g}: the mask is "
             "made above the final threshold; raise one or lower the other."
+        )
+
+
+def _check_beams(config: Options) -> None:
+    """Raise ConfigError for several options that say what the restoring beam is."""
+    names = ("beam-shape", "beam-size", "theoretic-beam", "circular-beam", "common-beam")
+    given = [f"--{name}" for name in names if getattr(config, name.replace("-", "_"))]
+    if len(given) > 1 and given != ["--circular-beam", "--common-beam"]:
+        raise ConfigError(
+            f"{given[0]} does not work with {given[1]}: both say what the restoring beam is. Leave out one of the two."
         )
 
 

@@ -118,6 +118,23 @@ def to_angle(name: str, value: Any) -> float:
     return radians
 
 
+def to_beam(name: str, value: Any) -> tuple[float, float, float]:
+    """Major and minor axis and position angle of a beam [rad]; without units arcsec and degrees, as in WSClean."""
+    words = to_words(value)
+    if len(words) != 3:
+        raise ConfigError(f"--{name} takes major axis, minor axis and position angle, such as 5asec 4asec 30deg, "
+                          f"got '{value}'.")  # fmt: skip
+    major, minor = (parse_angle(word, f"--{name}", "asec") for word in words[:2])
+    if not 0 < minor <= major < 1:
+        raise ConfigError(f"--{name} {words[0]} {words[1]}: the major axis comes first, and both are above 0.")
+    return major, minor, parse_angle(words[2], f"--{name}", "deg") % math.pi
+
+
+def to_beam_size(name: str, value: Any) -> float:
+    """The width of a circular beam [rad]; without a unit in arcsec, as in WSClean."""
+    return to_angle(name, f"{value}asec" if re.fullmatch(r"\s*[\d.]+\s*", str(value)) else value)
+
+
 def to_memory(name: str, value: Any) -> float:
     """A size such as 8GB, 8G or 500MiB, or 50% of the machine's memory; at least 100 MB [bytes]."""
     match = re.fullmatch(r"\s*([0-9.]+)\s*(|[kKMGT]?i?B?|%)\s*", str(value))

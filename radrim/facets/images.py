@@ -14,6 +14,7 @@ from radrim.beam import Beam, reach, restore
 from radrim.deconvolve.tiles import Tile
 from radrim.geometry import central_region
 from radrim.products import UNCERTAINTIES
+from radrim.restore.restoring import restored
 from radrim.restore.spectrum import Basis, SpectralPlanes, spectral_index
 from radrim.restore.uncertainty import uncertainties
 from radrim.rim.minor.detection import brightest
@@ -168,17 +169,23 @@ def restore_facet(
     residual: Readable,
     tiles: Sequence[Tile],
     facet: int,
-    beam: Beam,
+    beams: tuple[Beam, Beam],
     scale: float,
     margin: tuple[int, int],
 ) -> None:
-    """Make a facet of the restored image; sources within `margin` pixels (y, x) of it contribute to it."""
+    """Make a facet of the restored image; sources within `margin` pixels (y, x) of it contribute to it.
+
+    `beams` are the restoring beam and that of the residual.
+    """
     if facet in image:
         return
-    core = tiles[facet].core
+    core, (beam, fitted) = tiles[facet].core, beams
     y, x = (slice(s.start - m, s.stop + m) for s, m in zip(core, margin, strict=True))
     inner = tuple(slice(m, m + s.stop - s.start) for s, m in zip(core, margin, strict=True))
-    image.save(facet, residual.load(facet) + restore(model.read((y, x)), beam, scale)[inner])
+    if beam == fitted:
+        image.save(facet, residual.load(facet) + restore(model.read((y, x)), beam, scale)[inner])
+    else:
+        image.save(facet, restored(model.read((y, x)), residual.read((y, x)), beam, fitted, scale)[inner])
 
 
 def uncertain_facet(

@@ -239,7 +239,7 @@ class ChannelImager(Imager):
         run = self.run
         with run.clock("restore"):
             width = run.observation.channel_width
-            image = restore_channel(state, run.grid, width, run.config.beam_fit, run.threads)
+            image = restore_channel(state, run.grid, width, run.config, run.threads)
             if run.config.uncertainty and state.stop:
                 from radrim.restore.uncertainty import add_uncertainties
 
@@ -257,7 +257,7 @@ class ChannelImager(Imager):
         """See `Imager.average`."""
         run = self.run
         with run.clock("restore"):
-            image = average_channels(images, run.observation, run.grid, run.config.beam_fit, run.threads)
+            image = average_channels(images, run.observation, run.grid, run.config, run.threads)
             if run.config.uncertainty and image.stop:
                 from radrim.restore.uncertainty import add_uncertainties
 

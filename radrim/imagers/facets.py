@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from radrim.beam import BeamSettings, fit_beam, reach, theoretical_beam
+from radrim.beam import BeamSettings, reach, theoretical_beam
 from radrim.deconvolve.major import ImageState
 from radrim.deconvolve.tiles import Tiles
 from radrim.facets.beam import BeamFacets, CorrectedFacets
@@ -32,6 +32,7 @@ from radrim.imagers.minor_cycles import MinorCycles
 from radrim.measure.mosaic import by_pointing
 from radrim.products import KINDS, SHARED, UNCERTAINTIES
 from radrim.restore.channels import average_of, log_restored
+from radrim.restore.restoring import choose_beam
 from radrim.restore.spectrum import Basis
 from radrim.result import Channels, Image
 from radrim.runtime.executors import Executor
@@ -160,13 +161,13 @@ class FacetImager(Imager):
         if partly := run.progress.partly(channel.label):
             return self._write(partly, parts, run.thermal_of(partly))
         with run.clock("restore"):
-            beam = self._fit_beam(parts["psf"])
+            beam, fitted = self._choose_beam(parts["psf"])
             out = Image(
                 channel.label, _frequency(channel.blocks),
                 bandwidth_of(channel.blocks, run.observation.channel_width), beam,
                 self._noise(parts["residual" if image.stop else "dirty"]), np.zeros((0, 0)), np.zeros((0, 0)),
                 stop=image.stop, cycles=[] if number else image.cycles, stokes=measured.stokes,
-                fit_quality={} if number else image.fit_quality,
+                fit_quality={} if number else image.fit_quality, psf_beam=fitted if fitted != beam else None,
             )  # fmt: skip
             out.facts = {
                 "visibilities": sum(int(np.count_nonzero(block.weight)) for block in channel.blocks),
@@ -229,7 +230,8 @@ class FacetImager(Imager):
                 self.files.note(made_of, listed)
                 common = self.files, made_of, parts[kind], self.tiles
                 self._run("average", ((average_facets, *common, window.tiles) for window in self._windows))
-            image.beam = self._fit_beam(parts["psf"])
+            image.beam, fitted = self._choose_beam(parts["psf"])
+            image.psf_beam = fitted if fitted != image.beam else None
             image.noise = self._noise(parts["residual" if "residual" in parts else "dirty"])
             if "model" in parts:
                 self._restore_facets(parts, image)
@@ -262,17 +264,17 @@ class FacetImager(Imager):
                     common = write_facets, pixels, parts, self.tiles
                     self._run("write", ((*common, window.tiles) for window in self._windows))
 
-    def _fit_beam(self, psf):
-        """Fit the restoring beam to a PSF in facets."""
+    def _choose_beam(self, psf):
+        """The restoring beam and that of the PSF, for a PSF in facets."""
         psf = psf.read(central_region(self.run.grid.shape, [BeamSettings.window] * 2))
         longest = theoretical_beam(self.run.observation.longest_baseline())
-        return fit_beam(psf, self.run.grid.scale, longest, self.run.config.beam_fit)
+        return choose_beam(self.run.config, psf, self.run.grid.scale, longest)
 
     def _restore_facets(self, parts, image):
         """Make the restored image, and the uncertainties of it and of the model."""
         scale, facets = self.run.grid.scale, range(len(self.tiles))
         images = [parts[kind] for kind in ("image", "model", "residual")]
-        how = image.beam, scale, reach(image.beam, scale)
+        how = (image.beam, image.fitted), scale, reach(image.beam, scale)
         self._run("restore", ((restore_facet, *images, self.tiles, f, *how) for f in facets))
         if self._uncertainties:
             maps = [parts[kind] for kind in UNCERTAINTIES]

@@ -7,20 +7,23 @@ from typing import cast
 
 import numpy as np
 
-from radrim.beam import fit_beam, restore, theoretical_beam
+from radrim.beam import theoretical_beam
 from radrim.deconvolve.whole import WholeImage
 from radrim.geometry import C, ImageGrid, crop_centre
 from radrim.measure.fit_quality import merge
 from radrim.measure.measurement import MeasuredChannel
 from radrim.metrics import residual_noise
 from radrim.products import label_of
+from radrim.restore.restoring import BeamOptions, choose_beam, restored
 from radrim.result import Channels, Image
 from radrim.visibilities import Observation, bandwidth_of
 
 log = logging.getLogger("radrim")
 
 
-def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, beam_fit: str, threads: int) -> Image:
+def restore_channel(
+    channel: WholeImage, grid: ImageGrid, channel_width: float, options: BeamOptions, threads: int
+) -> Image:
     """Fit the beam of one output channel, and restore its image.
 
     Parameters
@@ -30,8 +33,8 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
     grid : ImageGrid
     channel_width : float
         Width of the channels of blocks that do not know theirs [Hz].
-    beam_fit : str
-        Region of `radrim.beam.fit_beam`.
+    options : ImageConfig
+        Its options on the restoring beam.
     threads : int
     """
     measurement = cast("MeasuredChannel", channel.measurement)
@@ -39,7 +42,7 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
     # A strong taper can set all weights of a block to 0.
     longest = max(float(b.uv_length[b.weight.any(1)].max(initial=0) * b.freq.max() / C) for b in blocks)
     psf = crop_centre(channel.psf, grid.shape)
-    beam = fit_beam(psf, grid.scale, theoretical_beam(longest), beam_fit)
+    beam, fitted = choose_beam(options, psf, grid.scale, theoretical_beam(longest))
     image = Image(
         channel.label,
         measurement.freq,
@@ -49,6 +52,7 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
         channel.dirty,
         np.ascontiguousarray(psf),
         stokes=channel.stokes,
+        psf_beam=fitted if fitted != beam else None,
     )
     image.facts = {
         "visibilities": measurement.samples,
@@ -63,7 +67,7 @@ def restore_channel(channel: WholeImage, grid: ImageGrid, channel_width: float, 
             channel.cycles,
         )
         image.fit_quality = channel.fit_quality
-        image.image = channel.residual + restore(channel.model, beam, grid.scale, threads)
+        image.image = restored(channel.model, channel.residual, beam, fitted, grid.scale, threads)
         image.facts |= {
             "expected_noise": channel.expected,
             "major_cycles": len(channel.cycles),
@@ -121,7 +125,9 @@ def average_of(images: Sequence[Image], observation: Observation) -> Image:
     return out
 
 
-def average_channels(images: Channels, observation: Observation, grid: ImageGrid, beam_fit: str, threads: int) -> Image:
+def average_channels(
+    images: Channels, observation: Observation, grid: ImageGrid, options: BeamOptions, threads: int
+) -> Image:
     """Weighted average of all channels, restored with the beam of the average PSF.
 
     Parameters
@@ -130,8 +136,8 @@ def average_channels(images: Channels, observation: Observation, grid: ImageGrid
         Read one after the other.
     observation : Observation
     grid : ImageGrid
-    beam_fit : str
-        Region of `radrim.beam.fit_beam`.
+    options : ImageConfig
+        Its options on the restoring beam.
     threads : int
     """
     out = average_of(images.headers, observation)
@@ -142,9 +148,11 @@ def average_channels(images: Channels, observation: Observation, grid: ImageGrid
             sums[kind] += image.facts["sum_weight"] * getattr(image, kind)
     for kind, total in sums.items():
         setattr(out, kind, (total / out.facts["sum_weight"]).astype(np.float32))
-    out.beam = fit_beam(out.psf, grid.scale, theoretical_beam(observation.longest_baseline()), beam_fit)
+    estimate = theoretical_beam(observation.longest_baseline())
+    out.beam, fitted = choose_beam(options, out.psf, grid.scale, estimate)
+    out.psf_beam = fitted if fitted != out.beam else None
     out.noise = residual_noise(out.dirty if out.residual is None else out.residual)
     if out.model is not None and out.residual is not None:
-        out.image = out.residual + restore(out.model, out.beam, grid.scale, threads)
+        out.image = restored(out.model, out.residual, out.beam, fitted, grid.scale, threads)
         log_restored(out, float(np.abs(out.image).max()), len(images.headers))
     return out

@@ -170,7 +170,7 @@ def _planes_of(path):
         raise InputError(
             f"The model {path} has pixels that are not numbers (NaN); set them to 0 where there is no sky."
         )
-    _check_unit(file)
+    check_unit(file)
     grid, mirrored = grid_of(file, shape[-2:])
     ra, dec = (math.radians(file.number(name, math.nan)) for name in ("OBSRA", "OBSDEC"))
     pointing = None if math.isnan(ra + dec) else (ra, dec)
@@ -219,7 +219,8 @@ def _stokes(path, value):
     return name
 
 
-def _check_unit(file):
+def check_unit(file: FitsImage) -> None:
+    """Raise InputError for an image that is not in Jy/pixel."""
     unit = re.sub(r"[\s.*]", "", file.text("BUNIT")).upper()
     if unit in ("JY/PIXEL", "JY/PIX", "JYPIXEL-1", "JYPIX-1"):
         return

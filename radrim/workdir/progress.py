@@ -155,10 +155,16 @@ def opened(image: Image, read: PlaneReader) -> Image:
 def _facts_of(image):
     """The image without its arrays, as JSON holds it."""
     facts = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in KINDS}
-    return facts | {"beam": dataclasses.asdict(image.beam), "paths": {k: str(path) for k, path in image.paths.items()}}
+    psf_beam = image.psf_beam and dataclasses.asdict(image.psf_beam)
+    return facts | {
+        "beam": dataclasses.asdict(image.beam),
+        "psf_beam": psf_beam,
+        "paths": {k: str(path) for k, path in image.paths.items()},
+    }
 
 
 def _image_of(facts):
     nothing: dict[str, Any] = dict.fromkeys(KINDS)
     paths = {kind: Path(path) for kind, path in facts["paths"].items()}
-    return Image(**{**facts, "beam": Beam(**facts["beam"]), "paths": paths, **nothing})
+    psf_beam = facts["psf_beam"] and Beam(**facts["psf_beam"])
+    return Image(**{**facts, "beam": Beam(**facts["beam"]), "psf_beam": psf_beam, "paths": paths, **nothing})

@@ -48,6 +48,9 @@ class ChannelFacts(Protocol):
     def beam(self) -> BeamShape:
         """Restoring beam."""
 
+    def beam_of(self, kind: str) -> BeamShape:
+        """Beam of one kind of image."""
+
 
 class Axis(Protocol):
     """Evenly spaced channels; see `radrim.visibilities.ChannelAxis`."""
@@ -101,7 +104,7 @@ def write_cube(
         step = fits.getheader(others[0].headers[0].paths[kind])["CRVAL4"] - header["CRVAL4"]
         header["CRVAL4"], header["CDELT4"] = (header["CRVAL4"], "the first Stokes parameter"), (step, "to the next")
     planes = (one.plane(number, kind) for one in stokes for number in range(len(one.headers)))
-    write_planes(path, header, channels.headers, len(stokes), planes, axis)
+    write_planes(path, header, channels.headers, len(stokes), planes, axis, kind)
 
 
 def write_planes(
@@ -111,6 +114,7 @@ def write_planes(
     count: int,
     planes: Iterable[Rows],
     axis: Axis | None = None,
+    kind: str = "image",
 ) -> None:
     """Write a cube, atomically.
 
@@ -128,11 +132,14 @@ def write_planes(
         All channels of the first Stokes parameter, then of the next one, ...; each is read in blocks of rows.
     axis : ChannelAxis, optional
         The channels that the user asked for; by default the header has the mean frequencies of the first and the last.
+    kind : str
+        Of `radrim.products.KINDS`, for the beams.
     """
     planes = iter(planes)
     first = next(planes)
-    header = _cube_header(header, facts, count, first.shape, axis)
-    beams = _beams(facts, count) if "CASAMBM" in header else b""
+    beams = [image.beam_of(kind) for image in facts]
+    header = _cube_header(header, facts, beams, count, first.shape, axis)
+    table = _beams(facts, beams, count) if "CASAMBM" in header else b""
     header = header.tostring().encode("ascii")
     size = 4 * count * len(facts) * first.shape[0] * first.shape[1]
     with atomic_write(path) as file:
@@ -142,10 +149,10 @@ def write_planes(
             for row in range(0, plane.shape[0], CubeSettings.rows):
                 file.write(np.ascontiguousarray(plane[row : row + CubeSettings.rows], ">f4").data)
         file.write(bytes(-size % 2880))
-        file.write(beams)
+        file.write(table)
 
 
-def _cube_header(header, facts, count, shape, axis):
+def _cube_header(header, facts, found, count, shape, axis):
     """The header of the cube, from that of the first plane: an even FREQ axis, and beams in the table alone."""
     freq = np.array([image.freq for image in facts])
     first, step = (axis.first, axis.width) if axis else (freq[0], (freq[-1] - freq[0]) / (len(freq) - 1))
@@ -157,20 +164,30 @@ def _cube_header(header, facts, count, shape, axis):
         )  # fmt: skip
     header = header.copy()
     beams = "BMAJ" in header or "CASAMBM" in header
-    for keyword in OF_ONE:
+    # One beam for all belongs into the header, where all programs find it; the table also has uneven frequencies.
+    common = beams and off <= CubeSettings.uneven * step and len({_axes(beam) for beam in found} - {None}) == 1
+    for keyword in OF_ONE[3 * common :]:
         header.remove(keyword, ignore_missing=True)
     header["NAXIS1"], header["NAXIS2"], header["NAXIS3"], header["NAXIS4"] = shape[1], shape[0], len(freq), count
     header["CRVAL3"], header["CDELT3"] = (first, "centre of the first channel"), (step, "from channel to channel")
     header["EXTEND"] = True
-    if beams:
+    if common:
+        one = next(beam for beam in found if _axes(beam))
+        for keyword, value in zip(OF_ONE, (one.major, one.minor, one.pa), strict=False):
+            header[keyword] = math.degrees(value)
+    elif beams:
         header["CASAMBM"] = (True, "beams in the table BEAMS")
     return header
 
 
-def _beams(facts, stokes):
+def _axes(beam):
+    """Major and minor axis and position angle; None for a blank channel."""
+    return None if math.isnan(beam.major) else (beam.major, beam.minor, beam.pa)
+
+
+def _beams(facts, beams, stokes):
     """The table BEAMS as the bytes of an extension: all channels of the first Stokes parameter, of the next, ..."""
-    count, facts = len(facts), [*facts] * stokes
-    beams = [image.beam for image in facts]
+    count, facts, beams = len(facts), [*facts] * stokes, [*beams] * stokes
     table = fits.BinTableHDU.from_columns(
         [
             fits.Column("BMAJ", "1E", "arcsec", array=[3600 * math.degrees(beam.major) for beam in beams]),

@@ -1,5 +1,6 @@
 """Translates the options of radrim to those of WSClean, for comparisons. Manual: https://wsclean.readthedocs.io."""
 
+import math
 import re
 import shutil
 import subprocess
@@ -109,11 +110,14 @@ def translate(config: ImageConfig, targets: Sequence[Target], name: str | Path) 
     if config.beam_fit != "quadrant":
         part = {"box": "the whole box", "lobe": "its main lobe"}[config.beam_fit]
         notes.append(f"WSClean fits its restoring beam to one quadrant of the PSF, radrim here to {part}.")
+    if config.common_beam:
+        raise PeerError(_cannot("common_beam", "each of its output channels has its own beam"))
     words = ["-j", str(config.threads), "-no-update-model-required", "-reorder", "-temp-dir", f"{name}.tmp", *gridder]
     if config.memory is not None:
         words += ["-abs-mem", f"{config.memory / 1e9:.6g}"]
     words += ["-name", str(name), "-size", str(width), str(height), "-scale", _angle(config.scale)]
     words += ["-weight", *str(config.weight).split(), "-padding", f"{config.padding:g}"]
+    words += _beam(config)
     if config.taper is not None:
         words += ["-taper-gaussian", _angle(config.taper)]
     for option, value in (("taper-tukey", config.taper_tukey), ("taper-inner-tukey", config.taper_inner_tukey)):
@@ -153,6 +157,16 @@ def translate_selection(config: ImageConfig, targets: Sequence[Target]) -> tuple
     if config.interval is not None:
         words += ["-interval", *map(str, config.interval)]
     return [*words, *_lengths(config, notes)], notes
+
+
+def _beam(config):
+    """The restoring beam, if it is not the fit."""
+    if config.beam_shape is not None:
+        major, minor, pa = config.beam_shape
+        return ["-beam-shape", _angle(major), _angle(minor), f"{math.degrees(pa):.9g}deg"]
+    if config.beam_size is not None:
+        return ["-beam-size", _angle(config.beam_size)]
+    return ["-circular-beam"] * config.circular_beam + ["-theoretic-beam"] * config.theoretic_beam
 
 
 def _lengths(config, notes):

@@ -23,10 +23,11 @@ VALUES = {
     "niter": 0, "compare": True, "start_model": "start-model.fits", "continue_run": True, "mask": "mask.fits",
     "uncertainty": True, "contsub": 0, "data": "closure", "scheduler": "tcp://127.0.0.1:1", "cluster": "slurm",
     "holdout": 0.1, "update_model": True, "phase_centre": "+24asec -12asec",
+    "beam_shape": "40asec 36asec 20deg", "common_beam": True,
 }  # fmt: skip
 """How each mode is used."""
 
-NEEDS = {"cube": {"channels_out": 2}, "spectral_terms": {"channels_out": 4}}
+NEEDS = {"cube": {"channels_out": 2}, "common_beam": {"channels_out": 2}, "spectral_terms": {"channels_out": 4}}
 """What an option needs beside it."""
 
 ELSEWHERE = ("--scheduler", "--cluster", "--data closure", "--solver entropy")
@@ -106,23 +107,17 @@ def test_values_go_with_every_mode():
         "dish_diameter": 20.0, "data_column": "DATA", "field": "0", "spw": "0", "chan_range": "0 4", "minuv_l": 1.0,
         "maxuv_l": 1e6, "time_range": "2026-01-01 2026-01-02", "interval": "0 4", "abs_weights": True,
         "feed_angle": "on", "flag_nonfinite": True, "restfreq": "1420.4MHz", "veltype": "optical", "scan": "1",
-        "array": "0",
-        "antenna": "!3", "intent": "*TARGET*", "minuvw_m": 10.0, "maxuvw_m": "5km", "weighting_per_channel": True,
-        "weight": "natural", "taper": "5asec", "taper_inner_tukey": 10, "super_weight": 2, "padding": 1.5,
-        "model": "base", "gain": 0.2, "mgain": 0.7,
+        "array": "0", "antenna": "!3", "intent": "*TARGET*", "minuvw_m": 10.0, "maxuvw_m": "5km",
+        "weighting_per_channel": True, "weight": "natural", "taper": "5asec", "taper_inner_tukey": 10,
+        "super_weight": 2, "padding": 1.5, "model": "base", "gain": 0.2, "mgain": 0.7,
         "auto_mask": 6.0, "auto_threshold": 2.0, "threshold": 1e-3, "multiscale": False, "max_major": 3, "tile": 256,
         "operator": "wgridder", "epsilon": 1e-5, "threads": 1, "memory": "2GB", "jobs": 2, "keep": True,
         "overwrite": True, "report": False, "device": "cpu",
     }  # fmt: skip
     known = {field.name for field in ImageConfig.options().values()}
-    assert known == set(values) | set(option_pairs.MODES.values()) | {
-        "contsub_channels",
-        "flux",
-        "shift",
-        "start",
-        "taper_tukey",
-        "width",
-    }
+    alike = {"shift", "start", "width", "beam_size", "circular_beam", "theoretic_beam"}  # as modes that are tried
+    needy = {"contsub_channels", "flux", "taper_tukey"}
+    assert known == set(values) | set(option_pairs.MODES.values()) | needy | alike
     for mode in option_pairs.MODES:
         for name, value in values.items():
             ImageConfig.parse("a.ms", options_of(mode) | {name: value})

@@ -248,10 +248,10 @@ def test_weights_of_channels_agree_with_wsclean(line_ms, tmp_path, no_report):
         pytest.skip("WSClean is not installed")
     import subprocess
 
-    words = "-size 96 96 -scale 6asec -niter 0 -weight briggs -1 -channels-out 4 -no-mf-weighting -use-wgridder -make-psf -quiet"
+    words = "-size 96 96 -scale 6asec -niter 0 -weight briggs -1 -channels-out 4 -no-mf-weighting -make-psf -quiet"
     subprocess.run(
-        ["wsclean", *words.split(), "-no-small-inversion", "-wgridder-accuracy", "1e-6", "-name", str(tmp_path / "w"),
-         str(line_ms)], check=True,
+        ["wsclean", *words.split(), "-use-wgridder", "-no-small-inversion", "-wgridder-accuracy", "1e-6", "-name",
+         str(tmp_path / "w"), str(line_ms)], check=True,
     )  # fmt: skip
     ours = radrim.image(
         line_ms, channels_out=4, weighting_per_channel=True, size=96, scale="6asec", niter=0, weight="briggs -1",

@@ -138,7 +138,8 @@ def test_lengths_in_metres(small_ms):
 
 def test_the_command_selects(command, scans_ms, tmp_path):
     """As typed, with WSClean's single dashes for lengths."""
-    options = "--size 64 64 --scale 6asec --niter 0 --no-report --scan 1~3 --antenna !0 -minuvw-m 100".split()
+    options = ["--size", 64, 64, "--scale", "6asec", "--niter", 0, "--no-report", "--scan", "1~3", "--antenna", "!0"]
+    options += ["-minuvw-m", 100]
     done = command("image", scans_ms, *options, "--name", tmp_path / "x")
     assert done.status == 0
     assert f"{3 * 28 * 4} samples" in done.out + done.err

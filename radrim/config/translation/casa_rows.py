@@ -13,7 +13,6 @@ _MULTISCALE = "scales follow from the PSF and the image"
 _CYCLES = "major cycles follow from --mgain, and from visibilities that are kept out"
 _BEAMS = "--pb with the name of a telescope, airy or gauss, and --dish-diameter are the primary beams"
 _AUTOMASK = "belongs to auto-multithresh; --auto-mask SIGMA is the limit of the mask of --solver clean"
-_SMOOTH = "the restoring beam is the fit to the PSF; smooth the image afterwards (CASA's imsmooth, radio-beam)"
 _AGAIN = "an interrupted run resumes with the same command; PSF and residual are always made"
 
 TCLEAN: dict[str, tuple[Parameter, ...]] = {
@@ -92,7 +91,8 @@ TCLEAN: dict[str, tuple[Parameter, ...]] = {
         P("fusedthreshold", 0.0, LEFT_OUT, "", _MULTISCALE),
         P("largestscale", -1, LEFT_OUT, "", _MULTISCALE),
         P("restoration", True, LEFT_OUT, "", "the restored image is always written"),
-        P("restoringbeam", [], MISSING, "", _SMOOTH, to.refuse(_SMOOTH)),
+        P("restoringbeam", [], OTHER, "--common-beam, --beam-size, --beam-shape", "'common', a width, or axes and "
+          "position angle", to.restoring_beam),
         P("pbcor", False, OTHER, "--pb auto", "writes NAME-pb.fits and NAME-image-pb.fits", to.primary_beam),
         P("outlierfile", "", MISSING, "", "make the image large enough for all sources; --memory makes it in facets",
           to.refuse("make the image large enough for all sources; --memory makes it in facets")),

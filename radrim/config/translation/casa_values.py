@@ -124,6 +124,19 @@ def direction(value: Any, _: Given) -> list[str]:
     return ["--phase-centre", text]
 
 
+def restoring_beam(value: Any, given: Given) -> list[str]:
+    """--common-beam, --beam-size or --beam-shape."""
+    texts = items(value)
+    if texts == ["common"]:
+        return ["--common-beam"] if given["specmode"] in ("cube", "cubedata") else []
+    if len(texts) == 1:
+        return ["--beam-size", angle(texts[0])]
+    if len(texts) not in (2, 3):
+        raise CannotTranslateError("a restoring beam is 'common', a width, or major axis, minor axis, position angle")
+    pa = texts[2] if len(texts) == 3 else "0deg"
+    return ["--beam-shape", angle(texts[0]), angle(texts[1]), pa if re.search("[a-z]", pa) else f"{pa}deg"]
+
+
 def stokes(value: Any, _: Given) -> list[str]:
     """--pol."""
     return ["--pol", "I" if str(value) == "pseudoI" else str(value)]

@@ -12,7 +12,6 @@ _A_TERMS = "there are no a-terms; apply solutions to the data first (DP3, CASA's
 _EXACT_W = "the w-term is always exact, to --epsilon"
 _KERNEL = "the kernel follows from --epsilon"
 _SCALES = "scales follow from the PSF and the image"
-_BEAM = "the restoring beam is the fit to the PSF; smooth the image afterwards (CASA's imsmooth, radio-beam)"
 _WAVELETS = "--solver tv and --solver pnp are for extended emission"
 _LOCAL = "radrim mask makes a mask with thresholds above the local rms, for --mask"
 _TAPER = "samples at the edge of the uv grid count in full; --taper-tukey with --maxuv-l lets the weights fall"
@@ -215,18 +214,17 @@ WSCLEAN: dict[str, tuple[Row, ...]] = {
         Row("deconvolution-threads", LEFT_OUT, "", "--threads counts for the whole run", 1),
     ),
     "Restoring": (
-        Row("restore", INSTEAD, "--start-model", "--niter 0 --start-model FITS restores a model with the residual of "
-            "the data", 3),
+        Row("restore", INSTEAD, "radrim restore", "radrim restore MODEL.fits RESIDUAL.fits", 3),
         Row("restore-list", MISSING, "", "models are images, in Jy/pixel", 3),
-        Row("beam-size", MISSING, "", _BEAM, 1),
-        Row("beam-shape", MISSING, "", _BEAM, 3),
+        Row("beam-size", SAME, "--beam-size", "in arcsec, or with a unit", 1),
+        Row("beam-shape", SAME, "--beam-shape", "in arcsec and degrees, or with units", 3),
         Row("fit-beam", LEFT_OUT, "", "the restoring beam is always fitted to the PSF"),
-        Row("no-fit-beam", MISSING, "", _BEAM),
+        Row("no-fit-beam", OTHER, "--theoretic-beam", "", 0, "--theoretic-beam"),
         Row("beam-fitting-size", INSTEAD, "--beam-fit", "--beam-fit chooses the part of the PSF: quadrant (WSClean's), "
             "box or lobe", 1),
-        Row("theoretic-beam", MISSING, "", _BEAM),
-        Row("circular-beam", MISSING, "", _BEAM),
-        Row("elliptical-beam", LEFT_OUT, "", "the restoring beam is always elliptical"),
+        Row("theoretic-beam", SAME, "--theoretic-beam", "a circle, from the longest baseline"),
+        Row("circular-beam", SAME, "--circular-beam", "the residual is smoothed to it, too"),
+        Row("elliptical-beam", LEFT_OUT, "", "the default"),
     ),
 }  # fmt: skip
 """Options by heading."""
