@@ -1,5 +1,10 @@
 """What several tests share: small simulated observations, small uv sets, and the folder of real data."""
 
+import importlib.util
+import json
+import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -454,3 +459,27 @@ def _aips_tables(info, sources):
             "EPOCH": ("1D", [2000.0] * len(fields)),
         })  # fmt: skip
     return known
+
+
+@pytest.fixture
+def casa(tmp_path):
+    """Runs Python code with CASA in a process of its own, because casacore is in this one; what it prints, as JSON."""
+    if importlib.util.find_spec("casatools") is None:
+        pytest.skip("casatools is not installed (there are wheels for Linux on x86_64)")
+    # CASA asks for tables of the Earth's rotation when it is imported, and images need none.
+    (tmp_path / "data" / "geodetic" / "IERSeop2000").mkdir(parents=True)
+    (tmp_path / ".casa").mkdir()
+    (tmp_path / ".casa" / "config.py").write_text(
+        f"measures_auto_update = data_auto_update = False\ndatapath = [{str(tmp_path / 'data')!r}]\n"
+        f"logfile = {str(tmp_path / 'casa.log')!r}\n"
+    )
+
+    def run(code, *arguments):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run

@@ -116,6 +116,7 @@ def _add_imaging(commands: "_Commands") -> None:
 def _add_calibration(commands: "_Commands") -> None:
     """Add the commands that write data or pass models to other programs."""
     from radrim.cli import convert as convert_cli
+    from radrim.cli import feather as feather_cli
     from radrim.cli import plugin as plugin_cli
     from radrim.cli import predict as predict_cli
     from radrim.cli import restore as restore_cli
@@ -130,6 +131,9 @@ def _add_calibration(commands: "_Commands") -> None:
 
     what = "write the visibilities of a model image to MODEL_DATA, and change nothing else"
     predict_cli.add_arguments(commands.add("predict", predict_cli.run, what, predict_cli.EXAMPLES))
+
+    what = "add the short spacings of a single dish's image"
+    feather_cli.add_arguments(commands.add("feather", feather_cli.run, what, feather_cli.EXAMPLES))
 
     what = "write a restored image from a model and a residual, with any beam"
     restore_cli.add_arguments(commands.add("restore", restore_cli.run, what, restore_cli.EXAMPLES))

@@ -67,7 +67,7 @@ def read_mask(path: str | Path, grid: ImageGrid) -> np.ndarray:
             raise InputError(f"--mask {path} has no region within the image. Is it of another field?")
         return mask
     file = read_fits(path, f"--mask {path}", memmap=False, any_extension=True)
-    wcs, sky_axes = _coordinates(file)
+    wcs, sky_axes = coordinates(file)
     lengths = {axis: file.data.shape[file.data.ndim - axis] for axis in range(1, file.data.ndim + 1)}
     if any(length > 1 for axis, length in lengths.items() if axis not in sky_axes):
         shape = " x ".join(str(n) for n in lengths.values())
@@ -124,8 +124,14 @@ def find_allowed(path: str | Path | None, grid: ImageGrid) -> np.ndarray | None:
     return mask & sky
 
 
-def _coordinates(file: FitsImage) -> "tuple[WCS | None, tuple[int, int]]":
-    """Coordinates of a mask, and the numbers of its axes of longitude and latitude; None without coordinates."""
+def coordinates(file: FitsImage) -> "tuple[WCS | None, tuple[int, int]]":
+    """Coordinates of an image, and the numbers of its axes of longitude and latitude; None without coordinates.
+
+    Raises
+    ------
+    InputError
+        The coordinates cannot be understood.
+    """
     from astropy.utils.exceptions import AstropyWarning
     from astropy.wcs import WCS, WCSSUB_LATITUDE, WCSSUB_LONGITUDE
     from astropy.wcs.utils import wcs_to_celestial_frame
@@ -157,7 +163,7 @@ def _is_same(wcs, grid, shape):
     if shape != grid.shape:
         return False
     y, x = (np.unique(np.linspace(0, n - 1, MaskSettings.probes).astype(int)) for n in shape)
-    row, column = _places(wcs, grid, y, x)
+    row, column = places(wcs, grid, y, x)
     seen = np.isfinite(n_minus_1(grid.l()[x], grid.m()[y][:, None]))
     apart = np.hypot(row - y[:, None], column - x)[seen]
     return bool((apart <= MaskSettings.same_pixel).all())
@@ -168,14 +174,27 @@ def _transform(wcs, mask, grid):
     columns = np.arange(grid.width)
     for start in range(0, grid.height, MaskSettings.rows):
         rows = np.arange(start, min(start + MaskSettings.rows, grid.height))
-        y, x = (np.nan_to_num(np.rint(place), nan=-1) for place in _places(wcs, grid, rows, columns))
+        y, x = (np.nan_to_num(np.rint(place), nan=-1) for place in places(wcs, grid, rows, columns))
         inside = (y >= 0) & (y < mask.shape[0]) & (x >= 0) & (x < mask.shape[1])
         out[rows[0] : rows[-1] + 1][inside] = mask[y[inside].astype(int), x[inside].astype(int)]
     return out
 
 
-def _places(wcs, grid, rows, columns):
-    """Row and column in the mask of pixels of the image, each (row, column); NaN below the horizon."""
+def places(wcs: "WCS", grid: ImageGrid, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column, in an image with other coordinates, of pixels of a grid; NaN below the horizon.
+
+    Parameters
+    ----------
+    wcs : WCS
+        Of the other image, in any frame.
+    grid : ImageGrid
+    rows, columns : (row,), (column,) int
+
+    Returns
+    -------
+    row, column : (row, column) float64
+        Counted from 0.
+    """
     from astropy.coordinates import FK5, SkyCoord
     from astropy.wcs.utils import wcs_to_celestial_frame
 

@@ -113,7 +113,7 @@ def restore_files(
     left = read_fits(residual, f"The residual {residual}", tables=("BEAMS",))
     source = read_fits(model, f"The model {model}")
     grid = _check_pair(source, left)
-    fitted = _beams_of(left, math.prod(source.data.shape[:-2]))
+    fitted = beams_of(left, math.prod(source.data.shape[:-2]))
     beams = wanted.of(fitted, left.what)
     _check_beams(beams, grid.scale)
     header = _header(left, beams, command)
@@ -159,8 +159,8 @@ def _check_beams(beams: Sequence[Beam], scale: float) -> None:
         raise ConfigError(f"The beam {narrow[0]} is narrower than a pixel ({format_angle(scale)}): give a wider one.")
 
 
-def _beams_of(left: FitsImage, count: int) -> list[Beam | None]:
-    """The beam of each plane of a residual, from its table BEAMS or its header."""
+def beams_of(left: FitsImage, count: int) -> list[Beam | None]:
+    """The beam of each of `count` planes of an image, from its table BEAMS or its header; None if it has none."""
     table = left.tables.get("BEAMS")
     if table is not None and len(table) in (1, count):
         asec = math.radians(1 / 3600)

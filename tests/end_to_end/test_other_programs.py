@@ -5,12 +5,6 @@ Each test goes by what the other program reports, not by the headers.
 
 # l and m are the direction cosines of the measurement equation.
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from astropy import units as u
@@ -99,30 +93,6 @@ def test_reproject(made, source):
     moved, _ = reproject_interp((made[0].image, made[0].wcs), target, shape_out=(65, 65))
     y, x = np.unravel_index(np.nanargmax(moved), moved.shape)
     assert np.hypot(y - 32, x - 32) * 5e-4 * 3600 < 3  # less than a pixel of the image, 4 arcsec
-
-
-@pytest.fixture
-def casa(tmp_path):
-    """Runs Python code with CASA in a process of its own, because casacore is in this one; what it prints, as JSON."""
-    if importlib.util.find_spec("casatools") is None:
-        pytest.skip("casatools is not installed (there are wheels for Linux on x86_64)")
-    # CASA asks for tables of the Earth's rotation when it is imported, and images need none.
-    (tmp_path / "data" / "geodetic" / "IERSeop2000").mkdir(parents=True)
-    (tmp_path / ".casa").mkdir()
-    (tmp_path / ".casa" / "config.py").write_text(
-        f"measures_auto_update = data_auto_update = False\ndatapath = [{str(tmp_path / 'data')!r}]\n"
-        f"logfile = {str(tmp_path / 'casa.log')!r}\n"
-    )
-
-    def run(code, *arguments):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return run
 
 
 CASA = """
