@@ -195,7 +195,7 @@ def _regridded(file: FitsImage, plane: int, grid: ImageGrid, settings: FeatherSe
         inside &= there[nearest]
         values = ndimage.map_coordinates(smooth, [y, x], order=3, mode="nearest", prefilter=False)
         out[rows[0] : rows[-1] + 1] = np.where(inside, values, 0)
-        outside += np.count_nonzero(~inside)
+        outside += int(np.count_nonzero(~inside))
     if outside > settings.missing * out.size:
         raise InputError(
             f"{file.what} has no pixels for {outside / out.size:.0%} of the interferometer's image (limit "
