@@ -128,11 +128,11 @@ COMPARISON = "radrim compare 3c391.ms --size 256 256 --scale 4asec --weight brig
 ENTRIES = {
     "vela": Entry(
         "Vela and Puppis A with the MWA",
-        pair("more/mwa_pupa_148MHz.ms.tar.gz", "vela.ms", "-size 1000 1000 -scale 1.2amin -weight briggs 0"),
+        pair("more/mwa_pupa_148MHz.ms.tar.gz", "vela.ms", "-size 800 800 -scale 1.2amin -weight briggs 0"),
         600,
         -0.03,
         0.03,
-        east=110,
+        east=100,
         north=-100,
     ),
     "3c391": Entry(
@@ -187,7 +187,7 @@ ENTRIES = {
     ),
     "a1775": Entry(
         "Abell 1775 with LOFAR",
-        pair("more/lofar_a1775_142MHz_dysco.ms.tar.gz", "a1775.ms", "-size 1536 1536 -scale 1.7asec -weight briggs 0"),
+        pair("more/lofar_a1775_142MHz_dysco.ms.tar.gz", "a1775.ms", "-size 800 800 -scale 1.7asec -weight briggs 0"),
         440,
         -0.01,
         0.01,
