@@ -26,15 +26,33 @@ from PIL import Image
 
 from radrim.beam import Beam
 from radrim.geometry import ImageGrid
-from radrim.report.figures import sky_figure
-from radrim.report.render import render
-from radrim.report.specs import Norm, SkyStyle
+from radrim.report.figures import colour_bar, draw_beam, draw_image, draw_scale_bar, offset_ticks, sky_axes
+from radrim.report.render import INK, render
+from radrim.report.specs import Norm
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs/images/gallery"
 ACCURATE = "-use-wgridder -no-small-inversion -no-update-model-required -reorder"
 TINY = "-no-small-inversion -kernel-size 15 -oversampling 4095 -no-update-model-required -reorder"
 CLEAN = "-multiscale -mgain 0.8 -niter 2000000 -auto-mask 3 -auto-threshold 0.5 -nmiter 20"
+
+
+DOTS = 340
+"""Width of an image in the pictures [dot]."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of an image that is shown: its centre (y, x) and width [pixel]."""
+
+    centre: tuple
+    width: int
+    recentred: bool = False
+
+    @property
+    def part(self):
+        """Index of the part."""
+        return tuple(slice(at - self.width // 2, at + self.width // 2) for at in self.centre)
 
 
 @dataclass(frozen=True)
@@ -74,13 +92,15 @@ class Entry:
         Heading on the page.
     panels : tuple of Panel
     window : int
-        Width of the part that is shown, around the phase centre [pixel of the first panel].
+        Width of the part that is shown [pixel].
     low, high : float
         Ends of the colour scale, over the brightest pixel of the first panel.
     linear : float
         Brightness up to which the colours are linear, over the same.
     separate : bool
-        Each panel has a colour scale of its own, for images whose beams differ.
+        Each panel has a colour scale of its own, for images whose beams differ, and shows its brightest part.
+    east, north : int
+        Where the centre of the part is, from the phase centre [pixel].
     """
 
     title: str
@@ -90,6 +110,8 @@ class Entry:
     linear: float
     high: float = 1.0
     separate: bool = False
+    east: int = 0
+    north: int = 0
 
 
 def pair(source, local, image, ours="", theirs=f"{ACCURATE} {CLEAN}"):
@@ -106,10 +128,12 @@ COMPARISON = "radrim compare 3c391.ms --size 256 256 --scale 4asec --weight brig
 ENTRIES = {
     "vela": Entry(
         "Vela and Puppis A with the MWA",
-        pair("more/mwa_pupa_148MHz.ms.tar.gz", "vela.ms", "-size 1000 1000 -scale 1.2amin -weight briggs 0"),
-        1000,
-        -0.01,
-        0.01,
+        pair("more/mwa_pupa_148MHz.ms.tar.gz", "vela.ms", "-size 800 800 -scale 1.2amin -weight briggs 0"),
+        600,
+        -0.03,
+        0.03,
+        east=100,
+        north=-100,
     ),
     "3c391": Entry(
         "3C391 with the VLA",
@@ -163,10 +187,12 @@ ENTRIES = {
     ),
     "a1775": Entry(
         "Abell 1775 with LOFAR",
-        pair("more/lofar_a1775_142MHz_dysco.ms.tar.gz", "a1775.ms", "-size 1536 1536 -scale 1.7asec -weight briggs 0"),
-        700,
+        pair("more/lofar_a1775_142MHz_dysco.ms.tar.gz", "a1775.ms", "-size 800 800 -scale 1.7asec -weight briggs 0"),
+        440,
         -0.01,
-        0.02,
+        0.01,
+        east=30,
+        north=110,
     ),
 }
 
@@ -237,44 +263,37 @@ def brightest_place(image, width):
             for place, size in zip(bright.mean(0), image.shape, strict=True)]  # fmt: skip
 
 
-def cut(image, grid, width, centre=None):
-    """The middle of an image, `width` pixels on a side, with its grid."""
-    y, x = centre or (grid.height // 2, grid.width // 2)
-    part = image[y - width // 2 : y + width // 2, x - width // 2 : x + width // 2]
-    return part, ImageGrid(width, width, grid.scale, grid.ra, grid.dec)
-
-
 def draw(entry, work, path):
     """Draw the panels of an entry beside each other."""
     highest, panels = None, []
     for panel in entry.panels:
         image, grid, beam = read(work / panel.prefix, "image")
+        centre = (grid.height // 2 + entry.north, grid.width // 2 - entry.east)
         # A closure image has no position, and a calibrated one that of its own calibration.
-        centre = brightest_place(image, entry.window) if entry.separate else None
-        image, grid = cut(image, grid, entry.window, centre)
+        centre = brightest_place(image, entry.window) if entry.separate else centre
+        window = Window(centre, entry.window, recentred=entry.separate)
         if highest is None or entry.separate:
-            highest = image.max()
+            highest = image[window.part].max()
         norm = Norm(entry.low * highest, entry.high * highest, entry.linear * highest)
-        panels.append((image, grid, beam, SkyStyle(norm, panel.title)))
-    save([panels], path, ("inferno",))
+        panels.append((image, grid, beam, window, norm, panel.title))
+    save([panels], path)
 
 
-def draw_comparison(work, window=180):
+def draw_comparison(work, width=180):
     """The picture of README.md: images and residuals that `COMPARISON` made."""
     rows, highest = [], None
     for kind in ("image", "residual"):
         panels = []
         for who, title in (("radrim", "radrim"), ("wsclean", "WSClean, multi-scale CLEAN")):
             image, grid, beam = read(work / f"compare-3c391-{who}", kind)
-            image, grid = cut(image, grid, window)
+            window = Window((grid.height // 2, grid.width // 2), width)
             if kind == "image":
                 highest = highest or image.max()
-                style = SkyStyle(Norm(-0.04 * highest, highest, 0.06 * highest), title)
+                panels.append((image, grid, beam, window, Norm(-0.04 * highest, highest, 0.06 * highest), title))
             else:
-                style = SkyStyle(Norm(-3e-3, 3e-3), f"{title}: residual", cmap="RdBu_r")
-            panels.append((image, grid, beam, style))
+                panels.append((image, grid, beam, window, Norm(-3e-3, 3e-3), f"{title}: residual"))
         rows.append(panels)
-    save(rows, ROOT / "docs/images/compare_3c391.png", ("inferno", "RdBu_r"))
+    save(rows, ROOT / "docs/images/compare_3c391.png")
     found = json.loads((work / "compare-3c391-compare.json").read_text())
     rms = {who: f"{1e3 * values['rms']:.3g}" for who, values in found["programs"].items()}
     print(
@@ -282,11 +301,11 @@ def draw_comparison(work, window=180):
     )
 
 
-def save(rows, path, maps, dpi=100):
-    """Save rows of panels, each the arguments of `sky_figure`, as PNG with a palette."""
+def save(rows, path, dpi=100):
+    """Save rows of panels, each the arguments of `draw_panel`, as PNG with a palette."""
     path.parent.mkdir(parents=True, exist_ok=True)
     size = (5.4 * len(rows[0]), 4.3 * len(rows))
-    path.write_bytes(render(size, draw_rows, rows, dpi=dpi, palette=maps))
+    path.write_bytes(render(size, draw_rows, rows, dpi=dpi, palette=("inferno", "RdBu_r")[: len(rows)]))
     Image.open(path).save(path, optimize=True)
 
 
@@ -295,7 +314,25 @@ def draw_rows(figure, rows):
     figure.set_layout_engine("none")
     parts = figure.subfigures(len(rows), len(rows[0]), wspace=0, hspace=0, squeeze=False)
     for part, panel in zip(parts.flat, (panel for row in rows for panel in row), strict=True):
-        sky_figure(part, *panel)
+        draw_panel(part, *panel)
+
+
+def draw_panel(figure, image, grid, beam, window, norm, title):
+    """Draw the window of an image with axes, colour bar, beam and scale bar; linear colours are those of residuals."""
+    residual = not norm.linear and norm.low == -norm.high
+    colour = INK if residual else "white"
+    axes = sky_axes(figure, grid, colour)
+    # Noise narrower than a dot of the picture would look stronger than it is, hence means of blocks of pixels.
+    shown = len(image) // max(1, round(window.width / DOTS))
+    artist = draw_image(axes, image, norm, "RdBu_r" if residual else "inferno", shown)
+    (y, x), half = window.centre, window.width // 2
+    axes.set(xlim=(x - half - 0.5, x + half - 0.5), ylim=(y - half - 0.5, y + half - 0.5))
+    if not hasattr(axes, "coords"):
+        offset_ticks(axes, grid.scale, (x, y) if window.recentred else (grid.width // 2, grid.height // 2))
+    colour_bar(figure, axes, artist, "Jy/beam")
+    draw_beam(axes, beam, grid.scale, colour)
+    draw_scale_bar(axes, grid.scale, colour)
+    axes.set_title(title)
 
 
 def numbers(entry, work):
