@@ -21,6 +21,7 @@ import numpy as np
 
 from radrim.config.options import ImageConfig
 from radrim.errors import ClusterError, InputError, OutputError
+from radrim.geometry import ImageGrid
 from radrim.imagers.base import Imager
 from radrim.imagers.blank import BlankChannels
 from radrim.imagers.channels import ChannelImager
@@ -162,7 +163,7 @@ def _prepare(
         dishes = choose_dishes(config, observation)
         observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
     with clock("choose"):
-        grid, chosen = choose_grid(observation, config)
+        grid, chosen = _grid(work, observation, config)
         for sentence in [*chosen, *(minor.notes if minor else [])]:
             log.info("%s", sentence)
         plan = _plan(work, grid, config, machine.threads)
@@ -324,6 +325,16 @@ def _doubt(image, grid):
     from radrim.report.false_sources import find_false_sources
 
     return find_false_sources(image.model, image.psf, image.beam, grid.scale)
+
+
+def _grid(work, observation, config):
+    """The image grid, and why: as when the run began, which looked at the data if the user gave no size."""
+    if "grid" not in work:
+        grid, chosen = choose_grid(observation, config)
+        work.note("grid", {"size": [grid.width, grid.height], "scale": grid.scale, "chosen": chosen})
+    known = work.facts("grid")
+    width, height = known["size"]
+    return ImageGrid(width, height, known["scale"], observation.ra, observation.dec), known["chosen"]
 
 
 def _plan(work, grid, config, threads):
