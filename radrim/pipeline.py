@@ -26,6 +26,7 @@ from radrim.imagers.base import Imager
 from radrim.imagers.blank import BlankChannels
 from radrim.imagers.channels import ChannelImager
 from radrim.imagers.context import RunContext
+from radrim.imagers.expected_cost import describe_cost, expected_cost
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles
 from radrim.imagers.solvers import choose_solvers
@@ -169,6 +170,8 @@ def _prepare(
         plan = _plan(work, grid, config, machine.threads)
         if plan.side or not is_small(grid.shape, config):
             give_back_memory()
+        if not (closure or config.solver == "entropy" or config.scheduler or config.cluster):
+            log.info("%s", describe_cost(*expected_cost(observation, grid, config, machine.threads)))
         if plan.side:
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
         describe_mosaic(observation, grid)

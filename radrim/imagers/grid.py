@@ -12,7 +12,7 @@ from radrim.config.options import ImageConfig
 from radrim.config.rules import ONE_HAND
 from radrim.errors import ConfigError, RadrimError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
-from radrim.imagers.quick_look import FieldSettings, choose_width, describe_outside, look_at
+from radrim.imagers.quick_look import FieldSettings, choose_width, describe_outermost, describe_outside, look_at
 from radrim.imagers.vlbi_field import vlbi_field
 from radrim.measure.measurement import Measurement, OperatorChoice
 from radrim.runtime.memory import largest_whole
@@ -162,7 +162,7 @@ def _looked(observation, field):
     if not seen.sources:
         return replace(field, more=(f"{where} found no source; choose a smaller field with --size.",))
     if width >= widest:
-        return replace(field, more=(f"{where} found sources all over it.",))
+        return replace(field, more=(f"{where} found sources that need it: {describe_outermost(seen)}.",))
     inside = len(seen.sources) - len(outside)
     holds = "the source" if inside == 1 else f"the {inside} sources"
     why = f"holds {holds} that a quick look at {format_angle(widest, 3)} found; choose with --size"

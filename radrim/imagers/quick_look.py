@@ -427,6 +427,12 @@ def describe_outside(outside: list[Source], grid: ImageGrid, settings: FieldSett
     )
 
 
+def describe_outermost(seen: Look) -> str:
+    """Flux and position of the source that reaches farthest from the phase centre."""
+    last = seen.sources[-1]
+    return f"the outermost has {si(last.flux, 'Jy')} at {_position(last, seen.grid)}"
+
+
 def _position(source, grid):
     """RA and Dec [degrees], as text."""
     n = 1 + float(n_minus_1(source.l, source.m))
