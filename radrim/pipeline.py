@@ -21,11 +21,13 @@ import numpy as np
 
 from radrim.config.options import ImageConfig
 from radrim.errors import ClusterError, InputError, OutputError
+from radrim.geometry import ImageGrid
 from radrim.imagers.base import Imager
 from radrim.imagers.blank import BlankChannels
 from radrim.imagers.channels import ChannelImager
 from radrim.imagers.common_beam import restore_with_common_beam
 from radrim.imagers.context import RunContext
+from radrim.imagers.expected_cost import describe_cost, expected_cost
 from radrim.imagers.grid import choose_grid
 from radrim.imagers.minor_cycles import CleanCycles, MinorCycles
 from radrim.imagers.solvers import choose_solvers
@@ -179,13 +181,15 @@ def _prepare(
         if dishes:
             log.info("Primary beam: %s.", dishes.describe())
     with clock("choose"):
-        grid, chosen = choose_grid(observation, config)
+        grid, chosen = _grid(work, observation, config)
         check_beam(config, grid.scale)
         for sentence in [*chosen, *(minor.notes if minor else [])]:
             log.info("%s", sentence)
         plan = _plan(work, grid, config, machine.threads)
         if plan.side or not is_small(grid.shape, config):
             give_back_memory()
+        if not (closure or config.solver == "entropy" or config.scheduler or config.cluster):
+            log.info("%s", describe_cost(*expected_cost(observation, grid, config, machine.threads)))
         if plan.side:
             log.info("Facets of at most %d pixels, %d at once.", plan.side, plan.workers)
         describe_mosaic(observation, grid)
@@ -348,6 +352,16 @@ def _doubt(image, grid):
     from radrim.report.false_sources import find_false_sources
 
     return find_false_sources(image.model, image.psf, image.beam, grid.scale)
+
+
+def _grid(work, observation, config):
+    """The image grid, and why: as when the run began, which looked at the data if the user gave no size."""
+    if "grid" not in work:
+        grid, chosen = choose_grid(observation, config)
+        work.note("grid", {"size": [grid.width, grid.height], "scale": grid.scale, "chosen": chosen})
+    known = work.facts("grid")
+    width, height = known["size"]
+    return ImageGrid(width, height, known["scale"], observation.ra, observation.dec), known["chosen"]
 
 
 def _plan(work, grid, config, threads):

@@ -164,7 +164,10 @@ def make_plan(config: ImageConfig, workers: int | None = None, active: float = 0
             "radrim plan is for images of visibilities; one of closure quantities (--data closure) takes minutes."
         )
     if config.size is None or config.scale is None:
-        raise ConfigError("radrim plan does not read the data: give --size and --scale; 'radrim info' proposes some.")
+        raise ConfigError(
+            "radrim plan does not read the data: give --size and --scale. 'radrim info' proposes some; 'radrim image' "
+            "without them looks for the sources first, and writes what it chose to NAME-run.toml."
+        )
     with open_inputs(config.ms) as sets:
         blocks, samples, reading = _sample(sets, config)
     grid = ImageGrid(config.size[0], config.size[1], config.scale)

@@ -83,7 +83,12 @@ class ImageConfig:
         to_text, None, "prefix of the output files (default: name of the first Measurement Set)", "PREFIX"
     )
     size: tuple[int, int] | None = _image(
-        to_size, None, "width and height in pixels (default: out to the primary beam's first null)", ("W", "H"), 2
+        to_size,
+        None,
+        "width and height in pixels (default: as large as the sources need that a quick look finds, at most out to the "
+        "primary beam's first null)",
+        ("W", "H"),
+        2,
     )
     scale: float | None = _image(
         to_angle, None, "pixel size, such as 1asec, 0.5amin, 20uasec (default: a 4.5th of the PSF's width)", "ANGLE"

@@ -1,20 +1,25 @@
 """Chooses pixel scale and image size if the user does not, and gives the reasons for the log."""
 
 import copy
+import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from radrim.beam import fit_beam, theoretical_beam
 from radrim.config.options import ImageConfig
-from radrim.errors import ConfigError
+from radrim.config.rules import ONE_HAND
+from radrim.errors import ConfigError, RadrimError
 from radrim.geometry import ARCSEC, C, ImageGrid, format_angle, parse_angle
+from radrim.imagers.quick_look import FieldSettings, choose_width, describe_outermost, describe_outside, look_at
 from radrim.imagers.vlbi_field import vlbi_field
 from radrim.measure.measurement import Measurement, OperatorChoice
 from radrim.runtime.memory import largest_whole
 from radrim.visibilities import Observation
 from radrim.weight.imaging import apply_weights
+
+log = logging.getLogger("radrim")
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class GridSettings:
 
     narrowest_psf: float = 0.5
     """Least width (FWHM) of a PSF [1 / longest baseline in wavelengths]. Narrower fits were misled by sidelobes."""
+    usual_psf: float = 1.2
+    """Width (FWHM) that a PSF is expected to have before it is measured [1 / longest baseline in wavelengths]."""
     pixels_per_beam: float = 4.5
     """Pixels across the narrow side (FWHM) of the restoring beam."""
     vlbi_baseline: float = 300e3
@@ -44,7 +51,7 @@ class GridSettings:
     """Smallest fraction of the longest baseline that a message about a coarse scale advises to keep."""
 
 
-def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGrid, list[str]]:
+def choose_grid(observation: Observation, config: ImageConfig, look: bool = True) -> tuple[ImageGrid, list[str]]:
     """The image grid for an observation.
 
     Parameters
@@ -52,6 +59,8 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
     observation : Observation
         The data with natural weights; not changed.
     config : ImageConfig
+    look : bool
+        Whether a quick look may choose the field (`will_look`); else it goes out to the primary beam's first null.
 
     Returns
     -------
@@ -65,32 +74,105 @@ def choose_grid(observation: Observation, config: ImageConfig) -> tuple[ImageGri
         The scale is too coarse for the longest baseline, or the image smaller than the PSF.
     """
     longest = observation.longest_baseline()
-    reasons = []
+    reasons: list[str] = []
     scale = config.scale
-    closure = config.data == "closure"
-    if closure or config.solver == "entropy":
-        from radrim.closure.read import choose_field, size_in_pixels
-    width, why = choose_field(observation) if closure else _field_of_view(observation)
-    if config.solver == "entropy" and not closure:
-        width, why = _resolved(observation, width, why)
+    field = _choose_field(observation, config)
+    if look and will_look(observation, config):
+        field = _looked(observation, field)
     if scale is None:
-        scale, why_scale = _choose_scale(_trial_beam(observation, config, longest, width), longest)
+        scale, why_scale = _choose_scale(_trial_beam(observation, config, longest, field.width), longest)
         reasons.append(why_scale)
     check_scale(scale, observation.largest_uv())
-    if config.size is not None:
-        size = config.size
-    else:
-        if closure or config.solver == "entropy":
-            pixels, note = size_in_pixels(width, scale), ""
-        else:
-            if _is_vlbi(observation, width / scale):
-                width, why = vlbi_field(observation)
-                width = min(width, GridSettings.vlbi_size * scale)
-            pixels, note = _size(width / scale, 2 / scale, largest_whole(config))
+    size = config.size
+    if size is None:
+        pixels, note = field.pixels(scale, largest_whole(config))
         size = (pixels, pixels)
-        reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or why}.")
+        reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or field.why}.")
+        reasons += field.more
     check_extent(max(size), scale, longest)
     return ImageGrid(size[0], size[1], scale, observation.ra, observation.dec), reasons
+
+
+def will_look(observation: Observation, config: ImageConfig) -> bool:
+    """Whether a quick look at the data chooses the field.
+
+    It does where the user gives neither size nor scale, the primary beam is more pixels wide than a look is worth, and
+    the data are of one pointing and of a Stokes parameter in which all sources are seen.
+    """
+    if config.size is not None or config.scale is not None or config.contsub is not None:
+        return False
+    field = _choose_field(observation, config)
+    if field.kind != "beam" or config.stokes[0] not in ONE_HAND:
+        return False
+    pointings = {tuple(block.pointing.tolist()) for block in observation.blocks}
+    wanted = field.width / _finest(observation.longest_baseline())
+    return len(pointings) == 1 and wanted * FieldSettings.gain > FieldSettings.min_pixels
+
+
+@dataclass(frozen=True)
+class _Field:
+    """The field of an image: its width [rad], the reason for it, its kind, and further sentences.
+
+    Kinds are 'beam' (out to the first null of the primary beam), 'vlbi', and 'sparse' (closure quantities, entropy).
+    """
+
+    width: float
+    why: str
+    kind: str
+    more: tuple[str, ...] = ()
+
+    def pixels(self, scale, largest):
+        """Number of pixels along a side, and the reason if it is another one than the width's."""
+        if self.kind == "sparse":
+            from radrim.closure.read import size_in_pixels
+
+            return size_in_pixels(self.width, scale), ""
+        width = min(self.width, GridSettings.vlbi_size * scale) if self.kind == "vlbi" else self.width
+        return _size(width / scale, 2 / scale, largest)
+
+
+def _choose_field(observation, config):
+    """The field that the kind of data suggests."""
+    if config.data == "closure":
+        from radrim.closure.read import choose_field
+
+        width, why = choose_field(observation)
+        return _Field(width, why, "sparse")
+    width, why = _field_of_view(observation)
+    if config.solver == "entropy":
+        width, why = _resolved(observation, width, why)
+        return _Field(width, why, "sparse")
+    if _is_vlbi(observation, width / (config.scale or _finest(observation.longest_baseline()))):
+        width, why = vlbi_field(observation)
+        return _Field(width, why, "vlbi")
+    return _Field(width, why, "beam")
+
+
+def _looked(observation, field):
+    """The part of a field that holds the sources which a quick look finds."""
+    finest = _finest(observation.longest_baseline())
+    widest = min(field.width, GridSettings.max_size * finest, 2.0)
+    try:
+        seen = look_at(observation, widest)
+    except RadrimError as error:
+        log.info("No quick look at the field: %s", error)
+        return field
+    width, outside = choose_width(seen, finest * GridSettings.pixels_per_beam)
+    where = f"A quick look at {format_angle(widest, 3)} around the phase centre"
+    if not seen.sources:
+        return replace(field, more=(f"{where} found no source; choose a smaller field with --size.",))
+    if width >= widest:
+        return replace(field, more=(f"{where} found sources that need it: {describe_outermost(seen)}.",))
+    inside = len(seen.sources) - len(outside)
+    holds = "the source" if inside == 1 else f"the {inside} sources"
+    why = f"holds {holds} that a quick look at {format_angle(widest, 3)} found; choose with --size"
+    left = describe_outside(outside, seen.grid)
+    return _Field(width, why, field.kind, (left,) if left else ())
+
+
+def _finest(longest):
+    """Pixel scale that data with baselines up to `longest` wavelengths are expected to get [rad]."""
+    return GridSettings.usual_psf * theoretical_beam(longest) / GridSettings.pixels_per_beam
 
 
 def _choose_scale(beam, longest):

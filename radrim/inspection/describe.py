@@ -8,7 +8,7 @@ import numpy as np
 from radrim.config.options import ImageConfig
 from radrim.errors import RadrimError
 from radrim.geometry import C, format_angle
-from radrim.imagers.grid import choose_grid
+from radrim.imagers.grid import choose_grid, will_look
 from radrim.inspection.tables import antenna_table, baseline_table, row_counts
 from radrim.metrics import measured_scatter
 from radrim.ms.inputs import open_inputs
@@ -103,7 +103,7 @@ def _imaging(ms: MeasurementSet, observation: Observation, scatter: float) -> li
     longest = observation.longest_baseline()
     counts = observation.counts
     config = ImageConfig.parse(ms.path, {})
-    grid, reasons = choose_grid(observation, config)
+    grid, reasons = choose_grid(observation, config, look=False)
     _, noise = apply_weights(blocks, grid, config.weight, config.tapers, config.padding)
     lines = [
         f"  start          {observation.date_obs[:19]} UTC, {duration(float(np.ptp(times)))}",
@@ -119,7 +119,12 @@ def _imaging(ms: MeasurementSet, observation: Observation, scatter: float) -> li
         )
     lines += [f"  note           {note}" for note in observation.notes]
     lines += [f"  suggested      {reason}" for reason in reasons]
-    lines.append(
-        f"  command        radrim image {ms.path} --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
-    )
-    return lines
+    command = f"radrim image {ms.path}"
+    if will_look(observation, config):
+        lines.append(
+            "                 Without --size and --scale, radrim image looks for the sources first, and makes the "
+            "image only as large as they need."
+        )
+    else:
+        command += f" --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
+    return [*lines, f"  command        {command}"]

@@ -35,6 +35,8 @@ class MemorySettings:
     """Fraction of the machine's memory that a run may take if the user does not say how much."""
     base: float = 0.9e9
     """Memory of the program before it reads any data [bytes]."""
+    base_without_torch: float = 0.25e9
+    """The same of a dirty image or CLEAN [bytes]."""
     rim: MinorCycleMemory = MinorCycleMemory(whole=420, facet=460, largest_facet=4096)
     clean: MinorCycleMemory = MinorCycleMemory(whole=64, facet=230, largest_facet=4096)
     none: MinorCycleMemory = MinorCycleMemory(whole=48, facet=60, largest_facet=6144)
@@ -197,6 +199,12 @@ def largest_whole(config: MemoryOptions, settings: MemorySettings = MemorySettin
     """Side of the largest square image that is made as a whole [pixel]."""
     free = max(_memory(config, settings) - settings.base, 0)
     return math.isqrt(int(free / _whole(config, settings))) // 2 * 2
+
+
+def whole_bytes(shape: tuple[int, int], config: MemoryOptions, settings: MemorySettings = MemorySettings()) -> float:
+    """Memory that a run takes which makes an image of a shape (y, x) as a whole, at most its budget [bytes]."""
+    base = settings.base if config.niter and config.solver != "clean" else settings.base_without_torch
+    return min(base + _whole(config, settings) * shape[0] * shape[1], _memory(config, settings))
 
 
 def _memory(config: MemoryOptions, settings: MemorySettings) -> float:

@@ -51,7 +51,7 @@ def test_real_observations(shared_data, name):
     assert re.search(r"noise +\S+ Jy/beam at briggs 0", text)
     assert len(re.findall(r"^  suggested ", text, re.MULTILINE)) == 2
     assert re.search(
-        rf"^  command +radrim image {re.escape(str(path))} --size \d+ \d+ --scale \S+$", text, re.MULTILINE
+        rf"^  command +radrim image {re.escape(str(path))}( --size \d+ \d+ --scale \S+)?$", text, re.MULTILINE
     )
     assert "cannot be imaged" not in text
 
@@ -228,7 +228,7 @@ def test_page_of_a_uvfits_file(small_ms, make_uvfits):
     """Same data, same page, but for the name: the file's own, also in the suggested command."""
     path = make_uvfits(small_ms)
     ours, theirs = describe(path).splitlines(), describe(small_ms).splitlines()
-    assert f"radrim image {path} " in ours[-1]
+    assert f"radrim image {path}" in ours[-1]
     start = [next(k for k, line in enumerate(page) if line.startswith("  start")) for page in (ours, theirs)]
     for a, b in zip(ours[start[0] : -1], theirs[start[1] : -1], strict=True):
         assert re.findall("[a-z]+", a) == re.findall("[a-z]+", b)
