@@ -158,6 +158,11 @@ def _prepare(
         observation = cache.read(config.ms, selected_by(config), read_hands if closure else read)
         # Before imaging weights take the place of those that say how noisy a sample is.
         closures = prepare(observation.blocks) if closure else None
+        if config.spectral_terms:
+            from radrim.restore.spectrum import advise_terms
+
+            more = advise_terms(*observation.frequencies[[0, -1]], config.spectral_terms)
+            observation.notes += [more] if more else []
         if not closure and config.niter:
             from radrim.imagers.neighbour_phases import warning_of_phases
 
