@@ -161,7 +161,8 @@ def _prepare(
         if config.spectral_terms:
             from radrim.restore.spectrum import advise_terms
 
-            more = advise_terms(*observation.frequencies[[0, -1]], config.spectral_terms)
+            band_ends = observation.frequencies[[0, -1]].tolist()
+            more = advise_terms(band_ends[0], band_ends[1], config.spectral_terms)
             observation.notes += [more] if more else []
         if not closure and config.niter:
             from radrim.imagers.neighbour_phases import warning_of_phases
