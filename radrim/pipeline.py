@@ -169,6 +169,12 @@ def _prepare(
         observation = cache.read(config.ms, selected_by(config), read_hands if closure else read)
         # Before imaging weights take the place of those that say how noisy a sample is.
         closures = prepare(observation.blocks) if closure else None
+        if config.spectral_terms:
+            from radrim.restore.spectrum import advise_terms
+
+            band_ends = observation.frequencies[[0, -1]].tolist()
+            more = advise_terms(band_ends[0], band_ends[1], config.spectral_terms)
+            observation.notes += [more] if more else []
         if not closure and config.niter:
             from radrim.imagers.neighbour_phases import warning_of_phases
 

@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+import radrim
 from radrim.batch.config import load_batch
 from radrim.batch.items import make_items
 from radrim.simulation import simulate
@@ -89,3 +90,20 @@ def test_vlba(command, tmp_path, no_report):
         x, y = sky.all_world2pix(ra, dec, 0)
         near = image[round(float(y)) - 2 : round(float(y)) + 3, round(float(x)) - 2 : round(float(x)) + 3]
         assert near.max() == pytest.approx(flux, rel=0.05)
+
+
+def test_observations_of_losses_are_the_problems(tmp_path, monkeypatch):
+    """The Measurement Set of a problem has its dirty image, but for the noise and the rounding to uv cells."""
+    monkeypatch.syspath_prepend(PIPELINES / "benchmarks")
+    losses = runpy.run_path(str(PIPELINES / "benchmarks" / "losses.py"), run_name="losses")
+    drawn = (losses["arguments_of"]("compact", number, 5, 64) for number in range(40))
+    scene, arguments = next(
+        (scene, one) for one in drawn if np.isposinf((scene := losses["draw_scene"](*one)).robust)
+    )  # natural weights, which do not depend on the image
+    losses["write_observation"](scene, tmp_path / "one.ms")
+    found = radrim.image(
+        tmp_path / "one.ms", size=64, scale="1asec", weight="natural", niter=0, name=tmp_path / "one", report=False
+    ).dirty
+    expected = losses["make_problem"](*arguments)
+    assert found.max() == pytest.approx(expected.dirty.max(), rel=0.02)
+    assert np.abs(found - expected.dirty).max() < 0.02 * expected.dirty.max() + 10 * expected.noise

@@ -7,7 +7,7 @@ import pytest
 
 from radrim.beam import Beam, restore
 from radrim.geometry import ARCSEC
-from radrim.restore.spectrum import Basis, SpectralPlanes, SpectrumSettings, fit_index, spectral_index
+from radrim.restore.spectrum import Basis, SpectralPlanes, SpectrumSettings, advise_terms, fit_index, spectral_index
 
 FREQ = np.array([1.0e9, 1.1e9, 1.35e9, 1.4e9, 1.9e9])
 WEIGHT = np.array([3.0, 1.0, 2.0, 0.5, 4.0])
@@ -134,3 +134,10 @@ def test_noise_without_a_power_law_is_bounded():
     assert np.isfinite(index).all()
     assert np.abs(index).max() <= SpectrumSettings.max_index
     assert np.median(error) > 0.1
+
+
+def test_advice_on_terms():
+    """Two terms over a wide band are advised against, with the number to use; three, or a narrow band, are not."""
+    assert "--spectral-terms 3" in advise_terms(0.95e9, 1.65e9, 2)
+    assert "950 to 1650 MHz" in advise_terms(0.95e9, 1.65e9, 2)
+    assert advise_terms(0.95e9, 1.65e9, 3) == advise_terms(1.3e9, 1.5e9, 2) == ""
