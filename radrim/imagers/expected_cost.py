@@ -28,7 +28,7 @@ class UsualRun:
     Parameters
     ----------
     base : float
-        Start, reading and writing [s].
+        Start, reading and writing, without the report [s].
     pixel : float
         All minor cycles and final stages together [s per pixel].
     transforms : float
@@ -44,11 +44,13 @@ class UsualRun:
 class CostSettings:
     """Usual costs, and how a transform is tried."""
 
-    rim: UsualRun = UsualRun(base=4.0, pixel=25e-6, transforms=30)
+    rim: UsualRun = UsualRun(base=3.0, pixel=25e-6, transforms=30)
     """13 simulated observations of 256 to 1024 pixels took 0.5 to 1.6 times what follows from this, and those of the
     EHT three times: there relative entropy is fitted to many folds."""
     clean: UsualRun = UsualRun(base=2.0, pixel=5e-6, transforms=24)
     none: UsualRun = UsualRun(base=1.0, pixel=0.5e-6, transforms=2)
+    report: float = 2.5
+    """Time of the report [s]."""
     cores: int = 2
     """Threads that `UsualRun.pixel` is for. More make minor cycles faster by the square root of their number."""
     rows: int = 10_000
@@ -82,7 +84,8 @@ def expected_cost(
     minor = usual.pixel * grid.width * grid.height * images * (settings.cores / threads) ** 0.5
     cores = len(os.sched_getaffinity(0))
     busy = max(1.0, (os.getloadavg()[0] + min(threads, cores)) / cores)
-    return (usual.base + minor + transforms) * busy, whole_bytes(grid.shape, config)
+    base = usual.base + settings.report * config.report
+    return (base + minor + transforms) * busy, whole_bytes(grid.shape, config)
 
 
 def _transform_seconds(observation, grid, config, settings):

@@ -39,6 +39,8 @@ class GridSettings:
     """Longest baseline for which the default image covers the primary beam [m]; otherwise it needs too many pixels."""
     vlbi_size: int = 1024
     """Largest default size of images with longer baselines [pixel]."""
+    not_looked: int = 1024
+    """Size of the image that `radrim info` describes where only a quick look would choose it [pixel]."""
     entropy_scales: float = 2.0
     """Default width of images by relative entropy [largest scale that the baselines resolve]."""
     max_size: int = 8192
@@ -60,7 +62,8 @@ def choose_grid(observation: Observation, config: ImageConfig, look: bool = True
         The data with natural weights; not changed.
     config : ImageConfig
     look : bool
-        Whether a quick look may choose the field (`will_look`); else it goes out to the primary beam's first null.
+        Whether to carry out the quick look that chooses the field where `will_look` says so. Without it the grid is one
+        of about `GridSettings.not_looked` pixels, and a sentence says what the look will do.
 
     Returns
     -------
@@ -77,8 +80,8 @@ def choose_grid(observation: Observation, config: ImageConfig, look: bool = True
     reasons: list[str] = []
     scale = config.scale
     field = _choose_field(observation, config)
-    if look and will_look(observation, config):
-        field = _looked(observation, field)
+    if will_look(observation, config):
+        field = _looked(observation, field) if look else _not_looked(observation, field)
     if scale is None:
         scale, why_scale = _choose_scale(_trial_beam(observation, config, longest, field.width), longest)
         reasons.append(why_scale)
@@ -87,7 +90,8 @@ def choose_grid(observation: Observation, config: ImageConfig, look: bool = True
     if size is None:
         pixels, note = field.pixels(scale, largest_whole(config))
         size = (pixels, pixels)
-        reasons.append(f"Image size {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or field.why}.")
+        say = "Image size" if look or not will_look(observation, config) else "Image size, for example,"
+        reasons.append(f"{say} {pixels} x {pixels} pixels, {format_angle(pixels * scale)}: {note or field.why}.")
         reasons += field.more
     check_extent(max(size), scale, longest)
     return ImageGrid(size[0], size[1], scale, observation.ra, observation.dec), reasons
@@ -168,6 +172,16 @@ def _looked(observation, field):
     why = f"holds {holds} that a quick look at {format_angle(widest, 3)} found; choose with --size"
     left = describe_outside(outside, seen.grid)
     return _Field(width, why, field.kind, (left,) if left else ())
+
+
+def _not_looked(observation, field):
+    """A field of a usual size in place of the one that a quick look will choose."""
+    width = GridSettings.not_looked * _finest(observation.longest_baseline())
+    why = (
+        f"radrim image without --size and --scale looks for the sources first, up to {format_angle(field.width, 3)}, "
+        f"{field.why}, and makes the image as large as they need"
+    )
+    return _Field(min(width, field.width), why, field.kind)
 
 
 def _finest(longest):

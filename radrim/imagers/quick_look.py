@@ -107,6 +107,9 @@ class FieldSettings:
     """Least distance of a source outside from the field [FWHM of the look's PSF]."""
     flux: float = 0.05
     """Largest flux of all sources outside, over that of those inside."""
+    brightness: float = 50.0
+    """Largest flux of a source outside [noise of the image]. Brighter ones are worth an image, and errors of
+    calibration around them reach far."""
     sidelobes: float = 0.5
     """Largest rms of the sidelobes of sources outside on the field [noise of the image]."""
     most_inside: int = 10
@@ -399,6 +402,8 @@ def _negligible(seen, width, outside, settings):
     if len(inside) > settings.most_inside or min(away) < settings.distance * seen.beam.major:
         return False
     if sum(abs(source.flux) for source in outside) > settings.flux * sum(abs(source.flux) for source in inside):
+        return False
+    if max(source.flux for source in outside) > settings.brightness * seen.noise:
         return False
     far = [min(int(distance / seen.grid.scale), len(seen.sidelobes) - 1) for distance in away]
     power = sum((source.flux * float(seen.sidelobes[k])) ** 2 for source, k in zip(outside, far, strict=True))

@@ -120,11 +120,6 @@ def _imaging(ms: MeasurementSet, observation: Observation, scatter: float) -> li
     lines += [f"  note           {note}" for note in observation.notes]
     lines += [f"  suggested      {reason}" for reason in reasons]
     command = f"radrim image {ms.path}"
-    if will_look(observation, config):
-        lines.append(
-            "                 Without --size and --scale, radrim image looks for the sources first, and makes the "
-            "image only as large as they need."
-        )
-    else:
+    if not will_look(observation, config):
         command += f" --size {grid.width} {grid.height} --scale {format_angle(grid.scale)}"
     return [*lines, f"  command        {command}"]

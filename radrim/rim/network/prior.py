@@ -27,7 +27,7 @@ from radrim.errors import ConfigError
 from radrim.geometry import FWHM_PER_SIGMA
 from radrim.rim.network.blocks import UNet
 from radrim.rim.network.features import CELL, CELLS, LAMBDAS, SINGLE, Units, asinh, local_peak
-from radrim.rim.network.psf import TAPS, PsfConvolution, SmoothConvolution, inner_products
+from radrim.rim.network.psf import TAPS, PsfConvolution, SmoothConvolution, blur, inner_products
 from radrim.rim.network.windows import Window, bounding_region, cover, dilate, tiles, widen, within
 
 STEPS = 160
@@ -371,18 +371,19 @@ def combine(
         As `update_by_prior`.
     """
     # The smoothing extends `TAPS` pixels. Beyond them the change consists of rounding errors of the Fourier transforms.
-    touched = dilate(((mean != model) | (spread > 0))[None], TAPS)
-    if not touched.any():
+    differs = (mean != model) | (spread > 0)
+    if not differs.any():
         return model
-    window = widen(bounding_region(touched[0]), TAPS, model.shape)
+    window = widen(bounding_region(differs), 2 * TAPS, model.shape)
+    touched = dilate(differs[window][None], TAPS)
     mean, spread, before, left = (image[None][(..., *window)] for image in (mean, spread, model, residual))
     thermal = torch.full((1, 1, 1), float(noise), device=model.device)
     narrow = convolution.narrowed(before.shape[-2:])
     found = most_probable_sky(mean, spread, before, left, narrow, thermal, steps)
     if allowed is not None:
-        touched &= allowed
+        touched &= allowed[window]
     result = model.clone()
-    result[window] = torch.where(touched[(..., *window)], found, before)[0]
+    result[window] = torch.where(touched, found, before)[0]
     return result
 
 
@@ -410,19 +411,26 @@ def smooth_faint(
     Tensor, (y, x)
         [Jy/pixel]
     """
+    if not (model != 0).any():
+        return model
     beam = convolution.widths() / FWHM_PER_SIGMA
     area = 2 * math.pi * float(beam.prod())
     reach = math.ceil(3 * COARSE[-1] * float(beam.max()))
-    near = dilate(model != 0, reach)
+    # All emission, and all that may change, lies in this window: an empty sky around it costs nothing.
+    window = widen(bounding_region(model != 0), reach, model.shape)
+    part_of_sky = model[window]
+    near = dilate(part_of_sky != 0, reach)
     if allowed is not None:
-        near &= allowed
+        near &= allowed[window]
     for scale in COARSE:
         sigma = scale * beam
         level = FAINT / scale**2 * noise / area
-        part = model / (1 + (convolution.blur(model, sigma) / level) ** 2)
+        part = part_of_sky / (1 + (blur(part_of_sky, sigma) / level) ** 2)
         part = torch.where(near, part, 0)
-        model = model - part + torch.where(near, convolution.blur(part, sigma), 0)
-    return model
+        part_of_sky = part_of_sky - part + torch.where(near, blur(part, sigma), 0)
+    result = model.clone()
+    result[window] = part_of_sky
+    return result
 
 
 def _answer(network: Prior, features: torch.Tensor) -> torch.Tensor:

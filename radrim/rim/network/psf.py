@@ -227,6 +227,12 @@ class SmoothConvolution:
         return _filter(image, self._both, self.grid)
 
 
+def blur(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """`PsfConvolution.blur` of images (..., y, x) of any size, with zeros around them that no Gaussian reaches over."""
+    ny, nx = (scipy.fft.next_fast_len(2 * n, real=True) for n in image.shape[-2:])
+    return _filter(image, _gaussian((ny, nx), sigma), (ny, nx))
+
+
 def smooth(image: torch.Tensor, widths: torch.Tensor) -> torch.Tensor:
     """Convolve with a Gaussian that is cut at `TAPS` pixels; beyond its edges the image counts as 0.
 

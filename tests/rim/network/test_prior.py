@@ -154,6 +154,22 @@ def test_a_faint_model_is_no_finer_than_the_beam():
     assert not torch.equal(limited[:, :70], (bright + noise)[:, :70])
 
 
+def test_smoothing_does_not_depend_on_emission_far_away():
+    """Work is done in a window around all emission: a far pixel that widens it changes nothing here but rounding."""
+    size = 200
+    y, x = np.mgrid[:size, :size] - size // 2
+    psf = np.exp(-(x**2 + y**2) / (2 * 1.5**2)).astype(np.float32)
+    convolution = PsfConvolution(torch.from_numpy(psf), (size, size))
+    model = torch.zeros(size, size)
+    model[20:40, 20:40] = torch.rand(20, 20, generator=torch.Generator().manual_seed(1)) ** 4
+    far = model.clone()
+    far[-5, -5] = 1.0
+    near, whole = smooth_faint(model, convolution, NOISE), smooth_faint(far, convolution, NOISE)
+    assert not torch.equal(near, model)
+    torch.testing.assert_close(near[:100, :100], whole[:100, :100], atol=1e-6, rtol=0)
+    assert torch.equal(smooth_faint(torch.zeros(size, size), convolution, NOISE), torch.zeros(size, size))
+
+
 def test_tiles_change_nothing():
     """A large image is seen in parts; the network's answer is the same."""
     made = network(0.3)
