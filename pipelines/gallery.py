@@ -128,7 +128,7 @@ COMPARISON = "radrim compare 3c391.ms --size 256 256 --scale 4asec --weight brig
 ENTRIES = {
     "vela": Entry(
         "Vela and Puppis A with the MWA",
-        pair("more/mwa_pupa_148MHz.ms.tar.gz", "vela.ms", "-size 800 800 -scale 1.2amin -weight briggs 0"),
+        pair("more/mwa_pupa_148MHz.ms.tar.gz", "vela.ms", "-size 1200 1200 -scale 1.2amin -weight briggs 0"),
         600,
         -0.03,
         0.03,
