@@ -208,7 +208,7 @@ class Observation:
     blocks : list of Visibilities
     ra, dec : float
         Phase centre [rad], J2000.
-    pointing : tuple of float
+    pointing : list of float
         Where the antennas point, (ra, dec) [rad]; empty if that is the phase centre.
     stokes : str
         Stokes parameters or correlations of the samples, such as 'I', 'I,Q,U,V' or 'XX,YY'.
@@ -235,7 +235,7 @@ class Observation:
         Of the line [Hz]; 0 if unknown.
     velocities : str
         Convention of velocities, 'radio' or 'optical'.
-    axis : sequence of float
+    axis : list of float
         Fields of the `ChannelAxis` that the user asked for; empty if all channels are divided evenly.
     notes : list of str
         Automatic choices of the reader that the user should check, in sentences, for the log and the report.
@@ -248,7 +248,7 @@ class Observation:
     blocks: list[Visibilities]
     ra: float
     dec: float
-    pointing: Sequence[float] = ()
+    pointing: list[float] = field(default_factory=list)
     stokes: str = "I"
     telescope: str = "UNKNOWN"
     object: str = "UNKNOWN"
@@ -264,7 +264,7 @@ class Observation:
     channel_width: float = float("nan")
     rest_frequency: float = 0.0
     velocities: str = "radio"
-    axis: Sequence[float] = ()
+    axis: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     counts: dict = field(default_factory=dict)
