@@ -181,11 +181,7 @@ def _prepare(
             uncalibrated = warning_of_phases(observation.blocks, observation.antennas)
             observation.notes[:0] = [uncalibrated] if uncalibrated else []
         _say_what_was_read(observation)
-        dishes = choose_dishes(config, observation)
-        observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
-        observation.beam = dishes.pattern if dishes else ""
-        if dishes:
-            log.info("Primary beam: %s.", dishes.describe())
+        dishes = _take_dishes(config, observation)
     with clock("choose"):
         grid, chosen = _grid(work, observation, config)
         check_beam(config, grid.scale)
@@ -404,6 +400,16 @@ def _workers(config: ImageConfig, workers: int) -> Threads | Cluster:
     if address := config.scheduler or config.cluster:
         return Cluster(address, config.jobs)
     return Threads(workers)
+
+
+def _take_dishes(config, observation):
+    """Choose the primary beam, and note it in the observation, for the headers."""
+    dishes = choose_dishes(config, observation)
+    observation.dish_diameter = dishes.diameter if dishes else config.dish_diameter or observation.dish_diameter
+    observation.beam = dishes.pattern if dishes else ""
+    if dishes:
+        log.info("Primary beam: %s.", dishes.describe())
+    return dishes
 
 
 def _say_what_was_read(observation):

@@ -86,7 +86,7 @@ def test_gigapixels(small_ms):
 
 def test_size_and_scale_are_needed(small_ms):
     """The data are not read: what depends on them must be given."""
-    with pytest.raises(ConfigError, match="give --size and --scale. 'radrim info' proposes some"):
+    with pytest.raises(ConfigError, match=r"give --size and --scale\. 'radrim info' proposes some"):
         make_plan(ImageConfig.parse(str(small_ms), {"size": 256}))
 
 
