@@ -444,6 +444,6 @@ def test_memory_of_the_machine():
 def test_memory_is_kept_only_where_there_is_plenty(options, given_back, extended, quiet, monkeypatch, request):
     """What a heap that is kept has between its pieces must fit into `--memory`, too."""
     calls = []
-    monkeypatch.setattr("radrim.pipeline.give_back_memory", lambda: calls.append(1))
+    monkeypatch.setattr("radrim.imagers.preparation.give_back_memory", lambda: calls.append(1))
     image(extended, quiet / request.node.name.replace("[", "_"), niter=0, **options)
     assert len(calls) == given_back

@@ -431,7 +431,7 @@ def test_changed_file_is_another_run(small_ms, make_uvfits, command, tmp_path, n
     assert (tmp_path / "a.radrim" / "converted" / "0000.ms" / "table.dat").exists()
     with monkeypatch.context() as patch:
         patch.setattr("radrim.ms.uvfits_convert.convert", interrupt)
-        patch.setattr("radrim.pipeline.choose_grid", interrupt)
+        patch.setattr("radrim.imagers.preparation.choose_grid", interrupt)
         assert command(*words).status == 130
     assert not (tmp_path / "a.radrim" / "converted").exists()
     fits.setval(path, "OBJECT", value="another")

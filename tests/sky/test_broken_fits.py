@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-import radrim.pipeline
+import radrim.imagers.preparation
 from radrim.errors import InputError, RadrimError
 from radrim.geometry import ARCSEC, ImageGrid
 from radrim.read.mask import read_mask
@@ -153,7 +153,7 @@ def test_any_error_frees_the_work_directory(small_ms, tmp_path, monkeypatch):
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(radrim.pipeline, "choose_grid", fail)
+    monkeypatch.setattr(radrim.imagers.preparation, "choose_grid", fail)
     with pytest.raises(ZeroDivisionError):
         radrim.image(small_ms, name=tmp_path / "x", niter=0)
     assert not (tmp_path / "x.radrim").exists()
