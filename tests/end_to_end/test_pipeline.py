@@ -387,7 +387,7 @@ def test_everything_that_was_chosen_is_said(sky_ms, tmp_path, no_report, command
     assert done.err == ""
     for words in ("Read VLA, FIELD0", "Pixel scale", "pixels across the narrow side of the PSF", "Image size"):
         assert words in done.out
-    for words in ("first null of the primary beam of 25 m antennas", "Weighting briggs 0", "expected noise", "Done in"):
+    for words in ("sources that a quick look at 1.2deg found", "will take about", "Weighting briggs 0", "Done in"):
         assert words in done.out
 
 
