@@ -44,8 +44,8 @@ def write_run(prefix, grid=GRID, kinds=("dirty", "psf", "model", "residual", "im
     arrays = {"model": model, "residual": residual, "image": image, "dirty": image, "psf": image}
     arrays["uncertainty"] = np.full(grid.shape, 2 * NOISE, np.float32)
     observation = SimpleNamespace(
-        ra=grid.ra, dec=grid.dec, telescope="VLA", object="3C391", observer="", date_obs="2010-04-24T08:25:13",
-        freq_frame="TOPOCENT", position=[], blocks=[],
+        pointing_position=(grid.ra, grid.dec), rest_frequency=0.0, velocities="radio", telescope="VLA",
+        object="3C391", observer="", date_obs="2010-04-24T08:25:13", freq_frame="TOPOCENT", position=[], blocks=[],
     )  # fmt: skip
     for kind in kinds:
         unit = "Jy/pixel" if kind == "model" else "Jy/beam"
