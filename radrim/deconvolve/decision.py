@@ -62,8 +62,10 @@ def by_judge(verdict: Verdict, minors: Sequence[MinorCycle], best: float, given_
     """Take what the kept-out visibilities support.
 
     A simpler model may predict them worse than the best one so far, by no more than the error of this change; all other
-    updates must improve the prediction by more than the error. Final stages that simplify a model say so. A model that
-    does not follow from the present one is simpler if it fits the fitted samples less closely.
+    updates must improve the prediction by more than the error. Final stages that simplify a model say so, and are not
+    believed if the fitted samples are fitted better by more than that error: total variation once doubled the flux of a
+    faint sky in this way. A model that does not follow from the present one is simpler if it fits the fitted samples
+    less closely.
 
     Parameters
     ----------
@@ -75,8 +77,9 @@ def by_judge(verdict: Verdict, minors: Sequence[MinorCycle], best: float, given_
     """
     part = 1.0 if not 0 < best < 1 else best
     whole = any(minor.whole for minor in minors)
-    simpler = any(minor.max_rms_rise for minor in minors) or (whole and verdict.fits_less(1.0))
-    if simpler or whole:
+    simpler = any(minor.max_rms_rise for minor in minors) and not verdict.fits_more(1.0)
+    simpler = simpler or (whole and verdict.fits_less(1.0))
+    if whole or any(minor.max_rms_rise for minor in minors):
         part = 1.0
     elif verdict.best + verdict.error < part:
         part = max(verdict.best, 0.0)

@@ -149,9 +149,19 @@ class Verdict:
 
         Of two models that predict other samples alike, the one that fits its own less closely has used less freedom.
         """
-        if self.watched is None:
-            return False
-        return part**2 * float(self.watched.power.sum()) > 2 * part * float(self.watched.slope.sum())
+        return self.watched is not None and self._fitted_change(part) > 0
+
+    def fits_more(self, part: float) -> bool:
+        """Whether this part fits the watched samples better by more than the error of `change`.
+
+        It then uses more freedom, and is no simplification of the model. As many samples are watched as are kept out,
+        so that noise alone changes both sums alike.
+        """
+        return self.watched is not None and self._fitted_change(part) < -self.change_error(part)
+
+    def _fitted_change(self, part):
+        """Change of chi^2 of the watched samples."""
+        return part**2 * float(self.watched.power.sum()) - 2 * part * float(self.watched.slope.sum())
 
     def summary(self, part: float) -> dict[str, float]:
         """What a record of a major cycle holds: chi^2 per datum after this part, its total change and the error.

@@ -58,6 +58,16 @@ def test_of_models_that_predict_alike_the_less_closely_fitted_is_taken():
     assert by_judge(replace(verdict(0.3), watched=verdict(0.4).cells), [offer], 1.0, 0.0) == (0.0, REFUSED)
 
 
+def test_what_fits_its_own_samples_much_better_is_no_simplification():
+    """It must predict the others better by more than the error, as all updates."""
+    seen = verdict(0.52)
+    assert -seen.change_error(1.0) < seen.change(1.0) < 0
+    closer, alike = (replace(seen, watched=verdict(best).cells) for best in (0.9, 0.52))
+    assert by_judge(closer, [SIMPLER], 1.0, 0.0) == (0.0, REFUSED)
+    assert by_judge(alike, [SIMPLER], 1.0, 0.0) == (1.0, "")
+    assert by_judge(replace(verdict(0.9), watched=verdict(0.95).cells), [SIMPLER], 1.0, 0.0) == (1.0, "")
+
+
 def test_losses_count_from_the_best_model():
     """What was refused does not count, and gains make up for losses, but not for later ones."""
     cycles = [
