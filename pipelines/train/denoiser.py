@@ -168,7 +168,8 @@ def main():
         training.step(loss, args.rate * min((steps - first + 1) / 500, math.sin(math.pi / 2 * left) ** 2))
         losses.append(loss.item())
         steps += 1
-        if time.monotonic() - saved_at > args.every:
+        over = time.process_time() - start >= args.hours * 3600
+        if over or time.monotonic() - saved_at > args.every:
             saved_at = time.monotonic()
             found = score(training.average.module, sets)
             names = [f"{low:g} to {high:g}" for low, high in RANGES]

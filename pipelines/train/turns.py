@@ -210,7 +210,8 @@ def main():
             problems.advance(index, model)
         losses.append(error.item())
         steps += 1
-        if time.monotonic() - saved_at > args.every:
+        over = time.process_time() - begun >= args.hours * 3600
+        if over or time.monotonic() - saved_at > args.every:
             saved_at = time.monotonic()
             table = scores(training.average.module, sets)
             names = [f"{low:g} to {high:g}" for low, high in RANGES]
