@@ -40,7 +40,7 @@ VOCABULARY = {
     "Shared by some": {
         "products": "kinds of files", "version": "of radrim", "stokes": "correlations", "units": "12.3 mJy",
         "angles": "1asec", "earth": "uvw of a track", "arrays": "antennas", "gains": "closure, selfcal",
-        "interactive": "Result, plots",
+        "interactive": "Result, plots", "masking": "CLEAN masks",
     },
 }  # fmt: skip
 

@@ -78,6 +78,7 @@ BEAM = Use(
     "--beam-shape",
     lambda config: bool(config.beam_shape or config.beam_size or config.circular_beam or config.theoretic_beam),
 )
+GIVEN_BEAM = Use("--beam-shape", lambda config: bool(config.beam_shape or config.beam_size or config.theoretic_beam))
 COMMON = Use("--common-beam", lambda config: config.common_beam)
 LINE = Use("--start", lambda config: config.start is not None or config.width is not None)
 CENTRE = Use("--phase-centre", lambda config: config.wanted_centre is not None)
@@ -112,6 +113,7 @@ EXCLUSIONS = (
     Exclusion(CLOSURE, REGULARISED, "total variation and plug and play fit visibilities"),
     Exclusion(UNCERTAINTY, BEAM, "the networks of uncertainties know the errors at the resolution of the PSF"),
     Exclusion(UNCERTAINTY, COMMON, "the networks of uncertainties know the errors at the resolution of the PSF"),
+    Exclusion(GIVEN_BEAM, COMMON, "both say what the restoring beam is"),
     Exclusion(NO_MODEL, COMPARE, "without a deconvolution there is nothing to compare"),
     Exclusion(NO_MODEL, UPDATE, "without a deconvolution there is no model"),
     Exclusion(CLOSURE, UPDATE, "a closure image has no absolute position and flux; calibrate with radrim selfcal"),

@@ -138,7 +138,7 @@ class Verdict:
 
     def change(self, part: float) -> float:
         """Change of chi^2 of the kept-out visibilities if this part of the update is taken."""
-        return part**2 * float(self.cells.power.sum()) - 2 * part * float(self.cells.slope.sum())
+        return _change(self.cells, part)
 
     def change_error(self, part: float) -> float:
         """Standard error of `change`."""
@@ -149,7 +149,7 @@ class Verdict:
 
         Of two models that predict other samples alike, the one that fits its own less closely has used less freedom.
         """
-        return self.watched is not None and self._fitted_change(part) > 0
+        return self.watched is not None and _change(self.watched, part) > 0
 
     def fits_more(self, part: float) -> bool:
         """Whether this part fits the watched samples better by more than the error of `change`.
@@ -157,11 +157,7 @@ class Verdict:
         It then uses more freedom, and is no simplification of the model. As many samples are watched as are kept out,
         so that noise alone changes both sums alike.
         """
-        return self.watched is not None and self._fitted_change(part) < -self.change_error(part)
-
-    def _fitted_change(self, part):
-        """Change of chi^2 of the watched samples."""
-        return part**2 * float(self.watched.power.sum()) - 2 * part * float(self.watched.slope.sum())
+        return self.watched is not None and _change(self.watched, part) < -self.change_error(part)
 
     def summary(self, part: float) -> dict[str, float]:
         """What a record of a major cycle holds: chi^2 per datum after this part, its total change and the error.
@@ -173,3 +169,8 @@ class Verdict:
         if self.watched is not None:
             record["fitted_chi2"] = self.watched.per_datum(part)
         return record | {"kept_change": change, "kept_error": self.change_error(part or 1.0)}
+
+
+def _change(cells, part):
+    """Change of chi^2 of samples if this part of an update is taken."""
+    return part**2 * float(cells.power.sum()) - 2 * part * float(cells.slope.sum())

@@ -195,7 +195,7 @@ def test_a_kept_directory_of_the_same_run_makes_the_same_files(sky_ms, tmp_path,
     assert main(command(sky_ms, "--keep")) == 0
     first = outputs(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("radrim.imagers.base.deconvolve", lambda images, *_: pytest.fail("again") if images else None)
+        patch.setattr("radrim.imagers.base.deconvolve", lambda images, *_: pytest.fail("again") if images else [])
         assert main(command(sky_ms, "--keep")) == 0
     (tmp_path / "x-model.fits").unlink()
     assert main(command(sky_ms, "--keep")) == 0
@@ -205,7 +205,7 @@ def test_a_kept_directory_of_the_same_run_makes_the_same_files(sky_ms, tmp_path,
 def test_a_run_without_a_cluster_goes_on_without_one(sky_ms, tmp_path, monkeypatch, no_report, capsys):
     """How the image is cut stays; that the scheduler is not asked is said."""
     with monkeypatch.context() as patch:
-        interrupt(patch, 3)
+        interrupt(patch, 4)
         assert main(command(sky_ms)) == 130
     capsys.readouterr()
     assert main(command(sky_ms, "--scheduler", "tcp://127.0.0.1:9")) == 0

@@ -21,7 +21,7 @@ NO_MODEL = np.zeros(GRID.shape, np.float32)
 
 def measure(path, weighting="natural"):
     blocks = read([path], Selection()).blocks
-    apply_weights(blocks, GRID, Weighting(weighting), None, 1.2)
+    apply_weights(blocks, GRID, Weighting(weighting))
     return Measurement(blocks, GRID)
 
 

@@ -1,4 +1,4 @@
-"""The recipe that README.md names needs nothing that a stranger does not have."""
+"""The recipe that the page on training begins with needs nothing that a stranger does not have."""
 
 import re
 import tomllib
@@ -7,9 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 
-def test_recipe_of_the_readme_needs_no_other_file():
+def test_first_recipe_needs_no_other_file():
     """No path stands in it, and its classes of skies add up to 1."""
-    (name,) = re.findall(r"radrim train (\S+\.toml)", (ROOT / "README.md").read_text())
+    name = re.search(r"radrim train (\S+\.toml)", (ROOT / "docs" / "training.md").read_text())[1]
     recipe = tomllib.loads((ROOT / name).read_text())
     assert not {"first", "layouts"} & set(recipe.get("problems", {}))
     assert "first" not in recipe["problems"]["skies"]
