@@ -1,6 +1,5 @@
 """The command `radrim mask`: a CLEAN mask from a FITS image."""
 
-import io
 import logging
 import math
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from radrim.errors import ConfigError, InputError, OutputError
 from radrim.masking.islands import IslandThresholds, find_mask
 from radrim.masking.noise import METHODS, local_noise
 from radrim.metrics import noise_mad
-from radrim.runtime.files import atomic_write
 from radrim.version import __version__
+from radrim.write.fits import write_hdus
 from radrim.write.fits_input import FitsImage, read_fits
 
 log = logging.getLogger("radrim")
@@ -172,8 +171,4 @@ def _write(path, mask, file, options):
     kept["ORIGIN"] = f"radrim {__version__}"
     noise = "local noise" if options.local_rms else "noise"
     kept["HISTORY"] = f"radrim mask {file.path.name}: peak {options.peak:g}, edge {options.edge:g} times the {noise}"
-    hdu = fits.PrimaryHDU(mask.astype(np.uint8).reshape(shape), kept)
-    held = io.BytesIO()  # astropy does not write to files that are open for new content only
-    hdu.writeto(held)
-    with atomic_write(path) as stream:
-        stream.write(held.getbuffer())
+    write_hdus(path, fits.HDUList([fits.PrimaryHDU(mask.astype(np.uint8).reshape(shape), kept)]))

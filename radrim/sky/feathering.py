@@ -9,7 +9,6 @@ References
 Cotton (2017), PASP 129, 094501: feathering; Rau, Naik & Braun (2019), AJ 158, 3: its limits.
 """
 
-import io
 import logging
 import math
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ from radrim.beam import Beam, covariance_of
 from radrim.errors import ConfigError, InputError, OutputError
 from radrim.geometry import ImageGrid
 from radrim.read.mask import coordinates, places
-from radrim.runtime.files import atomic_write
 from radrim.sky.images import grid_of
-from radrim.sky.restoring import beams_of
+from radrim.sky.restoring import beams_of, is_per_beam
+from radrim.write.fits import write_hdus
 from radrim.write.fits_input import FitsImage, read_fits
 
 log = logging.getLogger("radrim")
@@ -158,8 +157,7 @@ def _known(beam, what):
 
 
 def _check_unit(file):
-    unit = file.text("BUNIT").replace(" ", "").upper()
-    if unit not in ("JY/BEAM", "JYBEAM-1", "BEAM-1JY"):
+    if not is_per_beam(file):
         raise InputError(
             f"{file.what} is in '{file.text('BUNIT')}', and must be in Jy/beam; of brightness temperatures astropy's "
             "units.brightness_temperature makes it."
@@ -212,7 +210,4 @@ def _write(output, fine, data, coarse, factor):
     hdus = fits.HDUList([fits.PrimaryHDU(data, header)])
     if "BEAMS" in fine.tables:
         hdus.append(fits.BinTableHDU(fine.tables["BEAMS"], name="BEAMS"))
-    held = io.BytesIO()
-    hdus.writeto(held, output_verify="silentfix")
-    with atomic_write(output) as stream:
-        stream.write(held.getbuffer())
+    write_hdus(output, hdus)

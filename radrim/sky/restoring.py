@@ -136,8 +136,7 @@ def restore_files(
 def _check_pair(source: FitsImage, left: FitsImage) -> ImageGrid:
     """The grid of a model and its residual; InputError unless they have the same pixels and the right units."""
     check_unit(source)
-    unit = left.text("BUNIT").replace(" ", "").upper()
-    if unit not in ("JY/BEAM", "JYBEAM-1", "BEAM-1JY"):
+    if not is_per_beam(left):
         raise InputError(f"{left.what} is in '{left.text('BUNIT')}', and a residual is in Jy/beam; name the residual.")
     if source.data.shape != left.data.shape:
         shapes = [" x ".join(map(str, reversed(one.data.shape))) for one in (source, left)]
@@ -151,6 +150,11 @@ def _check_pair(source: FitsImage, left: FitsImage) -> ImageGrid:
     if mirrored or turned:
         raise InputError(f"{source.what} has columns that run to the east, which is not supported: flip it first.")
     return grid
+
+
+def is_per_beam(file: FitsImage) -> bool:
+    """Whether the pixels of an image are in Jy/beam."""
+    return file.text("BUNIT").replace(" ", "").upper() in ("JY/BEAM", "JYBEAM-1", "BEAM-1JY")
 
 
 def _check_beams(beams: Sequence[Beam], scale: float) -> None:

@@ -5,6 +5,7 @@ A file appears under its name only when it is complete (`radrim.runtime.files`).
 in degrees; BUNIT 'Jy/beam').
 """
 
+import io
 import logging
 import math
 import os
@@ -316,6 +317,20 @@ def write_fits(path: str | Path, image: np.ndarray, header: fits.Header) -> None
         file.write(header.tostring().encode("ascii"))
         file.write(data.view(np.uint8).data)
         file.write(bytes(-data.nbytes % 2880))
+
+
+def write_hdus(path: str | Path, hdus: fits.HDUList) -> None:
+    """Write a FITS file of any extensions, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    held = io.BytesIO()  # astropy does not write to files that are open for new content only
+    hdus.writeto(held, output_verify="silentfix")
+    with atomic_write(path) as stream:
+        stream.write(held.getbuffer())
 
 
 def whole_header(shape: tuple[int, ...], header: fits.Header) -> fits.Header:
