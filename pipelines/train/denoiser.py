@@ -3,11 +3,12 @@
     python pipelines/train/denoiser.py --first galaxy_data_h5.zip --work bench-work/denoiser --hours 2.5 --half
 
 Draws skies with `radrim.rim.training.skies` (and galaxies of FIRST if given), scales them to peaks of 1 to 1e5 times
-the noise, adds white Gaussian noise and learns to take it out again. Goes on from `WORK/state.pt` if there is one; a
-new `WORK` begins with the network that comes with radrim, whose training denoiser.csv, beside this file, tells. Every
-`--every` seconds it writes that state, the checkpoint `WORK/denoiser.safetensors` and one line of `WORK/scores.csv`:
-core-hours and steps, both with those of the network that it began with, the training's loss and, on fixed test images,
-the error in dB of the noise for each of `RANGES` (0 dB: no better than the noisy image).
+the noise, adds white Gaussian noise, as much as the network is told or less, and learns to take it out again. Goes on
+from `WORK/state.pt` if there is one; a new `WORK` begins with the network that comes with radrim, whose training
+denoiser.csv, beside this file, tells. Every `--every` seconds it writes that state, the checkpoint
+`WORK/denoiser.safetensors` and one line of `WORK/scores.csv`: core-hours and steps, both with those of the network that
+it began with, the training's loss and, on fixed test images, the error in dB of the noise told for each of `RANGES`
+(0 dB: no better than the image with that noise).
 `radrim.rim.network.denoiser` describes the network.
 """
 
@@ -33,6 +34,12 @@ SHARES = [4, 3, 4, 4, 2, 2, 1, 2, 3, 0.5]
 FIRST_SHARE = 0.35
 
 
+LEAST_NOISE = 0.1
+LESS_NOISE_SHARE = 0.5
+"""Half of the images have less noise than the network is told (1), down to this part of it. Late turns of plug and play
+have such images, and a network that never saw one diverges there."""
+
+
 def draw(rng, count, size, galaxies):
     """Skies (count, size, size) float32 with peak 1, of every class, some smoothed or stretched."""
     skies = np.zeros((count, size, size), np.float32)
@@ -54,19 +61,29 @@ def turn(rng, skies):
     return skies.flip(3) if rng.random() < 0.5 else skies
 
 
+def noise_levels(count):
+    """Noise of each image of a batch over the level told, (count, 1, 1, 1)."""
+    less = LEAST_NOISE ** torch.rand(count, 1, 1, 1)
+    return torch.where(torch.rand(count, 1, 1, 1) < LESS_NOISE_SHARE, less, torch.ones(()))
+
+
 def error(found, sky):
     """Mean squared error in dB of the noise, per image."""
     return 10 * torch.log10(((found - sky) ** 2).mean((1, 2, 3)) + 1e-4)
 
 
 def fixed_images(galaxies, size=128, count=24):
-    """Fixed skies and noise of each range of peak, from a seed that the training does not use."""
+    """Fixed skies and noise from a seed that the training does not use.
+
+    A set for each range of peak, then the second and fourth again with a fifth of the noise.
+    """
     rng, torch_rng = np.random.default_rng(987654321), torch.Generator().manual_seed(5)
     sets = []
     for low, high in RANGES:
         sky = torch.from_numpy(draw(rng, count, size, galaxies))[:, None]
         sky = sky * torch.from_numpy(np.geomspace(low, high, count).astype(np.float32))[:, None, None, None]
         sets.append((sky, torch.randn(sky.shape, generator=torch_rng)))
+    sets += [(sky, 0.2 * noise) for sky, noise in sets[1::2]]
     return sets
 
 
@@ -151,7 +168,7 @@ def main():
     sets = fixed_images(galaxies[-200:])
     kept = args.work / "skies.npy"
     if not kept.exists():
-        np.save(kept, draw(np.random.default_rng(1), args.skies, 160, galaxies[:-200]))
+        np.save(kept, draw(np.random.default_rng(steps), args.skies, 160, galaxies[:-200]))
     skies = torch.from_numpy(np.load(kept))
     weights = sum(p.numel() for p in training.network.parameters())
     print(f"{weights} weights, {len(skies)} skies, from step {steps}", flush=True)
@@ -160,7 +177,7 @@ def main():
         y, x = rng.integers(0, 161 - args.patch, 2)
         batch = skies[torch.randint(len(skies), (args.batch,)), y : y + args.patch, x : x + args.patch][:, None]
         sky = turn(rng, batch) * 10 ** (torch.rand(args.batch, 1, 1, 1) * 5.3 - 0.3)
-        noisy = (sky + torch.randn_like(sky)).contiguous(memory_format=torch.channels_last)
+        noisy = (sky + noise_levels(args.batch) * torch.randn_like(sky)).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.half):
             found = training.network(noisy)
         loss = error(found.float(), sky).mean()
@@ -173,6 +190,7 @@ def main():
             saved_at = time.monotonic()
             found = score(training.average.module, sets)
             names = [f"{low:g} to {high:g}" for low, high in RANGES]
+            names += [f"{name}, a fifth of the noise" for name in names[1::2]]
             scores = {name: {"error": value} for name, value in zip(names, found, strict=True)}
             training.save("pipelines/train/denoiser.py", steps, spent + used, args.batch, losses, found, scores)
             losses = []
