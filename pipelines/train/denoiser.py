@@ -3,13 +3,13 @@
     python pipelines/train/denoiser.py --first galaxy_data_h5.zip --work bench-work/denoiser --hours 2.5 --half
 
 Draws skies with `radrim.rim.training.skies` (and galaxies of FIRST if given), scales them to peaks of 1 to 1e5 times
-the noise, adds white Gaussian noise, as much as the network is told or less, and learns to take it out again. Goes on
-from `WORK/state.pt` if there is one; a new `WORK` begins with the network that comes with radrim, whose training
-denoiser.csv, beside this file, tells. Every `--every` seconds it writes that state, the checkpoint
-`WORK/denoiser.safetensors` and one line of `WORK/scores.csv`: core-hours and steps, both with those of the network that
-it began with, the training's loss and, on fixed test images, the error in dB of the noise told for each of `RANGES`
-(0 dB: no better than the image with that noise).
-`radrim.rim.network.denoiser` describes the network.
+the noise, adds Gaussian noise, white or as a data step leaves it, as much as the network is told or less, and learns to
+take it out again. Goes on from `WORK/state.pt` if there is one; a new `WORK` begins with the network that comes with
+radrim, whose training denoiser.csv, beside this file, tells. Every `--every` seconds it writes that state, the
+checkpoint `WORK/denoiser.safetensors` and one line of `WORK/scores.csv`: core-hours and steps, both with those of the
+network that it began with, the training's loss and, on fixed test images, the error in dB of the noise told for each of
+`RANGES` (0 dB: no better than the image with that noise), then for the second and fourth range with a fifth of the
+noise, and with coloured noise. `radrim.rim.network.denoiser` describes the network.
 """
 
 import argparse
@@ -20,20 +20,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
+from noise import ColouredNoise, draw_spectra
 from scipy.ndimage import gaussian_filter
 
 from radrim.rim import checkpoint
 from radrim.rim.network.denoiser import Denoiser, DenoiserConfig
+from radrim.rim.training.coverages import read_layouts
 from radrim.rim.training.skies import draw_sky, read_first, stretch
 
 RANGES = ((1, 10), (10, 100), (100, 1000), (1000, 10000), (10000, 100000))
 """Peak over noise of the test images."""
 
 CLASSES = ["texture", "shell", "mixture", "radio_galaxy", "jet", "disc", "crescent", "points", "compact", "empty"]
-SHARES = [4, 3, 4, 4, 2, 2, 1, 2, 3, 0.5]
+SHARES = [4, 3, 4, 4, 2, 2, 1, 2, 3, 2]
 FIRST_SHARE = 0.35
 
 
+COLOURED_SHARE = 0.5
+"""Half of the images have the noise that a data step leaves, which is not white (`noise.py`, beside this file)."""
 LEAST_NOISE = 0.1
 LESS_NOISE_SHARE = 0.5
 """Half of the images have less noise than the network is told (1), down to this part of it. Late turns of plug and play
@@ -61,10 +66,12 @@ def turn(rng, skies):
     return skies.flip(3) if rng.random() < 0.5 else skies
 
 
-def noise_levels(count):
-    """Noise of each image of a batch over the level told, (count, 1, 1, 1)."""
-    less = LEAST_NOISE ** torch.rand(count, 1, 1, 1)
-    return torch.where(torch.rand(count, 1, 1, 1) < LESS_NOISE_SHARE, less, torch.ones(()))
+def draw_noise(count, patch, coloured):
+    """Noise of the images of a batch in units of the level told, (count, 1, patch, patch)."""
+    ones = torch.ones(count, 1, 1, 1)
+    level = torch.where(torch.rand_like(ones) < LESS_NOISE_SHARE, LEAST_NOISE ** torch.rand_like(ones), ones)
+    is_coloured = torch.rand_like(ones) < COLOURED_SHARE
+    return level * torch.where(is_coloured, coloured.draw(count, patch), torch.randn(count, 1, patch, patch))
 
 
 def error(found, sky):
@@ -72,10 +79,21 @@ def error(found, sky):
     return 10 * torch.log10(((found - sky) ** 2).mean((1, 2, 3)) + 1e-4)
 
 
-def fixed_images(galaxies, size=128, count=24):
+def loss(found, sky):
+    """Squared error [dB of the noise] at the pixel and, with less weight, in boxes of 4 and 16 pixels.
+
+    Errors that a data step cannot take back are those on the largest scales, and they add up from turn to turn.
+    """
+    total = 0
+    for box, part in ((1, 1.0), (4, 0.5), (16, 0.25)):
+        total = total + part * error(*(F.avg_pool2d(image, box) * box for image in (found, sky))).mean()
+    return total / 1.75
+
+
+def fixed_images(galaxies, coloured, size=128, count=24):
     """Fixed skies and noise from a seed that the training does not use.
 
-    A set for each range of peak, then the second and fourth again with a fifth of the noise.
+    A set for each range of peak, then the second and fourth again, with a fifth of the noise and with coloured noise.
     """
     rng, torch_rng = np.random.default_rng(987654321), torch.Generator().manual_seed(5)
     sets = []
@@ -83,8 +101,12 @@ def fixed_images(galaxies, size=128, count=24):
         sky = torch.from_numpy(draw(rng, count, size, galaxies))[:, None]
         sky = sky * torch.from_numpy(np.geomspace(low, high, count).astype(np.float32))[:, None, None, None]
         sets.append((sky, torch.randn(sky.shape, generator=torch_rng)))
-    sets += [(sky, 0.2 * noise) for sky, noise in sets[1::2]]
-    return sets
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        others = [coloured.draw(count, size) for _ in range(2)]
+    again = sets[1:4:2]
+    sets += [(sky, 0.2 * noise) for sky, noise in again]
+    return sets + [(sky, noise) for (sky, _), noise in zip(again, others, strict=True)]
 
 
 @torch.no_grad()
@@ -165,7 +187,10 @@ def main():
         training.average.module.load_state_dict(shipped.model.state_dict())
         begun = shipped.recipe["steps"], 3600 * shipped.recipe["core_hours"]
     steps, spent = begun
-    sets = fixed_images(galaxies[-200:])
+    if not (kept := args.work / "spectra.npy").exists():
+        np.save(kept, draw_spectra(np.random.default_rng(steps), 800, read_layouts()))
+    coloured = ColouredNoise(np.load(kept))
+    sets = fixed_images(galaxies[-200:], coloured)
     kept = args.work / "skies.npy"
     if not kept.exists():
         np.save(kept, draw(np.random.default_rng(steps), args.skies, 160, galaxies[:-200]))
@@ -177,20 +202,21 @@ def main():
         y, x = rng.integers(0, 161 - args.patch, 2)
         batch = skies[torch.randint(len(skies), (args.batch,)), y : y + args.patch, x : x + args.patch][:, None]
         sky = turn(rng, batch) * 10 ** (torch.rand(args.batch, 1, 1, 1) * 5.3 - 0.3)
-        noisy = (sky + noise_levels(args.batch) * torch.randn_like(sky)).contiguous(memory_format=torch.channels_last)
+        noisy = (sky + draw_noise(args.batch, args.patch, coloured)).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.half):
             found = training.network(noisy)
-        loss = error(found.float(), sky).mean()
+        value = loss(found.float(), sky)
         left = 1 - used / (args.hours * 3600)
-        training.step(loss, args.rate * min((steps - first + 1) / 500, math.sin(math.pi / 2 * left) ** 2))
-        losses.append(loss.item())
+        training.step(value, args.rate * min((steps - first + 1) / 500, math.sin(math.pi / 2 * left) ** 2))
+        losses.append(value.item())
         steps += 1
         over = time.process_time() - start >= args.hours * 3600
         if over or time.monotonic() - saved_at > args.every:
             saved_at = time.monotonic()
             found = score(training.average.module, sets)
             names = [f"{low:g} to {high:g}" for low, high in RANGES]
-            names += [f"{name}, a fifth of the noise" for name in names[1::2]]
+            again = names[1:4:2]
+            names += [f"{name}, {kind}" for kind in ("a fifth of the noise", "coloured noise") for name in again]
             scores = {name: {"error": value} for name, value in zip(names, found, strict=True)}
             training.save("pipelines/train/denoiser.py", steps, spent + used, args.batch, losses, found, scores)
             losses = []

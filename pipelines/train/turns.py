@@ -21,39 +21,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 from denoiser import RANGES, Training, draw
+from noise import SIZE, draw_spectra
 
 from radrim.rim import checkpoint
 from radrim.rim.network.denoiser import Denoiser, DenoiserConfig
-from radrim.rim.training.coverages import KINDS, draw_coverage, read_layouts
+from radrim.rim.training.coverages import read_layouts
 from radrim.rim.training.skies import read_first
-
-SIZE = 128
-
-
-def draw_spectra(rng, count, layouts):
-    """Transforms of PSFs and of the correlation of their noise, (count, 2, SIZE, SIZE // 2 + 1) float32, mean 1."""
-    out = np.zeros((count, 2, SIZE, SIZE // 2 + 1), np.float32)
-    kinds = sorted(KINDS)
-    for spectra in out:
-        cover = draw_coverage(rng, kinds[rng.integers(len(kinds))], layouts)
-        reach = SIZE / 2 * math.exp(rng.uniform(math.log(0.3), math.log(1.35)))
-        angle = rng.uniform(0, 2 * np.pi)
-        u, v = (
-            np.rint(reach * part).astype(int)
-            for part in (
-                cover.u * math.cos(angle) - cover.v * math.sin(angle),
-                cover.u * math.sin(angle) + cover.v * math.cos(angle),
-            )
-        )
-        inside = (np.abs(u) < SIZE // 2) & (np.abs(v) < SIZE // 2)
-        natural = np.zeros((SIZE, SIZE))
-        for sign in (1, -1):
-            np.add.at(natural, (sign * v[inside], sign * u[inside]), cover.weight[inside])
-        mean = (natural**2).sum() / natural.sum()
-        factor = 1 / (1 + natural / mean * (0 if rng.random() < 0.4 else math.exp(rng.uniform(-1, 4))))
-        for spectrum, power in zip(spectra, (natural * factor, natural * factor**2), strict=True):
-            spectrum[:] = (power / power.mean())[:, : SIZE // 2 + 1]
-    return out
 
 
 class Problems:

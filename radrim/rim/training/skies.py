@@ -248,7 +248,8 @@ def shell(rng: np.random.Generator, size: int) -> np.ndarray:
     inner = rng.uniform(0.7, 0.97)
     chord = np.sqrt(np.maximum(1 - r * r, 0)) - np.sqrt(np.maximum(inner**2 - r * r, 0))
     # Bright caps along one axis of the shell, and patches where it runs into denser gas.
-    caps = (along * np.cos(turn := rng.uniform(0, np.pi)) + across * np.sin(turn)) ** 2
+    # Within the shell they are at most 2.
+    caps = np.minimum((along * np.cos(turn := rng.uniform(0, np.pi)) + across * np.sin(turn)) ** 2, 2)
     broken = np.exp(rng.uniform(0, 2) * caps + rng.uniform(0.2, 1.2) * field(rng, size, 5.0))
     texture = np.exp(rng.uniform(0.3, 0.8) * field(rng, size, rng.uniform(2.5, 3.5)))
     threads = filaments(rng, size, log_uniform(rng, 0.03, 0.2)) + filaments(rng, size, log_uniform(rng, 0.03, 0.2))
