@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
 from radrim.config.options import ImageConfig
 from radrim.deconvolve.minor import FinalStage, MakeSolver, SolverTarget
 from radrim.deconvolve.tiles import Tile, Tiles
@@ -13,7 +15,14 @@ from radrim.rim.checkpoint import DENOISER_NETWORK, PRIOR_NETWORK, find_model, l
 from radrim.rim.minor.regularised import RegularisedSolver
 from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.solver import RimSolver
-from radrim.rim.minor.stages import FINAL_STAGES, PLUG_AND_PLAY, TOTAL_VARIATION, TRIALS, fit_all_samples
+from radrim.rim.minor.stages import (
+    JUDGED_STAGES,
+    PLUG_AND_PLAY,
+    TOTAL_VARIATION,
+    TRIALS,
+    UNJUDGED_STAGES,
+    FitAllSamples,
+)
 from radrim.rim.network.denoiser import Denoiser
 from radrim.rim.network.machine import InferenceMachine
 from radrim.rim.network.prior import Prior
@@ -38,7 +47,7 @@ def load_prior_network(device: str) -> Prior:
 @functools.lru_cache(maxsize=2)
 def load_denoiser(device: str) -> Denoiser:
     """The network of plug and play, loaded once by each process."""
-    return load(DENOISER_NETWORK, device=device).model
+    return load(DENOISER_NETWORK, device=device).model.to(memory_format=torch.channels_last)
 
 
 class RimCycles:
@@ -58,13 +67,14 @@ class RimCycles:
 
     name = "RIM"
     wide = True
-    stages = FINAL_STAGES
+    stages: Sequence[FinalStage]
     trials = TRIALS
-    closing: FinalStage | None = staticmethod(fit_all_samples)
+    closing: FinalStage | None = FitAllSamples(TRIALS)
 
     def __init__(self, config: ImageConfig, device: str):
         path = find_model(config.model)
         self._config, self._source = config, (path, device, fingerprint(path))
+        self.stages = JUDGED_STAGES if config.holdout else UNJUDGED_STAGES
         load_machine(*self._source)
         notes = [f"Minor cycle: RIM {path} on {device}."]
         changed = [name for name in CLEAN_ONLY if getattr(config, name) != getattr(ImageConfig, name)]
@@ -92,7 +102,7 @@ class RimCycles:
                 positive=image.stokes == "I" and config.contsub is None and not signed,
                 tile=min(config.tile, MinorCycleSettings.max_cpu_tile) if source[1] == "cpu" else config.tile,
                 mask=part_of(mask, tile),
-                prior=load_prior_network(source[1]),
+                prior=None if config.holdout else load_prior_network(source[1]),
                 denoiser=load_denoiser(source[1]) if config.holdout else None,
                 sizes=not config.spectral_terms,
                 clean=clean_settings(config),
@@ -119,12 +129,12 @@ class RegularisedCycles:
     """Name of each solver in texts, its stages, and the number of those that run where nothing judges them."""
 
     wide = True
-    closing: FinalStage | None = staticmethod(fit_all_samples)
+    closing: FinalStage | None
 
     def __init__(self, config: ImageConfig, device: str):
         self._config, self._device = config, device
         self.name, stages, unjudged = self.METHODS[config.solver]
-        self.stages, self.trials = stages[:unjudged], stages[unjudged:]
+        self.stages, self.trials, self.closing = stages[:unjudged], stages[unjudged:], FitAllSamples(stages)
         self.notes: Sequence[str] = [f"Solver: {self.name} on {device}."]
 
     def tiles(self, shape: tuple[int, int]) -> Tiles:

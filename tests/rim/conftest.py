@@ -7,7 +7,7 @@ import pytest
 
 from radrim.deconvolve.tiles import Tiles
 from radrim.deconvolve.whole import WholeImage
-from radrim.rim.minor.stages import FINAL_STAGES
+from radrim.rim.minor.stages import UNJUDGED_STAGES
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def propose():
         )  # fmt: skip
         if of is not None:
             image.ended, image.stage = of.ended, of.stage
-        image.cut(Tiles(residual.shape, max(residual.shape), 0), lambda tile, image: solver, stages=FINAL_STAGES)
+        image.cut(Tiles(residual.shape, max(residual.shape), 0), lambda tile, image: solver, stages=UNJUDGED_STAGES)
         (minor,) = image.propose()
         return SimpleNamespace(image=image, minor=minor, update=np.asarray(image.next_model - model))
 

@@ -298,9 +298,6 @@ class Refiner:
             limit = None if allowed is None else convolver.tensor(allowed)
             tile = min(TILE, 2 * convolver.tile)  # a prior update needs less memory than a minor cycle
             mean, spread = predict_sky(prior, *images, convolution, noise, tile, limit)
-            return mean, spread, combine(mean, spread, *images, convolution, noise, limit)
+            return combine(mean, spread, *images, convolution, noise, limit)
 
-        mean, spread, found = (image.cpu().numpy() for image in convolver.run(update))
-        if self._settings.denoiser is not None:  # for `fit_all_samples`
-            self._arrays |= {"next-mean": mean, "next-spread": spread}
-        return found - model
+        return convolver.run(update).cpu().numpy() - model

@@ -1,9 +1,9 @@
-"""The final stages of a deconvolution: sparsification, prior update and regularisation of a finished model.
+"""The final stages of a deconvolution: sparsification, and regularisation of a finished model.
 
-Sparsification removes model emission that the data do not require (`radrim.rim.minor.sparsification`). The prior update
-combines the model with a learned prior of skies (`radrim.rim.network.prior`). Both raise the rms of the residual
-slightly. Methods of `radrim.rim.minor.regularisation` follow where kept-out visibilities can judge them. The major
-cycle accepts the update of a stage as a whole or not at all.
+Sparsification removes model emission that the data do not require (`radrim.rim.minor.sparsification`). Where kept-out
+visibilities can judge them, methods of `radrim.rim.minor.regularisation` follow; where nothing judges, the prior update
+(`radrim.rim.network.prior`), whose limit is the residual's rms. The major cycle accepts the update of a stage as a
+whole or not at all.
 
 An image has one or several parts (tiles or facets). A stage decides for the whole image; the
 `radrim.rim.minor.refinement.Refiner` of each part carries out its actions. Decisions use only sums over all parts, so
@@ -86,19 +86,10 @@ def sparsify(ask: Ask) -> MinorCycle | None:
 
 def update_prior(ask: Ask) -> MinorCycle | None:
     """Combine the model with a learned prior of skies, up to the limit on the residual rms; see `sparsify`."""
-    return _update_prior(ask, far=False)
-
-
-def update_prior_far(ask: Ask) -> MinorCycle | None:
-    """The same where the residual is not near the noise, for which the prior was not made; see `Trial`."""
-    return _update_prior(ask, far=True)
-
-
-def _update_prior(ask, far):
     begun = ask("begin")
     noise, before = _noise(begun, "updates"), _moments(begun)
     flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
-    if not noise or not before.std > 0 or (before.std > NEAR * noise) != far:
+    if not noise or not 0 < before.std <= NEAR * noise:
         return None
     crowded, max_rms = held > FinalStageSettings.crowded * flux, SparsifySettings().max_rms(before.std, noise)
     parts: list[float] = []
@@ -135,20 +126,20 @@ class Trial:
     number : int
         Of this trial, from 1 on.
     method : Method
-    after : int
-        Number of the trial whose model must have been taken last; 0: none.
+    after : int or None
+        Number of the trial whose model must have been taken last; 0: none; None: any or none.
     """
 
     number: int
     method: Method
-    after: int
+    after: int | None
 
     def __call__(self, ask: Ask) -> MinorCycle | None:
         """Run the stage; see `radrim.deconvolve.minor.FinalStage`."""
         begun = ask("begin")
         busy = [one for one in begun if one.get("regularises")]  # others are empty parts
         noise, before = max((one["noise"] for one in busy), default=0.0), _moments(begun)
-        if not noise or any(one["trial"] != self.after for one in busy):
+        if not noise or (self.after is not None and any(one["trial"] != self.after for one in busy)):
             return None
         answers = ask("regularise", natural=True, method=self.method, number=self.number)
         after = _moments(answers)
@@ -220,29 +211,49 @@ def _offered(ask, begun, found, number):
     return _whole(changed, _moments(begun), _moments(answers), words)
 
 
-def fit_all_samples(ask: Ask) -> MinorCycle | None:
-    """Fit the visibilities that were kept out, once all stages are done; see `Refiner.fit_all_samples`."""
-    begun = ask("begin")
-    flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
-    answers = ask("fit_all_samples", natural=True, crowded=held > FinalStageSettings.crowded * flux)
-    changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
-    if not any(one["any"] for one in answers):
-        return None
-    found = _whole(changed, _moments(begun), _moments(answers), "fit to all visibilities")
-    return replace(found, max_rms_rise=SparsifySettings.max_rms_rise)  # nothing judges it: the exact residual must fit
+@dataclass(frozen=True)
+class FitAllSamples:
+    """The closing stage: fit the visibilities that were kept out, with the prior that was taken last.
+
+    Plug and play goes on for some turns; other priors are Gaussians, see `Refiner.fit_all_samples`.
+
+    Parameters
+    ----------
+    trials : sequence of FinalStage
+        Those of the run.
+    """
+
+    trials: Sequence[FinalStage]
+
+    def __call__(self, ask: Ask) -> MinorCycle | None:
+        """Run the stage; see `radrim.deconvolve.minor.FinalStage`."""
+        begun = ask("begin")
+        number = max((one.get("trial", 0) for one in begun), default=0)
+        method = {one.number: one.method for one in self.trials if isinstance(one, Trial)}.get(number)
+        if isinstance(method, PlugAndPlaySettings):
+            answers = ask("regularise", natural=True, method=method.closing(), number=number)
+        else:
+            flux, held = (sum(one[key] for one in begun) for key in ("flux", "held"))
+            answers = ask("fit_all_samples", natural=True, crowded=held > FinalStageSettings.crowded * flux)
+        changed = sum(one["components"] for one in ask("stage_update", keep=1.0))
+        if not any(one["any"] for one in answers):
+            return None
+        found = _whole(changed, _moments(begun), _moments(answers), "fit to all visibilities")
+        return replace(
+            found, max_rms_rise=SparsifySettings.max_rms_rise
+        )  # nothing judges it: the exact residual must fit
 
 
 TRIALS: Sequence[FinalStage] = (
-    update_prior_far,
     Trial(1, PlugAndPlaySettings(), 0),
-    Trial(2, PlugAndPlaySettings(first=3.0, turns=8, data_weight=0.2), 1),
+    Trial(2, PlugAndPlaySettings(first=3.0, turns=10, everywhere=True), None),
     Trial(3, TotalVariationSettings(), 0),
 )
 """Stages that run only where kept-out visibilities judge them."""
 
 PLUG_AND_PLAY: Sequence[FinalStage] = tuple(
-    Trial(number + 1, PlugAndPlaySettings(first=10.0, turns=12, data_weight=weight), number)
-    for number, weight in enumerate((0.03, 0.1, 0.3, 1.0))
+    Trial(number + 1, PlugAndPlaySettings(first=100.0, data_weight=weight), number)
+    for number, weight in enumerate((0.5, 1.0, 2.0, 4.0))
 )
 """Plug and play by itself, with rising strength."""
 
@@ -252,8 +263,11 @@ TOTAL_VARIATION: Sequence[FinalStage] = tuple(
 )
 """Total variation by itself, with rising strength."""
 
-FINAL_STAGES: Sequence[FinalStage] = (sparsify, update_prior)
-"""The final stages, in the order in which they run."""
+JUDGED_STAGES: Sequence[FinalStage] = (sparsify,)
+"""The final stages before the trials, in the order in which they run."""
+
+UNJUDGED_STAGES: Sequence[FinalStage] = (sparsify, update_prior)
+"""The final stages where no visibilities are kept out, so that no trial runs."""
 
 
 def _noise(begun, stage):

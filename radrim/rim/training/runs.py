@@ -17,7 +17,7 @@ from radrim.deconvolve.whole import WholeImage
 from radrim.metrics import noise_mad
 from radrim.rim.minor.settings import RimSettings
 from radrim.rim.minor.solver import RimSolver
-from radrim.rim.minor.stages import FINAL_STAGES
+from radrim.rim.minor.stages import UNJUDGED_STAGES
 from radrim.rim.network.machine import InferenceMachine
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.training.problems import Problem, make_problem
@@ -65,7 +65,7 @@ def solve_problem(
         label="", expected=problem.noise, quiet=True, measurement=_Convolved(problem), dirty=problem.dirty,
         psf=problem.psf, model=np.zeros_like(problem.dirty), residual=problem.dirty,
     )  # fmt: skip
-    stages = FINAL_STAGES if isinstance(solver, RimSolver) else ()
+    stages = UNJUDGED_STAGES if isinstance(solver, RimSolver) else ()
     image.cut(Tiles(shape, max(shape), 0), lambda *_: solver, stages=stages)
     deconvolve([image], cycles)
     return image.model, image.residual

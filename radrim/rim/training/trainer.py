@@ -26,6 +26,7 @@ from radrim.rim import checkpoint
 from radrim.rim.network.irim import IRIM, IRIMConfig
 from radrim.rim.network.machine import InferenceOptions
 from radrim.rim.network.plain import PlainConfig, PlainRIM
+from radrim.rim.network.precision import has_fast_bfloat16
 from radrim.rim.network.psf import PsfConvolution
 from radrim.rim.network.reversible import ReversibleSequence
 from radrim.rim.training.config import TrainingConfig
@@ -393,15 +394,4 @@ def use_half(precision: str, device: torch.device) -> bool:
     """Whether the network runs in bfloat16: if required, or, with 'auto', if that is fast on this machine."""
     if precision != "auto":
         return precision == "bfloat16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    # On most processors without matrix units bfloat16 is slower than float32.
-    return "amx" in torch.backends.cpu.get_cpu_capability().lower() or _has_amx()
-
-
-def _has_amx() -> bool:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return " amx_bf16 " in f" {file.read()} "
-    except OSError:
-        return False
+    return has_fast_bfloat16(device)

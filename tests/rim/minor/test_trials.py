@@ -5,7 +5,7 @@ import pytest
 
 from radrim.deconvolve.decision import by_rms
 from radrim.deconvolve.step_length import Change, Moments
-from radrim.rim.minor.stages import FINAL_STAGES, PLUG_AND_PLAY, TOTAL_VARIATION, TRIALS, Trial, fit_all_samples
+from radrim.rim.minor.stages import PLUG_AND_PLAY, TOTAL_VARIATION, TRIALS, UNJUDGED_STAGES, FitAllSamples, Trial
 
 
 class Part:
@@ -37,10 +37,11 @@ class Part:
 
 
 def test_a_stronger_prior_follows_a_weaker_one():
-    """Total variation is tried only where plug and play was refused, a stronger one only where a weaker was taken."""
+    """Total variation is tried only where plug and play was refused, near emission and everywhere."""
     assert Part().run(TRIALS) == [1, 2]
     assert Part(refuse=(2,)).run(TRIALS) == [1, 2]
-    assert Part(refuse=(1,)).run(TRIALS) == [1, 3]
+    assert Part(refuse=(1,)).run(TRIALS) == [1, 2]
+    assert Part(refuse=(1, 2)).run(TRIALS) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("stages", [PLUG_AND_PLAY, TOTAL_VARIATION])
@@ -59,23 +60,37 @@ def test_numbers_are_different():
 
 @pytest.mark.parametrize("rms", [1.0, 30.0])
 def test_far_from_the_noise_priors_are_tried_where_something_judges_them(rms):
-    """Near the noise the prior update is an ordinary stage; far above it one of the trials, which a judge sees."""
-    ordinary, judged = Part(rms=rms), Part(rms=rms)
-    ordinary.run(FINAL_STAGES[1:])
+    """Without a judge the prior update runs near the noise only; trials, which a judge sees, run anywhere."""
+    unjudged, judged = Part(rms=rms), Part(rms=rms)
+    unjudged.run(UNJUDGED_STAGES[1:])
     judged.run(TRIALS)
-    assert (ordinary.priors, judged.priors) == ((1, 0) if rms == 1 else (0, 1))
+    assert (unjudged.priors, judged.priors) == ((1, 0) if rms == 1 else (0, 0))
     assert judged.tried == [1, 2]
+
+
+@pytest.mark.parametrize("taken, action", [(0, "fit_all_samples"), (1, "regularise"), (3, "fit_all_samples")])
+def test_plug_and_play_goes_on_with_all_visibilities(taken, action):
+    """The closing fit uses the prior that was taken last: plug and play itself, or else a Gaussian."""
+    asked, part = [], Part()
+    part.taken = taken
+
+    def ask(name, **values):
+        asked.append(name)
+        return [one | {"any": True} for one in part(name, **values)]
+
+    FitAllSamples(TRIALS)(ask)
+    assert asked == ["begin", action, "stage_update"]
 
 
 @pytest.mark.parametrize("rise, taken", [(1.0, True), (1.02, True), (1.2, False), (2.5, False)])
 def test_a_closing_fit_must_fit_all_visibilities(rise, taken):
     """No visibilities are left to judge it; what the exact residual says counts, not what the PSF predicted."""
     answers = {
-        "begin": {"flux": 1.0, "held": 0.0, "moments": Moments(100, 0.0, 100.0)},
+        "begin": {"trial": 0, "flux": 1.0, "held": 0.0, "moments": Moments(100, 0.0, 100.0)},
         "fit_all_samples": {"any": True, "moments": Moments(100, 0.0, 900.0)},
         "stage_update": {"components": 50},
     }
-    found = fit_all_samples(lambda action, **_: [answers[action]])
+    found = FitAllSamples(TRIALS)(lambda action, **_: [answers[action]])
     decision = by_rms([found], 1.0, 1.0, lambda part: 1 + part * (rise - 1))
     assert (decision.part == 1) == taken
     assert bool(decision.refused) != taken

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from radrim.errors import ConfigError
 from radrim.rim import checkpoint
 from radrim.rim.network.denoiser import Denoiser, DenoiserConfig
-from radrim.rim.network.plug_and_play import PlugAndPlaySettings, emission, plug_and_play
+from radrim.rim.network.plug_and_play import PlugAndPlaySettings, plug_and_play, region
 from radrim.rim.network.psf import PsfConvolution
 
 SIZE, NOISE = 64, 0.02
@@ -81,7 +81,7 @@ def test_model_comes_closer_to_the_sky(denoiser, scene):
 def test_only_emission_changes(denoiser, scene):
     """Far from emission the model stays as it is, to the last bit; so do pixels that may not change."""
     settings = PlugAndPlaySettings()
-    inside = emission(scene.model, scene.dirty, scene.convolution, NOISE, settings)
+    inside = region(scene.model, scene.dirty, scene.convolution, NOISE, settings)
     allowed = torch.zeros(SIZE, SIZE, dtype=torch.bool)
     allowed[:32] = True
     assert 0.05 < inside.float().mean() < 0.6
@@ -92,7 +92,7 @@ def test_only_emission_changes(denoiser, scene):
 def test_an_empty_model_gets_emission_where_the_residual_has_it(denoiser, scene):
     """Begun empty, only pixels near bright residuals change; noise alone changes none."""
     empty = torch.zeros_like(scene.model)
-    inside = emission(empty, scene.dirty, scene.convolution, NOISE, PlugAndPlaySettings())
+    inside = region(empty, scene.dirty, scene.convolution, NOISE, PlugAndPlaySettings())
     found = plug_and_play(denoiser, empty, scene.dirty, scene.convolution, NOISE)
     assert inside.any()
     assert torch.equal(found[~inside], empty[~inside])
