@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from radrim.cli import imaging
 from radrim.cli.log import RED, coloured
-from radrim.config.options import GROUPS, ImageConfig
+from radrim.config.groups.option import GROUPS
+from radrim.config.options import ImageConfig
 from radrim.config.quantities import MINUTES, SECONDS, quantity
 from radrim.config.toml_file import nearest
 from radrim.config.values import BEAMS, Choice, to_pattern

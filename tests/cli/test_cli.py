@@ -12,7 +12,8 @@ import torch
 from radrim import pipeline
 from radrim.cli.log import YELLOW, coloured
 from radrim.cli.main import main
-from radrim.config.options import GROUPS, ImageConfig
+from radrim.config.groups.option import GROUPS
+from radrim.config.options import ImageConfig
 from radrim.config.values import Weighting
 from radrim.version import __version__
 

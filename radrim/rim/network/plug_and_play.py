@@ -43,10 +43,10 @@ class PlugAndPlaySettings:
     """How far the data step starts ahead of the denoised model, in the first turn, over the change that the denoiser
     made since the turn before; it falls to 0 in the last turn. What no baseline measured comes from the denoiser alone,
     a little in each turn: momentum makes up for twice the number of turns."""
-    data_weight: float = 2.0
+    data_weight: float = 3.0
     """c: thermal variance that the data step counts with, over that of the data. The data step then leaves a fifth of
     the noise that the denoiser is told, and more where no baseline measured: it was trained with such images. With 1
-    noise is fitted, with 4 detail is lost."""
+    noise is fitted, with 8 detail is lost."""
     everywhere: bool = False
     """Whether the whole image changes, not only emission and what is near it. An array that does not measure the mean
     level may then fill an empty sky."""
