@@ -9,7 +9,7 @@ from radrim.version import __version__
 
 if TYPE_CHECKING:
     from radrim import operator
-    from radrim.api import compare, convert, image, info, mask, plan, predict, selfcal, simulate
+    from radrim.api import compare, convert, feather, image, info, mask, plan, predict, selfcal, simulate
     from radrim.inspection.observation import Observation
     from radrim.interactive.result import Result
 
@@ -28,6 +28,7 @@ __all__ = [
     "__version__",
     "compare",
     "convert",
+    "feather",
     "image",
     "info",
     "mask",
@@ -41,7 +42,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # torch and the rest load when they are needed, not with `import radrim`.
-    if name in ("compare", "convert", "image", "info", "mask", "plan", "predict", "selfcal", "simulate"):
+    if name in ("compare", "convert", "feather", "image", "info", "mask", "plan", "predict", "selfcal", "simulate"):
         found = getattr(importlib.import_module("radrim.api"), name)
     elif name == "Observation":
         found = importlib.import_module("radrim.inspection.observation").Observation

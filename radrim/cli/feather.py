@@ -24,16 +24,14 @@ def run(args: argparse.Namespace) -> None:
     """Run `radrim feather` with the parsed arguments."""
     import logging
     import os
-    from pathlib import Path
 
     from radrim.cli.imaging import require_input
 
     for path in filter(None, (args.image, args.dish, args.pb)):
         require_input(path)
-    from radrim.sky.feathering import feather_files
+    from radrim.sky.feathering import feather_files, feathered_name
 
-    stem = Path(args.image).name.removesuffix(".fits").removesuffix("-image")
-    output = args.name or str(Path(args.image).with_name(f"{stem}-feathered.fits"))
+    output = args.name or feathered_name(args.image)
     threads = args.threads or len(os.sched_getaffinity(0))
     flux = feather_files(args.image, args.dish, output, args.factor, args.pb, args.overwrite, threads=threads)
     logging.getLogger("radrim").info("%s is written; its flux is %.6g Jy.", output, flux)

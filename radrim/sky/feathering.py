@@ -44,6 +44,13 @@ class FeatherSettings:
     """Rows that are regridded at once."""
 
 
+def feathered_name(image: str | Path) -> str:
+    """Path of the feathered image by default: NAME-feathered.fits for NAME-image.fits."""
+    path = Path(image)
+    stem = path.name.removesuffix(".fits").removesuffix("-image")
+    return str(path.with_name(f"{stem}-feathered.fits"))
+
+
 def feather_files(
     high: str | Path, low: str | Path, output: str | Path, factor: float = 1.0, pb: str | Path | None = None,
     overwrite: bool = False, settings: FeatherSettings = FeatherSettings(), threads: int = 1,
