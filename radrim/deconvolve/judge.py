@@ -41,14 +41,15 @@ class Cells:
         P of each cell.
     slope : (cell,) float64
         B of each cell.
-    chi2 : (cell,) float64
-        sum w |l|^2, of wild samples no more than `JudgeSettings.wild`.
+    chi2, chi2_after : (cell,) float64
+        sum w |l|^2, of wild samples no more than `JudgeSettings.wild`, without the update and with all of it.
     """
 
     count: np.ndarray
     power: np.ndarray
     slope: np.ndarray
     chi2: np.ndarray
+    chi2_after: np.ndarray
 
     @classmethod
     def of(cls, cell: np.ndarray, weight: np.ndarray, before: np.ndarray, after: np.ndarray, cells: int) -> "Cells":
@@ -72,26 +73,27 @@ class Cells:
         noise = _noise(deviation, weight > 0)
         trust = np.sqrt(np.minimum(1.0, JudgeSettings.max_deviation**2 * noise / np.maximum(deviation, 1e-300)))
         most = JudgeSettings.wild**2 * noise
-        level = np.where(deviation > most, np.minimum(trust * left, most), trust * left)
+        levels = (np.where(deviation > most, np.minimum(trust * one, most), trust * one) for one in (left, then))
         step = (before - after).astype(np.complex128)
         sums = (
             (weight > 0).astype(np.float64),
             trust * weight * (step.real**2 + step.imag**2),
             trust * weight * (before.real * step.real + before.imag * step.imag),
-            level,
+            *levels,
         )
         return cls(*(np.bincount(cell, values.sum(1), minlength=cells) for values in sums))
 
     def per_datum(self, part: float) -> float:
         """Chi^2 over the number of data, real and imaginary parts, if this part of the update is taken; NaN of none."""
         count = 2 * float(self.count.sum())
-        change = part**2 * float(self.power.sum()) - 2 * part * float(self.slope.sum())
-        return (float(self.chi2.sum()) + change) / count if count else float("nan")
+        before, after, power = (float(one.sum()) for one in (self.chi2, self.chi2_after, self.power))
+        left = (1 - part) * before + part * after - part * (1 - part) * power
+        return max(left, 0.0) / count if count else float("nan")
 
     @classmethod
     def sum(cls, parts: "Iterable[Cells]") -> "Cells":
         """Of all blocks."""
-        fields = zip(*((part.count, part.power, part.slope, part.chi2) for part in parts), strict=True)
+        fields = zip(*((part.count, part.power, part.slope, part.chi2, part.chi2_after) for part in parts), strict=True)
         return cls(*(np.sum(values, 0) for values in fields))
 
 

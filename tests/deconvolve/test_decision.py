@@ -17,7 +17,7 @@ def verdict(best, cells=400, noise=1.0):
     """What samples say of an update of which this part is best; noise is its error times 20."""
     power = np.ones(cells)
     slope = best + noise * np.tile([1.0, -1.0], cells // 2)
-    return Verdict(Cells(np.ones(cells), power, slope, np.full(cells, 2.0)))
+    return Verdict(Cells(np.ones(cells), power, slope, np.full(cells, 2.0), np.full(cells, 2.0)))
 
 
 def test_a_right_update_is_taken_as_a_whole():

@@ -246,7 +246,7 @@ class FitAllSamples:
 
 TRIALS: Sequence[FinalStage] = (
     Trial(1, PlugAndPlaySettings(), 0),
-    Trial(2, PlugAndPlaySettings(first=3.0, turns=10, everywhere=True), None),
+    Trial(2, PlugAndPlaySettings(first=3.0, turns=7, everywhere=True), None),
     Trial(3, TotalVariationSettings(), 0),
 )
 """Stages that run only where kept-out visibilities judge them."""

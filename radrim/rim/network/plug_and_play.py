@@ -56,7 +56,7 @@ class PlugAndPlaySettings:
     """Norm of the equations' residual, over the initial one, at which conjugate gradients stop."""
     closing_first: float = 1.0
     """`first` where the model of a finished run is fitted to further samples."""
-    closing_turns: int = 8
+    closing_turns: int = 5
     """`turns` of this fit."""
     min_flux: float = 3.0
     """Flux of the model per beam from which there is emission, in units of the noise; elsewhere the model stays."""
