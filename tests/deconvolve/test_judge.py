@@ -136,7 +136,7 @@ def test_watched_samples_have_a_level_of_their_own(samples):
 
 
 def test_the_level_of_a_bright_first_model_is_that_of_what_it_leaves(samples):
-    """All samples are far above the noise before, and some count as wild: chi^2 per datum after is still the noise's."""
+    """All samples are far above the noise before, some count as wild: chi^2 per datum after is still the noise's."""
     sky = 300 * samples.draw()
     level = samples.verdict(samples.noise + sky, samples.noise).summary(1.0)["kept_chi2"]
     assert level == pytest.approx((np.abs(samples.noise) ** 2).mean() / 2, rel=0.02)
