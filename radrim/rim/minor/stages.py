@@ -126,20 +126,20 @@ class Trial:
     number : int
         Of this trial, from 1 on.
     method : Method
-    after : int or None
-        Number of the trial whose model must have been taken last; 0: none; None: any or none.
+    after : tuple of int
+        Numbers of trials, of which one must have been taken last; 0: none was.
     """
 
     number: int
     method: Method
-    after: int | None
+    after: tuple[int, ...]
 
     def __call__(self, ask: Ask) -> MinorCycle | None:
         """Run the stage; see `radrim.deconvolve.minor.FinalStage`."""
         begun = ask("begin")
         busy = [one for one in begun if one.get("regularises")]  # others are empty parts
         noise, before = max((one["noise"] for one in busy), default=0.0), _moments(begun)
-        if not noise or (self.after is not None and any(one["trial"] != self.after for one in busy)):
+        if not noise or any(one["trial"] not in self.after for one in busy):
             return None
         answers = ask("regularise", natural=True, method=self.method, number=self.number)
         after = _moments(answers)
@@ -245,20 +245,21 @@ class FitAllSamples:
 
 
 TRIALS: Sequence[FinalStage] = (
-    Trial(1, PlugAndPlaySettings(), 0),
-    Trial(2, PlugAndPlaySettings(first=3.0, turns=7, everywhere=True), None),
-    Trial(3, TotalVariationSettings(), 0),
+    Trial(1, PlugAndPlaySettings(), (0,)),
+    Trial(2, PlugAndPlaySettings(first=3.0, turns=7, everywhere=True), (0, 1)),
+    Trial(3, PlugAndPlaySettings(first=1.0, turns=10, data_weight=10.0, everywhere=True), (1, 2)),
+    Trial(4, TotalVariationSettings(), (0,)),
 )
 """Stages that run only where kept-out visibilities judge them."""
 
 PLUG_AND_PLAY: Sequence[FinalStage] = tuple(
-    Trial(number + 1, PlugAndPlaySettings(first=100.0, data_weight=weight), number)
+    Trial(number + 1, PlugAndPlaySettings(first=100.0, data_weight=weight), (number,))
     for number, weight in enumerate((0.5, 1.0, 2.0, 4.0))
 )
 """Plug and play by itself, with rising strength."""
 
 TOTAL_VARIATION: Sequence[FinalStage] = tuple(
-    Trial(number + 1, TotalVariationSettings(strength=strength), number)
+    Trial(number + 1, TotalVariationSettings(strength=strength), (number,))
     for number, strength in enumerate((0.1, 0.3, 1.0, 3.0, 10.0, 30.0))
 )
 """Total variation by itself, with rising strength."""
