@@ -460,9 +460,9 @@ def test_a_deconvolution_with_it():
 
 
 def test_the_imager_updates_by_the_prior(make_ms, tmp_path, no_report, caplog):
-    """At an extended source, and says so."""
+    """At an extended source, where no visibilities are kept out, and says so."""
     position = offset_position(40 * ARCSEC, -25 * ARCSEC, 2.0, 0.6)
     sky = make_sky(*position, [(1.0, 0.0, 0.0, 0.0)], 1.4e9, shape=(40 * ARCSEC, 25 * ARCSEC, 0.5))
     with caplog.at_level(logging.INFO, "radrim"):
-        radrim.image(make_ms(sky=sky, noise=0.02), size=128, scale="3asec", name=tmp_path / "x")
+        radrim.image(make_ms(sky=sky, noise=0.02), size=128, scale="3asec", name=tmp_path / "x", holdout=0)
     assert "prior update" in caplog.text
